@@ -1,0 +1,1 @@
+"""What to run, and running it on Ray."""

@@ -1,0 +1,1 @@
+"""One trial: a spec goes in, a record comes out."""

@@ -1,0 +1,146 @@
+"""What a trial takes: one frozen, hashable description of everything that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.errors import UserError, nearest
+
+Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
+ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Source(Frozen):
+    """A file or directory a trial reads: where it lies, and what it held when the study was planned."""
+
+    path: Path
+    sha256: str
+
+
+class Placement(Frozen):
+    """How many of the last layers of each tower carry LoRA; (0, 0) is the baseline, which only evaluates."""
+
+    language: Annotated[int, Field(ge=0)] = 0
+    vision: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def is_baseline(self) -> bool:
+        """True when no tower carries an adapter."""
+        return self.language == 0 and self.vision == 0
+
+    def __str__(self) -> str:
+        return f"L{self.language}-V{self.vision}"
+
+
+class TrialSpec(Frozen):
+    """Everything that decides the result of one trial; `trial_id` names it, wherever and whenever it runs.
+
+    Rates are per optimizer step, `warmup_ratio` and `min_rate_ratio` are fractions (of the steps, of the peak rate).
+    Source: brief 001 for the defaults of a real base; the miniature's study declares its own.
+    """
+
+    name: str
+    base: Source
+    train: Source
+    validation: Source
+    ood: Source
+    placement: Placement = Placement()
+    rank: PositiveInt = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    rslora: bool = False
+    quantization: Quantization = "nf4-double"
+    compute_dtype: ComputeDtype = "auto"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    vision_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    warmup_ratio: Fraction = 0.2
+    min_rate_ratio: Fraction = 0.1
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    steps: PositiveInt = 120
+    batch_rows: PositiveInt = 16
+    accumulation_steps: PositiveInt = 1
+    eval_every_steps: PositiveInt = 30
+    max_tokens: PositiveInt = 2048
+    seed: Annotated[int, Field(ge=0)] = 0
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    init_from: Source | None = None
+    optimizer: Literal["fresh", "resumed"] = "fresh"
+
+    @model_validator(mode="after")
+    def _resumed_needs_parent(self) -> Self:
+        if self.optimizer == "resumed" and self.init_from is None:
+            raise ValueError("optimizer `resumed` needs `init_from`: there is no optimizer state to resume")
+        return self
+
+    @property
+    def trial_id(self) -> str:
+        """Twelve hex digits that depend on every value but the display name and where the files lie."""
+        return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:12]
+
+    @property
+    def effective_rows(self) -> int:
+        """Rows per optimizer step."""
+        return self.batch_rows * self.accumulation_steps
+
+    def identity(self) -> dict[str, Any]:
+        """Return the values that decide the result: sources by their content, no name, no path.
+
+        The baseline trains nothing, so the settings of training are no part of its identity: one baseline serves
+        every arm on the same base, data and quantization.
+        """
+        values = self.model_dump(mode="json", exclude={"name"})
+        for key, value in values.items():
+            if isinstance(value, dict) and "sha256" in value:
+                values[key] = value["sha256"]
+        if self.placement.is_baseline:
+            keep = ("base", "train", "validation", "ood", "placement", "quantization", "compute_dtype", "max_tokens")
+            values = {key: values[key] for key in keep}
+        return values
+
+
+def canonical_json(values: Any) -> str:
+    """Serialize `values` the same way everywhere: sorted keys, no spaces, no NaN."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
+    """Validate `values` into a TrialSpec.
+
+    Raises:
+        UserError: naming every key that is unknown (with the nearest known one) or out of range, and `where`.
+    """
+    try:
+        return TrialSpec.model_validate(values)
+    except ValidationError as error:
+        raise UserError(*_explain(error, where)) from None
+
+
+def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
+    lines, hints = [], []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "spec"
+        if problem["type"] == "extra_forbidden":
+            known = Placement.model_fields if key.startswith("placement.") else TrialSpec.model_fields
+            lines.append(f"{where}: `{key}` is not a setting of a trial")
+            hints.append(nearest(key.rsplit(".", 1)[-1], known))
+        else:
+            lines.append(f"{where}: `{key}`: {problem['msg'].lower()}, but got {problem['input']!r}")
+    return "\n".join(lines), "; ".join(hints) or None
