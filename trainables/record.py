@@ -1,0 +1,255 @@
+"""What a trial leaves: one directory, the truth that MLflow, resume and analysis read.
+
+Layout::
+
+    spec.json                     what was asked for
+    placement.json                what was adapted: exact module names, parameters per tower
+    metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
+    samples/step-N.jsonl          the texts the probes saw, for a person to read
+    checkpoints/step-N/           adapter, optimizer, state; `manifest.json` last
+    best/                         the best admissible adapter, in PEFT's own format; `manifest.json` last
+    verdict.json                  why the trial ended; written last
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.errors import UserError
+from trainables.spec import Frozen, TrialSpec, canonical_json, parse_spec
+
+MANIFEST = "manifest.json"
+VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
+MetricKind = Literal["train", "eval"]
+
+
+class Verdict(Frozen):
+    """Why a trial ended: its kind, the guard or check that decided, and the reason in numbers."""
+
+    kind: VerdictKind
+    step: int
+    cause: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.cause})" if self.cause else self.kind
+
+
+class RecordDamaged(UserError):
+    """A record says something else than was written: it is never repaired by guessing."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of `metrics.jsonl`: the metrics of one step, `train` (per interval) or `eval`."""
+
+    kind: MetricKind
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The directory of one trial; every write is either whole or absent after a crash."""
+
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """Return the directory's own name, `<trial name>-<trial id>`."""
+        return self.directory.name
+
+    # ---------------------------------------------------------------- what was asked for
+    def create(self, spec: TrialSpec) -> None:
+        """Make the directory and write the spec; a record that exists keeps its own (the id is the same)."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not (self.directory / "spec.json").exists():
+            write_json(self.directory / "spec.json", spec.model_dump(mode="json"))
+
+    def spec(self) -> TrialSpec:
+        """Read back the spec."""
+        return parse_spec(read_json(self.directory / "spec.json"), where=str(self.directory / "spec.json"))
+
+    # ---------------------------------------------------------------- what was measured
+    def append(self, measurement: Measurement) -> None:
+        """Append one checksummed line and sync it to disk.
+
+        Raises:
+            ValueError: a metric is NaN or infinite; a verdict must be given instead of a number.
+        """
+        body = {"kind": measurement.kind, "step": measurement.step, "metrics": dict(measurement.metrics)}
+        broken = [name for name, value in measurement.metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise ValueError(f"metrics must be finite, but {', '.join(broken)} at step {measurement.step} is not")
+        self._drop_torn_tail()
+        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(_checksummed(body) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def measurements(self) -> list[Measurement]:
+        """Read every whole line, the last one wins where a resumed trial measured a step again.
+
+        Raises:
+            RecordDamaged: a line before the last one does not match its checksum.
+        """
+        latest: dict[tuple[str, int], Measurement] = {}
+        for body in _read_checksummed(self.directory / "metrics.jsonl"):
+            measurement = Measurement(body["kind"], body["step"], body["metrics"])
+            latest[(measurement.kind, measurement.step)] = measurement
+        return sorted(latest.values(), key=lambda one: (one.step, one.kind))
+
+    def evals(self) -> list[Measurement]:
+        """Return the eval measurements in order of step."""
+        return [one for one in self.measurements() if one.kind == "eval"]
+
+    def forget_after(self, step: int) -> None:
+        """Drop measurements later than `step`: the trial resumes there and will measure them again."""
+        keep = [one for one in self.measurements() if one.step <= step]
+        lines = [_checksummed({"kind": o.kind, "step": o.step, "metrics": dict(o.metrics)}) + "\n" for o in keep]
+        write_text(self.directory / "metrics.jsonl", "".join(lines))
+
+    def write_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Keep the texts behind the numbers of one eval."""
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_text(self.directory / "samples" / f"step-{step}.jsonl", "".join(lines))
+
+    def _drop_torn_tail(self) -> None:
+        path = self.directory / "metrics.jsonl"
+        if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+            write_text(path, data[: data.rfind(b"\n") + 1].decode())
+
+    # ---------------------------------------------------------------- what can be resumed
+    @contextmanager
+    def saving(self, name: str) -> Iterator[Path]:
+        """Give a temporary directory that becomes `name` (`checkpoints/step-30`, `best`) with its manifest.
+
+        The manifest is written last and the directory renamed into place, so its existence means completion.
+        """
+        target = self.directory / name
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        write_json(temporary / MANIFEST, {"sha256": _digests(temporary)})
+        _replace_directory(temporary, target)
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps of whole, untouched checkpoints, newest first; damaged ones are passed over."""
+        found = (self.directory / "checkpoints").glob("step-*")
+        steps = sorted((int(path.name.removeprefix("step-")) for path in found), reverse=True)
+        return [step for step in steps if is_whole(self.checkpoint(step))]
+
+    def checkpoint(self, step: int) -> Path:
+        """Return where the checkpoint of `step` lies."""
+        return self.directory / "checkpoints" / f"step-{step}"
+
+    def keep_checkpoints(self, count: int) -> None:
+        """Delete all but the newest `count` whole checkpoints."""
+        for step in self.checkpoint_steps()[count:]:
+            shutil.rmtree(self.checkpoint(step))
+
+    # ---------------------------------------------------------------- why it ended
+    def close(self, verdict: Verdict) -> None:
+        """Write the verdict, the last file of a record."""
+        write_json(self.directory / "verdict.json", verdict.model_dump(mode="json"))
+
+    def verdict(self) -> Verdict | None:
+        """Return why the trial ended, or None while it has not."""
+        path = self.directory / "verdict.json"
+        return Verdict.model_validate(read_json(path)) if path.exists() else None
+
+    def reopen(self) -> None:
+        """Take a `failed` verdict back, so that the trial may be tried again."""
+        (self.directory / "verdict.json").unlink(missing_ok=True)
+
+
+def records_under(directory: Path) -> list[Record]:
+    """Return the records below `directory`, by name."""
+    return [Record(path.parent) for path in sorted(directory.glob("*/spec.json"))]
+
+
+def is_whole(directory: Path) -> bool:
+    """True when `directory` has a manifest and every file it lists has the checksum it had."""
+    try:
+        expected = read_json(directory / MANIFEST)["sha256"]
+        return expected == _digests(directory)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: temporary name, sync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as readable JSON, whole or not at all."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _checksummed(body: dict[str, Any]) -> str:
+    return canonical_json({**body, "crc32": zlib.crc32(canonical_json(body).encode())})
+
+
+def _read_checksummed(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        body = _verified(line)
+        if body is None:
+            raise RecordDamaged(
+                f"{path}:{number}: every line must match its checksum, but this one does not",
+                "the file was changed after it was written; delete the trial's directory to run it again",
+            )
+        yield body
+
+
+def _verified(line: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(line)
+        checksum = body.pop("crc32")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return body if checksum == zlib.crc32(canonical_json(body).encode()) else None
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {str(path.relative_to(directory)): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _replace_directory(temporary: Path, target: Path) -> None:
+    descriptor = os.open(temporary, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    temporary.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
