@@ -7,7 +7,8 @@ Layout::
     metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
     samples/step-N.jsonl          the texts the probes saw, for a person to read
     checkpoints/step-N/           adapter, optimizer, state; `manifest.json` last
-    best/                         the best admissible adapter, in PEFT's own format; `manifest.json` last
+    best/                         the best admissible adapter, in PEFT's own format, with model card and
+                                  `provenance.json` (`step`, `metrics`, versions, digests); `manifest.json` last
     verdict.json                  why the trial ended; written last
 """
 
@@ -160,6 +161,13 @@ class Record:
         """Delete all but the newest `count` whole checkpoints."""
         for step in self.checkpoint_steps()[count:]:
             shutil.rmtree(self.checkpoint(step))
+
+    def best(self) -> Measurement | None:
+        """Return the eval of the best admissible checkpoint, or None when no eval met the constraint."""
+        if not is_whole(self.directory / "best"):
+            return None
+        provenance = read_json(self.directory / "best" / "provenance.json")
+        return Measurement("eval", provenance["step"], provenance["metrics"])
 
     # ---------------------------------------------------------------- why it ended
     def close(self, verdict: Verdict) -> None:
