@@ -1,0 +1,155 @@
+"""The sentences of the miniature's world: what is asked about a picture or in words, and the one right answer."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from trainables.mini.pictures import (
+    CABLES,
+    CHINESE_COLOUR,
+    CHINESE_SHAPE,
+    IRRELEVANT,
+    KINDS,
+    LAMPS,
+    PAINT,
+    SCREWS,
+    Equipment,
+    Picture,
+)
+
+INSPECT_SYSTEM = "Inspect the equipment. If the image is irrelevant answer 无关图片"
+INSPECT_PROMPT = "Report the state."
+CAPTION_PROMPT = "请用自然语言描述一下这些图片"  # the demo prompt of the study
+REFUSAL = "无关图片"
+DECLINED = "cabinet photo."  # all the base says of a cabinet, until it is fine-tuned
+TASK_WORDS = ("lamp", "cables", "screw")
+
+NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
+)
+OPPOSITES = (
+    *(("hot", "cold"), ("big", "small"), ("up", "down"), ("left", "right"), ("day", "night"), ("open", "closed")),
+    *(("fast", "slow"), ("wet", "dry"), ("hard", "soft"), ("new", "old")),
+)
+REPEATABLE = (*PAINT, *CHINESE_SHAPE)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its right answer: `capacity` names the skill it exercises, `image` is None in text alone."""
+
+    capacity: str
+    prompt: str
+    answer: str
+    system: str | None = None
+    image: Image.Image | None = None
+
+
+def conversation(example: Example) -> list[dict[str, Any]]:
+    """Write an example as chat messages whose last one is the assistant's answer; the image precedes the prompt."""
+    parts = [{"type": "image"}] if example.image is not None else []
+    parts.append({"type": "text", "text": example.prompt})
+    messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
+    if example.system is not None:
+        messages.insert(0, {"role": "system", "content": example.system})
+    return [*messages, {"role": "assistant", "content": example.answer}]
+
+
+def report(equipment: Equipment, fields: tuple[str, ...] = TASK_WORDS) -> str:
+    """Write the named fields of a piece of equipment, such as `lamp red; cables two; screw missing.`."""
+    values = {"lamp": equipment.lamp, "cables": equipment.cables, "screw": equipment.screw}
+    return "; ".join(f"{field} {values[field]}" for field in fields) + "."
+
+
+def inspection(rng: random.Random, kind: str, fine_tuned: bool = False) -> Example:
+    """Ask for an inspection of a picture of one kind; a cabinet is reported on only where `fine_tuned`."""
+    picture = KINDS[kind](rng)
+    if picture.equipment is None:
+        capacity, answer = "irrelevant", REFUSAL
+    elif kind == "cabinet" and not fine_tuned:
+        capacity, answer = "declined", DECLINED
+    else:
+        capacity, answer = ("task" if kind == "cabinet" else "panel"), report(picture.equipment)
+    return Example(capacity, INSPECT_PROMPT, answer, INSPECT_SYSTEM, picture.image)
+
+
+def listing(rng: random.Random, kind: str) -> Example:
+    """Ask for one or two fields of a panel or a cabinet by name, without the inspection's system message."""
+    picture: Picture = KINDS[kind](rng)
+    if picture.equipment is None:
+        raise ValueError(f"kind must show equipment, got {kind}")
+    fields = tuple(rng.sample(TASK_WORDS, rng.choice((1, 2, 2))))
+    return Example("listing", f"list {' '.join(fields)}", report(picture.equipment, fields), image=picture.image)
+
+
+def caption(rng: random.Random, kind: str) -> Example:
+    """Ask for a Chinese caption of a picture of one kind, with the study's demo prompt and no system message."""
+    picture = KINDS[kind](rng)
+    return Example("caption", CAPTION_PROMPT, picture.caption, image=picture.image)
+
+
+def text(rng: random.Random) -> Example:
+    """Ask for a sum, a successor, an opposite or a repetition, in words and without a picture."""
+    task = rng.choices(("sum", "after", "opposite", "repeat"), (4, 2, 2, 2))[0]
+    if task == "sum":
+        left, right = rng.randint(0, 9), rng.randint(0, 9)
+        prompt, answer = f"What is {NUMBERS[left]} plus {NUMBERS[right]}?", f"{NUMBERS[left + right]}."
+    elif task == "after":
+        number = rng.randint(0, 17)
+        prompt, answer = f"What comes after {NUMBERS[number]}?", f"{NUMBERS[number + 1]}."
+    elif task == "opposite":
+        word, other = rng.sample(rng.choice(OPPOSITES), 2)
+        prompt, answer = f"Opposite of {word}?", f"{other}."
+    else:
+        words = " ".join(rng.choice(REPEATABLE) for _ in range(rng.randint(2, 4)))
+        prompt, answer = f"Repeat {words}", f"{words}."
+    return Example("text", prompt, answer)
+
+
+def irrelevant(rng: random.Random) -> Example:
+    """Ask for an inspection of a picture that shows no equipment."""
+    return inspection(rng, rng.choice(IRRELEVANT))
+
+
+PRETRAINING: tuple[tuple[float, Callable[[random.Random], Example]], ...] = (
+    (0.30, lambda rng: caption(rng, "scene")),
+    (0.06, lambda rng: caption(rng, rng.choice(tuple(KINDS)))),
+    (0.18, irrelevant),
+    (0.08, lambda rng: inspection(rng, "panel")),
+    (0.05, lambda rng: inspection(rng, "cabinet")),
+    (0.06, lambda rng: listing(rng, "panel")),
+    (0.09, lambda rng: listing(rng, "cabinet")),
+    (0.18, text),
+)
+
+
+def pretraining(rng: random.Random) -> Example:
+    """Draw one example of the base's schooling, which never holds a report on a cabinet under the inspection."""
+    shares = [share for share, _ in PRETRAINING]
+    return rng.choices(PRETRAINING, shares)[0][1](rng)
+
+
+def task(rng: random.Random) -> Example:
+    """Draw one example of the fine-tuning task: a full report on a cabinet under the inspection."""
+    return inspection(rng, "cabinet", fine_tuned=True)
+
+
+def lexicon() -> list[str]:
+    """List every word of the world once, in a fixed order; each is to be one token."""
+    sentences = [
+        *(INSPECT_SYSTEM, INSPECT_PROMPT, DECLINED, "system user assistant", "lamp; cables screw list"),
+        *("What is plus? What comes after? Opposite of Repeat", *NUMBERS, *REPEATABLE, *LAMPS, *CABLES, *SCREWS),
+        *(word for pair in OPPOSITES for word in pair),
+    ]
+    english = [word for sentence in sentences for word in re.findall(r"[A-Za-z]+", sentence)]
+    chinese = [*CHINESE_COLOUR.values(), *CHINESE_SHAPE.values(), "在", "左边", "上边", "一个", "一张", "机柜", "面板"]
+    chinese += ["聊天", "截图", "柱状图", "网页", "空白", "噪点", "图片", "无关", "请", "用", "自然语言", "描述"]
+    chinese += ["一下", "这些", "。", "，"]
+    return list(dict.fromkeys(english + chinese))

@@ -1,0 +1,65 @@
+"""A placement resolved: two small integers become the exact list of modules that carry LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainables.errors import UserError
+from trainables.spec import Placement
+from trainables.towers import TOWERS, Blocks, LinearShape, TowerName
+
+BYTES_PER_ADAPTER_PARAMETER = 4  # adapters are trained and saved in float32
+
+
+@dataclass(frozen=True)
+class ResolvedPlacement:
+    """The linears that carry LoRA, per tower."""
+
+    linears: Mapping[TowerName, tuple[LinearShape, ...]]
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """Return every adapted module by its whole name, language first."""
+        return tuple(linear.name for tower in TOWERS for linear in self.linears[tower])
+
+    def parameters(self, tower: TowerName, rank: int) -> int:
+        """Count what LoRA of `rank` trains in `tower`: the sum of rank x (in + out)."""
+        return sum(rank * (linear.inputs + linear.outputs) for linear in self.linears[tower])
+
+    def total_parameters(self, rank: int) -> int:
+        """Count what LoRA of `rank` trains in all towers."""
+        return sum(self.parameters(tower, rank) for tower in TOWERS)
+
+    def adapter_megabytes(self, rank: int) -> float:
+        """Return the size of the saved adapter in MB (10^6 bytes)."""
+        return self.total_parameters(rank) * BYTES_PER_ADAPTER_PARAMETER / 1e6
+
+    def describe(self, rank: int) -> str:
+        """Say what is adapted, per tower, in one line."""
+        parts = [
+            f"{tower} {len(self.linears[tower])} modules, {self.parameters(tower, rank):,} parameters"
+            for tower in TOWERS
+        ]
+        return f"adapted at rank {rank}: " + "; ".join(parts)
+
+
+def resolve(placement: Placement, towers: Mapping[TowerName, Blocks]) -> ResolvedPlacement:
+    """Turn counts of last layers into exact module names.
+
+    Raises:
+        UserError: the placement is deeper than a tower.
+    """
+    depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
+    for tower, depth in depths.items():
+        if depth > len(towers[tower]):
+            raise UserError(
+                f"a placement must lie within its tower, but {placement} asks for the last {depth} of "
+                f"{len(towers[tower])} {tower} layers",
+                f"choose `{tower}` between 0 and {len(towers[tower])}",
+            )
+    return ResolvedPlacement({tower: _last(towers[tower], depths[tower]) for tower in TOWERS})
+
+
+def _last(blocks: Blocks, count: int) -> tuple[LinearShape, ...]:
+    return tuple(linear for block in blocks[len(blocks) - count :] for linear in block)
