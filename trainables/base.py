@@ -1,0 +1,69 @@
+"""The base: a frozen, possibly quantized model with its tokenizer and image processor, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.quant import keep_gradients, quantization_config, resolve_dtype
+from trainables.spec import ComputeDtype, Quantization
+from trainables.towers import Blocks, Family, TowerName, family_of
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base; `model` is transformers' own class and carries LoRA layers while a trial is open."""
+
+    path: Path
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    family: Family
+    towers: Mapping[TowerName, Blocks]
+    device: torch.device
+
+
+def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device) -> Base:
+    """Load a model directory, frozen, quantized as asked, in eval mode.
+
+    Raises:
+        UserError: the directory has no config, no safetensors weights, or an unknown family.
+    """
+    import transformers
+
+    family, config = family_of(path)
+    dtype = resolve_dtype(compute_dtype, device)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    model = getattr(transformers, family.model_class).from_pretrained(
+        path,
+        dtype=dtype,
+        quantization_config=quantization_config(quantization, dtype),
+        device_map={"": device},
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    keep_gradients(model)
+    model.requires_grad_(False)
+    model.eval()
+    return Base(
+        path=path,
+        model=model,
+        tokenizer=transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True),
+        image_processor=getattr(transformers, family.image_processor_class).from_pretrained(
+            path, local_files_only=True
+        ),
+        family=family,
+        towers=family.towers(config),
+        device=device,
+    )
+
+
+def default_device() -> torch.device:
+    """Return the device this process was given: its CUDA device if it sees one, else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,0 +1,164 @@
+"""From rows to tensors: chat template, image tokens, labels on assistant tokens only; one path for every base."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from trainables.base import Base
+from trainables.data import IMAGE_TAG, Message, Row
+from trainables.errors import UserError
+
+IGNORED = -100
+Crop = tuple[float, float, float]  # left, top, side: fractions of the image
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as tokens; `labels` equal `tokens` where supervised and -100 elsewhere."""
+
+    tokens: list[int]
+    labels: list[int]
+    pixel_values: torch.Tensor | None  # (patches, channels x time x patch x patch)
+    image_grid_thw: torch.Tensor | None  # (images, 3)
+
+
+class Encoder:
+    """Turns conversations into tokens for one base."""
+
+    def __init__(self, base: Base) -> None:
+        self.tokenizer = base.tokenizer
+        self.image_processor = base.image_processor
+        self.image_token = base.family.image_token
+        self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
+
+    def conversation(self, row: Row) -> Encoded:
+        """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised."""
+        pixels, grid = self._pixels(row.images, None)
+        tokens, labels, rendered = [], [], ""
+        for index, message in enumerate(row.messages):
+            if message.role != "assistant":
+                continue
+            prompt = self._render(row.messages[:index], answer_next=True)
+            whole = self._render(row.messages[: index + 1], answer_next=False)
+            if not (prompt.startswith(rendered) and whole.startswith(prompt)):
+                raise UserError(
+                    f"row `{row.row_id}`: the chat template must render a conversation's beginning the same way as "
+                    "the whole, but it does not",
+                    "a template that rewrites earlier turns cannot tell which tokens the assistant said",
+                )
+            asked, answered = self._tokenize(prompt[len(rendered) :]), self._tokenize(whole[len(prompt) :])
+            tokens += asked + answered
+            labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered)
+            rendered = whole
+        return self._with_images(tokens, labels, pixels, grid)
+
+    def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
+        """Encode what is asked, ready for the answer to be generated."""
+        pixels, grid = self._pixels(images, crop)
+        tokens = self._tokenize(self._render(messages, answer_next=True))
+        return self._with_images(tokens, [IGNORED] * len(tokens), pixels, grid)
+
+    def _render(self, messages: Sequence[Message], answer_next: bool) -> str:
+        turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next)
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _until_end_of_turn(self, answered: list[int]) -> list[int]:
+        end = answered.index(self.tokenizer.eos_token_id) + 1
+        return answered[:end] + [IGNORED] * (len(answered) - end)
+
+    def _pixels(self, images: Sequence[Path], crop: Crop | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if not images:
+            return None, None
+        pictures = [_open(path, crop) for path in images]
+        features = self.image_processor(images=pictures, return_tensors="pt")
+        return features["pixel_values"], features["image_grid_thw"]
+
+    def _with_images(
+        self, tokens: list[int], labels: list[int], pixels: torch.Tensor | None, grid: torch.Tensor | None
+    ) -> Encoded:
+        counts = [] if grid is None else (grid.prod(dim=1) // self.image_processor.merge_size**2).tolist()
+        wide_tokens, wide_labels = [], []
+        for token, label in zip(tokens, labels, strict=True):
+            repeat = counts.pop(0) if token == self.image_token_id else 1
+            wide_tokens += [token] * repeat
+            wide_labels += [label] * repeat
+        return Encoded(wide_tokens, wide_labels, pixels, grid)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one forward pass: `inputs` as the model takes them, `labels` (rows, tokens)."""
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Count the label tokens that carry loss (the first token of a row has no predecessor)."""
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
+
+def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad_left: bool) -> Batch:
+    """Pad rows to one length, to the right for training and to the left for generation."""
+    longest = max(len(row.tokens) for row in rows)
+    pad_id = encoder.tokenizer.pad_token_id
+
+    def padded(values: list[int], filler: int) -> list[int]:
+        fill = [filler] * (longest - len(values))
+        return fill + values if pad_left else values + fill
+
+    input_ids = torch.tensor([padded(row.tokens, pad_id) for row in rows])
+    inputs: dict[str, Any] = {
+        "input_ids": input_ids,
+        "attention_mask": torch.tensor([padded([1] * len(row.tokens), 0) for row in rows]),
+        "mm_token_type_ids": (input_ids == encoder.image_token_id).int(),
+    }
+    with_images = [row for row in rows if row.pixel_values is not None]
+    if with_images:
+        inputs["pixel_values"] = torch.cat([row.pixel_values for row in with_images])  # type: ignore[misc]
+        inputs["image_grid_thw"] = torch.cat([row.image_grid_thw for row in with_images])  # type: ignore[misc]
+    labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
+    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
+
+
+def data_order(rows: int, data_seed: int) -> Iterator[int]:
+    """Yield row numbers without end: every epoch is a new permutation that depends on the data seed alone."""
+    epoch = 0
+    while True:
+        order = list(range(rows))
+        random.Random(f"{data_seed}-{epoch}").shuffle(order)
+        yield from order
+        epoch += 1
+
+
+def _parts(text: str) -> str | list[dict[str, str]]:
+    if IMAGE_TAG not in text:
+        return text
+    pieces = text.split(IMAGE_TAG)
+    parts: list[dict[str, str]] = [{"type": "text", "text": pieces[0]}] if pieces[0] else []
+    for piece in pieces[1:]:
+        parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def _open(path: Path, crop: Crop | None) -> Image.Image:
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    if crop is None:
+        return picture
+    left, top, side = crop
+    width, height = picture.size
+    box = (left * width, top * height, (left + side) * width, (top + side) * height)
+    return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)

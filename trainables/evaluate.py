@@ -1,0 +1,124 @@
+"""One eval of the live model: every question asked once, greedily and in batches; every probe counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from trainables.base import Base
+from trainables.batches import IGNORED, Batch, Encoded, Encoder, collate
+from trainables.data import Row
+from trainables.probes import PROBES
+from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question
+
+LOSS_ROWS = 32
+GENERATION_ROWS = 96
+SPARE_TOKENS = 8  # an answer may be a little longer than the longest reference; what runs on is cut there
+
+
+def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the model and project only the positions that predict a supervised token.
+
+    Returns:
+        logits (supervised tokens, vocabulary) in float32, and their targets (supervised tokens,).
+    """
+    hidden = base.model.model(**batch.inputs, use_cache=False).last_hidden_state
+    targets = batch.labels[:, 1:]
+    supervised = targets != IGNORED
+    return base.model.lm_head(hidden[:, :-1][supervised]).float(), targets[supervised]
+
+
+class Evaluator:
+    """The fixed evals of one study on one base; encodes every row once."""
+
+    def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
+        self.base = base
+        self.encoder = encoder
+        self.data = data
+        self.questions = _distinct(data)
+        self.prompts = [encoder.prompt(one.messages, one.images, one.crop) for one in self.questions]
+        self.validation = [encoder.conversation(row) for row in data.validation]
+        self.train_slice = [encoder.conversation(row) for row in data.train_slice]
+        self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
+
+    def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
+        """Ask every question and count every probe; returns metrics and the answers by question key."""
+        answers = self._answers()
+        evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline)
+        metrics: dict[str, float] = {}
+        for probe in PROBES:
+            metrics.update(probe.score(self.data, evidence))
+        return metrics, answers
+
+    def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
+        """Pair every question with its answer, for a person to read."""
+        expected = {f"validation/{row.row_id}": row.answer for row in self.data.validation}
+        expected |= {f"ood/{row.row_id}": row.expect or "" for row in self.data.ood}
+        return [
+            {
+                "question": one.key,
+                "prompt": one.messages[-1].text,
+                "answer": answers[one.key],
+                "expected": expected.get(one.key, ""),
+            }
+            for one in self.questions
+        ]
+
+    @torch.no_grad()
+    def _losses(self, rows: Sequence[Encoded]) -> Losses:
+        nats, tokens, correct = 0.0, 0, 0
+        for start in range(0, len(rows), LOSS_ROWS):
+            batch = collate(rows[start : start + LOSS_ROWS], self.encoder, self.base.device, pad_left=False)
+            logits, targets = label_logits(self.base, batch)
+            nats += float(cross_entropy(logits, targets, reduction="sum"))
+            tokens += len(targets)
+            correct += int((logits.argmax(dim=-1) == targets).sum())
+        return Losses(nats, tokens, correct)
+
+    @torch.no_grad()
+    def _answers(self) -> dict[str, str]:
+        from transformers import GenerationConfig
+
+        tokenizer = self.encoder.tokenizer
+        greedy = GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        # neighbours in length share a batch, so little is padded
+        order = sorted(range(len(self.prompts)), key=lambda index: len(self.prompts[index].tokens))
+        answers: dict[str, str] = {}
+        for start in range(0, len(order), GENERATION_ROWS):
+            chunk = order[start : start + GENERATION_ROWS]
+            batch = collate([self.prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
+            generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
+            texts = tokenizer.batch_decode(generated[:, batch.inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            answers.update({self.questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
+        return answers
+
+    def _longest_reference(self) -> int:
+        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self.data.ood]
+        return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+
+
+def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence, train_rows: int) -> ProbeData:
+    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
+    from trainables.probes.hallucination import task_vocabulary
+
+    return ProbeData(
+        validation=tuple(validation),
+        train_slice=tuple(train[:train_rows]),
+        ood=tuple(ood),
+        task_vocabulary=task_vocabulary(train, ood),
+    )
+
+
+def _distinct(data: ProbeData) -> list[Question]:
+    questions: dict[str, Question] = {}
+    for probe in PROBES:
+        for question in probe.questions(data):
+            questions.setdefault(question.key, question)
+    return list(questions.values())

@@ -1,0 +1,151 @@
+"""The guards: frozen rules that stop a trial that lost generality, and the constraint on its best checkpoint.
+
+All are pure functions of the baseline's metrics and the trial's evals so far. A rule whose metric is missing raises
+KeyError: a guard that cannot see must not pass. Source: brief 001, "Early Stop & Safety Criteria".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainables.record import Measurement, Verdict
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Stops when a metric stays below a floor: the higher of a share of the baseline and an absolute value."""
+
+    metric: str
+    max_relative_drop: float
+    min_absolute: float
+    patience_evals: int
+
+    def floor(self, baseline: Metrics) -> float:
+        """Return the value the metric must not stay below."""
+        return max((1.0 - self.max_relative_drop) * baseline[self.metric], self.min_absolute)
+
+    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
+        """Return the reason to stop, or None."""
+        limit = self.floor(baseline)
+        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
+        if len(recent) < self.patience_evals or any(value >= limit for value in recent):
+            return None
+        return (
+            f"{self.metric} {recent[-1]:.2f} < {limit:.2f} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
+        )
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Stops when a metric stays above the baseline by more than an absolute rise (0.15 = 15 percentage points)."""
+
+    metric: str
+    max_absolute_rise: float
+    patience_evals: int
+
+    def ceiling(self, baseline: Metrics) -> float:
+        """Return the value the metric must not stay above."""
+        return baseline[self.metric] + self.max_absolute_rise
+
+    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
+        """Return the reason to stop, or None."""
+        limit = self.ceiling(baseline)
+        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
+        if len(recent) < self.patience_evals or any(value <= limit for value in recent):
+            return None
+        return (
+            f"{self.metric} {recent[-1]:.2f} > {limit:.2f} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
+        )
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Stops when a gap lies above its own best by more than `max_widening` and grew over the last intervals."""
+
+    metric: str
+    max_widening: float
+    worsening_intervals: int
+
+    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
+        """Return the reason to stop, or None; the baseline plays no part, the trial is held against itself."""
+        values = [metrics[self.metric] for metrics in history]
+        recent = values[-(self.worsening_intervals + 1) :]
+        if len(recent) <= self.worsening_intervals:
+            return None
+        worsening = all(later > earlier for earlier, later in itertools.pairwise(recent))
+        best = min(values)
+        if not worsening or values[-1] - best <= self.max_widening:
+            return None
+        return (
+            f"{self.metric} {values[-1]:.2f} > best {best:.2f} + {self.max_widening:.2f} "
+            f"and worsening over {self.worsening_intervals} intervals"
+        )
+
+
+Guard = Floor | Ceiling | Widening
+
+
+@dataclass(frozen=True)
+class BestConstraint:
+    """What an eval must keep to be a candidate for the best checkpoint, in absolute points of the baseline."""
+
+    max_irrelevant_pass_drop: float = 0.10
+    max_hallucination_rise: float = 0.10
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when irrelevant-image pass and hallucination lie within their distance of the baseline."""
+        return (
+            metrics["irrelevant_pass"] >= baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - ROUNDING
+            and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
+        )
+
+
+ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
+
+GUARDS: tuple[Guard, ...] = (
+    Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2),
+    Ceiling("hallucination", max_absolute_rise=0.15, patience_evals=1),
+    Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
+    Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
+)
+
+
+def judge(guards: Sequence[Guard], baseline: Metrics, evals: Sequence[Measurement]) -> Verdict | None:
+    """Return the verdict of the first guard that is broken after the newest eval, or None.
+
+    Raises:
+        KeyError: a guard's metric is missing.
+    """
+    history = [one.metrics for one in evals]
+    for guard in guards:
+        reason = guard.broken(baseline, history)
+        if reason:
+            return Verdict(kind="pruned", step=evals[-1].step, cause=guard.metric, reason=reason)
+    return None
+
+
+def broken_by_baseline(guards: Sequence[Guard], baseline: Metrics) -> list[str]:
+    """Return the floors the base itself does not reach: with them every arm would be pruned, whatever it learned."""
+    return [
+        f"{guard.metric}: baseline {baseline[guard.metric]:.2f} < {guard.floor(baseline):.2f}"
+        for guard in guards
+        if isinstance(guard, Floor) and baseline[guard.metric] < guard.floor(baseline)
+    ]
+
+
+def best_eval(constraint: BestConstraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
+    """Return the eval with the lowest eval loss among those the constraint admits, or None."""
+    admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
+    return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
+
+
+def _for(patience_evals: int) -> str:
+    return f"for {patience_evals} evals" if patience_evals > 1 else "at one eval"
+
+
+def _base(baseline: Metrics, name: str) -> str:
+    return f"(baseline {baseline[name]:.2f})"

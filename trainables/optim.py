@@ -1,0 +1,70 @@
+"""The optimizer of one trial: AdamW with a rate per tower, warm-up, cosine with a floor."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainables.adapters import Adapter
+from trainables.spec import TrialSpec
+from trainables.towers import TOWERS
+
+OPTIMIZER_WEIGHTS = "optimizer.safetensors"
+
+
+def rate_factor(step: int, steps: int, warmup_ratio: float, min_rate_ratio: float) -> float:
+    """Return the fraction of the peak rate at optimizer step `step` (counted from 0).
+
+    Linear warm-up over ceil(warmup_ratio x steps), then a cosine down to `min_rate_ratio`, as
+    `transformers.get_cosine_with_min_lr_schedule_with_warmup` computes it.
+    """
+    warmup = math.ceil(warmup_ratio * steps)
+    if step < warmup:
+        return step / max(1, warmup)
+    progress = (step - warmup) / max(1, steps - warmup)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
+    return cosine * (1.0 - min_rate_ratio) + min_rate_ratio
+
+
+class Optimizer:
+    """AdamW over one trial's adapter; the rate of each tower is its peak times the schedule's factor."""
+
+    def __init__(self, adapter: Adapter, spec: TrialSpec) -> None:
+        self.spec = spec
+        self.named = adapter.trained()
+        self.peaks = {"language": spec.learning_rate, "vision": spec.vision_learning_rate}
+        towers = [tower for tower in TOWERS if adapter.parameters(tower)]
+        groups = [{"params": [p for _, p in adapter.parameters(tower)], "tower": tower} for tower in towers]
+        self.adamw = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.weight_decay)
+
+    def step(self, step: int) -> float:
+        """Clip, update with the rates of `step`, clear the gradients; return the gradient norm before clipping."""
+        factor = rate_factor(step, self.spec.steps, self.spec.warmup_ratio, self.spec.min_rate_ratio)
+        for group in self.adamw.param_groups:
+            group["lr"] = self.peaks[group["tower"]] * factor
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.spec.max_gradient_norm)
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def save(self, directory: Path) -> None:
+        """Write the moments and step counts of every parameter as safetensors."""
+        tensors = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, parameter in self.named
+            for key, value in self.adamw.state[parameter].items()
+        }
+        save_file(tensors, str(directory / OPTIMIZER_WEIGHTS))
+
+    def load(self, directory: Path) -> None:
+        """Read back what `save` wrote; every parameter must have its state (KeyError otherwise)."""
+        saved = load_file(str(directory / OPTIMIZER_WEIGHTS))
+        for name, parameter in self.named:
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            state = {key: saved[f"{name}.{key}"] for key in keys}
+            self.adamw.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+            }

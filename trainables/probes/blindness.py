@@ -1,0 +1,34 @@
+"""Blindness: nothing, next to nothing, or one thing over and over in answer to a picture (brief 001)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.data import OodRow
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
+from trainables.probes.text import is_degenerate, is_near_empty
+
+
+def is_blind(answer: str) -> bool:
+    """True when an answer is near-empty or a degenerate repetition."""
+    return is_near_empty(answer) or is_degenerate(answer)
+
+
+def _shown(data: ProbeData) -> list[OodRow]:
+    return [row for row in data.ood if row.images]
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_ood(row) for row in _shown(data)]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    return {"blindness": fraction([is_blind(evidence.answers[ask_ood(row).key]) for row in _shown(data)])}
+
+
+PROBE = Probe(
+    name="blindness",
+    metrics=(Metric("blindness", "lower", "fraction", "images answered with nothing, near nothing, or repetition"),),
+    questions=_questions,
+    score=_score,
+)

@@ -1,0 +1,52 @@
+"""Caption sanity: free captions of a few fixed pictures, held against the baseline's captions (brief 001)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
+from trainables.probes.text import ideograph_share, is_degenerate, is_near_empty
+
+MIN_CHRF = 0.4
+MIN_LENGTH_RATIO = 0.5
+MAX_LENGTH_RATIO = 2.0
+MAX_SCRIPT_SHIFT = 0.5
+
+
+def is_sane(caption: str, baseline_caption: str) -> bool:
+    """True when a caption keeps the baseline's script, length and wording, and does not repeat itself."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    if is_near_empty(caption) or is_degenerate(caption):
+        return False
+    ratio = len(caption) / len(baseline_caption)
+    kept_language = abs(ideograph_share(caption) - ideograph_share(baseline_caption)) <= MAX_SCRIPT_SHIFT
+    chrf = CHRF().sentence_score(caption, [baseline_caption]).score / 100
+    return kept_language and MIN_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO and chrf >= MIN_CHRF
+
+
+def captions(data: ProbeData, answers: Mapping[str, str]) -> dict[str, str]:
+    """Return the captions among the answers, by row."""
+    return {row.row_id: answers[ask_ood(row).key] for row in data.of_kind("caption")}
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_ood(row) for row in data.of_kind("caption")]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    own = captions(data, evidence.answers)
+    # the baseline itself has nothing to be compared with: it is held against its own captions
+    reference = evidence.baseline.captions if evidence.baseline else own
+    sane = [bool(reference[key]) and is_sane(caption, reference[key]) for key, caption in own.items()]
+    return {"caption_sanity": fraction(sane)}
+
+
+PROBE = Probe(
+    name="captions",
+    metrics=(
+        Metric("caption_sanity", "higher", "fraction", "fixed captions that keep language, length, variety and chrF"),
+    ),
+    questions=_questions,
+    score=_score,
+)

@@ -1,0 +1,43 @@
+"""Crop consistency: a slightly shifted view of a validation picture must get the same answer (brief 001)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.data import Row
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_validation, fraction
+from trainables.probes.text import same_answer
+
+MAX_ROWS = 8
+SIDE = 0.94
+JITTERS = ((0.0, 0.0, SIDE), (1.0 - SIDE, 1.0 - SIDE, SIDE), ((1.0 - SIDE) / 2, (1.0 - SIDE) / 2, SIDE))
+
+
+def _rows(data: ProbeData) -> list[Row]:
+    return [row for row in data.validation if row.images][:MAX_ROWS]
+
+
+def _jittered(row: Row) -> list[Question]:
+    return [Question(f"crop/{row.row_id}/{index}", row.prompt, row.images, crop) for index, crop in enumerate(JITTERS)]
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    rows = _rows(data)
+    return [ask_validation(row) for row in rows] + [question for row in rows for question in _jittered(row)]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    same = [
+        same_answer(evidence.answers[question.key], evidence.answers[ask_validation(row).key])
+        for row in _rows(data)
+        for question in _jittered(row)
+    ]
+    return {"crop_consistency": fraction(same)}
+
+
+PROBE = Probe(
+    name="crops",
+    metrics=(Metric("crop_consistency", "higher", "fraction", "shifted crops answered like the uncropped picture"),),
+    questions=_questions,
+    score=_score,
+)

@@ -1,0 +1,46 @@
+"""Hallucination: forbidden terms or the task's own vocabulary in answers about unrelated pictures (brief 001)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from trainables.data import OodRow, Row
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
+from trainables.probes.text import normalized, words
+
+MIN_ANSWER_SHARE = 0.2
+MIN_WORD_LETTERS = 3
+
+
+def task_vocabulary(train: Sequence[Row], ood: Iterable[OodRow]) -> frozenset[str]:
+    """Collect words that stand in a fifth of the training answers and in no expected general answer or prompt."""
+    counts = Counter(word for row in train for word in set(words(row.answer)) if len(word) >= MIN_WORD_LETTERS)
+    general = {word for row in ood if row.expect for word in words(row.expect)}
+    return frozenset(word for word, count in counts.items() if count >= MIN_ANSWER_SHARE * len(train)) - general
+
+
+def hallucinates(answer: str, row: OodRow, vocabulary: frozenset[str]) -> bool:
+    """True when the answer holds a term the row forbids or a word of the task."""
+    text = normalized(answer)
+    return any(normalized(term) in text for term in row.forbid) or not vocabulary.isdisjoint(words(answer))
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_ood(row) for row in data.of_kind("irrelevant")]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    rows = data.of_kind("irrelevant")
+    hits = [hallucinates(evidence.answers[ask_ood(row).key], row, data.task_vocabulary) for row in rows]
+    return {"hallucination": fraction(hits)}
+
+
+PROBE = Probe(
+    name="hallucination",
+    metrics=(
+        Metric("hallucination", "lower", "fraction", "irrelevant images answered with forbidden or task vocabulary"),
+    ),
+    questions=_questions,
+    score=_score,
+)

@@ -1,0 +1,25 @@
+"""Irrelevant-image pass: unrelated pictures must still get the agreed refusal (brief 001)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
+from trainables.probes.text import same_answer
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_ood(row) for row in data.of_kind("irrelevant")]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    rows = data.of_kind("irrelevant")
+    return {"irrelevant_pass": fraction([same_answer(evidence.answers[ask_ood(r).key], r.expect or "") for r in rows])}
+
+
+PROBE = Probe(
+    name="irrelevant",
+    metrics=(Metric("irrelevant_pass", "higher", "fraction", "irrelevant images answered with the agreed refusal"),),
+    questions=_questions,
+    score=_score,
+)

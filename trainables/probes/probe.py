@@ -1,0 +1,110 @@
+"""What a probe is: questions to the live model, and a pure function from its answers to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from trainables.data import Message, OodRow, Row
+
+Direction = Literal["higher", "lower"]
+Crop = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number a trial reports: `direction` says which way is better, `counts` what exactly was counted."""
+
+    name: str
+    direction: Direction
+    unit: str
+    counts: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt put to the live model; equal questions of several probes are asked once."""
+
+    key: str
+    messages: tuple[Message, ...]
+    images: tuple[Path, ...]
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Teacher-forced sums over one set of rows: nats, tokens, and tokens predicted by argmax."""
+
+    nats: float
+    tokens: int
+    correct: int
+
+    @property
+    def mean(self) -> float:
+        """Return the mean cross-entropy in nats per token."""
+        return self.nats / self.tokens
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """The rows every eval sees, the same for every trial of a study."""
+
+    validation: tuple[Row, ...]
+    train_slice: tuple[Row, ...]
+    ood: tuple[OodRow, ...]
+    task_vocabulary: frozenset[str]
+
+    def of_kind(self, kind: str) -> tuple[OodRow, ...]:
+        """Return the out-of-distribution rows of one kind."""
+        return tuple(row for row in self.ood if row.kind == kind)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the base scored before any adapter: passed as a value to every trial it is compared with."""
+
+    metrics: Mapping[str, float]
+    captions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything one eval saw: answers by question key, losses by row set, and the baseline to compare with."""
+
+    answers: Mapping[str, str]
+    validation: Losses
+    train_slice: Losses
+    baseline: Baseline | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One capability: its metrics, the questions it asks, and how the evidence is counted (no I/O, no model)."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    questions: Callable[[ProbeData], Sequence[Question]]
+    score: Callable[[ProbeData, Evidence], Mapping[str, float]]
+
+
+def ask_ood(row: OodRow) -> Question:
+    """Make the question of an out-of-distribution row."""
+    return Question(f"ood/{row.row_id}", row.messages, row.images)
+
+
+def ask_validation(row: Row) -> Question:
+    """Make the question of a validation row: its turns before the last answer."""
+    return Question(f"validation/{row.row_id}", row.prompt, row.images)
+
+
+def fraction(hits: Sequence[bool]) -> float:
+    """Return the share of hits; an empty probe must not look perfect.
+
+    Raises:
+        ValueError: there is nothing to count.
+    """
+    if not hits:
+        raise ValueError("a probe must have at least one row to count, but it has none")
+    return sum(hits) / len(hits)

@@ -1,0 +1,25 @@
+"""Text retention: questions without a picture that the base answered (brief 001: loss of language capacity)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
+from trainables.probes.text import same_answer
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_ood(row) for row in data.of_kind("text")]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    rows = data.of_kind("text")
+    return {"text_retention": fraction([same_answer(evidence.answers[ask_ood(r).key], r.expect or "") for r in rows])}
+
+
+PROBE = Probe(
+    name="retention",
+    metrics=(Metric("text_retention", "higher", "fraction", "text-only questions answered exactly"),),
+    questions=_questions,
+    score=_score,
+)

@@ -1,0 +1,37 @@
+"""Task fit: loss, token accuracy and exact answers on validation, and the gap to the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_validation, fraction
+from trainables.probes.text import same_answer
+
+
+def _questions(data: ProbeData) -> Sequence[Question]:
+    return [ask_validation(row) for row in data.validation]
+
+
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+    exact = [same_answer(evidence.answers[ask_validation(row).key], row.answer) for row in data.validation]
+    return {
+        "eval_loss": evidence.validation.mean,
+        "token_accuracy": evidence.validation.correct / evidence.validation.tokens,
+        "exact_match": fraction(exact),
+        "train_loss": evidence.train_slice.mean,
+        "generalization_gap": evidence.validation.mean - evidence.train_slice.mean,
+    }
+
+
+PROBE = Probe(
+    name="task_fit",
+    metrics=(
+        Metric("eval_loss", "lower", "nats/token", "mean cross-entropy of the assistant tokens of validation"),
+        Metric("token_accuracy", "higher", "fraction", "assistant tokens of validation predicted by argmax"),
+        Metric("exact_match", "higher", "fraction", "validation rows whose greedy answer equals the reference"),
+        Metric("train_loss", "lower", "nats/token", "the same as eval_loss, on a fixed slice of the training rows"),
+        Metric("generalization_gap", "lower", "nats/token", "eval_loss - train_loss, same weights, no dropout"),
+    ),
+    questions=_questions,
+    score=_score,
+)

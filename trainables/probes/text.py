@@ -1,0 +1,46 @@
+"""Facts about an answer's text that several probes count."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MIN_LETTERS = 2
+REPEATED_BLOCK = re.compile(r"(.{1,40}?)\1{3,}", re.DOTALL)
+MAX_REPEATED_SHARE = 0.5
+CLOSING = " .。,,;;:!"
+CJK = re.compile(r"[\u3400-\u9fff]")
+WORD = re.compile(r"[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+|\d+")
+
+
+def normalized(text: str) -> str:
+    """Fold case, width and white space, and drop punctuation at both ends."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return folded.strip(CLOSING)
+
+
+def same_answer(answer: str, expected: str) -> bool:
+    """True when both say the same, up to case, width, white space and closing punctuation."""
+    return normalized(answer) == normalized(expected)
+
+
+def is_near_empty(text: str) -> bool:
+    """True when fewer than two letters or ideographs are left of an answer."""
+    return sum(character.isalnum() for character in text) < MIN_LETTERS
+
+
+def is_degenerate(text: str) -> bool:
+    """True when one block, repeated at least four times in a row, covers half of the text."""
+    repeated = max((len(match.group(0)) for match in REPEATED_BLOCK.finditer(text)), default=0)
+    return repeated >= 8 and repeated / len(text) >= MAX_REPEATED_SHARE
+
+
+def ideograph_share(text: str) -> float:
+    """Return the share of ideographs among letters: 1 for Chinese, 0 for English, 0 for no letters at all."""
+    letters = [character for character in text if character.isalpha()]
+    return len(CJK.findall(text)) / len(letters) if letters else 0.0
+
+
+def words(text: str) -> list[str]:
+    """Split into lower-case words; every ideograph is a word of its own."""
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
