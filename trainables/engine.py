@@ -46,7 +46,7 @@ class Engine:
         encoded = self.encoder.conversation(row)
         if len(encoded.tokens) > max_tokens:
             raise UserError(
-                f"row `{row.row_id}`: a row must fit {max_tokens} tokens (max_tokens), but it has {len(encoded.tokens)}",
+                f"row `{row.row_id}` must fit max_tokens = {max_tokens}, but it has {len(encoded.tokens)} tokens",
                 "raise max_tokens or shorten the row; rows are never cut, a cut row can lose its answer or its image",
             )
         return encoded

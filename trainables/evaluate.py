@@ -9,9 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from trainables.base import Base
 from trainables.batches import IGNORED, Batch, Encoded, Encoder, collate
-from trainables.data import Row
+from trainables.data import OodRow, Row
 from trainables.probes import PROBES
-from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question
+from trainables.probes.hallucination import task_vocabulary
+from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question, ask_ood, ask_validation
 
 LOSS_ROWS = 32
 GENERATION_ROWS = 96
@@ -53,18 +54,16 @@ class Evaluator:
         return metrics, answers
 
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
-        """Pair every question with its answer, for a person to read."""
-        expected = {f"validation/{row.row_id}": row.answer for row in self.data.validation}
-        expected |= {f"ood/{row.row_id}": row.expect or "" for row in self.data.ood}
-        return [
-            {
-                "question": one.key,
-                "prompt": one.messages[-1].text,
-                "answer": answers[one.key],
-                "expected": expected.get(one.key, ""),
-            }
-            for one in self.questions
-        ]
+        """Pair every question with its answer and, where there is one, the expected answer, for a person to read."""
+        rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
+        rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
+        samples = []
+        for question in self.questions:
+            row_id, kind, expected = rows.get(question.key, (question.key, "crop", ""))
+            prompt = question.messages[-1].text
+            answer = answers[question.key]
+            samples.append({"row": row_id, "kind": kind, "prompt": prompt, "answer": answer, "expected": expected})
+        return samples
 
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded]) -> Losses:
@@ -104,10 +103,8 @@ class Evaluator:
         return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
 
 
-def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence, train_rows: int) -> ProbeData:
+def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
     """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
-    from trainables.probes.hallucination import task_vocabulary
-
     return ProbeData(
         validation=tuple(validation),
         train_slice=tuple(train[:train_rows]),

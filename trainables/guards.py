@@ -112,6 +112,7 @@ GUARDS: tuple[Guard, ...] = (
     Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
     Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
 )
+CONSTRAINT = BestConstraint()
 
 
 def judge(guards: Sequence[Guard], baseline: Metrics, evals: Sequence[Measurement]) -> Verdict | None:

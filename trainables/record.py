@@ -127,6 +127,11 @@ class Record:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(self.directory / "samples" / f"step-{step}.jsonl", "".join(lines))
 
+    def samples(self, step: int) -> list[dict[str, Any]]:
+        """Read the texts behind the numbers of one eval."""
+        lines = (self.directory / "samples" / f"step-{step}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
     def _drop_torn_tail(self) -> None:
         path = self.directory / "metrics.jsonl"
         if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):

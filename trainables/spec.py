@@ -100,6 +100,17 @@ class TrialSpec(Frozen):
         """Rows per optimizer step."""
         return self.batch_rows * self.accumulation_steps
 
+    def baseline(self) -> TrialSpec:
+        """Return the trial this one is held against: the same base, data and quantization, no adapter."""
+        return self.model_copy(
+            update={
+                "name": f"A0-{self.quantization}",
+                "placement": Placement(),
+                "init_from": None,
+                "optimizer": "fresh",
+            }
+        )
+
     def identity(self) -> dict[str, Any]:
         """Return the values that decide the result: sources by their content, no name, no path.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
 from trainables.probes.text import ideograph_share, is_degenerate, is_near_empty
@@ -28,6 +29,11 @@ def is_sane(caption: str, baseline_caption: str) -> bool:
 def captions(data: ProbeData, answers: Mapping[str, str]) -> dict[str, str]:
     """Return the captions among the answers, by row."""
     return {row.row_id: answers[ask_ood(row).key] for row in data.of_kind("caption")}
+
+
+def captions_in(samples: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the captions among the samples a record keeps, by row."""
+    return {one["row"]: one["answer"] for one in samples if one["kind"] == "caption"}
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:

@@ -1,0 +1,157 @@
+"""What a person sees while the sweep runs: a live table on a terminal, a line per event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from trainables.record import Record, Verdict
+from trainables.spec import TrialSpec
+
+COLUMNS = (
+    ("loss", "eval_loss", "{:.3f}"),
+    ("exact", "exact_match", "{:.2f}"),
+    ("irrel", "irrelevant_pass", "{:.2f}"),
+    ("halluc", "hallucination", "{:.2f}"),
+)
+
+
+@dataclass
+class Line:
+    """One trial on the board."""
+
+    spec: TrialSpec
+    status: str = "waiting"
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Return the steps planned; the baseline has none."""
+        return 0 if self.spec.placement.is_baseline else self.spec.steps
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return the seconds its remaining steps will take at its own pace, None before the first eval."""
+        if self.status != "running" or not self.step:
+            return None
+        return self.seconds / self.step * (self.steps - self.step)
+
+
+class Board:
+    """Listens to the seats and shows every trial: placement, step, loss, probes, verdict, time left."""
+
+    def __init__(self, console: Console, records: Sequence[Record]) -> None:
+        self.console = console
+        self.lines = {record.name: Line(record.spec()) for record in records}
+        for record in records:
+            self._read(record)
+        self.began = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self._live = Live(self.table(), console=self.console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(self.table())
+            self._live.stop()
+
+    def started(self, record: Record) -> None:
+        """Mark a trial as running."""
+        self.lines[record.name].status = "running"
+        self._show()
+
+    def advanced(self, record: Record) -> None:
+        """Take over a trial's newest eval and verdict."""
+        line = self.lines[record.name]
+        seen = (line.step, line.status)
+        self._read(record)
+        if (line.step, line.status) == seen:
+            return
+        verdict = record.verdict()
+        if verdict is not None and verdict.reason:
+            self.console.print(stop_line(line.spec.name, verdict), highlight=False, soft_wrap=True)
+        elif self._live is None:
+            self.console.print(plain_line(line), highlight=False, soft_wrap=True)
+        self._show()
+
+    def note(self, text: str) -> None:
+        """Say something beside the table."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def table(self) -> Table:
+        """Return the board as a table that fits 80 columns."""
+        done = sum(line.status not in ("waiting", "running") for line in self.lines.values())
+        table = Table(box=None, padding=(0, 1), caption=f"{done}/{len(self.lines)} trials done, {self._left()}")
+        for name, justify in (("trial", "left"), ("place", "left"), ("step", "right")):
+            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        for header, _, _ in COLUMNS:
+            table.add_column(header, justify="right", no_wrap=True)
+        table.add_column("verdict", overflow="ellipsis", no_wrap=True)
+        for line in self.lines.values():
+            table.add_row(
+                line.spec.name,
+                str(line.spec.placement),
+                f"{line.step}/{line.steps}",
+                *_numbers(line),
+                _status(line),
+                style=STYLES.get(line.status.split("(")[0], ""),
+            )
+        return table
+
+    def _read(self, record: Record) -> None:
+        line = self.lines[record.name]
+        for measurement in record.measurements():
+            line.step = measurement.step
+            line.metrics.update(measurement.metrics)
+        line.seconds = line.metrics.get("train_seconds", 0.0) + line.metrics.get("eval_seconds", 0.0)
+        verdict = record.verdict()
+        if verdict is not None:
+            line.status = str(verdict)
+
+    def _show(self) -> None:
+        if self._live:
+            self._live.update(self.table())
+
+    def _left(self) -> str:
+        open_lines = [line for line in self.lines.values() if line.status in ("waiting", "running")]
+        running = [line for line in open_lines if line.status == "running"]
+        paces = [line.seconds / line.step for line in self.lines.values() if line.step and line.seconds]
+        if not open_lines or not paces or not running:
+            return f"{time.monotonic() - self.began:.0f} s"
+        pace = sum(paces) / len(paces)
+        steps = sum(line.steps - line.step for line in open_lines)
+        return f"about {steps * pace / len(running):.0f} s left"
+
+
+STYLES = {"running": "bold", "waiting": "dim", "pruned": "yellow", "invalid": "red", "failed": "red"}
+
+
+def stop_line(name: str, verdict: Verdict) -> str:
+    """Say in one line why a trial ended early, with the numbers."""
+    return f"{verdict.kind} {name} @ step {verdict.step}: {verdict.reason}"
+
+
+def plain_line(line: Line) -> str:
+    """Say where a trial stands, for a log."""
+    numbers = "  ".join(f"{header} {number}" for (header, _, _), number in zip(COLUMNS, _numbers(line), strict=True))
+    return f"{line.spec.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4} {numbers}  {_status(line)}"
+
+
+def _numbers(line: Line) -> list[str]:
+    return [form.format(line.metrics[name]) if name in line.metrics else "-" for _, name, form in COLUMNS]
+
+
+def _status(line: Line) -> str:
+    left = line.seconds_left
+    return f"running, {left:.0f} s left" if left is not None else line.status

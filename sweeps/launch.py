@@ -1,0 +1,189 @@
+"""A launch: specs become records, records become seats, and what they leave is mirrored and summed up.
+
+`run` is the whole of it, from Python as from the command line::
+
+    from sweeps.launch import run
+    from sweeps.stage4 import STUDY
+
+    records = run(STUDY)
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sweeps.board import Board
+from sweeps.experiment import Experiment, check_storage, configuration_of
+from sweeps.plan import Forecast, forecast
+from sweeps.sources import Sources, gather
+from sweeps.space import Axes, expand
+from sweeps.study import Study
+from trainables.errors import UserError
+from trainables.guards import broken_by_baseline
+from trainables.probes.captions import captions_in
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+
+if TYPE_CHECKING:
+    from sweeps.mirror import Mirror
+
+MIRROR_CLOSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a study is run; everything that decides a result stands in the study, the axes and the sources instead."""
+
+    storage: Path = Path("runs")
+    experiment: str | None = None
+    tracking_uri: str | None = None
+    address: str | None = None
+    retries: int = 2
+    base: str | None = None
+    train: Path | None = None
+    validation: Path | None = None
+    ood: Path | None = None
+    console: Console = field(default_factory=Console)
+
+    def directory(self, study: Study) -> Path:
+        """Return the experiment's directory, absolute: workers run elsewhere."""
+        return self.storage.expanduser().resolve() / (self.experiment or study.name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a launch would do."""
+
+    sources: Sources
+    forecasts: list[Forecast]
+
+
+def plan(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> Plan:
+    """Read and check base, data and axes; nothing is written but the miniature's rows below `data_directory`.
+
+    Raises:
+        UserError: anything that would make the launch fail later.
+    """
+    sources = gather(launch.base, launch.train, launch.validation, launch.ood, data_directory)
+    return Plan(sources, forecast(expand(study, axes, sources), sources.train_rows))
+
+
+def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) -> list[Record]:
+    """Run a study's trials, baselines first, and return their records; finished trials are not run again.
+
+    Raises:
+        UserError: bad input, before anything is spent.
+        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+    """
+    launch = launch or Launch()
+    directory = launch.directory(study)
+    check_storage(directory.parent, 0)
+    planned = plan(study, axes or Axes(), launch, directory.parent / "data")
+    specs = [one.spec for one in planned.forecasts]
+    largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in planned.forecasts)
+    check_storage(directory.parent, int(largest * 1e6 * len(specs)))
+    experiment = Experiment(directory)
+    with experiment.locked():
+        experiment.configure(configuration_of(study, specs))
+        records = [experiment.record_of(spec) for spec in specs]
+        for record, spec in zip(records, specs, strict=True):
+            record.create(spec)
+        _run_records(study, experiment, records, launch)
+    return records
+
+
+def resume(study: Study, launch: Launch) -> list[Record]:
+    """Finish what an experiment has begun: every trial without a verdict, and every failed one.
+
+    Raises:
+        UserError: the experiment does not exist.
+        KeyboardInterrupt: as in `run`.
+    """
+    experiment = Experiment(launch.directory(study))
+    records = experiment.records()
+    if not records:
+        raise UserError(
+            f"only an experiment that was begun can be resumed, but {experiment.directory} holds no trial",
+            "run it without --resume",
+        )
+    with experiment.locked():
+        _run_records(study, experiment, records, launch)
+    return records
+
+
+def _run_records(study: Study, experiment: Experiment, records: list[Record], launch: Launch) -> None:
+    from sweeps.mirror import Mirror
+    from sweeps.seats import ray_session, run_seats, stopping_on_signals
+    from sweeps.tracker import Tracker, default_tracking_uri
+
+    for record in records:
+        verdict = record.verdict()
+        if verdict is not None and verdict.kind == "failed":
+            record.reopen()
+    todo = [record for record in records if record.verdict() is None]
+    tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
+    baselines = [record for record in records if record.spec().placement.is_baseline]
+    tags = {"footprint.study": study.name, "footprint.baseline": ",".join(r.spec().trial_id for r in baselines)}
+    mirror = Mirror(tracker, shlex.join(sys.argv), tags)
+    board = Board(launch.console, records)
+    listener = _Listener(board, mirror)
+    for record in records:
+        mirror.submit(record)
+    try:
+        if todo:
+            with ray_session(launch.address) as resources, stopping_on_signals(experiment.stop_file), board:
+                first = [record for record in todo if record in baselines]
+                run_seats(first, study, {}, resources, experiment.stop_file, launch.retries, listener)
+                if not experiment.stop_file.exists():
+                    known = {record.spec().trial_id: _baseline(record, study) for record in baselines}
+                    rest = [record for record in todo if record not in baselines]
+                    run_seats(rest, study, known, resources, experiment.stop_file, launch.retries, listener)
+    finally:
+        left = mirror.close(MIRROR_CLOSE_SECONDS)
+    if left:
+        board.note(f"MLflow misses {len(left)} trials ({mirror.last_outage}); run the same command with --sync")
+    if experiment.stop_file.exists():
+        raise KeyboardInterrupt
+
+
+def _baseline(record: Record, study: Study) -> Baseline:
+    """Read what the base scored.
+
+    Raises:
+        UserError: the baseline has no result, or the base itself breaks a guard, which would prune every arm.
+    """
+    verdict = record.verdict()
+    if verdict is None or verdict.kind != "completed":
+        raise UserError(
+            f"every arm is held against the baseline, but {record.name} ended as {verdict}: "
+            f"{verdict.reason if verdict else 'no verdict'}",
+            "its record and the message above say why; nothing else was started",
+        )
+    metrics = record.evals()[0].metrics
+    broken = broken_by_baseline(study.guards, metrics)
+    if broken:
+        raise UserError(
+            f"the base itself must keep the guards, else every arm is pruned, but {'; '.join(broken)}",
+            "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
+        )
+    return Baseline(metrics=metrics, captions=captions_in(record.samples(0)))
+
+
+@dataclass(frozen=True)
+class _Listener:
+    board: Board
+    mirror: Mirror
+
+    def started(self, record: Record) -> None:
+        self.board.started(record)
+        self.mirror.submit(record)
+
+    def advanced(self, record: Record) -> None:
+        self.board.advanced(record)
+        self.mirror.submit(record)

@@ -1,0 +1,74 @@
+"""The forecast of a launch, before anything is spent: what is trained, what it weighs, how much of the data it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.placement import ResolvedPlacement, resolve
+from trainables.spec import TrialSpec
+from trainables.towers import family_of
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One trial as planned; `coverage_epochs` = steps x rows per step / training rows."""
+
+    spec: TrialSpec
+    placement: ResolvedPlacement
+    coverage_epochs: float
+    evals: int
+
+    @property
+    def language_parameters(self) -> int:
+        """Trained parameters in the language tower."""
+        return self.placement.parameters("language", self.spec.rank)
+
+    @property
+    def vision_parameters(self) -> int:
+        """Trained parameters in the vision tower."""
+        return self.placement.parameters("vision", self.spec.rank)
+
+
+def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
+    """Resolve every placement against its base's configuration; no weights, no torch.
+
+    Raises:
+        UserError: a placement is deeper than its tower.
+    """
+    found = []
+    for spec in specs:
+        family, config = family_of(spec.base.path)
+        placement = resolve(spec.placement, family.towers(config))
+        trains = not spec.placement.is_baseline
+        found.append(
+            Forecast(
+                spec=spec,
+                placement=placement,
+                coverage_epochs=spec.steps * spec.effective_rows / train_rows if trains else 0.0,
+                evals=-(-spec.steps // spec.eval_every_steps) if trains else 1,
+            )
+        )
+    return found
+
+
+def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:
+    """Return the matrix as rows of text, the header first."""
+    header = ("trial", "id", "place", "rank", "quant", "language", "vision", "adapter", "coverage", "evals")
+    return [
+        header,
+        *(
+            (
+                one.spec.name,
+                one.spec.trial_id[:8],
+                str(one.spec.placement),
+                "-" if one.spec.placement.is_baseline else str(one.spec.rank),
+                one.spec.quantization,
+                f"{one.language_parameters:,}",
+                f"{one.vision_parameters:,}",
+                f"{one.placement.adapter_megabytes(one.spec.rank):.2f} MB",
+                f"{one.coverage_epochs:.0%}",
+                str(one.evals),
+            )
+            for one in forecasts
+        ),
+    ]

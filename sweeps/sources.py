@@ -1,0 +1,113 @@
+"""Where a study's base and rows come from: the embedded miniature, or a user's own; checked before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trainables.data import check_disjoint, digest_of, read_ood, read_rows
+from trainables.errors import UserError
+from trainables.spec import Source
+from trainables.towers import family_of
+
+WHOLE_DIGEST_BYTES = 64 * 2**20
+EDGE_BYTES = 2**20
+BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The base and the data of a study, by content; `train_rows` counts the training rows."""
+
+    base: Source
+    train: Source
+    validation: Source
+    ood: Source
+    train_rows: int
+    is_miniature: bool
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the sources as settings of a trial."""
+        return {"base": self.base, "train": self.train, "validation": self.validation, "ood": self.ood}
+
+
+def gather(base: str | None, train: Path | None, validation: Path | None, ood: Path | None, mini: Path) -> Sources:
+    """Find base and data, read and check every row, hash what was found.
+
+    Args:
+        mini: where the miniature's rows are written when no data is given.
+
+    Raises:
+        UserError: something is missing, unreadable, or stands in train and validation.
+    """
+    given = (train, validation, ood)
+    if base is not None and None in given:
+        raise UserError(
+            "a base of your own needs data of your own, but --train, --val and --ood are not all given",
+            "`python -m trainables.mini show --out DIR` writes an example of each file",
+        )
+    if None in given and any(given):
+        raise UserError("--train, --val and --ood must be given together, but one or two of them are missing")
+    if train is None or validation is None or ood is None:
+        from trainables.mini import datasets
+
+        files = datasets.write(mini, 0)
+        train, validation, ood = files.train, files.validation, files.ood
+    return _checked(_locate(base), train.resolve(), validation.resolve(), ood.resolve(), base is None)
+
+
+def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature: bool) -> Sources:
+    family_of(base)
+    train_rows, validation_rows, ood_rows = read_rows(train), read_rows(validation), read_ood(ood)
+    check_disjoint(train_rows, validation_rows, validation)
+
+    def source(path: Path, rows: list[Any]) -> Source:
+        return Source(path=path, sha256=digest_of(path, (image for row in rows for image in row.images)))
+
+    return Sources(
+        base=Source(path=base, sha256=_base_digest(base)),
+        train=source(train, train_rows),
+        validation=source(validation, validation_rows),
+        ood=source(ood, ood_rows),
+        train_rows=len(train_rows),
+        is_miniature=is_miniature,
+    )
+
+
+def _locate(base: str | None) -> Path:
+    if base is None:
+        from trainables.mini import BASE_DIRECTORY
+
+        return BASE_DIRECTORY
+    path = Path(base).expanduser()
+    if path.exists() or path.is_absolute() or base.count("/") != 1:
+        return path.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(base, allow_patterns=list(BASE_PATTERNS)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        raise UserError(
+            f"a base must be a directory or a model of the hub, but `{base}` is no directory and the hub says: "
+            f"{str(error).splitlines()[0]}",
+            "download it where there is internet and pass the directory",
+        ) from None
+
+
+def _base_digest(base: Path) -> str:
+    """Hash the configuration and the weights; of a large weight file its size and both edges stand for it."""
+    digest = sha256((base / "config.json").read_bytes())
+    for path in sorted(base.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\x00{size}\x00".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_DIGEST_BYTES:
+                digest.update(file.read())
+                continue
+            digest.update(file.read(EDGE_BYTES))
+            file.seek(-EDGE_BYTES, 2)
+            digest.update(file.read(EDGE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""Axes over a study become trial specs: the product of placements, ranks, rates, quantizations and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from sweeps.sources import Sources
+from sweeps.study import Arm, Study
+from trainables.errors import UserError, nearest
+from trainables.spec import Quantization, TrialSpec, parse_spec
+
+BUDGET = {"steps", "epochs"}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What a launch varies or fixes; an empty axis keeps the study's own value."""
+
+    only: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    learning_rates: tuple[float, ...] = ()
+    quantizations: tuple[Quantization, ...] = ()
+    seeds: int = 1
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
+    """Return the trials of a launch, baseline of each quantization first; equal trials are one trial.
+
+    A rank keeps the study's ratio of alpha to rank, a rate its ratio of the vision to the language rate.
+
+    Raises:
+        UserError: an arm is unknown or a value is out of range.
+    """
+    settings = _settings(study, axes, sources)
+    ranks = axes.ranks or (settings["rank"],)
+    rates = axes.learning_rates or (settings["learning_rate"],)
+    quantizations = axes.quantizations or (settings.get("quantization", "nf4-double"),)
+    trials = [
+        parse_spec(
+            {
+                **settings,
+                **sources.as_settings(),
+                **_scaled(settings, rank, rate),
+                "name": _name(arm, axes, rank, rate, quantization, seed),
+                "placement": {"language": arm.language, "vision": arm.vision},
+                "quantization": quantization,
+                "seed": seed,
+            },
+            where=f"study {study.name}",
+        )
+        for arm, quantization, rank, rate, seed in product(
+            _chosen(study, axes.only), quantizations, ranks, rates, range(axes.seeds)
+        )
+    ]
+    baselines = [spec.baseline() for spec in trials]
+    if len(quantizations) == 1:
+        baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
+    return list({spec.trial_id: spec for spec in (*baselines, *trials)}.values())
+
+
+def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:
+    arms = {arm.name: arm for arm in study.arms}
+    for name in only:
+        if name not in arms:
+            raise UserError(f"an arm must be one of study {study.name}, but got `{name}`", nearest(name, arms))
+    return [arms[name] for name in only] if only else list(study.arms)
+
+
+def _settings(study: Study, axes: Axes, sources: Sources) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for layer in (study.settings, study.miniature if sources.is_miniature else {}, axes.fixed):
+        # a later budget replaces an earlier one, whichever way either is given
+        if BUDGET & layer.keys():
+            settings = {key: value for key, value in settings.items() if key not in BUDGET}
+        settings.update(layer)
+    epochs = settings.pop("epochs", None)
+    if epochs is not None:
+        rows = settings["batch_rows"] * settings["accumulation_steps"]
+        settings["steps"] = max(1, round(epochs * sources.train_rows / rows))
+    return settings
+
+
+def _scaled(settings: Mapping[str, Any], rank: int, rate: float) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "alpha": settings["alpha"] * rank / settings["rank"],
+        "learning_rate": rate,
+        "vision_learning_rate": settings["vision_learning_rate"] * rate / settings["learning_rate"],
+    }
+
+
+def _name(arm: Arm, axes: Axes, rank: int, rate: float, quantization: str, seed: int) -> str:
+    parts = [arm.name]
+    parts += [f"r{rank}"] if len(axes.ranks) > 1 else []
+    parts += [f"lr{rate:g}"] if len(axes.learning_rates) > 1 else []
+    parts += [quantization] if len(axes.quantizations) > 1 else []
+    parts += [f"s{seed}"] if axes.seeds > 1 else []
+    return "-".join(parts)

@@ -1,0 +1,48 @@
+"""Stage 4: how many LoRA modules, and where, before the model loses its generality (brief 001).
+
+python -m sweeps.stage4                      the twelve placements on the embedded miniature
+python -m sweeps.stage4 --recommended        the brief's six first
+python -m sweeps.stage4 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl --epochs 1
+"""
+
+from sweeps.study import Arm, Study
+from trainables.mini import settings
+
+STUDY = Study(
+    name="stage4",
+    question="How many LoRA modules, in which tower, before the model loses its generality?",
+    arms=(
+        Arm("A0", language=0, vision=0),
+        Arm("A1", language=2, vision=0),
+        Arm("A2", language=4, vision=0),
+        Arm("B1", language=0, vision=2),
+        Arm("B2", language=0, vision=4),
+        Arm("B3", language=0, vision=6),
+        Arm("C1", language=2, vision=2),
+        Arm("C2", language=2, vision=4),
+        Arm("C3", language=2, vision=6),
+        Arm("D1", language=4, vision=2),
+        Arm("D2", language=4, vision=4),
+        Arm("D3", language=4, vision=6),
+    ),
+    recommended=("A1", "A2", "B2", "B3", "C2", "C3"),
+    settings={
+        "rank": 16,
+        "alpha": 32.0,
+        "dropout": 0.1,
+        "learning_rate": 1e-4,
+        "vision_learning_rate": 3e-4,
+        "weight_decay": 0.1,
+        "warmup_ratio": 0.2,
+        "batch_rows": 1,
+        "accumulation_steps": 16,
+        "epochs": 1.0,
+        "eval_every_steps": 50,
+    },
+    miniature=settings.SETTINGS,
+)
+
+if __name__ == "__main__":
+    from sweeps.command import main
+
+    main(STUDY)

@@ -1,0 +1,36 @@
+"""A study: which placements are compared, with which settings, under which guards; a file of plain values each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.guards import CONSTRAINT, GUARDS, BestConstraint, Guard
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One placement of a study by its name: how many of the last layers of each tower carry LoRA."""
+
+    name: str
+    language: int
+    vision: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question put as trials.
+
+    `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
+    needs otherwise. Axes given on the command line replace either.
+    """
+
+    name: str
+    question: str
+    arms: tuple[Arm, ...]
+    settings: Mapping[str, Any]
+    miniature: Mapping[str, Any] = field(default_factory=dict)
+    recommended: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = GUARDS
+    constraint: BestConstraint = CONSTRAINT

@@ -1,0 +1,113 @@
+"""The seat: the `tune.Trainable` that stands for one trial in Ray Tune.
+
+A seat's process is reused between trials; torch and the base are loaded once per process, not once per trial.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from trainables.errors import UserError
+from trainables.record import Record, Verdict
+
+if TYPE_CHECKING:
+    from trainables.engine import Engine
+    from trainables.trial import BaselineTrial, Trial
+
+
+class Seat(tune.Trainable):
+    """One trial in Ray Tune; a step is one eval interval.
+
+    `config`: `record` (directory with `spec.json`), `baselines` (baseline id -> Baseline), `guards`, `constraint`,
+    `stop_file` (its existence asks for a checkpoint and an early end), `threads` (CPU threads of this process).
+    """
+
+    _engine: Engine | None = None
+    _trial: Trial | BaselineTrial | None = None
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial; called by Ray in the seat's process."""
+        import torch
+
+        torch.set_num_threads(config["threads"])
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process; called by Ray instead of starting a new process."""
+        self._take(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Advance the trial to its next eval and report where it stands."""
+        verdict = self._record.verdict()
+        if verdict is None and self._trial is not None:
+            verdict = self._advance()
+        stopped = self._stop_requested()
+        if verdict is not None or stopped:
+            self._leave()
+        return self._report(verdict, stopped)
+
+    def cleanup(self) -> None:
+        """Give the base back; called by Ray before the process ends."""
+        self._leave()
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._leave()
+        self._stop_file = Path(config["stop_file"])
+        self._record = Record(Path(config["record"]))
+        spec = self._record.spec()
+        if self._record.verdict() is not None or self._stop_requested():
+            return
+        from trainables.adapters import PlacementMismatch
+        from trainables.trial import open_trial
+
+        baseline = config["baselines"].get(spec.baseline().trial_id)
+        engine, self._engine = self._engine_for(spec), None  # kept only if the trial opens, else it may be half placed
+        try:
+            self._trial = open_trial(engine, spec, self._record, baseline, config["guards"], config["constraint"])
+            self._engine = engine
+        except PlacementMismatch as error:
+            self._record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
+        except UserError as error:
+            self._record.close(Verdict(kind="infeasible", step=0, cause="input", reason=error.message))
+
+    def _engine_for(self, spec: Any) -> Engine:
+        from trainables.engine import Engine, engine_key
+
+        if self._engine is None or self._engine.key != engine_key(spec):
+            self._engine = None  # the old base goes before the new one comes
+            return Engine.load(spec)
+        return self._engine
+
+    def _advance(self) -> Verdict | None:
+        import torch
+
+        assert self._trial is not None
+        try:
+            return self._trial.advance(self._stop_requested)
+        except torch.OutOfMemoryError as error:
+            verdict = Verdict(kind="infeasible", step=0, cause="out_of_memory", reason=str(error).splitlines()[0])
+        except UserError as error:
+            verdict = Verdict(kind="infeasible", step=0, cause="input", reason=error.message)
+        self._record.close(verdict)
+        return verdict
+
+    def _leave(self) -> None:
+        if self._trial is not None:
+            self._trial.remove()
+            self._trial = None
+
+    def _stop_requested(self) -> bool:
+        return self._stop_file.exists()
+
+    def _report(self, verdict: Verdict | None, stopped: bool) -> dict[str, Any]:
+        evals = self._record.evals()
+        return {
+            "record": str(self._record.directory),
+            "step": evals[-1].step if evals else 0,
+            "verdict": str(verdict) if verdict else None,
+            "done": verdict is not None or stopped,
+        }
