@@ -145,7 +145,8 @@ def stop_line(name: str, verdict: Verdict) -> str:
 def plain_line(line: Line) -> str:
     """Say where a trial stands, for a log."""
     numbers = "  ".join(f"{header} {number}" for (header, _, _), number in zip(COLUMNS, _numbers(line), strict=True))
-    return f"{line.spec.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4} {numbers}  {_status(line)}"
+    trial = f"{line.spec.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4}"
+    return f"{trial} {numbers}  {_status(line)}"
 
 
 def _numbers(line: Line) -> list[str]:

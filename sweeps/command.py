@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,10 +56,10 @@ Sync = Annotated[bool, typer.Option("--sync", help="Complete MLflow from the rec
 
 def main(study: Study) -> None:
     """Run the command line of `study` and exit with a documented code."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
     @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
-    def command(  # noqa: PLR0913 one function is the whole command line
+    def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
         only: Only = "", recommended: Recommended = False, rank: Rank = "", rate: Rate = "", quant: Quant = "",
         seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0,
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
@@ -69,6 +71,7 @@ def main(study: Study) -> None:
         launch = Launch(
             storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
             address=address or None, base=base or None, train=train, validation=val, ood=ood,
+            command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
         axes = dict(only=only, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
                     steps=steps, epochs=epochs, eval_every=eval_every)  # fmt: skip

@@ -84,7 +84,7 @@ class Experiment:
             except BlockingIOError:
                 file.seek(0)
                 raise AlreadyRunning(
-                    f"experiment `{self.name}` must be launched once at a time, but process {file.read().strip()} runs it",
+                    f"`{self.name}` must be launched once at a time, but process {file.read().strip()} runs it",
                     "wait for it, or stop it with Ctrl-C",
                 ) from None
             file.truncate(0)

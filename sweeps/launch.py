@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +22,7 @@ from sweeps.plan import Forecast, forecast
 from sweeps.sources import Sources, gather
 from sweeps.space import Axes, expand
 from sweeps.study import Study
+from sweeps.tracker import Tracker, checked_uri, default_tracking_uri
 from trainables.errors import UserError
 from trainables.guards import broken_by_baseline
 from trainables.probes.captions import captions_in
@@ -45,6 +44,7 @@ class Launch:
     tracking_uri: str | None = None
     address: str | None = None
     retries: int = 2
+    command: str = "sweeps.launch.run"
     base: str | None = None
     train: Path | None = None
     validation: Path | None = None
@@ -82,6 +82,7 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     launch = launch or Launch()
+    checked_uri(launch.tracking_uri or default_tracking_uri())
     directory = launch.directory(study)
     check_storage(directory.parent, 0)
     planned = plan(study, axes or Axes(), launch, directory.parent / "data")
@@ -120,7 +121,6 @@ def resume(study: Study, launch: Launch) -> list[Record]:
 def _run_records(study: Study, experiment: Experiment, records: list[Record], launch: Launch) -> None:
     from sweeps.mirror import Mirror
     from sweeps.seats import ray_session, run_seats, stopping_on_signals
-    from sweeps.tracker import Tracker, default_tracking_uri
 
     for record in records:
         verdict = record.verdict()
@@ -130,7 +130,7 @@ def _run_records(study: Study, experiment: Experiment, records: list[Record], la
     tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     tags = {"footprint.study": study.name, "footprint.baseline": ",".join(r.spec().trial_id for r in baselines)}
-    mirror = Mirror(tracker, shlex.join(sys.argv), tags)
+    mirror = Mirror(tracker, launch.command, tags)
     board = Board(launch.console, records)
     listener = _Listener(board, mirror)
     for record in records:

@@ -49,7 +49,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
     On a machine without GPU a seat holds one core, else one GPU.
     """
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="1")
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours asks the seats to checkpoint first
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
     ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=True, **local)
@@ -97,14 +97,15 @@ def run_seats(
         return
     storage = stop_file.parent / "ray"
     tuner = tune.Tuner(
-        tune.with_resources(Seat, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        Seat,
         param_space={
             "record": tune.grid_search([str(record.directory) for record in records]),
             "baselines": dict(baselines),
             "guards": study.guards,
             "constraint": study.constraint,
             "stop_file": str(stop_file),
-            "threads": max(1, int(resources.cpus)),
+            "cpus": resources.cpus,
+            "gpus": resources.gpus,
         },
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
@@ -127,6 +128,9 @@ def run_seats(
 class _Relay(tune.Callback):
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live board cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.listener.started(Record(Path(trial.config["record"])))

@@ -1,4 +1,4 @@
-"""Where a study's base and rows come from: the embedded miniature, or a user's own; checked before anything is spent."""
+"""Where a study's base and rows come from: the miniature or a user's own, checked before anything is spent."""
 
 from __future__ import annotations
 

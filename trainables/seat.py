@@ -22,8 +22,13 @@ class Seat(tune.Trainable):
     """One trial in Ray Tune; a step is one eval interval.
 
     `config`: `record` (directory with `spec.json`), `baselines` (baseline id -> Baseline), `guards`, `constraint`,
-    `stop_file` (its existence asks for a checkpoint and an early end), `threads` (CPU threads of this process).
+    `stop_file` (its existence asks for a checkpoint and an early end), `cpus` and `gpus` (what the seat holds).
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Tell Tune what this seat holds while its trial runs."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     _engine: Engine | None = None
     _trial: Trial | BaselineTrial | None = None
@@ -32,7 +37,7 @@ class Seat(tune.Trainable):
         """Take the first trial; called by Ray in the seat's process."""
         import torch
 
-        torch.set_num_threads(config["threads"])
+        torch.set_num_threads(max(1, int(config["cpus"])))
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

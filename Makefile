@@ -1,0 +1,42 @@
+# Each target works alone on a clean clone: the environment is made once, and again when the lock changes.
+
+PYTHON ?= python3
+ARGS ?=
+
+export MLFLOW_DISABLE_TELEMETRY := true
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DELETE_ON_ERROR:
+.PHONY: help stage4 test lint bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="--help" shows its options
+	.venv/bin/python -m sweeps.stage4 $(ARGS)
+	.venv/bin/analysis pareto --experiment stage4
+
+test: .venv/.ready  ## Run the tests that need neither minutes, nor a GPU, nor a cluster, nor a browser
+	.venv/bin/python -m pytest -m "not slow and not gpu and not cluster and not browser" $(ARGS)
+
+lint: .venv/.ready  ## Check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+bench: .venv/.ready  ## Measure what sharing a base saves; ARGS go to the benchmark
+	.venv/bin/python -m benchmarks.stage4 $(ARGS)
+
+clean:  ## Remove the environment, builds and caches; runs, mlflow.db and frontiers stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python must be 3.11 or newer, but \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1)" >&2; \
+		echo "hint: make PYTHON=python3.11 (or newer) and the target" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { \
+		echo "hint: on Debian and Ubuntu the module is a package of its own: apt install python3-venv" >&2; exit 2; }
+	.venv/bin/python -m pip install --quiet --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,123 @@
+"""The command line `analysis`: from the runs of a study to a decision."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.standings import FrontierInfo
+
+COLUMNS_WITHOUT_TERMINAL = 120
+
+Format = Literal["table", "json", "csv", "markdown"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def analysis() -> None:
+    """Read what the trials of a study left in MLflow, and say what to do."""
+
+
+@app.command()
+def pareto(
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    tracking_uri: Annotated[
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where the runs are kept.")
+    ] = "sqlite:///mlflow.db",
+    x: Annotated[str, typer.Option(help="Generality: NAME or NAME:higher or NAME:lower.")] = "irrelevant_pass",
+    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the files go.", show_default="frontier/<experiment>")] = None,
+    form: Annotated[Format, typer.Option("--format", help="What is written to stdout.")] = "table",
+) -> None:
+    """Print the admissible, non-dominated placements of a study, and why each other one is not among them.
+
+    Writes pareto.html (opens without a network), pareto.png and pareto.csv, and logs them to the newest launch.
+    """
+    from analysis.objectives import parse_objectives
+    from analysis.runs import read_experiment
+    from analysis.standings import frontier_info
+
+    objectives = parse_objectives(x, y, objective or ())
+    study = read_experiment(experiment, tracking_uri)
+    info = frontier_info(study, objectives)
+    files = _write_files(info, out or Path("frontier") / _as_directory_name(experiment))
+    _print(info, form, files)
+    _log(tracking_uri, study.newest_launch_run_id, files)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; bad input is told in two lines on stderr, exit code 2."""
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except UserError as error:
+        _say(f"error: {error}")
+        raise SystemExit(error.exit_code) from None
+
+
+def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
+    from analysis.chart import chart_of
+    from analysis.page import write_page
+    from analysis.png import write_png
+    from analysis.report import as_csv
+
+    page, picture, table = (directory / name for name in ("pareto.html", "pareto.png", "pareto.csv"))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_page(info, page)
+        write_png(chart_of(info), picture)
+        table.write_text(as_csv(info), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
+    return [page, picture, table]
+
+
+def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
+    from analysis import report
+
+    written = "written: " + ", ".join(str(path) for path in files)
+    if form == "table":
+        from rich.console import Console
+
+        report.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
+        print(written)
+    else:
+        _say(written)
+        write = {"json": report.as_json, "csv": report.as_csv, "markdown": report.as_markdown}[form]
+        sys.stdout.write(write(info))
+
+
+def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:
+    from analysis.runs import log_frontier
+
+    if run_id is None:
+        _say("not logged to MLflow: the experiment has no launch run")
+        return
+    try:
+        log_frontier(tracking_uri, run_id, files)
+    except UserError as error:
+        # the answer has been given; a store that takes no artifact does not take it back
+        _say(f"not logged to MLflow: {error}")
+    else:
+        _say(f"logged to MLflow: frontier/ of run {run_id}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _as_directory_name(experiment: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", experiment).strip("-.") or "experiment"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Where a label can stand beside its point without covering another: pure geometry, shared by both pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+DISTANCES = (15.0, 24.0, 36.0, 50.0, 66.0, 84.0)
+ANGLES_DEGREES = (45, 0, -45, 90, -90, 135, 180, -135)
+MARK_RADIUS = 6.0
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    area: tuple[float, float],
+    character: tuple[float, float],
+) -> list[tuple[float, float]]:
+    """Return, for each label, the offset of its centre from its point.
+
+    Earlier labels choose first. `points`, `area` (width, height) and `character` (width, height) share one unit,
+    points or pixels, with y upwards; where nothing is free the label takes the place with the least overlap.
+    """
+    marks = [(x - MARK_RADIUS, y - MARK_RADIUS, x + MARK_RADIUS, y + MARK_RADIUS) for x, y in points]
+    taken: list[Box] = []
+    offsets = []
+    for point, text in zip(points, texts, strict=True):
+        size = (len(text) * character[0], character[1])
+        choices = [_offset(distance, angle, size) for distance in DISTANCES for angle in ANGLES_DEGREES]
+        boxes = [_box(point, offset, size) for offset in choices]
+        costs = [sum(_overlap(box, other) for other in marks + taken) + 10 * _outside(box, area) for box in boxes]
+        best = costs.index(min(costs))
+        taken.append(boxes[best])
+        offsets.append(choices[best])
+    return offsets
+
+
+def _offset(distance: float, angle_degrees: float, size: tuple[float, float]) -> tuple[float, float]:
+    """Move so far that the label's near edge, not its centre, is `distance` away."""
+    cosine, sine = math.cos(math.radians(angle_degrees)), math.sin(math.radians(angle_degrees))
+    return cosine * distance + _sign(cosine) * size[0] / 2, sine * distance
+
+
+def _sign(value: float) -> int:
+    return 0 if abs(value) < 1e-9 else int(math.copysign(1, value))
+
+
+def _box(point: tuple[float, float], offset: tuple[float, float], size: tuple[float, float]) -> Box:
+    x, y = point[0] + offset[0], point[1] + offset[1]
+    return x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _outside(box: Box, area: tuple[float, float]) -> float:
+    whole = (box[2] - box[0]) * (box[3] - box[1])
+    return whole - _overlap(box, (0.0, 0.0, *area))

@@ -1,0 +1,103 @@
+"""How far a mean over seeds can be trusted: intervals, and the chance to lie on the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.frontier import as_costs, non_dominated
+from trainables.metrics import Direction
+
+MINIMUM_SEEDS = 3
+LEVEL = 0.95
+RESAMPLES = 2000
+GENERATOR_SEED = 20251028
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One objective of one placement over its seeds, in the metric's unit.
+
+    `low` and `high` bound the mean (95 % percentile bootstrap); None with fewer than three seeds.
+    """
+
+    mean: float
+    minimum: float
+    maximum: float
+    seeds: int
+    low: float | None = None
+    high: float | None = None
+
+    def overlaps(self, other: Estimate) -> bool | None:
+        """True when the two intervals share a value; None when one of them is unknown."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return None
+        return self.low <= other.high and other.low <= self.high
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Summarize the values of one objective, one per seed.
+
+    Source: scipy.stats.bootstrap, percentile method: it stays inside the values and needs no variance, where BCa
+    divides by zero for three equal seeds.
+    """
+    sample = np.asarray(values, dtype=float)
+    low = high = None
+    if len(sample) >= MINIMUM_SEEDS:
+        from scipy.stats import bootstrap
+
+        result = bootstrap(
+            (sample,),
+            np.mean,
+            confidence_level=LEVEL,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(GENERATOR_SEED),
+        )
+        low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return Estimate(float(sample.mean()), float(sample.min()), float(sample.max()), len(sample), low, high)
+
+
+def known(value: float) -> Estimate:
+    """Return the estimate of a value that no seed changes: the baseline's, which trains nothing."""
+    return Estimate(value, value, value, 1, value, value)
+
+
+def greatest_coverage(seeds: int) -> float:
+    """Return how often, at best, an interval within the values of `seeds` seeds holds the true median.
+
+    All seeds fall on one side of it with probability 2^(1 - seeds): three seeds cover 75 %, whatever is printed.
+    """
+    return 1.0 - 2.0 ** (1 - seeds)
+
+
+def probability_on_frontier(
+    samples: Sequence[np.ndarray],
+    directions: Sequence[Direction],
+    minimum_fit: np.ndarray,
+    fit_column: int,
+) -> np.ndarray:
+    """Return how often each placement is on the frontier when its seeds are drawn anew: (placements,).
+
+    Args:
+        samples: per placement (seeds, objectives); one with fewer than three seeds is held at its mean.
+        directions: per objective.
+        minimum_fit: (placements,), the value of `fit_column` to be exceeded; NaN where there is none.
+        fit_column: which objective is the task fit.
+    """
+    generator = np.random.default_rng(GENERATOR_SEED)
+    means = np.stack([_resampled_means(sample, generator) for sample in samples], axis=1)
+    costs = as_costs(means, directions)
+    ceiling = minimum_fit * (-1.0 if directions[fit_column] == "higher" else 1.0)
+    costs[costs[:, :, fit_column] >= ceiling] = np.nan
+    return np.mean([non_dominated(draw) for draw in costs], axis=0)
+
+
+def _resampled_means(sample: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw whole seeds, so that the objectives of one seed stay together: (resamples, objectives)."""
+    if len(sample) < MINIMUM_SEEDS:
+        return np.repeat(sample.mean(axis=0)[None], RESAMPLES, axis=0)
+    drawn = generator.integers(len(sample), size=(RESAMPLES, len(sample)))
+    return sample[drawn].mean(axis=1)

@@ -1,0 +1,10 @@
+"""Settings of every test process: offline, no telemetry, and Ray writes no token into the user's home."""
+
+import os
+
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    HF_HUB_OFFLINE="1",
+)

@@ -1,0 +1,33 @@
+"""An MLflow database that costs its seconds of migrations once, and records as trials leave them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from trial_records import running_record
+
+from trainables.record import Record
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def database(migrated_database: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated_database, tmp_path / "mlflow.db"))
+
+
+@pytest.fixture
+def make_record(tmp_path: Path) -> Callable[..., Record]:
+    """Make records of the study `stage4` below `tmp_path`; the arguments are those of `running_record`."""
+    return partial(running_record, tmp_path)

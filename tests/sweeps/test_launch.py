@@ -1,0 +1,210 @@
+"""The main job for real: Ray, the miniature, bitsandbytes, MLflow; then the same with a killed worker and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from sweeps.launch import Launch, run
+from sweeps.space import Axes
+from sweeps.stage4 import STUDY
+from trainables.record import Record, is_whole
+
+GENTLE, RUINOUS = 5e-4, 0.5
+STEPS, EVAL_EVERY = 18, 6
+BUDGET = {"steps": STEPS, "eval_every_steps": EVAL_EVERY}
+CLOCKS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep and where it lies."""
+
+    records: dict[str, Record]
+    launch: Launch
+    text: str
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Arm A1 at a gentle rate and at one that ruins the model, on both seats of this machine."""
+    root = tmp_path_factory.mktemp("sweep")
+    with (root / "output.txt").open("w+", encoding="utf-8") as output:
+        launch = Launch(
+            storage=root / "runs",
+            tracking_uri=f"sqlite:///{root / 'mlflow.db'}",
+            console=Console(file=output, width=80),
+        )
+        records = run(STUDY, Axes(only=("A1",), learning_rates=(GENTLE, RUINOUS), fixed=BUDGET), launch)
+        output.seek(0)
+        return Sweep({record.spec().name: record for record in records}, launch, output.read())
+
+
+@pytest.fixture(scope="session")
+def gentle(sweep: Sweep) -> Record:
+    return sweep.records[f"A1-lr{GENTLE:g}"]
+
+
+@pytest.fixture(scope="session")
+def ruined(sweep: Sweep) -> Record:
+    return sweep.records[f"A1-lr{RUINOUS:g}"]
+
+
+def results(record: Record) -> list[tuple[str, int, dict[str, float]]]:
+    """Return what a trial measured, without clocks."""
+    return [
+        (one.kind, one.step, {name: value for name, value in one.metrics.items() if name not in CLOCKS})
+        for one in record.measurements()
+    ]
+
+
+def test_the_baseline_ran_first(sweep: Sweep) -> None:
+    written = {name: (record.directory / "verdict.json").stat().st_mtime for name, record in sweep.records.items()}
+    assert min(written, key=written.__getitem__) == "A0"
+    assert sweep.records["A0"].evals()[0].metrics["irrelevant_pass"] >= 0.95
+
+
+def test_a_gentle_arm_completes_with_an_adapter(gentle: Record) -> None:
+    assert str(gentle.verdict()) == "completed"
+    assert [one.step for one in gentle.evals()] == [6, 12, 18]
+    losses = [one.metrics["eval_loss"] for one in gentle.evals()]
+    assert losses == sorted(losses, reverse=True)
+    assert is_whole(gentle.directory / "best")
+    assert {path.name for path in (gentle.directory / "best").iterdir()} >= {
+        "adapter_model.safetensors", "adapter_config.json", "README.md", "provenance.json", "manifest.json",
+    }  # fmt: skip
+
+
+def test_a_ruined_arm_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) -> None:
+    verdict = ruined.verdict()
+    assert verdict is not None
+    assert verdict.kind == "pruned"
+    assert verdict.step < STEPS
+    assert verdict.reason is not None
+    assert verdict.reason.startswith(f"{verdict.cause} ")
+    assert f"pruned A1-lr{RUINOUS:g} @ step {verdict.step}: {verdict.reason}" in sweep.text
+
+
+def test_ray_says_nothing_of_its_own(sweep: Sweep) -> None:
+    assert "╭" not in sweep.text
+    assert "Trial status" not in sweep.text
+
+
+def test_mlflow_shows_the_sweep(sweep: Sweep) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(sweep.launch.tracking_uri)
+    experiment = client.get_experiment_by_name("stage4")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    launch = next(run for name, run in runs.items() if name.startswith("launch-"))
+    for name, record in sweep.records.items():
+        child = runs[name]
+        assert child.data.tags["mlflow.parentRunId"] == launch.info.run_id
+        assert child.data.metrics["final/exact_match"] == record.evals()[-1].metrics["exact_match"]
+        assert child.data.params["language_layers"] == str(record.spec().placement.language)
+    assert runs[f"A1-lr{GENTLE:g}"].info.status == "FINISHED"
+    killed = runs[f"A1-lr{RUINOUS:g}"]
+    assert killed.info.status == "KILLED"
+    assert "(baseline" in killed.data.tags["verdict.reason"]
+
+
+def test_a_finished_sweep_is_not_run_again(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_ray(*_: object) -> Iterator[None]:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("sweeps.seats.ray_session", no_ray)
+    axes = Axes(only=("A1",), learning_rates=(GENTLE, RUINOUS), fixed=BUDGET)
+    again = run(STUDY, axes, sweep.launch)
+    assert [record.directory for record in again] == [record.directory for record in sweep.records.values()]
+
+
+# ---------------------------------------------------------------- faults
+def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sweeps.stage4", *arguments]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_eval(root: Path, step: int, seconds: float = 90.0) -> Record:
+    """Wait until the arm has measured `step` and goes on."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for directory in (root / "runs" / "stage4" / "trials").glob("A1-*"):
+            if any(one.step >= step for one in Record(directory).evals()):
+                return Record(directory)
+        time.sleep(0.05)
+    raise AssertionError(f"no eval at step {step} within {seconds} s")
+
+
+def seat_processes(driver: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(driver).children(recursive=True) if "ray::Seat" in child.name()]
+
+
+ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--eval-every", str(EVAL_EVERY))
+
+
+def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None:
+    process = begin(tmp_path, *ARGUMENTS)
+    record = wait_for_eval(tmp_path, EVAL_EVERY)
+    victims = seat_processes(process.pid)
+    assert victims, "no seat was found to kill"
+    for victim in victims:
+        victim.kill()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert str(record.verdict()) == "completed"
+    assert results(record) == results(gentle)
+
+
+def test_ctrl_c_checkpoints_and_resume_ends_alike(tmp_path: Path, gentle: Record) -> None:
+    process = begin(tmp_path, *ARGUMENTS)
+    record = wait_for_eval(tmp_path, EVAL_EVERY)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "python -m sweeps.stage4 --resume" in output
+    assert record.verdict() is None
+    assert record.checkpoint_steps()
+    newest = record.checkpoint_steps()[0]
+    # a flipped byte in the newest checkpoint: the one before it is taken
+    weights = record.checkpoint(newest) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
+    resumed = begin(tmp_path, "--resume")
+    output, _ = resumed.communicate(timeout=180)
+    assert resumed.returncode == 0, output
+    assert results(record) == results(gentle)
+
+
+def test_mlflow_down_changes_nothing_and_sync_completes(tmp_path: Path, sweep: Sweep) -> None:
+    shutil.copytree(sweep.launch.storage, tmp_path / "runs")
+    for path in (tmp_path / "runs" / "stage4" / "trials").glob("A1-*"):
+        if json.loads((path / "spec.json").read_text())["learning_rate"] == GENTLE:
+            shutil.rmtree(path)
+    process = begin(tmp_path, *ARGUMENTS, "--tracking-uri", "http://127.0.0.1:9")
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert "--sync" in output
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    synced = begin(tmp_path, "--sync", "--tracking-uri", uri)
+    output, _ = synced.communicate(timeout=120)
+    assert synced.returncode == 0, output
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("stage4")
+    assert experiment is not None
+    names = {run.info.run_name for run in client.search_runs([experiment.experiment_id])}
+    assert {"A0", f"A1-lr{RUINOUS:g}"} <= names
+    assert os.path.exists(tmp_path / "mlflow.db")

@@ -1,0 +1,49 @@
+"""The forecast: parameters by the sum over modules, coverage as brief 002 counts it."""
+
+from __future__ import annotations
+
+import pytest
+from test_space import sources
+
+from sweeps.plan import forecast, table
+from sweeps.space import Axes, expand
+from sweeps.stage4 import STUDY
+from trainables.errors import UserError
+from trainables.mini import BASE_DIRECTORY
+from trainables.spec import Placement, Source, TrialSpec
+
+
+def trial(**changes: object) -> TrialSpec:
+    spec = expand(STUDY, Axes(only=("C2",)), sources())[-1]
+    return spec.model_copy(update={"base": Source(path=BASE_DIRECTORY, sha256="base"), **changes})
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows", "accumulation", "coverage"),
+    [(500, 1, 8, 0.089), (2000, 2, 16, 1.42), (5000, 4, 16, 7.11)],  # brief 002: 8.9 %, 142 %, 711 % of 45,000 rows
+)
+def test_coverage_is_the_briefs(steps: int, rows: int, accumulation: int, coverage: float) -> None:
+    [one] = forecast([trial(steps=steps, batch_rows=rows, accumulation_steps=accumulation)], 45_000)
+    assert one.coverage_epochs == pytest.approx(coverage, abs=0.003)
+
+
+def test_parameters_are_counted_per_tower() -> None:
+    [one] = forecast([trial(rank=16)], 960)
+    text, vision = 16 * (256 + 192 + 192 + 256 + 320 + 320 + 320), 16 * (256 + 128 + 192 + 192)
+    assert (one.language_parameters, one.vision_parameters) == (2 * text, 4 * vision)
+
+
+def test_evals_are_counted_up() -> None:
+    [one] = forecast([trial(steps=50, eval_every_steps=20)], 960)
+    assert one.evals == 3
+
+
+def test_the_table_has_a_row_a_trial() -> None:
+    header, row = table(forecast([trial()], 960))
+    assert len(header) == len(row)
+    assert row[0] == "C2"
+
+
+def test_too_deep_a_placement_is_refused() -> None:
+    with pytest.raises(UserError, match="last 13 of 12 vision layers"):
+        forecast([trial(placement=Placement(language=2, vision=13))], 960)

@@ -1,0 +1,85 @@
+"""Axes become trials: names, scaling, duplicates, budgets."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.sources import Sources
+from sweeps.space import Axes, expand
+from sweeps.stage4 import STUDY
+from trainables.errors import UserError
+from trainables.spec import Source
+
+
+def sources(is_miniature: bool = False, train_rows: int = 45_000) -> Sources:
+    def source(name: str) -> Source:
+        return Source(path=f"/data/{name}", sha256=name)  # type: ignore[arg-type]
+
+    return Sources(source("base"), source("train"), source("val"), source("ood"), train_rows, is_miniature)
+
+
+def test_the_matrix_is_the_briefs() -> None:
+    trials = {spec.name: spec for spec in expand(STUDY, Axes(), sources())}
+    placements = {name: (spec.placement.language, spec.placement.vision) for name, spec in trials.items()}
+    assert placements == {
+        "A0": (0, 0), "A1": (2, 0), "A2": (4, 0),
+        "B1": (0, 2), "B2": (0, 4), "B3": (0, 6),
+        "C1": (2, 2), "C2": (2, 4), "C3": (2, 6),
+        "D1": (4, 2), "D2": (4, 4), "D3": (4, 6),
+    }  # fmt: skip
+    first = trials["C2"]
+    assert (first.rank, first.alpha, first.dropout, first.weight_decay, first.warmup_ratio) == (16, 32, 0.1, 0.1, 0.2)
+    assert (first.learning_rate, first.vision_learning_rate) == (1e-4, 3e-4)
+
+
+def test_recommended_is_the_briefs_six() -> None:
+    assert set(STUDY.recommended) == {"A1", "A2", "B2", "B3", "C2", "C3"}
+
+
+def test_axes_multiply_and_keep_ratios() -> None:
+    axes = Axes(only=("C2",), ranks=(8, 32), learning_rates=(1e-4, 3e-4), quantizations=("nf4", "int8"), seeds=3)
+    trials = expand(STUDY, axes, sources())
+    arms = [spec for spec in trials if not spec.placement.is_baseline]
+    assert len(arms) == 2 * 2 * 2 * 3
+    assert {spec.name for spec in trials if spec.placement.is_baseline} == {"A0-nf4", "A0-int8"}
+    assert {(spec.rank, spec.alpha) for spec in arms} == {(8, 16.0), (32, 64.0)}
+    rates = {(spec.learning_rate, round(spec.vision_learning_rate, 10)) for spec in arms}
+    assert rates == {(1e-4, 3e-4), (3e-4, 9e-4)}
+    assert "C2-r8-lr0.0001-nf4-s0" in {spec.name for spec in arms}
+
+
+def test_equal_trials_are_one_trial() -> None:
+    trials = expand(STUDY, Axes(only=("A1", "A0", "A1"), ranks=(16, 16)), sources())
+    assert [spec.placement.language for spec in trials] == [0, 2]
+
+
+def test_seeds_share_one_baseline_and_one_data_order() -> None:
+    trials = expand(STUDY, Axes(only=("A1",), seeds=3), sources())
+    assert [spec.name for spec in trials] == ["A0", "A1-s0", "A1-s1", "A1-s2"]
+    assert {spec.data_seed for spec in trials} == {0}
+
+
+def test_a_later_budget_replaces_an_earlier_one() -> None:
+    assert expand(STUDY, Axes(), sources())[-1].steps == round(45_000 / 16)
+    assert expand(STUDY, Axes(fixed={"steps": 7}), sources())[-1].steps == 7
+    miniature = sources(is_miniature=True, train_rows=960)
+    assert expand(STUDY, Axes(), miniature)[-1].steps == STUDY.miniature["steps"]
+    rows = STUDY.miniature["batch_rows"] * STUDY.miniature.get("accumulation_steps", 1)
+    assert expand(STUDY, Axes(fixed={"epochs": 2.0}), miniature)[-1].steps == round(2 * 960 / rows)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message", "hint"),
+    [
+        (Axes(only=("C9",)), "an arm must be one of study stage4, but got `C9`", "did you mean"),
+        (Axes(ranks=(0,)), "`rank`: input should be greater than or equal to 1, but got 0", ""),
+        (Axes(quantizations=("nf3",)), "`quantization`: input should be 'none', 'int8', 'fp4', 'nf4'", ""),  # type: ignore[arg-type]
+        (Axes(learning_rates=(-1e-4,)), "`learning_rate`: input should be greater than 0", ""),
+        (Axes(fixed={"eval_evry_steps": 5}), "`eval_evry_steps` is not a setting of a trial", "`eval_every_steps`"),
+    ],
+)
+def test_bad_axes_are_named(axes: Axes, message: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        expand(STUDY, axes, sources())
+    assert message in error.value.message
+    assert hint in (error.value.hint or "")
