@@ -13,8 +13,8 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="--help" shows its options
-	.venv/bin/python -m sweeps.stage4 $(ARGS)
-	.venv/bin/analysis pareto --experiment stage4
+	@.venv/bin/python -m sweeps.stage4 $(ARGS); code=$$?; \
+	case $$code in 0 | 3) .venv/bin/analysis pareto --experiment stage4 || code=$$? ;; esac; exit $$code
 
 test: .venv/.ready  ## Run the tests that need neither minutes, nor a GPU, nor a cluster, nor a browser
 	.venv/bin/python -m pytest -m "not slow and not gpu and not cluster and not browser" $(ARGS)

@@ -199,7 +199,7 @@ def is_whole(directory: Path) -> bool:
     try:
         expected = read_json(directory / MANIFEST)["sha256"]
         return expected == _digests(directory)
-    except (OSError, ValueError, KeyError):
+    except (OSError, RecordDamaged, KeyError):
         return False
 
 
@@ -220,8 +220,15 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        RecordDamaged: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
 
 
 def _checksummed(body: dict[str, Any]) -> str:

@@ -1,0 +1,64 @@
+"""What the tracker writes is what the analysis reads: records in, standings out, through a real MLflow store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.objectives import parse_objectives
+from analysis.runs import read_experiment
+from analysis.standings import frontier_info
+from sweeps.tracker import sync_all
+from trainables.record import Measurement, Record, Verdict, write_json
+from trainables.spec import Placement, Source, TrialSpec
+
+REASON = "irrelevant_pass 0.40 < 0.80 for 2 evals (baseline 1.00)"
+
+
+def leave_record(root: Path, name: str, layers: tuple[int, int], fit: float, seed: int = 0, **verdict: str) -> None:
+    """Leave what a trial of two evals leaves; the first of them is the best admissible one, if any is."""
+    sources = {key: Source(path=root / key, sha256=key * 8) for key in ("base", "train", "validation", "ood")}
+    placement = Placement(language=layers[0], vision=layers[1])
+    spec = TrialSpec(name=name, placement=placement, seed=seed, **sources)
+    record = Record(root / "trials" / f"{name}-{spec.trial_id}")
+    record.create(spec)
+    for step in (30, 60):
+        metrics = {"irrelevant_pass": 1.0, "exact_match": fit if step == 30 else fit / 2, "adapter_parameters": 500.0}
+        record.append(Measurement("train", step, {"step_loss": 0.5, "train_seconds": float(step)}))
+        record.append(Measurement("eval", step, metrics))
+    if not placement.is_baseline and not verdict:
+        with record.saving("best") as directory:
+            best = {"irrelevant_pass": 1.0, "exact_match": fit}
+            write_json(directory / "provenance.json", {"step": 30, "metrics": best})
+    record.close(Verdict.model_validate({"kind": "completed", "step": 60} | verdict))
+
+
+@pytest.fixture
+def mirrored(empty_database: Path, tmp_path: Path) -> str:
+    uri = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
+    leave_record(tmp_path, "A0-L0-V0", (0, 0), 0.2)
+    leave_record(tmp_path, "C2-L2-V4", (2, 4), 0.8, seed=0)
+    leave_record(tmp_path, "C2-L2-V4", (2, 4), 0.9, seed=1)
+    leave_record(tmp_path, "D3-L4-V6", (4, 6), 0.9, kind="pruned", cause="irrelevant_pass", reason=REASON)
+    sync_all(tmp_path, uri, "stage4")
+    return uri
+
+
+def test_the_tracker_writes_what_the_analysis_reads(mirrored: str):
+    experiment = read_experiment("stage4", mirrored)
+    info = frontier_info(experiment, parse_objectives("irrelevant_pass", "exact_match", ()))
+    standings = {one.placement.label: one for one in info.standings}
+    assert {label: one.kind for label, one in standings.items()} == {
+        "C2": "frontier",
+        "A0": "baseline",
+        "D3": "excluded",
+    }
+    assert standings["C2"].estimates[1].mean == pytest.approx(0.85)
+    assert standings["C2"].gain == pytest.approx(0.85 - 0.1)
+    assert standings["C2"].placement.last_mean("train_seconds") == 60.0
+    assert standings["D3"].reason == f"pruned(irrelevant_pass): {REASON}"
+    assert info.floor == 0.8
+    assert experiment.newest_launch_run_id is not None
+    assert [len(experiment.baseline_ids), len(experiment.trials)] == [1, 4]

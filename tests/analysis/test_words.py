@@ -1,0 +1,74 @@
+"""The sentences an engineer acts on."""
+
+from __future__ import annotations
+
+from analysis.standings import frontier_info
+from analysis.words import conclusion, recommended, unknowns
+
+
+def priced(make_trial, arm: str, x: float, y: float, parameters: float, seed: int = 0, **changes):
+    row = {"irrelevant_pass": x, "exact_match": y}
+    last = row | {"adapter_parameters": parameters}
+    return make_trial(f"{arm}-s{seed}", last=last, **({"best": row, "parameters": {"seed": seed}} | changes))
+
+
+def test_the_best_fit_of_the_frontier_is_shipped_with_its_price(make_trial, make_baseline, make_experiment, objectives):
+    trials = priced(make_trial, "C2", 0.95, 0.9, 700_000), priced(make_trial, "B2", 1.0, 0.4, 240_000)
+    info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
+    said = " ".join(conclusion(info))
+    assert said.startswith("Ship C2 L2·V4: exact_match 0.900, irrelevant_pass 0.950; gain over the baseline 0.8;")
+    assert "700,000 trained parameters" in said
+    assert "If irrelevant_pass matters more, take B2" in said
+    assert "No larger placement has finished, so more LoRA may still be better." in said
+    assert "With fewer than 3 seeds its lead is a guess" in said
+
+
+def test_more_lora_that_was_stopped_or_fits_no_better_was_not_better(
+    make_trial, make_baseline, make_experiment, objectives
+):
+    trials = (
+        priced(make_trial, "C2", 0.95, 0.9, 700),
+        priced(make_trial, "C3", 0.94, 0.85, 800),
+        priced(make_trial, "D3", 0.5, 0.99, 900, best={}),
+    )
+    info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
+    expected = "More LoRA was not better: of 2 larger placements, 1 with no better fit, 1 not admissible."
+    assert expected in conclusion(info)
+
+
+def test_of_placements_that_seeds_do_not_separate_the_cheapest_is_shipped(
+    make_trial, make_baseline, make_experiment, objectives
+):
+    dear = [priced(make_trial, "C3", 0.93, y, 900, seed) for seed, y in enumerate([0.90, 0.93, 0.96])]
+    cheap = [priced(make_trial, "C1", 0.95, y, 300, seed) for seed, y in enumerate([0.89, 0.92, 0.95])]
+    poor = [priced(make_trial, "B1", 0.99, y, 100, seed) for seed, y in enumerate([0.4, 0.4, 0.5])]
+    info = frontier_info(make_experiment(make_baseline(), *dear, *cheap, *poor), objectives)
+    pick = recommended(info)
+    assert pick is not None
+    assert pick.placement.label == "C1"
+    assert "1 with a fit not separable from it" in " ".join(conclusion(info))
+
+
+def test_where_nothing_is_a_finding_nothing_is_shipped(make_trial, make_baseline, make_experiment, objectives):
+    trials = make_trial("B1", 1.0, 0.05), make_trial("D3", best={})
+    info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
+    assert conclusion(info) == [
+        "Ship nothing yet: no placement is a finding (1 not admissible, 1 without gain over the baseline)."
+    ]
+
+
+def test_the_baseline_alone_says_so(make_baseline, make_experiment, objectives):
+    assert "only the baseline ran" in conclusion(frontier_info(make_experiment(make_baseline()), objectives))[0]
+
+
+def test_what_is_not_known_is_told(make_trial, make_experiment, objectives):
+    seeds = [make_trial(f"C2-s{i}", y=0.9 + i / 100, parameters={"seed": i}) for i in range(3)]
+    running = make_trial("D1", verdict=None, verdict_kind=None, run_status="RUNNING")
+    told = " ".join(unknowns(frontier_info(make_experiment(*seeds, make_trial("B1"), running), objectives)))
+    for part in (
+        "1 placement with one seed: the spread is unknown",
+        "from 3 seeds one covers at most 75%",
+        "Without a baseline",
+        "1 trial still without a verdict",
+    ):
+        assert part in told
