@@ -118,7 +118,8 @@ def _dry_run(study: Study, launch: Launch, axes: dict[str, Any]) -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(study, _axes(study, axes, launch), launch, Path(scratch))
-    launch.console.print(report.matrix(study, planned), soft_wrap=False)
+    launch.console.print(report.matrix(study, planned.forecasts, planned.sources.train_rows))
+    launch.console.print("dry run: nothing was written")
     return 0
 
 

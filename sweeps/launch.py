@@ -19,6 +19,7 @@ from rich.console import Console
 from sweeps.board import Board
 from sweeps.experiment import Experiment, check_storage, configuration_of
 from sweeps.plan import Forecast, forecast
+from sweeps.report import matrix
 from sweeps.sources import Sources, gather
 from sweeps.space import Axes, expand
 from sweeps.study import Study
@@ -95,6 +96,7 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
         records = [experiment.record_of(spec) for spec in specs]
         for record, spec in zip(records, specs, strict=True):
             record.create(spec)
+        launch.console.print(matrix(study, planned.forecasts, planned.sources.train_rows))
         _run_records(study, experiment, records, launch)
     return records
 

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.plan import table
+from sweeps.plan import Forecast, table
 from sweeps.study import Study
 from trainables.dominance import non_dominated
 from trainables.record import Measurement, Record
 
-if TYPE_CHECKING:
-    from sweeps.launch import Plan
 
-
-def matrix(study: Study, planned: Plan) -> Group:
-    """Show the matrix of a dry run: parameters per tower, adapter size, coverage of the data."""
-    header, *rows = table(planned.forecasts)
+def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
+    """Show what is about to be trained: parameters per tower, adapter size, coverage of the data."""
+    header, *rows = table(forecasts)
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in header:
         grid.add_column(name, justify="left" if name in ("trial", "place", "id", "quant") else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
-    spec = planned.forecasts[-1].spec
+    spec = forecasts[-1].spec
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
         grid,
         Text(
-            f"{len(rows)} trials, {spec.steps} steps of {spec.effective_rows} rows on {planned.sources.train_rows:,} "
-            "training rows; language and vision are trained parameters. Nothing was written."
+            f"{len(rows)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training rows; "
+            "language and vision are trained parameters."
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -52,7 +53,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours asks the seats to checkpoint first
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
-    ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=True, **local)
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
     try:
         gpus = ray.cluster_resources().get("GPU", 0)
         yield Resources(cpus=1, gpus=1 if gpus else 0)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from trainables.adapters import Adapter
 from trainables.spec import TrialSpec
-from trainables.towers import TOWERS
+from trainables.towers import TOWERS, TowerName
 
 OPTIMIZER_WEIGHTS = "optimizer.safetensors"
 
@@ -35,8 +35,11 @@ class Optimizer:
     def __init__(self, adapter: Adapter, spec: TrialSpec) -> None:
         self.spec = spec
         self.named = adapter.trained()
-        self.peaks = {"language": spec.learning_rate, "vision": spec.vision_learning_rate}
-        towers = [tower for tower in TOWERS if adapter.parameters(tower)]
+        self.peaks: dict[TowerName, float] = {
+            "language": spec.learning_rate,
+            "vision": spec.vision_learning_rate,
+        }
+        towers: list[TowerName] = [tower for tower in TOWERS if adapter.parameters(tower)]
         groups = [{"params": [p for _, p in adapter.parameters(tower)], "tower": tower} for tower in towers]
         self.adamw = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.weight_decay)
 

@@ -62,7 +62,7 @@ def keep_gradients(model: torch.nn.Module) -> int:
     On CPUs with AVX512-BF16 bitsandbytes repacks a 4-bit weight in place at its first forward in eval mode, and the
     packed kernel has no autograd: every adapter below it would go dead at the first probe (failure F36).
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
     for layer in layers:

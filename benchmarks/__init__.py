@@ -1,0 +1,1 @@
+"""Measurements that are written down with machine and date, and asserted nowhere."""
