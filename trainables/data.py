@@ -64,8 +64,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: the file is empty or a row is broken; names file, line and key.
     """
-    rows = [_row(values, path, line) for line, values in _lines(path)]
-    return _non_empty(rows, path)
+    rows = {line: _row(values, path, line) for line, values in _lines(path)}
+    return _named_once(rows, path)
 
 
 def read_ood(path: Path) -> list[OodRow]:
@@ -74,7 +74,7 @@ def read_ood(path: Path) -> list[OodRow]:
     Raises:
         UserError: the file is empty, a kind is missing, or a row is broken; names file, line and key.
     """
-    rows = [_ood_row(values, path, line) for line, values in _lines(path)]
+    rows = _named_once({line: _ood_row(values, path, line) for line, values in _lines(path)}, path)
     missing = [kind for kind in OOD_KINDS if not any(row.kind == kind for row in rows)]
     if missing:
         raise UserError(
@@ -82,7 +82,7 @@ def read_ood(path: Path) -> list[OodRow]:
             'add rows such as {"kind": "text", "prompt": ..., "expect": ...}; '
             "`python -m trainables.mini show --out DIR` writes an example of each kind",
         )
-    return _non_empty(rows, path)
+    return rows
 
 
 def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_path: Path) -> None:
@@ -136,10 +136,18 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield number, values
 
 
-def _non_empty(rows: list[Any], path: Path) -> list[Any]:
+def _named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
     if not rows:
         raise UserError(f"{path}: a data file must hold at least one row, but it is empty")
-    return rows
+    first_lines: dict[str, int] = {}
+    for line, row in rows.items():
+        first = first_lines.setdefault(row.row_id, line)
+        if first != line:
+            raise UserError(
+                f"{path}:{line}: the id `{row.row_id}` must name one row, but line {first} has it too",
+                "answers are kept by id; a row without one is named by its line",
+            )
+    return list(rows.values())
 
 
 def _row(values: Mapping[str, Any], path: Path, line: int) -> Row:
@@ -158,26 +166,37 @@ def _row(values: Mapping[str, Any], path: Path, line: int) -> Row:
         raise UserError(f"{where}: the last turn must be the assistant's, but it is the {messages[-1].role}'s")
     if any(message.role == "assistant" and not message.text.strip() for message in messages):
         raise UserError(f"{where}: an answer must not be empty, but an assistant turn is")
-    return Row(str(values.get("id", line)), messages, _images(values, messages, path, where))
+    images = _images(_image_names(values, where), messages, path, where)
+    return Row(str(values.get("id", line)), messages, images)
 
 
 def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
     where = f"{path}:{line}"
     _known_keys(values, OOD_KEYS, where)
-    kind, prompt, expect = values.get("kind"), values.get("prompt"), values.get("expect")
+    kind, prompt, expect, forbid = (values.get(key) for key in ("kind", "prompt", "expect", "forbid"))
     if kind not in OOD_KINDS:
         raise UserError(f"{where}: `kind` must be one of {', '.join(OOD_KINDS)}, but got {kind!r}")
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError(f"{where}: `prompt` must be a text, but got {prompt!r}")
-    if kind != "caption" and not (isinstance(expect, str) and expect.strip()):
+    if not (isinstance(expect, str) and expect.strip()) and not (kind == "caption" and expect is None):
         raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {expect!r}")
-    images = list(values.get("images") or [])
-    text = prompt if IMAGE_TAG in prompt else IMAGE_TAG * len(images) + prompt
+    named = _image_names(values, where)
+    if kind != "text" and not named:
+        raise UserError(f"{where}: a picture must be shown, but `images` is empty for a row of kind {kind}")
+    text = prompt if IMAGE_TAG in prompt else IMAGE_TAG * len(named) + prompt
     messages = (Message("user", text),)
     if values.get("system"):
         messages = (Message("system", str(values["system"])), *messages)
-    forbid = tuple(str(term) for term in values.get("forbid") or ())
-    return OodRow(str(values.get("id", line)), kind, messages, _images(values, messages, path, where), expect, forbid)
+    images = _images(named, messages, path, where)
+    return OodRow(str(values.get("id", line)), kind, messages, images, expect, _terms(forbid, where))
+
+
+def _terms(forbid: Any, where: str) -> tuple[str, ...]:
+    # a term without a letter would be found in every answer, a bare string would be taken letter by letter
+    terms = [] if forbid is None else forbid
+    if not isinstance(terms, list) or not all(isinstance(one, str) and any(map(str.isalnum, one)) for one in terms):
+        raise UserError(f"{where}: `forbid` must be a list of terms, but got {forbid!r}")
+    return tuple(terms)
 
 
 def _known_keys(values: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -195,10 +214,14 @@ def _message(turn: Any, where: str) -> Message:
     return Message(turn["role"], turn["content"])
 
 
-def _images(values: Mapping[str, Any], messages: tuple[Message, ...], path: Path, where: str) -> tuple[Path, ...]:
+def _image_names(values: Mapping[str, Any], where: str) -> list[str]:
     named = values.get("images") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise UserError(f"{where}: `images` must be a list of paths, but got {named!r}")
+    return named
+
+
+def _images(named: list[str], messages: tuple[Message, ...], path: Path, where: str) -> tuple[Path, ...]:
     tags = sum(message.text.count(IMAGE_TAG) for message in messages)
     if tags != len(named):
         raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(named)} images")

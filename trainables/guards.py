@@ -14,6 +14,8 @@ from trainables.record import Measurement, Verdict
 
 Metrics = Mapping[str, float]
 
+ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
+
 
 @dataclass(frozen=True)
 class Floor:
@@ -32,11 +34,10 @@ class Floor:
         """Return the reason to stop, or None."""
         limit = self.floor(baseline)
         recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        if len(recent) < self.patience_evals or any(value >= limit for value in recent):
+        if len(recent) < self.patience_evals or any(value >= limit - ROUNDING for value in recent):
             return None
-        return (
-            f"{self.metric} {recent[-1]:.2f} < {limit:.2f} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
-        )
+        value, shown = _apart(recent[-1], limit)
+        return f"{self.metric} {value} < {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,10 @@ class Ceiling:
         """Return the reason to stop, or None."""
         limit = self.ceiling(baseline)
         recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        if len(recent) < self.patience_evals or any(value <= limit for value in recent):
+        if len(recent) < self.patience_evals or any(value <= limit + ROUNDING for value in recent):
             return None
-        return (
-            f"{self.metric} {recent[-1]:.2f} > {limit:.2f} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
-        )
+        value, shown = _apart(recent[-1], limit)
+        return f"{self.metric} {value} > {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Widening:
             return None
         worsening = all(later > earlier for earlier, later in itertools.pairwise(recent))
         best = min(values)
-        if not worsening or values[-1] - best <= self.max_widening:
+        if not worsening or values[-1] - best <= self.max_widening + ROUNDING:
             return None
         return (
             f"{self.metric} {values[-1]:.2f} > best {best:.2f} + {self.max_widening:.2f} "
@@ -103,8 +103,6 @@ class BestConstraint:
             and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
         )
 
-
-ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
 
 GUARDS: tuple[Guard, ...] = (
     Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2),
@@ -134,7 +132,7 @@ def broken_by_baseline(guards: Sequence[Guard], baseline: Metrics) -> list[str]:
     return [
         f"{guard.metric}: baseline {baseline[guard.metric]:.2f} < {guard.floor(baseline):.2f}"
         for guard in guards
-        if isinstance(guard, Floor) and baseline[guard.metric] < guard.floor(baseline)
+        if isinstance(guard, Floor) and baseline[guard.metric] < guard.floor(baseline) - ROUNDING
     ]
 
 
@@ -142,6 +140,15 @@ def best_eval(constraint: BestConstraint, baseline: Metrics, evals: Sequence[Mea
     """Return the eval with the lowest eval loss among those the constraint admits, or None."""
     admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
     return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
+
+
+def _apart(value: float, limit: float) -> tuple[str, str]:
+    # two decimals, or as many as it takes: "0.80 < 0.80" is no reason
+    for decimals in range(2, 9):
+        shown = f"{value:.{decimals}f}", f"{limit:.{decimals}f}"
+        if shown[0] != shown[1]:
+            break
+    return shown
 
 
 def _for(patience_evals: int) -> str:

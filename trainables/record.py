@@ -129,8 +129,9 @@ class Record:
 
     def samples(self, step: int) -> list[dict[str, Any]]:
         """Read the texts behind the numbers of one eval."""
-        lines = (self.directory / "samples" / f"step-{step}.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        text = (self.directory / "samples" / f"step-{step}.jsonl").read_text(encoding="utf-8")
+        # not splitlines(): JSON leaves U+0085 and U+2028 as they are, and a model may say them
+        return [json.loads(line) for line in text.split("\n") if line]
 
     def _drop_torn_tail(self) -> None:
         path = self.directory / "metrics.jsonl"
@@ -154,8 +155,8 @@ class Record:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of whole, untouched checkpoints, newest first; damaged ones are passed over."""
-        found = (self.directory / "checkpoints").glob("step-*")
-        steps = sorted((int(path.name.removeprefix("step-")) for path in found), reverse=True)
+        names = (path.name.removeprefix("step-") for path in (self.directory / "checkpoints").glob("step-*"))
+        steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
         return [step for step in steps if is_whole(self.checkpoint(step))]
 
     def checkpoint(self, step: int) -> Path:
@@ -199,7 +200,7 @@ def is_whole(directory: Path) -> bool:
     try:
         expected = read_json(directory / MANIFEST)["sha256"]
         return expected == _digests(directory)
-    except (OSError, RecordDamaged, KeyError):
+    except (OSError, RecordDamaged, KeyError, TypeError):
         return False
 
 
@@ -253,9 +254,10 @@ def _verified(line: bytes) -> dict[str, Any] | None:
     try:
         body = json.loads(line)
         checksum = body.pop("crc32")
+        own = zlib.crc32(canonical_json(body).encode())
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
-    return body if checksum == zlib.crc32(canonical_json(body).encode()) else None
+    return body if checksum == own else None
 
 
 def _digests(directory: Path) -> dict[str, str]:

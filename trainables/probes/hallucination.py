@@ -14,7 +14,10 @@ MIN_WORD_LETTERS = 3
 
 
 def task_vocabulary(train: Sequence[Row], ood: Iterable[OodRow]) -> frozenset[str]:
-    """Collect words that stand in a fifth of the training answers and in no expected general answer or prompt."""
+    """Collect words that stand in a fifth of the training answers and in no expected general answer.
+
+    Words of the prompts stay in: an irrelevant picture is asked about with the task's own prompt.
+    """
     counts = Counter(word for row in train for word in set(words(row.answer)) if len(word) >= MIN_WORD_LETTERS)
     general = {word for row in ood if row.expect for word in words(row.expect)}
     return frozenset(word for word, count in counts.items() if count >= MIN_ANSWER_SHARE * len(train)) - general
