@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -14,9 +13,18 @@ from PIL import Image
 from trainables.base import Base
 from trainables.data import IMAGE_TAG, Message, Row
 from trainables.errors import UserError
+from trainables.probes.probe import Crop
 
 IGNORED = -100
-Crop = tuple[float, float, float]  # left, top, side: fractions of the image
+PIXEL_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture as it is shown: whole, or cropped to (left, top, side) in fractions of it."""
+
+    path: Path
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)
@@ -25,22 +33,31 @@ class Encoded:
 
     tokens: list[int]
     labels: list[int]
-    pixel_values: torch.Tensor | None  # (patches, channels x time x patch x patch)
-    image_grid_thw: torch.Tensor | None  # (images, 3)
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture as the vision tower takes it: `values` (patches, features), `grid` (1, 3) as time, height, width."""
+
+    values: torch.Tensor
+    grid: torch.Tensor
 
 
 class Encoder:
-    """Turns conversations into tokens for one base."""
+    """Turns conversations into tokens for one base; decodes a picture once, as long as the cache has room."""
 
     def __init__(self, base: Base) -> None:
         self.tokenizer = base.tokenizer
         self.image_processor = base.image_processor
         self.image_token = base.family.image_token
         self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
+        self._cache: dict[View, Pixels] = {}
+        self._cached_bytes = 0
+        self._token_counts: dict[View, int] = {}
 
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised."""
-        pixels, grid = self._pixels(row.images, None)
         tokens, labels, rendered = [], [], ""
         for index, message in enumerate(row.messages):
             if message.role != "assistant":
@@ -57,13 +74,24 @@ class Encoder:
             tokens += asked + answered
             labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered)
             rendered = whole
-        return self._with_images(tokens, labels, pixels, grid)
+        return self._with_images(tokens, labels, tuple(View(path) for path in row.images))
 
     def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
         """Encode what is asked, ready for the answer to be generated."""
-        pixels, grid = self._pixels(images, crop)
         tokens = self._tokenize(self._render(messages, answer_next=True))
-        return self._with_images(tokens, [IGNORED] * len(tokens), pixels, grid)
+        return self._with_images(tokens, [IGNORED] * len(tokens), tuple(View(path, crop) for path in images))
+
+    def pixels(self, view: View) -> Pixels:
+        """Decode and process a picture, or take it from the cache."""
+        if view in self._cache:
+            return self._cache[view]
+        features = self.image_processor(images=[_open(view)], return_tensors="pt")
+        pixels = Pixels(features["pixel_values"], features["image_grid_thw"])
+        size = pixels.values.numel() * pixels.values.element_size()
+        if self._cached_bytes + size <= PIXEL_CACHE_BYTES:
+            self._cache[view] = pixels
+            self._cached_bytes += size
+        return pixels
 
     def _render(self, messages: Sequence[Message], answer_next: bool) -> str:
         turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
@@ -76,23 +104,19 @@ class Encoder:
         end = answered.index(self.tokenizer.eos_token_id) + 1
         return answered[:end] + [IGNORED] * (len(answered) - end)
 
-    def _pixels(self, images: Sequence[Path], crop: Crop | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        if not images:
-            return None, None
-        pictures = [_open(path, crop) for path in images]
-        features = self.image_processor(images=pictures, return_tensors="pt")
-        return features["pixel_values"], features["image_grid_thw"]
-
-    def _with_images(
-        self, tokens: list[int], labels: list[int], pixels: torch.Tensor | None, grid: torch.Tensor | None
-    ) -> Encoded:
-        counts = [] if grid is None else (grid.prod(dim=1) // self.image_processor.merge_size**2).tolist()
+    def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...]) -> Encoded:
+        counts = iter([self._image_tokens(view) for view in views])
         wide_tokens, wide_labels = [], []
         for token, label in zip(tokens, labels, strict=True):
-            repeat = counts.pop(0) if token == self.image_token_id else 1
+            repeat = next(counts) if token == self.image_token_id else 1
             wide_tokens += [token] * repeat
             wide_labels += [label] * repeat
-        return Encoded(wide_tokens, wide_labels, pixels, grid)
+        return Encoded(wide_tokens, wide_labels, views)
+
+    def _image_tokens(self, view: View) -> int:
+        if view not in self._token_counts:
+            self._token_counts[view] = int(self.pixels(view).grid.prod()) // self.image_processor.merge_size**2
+        return self._token_counts[view]
 
 
 @dataclass(frozen=True)
@@ -118,17 +142,28 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
         return fill + values if pad_left else values + fill
 
     input_ids = torch.tensor([padded(row.tokens, pad_id) for row in rows])
-    inputs: dict[str, Any] = {
+    inputs = {
         "input_ids": input_ids,
         "attention_mask": torch.tensor([padded([1] * len(row.tokens), 0) for row in rows]),
         "mm_token_type_ids": (input_ids == encoder.image_token_id).int(),
     }
-    with_images = [row for row in rows if row.pixel_values is not None]
-    if with_images:
-        inputs["pixel_values"] = torch.cat([row.pixel_values for row in with_images])  # type: ignore[misc]
-        inputs["image_grid_thw"] = torch.cat([row.image_grid_thw for row in with_images])  # type: ignore[misc]
+    pictures = [encoder.pixels(view) for row in rows for view in row.views]
+    if pictures:
+        inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])
+        inputs["image_grid_thw"] = torch.cat([picture.grid for picture in pictures])
     labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
     return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
+
+
+def chunks(rows: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
+    """Yield row numbers, neighbours in length together, so that no batch has more than `max_tokens` padded tokens."""
+    chunk: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda one: len(rows[one].tokens)):
+        if chunk and (len(chunk) + 1) * len(rows[index].tokens) > max_tokens:
+            yield chunk
+            chunk = []
+        chunk.append(index)
+    yield chunk
 
 
 def data_order(rows: int, data_seed: int) -> Iterator[int]:
@@ -153,12 +188,12 @@ def _parts(text: str) -> str | list[dict[str, str]]:
     return parts
 
 
-def _open(path: Path, crop: Crop | None) -> Image.Image:
-    with Image.open(path) as image:
+def _open(view: View) -> Image.Image:
+    with Image.open(view.path) as image:
         picture = image.convert("RGB")
-    if crop is None:
+    if view.crop is None:
         return picture
-    left, top, side = crop
+    left, top, side = view.crop
     width, height = picture.size
     box = (left * width, top * height, (left + side) * width, (top + side) * height)
     return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)

@@ -8,14 +8,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trainables.base import Base
-from trainables.batches import IGNORED, Batch, Encoded, Encoder, collate
+from trainables.batches import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data import OodRow, Row
 from trainables.probes import PROBES
 from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question, ask_ood, ask_validation
 
-LOSS_ROWS = 32
-GENERATION_ROWS = 96
+LOSS_TOKENS = 4096
+GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
 SPARE_TOKENS = 8  # an answer may be a little longer than the longest reference; what runs on is cut there
 
 
@@ -68,8 +68,8 @@ class Evaluator:
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded]) -> Losses:
         nats, tokens, correct = 0.0, 0, 0
-        for start in range(0, len(rows), LOSS_ROWS):
-            batch = collate(rows[start : start + LOSS_ROWS], self.encoder, self.base.device, pad_left=False)
+        for chunk in chunks(rows, LOSS_TOKENS):
+            batch = collate([rows[index] for index in chunk], self.encoder, self.base.device, pad_left=False)
             logits, targets = label_logits(self.base, batch)
             nats += float(cross_entropy(logits, targets, reduction="sum"))
             tokens += len(targets)
@@ -87,11 +87,8 @@ class Evaluator:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        # neighbours in length share a batch, so little is padded
-        order = sorted(range(len(self.prompts)), key=lambda index: len(self.prompts[index].tokens))
         answers: dict[str, str] = {}
-        for start in range(0, len(order), GENERATION_ROWS):
-            chunk = order[start : start + GENERATION_ROWS]
+        for chunk in chunks(self.prompts, GENERATION_TOKENS):
             batch = collate([self.prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
             generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
             texts = tokenizer.batch_decode(generated[:, batch.inputs["input_ids"].shape[1] :], skip_special_tokens=True)
