@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.frame import Member
-from analysis.frontier import as_costs, staircase
+from analysis.frontier import staircase
 from analysis.labels import place_labels
 from analysis.objectives import Objective, directions_of
 from analysis.standings import FIT, FrontierInfo, Kind, Standing
 from analysis.uncertainty import Estimate
 from analysis.words import full_label, values_of
+from trainables.dominance import as_costs
 
 Span = tuple[float, float]
 

@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 
 from analysis.frame import Member, Placement, placements_of
-from analysis.frontier import as_costs, dominance, hypervolume, non_dominated
+from analysis.frontier import hypervolume
 from analysis.objectives import Objective, directions_of
 from analysis.runs import Experiment, Value
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
+from trainables.dominance import as_costs, dominance, non_dominated
 from trainables.errors import UserError, nearest
 
 Kind = Literal["frontier", "baseline", "dominated", "no gain", "excluded", "running"]

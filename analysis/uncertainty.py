@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.frontier import as_costs, non_dominated
+from trainables.dominance import as_costs, non_dominated
 from trainables.metrics import Direction
 
 MINIMUM_SEEDS = 3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from sweeps.plan import Forecast, table
 from sweeps.study import Study
-from trainables.dominance import non_dominated
+from trainables.dominance import as_costs, non_dominated
 from trainables.record import Measurement, Record
 
 
@@ -50,8 +51,9 @@ def _frontier(records: list[Record]) -> list[str]:
             found.append((record.spec().name, best))
     if not found:
         return ["No arm finished with its generality intact: the frontier is empty."]
-    points = [(best.metrics["exact_match"], best.metrics["irrelevant_pass"]) for _, best in found]
-    front = [one for one, keep in zip(found, non_dominated(points, ("higher", "higher")), strict=True) if keep]
+    points = np.array([[best.metrics["exact_match"], best.metrics["irrelevant_pass"]] for _, best in found])
+    on_frontier = non_dominated(as_costs(points, ("higher", "higher")))
+    front = [one for one, keep in zip(found, on_frontier, strict=True) if keep]
     front.sort(key=lambda one: -one[1].metrics["exact_match"])
     said = "; ".join(
         f"{name} answers {best.metrics['exact_match']:.0%} exactly and keeps {best.metrics['irrelevant_pass']:.0%} "

@@ -57,7 +57,12 @@ class Encoder:
         self._token_counts: dict[View, int] = {}
 
     def conversation(self, row: Row) -> Encoded:
-        """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised."""
+        """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
+
+        Raises:
+            UserError: the chat template or a picture of the row cannot be used.
+        """
+        where = f"row `{row.row_id}`"
         tokens, labels, rendered = [], [], ""
         for index, message in enumerate(row.messages):
             if message.role != "assistant":
@@ -66,20 +71,21 @@ class Encoder:
             whole = self._render(row.messages[: index + 1], answer_next=False)
             if not (prompt.startswith(rendered) and whole.startswith(prompt)):
                 raise UserError(
-                    f"row `{row.row_id}`: the chat template must render a conversation's beginning the same way as "
+                    f"{where}: the chat template must render a conversation's beginning the same way as "
                     "the whole, but it does not",
                     "a template that rewrites earlier turns cannot tell which tokens the assistant said",
                 )
             asked, answered = self._tokenize(prompt[len(rendered) :]), self._tokenize(whole[len(prompt) :])
             tokens += asked + answered
-            labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered)
+            labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered, where)
             rendered = whole
-        return self._with_images(tokens, labels, tuple(View(path) for path in row.images))
+        return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
 
     def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
         """Encode what is asked, ready for the answer to be generated."""
         tokens = self._tokenize(self._render(messages, answer_next=True))
-        return self._with_images(tokens, [IGNORED] * len(tokens), tuple(View(path, crop) for path in images))
+        views = tuple(View(path, crop) for path in images)
+        return self._with_images(tokens, [IGNORED] * len(tokens), views, f"prompt `{messages[-1].text[:40]}`")
 
     def pixels(self, view: View) -> Pixels:
         """Decode and process a picture, or take it from the cache."""
@@ -100,11 +106,22 @@ class Encoder:
     def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _until_end_of_turn(self, answered: list[int]) -> list[int]:
+    def _until_end_of_turn(self, answered: list[int], where: str) -> list[int]:
+        if self.tokenizer.eos_token_id not in answered:
+            raise UserError(
+                f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
+                "the model must learn where an answer ends; take the tokenizer of an instruction-tuned base",
+            )
         end = answered.index(self.tokenizer.eos_token_id) + 1
         return answered[:end] + [IGNORED] * (len(answered) - end)
 
-    def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...]) -> Encoded:
+    def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
+        found = tokens.count(self.image_token_id)
+        if found != len(views):
+            raise UserError(
+                f"{where}: every image must have one image token, but got {found} image tokens for {len(views)} images",
+                f"a text must not hold `{self.image_token}`; write `{IMAGE_TAG}` where an image stands",
+            )
         counts = iter([self._image_tokens(view) for view in views])
         wide_tokens, wide_labels = [], []
         for token, label in zip(tokens, labels, strict=True):
@@ -189,8 +206,11 @@ def _parts(text: str) -> str | list[dict[str, str]]:
 
 
 def _open(view: View) -> Image.Image:
-    with Image.open(view.path) as image:
-        picture = image.convert("RGB")
+    try:
+        with Image.open(view.path) as image:
+            picture = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{view.path}: an image must be readable, but {error}", "replace it or drop its row") from None
     if view.crop is None:
         return picture
     left, top, side = view.crop

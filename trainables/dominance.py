@@ -1,25 +1,38 @@
-"""Pareto dominance of points, for whoever compares trials."""
+"""Pareto dominance, for whoever compares trials: arrays in, arrays out. Every column is a cost: lower is better."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from trainables.probes.probe import Direction
 
 
-def non_dominated(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[bool]:
-    """Say of every point whether no other is as good in all objectives and better in one; not finite is never on it."""
-    signs = [-1.0 if direction == "higher" else 1.0 for direction in directions]
-    costs = [[sign * value for sign, value in zip(signs, point, strict=True)] for point in points]
-    finite = [all(map(math.isfinite, cost)) for cost in costs]
-    return [
-        own_finite
-        and not any(other_finite and _dominates(other, own) for other, other_finite in zip(costs, finite, strict=True))
-        for own, own_finite in zip(costs, finite, strict=True)
-    ]
+def as_costs(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
+    """Turn values (points, objectives) into costs: objectives where higher is better change their sign."""
+    return np.asarray(values, dtype=float) * np.array([-1.0 if one == "higher" else 1.0 for one in directions])
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    pairs = list(zip(one, other, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+def dominance(costs: np.ndarray) -> np.ndarray:
+    """Return which point dominates which: (points, points), true where the row's point dominates the column's.
+
+    One dominates another when it is nowhere worse and somewhere better; a point that is not finite in every
+    objective dominates none and is dominated by none.
+    """
+    finite = _finite(costs)
+    one, other = costs[:, None, :], costs[None, :, :]
+    dominates = np.logical_and((one <= other).all(axis=2), (one < other).any(axis=2))
+    return dominates & finite[:, None] & finite[None, :]
+
+
+def non_dominated(costs: np.ndarray) -> np.ndarray:
+    """Return which points lie on the frontier: (points,) of bool; equal points lie on it together.
+
+    A point that is not finite in every objective is never on it.
+    """
+    return np.logical_and(_finite(costs), ~dominance(costs).any(axis=0))
+
+
+def _finite(costs: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isfinite(costs).all(axis=1))

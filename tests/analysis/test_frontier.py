@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.frontier import as_costs, dominance, hypervolume, non_dominated, staircase
+from analysis.frontier import hypervolume, staircase
+from trainables.dominance import as_costs, dominance, non_dominated
 
 # few distinct values, so that ties and duplicates are common
 costs_of_two_or_three = st.integers(2, 3).flatmap(
