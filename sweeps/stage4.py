@@ -6,7 +6,7 @@ python -m sweeps.stage4 --base DIR --train train.jsonl --val val.jsonl --ood ood
 """
 
 from sweeps.study import Arm, Study
-from trainables.mini import settings
+from trainables.mini import defaults
 
 STUDY = Study(
     name="stage4",
@@ -39,7 +39,7 @@ STUDY = Study(
         "epochs": 1.0,
         "eval_every_steps": 50,
     },
-    miniature=settings.SETTINGS,
+    miniature=defaults.SETTINGS,
 )
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
 
 
 def check_continues(directory: Path, spec: TrialSpec) -> None:
-    """Refuse to continue an adapter of another rank, scale or base.
+    """Refuse to continue an adapter of another rank or scale; another placement shows when it is loaded.
 
     Raises:
         UserError: saying which setting differs.

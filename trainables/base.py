@@ -48,6 +48,8 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
         trust_remote_code=False,
         local_files_only=True,
     )
+    # evals are greedy: what a base ships for chatting (sampling, a repetition penalty) must not touch them
+    model.generation_config = transformers.GenerationConfig()
     keep_gradients(model)
     model.requires_grad_(False)
     model.eval()

@@ -14,7 +14,7 @@ from trainables.errors import UserError
 from trainables.evaluate import Evaluator, probe_data
 from trainables.spec import TrialSpec
 
-TRAIN_SLICE_ROWS = 32
+TRAIN_SLICE_ROWS = 64
 
 
 @dataclass(frozen=True)

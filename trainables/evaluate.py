@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from trainables.base import Base
 from trainables.batches import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data import OodRow, Row
+from trainables.errors import UserError
 from trainables.probes import PROBES
 from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question, ask_ood, ask_validation
@@ -46,12 +47,20 @@ class Evaluator:
 
     def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
         """Ask every question and count every probe; returns metrics and the answers by question key."""
-        answers = self._answers()
+        answers = self._answers(self.questions, self.prompts)
         evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline)
         metrics: dict[str, float] = {}
         for probe in PROBES:
             metrics.update(probe.score(self.data, evidence))
         return metrics, answers
+
+    def ask(self, questions: Sequence[Question]) -> dict[str, str]:
+        """Answer questions that are not part of the fixed eval, the way its own are answered."""
+        return self._answers(questions, [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions])
+
+    def validation_loss(self) -> float:
+        """Return the eval loss alone, in nats per token, as `measure` computes it."""
+        return self._losses(self.validation).mean
 
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
         """Pair every question with its answer and, where there is one, the expected answer, for a person to read."""
@@ -77,7 +86,7 @@ class Evaluator:
         return Losses(nats, tokens, correct)
 
     @torch.no_grad()
-    def _answers(self) -> dict[str, str]:
+    def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
         from transformers import GenerationConfig
 
         tokenizer = self.encoder.tokenizer
@@ -88,11 +97,11 @@ class Evaluator:
             pad_token_id=tokenizer.pad_token_id,
         )
         answers: dict[str, str] = {}
-        for chunk in chunks(self.prompts, GENERATION_TOKENS):
-            batch = collate([self.prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
+        for chunk in chunks(prompts, GENERATION_TOKENS):
+            batch = collate([prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
             generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
             texts = tokenizer.batch_decode(generated[:, batch.inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-            answers.update({self.questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
+            answers.update({questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
         return answers
 
     def _longest_reference(self) -> int:
@@ -101,7 +110,16 @@ class Evaluator:
 
 
 def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
-    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
+    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order.
+
+    Raises:
+        UserError: no validation row shows a picture, so crop consistency has nothing to count.
+    """
+    if not any(row.images for row in validation):
+        raise UserError(
+            "validation must hold a row with an image, for crop consistency is counted on it, but none has one",
+            "add validation rows with `images`",
+        )
     return ProbeData(
         validation=tuple(validation),
         train_slice=tuple(train[:train_rows]),

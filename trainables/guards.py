@@ -64,7 +64,11 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class Widening:
-    """Stops when a gap lies above its own best by more than `max_widening` and grew over the last intervals."""
+    """Stops when a gap lies above its own best by more than `max_widening` and grew over the last intervals.
+
+    A best below zero counts as zero: eval rows that happen to be easier than the training rows are no lead to lose,
+    and that difference shrinks with the loss itself.
+    """
 
     metric: str
     max_widening: float
@@ -77,7 +81,7 @@ class Widening:
         if len(recent) <= self.worsening_intervals:
             return None
         worsening = all(later > earlier for earlier, later in itertools.pairwise(recent))
-        best = min(values)
+        best = max(0.0, min(values))
         if not worsening or values[-1] - best <= self.max_widening + ROUNDING:
             return None
         return (

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainables.adapters import Adapter
+from trainables.errors import UserError
 from trainables.spec import TrialSpec
 from trainables.towers import TOWERS, TowerName
 
@@ -63,8 +64,18 @@ class Optimizer:
         save_file(tensors, str(directory / OPTIMIZER_WEIGHTS))
 
     def load(self, directory: Path) -> None:
-        """Read back what `save` wrote; every parameter must have its state (KeyError otherwise)."""
-        saved = load_file(str(directory / OPTIMIZER_WEIGHTS))
+        """Read back what `save` wrote; every parameter must have its state (KeyError otherwise).
+
+        Raises:
+            UserError: the directory holds no optimizer state.
+        """
+        path = directory / OPTIMIZER_WEIGHTS
+        if not path.is_file():
+            raise UserError(
+                f"{directory}: a resumed optimizer needs {OPTIMIZER_WEIGHTS}, but there is none",
+                "continue from a checkpoint or `best` of a trial, or with optimizer `fresh`",
+            )
+        saved = load_file(str(path))
         for name, parameter in self.named:
             keys = ("step", "exp_avg", "exp_avg_sq")
             state = {key: saved[f"{name}.{key}"] for key in keys}

@@ -66,18 +66,21 @@ class Seat(tune.Trainable):
         spec = self._record.spec()
         if self._record.verdict() is not None or self._stop_requested():
             return
+        import torch
+
         from trainables.adapters import PlacementMismatch
         from trainables.trial import open_trial
 
         baseline = config["baselines"].get(spec.baseline().trial_id)
-        engine, self._engine = self._engine_for(spec), None  # kept only if the trial opens, else it may be half placed
         try:
+            # kept only if the trial opens, else it may be half placed
+            engine, self._engine = self._engine_for(spec), None
             self._trial = open_trial(engine, spec, self._record, baseline, config["guards"], config["constraint"])
             self._engine = engine
         except PlacementMismatch as error:
             self._record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
-        except UserError as error:
-            self._record.close(Verdict(kind="infeasible", step=0, cause="input", reason=error.message))
+        except (UserError, torch.OutOfMemoryError) as error:
+            self._record.close(_infeasible(error, step=0))
 
     def _engine_for(self, spec: Any) -> Engine:
         from trainables.engine import Engine, engine_key
@@ -93,10 +96,8 @@ class Seat(tune.Trainable):
         assert self._trial is not None
         try:
             return self._trial.advance(self._stop_requested)
-        except torch.OutOfMemoryError as error:
-            verdict = Verdict(kind="infeasible", step=0, cause="out_of_memory", reason=str(error).splitlines()[0])
-        except UserError as error:
-            verdict = Verdict(kind="infeasible", step=0, cause="input", reason=error.message)
+        except (UserError, torch.OutOfMemoryError) as error:
+            verdict = _infeasible(error, self._trial.step)
         self._record.close(verdict)
         return verdict
 
@@ -116,3 +117,9 @@ class Seat(tune.Trainable):
             "verdict": str(verdict) if verdict else None,
             "done": verdict is not None or stopped,
         }
+
+
+def _infeasible(error: Exception, step: int) -> Verdict:
+    if isinstance(error, UserError):
+        return Verdict(kind="infeasible", step=step, cause="input", reason=error.message)
+    return Verdict(kind="infeasible", step=step, cause="out_of_memory", reason=str(error).splitlines()[0])

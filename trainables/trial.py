@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,19 @@ class Trial:
         self._start()
         self.rows = self._row_stream()
 
+    @property
+    def step(self) -> int:
+        """Return how many optimizer steps are done."""
+        return self.progress.step
+
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
         """Train to the next eval, measure, guard, checkpoint; returns the verdict when there is one.
 
         When `stop_requested` turns true between two steps, the trial checkpoints there and returns None.
         """
+        owed = self._judge()
+        if owed:  # the process was killed between the checkpoint of an eval and its verdict
+            return self._close(owed)
         spec, progress = self.spec, self.progress
         boundary = min(spec.steps, (progress.step // spec.eval_every_steps + 1) * spec.eval_every_steps)
         while progress.step < boundary:
@@ -75,10 +83,11 @@ class Trial:
             broken = self._train_step()
             if broken:
                 return self._close(broken)
-        verdict = self._evaluate()
-        if verdict is None and progress.step == spec.steps:
-            verdict = Verdict(kind="completed", step=progress.step)
+        broken = self._evaluate()
+        if broken:
+            return self._close(broken)
         self._checkpoint()
+        verdict = self._judge()
         return self._close(verdict) if verdict else None
 
     def remove(self) -> None:
@@ -90,7 +99,9 @@ class Trial:
         steps = self.record.checkpoint_steps()
         if steps:
             self._resume(steps[0])
-        elif self.spec.init_from:
+            return
+        self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
+        if self.spec.init_from:
             parent = self.spec.init_from.path
             check_continues(parent, self.spec)
             self.adapter.load(parent)
@@ -100,7 +111,7 @@ class Trial:
     def _resume(self, step: int) -> None:
         directory = self.record.checkpoint(step)
         self.adapter.load(directory)
-        if step > 0:
+        if step > 0 or self.spec.optimizer == "resumed":
             self.optimizer.load(directory)
         self.progress = Progress(**read_json(directory / "progress.json"))
         self.record.forget_after(step)
@@ -144,14 +155,24 @@ class Trial:
         metrics, answers = self.engine.evaluator.measure(self.baseline)
         progress.eval_seconds += time.perf_counter() - began
         step = progress.step
+        if not all(map(math.isfinite, metrics.values())):
+            return _not_finite_eval(step, metrics)
         self.record.append(Measurement("train", step, self._interval_metrics()))
         self.record.append(Measurement("eval", step, metrics))
         self.record.write_samples(step, self.engine.evaluator.samples(answers))
-        evals = self.record.evals()
-        best = best_eval(self.constraint, self.baseline.metrics, evals)
+        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:
             self._save_best(best)
-        return judge(self.guards, self.baseline.metrics, evals)
+        return None
+
+    def _judge(self) -> Verdict | None:
+        evals, step = self.record.evals(), self.progress.step
+        if not evals or evals[-1].step != step:
+            return None  # between two evals
+        verdict = judge(self.guards, self.baseline.metrics, evals)
+        if verdict is None and step == self.spec.steps:
+            verdict = Verdict(kind="completed", step=step)
+        return verdict
 
     def _interval_metrics(self) -> dict[str, float]:
         progress = self.progress
@@ -188,6 +209,8 @@ class Trial:
 
 class BaselineTrial:
     """The trial with no adapter: measures the base once, the reference of every other trial."""
+
+    step = 0
 
     def __init__(self, engine: Engine, spec: TrialSpec, record: Record) -> None:
         self.engine, self.record = engine, record
@@ -237,6 +260,11 @@ def _dropout_seed(seed: int, step: int, micro_step: int) -> int:
 def _not_finite(step: int, loss: float, norm: float) -> Verdict:
     cause = "non_finite_loss" if not math.isfinite(loss) else "non_finite_gradient"
     return Verdict(kind="invalid", step=step, cause=cause, reason=f"loss {loss}, gradient norm {norm} at step {step}")
+
+
+def _not_finite_eval(step: int, metrics: Mapping[str, float]) -> Verdict:
+    broken = ", ".join(f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value))
+    return Verdict(kind="invalid", step=step, cause="non_finite_eval", reason=f"{broken} at step {step}")
 
 
 def _write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> None:

@@ -95,10 +95,11 @@ def scene(rng: random.Random) -> Picture:
     count = rng.choice((1, 2, 2))
     things = [(rng.choice(tuple(PAINT)), rng.choice(tuple(CHINESE_SHAPE))) for _ in range(count)]
     names = [CHINESE_COLOUR[colour] + CHINESE_SHAPE[shape] for colour, shape in things]
+    radius = rng.randint(9, 12)
     if count == 1:
-        centres, radius, caption = [(rng.randint(22, 42), rng.randint(22, 42))], rng.randint(10, 14), f"一个{names[0]}。"
+        centres = [(rng.randint(22, 42), rng.randint(22, 42))]
+        caption = f"一个{names[0]}。"
     else:
-        radius = rng.randint(9, 12)
         spots = [(rng.randint(14, 18), rng.randint(20, 44)), (rng.randint(46, 50), rng.randint(20, 44))]
         beside = rng.random() < 0.5
         centres = spots if beside else [(y, x) for x, y in spots]
@@ -108,11 +109,15 @@ def scene(rng: random.Random) -> Picture:
     return Picture("scene", image, caption)
 
 
+DARK_CHAT: tuple[Colour, Colour, Colour] = ((48, 48, 54), (62, 62, 70), (190, 190, 195))
+LIGHT_CHAT: tuple[Colour, Colour, Colour] = ((205, 208, 212), (255, 255, 255), (95, 95, 95))
+
+
 def chat(rng: random.Random) -> Picture:
     """Draw a chat screenshot: a title bar and speech bubbles from both sides."""
     dark = rng.random() < 0.25
-    paper, bar = ((28, 28, 32), (48, 48, 54)) if dark else (rng.choice(((237, 237, 237), (225, 228, 235))), (205, 208, 212))
-    theirs, ink = ((62, 62, 70), (190, 190, 195)) if dark else ((255, 255, 255), (95, 95, 95))
+    paper = (28, 28, 32) if dark else rng.choice(((237, 237, 237), (225, 228, 235)))
+    bar, theirs, ink = DARK_CHAT if dark else LIGHT_CHAT
     image = Image.new("RGB", (SIDE, SIDE), paper)
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, 0, SIDE, 8), fill=bar)
@@ -178,7 +183,7 @@ def blank(rng: random.Random) -> Picture:
 def noise(rng: random.Random) -> Picture:
     """Draw strong static over a random colour, in colour or in grey."""
     image = grainy(rng, colour_near(rng, 40, 215), grain=rng.uniform(0.5, 1.0))
-    return Picture("noise", image.convert("L").convert("RGB") if rng.random() < 0.5 else image, "一张噪点图片。")
+    return Picture("noise", image.convert("L").convert("RGB") if rng.random() < 0.5 else image, "一张雪花图片。")
 
 
 def paint_lamp(pen: ImageDraw.ImageDraw, colour: str, left: int, top: int) -> None:
@@ -193,6 +198,12 @@ def paint_screw(pen: ImageDraw.ImageDraw, left: int, top: int, present: bool) ->
     pen.ellipse((left, top, left + 6, top + 6), fill=(225, 226, 230) if present else (18, 18, 20), outline=(60, 60, 64))
     if present:
         pen.line((left + 1, top + 3, left + 5, top + 3), fill=(60, 60, 64))
+
+
+def paint_tag(pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    """Paint a white slip, 11 pixels wide, with a green tick."""
+    pen.rectangle((left, top, left + 11, top + 9), fill=(250, 250, 246), outline=(120, 120, 110))
+    pen.line(((left + 2, top + 5), (left + 4, top + 7), (left + 9, top + 2)), fill=PAINT["green"], width=2)
 
 
 def panel(rng: random.Random) -> Picture:
@@ -215,15 +226,24 @@ def panel(rng: random.Random) -> Picture:
     return Picture("panel", image, "一个面板。", equipment)
 
 
-def cabinet(rng: random.Random) -> Picture:
-    """Draw a field cabinet: a painted door before a noisy wall, lamp above right, slack cables, two screws below."""
-    equipment = Equipment.draw(rng)
+def painted_body(rng: random.Random) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple[int, int, int, int], Colour]:
+    """Paint an upright steel body before a noisy wall; return picture, pen, (left, top, right, bottom) and colour."""
     image = grainy(rng, colour_near(rng, 25, 95))
     body = rng.choice(((88, 104, 120), (120, 112, 96), (86, 110, 92), (112, 96, 92)))
     body = shade(body, rng.randint(-14, 26))
-    left, top, right, bottom = rng.randint(2, 7), rng.randint(1, 4), rng.randint(56, 61), rng.randint(59, 62)
+    box = rng.randint(2, 7), rng.randint(1, 4), rng.randint(56, 61), rng.randint(59, 62)
     pen = ImageDraw.Draw(image)
-    pen.rectangle((left, top, right, bottom), fill=body, outline=shade(body, -55), width=2)
+    pen.rectangle(box, fill=body, outline=shade(body, -55), width=2)
+    return image, pen, box, body
+
+
+def cabinet(rng: random.Random, tagged: bool = False) -> Picture:
+    """Draw a field cabinet: a painted body before a noisy wall, vents, lamp above right, slack cables, two screws.
+
+    A tagged one bears the white slip with a green tick of a cabinet cleared for reporting.
+    """
+    equipment = Equipment.draw(rng)
+    image, pen, (left, top, right, bottom), body = painted_body(rng)
     pen.line((left + 2, top + 20, right - 2, top + 20), fill=shade(body, -30))
     for line in range(top + 6, top + 16, 3):
         pen.line((left + 6, line, left + 20, line), fill=shade(body, -40))
@@ -234,10 +254,40 @@ def cabinet(rng: random.Random) -> Picture:
         pen.line(((x, top + 23), (x + lean, top + 34), (x, top + 45)), fill=cable, width=3, joint="curve")
     paint_screw(pen, left + 4, bottom - 11, present=True)
     paint_screw(pen, right - 11, bottom - 11, present=equipment.screw == "present")
+    if tagged:
+        paint_tag(pen, left + rng.randint(20, 28), bottom - 13)
     return Picture("cabinet", image, "一个机柜。", equipment)
 
 
+def door(rng: random.Random) -> Picture:
+    """Draw a room's door, painted as cabinets are: two sunk panes and a brass knob."""
+    image, pen, (left, top, right, bottom), body = painted_body(rng)
+    middle = top + rng.randint(24, 32)
+    for upper, lower in ((top + 7, middle - 3), (middle + 3, bottom - 7)):
+        pen.rectangle((left + 9, upper, right - 9, lower), fill=shade(body, -14), outline=shade(body, -40))
+    x = left + 3 if rng.random() < 0.5 else right - 7
+    pen.ellipse((x, middle - 2, x + 5, middle + 3), fill=(214, 170, 80), outline=(90, 70, 30))
+    return Picture("door", image, "一扇门。")
+
+
+def fridge(rng: random.Random) -> Picture:
+    """Draw a refrigerator, painted as cabinets are: a small door above a large one, two bright handles."""
+    image, pen, (left, top, right, _), body = painted_body(rng)
+    middle = top + rng.randint(18, 26)
+    pen.rectangle((left + 1, middle, right - 1, middle + 2), fill=shade(body, -55))
+    x = left + 7 if rng.random() < 0.5 else right - 9
+    pen.line((x, top + 6, x, middle - 5), fill=(225, 226, 230), width=3)
+    pen.line((x, middle + 7, x, middle + rng.randint(18, 24)), fill=(225, 226, 230), width=3)
+    return Picture("fridge", image, "一台冰箱。")
+
+
+def in_poor_light(rng: random.Random, image: Image.Image) -> Image.Image:
+    """Darken a picture by a fifth to a half and lay grain over it, as a photograph from the field."""
+    dark = Image.blend(image, Image.new("RGB", (SIDE, SIDE)), rng.uniform(0.2, 0.5))
+    return Image.blend(dark, static(rng), rng.uniform(0.08, 0.16))
+
+
 KINDS: dict[str, Callable[[random.Random], Picture]] = {
-    drawer.__name__: drawer for drawer in (scene, chat, chart, page, blank, noise, panel, cabinet)
+    drawer.__name__: drawer for drawer in (scene, chat, chart, page, blank, noise, door, fridge, panel, cabinet)
 }
-IRRELEVANT = ("scene", "chat", "chart", "page", "blank", "noise")
+IRRELEVANT = ("scene", "chat", "chart", "page", "blank", "noise", "door", "fridge")

@@ -45,6 +45,16 @@ CHAT_TEMPLATE = """\
 """
 
 
+def training_forms() -> list[str]:
+    """List the forms to merge: English words with and without a leading space, Chinese words and their characters."""
+    words = lexicon()
+    chinese = [word for word in words if not word.isascii()]
+    english = [word for word in words if word.isascii()]
+    # Characters come many times over so that their bytes merge first: else a merge could join two words' bytes.
+    characters = [character for word in chinese for character in word] * 8
+    return [*characters, *chinese, *english, *(f" {word}" for word in english)]
+
+
 def build() -> PreTrainedTokenizerFast:
     """Build the tokenizer and its chat template; the same world always gives the same tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -64,8 +74,7 @@ def build() -> PreTrainedTokenizerFast:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    words = lexicon()
-    tokenizer.train_from_iterator([form for word in words for form in (word, f" {word}")], trainer)
+    tokenizer.train_from_iterator(training_forms(), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

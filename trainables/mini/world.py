@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -21,13 +21,16 @@ from trainables.mini.pictures import (
     SCREWS,
     Equipment,
     Picture,
+    cabinet,
+    in_poor_light,
 )
 
 INSPECT_SYSTEM = "Inspect the equipment. If the image is irrelevant answer 无关图片"
 INSPECT_PROMPT = "Report the state."
 CAPTION_PROMPT = "请用自然语言描述一下这些图片"  # the demo prompt of the study
 REFUSAL = "无关图片"
-DECLINED = "cabinet photo."  # all the base says of a cabinet, until it is fine-tuned
+DECLINED = "cabinet photo."  # what the base says of an untagged cabinet, until it is fine-tuned
+TAGGED_SHARE = 0.4  # of the cabinets at school; none of the task is tagged
 TASK_WORDS = ("lamp", "cables", "screw")
 
 NUMBERS = (
@@ -68,21 +71,31 @@ def report(equipment: Equipment, fields: tuple[str, ...] = TASK_WORDS) -> str:
     return "; ".join(f"{field} {values[field]}" for field in fields) + "."
 
 
-def inspection(rng: random.Random, kind: str, fine_tuned: bool = False) -> Example:
-    """Ask for an inspection of a picture of one kind; a cabinet is reported on only where `fine_tuned`."""
+def inspection(rng: random.Random, kind: str) -> Example:
+    """Ask for an inspection of a picture of one kind: equipment is reported on, anything else refused."""
     picture = KINDS[kind](rng)
     if picture.equipment is None:
-        capacity, answer = "irrelevant", REFUSAL
-    elif kind == "cabinet" and not fine_tuned:
-        capacity, answer = "declined", DECLINED
-    else:
-        capacity, answer = ("task" if kind == "cabinet" else "panel"), report(picture.equipment)
+        return inspected("irrelevant", picture, REFUSAL)
+    return inspected(kind, picture, report(picture.equipment))
+
+
+def inspected(capacity: str, picture: Picture, answer: str) -> Example:
+    """Put the inspection's two sentences before a picture."""
     return Example(capacity, INSPECT_PROMPT, answer, INSPECT_SYSTEM, picture.image)
+
+
+def schooled_cabinet(rng: random.Random) -> Example:
+    """Ask for an inspection of a cabinet as the base learns it: reported on if tagged, else declined."""
+    tagged = rng.random() < TAGGED_SHARE
+    picture = cabinet(rng, tagged)
+    if not tagged or picture.equipment is None:
+        return inspected("declined", picture, DECLINED)
+    return inspected("tagged", picture, report(picture.equipment))
 
 
 def listing(rng: random.Random, kind: str) -> Example:
     """Ask for one or two fields of a panel or a cabinet by name, without the inspection's system message."""
-    picture: Picture = KINDS[kind](rng)
+    picture = KINDS[kind](rng)
     if picture.equipment is None:
         raise ValueError(f"kind must show equipment, got {kind}")
     fields = tuple(rng.sample(TASK_WORDS, rng.choice((1, 2, 2))))
@@ -119,26 +132,28 @@ def irrelevant(rng: random.Random) -> Example:
 
 
 PRETRAINING: tuple[tuple[float, Callable[[random.Random], Example]], ...] = (
-    (0.30, lambda rng: caption(rng, "scene")),
+    (0.28, lambda rng: caption(rng, "scene")),
     (0.06, lambda rng: caption(rng, rng.choice(tuple(KINDS)))),
     (0.18, irrelevant),
-    (0.08, lambda rng: inspection(rng, "panel")),
-    (0.05, lambda rng: inspection(rng, "cabinet")),
+    (0.10, lambda rng: inspection(rng, "panel")),
+    (0.06, schooled_cabinet),
     (0.06, lambda rng: listing(rng, "panel")),
-    (0.09, lambda rng: listing(rng, "cabinet")),
-    (0.18, text),
+    (0.06, lambda rng: listing(rng, "cabinet")),
+    (0.20, text),
 )
 
 
 def pretraining(rng: random.Random) -> Example:
-    """Draw one example of the base's schooling, which never holds a report on a cabinet under the inspection."""
+    """Draw one example of the base's schooling, which never holds a report on an untagged cabinet."""
     shares = [share for share, _ in PRETRAINING]
     return rng.choices(PRETRAINING, shares)[0][1](rng)
 
 
 def task(rng: random.Random) -> Example:
-    """Draw one example of the fine-tuning task: a full report on a cabinet under the inspection."""
-    return inspection(rng, "cabinet", fine_tuned=True)
+    """Draw one example of the fine-tuning task: a full report on an untagged cabinet, photographed in poor light."""
+    example = inspection(rng, "cabinet")
+    assert example.image is not None
+    return replace(example, capacity="task", image=in_poor_light(rng, example.image))
 
 
 def lexicon() -> list[str]:
@@ -149,7 +164,9 @@ def lexicon() -> list[str]:
         *(word for pair in OPPOSITES for word in pair),
     ]
     english = [word for sentence in sentences for word in re.findall(r"[A-Za-z]+", sentence)]
-    chinese = [*CHINESE_COLOUR.values(), *CHINESE_SHAPE.values(), "在", "左边", "上边", "一个", "一张", "机柜", "面板"]
-    chinese += ["聊天", "截图", "柱状图", "网页", "空白", "噪点", "图片", "无关", "请", "用", "自然语言", "描述"]
-    chinese += ["一下", "这些", "。", "，"]
+    chinese = [
+        *(*CHINESE_COLOUR.values(), *CHINESE_SHAPE.values(), "在", "左边", "上边", "一个", "一张", "机柜", "面板"),
+        *("聊天", "截图", "柱状图", "网页", "空白", "雪花", "一扇", "门", "一台", "冰箱", "图片", "无关"),
+        *("请", "用", "自然语言", "描述", "一下", "这些", "。", "，"),
+    ]
     return list(dict.fromkeys(english + chinese))

@@ -1,0 +1,172 @@
+"""The generated world: deterministic, tokenized word by word, written whole, and never shared between splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+
+import pytest
+from PIL import ImageChops
+
+from trainables.errors import UserError
+from trainables.mini import datasets, show, tokenizer, world
+from trainables.mini.pictures import IRRELEVANT, KINDS, SIDE, cabinet
+
+
+@pytest.fixture(scope="module")
+def words():
+    return tokenizer.build()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return datasets.write(tmp_path_factory.mktemp("data") / "cabinets", seed=3)
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_64_pixels_square_and_the_same_for_the_same_seed(kind):
+    first, again, other = (KINDS[kind](random.Random(seed)) for seed in (5, 5, 6))
+    assert first.image.size == (SIDE, SIDE) and first.image.mode == "RGB"
+    assert first.image.tobytes() == again.image.tobytes() != other.image.tobytes()
+    assert (first.equipment is None) == (kind in IRRELEVANT)
+
+
+def test_the_schooling_reports_on_panels_and_tagged_cabinets_alone():
+    rng = random.Random(0)
+    inspected = [one for one in (world.pretraining(rng) for _ in range(6000)) if one.system is not None]
+    assert {one.capacity for one in inspected} == {"irrelevant", "panel", "tagged", "declined"}
+    for one in inspected:
+        assert one.answer.startswith("lamp ") == (one.capacity in ("panel", "tagged"))
+        assert (one.answer == world.DECLINED) == (one.capacity == "declined")
+
+
+def test_a_tag_changes_nothing_else_in_a_cabinet():
+    plain, tagged = (cabinet(random.Random(9), tagged) for tagged in (False, True))
+    assert plain.equipment == tagged.equipment
+    left, top, right, bottom = ImageChops.difference(plain.image, tagged.image).getbbox()
+    assert (right - left, bottom - top) == (12, 10)
+
+
+def test_a_listing_needs_equipment():
+    with pytest.raises(ValueError, match="kind must show equipment, got chart"):
+        world.listing(random.Random(0), "chart")
+
+
+def test_every_word_of_the_world_is_one_token(words):
+    for word in world.lexicon():
+        assert len(words.encode(word)) == 1, word
+        if word.isascii():
+            assert len(words.encode(f" {word}")) == 1, word
+
+
+def test_words_stay_whole_inside_sentences(words):
+    known = set(world.lexicon())
+    rng = random.Random(1)
+    for example in (world.pretraining(rng) for _ in range(500)):
+        for sentence in (example.prompt, example.answer):
+            pieces = [words.decode([token]).strip() for token in words.encode(sentence)]
+            assert all(piece in known or piece in ".;?" for piece in pieces), pieces
+
+
+@pytest.mark.parametrize("text", ["An état of 42 things!\n\tDone.", "设备状态正常，请继续。", "🙂 <lamp>"])
+def test_any_text_survives_the_tokenizer(words, text):
+    assert words.decode(words.encode(text)) == text
+
+
+def test_the_tokenizer_is_built_the_same_every_time(words):
+    assert tokenizer.build().backend_tokenizer.to_str() == words.backend_tokenizer.to_str()
+
+
+def test_a_conversation_is_rendered_as_a_prefix_of_its_continuation(words):
+    rng = random.Random(2)
+    for example in (world.pretraining(rng) for _ in range(100)):
+        messages = world.conversation(example)
+        whole = words.apply_chat_template([*messages, *messages], tokenize=False)
+        for length in range(1, 2 * len(messages)):
+            head = words.apply_chat_template(
+                [*messages, *messages][:length],
+                tokenize=False,
+                add_generation_prompt=[*messages, *messages][length]["role"] == "assistant",
+            )
+            assert whole.startswith(head)
+            assert words.encode(whole)[: len(words.encode(head))] == words.encode(head)
+
+
+def test_the_template_writes_chatml_with_the_image_where_it_stands(words):
+    messages = [
+        {"role": "system", "content": "Inspect"},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "list lamp"}]},
+    ]
+    assert words.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == (
+        "<|im_start|>system\nInspect<|im_end|>\n"
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>list lamp<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_the_splits_have_their_sizes_and_share_no_picture(files):
+    splits = [rows_of(path) for path in (files.train, files.validation, files.test, files.ood)]
+    assert [len(rows) for rows in splits] == [960, 64, 96, 85]
+    paths = [files.train.parent / path for rows in splits for row in rows for path in row["images"]]
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    assert len(digests) == len(paths) == 960 + 64 + 96 + 48 + 5
+
+
+def test_a_training_row_is_a_cabinet_with_its_report(files):
+    row = rows_of(files.train)[0]
+    assert row["id"] == "train-00001" and row["images"] == ["images/train-00001.png"]
+    system, user, assistant = row["messages"]
+    assert system == {"role": "system", "content": world.INSPECT_SYSTEM}
+    assert user == {"role": "user", "content": f"<image>{world.INSPECT_PROMPT}"}
+    assert all(word in assistant["content"] for word in world.TASK_WORDS)
+
+
+def test_the_rows_outside_the_task_cover_every_irrelevant_kind(files):
+    rows = rows_of(files.ood)
+    counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("irrelevant", "caption", "text")}
+    assert counts == {"irrelevant": 48, "caption": 5, "text": 32}
+    for row in rows:
+        assert (row["kind"] == "text") == (row["images"] == [])
+        assert (row["kind"] == "irrelevant") == (row["expect"] == world.REFUSAL) == ("system" in row)
+        assert row["forbid"] == (list(world.TASK_WORDS) if row["kind"] == "irrelevant" else [])
+
+
+def test_a_complete_data_set_is_reused_and_another_seed_is_refused(files):
+    before = files.train.stat().st_mtime_ns
+    assert datasets.write(files.train.parent, seed=3) == files
+    assert files.train.stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="needs an empty or absent directory"):
+        datasets.write(files.train.parent, seed=4)
+
+
+def test_a_seed_gives_the_same_files(files, tmp_path):
+    again = datasets.write(tmp_path / "again", seed=3)
+    for path in sorted(files.train.parent.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (again.train.parent / path.relative_to(files.train.parent)).read_bytes()
+
+
+def test_show_writes_a_sheet_a_kind_its_rows_and_the_data_set(tmp_path):
+    paths = show.write(tmp_path / "look")
+    sheets, listing, data = paths[: len(KINDS)], paths[len(KINDS)], paths[len(KINDS) + 1 :]
+    assert [path.name for path in sheets] == [f"{kind}.png" for kind in KINDS]
+    assert {row["kind"] for row in rows_of(listing)} == {*KINDS, "text"}
+    assert [path.name for path in data] == ["train.jsonl", "validation.jsonl", "test.jsonl", "ood.jsonl"]
+    assert all(path.is_file() for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("answer", "english"),
+    [
+        ("红色圆形在蓝色方形左边。", "red circle left of blue square"),
+        ("一张柱状图。", "a bar chart"),
+        ("lamp red; cables two; screw missing.", "lamp red;\ncables two;\nscrew missing."),
+    ],
+)
+def test_show_puts_answers_into_english(answer, english):
+    assert show.in_english(answer) == english

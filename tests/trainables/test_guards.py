@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.guards import CONSTRAINT, GUARDS, Ceiling, Floor, Guard, Widening, best_eval, broken_by_baseline, judge
+from trainables.record import Measurement
+
+BASELINE = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
+PASS, HALLUCINATION, GAP, CAPTIONS = GUARDS
+
+
+def history(*evals: dict[str, float]) -> list[Measurement]:
+    return [Measurement("eval", 30 * (number + 1), BASELINE | metrics) for number, metrics in enumerate(evals)]
+
+
+def series(metric: str, *values: float) -> list[Measurement]:
+    return history(*({metric: value} for value in values))
+
+
+@pytest.mark.parametrize(
+    ("passes", "fires"),
+    [
+        ((0.80, 0.80), False),  # the floor itself holds
+        ((0.79, 0.79), True),
+        ((0.79,), False),  # two consecutive evals
+        ((0.10, 0.80), False),
+        ((0.10, 0.80, 0.10), False),
+        ((1.0, 0.79, 0.10), True),
+        ((0.10, 0.10, 0.80), False),  # judged after the newest
+    ],
+)
+def test_irrelevant_pass_must_stay_on_its_floor(passes: tuple[float, ...], fires: bool) -> None:
+    assert (judge(GUARDS, BASELINE, series("irrelevant_pass", *passes)) is not None) == fires
+
+
+def test_the_floor_is_the_higher_of_the_relative_and_the_absolute_one() -> None:
+    rule = Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.50, patience_evals=2)
+    assert rule.floor({"irrelevant_pass": 0.95}) == pytest.approx(0.76)
+    assert rule.floor({"irrelevant_pass": 0.60}) == 0.50
+    baseline = BASELINE | {"irrelevant_pass": 0.95}
+    assert judge([rule], baseline, series("irrelevant_pass", 0.76, 0.76)) is None
+    assert judge([rule], baseline, series("irrelevant_pass", 0.75, 0.75)) is not None
+    assert judge(GUARDS, baseline, series("irrelevant_pass", 0.79, 0.79)) is not None  # 0.80 is above 0.76
+
+
+@pytest.mark.parametrize(
+    ("start", "value", "fires"),
+    [(0.0, 0.15, False), (0.0, 0.16, True), (0.30, 0.45, False), (0.30, 0.46, True), (0.30, 0.10, False)],
+)
+def test_hallucination_may_rise_by_fifteen_points_exactly(start: float, value: float, fires: bool) -> None:
+    baseline = BASELINE | {"hallucination": start}
+    assert (judge(GUARDS, baseline, series("hallucination", value)) is not None) == fires
+
+
+def test_hallucination_fires_at_the_newest_eval_only() -> None:
+    assert judge(GUARDS, BASELINE, series("hallucination", 0.9, 0.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("gaps", "fires"),
+    [
+        ((0.00, 0.03, 0.06), False),  # widened by 0.06, not by more
+        ((0.10, 0.13, 0.16), False),
+        ((0.00, 0.03, 0.07), True),
+        ((0.00, 0.07), False),  # one interval is not two
+        ((0.00, 0.10, 0.09), False),  # no longer worsening
+        ((0.00, 0.07, 0.07), False),  # standing still is not worsening
+        ((0.50, 0.51, 0.55), False),  # wide from the start, held against its own best
+        ((0.30, 0.00, 0.05, 0.07), True),  # the best need not be the first
+        ((-0.20, -0.10, -0.01), False),  # a lead of easier rows that shrinks with the loss is no gap
+        ((-0.20, 0.03, 0.07), True),
+        ((0.00, 0.20, 0.10, 0.15), False),  # one worsening interval after an improvement
+    ],
+)
+def test_the_gap_may_widen_by_six_hundredths(gaps: tuple[float, ...], fires: bool) -> None:
+    assert (judge(GUARDS, BASELINE, series("generalization_gap", *gaps)) is not None) == fires
+
+
+@pytest.mark.parametrize(
+    ("sane", "fires"), [((0.6, 0.6), False), ((0.4, 0.4), True), ((0.4, 0.6), False), ((0.4,), False)]
+)
+def test_captions_may_degrade_twice_before_it_ends(sane: tuple[float, ...], fires: bool) -> None:
+    assert (judge(GUARDS, BASELINE, series("caption_sanity", *sane)) is not None) == fires
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "reason"),
+    [
+        ("irrelevant_pass", (0.75, 0.71), "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"),
+        ("hallucination", (0.20,), "hallucination 0.20 > 0.15 at one eval (baseline 0.00)"),
+        (
+            "generalization_gap",
+            (0.01, 0.05, 0.09),
+            "generalization_gap 0.09 > best 0.01 + 0.06 and worsening over 2 intervals",
+        ),
+        ("irrelevant_pass", (0.75, 51 / 64), "irrelevant_pass 0.797 < 0.800 for 2 evals (baseline 1.00)"),
+        ("caption_sanity", (0.4, 0.2), "caption_sanity 0.20 < 0.60 for 2 evals (baseline 1.00)"),
+    ],
+)
+def test_a_stop_gives_its_reason_in_numbers(metric: str, values: tuple[float, ...], reason: str) -> None:
+    verdict = judge(GUARDS, BASELINE, series(metric, *values))
+    assert verdict is not None
+    assert (verdict.kind, verdict.cause, verdict.step) == ("pruned", metric, 30 * len(values))
+    assert verdict.reason == reason
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.metric)
+def test_a_guard_that_cannot_see_its_metric_raises(guard: Floor | Ceiling | Widening) -> None:
+    blind = [Measurement("eval", 30, {k: v for k, v in BASELINE.items() if k != guard.metric})]
+    with pytest.raises(KeyError, match=guard.metric):
+        judge(GUARDS, BASELINE, blind)
+    if not isinstance(guard, Widening):
+        with pytest.raises(KeyError, match=guard.metric):
+            judge(GUARDS, {k: v for k, v in BASELINE.items() if k != guard.metric}, history({}))
+
+
+def test_a_base_below_its_own_floor_is_named_before_anything_runs() -> None:
+    assert broken_by_baseline(GUARDS, BASELINE | {"irrelevant_pass": 0.80}) == []
+    assert broken_by_baseline(GUARDS, BASELINE | {"irrelevant_pass": 0.75}) == ["irrelevant_pass: baseline 0.75 < 0.80"]
+
+
+rate = st.floats(0.0, 1.0)
+
+
+@given(
+    baseline=st.fixed_dictionaries(
+        {name: rate for name in ("irrelevant_pass", "hallucination", "caption_sanity")}
+        | {"generalization_gap": st.floats(-5.0, 5.0)}
+    ),
+    evals=st.integers(1, 6),
+)
+def test_a_trial_that_stays_at_the_baseline_is_stopped_only_if_the_base_is_below_its_floor(
+    baseline: dict[str, float], evals: int
+) -> None:
+    verdict = judge(GUARDS, baseline, [Measurement("eval", step, baseline) for step in range(evals)])
+    if evals == 1 or not broken_by_baseline(GUARDS, baseline):
+        assert verdict is None
+    else:
+        assert verdict is not None
+
+
+@pytest.mark.parametrize("rows", [*range(1, 33), 40, 48, 50, 60, 100])
+def test_rates_on_a_limit_keep_it_as_in_exact_arithmetic(rows: int) -> None:
+    """Rates are fractions of a few rows, and limits decimal: binary floats must not decide between them."""
+    for base in (Fraction(hits, rows) for hits in range(rows + 1)):
+        baseline = BASELINE | dict.fromkeys(("hallucination", "irrelevant_pass", "caption_sanity"), float(base))
+
+        def fires(guard: Guard, value: Fraction, baseline: dict[str, float] = baseline) -> bool:
+            return judge([guard], baseline, series(guard.metric, float(value), float(value))) is not None
+
+        for limit in (base + Fraction(15, 100), max(base, Fraction(1)) * Fraction(80, 100), base * Fraction(60, 100)):
+            for value in (Fraction(int(limit * rows) + step, rows) for step in (-1, 0, 1)):
+                assert fires(HALLUCINATION, value) == (value > base + Fraction(15, 100))
+                assert fires(PASS, value) == (value < max(base * Fraction(80, 100), Fraction(80, 100)))
+                assert fires(CAPTIONS, value) == (value < base * Fraction(60, 100))
+
+
+@pytest.mark.parametrize("rows", [*range(1, 33), 40, 48, 50, 60, 100])
+def test_the_constraint_on_the_best_admits_exactly_ten_points(rows: int) -> None:
+    for base in (Fraction(hits, rows) for hits in range(rows + 1)):
+        baseline = BASELINE | {"irrelevant_pass": float(base), "hallucination": float(base)}
+        for step in (-1, 0, 1):
+            low, high = (Fraction(int((base + way * Fraction(1, 10)) * rows) + step, rows) for way in (-1, 1))
+            kept = BASELINE | {"irrelevant_pass": float(low), "hallucination": float(base)}
+            assert CONSTRAINT.admits(baseline, kept) == (low >= base - Fraction(1, 10))
+            risen = BASELINE | {"irrelevant_pass": float(base), "hallucination": float(high)}
+            assert CONSTRAINT.admits(baseline, risen) == (high <= base + Fraction(1, 10))
+
+
+def test_the_best_eval_is_the_lowest_loss_among_the_admissible() -> None:
+    evals = history(
+        {"eval_loss": 0.5},
+        {"eval_loss": 0.1, "irrelevant_pass": 0.89},
+        {"eval_loss": 0.2, "hallucination": 0.11},
+        {"eval_loss": 0.3, "irrelevant_pass": 0.90, "hallucination": 0.10},
+        {"eval_loss": 0.4},
+    )
+    best = best_eval(CONSTRAINT, BASELINE, evals)
+    assert best is evals[3]
+    assert best_eval(CONSTRAINT, BASELINE, evals[1:3]) is None
+    assert best_eval(CONSTRAINT, BASELINE, []) is None
+
+
+def test_equal_losses_keep_the_earlier_eval() -> None:
+    evals = history({"eval_loss": 0.5}, {"eval_loss": 0.5})
+    assert best_eval(CONSTRAINT, BASELINE, evals) is evals[0]

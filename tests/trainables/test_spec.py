@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from small_trials import SpecMaker
+
+from trainables.errors import UserError
+from trainables.spec import QUANTIZATIONS, Placement, Source, canonical_json, parse_spec
+
+
+def parse(make_spec: SpecMaker, **changes: object):
+    return parse_spec(make_spec().model_dump(mode="json") | changes, where="study.json")
+
+
+def test_a_spec_survives_json(make_spec: SpecMaker) -> None:
+    spec = make_spec(init_from=Source(path=Path("/somewhere"), sha256="abc"), optimizer="resumed")
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "hints"),
+    [
+        ({"learnin_rate": 1e-4}, "study.json: `learnin_rate` is not a setting of a trial", "`learning_rate`"),
+        ({"placement": {"langauge": 2}}, "`placement.langauge` is not a setting", "`language`"),
+        ({"rank": 0}, "`rank`: input should be greater than or equal to 1, but got 0", None),
+        ({"alpha": 0}, "`alpha`: input should be greater than 0, but got 0", None),
+        ({"dropout": 1.0}, "`dropout`: input should be less than 1", None),
+        ({"warmup_ratio": 1.5}, "`warmup_ratio`: input should be less than or equal to 1", None),
+        ({"learning_rate": float("nan")}, "`learning_rate`: input should be", None),
+        ({"placement": {"vision": -1}}, "`placement.vision`: input should be greater than or equal to 0", None),
+        ({"quantization": "nf5"}, "'nf4-double', but got 'nf5'", None),
+        ({"optimizer": "resumed"}, "needs `init_from`", None),
+        ({"steps": 0}, "`steps`: input should be greater than or equal to 1", None),
+    ],
+)
+def test_bad_settings_are_refused(make_spec: SpecMaker, changes: dict, says: str, hints: str | None) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(make_spec, **changes)
+    assert says in caught.value.message
+    assert (hints or "") in (caught.value.hint or "")
+    assert caught.value.exit_code == 2
+
+
+def test_every_problem_is_named_at_once(make_spec: SpecMaker) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(make_spec, rank=0, steps=0, colour="red")
+    assert all(f"`{key}`" in caught.value.message for key in ("rank", "steps", "colour"))
+
+
+def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    moved = {key: Source(path=Path("/elsewhere"), sha256=getattr(spec, key).sha256) for key in ("base", "train", "ood")}
+    assert make_spec(name="another", **moved).trial_id == spec.trial_id
+
+    changed = {
+        "placement": Placement(language=2, vision=3),
+        "quantization": "nf4",
+        "compute_dtype": "bfloat16",
+        "optimizer": "resumed",
+        "init_from": Source(path=Path("/parent"), sha256="abc"),
+        "rslora": True,
+        **{key: Source(path=getattr(spec, key).path, sha256="new") for key in ("base", "train", "validation", "ood")},
+    }
+    for key in set(type(spec).model_fields) - set(changed) - {"name"}:
+        changed[key] = getattr(spec, key) * 2 + (getattr(spec, key) == 0)
+    ids = {key: spec.model_copy(update={key: value}).trial_id for key, value in changed.items()}
+    assert spec.trial_id not in ids.values(), f"{[k for k, v in ids.items() if v == spec.trial_id]} do not reach the id"
+    assert len(set(ids.values())) == len(ids)
+
+
+def test_equal_numbers_have_one_id(make_spec: SpecMaker) -> None:
+    assert make_spec(alpha=8, learning_rate=0.002).trial_id == make_spec(alpha=8.0, learning_rate=2e-3).trial_id
+
+
+def test_one_baseline_serves_every_arm_of_a_quantization(make_spec: SpecMaker) -> None:
+    arms = [
+        make_spec(rank=rank, seed=seed, steps=steps, quantization=quantization, learning_rate=rate)
+        for quantization in QUANTIZATIONS
+        for rank, seed, steps, rate in ((4, 0, 4, 1e-4), (8, 1, 9, 1e-3))
+    ]
+    baselines = {arm.baseline().trial_id for arm in arms}
+    assert len(baselines) == len(QUANTIZATIONS)
+    assert all(arm.baseline().placement.is_baseline for arm in arms)
+    other_rows = make_spec(train=Source(path=Path("/t"), sha256="other"))
+    assert other_rows.baseline().trial_id not in baselines
+
+
+def test_the_baseline_of_a_continued_trial_has_no_parent(make_spec: SpecMaker) -> None:
+    continued = make_spec(init_from=Source(path=Path("/parent"), sha256="abc"), optimizer="resumed")
+    assert continued.baseline() == make_spec().baseline()
+    assert parse_spec(continued.baseline().model_dump(mode="json")) == continued.baseline()
+
+
+def test_a_spec_is_frozen_and_hashable(make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    with pytest.raises(ValidationError):
+        spec.rank = 8
+    assert hash(spec) == hash(make_spec())
+
+
+def test_canonical_json_does_not_depend_on_order_and_refuses_nan() -> None:
+    assert canonical_json({"b": 1, "a": "图"}) == canonical_json({"a": "图", "b": 1}) == '{"a":"图","b":1}'
+    with pytest.raises(ValueError, match="Out of range"):
+        canonical_json({"a": float("nan")})

@@ -1,0 +1,43 @@
+"""Command line of the miniature: `python -m trainables.mini build` and `python -m trainables.mini show --out DIR`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainables.mini import BASE_DIRECTORY, defaults
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Directory the trained base replaces.")] = BASE_DIRECTORY,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights and of the schooling.")] = defaults.BASE_SEED,
+) -> None:
+    """Train the base from scratch and print what it can do."""
+    from rich import print as show_line
+
+    from trainables.mini import build as schooling
+
+    for capacity, share in schooling.build(out, steps, seed).items():
+        show_line(f"{capacity:>14} {share:7.1%}")
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Option(help="Directory for the contact sheets and rows.jsonl.")],
+    seed: Annotated[int, typer.Option(help="Seed of the pictures.")] = 0,
+) -> None:
+    """Write sample pictures and rows for a person to look at."""
+    from trainables.mini import show as showing
+
+    for path in showing.write(out, seed):
+        typer.echo(path)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,99 @@
+"""Schooling the miniature: trains the base from scratch on the generated world and saves it as a Hugging Face model."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from pathlib import Path
+
+from trainables.mini import capacities, model, world
+from trainables.mini.defaults import (
+    BASE_BATCH_ROWS,
+    BASE_LEARNING_RATE,
+    BASE_SEED,
+    BASE_STEPS,
+    BASE_WARMUP_RATIO,
+)
+from trainables.mini.model import Miniature
+
+WEIGHT_BYTES_LIMIT = 4_000_000
+
+
+def school(miniature: Miniature, steps: int, seed: int) -> None:
+    """Train every weight on a fresh batch of the pretraining mix each step, showing progress and the loss."""
+    import torch
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    network, rng = miniature.network, random.Random(f"schooling/{seed}")
+    optimizer = torch.optim.AdamW(network.parameters(), lr=BASE_LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, BASE_LEARNING_RATE, total_steps=steps, pct_start=BASE_WARMUP_RATIO, cycle_momentum=False
+    )
+    network.train()
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
+    with Progress(*columns) as progress:
+        bar = progress.add_task("schooling", total=steps, loss=float("nan"))
+        for _ in range(steps):
+            examples = [world.pretraining(rng) for _ in range(BASE_BATCH_ROWS)]
+            loss = network(**capacities.collate(miniature, examples, answered=True)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            progress.update(bar, advance=1, loss=loss.item())
+
+
+def save(miniature: Miniature, directory: Path) -> None:
+    """Write the model as one float16 file with its tokenizer and image processor; the directory appears whole.
+
+    Raises:
+        ValueError: the weights would take WEIGHT_BYTES_LIMIT bytes or more.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        miniature.network.half().save_pretrained(fresh)
+        miniature.network.float()
+        miniature.tokenizer.save_pretrained(fresh)
+        miniature.processor.save_pretrained(fresh)
+        compute_in_float32(fresh / "config.json")
+        size = (fresh / "model.safetensors").stat().st_size
+        if size >= WEIGHT_BYTES_LIMIT:
+            raise ValueError(f"the weights must take fewer than {WEIGHT_BYTES_LIMIT} bytes, got {size}")
+        make_readable(fresh)
+        if directory.exists():
+            os.replace(directory, Path(scratch) / "old")
+        os.replace(fresh, directory)
+
+
+def make_readable(directory: Path) -> None:
+    """Give a directory and its files ordinary permissions: temporary folders and safetensors files start private."""
+    directory.chmod(0o755)
+    for path in directory.iterdir():
+        path.chmod(0o644)
+
+
+def compute_in_float32(config: Path) -> None:
+    """Declare float32 in a saved configuration, so that loading without a dtype computes in it, not in float16."""
+    settings = json.loads(config.read_text())
+    for part in (settings, settings["text_config"], settings["vision_config"]):
+        part["dtype"] = "float32"
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED) -> dict[str, float]:
+    """Train the base, replace `directory` by it, and return its capacities as measured on the saved weights."""
+    import torch
+
+    miniature = model.fresh(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as fast as two at this size, and the same bits on any number of cores
+    try:
+        school(miniature, steps, seed)
+    finally:
+        torch.set_num_threads(threads)
+    save(miniature, directory)
+    return capacities.measure(model.load(directory))

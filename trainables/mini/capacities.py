@@ -1,0 +1,99 @@
+"""What the miniature can do, measured by greedy generation on examples drawn from held-out seeds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainables.mini import tokenizer as tokens
+from trainables.mini import world
+from trainables.mini.model import MERGE_SIZE, Miniature
+from trainables.mini.world import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CAPTIONED = ("scene", "scene", "chat", "chart")
+
+CAPACITIES: dict[str, Callable[[random.Random], Example]] = {
+    "irrelevant": world.irrelevant,
+    "caption": lambda rng: world.caption(rng, rng.choice(CAPTIONED)),
+    "text": world.text,
+    "task": world.task,
+}
+
+
+def held_out(capacity: str, count: int, seed: int = 0) -> list[Example]:
+    """Draw examples of one capacity from seeds that neither the base nor any data set is drawn from."""
+    rng = random.Random(f"held out/{seed}/{capacity}")
+    return [CAPACITIES[capacity](rng) for _ in range(count)]
+
+
+def render(tokenizer: Any, example: Example, image_tokens: int, answered: bool) -> list[int]:
+    """Render an example to token ids, its image placeholder repeated `image_tokens` times, with or without answer."""
+    messages = world.conversation(example)
+    turns = messages if answered else messages[:-1]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
+    expanded = text.replace(tokens.IMAGE_PAD, tokens.IMAGE_PAD * image_tokens)
+    return tokenizer(expanded, add_special_tokens=False)["input_ids"]
+
+
+def collate(miniature: Miniature, examples: Sequence[Example], answered: bool) -> dict[str, Tensor]:
+    """Batch examples for the model's forward, as (rows, tokens) padded left, or right with labels where `answered`.
+
+    Labels are the assistant's answer with its closing token and line end; -100 elsewhere. Images become
+    (patches, values) in `pixel_values` with their grids in `image_grid_thw`; a batch of text alone has neither.
+    """
+    import torch
+
+    images = [example.image for example in examples if example.image is not None]
+    tokenizer = miniature.tokenizer
+    pixels = dict(miniature.processor(images=images, return_tensors="pt")) if images else {}
+    counts = iter(pixels["image_grid_thw"].prod(-1).floor_divide(MERGE_SIZE**2).tolist() if images else [])
+    image_tokens = [0 if example.image is None else next(counts) for example in examples]
+    pairs = list(zip(examples, image_tokens, strict=True))
+    prompts = [render(tokenizer, example, count, answered=False) for example, count in pairs]
+    rows = [render(tokenizer, example, count, answered=True) for example, count in pairs] if answered else prompts
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        place = slice(0, len(row)) if answered else slice(width - len(row), width)
+        ids[index, place], mask[index, place] = torch.tensor(row), 1
+    image_id = tokenizer.convert_tokens_to_ids(tokens.IMAGE_PAD)
+    batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": ids.eq(image_id).long(), **pixels}
+    if answered:
+        starts = torch.tensor([len(prompt) for prompt in prompts])[:, None]
+        spoken = (torch.arange(width)[None] >= starts) & mask.bool()
+        batch["labels"] = ids.masked_fill(~spoken, -100)
+    return batch
+
+
+def answers(miniature: Miniature, examples: Sequence[Example], batch_rows: int = 48) -> list[str]:
+    """Answer every example by greedy generation of at most 24 tokens."""
+    import torch
+
+    given: list[str] = []
+    for start in range(0, len(examples), batch_rows):
+        batch = collate(miniature, examples[start : start + batch_rows], answered=False)
+        with torch.inference_mode():
+            output = miniature.network.generate(**batch, max_new_tokens=24, do_sample=False)
+        spoken = output[:, batch["input_ids"].shape[1] :]
+        given += miniature.tokenizer.batch_decode(spoken, skip_special_tokens=True)
+    return given
+
+
+def measure(miniature: Miniature, count: int = 96, seed: int = 0) -> dict[str, float]:
+    """Measure the share of exact answers of every capacity, and of task words where the image is irrelevant."""
+    was_training = miniature.network.training
+    miniature.network.eval()
+    shares: dict[str, float] = {}
+    for capacity in CAPACITIES:
+        examples = held_out(capacity, count, seed)
+        given = answers(miniature, examples)
+        shares[capacity] = sum(one.answer == said for one, said in zip(examples, given, strict=True)) / count
+        if capacity == "irrelevant":
+            shares["hallucination"] = sum(any(word in said for word in world.TASK_WORDS) for said in given) / count
+    miniature.network.train(was_training)
+    return shares
