@@ -59,7 +59,10 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
     baselines = [spec.baseline() for spec in trials]
     if len(quantizations) == 1:
         baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
-    return list({spec.trial_id: spec for spec in (*baselines, *trials)}.values())
+    distinct: dict[str, TrialSpec] = {}
+    for spec in (*baselines, *trials):
+        distinct.setdefault(spec.trial_id, spec)
+    return list(distinct.values())
 
 
 def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:

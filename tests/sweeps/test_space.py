@@ -57,6 +57,9 @@ def test_seeds_share_one_baseline_and_one_data_order() -> None:
     trials = expand(STUDY, Axes(only=("A1",), seeds=3), sources())
     assert [spec.name for spec in trials] == ["A0", "A1-s0", "A1-s1", "A1-s2"]
     assert {spec.data_seed for spec in trials} == {0}
+    whole = [spec.name for spec in expand(STUDY, Axes(seeds=2), sources())]
+    assert whole[:2] == ["A0", "A1-s0"]
+    assert len(whole) == 1 + 2 * 11
 
 
 def test_a_later_budget_replaces_an_earlier_one() -> None:
