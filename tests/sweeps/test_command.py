@@ -93,6 +93,17 @@ def test_base_without_weights_is_refused(
     assert "must hold its weights as *.safetensors" in capsys.readouterr().err
 
 
+def test_own_base_and_data_get_the_briefs_settings(
+    stage4: Stage4, written: datasets.Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = shutil.copytree(BASE_DIRECTORY, tmp_path / "own")
+    assert stage4("--base", str(base), *own_data(written), "--recommended", "--epochs", "2", "--dry-run") == 0
+    output = capsys.readouterr().out
+    assert "7 trials, 120 steps of 16 rows on 960 training rows" in output
+    assert "A0" in output
+    assert "D1" not in output
+
+
 def test_a_tower_too_small_is_refused(
     stage4: Stage4, written: datasets.Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

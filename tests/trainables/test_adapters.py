@@ -145,6 +145,16 @@ def test_the_seed_decides_the_initial_weights(make_spec: SpecMaker, on_engine: C
     assert not any(torch.equal(states[0][name], states[2][name]) for name in down)
 
 
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 8.0 / 16), (True, 8.0 / 4)])
+def test_the_scale_is_alpha_over_rank_or_over_its_root(
+    rslora: bool, scale: float, make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], engine: Engine
+) -> None:
+    on_engine(make_spec(rank=16, alpha=8.0, dropout=0.25, rslora=rslora))
+    layer = engine.base.model.model.language_model.layers[7].mlp.up_proj
+    assert layer.scaling["default"] == scale
+    assert layer.lora_dropout["default"].p == 0.25
+
+
 @pytest.mark.parametrize("rslora", [False, True])
 def test_plain_peft_loads_what_was_saved(
     rslora: bool,

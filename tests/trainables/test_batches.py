@@ -181,6 +181,20 @@ def test_padding_left_or_right_gives_the_same_logits(engine: Engine) -> None:
     torch.testing.assert_close(found[False][0], torch.cat(alone), rtol=0, atol=2e-4)
 
 
+def test_prompts_end_together_and_rows_begin_together(engine: Engine) -> None:
+    short = Row("t", (Message("user", "Hi"), Message("assistant", "soft.")), ())
+    rows = [engine.encoder.conversation(row) for row in (rows_of(engine)[0], short)]
+    left, right = (collate(rows, engine.encoder, engine.base.device, pad_left) for pad_left in (True, False))
+    padding = len(rows[0].tokens) - len(rows[1].tokens)
+    assert padding > 0
+    for batch, shift in ((left, padding), (right, 0)):
+        end = shift + len(rows[1].tokens)
+        assert batch.inputs["input_ids"][1, shift:end].tolist() == rows[1].tokens
+        assert batch.labels[1, shift:end].tolist() == rows[1].labels
+        assert batch.inputs["attention_mask"][1].nonzero().flatten().tolist() == list(range(shift, end))
+    assert set(left.labels[1, :padding].tolist()) == {IGNORED}
+
+
 def test_a_batch_counts_the_tokens_that_carry_loss(engine: Engine) -> None:
     rows = [engine.encoder.conversation(row) for row in rows_of(engine)[:3]]
     batch = collate(rows, engine.encoder, engine.base.device, pad_left=False)

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_trials import SpecMaker
+from small_trials import SpecMaker, never, opened
 
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.guards import CONSTRAINT, GUARDS, broken_by_baseline, judge
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, write_json
+from trainables.record import Measurement, Record, write_json
 from trainables.spec import Source
 
 
@@ -65,6 +65,17 @@ def test_an_eval_draws_no_random_number_and_repeats_itself(engine: Engine, basel
     metrics, _ = engine.evaluator.measure(None)
     assert metrics == baseline.metrics
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_recorded_was_measured_without_dropout(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+) -> None:
+    with opened(engine, make_spec(dropout=0.9), tmp_path / "t", baseline) as trial:
+        assert trial.advance(never) is None
+        engine.base.model.eval()
+        again, _ = engine.evaluator.measure(baseline)
+    assert Record(tmp_path / "t").evals()[0].metrics == again
+    assert again["eval_loss"] != baseline.metrics["eval_loss"]
 
 
 def test_the_guards_of_the_study_pass_an_untouched_base(baseline: Baseline) -> None:

@@ -206,6 +206,13 @@ def test_captions_are_sane_when_they_stay_near_the_baselines(caption: str, sane:
     assert score(captions.PROBE, {"ood/c1": caption}, baseline) == {"caption_sanity": float(sane)}
 
 
+def test_another_language_is_not_sane_whatever_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captions, "MIN_CHRF", 0.0)
+    assert captions.is_sane("红色方形在右边", CHINESE)
+    assert not captions.is_sane("A red square", CHINESE)
+    assert not captions.is_sane(CHINESE, "A red square")
+
+
 @pytest.mark.parametrize("length", range(1, 30))
 def test_the_length_of_a_caption_is_held_between_half_and_twice(length: int) -> None:
     reference = "abcdefghijkl"

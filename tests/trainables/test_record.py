@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_trials import SpecMaker
 
@@ -115,6 +115,7 @@ def test_forgetting_drops_later_steps_and_keeps_the_rest_to_the_bit(record: Reco
     assert record.measurements() == []
 
 
+@example("a line\x85another\u2028and\x0ba third\r\n")
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 @REUSED_DIRECTORY
 def test_samples_keep_whatever_a_model_says(record: Record, text: str) -> None:

@@ -84,8 +84,8 @@ def compute_in_float32(config: Path) -> None:
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED) -> dict[str, float]:
-    """Train the base, replace `directory` by it, and return its capacities as measured on the saved weights."""
+def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED, count: int = 96) -> dict[str, float]:
+    """Train the base, replace `directory` by it, and measure the saved weights on `count` examples a capacity."""
     import torch
 
     miniature = model.fresh(seed)
@@ -96,4 +96,4 @@ def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED) -> di
     finally:
         torch.set_num_threads(threads)
     save(miniature, directory)
-    return capacities.measure(model.load(directory))
+    return capacities.measure(model.load(directory), count)

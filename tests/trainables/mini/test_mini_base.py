@@ -83,7 +83,7 @@ def test_the_base_does_not_know_the_task(shares):
 
 
 def test_a_build_trains_saves_and_measures(tmp_path):
-    shares = build.build(tmp_path / "base", steps=2)
+    shares = build.build(tmp_path / "base", steps=2, count=2)
     assert set(shares) == {"irrelevant", "caption", "text", "task", "hallucination"}
     assert not list(tmp_path.glob(".base-*"))
 
