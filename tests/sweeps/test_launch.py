@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -127,7 +127,7 @@ def test_a_finished_sweep_is_not_run_again(sweep: Sweep, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sweeps.seats.ray_session", no_ray)
     axes = Axes(only=("A1",), learning_rates=(GENTLE, RUINOUS), fixed=BUDGET)
-    again = run(STUDY, axes, sweep.launch)
+    again = run(STUDY, axes, replace(sweep.launch, console=Console(quiet=True)))
     assert [record.directory for record in again] == [record.directory for record in sweep.records.values()]
 
 
