@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.errors import UserError, nearest
-from trainables.record import read_json
+from trainables.record import RecordDamaged, read_json
 
 TowerName = Literal["language", "vision"]
 TOWERS: tuple[TowerName, ...] = ("language", "vision")
@@ -77,7 +77,10 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
             f"a base must hold its weights as *.safetensors, but {base} has none",
             "download or save the weights as safetensors; other formats can run code when they are loaded",
         )
-    config = read_json(config_path)
+    try:
+        config = read_json(config_path)
+    except RecordDamaged as error:
+        raise UserError(error.message, "download or save the base again") from None
     model_type = str(config.get("model_type"))
     if model_type not in FAMILIES:
         raise UserError(

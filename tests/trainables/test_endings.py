@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import FIRES_AT_SECOND, SpecMaker, never, opened, whole_run
+from small_trials import ANYTHING_GOES, FIRES_AT_SECOND, SpecMaker, never, opened, whole_run
 
 from trainables.engine import Engine
 from trainables.errors import UserError
@@ -16,11 +16,12 @@ from trainables.record import Record, read_json
 
 
 def plant(trial: Any, step: int, value: float) -> Any:
-    """Ask for no stop, but spoil one LoRA weight when `step` steps are done."""
+    """Ask for no stop, but overwrite every LoRA weight when `step` steps are done."""
 
     def ask() -> bool:
         if trial.progress.step == step:
-            trial.adapter.trained()[-1][1].data.fill_(value)
+            for _, parameter in trial.adapter.trained():
+                parameter.data.fill_(value)
         return False
 
     return ask
@@ -74,6 +75,21 @@ def test_an_eval_that_is_no_number_ends_the_trial_and_reaches_no_record(
     assert "eval_loss" in (verdict.reason or "")
     assert Record(tmp_path / "t").measurements() == []
     assert Record(tmp_path / "t").checkpoint_steps() == []
+
+
+def test_best_holds_the_adapter_of_its_own_eval(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+) -> None:
+    with opened(engine, make_spec(), tmp_path / "t", baseline, constraint=ANYTHING_GOES) as trial:
+        assert trial.advance(never) is None
+        assert str(trial.advance(plant(trial, 2, 3.0))) == "completed"
+    record, name = Record(tmp_path / "t"), "adapter_model.safetensors"
+    losses = [one.metrics["eval_loss"] for one in record.evals()]
+    assert losses[1] > losses[0]
+    best = record.best()
+    assert best is not None and best.step == 2
+    assert (record.directory / "best" / name).read_bytes() == (record.checkpoint(2) / name).read_bytes()
+    assert (record.directory / "best" / name).read_bytes() != (record.checkpoint(4) / name).read_bytes()
 
 
 def test_a_guard_prunes_and_the_record_says_why(

@@ -157,6 +157,16 @@ def test_the_task_vocabulary_is_what_a_fifth_of_the_answers_say_and_no_general_a
     assert hallucination.task_vocabulary(train, general) == {"lamp", "red", "grey"}
 
 
+def test_a_chinese_task_has_a_vocabulary_too() -> None:
+    train = [row("指示灯红色,螺丝缺失。", str(number)) for number in range(5)]
+    general = [ood("irrelevant", expect="无关图片"), ood("caption", expect="红色圆形。")]
+    vocabulary = hallucination.task_vocabulary(train, general)
+    assert {"指示", "螺丝", "缺失"} <= vocabulary
+    assert "红色" not in vocabulary
+    assert hallucination.hallucinates("图中螺丝完好", general[0], vocabulary)
+    assert not hallucination.hallucinates("无关图片", general[0], vocabulary)
+
+
 def test_a_fifth_exactly_is_enough_for_the_task_vocabulary() -> None:
     train = [row("lamp", "1"), *(row(f"word{n}", str(n)) for n in range(2, 6))]
     assert "lamp" in hallucination.task_vocabulary(train, [])

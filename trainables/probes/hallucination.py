@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trainables.data import OodRow, Row
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
-from trainables.probes.text import normalized, words
+from trainables.probes.text import CJK, normalized, words
 
 MIN_ANSWER_SHARE = 0.2
-MIN_WORD_LETTERS = 3
+MIN_WORD_LETTERS = 3  # of an alphabet; shorter words say nothing about a task
+MIN_IDEOGRAPHS = 2
 
 
 def task_vocabulary(train: Sequence[Row], ood: Iterable[OodRow]) -> frozenset[str]:
@@ -18,7 +19,7 @@ def task_vocabulary(train: Sequence[Row], ood: Iterable[OodRow]) -> frozenset[st
 
     Words of the prompts stay in: an irrelevant picture is asked about with the task's own prompt.
     """
-    counts = Counter(word for row in train for word in set(words(row.answer)) if len(word) >= MIN_WORD_LETTERS)
+    counts = Counter(word for row in train for word in set(words(row.answer)) if _tells(word))
     general = {word for row in ood if row.expect for word in words(row.expect)}
     return frozenset(word for word, count in counts.items() if count >= MIN_ANSWER_SHARE * len(train)) - general
 
@@ -27,6 +28,10 @@ def hallucinates(answer: str, row: OodRow, vocabulary: frozenset[str]) -> bool:
     """True when the answer holds a term the row forbids or a word of the task."""
     text = normalized(answer)
     return any(normalized(term) in text for term in row.forbid) or not vocabulary.isdisjoint(words(answer))
+
+
+def _tells(word: str) -> bool:
+    return len(word) >= (MIN_IDEOGRAPHS if CJK.match(word) else MIN_WORD_LETTERS)
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -10,7 +11,7 @@ REPEATED_BLOCK = re.compile(r"(.{1,40}?)\1{3,}", re.DOTALL)
 MAX_REPEATED_SHARE = 0.5
 CLOSING = " .。,,;;:!"
 CJK = re.compile(r"[\u3400-\u9fff]")
-WORD = re.compile(r"[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+|\d+")
+WORD = re.compile(r"[\u3400-\u9fff]+|[^\W\d_\u3400-\u9fff]+|\d+")
 
 
 def normalized(text: str) -> str:
@@ -42,5 +43,10 @@ def ideograph_share(text: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Split into lower-case words; every ideograph is a word of its own."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Split into lower-case words; a run of ideographs, written without spaces, gives its pairs of neighbours."""
+    found = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [word for run in found for word in (_pairs(run) if CJK.match(run) else [run])]
+
+
+def _pairs(run: str) -> list[str]:
+    return [first + second for first, second in itertools.pairwise(run)] or [run]
