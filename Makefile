@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 test lint bench clean
+.PHONY: help stage4 doctor test corpus lint bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +16,14 @@ stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="
 	@.venv/bin/python -m sweeps.stage4 $(ARGS); code=$$?; \
 	case $$code in 0 | 3) .venv/bin/analysis pareto --experiment stage4 || code=$$? ;; esac; exit $$code
 
+doctor: .venv/.ready  ## Check this machine, or a cluster: what fails, what to do about it; ARGS="--help" shows its options
+	@.venv/bin/python -m sweeps.doctor $(ARGS)
+
 test: .venv/.ready  ## Run the tests that need neither minutes, nor a GPU, nor a cluster, nor a browser
 	.venv/bin/python -m pytest -m "not slow and not gpu and not cluster and not browser" $(ARGS)
+
+corpus: .venv/.ready  ## Plant every known failure, run hundreds of healthy trials; writes docs/corpus.md
+	.venv/bin/python -m benchmarks.corpus $(ARGS)
 
 lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff check .

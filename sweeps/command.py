@@ -50,6 +50,8 @@ Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlit
 Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine",
                                       rich_help_panel=RUN)]  # fmt: skip
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the matrix, touch nothing.", rich_help_panel=RUN)]
+Force = Annotated[bool, typer.Option("--force", help="Run what the plan refuses; the records say so.",
+                                     rich_help_panel=RUN)]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Finish what the experiment began.", rich_help_panel=RUN)]
 Sync = Annotated[bool, typer.Option("--sync", help="Complete MLflow from the records.", rich_help_panel=RUN)]
 
@@ -64,13 +66,14 @@ def main(study: Study) -> None:
         seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0,
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
-        address: Address = "", dry_run: DryRun = False, resume: Resume = False, sync: Sync = False,
+        address: Address = "", dry_run: DryRun = False, force: Force = False, resume: Resume = False,
+        sync: Sync = False,
     ) -> None:  # fmt: skip
         from sweeps.launch import Launch
 
         launch = Launch(
             storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
-            address=address or None, base=base or None, train=train, validation=val, ood=ood,
+            address=address or None, base=base or None, train=train, validation=val, ood=ood, force=force,
             command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
         axes = dict(only=only, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
@@ -113,12 +116,13 @@ def exit_code(records: list[Record]) -> int:
 
 
 def _dry_run(study: Study, launch: Launch, axes: dict[str, Any]) -> int:
-    from sweeps import report
-    from sweeps.launch import plan
+    from sweeps.launch import plan, show
+    from sweeps.preflight import admit
 
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(study, _axes(study, axes, launch), launch, Path(scratch))
-    launch.console.print(report.matrix(study, planned.forecasts, planned.sources.train_rows))
+    show(study, planned, launch)
+    admit(planned.preflight, launch.force)
     launch.console.print("dry run: nothing was written")
     return 0
 

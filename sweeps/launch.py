@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from rich.console import Console
 from sweeps.board import Board
 from sweeps.experiment import Experiment, check_storage, configuration_of
 from sweeps.plan import Forecast, forecast
-from sweeps.report import matrix
+from sweeps.preflight import LIMITS, Finding, Limits, Preflight, admit, preflight
+from sweeps.report import findings_text, matrix, quality_grid
 from sweeps.sources import Sources, gather
 from sweeps.space import Axes, expand
 from sweeps.study import Study
@@ -28,7 +30,8 @@ from trainables.errors import UserError
 from trainables.guards import broken_by_baseline
 from trainables.probes.captions import captions_in
 from trainables.probes.probe import Baseline
-from trainables.record import Record
+from trainables.record import Record, write_json
+from trainables.scan import scan
 
 if TYPE_CHECKING:
     from sweeps.mirror import Mirror
@@ -50,6 +53,8 @@ class Launch:
     train: Path | None = None
     validation: Path | None = None
     ood: Path | None = None
+    limits: Limits = LIMITS
+    force: bool = False
     console: Console = field(default_factory=Console)
 
     def directory(self, study: Study) -> Path:
@@ -63,6 +68,7 @@ class Plan:
 
     sources: Sources
     forecasts: list[Forecast]
+    preflight: Preflight
 
 
 def plan(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> Plan:
@@ -72,7 +78,18 @@ def plan(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> Plan
         UserError: anything that would make the launch fail later.
     """
     sources = gather(launch.base, launch.train, launch.validation, launch.ood, data_directory)
-    return Plan(sources, forecast(expand(study, axes, sources), sources.train_rows))
+    forecasts = forecast(expand(study, axes, sources), sources.train_rows)
+    scanned = scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
+    return Plan(sources, forecasts, preflight(forecasts, study.guards, scanned, launch.limits))
+
+
+def show(study: Study, planned: Plan, launch: Launch) -> None:
+    """Print the matrix, what the data holds, the warnings, and the refusals that --force overrides."""
+    found = [one for one in planned.preflight.findings if launch.force or one.level == "warn"]
+    launch.console.print(matrix(study, planned.forecasts, planned.sources.train_rows))
+    launch.console.print(quality_grid(planned.preflight.data))
+    if found:
+        launch.console.print(findings_text(found), soft_wrap=True, highlight=False)
 
 
 def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) -> list[Record]:
@@ -87,6 +104,7 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
     directory = launch.directory(study)
     check_storage(directory.parent, 0)
     planned = plan(study, axes or Axes(), launch, directory.parent / "data")
+    overridden = admit(planned.preflight, launch.force)
     specs = [one.spec for one in planned.forecasts]
     largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in planned.forecasts)
     check_storage(directory.parent, int(largest * 1e6 * len(specs)))
@@ -96,9 +114,18 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
         records = [experiment.record_of(spec) for spec in specs]
         for record, spec in zip(records, specs, strict=True):
             record.create(spec)
-        launch.console.print(matrix(study, planned.forecasts, planned.sources.train_rows))
+            _keep_overridden(record, spec.name, overridden)
+        write_json(directory / "preflight.json", {**planned.preflight.as_json(), "overridden": bool(overridden)})
+        show(study, planned, launch)
         _run_records(study, experiment, records, launch)
     return records
+
+
+def _keep_overridden(record: Record, trial: str, overridden: Sequence[Finding]) -> None:
+    """Write the refusals that --force overrode beside the trial they concern: a reader of its result must know."""
+    concerning = [asdict(one) for one in overridden if one.concerns(trial)]
+    if concerning and record.verdict() is None:
+        write_json(record.directory / "overridden.json", concerning)
 
 
 def resume(study: Study, launch: Launch) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainables.placement import ResolvedPlacement, resolve
+from trainables.schedule import rate_factor
 from trainables.spec import TrialSpec
 from trainables.towers import family_of
 
@@ -49,6 +50,17 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
             )
         )
     return found
+
+
+def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:
+    """Return the fraction of the steps whose rate is at least `usable_rate_ratio` of the peak."""
+    factors = (rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio) for step in range(spec.steps))
+    return sum(factor >= usable_rate_ratio for factor in factors) / spec.steps
+
+
+def last_rate(spec: TrialSpec) -> float:
+    """Return the language rate of the last step."""
+    return spec.learning_rate * rate_factor(spec.steps - 1, spec.steps, spec.warmup_ratio, spec.min_rate_ratio)
 
 
 def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:

@@ -3,35 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.plan import Forecast, table
+from sweeps.plan import Forecast, table, usable_share
+from sweeps.preflight import LIMITS, Finding
+from sweeps.quality import FileQuality, quality_table
 from sweeps.study import Study
 from trainables.dominance import as_costs, non_dominated
 from trainables.record import Measurement, Record
+from trainables.schedule import warmup_steps
+
+SHOWN_TRIALS = 4  # of each finding
 
 
 def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
     """Show what is about to be trained: parameters per tower, adapter size, coverage of the data."""
-    header, *rows = table(forecasts)
-    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in header:
-        grid.add_column(name, justify="left" if name in ("trial", "place", "id", "quant") else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
     spec = forecasts[-1].spec
+    usable = usable_share(spec, LIMITS.usable_rate_ratio)
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
-        grid,
+        _grid(table(forecasts), left=("trial", "place", "id", "quant")),
         Text(
-            f"{len(rows)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training rows; "
-            "language and vision are trained parameters."
+            f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
+            f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
+            f"{LIMITS.usable_rate_ratio:.0%} of the peak rate or more. Language and vision are trained parameters."
         ),
     )
+
+
+def quality_grid(data: Mapping[str, FileQuality]) -> Group:
+    """Show what every file holds, and how long its training rows are."""
+    train = data["train"]
+    lengths = ", ".join(f"{count:,} up to {tokens}" for tokens, count in train.histogram.items())
+    return Group(_grid(quality_table(data), left=("data",)), Text(f"training rows by their tokens: {lengths}"))
+
+
+def findings_text(findings: Sequence[Finding]) -> Text:
+    """Say what was found before anything is spent, a line for each finding and one for what to do about it."""
+    text = Text()
+    for one in findings:
+        named = ", ".join(one.trials[:SHOWN_TRIALS])
+        more = f" and {len(one.trials) - SHOWN_TRIALS} more" if len(one.trials) > SHOWN_TRIALS else ""
+        text.append("overridden" if one.level == "refuse" else "warning", style="bold")
+        text.append(f": {one.check}: {one.message}{f' ({named}{more})' if named else ''}\n    {one.hint}\n")
+    return text
+
+
+def _grid(rows: Sequence[tuple[str, ...]], left: tuple[str, ...]) -> Table:
+    header, *body = rows
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in header:
+        grid.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    for row in body:
+        grid.add_row(*row)
+    return grid
 
 
 def summary(study: Study, records: list[Record], experiment: str) -> str:

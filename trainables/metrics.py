@@ -12,6 +12,8 @@ TRAINING_METRICS = (
     Metric("step_loss", "lower", "nats/token", "mean raw training loss since the last eval, dropout on"),
     Metric("gradient_norm", "lower", "norm", "mean gradient norm before clipping since the last eval"),
     Metric("adapter_parameters", "lower", "parameters", "trained parameters: the sum of rank x (in + out)"),
+    Metric("adapter_norm_language", "lower", "norm", "size of the language update: Frobenius norm of scale x B A"),
+    Metric("adapter_norm_vision", "lower", "norm", "size of the vision update: Frobenius norm of scale x B A"),
     Metric("train_seconds", "lower", "s", "seconds of optimizer steps up to this step"),
     Metric("eval_seconds", "lower", "s", "seconds of evals up to this step"),
     Metric("peak_memory_mb", "lower", "MB", "peak memory: of the device, or resident memory of the process on CPU"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -10,24 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from trainables.adapters import Adapter
 from trainables.errors import UserError
+from trainables.schedule import rate_factor
 from trainables.spec import TrialSpec
 from trainables.towers import TOWERS, TowerName
 
 OPTIMIZER_WEIGHTS = "optimizer.safetensors"
-
-
-def rate_factor(step: int, steps: int, warmup_ratio: float, min_rate_ratio: float) -> float:
-    """Return the fraction of the peak rate at optimizer step `step` (counted from 0).
-
-    Linear warm-up over ceil(warmup_ratio x steps), then a cosine down to `min_rate_ratio`, as
-    `transformers.get_cosine_with_min_lr_schedule_with_warmup` computes it.
-    """
-    warmup = math.ceil(warmup_ratio * steps)
-    if step < warmup:
-        return step / max(1, warmup)
-    progress = (step - warmup) / max(1, steps - warmup)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * progress))
-    return cosine * (1.0 - min_rate_ratio) + min_rate_ratio
 
 
 class Optimizer:

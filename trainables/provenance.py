@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,9 @@ import torch
 
 from trainables.placement import ResolvedPlacement
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, write_json, write_text
+from trainables.record import Measurement, Record, write_json, write_text
 from trainables.spec import TrialSpec
+from trainables.towers import TOWERS
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "ray")
 
@@ -36,10 +38,23 @@ def describe_best(
     best: Measurement,
     baseline: Baseline,
     device: torch.device,
+    labels: Mapping[str, Any],
 ) -> None:
     """Write `provenance.json` and `README.md` beside the best adapter."""
-    write_json(directory / "provenance.json", _provenance(spec, best, device))
+    write_json(directory / "provenance.json", {**_provenance(spec, best, device), "labels": labels})
     write_text(directory / "README.md", _model_card(spec, placement, best, baseline))
+
+
+def write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> None:
+    """Write `placement.json`: exact module names and trained parameters per tower."""
+    resolved = {
+        tower: {
+            "modules": [linear.name for linear in placement.linears[tower]],
+            "parameters": placement.parameters(tower, spec.rank),
+        }
+        for tower in TOWERS
+    }
+    write_json(record.directory / "placement.json", resolved)
 
 
 def _provenance(spec: TrialSpec, best: Measurement, device: torch.device) -> dict[str, Any]:

@@ -4,11 +4,14 @@ Layout::
 
     spec.json                     what was asked for
     placement.json                what was adapted: exact module names, parameters per tower
+    battery.json                  what was measured before the first step, or which trial's proof it shares
     metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
     samples/step-N.jsonl          the texts the probes saw, for a person to read
-    checkpoints/step-N/           adapter, optimizer, state; `manifest.json` last
+    checkpoints/step-N/           adapter, optimizer, vitals, state; `manifest.json` last
     best/                         the best admissible adapter, in PEFT's own format, with model card and
-                                  `provenance.json` (`step`, `metrics`, versions, digests); `manifest.json` last
+                                  `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
+    overridden.json               what `--force` overrode, where it did
+    labels.json                   success criteria met or not, and what the health checks found degraded
     verdict.json                  why the trial ended; written last
 """
 

@@ -14,6 +14,7 @@ from trainables.errors import UserError
 from trainables.record import Record, Verdict
 
 if TYPE_CHECKING:
+    from trainables.battery import Battery
     from trainables.engine import Engine
     from trainables.trial import BaselineTrial, Trial
 
@@ -31,6 +32,7 @@ class Seat(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     _engine: Engine | None = None
+    _battery: Battery | None = None
     _trial: Trial | BaselineTrial | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -53,11 +55,14 @@ class Seat(tune.Trainable):
         stopped = self._stop_requested()
         if verdict is not None or stopped:
             self._leave()
+        if verdict is not None and verdict.kind == "invalid":
+            self._drop_engine()  # what made the trial invalid may be in the base
         return self._report(verdict, stopped)
 
     def cleanup(self) -> None:
-        """Give the base back; called by Ray before the process ends."""
+        """Give the base back and end the process that checks adapters; called by Ray before the process ends."""
         self._leave()
+        self._drop_engine()
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leave()
@@ -75,7 +80,8 @@ class Seat(tune.Trainable):
         try:
             # kept only if the trial opens, else it may be half placed
             engine, self._engine = self._engine_for(spec), None
-            self._trial = open_trial(engine, spec, self._record, baseline, config["guards"], config["constraint"])
+            guards, constraint = config["guards"], config["constraint"]
+            self._trial = open_trial(engine, spec, self._record, baseline, guards, constraint, self._battery)
             self._engine = engine
         except PlacementMismatch as error:
             self._record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
@@ -83,12 +89,22 @@ class Seat(tune.Trainable):
             self._record.close(_infeasible(error, step=0))
 
     def _engine_for(self, spec: Any) -> Engine:
+        from trainables.battery import Battery
         from trainables.engine import Engine, engine_key
+        from trainables.reload import Reloader
 
         if self._engine is None or self._engine.key != engine_key(spec):
-            self._engine = None  # the old base goes before the new one comes
-            return Engine.load(spec)
+            self._drop_engine()  # the old base goes before the new one comes
+            engine = Engine.load(spec)
+            self._battery = Battery(engine, Reloader(spec, str(engine.base.device)))
+            return engine
         return self._engine
+
+    def _drop_engine(self) -> None:
+        self._engine = None
+        if self._battery is not None and self._battery.reloader is not None:
+            self._battery.reloader.close()
+        self._battery = None
 
     def _advance(self) -> Verdict | None:
         import torch

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from trainables import honesty
 from trainables.adapters import check_continues, place
+from trainables.baseline import BaselineTrial
 from trainables.batches import collate, data_order
+from trainables.battery import Battery, uniform_loss
+from trainables.criteria import labels
 from trainables.engine import Engine
 from trainables.evaluate import label_logits
 from trainables.guards import BestConstraint, Guard, best_eval, judge
+from trainables.health import judge_metrics
 from trainables.optim import OPTIMIZER_WEIGHTS, Optimizer
-from trainables.placement import ResolvedPlacement, resolve
+from trainables.placement import resolve
 from trainables.probes.probe import Baseline
-from trainables.provenance import describe_best, peak_memory_mb
+from trainables.provenance import describe_best, peak_memory_mb, write_placement
 from trainables.record import Measurement, Record, Verdict, read_json, write_json
 from trainables.spec import TrialSpec
-from trainables.towers import TOWERS
+from trainables.vitals import Vitals
 
 KEPT_CHECKPOINTS = 2
+LABELS = "labels.json"
 
 
 @dataclass
@@ -50,15 +56,19 @@ class Trial:
         baseline: Baseline,
         guards: Sequence[Guard],
         constraint: BestConstraint,
+        battery: Battery | None = None,
     ) -> None:
         self.engine, self.spec, self.record = engine, spec, record
-        self.baseline, self.guards, self.constraint = baseline, guards, constraint
+        self.baseline, self.guards, self.constraint, self.battery = baseline, guards, constraint, battery
         self.placement = resolve(spec.placement, engine.base.towers)
         self.adapter = place(engine.base, spec, self.placement)
         self.optimizer = Optimizer(self.adapter, spec)
         self.progress = Progress()
-        _write_placement(record, self.placement, spec)
-        self._start()
+        write_placement(record, self.placement, spec)
+        resumed = self._start()
+        self.vitals = Vitals(self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"])
+        if resumed:
+            self.vitals.load(resumed)
         self.rows = self._row_stream()
 
     @property
@@ -67,11 +77,11 @@ class Trial:
         return self.progress.step
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
-        """Train to the next eval, measure, guard, checkpoint; returns the verdict when there is one.
+        """Prove the arm once, train to the next eval, measure, guard, checkpoint; returns a verdict when there is one.
 
         When `stop_requested` turns true between two steps, the trial checkpoints there and returns None.
         """
-        owed = self._judge()
+        owed = self._judge() or self._prove()
         if owed:  # the process was killed between the checkpoint of an eval and its verdict
             return self._close(owed)
         spec, progress = self.spec, self.progress
@@ -95,11 +105,10 @@ class Trial:
         self.adapter.remove()
 
     # ---------------------------------------------------------------- start
-    def _start(self) -> None:
+    def _start(self) -> Path | None:
         steps = self.record.checkpoint_steps()
         if steps:
-            self._resume(steps[0])
-            return
+            return self._resume(steps[0])
         self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
         if self.spec.init_from:
             parent = self.spec.init_from.path
@@ -107,14 +116,26 @@ class Trial:
             self.adapter.load(parent)
             if self.spec.optimizer == "resumed":
                 self.optimizer.load(parent)
+        return None
 
-    def _resume(self, step: int) -> None:
+    def _resume(self, step: int) -> Path:
         directory = self.record.checkpoint(step)
         self.adapter.load(directory)
         if step > 0 or self.spec.optimizer == "resumed":
             self.optimizer.load(directory)
         self.progress = Progress(**read_json(directory / "progress.json"))
         self.record.forget_after(step)
+        return directory
+
+    def _prove(self) -> Verdict | None:
+        battery, self.battery = self.battery, None  # once per opening: what was proved stays proved in this process
+        if battery is None:
+            return None
+        finding = battery.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
+        if finding is not None and finding.level == "degraded":
+            self.vitals.note(finding)
+            return None
+        return finding.verdict() if finding else None
 
     def _row_stream(self) -> Iterator[int]:
         done = self.progress.step * self.spec.effective_rows
@@ -136,14 +157,17 @@ class Trial:
             torch.manual_seed(_dropout_seed(spec.seed, progress.step, number))
             logits, targets = label_logits(engine.base, batch)
             loss = cross_entropy(logits, targets, reduction="sum") / tokens
-            loss.backward()
+            if loss.requires_grad:  # rows of text alone do not reach adapters in the vision tower
+                loss.backward()
             loss_sum += float(loss.detach())
+        self.vitals.see_gradients(has_images=any("pixel_values" in batch.inputs for batch in batches))
         norm = self.optimizer.step(progress.step)
         engine.base.model.eval()
         progress.step += 1
         progress.train_seconds += time.perf_counter() - began
-        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            return _not_finite(progress.step, loss_sum, norm)
+        finding = self.vitals.after_step(progress.step, loss_sum, norm)
+        if finding:
+            return finding.verdict()
         progress.interval_losses += (loss_sum,)
         progress.interval_norms += (norm,)
         return None
@@ -151,15 +175,18 @@ class Trial:
     # ---------------------------------------------------------------- eval
     def _evaluate(self) -> Verdict | None:
         began = time.perf_counter()
-        progress = self.progress
-        metrics, answers = self.engine.evaluator.measure(self.baseline)
-        progress.eval_seconds += time.perf_counter() - began
+        progress, evaluator = self.progress, self.engine.evaluator
         step = progress.step
-        if not all(map(math.isfinite, metrics.values())):
-            return _not_finite_eval(step, metrics)
+        metrics, answers, dishonest = honesty.measure(evaluator, self.baseline, step)
+        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
+        if finding is None and step == self.spec.steps:
+            finding = honesty.judge_nonsense(step, evaluator)
+        progress.eval_seconds += time.perf_counter() - began
+        if finding:
+            return finding.verdict()
         self.record.append(Measurement("train", step, self._interval_metrics()))
         self.record.append(Measurement("eval", step, metrics))
-        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+        self.record.write_samples(step, evaluator.samples(answers))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:
             self._save_best(best)
@@ -182,6 +209,7 @@ class Trial:
             "step_loss": sum(losses) / len(losses),
             "gradient_norm": sum(norms) / len(norms),
             "adapter_parameters": float(self.placement.total_parameters(self.spec.rank)),
+            **self.vitals.metrics(),
             "train_seconds": progress.train_seconds,
             "eval_seconds": progress.eval_seconds,
             "peak_memory_mb": peak_memory_mb(self.engine.base.device),
@@ -193,6 +221,7 @@ class Trial:
         with self.record.saving(f"checkpoints/step-{step}") as directory:
             self.adapter.save(directory)
             self.optimizer.save(directory)
+            self.vitals.save(directory)
             write_json(directory / "progress.json", vars(self.progress))
         self.record.keep_checkpoints(KEPT_CHECKPOINTS)
 
@@ -200,40 +229,17 @@ class Trial:
         with self.record.saving("best") as directory:
             self.adapter.save(directory)
             self.optimizer.save(directory)
-            describe_best(directory, self.spec, self.placement, best, self.baseline, self.engine.base.device)
+            device = self.engine.base.device
+            describe_best(directory, self.spec, self.placement, best, self.baseline, device, self._labels())
+
+    def _labels(self) -> dict[str, Any]:
+        return labels(self.baseline.metrics, self.record.measurements(), self.vitals.degraded)
 
     def _close(self, verdict: Verdict) -> Verdict:
+        if verdict.kind in ("completed", "pruned"):
+            write_json(self.record.directory / LABELS, self._labels())
         self.record.close(verdict)
         return verdict
-
-
-class BaselineTrial:
-    """The trial with no adapter: measures the base once, the reference of every other trial."""
-
-    step = 0
-
-    def __init__(self, engine: Engine, spec: TrialSpec, record: Record) -> None:
-        self.engine, self.record = engine, record
-        _write_placement(record, resolve(spec.placement, engine.base.towers), spec)
-
-    def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
-        """Measure the base and close the record."""
-        if stop_requested():
-            return None
-        began = time.perf_counter()
-        metrics, answers = self.engine.evaluator.measure(None)
-        self.record.forget_after(-1)
-        seconds = {"eval_seconds": time.perf_counter() - began, "train_seconds": 0.0, "adapter_parameters": 0.0}
-        memory = {"peak_memory_mb": peak_memory_mb(self.engine.base.device)}
-        self.record.append(Measurement("train", 0, {**seconds, **memory}))
-        self.record.append(Measurement("eval", 0, metrics))
-        self.record.write_samples(0, self.engine.evaluator.samples(answers))
-        verdict = Verdict(kind="completed", step=0)
-        self.record.close(verdict)
-        return verdict
-
-    def remove(self) -> None:
-        """Nothing was placed."""
 
 
 def open_trial(
@@ -243,39 +249,22 @@ def open_trial(
     baseline: Baseline | None,
     guards: Sequence[Guard],
     constraint: BestConstraint,
+    battery: Battery | None = None,
 ) -> Trial | BaselineTrial:
-    """Open `spec` on `engine`; a training trial needs the baseline it is held against."""
+    """Open `spec` on `engine`; a training trial needs the baseline it is held against, and proves itself by `battery`.
+
+    Workers always bring a battery; without one the trial trusts its caller to have proved the arm.
+    """
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
-    return Trial(engine, spec, record, baseline, guards, constraint)
+    return Trial(engine, spec, record, baseline, guards, constraint, battery)
 
 
 def _dropout_seed(seed: int, step: int, micro_step: int) -> int:
     # keyed by trial and step, not by what ran before: a resumed or reused process draws the same masks
     return (seed * 1_000_003 + step) * 1_009 + micro_step
-
-
-def _not_finite(step: int, loss: float, norm: float) -> Verdict:
-    cause = "non_finite_loss" if not math.isfinite(loss) else "non_finite_gradient"
-    return Verdict(kind="invalid", step=step, cause=cause, reason=f"loss {loss}, gradient norm {norm} at step {step}")
-
-
-def _not_finite_eval(step: int, metrics: Mapping[str, float]) -> Verdict:
-    broken = ", ".join(f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value))
-    return Verdict(kind="invalid", step=step, cause="non_finite_eval", reason=f"{broken} at step {step}")
-
-
-def _write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> None:
-    resolved: dict[str, Any] = {
-        tower: {
-            "modules": [linear.name for linear in placement.linears[tower]],
-            "parameters": placement.parameters(tower, spec.rank),
-        }
-        for tower in TOWERS
-    }
-    write_json(record.directory / "placement.json", resolved)
 
 
 __all__ = ["OPTIMIZER_WEIGHTS", "BaselineTrial", "Progress", "Trial", "open_trial"]

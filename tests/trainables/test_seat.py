@@ -168,7 +168,7 @@ def test_bad_input_makes_the_trial_infeasible_and_the_seat_usable(
     assert (report["verdict"], report["done"], report["step"]) == ("infeasible(input)", True, 0)
     verdict = Record(tmp_path / "bad").verdict()
     assert verdict is not None and says in (verdict.reason or "")
-    assert seat.reset(configure(make_spec(name="good", steps=1, batch_rows=1)))
+    assert seat.reset(configure(make_spec(name="good", placement=Placement(language=1), steps=1, batch_rows=1)))
     assert seat.train()["verdict"] == "completed"
 
 
@@ -225,7 +225,8 @@ def test_a_misplaced_adapter_is_invalid_before_the_first_step(
         )
         seat = seat_of(configure(make_spec(name="misplaced")))
     assert seat.train()["verdict"] == "invalid(placement)"
-    assert seat.reset(configure(make_spec(name="next", steps=1, batch_rows=1)))  # on a base without leftovers
+    fewer = Placement(language=1)  # so that a leftover of the first placement would be one module too many
+    assert seat.reset(configure(make_spec(name="next", placement=fewer, steps=1, batch_rows=1)))
     assert seat.train()["verdict"] == "completed"
 
 

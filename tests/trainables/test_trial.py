@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import SpecMaker, opened, outcome, tensors, train_to, whole_run
+from small_trials import SpecMaker, finish, opened, outcome, tensors, train_to, whole_run
 
 from trainables.engine import Engine
 from trainables.probes.probe import Baseline
@@ -136,6 +136,21 @@ def test_nothing_below_the_lowest_adapter_records_a_graph(
     assert needs == {("vision", index): index > lowest_vision for index in range(12)} | {
         ("language", index): index > lowest_language for index in range(8)
     }
+
+
+def test_dropout_is_on_in_every_step_and_off_in_every_eval(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+) -> None:
+    import torch
+
+    seen: list[tuple[bool, bool]] = []
+    with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
+        dropout = engine.base.model.model.language_model.layers[7].mlp.up_proj.lora_dropout["default"]
+        dropout.register_forward_hook(lambda module, *_: seen.append((module.training, torch.is_grad_enabled())))
+        finish(trial)
+    assert all(training == with_gradient for training, with_gradient in seen)
+    assert sum(training for training, _ in seen) >= 4
+    assert seen[-1] == (False, False)
 
 
 def test_a_reused_engine_gives_what_a_fresh_one_gives(

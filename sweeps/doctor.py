@@ -1,0 +1,219 @@
+"""Is this machine, or this cluster, fit for a sweep? Every line says what was found and what to do about it.
+
+python -m sweeps.doctor                                   this machine
+python -m sweeps.doctor --address auto --storage DIR      every node of a cluster
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainables.errors import UserError
+from trainables.machine import Check
+
+if TYPE_CHECKING:
+    from sweeps.cluster import NodeView
+
+DISTRIBUTION = "lora-footprint"
+OLDEST_PYTHON = (3, 11)
+SPARE_BYTES = 2 * 10**9  # above what the smallest sweep needs: room for a base's adapters and MLflow's artifacts
+FULL_DISK_SHARE = 0.95  # Ray stops writing to its temporary directory above it
+SQLITE_SECONDS = 5.0
+HELP = (
+    "Check Python, libraries, disk, MLflow, Ray, the devices, and that every quantization trains.\n\n"
+    "Exit codes: 0 nothing failed (warnings may stand) · 1 something failed · 2 a wrong option."
+)
+
+Storage = Annotated[Path, typer.Option(help="Where records would go.")]
+Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db")]
+Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine")]
+Sees = Annotated[list[Path] | None, typer.Option(help="A file or directory every node must see: base, data. Repeat.")]
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
+    """Check the interpreter."""
+    found = ".".join(map(str, version))
+    if version[:2] < OLDEST_PYTHON:
+        return Check("python", "fail", f"{found}, but it must be 3.11 or newer", "make PYTHON=python3.11 doctor")
+    return Check("python", "ok", f"{found} on {platform.system()}")
+
+
+def check_libraries(installed: Callable[[str], str] = metadata.version) -> Check:
+    """Check that every library this project asks for is installed in a version it is known to work with."""
+    from packaging.requirements import Requirement
+
+    hint = "install what requirements.lock says: make test"
+    try:
+        wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:
+        return Check("libraries", "fail", f"{DISTRIBUTION} is not installed", "pip install --no-deps --editable .")
+    wanted = [one for one in wanted if one.marker is None]  # an extra is its user's choice
+    wrong = [problem for one in wanted if (problem := _unfit(one.name, str(one.specifier), installed))]
+    if wrong:
+        return Check("libraries", "fail", "; ".join(wrong), hint)
+    return Check("libraries", "ok", ", ".join(f"{one.name} {installed(one.name)}" for one in wanted[:5]))
+
+
+def _unfit(name: str, specifier: str, installed: Callable[[str], str]) -> str | None:
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        version = installed(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} is not installed"
+    return (
+        None if SpecifierSet(specifier).contains(version, prereleases=True) else f"{name} {version} is not {specifier}"
+    )
+
+
+def check_disk(storage: Path) -> Iterator[Check]:
+    """Check that records can be written, and that Ray will not stop for a full temporary directory."""
+    from sweeps.experiment import check_storage
+
+    try:
+        check_storage(storage, 0)
+    except UserError as error:
+        yield Check("storage", "fail", error.message, error.hint or "")
+    else:
+        free = shutil.disk_usage(storage).free
+        found = f"{storage}, {free / 1e9:,.1f} GB free"
+        if free < SPARE_BYTES:
+            yield Check("storage", "warn", found, "enough for the miniature; a real base leaves some GB of adapters")
+        else:
+            yield Check("storage", "ok", found)
+    temporary = Path(tempfile.gettempdir())
+    usage = shutil.disk_usage(temporary)
+    found = f"{temporary}, {usage.free / 1e9:,.1f} GB free, {usage.used / usage.total:.0%} used"
+    if usage.used / usage.total > FULL_DISK_SHARE:
+        yield Check("ray's disk", "warn", found, "Ray stops spilling objects above 95 %; point RAY_TMPDIR elsewhere")
+    else:
+        yield Check("ray's disk", "ok", found)
+
+
+def check_store(tracking_uri: str) -> Check:
+    """Check that MLflow's store takes a write: a database file is locked for one and rolled back, a server gets a run.
+
+    The run stands in the experiment `footprint-doctor`.
+    """
+    from sweeps.tracker import checked_uri, redacted
+
+    try:
+        uri = checked_uri(tracking_uri)
+        if uri.startswith("sqlite"):
+            return Check("mlflow", "ok", _try_database(Path(uri.partition(":///")[2])))
+        _try_server(uri)
+    except UserError as error:
+        return Check("mlflow", "fail", error.message, error.hint or "")
+    return Check("mlflow", "ok", f"{redacted(uri)} takes runs")
+
+
+def _try_database(path: Path) -> str:
+    try:
+        if not path.exists():
+            tempfile.TemporaryFile(dir=path.parent).close()
+            return f"{path} will be made by the first launch"
+        connection = sqlite3.connect(path, timeout=SQLITE_SECONDS)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(
+            f"MLflow's database must be writable, but {path} is not: {reason}",
+            "end what holds it, or pass another --tracking-uri; without it a sweep goes on, and --sync catches up",
+        ) from None
+    return f"{path} takes writes"
+
+
+def _try_server(uri: str) -> None:
+    from sweeps.tracker import Tracker, outages, redacted
+
+    tracker = Tracker(uri, "footprint-doctor")
+    try:
+        tracker.open_launch("python -m sweeps.doctor", {})
+        tracker.close_launch()
+    except outages() as error:
+        reason = redacted(str(error).splitlines()[0])
+        raise UserError(
+            f"MLflow must take runs, but {redacted(uri)} did not: {reason}",
+            "start the server or correct the URI; without it a sweep goes on, and --sync catches up",
+        ) from None
+
+
+def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check]:
+    """Judge what every node saw: the driver's files and versions, and a device that trains."""
+    yield Check("ray", "ok", f"{len(found)} node{'s' if len(found) != 1 else ''}: {', '.join(v.node for v in found)}")
+    for view in found:
+        prefix = f"{view.node}: " if len(found) > 1 else ""
+        other = [f"{name} {view.versions.get(name)} not {own}" for name, own in driver.items()
+                 if view.versions.get(name) != own]  # fmt: skip
+        if other:
+            yield Check(f"{prefix}versions", "fail", "; ".join(other), "install the same lock and source on every node")
+        if view.unseen:
+            hint = "put storage, base and data on a directory that all nodes mount at the same path"
+            yield Check(f"{prefix}files", "fail", "; ".join(view.unseen), hint)
+        else:
+            yield Check(f"{prefix}files", "ok", "storage and data are the driver's")
+        yield from (Check(f"{prefix}{one.name}", one.level, one.found, one.hint) for one in view.machine)
+
+
+def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
+    """Yield every check, the cheap ones first; each stands for itself."""
+    from sweeps.cluster import versions, views
+
+    yield check_python()
+    libraries = check_libraries()
+    yield libraries
+    disk = list(check_disk(storage))
+    yield from disk
+    yield check_store(tracking_uri)
+    missing = [str(path) for path in sees if not path.exists()]
+    if missing:
+        yield Check("files", "fail", f"{', '.join(missing)} cannot be found from here", "check the path")
+    if libraries.level == "fail" or disk[0].level == "fail":
+        yield Check("ray", "warn", "not tried without libraries and storage", "mend what failed above and ask again")
+        return
+    try:
+        yield from check_nodes(views(address, storage, [path for path in sees if path.exists()]), versions())
+    except UserError as error:
+        yield Check("ray", "fail", error.message, error.hint or "")
+
+
+def main() -> None:
+    """Run the doctor's command line."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+    @app.command(help=HELP)
+    def command(
+        storage: Storage = Path("runs"), tracking_uri: Tracking = "", address: Address = "", sees: Sees = None
+    ) -> None:
+        from sweeps.tracker import default_tracking_uri
+
+        failed = 0
+        paths = [path.expanduser().resolve() for path in sees or ()]
+        uri = tracking_uri or default_tracking_uri()
+        for check in checks(storage.expanduser().resolve(), uri, address or None, paths):
+            failed += check.level == "fail"
+            typer.echo(f"{check.level:<5} {check.name:<18} {check.found}")
+            if check.hint:
+                typer.echo(f"{'':<24} hint: {check.hint}")
+        typer.echo(f"{failed} failed" if failed else "nothing failed")
+        raise typer.Exit(1 if failed else 0)
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Has the frozen base stayed what it was: a checksum of every tensor, its quantization state included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+QUANTIZATION_TENSORS = ("absmax", "code", "offset")
+
+
+def base_checksums(model: torch.nn.Module) -> dict[str, int]:
+    """Return the sum of the bits of every tensor that is not LoRA's, by name; computed where the tensor lies."""
+    return {name: _sum_of_bits(tensor) for name, tensor in _base_tensors(model)}
+
+
+def _base_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if "lora_" in name:
+            continue
+        yield name, tensor.detach()
+        state = getattr(tensor, "quant_state", None)
+        for depth, nested in enumerate((state, getattr(state, "state2", None))):
+            for key in QUANTIZATION_TENSORS:
+                part = getattr(nested, key, None)
+                if isinstance(part, torch.Tensor):
+                    yield f"{name}.quant_state.{depth}.{key}", part
+        scales = getattr(tensor, "SCB", None)
+        if isinstance(scales, torch.Tensor):
+            yield f"{name}.SCB", scales
+
+
+def _sum_of_bits(tensor: torch.Tensor) -> int:
+    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+    lanes = flat.view(torch.int32) if flat.numel() % 4 == 0 and flat.storage_offset() % 4 == 0 else flat
+    return int(lanes.sum(dtype=torch.int64))

@@ -1,0 +1,216 @@
+"""The health checks: is this training the training that was asked for, or is it broken and only looks like it?
+
+All are pure functions of plain values, no clock and no I/O. `vitals.py` measures what they judge, `proof.py` judges
+what is measured before the first step. The failures they find are the corpus in `tests/corpus/`; `docs/corpus.md` says
+how soon and how often they are wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from trainables.record import Verdict
+
+Level = Literal["invalid", "degraded"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken thing: the check that saw it, at which step, and the numbers; `degraded` is a label, not an end."""
+
+    check: str
+    level: Level
+    step: int
+    evidence: str
+
+    def verdict(self) -> Verdict:
+        """Return the verdict of an invalid trial."""
+        return Verdict(kind="invalid", step=self.step, cause=self.check, reason=self.evidence)
+
+
+@dataclass(frozen=True)
+class HealthLimits:
+    """The thresholds of the checks, units in their names; source: the failure corpus and briefs 000 and 002."""
+
+    max_loss_of_uniform: float = 1.5
+    zero_losses: int = 2
+    zero_gradient_steps: int = 2
+    constant_gradient_steps: int = 5
+    constant_gradient_digits: int = 6
+    max_relative_rate_error: float = 0.01
+    spike_robust_z: float = 50.0
+    spikes: int = 2
+    spike_window_steps: int = 50
+    min_spike_history_steps: int = 20
+    min_relative_spread: float = 0.25
+    min_relative_move: float = 1e-4
+    max_handover_relative_drift: float = 0.10
+    max_handover_relative_rise: float = 0.50
+
+
+LIMITS = HealthLimits()
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What one optimizer step showed, unfiltered.
+
+    `loss` in nats per supervised token, `gradient_norm` before clipping, `tower_norms` of those towers only that carry
+    LoRA and that the step's rows reach (rows without a picture do not reach the vision tower), `rates` as the optimizer
+    held them and `expected_rates` as the schedule computes them, `uniform_loss` = ln(vocabulary).
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    tower_norms: Mapping[str, float]
+    rates: Mapping[str, float]
+    expected_rates: Mapping[str, float]
+    uniform_loss: float
+
+
+@dataclass(frozen=True)
+class EvalFacts:
+    """What one eval showed: its loss, and how far the adapter went since the eval before (relative to its norm).
+
+    `rate_sum` adds up the rates of the steps since then, of the towers that their rows reached.
+    """
+
+    step: int
+    eval_loss: float
+    relative_move: float
+    rate_sum: float
+
+
+def judge_step(history: Sequence[StepFacts], limits: HealthLimits = LIMITS) -> Finding | None:
+    """Judge the newest step; an invalid finding comes before a degraded one.
+
+    Raises:
+        IndexError: there is no step to judge.
+    """
+    now = history[-1]
+    return (
+        _non_finite(now)
+        or _too_large(history, limits)
+        or _zero_loss(history, limits)
+        or _zero_gradient(history, limits)
+        or _constant_gradient(history, limits)
+        or _wrong_rate(now, limits)
+        or _spikes(history, limits)
+    )
+
+
+def judge_metrics(step: int, metrics: Mapping[str, float]) -> Finding | None:
+    """Refuse an eval of which a metric is NaN or infinite."""
+    broken = ", ".join(f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value))
+    return Finding("non_finite_eval", "invalid", step, f"{broken} at step {step}") if broken else None
+
+
+def judge_eval(before: EvalFacts, now: EvalFacts, limits: HealthLimits = LIMITS) -> Finding | None:
+    """Compare an eval with the one before it; the first is compared with the baseline's.
+
+    Losses equal to the last bit although the adapter moved: the eval does not see it. Not moved although the rates were
+    not zero: nothing was learned.
+    """
+    if now.eval_loss != before.eval_loss or now.rate_sum == 0:
+        return None
+    same = f"eval loss {now.eval_loss!r} at steps {before.step} and {now.step}, equal to the last bit"
+    moved = f"the adapter moved by {now.relative_move:.3g} of its norm"
+    check = "broken_eval" if now.relative_move > limits.min_relative_move else "no_learning"
+    return Finding(check, "invalid", now.step, f"{same}; {moved}")
+
+
+def judge_handover(parent_loss: float, first_loss: float, limits: HealthLimits = LIMITS) -> Finding | None:
+    """Hold the first eval of a continued adapter against its parent's last one on the same rows (brief 000)."""
+    change = (first_loss - parent_loss) / parent_loss
+    evidence = f"eval loss {first_loss:.4f} before training, {change:+.0%} of the parent's {parent_loss:.4f}"
+    if change > limits.max_handover_relative_rise:
+        return Finding("handover", "invalid", 0, f"{evidence}; the adapter was not loaded as it was saved")
+    if abs(change) > limits.max_handover_relative_drift:
+        return Finding("handover", "degraded", 0, evidence)
+    return None
+
+
+# -------------------------------------------------------------------- one check each
+def _non_finite(now: StepFacts) -> Finding | None:
+    if math.isfinite(now.loss) and math.isfinite(now.gradient_norm):
+        return None
+    check = "non_finite_loss" if not math.isfinite(now.loss) else "non_finite_gradient"
+    return Finding(check, "invalid", now.step, f"loss {now.loss}, gradient norm {now.gradient_norm} at step {now.step}")
+
+
+def _too_large(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
+    now, limit = history[-1], limits.max_loss_of_uniform * history[-1].uniform_loss
+    if now.step != 1 or now.loss <= limit:
+        return None
+    reason = f"loss {now.loss:.2f} at step 1 > {limit:.2f} = {limits.max_loss_of_uniform} ln(vocabulary)"
+    return Finding("loss_too_large", "invalid", now.step, f"{reason}; blind guessing scores {now.uniform_loss:.2f}")
+
+
+def _zero_loss(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
+    recent = history[-limits.zero_losses :]
+    if len(recent) < limits.zero_losses or any(one.loss != 0.0 for one in recent):
+        return None
+    evidence = f"loss exactly 0.0 in {limits.zero_losses} steps on end, up to step {recent[-1].step}"
+    return Finding("zero_loss", "invalid", recent[-1].step, evidence)
+
+
+def _zero_gradient(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
+    now = history[-1]
+    for tower in now.tower_norms:
+        norms = [one.tower_norms[tower] for one in history if tower in one.tower_norms][-limits.zero_gradient_steps :]
+        if len(norms) == limits.zero_gradient_steps and not any(norms):
+            others = ", ".join(f"{name} {norm:.3g}" for name, norm in now.tower_norms.items() if name != tower)
+            evidence = f"{tower} gradient norm 0 in {len(norms)} steps on end, up to step {now.step}"
+            beside = f"; loss {now.loss:.4f}" + (f", beside {others}" if others else "")
+            return Finding("zero_gradient", "invalid", now.step, evidence + beside)
+    return None
+
+
+def _constant_gradient(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
+    recent = [one for one in history if one.tower_norms][-limits.constant_gradient_steps :]
+    digits = {f"{one.gradient_norm:.{limits.constant_gradient_digits}g}" for one in recent}
+    if len(recent) < limits.constant_gradient_steps or len(digits) > 1 or recent[-1].gradient_norm == 0:
+        return None
+    evidence = f"gradient norm {recent[-1].gradient_norm!r} in {len(recent)} steps on end, up to step {recent[-1].step}"
+    return Finding("constant_gradient", "invalid", recent[-1].step, evidence)
+
+
+def _wrong_rate(now: StepFacts, limits: HealthLimits) -> Finding | None:
+    for tower, expected in now.expected_rates.items():
+        rate = now.rates.get(tower, 0.0)
+        if abs(rate - expected) > limits.max_relative_rate_error * expected:
+            evidence = f"{tower} rate {rate:.4g} at step {now.step}, but the schedule says {expected:.4g}"
+            return Finding("rate", "invalid", now.step, evidence)
+    return None
+
+
+def _spikes(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
+    window = history[-limits.spike_window_steps :]
+    norms = [one.gradient_norm for one in window if one.tower_norms]
+    if len(norms) < limits.min_spike_history_steps:
+        return None
+    scores = robust_z(norms, limits.min_relative_spread)
+    spikes = [(one.step, one.gradient_norm, z) for one, z in zip(
+        [one for one in window if one.tower_norms], scores, strict=True) if z > limits.spike_robust_z]  # fmt: skip
+    if len(spikes) < limits.spikes:
+        return None
+    shown = ", ".join(f"{norm:.3g} at step {step} (z {z:.0f})" for step, norm, z in spikes[-limits.spikes :])
+    median = statistics.median(norms)
+    return Finding("gradient_spikes", "degraded", history[-1].step, f"gradient norm {shown}; median {median:.3g}")
+
+
+def robust_z(values: Sequence[float], min_relative_spread: float) -> list[float]:
+    """Return how many robust deviations each value lies above the median.
+
+    The deviation is 1.4826 x MAD, at least `min_relative_spread` of the median: even norms are no reason to call a
+    small change a spike.
+    """
+    median = statistics.median(values)
+    deviation = 1.4826 * statistics.median(abs(value - median) for value in values)
+    scale = max(deviation, min_relative_spread * abs(median), 1e-300)
+    return [(value - median) / scale for value in values]

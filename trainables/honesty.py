@@ -1,0 +1,196 @@
+"""Honest evaluation: every answer that is scored was said by the model itself, and the scores can tell it from noise.
+
+A witness listens to the model's forward passes and writes down the tokens it said. Whatever stands between the model
+and the score (a patched `generate`, a lookup table in place of the answers, a decoder with opinions) makes the answers
+differ from what the witness heard. Brief 003 lost a study to such a patch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainables.data import IMAGE_TAG, Message, Row
+from trainables.evaluate import Evaluator
+from trainables.health import Finding
+from trainables.probes.probe import Baseline, ProbeData, Question, ask_validation
+from trainables.probes.text import normalized, same_answer
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+CONTROL_ROWS = 8
+
+
+@dataclass(frozen=True)
+class HonestyLimits:
+    """When a control accuses; shares are fractions of rows."""
+
+    min_exact_match_judged: float = 0.25
+    max_shuffled_share_of_exact: float = 0.5
+    max_nonsense_match: float = 0.5
+    min_distinct_references: int = 4
+
+
+LIMITS = HonestyLimits()
+
+
+class Witness:
+    """Hears every forward pass of `model` while it is entered and writes down the token each row's logits favour."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.forwards = 0
+        self._batches: list[list[torch.Tensor]] = []
+        self._handle: RemovableHandle | None = None
+
+    def __enter__(self) -> Witness:
+        self._handle = self.model.register_forward_hook(self._hear, with_kwargs=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._handle is not None
+        self._handle.remove()
+
+    @property
+    def rows(self) -> int:
+        """Count the prompts that were read."""
+        return sum(len(batch[0]) for batch in self._batches)
+
+    def said(self) -> list[str]:
+        """Return what the model said to every prompt, up to its end of turn, by the tokenizer's own class."""
+        decode = type(self.tokenizer).decode
+        return [
+            decode(self.tokenizer, self._cut(tokens), skip_special_tokens=True).strip()
+            for batch in self._batches
+            for tokens in torch.stack(batch, dim=1).tolist()
+        ]
+
+    def _hear(self, _: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
+        tokens = keywords.get("input_ids", inputs[0] if inputs else None)
+        self.forwards += 1
+        favoured = output.logits[:, -1].float().argmax(dim=-1)
+        if tokens is not None and tokens.shape[1] == 1 and self._batches:
+            self._batches[-1].append(favoured)
+        else:
+            self._batches.append([favoured])
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        end = self.tokenizer.eos_token_id
+        return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
+Measured = tuple[dict[str, float], dict[str, str], Finding | None]
+
+
+def measure(evaluator: Evaluator, baseline: Baseline | None, step: int) -> Measured:
+    """Run one eval under a witness; returns metrics, answers, and what is dishonest about them, if anything."""
+    with Witness(evaluator.base.model, evaluator.encoder.tokenizer) as witness:
+        metrics, answers = evaluator.measure(baseline)
+    finding = judge_answers(step, answers, len(evaluator.questions), witness.said(), replaced(evaluator))
+    return metrics, answers, finding or judge_shuffled(step, evaluator.data, answers, metrics["exact_match"])
+
+
+def judge_answers(
+    step: int, answers: Mapping[str, str], questions: int, said: Sequence[str], replaced_parts: Sequence[str]
+) -> Finding | None:
+    """Hold the answers that were scored against what the model was heard to say; replaced parts are named, not judged.
+
+    A wrapper that passes the model's words on is honest, whoever put it there.
+    """
+    named = f"; replaced: {', '.join(replaced_parts)}" if replaced_parts else ""
+    unsaid = Counter(answers.values()) - Counter(said)
+    if unsaid:
+        example = next(iter(unsaid))
+        key = next(name for name, answer in answers.items() if answer == example)
+        count = f"{unsaid.total()} of {len(answers)} answers were not said by the model"
+        evidence = f"{count}, the first is `{example}` to {key}; it read {len(said)} prompts{named}"
+        return Finding("answers_not_generated", "invalid", step, evidence)
+    if len(said) != questions or len(answers) != questions:
+        counts = f"{questions} questions, {len(answers)} answers, {len(said)} prompts read by the model"
+        return Finding("answers_not_generated", "invalid", step, counts + named)
+    return None
+
+
+def replaced(evaluator: Evaluator) -> list[str]:
+    """Name what no longer is its class's own on the way from the model to an answer."""
+    model, tokenizer = evaluator.base.model, evaluator.encoder.tokenizer
+    found = [
+        f"{type(owner).__name__}.{name} of this instance"
+        for owner, names in (
+            (evaluator, ("measure", "ask", "_answers")),
+            (model, ("generate",)),
+            (tokenizer, ("decode", "batch_decode")),
+        )
+        for name in names
+        if name in vars(owner)
+    ]
+    for name in ("measure", "ask", "_answers"):
+        home = inspect.unwrap(getattr(type(evaluator), name)).__code__.co_filename
+        if not home.endswith("evaluate.py"):
+            found.append(f"{type(evaluator).__name__}.{name} by {home}")
+    return found
+
+
+def judge_shuffled(
+    step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: HonestyLimits = LIMITS
+) -> Finding | None:
+    """Score the answers against other rows' references: a score that does not drop measures nothing."""
+    wrong = _others(data.validation)
+    if not wrong or exact_match < limits.min_exact_match_judged:
+        return None
+    hits = sum(same_answer(answers[ask_validation(row).key], other) for row, other in wrong) / len(wrong)
+    if hits <= limits.max_shuffled_share_of_exact * exact_match:
+        return None
+    evidence = f"exact match {exact_match:.2f} with the references, {hits:.2f} with other rows' references"
+    return Finding("shuffled_labels", "invalid", step, evidence)
+
+
+def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
+    """Make questions that no model can answer from: the prompt backwards and no picture, for the first few rows."""
+    return [
+        (Question(f"nonsense/{row.row_id}", (Message("user", _backwards(row)),), ()), row)
+        for row in data.validation[:CONTROL_ROWS]
+    ]
+
+
+def judge_nonsense(step: int, evaluator: Evaluator, limits: HonestyLimits = LIMITS) -> Finding | None:
+    """Ask nonsense through the eval's own path: who still gives the reference answers has them from elsewhere."""
+    asked = nonsense(evaluator.data)
+    if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
+        return None
+    answers = evaluator.ask([question for question, _ in asked])
+    hits = sum(same_answer(answers[question.key], row.answer) for question, row in asked) / len(asked)
+    if hits <= limits.max_nonsense_match:
+        return None
+    evidence = f"{hits:.0%} of {len(asked)} nonsense questions without a picture got their row's reference answer"
+    return Finding("nonsense_prompts", "invalid", step, evidence)
+
+
+def judge_bare(step: int, model: torch.nn.Module) -> Finding | None:
+    """Make sure the baseline is the base alone: no module of it may carry LoRA."""
+    carrying = [name for name, _ in model.named_modules() if name.endswith(("lora_A", "lora_B"))]
+    if not carrying:
+        return None
+    evidence = f"the baseline measures the base alone, but {len(carrying) // 2} modules carry LoRA: {carrying[0]}"
+    return Finding("baseline_adapted", "invalid", step, evidence)
+
+
+def _others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    pairs = []
+    for index, row in enumerate(rows):
+        following = (*rows[index + 1 :], *rows[:index])
+        other = next((one.answer for one in following if not same_answer(one.answer, row.answer)), None)
+        if other is not None:
+            pairs.append((row, other))
+    return pairs
+
+
+def _backwards(row: Row) -> str:
+    text = row.prompt[-1].text.replace(IMAGE_TAG, "")
+    return text[::-1].strip() or "?"
