@@ -215,6 +215,7 @@ class _Probe:
             padding_tokens=int((mask == 0).sum()),
             supervised_tokens=batch.supervised_tokens,
             losses=tuple(self.losses[name]),
+            trained_before=name != next(iter(self.batches)),
         )
 
 

@@ -11,6 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -131,8 +132,8 @@ def replaced(evaluator: Evaluator) -> list[str]:
         if name in vars(owner)
     ]
     for name in ("measure", "ask", "_answers"):
-        home = inspect.unwrap(getattr(type(evaluator), name)).__code__.co_filename
-        if not home.endswith("evaluate.py"):
+        home = Path(inspect.unwrap(getattr(type(evaluator), name)).__code__.co_filename).name
+        if home != "evaluate.py":
             found.append(f"{type(evaluator).__name__}.{name} by {home}")
     return found
 

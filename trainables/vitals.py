@@ -36,7 +36,9 @@ class Vitals:
         self._modules_owed = False
         self._at_last_eval = _weights(adapter)
         # by tower, looked up once: a model has many names, and a step is short
-        self._parameters = {tower: [p for _, p in adapter.parameters(tower)] for tower in reached_towers(adapter, True)}
+        self._parameters: dict[TowerName, list[torch.nn.Parameter]] = {
+            tower: [p for _, p in adapter.parameters(tower)] for tower in reached_towers(adapter, has_images=True)
+        }
 
     def see_gradients(self, has_images: bool) -> None:
         """Read the gradients of a step before the optimizer uses and clears them."""

@@ -71,6 +71,7 @@ def image(**changes: Any) -> dict[str, Any]:
         (image(losses=(3.0, float("nan"))), "non_finite_loss"),
         (image(losses=(9.0, 3.0)), None),
         (image(losses=(9.1, 3.0)), "loss_too_large"),
+        (image(losses=(9.1, 3.0), trained_before=True), None),  # a ruinous rate is pruned by what it does, not here
         ({"batches": {"text": TEXT}}, "zero_gradient"),
         ({"batches": {"text": TEXT}, "towers": {"language": TOWER}}, None),
         ({"effect_before": 1e-9}, "adapter_effect"),
