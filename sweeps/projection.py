@@ -63,10 +63,11 @@ def summary_points(measurements: Iterable[Measurement], best: Measurement | None
 
 
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files worth a look, each with its folder in MLflow: spec, placement, last samples, best adapter."""
+    """Yield the files worth a look, each with its folder in MLflow: spec, proofs, last samples, best adapter."""
     yield record.directory / "spec.json", "config"
-    if (record.directory / "placement.json").exists():
-        yield record.directory / "placement.json", None
+    for name in ("placement.json", "battery.json", "labels.json", "overridden.json"):
+        if (record.directory / name).exists():
+            yield record.directory / name, None
     steps = [one.step for one in record.evals()]
     samples = record.directory / "samples" / f"step-{max(steps, default=0)}.jsonl"
     if samples.exists():

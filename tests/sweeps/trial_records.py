@@ -24,6 +24,7 @@ def running_record(
     record = Record(root / "stage4" / "trials" / f"{name}-{spec.trial_id}")
     record.create(spec)
     write_json(record.directory / "placement.json", {"modules": []})
+    write_json(record.directory / "battery.json", {"finding": None})
     for step in steps:
         measure(record, step)
     return record
