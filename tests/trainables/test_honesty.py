@@ -1,4 +1,4 @@
-"""Honest evaluation: what was scored was said by the model; lookups, broken scorers and null models are found."""
+"""Honest evaluation: what was scored was said by the model; lookups and broken scorers are found."""
 
 from __future__ import annotations
 
