@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
         if stop_file.exists():
             raise KeyboardInterrupt
         stop_file.touch()
+        sys.stderr.write("\nstopping: running trials checkpoint after their current step; Ctrl-C again ends at once\n")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -96,8 +98,24 @@ def run_seats(
     """
     if not records:
         return
-    storage = stop_file.parent / "ray"
-    tuner = tune.Tuner(
+    tuner = _tuner(records, study, baselines, resources, stop_file, retries, listener)
+    for result in tuner.fit():
+        record = Record(Path((result.config or {})["record"]))
+        if record.verdict() is None and result.error is not None:
+            record.close(_failed(record, result.error))
+            listener.advanced(record)
+
+
+def _tuner(
+    records: Sequence[Record],
+    study: Study,
+    baselines: Mapping[str, Baseline],
+    resources: Resources,
+    stop_file: Path,
+    retries: int,
+    listener: Listener,
+) -> tune.Tuner:
+    return tune.Tuner(
         Seat,
         param_space={
             "record": tune.grid_search([str(record.directory) for record in records]),
@@ -111,19 +129,13 @@ def run_seats(
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             name="seats",
-            storage_path=str(storage),
+            storage_path=str(stop_file.parent / "ray"),
             failure_config=tune.FailureConfig(max_failures=retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[_Relay(listener)],
             verbose=0,
         ),
     )
-    results = tuner.fit()
-    for result in results:
-        record = Record(Path((result.config or {})["record"]))
-        if record.verdict() is None and result.error is not None:
-            record.close(_failed(record, result.error))
-            listener.advanced(record)
 
 
 class _Relay(tune.Callback):
