@@ -14,7 +14,7 @@ from analysis.labels import place_labels
 from analysis.objectives import Objective, directions_of
 from analysis.standings import FIT, FrontierInfo, Kind, Standing
 from analysis.uncertainty import Estimate
-from analysis.words import full_label, values_of
+from analysis.words import full_label, marked_label, values_of
 from trainables.dominance import as_costs
 
 Span = tuple[float, float]
@@ -136,7 +136,7 @@ def _hover(standing: Standing, info: FrontierInfo) -> str:
     chance = f"P(frontier): {standing.probability:.0%}" if standing.probability is not None else "spread unknown"
     alike = f"not separable from {', '.join(standing.not_separable_from)}" if standing.not_separable_from else ""
     trained = f"seeds: {seeds}; {chance}" if standing.kind != "baseline" else ""
-    parts = [full_label(standing), *values, trained, standing.reason, alike]
+    parts = [marked_label(standing), *values, trained, standing.reason, alike]
     return "\n".join(part for part in parts if part)
 
 

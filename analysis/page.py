@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.chart import STYLES, Chart, axis_title, chart_of
 from analysis.report import text_table
 from analysis.standings import FrontierInfo
-from analysis.words import conclusion, unknowns
+from analysis.words import conclusion, footnotes, unknowns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -26,6 +26,7 @@ h1 {{ font-size: 1.35rem; font-weight: 600 }}
 h2 {{ font-size: 1.05rem; font-weight: 600; margin-top: 2rem }}
 table {{ border-collapse: collapse; width: 100%; font-size: 13px }}
 th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top }}
+td:nth-child(-n+2) {{ white-space: nowrap }}
 tr.frontier td:first-child {{ font-weight: 600; color: #0072B2 }}
 </style></head><body>
 <h1>{title}</h1>
@@ -33,6 +34,7 @@ tr.frontier td:first-child {{ font-weight: 600; color: #0072B2 }}
 {figure}
 <h2>Every placement, and why</h2>
 <table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
+{footnotes}
 <h2>What this does not know</h2>
 <ul>{unknowns}</ul>
 </body></html>
@@ -57,6 +59,7 @@ def write_page(info: FrontierInfo, path: Path) -> None:
         figure=figure,
         head="".join(f"<th>{escape(name)}</th>" for name in header),
         rows=body,
+        footnotes="".join(f"<p>{escape(note)}</p>" for note in footnotes(info)),
         unknowns="".join(f"<li>{escape(note)}</li>" for note in unknowns(info)),
     )
     path.write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.standings import FrontierInfo, Standing
 from analysis.uncertainty import LEVEL
-from analysis.words import conclusion, full_label, recommended, unknowns, values_of
+from analysis.words import conclusion, criteria_text, footnotes, marked_label, recommended, unknowns, values_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,7 @@ MARKS = {
 def text_table(info: FrontierInfo) -> tuple[list[str], list[list[str]]]:
     """Return the header and one row of text per placement, in order of standing."""
     header = ["placement", "standing", *(one.name for one in reversed(info.objectives[:2]))]
-    header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "why"]
+    header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "criteria", "why"]
     return header, [_text_row(standing, info) for standing in info.standings]
 
 
@@ -57,6 +57,8 @@ def print_report(info: FrontierInfo, console: Console) -> None:
     if others.row_count:
         console.print()
         console.print(others)
+    if notes := footnotes(info):
+        console.print("\n" + escape("\n".join(notes)), highlight=False)
     _print_paragraphs(info, console)
 
 
@@ -66,7 +68,8 @@ def as_markdown(info: FrontierInfo) -> str:
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, ["---"] * len(header), *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     notes = "\n".join(f"- {note}" for note in unknowns(info))
-    return f"{table}\n\n{' '.join(conclusion(info))}\n\nWhat this does not know:\n\n{notes}\n"
+    marks = "".join(f"\n\n{note}" for note in footnotes(info))
+    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat this does not know:\n\n{notes}\n"
 
 
 def as_csv(info: FrontierInfo) -> str:
@@ -92,6 +95,7 @@ def as_json(info: FrontierInfo) -> str:
         "hypervolume": asdict(info.volume) if info.volume else None,
         "guard_floor": info.floor,
         "interval_level": LEVEL,
+        "footnotes": footnotes(info),
         "conclusion": conclusion(info),
         "unknown": unknowns(info),
     }
@@ -125,13 +129,14 @@ def _text_row(standing: Standing, info: FrontierInfo) -> list[str]:
     if standing.probability and not standing.on_frontier:
         reason.append(f"on the frontier in {standing.probability:.0%} of resampled seeds")
     return [
-        full_label(standing),
+        marked_label(standing),
         MARKS[standing.kind],
         *reversed(values[:2]),
         *values[2:],
         "" if standing.kind == "baseline" else str(len(standing.placement.members)),
         "" if standing.probability is None else f"{standing.probability:.0%}",
         "" if parameters is None else f"{parameters:,.0f}",
+        criteria_text(standing),
         "; ".join(reason),
     ]
 
@@ -149,7 +154,11 @@ def _flat(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
     row["probability_on_frontier"] = standing.probability
     row["not_separable_from"] = _joined(standing.not_separable_from)
     row["adapter_parameters"] = standing.placement.last_mean("adapter_parameters")
-    row["trial_ids"] = _joined(member.trial.trial_id for member in standing.placement.members)
+    trials = [member.trial for member in standing.placement.members]
+    row["criteria"] = criteria_text(standing)
+    row["degraded"] = _joined(dict.fromkeys(check for trial in trials for check in trial.degraded))
+    row["overridden"] = _joined(dict.fromkeys(check for trial in trials for check in trial.overridden))
+    row["trial_ids"] = _joined(trial.trial_id for trial in trials)
     return {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -174,6 +183,9 @@ def _nested(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
                 "name": member.trial.name,
                 "seed": member.seed,
                 "verdict": member.trial.verdict,
+                "criteria": member.trial.criteria,
+                "degraded": list(member.trial.degraded),
+                "overridden": list(member.trial.overridden),
                 "reason": member.reason or None,
                 "record": member.trial.record,
                 "values": {name: _finite(value) for name, value in zip(names, member.values, strict=True)},

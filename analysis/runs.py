@@ -33,7 +33,9 @@ class Trial:
     """One child run: what was asked for, what was measured, why it ended.
 
     `last` holds the metrics of the last eval, `best` those of the best admissible checkpoint (empty when no eval met
-    the constraint); a number that the store could not keep reads NaN or infinite here, never 0.
+    the constraint); a number that the store could not keep reads NaN or infinite here, never 0. `criteria` is the most
+    that was met of the success criteria, None where they were not judged; `degraded` and `overridden` name the health
+    checks that complained and the refusals that --force overrode.
     """
 
     trial_id: str
@@ -50,6 +52,9 @@ class Trial:
     parameters: Mapping[str, Value]
     last: Mapping[str, float]
     best: Mapping[str, float]
+    criteria: str | None = None
+    degraded: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def read_experiment(name: str, tracking_uri: str) -> Experiment:
     return Experiment(
         name=name,
         newest_launch_run_id=max(launches, key=_age).info.run_id if launches else None,
-        baseline_ids=frozenset(part.strip() for part in baselines.split(",") if part.strip()),
+        baseline_ids=frozenset(_parts(baselines)),
         trials=newest_runs(_trial(run) for run in runs if run.data.tags.get("footprint.kind") == "trial"),
     )
 
@@ -191,7 +196,14 @@ def _trial(run: Any) -> Trial:
         parameters={key: _number_or_text(text) for key, text in sorted(run.data.params.items())},
         last=_below("eval/", metrics) | _below("final/", metrics),
         best=_below("best/", metrics),
+        criteria=tags.get("criteria"),
+        degraded=_parts(tags.get("degraded", "")),
+        overridden=_parts(tags.get("overridden", "")),
     )
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _as_measured(value: float) -> float:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 from analysis.objectives import Objective
+from analysis.runs import Trial
 from analysis.standings import FIT, FrontierInfo, Standing
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
 
 # how a larger placement can compare with the one to ship
 LARGER = ("with a better fit", "with a fit not separable from it", "with no better fit", "not admissible")
+
+CRITERIA = ("optimal", "minimum", "none")  # the most that a trial met, best first
+
+# mark -> what it says of a trial, and the checks that said it
+CAVEATS: dict[str, tuple[str, Callable[[Trial], tuple[str, ...]]]] = {
+    "†": ("degraded, a health check complained", lambda trial: trial.degraded),
+    "‡": ("started with --force although the pre-flight refused it", lambda trial: trial.overridden),
+}
 
 
 def recommended(info: FrontierInfo) -> Standing | None:
@@ -82,13 +92,44 @@ def full_label(standing: Standing) -> str:
     return f"{standing.placement.label} {standing.placement.where}"
 
 
+def marked_label(standing: Standing) -> str:
+    """Return the full label with the mark of every footnote that concerns one of its trials, `C2 L2·V4†`."""
+    trials = [member.trial for member in standing.placement.members]
+    marks = "".join(mark for mark, (_, checks) in CAVEATS.items() if any(checks(trial) for trial in trials))
+    return full_label(standing) + marks
+
+
+def footnotes(info: FrontierInfo) -> list[str]:
+    """Say what each mark means: which checks, in which placements, in how many of their seeds where not in all."""
+    notes = []
+    for mark, (meaning, checks_of) in CAVEATS.items():
+        where: dict[str, list[str]] = {}
+        for standing in info.standings:
+            members = standing.placement.members
+            for check, count in Counter(check for one in members for check in checks_of(one.trial)).items():
+                some = f" ({count} of {len(members)} seeds)" if count < len(members) else ""
+                where.setdefault(check, []).append(standing.placement.label + some)
+        if where:
+            told = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
+            notes.append(f"{mark} {meaning}: {told}.")
+    return notes
+
+
+def criteria_text(standing: Standing) -> str:
+    """Return the success criteria a placement met, `minimum`, or `2 optimal, 1 none` where its seeds differ."""
+    met = Counter(member.trial.criteria for member in standing.placement.members if member.trial.criteria)
+    if len(met) == 1:
+        return next(iter(met))
+    return ", ".join(f"{met[most]} {most}" for most in CRITERIA if met[most])
+
+
 def _ship(pick: Standing, info: FrontierInfo) -> str:
     gain = f"gain over the baseline {pick.gain:.3g}" if pick.gain is not None else "gain unknown without a baseline"
     price = [f"{parameters:,.0f} trained parameters" if (parameters := _parameters(pick)) is not None else ""]
     seconds = pick.placement.last_mean("train_seconds")
     price.append(f"{seconds:.3g} s of training" if seconds is not None else "")
     told = " and ".join(part for part in price if part)
-    return f"Ship {full_label(pick)}: {_both(pick, info)}; {gain}; price {told or 'not logged'}."
+    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {told or 'not logged'}."
 
 
 def _both(standing: Standing, info: FrontierInfo) -> str:
@@ -104,7 +145,7 @@ def _alternative(pick: Standing, info: FrontierInfo) -> str:
     if not others:
         return ""
     other = min(others, key=lambda one: one.estimates[0].mean * (-1 if x.direction == "higher" else 1))
-    return f"If {x.name} matters more, take {full_label(other)}: {_both(other, info)}."
+    return f"If {x.name} matters more, take {marked_label(other)}: {_both(other, info)}."
 
 
 def _more_lora(pick: Standing, info: FrontierInfo) -> str:

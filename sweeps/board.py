@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from sweeps.projection import labels_of
 from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec
 
@@ -19,6 +21,8 @@ COLUMNS = (
     ("irrel", "irrelevant_pass", "{:.2f}"),
     ("halluc", "hallucination", "{:.2f}"),
 )
+# label -> its mark behind the trial's name, and what the mark means
+MARKS = {"degraded": ("†", "degraded"), "overridden": ("‡", "started with --force")}
 
 
 @dataclass
@@ -30,6 +34,12 @@ class Line:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return the trial's name with the marks of what its reader must know."""
+        return self.spec.name + "".join(mark for label, (mark, _) in MARKS.items() if label in self.labels)
 
     @property
     def steps(self) -> int:
@@ -92,19 +102,20 @@ class Board:
     def table(self) -> Table:
         """Return the board as a table that fits 80 columns."""
         done = sum(line.status not in ("waiting", "running") for line in self.lines.values())
-        table = Table(box=None, padding=(0, 1), caption=f"{done}/{len(self.lines)} trials done, {self._left()}")
+        caption = "\n".join([f"{done}/{len(self.lines)} trials done, {self._left()}", *self._legend()])
+        table = Table(box=None, padding=(0, 1), caption=caption)
         for name, justify in (("trial", "left"), ("place", "left"), ("step", "right")):
             table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         for header, _, _ in COLUMNS:
             table.add_column(header, justify="right", no_wrap=True)
-        table.add_column("verdict", overflow="ellipsis", no_wrap=True)
+        table.add_column("verdict")  # the one column that may shrink: rich cuts all that must not wrap alike
         for line in self.lines.values():
             table.add_row(
-                line.spec.name,
+                line.name,
                 str(line.spec.placement),
                 f"{line.step}/{line.steps}",
                 *_numbers(line),
-                _status(line),
+                Text(_status(line), no_wrap=True, overflow="ellipsis"),
                 style=STYLES.get(line.status.split("(")[0], ""),
             )
         return table
@@ -118,10 +129,17 @@ class Board:
         verdict = record.verdict()
         if verdict is not None:
             line.status = str(verdict)
+        line.labels = labels_of(record)
 
     def _show(self) -> None:
         if self._live:
             self._live.update(self.table())
+
+    def _legend(self) -> list[str]:
+        found = {label for line in self.lines.values() for label in line.labels}
+        criteria = "optimal, minimum, none: success criteria met" if "criteria" in found else ""
+        marks = "; ".join(f"{mark} {meaning}" for label, (mark, meaning) in MARKS.items() if label in found)
+        return [line for line in (criteria, marks) if line]
 
     def _left(self) -> str:
         open_lines = [line for line in self.lines.values() if line.status in ("waiting", "running")]
@@ -145,7 +163,7 @@ def stop_line(name: str, verdict: Verdict) -> str:
 def plain_line(line: Line) -> str:
     """Say where a trial stands, for a log."""
     numbers = "  ".join(f"{header} {number}" for (header, _, _), number in zip(COLUMNS, _numbers(line), strict=True))
-    trial = f"{line.spec.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4}"
+    trial = f"{line.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4}"
     return f"{trial} {numbers}  {_status(line)}"
 
 
@@ -155,4 +173,7 @@ def _numbers(line: Line) -> list[str]:
 
 def _status(line: Line) -> str:
     left = line.seconds_left
-    return f"running, {left:.0f} s left" if left is not None else line.status
+    if left is not None:
+        return f"running, {left:.0f} s left"
+    criteria = line.labels.get("criteria") if line.status == "completed" else None
+    return f"{line.status}, {criteria}" if criteria else line.status

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record, Verdict, read_json
 from trainables.spec import TrialSpec
 
 TAG_LETTERS = 5000  # what every MLflow store takes
+LABELLED = ("completed", "pruned")  # any other end says that the numbers are not to be judged
 
 
 class Point(NamedTuple):
@@ -38,6 +39,29 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
     parts = {"kind": verdict.kind, "cause": verdict.cause, "reason": verdict.reason, "step": verdict.step}
     tags = {f"verdict.{part}": str(value)[:TAG_LETTERS] for part, value in parts.items() if value is not None}
     return {"verdict": str(verdict), **tags}
+
+
+def labels_of(record: Record) -> dict[str, str]:
+    """Return what a reader of a result must know beside its verdict, in the words of its tags in MLflow.
+
+    `criteria`: the most that was met, `none`, `minimum`, or `optimal`, which needs the minimum too; absent where the
+    trial has no result. `degraded`, `overridden`: checks with commas between them, absent where there are none.
+    """
+    verdict, written = record.verdict(), record.directory / "labels.json"
+    found: dict[str, str] = {}
+    if (forced := record.directory / "overridden.json").exists():
+        found["overridden"] = _checks(read_json(forced))
+    if verdict is not None and verdict.kind in LABELLED and written.exists():
+        labels = read_json(written)
+        most = "optimal" if labels["optimal"]["met"] else "minimum"
+        found["criteria"] = most if labels["minimum"]["met"] else "none"
+        if labels["degraded"]:
+            found["degraded"] = _checks(labels["degraded"])
+    return found
+
+
+def _checks(findings: Iterable[Mapping[str, Any]]) -> str:
+    return ",".join(dict.fromkeys(one["check"] for one in findings))
 
 
 def curve_points(measurements: Iterable[Measurement], start_ms: int) -> Iterator[Point]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sweeps.projection import Point, artifacts_of, curve_points, params_of, summary_points, verdict_tags
+from sweeps import projection
 from trainables.errors import UserError
 from trainables.record import Record, RecordDamaged, Verdict, records_under
 from trainables.spec import TrialSpec
@@ -101,17 +101,18 @@ class Tracker:
             RecordDamaged: the record does not match its checksums.
             Exception: one of `outages()` when the store does not answer.
         """
-        spec, verdict = record.spec(), record.verdict()
+        spec, verdict, labels = record.spec(), record.verdict(), projection.labels_of(record)
+        tags = {**(projection.verdict_tags(verdict) if verdict else {}), **labels}
         run = self._trial_run(spec) or self._create_trial_run(record, spec)
         ended = run.info.status in ("FINISHED", "KILLED", "FAILED")
-        if ended and verdict is not None and verdict_tags(verdict).items() <= run.data.tags.items():
+        if ended and verdict is not None and tags.items() <= run.data.tags.items():
             return
         if ended:
-            self._reopen(run)
+            self._reopen(run, labels)
         self._log_inputs(run, spec)
         self._log_curves(run, record)
         if verdict is not None:
-            self._end(run, record, verdict)
+            self._end(run, record, verdict, tags)
 
     def _trial_run(self, spec: TrialSpec) -> Run | None:
         runs = self._client.search_runs([self._experiment_id], f"tags.`trial.id` = '{spec.trial_id}'", max_results=1)
@@ -127,20 +128,22 @@ class Tracker:
             "trial.name": spec.name,
             "trial.arm": spec.name.split("-", 1)[0],
             "record": str(record.directory),
+            **projection.labels_of(record),
         }
         return self._client.create_run(self._experiment_id, _written_ms(record, "spec.json"), tags, spec.name)
 
-    def _reopen(self, run: Run) -> None:
+    def _reopen(self, run: Run, labels: Mapping[str, str]) -> None:
         self._client.update_run(run.info.run_id, status="RUNNING")
         for key in run.data.tags:
-            if key.split(".")[0] in ("verdict", "best"):
+            if key.split(".")[0] in ("verdict", "best", "criteria", "degraded", "overridden"):
                 self._client.delete_tag(run.info.run_id, key)
+        self._set_tags(run, labels)
 
     def _log_inputs(self, run: Run, spec: TrialSpec) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         if not run.data.params:
-            params = [Param(key, value) for key, value in params_of(spec).items()]
+            params = [Param(key, value) for key, value in projection.params_of(spec).items()]
             self._client.log_batch(run.info.run_id, params=params)
         if not (run.inputs and run.inputs.dataset_inputs):
             inputs = []
@@ -157,18 +160,18 @@ class Tracker:
         fresh = [one for one in measurements if one.step > known[one.kind]]
         if fresh:
             keys = {(f"{one.kind}/{name}", one.step) for one in fresh for name in one.metrics}
-            points = curve_points(measurements, _written_ms(record, "spec.json"))
+            points = projection.curve_points(measurements, _written_ms(record, "spec.json"))
             self._log_points(run, [point for point in points if (point.key, point.step) in keys])
             self._set_tags(run, {f"footprint.synced.{one.kind}": str(one.step) for one in fresh})
 
-    def _end(self, run: Run, record: Record, verdict: Verdict) -> None:
-        for file, folder in artifacts_of(record):
+    def _end(self, run: Run, record: Record, verdict: Verdict, tags: Mapping[str, str]) -> None:
+        for file, folder in projection.artifacts_of(record):
             self._client.log_artifact(run.info.run_id, str(file), folder)
         ended_ms = _written_ms(record, "verdict.json")
         best = record.best()
-        self._log_points(run, summary_points(record.measurements(), best, ended_ms))
+        self._log_points(run, projection.summary_points(record.measurements(), best, ended_ms))
         best_tags = {"best.step": str(best.step)} if best else {}
-        self._set_tags(run, {**verdict_tags(verdict), **best_tags})
+        self._set_tags(run, {**tags, **best_tags})
         status = STATUS_OF_KIND.get(verdict.kind, "FAILED")
         self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
 
@@ -194,7 +197,7 @@ class Tracker:
             self._client.restore_experiment(experiment.experiment_id)
         return experiment.experiment_id
 
-    def _log_points(self, run: Run, points: list[Point]) -> None:
+    def _log_points(self, run: Run, points: list[projection.Point]) -> None:
         from mlflow.entities import Metric
 
         for start in range(0, len(points), POINTS_PER_BATCH):

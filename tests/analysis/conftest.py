@@ -135,6 +135,11 @@ class Store:
         price = {"adapter_parameters": last, "train_seconds": 40.0}
         return self.trial(name, parameters, last=row | price, best=row)
 
+    def label(self, run_id: str, **tags: str) -> None:
+        """Write further tags of a run: `criteria`, `degraded`, `overridden`."""
+        for key, value in tags.items():
+            self.client.set_tag(run_id, key, value)
+
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         self.clock_ms += 1_000
         run = self.client.create_run(self.experiment_id, start_time=self.clock_ms, tags=dict(tags), run_name=name)
@@ -178,10 +183,13 @@ def matrix(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> St
     store.completed("B2-L0-V4", 1.0, 0.44, 2.4e5, language_layers=0, vision_blocks=4)
     store.completed("B3-L0-V6", 0.99, 0.43, 3.6e5, language_layers=0, vision_blocks=6)
     for seed, (x, y) in enumerate([(0.95, 0.93), (0.96, 0.90), (0.94, 0.95)]):
-        store.completed("C2-L2-V4", x, y, 7e5, language_layers=2, vision_blocks=4, seed=seed)
+        run_id = store.completed("C2-L2-V4", x, y, 7e5, language_layers=2, vision_blocks=4, seed=seed)
+        store.label(run_id, criteria="minimum" if seed else "optimal")
+    store.label(run_id, degraded="gradient_spikes")
     for seed, (x, y) in enumerate([(0.94, 0.91), (0.93, 0.92), (0.95, 0.89)]):
         store.completed("C3-L2-V6", x, y, 8.2e5, language_layers=2, vision_blocks=6, seed=seed)
-    store.completed("C1-L2-V2", 0.96, 0.81, 6e5, language_layers=2, vision_blocks=2)
+    run_id = store.completed("C1-L2-V2", 0.96, 0.81, 6e5, language_layers=2, vision_blocks=2)
+    store.label(run_id, criteria="minimum", overridden="coverage,usable_rate")
     store.completed("D1-L4-V2", 0.93, 0.88, 1e6, language_layers=4, vision_blocks=2, seed=0)
     store.trial("D1-L4-V2", {"language_layers": 4, "vision_blocks": 2, "seed": 1}, IRRELEVANT, TOO_LOW, last=stopped)
     never = {"irrelevant_pass": 0.85, "exact_match": 0.9, "adapter_parameters": 1.1e6}

@@ -32,6 +32,10 @@ def leave_record(root: Path, name: str, layers: tuple[int, int], fit: float, see
         with record.saving("best") as directory:
             best = {"irrelevant_pass": 1.0, "exact_match": fit}
             write_json(directory / "provenance.json", {"step": 30, "metrics": best})
+    if not placement.is_baseline:
+        met = {"minimum": {"met": True}, "optimal": {"met": False}}
+        write_json(record.directory / "labels.json", {**met, "degraded": [{"check": "gradient_spikes"}] * bool(seed)})
+        write_json(record.directory / "overridden.json", [{"check": "coverage"}, {"check": "usable_rate"}])
     record.close(Verdict.model_validate({"kind": "completed", "step": 60} | verdict))
 
 
@@ -61,4 +65,12 @@ def test_the_tracker_writes_what_the_analysis_reads(mirrored: str):
     assert standings["D3"].reason == f"pruned(irrelevant_pass): {REASON}"
     assert info.floor == 0.8
     assert experiment.newest_launch_run_id is not None
+    labels = {(one.name, one.criteria, one.degraded, one.overridden) for one in experiment.trials}
+    forced = ("coverage", "usable_rate")
+    assert labels == {
+        ("A0-L0-V0", None, (), ()),
+        ("C2-L2-V4", "minimum", (), forced),
+        ("C2-L2-V4", "minimum", ("gradient_spikes",), forced),
+        ("D3-L4-V6", "minimum", (), forced),
+    }
     assert [len(experiment.baseline_ids), len(experiment.trials)] == [1, 4]

@@ -58,6 +58,22 @@ def test_the_report_names_the_frontier_and_why_each_other_placement_is_not_on_it
     assert matrix.launch_id in err
 
 
+def test_a_degraded_or_forced_trial_is_marked_with_a_footnote_everywhere(pareto, tmp_path):
+    code, out, _ = pareto("--experiment", "stage4")
+    _, markdown, _ = pareto("--experiment", "stage4", "--format", "markdown")
+    page = (tmp_path / "frontier/stage4/pareto.html").read_text(encoding="utf-8")
+    notes = (
+        "† degraded, a health check complained: gradient_spikes in C2 (1 of 3 seeds).",
+        "‡ started with --force although the pre-flight refused it: coverage in C1; usable_rate in C1.",
+    )
+    assert code == 0
+    for text in (out, markdown, page):
+        assert all(part in text for part in ("C2 L2·V4†", "C1 L2·V2‡", "1 optimal, 2 minimum", *notes))
+    _, table, _ = pareto("--experiment", "stage4", "--format", "csv")
+    labels = {row["placement"]: (row["degraded"], row["overridden"]) for row in csv.DictReader(io.StringIO(table))}
+    assert (labels["C2"], labels["C1"]) == (("gradient_spikes", ""), ("", "coverage usable_rate"))
+
+
 def test_json_is_all_of_stdout(pareto, tmp_path):
     code, out, err = pareto("--experiment", "stage4", "--format", "json", "--out", str(tmp_path / "here"))
     body = json.loads(out)
@@ -66,6 +82,9 @@ def test_json_is_all_of_stdout(pareto, tmp_path):
     stopped = next(one for one in body["placements"] if one["placement"] == "D1")
     assert [trial["verdict"] for trial in stopped["trials"]] == ["completed", "pruned(irrelevant_pass)"]
     assert "here/pareto.html" in err
+    (forced,) = next(one["trials"] for one in body["placements"] if one["placement"] == "C1")
+    assert (forced["criteria"], forced["overridden"]) == ("minimum", ["coverage", "usable_rate"])
+    assert len(body["footnotes"]) == 2
 
 
 def test_csv_has_a_row_per_placement_and_equals_the_file(pareto, tmp_path):

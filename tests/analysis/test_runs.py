@@ -28,6 +28,15 @@ def test_a_trial_is_read_as_it_was_written(store):
     assert experiment.newest_launch_run_id == store.launch_id
 
 
+def test_labels_are_read_and_absent_ones_are_none(store):
+    store.label(store.completed("C2", 0.95, 0.9, **LAYERS), criteria="minimum", degraded="gradient_spikes,handover")
+    store.label(store.completed("C3", 0.95, 0.9, **LAYERS), overridden="coverage")
+    labelled, forced = read_experiment("stage4", store.uri).trials
+    assert (labelled.criteria, labelled.degraded) == ("minimum", ("gradient_spikes", "handover"))
+    assert (labelled.overridden, forced.overridden) == ((), ("coverage",))
+    assert (forced.criteria, forced.degraded) == (None, ())
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_a_number_that_the_store_cannot_keep_is_not_finite(store, objectives, broken):
     """SQL keeps NaN as 0 with a flag and infinity as 1.8e308: ranked naively, this trial wins or is merely poor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.standings import frontier_info
-from analysis.words import conclusion, recommended, unknowns
+from analysis.words import conclusion, criteria_text, footnotes, recommended, unknowns
 
 
 def priced(make_trial, arm: str, x: float, y: float, parameters: float, seed: int = 0, **changes):
@@ -72,3 +72,34 @@ def test_what_is_not_known_is_told(make_trial, make_experiment, objectives):
         "1 trial still without a verdict",
     ):
         assert part in told
+
+
+def test_a_degraded_or_forced_placement_is_marked_and_the_marks_are_explained(
+    make_trial, make_baseline, make_experiment, objectives
+):
+    spiked = [
+        make_trial(
+            f"C2-s{i}", parameters={"seed": i}, degraded=("gradient_spikes",) if i else (), overridden=("labels",)
+        )
+        for i in range(3)
+    ]
+    forced = make_trial("B1", 1.0, 0.3, overridden=("labels", "coverage"))
+    info = frontier_info(make_experiment(make_baseline(), *spiked, forced), objectives)
+    assert conclusion(info)[0].startswith("Ship C2 L2·V4†‡: exact_match")
+    assert footnotes(info) == [
+        "† degraded, a health check complained: gradient_spikes in C2 (2 of 3 seeds).",
+        "‡ started with --force although the pre-flight refused it: labels in C2, B1; coverage in B1.",
+    ]
+
+
+def test_without_marks_there_are_no_footnotes(make_trial, make_baseline, make_experiment, objectives):
+    assert footnotes(frontier_info(make_experiment(make_baseline(), make_trial()), objectives)) == []
+
+
+def test_seeds_that_met_different_criteria_are_counted(make_trial, make_baseline, make_experiment, objectives):
+    met = ("none", "optimal", "none", None)
+    seeds = [make_trial(f"C2-s{i}", parameters={"seed": i}, criteria=one) for i, one in enumerate(met)]
+    same = [make_trial(f"B1-s{i}", 1.0, 0.3, parameters={"seed": i}, criteria="minimum") for i in range(2)]
+    standings = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).standings
+    told = {one.placement.label: criteria_text(one) for one in standings}
+    assert told == {"C2": "1 optimal, 2 none", "B1": "minimum", "A0": ""}

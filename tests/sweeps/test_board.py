@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import pytest
 from rich.console import Console
 
 from sweeps.board import Board, stop_line
-from trainables.record import Measurement, Record, Verdict
+from sweeps.projection import labels_of
+from trainables.record import Measurement, Record, Verdict, VerdictKind, write_json
 
 REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
@@ -20,6 +22,13 @@ def console(terminal: bool) -> Console:
 def written(board: Board) -> str:
     assert isinstance(board.console.file, io.StringIO)
     return board.console.file.getvalue()
+
+
+def end(record: Record, kind: VerdictKind, minimum: bool, optimal: bool, *degraded: str) -> None:
+    """Close a trial as the engine does: labels first, then the verdict."""
+    met = {"minimum": {"met": minimum}, "optimal": {"met": optimal}}
+    write_json(record.directory / "labels.json", {**met, "degraded": [{"check": check} for check in degraded]})
+    record.close(Verdict(kind=kind, step=60))
 
 
 def test_the_stop_line_reads_like_the_briefs() -> None:
@@ -50,3 +59,60 @@ def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
         pass
     assert max(len(line) for line in written(board).splitlines()) <= 81
     assert "done" in written(board)
+
+
+@pytest.mark.parametrize("name", ["C2", "C2-lr0.0005"])
+def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
+    make_record: Callable[..., Record], name: str
+) -> None:
+    record, whole = make_record(name, vision=4), make_record("B1", 0, 2)
+    write_json(record.directory / "overridden.json", [{"check": "coverage"}])
+    end(record, "completed", True, True, "gradient_spikes")
+    end(whole, "completed", True, False)
+    board = Board(console(terminal=True), [record, whole])
+    board.console.print(board.table())
+    marked, plain, *caption = written(board).splitlines()[1:]
+    assert f" {name}†‡ " in marked and "completed, optimal" in marked and "L2-V4  60/120  0.060" in marked
+    assert " B1 " in plain and "completed, minimum" in plain
+    legend = ["optimal, minimum, none: success criteria met", "† degraded; ‡ started with --force"]
+    assert [line.strip() for line in caption[1:]] == legend
+
+
+def test_where_80_columns_are_too_few_only_the_verdict_is_cut(make_record: Callable[..., Record]) -> None:
+    record = make_record("C2-lr0.0005-nf4-s2")
+    record.close(Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason=REASON))
+    board = Board(console(terminal=True), [record])
+    board.console.print(board.table())
+    cut = written(board).splitlines()[1]
+    assert " C2-lr0.0005-nf4-s2  L2-V2  60/120  0.060 " in cut and "pruned(irr" in cut and cut.count("…") == 1
+
+
+def test_without_labels_there_is_no_legend(make_record: Callable[..., Record]) -> None:
+    board = Board(console(terminal=True), [make_record()])
+    board.console.print(board.table())
+    assert len(written(board).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("minimum", "optimal", "criteria"),
+    [(False, False, "none"), (True, False, "minimum"), (True, True, "optimal"), (False, True, "none")],
+)
+def test_the_most_that_was_met_is_the_label(
+    make_record: Callable[..., Record], minimum: bool, optimal: bool, criteria: str
+) -> None:
+    record = make_record()
+    end(record, "pruned", minimum, optimal)
+    assert labels_of(record) == {"criteria": criteria}
+
+
+def test_labels_of_a_trial_that_broke_after_them_do_not_count(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    end(record, "invalid", True, True, "gradient_spikes")
+    assert labels_of(record) == {}
+
+
+def test_a_check_is_named_once(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    findings = [{"check": check} for check in ("encoding", "labels", "encoding")]
+    write_json(record.directory / "overridden.json", findings)
+    assert labels_of(record) == {"overridden": "encoding,labels"}

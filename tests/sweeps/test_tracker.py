@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +17,7 @@ from trial_records import EVAL_METRICS, keep_best, measure
 from sweeps.projection import params_of
 from sweeps.tracker import StoreUnreachable, Tracker, checked_uri, default_tracking_uri, redacted, sync_all
 from trainables.errors import UserError
-from trainables.record import Record, RecordDamaged, Verdict
+from trainables.record import Record, RecordDamaged, Verdict, write_json
 
 PRUNED = Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason="42 % < 80 % for 2 evals (baseline 96 %)")
 COMPLETED = Verdict(kind="completed", step=60)
@@ -172,6 +173,38 @@ def test_a_failed_trial_that_is_resumed_runs_again_and_ends_anew(database, make_
     (ended,) = runs(database)
     assert (ended.info.status, ended.data.tags["verdict"]) == ("FINISHED", "completed")
     assert "verdict.cause" not in ended.data.tags and ended.data.metrics["final/exact_match"] == 1.03
+
+
+def end_labelled(record: Record, *degraded: str) -> None:
+    met, found = {"minimum": {"met": True}, "optimal": {"met": False}}, [{"check": check} for check in degraded]
+    write_json(record.directory / "labels.json", {**met, "degraded": found})
+    record.close(COMPLETED)
+
+
+def test_labels_and_overridden_refusals_are_tags_and_a_trial_run_anew_has_none_of_its_former_end(database, make_record):
+    record, tracker = make_record(), opened(database)
+    write_json(record.directory / "overridden.json", [{"check": "coverage"}, {"check": "usable_rate"}])
+    tracker.sync(record)
+    assert runs(database)[0].data.tags["overridden"] == "coverage,usable_rate", "a running trial says so too"
+    end_labelled(record, "gradient_spikes", "handover")
+    tracker.sync(record)
+    labels = {"criteria": "minimum", "degraded": "gradient_spikes,handover", "overridden": "coverage,usable_rate"}
+    assert labels.items() <= runs(database)[0].data.tags.items()
+    shutil.rmtree(record.directory)
+    write_json(make_record(steps=(30,)).directory / "overridden.json", [{"check": "warmup"}])
+    tracker.sync(record)
+    tags = runs(database)[0].data.tags
+    assert not {"criteria", "degraded"} & tags.keys() and tags["overridden"] == "warmup"
+
+
+def test_a_store_from_before_the_labels_were_tags_gets_them_and_nothing_twice(database, make_record):
+    record, tracker = make_record(), opened(database)
+    end_labelled(record)
+    tracker.sync(record)
+    once = rows(database)
+    MlflowClient(tracker.tracking_uri).delete_tag(runs(database)[0].info.run_id, "criteria")
+    tracker.sync(record)
+    assert rows(database) == once
 
 
 def test_parallel_coordinates_drop_no_run(database, make_record):
