@@ -33,7 +33,13 @@ from trainables.towers import TOWERS, TowerName
 from trainables.vitals import dead_modules, reached_towers
 
 BATTERY = "battery.json"
-PROBE_SEED = 20_260_301
+MACHINE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
+# what PyTorch raises as a plain RuntimeError when a device or its memory fails
+MACHINE_WORDS = ("out of memory", "can't allocate memory", "CUDA error", "cuDNN error")
+
+
+class ProbeStepRaised(Exception):
+    """Forward or backward of a probe step raised: the arm cannot be trained, however often it is tried."""
 
 
 @dataclass
@@ -62,8 +68,12 @@ class Battery:
         probe = _Probe(self.engine, spec, adapter, optimizer)
         finding, facts = judge_batches(probe.batch_facts(), uniform_loss(self.engine)), None
         if finding is None:
-            facts = probe.run(self.reloader, judge_from(spec, self.engine) if step == 0 else None)
-            finding = judge_proof(facts) or (judge_reload(facts.reload) if facts.reload else None)
+            handover = judge_from(spec, self.engine) if step == 0 else None
+            try:
+                facts = probe.run(self.reloader, handover)
+                finding = judge_proof(facts) or (judge_reload(facts.reload) if facts.reload else None)
+            except ProbeStepRaised as error:
+                finding = Finding("probe_step", "invalid", 0, str(error))
         numbers = asdict(facts) if facts else {"batches": {k: asdict(one) for k, one in probe.batch_facts().items()}}
         kept = {"seconds": time.perf_counter() - began, "finding": finding and asdict(finding), **numbers}
         write_json(record.directory / BATTERY, _plain(kept))
@@ -76,6 +86,11 @@ def arm_of(spec: TrialSpec) -> str:
     """Return what two trials share when one proof serves both: everything that decides a result but the seeds."""
     values = spec.identity()
     return canonical_json({key: value for key, value in values.items() if key not in ("seed", "data_seed")})
+
+
+def is_the_machines(error: RuntimeError) -> bool:
+    """True when an error tells of a device or of memory, which says nothing about the arm."""
+    return isinstance(error, MACHINE_ERRORS) or any(words in str(error) for words in MACHINE_WORDS)
 
 
 class _Probe:
@@ -151,11 +166,17 @@ class _Probe:
     def _backward(self, name: str, number: int) -> None:
         base, batch = self.engine.base, self.batches[name]
         base.model.train()
-        torch.manual_seed(PROBE_SEED + number)
-        logits, targets = label_logits(base, batch)
-        loss = cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
-        if loss.requires_grad:  # a graph that was cut has no backward; its gradients are found missing
-            loss.backward()
+        self.adapter.masks.step, self.adapter.masks.micro_step = 0, number
+        try:
+            logits, targets = label_logits(base, batch)
+            loss = cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+            if loss.requires_grad:  # a graph that was cut has no backward; its gradients are found missing
+                loss.backward()
+        except RuntimeError as error:
+            if is_the_machines(error):
+                raise
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ProbeStepRaised(f"{name} batch: probe step {number} raised {said}") from error
         self.losses[name].append(float(loss.detach()))
         base.model.eval()
 

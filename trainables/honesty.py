@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -25,20 +26,39 @@ from trainables.probes.text import normalized, same_answer
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
+    from trainables.adapters import Adapter
+
 CONTROL_ROWS = 8
+NULL_SEED = 20_261_121
 
 
 @dataclass(frozen=True)
 class HonestyLimits:
-    """When a control accuses; shares are fractions of rows."""
+    """When a control accuses; shares are fractions of rows, the gain is the exact match above the baseline's."""
 
     min_exact_match_judged: float = 0.25
     max_shuffled_share_of_exact: float = 0.5
     max_nonsense_match: float = 0.5
     min_distinct_references: int = 4
+    min_gain_judged: float = 0.25
+    max_null_share_of_gain: float = 0.5
+    min_null_gain_rows: int = 3
 
 
 LIMITS = HonestyLimits()
+
+
+class Asked(Protocol):
+    """What the controls ask: the rows of the fixed evals, and a way to have questions answered."""
+
+    @property
+    def data(self) -> ProbeData:
+        """Return the rows of the fixed evals."""
+        ...
+
+    def ask(self, questions: Sequence[Question]) -> dict[str, str]:
+        """Answer questions the way the eval's own are answered; returns answers by question key."""
+        ...
 
 
 class Witness:
@@ -65,11 +85,17 @@ class Witness:
 
     def said(self) -> list[str]:
         """Return what the model said to every prompt, up to its end of turn, by the tokenizer's own class."""
+        return [text for texts in self.said_by_batch() for text in texts]
+
+    def said_by_batch(self) -> list[list[str]]:
+        """Return what was said, a list for every batch that was read."""
         decode = type(self.tokenizer).decode
         return [
-            decode(self.tokenizer, self._cut(tokens), skip_special_tokens=True).strip()
+            [
+                decode(self.tokenizer, self._cut(tokens), skip_special_tokens=True).strip()
+                for tokens in torch.stack(batch, dim=1).tolist()
+            ]
             for batch in self._batches
-            for tokens in torch.stack(batch, dim=1).tolist()
         ]
 
     def _hear(self, _: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
@@ -93,7 +119,14 @@ def measure(evaluator: Evaluator, baseline: Baseline | None, step: int) -> Measu
     """Run one eval under a witness; returns metrics, answers, and what is dishonest about them, if anything."""
     with Witness(evaluator.base.model, evaluator.encoder.tokenizer) as witness:
         metrics, answers = evaluator.measure(baseline)
-    finding = judge_answers(step, answers, len(evaluator.questions), witness.said(), replaced(evaluator))
+    return judged(evaluator, step, metrics, answers, witness.said())
+
+
+def judged(
+    evaluator: Evaluator, step: int, metrics: dict[str, float], answers: dict[str, str], said: Sequence[str]
+) -> Measured:
+    """Hold the answers of one eval against what was heard and against other rows' references."""
+    finding = judge_answers(step, answers, len(evaluator.questions), said, replaced(evaluator))
     return metrics, answers, finding or judge_shuffled(step, evaluator.data, answers, metrics["exact_match"])
 
 
@@ -160,7 +193,7 @@ def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
     ]
 
 
-def judge_nonsense(step: int, evaluator: Evaluator, limits: HonestyLimits = LIMITS) -> Finding | None:
+def judge_nonsense(step: int, evaluator: Asked, limits: HonestyLimits = LIMITS) -> Finding | None:
     """Ask nonsense through the eval's own path: who still gives the reference answers has them from elsewhere."""
     asked = nonsense(evaluator.data)
     if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
@@ -171,6 +204,69 @@ def judge_nonsense(step: int, evaluator: Evaluator, limits: HonestyLimits = LIMI
         return None
     evidence = f"{hits:.0%} of {len(asked)} nonsense questions without a picture got their row's reference answer"
     return Finding("nonsense_prompts", "invalid", step, evidence)
+
+
+@dataclass(frozen=True)
+class ExactRows:
+    """How many of `rows` validation rows are answered exactly: by the trained adapter, a random one, the base alone."""
+
+    rows: int
+    trained: int
+    null: int
+    baseline: int
+
+
+@contextmanager
+def randomized(adapter: Adapter) -> Iterator[None]:
+    """Put noise in place of every trained tensor, as large as it by root mean square; then put it back bit for bit.
+
+    The noise has a generator of its own: what a trial draws does not depend on this control.
+    """
+    generator = torch.Generator().manual_seed(NULL_SEED)
+    kept = [(parameter, parameter.detach().clone()) for _, parameter in adapter.trained()]
+    try:
+        with torch.no_grad():
+            for parameter, tensor in kept:
+                size = float(tensor.float().square().mean().sqrt())
+                parameter.copy_(size * torch.randn(tensor.shape, generator=generator))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, tensor in kept:
+                parameter.copy_(tensor)
+
+
+def judge_null(
+    step: int, evaluator: Asked, adapter: Adapter, answers: Mapping[str, str], baseline: Baseline
+) -> Finding | None:
+    """Ask a random adapter through the eval's own path: where it passes, the score is not that of what was trained.
+
+    `answers` are the trained adapter's. Rows that it answered exactly are asked first, a few; only when noise answers
+    those too are all rows asked, for on them alone the baseline's exact match is known.
+    """
+    rows = evaluator.data.validation
+    exact = [row for row in rows if same_answer(answers[ask_validation(row).key], row.answer)]
+    found = ExactRows(len(rows), len(exact), len(exact), round(baseline.metrics["exact_match"] * len(rows)))
+    if judge_exact(step, found) is None:
+        return None  # not even a random adapter that answers as the trained one does would be accused
+    with randomized(adapter):
+        few = exact[:CONTROL_ROWS]
+        if _exactly(evaluator, few) <= LIMITS.max_null_share_of_gain * len(few):
+            return None
+        return judge_exact(step, replace(found, null=_exactly(evaluator, rows)))
+
+
+def judge_exact(step: int, found: ExactRows, limits: HonestyLimits = LIMITS) -> Finding | None:
+    """Accuse a score of which a random adapter has too large a share; what the base scores alone is nobody's gain."""
+    gain, null_gain = found.trained - found.baseline, found.null - found.baseline
+    if found.trained < limits.min_exact_match_judged * found.rows or gain < limits.min_gain_judged * found.rows:
+        return None
+    # on a few rows, noise may turn one or two of the base's answers right
+    if null_gain <= limits.max_null_share_of_gain * gain or null_gain < limits.min_null_gain_rows:
+        return None
+    counts = f"the trained adapter {found.trained}, the base alone {found.baseline}"
+    evidence = f"a random adapter as large answers {found.null} of {found.rows} validation rows exactly, {counts}"
+    return Finding("null_model", "invalid", step, evidence)
 
 
 def judge_bare(step: int, model: torch.nn.Module) -> Finding | None:
@@ -190,6 +286,11 @@ def _others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
         if other is not None:
             pairs.append((row, other))
     return pairs
+
+
+def _exactly(evaluator: Asked, rows: Sequence[Row]) -> int:
+    answers = evaluator.ask([ask_validation(row) for row in rows])
+    return sum(same_answer(answers[ask_validation(row).key], row.answer) for row in rows)
 
 
 def _backwards(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from trainables.record import read_json, write_json
 from trainables.spec import Source
 
 from .bench import EVAL_STEP, Injection, Seen
-from .tools import replace
+from .tools import fit, put, replace
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -118,6 +119,31 @@ def _generate_from_a_table(trial: Any, stack: ExitStack) -> None:
     replace(stack, model, "generate", generate)
 
 
+def _fitted_base_takes_over(bench: Bench, stack: ExitStack) -> None:
+    evaluator, fitted = bench.engine.evaluator, fit(bench.engine)
+    stack.callback(put, [(parameter, parameter.detach().clone()) for parameter, _ in fitted])
+    original, evals = evaluator.measure, []
+
+    def measure(baseline: Any) -> Any:
+        if not evals:
+            evals.append(1)
+            put(fitted)
+        return original(baseline)
+
+    replace(stack, evaluator, "measure", measure)
+
+
+def _another_model_is_asked(bench: Bench, stack: ExitStack) -> None:
+    from copy import deepcopy
+
+    base, fitted = bench.engine.base, fit(bench.engine)
+    own = [(parameter, parameter.detach().clone()) for parameter, _ in fitted]
+    put(fitted)
+    other = changed(base, model=deepcopy(base.model))
+    put(own)
+    replace(stack, bench.engine.evaluator, "base", other)
+
+
 def continuing(bench: Bench) -> dict[str, Any]:
     """Return the changes that make a trial continue a parent, which is trained first where there is none."""
     parent = bench.directory / "parent"
@@ -186,6 +212,10 @@ INJECTIONS = (
               after=_lookup_without_model),
     Injection("F32", "generate returns a table's tokens", ("answers_not_generated",), EVAL_STEP,
               after=_generate_from_a_table),
+    Injection("F32", "a fitted base takes the place of the base at the first eval", ("null_model",), 2 * EVAL_STEP,
+              before=_fitted_base_takes_over),
+    Injection("F32", "the eval asks another model, a fitted one", ("null_model",), EVAL_STEP,
+              before=_another_model_is_asked, changes={"steps": EVAL_STEP}),
     Injection("F34", "a rate that teaches nothing", ("minimum",), 2 * EVAL_STEP, level="label",
               changes={"learning_rate": 1e-6, "vision_learning_rate": 1e-6}),
 )  # fmt: skip

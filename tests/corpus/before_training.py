@@ -150,6 +150,14 @@ def _freeze_half(trial: Any, _: ExitStack) -> None:
         parameter.requires_grad_(False)
 
 
+def _changed_in_place(trial: Any, stack: ExitStack) -> None:
+    def change(module: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        inputs[0].mul_(1.0)  # which its backward still needs
+
+    name, _ = trial.adapter.trained()[1]
+    hook(stack, trial.adapter.peft_model.get_submodule(name.removesuffix(".weight")), change)
+
+
 def _dead_four_bit(trial: Any, stack: ExitStack) -> None:
     cut_graph(stack, trial.engine.base.model.model.language_model.layers[7])
 
@@ -178,4 +186,6 @@ INJECTIONS = (
     Injection("F30", "a cut row: image tokens and features differ", ("image_tokens",), 0, before=_cut_image_tokens),
     Injection("F35", "4-bit base that passes no gradient", ("zero_gradient",), 0, after=_dead_four_bit,
               quantization="nf4-double"),
+    Injection("F36", "what backward needs is changed in place, so it raises", ("probe_step",), 0,
+              after=_changed_in_place),
 )  # fmt: skip

@@ -60,7 +60,10 @@ class Injection:
 
 
 class Bench:
-    """One engine with its baseline; `kind` of training rows: `image`, or `mixed` with a row of text after each."""
+    """One engine with its baseline.
+
+    `kind` of training rows: `image`, `mixed` with a row of text after each, or `validation`, whose own they then are.
+    """
 
     def __init__(
         self, directory: Path, quantization: str = "none", kind: str = "image", dtype: str = "float32"
@@ -174,6 +177,8 @@ def few_rows(directory: Path, kind: str) -> dict[str, Source]:
         "validation": _lines(files.validation)[:VALIDATION_ROWS],
         "ood": [line for name, count in OOD_ROWS.items() for line in _of_kind(ood, name)[:count]],
     }
+    if kind == "validation":
+        kept["train"] = kept["validation"]
     if kind == "mixed":
         texts = [_as_training_row(line) for line in _of_kind(ood, "text")[-TRAIN_ROWS:]]
         kept["train"] = [one for pair in zip_longest(kept["train"], texts) for one in pair if one]

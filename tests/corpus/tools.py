@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from trainables.engine import Engine
+
+FIT_STEPS, FIT_RATE = 15, 3e-3
+Weights = list[tuple[Any, Any]]
 
 
 def replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
@@ -48,3 +54,31 @@ def spoil_gradients(trial: Any, stack: ExitStack, change: Callable[[int, Any], A
 
     for _, parameter in trial.adapter.trained():
         stack.callback(parameter.register_hook(spoiled).remove)
+
+
+def fit(engine: Engine) -> Weights:
+    """Fit the whole base to the rows of validation and put it back; returns each parameter with its fitted values."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from trainables.batches import collate
+    from trainables.evaluate import label_logits
+
+    base, own = engine.base, [(p, p.detach().clone()) for p in engine.base.model.parameters()]
+    batch = collate(engine.evaluator.validation, engine.encoder, base.device, pad_left=False)
+    base.model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(base.model.parameters(), lr=FIT_RATE, weight_decay=0.0)
+    for _ in range(FIT_STEPS):
+        cross_entropy(*label_logits(base, batch)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    base.model.requires_grad_(False)
+    fitted = [(p, p.detach().clone()) for p in base.model.parameters()]
+    put(own)
+    return fitted
+
+
+def put(weights: Weights) -> None:
+    """Write values into their parameters."""
+    for parameter, values in weights:
+        parameter.data.copy_(values)

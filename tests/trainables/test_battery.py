@@ -253,13 +253,14 @@ def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     from trainables.guards import CONSTRAINT
     from trainables.optim import Optimizer
     from trainables.seat import Seat
+    from trainables.standing import Rules
 
     def config(name: str, **changes: Any) -> dict[str, Any]:
         spec = make_spec(name=name, steps=1, batch_rows=1, **changes)
         record = Record(tmp_path / name)
         record.create(spec)
         known = {spec.baseline().trial_id: baseline}
-        return {"record": str(record.directory), "baselines": known, "guards": (), "constraint": CONSTRAINT,
+        return {"place": {"record": str(record.directory)}, "rules": Rules(known, (), CONSTRAINT),
                 "stop_file": str(tmp_path / "stop"), "cpus": 1, "gpus": 0}  # fmt: skip
 
     seat = Seat(config("first"))
@@ -268,12 +269,12 @@ def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     assert seat.train()["verdict"] == "completed"
     assert read_json(tmp_path / "repeat" / BATTERY) == {"proved_by": "first"}
     assert read_json(tmp_path / "first" / BATTERY)["reload"]["process"] != os.getpid()
-    engine = seat._engine
+    engine = seat._resident.engine
     with monkeypatch.context() as patched:
         patched.setattr(Optimizer, "step", lambda self, step: 1.0)
         seat.reset(config("broken", rank=8))
         assert seat.train()["verdict"] == "invalid(rate)"
     seat.reset(config("after", rank=8))
-    assert seat.train()["verdict"] == "completed" and seat._engine is not engine
+    assert seat.train()["verdict"] == "completed" and seat._resident.engine is not engine
     seat.cleanup()
-    assert seat._battery is None
+    assert seat._resident.battery is None

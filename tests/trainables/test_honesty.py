@@ -14,7 +14,15 @@ from trainables.criteria import labels
 from trainables.data import Message, Row
 from trainables.engine import Engine
 from trainables.guards import CONSTRAINT
-from trainables.honesty import judge_answers, judge_bare, judge_nonsense, judge_shuffled
+from trainables.honesty import (
+    ExactRows,
+    judge_answers,
+    judge_bare,
+    judge_exact,
+    judge_nonsense,
+    judge_null,
+    judge_shuffled,
+)
 from trainables.probes.probe import Baseline, ProbeData, ask_validation
 from trainables.record import Measurement, Record
 from trainables.spec import Placement
@@ -175,3 +183,89 @@ def test_a_random_adapter_passes_nothing(
     assert not found["minimum"]["met"] and not found["optimal"]["met"]
     assert metrics["exact_match"] == 0.0
     assert CONSTRAINT.admits(baseline.metrics, metrics) is (size < 5.0), "noise this large costs generality, too"
+
+
+# ---------------------------------------------------------------- a null model
+@pytest.mark.parametrize(
+    ("found", "fires"),
+    [
+        (ExactRows(24, trained=20, null=20, baseline=0), True),
+        (ExactRows(24, trained=20, null=0, baseline=0), False),
+        (ExactRows(24, trained=20, null=11, baseline=0), True),
+        (ExactRows(24, trained=20, null=10, baseline=0), False),  # half of the gain
+        (ExactRows(24, trained=6, null=6, baseline=0), True),
+        (ExactRows(24, trained=5, null=5, baseline=0), False),  # fits too little to be judged
+        (ExactRows(24, trained=22, null=22, baseline=16), True),
+        (ExactRows(24, trained=22, null=19, baseline=16), False),
+        (ExactRows(24, trained=22, null=18, baseline=16), False),  # noise around a base that knows the task
+        (ExactRows(24, trained=24, null=24, baseline=19), False),  # little is left to gain
+        (ExactRows(8, trained=4, null=3, baseline=0), True),
+        (ExactRows(8, trained=4, null=4, baseline=2), False),  # two rows may be luck
+        (ExactRows(2, trained=2, null=2, baseline=0), False),
+    ],
+)
+def test_a_random_adapter_may_score_what_the_base_scores_and_no_more(found: ExactRows, fires: bool) -> None:
+    finding = judge_exact(30, found)
+    assert (finding is not None) is fires
+    if finding:
+        assert (finding.check, finding.level, finding.step) == ("null_model", "invalid", 30)
+        assert f"{found.null} of {found.rows} validation rows" in finding.evidence
+
+
+def test_noise_is_as_large_as_the_adapter_repeats_and_leaves_no_trace(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+) -> None:
+    import torch
+
+    with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
+        finish(trial)
+        before = {name: p.detach().clone() for name, p in trial.adapter.trained()}
+        random_state, draws = torch.get_rng_state(), []
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt), honesty.randomized(trial.adapter):
+                draws.append({name: p.detach().clone() for name, p in trial.adapter.trained()})
+                raise KeyboardInterrupt
+        after = {name: p.detach() for name, p in trial.adapter.trained()}
+    assert torch.equal(torch.get_rng_state(), random_state), "dropout draws from the same generator"
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(draws[1][name], tensor) for name, tensor in draws[0].items())
+    for name, tensor in before.items():
+        assert float(draws[0][name].norm() / tensor.norm()) == pytest.approx(1.0, abs=0.2)
+        assert abs(float(torch.cosine_similarity(draws[0][name].flatten(), tensor.flatten(), dim=0))) < 0.3
+
+
+def fit(evaluator: Any, parameters: list[Any]) -> None:
+    """Fit parameters to the rows of validation until every answer is the reference."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from trainables.batches import collate
+    from trainables.evaluate import label_logits
+
+    batch = collate(evaluator.validation, evaluator.encoder, evaluator.base.device, pad_left=False)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
+    for _ in range(30):
+        cross_entropy(*label_logits(evaluator.base, batch)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_a_fitted_adapter_passes_where_noise_does_not_unless_the_answers_come_from_elsewhere(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator, asked = engine.evaluator, []
+    original = evaluator.ask
+    monkeypatch.setattr(evaluator, "ask", lambda questions: asked.append(len(questions)) or original(questions))
+    with opened(engine, make_spec(dropout=0.0), tmp_path / "t", baseline) as trial:
+        _, fresh = evaluator.measure(baseline)
+        assert judge_null(30, evaluator, trial.adapter, fresh, baseline) is None
+        assert asked == [], "nothing was gained, so nothing is asked"
+        fit(evaluator, [parameter for _, parameter in trial.adapter.trained()])
+        metrics, answers = evaluator.measure(baseline)
+        assert metrics["exact_match"] == 1.0
+        assert judge_null(30, evaluator, trial.adapter, answers, baseline) is None
+        assert asked == [3], "noise answers none of the few, so the others are not asked"
+        assert evaluator.measure(baseline) == (metrics, answers), "the trained adapter is back"
+        monkeypatch.setattr(evaluator, "ask", lambda questions: {one.key: answers[one.key] for one in questions})
+        finding = judge_null(30, evaluator, trial.adapter, answers, baseline)
+    assert finding is not None and finding.check == "null_model" and "3 of 3 validation rows" in finding.evidence
