@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from trainables.base import Base
+from trainables.dropout import KeyedDropout, Masks
 from trainables.errors import UserError
 from trainables.placement import ResolvedPlacement
 from trainables.record import read_json
@@ -27,27 +30,41 @@ class PlacementMismatch(Exception):
     """The modules that carry LoRA are not the modules that were asked for; the trial must not train."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Adapter:
-    """One LoRA adapter on a live base."""
+    """One LoRA adapter: on a live base through PEFT, or lifted off it, its tensors in a cohort's bank."""
 
     peft_model: PeftModel
+    config: LoraConfig
     placement: ResolvedPlacement
+    masks: Masks
+    by_tower: Mapping[TowerName, list[tuple[str, torch.nn.Parameter]]]
+    live: bool = True
+
+    @property
+    def scaling(self) -> float:
+        """Return what B A is multiplied with: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.config.lora_alpha / (self.config.r**0.5 if self.config.use_rslora else self.config.r)
 
     def parameters(self, tower: TowerName) -> list[tuple[str, torch.nn.Parameter]]:
         """Return the trained parameters of one tower by name, in the model's order."""
-        prefixes = tuple(f"base_model.model.{linear.name}." for linear in self.placement.linears[tower])
-        return [
-            (name, p) for name, p in self.peft_model.named_parameters() if name.startswith(prefixes) and "lora_" in name
-        ]
+        return self.by_tower[tower]
 
     def trained(self) -> list[tuple[str, torch.nn.Parameter]]:
         """Return all trained parameters by name, language first."""
         return [pair for tower in TOWERS for pair in self.parameters(tower)]
 
+    def factors(self, tower: TowerName) -> dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+        """Return lora_A (rank, inputs) and lora_B (outputs, rank) by the name of the linear they adapt."""
+        named = dict(self.parameters(tower))
+        return {
+            linear.name: (named[_parameter(linear.name, "lora_A")], named[_parameter(linear.name, "lora_B")])
+            for linear in self.placement.linears[tower]
+        }
+
     def state(self) -> dict[str, torch.Tensor]:
         """Return the adapter's tensors under PEFT's own keys."""
-        return get_peft_model_state_dict(self.peft_model)
+        return {name.replace(".default.", "."): p.detach() for name, p in self.trained()}
 
     def load(self, directory: Path) -> None:
         """Load tensors saved by PEFT; every key must be there and none may be left over.
@@ -63,18 +80,29 @@ class Adapter:
                 f"the first is {differing[0]}",
                 "base, placement and rank must be those of the saved adapter",
             )
-        set_peft_model_state_dict(self.peft_model, saved)
+        for key, tensor in own.items():
+            tensor.copy_(saved[key])
 
     def save(self, directory: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`, loadable by plain PEFT."""
-        self.peft_model.save_pretrained(str(directory))
-        (directory / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing; `best/` gets an honest one
+        tensors = {key: tensor.cpu().contiguous() for key, tensor in self.state().items()}
+        save_file(tensors, str(directory / ADAPTER_WEIGHTS), metadata={"format": "pt"})
+        config = copy(self.config)
+        config.inference_mode = True  # as PEFT saves it; who trains it on says so when it is loaded
+        config.save_pretrained(str(directory))
+
+    def lift(self) -> None:
+        """Take the adapter off the base and keep its tensors, for a bank to train them."""
+        self.remove()
 
     def remove(self) -> None:
         """Take the adapter off the base, which is then what it was before."""
+        if not self.live:
+            return
         model = self.peft_model.unload()
         model.requires_grad_(False)
         model.eval()
+        self.live = False
 
 
 def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
@@ -93,8 +121,15 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
         base_model_name_or_path=str(base.path),
         task_type="CAUSAL_LM",
     )
-    adapter = Adapter(get_peft_model(base.model, config), placement)
-    _prove(adapter, spec)
+    peft_model = get_peft_model(base.model, config)
+    masks = Masks(spec.seed, spec.dropout)
+    adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement))
+    with ExitStack() as undone:
+        undone.callback(adapter.remove)
+        _prove(adapter, spec)
+        _key_dropout(adapter)
+        peft_model.eval()  # PEFT makes its modules in training mode; what measures a fresh arm must not draw masks
+        undone.pop_all()
     return adapter
 
 
@@ -111,6 +146,26 @@ def check_continues(directory: Path, spec: TrialSpec) -> None:
     for key, own in (("r", spec.rank), ("lora_alpha", spec.alpha), ("use_rslora", spec.rslora)):
         if saved.get(key) != own:
             raise UserError(f"{path}: `{key}` must equal this trial's, but it is {saved.get(key)} and not {own}")
+
+
+def _by_tower(
+    peft_model: PeftModel, placement: ResolvedPlacement
+) -> dict[TowerName, list[tuple[str, torch.nn.Parameter]]]:
+    named = [(name, p) for name, p in peft_model.named_parameters() if "lora_" in name]
+    prefixes = {
+        tower: tuple(f"base_model.model.{linear.name}." for linear in placement.linears[tower]) for tower in TOWERS
+    }
+    return {tower: [(name, p) for name, p in named if name.startswith(prefixes[tower])] for tower in TOWERS}
+
+
+def _key_dropout(adapter: Adapter) -> None:
+    for name, module in adapter.peft_model.named_modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout["default"] = KeyedDropout(adapter.masks, name.removeprefix("base_model.model."))
+
+
+def _parameter(linear: str, factor: str) -> str:
+    return f"base_model.model.{linear}.{factor}.default.weight"
 
 
 def _prove(adapter: Adapter, spec: TrialSpec) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from trainables.base import Base, default_device, load_base
-from trainables.batches import Encoded, Encoder
+from trainables.batches import Batch, Encoded, Encoder, collate, data_order
+from trainables.company import engine_key
 from trainables.data import Row, read_ood, read_rows
 from trainables.errors import UserError
 from trainables.evaluate import Evaluator, probe_data
@@ -51,14 +53,12 @@ class Engine:
             )
         return encoded
 
+    def row_stream(self, spec: TrialSpec, step: int) -> Iterator[int]:
+        """Yield row numbers in the order of the spec's data seed, from optimizer step `step` on, without end."""
+        return itertools.islice(data_order(len(self.train), spec.data_seed), step * spec.effective_rows, None)
 
-def engine_key(spec: TrialSpec) -> tuple[str, ...]:
-    """Return what two trials must share to be trained on one engine: base, quantization, dtype and data."""
-    return (
-        spec.base.sha256,
-        spec.quantization,
-        spec.compute_dtype,
-        spec.train.sha256,
-        spec.validation.sha256,
-        spec.ood.sha256,
-    )
+    def batches(self, rows: Iterator[int], spec: TrialSpec) -> list[Batch]:
+        """Take the next step's rows from `rows`; a batch for every accumulation."""
+        encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.effective_rows)]
+        micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
+        return [collate(one, self.encoder, self.base.device, pad_left=False) for one in micro]

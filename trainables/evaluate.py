@@ -40,7 +40,7 @@ class Evaluator:
         self.encoder = encoder
         self.data = data
         self.questions = _distinct(data)
-        self.prompts = [encoder.prompt(one.messages, one.images, one.crop) for one in self.questions]
+        self.prompts = self.encode(self.questions)
         self.validation = [encoder.conversation(row) for row in data.validation]
         self.train_slice = [encoder.conversation(row) for row in data.train_slice]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
@@ -49,14 +49,22 @@ class Evaluator:
         """Ask every question and count every probe; returns metrics and the answers by question key."""
         answers = self._answers(self.questions, self.prompts)
         evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline)
+        return self.score(evidence), answers
+
+    def score(self, evidence: Evidence) -> dict[str, float]:
+        """Count every probe on what one eval saw."""
         metrics: dict[str, float] = {}
         for probe in PROBES:
             metrics.update(probe.score(self.data, evidence))
-        return metrics, answers
+        return metrics
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, the way its own are answered."""
-        return self._answers(questions, [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions])
+        return self._answers(questions, self.encode(questions))
+
+    def encode(self, questions: Sequence[Question]) -> list[Encoded]:
+        """Encode questions, ready for their answers to be generated."""
+        return [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions]
 
     def validation_loss(self) -> float:
         """Return the eval loss alone, in nats per token, as `measure` computes it."""

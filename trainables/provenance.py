@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def _model_card(spec: TrialSpec, placement: ResolvedPlacement, best: Measurement
     )
 
 
+@cache  # what runs is what was loaded when the process began
 def _source_revision() -> dict[str, Any]:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():

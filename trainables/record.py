@@ -268,10 +268,15 @@ def _digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _replace_directory(temporary: Path, target: Path) -> None:
-    descriptor = os.open(temporary, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
+
+
+def _replace_directory(temporary: Path, target: Path) -> None:
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

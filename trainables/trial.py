@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.nn.functional import cross_entropy
 
 from trainables import honesty
 from trainables.adapters import check_continues, place
 from trainables.baseline import BaselineTrial
-from trainables.batches import collate, data_order
 from trainables.battery import Battery, uniform_loss
 from trainables.criteria import labels
 from trainables.engine import Engine
 from trainables.evaluate import label_logits
 from trainables.guards import BestConstraint, Guard, best_eval, judge
 from trainables.health import judge_metrics
+from trainables.honesty import Asked, Measured
 from trainables.optim import OPTIMIZER_WEIGHTS, Optimizer
 from trainables.placement import resolve
 from trainables.probes.probe import Baseline
@@ -62,43 +61,98 @@ class Trial:
         self.baseline, self.guards, self.constraint, self.battery = baseline, guards, constraint, battery
         self.placement = resolve(spec.placement, engine.base.towers)
         self.adapter = place(engine.base, spec, self.placement)
-        self.optimizer = Optimizer(self.adapter, spec)
-        self.progress = Progress()
-        write_placement(record, self.placement, spec)
-        resumed = self._start()
-        self.vitals = Vitals(self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"])
-        if resumed:
-            self.vitals.load(resumed)
-        self.rows = self._row_stream()
+        with ExitStack() as undone:
+            undone.callback(self.adapter.remove)  # a trial that cannot start leaves nothing on the base
+            self.optimizer = Optimizer(self.adapter, spec)
+            self.progress = Progress()
+            write_placement(record, self.placement, spec)
+            resumed = self._start()
+            self.vitals = Vitals(self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"])
+            if resumed:
+                self.vitals.load(resumed)
+            self.rows = engine.row_stream(spec, self.progress.step)
+            undone.pop_all()
 
     @property
     def step(self) -> int:
         """Return how many optimizer steps are done."""
         return self.progress.step
 
+    @property
+    def boundary(self) -> int:
+        """Return the step of the next eval."""
+        return next_boundary(self.spec, self.progress.step)
+
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
         """Prove the arm once, train to the next eval, measure, guard, checkpoint; returns a verdict when there is one.
 
         When `stop_requested` turns true between two steps, the trial checkpoints there and returns None.
         """
-        owed = self._judge() or self._prove()
-        if owed:  # the process was killed between the checkpoint of an eval and its verdict
-            return self._close(owed)
-        spec, progress = self.spec, self.progress
-        boundary = min(spec.steps, (progress.step // spec.eval_every_steps + 1) * spec.eval_every_steps)
-        while progress.step < boundary:
+        verdict, boundary = self.owed(), self.boundary
+        while verdict is None and self.progress.step < boundary:
             if stop_requested():
-                self._checkpoint()
+                self.checkpoint()
                 return None
-            broken = self._train_step()
-            if broken:
-                return self._close(broken)
-        broken = self._evaluate()
-        if broken:
-            return self._close(broken)
-        self._checkpoint()
+            verdict = self._train_step()
+        return verdict or self._evaluate()
+
+    def owed(self) -> Verdict | None:
+        """Close the trial if it must not train: its arm fails the battery, or its last eval ended it.
+
+        A process that was killed between the checkpoint of an eval and its verdict owes the verdict.
+        """
+        verdict = self._judge() or self._prove()
+        return self.close(verdict) if verdict else None
+
+    def learn(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
+        """Use the gradients of a step; `loss` is its mean in nats per supervised token, `seconds` what it took so far.
+
+        Closes the trial and returns the verdict when a health check ends it.
+        """
+        began = time.perf_counter()
+        progress = self.progress
+        self.vitals.see_gradients(has_images)
+        norm = self.optimizer.step(progress.step)
+        progress.step += 1
+        progress.train_seconds += seconds + time.perf_counter() - began
+        finding = self.vitals.after_step(progress.step, loss, norm)
+        if finding:
+            return self.close(finding.verdict())
+        progress.interval_losses += (loss,)
+        progress.interval_norms += (norm,)
+        return None
+
+    def conclude(self, measured: Measured, asked: Asked, seconds: float) -> Verdict | None:
+        """Record one eval, checkpoint, and close the trial when a check, a guard or the last step ends it."""
+        began = time.perf_counter()
+        metrics, answers, dishonest = measured
+        step, progress = self.progress.step, self.progress
+        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
+        if finding is None and step == self.spec.steps:
+            finding = honesty.judge_nonsense(step, asked)
+            finding = finding or honesty.judge_null(step, asked, self.adapter, answers, self.baseline)
+        progress.eval_seconds += seconds + time.perf_counter() - began
+        if finding:
+            return self.close(finding.verdict())
+        self.record.append(Measurement("train", step, self._interval_metrics()))
+        self.record.append(Measurement("eval", step, metrics))
+        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
+        if best is not None and best.step == step:
+            self._save_best(best)
+        self.checkpoint()
         verdict = self._judge()
-        return self._close(verdict) if verdict else None
+        return self.close(verdict) if verdict else None
+
+    def checkpoint(self) -> None:
+        """Save where the trial stands, so that it can go on there as if it had not been interrupted."""
+        step = self.progress.step
+        with self.record.saving(f"checkpoints/step-{step}") as directory:
+            self.adapter.save(directory)
+            self.optimizer.save(directory)
+            self.vitals.save(directory)
+            write_json(directory / "progress.json", vars(self.progress))
+        self.record.keep_checkpoints(KEPT_CHECKPOINTS)
 
     def remove(self) -> None:
         """Give the base back as it was."""
@@ -137,61 +191,33 @@ class Trial:
             return None
         return finding.verdict() if finding else None
 
-    def _row_stream(self) -> Iterator[int]:
-        done = self.progress.step * self.spec.effective_rows
-        return itertools.islice(data_order(len(self.engine.train), self.spec.data_seed), done, None)
-
-    # ---------------------------------------------------------------- train
+    # ---------------------------------------------------------------- alone on the base
     def _train_step(self) -> Verdict | None:
         began = time.perf_counter()
-        spec, progress, engine = self.spec, self.progress, self.engine
-        indices = list(itertools.islice(self.rows, spec.effective_rows))
-        encoded = [engine.encode(index, spec.max_tokens) for index in indices]
-        micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
-        batches = [collate(rows, engine.encoder, engine.base.device, pad_left=False) for rows in micro]
+        model, masks = self.engine.base.model, self.adapter.masks
+        batches = self.engine.batches(self.rows, self.spec)
         # the mean over all supervised tokens of the step, whatever the accumulation
         tokens = sum(batch.supervised_tokens for batch in batches)
         loss_sum = 0.0
-        engine.base.model.train()
+        model.train()
         for number, batch in enumerate(batches):
-            torch.manual_seed(_dropout_seed(spec.seed, progress.step, number))
-            logits, targets = label_logits(engine.base, batch)
+            masks.step, masks.micro_step = self.progress.step, number
+            logits, targets = label_logits(self.engine.base, batch)
             loss = cross_entropy(logits, targets, reduction="sum") / tokens
             if loss.requires_grad:  # rows of text alone do not reach adapters in the vision tower
                 loss.backward()
             loss_sum += float(loss.detach())
-        self.vitals.see_gradients(has_images=any("pixel_values" in batch.inputs for batch in batches))
-        norm = self.optimizer.step(progress.step)
-        engine.base.model.eval()
-        progress.step += 1
-        progress.train_seconds += time.perf_counter() - began
-        finding = self.vitals.after_step(progress.step, loss_sum, norm)
-        if finding:
-            return finding.verdict()
-        progress.interval_losses += (loss_sum,)
-        progress.interval_norms += (norm,)
-        return None
+        model.eval()
+        has_images = any("pixel_values" in batch.inputs for batch in batches)
+        return self.learn(loss_sum, has_images, time.perf_counter() - began)
 
-    # ---------------------------------------------------------------- eval
     def _evaluate(self) -> Verdict | None:
         began = time.perf_counter()
-        progress, evaluator = self.progress, self.engine.evaluator
-        step = progress.step
-        metrics, answers, dishonest = honesty.measure(evaluator, self.baseline, step)
-        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
-        if finding is None and step == self.spec.steps:
-            finding = honesty.judge_nonsense(step, evaluator)
-        progress.eval_seconds += time.perf_counter() - began
-        if finding:
-            return finding.verdict()
-        self.record.append(Measurement("train", step, self._interval_metrics()))
-        self.record.append(Measurement("eval", step, metrics))
-        self.record.write_samples(step, evaluator.samples(answers))
-        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
-        if best is not None and best.step == step:
-            self._save_best(best)
-        return None
+        evaluator = self.engine.evaluator
+        measured = honesty.measure(evaluator, self.baseline, self.progress.step)
+        return self.conclude(measured, evaluator, time.perf_counter() - began)
 
+    # ---------------------------------------------------------------- eval
     def _judge(self) -> Verdict | None:
         evals, step = self.record.evals(), self.progress.step
         if not evals or evals[-1].step != step:
@@ -215,16 +241,6 @@ class Trial:
             "peak_memory_mb": peak_memory_mb(self.engine.base.device),
         }
 
-    # ---------------------------------------------------------------- save
-    def _checkpoint(self) -> None:
-        step = self.progress.step
-        with self.record.saving(f"checkpoints/step-{step}") as directory:
-            self.adapter.save(directory)
-            self.optimizer.save(directory)
-            self.vitals.save(directory)
-            write_json(directory / "progress.json", vars(self.progress))
-        self.record.keep_checkpoints(KEPT_CHECKPOINTS)
-
     def _save_best(self, best: Measurement) -> None:
         with self.record.saving("best") as directory:
             self.adapter.save(directory)
@@ -235,11 +251,17 @@ class Trial:
     def _labels(self) -> dict[str, Any]:
         return labels(self.baseline.metrics, self.record.measurements(), self.vitals.degraded)
 
-    def _close(self, verdict: Verdict) -> Verdict:
+    def close(self, verdict: Verdict) -> Verdict:
+        """End the trial: labels for one that has a result, then the verdict; returns it."""
         if verdict.kind in ("completed", "pruned"):
             write_json(self.record.directory / LABELS, self._labels())
         self.record.close(verdict)
         return verdict
+
+
+def next_boundary(spec: TrialSpec, step: int) -> int:
+    """Return the step of the first eval after `step`."""
+    return min(spec.steps, (step // spec.eval_every_steps + 1) * spec.eval_every_steps)
 
 
 def open_trial(
@@ -260,11 +282,6 @@ def open_trial(
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
     return Trial(engine, spec, record, baseline, guards, constraint, battery)
-
-
-def _dropout_seed(seed: int, step: int, micro_step: int) -> int:
-    # keyed by trial and step, not by what ran before: a resumed or reused process draws the same masks
-    return (seed * 1_000_003 + step) * 1_009 + micro_step
 
 
 __all__ = ["OPTIMIZER_WEIGHTS", "BaselineTrial", "Progress", "Trial", "open_trial"]

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 
 from trainables.adapters import Adapter
 from trainables.health import LIMITS, EvalFacts, Finding, StepFacts, judge_eval, judge_step
@@ -135,15 +133,10 @@ def dead_modules(adapter: Adapter, towers: list[TowerName], factor: str) -> list
 def update_norm(adapter: Adapter, tower: TowerName) -> float:
     """Return the Frobenius norm of scale x B A over all modules of a tower (the root of the sum of squares)."""
     squares = 0.0
-    names = {f"base_model.model.{linear.name}" for linear in adapter.placement.linears[tower]}
     with torch.no_grad():
-        layers = (module for name, module in adapter.peft_model.named_modules() if name in names)
-        for layer in (one for one in layers if isinstance(one, LoraLayer)):
-            for key in layer.active_adapters:
-                factors: Any = layer.lora_A[key], layer.lora_B[key]
-                a, b = (factor.weight.float() for factor in factors)
-                # |BA|^2 = trace(A' B' B A) = sum of (B'B) * (AA'): two rank x rank products, never the full matrix
-                squares += float(((b.T @ b) * (a @ a.T)).sum()) * layer.scaling[key] ** 2
+        for a, b in ((a.float(), b.float()) for a, b in adapter.factors(tower).values()):
+            # |BA|^2 = trace(A' B' B A) = sum of (B'B) * (AA'): two rank x rank products, never the full matrix
+            squares += float(((b.T @ b) * (a @ a.T)).sum()) * adapter.scaling**2
     return max(squares, 0.0) ** 0.5
 
 

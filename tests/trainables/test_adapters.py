@@ -152,7 +152,7 @@ def test_the_scale_is_alpha_over_rank_or_over_its_root(
     on_engine(make_spec(rank=16, alpha=8.0, dropout=0.25, rslora=rslora))
     layer = engine.base.model.model.language_model.layers[7].mlp.up_proj
     assert layer.scaling["default"] == scale
-    assert layer.lora_dropout["default"].p == 0.25
+    assert layer.lora_dropout["default"].masks.rate == 0.25
 
 
 @pytest.mark.parametrize("rslora", [False, True])

@@ -17,6 +17,7 @@ from trainables.guards import BestConstraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.standing import Rules
 
 Configure = Callable[[TrialSpec], dict[str, Any]]
 
@@ -29,10 +30,8 @@ def configure(tmp_path: Path, make_spec: SpecMaker, baseline: Baseline) -> Confi
         record = Record(tmp_path / spec.name)
         record.create(spec)
         return {
-            "record": str(record.directory),
-            "baselines": {spec.baseline().trial_id: baseline},
-            "guards": (),
-            "constraint": BestConstraint(1.0, 1.0),
+            "place": {"record": str(record.directory)},
+            "rules": Rules({spec.baseline().trial_id: baseline}, (), BestConstraint(1.0, 1.0)),
             "stop_file": str(tmp_path / "stop"),
             "cpus": 1,
             "gpus": 0,
@@ -58,11 +57,11 @@ def actor_of(ray: Any, config: dict[str, Any]) -> Any:
 
     class WatchedSeat(Seat):
         def engine_identity(self) -> int:
-            return id(self._engine)
+            return id(self._resident.engine)
 
         def lora_left(self) -> list[str]:
-            assert self._engine is not None
-            return [name for name, _ in self._engine.base.model.named_parameters() if "lora_" in name]
+            assert self._resident.engine is not None
+            return [name for name, _ in self._resident.engine.base.model.named_parameters() if "lora_" in name]
 
     return ray.remote(num_cpus=0)(WatchedSeat).remote(config=config)
 

@@ -56,7 +56,20 @@ def configuration(tokenizer: Any) -> Any:
     """Write the Qwen3VLConfig of the miniature for a tokenizer's vocabulary."""
     from transformers import Qwen3VLConfig
 
-    text = {
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tokens.SPECIAL_TOKENS}
+    return Qwen3VLConfig(
+        text_config=_text_configuration(tokenizer),
+        vision_config=_vision_configuration(),
+        image_token_id=ids[tokens.IMAGE_PAD],
+        video_token_id=ids[tokens.VIDEO_PAD],
+        vision_start_token_id=ids[tokens.VISION_START],
+        vision_end_token_id=ids[tokens.VISION_END],
+        tie_word_embeddings=True,
+    )
+
+
+def _text_configuration(tokenizer: Any) -> dict[str, Any]:
+    return {
         "vocab_size": len(tokenizer),
         "hidden_size": HIDDEN_SIZE,
         "intermediate_size": 192,
@@ -75,7 +88,10 @@ def configuration(tokenizer: Any) -> Any:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    vision = {
+
+
+def _vision_configuration() -> dict[str, Any]:
+    return {
         "depth": VISION_BLOCKS,
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -87,16 +103,6 @@ def configuration(tokenizer: Any) -> Any:
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [1, 3, 5],
     }
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tokens.SPECIAL_TOKENS}
-    return Qwen3VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=ids[tokens.IMAGE_PAD],
-        video_token_id=ids[tokens.VIDEO_PAD],
-        vision_start_token_id=ids[tokens.VISION_START],
-        vision_end_token_id=ids[tokens.VISION_END],
-        tie_word_embeddings=True,
-    )
 
 
 def image_processor() -> Any:

@@ -41,6 +41,10 @@ class Losses:
     tokens: int
     correct: int
 
+    def plus(self, nats: float, tokens: int, correct: int) -> Losses:
+        """Return the sums with further rows in them."""
+        return Losses(self.nats + nats, self.tokens + tokens, self.correct + correct)
+
     @property
     def mean(self) -> float:
         """Return the mean cross-entropy in nats per token."""

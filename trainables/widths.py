@@ -1,0 +1,81 @@
+"""How many trials one pass computes: too few repeat what they share, too many fall out of the caches or the memory.
+
+Trials without a vision adapter share all language layers below their own and gain from every further member; those
+with one share little and gain from few. So each kind has its own width, and a short measurement finds it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+MIN_GAIN = 0.03  # of the seconds per trial; a wider pass must earn its memory
+REPEATS = 2
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The largest number of trials in one pass: of those without a vision adapter, and of those with one."""
+
+    language: int
+    vision: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial by its number in the cohort, and how deep it adapts each tower (layers)."""
+
+    number: int
+    language: int
+    vision: int
+
+
+def passes(members: Sequence[Member], widths: Widths) -> list[tuple[int, ...]]:
+    """Cut members into passes of neighbours: who shares most stands side by side, and passes are of like size."""
+    cut: list[tuple[int, ...]] = []
+    for width, kind in zip((widths.language, widths.vision), by_kind(members), strict=True):
+        if kind:
+            count = -(-len(kind) // width)
+            edges = [len(kind) * index // count for index in range(count + 1)]
+            cut += [tuple(one.number for one in kind[low:high]) for low, high in itertools.pairwise(edges)]
+    return cut
+
+
+def by_kind(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Return the members without and those with a vision adapter, shallow ones first."""
+    ordered = sorted(members, key=lambda one: (one.vision, one.language, one.number))
+    return [one for one in ordered if not one.vision], [one for one in ordered if one.vision]
+
+
+def calibrated(members: Sequence[Member], seconds: Callable[[Sequence[int]], float | None]) -> Widths:
+    """Return the widths with the fewest seconds per trial, measured by `seconds` (None: it does not fit the device)."""
+    language, vision = (_fastest([one.number for one in kind], seconds) for kind in by_kind(members))
+    return Widths(language, vision)
+
+
+def narrower(widths: Widths | None, failed: int) -> Widths:
+    """Return widths at most half of a pass that did not fit the device."""
+    half = max(1, failed // 2)
+    return Widths(half, half) if widths is None else Widths(min(widths.language, half), min(widths.vision, half))
+
+
+def _fastest(numbers: Sequence[int], seconds: Callable[[Sequence[int]], float | None]) -> int:
+    best, best_rate = 1, float("inf")
+    for width in candidates(len(numbers)):
+        # the first run of a shape pays for memory that later ones find
+        runs = [seconds(numbers[:width]) for _ in range(REPEATS)]
+        found = [one for one in runs if one is not None]
+        if len(found) < len(runs):
+            break
+        rate = min(found) / width
+        if rate < (1.0 - MIN_GAIN) * best_rate:
+            best, best_rate = width, rate
+        elif width > 2 * best:
+            break
+    return best
+
+
+def candidates(count: int) -> list[int]:
+    """Return the widths worth a measurement for `count` trials: powers of two, and all of them at once."""
+    return sorted({width for width in (1, 2, 4, 8, 16, 32, 64) if width < count} | {count} - {0})
