@@ -31,7 +31,7 @@ lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/pyright
 
 bench: .venv/.ready  ## Measure what sharing a base saves; ARGS go to the benchmark
-	.venv/bin/python -m benchmarks.stage4 $(ARGS)
+	.venv/bin/python -m benchmarks $(ARGS)
 
 clean:  ## Remove the environment, builds and caches; runs, mlflow.db and frontiers stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

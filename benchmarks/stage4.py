@@ -1,26 +1,24 @@
-"""Times the main job as its users run it, each figure in a process of its own: `make bench`.
+"""Times the main job as its users run it, each figure in a process of its own.
 
-Writes `docs/benchmark.md`: the whole default sweep, the price of `--help`, of the frontier, the workers' memory, what
-the miniature's base can do, and what a larger budget adds.
+The whole default sweep, the same with every trial alone and by the stock recipe, the price of `--help`, of the
+frontier, the workers' memory, what the miniature's base can do, and what a larger budget adds.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
 from rich.console import Console
 
+from benchmarks.measure import machine, run_module
 from sweeps.launch import Launch, run
 from sweeps.space import Axes
 from sweeps.stage4 import STUDY
@@ -28,6 +26,7 @@ from trainables.record import Record, read_json, records_under
 
 HELP_REPEATS = 5
 LARGER_BUDGET = 3
+QUICK = ("--only", "A1,C1", "--steps", "4", "--eval-every", "2", "--force")
 COMMANDS = {
     "python -m sweeps.stage4": [sys.executable, "-m", "sweeps.stage4"],
     "analysis": [sys.executable, "-m", "analysis.cli"],
@@ -45,7 +44,23 @@ class Figure:
     goal: str
 
 
-def seconds_of(command: list[str], directory: Path) -> float:
+def measure_sweep(directory: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure the sweep; returns its figures and the verdicts of its trials as plain values."""
+    say("sweep: help")
+    figures = help_figures(directory)
+    arguments = QUICK if quick else ()
+    timed, records = sweep_figures(directory, arguments, say)
+    if not quick:
+        say("sweep: a larger budget")
+        figures += learning_figures(directory, records)
+    return {
+        "machine": machine("cpu"),
+        "figures": [asdict(one) for one in (*timed, *figures)],
+        "trials": [trial_row(record) for record in records],
+    }
+
+
+def seconds_of(command: Sequence[str], directory: Path) -> float:
     """Run `command` in `directory` and return its wall seconds; its output goes to our stderr when it fails."""
     environment = {**os.environ, "COLUMNS": "100"}
     began = time.perf_counter()
@@ -66,23 +81,51 @@ def help_figures(directory: Path) -> list[Figure]:
     return figures
 
 
-def sweep_figures(directory: Path) -> tuple[list[Figure], list[Record]]:
-    """Time the twelve placements, Ray start and probes included, and the frontier drawn from them."""
-    stage4, pareto = COMMANDS["python -m sweeps.stage4"], COMMANDS["analysis pareto"]
+def sweep_figures(
+    directory: Path, arguments: Sequence[str], say: Callable[[str], None]
+) -> tuple[list[Figure], list[Record]]:
+    """Time the sweep by each engine, from the start of its process to its end, and the frontier drawn from it."""
+    stage4, pareto = [*COMMANDS["python -m sweeps.stage4"], *arguments], COMMANDS["analysis pareto"]
     seconds_of([*stage4, "--dry-run"], directory)  # compiles what Python compiles once
+    say("sweep: every trial alone")
+    solo = seconds_of([*stage4, "--cohort", "1", "--experiment", "alone"], directory)
+    say(f"{solo:.0f} s\nsweep: cohorts, the default")
     sweep = seconds_of(stage4, directory)
+    say(f"{sweep:.0f} s\nsweep: the stock recipe")
+    stock = stock_seconds(directory)
+    say(f"{stock:.0f} s")
     frontier = [seconds_of([*pareto, "--experiment", "stage4"], directory) for _ in range(3)]
     records = records_under(directory / "runs" / "stage4" / "trials")
+    alone = records_under(directory / "runs" / "alone" / "trials")
     memory = max(one.metrics.get("peak_memory_mb", 0.0) for record in records for one in record.measurements())
     return [
-        Figure("the twelve placements at the default budget", f"{sweep:.0f} s", "< 300 s"),
+        Figure("the twelve placements at the default budget, cohorts", f"{sweep:.0f} s", "< 300 s"),
+        Figure("the same, every trial alone (`--cohort 1`)", f"{solo:.0f} s = {solo / sweep:.2f} times", "≥ 2 times"),
+        Figure("the same by the stock recipe", f"{stock:.0f} s = {stock / sweep:.2f} times", "≥ 6 times"),
+        Figure("verdicts that cohorts and trials alone share", agreement(records, alone), "all"),
         Figure("`analysis pareto --experiment stage4`", f"{statistics.median(frontier):.1f} s", "< 6 s"),
         Figure("largest worker", f"{memory:,.0f} MB", "< 1,500 MB"),
         Figure("battery, share of all trials' seconds", f"{battery_share(records):.1%}", "<= 5 %"),
     ], records
 
 
-def battery_share(records: list[Record]) -> float:
+def stock_seconds(directory: Path) -> float:
+    """Time the trials of the sweep without cohorts by the stock recipe under Ray Tune, with its evals and its stops."""
+    began = time.perf_counter()
+    trials, out = directory / "runs" / "alone" / "trials", directory / "stock"
+    run_module("benchmarks.stock", "sweep", str(trials), str(out), "--at-once", str(os.cpu_count() or 1))
+    return time.perf_counter() - began
+
+
+def agreement(records: Sequence[Record], others: Sequence[Record]) -> str:
+    """Count the trials that ended alike, at the same step, in both sweeps."""
+    ends = [{record.name: record.verdict() for record in one} for one in (records, others)]
+    same = sum((a := ends[0][name]) is not None and (b := ends[1].get(name)) is not None
+               and (a.kind, a.cause, a.step) == (b.kind, b.cause, b.step) for name in ends[0])  # fmt: skip
+    return f"{same} of {len(ends[0])}"
+
+
+def battery_share(records: Sequence[Record]) -> float:
     """Return the seconds that trials spent proving themselves, as a share of all their seconds."""
     proving, working = 0.0, 0.0
     for record in records:
@@ -93,7 +136,7 @@ def battery_share(records: list[Record]) -> float:
     return proving / (proving + working)
 
 
-def learning_figures(directory: Path, records: list[Record]) -> list[Figure]:
+def learning_figures(directory: Path, records: Sequence[Record]) -> list[Figure]:
     """Say what the base can do, what the best admissible arm learned, and what a larger budget adds to it."""
     by_name = {record.spec().name: record for record in records}
     base = by_name["A0"].evals()[0].metrics
@@ -121,48 +164,16 @@ def unguarded_fit(directory: Path, arm: str, steps: int) -> float:
     return records[-1].evals()[-1].metrics["exact_match"]
 
 
-def page(figures: list[Figure], records: list[Record]) -> str:
-    """Return the page of all figures, with machine and date."""
-    lines = [
-        "# Benchmark",
-        "",
-        f"`make bench`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), no GPU, "
-        f"Python {platform.python_version()}. Figures depend on the machine; no test asserts them.",
-        "",
-        "| figure | measured | goal |",
-        "| --- | --- | --- |",
-        *(f"| {one.name} | {one.value} | {one.goal} |" for one in figures),
-        "",
-        "| trial | verdict | step | exact | irrelevant pass | hallucination | train s | eval s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for record in records:
-        last: dict[str, float] = {}
-        for measurement in record.measurements():
-            last.update(measurement.metrics)
-        verdict = record.verdict()
-        lines.append(
-            f"| {record.spec().name} | {verdict} | {verdict.step if verdict else '-'} | {last['exact_match']:.2f} "
-            f"| {last['irrelevant_pass']:.2f} | {last['hallucination']:.2f} | {last['train_seconds']:.1f} "
-            f"| {last['eval_seconds']:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def main(out: Annotated[Path, typer.Option(help="Where the page is written.")] = Path("docs/benchmark.md")) -> None:
-    """Measure everything and write the page; takes about seven minutes on two idle cores."""
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch)
-        typer.echo("help ...")
-        figures = help_figures(directory)
-        typer.echo("the default sweep ...")
-        timed, records = sweep_figures(directory)
-        typer.echo("a larger budget ...")
-        text = page([*timed, *figures, *learning_figures(directory, records)], records)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-    typer.echo(text)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def trial_row(record: Record) -> dict[str, Any]:
+    """Return one trial's end and its last metrics as plain values."""
+    last: dict[str, float] = {}
+    for measurement in record.measurements():
+        last.update(measurement.metrics)
+    verdict = record.verdict()
+    kept = ("exact_match", "irrelevant_pass", "hallucination", "train_seconds", "eval_seconds")
+    return {
+        "trial": record.spec().name,
+        "verdict": str(verdict),
+        "step": verdict.step if verdict else None,
+        **{name: last[name] for name in kept},
+    }

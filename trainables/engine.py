@@ -32,7 +32,11 @@ class Engine:
     @classmethod
     def load(cls, spec: TrialSpec, device: torch.device | None = None) -> Engine:
         """Load base and data of `spec` onto `device` (default: the CUDA device this process sees, else the CPU)."""
-        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device or default_device())
+        return cls.on(load_base(spec.base.path, spec.quantization, spec.compute_dtype, device or default_device()), spec)
+
+    @classmethod
+    def on(cls, base: Base, spec: TrialSpec) -> Engine:
+        """Put the data of `spec` beside a base that is loaded already."""
         encoder = Encoder(base)
         train, validation = read_rows(spec.train.path), read_rows(spec.validation.path)
         data = probe_data(train, validation, read_ood(spec.ood.path), TRAIN_SLICE_ROWS)

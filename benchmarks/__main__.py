@@ -1,0 +1,97 @@
+"""`make bench`: measures what sharing a base saves and what the main job takes, and writes `docs/benchmark.md`."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.families import NAMES
+from trainables.errors import UserError, nearest
+
+PAGE = Path("docs/benchmark.md")
+
+
+class Choice(StrEnum):
+    """The shapes by name, and those that need no GPU."""
+
+    MINI = "mini"
+    DEEP = "deep"
+    FOUR_B = "4b"
+    ALL_CPU = "all-cpu"
+
+
+def main(
+    shape: Annotated[Choice, typer.Option(help="What is measured; mini includes the sweep.")] = Choice.ALL_CPU,
+    families: Annotated[str, typer.Option(help="Only these, e.g. full,A1x24; the others' figures stay.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Only see that it works; the figures mean nothing.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page; its figures stay beside it as JSON.", show_default="docs/benchmark.md; none when quick"
+        ),
+    ] = None,
+) -> None:
+    """Measure, and write the page; the other shapes' figures stay as they were measured last.
+
+    Some twenty-five minutes on two idle cores. Exit code 2 when a shape needs a device that is not there.
+    """
+    from benchmarks.measure import Effort, measure_shape
+    from benchmarks.shapes import SHAPES
+    from benchmarks.stage4 import measure_sweep
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    began = time.perf_counter()
+    say = lambda text: typer.echo(f"{time.perf_counter() - began:6.0f} s  {text}")  # noqa: E731
+    chosen = [name for name in families.split(",") if name]
+    names = ("mini", "deep") if shape is Choice.ALL_CPU else (shape.value,)
+    found: dict[str, Any] = {}
+    try:
+        _check(chosen)
+        for name in names:
+            found[name] = measure_shape(SHAPES[name], Effort.of(SHAPES[name], quick, chosen), say)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    sweep = None
+    if "mini" in names and not chosen:
+        with tempfile.TemporaryDirectory() as scratch:
+            sweep = measure_sweep(Path(scratch), quick, say)
+    with tempfile.TemporaryDirectory() as scratch:
+        typer.echo(write(out or (Path(scratch) / PAGE.name if quick else PAGE), found, sweep))
+
+
+def _check(families: list[str]) -> None:
+    for name in families:
+        if name not in NAMES:
+            raise UserError(f"a family must be one of {', '.join(NAMES)}, but got `{name}`", nearest(name, NAMES))
+
+
+def write(out: Path, shapes: dict[str, Any], sweep: dict[str, Any] | None) -> str:
+    """Add figures to those beside the page `out`, then write it and its plot anew; returns the page."""
+    from benchmarks.page import page
+    from benchmarks.picture import draw
+    from trainables.record import read_json, write_json, write_text
+
+    kept = out.with_suffix(".json")
+    results = read_json(kept) if kept.exists() else {"shapes": {}}
+    for name, shape in shapes.items():
+        before = results["shapes"].get(name, {}).get("families", {})
+        results["shapes"][name] = shape | {"families": before | shape["families"]}
+    if sweep is not None:
+        results["sweep"] = sweep
+    write_json(kept, results)
+    draw(results["shapes"], out.parent / "images" / "benchmark.png")
+    write_text(out, text := page(results))
+    return text
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,193 @@
+"""Arms 1 to 4 through the project's own code: trials alone, and cohorts that share nothing, a prefix, and their evals.
+
+All arms run in this process on one resident base with the same threads, trials, steps, rows and evals; their order
+rotates from repetition to repetition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.families import modelled
+from benchmarks.flops import Architecture, Cost, Counts
+from benchmarks.timing import StepClock, begin_peak, largest_difference, now, peak_mb
+from trainables.cohort import Cohort
+from trainables.engine import Engine
+from trainables.guards import CONSTRAINT, GUARDS
+from trainables.probes.captions import captions
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.spec import TrialSpec
+from trainables.trial import Trial, open_trial
+from trainables.widths import Member, Widths, passes
+
+ArmName = Literal["solo", "apart", "shared", "batched"]
+ARMS: tuple[ArmName, ...] = ("solo", "apart", "shared", "batched")
+SHARES = {"apart": False, "shared": True, "batched": True}
+ENDINGS = ("completed", "pruned")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one arm: seconds of a step of all its trials (one entry a step), and what else it showed."""
+
+    step_seconds: float
+    makespan_seconds: float
+    eval_seconds: float
+    peak_mb: float
+    losses: dict[str, list[float]]
+    verdicts: dict[str, str]
+    widths: Widths | None = None
+
+
+@dataclass
+class Bench:
+    """An engine with its baseline, and a directory for records."""
+
+    engine: Engine
+    directory: Path
+    runs: int = 0
+    baseline: Baseline = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Measure what the base scores; it warms the evals up, too."""
+        metrics, answers = self.engine.evaluator.measure(None)
+        self.baseline = Baseline(metrics, captions(self.engine.evaluator.data, answers))
+
+    def open(self, spec: TrialSpec, stack: ExitStack) -> Trial:
+        """Open a trial on a record of its own; the stack gives the base back."""
+        self.runs += 1
+        record = Record(self.directory / f"{self.runs}")
+        record.create(spec)
+        trial = open_trial(self.engine, spec, record, self.baseline, GUARDS, CONSTRAINT)
+        assert isinstance(trial, Trial)
+        stack.callback(trial.remove)
+        return trial
+
+    def cost(self, specs: Sequence[TrialSpec]) -> Cost:
+        """Return the FLOP model of this base on the first batch that `specs` read."""
+        batch = self.engine.batches(self.engine.row_stream(specs[0], 0), specs[0])[0]
+        return Cost(Architecture.of(self.engine.base.model.config), Counts.of(batch))
+
+
+def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
+    """Train the trials one after the other, each alone on the base; with `last` to that step, without an eval."""
+    device = bench.engine.base.device
+    begin_peak(device)
+    began, steps, trials = now(device), 0.0, []
+    for spec in specs:
+        with ExitStack() as stack:
+            trial, clock = bench.open(spec, stack), StepClock(device, last)
+            trial.advance(clock)
+            trials.append(trial)
+            steps += _mean(clock.step_seconds)
+    return _run(trials, steps, now(device) - began, None)
+
+
+def run_cohort(bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, widths: Widths | None) -> Run:
+    """Train the trials as one cohort; without `widths` it calibrates them, which the makespan then holds."""
+    device = bench.engine.base.device
+    begin_peak(device)
+    began = now(device)
+    with ExitStack() as stack:
+        trials = []
+        for spec in specs:
+            trials.append(bench.open(spec, stack))
+            trials[-1].adapter.lift()  # the next one is placed on a bare base
+        cohort = Cohort(bench.engine, trials, widths, share=SHARES[arm])
+        stack.callback(cohort.remove)
+        cohort.eval_width = len(trials) if arm == "batched" else 1
+        clock = StepClock(device, last)
+        cohort.advance(clock)
+        return _run(trials, _mean(clock.step_seconds), now(device) - began, cohort.widths)
+
+
+def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: Widths | None) -> Run:
+    verdicts = {trial.spec.name: trial.record.verdict() for trial in trials}
+    broken = [f"{name} {verdict}: {verdict.reason}" for name, verdict in verdicts.items()
+              if verdict and verdict.kind not in ENDINGS]  # fmt: skip
+    if broken:
+        raise RuntimeError(f"every trial must train to its end, else nothing is timed, but {'; '.join(broken)}")
+    return Run(
+        step_seconds=steps,
+        makespan_seconds=makespan,
+        eval_seconds=sum(trial.progress.eval_seconds for trial in trials),
+        peak_mb=peak_mb(trials[0].engine.base.device),
+        losses={trial.spec.name: [one.loss for one in trial.vitals.history] for trial in trials},
+        verdicts={name: str(verdict) for name, verdict in verdicts.items()},
+        widths=widths,
+    )
+
+
+@dataclass
+class ArmFigures:
+    """What all runs of one arm on one family showed; `flops` are the model's for a step of all its trials."""
+
+    arm: str
+    flops: float
+    step_seconds: list[float] = field(default_factory=list)
+    makespan_seconds: list[float] = field(default_factory=list)
+    eval_seconds: list[float] = field(default_factory=list)
+    peak_mb: float = 0.0
+    loss_difference: float = 0.0
+    same_verdicts: bool = True
+    widths: str = "-"
+
+
+def measure_family(
+    bench: Bench, specs: Sequence[TrialSpec], repeats: int, whole_repeats: int, say: Callable[[str], None]
+) -> list[ArmFigures]:
+    """Run all arms on one family, interleaved; the first `whole_repeats` repetitions with calibration and evals.
+
+    In the others the training steps alone are timed again; batched evals do not change them, so `batched` sits out.
+    """
+    runs: dict[ArmName, list[tuple[bool, Run]]] = {arm: [] for arm in ARMS}
+    for repeat in range(repeats):
+        whole = repeat < whole_repeats
+        present = ARMS if whole else ARMS[:-1]
+        for arm in (*present[repeat % len(present) :], *present[: repeat % len(present)]):
+            last = None if whole else specs[0].steps - 1
+            known = runs[arm][0][1].widths if runs[arm] and not whole else None
+            one = run_solo(bench, specs, last) if arm == "solo" else run_cohort(bench, specs, last, arm, known)
+            runs[arm].append((whole, one))
+            say(f"{arm} {one.step_seconds:.3f} s a step" + (f", {one.makespan_seconds:.1f} s whole" if whole else ""))
+    cost, reference = bench.cost(specs), runs["solo"][0][1]
+    return [_figures(arm, found, specs, cost, reference) for arm, found in runs.items() if found]
+
+
+def _figures(
+    arm: ArmName, runs: Sequence[tuple[bool, Run]], specs: Sequence[TrialSpec], cost: Cost, reference: Run
+) -> ArmFigures:
+    first = runs[0][1]
+    found = ArmFigures(arm, _flops(arm, specs, cost, first.widths))
+    for whole, run in runs:
+        found.step_seconds.append(run.step_seconds)
+        if whole:
+            found.makespan_seconds.append(run.makespan_seconds)
+            found.eval_seconds.append(run.eval_seconds)
+        found.loss_difference = max(found.loss_difference, largest_difference(reference.losses, run.losses))
+        found.same_verdicts = found.same_verdicts and (not whole or run.verdicts == reference.verdicts)
+    found.peak_mb = max(run.peak_mb for _, run in runs)
+    if first.widths:
+        counts = [len(numbers) for numbers in passes(_members(specs), first.widths)]
+        found.widths = "+".join(map(str, counts))
+    return found
+
+
+def _flops(arm: ArmName, specs: Sequence[TrialSpec], cost: Cost, widths: Widths | None) -> float:
+    arms = [modelled(spec) for spec in specs]
+    if widths is None:
+        return sum(cost.solo(one) for one in arms)
+    return cost.passes(arms, passes(_members(specs), widths), share=SHARES[arm])
+
+
+def _members(specs: Sequence[TrialSpec]) -> list[Member]:
+    return [Member(number, one.placement.language, one.placement.vision) for number, one in enumerate(specs)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
