@@ -49,6 +49,8 @@ Experiment = Annotated[str, typer.Option(help="Its name.", show_default="the stu
 Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db", rich_help_panel=RUN)]
 Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine",
                                       rich_help_panel=RUN)]  # fmt: skip
+Cohort = Annotated[int, typer.Option(min=0, help="Trials at most trained together on one base; 1 trains each alone.",
+                                     show_default="what fits and is fastest", rich_help_panel=RUN)]  # fmt: skip
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the matrix, touch nothing.", rich_help_panel=RUN)]
 Force = Annotated[bool, typer.Option("--force", help="Run what the plan refuses; the records say so.",
                                      rich_help_panel=RUN)]  # fmt: skip
@@ -66,15 +68,15 @@ def main(study: Study) -> None:
         seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0,
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
-        address: Address = "", dry_run: DryRun = False, force: Force = False, resume: Resume = False,
-        sync: Sync = False,
+        address: Address = "", cohort: Cohort = 0, dry_run: DryRun = False, force: Force = False,
+        resume: Resume = False, sync: Sync = False,
     ) -> None:  # fmt: skip
         from sweeps.launch import Launch
 
         launch = Launch(
             storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
-            address=address or None, base=base or None, train=train, validation=val, ood=ood, force=force,
-            command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
+            address=address or None, cohort=cohort or None, base=base or None, train=train, validation=val, ood=ood,
+            force=force, command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
         axes = dict(only=only, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
                     steps=steps, epochs=epochs, eval_every=eval_every)  # fmt: skip

@@ -11,13 +11,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from sweeps.board import Board
+from sweeps.cohorts import describe
 from sweeps.experiment import Experiment, check_storage, configuration_of
 from sweeps.plan import Forecast, forecast
 from sweeps.preflight import LIMITS, Finding, Limits, Preflight, admit, preflight
@@ -35,6 +37,7 @@ from trainables.scan import scan
 
 if TYPE_CHECKING:
     from sweeps.mirror import Mirror
+    from sweeps.seats import Listener, Resources
 
 MIRROR_CLOSE_SECONDS = 60.0
 
@@ -48,6 +51,7 @@ class Launch:
     tracking_uri: str | None = None
     address: str | None = None
     retries: int = 2
+    cohort: int | None = None
     command: str = "sweeps.launch.run"
     base: str | None = None
     train: Path | None = None
@@ -87,6 +91,7 @@ def show(study: Study, planned: Plan, launch: Launch) -> None:
     """Print the matrix, what the data holds, the warnings, and the refusals that --force overrides."""
     found = [one for one in planned.preflight.findings if launch.force or one.level == "warn"]
     launch.console.print(matrix(study, planned.forecasts, planned.sources.train_rows))
+    launch.console.print(describe([one.spec for one in planned.forecasts], launch.cohort), soft_wrap=True)
     launch.console.print(quality_grid(planned.preflight.data))
     if found:
         launch.console.print(findings_text(found), soft_wrap=True, highlight=False)
@@ -149,7 +154,7 @@ def resume(study: Study, launch: Launch) -> list[Record]:
 
 def _run_records(study: Study, experiment: Experiment, records: list[Record], launch: Launch) -> None:
     from sweeps.mirror import Mirror
-    from sweeps.seats import ray_session, run_seats, stopping_on_signals
+    from sweeps.seats import ray_session, stopping_on_signals
 
     for record in records:
         verdict = record.verdict()
@@ -167,18 +172,32 @@ def _run_records(study: Study, experiment: Experiment, records: list[Record], la
     try:
         if todo:
             with ray_session(launch.address) as resources, stopping_on_signals(experiment.stop_file), board:
-                first = [record for record in todo if record in baselines]
-                run_seats(first, study, {}, resources, experiment.stop_file, launch.retries, listener)
-                if not experiment.stop_file.exists():
-                    known = {record.spec().trial_id: _baseline(record, study) for record in baselines}
-                    rest = [record for record in todo if record not in baselines]
-                    run_seats(rest, study, known, resources, experiment.stop_file, launch.retries, listener)
+                _seat(study, experiment, todo, baselines, resources, launch, listener)
     finally:
         left = mirror.close(MIRROR_CLOSE_SECONDS)
     if left:
         board.note(f"MLflow misses {len(left)} trials ({mirror.last_outage}); run the same command with --sync")
     if experiment.stop_file.exists():
         raise KeyboardInterrupt
+
+
+def _seat(
+    study: Study, experiment: Experiment, todo: list[Record], baselines: list[Record], resources: Resources,
+    launch: Launch, listener: Listener,
+) -> None:  # fmt: skip
+    """Run the baselines, then the arms that are held against them."""
+    from sweeps.seats import Seating, engines, run_seats
+    from trainables.standing import Rules
+
+    alone = launch.cohort == 1
+    with nullcontext([]) if alone else engines(resources, experiment.stop_file, launch.cohort) as names:
+        rules = Rules({}, study.guards, study.constraint)
+        seating = Seating(rules, resources, experiment.stop_file, launch.retries, names)
+        run_seats([record for record in todo if record in baselines], seating, listener)
+        if not experiment.stop_file.exists():
+            known = {record.spec().trial_id: _baseline(record, study) for record in baselines}
+            rest = [record for record in todo if record not in baselines]
+            run_seats(rest, replace(seating, rules=replace(rules, baselines=known)), listener)
 
 
 def _baseline(record: Record, study: Study) -> Baseline:

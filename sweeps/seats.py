@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
+from uuid import uuid4
 
 import ray
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.study import Study
-from trainables.probes.probe import Baseline
+from sweeps.cohorts import shared_out
+from trainables.cohort_seat import CohortSeat
+from trainables.engine_actor import EngineActor, EngineSettings
 from trainables.record import Record, Verdict
 from trainables.seat import Seat
+from trainables.standing import Rules
 
+ENGINE_CPUS = 0.5  # what is left of a machine's only core is for the seats, which wait
+MOST_CALLS = 10_000  # seats that wait at once
 NO_RESOURCES = "no node of the cluster"
 
 
@@ -39,10 +46,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one seat holds while its trial runs."""
+    """What one seat that trains alone holds; how many engines the cluster has room for, and the cores of each."""
 
     cpus: float
     gpus: float
+    engines: int
+    engine_threads: int
 
 
 @contextmanager
@@ -56,10 +65,19 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
     try:
-        gpus = ray.cluster_resources().get("GPU", 0)
-        yield Resources(cpus=1, gpus=1 if gpus else 0)
+        yield _resources()
     finally:
         ray.shutdown()
+
+
+def _resources() -> Resources:
+    gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
+    engine_count = gpus or max(1, len(_nodes_with_cores()))
+    return Resources(cpus=1, gpus=1 if gpus else 0, engines=engine_count, engine_threads=max(1, cpus // engine_count))
+
+
+def _nodes_with_cores() -> list[str]:
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
 @contextmanager
@@ -83,59 +101,98 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_seats(
-    records: Sequence[Record],
-    study: Study,
-    baselines: Mapping[str, Baseline],
-    resources: Resources,
-    stop_file: Path,
-    retries: int,
-    listener: Listener,
-) -> None:
+@contextmanager
+def engines(resources: Resources, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
+    """Start an engine actor for each GPU, or for each node of a cluster without; gives their names.
+
+    An engine that dies is started again by Ray; its seats, which fail with it, ask the new one.
+    """
+    token = uuid4().hex[:8]
+    settings = EngineSettings(threads=resources.engine_threads, stop_file=str(stop_file), max_trials=max_trials)
+    names = [f"footprint-engine-{token}-{number}" for number in range(resources.engines)]
+    nodes = [] if resources.gpus else _nodes_with_cores()
+    actors: list[Any] = [
+        ray.remote(EngineActor)
+        .options(
+            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MOST_CALLS,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT",
+        )
+        .remote(settings)
+        for name, node in itertools.zip_longest(names, nodes[: len(names)])
+    ]  # fmt: skip
+    try:
+        yield names
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+@dataclass(frozen=True)
+class Seating:
+    """What all seats of a launch share: the rules of their trials, and how often one that dies is tried again.
+
+    `engines` are the names of the engine actors; without any, every seat trains alone in its own process.
+    """
+
+    rules: Rules
+    resources: Resources
+    stop_file: Path
+    retries: int
+    engines: Sequence[str] = ()
+
+
+def run_seats(records: Sequence[Record], seating: Seating, listener: Listener) -> None:
     """Run every record's trial as a seat; a seat that dies is retried from its newest valid checkpoint.
 
     Afterwards every record has a verdict, unless the stop file asked for an early end.
     """
     if not records:
         return
-    tuner = _tuner(records, study, baselines, resources, stop_file, retries, listener)
-    for result in tuner.fit():
-        record = Record(Path((result.config or {})["record"]))
+    for result in _tuner(records, seating, listener).fit():
+        record = Record(Path((result.config or {})["place"]["record"]))
         if record.verdict() is None and result.error is not None:
             record.close(_failed(record, result.error))
             listener.advanced(record)
 
 
-def _tuner(
-    records: Sequence[Record],
-    study: Study,
-    baselines: Mapping[str, Baseline],
-    resources: Resources,
-    stop_file: Path,
-    retries: int,
-    listener: Listener,
-) -> tune.Tuner:
+def _tuner(records: Sequence[Record], seating: Seating, listener: Listener) -> tune.Tuner:
+    places = seated(records, seating.engines)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(places)))  # a cohort waits for all its seats
     return tune.Tuner(
-        Seat,
+        CohortSeat if seating.engines else Seat,
         param_space={
-            "record": tune.grid_search([str(record.directory) for record in records]),
-            "baselines": dict(baselines),
-            "guards": study.guards,
-            "constraint": study.constraint,
-            "stop_file": str(stop_file),
-            "cpus": resources.cpus,
-            "gpus": resources.gpus,
+            "place": tune.grid_search(places),
+            "rules": seating.rules,
+            "stop_file": str(seating.stop_file),
+            "cpus": seating.resources.cpus,
+            "gpus": seating.resources.gpus,
         },
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             name="seats",
-            storage_path=str(stop_file.parent / "ray"),
-            failure_config=tune.FailureConfig(max_failures=retries),
+            storage_path=str(seating.stop_file.parent / "ray"),
+            failure_config=tune.FailureConfig(max_failures=seating.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[_Relay(listener)],
             verbose=0,
         ),
     )
+
+
+def seated(records: Sequence[Record], engine_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Give every record its place: the engine it asks, and the records it expects beside it."""
+    if not engine_names:
+        return [{"record": str(record.directory)} for record in records]
+    shares = shared_out([record.spec() for record in records], len(engine_names))
+    return [
+        {
+            "record": str(records[index].directory),
+            "engine": name,
+            "company": [str(records[one].directory) for one in share],
+        }
+        for name, share in zip(engine_names, shares, strict=True)
+        for index in share
+    ]
 
 
 class _Relay(tune.Callback):
@@ -146,7 +203,7 @@ class _Relay(tune.Callback):
         return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live board cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.listener.started(Record(Path(trial.config["record"])))
+        self.listener.started(Record(Path(trial.config["place"]["record"])))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -25,7 +25,13 @@ FORBIDDEN = {
 # Who alone may import these.
 ONLY_IN = {
     "mlflow": ("sweeps/tracker.py", "sweeps/mirror.py", "analysis/runs.py"),
-    "ray": ("sweeps/launch.py", "sweeps/seats.py", "sweeps/cluster*.py", "trainables/seat.py"),
+    "ray": (
+        "sweeps/launch.py",
+        "sweeps/seats.py",
+        "sweeps/cluster*.py",
+        "trainables/seat.py",
+        "trainables/cohort_seat.py",
+    ),
 }
 # What merely importing the modules of a package, but those named, must not load: planning and reading stay light.
 UNLOADED = (

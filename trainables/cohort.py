@@ -56,18 +56,16 @@ class Cohort:
     def advance(self, stop_requested: Callable[[], bool]) -> dict[str, Verdict]:
         """Take all members to their next eval and through it; returns the verdicts of those that ended, by trial id.
 
-        A member whose last step comes earlier is measured there, alone. When `stop_requested` turns true between two
-        steps, all checkpoint there. Who ended is dropped at the boundary.
+        When `stop_requested` turns true between two steps, all checkpoint there. Who ended is dropped at the boundary.
         """
-        boundary = max(trial.boundary for trial in self.trials)
+        boundary = self.trials[0].boundary
         while self.active and self.trials[self.active[0]].step < boundary:
             if stop_requested():
                 for number in self.active:
                     self.trials[number].checkpoint()
                 return self._compact()
-            due = {number: self.trials[number].boundary for number in self.active}
             self._train_step()
-            self._evaluate([number for number in self.active if self.trials[number].step == due[number]])
+        self._evaluate()
         return self._compact()
 
     def leave(self, trial_id: str) -> None:
@@ -161,15 +159,16 @@ class Cohort:
         self.left[number] = trial.close(infeasible(error, trial.step))
 
     # ---------------------------------------------------------------- eval
-    def _evaluate(self, due: list[int]) -> None:
-        for numbers, measured, seconds in self._measured(due):
+    def _evaluate(self) -> None:
+        for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
                 verdict = trial.conclude(measured[number], self.joint.asking(number), seconds / len(numbers))
                 if verdict:
                     self.left[number] = verdict
 
-    def _measured(self, waiting: list[int]) -> Iterator[tuple[list[int], dict[int, Measured], float]]:
+    def _measured(self) -> Iterator[tuple[list[int], dict[int, Measured], float]]:
+        waiting = self.active
         while waiting:
             numbers, began = waiting[: self.eval_width], time.perf_counter()
             baselines = {number: self.trials[number].baseline for number in numbers}

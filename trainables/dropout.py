@@ -34,7 +34,8 @@ class Masks:
         # two draws from every 64 random bits: a third of the time that torch's own bernoulli takes on a CPU
         pairs = torch.empty((like.numel() + 1) // 2, dtype=torch.int64, device=like.device)
         draws = pairs.random_(-(2**63), None, generator=generator).view(torch.int32)[: like.numel()]
-        return (draws >= round(self.rate * 2**32) - 2**31).view(like.shape)
+        lowest_kept = min(round(self.rate * 2**32), 2**32 - 1) - 2**31  # the largest that a draw can be
+        return (draws >= lowest_kept).view(like.shape)
 
     @property
     def scale(self) -> float:

@@ -25,6 +25,7 @@ from trainables.record import Record, is_whole
 GENTLE, RUINOUS = 5e-4, 0.5
 STEPS, EVAL_EVERY = 18, 6
 BUDGET = {"steps": STEPS, "eval_every_steps": EVAL_EVERY}
+DRIFT = 1e-4
 CLOCKS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
 
 
@@ -60,6 +61,14 @@ def gentle(sweep: Sweep) -> Record:
 @pytest.fixture(scope="session")
 def ruined(sweep: Sweep) -> Record:
     return sweep.records[f"A1-lr{RUINOUS:g}"]
+
+
+def assert_alike(record: Record, reference: Record) -> None:
+    """Demand what the reference measured, but for the order of fp32 sums: the two had other company."""
+    mine, theirs = results(record), results(reference)
+    assert [one[:2] for one in mine] == [one[:2] for one in theirs]
+    for (_, _, values), (_, _, expected) in zip(mine, theirs, strict=True):
+        assert values == pytest.approx(expected, rel=DRIFT, abs=DRIFT)
 
 
 def results(record: Record) -> list[tuple[str, int, dict[str, float]]]:
@@ -137,7 +146,7 @@ def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def wait_for_eval(root: Path, step: int, seconds: float = 90.0) -> Record:
+def wait_for_eval(root: Path, step: int, seconds: float = 150.0) -> Record:
     """Wait until the arm has measured `step` and goes on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -149,7 +158,8 @@ def wait_for_eval(root: Path, step: int, seconds: float = 90.0) -> Record:
 
 
 def seat_processes(driver: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(driver).children(recursive=True) if "ray::Seat" in child.name()]
+    children = psutil.Process(driver).children(recursive=True)
+    return [child for child in children if child.name().startswith("ray::CohortSeat"[:15])]
 
 
 ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--eval-every", str(EVAL_EVERY))
@@ -165,7 +175,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert str(record.verdict()) == "completed"
-    assert results(record) == results(gentle)
+    assert_alike(record, gentle)
 
 
 def test_ctrl_c_checkpoints_and_resume_ends_alike(tmp_path: Path, gentle: Record) -> None:
@@ -184,7 +194,7 @@ def test_ctrl_c_checkpoints_and_resume_ends_alike(tmp_path: Path, gentle: Record
     resumed = begin(tmp_path, "--resume")
     output, _ = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, output
-    assert results(record) == results(gentle)
+    assert_alike(record, gentle)
 
 
 def test_mlflow_down_changes_nothing_and_sync_completes(tmp_path: Path, sweep: Sweep) -> None:

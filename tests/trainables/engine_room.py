@@ -1,0 +1,176 @@
+"""An engine actor in this process, on the session's engine, with seats that are mere coroutines; and its fixtures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
+
+from trainables.engine_actor import EngineActor, EngineSettings
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.spec import Placement, TrialSpec
+from trainables.standing import Rules, Standing
+
+if TYPE_CHECKING:
+    from trainables.cohort import Cohort
+    from trainables.engine import Engine
+
+Solo = Callable[[Record], Record]
+
+DRIFT = 1e-5  # of values near one, between two orders of the same fp32 sums
+
+
+class WatchedEngine(EngineActor):
+    """Remembers who trained together, and does what a test wants between the start of an interval and its end."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self.intervals: list[set[str]] = []
+        self.began: list[float] = []
+        self.meanwhile: Callable[[int, Any], None] = lambda number, cohort: None
+
+    def _advance(self, cohort: Cohort) -> set[str]:
+        self.intervals.append({trial.record.directory.name for trial in cohort.trials})
+        self.began.append(time.monotonic())
+        self.meanwhile(len(self.intervals), cohort)
+        return super()._advance(cohort)
+
+
+@dataclass
+class Room:
+    """Makes records below `directory` and seats that ask one engine about them."""
+
+    directory: Path
+    engine: Engine
+    baseline: Baseline
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stop_file(self) -> Path:
+        return self.directory / "stop"
+
+    def actor(self, **settings: Any) -> WatchedEngine:
+        import torch
+
+        from trainables.resident import Resident
+
+        values = {"admission_seconds": 0.3, "absence_seconds": 0.3, "stop_file": str(self.stop_file), "threads": 1}
+        actor = WatchedEngine(EngineSettings(**(values | settings)))
+        actor._resident = Resident(self.engine)
+        actor._thread.submit(torch.set_num_threads, 1)
+        return actor
+
+    def record(self, spec: TrialSpec) -> Record:
+        record = Record(self.directory / spec.name)
+        record.create(spec)
+        return record
+
+    def rules(self, record: Record) -> Rules:
+        return Rules({record.spec().baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
+
+    async def ask(
+        self, actor: EngineActor, record: Record, company: Sequence[Record] = (), mark: str = "only"
+    ) -> Standing:
+        """Ask for one eval interval, as a seat's `step` does."""
+        names = [str(one.directory) for one in company]
+        return await actor.advance(str(record.directory), self.rules(record), names, mark)
+
+    async def seat(self, actor: EngineActor, record: Record, company: Sequence[Record] = ()) -> list[Standing]:
+        """Ask until the trial is done, and leave, as Ray Tune makes a seat do; returns all reports."""
+        reports: list[Standing] = []
+        while not reports or not reports[-1]["done"]:
+            reports.append(await self.ask(actor, record, company))
+            assert len(reports) < 10
+        await actor.leave(str(record.directory), "only")
+        return reports
+
+    async def seats(self, actor: EngineActor, records: Sequence[Record]) -> list[list[Standing]]:
+        """Seat all records at once, each in the company of the others."""
+        return await asyncio.gather(*(self.seat(actor, one, records) for one in records))
+
+
+def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
+    """Run a story to its end, then stop the engine; a story that hangs fails instead."""
+
+    async def told() -> Any:
+        try:
+            return await asyncio.wait_for(story, seconds)
+        finally:
+            if actor._serving is not None:
+                actor._serving.cancel()
+            await asyncio.get_running_loop().run_in_executor(None, actor._thread.shutdown)
+
+    return asyncio.run(told())
+
+
+def measured(record: Record) -> list[tuple[str, int, dict[str, float]]]:
+    """Return what a trial measured, without clocks."""
+    return [
+        (one.kind, one.step, {name: value for name, value in one.metrics.items() if name not in CLOCK_METRICS})
+        for one in record.measurements()
+    ]
+
+
+def assert_alike(record: Record, reference: Record, drift: float = DRIFT) -> None:
+    """Demand the same verdict, steps and files, and metrics equal but for the order of fp32 sums."""
+    assert record.verdict() == reference.verdict()
+    mine, theirs = measured(record), measured(reference)
+    assert [one[:2] for one in mine] == [one[:2] for one in theirs]
+    for (_, _, values), (_, _, expected) in zip(mine, theirs, strict=True):
+        assert values == pytest.approx(expected, rel=drift, abs=drift)
+    assert layout(record) == layout(reference)
+
+
+def layout(record: Record) -> set[str]:
+    """Return the files of a record, by their path inside it; of its checkpoints, the newest one's."""
+    older = [record.checkpoint(step) for step in record.checkpoint_steps()[1:]]
+    files = (path for path in record.directory.rglob("*") if path.is_file() and path.parent not in older)
+    return {str(path.relative_to(record.directory)) for path in files}
+
+
+# ---------------------------------------------------------------- fixtures, to be imported where they are used
+@pytest.fixture(name="room")
+def room_fixture(tmp_path: Path, engine: Engine, baseline: Baseline) -> Room:
+    return Room(tmp_path, engine, baseline)
+
+
+@pytest.fixture(scope="module", name="shared_room")
+def shared_room_fixture(tmp_path_factory: pytest.TempPathFactory, engine: Engine, baseline: Baseline) -> Room:
+    return Room(tmp_path_factory.mktemp("alone"), engine, baseline)
+
+
+@pytest.fixture(scope="module", name="solo")
+def solo_fixture(shared_room: Room) -> Solo:
+    """Give the record that the same spec leaves when it trains alone and nothing happens; each spec is run once."""
+
+    def alone(record: Record) -> Record:
+        spec = record.spec()
+        directory = shared_room.directory / spec.trial_id
+        if not (directory / "verdict.json").exists():
+            whole_run(shared_room.engine, spec, directory, shared_room.baseline, constraint=ANYTHING_GOES)
+        return Record(directory)
+
+    return alone
+
+
+@pytest.fixture(name="trial")
+def trial_fixture(make_spec: SpecMaker) -> Callable[..., TrialSpec]:
+    """Make a spec of two steps with an eval after each; `number` sets its language layers and its name."""
+
+    def spec(number: int, **changes: Any) -> TrialSpec:
+        values = {"placement": Placement(language=number), "steps": 2, "eval_every_steps": 1, "batch_rows": 2}
+        return make_spec(name=f"trial-{number}", **(values | changes))
+
+    return spec
+
+
+@pytest.fixture(name="three")
+def three_fixture(room: Room, trial: Callable[..., TrialSpec]) -> list[Record]:
+    return [room.record(trial(number)) for number in (1, 2, 3)]

@@ -1,0 +1,256 @@
+"""Trials packed and alone, in float64: engines, adapters that have learned something, batches, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from small_trials import Sources
+from torch.nn.functional import cross_entropy
+
+from trainables.adapters import Adapter, place
+from trainables.base import Base
+from trainables.batches import Batch, collate
+from trainables.data import Message, Row
+from trainables.engine import Engine
+from trainables.evaluate import label_logits
+from trainables.placement import resolve
+from trainables.probes.captions import captions
+from trainables.probes.probe import Baseline
+from trainables.spec import Placement, TrialSpec
+
+if TYPE_CHECKING:
+    from trainables.fanout import Fanout
+
+MAX_NEW_TOKENS, TRAIN_SLICE_ROWS = 3, 2  # of the evals here: what they cost is no concern of these tests
+LANGUAGE_LAYERS, VISION_BLOCKS, TAPS = 8, 12, 3
+Gradients = dict[str, torch.Tensor | None]
+
+
+# -------------------------------------------------------------------- float64 all the way
+def widening(narrow: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a float64 tensor as it is where it is asked for float32."""
+
+    @wraps(narrow)
+    def wide(tensor: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        asked = torch.float32 in (*given, named.get("dtype")) or narrow.__name__ == "float"
+        return tensor if asked and tensor.dtype == torch.float64 else narrow(tensor, *given, **named)
+
+    return wide
+
+
+@contextmanager
+def all_double() -> Iterator[None]:
+    """Let no float64 tensor be narrowed: norms, rotations and logits of the model ask for float32 by name."""
+    kept = torch.Tensor.float, torch.Tensor.to
+    torch.Tensor.float, torch.Tensor.to = (widening(one) for one in kept)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.Tensor.float, torch.Tensor.to = kept  # type: ignore[method-assign]
+
+
+@cache
+def plain_engine(sources: Sources) -> Engine:
+    """Load an engine whose evals are short."""
+    torch.set_num_threads(1)
+    engine = Engine.load(sources.spec(), torch.device("cpu"))
+    shorten_evals(engine)
+    return engine
+
+
+@cache
+def double_engine(sources: Sources, nf4: bool = False) -> Engine:
+    """Load an unquantized engine in float64; with `nf4`, its linears hold the values that NF4 leaves of them."""
+    torch.set_num_threads(1)
+    engine = Engine.load(sources.spec(), torch.device("cpu"))
+    if nf4:
+        _take_nf4_values(engine.base.model, sources)
+    engine.base.model.double()
+    shorten_evals(engine)
+    pixels = engine.encoder.pixels
+    engine.encoder.pixels = lambda view: replace(pixels(view), values=pixels(view).values.double())
+    return engine
+
+
+def shorten_evals(engine: Engine) -> None:
+    engine.evaluator.max_new_tokens = MAX_NEW_TOKENS
+    engine.evaluator.train_slice = engine.evaluator.train_slice[:TRAIN_SLICE_ROWS]
+
+
+def _take_nf4_values(model: torch.nn.Module, sources: Sources) -> None:
+    # bitsandbytes computes in float32 at most, so float64 takes the values and leaves the kernels
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    quantized = Engine.load(sources.spec(quantization="nf4"), torch.device("cpu")).base.model
+    layers = {name: one for name, one in quantized.named_modules() if isinstance(one, Linear4bit)}
+    assert len(layers) == LANGUAGE_LAYERS * 7 + VISION_BLOCKS * 4 + 2 * (1 + TAPS)
+    for name, layer in layers.items():
+        values = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        weight = model.get_submodule(name).weight
+        assert not torch.equal(weight, values)
+        weight.data.copy_(values)
+
+
+@cache
+def short_baseline(engine_of: Callable[[Sources], Engine], sources: Sources) -> Baseline:
+    """Measure the base alone with the engine's short evals."""
+    engine = engine_of(sources)
+    metrics, answers = engine.evaluator.measure(None)
+    return Baseline(metrics, captions(engine.evaluator.data, answers))
+
+
+# -------------------------------------------------------------------- batches
+def text_row(asked: str, answered: str) -> Row:
+    return Row(f"text/{asked}", (Message("user", asked), Message("assistant", answered)), ())
+
+
+def batches(engine: Engine) -> dict[str, Batch]:
+    """Make one small batch of each kind of rows: with a picture, of text alone, and both beside two pictures."""
+    shown = [engine.encode(index, 2048) for index in (0, 1)]
+    said = [
+        engine.encoder.conversation(text_row("What is two plus three?", "five.")),
+        engine.encoder.conversation(text_row("What is two?", "five six.")),
+    ]
+    first, second = engine.train[0], engine.train[1]
+    asked = "<image>Report the state.<image>"
+    both = Row("two", (Message("user", asked), first.messages[-1]), (*first.images, *second.images))
+    mixed = [said[0], shown[1], engine.encoder.conversation(both)]
+    kinds = {"image": shown, "text": said, "mixed": mixed}
+    return {kind: collated(rows, engine) for kind, rows in kinds.items()}
+
+
+def collated(rows: Sequence[Any], engine: Engine) -> Batch:
+    return collate(rows, engine.encoder, engine.base.device, pad_left=False)
+
+
+# -------------------------------------------------------------------- gradients
+def grown(base: Base, spec: TrialSpec, noise: float = 0.05) -> Adapter:
+    """Place an adapter and fill lora_B with noise as if it had learned: at zero, lora_A would have no gradient."""
+    adapter = place(base, spec, resolve(spec.placement, base.towers))
+    generator = torch.Generator().manual_seed(spec.seed + 17)
+    for name, parameter in adapter.trained():
+        parameter.data = parameter.data.to(base.model.dtype)
+        if ".lora_B." in name:
+            parameter.data.copy_(noise * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return adapter
+
+
+def lifted(base: Base, specs: Sequence[TrialSpec], noise: float = 0.05) -> list[Adapter]:
+    """Make the adapters of `specs`, ready for a bank."""
+    adapters = []
+    for spec in specs:
+        adapters.append(grown(base, spec, noise))
+        adapters[-1].lift()
+    return adapters
+
+
+def alone(engine: Engine, spec: TrialSpec, kinds: dict[str, Batch]) -> dict[str, tuple[float, Gradients]]:
+    """Return loss and gradients of one trial on every batch, PEFT live on the base."""
+    adapter = grown(engine.base, spec)
+    try:
+        return {kind: _alone(engine.base, adapter, batch) for kind, batch in kinds.items()}
+    finally:
+        adapter.remove()
+
+
+def _alone(base: Base, adapter: Adapter, batch: Batch) -> tuple[float, Gradients]:
+    with training(base):
+        logits, targets = label_logits(base, batch)
+    loss = cross_entropy(logits, targets)
+    if loss.requires_grad:
+        loss.backward()
+    return float(loss.detach()), gradients(adapter)
+
+
+def packed(fanout: Fanout, numbers: Sequence[int], batch: Batch) -> dict[int, tuple[float, Gradients]]:
+    """Return loss and gradients of the members `numbers`, in one pass."""
+    with training(fanout.base):
+        out = fanout.logits(batch, numbers)
+    losses = [cross_entropy(one, out.targets) for one in out.values]
+    reached = [one for one in losses if one.requires_grad]
+    if reached:
+        torch.stack(reached).sum().backward()
+    by_member = {
+        member: float(loss.detach()) for group, loss in zip(out.groups, losses, strict=True) for member in group
+    }
+    return {number: (by_member[number], gradients(fanout.bank.adapters[number])) for number in numbers}
+
+
+@contextmanager
+def training(base: Base) -> Iterator[None]:
+    base.model.train()
+    try:
+        yield
+    finally:
+        base.model.eval()
+
+
+def gradients(adapter: Adapter) -> Gradients:
+    """Take the gradients off an adapter."""
+    found = {name: p.grad for name, p in adapter.trained()}
+    for _, parameter in adapter.trained():
+        parameter.grad = None
+    return found
+
+
+def furthest(own: Gradients, other: Gradients) -> float:
+    """Return the largest difference of two sets of gradients, relative to the largest gradient of its tensor."""
+    assert own.keys() == other.keys()
+    worst = 0.0
+    for name, gradient in own.items():
+        against = other[name]
+        if gradient is None or against is None:
+            present = gradient if gradient is not None else against
+            assert present is None or not present.any(), f"{name} has a gradient on one side only"
+            continue
+        worst = max(worst, float((gradient - against).abs().max()) / max(float(against.abs().max()), 1e-6))
+    return worst
+
+
+@contextmanager
+def counted(base: Base) -> Iterator[dict[str, list[int]]]:
+    """Count the token rows that every block computes, by tower; entered after a fan-out has put its hooks."""
+    model = base.model.model
+    towers = {"language": model.language_model.layers, "vision": model.visual.blocks}
+    counts = {tower: [0] * len(blocks) for tower, blocks in towers.items()}
+
+    def count(_: Any, given: tuple[torch.Tensor, ...], tower: str, index: int) -> None:
+        counts[tower][index] += given[0].numel() // given[0].shape[-1]
+
+    handles = [
+        # a frozen prefix does not call the block itself, but all it computes goes through the block's mlp
+        block.mlp.register_forward_pre_hook(partial(count, tower=tower, index=index))
+        for tower, blocks in towers.items()
+        for index, block in enumerate(blocks)
+    ]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def mixed_members(make: Callable[..., TrialSpec], **common: Any) -> list[TrialSpec]:
+    """Make thirteen trials that together have every depth of both towers, and every setting that acts in a pass."""
+    made = []
+    for vision in range(VISION_BLOCKS + 1):
+        language = (vision * 5 + 4) % (LANGUAGE_LAYERS + 1)
+        made.append(
+            make(
+                name=f"L{language}-V{vision}",
+                placement=Placement(language=language, vision=vision),
+                rank=(4, 8, 1, 6)[vision % 4],
+                alpha=(8.0, 32.0, 3.0)[vision % 3],
+                dropout=(0.1, 0.0, 0.5)[vision % 3],
+                rslora=vision % 2 == 1,
+                seed=vision % 3,
+                **common,
+            )
+        )
+    return made

@@ -1,0 +1,126 @@
+"""Trials trained alone and together on fresh records, with the loss of every step they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_trials import ANYTHING_GOES, never, train_to
+
+from trainables.cohort import Cohort
+from trainables.engine import Engine
+from trainables.probes.probe import Baseline
+from trainables.record import Record, Verdict
+from trainables.spec import TrialSpec
+from trainables.trial import Trial
+from trainables.widths import Widths
+
+ALL_AT_ONCE = Widths(8, 8)
+
+
+class Watched:
+    """Opens trials on fresh records and writes down the loss of every step; `breaks` puts NaN in who made that step."""
+
+    def __init__(
+        self, engine: Engine, baseline: Baseline, directory: Path, breaks: dict[str, int] | None = None
+    ) -> None:
+        self.engine, self.baseline, self.directory, self.breaks = engine, baseline, directory, breaks or {}
+        self.curves: dict[str, list[float]] = {}
+
+    def open(self, spec: TrialSpec, guards: Sequence[Any] = ()) -> Trial:
+        record = Record(self.directory / spec.name)
+        record.create(spec)
+        trial = Trial(self.engine, spec, record, self.baseline, guards, ANYTHING_GOES)
+        if self.engine.base.model.dtype == torch.float64:
+            for _, parameter in trial.adapter.trained():
+                parameter.data = parameter.data.double()
+        curve, learn = self.curves.setdefault(spec.name, []), trial.learn
+
+        def watched(loss: float, has_images: bool, seconds: float) -> Any:
+            curve.append(loss)
+            verdict = learn(loss, has_images, seconds)
+            if trial.step == self.breaks.get(spec.name):
+                trial.adapter.trained()[0][1].data.fill_(float("nan"))
+            return verdict
+
+        trial.learn = watched  # type: ignore[method-assign]
+        return trial
+
+    def opened(self, specs: Sequence[TrialSpec]) -> list[Trial]:
+        """Open trials for a cohort, each lifted off before the next comes."""
+        trials = []
+        for spec in specs:
+            trials.append(self.open(spec))
+            trials[-1].adapter.lift()
+        return trials
+
+    def alone(self, spec: TrialSpec, guards: Sequence[Any] = (), until: int | None = None) -> Trial:
+        """Run one trial by itself to its verdict, or to step `until`."""
+        trial = self.open(spec, guards)
+        try:
+            while trial.advance(lambda: False) is None and trial.step != until:
+                pass
+        finally:
+            trial.remove()
+        return trial
+
+
+def apart(own: Sequence[float], other: Sequence[float]) -> float:
+    """Return the largest difference of two curves of equal length; NaN equals NaN."""
+    assert len(own) == len(other) > 0
+    assert [math.isnan(one) for one in own] == [math.isnan(one) for one in other]
+    return max(abs(a - b) for a, b in zip(own, other, strict=True) if not math.isnan(a))
+
+
+class Together:
+    """A cohort on fresh records: curves, verdicts and records by name."""
+
+    def __init__(
+        self, engine: Engine, baseline: Baseline, directory: Path, specs: Sequence[TrialSpec],
+        breaks: dict[str, int] | None = None, widths: Widths | None = ALL_AT_ONCE,
+    ) -> None:  # fmt: skip
+        self.watched = Watched(engine, baseline, directory, breaks)
+        self.cohort = Cohort(engine, self.watched.opened(specs), widths)
+        self.names = {spec.trial_id: spec.name for spec in specs}
+        self.ended: dict[str, Verdict] = {}
+
+    def advance(self, stop_requested: Callable[[], bool] = never) -> list[str]:
+        """Advance once; returns who ended."""
+        ended = {self.names[one]: verdict for one, verdict in self.cohort.advance(stop_requested).items()}
+        self.ended |= ended
+        return list(ended)
+
+    def finish(self) -> Together:
+        """Train until nobody is left; the base is given back."""
+        try:
+            while self.cohort.trials:
+                self.advance()
+        finally:
+            self.cohort.remove()
+        return self
+
+    @property
+    def ends(self) -> dict[str, str]:
+        return {name: str(self.ended[name]) for name in sorted(self.ended)}
+
+    def record(self, name: str) -> Record:
+        return Record(self.watched.directory / name)
+
+
+def train_alone(watched: Watched, specs: list[TrialSpec], steps: int) -> None:
+    """Train each to step `steps` by itself."""
+    for spec in specs:
+        trial = watched.open(spec)
+        train_to(trial, steps)
+        trial.remove()
+
+
+def train_packed(watched: Watched, specs: list[TrialSpec], steps: int) -> None:
+    """Train all to step `steps` in one cohort."""
+    cohort = Cohort(watched.engine, watched.opened(specs), ALL_AT_ONCE)
+    first = cohort.trials[0]
+    cohort.advance(lambda: first.step >= steps)
+    cohort.remove()
