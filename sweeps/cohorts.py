@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from trainables.company import cohort_key, neighbourhood
 from trainables.spec import TrialSpec
 
 BUDGET = ("eval_every_steps", "steps")
+MIN_COMPANY = 3  # trials for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
+LANGUAGE_WEIGHT = 0.5  # of a trial that leaves the vision tower alone: it shares all layers below its own
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """An engine to start: the node it must run on (None where its GPU decides), and its threads."""
+
+    node: str | None
+    threads: int
+
+
+def engine_plans(cores: Mapping[str, int], gpus: int, trials: int) -> list[EnginePlan]:
+    """Plan one engine for each GPU; without any, on each node (cores by name) as many as have company.
+
+    Several narrow engines on a node's cores finish sooner than one wide one: threads of one small product wait for
+    each other, and for whatever else runs there.
+    """
+    if gpus:
+        return [EnginePlan(None, max(1, sum(cores.values()) // gpus))] * min(gpus, max(1, trials))
+    shares = -(-max(1, trials) // (MIN_COMPANY * len(cores)))
+    counts = {node: min(count, shares) for node, count in cores.items()}
+    return [EnginePlan(node, cores[node] // count) for node, count in counts.items() for _ in range(count)]
 
 
 def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
-    """Deal trials (by number) to engines in parts of like size; those that share most stay together."""
+    """Deal trials (by number) to engines in parts of like cost; those that share most stay together."""
     order = sorted(range(len(specs)), key=lambda index: _neighbourhood(specs[index]))
-    edges = [len(order) * number // engines for number in range(engines + 1)]
-    return [order[low:high] for low, high in itertools.pairwise(edges)]
+    weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
+    middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
+    parts: list[list[int]] = [[] for _ in range(engines)]
+    for index, middle in zip(order, middles, strict=True):
+        parts[int(middle * engines / sum(weights))].append(index)
+    return parts
 
 
 def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:

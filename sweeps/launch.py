@@ -190,7 +190,8 @@ def _seat(
     from trainables.standing import Rules
 
     alone = launch.cohort == 1
-    with nullcontext([]) if alone else engines(resources, experiment.stop_file, launch.cohort) as names:
+    starting = nullcontext([]) if alone else engines(resources, len(todo), experiment.stop_file, launch.cohort)
+    with starting as names:
         rules = Rules({}, study.guards, study.constraint)
         seating = Seating(rules, resources, experiment.stop_file, launch.retries, names)
         run_seats([record for record in todo if record in baselines], seating, listener)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.cohorts import shared_out
+from sweeps.cohorts import engine_plans, shared_out
 from trainables.cohort_seat import CohortSeat
 from trainables.engine_actor import EngineActor, EngineSettings
 from trainables.record import Record, Verdict
@@ -46,12 +45,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one seat that trains alone holds; how many engines the cluster has room for, and the cores of each."""
+    """What one seat that trains alone holds, and what the cluster has for engines: GPUs, and the cores of each node."""
 
     cpus: float
     gpus: float
-    engines: int
-    engine_threads: int
+    devices: int
+    cores: Mapping[str, int]
 
 
 @contextmanager
@@ -71,13 +70,10 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
 
 def _resources() -> Resources:
-    gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
-    engine_count = gpus or max(1, len(_nodes_with_cores()))
-    return Resources(cpus=1, gpus=1 if gpus else 0, engines=engine_count, engine_threads=max(1, cpus // engine_count))
-
-
-def _nodes_with_cores() -> list[str]:
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
+    cores = {name: count for name, count in alive.items() if count}
+    return Resources(cpus=1, gpus=1 if gpus else 0, devices=gpus, cores=cores)
 
 
 @contextmanager
@@ -102,23 +98,22 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def engines(resources: Resources, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
-    """Start an engine actor for each GPU, or for each node of a cluster without; gives their names.
+def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
+    """Start engine actors for `trials`, as `engine_plans` has them; gives their names.
 
     An engine that dies is started again by Ray; its seats, which fail with it, ask the new one.
     """
     token = uuid4().hex[:8]
-    settings = EngineSettings(threads=resources.engine_threads, stop_file=str(stop_file), max_trials=max_trials)
-    names = [f"footprint-engine-{token}-{number}" for number in range(resources.engines)]
-    nodes = [] if resources.gpus else _nodes_with_cores()
+    plans = engine_plans(resources.cores, resources.devices, trials)
+    names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
     actors: list[Any] = [
         ray.remote(EngineActor)
         .options(
             name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MOST_CALLS,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT",
+            scheduling_strategy=NodeAffinitySchedulingStrategy(one.node, soft=True) if one.node else "DEFAULT",
         )
-        .remote(settings)
-        for name, node in itertools.zip_longest(names, nodes[: len(names)])
+        .remote(EngineSettings(threads=one.threads, stop_file=str(stop_file), max_trials=max_trials))
+        for name, one in zip(names, plans, strict=True)
     ]  # fmt: skip
     try:
         yield names

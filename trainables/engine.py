@@ -32,7 +32,8 @@ class Engine:
     @classmethod
     def load(cls, spec: TrialSpec, device: torch.device | None = None) -> Engine:
         """Load base and data of `spec` onto `device` (default: the CUDA device this process sees, else the CPU)."""
-        return cls.on(load_base(spec.base.path, spec.quantization, spec.compute_dtype, device or default_device()), spec)
+        device = device or default_device()
+        return cls.on(load_base(spec.base.path, spec.quantization, spec.compute_dtype, device), spec)
 
     @classmethod
     def on(cls, base: Base, spec: TrialSpec) -> Engine:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps import seats
-from sweeps.cohorts import cohorts, describe, shared_out
+from sweeps.cohorts import EnginePlan, cohorts, describe, engine_plans, shared_out
 from sweeps.seats import Resources, engines, seated
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
@@ -64,6 +64,11 @@ def test_parts_are_of_like_size_and_everybody_is_in_one(trials: int, engine_coun
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_a_trial_that_shares_more_weighs_less() -> None:
+    specs = [spec(2), spec(4), *(spec(language, vision) for language in (0, 2, 4) for vision in (2, 4, 6))]
+    assert [len(part) for part in shared_out(specs, 2)] == [6, 5]
+
+
 def test_kinds_are_kept_together_and_neighbours_within_them() -> None:
     specs = [
         spec(language, vision, quantization=quantization)
@@ -111,21 +116,34 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpus", "engine_count", "threads"),
+    ("nodes", "resources"),
     [
-        ([node("a", CPU=16, GPU=4)], 1, 4, 4),
-        ([node("a", CPU=8, GPU=1), node("b", CPU=8, GPU=1), node("c", CPU=8)], 1, 2, 12),
-        ([node("a", CPU=8), node("b", CPU=8), node("c", alive=False, CPU=8)], 0, 2, 8),
-        ([node("head"), node("a", CPU=8)], 0, 1, 8),
-        ([node("a", CPU=1)], 0, 1, 1),
-        ([node("a", CPU=2, GPU=8)], 1, 8, 1),
+        ([node("a", CPU=16, GPU=4)], Resources(1, 1, 4, {"a": 16})),
+        ([node("a", CPU=8), node("b", CPU=8, GPU=1), node("c", False, GPU=8)], Resources(1, 1, 1, {"a": 8, "b": 8})),
+        ([node("head"), node("a", CPU=8.0)], Resources(1, 0, 0, {"a": 8})),
+    ],
+)  # fmt: skip
+def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
+    cluster(*nodes)
+    assert seats._resources() == resources
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "trials", "plans"),
+    [
+        ({"a": 16}, 4, 33, [EnginePlan(None, 4)] * 4),
+        ({"a": 2}, 8, 33, [EnginePlan(None, 1)] * 8),
+        ({"a": 16}, 4, 1, [EnginePlan(None, 4)]),
+        ({"a": 2}, 0, 12, [EnginePlan("a", 1)] * 2),
+        ({"a": 2}, 0, 3, [EnginePlan("a", 2)]),
+        ({"a": 16}, 0, 12, [EnginePlan("a", 4)] * 4),
+        ({"a": 8, "b": 1}, 0, 12, [EnginePlan("a", 4)] * 2 + [EnginePlan("b", 1)]),
     ],
 )
-def test_an_engine_for_each_gpu_else_for_each_node_that_has_cores(
-    nodes: list[dict[str, Any]], gpus: int, engine_count: int, threads: int, cluster: Any
+def test_an_engine_for_each_gpu_else_as_many_as_have_company(
+    cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
 ) -> None:
-    cluster(*nodes)
-    assert seats._resources() == Resources(cpus=1, gpus=gpus, engines=engine_count, engine_threads=threads)
+    assert engine_plans(cores, gpus, trials) == plans
 
 
 class Started:
@@ -157,7 +175,7 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
     killed: list[str] = []
     monkeypatch.setattr(seats.ray, "kill", killed.append)
     cluster(node("a", CPU=16, GPU=4))
-    with pytest.raises(KeyboardInterrupt), engines(seats._resources(), tmp_path / "stop", 8) as names:
+    with pytest.raises(KeyboardInterrupt), engines(seats._resources(), 33, tmp_path / "stop", 8) as names:
         raise KeyboardInterrupt
     assert [one["num_gpus"] for one in started.options_seen] == [1] * 4
     assert {one["scheduling_strategy"] for one in started.options_seen} == {"DEFAULT"}
@@ -173,7 +191,7 @@ def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_s
     monkeypatch.setattr(seats.ray, "kill", lambda _: None)
     first, second = "a" * 56, "b" * 56
     cluster(node("head"), node(first, CPU=1), node(second, CPU=1))
-    with engines(seats._resources(), tmp_path / "stop", None):
+    with engines(seats._resources(), 11, tmp_path / "stop", None):
         pass
     assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
     assert all(one["scheduling_strategy"].soft for one in started.options_seen)

@@ -91,7 +91,7 @@ class Runs:
             records[spec.name].create(spec)
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
-        with nullcontext([]) if alone else engines(self.resources, stop_file, None) as names:
+        with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
             seating = Seating(rules, self.resources, stop_file, RETRIES, names)
             run_seats(list(records.values()), seating, listener or Listener())
         return records
