@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -36,6 +36,7 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
         UserError: an arm is unknown or a value is out of range.
     """
     settings = _settings(study, axes, sources)
+    axes = _with_own(study, axes)
     ranks = axes.ranks or (settings["rank"],)
     rates = axes.learning_rates or (settings["learning_rate"],)
     quantizations = axes.quantizations or (settings.get("quantization", "nf4-double"),)
@@ -63,6 +64,11 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
     for spec in (*baselines, *trials):
         distinct.setdefault(spec.trial_id, spec)
     return list(distinct.values())
+
+
+def _with_own(study: Study, axes: Axes) -> Axes:
+    own = {key: getattr(study, key) for key in ("ranks", "learning_rates", "quantizations")}
+    return replace(axes, **{key: getattr(axes, key) or value for key, value in own.items()})
 
 
 def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainables.spec import Quantization
 from trainables.guards import CONSTRAINT, GUARDS, BestConstraint, Guard
 
 
@@ -23,7 +24,7 @@ class Study:
     """A question put as trials.
 
     `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
-    needs otherwise. Axes given on the command line replace either.
+    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied where the command line varies nothing else.
     """
 
     name: str
@@ -32,5 +33,8 @@ class Study:
     settings: Mapping[str, Any]
     miniature: Mapping[str, Any] = field(default_factory=dict)
     recommended: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    learning_rates: tuple[float, ...] = ()
+    quantizations: tuple[Quantization, ...] = ()
     guards: tuple[Guard, ...] = GUARDS
     constraint: BestConstraint = CONSTRAINT

@@ -72,6 +72,7 @@ class Stacked:
     factors: dict[int, tuple[torch.nn.Parameter, torch.nn.Parameter]]
     adapters: Sequence[Adapter]
     groups: Groups
+    _constants: dict[tuple[object, ...], torch.Tensor] = field(default_factory=dict)
 
     def add(
         self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
@@ -89,7 +90,7 @@ class Stacked:
         rows = inputs[0].reshape(count, -1, inputs[0].shape[-1])
         index = None
         if len(numbers) < count:
-            index = torch.tensor(numbers, device=rows.device)
+            index = self._constant(tuple(numbers), torch.long, rows.device)
             rows = rows[index]
         down, up = self._stack(present)
         low = torch.bmm(self._dropped(rows.to(down.dtype), present, module.training), down.mT)
@@ -121,8 +122,15 @@ class Stacked:
 
     def _scales(self, present: list[int], training: bool, like: torch.Tensor) -> torch.Tensor:
         adapters = [self.adapters[member] for member in present]
-        values = [one.scaling * (one.masks.scale if training else 1.0) for one in adapters]
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        values = tuple(one.scaling * (one.masks.scale if training else 1.0) for one in adapters)
+        return self._constant(values, like.dtype, like.device).view(-1, 1, 1)
+
+    def _constant(self, values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        # made once: each transfer to a GPU would wait for all that runs there
+        key = (values, dtype, device)
+        if key not in self._constants:
+            self._constants[key] = torch.tensor(values, dtype=dtype, device=device)
+        return self._constants[key]
 
 
 class Bank:

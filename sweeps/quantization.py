@@ -1,0 +1,39 @@
+"""Quantization: what a coarser base costs the same arm, paired: one seed, one data order, five bases (brief 002).
+
+python -m sweeps.quantization                on the embedded miniature
+python -m sweeps.quantization --seeds 3
+python -m sweeps.quantization --quant int8,nf4-double --base DIR --train … --val … --ood …
+"""
+
+from sweeps.study import Arm, Study
+from trainables.mini import defaults
+
+STUDY = Study(
+    name="quantization",
+    question="How coarse may the base be before the same arm learns less, or forgets more?",
+    arms=(
+        Arm("A0", language=0, vision=0),
+        Arm("C2", language=2, vision=4),
+    ),
+    quantizations=("none", "int8", "nf4", "nf4-double", "fp4"),
+    settings={
+        "rank": 32,
+        "alpha": 64.0,
+        "rslora": True,
+        "dropout": 0.1,
+        "learning_rate": 1e-4,
+        "vision_learning_rate": 3e-4,
+        "weight_decay": 0.01,
+        "warmup_ratio": 0.1,
+        "batch_rows": 2,
+        "accumulation_steps": 16,
+        "epochs": 1.0,
+        "eval_every_steps": 100,
+    },
+    miniature={**defaults.SETTINGS, "rank": 32, "alpha": 64.0, "rslora": True},
+)
+
+if __name__ == "__main__":
+    from sweeps.command import main
+
+    main(STUDY)

@@ -1,0 +1,82 @@
+"""Every study of `sweeps/`: plain values that expand to trials which the plan admits on the miniature."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import sweeps
+from sweeps.plan import forecast
+from sweeps.preflight import preflight
+from sweeps.sources import Sources, gather
+from sweeps.space import Axes, expand
+from sweeps.study import Study
+from trainables.scan import Scan, scan
+
+PACKAGE = Path(sweeps.__file__).parent
+NAMES = sorted(path.stem for path in PACKAGE.glob("*.py") if "\nSTUDY = Study(" in path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    return gather(None, None, None, None, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def scanned(sources: Sources) -> Scan:
+    return scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
+
+
+def study_of(name: str) -> Study:
+    study = import_module(f"sweeps.{name}").STUDY
+    assert isinstance(study, Study)
+    return study
+
+
+def test_the_studies_are_found() -> None:
+    assert {"stage4", "smoke", "quantization"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_is_values_under_its_files_name(name: str) -> None:
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    assert study_of(name).name == name
+    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_is_admitted_on_the_miniature(name: str, sources: Sources, scanned: Scan) -> None:
+    study = study_of(name)
+    specs = expand(study, Axes(), sources)
+    assert specs[0].placement.is_baseline and len({one.name for one in specs}) == len(specs)
+    found = preflight(forecast(specs, sources.train_rows), study.guards, scanned).findings
+    assert [one for one in found if one.level == "refuse"] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_makes_trials_of_a_real_base_too(name: str, sources: Sources) -> None:
+    from dataclasses import replace
+
+    study = study_of(name)
+    real = replace(study, miniature=study.settings)  # what a base other than the miniature gets
+    assert len(expand(real, Axes(), sources)) == len(expand(study, Axes(), sources))
+
+
+def test_the_quantizations_are_compared_on_one_arm_each_against_its_own_base(sources: Sources) -> None:
+    specs = expand(study_of("quantization"), Axes(), sources)
+    arms = [one for one in specs if not one.placement.is_baseline]
+    assert [one.quantization for one in arms] == ["none", "int8", "nf4", "nf4-double", "fp4"]
+    assert {one.baseline().trial_id for one in arms} == {one.trial_id for one in specs if one.placement.is_baseline}
+    paired = [one.model_dump(exclude={"name", "quantization"}) for one in arms]
+    assert all(one == paired[0] for one in paired)
+    chosen = expand(study_of("quantization"), Axes(quantizations=("int8",)), sources)
+    assert [one.quantization for one in chosen] == ["int8", "int8"]
+
+
+def test_smoke_is_ten_steps_of_both_towers(sources: Sources) -> None:
+    baseline, arm = expand(study_of("smoke"), Axes(), sources)
+    assert baseline.placement.is_baseline
+    assert (arm.steps, arm.placement.language > 0, arm.placement.vision > 0) == (10, True, True)

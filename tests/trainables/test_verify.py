@@ -1,0 +1,167 @@
+"""An adapter directory is checked as brief 000 checks it: ours, and any other that PEFT saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_trials import SpecMaker
+from typer.testing import CliRunner
+
+from trainables.errors import UserError
+from trainables.verify import CONFIG, WEIGHTS, Verification, verify
+
+if TYPE_CHECKING:
+    from trainables.engine import Engine
+
+
+@pytest.fixture
+def saved(engine: Engine, make_spec: SpecMaker, tmp_path: Path) -> Path:
+    """Save an adapter of ours that acts."""
+    import torch
+
+    from trainables.adapters import place
+    from trainables.placement import resolve
+
+    spec = make_spec()
+    adapter = place(engine.base, spec, resolve(spec.placement, engine.base.towers))
+    with torch.no_grad():
+        for name, parameter in adapter.trained():
+            if "lora_B" in name:
+                parameter.fill_(0.01)
+    directory = tmp_path / "adapter"
+    directory.mkdir()
+    adapter.save(directory)
+    adapter.remove()
+    return directory
+
+
+def rewritten(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(directory / WEIGHTS)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / WEIGHTS)
+
+
+def failed(verification: Verification) -> list[str]:
+    return [check.found for check in verification.checks if not check.passed]
+
+
+def test_an_adapter_of_ours_passes_and_says_what_it_trains(saved: Path, engine: Engine) -> None:
+    verification = verify(saved)
+    assert verification.passed
+    lines = [check.found for check in verification.checks]
+    trained = 4 * sum(one.inputs + one.outputs for tower in engine.base.towers.values()
+                      for block in tower[-2:] for one in block)  # fmt: skip
+    total = sum(p.numel() for p in engine.base.model.parameters()) + trained
+    assert lines[:4] == [
+        "Only one adapter: default",
+        "Active adapter matches",
+        f"Trainable params: {trained:,} / {total:,} ({trained / total:.4%})",
+        "Base model is frozen (0 trainable params)",
+    ]
+    assert lines[-1].startswith("sha256 ")
+
+
+def test_an_adapter_that_peft_alone_made_passes_too(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = own_base()
+    config = LoraConfig(r=3, target_modules=["q_proj", "v_proj"], use_dora=True, init_lora_weights=False,
+                        base_model_name_or_path=str(base.path))  # fmt: skip
+    model = get_peft_model(base.model, config)
+    model.save_pretrained(str(tmp_path / "dora"))
+    verification = verify(tmp_path / "dora", base.path)
+    assert verification.passed, failed(verification)
+    assert f"/ {sum(p.numel() for p in model.parameters()):,} " in verification.checks[2].found
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.update({k: v * 0 for k, v in t.items() if "lora_B" in k and ".7." in k}), "lora_B is 0 in 7 of"),
+        (lambda t: t.update({k: v * float("nan") for k, v in list(t.items())[:1]}), "not finite: base_model"),
+        (lambda t: t.pop(next(iter(t))), "Tensors differ: missing base_model"),
+        (lambda t: t.update(stray=next(iter(t.values()))), "Tensors differ: not expected stray"),
+        (lambda t: t.update({k: v[:, :1] for k, v in list(t.items())[:1]}), "Tensors differ: other shape base_model"),
+    ],
+)
+def test_a_spoiled_file_is_found(change: Callable[[dict[str, Any]], None], said: str, saved: Path) -> None:
+    rewritten(saved, change)
+    verification = verify(saved)
+    assert not verification.passed
+    assert any(line.startswith(said) for line in failed(verification)), failed(verification)
+
+
+def test_another_rank_is_another_count(saved: Path) -> None:
+    config = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps({**config, "r": 8}))
+    assert any("but the file holds" in line for line in failed(verify(saved)))
+
+
+def test_a_second_adapter_in_the_directory_is_named(saved: Path) -> None:
+    shutil.copytree(saved, saved / "stage2")
+    assert failed(verify(saved)) == ["One adapter expected, but 2: default, stage2"]
+
+
+def test_a_file_that_its_manifest_does_not_know_is_found(saved: Path) -> None:
+    from hashlib import sha256
+
+    digests = {name: sha256((saved / name).read_bytes()).hexdigest() for name in (CONFIG, WEIGHTS)}
+    (saved / "manifest.json").write_text(json.dumps({"sha256": digests}))
+    assert verify(saved).passed
+    rewritten(saved, lambda tensors: tensors.update({k: v * 2 for k, v in tensors.items()}))
+    assert failed(verify(saved)) == ["A file differs from its manifest"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda d: (d / WEIGHTS).unlink(), f"but {WEIGHTS} is not there"),
+        (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:-9]), "must be a whole safetensors file"),
+        (lambda d: (d / CONFIG).write_text('{"peft_type": "LORAX"}'), "the base must be a directory"),
+    ],
+)
+def test_what_cannot_be_checked_is_said(spoil: Callable[[Path], Any], said: str, saved: Path) -> None:
+    spoil(saved)
+    with pytest.raises(UserError, match=said):
+        verify(saved)
+
+
+def test_target_modules_that_the_base_does_not_have_are_an_error(saved: Path) -> None:
+    config = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps({**config, "target_modules": ["qkv_proj_of_another_family"]}))
+    with pytest.raises(UserError, match="its target modules must exist"):
+        verify(saved)
+
+
+def test_the_command_prints_its_lines_and_its_exit_code_serves_scripts(saved: Path) -> None:
+    import typer
+
+    from trainables.verify import main
+
+    app = typer.Typer()
+    app.command()(main)
+    run = CliRunner().invoke(app, [str(saved)])
+    assert run.exit_code == 0
+    assert run.output.startswith("✓ Only one adapter: default\n✓ Active adapter matches\n✓ Trainable params: ")
+    rewritten(saved, lambda tensors: tensors.update({k: v * 0 for k, v in tensors.items() if "lora_B" in k}))
+    run = CliRunner().invoke(app, [str(saved)])
+    assert run.exit_code == 1
+    assert "✗ lora_B is 0 in" in run.output and "hint: it was never trained" in run.output
+    assert CliRunner().invoke(app, [str(saved / "nowhere")]).exit_code == 2
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "trainables.verify", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Adapter directory saved by PEFT" in done.stdout
