@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.spec import Quantization
 from trainables.guards import CONSTRAINT, GUARDS, BestConstraint, Guard
+from trainables.spec import Quantization
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Study:
     """A question put as trials.
 
     `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
-    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied where the command line varies nothing else.
+    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them.
     """
 
     name: str
