@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -66,7 +67,18 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     try:
         yield _resources()
     finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    # Tune leaves cycles that hold references to Ray. One that the collector drops on another thread (MLflow's mirror)
+    # while Ray shuts down ends this process at once, results and all.
+    gc.collect()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _resources() -> Resources:
