@@ -70,7 +70,7 @@ class Bench:
 
     def cost(self, specs: Sequence[TrialSpec]) -> Cost:
         """Return the FLOP model of this base on the first batch that `specs` read."""
-        batch = self.engine.batches(self.engine.row_stream(specs[0], 0), specs[0])[0]
+        batch = self.engine.batches(self.engine.row_stream(specs[0], 0), specs[0], 0)[0]
         return Cost(Architecture.of(self.engine.base.model.config), Counts.of(batch))
 
 

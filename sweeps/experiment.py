@@ -17,6 +17,7 @@ from trainables.record import Record, read_json, records_under, write_json
 from trainables.spec import TrialSpec
 
 RESERVE_BYTES = 200 * 10**6
+DECIDES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
 CHECKPOINT_FACTOR = 12  # adapter + two AdamW moments, in two checkpoints, one best and one being written
 
 
@@ -95,9 +96,10 @@ class Experiment:
 
 
 def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
-    """Return what all trials of an experiment share, so that they can be compared."""
+    """Return what all trials of an experiment share, so that they can be compared; not what is an arm's own."""
     spec = next((one for one in specs if not one.placement.is_baseline), specs[0])
-    return {
+    own = {DECIDES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)}
+    shared = {
         "base": spec.base.sha256,
         "train": spec.train.sha256,
         "validation": spec.validation.sha256,
@@ -109,6 +111,7 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
         "guards": [{"rule": type(guard).__name__, **asdict(guard)} for guard in study.guards],
         "constraint": asdict(study.constraint),
     }
+    return {key: value for key, value in shared.items() if key not in own}
 
 
 def check_storage(storage: Path, adapter_bytes: int) -> None:

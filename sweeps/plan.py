@@ -39,13 +39,13 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
     found = []
     for spec in specs:
         family, config = family_of(spec.base.path)
-        placement = resolve(spec.placement, family.towers(config))
+        placement = resolve(spec.placement, family.towers(config), spec.target_modules)
         trains = not spec.placement.is_baseline
         found.append(
             Forecast(
                 spec=spec,
                 placement=placement,
-                coverage_epochs=spec.steps * spec.effective_rows / train_rows if trains else 0.0,
+                coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
                 evals=-(-spec.steps // spec.eval_every_steps) if trains else 1,
             )
         )
@@ -54,13 +54,17 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
 
 def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:
     """Return the fraction of the steps whose rate is at least `usable_rate_ratio` of the peak."""
-    factors = (rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio) for step in range(spec.steps))
+    factors = [_rate_factor(spec, step) for step in range(spec.steps)]
     return sum(factor >= usable_rate_ratio for factor in factors) / spec.steps
 
 
 def last_rate(spec: TrialSpec) -> float:
     """Return the language rate of the last step."""
-    return spec.learning_rate * rate_factor(spec.steps - 1, spec.steps, spec.warmup_ratio, spec.min_rate_ratio)
+    return spec.learning_rate * _rate_factor(spec, spec.steps - 1)
+
+
+def _rate_factor(spec: TrialSpec, step: int) -> float:
+    return rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule)
 
 
 def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:

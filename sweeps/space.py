@@ -35,12 +35,23 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
     Raises:
         UserError: an arm is unknown or a value is out of range.
     """
-    settings = _settings(study, axes, sources)
     axes = _with_own(study, axes)
+    trials = [spec for arm in _chosen(study, axes.only) for spec in _expand_arm(study, arm, axes, sources)]
+    baselines = [spec.baseline() for spec in trials]
+    if len({spec.quantization for spec in trials}) == 1:
+        baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
+    distinct: dict[str, TrialSpec] = {}
+    for spec in (*baselines, *trials):
+        distinct.setdefault(spec.trial_id, spec)
+    return list(distinct.values())
+
+
+def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources) -> list[TrialSpec]:
+    settings = _settings(study, arm, axes, sources)
     ranks = axes.ranks or (settings["rank"],)
     rates = axes.learning_rates or (settings["learning_rate"],)
     quantizations = axes.quantizations or (settings.get("quantization", "nf4-double"),)
-    trials = [
+    return [
         parse_spec(
             {
                 **settings,
@@ -51,19 +62,10 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
                 "quantization": quantization,
                 "seed": seed,
             },
-            where=f"study {study.name}",
+            where=f"study {study.name}, arm {arm.name}",
         )
-        for arm, quantization, rank, rate, seed in product(
-            _chosen(study, axes.only), quantizations, ranks, rates, range(axes.seeds)
-        )
+        for quantization, rank, rate, seed in product(quantizations, ranks, rates, range(axes.seeds))
     ]
-    baselines = [spec.baseline() for spec in trials]
-    if len(quantizations) == 1:
-        baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
-    distinct: dict[str, TrialSpec] = {}
-    for spec in (*baselines, *trials):
-        distinct.setdefault(spec.trial_id, spec)
-    return list(distinct.values())
 
 
 def _with_own(study: Study, axes: Axes) -> Axes:
@@ -79,9 +81,10 @@ def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:
     return [arms[name] for name in only] if only else list(study.arms)
 
 
-def _settings(study: Study, axes: Axes, sources: Sources) -> dict[str, Any]:
+def _settings(study: Study, arm: Arm, axes: Axes, sources: Sources) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for layer in (study.settings, study.miniature if sources.is_miniature else {}, axes.fixed):
+    miniature = (study.miniature, arm.settings, arm.miniature) if sources.is_miniature else (arm.settings,)
+    for layer in (study.settings, *miniature, axes.fixed):
         # a later budget replaces an earlier one, whichever way either is given
         if BUDGET & layer.keys():
             settings = {key: value for key, value in settings.items() if key not in BUDGET}

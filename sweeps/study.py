@@ -12,11 +12,16 @@ from trainables.spec import Quantization
 
 @dataclass(frozen=True)
 class Arm:
-    """One placement of a study by its name: how many of the last layers of each tower carry LoRA."""
+    """One placement of a study by its name: how many of the last layers of each tower carry LoRA.
+
+    `settings` and `miniature` replace those of the study for this arm alone.
+    """
 
     name: str
     language: int
     vision: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    miniature: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

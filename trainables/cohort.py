@@ -80,7 +80,7 @@ class Cohort:
     def _train_step(self) -> None:
         began = time.perf_counter()
         try:
-            batches = self.engine.batches(self.rows, self.trials[0].spec)
+            batches = self.engine.batches(self.rows, self.trials[0].spec, self.trials[self.active[0]].step)
         except UserError as error:  # a row that none of them can read
             for number in self.active:
                 self._end(number, error)

@@ -14,16 +14,18 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
         spec.train.sha256,
         spec.validation.sha256,
         spec.ood.sha256,
+        *(source.sha256 for source in spec.earlier),
     )
 
 
-def cohort_key(spec: TrialSpec) -> tuple[str | int, ...]:
+def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
     """Return what two trials must share to be trained together: one engine, data order, batch shape, evals, length."""
     return (
         *engine_key(spec),
         spec.data_seed,
         spec.batch_rows,
         spec.accumulation_steps,
+        spec.batch_warmup_ratio,
         spec.max_tokens,
         spec.eval_every_steps,
         spec.steps,

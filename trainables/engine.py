@@ -60,10 +60,10 @@ class Engine:
 
     def row_stream(self, spec: TrialSpec, step: int) -> Iterator[int]:
         """Yield row numbers in the order of the spec's data seed, from optimizer step `step` on, without end."""
-        return itertools.islice(data_order(len(self.train), spec.data_seed), step * spec.effective_rows, None)
+        return itertools.islice(data_order(len(self.train), spec.data_seed), spec.rows_before(step), None)
 
-    def batches(self, rows: Iterator[int], spec: TrialSpec) -> list[Batch]:
-        """Take the next step's rows from `rows`; a batch for every accumulation."""
-        encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.effective_rows)]
+    def batches(self, rows: Iterator[int], spec: TrialSpec, step: int) -> list[Batch]:
+        """Take the rows of optimizer step `step` from `rows`; a batch for every accumulation."""
+        encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.rows_at(step))]
         micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
         return [collate(one, self.encoder, self.base.device, pad_left=False) for one in micro]

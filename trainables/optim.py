@@ -32,7 +32,9 @@ class Optimizer:
 
     def step(self, step: int) -> float:
         """Clip, update with the rates of `step`, clear the gradients; return the gradient norm before clipping."""
-        factor = rate_factor(step, self.spec.steps, self.spec.warmup_ratio, self.spec.min_rate_ratio)
+        factor = rate_factor(
+            step, self.spec.steps, self.spec.warmup_ratio, self.spec.min_rate_ratio, self.spec.schedule
+        )
         for group in self.adamw.param_groups:
             group["lr"] = self.peaks[group["tower"]] * factor
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.spec.max_gradient_norm)

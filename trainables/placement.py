@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.errors import UserError
+from trainables.errors import UserError, nearest
 from trainables.spec import Placement
 from trainables.towers import TOWERS, Blocks, LinearShape, TowerName
 
@@ -44,11 +44,13 @@ class ResolvedPlacement:
         return f"adapted at rank {rank}: " + "; ".join(parts)
 
 
-def resolve(placement: Placement, towers: Mapping[TowerName, Blocks]) -> ResolvedPlacement:
-    """Turn counts of last layers into exact module names.
+def resolve(
+    placement: Placement, towers: Mapping[TowerName, Blocks], target_modules: Sequence[str] = ()
+) -> ResolvedPlacement:
+    """Turn counts of last layers into exact module names; `target_modules` narrows them to linears of these names.
 
     Raises:
-        UserError: the placement is deeper than a tower.
+        UserError: the placement is deeper than a tower, or a target names no linear of a placed layer.
     """
     depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
     for tower, depth in depths.items():
@@ -58,7 +60,33 @@ def resolve(placement: Placement, towers: Mapping[TowerName, Blocks]) -> Resolve
                 f"{len(towers[tower])} {tower} layers",
                 f"choose `{tower}` between 0 and {len(towers[tower])}",
             )
-    return ResolvedPlacement({tower: _last(towers[tower], depths[tower]) for tower in TOWERS})
+    placed: dict[TowerName, tuple[LinearShape, ...]] = {tower: _last(towers[tower], depths[tower]) for tower in TOWERS}
+    return ResolvedPlacement(_narrowed(placed, target_modules) if target_modules else placed)
+
+
+def _narrowed(
+    placed: Mapping[TowerName, tuple[LinearShape, ...]], target_modules: Sequence[str]
+) -> dict[TowerName, tuple[LinearShape, ...]]:
+    own = {tower: list(dict.fromkeys(_own_name(linear) for linear in linears)) for tower, linears in placed.items()}
+    known = [name for names in own.values() for name in names]
+    for name in target_modules if known else ():
+        if name not in known:
+            raise UserError(
+                f"a target module must be a linear of a placed layer ({', '.join(known)}), but got `{name}`",
+                nearest(name, known),
+            )
+    for tower, names in own.items():
+        if names and not set(names) & set(target_modules):
+            raise UserError(
+                f"every placed tower must have a target module, but {tower} has none of {', '.join(target_modules)}",
+                f"its linears are {', '.join(names)}; or place no layer there",
+            )
+    return {tower: tuple(one for one in linears if _own_name(one) in target_modules)
+            for tower, linears in placed.items()}  # fmt: skip
+
+
+def _own_name(linear: LinearShape) -> str:
+    return linear.name.rsplit(".", 1)[-1]
 
 
 def _last(blocks: Blocks, count: int) -> tuple[LinearShape, ...]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trainables.errors import UserError, nearest
+from trainables.schedule import SCHEDULES, rows_at
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
+
+BASELINE_IDENTITY = (
+    "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
+)  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -52,7 +58,10 @@ class Placement(Frozen):
 class TrialSpec(Frozen):
     """Everything that decides the result of one trial; `trial_id` names it, wherever and whenever it runs.
 
-    Rates are per optimizer step, `warmup_ratio` and `min_rate_ratio` are fractions (of the steps, of the peak rate).
+    Rates are per optimizer step; `warmup_ratio`, `batch_warmup_ratio` (while the rows of a step grow) and
+    `min_rate_ratio` are fractions (of the steps, of the steps, of the peak rate). `target_modules` are the linears
+    adapted in a placed layer by their own name (`q_proj`); empty means all. `continuation` says whether `init_from`
+    holds this very placement or a part of it; `earlier` are the validation rows of a curriculum's earlier stages.
     Source: brief 001 for the defaults of a real base; the miniature's study declares its own.
     """
 
@@ -61,7 +70,9 @@ class TrialSpec(Frozen):
     train: Source
     validation: Source
     ood: Source
+    earlier: tuple[Source, ...] = ()
     placement: Placement = Placement()
+    target_modules: tuple[str, ...] = ()
     rank: PositiveInt = 16
     alpha: Annotated[float, Field(gt=0)] = 32.0
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
@@ -71,24 +82,36 @@ class TrialSpec(Frozen):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     vision_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    schedule: str = "cosine"
     warmup_ratio: Fraction = 0.2
     min_rate_ratio: Fraction = 0.1
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     steps: PositiveInt = 120
     batch_rows: PositiveInt = 16
     accumulation_steps: PositiveInt = 1
+    batch_warmup_ratio: Fraction = 0.0
     eval_every_steps: PositiveInt = 30
     max_tokens: PositiveInt = 2048
     seed: Annotated[int, Field(ge=0)] = 0
     data_seed: Annotated[int, Field(ge=0)] = 0
     init_from: Source | None = None
+    continuation: Literal["same", "extended"] = "same"
     optimizer: Literal["fresh", "resumed"] = "fresh"
 
     @model_validator(mode="after")
     def _resumed_needs_parent(self) -> Self:
         if self.optimizer == "resumed" and self.init_from is None:
             raise ValueError("optimizer `resumed` needs `init_from`: there is no optimizer state to resume")
+        if self.optimizer == "resumed" and self.continuation == "extended":
+            raise ValueError("optimizer `resumed` needs continuation `same`: new modules have no optimizer state")
         return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        if name not in SCHEDULES:
+            raise ValueError(f"must be one of {', '.join(SCHEDULES)}")
+        return name
 
     @property
     def trial_id(self) -> str:
@@ -97,8 +120,16 @@ class TrialSpec(Frozen):
 
     @property
     def effective_rows(self) -> int:
-        """Rows per optimizer step."""
+        """Rows per optimizer step, once they have grown to their full number."""
         return self.batch_rows * self.accumulation_steps
+
+    def rows_at(self, step: int) -> int:
+        """Return the rows of optimizer step `step`, counted from 0."""
+        return rows_at(step, self.effective_rows, math.ceil(self.batch_warmup_ratio * self.steps))
+
+    def rows_before(self, step: int) -> int:
+        """Return how many rows the steps before `step` read."""
+        return sum(self.rows_at(earlier) for earlier in range(step))
 
     def baseline(self) -> TrialSpec:
         """Return the trial this one is held against: the same base, data and quantization, no adapter."""
@@ -107,6 +138,7 @@ class TrialSpec(Frozen):
                 "name": f"A0-{self.quantization}",
                 "placement": Placement(),
                 "init_from": None,
+                "continuation": "same",
                 "optimizer": "fresh",
             }
         )
@@ -121,9 +153,9 @@ class TrialSpec(Frozen):
         for key, value in values.items():
             if isinstance(value, dict) and "sha256" in value:
                 values[key] = value["sha256"]
+        values["earlier"] = [source.sha256 for source in self.earlier]
         if self.placement.is_baseline:
-            keep = ("base", "train", "validation", "ood", "placement", "quantization", "compute_dtype", "max_tokens")
-            values = {key: values[key] for key in keep}
+            values = {key: values[key] for key in BASELINE_IDENTITY}
         return values
 
 

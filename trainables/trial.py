@@ -59,7 +59,7 @@ class Trial:
     ) -> None:
         self.engine, self.spec, self.record = engine, spec, record
         self.baseline, self.guards, self.constraint, self.battery = baseline, guards, constraint, battery
-        self.placement = resolve(spec.placement, engine.base.towers)
+        self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
         with ExitStack() as undone:
             undone.callback(self.adapter.remove)  # a trial that cannot start leaves nothing on the base
@@ -195,7 +195,7 @@ class Trial:
     def _train_step(self) -> Verdict | None:
         began = time.perf_counter()
         model, masks = self.engine.base.model, self.adapter.masks
-        batches = self.engine.batches(self.rows, self.spec)
+        batches = self.engine.batches(self.rows, self.spec, self.progress.step)
         # the mean over all supervised tokens of the step, whatever the accumulation
         tokens = sum(batch.supervised_tokens for batch in batches)
         loss_sum = 0.0

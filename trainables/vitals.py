@@ -103,7 +103,7 @@ class Vitals:
 
     def _expected(self, step: int) -> dict[str, float]:
         spec = self.optimizer.spec
-        factor = rate_factor(step - 1, spec.steps, spec.warmup_ratio, spec.min_rate_ratio)
+        factor = rate_factor(step - 1, spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule)
         return {tower: self.optimizer.peaks[tower] * factor for tower in self._parameters}
 
     def _ending(self, finding: Finding | None) -> Finding | None:

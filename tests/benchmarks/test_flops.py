@@ -58,7 +58,7 @@ def counted_flops(bench: Bench, specs: list[Any], share: bool) -> float:
             trials[-1].adapter.lift()
         fanout = Fanout(bench.engine.base, [one.adapter for one in trials], share)
         stack.callback(fanout.remove)
-        batch = bench.engine.batches(bench.engine.row_stream(specs[0], 0), specs[0])[0]
+        batch = bench.engine.batches(bench.engine.row_stream(specs[0], 0), specs[0], 0)[0]
         with FlopCounterMode(display=False) as counter:
             fanout.logits(batch, range(len(trials))).values.sum().backward()
     return counter.get_total_flops()

@@ -7,6 +7,7 @@ import pytest
 from sweeps.sources import Sources
 from sweeps.space import Axes, expand
 from sweeps.stage4 import STUDY
+from sweeps.study import Arm, Study
 from trainables.errors import UserError
 from trainables.spec import Source
 
@@ -86,3 +87,20 @@ def test_bad_axes_are_named(axes: Axes, message: str, hint: str) -> None:
         expand(STUDY, axes, sources())
     assert message in error.value.message
     assert hint in (error.value.hint or "")
+
+
+def test_an_arm_brings_its_own_settings_and_the_command_line_has_the_last_word() -> None:
+    study = Study(
+        name="own", question="?",
+        arms=(Arm("little", 1, 0, settings={"epochs": 0.1, "learning_rate": 5e-5, "batch_rows": 1},
+                  miniature={"learning_rate": 1e-3}),
+              Arm("much", 1, 0, settings={"epochs": 2.0})),
+        settings={"rank": 4, "alpha": 8.0, "learning_rate": 1e-4, "vision_learning_rate": 3e-4, "batch_rows": 8,
+                  "accumulation_steps": 1, "steps": 7},
+    )  # fmt: skip
+    little, much = expand(study, Axes(), sources(train_rows=1000))[-2:]
+    assert (little.steps, little.learning_rate, little.batch_rows) == (100, 5e-5, 1)
+    assert (much.steps, much.learning_rate, much.batch_rows) == (250, 1e-4, 8)
+    on_the_miniature = expand(study, Axes(), sources(is_miniature=True, train_rows=1000))
+    assert on_the_miniature[1].learning_rate == 1e-3
+    assert {spec.steps for spec in expand(study, Axes(fixed={"steps": 5}), sources())[1:]} == {5}

@@ -17,10 +17,12 @@ def elsewhere(source: Source) -> Source:
 
 ENGINE: dict[str, Any] = {
     "base": elsewhere, "train": elsewhere, "validation": elsewhere, "ood": elsewhere,
+    "earlier": lambda _: (Source(path="stage-1", sha256="a"),),  # type: ignore[arg-type]
     "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16",
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(
-    ("batch_rows", "accumulation_steps", "max_tokens", "eval_every_steps", "steps", "data_seed"), lambda now: now + 1
+    ("batch_rows", "accumulation_steps", "max_tokens", "eval_every_steps", "steps", "data_seed", "batch_warmup_ratio"),
+    lambda now: now + 1,
 )
 OWN: dict[str, Any] = {
     "name": lambda _: "other",
@@ -31,6 +33,9 @@ OWN: dict[str, Any] = {
     "rslora": lambda now: not now,
     "init_from": lambda _: Source(path="adapter", sha256="a"),  # type: ignore[arg-type]
     "optimizer": lambda _: "resumed",
+    "continuation": lambda _: "extended",
+    "schedule": lambda _: "linear",
+    "target_modules": lambda _: ("q_proj",),
 }
 
 

@@ -45,6 +45,22 @@ def test_the_schedule_is_transformers(steps: int, warmup_ratio: float, min_rate_
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_other_schedules_are_transformers_too() -> None:
+    import torch
+    import transformers
+
+    adamw = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = {
+        "linear": transformers.get_linear_schedule_with_warmup(adamw, 10, 50),
+        "constant": transformers.get_constant_schedule_with_warmup(adamw, 10),
+        "stable": transformers.get_wsd_schedule(adamw, 10, 8, 50, decay_type="linear"),
+    }
+    for name, schedule in theirs.items():
+        expected = [schedule.lr_lambdas[0](step) for step in range(50)]
+        ours = [rate_factor(step, 50, 0.2, 0.0, name) for step in range(50)]
+        assert ours == pytest.approx(expected, abs=1e-12), name
+
+
 def test_each_tower_has_its_own_rate_and_every_parameter_one_group(adapter: Adapter, make_spec: SpecMaker) -> None:
     spec = make_spec(learning_rate=1e-3, vision_learning_rate=3e-3, weight_decay=0.25)
     optimizer = Optimizer(adapter, spec)

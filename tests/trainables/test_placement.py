@@ -59,3 +59,18 @@ def test_no_merger_and_no_embedding_is_ever_adapted(make_spec: SpecMaker) -> Non
     everything = resolve(Placement(language=len(towers["language"]), vision=len(towers["vision"])), towers)
     forbidden = ("merger", "embed", "lm_head", "norm", "deepstack", "patch")
     assert not [name for name in everything.module_names if any(word in name for word in forbidden)]
+
+
+def test_targets_narrow_a_placement_to_linears_of_that_name() -> None:
+    resolved = resolve(Placement(language=1, vision=1), TOWERS, ("b",))
+    assert resolved.module_names == ("language.11.b", "vision.2.b")
+
+
+@pytest.mark.parametrize(
+    ("placement", "says"),
+    [(Placement(language=1), "`qkv`"), (Placement(language=1, vision=1), "language has none of qkv")],
+)
+def test_a_target_that_adapts_nothing_is_refused(placement: Placement, says: str) -> None:
+    towers: dict[TowerName, Blocks] = {**TOWERS, "vision": ((LinearShape("vision.0.qkv", 64, 192),),)}
+    with pytest.raises(UserError, match=says):
+        resolve(placement, towers, ("qkv",))

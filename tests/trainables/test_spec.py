@@ -60,6 +60,10 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "compute_dtype": "bfloat16",
         "optimizer": "resumed",
         "init_from": Source(path=Path("/parent"), sha256="abc"),
+        "continuation": "extended",
+        "schedule": "linear",
+        "target_modules": ("q_proj",),
+        "earlier": (Source(path=Path("/stage-1"), sha256="abc"),),
         "rslora": True,
         **{key: Source(path=getattr(spec, key).path, sha256="new") for key in ("base", "train", "validation", "ood")},
     }
@@ -91,6 +95,21 @@ def test_the_baseline_of_a_continued_trial_has_no_parent(make_spec: SpecMaker) -
     continued = make_spec(init_from=Source(path=Path("/parent"), sha256="abc"), optimizer="resumed")
     assert continued.baseline() == make_spec().baseline()
     assert parse_spec(continued.baseline().model_dump(mode="json")) == continued.baseline()
+
+
+def test_a_curriculum_has_a_baseline_of_its_own(make_spec: SpecMaker) -> None:
+    staged = make_spec(earlier=(Source(path=Path("/stage-1"), sha256="abc"),))
+    assert staged.baseline().trial_id != make_spec().baseline().trial_id
+
+
+def test_the_rows_of_a_step_grow_and_are_all_counted(make_spec: SpecMaker) -> None:
+    spec = make_spec(steps=10, batch_rows=4, accumulation_steps=4, batch_warmup_ratio=0.5)
+    rows = [spec.rows_at(step) for step in range(10)]
+    assert rows[0] == 4
+    assert rows == sorted(rows)
+    assert rows[5:] == [16] * 5
+    assert [spec.rows_before(step) for step in range(11)] == [sum(rows[:step]) for step in range(11)]
+    assert make_spec(steps=10).rows_before(10) == 10 * make_spec().effective_rows
 
 
 def test_a_spec_is_frozen_and_hashable(make_spec: SpecMaker) -> None:
