@@ -98,7 +98,7 @@ class Experiment:
 def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
     """Return what all trials of an experiment share, so that they can be compared; not what is an arm's own."""
     spec = next((one for one in specs if not one.placement.is_baseline), specs[0])
-    own = {DECIDES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)}
+    own = {DECIDES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)} | {*study.varies}
     shared = {
         "base": spec.base.sha256,
         "train": spec.train.sha256,

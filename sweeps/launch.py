@@ -82,7 +82,16 @@ def plan(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> Plan
         UserError: anything that would make the launch fail later.
     """
     sources = gather(launch.base, launch.train, launch.validation, launch.ood, data_directory)
-    forecasts = forecast(expand(study, axes, sources), sources.train_rows)
+    return plan_specs(study, expand(study, axes, sources), sources, launch)
+
+
+def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources, launch: Launch) -> Plan:
+    """Check trials that are already expanded, all of them on `sources`.
+
+    Raises:
+        UserError: as `plan`.
+    """
+    forecasts = forecast(specs, sources.train_rows)
     scanned = scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
     return Plan(sources, forecasts, preflight(forecasts, study.guards, scanned, launch.limits))
 
@@ -105,10 +114,29 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     launch = launch or Launch()
-    checked_uri(launch.tracking_uri or default_tracking_uri())
     directory = launch.directory(study)
+    checked(launch, directory)
+    return run_planned(study, plan(study, axes or Axes(), launch, directory.parent / "data"), launch)
+
+
+def checked(launch: Launch, directory: Path) -> None:
+    """Refuse a tracking URI or a storage that a launch could not write to.
+
+    Raises:
+        UserError: saying which.
+    """
+    checked_uri(launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent, 0)
-    planned = plan(study, axes or Axes(), launch, directory.parent / "data")
+
+
+def run_planned(study: Study, planned: Plan, launch: Launch) -> list[Record]:
+    """Run the trials of a plan, baselines first, and return their records; finished trials are not run again.
+
+    Raises:
+        UserError: the plan is refused, or the experiment was begun with another configuration.
+        KeyboardInterrupt: as in `run`.
+    """
+    directory = launch.directory(study)
     overridden = admit(planned.preflight, launch.force)
     specs = [one.spec for one in planned.forecasts]
     largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in planned.forecasts)

@@ -29,7 +29,8 @@ class Study:
     """A question put as trials.
 
     `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
-    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them.
+    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them;
+    `varies` names what else its trials do not share (`steps`, `train`).
     """
 
     name: str
@@ -41,5 +42,6 @@ class Study:
     ranks: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
     quantizations: tuple[Quantization, ...] = ()
+    varies: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = GUARDS
     constraint: BestConstraint = CONSTRAINT
