@@ -34,6 +34,7 @@ from trainables.probes.captions import captions_in
 from trainables.probes.probe import Baseline
 from trainables.record import Record, write_json
 from trainables.scan import scan
+from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
     from sweeps.mirror import Mirror
