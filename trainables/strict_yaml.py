@@ -1,0 +1,221 @@
+"""YAML that says what it means: safe, no key twice, no number read as text, no alias bomb, and every key's line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    import yaml
+
+KeyPath = tuple[str | int, ...]
+
+MAXIMUM_BYTES = 2**20
+MAXIMUM_VALUES = 10_000  # once every alias is written out
+MAXIMUM_DEPTH = 32
+TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null")}
+MERGE = "tag:yaml.org,2002:merge"
+
+# numbers for every reader but YAML 1.1, which wants a point before and a sign after the e
+NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# numbers of YAML 1.1 that nobody means: 010 is 8, 1:30 is 90
+SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML file holds, and on which line each key stands: `lines[("datasets", 0, "path")]`, counted from 1."""
+
+    path: Path
+    values: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+
+    def where(self, *keys: str | int) -> str:
+        """Return "file:line: `key`" for the value at `keys`; the line is that of the nearest key the file has."""
+        known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in self.lines), None)
+        place = f"{self.path}:{self.lines[known]}" if known else str(self.path)
+        return f"{place}: `{key_text(keys)}`" if keys else place
+
+
+def key_text(keys: KeyPath) -> str:
+    """Write a key path as a reader would: `datasets[0].path`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def read_yaml(path: Path) -> Document:
+    """Read one mapping; texts, whole numbers, fractions, booleans and nulls in lists and mappings.
+
+    Raises:
+        UserError: the file is unreadable or broken, or says a thing that YAML reads otherwise than people do; names
+            file, line and key.
+    """
+    return parse_yaml(_text_of(path), path)
+
+
+def parse_yaml(text: str, path: Path) -> Document:
+    """Read one mapping from `text`; `path` names it in errors.
+
+    Raises:
+        UserError: as `read_yaml`.
+    """
+    import yaml
+
+    try:
+        _check_depth(text, path)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _broken(error, text, path) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: must be YAML, but {str(error).splitlines()[0]}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none")
+    reading = _Reading(path, loader, {})
+    return Document(path, reading.value(node, (), ()), reading.lines)
+
+
+class _Reading:
+    """One walk from nodes to values, counting what every alias expands to."""
+
+    def __init__(self, path: Path, loader: yaml.SafeLoader, lines: dict[KeyPath, int]) -> None:
+        self.path, self.loader, self.lines = path, loader, lines
+        self.count = 0
+
+    def value(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        """Return the plain value of `node`, which stands at `keys` within the nodes `above` it."""
+        import yaml
+
+        self.count += 1
+        if self.count > MAXIMUM_VALUES:
+            raise UserError(
+                f"{self._place(node, keys)} must expand to at most {MAXIMUM_VALUES:,} values, but its aliases make more"
+            )
+        if any(node is one for one in above):
+            raise UserError(f"{self._place(node, keys)} must not hold itself, but its alias is what it stands in")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys, (*above, node))
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            self.lines[keys] = self.lines.get(keys, node.start_mark.line + 1)
+            return [self._item(one, (*keys, index), (*above, node)) for index, one in enumerate(node.value)]
+        return self._scalar(node, keys)
+
+    def _item(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        self.lines[keys] = node.start_mark.line + 1
+        return self.value(node, keys, above)
+
+    def _mapping(self, node: yaml.MappingNode, keys: KeyPath, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        if node.tag != "tag:yaml.org,2002:map":
+            raise self._tagged(node, keys)
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, keys)
+            if key in values:
+                raise UserError(
+                    f"{self._place(key_node, (*keys, key))} must stand once, but it stood on line "
+                    f"{self.lines[(*keys, key)]} already",
+                    "remove one of the two; YAML would silently take the last",
+                )
+            self.lines[(*keys, key)] = key_node.start_mark.line + 1
+            values[key] = self.value(value_node, (*keys, key), above)
+        return values
+
+    def _key(self, node: yaml.Node, keys: KeyPath) -> str:
+        if node.tag == MERGE:
+            raise UserError(f"{self._place(node, (*keys, '<<'))} is not read", "write the merged keys out")
+        if TAGS.get(node.tag) != "str" or not node.value:
+            raise UserError(
+                f"{self._place(node, keys)}: a key must be a text, but got {node.value!r}"[:400],
+                'YAML reads on, off, yes and no as booleans and 1 as a number: write them quoted, "on"',
+            )
+        return node.value
+
+    def _scalar(self, node: yaml.Node, keys: KeyPath) -> Any:
+        tag, text = TAGS.get(node.tag), node.value
+        if tag is None:
+            raise self._tagged(node, keys)
+        plain = getattr(node, "style", None) is None
+        if tag == "str" and plain and NUMBER_LIKE.fullmatch(text):
+            raise UserError(
+                f"{self._place(node, keys)} must be a number, but YAML 1.1 reads `{text}` as text",
+                f"write {_as_yaml_number(text)}",
+            )
+        if tag in {"int", "float"} and SURPRISING.fullmatch(text):
+            value = self.loader.construct_object(node)
+            raise UserError(f"{self._place(node, keys)} must be a plain number, but YAML 1.1 reads `{text}` as {value}",
+                            "write the number out, or quote it if it is a text")  # fmt: skip
+        try:
+            value = self.loader.construct_object(node)
+        except (ValueError, KeyError):  # a tag that the text does not fit, a number of thousands of digits
+            raise UserError(f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{text}`")
+        return value
+
+    def _tagged(self, node: yaml.Node, keys: KeyPath) -> UserError:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        return UserError(
+            f"{self._place(node, keys)} must be a text, a number, a boolean, null, a list or a mapping, "
+            f"but YAML reads a value of type `{kind}`",
+            "quote it if it is a text",
+        )
+
+    def _place(self, node: yaml.Node, keys: KeyPath) -> str:
+        place = f"{self.path}:{node.start_mark.line + 1}"
+        return f"{place}: `{key_text(keys)}`" if keys else place
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"a configuration must be a readable file, but {path}: {error.strerror}") from None
+    if len(content) > MAXIMUM_BYTES:
+        raise UserError(f"{path}: a configuration must be at most {MAXIMUM_BYTES:,} bytes, but this is larger")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: must be UTF-8, but byte {error.start} is not", "save it as UTF-8") from None
+
+
+def _check_depth(text: str, path: Path) -> None:
+    # events come without recursion; building nodes recurses, and a file of brackets would exhaust the stack
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAXIMUM_DEPTH:
+            raise UserError(f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep")
+
+
+def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    lines = text.splitlines()
+    written = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())] or "'\\t'" in str(error.problem):
+        return UserError(f"{path}:{line}: must be indented with spaces, but there is a tab: {_key_of(written)}",
+                         "replace tabs by spaces")  # fmt: skip
+    problem = str(error.problem or error.context).removeprefix("but ")
+    return UserError(f"{path}:{line}: must be YAML, but {problem}: {_key_of(written)}")
+
+
+def _key_of(line: str) -> str:
+    return f"`{line.strip().split(':')[0][:60]}`"
+
+
+def _as_yaml_number(text: str) -> str:
+    # 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5
+    mantissa, _, exponent = text.lower().partition("e")
+    mantissa += "" if "." in mantissa else ".0"
+    mantissa += "0" if mantissa.endswith(".") else ""
+    sign = "" if exponent[:1] in {"-", "+"} else "+"
+    return f"{mantissa}e{sign}{exponent}" if exponent else mantissa
