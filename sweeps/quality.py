@@ -104,8 +104,8 @@ def longer_than(rows: Sequence[ScannedRow], max_tokens: int) -> Rows:
 
 
 def without_labels(rows: Sequence[ScannedRow]) -> Rows:
-    """Return the rows that supervise nothing but the end of the turn, or everything."""
-    encodable = [row for row in rows if row.problem is None]
+    """Return the conversations that supervise nothing but the end of the turn, or everything; a text does."""
+    encodable = [row for row in rows if row.problem is None and not row.is_completion]
     return chosen(encodable, [not 1 < row.supervised_tokens < row.tokens - 1 for row in encodable])
 
 
@@ -151,7 +151,7 @@ def _contradicting(rows: Sequence[ScannedRow]) -> list[bool]:
     found = []
     for row in rows:
         known = answers[(row.question, row.pictures)]
-        found.append(bool(known) and row.answer not in known)
+        found.append(bool(known) and row.answer not in known and not row.is_completion)
         known.add(row.answer)
     return found
 

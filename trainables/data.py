@@ -1,39 +1,44 @@
-"""Rows on disk: JSONL with `messages` and `images`, and the probes' out-of-distribution file; every row checked."""
+"""Rows on disk: train and validation files of any known format, and the probes' file; every row checked.
+
+A data file is JSONL or one JSON array; `formats.py` says what a row may look like. To check one by hand::
+
+    python -m trainables.data check FILE
+"""
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from trainables.dataset_info import Located, locate
 from trainables.errors import UserError, nearest
+from trainables.formats import COMPLETION, IMAGE_TAG, Message, Told, told
+from trainables.json_rows import objects
+from trainables.overlap import folded, told_within
 
-ROLES = ("system", "user", "assistant")
-IMAGE_TAG = "<image>"
-ROW_KEYS = ("id", "messages", "images")
-OOD_KINDS = ("irrelevant", "caption", "text")
+PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
+OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
 OOD_KEYS = ("id", "images", "system", "prompt", "kind", "expect", "forbid")
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn; `<image>` in the text marks where the next image stands."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Row:
-    """One conversation with its images; only its assistant turns are supervised."""
+    """One conversation with its images; only its assistant turns are supervised.
+
+    A completion has one message, of the role `completion`: a text as it stands, all of it supervised.
+    """
 
     row_id: str
     messages: tuple[Message, ...]
     images: tuple[Path, ...]
+
+    @property
+    def is_completion(self) -> bool:
+        """True when the row is a text without turns, which cannot be asked, only continued."""
+        return self.messages[0].role == COMPLETION
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -58,24 +63,80 @@ class OodRow:
     forbid: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Parsed:
+    """One row as the file has it: where it stands, of which format it is, and the row, or what is wrong with it."""
+
+    line: int
+    format: str
+    row: Row | UserError
+
+
+def parse_rows(path: Path) -> Iterator[Parsed]:
+    """Yield every row of a train or validation file, the broken ones as the error that says why.
+
+    Raises:
+        UserError: there is no such file, or it is of another kind.
+    """
+    where = locate(path)
+    for line, values in objects(where.file):
+        if isinstance(values, UserError):
+            yield Parsed(line, "unreadable", values)
+            continue
+        form = "unreadable"
+        try:
+            said = told(values, f"{where.file}:{line}", where.format)
+            form = said.format
+            yield Parsed(line, form, _row(said, where, line))
+        except UserError as error:
+            yield Parsed(line, form, error)
+
+
 def read_rows(path: Path) -> list[Row]:
-    """Read and check every row of a train or validation file.
+    """Read and check every row of a train or validation file; `path` may name an entry, `dataset_info.json:NAME`.
 
     Raises:
         UserError: the file is empty or a row is broken; names file, line and key.
     """
-    rows = {line: _row(values, path, line) for line, values in _lines(path)}
-    return _named_once(rows, path)
+    rows: dict[int, Row] = {}
+    for parsed in parse_rows(path):
+        if isinstance(parsed.row, UserError):
+            raise parsed.row
+        rows[parsed.line] = parsed.row
+    return named_once(rows, path)
 
 
-def read_ood(path: Path) -> list[OodRow]:
+def read_validation(path: Path) -> list[Row]:
+    """Read and check every row of a validation file: as `read_rows`, and every row must ask something.
+
+    Raises:
+        UserError: as `read_rows`, or a row is a text without a question, whose answer nobody could check.
+    """
+    rows = read_rows(path)
+    mute = [row.row_id for row in rows if row.is_completion]
+    if mute:
+        raise UserError(
+            f"{path}: a validation row must ask something and know the answer, but {len(mute)} of {len(rows)} are "
+            f"`text` alone, the first is `{mute[0]}`",
+            "exact match needs the answer apart from the question: write these rows as `messages`, or as `prompt` and "
+            "`response`; training rows may stay as they are",
+        )
+    return rows
+
+
+def needed_kinds(sees: bool) -> tuple[str, ...]:
+    """Name the kinds of out-of-distribution rows that a base must be asked; one that sees no pictures, text alone."""
+    return OOD_KINDS if sees else TEXT_KINDS
+
+
+def read_ood(path: Path, needed: Iterable[str] = OOD_KINDS) -> list[OodRow]:
     """Read and check every row of an out-of-distribution file.
 
     Raises:
-        UserError: the file is empty, a kind is missing, or a row is broken; names file, line and key.
+        UserError: the file is empty, a needed kind is missing, or a row is broken; names file, line and key.
     """
-    rows = _named_once({line: _ood_row(values, path, line) for line, values in _lines(path)}, path)
-    missing = [kind for kind in OOD_KINDS if not any(row.kind == kind for row in rows)]
+    rows = named_once({line: _ood_row(values, path, line) for line, values in _lines(path)}, path)
+    missing = [kind for kind in needed if not any(row.kind == kind for row in rows)]
     if missing:
         raise UserError(
             f"{path}: every kind of probe needs rows, but there are none of kind {', '.join(missing)}",
@@ -88,11 +149,18 @@ def read_ood(path: Path) -> list[OodRow]:
 def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_path: Path) -> None:
     """Refuse validation rows that also stand in train: same conversation (normalized) and same image bytes.
 
+    A text of train that tells question and answer, one after the other, has the row too.
+
     Raises:
         UserError: naming how many rows overlap and the first of them.
     """
-    seen = {fingerprint(row) for row in train}
-    overlap = [row.row_id for row in validation if fingerprint(row) in seen]
+    trained, asked = list(train), list(validation)
+    seen = {fingerprint(row) for row in trained}
+    texts = [folded(row.answer) for row in trained if row.is_completion]
+    plain = [row for row in asked if row.prompt and not row.images]
+    pairs = [(folded(row.prompt[-1].text), folded(row.answer)) for row in plain]
+    known = {row.row_id for row, found in zip(plain, told_within(texts, pairs), strict=True) if found}
+    overlap = [row.row_id for row in asked if row.row_id in known or fingerprint(row) in seen]
     if overlap:
         raise UserError(
             f"{validation_path}: validation rows must not stand in train, but {len(overlap)} do, "
@@ -105,8 +173,7 @@ def fingerprint(row: Row) -> str:
     """Hash a row's normalized text and image bytes; rows alike in both are the same row."""
     digest = sha256()
     for message in row.messages:
-        text = " ".join(unicodedata.normalize("NFKC", message.text).casefold().split())
-        digest.update(f"{message.role}\x00{text}\x00".encode())
+        digest.update(f"{message.role}\x00{folded(message.text)}\x00".encode())
     for image in row.images:
         digest.update(sha256(image.read_bytes()).digest())
     return digest.hexdigest()
@@ -114,29 +181,26 @@ def fingerprint(row: Row) -> str:
 
 def digest_of(path: Path, images: Iterable[Path] = ()) -> str:
     """Hash a data file together with the images it names, so that a changed picture is another data set."""
-    digest = sha256(path.read_bytes())
+    where = locate(path)
+    digest = sha256(where.file.read_bytes() + where.entry.encode())
     for image in images:
         digest.update(sha256(image.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if not path.is_file():
-        raise UserError(f"a data file must exist, but {path} does not", "check the path; it may be relative")
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                values = json.loads(raw.decode("utf-8"))
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                raise UserError(f"{path}:{number}: a row must be one JSON object in UTF-8, but {error}") from None
-            if not isinstance(values, dict):
-                raise UserError(f"{path}:{number}: a row must be a JSON object, but got {type(values).__name__}")
-            yield number, values
+    for number, values in objects(path):
+        if isinstance(values, UserError):
+            raise values
+        yield number, values
 
 
-def _named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
+def named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
+    """Return the rows of a file, given by their lines.
+
+    Raises:
+        UserError: there are none, or two have one id.
+    """
     if not rows:
         raise UserError(f"{path}: a data file must hold at least one row, but it is empty")
     first_lines: dict[str, int] = {}
@@ -150,13 +214,13 @@ def _named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
     return list(rows.values())
 
 
-def _row(values: Mapping[str, Any], path: Path, line: int) -> Row:
-    where = f"{path}:{line}"
-    _known_keys(values, ROW_KEYS, where)
-    turns = values.get("messages")
-    if not isinstance(turns, list) or not turns:
-        raise UserError(f"{where}: `messages` must be a list of turns, but got {turns!r}")
-    messages = tuple(_message(turn, f"{where}: `messages[{index}]`") for index, turn in enumerate(turns))
+def _row(said: Told, located: Located, line: int) -> Row:
+    where, messages = f"{located.file}:{line}", said.messages
+    row_id = said.row_id or str(line)
+    if any(not message.text.strip() for message in messages if message.role in {"assistant", COMPLETION}):
+        raise UserError(f"{where}: an answer must not be empty, but that of row `{row_id}` is")
+    if messages[0].role == COMPLETION:
+        return Row(row_id, messages, ())
     if not any(message.role == "assistant" for message in messages):
         raise UserError(
             f"{where}: a row must have an assistant turn, but its roles are {[m.role for m in messages]}",
@@ -164,10 +228,7 @@ def _row(values: Mapping[str, Any], path: Path, line: int) -> Row:
         )
     if messages[-1].role != "assistant":
         raise UserError(f"{where}: the last turn must be the assistant's, but it is the {messages[-1].role}'s")
-    if any(message.role == "assistant" and not message.text.strip() for message in messages):
-        raise UserError(f"{where}: an answer must not be empty, but an assistant turn is")
-    images = _images(_image_names(values, where), messages, path, where)
-    return Row(str(values.get("id", line)), messages, images)
+    return Row(row_id, messages, _images(list(said.images), messages, located.pictures, where))
 
 
 def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
@@ -187,7 +248,7 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
     messages = (Message("user", text),)
     if values.get("system"):
         messages = (Message("system", str(values["system"])), *messages)
-    images = _images(named, messages, path, where)
+    images = _images(named, messages, path.parent, where)
     return OodRow(str(values.get("id", line)), kind, messages, images, expect, _terms(forbid, where))
 
 
@@ -205,15 +266,6 @@ def _known_keys(values: Mapping[str, Any], known: tuple[str, ...], where: str) -
             raise UserError(f"{where}: `{key}` is not a key of a row", nearest(key, known))
 
 
-def _message(turn: Any, where: str) -> Message:
-    if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-        raise UserError(
-            f"{where} must be {{role: {' | '.join(ROLES)}, content: text}}, but got {turn!r}",
-            f"write images as `{IMAGE_TAG}` in the text and their paths in `images`",
-        )
-    return Message(turn["role"], turn["content"])
-
-
 def _image_names(values: Mapping[str, Any], where: str) -> list[str]:
     named = values.get("images") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
@@ -221,13 +273,24 @@ def _image_names(values: Mapping[str, Any], where: str) -> list[str]:
     return named
 
 
-def _images(named: list[str], messages: tuple[Message, ...], path: Path, where: str) -> tuple[Path, ...]:
+def _images(named: list[str], messages: tuple[Message, ...], directory: Path, where: str) -> tuple[Path, ...]:
     tags = sum(message.text.count(IMAGE_TAG) for message in messages)
     if tags != len(named):
         raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(named)} images")
-    images = tuple((path.parent / name).resolve() for name in named)
+    images = tuple((directory / name).resolve() for name in named)
     for name, image in zip(named, images, strict=True):
         if not image.is_file():
             raise UserError(f"{where}: the image `{name}` must exist, but {image} does not",
-                            "paths are relative to the data file")  # fmt: skip
+                            f"paths are relative to {directory}")  # fmt: skip
     return images
+
+
+def main() -> None:
+    """Run the command line: `check` and `filter`."""
+    from trainables.data_check import app
+
+    app(prog_name="python -m trainables.data")
+
+
+if __name__ == "__main__":
+    main()

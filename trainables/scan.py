@@ -16,7 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.data import Message, OodRow, Row, digest_of, fingerprint, read_ood, read_rows
+from trainables.data import (
+    Message,
+    OodRow,
+    Row,
+    digest_of,
+    fingerprint,
+    needed_kinds,
+    read_ood,
+    read_rows,
+    read_validation,
+)
 from trainables.errors import UserError
 from trainables.towers import family_of
 
@@ -45,6 +55,7 @@ class ScannedRow:
     supervised_tokens: int = 0
     image_tokens: int = 0
     problem: str | None = None
+    is_completion: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,12 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     Raises:
         UserError: as `scan`.
     """
-    train_rows, validation_rows, ood_rows = read_rows(train), read_rows(validation), read_ood(ood)
+    kinds = needed_kinds(family_of(base)[0].sees)
+    train_rows, validation_rows, ood_rows = read_rows(train), read_validation(validation), read_ood(ood, kinds)
     encoder = load_encoder(base)
     return Scan(
-        train=tuple(_scanned_row(row, encoder) for row in train_rows),
-        validation=tuple(_scanned_row(row, encoder) for row in validation_rows),
+        train=tuple(scanned_row(row, encoder) for row in train_rows),
+        validation=tuple(scanned_row(row, encoder) for row in validation_rows),
         ood=tuple(_scanned_question(row, encoder) for row in ood_rows),
     )
 
@@ -102,29 +114,28 @@ def load_encoder(base: Path) -> Encoder:
         UserError: the tokenizer or the image processor cannot be loaded.
     """
     import torch
-    import transformers
 
-    from trainables.base import Base
+    from trainables.base import Base, load_image_processor, load_tokenizer
     from trainables.batches import Encoder
 
     family, config = family_of(base)
-    processor_class = getattr(transformers, family.image_processor_class)
+    files = "tokenizer and image processor" if family.sees else "tokenizer"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-        processor = processor_class.from_pretrained(base, local_files_only=True)
+        tokenizer, processor = load_tokenizer(base), load_image_processor(base, family)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"a base must hold its tokenizer and image processor, but those of {base} cannot be loaded: "
-            f"{str(error).strip().splitlines()[0]}",
-            "copy the tokenizer's files and preprocessor_config.json from where the weights came from",
+            f"a base must hold its {files}, but those of {base} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"copy the files of the {files} from where the weights came from",
         ) from None
-    if family.image_token not in tokenizer.get_vocab():  # without its files transformers makes an empty one
+    # without its files transformers makes an empty one
+    known = family.image_token or tokenizer.eos_token
+    if known not in tokenizer.get_vocab() or not tokenizer("a word", add_special_tokens=False)["input_ids"]:
         raise UserError(
-            f"the tokenizer of a base must know `{family.image_token}`, but that of {base} has {len(tokenizer):,} "
-            "tokens and not this one",
+            f"the tokenizer of a base must know words and `{known}`, but that of {base} has {len(tokenizer):,} "
+            "tokens and not these",
             "copy tokenizer.json and tokenizer_config.json from where the weights came from",
         )
-    sizes = PictureSizes(processor)
+    sizes = PictureSizes(processor) if family.sees else None
     return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
 
 
@@ -164,9 +175,10 @@ class PictureSizes:
         return {"pixel_values": torch.empty(0), "image_grid_thw": torch.tensor([[1, 1, promised]])}
 
 
-def _scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
+def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
+    """Encode one row of train or validation and keep its lengths, or why it cannot be encoded."""
     told = _told(row.row_id, row.prompt, row.answer, row.images)
-    return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)))
+    return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion)
 
 
 def _scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:

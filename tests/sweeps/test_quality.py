@@ -98,3 +98,15 @@ def test_lengths_and_their_histogram() -> None:
     spread = file_quality([row(str(tokens), tokens=tokens) for tokens in range(1, 101)]).lengths
     assert (spread.shortest, spread.median, spread.longest_of_95_percent, spread.longest) == (1, 50, 95, 100)
     assert file_quality([row("broken", tokens=0, problem="cut")]).lengths.longest == 0
+
+
+def test_a_text_is_supervised_whole_and_no_fault() -> None:
+    texts = rows("text", 20, supervised_tokens=39, is_completion=True)
+    assert found(scan_of(train=texts)) == {}
+    assert "labels" in found(scan_of(train=[replace(one, is_completion=False) for one in texts]))
+
+
+def test_texts_ask_nothing_so_none_contradicts_another() -> None:
+    texts = [replace(one, question="", pictures=()) for one in rows("text", 20, is_completion=True)]
+    assert found(scan_of(train=texts)) == {}
+    assert "contradictions" in found(scan_of(train=[replace(one, is_completion=False) for one in texts]))

@@ -77,7 +77,8 @@ def test_a_broken_row_names_its_file_and_line(album: Path, row: Any, says: str) 
 
 
 def test_an_unknown_key_names_the_nearest(album: Path) -> None:
-    assert refusal(read_rows, write(album, ROW | {"mesages": []})).hint == "did you mean `messages`?"
+    hint = refusal(read_rows, write(album, ROW | {"mesages": []})).hint
+    assert hint == "keep in `metadata` what no trial reads; did you mean `messages`?"
     assert refusal(read_ood, write(album, OOD_ROW | {"forbidden": []})).hint == "did you mean `forbid`?"
 
 

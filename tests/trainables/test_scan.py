@@ -144,7 +144,9 @@ def test_a_template_that_refuses_a_turn_is_told_per_row(
     )
     with_system = {"messages": [{"role": "system", "content": "Be brief."}, QUESTION, ANSWER]}
     plain, told = scanned({"messages": [QUESTION, ANSWER]}, with_system, base=refusing).train
-    assert (plain.problem, told.problem) == (None, "no system turn")
+    assert plain.problem is None
+    assert told.problem is not None
+    assert "must take its turns (system, user" in told.problem and told.problem.endswith("says: no system turn")
 
 
 def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
