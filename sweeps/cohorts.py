@@ -68,7 +68,7 @@ def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
 
 def _named(kind: Sequence[TrialSpec], kinds: Sequence[Sequence[TrialSpec]]) -> str:
     keys = ("quantization", "compute_dtype", "data_seed", "batch_rows", "accumulation_steps",
-            "batch_warmup_ratio", "max_tokens", *BUDGET)  # fmt: skip
+            "batch_warmup_ratio", "max_tokens", "packed_tokens", *BUDGET)  # fmt: skip
     first = kind[0]
     differing = [key for key in keys if len({getattr(other[0], key) for other in kinds}) > 1]
     if not differing:

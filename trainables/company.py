@@ -27,6 +27,7 @@ def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
         spec.accumulation_steps,
         spec.batch_warmup_ratio,
         spec.max_tokens,
+        spec.packed_tokens,
         spec.eval_every_steps,
         spec.steps,
     )

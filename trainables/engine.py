@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from trainables.base import Base, default_device, load_base
 from trainables.batches import Batch, Encoded, Encoder, collate, data_order
 from trainables.company import engine_key
-from trainables.data import Row, read_ood, read_rows
+from trainables.data import Row, needed_kinds, read_ood, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.evaluate import Evaluator, probe_data
+from trainables.packing import pack
+from trainables.probes.crops import check_pictures
 from trainables.spec import TrialSpec
 
 TRAIN_SLICE_ROWS = 64
@@ -38,9 +40,12 @@ class Engine:
     @classmethod
     def on(cls, base: Base, spec: TrialSpec) -> Engine:
         """Put the data of `spec` beside a base that is loaded already."""
-        encoder = Encoder(base)
-        train, validation = read_rows(spec.train.path), read_rows(spec.validation.path)
-        data = probe_data(train, validation, read_ood(spec.ood.path), TRAIN_SLICE_ROWS)
+        encoder, sees = Encoder(base), base.family.sees
+        train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
+        ood = read_ood(spec.ood.path, needed_kinds(sees))
+        check_pictures(validation, sees)
+        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS)
+        data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data))
 
     def encode(self, index: int, max_tokens: int) -> Encoded:
@@ -66,4 +71,6 @@ class Engine:
         """Take the rows of optimizer step `step` from `rows`; a batch for every accumulation."""
         encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.rows_at(step))]
         micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
+        if spec.packed_tokens:
+            return [pack(one, self.base, spec.packed_tokens) for one in micro]
         return [collate(one, self.encoder, self.base.device, pad_left=False) for one in micro]

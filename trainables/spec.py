@@ -60,8 +60,10 @@ class TrialSpec(Frozen):
 
     Rates are per optimizer step; `warmup_ratio`, `batch_warmup_ratio` (while the rows of a step grow) and
     `min_rate_ratio` are fractions (of the steps, of the steps, of the peak rate). `target_modules` are the linears
-    adapted in a placed layer by their own name (`q_proj`); empty means all. `continuation` says whether `init_from`
-    holds this very placement or a part of it; `earlier` are the validation rows of a curriculum's earlier stages.
+    adapted in a placed layer by their own name (`q_proj`); empty means all. `packed_tokens` above 0 packs the rows of
+    a batch, of text alone, into sequences of at most so many tokens; at 0 they are padded. `continuation` says whether
+    `init_from` holds this very placement or a part of it; `earlier` are the validation rows of a curriculum's earlier
+    stages.
     Source: brief 001 for the defaults of a real base; the miniature's study declares its own.
     """
 
@@ -92,6 +94,7 @@ class TrialSpec(Frozen):
     batch_warmup_ratio: Fraction = 0.0
     eval_every_steps: PositiveInt = 30
     max_tokens: PositiveInt = 2048
+    packed_tokens: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     data_seed: Annotated[int, Field(ge=0)] = 0
     init_from: Source | None = None
@@ -104,6 +107,15 @@ class TrialSpec(Frozen):
             raise ValueError("optimizer `resumed` needs `init_from`: there is no optimizer state to resume")
         if self.optimizer == "resumed" and self.continuation == "extended":
             raise ValueError("optimizer `resumed` needs continuation `same`: new modules have no optimizer state")
+        return self
+
+    @model_validator(mode="after")
+    def _every_row_fits_a_sequence(self) -> Self:
+        if 0 < self.packed_tokens < self.max_tokens:
+            raise ValueError(
+                f"packed_tokens must be 0 or at least max_tokens = {self.max_tokens}, so that every row fits, "
+                f"but got {self.packed_tokens}"
+            )
         return self
 
     @field_validator("schedule")
@@ -154,6 +166,8 @@ class TrialSpec(Frozen):
             if isinstance(value, dict) and "sha256" in value:
                 values[key] = value["sha256"]
         values["earlier"] = [source.sha256 for source in self.earlier]
+        if not self.packed_tokens:
+            del values["packed_tokens"]  # padding rows is no setting, so trials from before there was one keep their id
         if self.placement.is_baseline:
             values = {key: values[key] for key in BASELINE_IDENTITY}
         return values

@@ -21,7 +21,16 @@ ENGINE: dict[str, Any] = {
     "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16",
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(
-    ("batch_rows", "accumulation_steps", "max_tokens", "eval_every_steps", "steps", "data_seed", "batch_warmup_ratio"),
+    (
+        "batch_rows",
+        "accumulation_steps",
+        "max_tokens",
+        "packed_tokens",
+        "eval_every_steps",
+        "steps",
+        "data_seed",
+        "batch_warmup_ratio",
+    ),
     lambda now: now + 1,
 )
 OWN: dict[str, Any] = {
