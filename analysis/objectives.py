@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trainables.errors import UserError, nearest
-from trainables.metrics import Direction, metric
+from trainables.metrics import PRICES, Direction, generality, metric
 
-# what a trial cost does not depend on which of its checkpoints is kept
-PRICES = ("adapter_parameters", "train_seconds", "eval_seconds", "peak_memory_mb")
+if TYPE_CHECKING:
+    from analysis.runs import Trial
 
 # a baseline has no adapter and takes no step, so these need no measurement
 BASELINE_PRICES: Mapping[str, float] = {"adapter_parameters": 0.0, "train_seconds": 0.0}
@@ -36,6 +37,11 @@ class Objective:
 def directions_of(objectives: Sequence[Objective]) -> tuple[Direction, ...]:
     """Return the direction of each objective, in order."""
     return tuple(objective.direction for objective in objectives)
+
+
+def generality_in(trials: Iterable[Trial]) -> str:
+    """Name the metric of generality that these trials report."""
+    return generality({name for trial in trials for name in (*trial.best, *trial.last)})
 
 
 def parse_objectives(x: str, y: str, further: Sequence[str]) -> tuple[Objective, ...]:

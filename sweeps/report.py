@@ -18,6 +18,7 @@ from sweeps.projection import labels_of
 from sweeps.quality import FileQuality, quality_table
 from sweeps.study import Study
 from trainables.dominance import as_costs, non_dominated
+from trainables.metrics import generality
 from trainables.record import Measurement, Record
 from trainables.schedule import warmup_steps
 
@@ -75,6 +76,9 @@ def summary(study: Study, records: list[Record], experiment: str) -> str:
     return "\n".join(lines)
 
 
+GENERALITY_SAID = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}
+
+
 class _Arm(NamedTuple):
     name: str
     best: Measurement
@@ -94,12 +98,13 @@ def _frontier(records: list[Record]) -> list[str]:
             f"{nearest.name} comes nearest and answers {nearest.fit:.1%} exactly (step {nearest.best.step}), the "
             f"baseline {nearest.baseline_fit:.1%}. Longer training or a higher rate is the next question."
         ]
-    points = np.array([[arm.fit, arm.best.metrics["irrelevant_pass"]] for arm in gained])
+    kept = generality(gained[0].best.metrics)
+    points = np.array([[arm.fit, arm.best.metrics[kept]] for arm in gained])
     on_frontier = non_dominated(as_costs(points, ("higher", "higher")))
     front = [arm for arm, keep in zip(gained, on_frontier, strict=True) if keep]
     said = "; ".join(
-        f"{arm.name} answers {arm.fit:.0%} exactly and keeps {arm.best.metrics['irrelevant_pass']:.0%} "
-        f"irrelevant-image pass (step {arm.best.step})"
+        f"{arm.name} answers {arm.fit:.0%} exactly and keeps {arm.best.metrics[kept]:.0%} "
+        f"{GENERALITY_SAID[kept]} (step {arm.best.step})"
         for arm in sorted(front, key=lambda arm: -arm.fit)
     )
     return [

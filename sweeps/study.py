@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from trainables.guards import CONSTRAINT, GUARDS, BestConstraint, Guard
+from trainables.guards import CONSTRAINT, GUARDS, Constraint, Guard
 from trainables.spec import Quantization
+
+World = Literal["pictures", "text"]
 
 
 @dataclass(frozen=True)
 class Arm:
     """One placement of a study by its name: how many of the last layers of each tower carry LoRA.
 
-    `settings` and `miniature` replace those of the study for this arm alone.
+    `settings` and `miniature` replace those of the study for this arm alone; where the miniature is placed otherwise
+    than a real base, they hold a `placement`.
     """
 
     name: str
@@ -29,8 +32,11 @@ class Study:
     """A question put as trials.
 
     `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
-    needs otherwise. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them;
-    `varies` names what else its trials do not share (`steps`, `train`).
+    needs otherwise, and `world` says which miniature that is: Qwen3-VL on pictures, or Qwen2 on shell commands.
+    `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them, and so are the rates
+    at `rate_factors` of an arm's own; `varies` names what else its trials do not share (`steps`, `train`). With
+    `winners_of` its arms are placed as the winners of that experiment. Arms that are `refused` by the plan, as they
+    are meant to be, run when they are named or with --force. `tables` name what it shows at its end (`tables.py`).
     """
 
     name: str
@@ -38,10 +44,15 @@ class Study:
     arms: tuple[Arm, ...]
     settings: Mapping[str, Any]
     miniature: Mapping[str, Any] = field(default_factory=dict)
+    world: World = "pictures"
     recommended: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
+    rate_factors: tuple[float, ...] = ()
     quantizations: tuple[Quantization, ...] = ()
     varies: tuple[str, ...] = ()
+    winners_of: str = ""
+    refused: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = GUARDS
-    constraint: BestConstraint = CONSTRAINT
+    constraint: Constraint = CONSTRAINT

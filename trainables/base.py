@@ -1,4 +1,4 @@
-"""The base: a frozen, possibly quantized model with its tokenizer and image processor, on one device."""
+"""The base: a frozen, possibly quantized model with its tokenizer and, where it sees, its image processor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from trainables.errors import UserError
 from trainables.quant import keep_gradients, quantization_config, resolve_dtype
 from trainables.spec import ComputeDtype, Quantization
 from trainables.towers import Blocks, Family, TowerName, family_of
@@ -16,7 +17,10 @@ from trainables.towers import Blocks, Family, TowerName, family_of
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base; `model` is transformers' own class and carries LoRA layers while a trial is open."""
+    """A loaded base on one device; `model` is transformers' own class and carries LoRA layers while a trial is open.
+
+    `image_processor` is None where the family sees no pictures.
+    """
 
     path: Path
     model: Any
@@ -56,14 +60,47 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
     return Base(
         path=path,
         model=model,
-        tokenizer=transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True),
-        image_processor=getattr(transformers, family.image_processor_class).from_pretrained(
-            path, local_files_only=True
-        ),
+        tokenizer=load_tokenizer(path),
+        image_processor=load_image_processor(path, family),
         family=family,
         towers=family.towers(config),
         device=device,
     )
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Load the tokenizer of a base; one without a token for padding pads with its end-of-sequence token.
+
+    Raises:
+        UserError: it has neither.
+    """
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    if tokenizer.eos_token is None:
+        raise UserError(
+            f"the tokenizer of a base must have an end-of-sequence token, but that of {path} has none",
+            "set `eos_token` in tokenizer_config.json to the token that ends an answer",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_image_processor(path: Path, family: Family) -> Any:
+    """Load the image processor of a base, None for a family that sees no pictures."""
+    import transformers
+
+    if family.image_processor_class is None:
+        return None
+    return getattr(transformers, family.image_processor_class).from_pretrained(path, local_files_only=True)
+
+
+def predicted(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Project hidden states (..., width) to logits (..., vocabulary) in float32, as the model's own forward does."""
+    logits = model.lm_head(hidden)
+    limit = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
+    return (limit * torch.tanh(logits / limit) if limit else logits).float()
 
 
 def default_device() -> torch.device:

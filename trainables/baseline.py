@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from trainables import honesty
+from trainables.checksums import base_megabytes
 from trainables.engine import Engine
 from trainables.health import judge_metrics
 from trainables.placement import resolve
@@ -37,7 +38,9 @@ class BaselineTrial:
             return finding.verdict()
         none = dict.fromkeys(("train_seconds", "adapter_parameters", *(f"adapter_norm_{one}" for one in TOWERS)), 0.0)
         seconds, memory = time.perf_counter() - began, peak_memory_mb(self.engine.base.device)
-        self.record.append(Measurement("train", 0, {**none, "eval_seconds": seconds, "peak_memory_mb": memory}))
+        base_memory = base_megabytes(self.engine.base.model)
+        cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
+        self.record.append(Measurement("train", 0, none | cost))
         self.record.append(Measurement("eval", 0, metrics))
         self.record.write_samples(0, self.engine.evaluator.samples(answers))
         verdict = Verdict(kind="completed", step=0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 
 from trainables.base import Base
@@ -16,6 +18,7 @@ from trainables.errors import UserError
 from trainables.probes.probe import Crop
 
 IGNORED = -100
+NO_TOKEN = -1  # the image token of a base that takes text alone
 PIXEL_CACHE_BYTES = 512 * 2**20
 
 
@@ -49,9 +52,12 @@ class Encoder:
 
     def __init__(self, base: Base) -> None:
         self.tokenizer = base.tokenizer
+        self.base_name = base.path.name
         self.image_processor = base.image_processor
         self.image_token = base.family.image_token
-        self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
+        self.image_token_id = NO_TOKEN
+        if base.family.sees:
+            self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
         self._cache: dict[View, Pixels] = {}
         self._cached_bytes = 0
         self._token_counts: dict[View, int] = {}
@@ -59,33 +65,46 @@ class Encoder:
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
 
+        Of a completion every token is, and the end of sequence after it.
+
         Raises:
             UserError: the chat template or a picture of the row cannot be used.
         """
         where = f"row `{row.row_id}`"
+        self._check_sees(row.images, where)
+        if row.is_completion:
+            tokens = self._completed(row.answer)
+            return self._with_images(tokens, list(tokens), (), where)
         tokens, labels, rendered = [], [], ""
         for index, message in enumerate(row.messages):
             if message.role != "assistant":
                 continue
-            prompt = self._render(row.messages[:index], answer_next=True)
-            whole = self._render(row.messages[: index + 1], answer_next=False)
+            prompt = self._render(row.messages[:index], True, where)
+            whole = self._render(row.messages[: index + 1], False, where)
             if not (prompt.startswith(rendered) and whole.startswith(prompt)):
                 raise UserError(
                     f"{where}: the chat template must render a conversation's beginning the same way as "
                     "the whole, but it does not",
                     "a template that rewrites earlier turns cannot tell which tokens the assistant said",
                 )
-            asked, answered = self._tokenize(prompt[len(rendered) :]), self._tokenize(whole[len(prompt) :])
+            asked = self._following(tokens, rendered, prompt)
+            answered = self._following(tokens + asked, prompt, whole)
             tokens += asked + answered
             labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered, where)
             rendered = whole
         return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
 
     def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
-        """Encode what is asked, ready for the answer to be generated."""
-        tokens = self._tokenize(self._render(messages, answer_next=True))
+        """Encode what is asked, ready for the answer to be generated.
+
+        Raises:
+            UserError: the chat template or a picture cannot be used.
+        """
+        where = f"prompt `{messages[-1].text[:40]}`"
+        self._check_sees(images, where)
+        tokens = self._tokenize(self._render(messages, True, where))
         views = tuple(View(path, crop) for path in images)
-        return self._with_images(tokens, [IGNORED] * len(tokens), views, f"prompt `{messages[-1].text[:40]}`")
+        return self._with_images(tokens, [IGNORED] * len(tokens), views, where)
 
     def pixels(self, view: View) -> Pixels:
         """Decode and process a picture, or take it from the cache."""
@@ -99,21 +118,69 @@ class Encoder:
             self._cached_bytes += size
         return pixels
 
-    def _render(self, messages: Sequence[Message], answer_next: bool) -> str:
+    @cached_property
+    def answer_ends(self) -> tuple[int, ...]:
+        """Return the tokens that end an answer: the tokenizer's own, and the one its chat template writes there.
+
+        They differ where a base keeps its end of sequence for documents (Llama 3 and Gemma end a turn otherwise).
+        """
+        turns = (Message("user", "Say yes."), Message("assistant", "yes"))
+        after = self._render(turns, False, "a question and its answer").rpartition("yes")[2]
+        written = [token for token in self._tokenize(after) if token in self.tokenizer.added_tokens_decoder]
+        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *written[:1]]))
+
+    def _render(self, messages: Sequence[Message], answer_next: bool, where: str) -> str:
         turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next)
+        if not self.tokenizer.chat_template:
+            raise UserError(
+                f"{where}: a conversation needs a chat template, but the tokenizer of {self.base_name} has none",
+                "take an instruction-tuned base, or copy its chat_template.jinja beside the weights",
+            )
+        try:
+            # rows hold answers, not thoughts: a template that can do both (Qwen3) is asked for answers alone
+            return self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=answer_next, enable_thinking=False
+            )
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise UserError(
+                f"{where}: the chat template of {self.base_name} must take its turns ({roles}), but says: {error}",
+                "some templates know no system turn; put its words at the beginning of the first user turn",
+            ) from None
 
     def _tokenize(self, text: str) -> list[int]:
+        # what a sequence begins with, the template writes itself
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def _completed(self, text: str) -> list[int]:
+        # as it stands, special tokens in it too; what begins and ends a sequence is added where the text has it not
+        begin, end = self.tokenizer.bos_token, self.tokenizer.eos_token
+        tokens = self.tokenizer(text, add_special_tokens=not (begin and text.startswith(begin)))["input_ids"]
+        ends = text.rstrip().endswith(end) or tokens[-1] == self.tokenizer.eos_token_id
+        return tokens if ends else [*tokens, self.tokenizer.eos_token_id]
+
+    def _following(self, tokens: list[int], rendered: str, further: str) -> list[int]:
+        # read in one piece, as a template's text is by everybody else; where two pieces would melt into one token,
+        # the new text by itself, so that what was asked stays as it was
+        whole = self._tokenize(further)
+        return whole[len(tokens) :] if whole[: len(tokens)] == tokens else self._tokenize(further[len(rendered) :])
+
     def _until_end_of_turn(self, answered: list[int], where: str) -> list[int]:
-        if self.tokenizer.eos_token_id not in answered:
+        said = until_end(answered, self.answer_ends)
+        if len(said) == len(answered):
             raise UserError(
                 f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
                 "the model must learn where an answer ends; take the tokenizer of an instruction-tuned base",
             )
-        end = answered.index(self.tokenizer.eos_token_id) + 1
+        end = len(said) + 1
         return answered[:end] + [IGNORED] * (len(answered) - end)
+
+    def _check_sees(self, images: Sequence[Path], where: str) -> None:
+        if images and self.image_token_id == NO_TOKEN:
+            raise UserError(
+                f"{where}: {self.base_name} takes text alone, so a row must have no pictures, but it has {len(images)}",
+                "take `images` out of the row, or pass a --base with a vision tower",
+            )
 
     def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
         found = tokens.count(self.image_token_id)
@@ -149,6 +216,11 @@ class Batch:
         return int((self.labels[:, 1:] != IGNORED).sum())
 
 
+def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Return what stands before the first token that ends an answer, everything where none does."""
+    return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
 def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad_left: bool) -> Batch:
     """Pad rows to one length, to the right for training and to the left for generation."""
     longest = max(len(row.tokens) for row in rows)
@@ -162,8 +234,9 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
     inputs = {
         "input_ids": input_ids,
         "attention_mask": torch.tensor([padded([1] * len(row.tokens), 0) for row in rows]),
-        "mm_token_type_ids": (input_ids == encoder.image_token_id).int(),
     }
+    if encoder.image_token_id != NO_TOKEN:
+        inputs["mm_token_type_ids"] = (input_ids == encoder.image_token_id).int()
     pictures = [encoder.pixels(view) for row in rows for view in row.views]
     if pictures:
         inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])

@@ -20,7 +20,7 @@ from trainables.batches import collate
 from trainables.checksums import base_checksums
 from trainables.engine import Engine
 from trainables.evaluate import label_logits
-from trainables.handover import parent_eval_loss
+from trainables.handover import parent_eval
 from trainables.health import Finding, judge_handover
 from trainables.optim import Optimizer
 from trainables.probe_rows import image_rows, text_rows
@@ -242,8 +242,8 @@ class _Probe:
 
 def judge_from(spec: TrialSpec, engine: Engine) -> Finding | None:
     """Hold a continued adapter's eval loss before training against its parent's last, where that is known."""
-    parent = parent_eval_loss(spec)
-    return None if parent is None else judge_handover(parent, engine.evaluator.validation_loss())
+    parent = parent_eval(spec)
+    return None if parent is None else judge_handover(parent.loss, engine.evaluator.stage_loss(parent.stage))
 
 
 def uniform_loss(engine: Engine) -> float:

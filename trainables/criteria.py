@@ -84,14 +84,15 @@ def minimum(baseline: Metrics, measured: Sequence[Measurement], limits: MinimumC
 
 
 def optimal(baseline: Metrics, measured: Sequence[Measurement], limits: OptimalCriteria = OPTIMAL) -> list[Criterion]:
-    """Judge depth of learning, perplexity, coherent answers and stability."""
+    """Judge depth of learning, perplexity, coherent answers and stability; a base that sees nothing is never blind."""
     evals = _evals(measured)
     last, losses = evals[-1], [baseline["train_loss"], *(one["train_loss"] for one in evals)]
     rises = (loss - best for loss, best in zip(losses[1:], itertools.accumulate(losses, min), strict=False))
+    shown = "blindness" in baseline
     return [
         Criterion("loss_drop_nats", baseline["train_loss"] - last["train_loss"], limits.min_loss_drop_nats, True),
         Criterion("perplexity", math.exp(min(last["eval_loss"], 700.0)), limits.max_perplexity, False),
-        Criterion("blindness", last["blindness"], limits.max_blindness, False),
+        *([Criterion("blindness", last["blindness"], limits.max_blindness, False)] if shown else []),
         Criterion("largest_loss_rise_nats", max(rises), limits.max_loss_rise_nats, False),
     ]
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.base import Base
-from trainables.batches import IGNORED, Batch, Encoded, Encoder, chunks, collate
+from trainables.base import Base, predicted
+from trainables.batches import IGNORED, Batch, Encoded, Encoder, chunks, collate, until_end
 from trainables.data import OodRow, Row
-from trainables.errors import UserError
-from trainables.probes import PROBES
+from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question, ask_ood, ask_validation
 
@@ -29,7 +28,13 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     hidden = base.model.model(**batch.inputs, use_cache=False).last_hidden_state
     targets = batch.labels[:, 1:]
     supervised = targets != IGNORED
-    return base.model.lm_head(hidden[:, :-1][supervised]).float(), targets[supervised]
+    return predicted(base.model, hidden[:, :-1][supervised]), targets[supervised]
+
+
+def whole_rows(batch: Batch, right: torch.Tensor) -> int:
+    """Count the rows of which every supervised token is right (tokens,): decoded greedily, they equal the reference."""
+    counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
+    return sum(bool(one.all()) for one in right.split(counts))
 
 
 class Evaluator:
@@ -43,20 +48,22 @@ class Evaluator:
         self.prompts = self.encode(self.questions)
         self.validation = [encoder.conversation(row) for row in data.validation]
         self.train_slice = [encoder.conversation(row) for row in data.train_slice]
+        self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
     def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
         """Ask every question and count every probe; returns metrics and the answers by question key."""
         answers = self._answers(self.questions, self.prompts)
-        evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline)
+        earlier = tuple(self._losses(rows) for rows in self.earlier)
+        evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers
 
     def score(self, evidence: Evidence) -> dict[str, float]:
         """Count every probe on what one eval saw."""
         metrics: dict[str, float] = {}
-        for probe in PROBES:
+        for probe in probes_for(self.data):
             metrics.update(probe.score(self.data, evidence))
-        return metrics
+        return metrics | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier])
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, the way its own are answered."""
@@ -66,9 +73,9 @@ class Evaluator:
         """Encode questions, ready for their answers to be generated."""
         return [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions]
 
-    def validation_loss(self) -> float:
-        """Return the eval loss alone, in nats per token, as `measure` computes it."""
-        return self._losses(self.validation).mean
+    def stage_loss(self, stage: int) -> float:
+        """Return a loss alone, in nats per token, as `measure` computes it: of validation (0) or an earlier stage."""
+        return self._losses(self.earlier[stage - 1] if stage else self.validation).mean
 
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
         """Pair every question with its answer and, where there is one, the expected answer, for a person to read."""
@@ -84,31 +91,32 @@ class Evaluator:
 
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded]) -> Losses:
-        nats, tokens, correct = 0.0, 0, 0
+        sums = Losses(0.0, 0, 0)
         for chunk in chunks(rows, LOSS_TOKENS):
             batch = collate([rows[index] for index in chunk], self.encoder, self.base.device, pad_left=False)
             logits, targets = label_logits(self.base, batch)
-            nats += float(cross_entropy(logits, targets, reduction="sum"))
-            tokens += len(targets)
-            correct += int((logits.argmax(dim=-1) == targets).sum())
-        return Losses(nats, tokens, correct)
+            right = logits.argmax(dim=-1) == targets
+            nats = float(cross_entropy(logits, targets, reduction="sum"))
+            sums = sums.plus(nats, len(targets), int(right.sum()), whole_rows(batch, right))
+        return sums
 
     @torch.no_grad()
     def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
         from transformers import GenerationConfig
 
-        tokenizer = self.encoder.tokenizer
+        tokenizer, ends = self.encoder.tokenizer, self.encoder.answer_ends
         greedy = GenerationConfig(
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=list(ends),
             pad_token_id=tokenizer.pad_token_id,
         )
         answers: dict[str, str] = {}
         for chunk in chunks(prompts, GENERATION_TOKENS):
             batch = collate([prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
             generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
-            texts = tokenizer.batch_decode(generated[:, batch.inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            said = generated[:, batch.inputs["input_ids"].shape[1] :].tolist()
+            texts = tokenizer.batch_decode([until_end(one, ends) for one in said], skip_special_tokens=True)
             answers.update({questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
         return answers
 
@@ -118,16 +126,7 @@ class Evaluator:
 
 
 def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
-    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order.
-
-    Raises:
-        UserError: no validation row shows a picture, so crop consistency has nothing to count.
-    """
-    if not any(row.images for row in validation):
-        raise UserError(
-            "validation must hold a row with an image, for crop consistency is counted on it, but none has one",
-            "add validation rows with `images`",
-        )
+    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
     return ProbeData(
         validation=tuple(validation),
         train_slice=tuple(train[:train_rows]),
@@ -138,7 +137,7 @@ def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[Oo
 
 def _distinct(data: ProbeData) -> list[Question]:
     questions: dict[str, Question] = {}
-    for probe in PROBES:
+    for probe in probes_for(data):
         for question in probe.questions(data):
             questions.setdefault(question.key, question)
     return list(questions.values())

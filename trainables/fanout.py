@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from trainables.adapters import Adapter
 from trainables.bank import Bank, Group, take
-from trainables.base import Base
+from trainables.base import Base, predicted
 from trainables.batches import IGNORED, Batch
 from trainables.prefix import FrozenPrefix, common_tokens, repeated
 from trainables.towers import Blocks, LinearShape
@@ -50,7 +50,7 @@ class Fanout:
             for tower, blocks in base.towers.items()
         }
         self._rows = 0  # of the batch in one group
-        self._wide: dict[tuple[str, int], dict[str, Any]] = {}
+        self._wide: dict[tuple[Any, ...], Any] = {}  # what is given to a block, made for more groups
         self._prefix: FrozenPrefix | None = None
         self._handles: list[RemovableHandle] = [
             *self._watch(base.towers["vision"], self.parting["vision"], self._enter_vision),
@@ -68,7 +68,7 @@ class Fanout:
         skipped = batch.labels.shape[1] - hidden.shape[1]  # prefix tokens that no group computed
         hidden = hidden.view(len(groups), len(batch.labels), *hidden.shape[1:])
         chosen = hidden[:, :, :-1][:, supervised[:, skipped:]]
-        return GroupLogits(self.base.model.lm_head(chosen).float(), targets[supervised], groups)
+        return GroupLogits(predicted(self.base.model, chosen), targets[supervised], groups)
 
     def prefill(
         self, inputs: Mapping[str, torch.Tensor], members: Iterable[int], cache: Any
@@ -115,16 +115,14 @@ class Fanout:
             self._prefix = self._shared_text(inputs, positions, labels, taps=len(pictures.deepstack_features))
             start = self._prefix.tokens if self._prefix else 0
             given["position_ids"] = positions[..., start:].repeat(1, len(self.groups.now), 1)
-        elif given.get("use_cache"):  # prompts are padded on the left, where positions must not count
-            given["position_ids"] = _text_positions(inputs["attention_mask"]).repeat(1, len(self.groups.now), 1)
+        else:
+            given["position_ids"] = _text_positions(inputs).repeat(len(self.groups.now), 1)
         count = len(self.groups.now)
         if self._prefix:
             given["past_key_values"] = self._prefix.cache(count)
-        return module(
-            input_ids=inputs["input_ids"][:, start:].repeat(count, 1),
-            attention_mask=inputs["attention_mask"].repeat(count, 1),
-            **{"use_cache": False, **given},
-        )
+        if "attention_mask" in inputs:  # packed rows are kept apart by their positions alone
+            given["attention_mask"] = inputs["attention_mask"].repeat(count, 1)
+        return module(input_ids=inputs["input_ids"][:, start:].repeat(count, 1), **{"use_cache": False, **given})
 
     def _see(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         model, count = self.base.model.model, len(self.groups.now)
@@ -187,10 +185,14 @@ class Fanout:
         count = len(self.groups.now)
         if len(hidden) == len(kwargs["position_embeddings"][0]):
             return (hidden, *args[1:]), kwargs
-        if ("language", count) not in self._wide:
-            wide = {name: repeated(kwargs[name], self._rows, count) for name in PER_TOKEN}
-            self._wide["language", count] = wide
-        return (hidden, *args[1:]), {**kwargs, **self._wide["language", count]}
+        return (hidden, *args[1:]), {**kwargs, **{name: self._widened(kwargs[name], count) for name in PER_TOKEN}}
+
+    def _widened(self, given: Any, count: int) -> Any:
+        # blocks share what they are given, but not all of them the same: sliding windows have masks of their own
+        key = ("language", id(given), count)
+        if key not in self._wide:
+            self._wide[key] = given, repeated(given, self._rows, count)
+        return self._wide[key][1]
 
     def _part(self, hidden: torch.Tensor, apart: frozenset[int]) -> torch.Tensor:
         before = len(self.groups.now)
@@ -205,8 +207,11 @@ def block_name(block: Sequence[LinearShape]) -> str:
     return ".".join(common)
 
 
-def _text_positions(attention_mask: torch.Tensor) -> torch.Tensor:
-    return (attention_mask.cumsum(dim=-1) - 1).clamp(min=0).expand(3, -1, -1)
+def _text_positions(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    # for every row: prompts are padded on the left, where positions must not count
+    if "position_ids" in inputs:
+        return inputs["position_ids"]
+    return (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
 
 
 def _more_pictures(kwargs: Mapping[str, Any], times: int) -> dict[str, Any]:

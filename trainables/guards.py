@@ -7,7 +7,7 @@ KeyError: a guard that cannot see must not pass. Source: brief 001, "Early Stop 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.record import Measurement, Verdict
@@ -39,6 +39,11 @@ class Floor:
         value, shown = _apart(recent[-1], limit)
         return f"{self.metric} {value} < {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
 
+    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
+        """Return how far the metric lies below its floor; positive exactly when the guard is broken."""
+        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
+        return _signed(self.floor(baseline) - max(recent), self.broken(baseline, history))
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -60,6 +65,11 @@ class Ceiling:
             return None
         value, shown = _apart(recent[-1], limit)
         return f"{self.metric} {value} > {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
+
+    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
+        """Return how far the metric lies above its ceiling; positive exactly when the guard is broken."""
+        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
+        return _signed(min(recent) - self.ceiling(baseline), self.broken(baseline, history))
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,42 @@ class Widening:
             f"and worsening over {self.worsening_intervals} intervals"
         )
 
+    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
+        """Return how far the gap lies above what it may widen to; positive exactly when the guard is broken."""
+        values = [metrics[self.metric] for metrics in history]
+        widening = values[-1] - max(0.0, min(values)) - self.max_widening
+        return _signed(widening, self.broken(baseline, history))
 
-Guard = Floor | Ceiling | Widening
+
+@dataclass(frozen=True)
+class Fall:
+    """Stops when a metric stays below its value at the hand-over by more than an absolute drop (0.10 = 10 points).
+
+    The hand-over is the first eval of a continued trial, before its first step: what its parent knew. The base is no
+    reference, it never knew the earlier stages. Source: brief 000, whose 92 % fell to 65 %.
+    """
+
+    metric: str
+    max_absolute_drop: float
+    patience_evals: int
+
+    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
+        """Return the reason to stop, or None; the baseline plays no part."""
+        values = [metrics[self.metric] for metrics in history]
+        limit, recent = values[0] - self.max_absolute_drop, values[-self.patience_evals :]
+        if len(values) <= self.patience_evals or any(value >= limit - ROUNDING for value in recent):
+            return None
+        value, shown = _apart(recent[-1], limit)
+        return f"{self.metric} {value} < {shown} {_for(self.patience_evals)} (at the hand-over {values[0]:.2f})"
+
+    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
+        """Return how far the metric lies below what it may fall to; positive exactly when the guard is broken."""
+        values = [metrics[self.metric] for metrics in history]
+        lowest = values[0] - self.max_absolute_drop
+        return _signed(lowest - max(values[-self.patience_evals :]), self.broken(baseline, history))
+
+
+Guard = Floor | Ceiling | Widening | Fall
 
 
 @dataclass(frozen=True)
@@ -107,6 +151,31 @@ class BestConstraint:
             and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
         )
 
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the larger distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        lost = baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - metrics["irrelevant_pass"]
+        risen = metrics["hallucination"] - baseline["hallucination"] - self.max_hallucination_rise
+        return _signed(max(lost, risen), not self.admits(baseline, metrics))
+
+
+@dataclass(frozen=True)
+class TextConstraint:
+    """The same for a base that sees no pictures: what it must keep of the questions of text that it answered."""
+
+    max_text_retention_drop: float = 0.10
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when text retention lies within its distance of the baseline."""
+        lowest = baseline["text_retention"] - self.max_text_retention_drop
+        return metrics["text_retention"] >= lowest - ROUNDING
+
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        lost = baseline["text_retention"] - self.max_text_retention_drop - metrics["text_retention"]
+        return _signed(lost, not self.admits(baseline, metrics))
+
+
+Constraint = BestConstraint | TextConstraint
 
 GUARDS: tuple[Guard, ...] = (
     Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2),
@@ -140,10 +209,30 @@ def broken_by_baseline(guards: Sequence[Guard], baseline: Metrics) -> list[str]:
     ]
 
 
-def best_eval(constraint: BestConstraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
+def applicable(guards: Sequence[Guard], metrics: Collection[str]) -> tuple[tuple[Guard, ...], tuple[Guard, ...]]:
+    """Part the guards into those whose metric is reported and those whose metric is not, in their order.
+
+    It is decided once, before a launch: while a trial runs, a guard without its metric raises.
+    """
+    kept = tuple(guard for guard in guards if guard.metric in metrics)
+    return kept, tuple(guard for guard in guards if guard not in kept)
+
+
+def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> Constraint:
+    """Return the constraint, or the one on text where a study's own asks for pictures and none are shown."""
+    pictures = isinstance(constraint, BestConstraint) and "irrelevant_pass" not in metrics
+    return TextConstraint() if pictures else constraint
+
+
+def best_eval(constraint: Constraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
     """Return the eval with the lowest eval loss among those the constraint admits, or None."""
     admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
     return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
+
+
+def _signed(distance: float, broken: object) -> float:
+    # a rule that is patient, or allows for rounding, is not broken by the distance alone
+    return max(distance, ROUNDING) if broken else min(distance, 0.0)
 
 
 def _apart(value: float, limit: float) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from trainables.batches import until_end
 from trainables.data import IMAGE_TAG, Message, Row
 from trainables.evaluate import Evaluator
 from trainables.health import Finding
@@ -62,10 +63,13 @@ class Asked(Protocol):
 
 
 class Witness:
-    """Hears every forward pass of `model` while it is entered and writes down the token each row's logits favour."""
+    """Hears every forward pass of `model` while it is entered and writes down the token each row's logits favour.
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    `ends` are the tokens that end an answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, ends: Sequence[int]) -> None:
+        self.model, self.tokenizer, self.ends = model, tokenizer, ends
         self.forwards = 0
         self._batches: list[list[torch.Tensor]] = []
         self._handle: RemovableHandle | None = None
@@ -92,7 +96,7 @@ class Witness:
         decode = type(self.tokenizer).decode
         return [
             [
-                decode(self.tokenizer, self._cut(tokens), skip_special_tokens=True).strip()
+                decode(self.tokenizer, until_end(tokens, self.ends), skip_special_tokens=True).strip()
                 for tokens in torch.stack(batch, dim=1).tolist()
             ]
             for batch in self._batches
@@ -107,17 +111,13 @@ class Witness:
         else:
             self._batches.append([favoured])
 
-    def _cut(self, tokens: list[int]) -> list[int]:
-        end = self.tokenizer.eos_token_id
-        return tokens[: tokens.index(end)] if end in tokens else tokens
-
 
 Measured = tuple[dict[str, float], dict[str, str], Finding | None]
 
 
 def measure(evaluator: Evaluator, baseline: Baseline | None, step: int) -> Measured:
     """Run one eval under a witness; returns metrics, answers, and what is dishonest about them, if anything."""
-    with Witness(evaluator.base.model, evaluator.encoder.tokenizer) as witness:
+    with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
         metrics, answers = evaluator.measure(baseline)
     return judged(evaluator, step, metrics, answers, witness.said())
 

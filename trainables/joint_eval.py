@@ -15,8 +15,8 @@ from transformers import DynamicCache
 
 from trainables import honesty
 from trainables.bank import Group
-from trainables.batches import Encoded, chunks, collate
-from trainables.evaluate import GENERATION_TOKENS, LOSS_TOKENS, Evaluator
+from trainables.batches import Encoded, chunks, collate, until_end
+from trainables.evaluate import GENERATION_TOKENS, LOSS_TOKENS, Evaluator, whole_rows
 from trainables.fanout import Fanout
 from trainables.honesty import Measured, Witness
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question
@@ -49,16 +49,18 @@ class JointEvaluator:
     def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
         """Measure the members named by `baselines`, each held against its own; as `honesty.measure` does for one."""
         evaluator, members = self.evaluator, tuple(baselines)
-        with Witness(evaluator.base.model, evaluator.encoder.tokenizer) as witness:
+        with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
             decoded = self._decode(evaluator.prompts, members)
         said = witness.said_by_batch()
         answers = self._answers(evaluator.questions, decoded, members)
         validation, train_slice = (
             self._losses(rows, members) for rows in (evaluator.validation, evaluator.train_slice)
         )
+        earlier = [self._losses(rows, members) for rows in evaluator.earlier]
         measured: dict[int, Measured] = {}
         for member in members:
-            evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member])
+            before = tuple(losses[member] for losses in earlier)
+            evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], before)
             heard = [text for one, texts in zip(decoded, said, strict=True) for text in texts[one.rows_of(member)]]
             measured[member] = honesty.judged(evaluator, step, evaluator.score(evidence), answers[member], heard)
         return measured
@@ -75,9 +77,11 @@ class JointEvaluator:
     def _answers(
         self, questions: Sequence[Question], decoded: Sequence[Decoded], members: Sequence[int]
     ) -> dict[int, Answers]:
+        encoder = self.evaluator.encoder
         answers: dict[int, Answers] = {member: {} for member in members}
         for batch in decoded:
-            texts = self.evaluator.encoder.tokenizer.batch_decode(batch.tokens, skip_special_tokens=True)
+            said = [until_end(one, encoder.answer_ends) for one in batch.tokens.tolist()]
+            texts = encoder.tokenizer.batch_decode(said, skip_special_tokens=True)
             keys = [questions[index].key for index in batch.questions]
             for member in members:
                 own = (text.strip() for text in texts[batch.rows_of(member)])
@@ -93,9 +97,10 @@ class JointEvaluator:
             out = self.fanout.logits(batch, members)
             for group, logits in zip(out.groups, out.values, strict=True):
                 nats = float(cross_entropy(logits, out.targets, reduction="sum"))
-                correct = int((logits.argmax(dim=-1) == out.targets).sum())
+                right = logits.argmax(dim=-1) == out.targets
+                counted = nats, len(out.targets), int(right.sum()), whole_rows(batch, right)
                 for member in group:
-                    sums[member] = sums[member].plus(nats, len(out.targets), correct)
+                    sums[member] = sums[member].plus(*counted)
         return sums
 
     @torch.no_grad()
@@ -108,24 +113,25 @@ class JointEvaluator:
         return decoded
 
     def _greedy(self, inputs: Mapping[str, torch.Tensor], members: Sequence[int], chunk: list[int]) -> Decoded:
-        model, tokenizer = self.evaluator.base.model, self.evaluator.encoder.tokenizer
+        model, encoder = self.evaluator.base.model, self.evaluator.encoder
+        ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
         cache = DynamicCache(config=model.config.get_text_config())
         out, groups = self.fanout.prefill(inputs, members, cache)
         mask = inputs["attention_mask"].repeat(len(groups), 1)
         shift = _shift(model, inputs).repeat(len(groups), 1)
         tokens = [out.logits[:, -1].float().argmax(dim=-1)]
-        done = tokens[0] == tokenizer.eos_token_id
+        done = torch.isin(tokens[0], ends)
         with self.fanout.running(members, len(chunk), groups):
             while not bool(done.all()) and len(tokens) < self.evaluator.max_new_tokens:
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 places = mask.sum(dim=1, keepdim=True) - 1 + shift
                 out = model(
-                    input_ids=tokens[-1][:, None], attention_mask=mask, position_ids=places.expand(3, -1, -1),
+                    input_ids=tokens[-1][:, None], attention_mask=mask, position_ids=places,
                     past_key_values=cache, use_cache=True,
                 )  # fmt: skip
                 favoured = out.logits[:, -1].float().argmax(dim=-1)
-                tokens.append(torch.where(done, tokenizer.pad_token_id, favoured))
-                done |= tokens[-1] == tokenizer.eos_token_id
+                tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, favoured))
+                done |= torch.isin(tokens[-1], ends)
         return Decoded(torch.stack(tokens, dim=1), groups, chunk)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.guards import BestConstraint, Guard
+from trainables.guards import Constraint, Guard
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 
@@ -19,15 +19,19 @@ class Rules:
 
     baselines: Mapping[str, Baseline]
     guards: Sequence[Guard]
-    constraint: BestConstraint
+    constraint: Constraint
 
 
 def standing(record: Record, stopped: bool) -> Standing:
-    """Return what a seat reports to Ray Tune: the newest eval's step, the verdict, and whether the seat is done."""
+    """Return what a seat reports to Ray Tune: the newest eval and its step, the verdict, and whether the seat is done.
+
+    Ray's schedulers see the eval's metrics as `eval/<name>`.
+    """
     evals, verdict = record.evals(), record.verdict()
     return {
         "record": str(record.directory),
         "step": evals[-1].step if evals else 0,
+        "eval": dict(evals[-1].metrics) if evals else {},
         "verdict": str(verdict) if verdict else None,
         "done": verdict is not None or stopped,
     }

@@ -32,12 +32,20 @@ Blocks = tuple[tuple[LinearShape, ...], ...]
 
 @dataclass(frozen=True)
 class Family:
-    """How one model family is loaded and where its towers stand; class names are those of `transformers`."""
+    """How one model family is loaded and where its towers stand; class names are those of `transformers`.
+
+    A family of text alone has neither image processor nor image token, and no block in its vision tower.
+    """
 
     model_class: str
-    image_processor_class: str
-    image_token: str
     towers: Callable[[Mapping[str, Any]], dict[TowerName, Blocks]]
+    image_processor_class: str | None = None
+    image_token: str | None = None
+
+    @property
+    def sees(self) -> bool:
+        """True when its models take pictures."""
+        return self.image_processor_class is not None
 
 
 def qwen3_vl_towers(config: Mapping[str, Any]) -> dict[TowerName, Blocks]:
@@ -50,6 +58,12 @@ def qwen3_vl_towers(config: Mapping[str, Any]) -> dict[TowerName, Blocks]:
     }  # fmt: skip
 
 
+def decoder_towers(config: Mapping[str, Any]) -> dict[TowerName, Blocks]:
+    """List the linears of a plain text decoder, first layer to last; its vision tower has no block."""
+    layers = range(config["num_hidden_layers"])
+    return {"language": tuple(_decoder_layer(f"model.layers.{index}", config) for index in layers), "vision": ()}
+
+
 FAMILIES: dict[str, Family] = {
     "qwen3_vl": Family(
         model_class="Qwen3VLForConditionalGeneration",
@@ -57,6 +71,13 @@ FAMILIES: dict[str, Family] = {
         image_token="<|image_pad|>",  # noqa: S106 a token of the vocabulary, no secret
         towers=qwen3_vl_towers,
     ),
+    "qwen2": Family("Qwen2ForCausalLM", decoder_towers),
+    "qwen3": Family("Qwen3ForCausalLM", decoder_towers),
+    "llama": Family("LlamaForCausalLM", decoder_towers),
+    "mistral": Family("MistralForCausalLM", decoder_towers),
+    "gemma": Family("GemmaForCausalLM", decoder_towers),
+    "gemma2": Family("Gemma2ForCausalLM", decoder_towers),
+    "gemma3_text": Family("Gemma3ForCausalLM", decoder_towers),
 }
 
 
@@ -93,7 +114,8 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
 def _decoder_layer(prefix: str, text: Mapping[str, Any]) -> tuple[LinearShape, ...]:
     hidden, feed_forward = text["hidden_size"], text["intermediate_size"]
     head_dim = text.get("head_dim") or hidden // text["num_attention_heads"]
-    queries, keys = text["num_attention_heads"] * head_dim, text["num_key_value_heads"] * head_dim
+    key_heads = text.get("num_key_value_heads") or text["num_attention_heads"]
+    queries, keys = text["num_attention_heads"] * head_dim, key_heads * head_dim
     return (
         LinearShape(f"{prefix}.self_attn.q_proj", hidden, queries),
         LinearShape(f"{prefix}.self_attn.k_proj", hidden, keys),

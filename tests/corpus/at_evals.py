@@ -7,8 +7,8 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.continuation import adapter_source
 from trainables.record import read_json, write_json
-from trainables.spec import Source
 
 from .bench import EVAL_STEP, Injection, Seen
 from .tools import fit, put, replace
@@ -150,7 +150,7 @@ def continuing(bench: Bench) -> dict[str, Any]:
     if not parent.exists():
         bench.run({"name": "parent"})
         (bench.directory / "trials" / f"{bench.runs}").rename(parent)
-    return {"init_from": Source(path=parent / "checkpoints" / f"step-{2 * EVAL_STEP}", sha256="parent")}
+    return {"init_from": adapter_source(parent / "checkpoints" / f"step-{2 * EVAL_STEP}")}
 
 
 def _loading(stack: ExitStack, load: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from trainables.data import digest_of
-from trainables.guards import CONSTRAINT, BestConstraint, Ceiling, Guard
+from trainables.guards import CONSTRAINT, BestConstraint, Ceiling, Constraint, Guard
 from trainables.mini import BASE_DIRECTORY
 from trainables.mini.datasets import Files
 from trainables.probes.probe import Baseline
@@ -83,7 +83,7 @@ def opened(
     directory: Path,
     baseline: Baseline | None,
     guards: Sequence[Guard] = (),
-    constraint: BestConstraint = CONSTRAINT,
+    constraint: Constraint = CONSTRAINT,
 ) -> Iterator[Any]:
     """Open a trial on its record; the base is given back whatever happens."""
     from trainables.trial import open_trial

@@ -13,12 +13,13 @@ from small_trials import SpecMaker, finish, opened, outcome, whole_run
 
 from trainables.battery import BATTERY, Battery, arm_of
 from trainables.checksums import base_checksums
+from trainables.continuation import adapter_source
 from trainables.engine import Engine
 from trainables.probes.probe import Baseline
 from trainables.proof import BatchFacts, Proof, Reloaded, TowerFacts, judge_proof, judge_reload
 from trainables.record import Record, read_json
 from trainables.reload import Reloader
-from trainables.spec import Placement, Source
+from trainables.spec import Placement
 
 TOWER = TowerFacts(
     expected_modules=14, adapted_modules=14, expected_parameters=100, trainable_parameters=100,
@@ -156,7 +157,7 @@ def test_a_resumed_optimizer_is_put_back_with_its_moments(
     import torch
 
     parent = whole_run(engine, make_spec(), tmp_path / "parent", baseline)
-    source = Source(path=parent.checkpoint(4), sha256="parent")
+    source = adapter_source(parent.checkpoint(4), "resumed")
     with opened(engine, make_spec(init_from=source, optimizer="resumed"), tmp_path / "t", baseline) as trial:
         state = trial.optimizer.adamw.state
         before = {name: state[p]["exp_avg"].clone() for name, p in trial.optimizer.named}
@@ -171,7 +172,7 @@ def test_a_continued_trial_that_is_resumed_is_not_held_against_its_parent_again(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     parent = whole_run(engine, make_spec(), tmp_path / "parent", baseline)
-    spec = make_spec(init_from=Source(path=parent.checkpoint(4), sha256="parent"))
+    spec = make_spec(init_from=adapter_source(parent.checkpoint(4)))
     with opened(engine, spec, tmp_path / "t", baseline) as trial:
         for _, parameter in trial.adapter.trained():
             parameter.data.mul_(-3.0)

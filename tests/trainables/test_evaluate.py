@@ -49,13 +49,14 @@ def test_answers_are_greedy_whatever_the_base_ships_as_generation_settings(
 def test_validation_without_a_picture_is_refused_before_anything_is_measured(engine: Engine) -> None:
     from dataclasses import replace
 
-    from trainables.evaluate import probe_data
+    from trainables.probes.crops import check_pictures
 
     data = engine.evaluator.data
     blind = [replace(row, images=()) for row in data.validation]
     with pytest.raises(UserError, match="validation must hold a row with an image"):
-        probe_data(engine.train, blind, data.ood, 2)
-    assert probe_data(engine.train, [*blind, data.validation[0]], data.ood, 2).train_slice == tuple(engine.train[:2])
+        check_pictures(blind, sees=True)
+    check_pictures([*blind, data.validation[0]], sees=True)
+    check_pictures(blind, sees=False)
 
 
 def test_an_eval_draws_no_random_number_and_repeats_itself(engine: Engine, baseline: Baseline) -> None:

@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.guards import CONSTRAINT, GUARDS, Ceiling, Floor, Guard, Widening, best_eval, broken_by_baseline, judge
+from trainables.guards import (
+    CONSTRAINT,
+    GUARDS,
+    Ceiling,
+    Fall,
+    Floor,
+    Guard,
+    TextConstraint,
+    Widening,
+    applicable,
+    applicable_constraint,
+    best_eval,
+    broken_by_baseline,
+    judge,
+)
 from trainables.record import Measurement
 
 BASELINE = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
@@ -188,3 +202,94 @@ def test_the_best_eval_is_the_lowest_loss_among_the_admissible() -> None:
 def test_equal_losses_keep_the_earlier_eval() -> None:
     evals = history({"eval_loss": 0.5}, {"eval_loss": 0.5})
     assert best_eval(CONSTRAINT, BASELINE, evals) is evals[0]
+
+
+# ---------------------------------------------------------------- what an earlier stage taught
+FALL = Fall("stage1_accuracy", max_absolute_drop=0.10, patience_evals=2)
+
+
+def falling(*values: float) -> list[dict[str, float]]:
+    return [{"stage1_accuracy": value} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("values", "broken"),
+    [
+        ((0.92, 0.65), False),  # one eval is no habit
+        ((0.92, 0.65, 0.65), True),
+        ((0.92, 0.82, 0.82), False),  # on the limit
+        ((0.92, 0.8199, 0.8199), True),
+        ((0.92, 0.65, 0.92, 0.65), False),
+        ((0.50, 0.65, 0.65), False),
+        ((0.92, 0.95, 0.65, 0.70), True),  # held against the hand-over, not against the best or the last
+    ],
+)
+def test_a_fall_is_held_against_the_hand_over(values: tuple[float, ...], broken: bool) -> None:
+    reason = FALL.broken({}, falling(*values))
+    assert (reason is not None) == broken
+    assert (FALL.excess({}, falling(*values)) > 0) == broken
+    if reason:
+        assert "(at the hand-over 0.92)" in reason
+
+
+def test_a_fall_that_cannot_see_its_metric_raises() -> None:
+    with pytest.raises(KeyError):
+        FALL.broken({}, [{"eval_loss": 1.0}] * 3)
+
+
+RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)
+
+
+@given(RATES, st.floats(0.0, 1.0))
+def test_a_guard_is_exceeded_exactly_when_it_is_broken(rates: list[float], reference: float) -> None:
+    for rule in (
+        Floor("rate", max_relative_drop=0.2, min_absolute=0.3, patience_evals=2),
+        Ceiling("rate", max_absolute_rise=0.15, patience_evals=2),
+        Widening("rate", max_widening=0.06, worsening_intervals=2),
+        Fall("rate", max_absolute_drop=0.1, patience_evals=1),
+    ):
+        evals = [{"rate": rate} for rate in rates]
+        assert (rule.excess({"rate": reference}, evals) > 0.0) == (rule.broken({"rate": reference}, evals) is not None)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_the_constraint_is_exceeded_exactly_when_it_does_not_admit(passes: float, hallucination: float) -> None:
+    metrics = {"irrelevant_pass": passes, "hallucination": hallucination}
+    assert (CONSTRAINT.excess(BASELINE, metrics) > 0.0) != CONSTRAINT.admits(BASELINE, metrics)
+
+
+def test_the_excess_is_the_distance_to_the_limit() -> None:
+    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.75}, {"irrelevant_pass": 0.70}]) == pytest.approx(0.05)
+    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.95}, {"irrelevant_pass": 0.90}]) == pytest.approx(-0.15)
+    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.70}]) == 0.0  # one eval is too few to break it
+    assert HALLUCINATION.excess(BASELINE, [{"hallucination": 0.25}]) == pytest.approx(0.10)
+    assert CONSTRAINT.excess(BASELINE, {"irrelevant_pass": 0.85, "hallucination": 0.0}) == pytest.approx(0.05)
+
+
+# -------------------------------------------------------------------- a base that sees no pictures
+def test_guards_without_a_metric_are_parted_from_the_others_in_their_order() -> None:
+    text = {"generalization_gap", "eval_loss", "text_retention"}
+    kept, dropped = applicable(GUARDS, text)
+    assert [guard.metric for guard in kept] == ["generalization_gap"]
+    assert [guard.metric for guard in dropped] == ["irrelevant_pass", "hallucination", "caption_sanity"]
+    assert applicable(GUARDS, {guard.metric for guard in GUARDS}) == (GUARDS, ())
+    assert applicable(GUARDS, ()) == ((), GUARDS)
+
+
+def test_a_guard_that_applies_and_cannot_see_still_raises() -> None:
+    kept, _ = applicable(GUARDS, {"irrelevant_pass"})
+    with pytest.raises(KeyError, match="irrelevant_pass"):
+        judge(kept, {"irrelevant_pass": 1.0}, [Measurement("eval", 1, {"eval_loss": 1.0})] * 2)
+
+
+def test_the_best_eval_of_a_text_base_keeps_its_text() -> None:
+    assert applicable_constraint(CONSTRAINT, {"text_retention"}) == TextConstraint()
+    assert applicable_constraint(CONSTRAINT, {"irrelevant_pass", "text_retention"}) is CONSTRAINT
+    own = TextConstraint(max_text_retention_drop=0.3)
+    assert applicable_constraint(own, {"text_retention"}) is own
+    baseline = {"text_retention": 0.9}
+    for kept, admitted in ((0.9, True), (0.8, True), (0.79, False), (1.0, True)):  # 0.9 - 0.1 is not 0.8 in binary
+        assert TextConstraint().admits(baseline, {"text_retention": kept}) == admitted
+        assert (TextConstraint().excess(baseline, {"text_retention": kept}) > 0.0) != admitted
+    with pytest.raises(KeyError, match="text_retention"):
+        TextConstraint().admits(baseline, {"irrelevant_pass": 1.0})

@@ -64,7 +64,7 @@ def test_answers_are_those_the_model_was_heard_to_say(
 
 def test_the_witness_hears_exactly_what_was_answered(engine: Engine, baseline: Baseline) -> None:
     evaluator = engine.evaluator
-    with honesty.Witness(engine.base.model, engine.encoder.tokenizer) as witness:
+    with honesty.Witness(engine.base.model, engine.encoder.tokenizer, engine.encoder.answer_ends) as witness:
         _, answers = evaluator.measure(None)
     assert sorted(witness.said()) == sorted(answers.values())
     assert witness.rows == len(evaluator.questions) == len(answers)

@@ -12,8 +12,18 @@ from small_trials import Sources
 
 from trainables.data import Message, OodRow, Row, read_ood, read_rows
 from trainables.errors import UserError
-from trainables.metrics import METRICS, metric
-from trainables.probes import PROBES, blindness, captions, crops, hallucination, irrelevant, retention, task_fit
+from trainables.metrics import METRICS, generality, metric, reported
+from trainables.probes import (
+    PROBES,
+    blindness,
+    captions,
+    crops,
+    hallucination,
+    irrelevant,
+    probes_for,
+    retention,
+    task_fit,
+)
 from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData, ask_ood, ask_validation, fraction
 from trainables.probes.text import is_degenerate, is_near_empty, normalized, same_answer, words
 
@@ -55,7 +65,8 @@ def keys(data: ProbeData) -> dict[str, str]:
 
 def score(probe: Probe, answers: Mapping[str, str], baseline: Baseline | None = None, **losses: Losses) -> dict:
     row_sets = {"validation": Losses(6.0, 4, 3), "train_slice": Losses(2.0, 4, 4)} | losses
-    return dict(probe.score(DATA, Evidence(keys(DATA) | dict(answers), **row_sets, baseline=baseline)))
+    evidence = Evidence(keys(DATA) | dict(answers), row_sets["validation"], row_sets["train_slice"], baseline)
+    return dict(probe.score(DATA, evidence))
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
@@ -83,6 +94,19 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
         partial = {other: answer for other, answer in keys(data).items() if other != key}
         with pytest.raises(KeyError):  # an answer that is not there is not an empty answer
             probe.score(data, Evidence(partial, Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
+
+
+def test_a_probe_without_a_row_to_count_takes_no_part_and_its_metrics_are_absent() -> None:
+    text = replace(DATA, validation=(row("lamp", images=()),), ood=DATA.of_kind("text"))
+    of_pictures = {irrelevant.PROBE, hallucination.PROBE, blindness.PROBE, captions.PROBE, crops.PROBE}
+    silent = {metric.name for probe in of_pictures for metric in probe.metrics}
+    assert {task_fit.PROBE, retention.PROBE} <= {*probes_for(text)} and of_pictures.isdisjoint(probes_for(text))
+    assert of_pictures <= {*probes_for(DATA)} and silent <= reported(DATA)
+    assert silent.isdisjoint(reported(text)) and {"eval_loss", "train_seconds"} <= reported(text) <= set(METRICS)
+    assert (generality(reported(DATA)), generality(reported(text))) == ("irrelevant_pass", "text_retention")
+    for probe in of_pictures:
+        with pytest.raises(ValueError, match="at least one row"):  # asked all the same, it does not look perfect
+            probe.score(text, Evidence({}, Losses(1.0, 1, 1), Losses(1.0, 1, 1)))
 
 
 def test_no_two_probes_and_no_two_metrics_share_a_name() -> None:

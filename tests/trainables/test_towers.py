@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from small_trials import SpecMaker
+from tiny_families import LAYERS, TINY, tiny_config
 
 from trainables.errors import UserError
 from trainables.placement import resolve
 from trainables.spec import Placement
-from trainables.towers import LinearShape, family_of, qwen3_vl_towers
+from trainables.towers import FAMILIES, LinearShape, decoder_towers, family_of, qwen3_vl_towers
 
 # Qwen/Qwen3-VL-4B-Instruct, its vocabulary aside: https://huggingface.co/Qwen/Qwen3-VL-4B-Instruct/blob/main/config.json
 REAL_TEXT = {
@@ -139,6 +140,34 @@ def test_parameters_are_those_that_peft_makes(shape: str, rank: int, make_spec: 
     language = [p.numel() for name, p in peft_model.named_parameters() if "language_model" in name and p.requires_grad]
     assert resolved.parameters("language", rank) == sum(language)
     assert resolved.adapter_megabytes(rank) == pytest.approx(trainable * 4 / 1e6)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_the_names_and_shapes_of_a_text_decoder_are_those_of_its_own_class(family: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = tiny_config(family)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert FAMILIES[family].model_class == type(model).__name__
+    assert not FAMILIES[family].sees
+    towers = FAMILIES[family].towers(config.to_dict())
+    linears = [linear for block in towers["language"] for linear in block]
+    blocks = {name: module for name, module in model.named_modules() if name.startswith("model.layers.")}
+    assert {one.name: (one.inputs, one.outputs) for one in linears} == {
+        name: (module.in_features, module.out_features)
+        for name, module in blocks.items()
+        if isinstance(module, torch.nn.Linear)
+    }
+    assert (len(towers["language"]), towers["vision"]) == (LAYERS, ())
+
+
+def test_a_config_without_grouped_keys_has_a_key_for_every_head() -> None:
+    """Llama 1 wrote no `num_key_value_heads`, Llama 3 no `head_dim`."""
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4}
+    [block] = decoder_towers({**shape, "head_dim": None})["language"]
+    assert {linear.outputs for linear in block if ".self_attn." in linear.name} == {64}
 
 
 @pytest.fixture

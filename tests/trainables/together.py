@@ -12,6 +12,7 @@ from small_trials import ANYTHING_GOES, never, train_to
 
 from trainables.cohort import Cohort
 from trainables.engine import Engine
+from trainables.guards import applicable_constraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec
@@ -33,7 +34,8 @@ class Watched:
     def open(self, spec: TrialSpec, guards: Sequence[Any] = ()) -> Trial:
         record = Record(self.directory / spec.name)
         record.create(spec)
-        trial = Trial(self.engine, spec, record, self.baseline, guards, ANYTHING_GOES)
+        constraint = applicable_constraint(ANYTHING_GOES, self.baseline.metrics)
+        trial = Trial(self.engine, spec, record, self.baseline, guards, constraint)
         if self.engine.base.model.dtype == torch.float64:
             for _, parameter in trial.adapter.trained():
                 parameter.data = parameter.data.double()

@@ -31,4 +31,5 @@ PROBE = Probe(
     metrics=(Metric("blindness", "lower", "fraction", "images answered with nothing, near nothing, or repetition"),),
     questions=_questions,
     score=_score,
+    rows=_shown,
 )

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trainables.data import Row
+from trainables.errors import UserError
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_validation, fraction
 from trainables.probes.text import same_answer
 
 MAX_ROWS = 8
 SIDE = 0.94
 JITTERS = ((0.0, 0.0, SIDE), (1.0 - SIDE, 1.0 - SIDE, SIDE), ((1.0 - SIDE) / 2, (1.0 - SIDE) / 2, SIDE))
+
+
+def check_pictures(validation: Iterable[Row], sees: bool) -> None:
+    """Refuse validation rows without any picture for a base that sees: there would be nothing to count.
+
+    Raises:
+        UserError: no row has one.
+    """
+    if sees and not any(row.images for row in validation):
+        raise UserError(
+            "validation must hold a row with an image, for crop consistency is counted on it, but none has one",
+            "add validation rows with `images`",
+        )
 
 
 def _rows(data: ProbeData) -> list[Row]:
@@ -40,4 +54,5 @@ PROBE = Probe(
     metrics=(Metric("crop_consistency", "higher", "fraction", "shifted crops answered like the uncropped picture"),),
     questions=_questions,
     score=_score,
+    rows=_rows,
 )

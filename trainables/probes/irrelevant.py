@@ -22,4 +22,5 @@ PROBE = Probe(
     metrics=(Metric("irrelevant_pass", "higher", "fraction", "irrelevant images answered with the agreed refusal"),),
     questions=_questions,
     score=_score,
+    rows=lambda data: data.of_kind("irrelevant"),
 )

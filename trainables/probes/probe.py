@@ -35,15 +35,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Losses:
-    """Teacher-forced sums over one set of rows: nats, tokens, and tokens predicted by argmax."""
+    """Teacher-forced sums over one set of rows: nats, tokens, tokens predicted by argmax, rows predicted whole."""
 
     nats: float
     tokens: int
     correct: int
+    whole_rows: int = 0
 
-    def plus(self, nats: float, tokens: int, correct: int) -> Losses:
+    def plus(self, nats: float, tokens: int, correct: int, whole_rows: int = 0) -> Losses:
         """Return the sums with further rows in them."""
-        return Losses(self.nats + nats, self.tokens + tokens, self.correct + correct)
+        return Losses(self.nats + nats, self.tokens + tokens, self.correct + correct, self.whole_rows + whole_rows)
 
     @property
     def mean(self) -> float:
@@ -59,6 +60,7 @@ class ProbeData:
     train_slice: tuple[Row, ...]
     ood: tuple[OodRow, ...]
     task_vocabulary: frozenset[str]
+    earlier: tuple[tuple[Row, ...], ...] = ()
 
     def of_kind(self, kind: str) -> tuple[OodRow, ...]:
         """Return the out-of-distribution rows of one kind."""
@@ -75,22 +77,30 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything one eval saw: answers by question key, losses by row set, and the baseline to compare with."""
+    """Everything one eval saw: answers by question key, losses by row set, and the baseline to compare with.
+
+    `earlier` are the losses on the validation rows of a curriculum's earlier stages, first stage first.
+    """
 
     answers: Mapping[str, str]
     validation: Losses
     train_slice: Losses
     baseline: Baseline | None = field(default=None)
+    earlier: tuple[Losses, ...] = ()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One capability: its metrics, the questions it asks, and how the evidence is counted (no I/O, no model)."""
+    """One capability: its metrics, the questions it asks, and how the evidence is counted (no I/O, no model).
+
+    `rows` are those it counts; where there are none (pictures, for a base that sees none) it does not take part.
+    """
 
     name: str
     metrics: tuple[Metric, ...]
     questions: Callable[[ProbeData], Sequence[Question]]
     score: Callable[[ProbeData, Evidence], Mapping[str, float]]
+    rows: Callable[[ProbeData], Sequence[Row | OodRow]] = lambda data: data.validation
 
 
 def ask_ood(row: OodRow) -> Question:

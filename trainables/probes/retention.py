@@ -22,4 +22,5 @@ PROBE = Probe(
     metrics=(Metric("text_retention", "higher", "fraction", "text-only questions answered exactly"),),
     questions=_questions,
     score=_score,
+    rows=lambda data: data.of_kind("text"),
 )

@@ -1,0 +1,39 @@
+"""A study on a base: which of its guards can see there; decided once, before a launch, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sweeps.study import Study
+from trainables.guards import applicable, applicable_constraint
+from trainables.metrics import metric
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The study as it will run, and in one line what was left out of it and why; empty when all of it applies."""
+
+    study: Study
+    left_out: str = ""
+
+
+def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
+    """Leave out the guards whose metric no trial will report, and hold the best eval to what there is.
+
+    Raises:
+        UserError: a guard's metric is none that a record can ever hold.
+    """
+    for guard in study.guards:
+        metric(guard.metric)
+    kept, dropped = applicable(study.guards, reported)
+    constraint = applicable_constraint(study.constraint, reported)
+    told = []
+    if dropped:
+        names = ", ".join(dict.fromkeys(guard.metric for guard in dropped))
+        why = "its rows give them nothing to count" if sees else "the base has no vision tower"
+        told.append(f"guards that do not apply, for {why}: {names}")
+    if constraint != study.constraint:
+        held = ", ".join(f"{name} {value:g}" for name, value in vars(constraint).items())
+        told.append(f"the best checkpoint is held to {held}")
+    return Fitted(replace(study, guards=kept, constraint=constraint), "; ".join(told))

@@ -1,0 +1,39 @@
+"""A study on a base that sees no pictures: what of it applies is decided before anything is spent, and told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sweeps.fitting import fitted
+from sweeps.stage4 import STUDY
+from trainables.errors import UserError
+from trainables.guards import Ceiling, TextConstraint
+from trainables.metrics import METRICS
+
+TEXT = frozenset(METRICS) - {"irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency"}
+
+
+def test_on_a_base_that_sees_a_study_stays_as_it_is() -> None:
+    found = fitted(STUDY, METRICS, sees=True)
+    assert (found.study, found.left_out) == (STUDY, "")
+
+
+def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
+    found = fitted(STUDY, TEXT, sees=False)
+    assert [guard.metric for guard in found.study.guards] == ["generalization_gap"]
+    assert found.study.constraint == TextConstraint()
+    assert found.left_out == (
+        "guards that do not apply, for the base has no vision tower: irrelevant_pass, hallucination, caption_sanity; "
+        "the best checkpoint is held to max_text_retention_drop 0.1"
+    )
+    assert replace(found.study, guards=STUDY.guards, constraint=STUDY.constraint) == STUDY
+    assert fitted(found.study, TEXT, sees=False).left_out == ""  # decided once
+
+
+def test_a_guard_on_a_metric_that_does_not_exist_is_no_guard_that_does_not_apply() -> None:
+    misspelt = replace(STUDY, guards=(Ceiling("halucination", max_absolute_rise=0.1, patience_evals=1),))
+    with pytest.raises(UserError, match="got `halucination`") as caught:
+        fitted(misspelt, TEXT, sees=False)
+    assert caught.value.hint == "did you mean `hallucination`?"

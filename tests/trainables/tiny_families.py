@@ -1,0 +1,139 @@
+"""A tiny model of random weights for every family of text decoders, made by transformers' own classes.
+
+Each has the quirk of its family: grouped keys, heads wider than the model, a sliding window shorter than the rows,
+soft-capped logits, and a chat template that ends a turn as the published one does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from small_trials import Sources
+
+from trainables.data import digest_of
+from trainables.mini import BASE_DIRECTORY
+from trainables.spec import Source
+
+LAYERS, WINDOW = 4, 12
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.1,  # logits that differ
+}
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# as Qwen3's: the last answer begins with its thoughts, of which there are none unless they are asked for
+THINKING = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}"
+    "{% if message.role == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}"
+)
+HEADERS = (
+    "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' "
+    "+ message.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+INSTRUCTIONS = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if message.role == 'user' %}{{ '[INST] ' + message.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}"
+)
+TURNS = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% set role = 'model' if message.role == 'assistant' else message.role %}"
+    "{{ '<start_of_turn>' + role + '\n' + message.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """One family: its configuration beyond the common shape, its special tokens, and its template.
+
+    `end` ends an answer in the template; `eos` is what the tokenizer calls the end of a sequence.
+    """
+
+    template: str
+    end: str
+    eos: str
+    bos: str | None = None
+    pad: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+ALTERNATING = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32}
+TINY: dict[str, Tiny] = {
+    "qwen2": Tiny(CHATML, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>",
+                  config={"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 2}),
+    "qwen3": Tiny(THINKING, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>", config={"head_dim": 32}),
+    "llama": Tiny(HEADERS, "<|eot_id|>", "<|end_of_text|>", bos="<|begin_of_text|>"),
+    "mistral": Tiny(INSTRUCTIONS, "</s>", "</s>", bos="<s>", config={"sliding_window": WINDOW}),
+    "gemma": Tiny(TURNS, "<end_of_turn>", "<eos>", bos="<bos>", pad="<pad>", config={"head_dim": 32}),
+    "gemma2": Tiny(TURNS, "<end_of_turn>", "<eos>", bos="<bos>", pad="<pad>",
+                   config={**GEMMA, "sliding_window": WINDOW, "layer_types": ALTERNATING,
+                           "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}),
+    "gemma3_text": Tiny(TURNS, "<end_of_turn>", "<eos>", bos="<bos>", pad="<pad>",
+                        config={**GEMMA, "sliding_window": WINDOW, "layer_types": ALTERNATING}),
+}  # fmt: skip
+
+
+def tiny_config(family: str, vocabulary: int = 512) -> Any:
+    """Make the configuration of a tiny model, as transformers writes it to `config.json`."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(family, **{**SHAPE, **TINY[family].config}, vocab_size=vocabulary)
+
+
+def write_base(family: str, directory: Path) -> Path:
+    """Save a tiny base, weights and tokenizer, as a model that was downloaded would lie there."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tiny = TINY[family]
+    tokenizer = AutoTokenizer.from_pretrained(BASE_DIRECTORY)
+    own = [token for token in (tiny.end, tiny.eos, tiny.bos, tiny.pad) if token]
+    tokenizer.add_special_tokens({"extra_special_tokens": own}, replace_extra_special_tokens=False)
+    tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token = tiny.eos, tiny.bos, tiny.pad
+    tokenizer.chat_template = tiny.template
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(11)
+    config = tiny_config(family, len(tokenizer))
+    config.eos_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    return directory
+
+
+def text_sources(directory: Path, base: Path) -> Sources:
+    """Write a few rows of text alone, long enough to leave a window, and the sources of trials on them."""
+    words = ("two", "three", "five", "red", "blue", "green", "lamp", "screw", "cable", "left", "right", "soft")
+    asked = [f"What is {first} plus {second}, said in one word, please?" for first in words for second in words[:2]]
+    rows = [
+        {"id": f"r{number}", "messages": [{"role": "user", "content": text},
+                                          {"role": "assistant", "content": words[number % 12] + " it is."}]}
+        for number, text in enumerate(asked)
+    ]  # fmt: skip
+    told = [
+        {"id": f"t{n}", "kind": "text", "prompt": f"Say {word}.", "expect": word} for n, word in enumerate(words[:3])
+    ]
+    found = {}
+    for name, lines in {"train": rows[:12], "validation": rows[12:15], "ood": told}.items():
+        path = directory / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        found[name] = Source(path=path, sha256=digest_of(path))
+    return Sources(base=Source(path=base, sha256="ba5e"), **found)
