@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -15,15 +14,12 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from trainables.base import Base
+from trainables.continuation import ADAPTER_WEIGHTS
 from trainables.dropout import KeyedDropout, Masks
 from trainables.errors import UserError
 from trainables.placement import ResolvedPlacement
-from trainables.record import read_json
 from trainables.spec import TrialSpec
 from trainables.towers import TOWERS, TowerName
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 class PlacementMismatch(Exception):
@@ -83,6 +79,31 @@ class Adapter:
         for key, tensor in own.items():
             tensor.copy_(saved[key])
 
+    def extend_from(self, directory: Path) -> None:
+        """Load a part of this adapter that PEFT saved; what is new stays as PEFT made it and does not act yet.
+
+        Raises:
+            UserError: the file has a tensor that this adapter has not, of another shape, or none at all.
+            PlacementMismatch: afterwards the function is not the saved adapter's.
+        """
+        saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
+        foreign = [key for key, tensor in saved.items() if key not in own or own[key].shape != tensor.shape]
+        if foreign or not saved:
+            raise UserError(
+                f"{directory}: an extended adapter must hold the tensors of the saved one, but {len(foreign)} of "
+                f"{len(saved)} differ{': ' + foreign[0] if foreign else ''}",
+                "base and rank must be those of the saved adapter, and the placement must contain its own",
+            )
+        for key, tensor in saved.items():
+            own[key].copy_(tensor)
+        changed = [key for key, tensor in saved.items() if not torch.equal(own[key].cpu(), tensor.to(own[key].dtype))]
+        acting = [key for key, tensor in own.items() if key not in saved and "lora_B" in key and bool(tensor.any())]
+        if changed or acting:
+            raise PlacementMismatch(
+                f"an extended adapter must equal its parent, but {len(changed)} of its tensors changed and "
+                f"{len(acting)} new modules act already: {(changed + acting)[0]}"
+            )
+
     def save(self, directory: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`, loadable by plain PEFT."""
         tensors = {key: tensor.cpu().contiguous() for key, tensor in self.state().items()}
@@ -131,21 +152,6 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
         peft_model.eval()  # PEFT makes its modules in training mode; what measures a fresh arm must not draw masks
         undone.pop_all()
     return adapter
-
-
-def check_continues(directory: Path, spec: TrialSpec) -> None:
-    """Refuse to continue an adapter of another rank or scale; another placement shows when it is loaded.
-
-    Raises:
-        UserError: saying which setting differs.
-    """
-    path = directory / ADAPTER_CONFIG
-    if not path.is_file() or not (directory / ADAPTER_WEIGHTS).is_file():
-        raise UserError(f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}")
-    saved: Mapping[str, Any] = read_json(path)
-    for key, own in (("r", spec.rank), ("lora_alpha", spec.alpha), ("use_rslora", spec.rslora)):
-        if saved.get(key) != own:
-            raise UserError(f"{path}: `{key}` must equal this trial's, but it is {saved.get(key)} and not {own}")
 
 
 def _by_tower(

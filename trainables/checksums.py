@@ -1,4 +1,4 @@
-"""Has the frozen base stayed what it was: a checksum of every tensor, its quantization state included."""
+"""The frozen base, tensor by tensor, quantization state included: has it stayed what it was, and what does it weigh?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ QUANTIZATION_TENSORS = ("absmax", "code", "offset")
 def base_checksums(model: torch.nn.Module) -> dict[str, int]:
     """Return the sum of the bits of every tensor that is not LoRA's, by name; computed where the tensor lies."""
     return {name: _sum_of_bits(tensor) for name, tensor in _base_tensors(model)}
+
+
+def base_megabytes(model: torch.nn.Module) -> float:
+    """Return what the tensors that are not LoRA's take in MB (10^6 bytes), quantization state included."""
+    return sum(tensor.numel() * tensor.element_size() for _, tensor in _base_tensors(model)) / 1e6
 
 
 def _base_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

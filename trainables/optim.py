@@ -8,12 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainables.adapters import Adapter
+from trainables.continuation import OPTIMIZER_WEIGHTS
 from trainables.errors import UserError
 from trainables.schedule import rate_factor
 from trainables.spec import TrialSpec
 from trainables.towers import TOWERS, TowerName
-
-OPTIMIZER_WEIGHTS = "optimizer.safetensors"
 
 
 class Optimizer:
@@ -52,10 +51,10 @@ class Optimizer:
         save_file(tensors, str(directory / OPTIMIZER_WEIGHTS))
 
     def load(self, directory: Path) -> None:
-        """Read back what `save` wrote; every parameter must have its state (KeyError otherwise).
+        """Read back what `save` wrote.
 
         Raises:
-            UserError: the directory holds no optimizer state.
+            UserError: the directory holds no optimizer state, or lacks that of a parameter.
         """
         path = directory / OPTIMIZER_WEIGHTS
         if not path.is_file():
@@ -63,9 +62,14 @@ class Optimizer:
                 f"{directory}: a resumed optimizer needs {OPTIMIZER_WEIGHTS}, but there is none",
                 "continue from a checkpoint or `best` of a trial, or with optimizer `fresh`",
             )
-        saved = load_file(str(path))
+        saved, keys = load_file(str(path)), ("step", "exp_avg", "exp_avg_sq")
+        missing = [f"{name}.{key}" for name, _ in self.named for key in keys if f"{name}.{key}" not in saved]
+        if missing:
+            raise UserError(
+                f"{path}: every trained tensor needs its optimizer state, but {len(missing)} are missing: {missing[0]}",
+                "an adapter that was saved before its first step has none: continue with optimizer `fresh`",
+            )
         for name, parameter in self.named:
-            keys = ("step", "exp_avg", "exp_avg_sq")
             state = {key: saved[f"{name}.{key}"] for key in keys}
             self.adamw.state[parameter] = {
                 key: value if key == "step" else value.to(parameter.device) for key, value in state.items()

@@ -4,6 +4,7 @@ Layout::
 
     spec.json                     what was asked for
     placement.json                what was adapted: exact module names, parameters per tower
+    lineage.json                  where a continued adapter comes from: its ancestors, their hashes and rates
     battery.json                  what was measured before the first step, or which trial's proof it shares
     metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
     samples/step-N.jsonl          the texts the probes saw, for a person to read

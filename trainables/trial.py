@@ -12,16 +12,19 @@ from typing import Any
 from torch.nn.functional import cross_entropy
 
 from trainables import honesty
-from trainables.adapters import check_continues, place
+from trainables.adapters import place
 from trainables.baseline import BaselineTrial
 from trainables.battery import Battery, uniform_loss
+from trainables.checksums import base_megabytes
 from trainables.criteria import labels
 from trainables.engine import Engine
 from trainables.evaluate import label_logits
-from trainables.guards import BestConstraint, Guard, best_eval, judge
+from trainables.guards import Constraint, Guard, best_eval, judge
+from trainables.handover import lineage_in
 from trainables.health import judge_metrics
 from trainables.honesty import Asked, Measured
-from trainables.optim import OPTIMIZER_WEIGHTS, Optimizer
+from trainables.opening import take_over
+from trainables.optim import Optimizer
 from trainables.placement import resolve
 from trainables.probes.probe import Baseline
 from trainables.provenance import describe_best, peak_memory_mb, write_placement
@@ -54,7 +57,7 @@ class Trial:
         record: Record,
         baseline: Baseline,
         guards: Sequence[Guard],
-        constraint: BestConstraint,
+        constraint: Constraint,
         battery: Battery | None = None,
     ) -> None:
         self.engine, self.spec, self.record = engine, spec, record
@@ -101,7 +104,7 @@ class Trial:
 
         A process that was killed between the checkpoint of an eval and its verdict owes the verdict.
         """
-        verdict = self._judge() or self._prove()
+        verdict = self._judge() or self._prove() or self._hand_over()
         return self.close(verdict) if verdict else None
 
     def learn(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
@@ -135,11 +138,7 @@ class Trial:
         if finding:
             return self.close(finding.verdict())
         self.record.append(Measurement("train", step, self._interval_metrics()))
-        self.record.append(Measurement("eval", step, metrics))
-        self.record.write_samples(step, self.engine.evaluator.samples(answers))
-        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
-        if best is not None and best.step == step:
-            self._save_best(best)
+        self._keep_eval(metrics, answers)
         self.checkpoint()
         verdict = self._judge()
         return self.close(verdict) if verdict else None
@@ -165,11 +164,7 @@ class Trial:
             return self._resume(steps[0])
         self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
         if self.spec.init_from:
-            parent = self.spec.init_from.path
-            check_continues(parent, self.spec)
-            self.adapter.load(parent)
-            if self.spec.optimizer == "resumed":
-                self.optimizer.load(parent)
+            take_over(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
         return None
 
     def _resume(self, step: int) -> Path:
@@ -190,6 +185,19 @@ class Trial:
             self.vitals.note(finding)
             return None
         return finding.verdict() if finding else None
+
+    def _hand_over(self) -> Verdict | None:
+        """Measure a continued adapter before it trains: what it knows here is what it must not forget."""
+        if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
+            return None
+        began = time.perf_counter()
+        metrics, answers, dishonest = honesty.measure(self.engine.evaluator, self.baseline, 0)
+        self.progress.eval_seconds += time.perf_counter() - began
+        finding = judge_metrics(0, metrics) or dishonest
+        if finding:
+            return finding.verdict()
+        self._keep_eval(metrics, answers)
+        return self._judge()
 
     # ---------------------------------------------------------------- alone on the base
     def _train_step(self) -> Verdict | None:
@@ -218,6 +226,14 @@ class Trial:
         return self.conclude(measured, evaluator, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
+    def _keep_eval(self, metrics: dict[str, float], answers: dict[str, str]) -> None:
+        step = self.progress.step
+        self.record.append(Measurement("eval", step, metrics))
+        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
+        if best is not None and best.step == step:
+            self._save_best(best)
+
     def _judge(self) -> Verdict | None:
         evals, step = self.record.evals(), self.progress.step
         if not evals or evals[-1].step != step:
@@ -239,6 +255,7 @@ class Trial:
             "train_seconds": progress.train_seconds,
             "eval_seconds": progress.eval_seconds,
             "peak_memory_mb": peak_memory_mb(self.engine.base.device),
+            "base_memory_mb": base_megabytes(self.engine.base.model),
         }
 
     def _save_best(self, best: Measurement) -> None:
@@ -246,7 +263,8 @@ class Trial:
             self.adapter.save(directory)
             self.optimizer.save(directory)
             device = self.engine.base.device
-            describe_best(directory, self.spec, self.placement, best, self.baseline, device, self._labels())
+            known = {"labels": self._labels(), "lineage": lineage_in(self.record)}
+            describe_best(directory, self.spec, self.placement, best, self.baseline, device, known)
 
     def _labels(self) -> dict[str, Any]:
         return labels(self.baseline.metrics, self.record.measurements(), self.vitals.degraded)
@@ -265,14 +283,9 @@ def next_boundary(spec: TrialSpec, step: int) -> int:
 
 
 def open_trial(
-    engine: Engine,
-    spec: TrialSpec,
-    record: Record,
-    baseline: Baseline | None,
-    guards: Sequence[Guard],
-    constraint: BestConstraint,
-    battery: Battery | None = None,
-) -> Trial | BaselineTrial:
+    engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
+    constraint: Constraint, battery: Battery | None = None,
+) -> Trial | BaselineTrial:  # fmt: skip
     """Open `spec` on `engine`; a training trial needs the baseline it is held against, and proves itself by `battery`.
 
     Workers always bring a battery; without one the trial trusts its caller to have proved the arm.
@@ -282,6 +295,3 @@ def open_trial(
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
     return Trial(engine, spec, record, baseline, guards, constraint, battery)
-
-
-__all__ = ["OPTIMIZER_WEIGHTS", "BaselineTrial", "Progress", "Trial", "open_trial"]

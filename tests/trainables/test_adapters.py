@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from small_trials import SpecMaker
 
-from trainables.adapters import Adapter, PlacementMismatch, check_continues, place
+from trainables.adapters import Adapter, PlacementMismatch, place
 from trainables.base import Base
 from trainables.batches import Encoder, collate
 from trainables.data import read_rows
@@ -216,28 +216,11 @@ def test_a_saved_adapter_is_continued(
     saved = {name: tensor.clone() for name, tensor in parent.state().items()}
     parent.remove()
 
-    check_continues(tmp_path, make_spec(seed=5))
     child = on_engine(make_spec(seed=5))
     child.load(tmp_path)
     assert child.state().keys() == saved.keys()
     assert all(torch.equal(child.state()[name], saved[name]) for name in saved)
     assert all(parameter.requires_grad for _, parameter in child.trained())
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"rank": 8}, "`r` must equal this trial's, but it is 4 and not 8"),
-        ({"alpha": 16.0}, "`lora_alpha` must equal this trial's, but it is 8.0 and not 16.0"),
-        ({"rslora": True}, "`use_rslora` must equal this trial's, but it is False and not True"),
-    ],
-)
-def test_another_rank_or_scale_is_not_continued(
-    changes: dict, says: str, make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
-) -> None:
-    on_engine(make_spec()).save(tmp_path)
-    with pytest.raises(UserError, match=says):
-        check_continues(tmp_path, make_spec(**changes))
 
 
 @pytest.mark.parametrize("depths", [(1, 2), (3, 2), (2, 0)])
@@ -264,11 +247,43 @@ def test_another_rank_is_told_from_the_shapes_too(
         on_engine(make_spec(rank=8)).load(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_directory_without_an_adapter_is_refused(
-    missing: str, make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
+def test_an_extended_adapter_computes_what_its_parent_does(
+    make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], engine: Engine, tmp_path: Path
 ) -> None:
-    on_engine(make_spec()).save(tmp_path)
-    (tmp_path / missing).unlink()
-    with pytest.raises(UserError, match=r"an adapter directory must hold adapter_config\.json and"):
-        check_continues(tmp_path, make_spec())
+    import torch
+
+    spec = make_spec(placement=Placement(language=2, vision=2))
+    parent = on_engine(spec)
+    randomize(parent)
+    parent.save(tmp_path)
+    expected = logits(engine.base.model, engine.base, spec.train.path)
+    parent.remove()
+
+    child = on_engine(make_spec(placement=Placement(language=2, vision=4), seed=5))
+    child.extend_from(tmp_path)
+    assert torch.equal(logits(engine.base.model, engine.base, spec.train.path), expected)
+    new = [p for name, p in child.trained() if ".blocks.8." in name or ".blocks.9." in name]
+    assert len(new) == 2 * 4 * 2 and all(parameter.requires_grad for parameter in new)
+
+
+@pytest.mark.parametrize("changes", [{"rank": 8}, {"placement": Placement(language=1, vision=4)}])
+def test_what_does_not_contain_an_adapter_cannot_extend_it(
+    changes: dict, make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
+) -> None:
+    parent = on_engine(make_spec())
+    parent.save(tmp_path)
+    parent.remove()
+    with pytest.raises(UserError, match=r"must hold the tensors of the saved one, but \d+ of 44 differ: base_model"):
+        on_engine(make_spec(**changes)).extend_from(tmp_path)
+
+
+def test_a_new_module_that_acts_already_is_no_extension(
+    make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
+) -> None:
+    parent = on_engine(make_spec())
+    parent.save(tmp_path)
+    parent.remove()
+    child = on_engine(make_spec(placement=Placement(language=2, vision=4)))
+    randomize(child)
+    with pytest.raises(PlacementMismatch, match="0 of its tensors changed and 8 new modules act already"):
+        child.extend_from(tmp_path)
