@@ -28,31 +28,77 @@ def analysis() -> None:
 
 
 @app.command()
-def pareto(
+def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     tracking_uri: Annotated[
         str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where the runs are kept.")
     ] = "sqlite:///mlflow.db",
-    x: Annotated[str, typer.Option(help="Generality: NAME or NAME:higher or NAME:lower.")] = "irrelevant_pass",
+    x: Annotated[
+        str,
+        typer.Option(
+            help="Generality: NAME or NAME:higher or NAME:lower.",
+            show_default="irrelevant_pass; text_retention where no picture was shown",
+        ),
+    ] = "",
     y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the files go.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="What is written to stdout.")] = "table",
+    export_as: Annotated[
+        str,
+        typer.Option(
+            help="Write each winner's settings for axolotl, ms-swift or llamafactory too.", show_default="none"
+        ),
+    ] = "",
 ) -> None:
     """Print the admissible, non-dominated placements of a study, and why each other one is not among them.
 
-    Writes pareto.html (opens without a network), pareto.png and pareto.csv, and logs them to the newest launch.
+    Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study narrows
+    around, and logs them to the newest launch.
     """
-    from analysis.objectives import parse_objectives
+    from analysis.exporting import settings_of_winners, write_settings
+    from analysis.objectives import generality_in, parse_objectives
     from analysis.runs import read_experiment
     from analysis.standings import frontier_info
+    from trainables.export import check_tool
+    from trainables.metrics import GENERALITY
 
-    objectives = parse_objectives(x, y, objective or ())
+    if export_as:
+        check_tool(export_as)
+    objectives = parse_objectives(x or GENERALITY[0], y, objective or ())  # bad input is told before a store is read
     study = read_experiment(experiment, tracking_uri)
+    if not x:
+        objectives = parse_objectives(generality_in(study.trials), y, objective or ())
     info = frontier_info(study, objectives)
-    files = _write_files(info, out or Path("frontier") / _as_directory_name(experiment))
+    directory = out or Path("frontier") / _as_directory_name(experiment)
+    files = _write_files(info, directory)
     _print(info, form, files)
     _log(tracking_uri, study.newest_launch_run_id, files)
+    if export_as:
+        settings = write_settings(settings_of_winners(info, export_as), directory)
+        _say(f"written: {', '.join(map(str, settings))}")
+
+
+@app.command()
+def results(
+    experiment: Annotated[str, typer.Option(help="The experiment's name below --storage, for example stage4.")],
+    trial: Annotated[
+        str | None, typer.Option(help="Name or id of one trial.", show_default="all with a result")
+    ] = None,
+    storage: Annotated[Path, typer.Option(help="Where the records are.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Where the pages go; the PDFs go to images/ below it.")] = Path("docs"),
+    tracking_uri: Annotated[
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where the runs are looked up.")
+    ] = "sqlite:///mlflow.db",
+) -> None:
+    """Write the results of trained trials from their records: a page each, with its loss curves as PDF."""
+    from analysis.results import read_results, runs_of, write_results
+
+    found = read_results(storage, experiment, trial)
+    runs = runs_of(experiment, tracking_uri)
+    for one in found:
+        for path in write_results(one, out, runs.get(one.spec.trial_id)):
+            print(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,16 +115,19 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
     from analysis.page import write_page
     from analysis.png import write_png
     from analysis.report import as_csv
+    from analysis.winners import as_winners_json
 
-    page, picture, table = (directory / name for name in ("pareto.html", "pareto.png", "pareto.csv"))
+    names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
+    page, picture, table, winners = (directory / name for name in names)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_page(info, page)
         write_png(chart_of(info), picture)
         table.write_text(as_csv(info), encoding="utf-8")
+        winners.write_text(as_winners_json(info), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
-    return [page, picture, table]
+    return [page, picture, table, winners]
 
 
 def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:

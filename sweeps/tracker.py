@@ -7,37 +7,30 @@ already holds is read back from MLflow, so a restart, an outage or a wiped store
 from __future__ import annotations
 
 import json
-import logging
-import os
-import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sweeps import projection
 from trainables.errors import UserError
 from trainables.record import Record, RecordDamaged, Verdict, records_under
 from trainables.spec import TrialSpec
+from trainables.tracking import checked_uri, connect, default_tracking_uri, experiment_id, outages, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
 POINTS_PER_BATCH = 1000  # MLflow's own limit
 DIGEST_LETTERS = 36  # MLflow's own limit
-# MLflow retries for minutes by default; here another attempt follows with the next result of any trial.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
+
+
+__all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri", "outages", "redacted", "sync_all"]
 
 
 class StoreUnreachable(UserError):
@@ -102,7 +95,7 @@ class Tracker:
             Exception: one of `outages()` when the store does not answer.
         """
         spec, verdict, labels = record.spec(), record.verdict(), projection.labels_of(record)
-        tags = {**(projection.verdict_tags(verdict) if verdict else {}), **labels}
+        tags = {**(projection.verdict_tags(verdict) if verdict else {}), **labels, **projection.lineage_tags(record)}
         run = self._trial_run(spec) or self._create_trial_run(record, spec)
         ended = run.info.status in ("FINISHED", "KILLED", "FAILED")
         if ended and verdict is not None and tags.items() <= run.data.tags.items():
@@ -129,6 +122,7 @@ class Tracker:
             "trial.arm": spec.name.split("-", 1)[0],
             "record": str(record.directory),
             **projection.labels_of(record),
+            **projection.lineage_tags(record),
         }
         return self._client.create_run(self._experiment_id, _written_ms(record, "spec.json"), tags, spec.name)
 
@@ -178,24 +172,11 @@ class Tracker:
     # ---------------------------------------------------------------- MLflow's own terms
     @cached_property
     def _client(self) -> MlflowClient:
-        for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        # What goes wrong also comes as an exception; the log would tear up the live table.
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
-        return MlflowClient(self.tracking_uri)
+        return connect(self.tracking_uri)
 
     @cached_property
     def _experiment_id(self) -> str:
-        experiment = self._client.get_experiment_by_name(self.study_name)
-        if experiment is None:
-            location = artifact_location(self.tracking_uri, self.study_name)
-            return self._client.create_experiment(self.study_name, artifact_location=location)
-        if experiment.lifecycle_stage != "active":
-            self._client.restore_experiment(experiment.experiment_id)
-        return experiment.experiment_id
+        return experiment_id(self._client, self.tracking_uri, self.study_name)
 
     def _log_points(self, run: Run, points: list[projection.Point]) -> None:
         from mlflow.entities import Metric
@@ -237,52 +218,6 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
     if unreadable:
         raise RecordDamaged("\n".join(unreadable), f"the other {len(mirrored)} records are mirrored")
     return mirrored
-
-
-def outages() -> tuple[type[Exception], ...]:
-    """Return what is raised when the store does not answer; errors of `requests` and of the disk are OSErrors."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-    from urllib3.exceptions import HTTPError
-
-    return (MlflowException, SQLAlchemyError, HTTPError, OSError)
-
-
-# -------------------------------------------------------------------- where the store is
-def default_tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or the database that `mlflow ui` opens in this directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def checked_uri(tracking_uri: str) -> str:
-    """Return the URI with an absolute database path, the same store from any directory.
-
-    Raises:
-        UserError: it is no database and no server; MLflow gave its file store up in 3.13.
-    """
-    scheme = urlsplit(tracking_uri).scheme.split("+")[0]
-    database = tracking_uri.partition(":///")[2]
-    if scheme not in (*DATABASES, "http", "https") or (scheme == "sqlite" and not database):
-        raise UserError(
-            f"a tracking URI must be a database or a server, but got `{redacted(tracking_uri)}`",
-            "for example sqlite:///mlflow.db for one machine, or http://127.0.0.1:5000; MLflow has no file store",
-        )
-    if scheme != "sqlite":
-        return tracking_uri
-    return f"sqlite:///{Path(database).absolute()}"
-
-
-def artifact_location(tracking_uri: str, study_name: str) -> str | None:
-    """Return the directory beside a SQLite file, or None where the server decides."""
-    if not tracking_uri.startswith("sqlite"):
-        return None
-    return (Path(tracking_uri.partition(":///")[2]).parent / "mlruns" / study_name).as_uri()
-
-
-def redacted(text: str) -> str:
-    """Return `text` without user names, passwords and tokens in URLs and options."""
-    without_users = re.sub(r"://[^/\s]+@", "://***@", text)
-    return re.sub(r"(?i)((?:password|passwd|secret|token|api_key)[= ])[^&\s]+", r"\1***", without_users)
 
 
 def _baseline_ids(records: list[Record]) -> list[str]:

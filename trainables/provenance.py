@@ -1,4 +1,9 @@
-"""Where an adapter comes from: `provenance.json` and an honest model card beside its weights."""
+"""Where an adapter comes from: `provenance.json` and an honest model card beside its weights.
+
+`provenance.json` holds the fields of brief 004 (`phase`, `base_model`, `method`, `final_metrics`, `checkpoint`) and all
+that decided the result or is needed to find it again: the spec with its seeds, digests and row counts of the data, the
+code's commit, versions, hardware, cost up to this step, ancestors, and where MLflow has the run.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -15,12 +21,17 @@ from typing import Any
 
 import torch
 
+from trainables.dataset_info import locate
+from trainables.errors import UserError
+from trainables.json_rows import objects
+from trainables.origin import base_name, experiment_of
 from trainables.placement import ResolvedPlacement
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record, write_json, write_text
 from trainables.spec import TrialSpec
 from trainables.towers import TOWERS
 
+METHODS = {"none": "LoRA", "int8": "LoRA on an int8 base", "fp4": "QLoRA", "nf4": "QLoRA", "nf4-double": "QLoRA"}
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "ray")
 
 
@@ -39,10 +50,15 @@ def describe_best(
     best: Measurement,
     baseline: Baseline,
     device: torch.device,
-    labels: Mapping[str, Any],
+    known: Mapping[str, Any],
 ) -> None:
-    """Write `provenance.json` and `README.md` beside the best adapter."""
-    write_json(directory / "provenance.json", {**_provenance(spec, best, device), "labels": labels})
+    """Write `provenance.json` and `README.md` beside the best adapter; `known` holds its labels and its lineage.
+
+    `directory` lies in the trial's record, where the cost of the training is read.
+    """
+    record = Record(directory.parent)
+    kept = {**_asked(spec, record), **_measured(best, record, placement, spec), **_made_with(device), **known}
+    write_json(directory / "provenance.json", kept)
     write_text(directory / "README.md", _model_card(spec, placement, best, baseline))
 
 
@@ -58,18 +74,66 @@ def write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpe
     write_json(record.directory / "placement.json", resolved)
 
 
-def _provenance(spec: TrialSpec, best: Measurement, device: torch.device) -> dict[str, Any]:
+def _asked(spec: TrialSpec, record: Record) -> dict[str, Any]:
+    experiment = experiment_of(record)
     return {
+        "phase": f"{experiment or record.name} - Training",
+        "base_model": base_name(spec.base.path),
+        "method": METHODS[spec.quantization],
+        "experiment": experiment,
         "trial": spec.name,
         "trial_id": spec.trial_id,
+        "mlflow": {"experiment": experiment, "filter": f"tags.`trial.id` = '{spec.trial_id}'"},
+        "spec": spec.model_dump(mode="json"),
+        "seeds": {"adapter_and_dropout": spec.seed, "data_order": spec.data_seed},
+        "data": {
+            name: {"path": str(source.path), "sha256": source.sha256, "rows": _row_count(source.path)}
+            for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood))
+        },
+    }
+
+
+def _measured(best: Measurement, record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> dict[str, Any]:
+    trained = [one.metrics for one in record.measurements() if one.kind == "train" and one.step <= best.step]
+    cost = trained[-1] if trained else {}
+    return {
         "step": best.step,
         "metrics": dict(best.metrics),
-        "spec": spec.model_dump(mode="json"),
+        "final_metrics": {
+            "train_loss": best.metrics["train_loss"],
+            "eval_loss": best.metrics["eval_loss"],
+            "steps": best.step,
+        },
+        "checkpoint": str(record.directory / "best"),
+        "parameters": {tower: placement.parameters(tower, spec.rank) for tower in TOWERS},
+        "cost": {key: cost[key] for key in ("train_seconds", "eval_seconds", "peak_memory_mb") if key in cost},
+    }
+
+
+def _made_with(device: torch.device) -> dict[str, Any]:
+    return {
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in LIBRARIES}},
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "platform": platform.platform(),
         "source": _source_revision(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache  # a study's files are read by every trial of a process
+def _row_count(path: Path) -> int | None:
+    try:
+        return sum(1 for _ in objects(locate(path).file))
+    except (OSError, UserError):  # the rows were read before; a file that went away since is no reason to fail
+        return None
+
+
+def _processor() -> str:
+    models = []
+    with suppress(OSError):  # Linux alone tells it there
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0]} ({len(models)} cores)" if models else platform.processor() or "cpu"
 
 
 def _model_card(spec: TrialSpec, placement: ResolvedPlacement, best: Measurement, baseline: Baseline) -> str:
@@ -77,7 +141,7 @@ def _model_card(spec: TrialSpec, placement: ResolvedPlacement, best: Measurement
         f"| {name} | {baseline.metrics[name]:.4f} | {value:.4f} |" for name, value in sorted(best.metrics.items())
     )
     return (
-        f"---\nlibrary_name: peft\nbase_model: {spec.base.path.name}\ntags: [lora, footprint]\n---\n"
+        f"---\nlibrary_name: peft\nbase_model: {base_name(spec.base.path)}\ntags: [lora, footprint]\n---\n"
         f"# {spec.name}: LoRA on the last {spec.placement.language} language layers "
         f"and the last {spec.placement.vision} vision blocks\n\n"
         f"{placement.describe(spec.rank)}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "

@@ -2,13 +2,17 @@
 
     python -m trainables.verify runs/stage4/trials/C2-…/best [--base DIR]
 
-The base is built from its configuration alone, on torch's meta device: no weight is read, nothing is downloaded.
-Exit code 0 when every check passes, 1 when one fails, 2 when there is nothing to check. Source: brief 000.
+The base is built from its configuration alone, on torch's meta device: no weight is read, nothing is downloaded. PEFT
+then loads the adapter onto it the way one does to train it on. Exit code 0 when every check passes, 1 when one fails,
+2 when there is nothing to check. Source: brief 000.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,34 +22,44 @@ from typing import Annotated, Any
 import typer
 
 from trainables.errors import UserError
-from trainables.record import is_whole, read_json
+from trainables.origin import base_directory, named_base
+from trainables.record import is_whole
 
-WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "manifest.json"
-SHOWN_KEYS = 3
+WEIGHTS, CONFIG, MANIFEST, SHOWN_KEYS = "adapter_model.safetensors", "adapter_config.json", "manifest.json", 3
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What PEFT makes of the configuration on the adapter's base: names and shapes of its tensors, and who trains."""
+class Loaded:
+    """Who would train, and who acts, after PEFT loaded an adapter to train it on."""
 
-    shapes: Mapping[str, Shape]
     adapters: tuple[str, ...]
     active: tuple[str, ...]
     trainable_parameters: int
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What PEFT makes of the configuration on the adapter's base: names and shapes of its tensors, and who trains.
+
+    `loaded` is None where PEFT refuses to load the file that is there.
+    """
+
+    shapes: Mapping[str, Shape]
+    trainable_parameters: int
     total_parameters: int
     trainable_base: tuple[str, ...]
+    loaded: Loaded | None
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What the directory holds: shapes of its tensors, which are not finite, which lora_B are 0, and its digest."""
+    """What the directory holds: shapes of its tensors, which are not finite, which are constant, and its digest."""
 
     shapes: Mapping[str, Shape]
     parameters: int
     not_finite: tuple[str, ...]
-    zero: tuple[str, ...]
-    acting: int
+    constant: tuple[str, ...]
     nested_adapters: tuple[str, ...]
     digest: str
     manifest_kept: bool | None
@@ -79,14 +93,24 @@ def verify(directory: Path, base: Path | None = None) -> Verification:
     Raises:
         UserError: the directory holds no adapter, its configuration is none of PEFT's, or the base has no config.json.
     """
+    check_is_adapter(directory)
+    return Verification(directory, judge(read_saved(directory), read_expected(directory, base)))
+
+
+def check_is_adapter(directory: Path) -> None:
+    """Make sure that the directory holds an adapter in safetensors.
+
+    Raises:
+        UserError: naming the file that is missing, and where an adapter lies instead.
+    """
     for name in (CONFIG, WEIGHTS):
         if not (directory / name).is_file():
+            nested = _nested(directory)
             raise UserError(
                 f"{directory}: an adapter directory must hold {CONFIG} and {WEIGHTS}, but {name} is not there",
-                "save it with safetensors: `model.save_pretrained(DIR)`",
-            )
-    saved, expected = read_saved(directory), read_expected(directory, base)
-    return Verification(directory, judge(saved, expected))
+                f"an adapter lies in {directory / nested[0]}" if nested
+                else "save it with safetensors: `model.save_pretrained(DIR)`",
+            )  # fmt: skip
 
 
 def judge(saved: Saved, expected: Expected) -> list[Check]:
@@ -95,45 +119,58 @@ def judge(saved: Saved, expected: Expected) -> list[Check]:
 
 
 def _judge_adapters(saved: Saved, expected: Expected) -> list[Check]:
-    names = (*expected.adapters, *saved.nested_adapters)
+    loaded, frozen = expected.loaded, len(expected.trainable_base)
+    names = (*(loaded.adapters if loaded else ("default",)), *saved.nested_adapters)
     share = expected.trainable_parameters / expected.total_parameters
     counted = f"Trainable params: {expected.trainable_parameters:,} / {expected.total_parameters:,} ({share:.4%})"
-    frozen = len(expected.trainable_base)
+    others = "rank, target modules or base are not those it was trained with"
+    if loaded is None:
+        trains = [Check(False, "PEFT cannot load it: its tensors are not those of its configuration", others)]
+    else:
+        active, same = loaded.active == loaded.adapters, loaded.trainable_parameters == expected.trainable_parameters
+        trains = [
+            Check(active, "Active adapter matches" if active
+                  else f"Active adapter is {', '.join(loaded.active)}, not {', '.join(loaded.adapters)}"),
+            Check(same, counted if same else f"{counted}, but {loaded.trainable_parameters:,} train when it is loaded",
+                  others),
+        ]  # fmt: skip
     return [
         Check(len(names) == 1, f"Only one adapter: {', '.join(names)}" if len(names) == 1
               else f"One adapter expected, but {len(names)}: {', '.join(names)}",
               "save each adapter to a directory of its own"),
-        Check(expected.active == expected.adapters, "Active adapter matches" if expected.active == expected.adapters
-              else f"Active adapter is {', '.join(expected.active)}, not {', '.join(expected.adapters)}"),
-        Check(saved.parameters == expected.trainable_parameters, counted if saved.parameters
-              == expected.trainable_parameters else f"{counted}, but the file holds {saved.parameters:,}",
-              "rank, target modules or base are not those it was trained with"),
+        *trains,
         Check(not frozen, "Base model is frozen (0 trainable params)" if not frozen
-              else f"{frozen} tensors of the base would train, the first is {expected.trainable_base[0]}"),
+              else f"{frozen} tensors of the base would train, the first is {expected.trainable_base[0]}",
+              "its configuration asks for it (`bias`): the base's own tensors are part of this adapter"),
     ]  # fmt: skip
 
 
 def _judge_tensors(saved: Saved, expected: Expected) -> list[Check]:
-    missing = sorted(set(expected.shapes) - set(saved.shapes))
-    extra = sorted(set(saved.shapes) - set(expected.shapes))
-    other = sorted(key for key in set(saved.shapes) & set(expected.shapes) if saved.shapes[key] != expected.shapes[key])
-    keys = f"All {len(expected.shapes)} tensors are there, with their shapes"
-    if missing or extra or other:
-        keys = f"Tensors differ: {_some('missing', missing)}{_some('not expected', extra)}{_some('other shape', other)}"
+    differing = differences(saved, expected)
+    count, constant = len(expected.shapes), len(saved.constant)
+    keys = f"All {count} tensors are there, with their shapes ({saved.parameters:,} values)"
     finite = f"not finite: {_some('', list(saved.not_finite))}" if saved.not_finite else "All values are finite"
-    zero, whole = len(saved.zero), not (missing or extra or other)
-    acts = f"It acts: lora_B is not 0 in {saved.acting} modules"
-    if zero:
-        acts = f"lora_B is 0 in {zero} of {zero + saved.acting} modules, the first is {saved.zero[0]}"
+    acts = "It acts: no tensor is all 0, nor all 1"
+    if constant:
+        acts = f"{constant} of {len(saved.shapes)} tensors are all 0 or all 1, the first is {saved.constant[0]}"
     checks = [
-        Check(whole, keys, "base, rank or target modules differ from those it was trained with, or it was cut off"),
+        Check(not differing, f"Tensors differ: {differing}" if differing else keys,
+              "base, rank or target modules differ from those it was trained with, or it was cut off"),
         Check(not saved.not_finite, finite, "take an earlier checkpoint: training had broken down"),
-        Check(not zero, acts, "it was never trained there, or saved before it was"),
-    ]
+        Check(not constant, acts, "it was never trained there, or saved before it was"),
+    ]  # fmt: skip
     if saved.manifest_kept is not None:
         kept = "Its files are those of its manifest" if saved.manifest_kept else "A file differs from its manifest"
         checks.append(Check(saved.manifest_kept, kept, "it was changed or cut after it was written"))
     return [*checks, Check(True, f"sha256 {saved.digest}")]
+
+
+def differences(saved: Saved, expected: Expected) -> str:
+    """Say how the tensors of the file differ from those PEFT makes of its configuration; empty when they do not."""
+    missing = sorted(set(expected.shapes) - set(saved.shapes))
+    extra = sorted(set(saved.shapes) - set(expected.shapes))
+    other = sorted(key for key in set(saved.shapes) & set(expected.shapes) if saved.shapes[key] != expected.shapes[key])
+    return f"{_some('missing', missing)}{_some('not expected', extra)}{_some('other shape', other)}".rstrip("; ")
 
 
 def _some(label: str, keys: list[str]) -> str:
@@ -154,7 +191,7 @@ def read_saved(directory: Path) -> Saved:
     from safetensors import SafetensorError, safe_open
 
     shapes: dict[str, Shape] = {}
-    not_finite, zero, acting = [], [], 0
+    not_finite, constant = [], []
     try:
         with safe_open(str(directory / WEIGHTS), framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 a file is no dict
@@ -162,80 +199,82 @@ def read_saved(directory: Path) -> Saved:
                 shapes[key] = tuple(tensor.shape)
                 if not bool(torch.isfinite(tensor).all()):
                     not_finite.append(key)
-                if "lora_B" in key or "lora_embedding_B" in key:
-                    acts = bool(tensor.any())
-                    acting += acts
-                    zero += [] if acts else [key]
+                if tensor.numel() > 1 and bool((tensor == 0).all() or (tensor == 1).all()):
+                    constant.append(key)  # as PEFT makes lora_B (0) and an IA3 vector (1)
     except SafetensorError as error:
         raise UserError(f"{directory / WEIGHTS}: must be a whole safetensors file, but {error}") from None
     return Saved(
         shapes=shapes,
-        parameters=sum(_count(shape) for shape in shapes.values()),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         not_finite=tuple(not_finite),
-        zero=tuple(zero),
-        acting=acting,
-        nested_adapters=tuple(path.parent.name for path in sorted(directory.glob(f"*/{CONFIG}"))),
+        constant=tuple(constant),
+        nested_adapters=_nested(directory),
         digest=sha256((directory / WEIGHTS).read_bytes()).hexdigest(),
         manifest_kept=is_whole(directory) if (directory / MANIFEST).is_file() else None,
     )
 
 
 def read_expected(directory: Path, base: Path | None) -> Expected:
-    """Have PEFT put the adapter's configuration on its base, without weights.
+    """Have PEFT put the adapter on its base, without the base's weights.
 
     Raises:
         UserError: configuration or base cannot be used.
     """
-    import torch
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
+    from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict
 
-    named = read_json(directory / CONFIG).get("base_model_name_or_path")
-    where = base or Path(str(named))
-    if not (where / "config.json").is_file():
-        raise UserError(
-            f"{directory}: the base must be a directory with config.json, but {where} is not",
-            "pass --base DIR with the model it was trained on",
-        )
+    where = base_directory(str(base or named_base(directory)))
     try:
         config = PeftConfig.from_pretrained(str(directory))
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{directory / CONFIG}: must be a configuration PEFT knows, but {error}") from None
+    if config.is_prompt_learning:
+        raise UserError(
+            f"{directory / CONFIG}: the adapter must lie in the base's modules, but {config.peft_type} does not",
+            "LoRA and its kin can be checked, and trained on; prompts cannot",
+        )
     config.inference_mode = False  # as it is loaded to be trained on
-    with torch.device("meta"):
-        try:
-            model = get_peft_model(_empty(where), config)
-        except ValueError as error:  # no module has the name
-            raise UserError(f"{directory / CONFIG}: its target modules must exist in {where}, but {error}") from None
-    trains = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    own = {name for name, _ in model.named_parameters() if "base_layer" not in name and _is_adapters(name)}
-    state = get_peft_model_state_dict(model)
+    if isinstance(config, LoraConfig):
+        config.init_lora_weights = True  # PiSSA and its kin compute theirs from the base's weights, which are not here
+    bare = _empty(where)
+    own = {id(parameter) for parameter in bare.parameters()}
+    try:
+        model = get_peft_model(bare, config)
+    except ValueError as error:  # no module has the name
+        raise UserError(f"{directory / CONFIG}: its target modules must exist in {where}, but {error}") from None
+    trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return Expected(
-        shapes={key: tuple(tensor.shape) for key, tensor in state.items()},
-        adapters=tuple(model.peft_config),
-        active=tuple(model.active_adapters),
-        trainable_parameters=sum(count for name, count in trains.items() if name in own),
+        shapes={name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()},
+        trainable_parameters=sum(p.numel() for _, p in trains),
         total_parameters=sum(p.numel() for p in model.parameters()),
-        trainable_base=tuple(sorted(set(trains) - own)),
+        trainable_base=tuple(name for name, p in trains if id(p) in own),
+        loaded=_load_to_train(directory, where, config),
     )
 
 
-def _is_adapters(name: str) -> bool:
-    return "lora_" in name or "modules_to_save" in name or ".default." in name
+def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values copied to a meta tensor go nowhere; keys are compared elsewhere
+            model = PeftModel.from_pretrained(_empty(base), str(directory), is_trainable=True, config=config)
+    except (RuntimeError, KeyError):  # other shapes; `differences` names them
+        return None
+    return Loaded(tuple(model.peft_config), tuple(model.active_adapters), model.get_nb_trainable_parameters()[0])
+
+
+def _nested(directory: Path) -> tuple[str, ...]:
+    return tuple(path.parent.name for path in sorted(directory.glob(f"*/{CONFIG}")))
 
 
 def _empty(base: Path) -> Any:
+    import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
     config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    return getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0])(config)
-
-
-def _count(shape: Shape) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
+    with torch.device("meta"):
+        return getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0])(config)
 
 
 def main(
@@ -243,6 +282,8 @@ def main(
     base: Annotated[Path | None, typer.Option(help="Its base.", show_default="the one it names")] = None,
 ) -> None:
     """Check an adapter: one, active, whole, trained, and trainable on a frozen base."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         verification = verify(directory, base)
     except UserError as error:

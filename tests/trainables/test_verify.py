@@ -70,25 +70,93 @@ def test_an_adapter_of_ours_passes_and_says_what_it_trains(saved: Path, engine: 
     assert lines[-1].startswith("sha256 ")
 
 
-def test_an_adapter_that_peft_alone_made_passes_too(own_base: Callable[..., Any], tmp_path: Path) -> None:
+def by_peft(base: Any, config: Any, directory: Path, acts: bool = True) -> Any:
+    """Save an adapter that PEFT alone made, moved from where it began as training would."""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
+
+    config.base_model_name_or_path = str(base.path)
+    torch.manual_seed(0)
+    model = get_peft_model(base.model, config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and acts:
+                parameter.add_(torch.randn_like(parameter) * 0.01)
+    model.save_pretrained(str(directory))
+    return model
+
+
+def lora(**changes: Any) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(**({"r": 3, "target_modules": ["q_proj", "v_proj"]} | changes))
+
+
+def ia3() -> Any:
+    from peft import IA3Config
+
+    return IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
+
+
+OTHERS = {
+    "dora": lambda: lora(use_dora=True),
+    "modules_to_save": lambda: lora(modules_to_save=["embed_tokens"]),
+    "rank_pattern": lambda: lora(rank_pattern={"layers.7.self_attn.q_proj": 8}),
+    "embedding": lambda: lora(target_modules=["q_proj", "embed_tokens"]),
+    "pissa": lambda: lora(init_lora_weights="pissa"),
+    "expression": lambda: lora(target_modules=r".*layers\.[67]\.self_attn\.[qv]_proj"),
+    "ia3": ia3,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_peft_alone_made_passes_too(kind: str, own_base: Callable[..., Any], tmp_path: Path) -> None:
+    base = own_base()
+    model = by_peft(base, OTHERS[kind](), tmp_path / kind)
+    trained, total = model.get_nb_trainable_parameters()  # PEFT's own count
+    verification = verify(tmp_path / kind)
+    assert verification.passed, failed(verification)
+    assert verification.checks[2].found == f"Trainable params: {trained:,} / {total:,} ({trained / total:.4%})"
+
+
+def test_a_vector_that_still_is_one_was_never_trained(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    by_peft(own_base(), ia3(), tmp_path / "ia3", acts=False)
+    assert failed(verify(tmp_path / "ia3")) == [
+        "16 of 16 tensors are all 0 or all 1, the first is "
+        "base_model.model.model.language_model.layers.0.mlp.down_proj.ia3_l"
+    ]
+
+
+def test_biases_of_the_base_that_would_train_are_named(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    by_peft(own_base(), lora(bias="all"), tmp_path / "biased")
+    assert any("tensors of the base would train" in line for line in failed(verify(tmp_path / "biased")))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_doubled_adapter_is_found(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    """A second get_peft_model on a PeftModel: its file has names that no base has (brief 000)."""
+    from peft import get_peft_model
 
     base = own_base()
-    config = LoraConfig(r=3, target_modules=["q_proj", "v_proj"], use_dora=True, init_lora_weights=False,
-                        base_model_name_or_path=str(base.path))  # fmt: skip
-    model = get_peft_model(base.model, config)
-    model.save_pretrained(str(tmp_path / "dora"))
-    verification = verify(tmp_path / "dora", base.path)
-    assert verification.passed, failed(verification)
-    assert f"/ {sum(p.numel() for p in model.parameters()):,} " in verification.checks[2].found
-    assert torch.is_grad_enabled()
+    twice = get_peft_model(get_peft_model(base.model, lora()), lora())
+    twice.save_pretrained(str(tmp_path / "twice"))
+    config = json.loads((tmp_path / "twice" / CONFIG).read_text())
+    (tmp_path / "twice" / CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": str(base.path)}))
+    assert any(line.startswith("Tensors differ: missing") for line in failed(verify(tmp_path / "twice")))
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.update({k: v * 0 for k, v in t.items() if "lora_B" in k and ".7." in k}), "lora_B is 0 in 7 of"),
+        (
+            lambda t: t.update({k: v * 0 for k, v in t.items() if "lora_B" in k and ".7." in k}),
+            "7 of 44 tensors are all 0",
+        ),
+        (
+            lambda t: t.update({k: v * 0 for k, v in t.items() if "lora_A" in k and ".7." in k}),
+            "7 of 44 tensors are all 0",
+        ),
         (lambda t: t.update({k: v * float("nan") for k, v in list(t.items())[:1]}), "not finite: base_model"),
         (lambda t: t.pop(next(iter(t))), "Tensors differ: missing base_model"),
         (lambda t: t.update(stray=next(iter(t.values())).clone()), "Tensors differ: not expected stray"),
@@ -105,7 +173,9 @@ def test_a_spoiled_file_is_found(change: Callable[[dict[str, Any]], None], said:
 def test_another_rank_is_another_count(saved: Path) -> None:
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps({**config, "r": 8}))
-    assert any("but the file holds" in line for line in failed(verify(saved)))
+    said = failed(verify(saved))
+    assert said[0] == "PEFT cannot load it: its tensors are not those of its configuration"
+    assert any("other shape" in line for line in said)
 
 
 def test_a_second_adapter_in_the_directory_is_named(saved: Path) -> None:
@@ -137,6 +207,19 @@ def test_what_cannot_be_checked_is_said(spoil: Callable[[Path], Any], said: str,
         verify(saved)
 
 
+def test_a_directory_above_the_adapter_is_told_where_it_lies(saved: Path) -> None:
+    with pytest.raises(UserError, match=f"hint: an adapter lies in {saved}"):
+        verify(saved.parent)
+
+
+def test_a_prompt_is_not_called_an_adapter_that_can_be_checked(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    from peft import PromptTuningConfig
+
+    by_peft(own_base(), PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), tmp_path / "prompt")
+    with pytest.raises(UserError, match="the adapter must lie in the base's modules"):
+        verify(tmp_path / "prompt")
+
+
 def test_target_modules_that_the_base_does_not_have_are_an_error(saved: Path) -> None:
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps({**config, "target_modules": ["qkv_proj_of_another_family"]}))
@@ -157,7 +240,10 @@ def test_the_command_prints_its_lines_and_its_exit_code_serves_scripts(saved: Pa
     rewritten(saved, lambda tensors: tensors.update({k: v * 0 for k, v in tensors.items() if "lora_B" in k}))
     run = CliRunner().invoke(app, [str(saved)])
     assert run.exit_code == 1
-    assert "✗ lora_B is 0 in" in run.output and "hint: it was never trained" in run.output
+    assert (
+        "✗ 22 of 44 tensors are all 0 or all 1, the first is" in run.output
+        and "hint: it was never trained" in run.output
+    )
     assert CliRunner().invoke(app, [str(saved / "nowhere")]).exit_code == 2
 
 

@@ -1,0 +1,128 @@
+"""The results of one trial as a page, read from its record alone: what, on which data, how it went, what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.losses import eval_plot, training_plot, write_pdf
+from trainables.errors import UserError, nearest
+from trainables.record import Measurement, Record, Verdict, read_json, records_under
+from trainables.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Results:
+    """One trial that ended, with the baseline it is held against; `best` is None where no eval was admissible."""
+
+    experiment: str
+    record: Record
+    spec: TrialSpec
+    verdict: Verdict
+    measured: tuple[Measurement, ...]
+    baseline: Mapping[str, float]
+    best: Measurement | None
+    provenance: Mapping[str, Any]
+
+    @property
+    def evals(self) -> list[Measurement]:
+        """Return the evals in order of step."""
+        return [one for one in self.measured if one.kind == "eval"]
+
+    @property
+    def stem(self) -> str:
+        """Return what the files of this trial begin with."""
+        return re.sub(r"[^\w.-]+", "-", f"{self.experiment}_{self.spec.name}")
+
+
+def read_results(storage: Path, experiment: str, trial: str | None) -> list[Results]:
+    """Read the trials of an experiment that trained and ended, or the one that `trial` names.
+
+    Raises:
+        UserError: there is no such experiment or trial, or something of its record is missing; it is named.
+    """
+    records = records_under(storage / experiment / "trials")
+    if not records:
+        known = [path.parent.name for path in storage.glob("*/trials")]
+        raise UserError(
+            f"--experiment must have records, but {storage / experiment / 'trials'} has none",
+            nearest(experiment, known) if known else "pass --storage with the directory the sweep wrote to",
+        )
+    trained = {record: spec for record in records if not (spec := record.spec()).placement.is_baseline}
+    if trial is None:
+        chosen = [record for record in trained if _has_result(record)]
+        if not chosen:
+            raise UserError(f"a trial must have ended with a result, but none of {experiment} has")
+    else:
+        chosen = [record for record, spec in trained.items() if trial in (spec.name, spec.trial_id, record.name)]
+        if not chosen:
+            raise UserError(f"--trial must be a trained trial of {experiment}, but got `{trial}`",
+                            nearest(trial, {spec.name for spec in trained.values()}))  # fmt: skip
+        if len(chosen) > 1:
+            raise UserError(f"--trial must name one trial, but `{trial}` names {', '.join(r.name for r in chosen)}",
+                            "name it with its id")  # fmt: skip
+    baselines = {spec.trial_id: record for record in records if (spec := record.spec()).placement.is_baseline}
+    return [_read(experiment, record, trained[record], baselines) for record in chosen]
+
+
+def write_results(results: Results, out: Path, run_id: str | None) -> list[Path]:
+    """Write the page and its two PDFs below `out`; returns their paths, the page first.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
+    from analysis.results_page import page_of
+
+    name, images = f"{results.experiment}/{results.spec.name}", out / "images"
+    page, best_step = out / f"{results.stem}_results.md", results.best.step if results.best else None
+    plots = {
+        images / f"{results.stem}_training_loss.pdf": training_plot(name, results.measured),
+        images / f"{results.stem}_eval_loss.pdf": eval_plot(
+            name, results.measured, results.baseline["eval_loss"], best_step
+        ),
+    }
+    # what is missing is told before a file is written
+    text = page_of(results, run_id, [path.relative_to(out) for path in plots])
+    try:
+        for path, plot in plots.items():
+            write_pdf(plot, path)
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
+    return [page, *plots]
+
+
+def runs_of(experiment: str, tracking_uri: str) -> dict[str, str]:
+    """Return the MLflow run of each trial id; none where the store has no such experiment, or does not answer."""
+    from analysis.runs import read_experiment
+
+    try:
+        return {trial.trial_id: trial.run_id for trial in read_experiment(experiment, tracking_uri).trials}
+    except UserError:
+        return {}
+
+
+# -------------------------------------------------------------------- what is read
+def _has_result(record: Record) -> bool:
+    verdict = record.verdict()
+    return verdict is not None and verdict.kind in ("completed", "pruned")
+
+
+def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[str, Record]) -> Results:
+    verdict, measured = record.verdict(), tuple(record.measurements())
+    if verdict is None:
+        raise UserError(f"{record.directory}: a trial must have ended, but verdict.json is not there", "let it finish")
+    if not any(one.kind == "eval" for one in measured):
+        raise UserError(f"{record.directory}: a trial must have an eval, but metrics.jsonl holds none: {verdict}")
+    base = baselines.get(spec.baseline().trial_id)
+    if base is None or not base.evals():
+        raise UserError(
+            f"{record.directory}: its baseline must have been measured, but {spec.baseline().name} left no record here",
+            "run the study with its arm A0",
+        )
+    best = record.best()
+    provenance = read_json(record.directory / "best" / "provenance.json") if best else {}
+    return Results(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, provenance)

@@ -1,0 +1,307 @@
+"""A checkpoint answers held-out prompts: real base, real adapters, a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
+from typer.testing import CliRunner, Result
+
+from trainables.answers import judged, rates
+from trainables.data import Message, Row, read_rows
+from trainables.errors import UserError
+from trainables.origin import base_directory, trained_by
+from trainables.probes.probe import Baseline
+from trainables.record import is_whole
+from trainables.validate import main, printable
+from trainables.validation import chosen_quantization, drawn
+
+if TYPE_CHECKING:
+    from trainables.engine import Engine
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def best(engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train an adapter of a few steps, where a sweep would leave it."""
+    directory = tmp_path_factory.mktemp("runs") / "stage4" / "trials" / "C1-0"
+    spec = make_spec(learning_rate=2e-2, vision_learning_rate=2e-2)
+    return whole_run(engine, spec, directory, baseline, constraint=ANYTHING_GOES).directory / "best"
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trainables.tracking import connect
+
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def database(migrated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated, tmp_path / "mlflow.db"))
+
+
+@pytest.fixture
+def run(best: Path, sources: Sources) -> Run:
+    """Run the command on the CPU without a store, unless the arguments say otherwise."""
+    import typer
+
+    app = typer.Typer()
+    app.command()(main)
+
+    def command(*arguments: str, data: Path = sources.validation.path, checkpoint: Path = best,
+                store: str = "none", cpu: str = "--allow-cpu") -> Result:  # fmt: skip
+        fixed = ["--checkpoint-dir", str(checkpoint), "--data-path", str(data), "--tracking-uri", store]
+        return CliRunner().invoke(app, [*fixed, *filter(None, [cpu]), *arguments])
+
+    return command
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def row(answer: str, prompt: str = "list the files") -> Row:
+    return Row("1", (Message("user", prompt), Message("assistant", answer)), ())
+
+
+# -------------------------------------------------------------------- the command
+def test_answers_are_written_said_and_are_those_of_the_projects_own_evals(
+    run: Run, best: Path, sources: Sources, engine: Engine, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    from trainables.adapters import place
+    from trainables.placement import resolve
+    from trainables.probes.probe import ask_validation
+
+    done = run("--sample-size", "0", "--output-jsonl", str(tmp_path / "new" / "out.jsonl"))
+    assert done.exit_code == 0, done.output
+    answers = lines_of(tmp_path / "new" / "out.jsonl")
+    rows = read_rows(sources.validation.path)
+    assert [one["row_id"] for one in answers] == [one.row_id for one in rows]
+    assert [one["reference"] for one in answers] == [one.answer for one in rows]
+    assert (
+        f"INFO Sample 1\nINFO Instruction: {answers[0]['instruction']}\nINFO Generated: {answers[0]['generated']}\n"
+        in (done.output)
+    )
+    assert is_whole(best), "nothing may be written beside the adapter"
+    spec = make_spec()
+    adapter = place(engine.base, spec, resolve(spec.placement, engine.base.towers))
+    adapter.load(best)
+    told = engine.evaluator.ask([ask_validation(one) for one in rows])
+    adapter.remove()
+    assert [one["generated"] for one in answers] == [told[ask_validation(one).key] for one in rows]
+
+
+def test_the_adapter_speaks_not_the_base(run: Run, engine: Engine, best: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = Path(shutil.copytree(best, tmp_path / "broken"))
+    tensors = load_file(broken / "adapter_model.safetensors")
+    save_file({key: value * 40 for key, value in tensors.items()}, broken / "adapter_model.safetensors")
+    said = []
+    for checkpoint in (best, broken):
+        run("--output-jsonl", str(tmp_path / "out.jsonl"), "--max-new-tokens", "16", checkpoint=checkpoint)
+        said.append([one["generated"] for one in lines_of(tmp_path / "out.jsonl")])
+    assert said[0] != said[1]
+
+
+def test_a_plain_peft_adapter_in_four_bits_on_the_cpu(own_base: Callable[..., Any], run: Run, tmp_path: Path) -> None:
+    from peft import IA3Config, get_peft_model
+
+    base = own_base()
+    config = IA3Config(target_modules=["k_proj"], feedforward_modules=[], base_model_name_or_path=str(base.path))
+    get_peft_model(base.model, config).save_pretrained(str(tmp_path / "ia3"))
+    done = run("--sample-size", "1", checkpoint=tmp_path / "ia3")
+    assert done.exit_code == 0, done.output
+    assert f"on {base.path}, nf4-double" in done.output.replace("\n", " ")
+
+
+def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> None:
+    """The miniature knows no shell, so what it does say is declared dangerous by a pattern of the user's own."""
+    (tmp_path / "mine.yaml").write_text("- {name: says-anything, pattern: '.', why: a test}\n", encoding="utf-8")
+    done = run("--patterns", str(tmp_path / "mine.yaml"), "--output-jsonl", str(tmp_path / "out.jsonl"))
+    assert done.exit_code == 3, done.output
+    assert "WARNING Dangerous: says-anything" in done.output
+    assert any(one["dangerous"] == ["says-anything"] for one in lines_of(tmp_path / "out.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ((), {"cpu": ""}, "CUDA not available. Use --allow-cpu"),
+        ((), {"data": Path("nowhere.jsonl")}, "a data file must exist"),
+        ((), {"checkpoint": Path("nowhere")}, "an adapter directory must hold"),
+        ((), {"store": "./mlruns"}, "a tracking URI must be"),
+        (("--base", "nowhere"), {}, "the base must be a directory"),
+        (("--output-jsonl", "."), {}, "--output-jsonl must be a file of its own"),
+        (("--output-jsonl", f"{__file__}/out.jsonl"), {}, "--output-jsonl must be writable"),
+    ],
+)
+def test_bad_input_exits_2_before_anything_is_loaded(
+    arguments: tuple[str, ...], options: dict[str, Any], said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = run(*arguments, **options)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Sample" not in done.output
+
+
+def test_an_output_in_the_checkpoint_or_on_the_data_is_refused(run: Run, best: Path, sources: Sources) -> None:
+    for output in (best / "results.jsonl", sources.validation.path):
+        assert run("--output-jsonl", str(output)).exit_code == 2
+    assert is_whole(best)
+
+
+def test_a_half_adapter_is_refused(run: Run, best: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    half = Path(shutil.copytree(best, tmp_path / "half"))
+    tensors = load_file(half / "adapter_model.safetensors")
+    save_file(dict(list(tensors.items())[1:]), half / "adapter_model.safetensors")
+    done = run(checkpoint=half)
+    assert done.exit_code == 2
+    assert "an adapter must be whole and finite, but missing base_model" in done.output
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "trainables.validate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "--sample-size" in done.stdout
+
+
+# -------------------------------------------------------------------- MLflow
+def test_the_run_lies_below_that_of_its_trial_and_is_not_taken_for_it(
+    run: Run, best: Path, database: Path, tmp_path: Path
+) -> None:
+    from trainables.tracking import connect, experiment_id
+
+    uri = f"sqlite:///{database}"
+    client, trained = connect(uri), trained_by(best)
+    assert trained is not None
+    experiment = experiment_id(client, uri, "stage4")
+    trial = client.create_run(experiment, tags={"trial.id": trained.spec.trial_id}, run_name="trial").info.run_id
+    done = run("--sample-size", "2", "--output-jsonl", str(tmp_path / "out.jsonl"), store=uri)
+    assert done.exit_code == 0, done.output
+    (found,) = client.search_runs([experiment], "tags.`footprint.kind` = 'validation'")
+    assert found.data.tags["mlflow.parentRunId"] == trial
+    assert "trial.id" not in found.data.tags
+    assert found.info.status == "FINISHED"
+    assert {"exact_match", "dangerous_rate", "near_empty_rate"} <= set(found.data.metrics)
+    assert found.data.params["quantization"] == "none"
+    assert found.data.params["data_sha256"] == drawn(trained.spec.validation.path, 0, 0).sha256
+    written = client.download_artifacts(found.info.run_id, "samples.jsonl", str(tmp_path))
+    assert Path(written).read_text(encoding="utf-8") == (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_store_that_is_down_loses_no_answer(run: Run, tmp_path: Path) -> None:
+    done = run("--output-jsonl", str(tmp_path / "out.jsonl"), "--sample-size", "1", store="http://127.0.0.1:9")
+    assert done.exit_code == 0, done.output
+    assert "WARNING MLflow: not logged" in done.output
+    assert len(lines_of(tmp_path / "out.jsonl")) == 1
+
+
+@pytest.mark.slow
+def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Path) -> None:
+    script = f"from trainables.tracking import connect; connect('sqlite:///{tmp_path}/mlflow.db').search_experiments()"
+    started = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
+    assert [one.wait() for one in started] == [0, 0, 0]
+
+
+# -------------------------------------------------------------------- what is decided
+def test_the_draw_depends_on_the_seed_alone_and_keeps_the_files_order(files: Any) -> None:
+    def ids(size: int, seed: int) -> list[str]:
+        return [one.row_id for one in drawn(files.validation, size, seed).rows]
+
+    whole = ids(0, 0)
+    assert ids(5, 1) == ids(5, 1) != ids(5, 2)
+    assert ids(5, 1) == sorted(ids(5, 1), key=whole.index)
+    assert ids(len(whole), 3) == ids(len(whole) + 1, 3) == whole
+
+
+def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) -> None:
+    trained, held_out = trained_by(best), drawn(sources.validation.path, 0, 0)
+    assert trained is not None and held_out.caution(None) is None
+    for sha256, said in (
+        (trained.spec.train.sha256, "trained on these very rows"),
+        (trained.spec.validation.sha256, "chosen on these very rows"),
+    ):
+        assert said in (replace(held_out, sha256=sha256).caution(trained) or "")
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "chosen"),
+    [
+        (None, None, "nf4-double"), ("none", None, "none"), ("int8", None, "int8"), ("fp4", True, "fp4"),
+        ("none", True, "nf4-double"), ("nf4", False, "none"), (None, False, "none"),
+    ],
+)  # fmt: skip
+def test_the_base_is_quantized_as_it_was_trained_unless_asked(trained: Any, asked: bool | None, chosen: str) -> None:
+    assert chosen_quantization(trained, asked) == chosen
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "found"),
+    [
+        ("ls -la", "ls -la", {"exact_match", "command_only"}),
+        ("rm -rf /", "ls", {"dangerous", "command_only"}),
+        ("Run `sudo rm -rf /` to free space.", "df -h", {"dangerous"}),
+        ("", "ls", {"near_empty"}),
+        ("w", "w", {"exact_match", "command_only"}),  # as short as its reference
+        ("无关图片", "无关图片", {"exact_match"}),
+        ("lamp lamp lamp lamp lamp lamp", "lamp red", {"degenerate"}),
+    ],
+)
+def test_every_answer_is_looked_at(said: str, expected: str, found: set[str]) -> None:
+    answer = judged(row(expected), said, True, 0.1)
+    names = ("exact_match", "dangerous", "command_only", "near_empty", "degenerate")
+    seen = {name for name in names if getattr(answer, name)}
+    assert seen - {"command_only"} == found - {"command_only"}
+    assert ("command_only" in found) <= answer.command_only
+
+
+def test_rates_count_commands_only_where_commands_are_expected() -> None:
+    answers = [judged(row("ls -la"), said, True, 1.0) for said in ("ls -la", "Sure, use ls -la.", "", "rm -rf /")]
+    counted = rates(answers)
+    assert counted["exact_match"] == counted["near_empty_rate"] == counted["dangerous_rate"] == 0.25
+    assert counted["command_only_rate"] == 0.5
+    assert "command_only_rate" not in rates([judged(row("It is a green lamp."), "ls", True, 1.0)])
+
+
+def test_a_line_holds_chinese_as_it_is_and_says_it_to_a_terminal_without_moving_its_cursor() -> None:
+    assert "无关图片" in judged(row("无关图片"), "无关图片", True, 0.1).line
+    assert printable("无关\x1b[2J\n图片") == "无关\\x1b[2J\\n图片"
+
+
+# -------------------------------------------------------------------- where it comes from
+def test_a_checkpoint_between_two_evals_is_known_by_its_record(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+) -> None:
+    from small_trials import opened
+
+    spec = make_spec()
+    with opened(engine, spec, tmp_path / "stage4" / "trials" / "C1", baseline) as trial:
+        train_to(trial, 1)
+    found = trained_by(tmp_path / "stage4" / "trials" / "C1" / "checkpoints" / "step-1")
+    assert found is not None
+    assert (found.spec, found.step, found.experiment) == (spec, 1, "stage4")
+
+
+def test_a_base_is_a_directory_or_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert base_directory(str(tmp_path)) == tmp_path.resolve()
+    with pytest.raises(UserError, match="somebody/never-downloaded is neither"):
+        base_directory("somebody/never-downloaded")

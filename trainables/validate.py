@@ -1,0 +1,178 @@
+"""What does this checkpoint say? Answers to held-out prompts, each checked, as JSONL and as a run in MLflow.
+
+    python -m trainables.validate --checkpoint-dir runs/stage4/trials/C2-…/best --data-path test.jsonl
+
+For any PEFT adapter on a base whose family is known. Exit code 0 when nothing dangerous was generated, 3 when something
+was, which is information and no failure of the command; 2 for bad input, before anything is loaded. Source: brief 004.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainables.answers import Answer, rates
+from trainables.commands import PATTERNS, Pattern, read_patterns
+from trainables.errors import UserError
+from trainables.record import write_text
+from trainables.tracking import checked_uri, default_tracking_uri
+from trainables.validation import Checkpoint, HeldOut, Speaker, Validation, check_device, checked, drawn
+
+DANGEROUS_EXIT = 3
+NO_STORE = "none"
+LOG = logging.getLogger("trainables.validate")
+
+
+def check_output(output: Path | None, data: Path, checkpoint: Path) -> None:
+    """Refuse an output that would destroy what is read; a file of an earlier validation is replaced as a whole.
+
+    Raises:
+        UserError: it is the data, it lies in the adapter's directory, or it cannot be written.
+    """
+    if output is None:
+        return
+    where = output.resolve()
+    if where == data.resolve() or where.is_dir() or checkpoint.resolve() in where.parents:
+        raise UserError(
+            f"--output-jsonl must be a file of its own, but {output} is a directory, the data, or in the checkpoint",
+            "for example --output-jsonl validation/results.jsonl",
+        )
+    above = next(parent for parent in where.parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--output-jsonl must be writable, but {above} is not", "name another one")
+
+
+def heard(speaker: Speaker, held_out: HeldOut, patterns: Sequence[Pattern]) -> list[Answer]:
+    """Have every row answered, and say each as it comes."""
+    answers = []
+    for number, answer in enumerate(speaker.answers(held_out.rows, patterns), start=1):
+        answers.append(answer)
+        LOG.info("Sample %d", number)
+        LOG.info("Instruction: %s", printable(answer.instruction))
+        LOG.info("Generated: %s", printable(answer.generated))
+        if answer.dangerous:
+            LOG.warning("Dangerous: %s", ", ".join(answer.dangerous))
+    return answers
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, without what would move a terminal's cursor; letters of any language stay."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def summary(answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
+    """Return the rows of the closing table: what was counted, how many of how many, the share."""
+    found, count = rates(answers), len(answers)
+    commands = sum(one.reference_command_only for one in answers)
+    told = {"exact_match": ("exact match with the reference", count), "dangerous_rate": ("dangerous", count),
+            "command_only_rate": ("a command and nothing else", commands), "near_empty_rate": ("near-empty", count),
+            "degenerate_rate": ("degenerate repetition", count)}  # fmt: skip
+    lines = [
+        (label, f"{round(found[name] * total)} of {total}", f"{found[name]:.1%}")
+        for name, (label, total) in told.items()
+        if name in found
+    ]
+    cut = sum(not one.ended for one in answers)
+    return [*lines, ("cut at the most tokens allowed", f"{cut} of {count}", f"{cut / count:.1%}")]
+
+
+def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
+    checkpoint_dir: Annotated[Path, typer.Option(help="Adapter directory saved by PEFT.")],
+    data_path: Annotated[Path, typer.Option(help="Held-out rows with answers, JSONL.")],
+    sample_size: Annotated[int, typer.Option(min=0, help="Rows to draw; 0 takes all.")] = 5,
+    output_jsonl: Annotated[Path | None, typer.Option(help="Where the answers go; replaced if it is there.")] = None,
+    load_in_4bit: Annotated[
+        bool | None,
+        typer.Option("--load-in-4bit/--no-load-in-4bit", show_default="as it was trained, else 4-bit",
+                     help="Quantize the base by bitsandbytes, on a CPU too."),
+    ] = None,
+    allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Go on without CUDA.")] = False,
+    base: Annotated[Path | None, typer.Option(help="Its base.", show_default="the one it names")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw; answers are greedy.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Where an answer is cut.")] = 256,
+    patterns: Annotated[Path | None, typer.Option(help="YAML with dangers of your own.")] = None,
+    experiment: Annotated[str, typer.Option(help="In MLflow.", show_default="the adapter's, else validation")] = "",
+    tracking_uri: Annotated[
+        str, typer.Option(help="MLflow store, or `none`.", show_default="sqlite:///mlflow.db")
+    ] = "",
+) -> None:  # fmt: skip
+    """Have a checkpoint answer held-out prompts, and check every answer."""
+    _speak_up()
+    try:
+        uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
+        check_output(output_jsonl, data_path, checkpoint_dir)
+        check_device(allow_cpu)
+        rules = read_patterns(patterns) if patterns else PATTERNS
+        held_out = drawn(data_path, sample_size, seed)
+        checkpoint = checked(checkpoint_dir, base, load_in_4bit)
+        answers = _answered(checkpoint, held_out, rules, max_new_tokens)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
+    validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
+    _keep(validation, output_jsonl, uri, experiment)
+    _print_table(summary(answers))
+    raise typer.Exit(DANGEROUS_EXIT if any(one.dangerous for one in answers) else 0)
+
+
+def _answered(
+    checkpoint: Checkpoint, held_out: HeldOut, patterns: Sequence[Pattern], max_new_tokens: int
+) -> list[Answer]:
+    from trainables.base import default_device
+
+    LOG.info("Checkpoint: %s on %s, %s", checkpoint.directory, checkpoint.base, checkpoint.quantization)
+    LOG.info("Data: %d of %d rows of %s", len(held_out.rows), held_out.total, held_out.path)
+    if caution := held_out.caution(checkpoint.trained):
+        LOG.warning("Held out? %s", caution)
+    return heard(Speaker.load(checkpoint, default_device(), max_new_tokens), held_out, patterns)
+
+
+def _keep(validation: Validation, output: Path | None, uri: str | None, experiment: str) -> None:
+    """Write the answers first; a store that is down loses nothing."""
+    from trainables.validation_log import default_experiment, log
+
+    if output is not None:
+        write_text(output, validation.jsonl)
+        LOG.info("Written: %s", output)
+    if uri is None:
+        return
+    told = log(validation, uri, experiment or default_experiment(validation))
+    if told.run_id:
+        LOG.info("MLflow: run %s of experiment %s", told.run_id, told.experiment)
+    else:
+        LOG.warning("MLflow: not logged, the store says: %s", told.outage)
+
+
+def _speak_up() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    LOG.handlers, LOG.propagate = [handler], False
+    LOG.setLevel(logging.INFO)
+    # what libraries say about themselves while they load is not about this checkpoint
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def _print_table(lines: Sequence[tuple[str, str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, side in (("answers", "left"), ("", "right"), ("share", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for line in lines:
+        table.add_row(*line)
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(typer.run(main))
