@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from sweeps.sources import Sources
@@ -17,7 +18,10 @@ BUDGET = {"steps", "epochs"}
 
 @dataclass(frozen=True)
 class Axes:
-    """What a launch varies or fixes; an empty axis keeps the study's own value."""
+    """What a launch varies or fixes; an empty axis keeps the study's own value.
+
+    `init_from` is the adapter that every arm goes on from, `restart_from` that of a second trial of every arm.
+    """
 
     only: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
@@ -25,6 +29,8 @@ class Axes:
     quantizations: tuple[Quantization, ...] = ()
     seeds: int = 1
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    init_from: Path | None = None
+    restart_from: Path | None = None
 
 
 def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
@@ -49,22 +55,25 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
 def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources) -> list[TrialSpec]:
     settings = _settings(study, arm, axes, sources)
     ranks = axes.ranks or (settings["rank"],)
-    rates = axes.learning_rates or (settings["learning_rate"],)
+    own_rates = tuple(factor * settings["learning_rate"] for factor in study.rate_factors or (1.0,))
+    rates = axes.learning_rates or own_rates
+    axes = replace(axes, learning_rates=rates)
     quantizations = axes.quantizations or (settings.get("quantization", "nf4-double"),)
+    seeds = range(settings.get("seed", 0), settings.get("seed", 0) + axes.seeds)
     return [
         parse_spec(
             {
+                "placement": {"language": arm.language, "vision": arm.vision},
                 **settings,
                 **sources.as_settings(),
                 **_scaled(settings, rank, rate),
                 "name": _name(arm, axes, rank, rate, quantization, seed),
-                "placement": {"language": arm.language, "vision": arm.vision},
                 "quantization": quantization,
                 "seed": seed,
             },
             where=f"study {study.name}, arm {arm.name}",
         )
-        for quantization, rank, rate, seed in product(quantizations, ranks, rates, range(axes.seeds))
+        for quantization, rank, rate, seed in product(quantizations, ranks, rates, seeds)
     ]
 
 
@@ -78,7 +87,7 @@ def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:
     for name in only:
         if name not in arms:
             raise UserError(f"an arm must be one of study {study.name}, but got `{name}`", nearest(name, arms))
-    return [arms[name] for name in only] if only else list(study.arms)
+    return [arms[name] for name in only] if only else [arm for arm in study.arms if arm.name not in study.refused]
 
 
 def _settings(study: Study, arm: Arm, axes: Axes, sources: Sources) -> dict[str, Any]:

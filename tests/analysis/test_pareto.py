@@ -51,7 +51,7 @@ def test_the_report_names_the_frontier_and_why_each_other_placement_is_not_on_it
         "frontier/stage4/pareto.html",
     ):
         assert part in others
-    files = ["pareto.csv", "pareto.html", "pareto.png"]
+    files = ["pareto.csv", "pareto.html", "pareto.png", "winners.json"]
     assert sorted(path.name for path in (tmp_path / "frontier/stage4").iterdir()) == files
     logged = [artifact.path for artifact in matrix.client.list_artifacts(matrix.launch_id, "frontier")]
     assert sorted(logged) == [f"frontier/{name}" for name in files]

@@ -1,0 +1,134 @@
+"""A configuration file as a trial: read, its sources found, its settings settled, everything told to the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+
+from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
+from sweeps.importers.rules import Asked, ask
+from sweeps.importers.settle import Setting, settle
+from sweeps.importers.told import as_json, keys_text, settings_text
+from sweeps.sources import Sources, gather
+from sweeps.study import World
+from trainables.continuation import adapter_source
+from trainables.errors import UserError
+from trainables.record import read_json
+from trainables.spec import Placement, TrialSpec, parse_spec
+from trainables.strict_yaml import read_yaml
+from trainables.towers import family_of
+
+if TYPE_CHECKING:
+    from sweeps.launch import Launch
+
+MINIATURES: dict[str, World] = {"mini": "pictures", "mini-text": "text"}
+SOURCES = ("base", "train", "validation", "ood")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A configuration as it was read: the trial's settings, its sources, and what to show and keep of the import."""
+
+    settings: dict[str, Any]
+    placement: Placement
+    sources: Sources
+    shown: tuple[Group, ...] = ()
+    kept: dict[str, Any] | None = None
+
+
+def read_config(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
+    """Read a configuration of another tool (of `form`, told by its keys when empty), or a trial of our own.
+
+    `replaced` are the settings that the command line gives; they are only shown here.
+
+    Raises:
+        UserError: it is broken, or asks for what no trial here is; names file, line and key.
+    """
+    own = _own_spec(path)
+    if own:
+        return _read_own(own, launch, data_directory)
+    return _read_foreign(path, form, launch, data_directory, replaced)
+
+
+def _read_foreign(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
+    document = read_yaml(path)
+    mini = launch.base in MINIATURES
+    given = [name for name in SOURCES if mini or getattr(launch, name) is not None]
+    asked = ask(document, tool_of(document, form or None), given)
+    if mini:
+        sources = _on_miniature(launch, data_directory)
+    else:
+        _check_ood(asked, launch)
+        sources = gather(
+            launch.base or base_of(asked), launch.train or rows_of(asked, "train"),
+            launch.validation or rows_of(asked, "validation"), launch.ood, data_directory,
+            drop=launch.drop,
+        )  # fmt: skip
+    family, values = family_of(sources.base.path)
+    settled = settle(asked, family.towers(values), values, sources.train_rows)
+    settings = settled.as_values()
+    if "init_from" in asked.fields:
+        settings["init_from"] = adapter_source(adapter_of(asked))
+    told = [*_told_sources(asked, launch, sources), settled.where, *_replaced(settled.settings, replaced)]
+    return Read(settings, settled.placement, sources, (keys_text(asked), settings_text(told)), as_json(asked, told))
+
+
+def _on_miniature(launch: Launch, data_directory: Path) -> Sources:
+    world = MINIATURES[launch.base or "mini"]
+    return gather(None, launch.train, launch.validation, launch.ood, data_directory, world, launch.drop)
+
+
+def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[Setting]:
+    # --epochs become steps when the study is expanded
+    given = {"steps": replaced["epochs"], **replaced} if "epochs" in replaced else replaced
+    epochs = " epochs" if "epochs" in replaced else ""
+    return [
+        Setting(one.name, f"{given[one.name]:g}{epochs if one.name == 'steps' else ''}", "the command line")
+        if one.name in given else one
+        for one in settings
+    ]  # fmt: skip
+
+
+def _told_sources(asked: Asked, launch: Launch, sources: Sources) -> list[Setting]:
+    told = []
+    for name, option in zip(SOURCES, ("--base", "--train", "--val", "--ood"), strict=True):
+        path = getattr(sources, name).path
+        given = getattr(launch, name) not in {None, *MINIATURES}
+        miniature = launch.base in MINIATURES and not given
+        told.append(Setting(name, path.name, option if given else "the miniature" if miniature else asked.origin(name)))
+    return told
+
+
+def _check_ood(asked: Asked, launch: Launch) -> None:
+    if launch.ood is None:
+        raise UserError(
+            f"{asked.document.path}: rows outside the task are needed to measure what is lost, and {asked.tool.name} "
+            "has no key for them, but --ood is not given",
+            "pass --ood FILE; `python -m trainables.mini show --out DIR` writes an example. Or try the settings on "
+            "the miniature: --base mini",
+        )
+
+
+def _own_spec(config: Path) -> TrialSpec | None:
+    if config.suffix != ".json" or not config.is_file():
+        return None
+    values = read_json(config)
+    return parse_spec(values.get("spec", values), where=str(config))
+
+
+def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
+    if launch.base in MINIATURES:
+        sources = _on_miniature(launch, data_directory)
+    else:
+        sources = gather(
+            launch.base or str(spec.base.path), launch.train or spec.train.path,
+            launch.validation or spec.validation.path, launch.ood or spec.ood.path, data_directory,
+            drop=launch.drop,
+        )  # fmt: skip
+    values = {name: getattr(spec, name) for name in type(spec).model_fields}
+    settings = {name: value for name, value in values.items() if name not in (*SOURCES, "name", "placement")}
+    return Read(settings, spec.placement, sources)

@@ -1,0 +1,128 @@
+"""LLaMA-Factory's keys, read from its own dataclasses (`llamafactory.hparams`, version 0.9.4)."""
+
+from __future__ import annotations
+
+from sweeps.importers.rules import Accepts, Ignored, Rule, Sets, Tool, off
+from sweeps.importers.shared import (
+    CHECKPOINTS,
+    EVALUATION,
+    ONE_DEVICE,
+    RECORD,
+    REMOTE_CODE,
+    REPORTED,
+    SPEED,
+    TEMPLATE,
+    TRACKING,
+    TRAINER,
+)
+from sweeps.importers.values import (
+    above_zero,
+    at_least_zero,
+    boolean,
+    number,
+    one_name,
+    one_of,
+    one_text,
+    targets,
+    text,
+    whole,
+)
+
+TABLE: dict[str, Rule] = {
+    **TRAINER,
+    # base and quantization
+    "model_name_or_path": Sets("base", text, needed=True),
+    "trust_remote_code": REMOTE_CODE,
+    "quantization_bit": Sets("bits", whole),
+    "quantization_method": Accepts(
+        dict.fromkeys(("bnb", "bitsandbytes"), "bitsandbytes, as here"), "only bitsandbytes quantizes here",
+    ),
+    "quantization_type": Sets("four_bit_kind", one_of({"nf4": "nf4", "fp4": "fp4"})),
+    "double_quantization": Sets("double_quantization", boolean),
+    "pure_bf16": Sets("pure_bf16", boolean),
+    "model_revision": Accepts({"main": "the newest"}, "a base is a directory or the newest of its hub"),
+    "rope_scaling": Accepts({}, "the base is taken as it is saved"),
+    "resize_vocab": off("the base is taken as it is saved"),
+    "image_max_pixels": Ignored("pictures keep the size the base's image processor gives them"),
+    "image_min_pixels": Ignored("pictures keep the size the base's image processor gives them"),
+    **dict.fromkeys(("video_max_pixels", "video_min_pixels", "video_fps", "video_maxlen", "audio_sampling_rate"),
+                    Ignored("there is no video and no sound here")),
+    # what is adapted
+    "stage": Accepts({"sft": "as here"}, "only supervised fine-tuning is done here"),
+    "do_train": Accepts({True: "as here"}, "this is a training run"),
+    "finetuning_type": Sets("method", one_of({"lora": "lora"}, "only LoRA is placed here")),
+    "lora_rank": Sets("rank", above_zero),
+    "lora_alpha": Sets("alpha", number),
+    "lora_dropout": Sets("dropout", at_least_zero),
+    "lora_target": Sets("targets", targets),
+    "use_rslora": Sets("rslora", boolean),
+    "freeze_vision_tower": Sets("freeze_vision", boolean),
+    "freeze_language_model": Sets("freeze_language", boolean),
+    "freeze_multi_modal_projector": Accepts(
+        {True: "the aligner stays frozen"}, "the aligner is never adapted", "freeze_multi_modal_projector: true",
+    ),
+    "adapter_name_or_path": Sets("init_from", one_text),
+    "create_new_adapter": off("an adapter is continued, never merged"),
+    "additional_target": Accepts({}, "only LoRA on linear layers is trained", "remove the key"),
+    "use_dora": off("DoRA is another method"),
+    "pissa_init": off("adapters begin as PEFT begins them"),
+    "loraplus_lr_ratio": Accepts({}, "a rate is that of a tower", "remove the key"),
+    "loraplus_lr_embedding": Ignored("no embedding is trained"),
+    **dict.fromkeys(("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon"),
+                    off("another optimizer gives another result")),
+    "use_llama_pro": off("no layer is added"),
+    "use_dft_loss": off("another loss teaches otherwise"),
+    "shift_attn": off("it trains another attention"),
+    # data
+    "dataset": Sets("train", one_name, needed=True),
+    "eval_dataset": Sets("validation", one_name, needed=True),
+    "dataset_dir": Sets("dataset_dir", text),
+    "media_dir": Ignored("pictures are named from the file they are in"),
+    "val_size": off(
+        "a validation set of its own is needed, not a part of the training rows",
+        "write the held-out rows to a file and name it in eval_dataset; then val_size: 0",
+    ),
+    "cutoff_len": Sets("max_tokens", above_zero),
+    "packing": off("rows that are joined so see each other", "neat_packing: true keeps them apart"),
+    "neat_packing": Sets("packing", boolean),
+    "template": TEMPLATE,
+    "default_system": Accepts({}, "a system turn stands in the rows", "write it into every row"),
+    "max_samples": Sets("max_rows", above_zero),
+    "train_on_prompt": off("only assistant turns are supervised"),
+    "mask_history": off("every assistant turn is supervised", "remove it, or write one turn a row"),
+    "streaming": off("every row is read and checked before the run"),
+    "disable_shuffling": off("rows are shuffled by the data seed"),
+    "mix_strategy": Accepts({"concat": "there is one file"}, "there is one file of training rows"),
+    "enable_thinking": Ignored("the rows say what is answered"),
+    # the run
+    "early_stopping_steps": Accepts({}, "trials are stopped by guards", "remove it: guards stop a trial"),
+    **dict.fromkeys(("overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size", "tokenized_path",
+                     "flash_attn", "use_unsloth", "use_unsloth_gc", "enable_liger_kernel", "low_cpu_mem_usage",
+                     "disable_gradient_checkpointing", "use_reentrant_gc", "use_fast_tokenizer", "cache_dir",
+                     "quantization_device_map", "upcast_layernorm", "upcast_lmhead_output"), Ignored(SPEED)),
+    **dict.fromkeys(("plot_loss", "include_effective_tokens_per_second", "print_param_status"), Ignored(RECORD)),
+    **dict.fromkeys(("compute_accuracy", "eval_on_each_dataset"), Ignored(REPORTED)),
+    **dict.fromkeys(("ray_run_name", "ray_num_workers", "resources_per_worker", "placement_strategy"),
+                    Ignored(ONE_DEVICE)),
+    **dict.fromkeys(("eval_num_beams", "max_new_tokens", "top_p", "temperature"), Ignored(EVALUATION)),
+    "export_dir": Ignored(CHECKPOINTS),
+    **TRACKING,
+}  # fmt: skip
+
+LLAMAFACTORY = Tool(
+    name="llamafactory",
+    signs=("model_name_or_path", "finetuning_type"),
+    table=TABLE,
+    defaults={
+        "method": "lora", "four_bit_kind": "nf4", "double_quantization": True, "rank": 8, "dropout": 0.0,
+        "alpha_over_rank": 2.0, "rslora": False, "all_linear": True, "freeze_language": False, "freeze_vision": True,
+        "max_tokens": 2048, "batch_rows": 8, "accumulation_steps": 1, "epochs": 3.0, "learning_rate": 5e-5,
+        "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0, "max_gradient_norm": 1.0, "seed": 42,
+        "eval_strategy": "no", "dataset_dir": "data",
+    },
+    required={
+        "base": "`model_name_or_path` must name the base",
+        "train": "`dataset` must name the training rows",
+        "validation": "`eval_dataset` must name the validation rows",
+    },
+)  # fmt: skip

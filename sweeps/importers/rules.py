@@ -1,0 +1,240 @@
+"""What becomes of a key of another tool: it sets something, changes nothing for a reason, or is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trainables.errors import UserError, nearest
+from trainables.strict_yaml import Document, KeyPath, key_text
+
+EMPTY = (None, "", [], {})
+
+
+class Unread(ValueError):
+    """A value that a key cannot take: what it must be, and what to write instead."""
+
+    def __init__(self, must: str, hint: str | None = None) -> None:
+        super().__init__(must)
+        self.must, self.hint = must, hint
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The key decides a field of the trial; `read` turns its value or raises Unread; `needed` refuses an empty one."""
+
+    field: str
+    read: Callable[[Any], Any]
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Whatever its value, the key changes nothing that is measured here."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """The values that change nothing, each with its reason; every other value is refused."""
+
+    harmless: Mapping[Any, str]
+    refused: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A mapping below the key, whose keys have rules of their own."""
+
+    table: Mapping[str, Rule]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A list below the key, of which exactly one entry is read, by rules of its own."""
+
+    field: str
+    table: Mapping[str, Rule]
+    must: str
+
+
+Rule = Sets | Ignored | Accepts | Section | Entries
+Table = Mapping[str, Rule]
+
+
+def off(refused: str, hint: str | None = "remove the key") -> Accepts:
+    """Accept a switch that is off, a weight that is nothing; refuse it otherwise."""
+    return Accepts({False: "off"}, refused, hint)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool whose configuration is read: its keys, and what it does where a key is not there.
+
+    `signs` tell its files from other tools'; `defaults` are by field; `required` fields have none.
+    """
+
+    name: str
+    signs: tuple[str, ...]
+    table: Table
+    defaults: Mapping[str, Any]
+    required: Mapping[str, str]
+    sections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One key of the file and what became of it."""
+
+    key: str
+    number: int
+    value: Any
+    used: bool
+    told: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a file asks for, in our words; `origins` says which key asked for a field."""
+
+    document: Document
+    tool: Tool
+    fields: Mapping[str, Any]
+    origins: Mapping[str, KeyPath]
+    lines: tuple[Line, ...]
+
+    def value(self, name: str) -> Any:
+        """Return what the file asks for, else the tool's default, else None."""
+        return self.fields.get(name, self.tool.defaults.get(name))
+
+    def origin(self, *names: str) -> str:
+        """Say where the first of the fields that the file gives comes from."""
+        for name in names:
+            if name in self.origins:
+                return f"`{key_text(self.origins[name])}`"
+        return f"default of {self.tool.name}"
+
+    def error(self, name: str, message: str, hint: str | None = None) -> UserError:
+        """Return an error about a field, with file, line and key where the file gives it."""
+        keys = self.origins.get(name)
+        place = self.document.where(*keys) if keys else f"{self.document.path}: `{name}` ({self.origin(name)})"
+        return UserError(f"{place} {message}", hint)
+
+
+@dataclass
+class _Found:
+    fields: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, KeyPath] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    problems: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+def ask(document: Document, tool: Tool, given: Collection[str] = ()) -> Asked:
+    """Class every key of a file by the rules of its tool; the fields in `given` come from elsewhere.
+
+    Raises:
+        UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing.
+    """
+    found = _Found()
+    _walk(document, tool, tool.table, (), document.values, found)
+    for name, message in tool.required.items():
+        if name not in found.fields and name not in given and not found.problems:
+            found.problems.append((f"{document.path}: {message}", None))
+    if found.problems:
+        hints = dict.fromkeys(hint for _, hint in found.problems if hint)
+        raise UserError("\n".join(message for message, _ in found.problems), "; ".join(hints) or None)
+    return Asked(document, tool, found.fields, found.origins, tuple(found.lines))
+
+
+def _walk(
+    document: Document, tool: Tool, table: Table, above: KeyPath, values: Mapping[str, Any], found: _Found
+) -> None:
+    for key, value in values.items():
+        keys = (*above, key)
+        if not above and key in tool.sections and isinstance(value, Mapping):
+            _walk(document, tool, table, keys, value, found)
+            continue
+        rule = table.get(key)
+        if rule is None:
+            found.problems.append((f"{document.where(*keys)} is not a key of {tool.name}", nearest(key, table)))
+            continue
+        _apply(document, tool, rule, keys, value, found)
+
+
+def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any, found: _Found) -> None:
+    where = document.where(*keys)
+
+    def told(text: str, used: bool = False) -> None:
+        found.lines.append(Line(key_text(keys), document.lines[keys], value, used, text))
+
+    try:
+        match rule:
+            case Ignored(reason):
+                told(reason)
+            case Sets(needed=False) | Accepts() | Section() if value in EMPTY and value is not False:
+                told("empty: as if it were not there")
+            case Sets(name, read):
+                _set(found, name, read(_given(value)), keys)
+                told(name.replace("_", " "), used=True)
+            case Accepts(harmless, refused, hint):
+                told(_harmless(value, harmless, refused, hint))
+            case Section(table):
+                _walk(document, tool, table, keys, _mapping(value), found)
+            case Entries(name, table, must):
+                entry = _only(value, must)
+                below = _Found()
+                _walk(document, tool, table, (*keys, 0), entry, below)
+                found.lines += [replace(line, told=f"{name.replace('_', ' ')} {line.told}") if line.used else line
+                                for line in below.lines]  # fmt: skip
+                found.problems += below.problems
+                if not below.problems:
+                    _set(found, name, below.fields, (*keys, 0))
+    except Unread as error:
+        found.problems.append((f"{where} must be {error.must}, but got {_shown(value)}", error.hint))
+
+
+def _set(found: _Found, name: str, value: Any, keys: KeyPath) -> None:
+    if name in found.fields:
+        raise Unread(f"the only key that says this, beside `{key_text(found.origins[name])}`", "remove one of the two")
+    found.fields[name], found.origins[name] = value, keys
+
+
+def _given(value: Any) -> Any:
+    if value in EMPTY and value is not False:
+        raise Unread("given, not empty")
+    return value
+
+
+def _harmless(value: Any, harmless: Mapping[Any, str], refused: str, hint: str | None) -> str:
+    value = tuple(value) if isinstance(value, list) else value
+    for known, reason in harmless.items():
+        if value == known and isinstance(value, bool) <= isinstance(known, bool):
+            return reason
+    others = [key for key in harmless if key is not False]
+    must = "off" if harmless else "left out"
+    if others:
+        must = "one of " * (len(others) > 1) + ", ".join(_shown(key) for key in others)
+    raise Unread(f"{must} ({refused})", hint)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Unread("a mapping of keys to values")
+    return value
+
+
+def _only(value: Any, must: str) -> Mapping[str, Any]:
+    if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], Mapping) or not value[0]:
+        raise Unread(must, "join the files into one")
+    return value[0]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`" if isinstance(value, str) else f"{list(value) if isinstance(value, tuple) else value}"

@@ -1,0 +1,244 @@
+"""What a file asks for becomes the settings of a trial, once base and rows are known; each with where it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.importers.rules import Asked
+from sweeps.importers.targets import Towers, placed
+from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
+from trainables.spec import Placement, TrialSpec
+
+EVALS = 4  # of a run for which the tool asks none: guards need them
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the trial, and the key, default or reckoning it comes from."""
+
+    name: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The settings of the imported trial but its sources; `where` tells its placement to the reader."""
+
+    settings: tuple[Setting, ...]
+    placement: Placement
+    where: Setting
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the values by the names of a trial's settings."""
+        return {one.name: one.value for one in self.settings}
+
+
+def settle(asked: Asked, towers: Towers, config: Mapping[str, Any], train_rows: int) -> Settled:
+    """Return the trial the file asks for.
+
+    Raises:
+        UserError: its keys together ask for what no trial here is; names file, line and key.
+    """
+    numbers = _numbers(asked)
+    where = placed(asked, towers, config)
+    rows = _rows(asked)
+    steps = _steps(asked, train_rows, rows[0].value * rows[1].value)
+    modules = "these alone in each layer" if where.target_modules else "all linears of each layer"
+    found = [
+        Setting("target_modules", where.target_modules, modules),
+        *_adapter(asked),
+        *numbers,
+        *_rates(asked),
+        *_schedule(asked, steps.value),
+        steps,
+        *rows,
+        *_packed(asked, bool(towers["vision"])),
+        _evals(asked, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
+    ]
+    _check_rows(asked, train_rows)
+    return Settled(tuple(found), where.placement, Setting("placement", str(where.placement), where.note))
+
+
+def _plain(asked: Asked, name: str, field: str | None = None) -> Setting:
+    return Setting(name, asked.value(field or name), asked.origin(field or name))
+
+
+def _adapter(asked: Asked) -> list[Setting]:
+    rank = _plain(asked, "rank")
+    alpha = _plain(asked, "alpha")
+    if alpha.value is None:
+        ratio = asked.value("alpha_over_rank")
+        alpha = Setting("alpha", ratio * rank.value, f"default of {asked.tool.name}: {ratio:g} x rank")
+    return [rank, alpha, _plain(asked, "dropout"), _plain(asked, "rslora")]
+
+
+def _numbers(asked: Asked) -> list[Setting]:
+    bits = asked.value("bits") or 4 * bool(asked.value("four_bit")) or 8 * bool(asked.value("eight_bit"))
+    if asked.value("four_bit") and asked.value("eight_bit"):
+        raise asked.error("eight_bit", "must be off beside load_in_4bit", "choose one of the two")
+    if asked.value("method") == "qlora" and bits != 4:
+        raise asked.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
+    if bits not in (0, 4, 8):
+        raise asked.error("bits", f"must be 4 or 8, but got {bits}")
+    kind = asked.value("four_bit_kind")
+    double = asked.value("double_quantization") and kind == "nf4"
+    quantization = {0: "none", 8: "int8", 4: f"{kind}-double" if double else kind}[bits]
+    said = [asked.origin("bits", "four_bit", "eight_bit")]
+    said += [asked.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
+    if bits == 4 and kind == "fp4" and asked.value("double_quantization"):
+        raise asked.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
+    tokens = _plain(asked, "max_tokens")
+    if tokens.value is None:
+        tokens = Setting("max_tokens", TrialSpec.model_fields["max_tokens"].default, "our own default; the tool takes "
+                         "what the base can hold")  # fmt: skip
+    return [Setting("quantization", quantization, ", ".join(said)), _dtype(asked), tokens]
+
+
+def _dtype(asked: Asked) -> Setting:
+    brain, half, named = asked.value("bf16"), asked.value("fp16"), asked.value("dtype")
+    if brain is True and half:
+        raise asked.error("fp16", "must be off beside bf16", "choose one of the two")
+    value = "float16" if half else {True: "bfloat16", "auto": "auto", False: "float32"}.get(brain, named or "float32")
+    if named and named != "auto" and not half and brain is not True:
+        value = named
+    if asked.value("pure_bf16"):
+        value = "bfloat16"
+    return Setting("compute_dtype", value, asked.origin("dtype", "bf16", "fp16", "pure_bf16"))
+
+
+def _rates(asked: Asked) -> list[Setting]:
+    language = _plain(asked, "learning_rate")
+    group = asked.value("rate_group")
+    vision = Setting("vision_learning_rate", language.value, "the same rate in both towers")
+    if group:
+        vision = Setting("vision_learning_rate", group["lr"], asked.origin("rate_group"))
+    elif asked.value("vision_learning_rate"):
+        vision = _plain(asked, "vision_learning_rate")
+    seed = _plain(asked, "seed")
+    data_seed = _plain(asked, "data_seed")
+    if data_seed.value is None:
+        data_seed = Setting("data_seed", seed.value, f"the seed, as in {asked.tool.name}")
+    return [language, vision, _plain(asked, "weight_decay"), _plain(asked, "max_gradient_norm"), seed, data_seed]
+
+
+def _rows(asked: Asked) -> list[Setting]:
+    batch, accumulation = _plain(asked, "batch_rows"), _plain(asked, "accumulation_steps")
+    if accumulation.value is None:
+        full = asked.value("fill_rows")
+        accumulation = Setting("accumulation_steps", math.ceil(full / batch.value),
+                               f"default of {asked.tool.name}: until a step holds {full} rows")  # fmt: skip
+    if asked.value("packing"):
+        told = f"{batch.source}; a joined sequence counts as one row there, so a step holds more"
+        batch = Setting("batch_rows", batch.value, told)
+    return [batch, accumulation]
+
+
+def _packed(asked: Asked, sees: bool) -> list[Setting]:
+    if not asked.value("packing"):
+        return []
+    if sees:
+        return [
+            Setting("packed_tokens", 0, f"{asked.origin('packing')}: pictures are not packed; the result is the same")
+        ]
+    return [Setting("packed_tokens", asked.value("max_tokens"), asked.origin("packing", "max_tokens"))]
+
+
+def _steps(asked: Asked, train_rows: int, rows: int) -> Setting:
+    given = asked.value("max_steps")
+    if given is not None and given > 0:
+        over = "; it wins over the epochs" if "epochs" in asked.fields else ""
+        return Setting("steps", given, f"{asked.origin('max_steps')}{over}")
+    epochs = asked.value("epochs")
+    if epochs <= 0:
+        raise asked.error("epochs", f"must be above 0, but got {epochs:g}")
+    steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
+    return Setting("steps", steps, f"{asked.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} a step")
+
+
+def _schedule(asked: Asked, steps: int) -> list[Setting]:
+    name = _plain(asked, "schedule")
+    warmup = _warmup(asked, steps)
+    if name.value == "constant":
+        warmup = Setting("warmup_ratio", 0.0, "a constant rate has no warm-up in transformers")
+    if name.value == "constant_with_warmup":
+        name = Setting("schedule", "constant", name.source)
+    lowest, rate = asked.value("min_rate_ratio"), asked.value("min_rate")
+    if rate is not None:
+        ratio = rate / asked.value("learning_rate")
+        floor = Setting("min_rate_ratio", ratio, f"{asked.origin('min_rate')} as a share of the peak")
+    elif lowest is not None:
+        floor = _plain(asked, "min_rate_ratio")
+    else:
+        floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to nothing in {asked.tool.name}")
+    if name.value == "stable":
+        _check_stable(asked, steps - warmup_steps(steps, warmup.value))
+    return [name, warmup, floor]
+
+
+def _check_stable(asked: Asked, after_warmup: int) -> None:
+    decay, expected = asked.value("decay_steps"), round(STABLE_DECAY_SHARE * after_warmup)
+    if decay != expected:
+        raise asked.error(
+            "decay_steps", f"must be {expected}, the last {STABLE_DECAY_SHARE:.0%} of the steps after warm-up, "
+            f"but got {decay}", f"num_decay_steps: {expected}",
+        )  # fmt: skip
+
+
+def _warmup(asked: Asked, steps: int) -> Setting:
+    count = asked.value("warmup_steps")
+    source = asked.origin("warmup_steps")
+    if asked.tool.name == "axolotl":
+        count, source = _axolotl_warmup(asked, steps)
+    elif count is None or (count < 1 and "warmup_ratio" in asked.fields):
+        return _plain(asked, "warmup_ratio")
+    elif 0 < count < 1:  # transformers 5 reads a fraction as a share of the steps
+        return Setting("warmup_ratio", count, source)
+    if count > steps:
+        raise asked.error("warmup_steps", f"must be within the {steps} steps of the run, but got {count:g}")
+    value = count / steps
+    while warmup_steps(steps, value) > count:  # so that the very same number of steps comes back
+        value = math.nextafter(value, 0.0)
+    return Setting("warmup_ratio", value, f"{source}: {count:g} of {steps} steps")
+
+
+def _axolotl_warmup(asked: Asked, steps: int) -> tuple[int, str]:
+    """Return its steps of warm-up as `axolotl.core.builders` counts them: a ratio is rounded down, 1 becomes 2."""
+    count, ratio, share = asked.value("warmup_steps"), asked.value("warmup_ratio"), asked.value("warmup_share")
+    if count is not None:
+        found, source = int(count), asked.origin("warmup_steps")
+    elif ratio is not None:
+        found, source = int(ratio * steps), asked.origin("warmup_ratio")
+    else:
+        found, source = min(int(share * steps), 100), f"default of axolotl, {share:.0%} of the steps, 100 at most"
+    return (2, f"{source}, where axolotl makes 1 step 2") if found == 1 else (found, source)
+
+
+def _evals(asked: Asked, steps: int, epoch_steps: int) -> Setting:
+    every, per_epoch, strategy = (asked.value(name) for name in ("eval_steps", "evals_per_epoch", "eval_strategy"))
+    source = asked.origin("eval_steps", "evals_per_epoch", "eval_strategy")
+    if "eval_strategy" in asked.fields and strategy == "epoch":
+        every = epoch_steps
+    elif per_epoch is not None:
+        every = max(1, epoch_steps // per_epoch)
+    elif "eval_strategy" in asked.fields and strategy == "no":
+        every = None
+    elif every is None and strategy == "epoch":
+        every = epoch_steps
+    if every is not None and 0 < every < 1:
+        every = max(1, math.ceil(every * steps))
+    if every is None or (every > steps and "eval_steps" not in asked.fields):
+        return Setting("eval_every_steps", max(1, steps // EVALS), f"{EVALS} evals: guards need them")
+    if every < 1 or every != int(every):
+        raise asked.error("eval_steps", f"must be a whole number of at least 1, or a share of the run, but got {every}")
+    return Setting("eval_every_steps", min(int(every), steps), source)
+
+
+def _check_rows(asked: Asked, train_rows: int) -> None:
+    most = asked.value("max_rows")
+    if most is not None and most < train_rows:
+        raise asked.error("max_rows", f"must not cut the {train_rows:,} training rows, but it keeps {most:,}",
+                          "write a smaller file")  # fmt: skip

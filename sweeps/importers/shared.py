@@ -1,0 +1,133 @@
+"""What the three tools share, because all of them train with the Trainer of `transformers`."""
+
+from __future__ import annotations
+
+from sweeps.importers.rules import Accepts, Ignored, Rule, Section, Sets, off
+from sweeps.importers.values import (
+    above_zero,
+    at_least_zero,
+    boolean,
+    clip_norm,
+    number,
+    one_of,
+    whole,
+)
+
+RECORD = "every trial leaves a record, MLflow mirrors it"
+CHECKPOINTS = "checkpoints are kept as --resume needs them, and the best adapter"
+SPEED = "changes speed or memory, not the result"
+ONE_DEVICE = "a trial trains on one device; with N of them the tool reads N times the rows a step"
+REPORTED = "what is reported is decided by the probes here"
+HUB = "nothing is uploaded"
+EVALUATION = "evals compute the loss and generate answers in their own batches"
+
+LIKE_ADAMW = "AdamW with 32-bit states instead: results differ slightly"
+OPTIMIZER = Accepts(
+    {
+        "adamw_torch": "the same AdamW",
+        "adamw_torch_fused": "the same AdamW",
+        "adamw_hf": "the same AdamW",
+        **dict.fromkeys(
+            ("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "paged_adamw"), LIKE_ADAMW
+        ),
+        "adamw_apex_fused": "the same AdamW",
+        "multimodal": "AdamW with a rate per tower, as here",
+    },
+    "AdamW is the only optimizer here, and another one gives another result",
+    "use optimizer adamw_torch there too, or leave this run to that tool",
+)
+SCHEDULE = one_of(
+    {
+        "cosine": "cosine",
+        "linear": "linear",
+        "constant": "constant",
+        "constant_with_warmup": "constant_with_warmup",
+        "cosine_with_min_lr": "cosine",
+        "warmup_stable_decay": "stable",
+    },
+    "choose the nearest of them",
+)
+SCHEDULE_SETTINGS = Section(
+    {
+        "min_lr": Sets("min_rate", at_least_zero),
+        "min_lr_rate": Sets("min_rate_ratio", at_least_zero),
+        "min_lr_ratio": Sets("min_rate_ratio", at_least_zero),
+        "num_decay_steps": Sets("decay_steps", above_zero),
+        "decay_type": Accepts({"linear": "as here"}, "`stable` falls in a line here"),
+    }
+)
+REMOTE_CODE = off("code of a model repository is never run", "remove it: a base loads by a class of transformers")
+TEMPLATES = {
+    name: "the base's own chat template is used"
+    for name in (
+        "default", "tokenizer_default", "qwen", "qwen3", "qwen3_nothink", "qwen2_vl", "qwen3_vl", "qwen3_vl_nothink",
+        "qwen_25",
+    )
+}  # fmt: skip
+TEMPLATE = Accepts(TEMPLATES, "only the base's own chat template is used", "write the rows in the base's own template")
+
+# arguments of transformers' TrainingArguments that ms-swift and LLaMA-Factory take under the same name
+TRAINER: dict[str, Rule] = {
+    "per_device_train_batch_size": Sets("batch_rows", above_zero),
+    "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
+    "learning_rate": Sets("learning_rate", number),
+    "weight_decay": Sets("weight_decay", at_least_zero),
+    "max_grad_norm": Sets("max_gradient_norm", clip_norm),
+    "num_train_epochs": Sets("epochs", number),
+    "max_steps": Sets("max_steps", whole),
+    "lr_scheduler_type": Sets("schedule", SCHEDULE),
+    "lr_scheduler_kwargs": SCHEDULE_SETTINGS,
+    "warmup_ratio": Sets("warmup_ratio", at_least_zero),
+    "warmup_steps": Sets("warmup_steps", at_least_zero),
+    "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
+    "evaluation_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
+    "eval_steps": Sets("eval_steps", number),
+    "seed": Sets("seed", whole),
+    "data_seed": Sets("data_seed", whole),
+    "bf16": Sets("bf16", boolean),
+    "fp16": Sets("fp16", boolean),
+    "optim": OPTIMIZER,
+    "neftune_noise_alpha": off("noise on embeddings trains another model"),
+    "label_smoothing_factor": off("the loss is the plain cross-entropy here"),
+    "group_by_length": off("rows keep the order of the data seed, so that arms can be compared"),
+    "resume_from_checkpoint": off("a run of another tool cannot be resumed", "continue its adapter instead"),
+    "adam_beta1": Accepts({0.9: "as here"}, "AdamW's betas are 0.9 and 0.999 here", "remove the key"),
+    "adam_beta2": Accepts(
+        {0.999: "as here", 0.95: "0.999 here: results differ slightly"}, "AdamW's betas are 0.9 and 0.999 here",
+        "remove the key",
+    ),
+    "adam_epsilon": Accepts({1e-8: "as here"}, "AdamW's epsilon is 1e-8 here", "remove the key"),
+    "push_to_hub": Ignored(HUB),
+    **dict.fromkeys(
+        (
+            "gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_compile", "tf32", "use_liger_kernel",
+            "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers",
+            "dataloader_prefetch_factor", "include_num_input_tokens_seen", "average_tokens_across_devices",
+            "full_determinism", "remove_unused_columns", "bf16_full_eval",
+        ),
+        Ignored(SPEED),
+    ),
+    **dict.fromkeys(
+        ("output_dir", "overwrite_output_dir", "save_strategy", "save_steps", "save_total_limit", "save_only_model",
+         "save_on_each_node", "load_best_model_at_end", "save_safetensors"),
+        Ignored(CHECKPOINTS),
+    ),
+    **dict.fromkeys(("metric_for_best_model", "greater_is_better", "eval_on_start", "logging_first_step"),
+                    Ignored(REPORTED)),
+    **dict.fromkeys(("logging_steps", "logging_dir", "logging_strategy", "report_to", "run_name", "disable_tqdm"),
+                    Ignored(RECORD)),
+    **dict.fromkeys(("per_device_eval_batch_size", "predict_with_generate", "do_eval", "eval_accumulation_steps"),
+                    Ignored(EVALUATION)),
+    **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_token", "hub_strategy"), Ignored(HUB)),
+    **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp_timeout", "ddp_backend", "ddp_find_unused_parameters",
+                     "local_rank"), Ignored(ONE_DEVICE)),
+}  # fmt: skip
+
+TRACKING: dict[str, Rule] = dict.fromkeys(
+    ("wandb_project", "wandb_entity", "wandb_name", "wandb_run_name", "wandb_run_id", "wandb_watch", "wandb_mode",
+     "wandb_log_model", "use_wandb", "use_mlflow", "mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_run_name",
+     "hf_mlflow_log_artifacts", "use_comet", "comet_workspace", "comet_project_name", "comet_experiment_key",
+     "use_tensorboard", "use_swanlab", "swanlab_project", "swanlab_workspace", "swanlab_run_name", "swanlab_mode",
+     "swanlab_logdir"),
+    Ignored(RECORD),
+)  # fmt: skip

@@ -1,0 +1,134 @@
+"""ms-swift's keys, read from its own parameter reference (versions 3.5 to 4); sections as brief 001 writes them."""
+
+from __future__ import annotations
+
+from sweeps.importers.rules import Accepts, Ignored, Rule, Sets, Tool, off
+from sweeps.importers.shared import (
+    CHECKPOINTS,
+    ONE_DEVICE,
+    OPTIMIZER,
+    RECORD,
+    REMOTE_CODE,
+    SPEED,
+    TEMPLATE,
+    TRACKING,
+    TRAINER,
+)
+from sweeps.importers.values import (
+    above_zero,
+    at_least_zero,
+    boolean,
+    expression,
+    number,
+    one_of,
+    one_text,
+    targets,
+    text,
+    whole,
+)
+
+METHOD = one_of({"lora": "lora"}, "only LoRA is placed here")
+DTYPES = one_of({"bfloat16": "bfloat16", "float16": "float16", "float32": "float32", "auto": "auto"})
+TEACHES_OTHERWISE = "another loss teaches otherwise"
+
+TABLE: dict[str, Rule] = {
+    **TRAINER,
+    # base and quantization
+    "model": Sets("base", text, needed=True),
+    "torch_dtype": Sets("dtype", DTYPES),
+    "quant_method": Accepts({"bnb": "bitsandbytes, as here"}, "only bitsandbytes quantizes here", "quant_method: bnb"),
+    "quant_bits": Sets("bits", whole),
+    "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({"nf4": "nf4", "fp4": "fp4"})),
+    "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
+    "bnb_4bit_compute_dtype": Ignored("the compute dtype is torch_dtype"),
+    "trust_remote_code": REMOTE_CODE,
+    "custom_register_path": Accepts({}, "code is not loaded from files"),
+    "external_plugins": Accepts({}, "code is not loaded from files"),
+    "task_type": Accepts({"causal_lm": "as here"}, "only language models are trained"),
+    "model_revision": Accepts({}, "a base is a directory or the newest of its hub", "download it"),
+    "rope_scaling": Accepts({}, "the base is taken as it is saved"),
+    "new_special_tokens": Accepts({}, "the base is taken as it is saved"),
+    **dict.fromkeys(("model_type", "use_hf", "hub_token", "check_model", "local_repo_path", "load_args"),
+                    Ignored("classes follow the family in the base's config.json")),
+    # what is adapted
+    "train_type": Sets("method", METHOD),
+    "tuner_type": Sets("method", METHOD),
+    "tuner_backend": Accepts({"peft": "as here"}, "adapters are PEFT's"),
+    "lora_rank": Sets("rank", above_zero),
+    "lora_alpha": Sets("alpha", number),
+    "lora_dropout": Sets("dropout", at_least_zero),
+    "use_rslora": Sets("rslora", boolean),
+    "target_modules": Sets("targets", targets),
+    "target_regex": Sets("expression", expression),
+    "freeze_llm": Sets("freeze_language", boolean),
+    "freeze_vit": Sets("freeze_vision", boolean),
+    "freeze_aligner": Accepts(
+        {True: "the aligner stays frozen"}, "the aligner is never adapted", "freeze_aligner: true",
+    ),
+    "adapters": Sets("init_from", one_text),
+    "use_dora": off("DoRA is another method"),
+    "lora_bias": Accepts({"none": "as here"}, "biases are not trained"),
+    "init_weights": Accepts({"true": "as here", True: "as here"}, "adapters begin as PEFT begins them"),
+    "lora_dtype": Accepts({"float32": "as here"}, "adapters are trained in float32", "lora_dtype: float32"),
+    **dict.fromkeys(("modules_to_save", "target_parameters", "trainable_parameters", "freeze_parameters"),
+                    Accepts({}, "only LoRA on linear layers is trained", "remove the key")),
+    "lorap_lr_ratio": Accepts({}, "a rate is that of a tower", "remove the key"),
+    # data
+    "dataset": Sets("train", one_text, needed=True),
+    "val_dataset": Sets("validation", one_text, needed=True),
+    "split_dataset_ratio": off(
+        "a validation set of its own is needed, not a part of the training rows",
+        "write the held-out rows to a file and name it in val_dataset; then split_dataset_ratio: 0",
+    ),
+    "max_length": Sets("max_tokens", above_zero),
+    "packing": Sets("packing", boolean),
+    "template": TEMPLATE,
+    "system": Accepts({}, "a system turn stands in the rows", "write it into every row"),
+    "loss_scale": Accepts({"default": "all assistant turns, as here"}, TEACHES_OTHERWISE),
+    "truncation_strategy": Accepts(
+        {"delete": "rows that are too long are named before the run", "right": "rows that are too long are named "
+         "before the run"}, "rows are not cut", "truncation_strategy: delete",
+    ),
+    "dataset_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
+    "train_dataloader_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
+    "streaming": off("every row is read and checked before the run"),
+    "max_pixels": Accepts({}, "pictures keep the size the base's image processor gives them",
+                          "set it in the base's preprocessor_config.json"),
+    "columns": Accepts({}, "columns have their usual names", "rename them in the rows"),
+    "enable_dft_loss": off(TEACHES_OTHERWISE),
+    "model_kwargs": Accepts({}, "the base is taken as it is saved"),
+    "use_chat_template": Accepts({True: "as here"}, "rows are written in the base's own chat template"),
+    # the run
+    "vit_lr": Sets("vision_learning_rate", number),
+    "aligner_lr": Ignored("the aligner stays frozen"),
+    "optimizer": OPTIMIZER,
+    "rlhf_type": Accepts({}, "only supervised fine-tuning is done here"),
+    "use_galore": off("another optimizer gives another result"),
+    "lisa_activated_layers": off("LISA is another method"),
+    **dict.fromkeys(("attn_impl", "padding_free", "vit_gradient_checkpointing", "dataset_num_proc", "device_map",
+                     "load_from_cache_file", "lazy_tokenize", "packing_cache", "padding_side", "strict",
+                     "val_dataset_shuffle"), Ignored(SPEED)),
+    **dict.fromkeys(("sequence_parallel_size", "use_ray"), Ignored(ONE_DEVICE)),
+    **dict.fromkeys(("create_checkpoint_symlink", "add_version", "resume_only_model"), Ignored(CHECKPOINTS)),
+    **dict.fromkeys(("model_author", "model_name"), Ignored(RECORD)),
+    **TRACKING,
+}  # fmt: skip
+
+SWIFT = Tool(
+    name="ms-swift",
+    signs=("model", "train_type", "tuner_type", "tuner", "vit_lr", "target_regex"),
+    table=TABLE,
+    defaults={
+        "method": "lora", "dtype": "auto", "four_bit_kind": "nf4", "double_quantization": True, "rank": 8,
+        "alpha": 32.0, "dropout": 0.05, "rslora": False, "all_linear": True, "freeze_language": False,
+        "freeze_vision": True, "batch_rows": 1, "fill_rows": 16, "epochs": 3.0, "learning_rate": 1e-4,
+        "schedule": "cosine", "warmup_ratio": 0.0, "weight_decay": 0.1, "max_gradient_norm": 1.0, "seed": 42,
+        "data_seed": 42, "eval_strategy": "steps", "eval_steps": 500,
+    },
+    required={
+        "base": "`model` must name the base",
+        "train": "`dataset` must name the training rows",
+        "validation": "`val_dataset` must name the validation rows",
+    },
+    sections=("model", "data", "template", "tuner", "training", "quantization", "train"),
+)  # fmt: skip

@@ -1,0 +1,145 @@
+"""The modules another tool adapts become a placement: the last layers of each tower, or a refusal that says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.importers.rules import Asked
+from sweeps.importers.values import AllLinear, Expression, Targets
+from trainables.placement import resolve
+from trainables.spec import Placement
+from trainables.towers import TOWERS, Blocks, TowerName
+
+Towers = Mapping[TowerName, Blocks]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A placement with the names of the linears it narrows to, empty for all; `note` is for the reader."""
+
+    placement: Placement
+    target_modules: tuple[str, ...]
+    note: str
+
+
+def _outside_qwen3_vl(config: Mapping[str, Any]) -> list[str]:
+    taps = len(config["vision_config"]["deepstack_visual_indexes"])
+    mergers = ["merger", *(f"deepstack_merger_list.{index}" for index in range(taps))]
+    linears = [f"model.visual.{merger}.linear_fc{one}" for merger in mergers for one in (1, 2)]
+    return ["model.visual.patch_embed.proj", *linears]
+
+
+# layers that LoRA could sit on but that are in no tower, by model type; every family has the two of the vocabulary
+OUTSIDE: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {"qwen3_vl": _outside_qwen3_vl}
+
+
+def placed(asked: Asked, towers: Towers, config: Mapping[str, Any]) -> Placed:
+    """Return the placement whose modules are exactly those the file asks for.
+
+    Raises:
+        UserError: they are none, or not the last layers of the towers.
+    """
+    field, targets = _asked_targets(asked)
+    names: dict[TowerName, list[list[str]]] = {tower: [[linear.name for linear in block] for block in blocks]
+                                              for tower, blocks in towers.items()}  # fmt: skip
+    inside = [name for blocks in names.values() for block in blocks for name in block]
+    outside = [*OUTSIDE.get(str(config["model_type"]), lambda _: [])(config), "lm_head"]
+    matched, note = _matched(asked, field, targets, towers, inside, outside)
+    beyond = [name for name in outside if name in matched]
+    if beyond:
+        raise asked.error(
+            field, f"must name layers of the towers alone, but it also names {beyond[0]}, which is never adapted here",
+            "name whole modules, or write an expression: `--export-as` prints one for a placement",
+        )  # fmt: skip
+    matched = _in_layers(asked, matched, names)
+    if not matched:
+        raise asked.error(field, "must name layers of this base, but it matches none", f"the first is {inside[0]}")
+    return _as_placement(asked, field, matched, towers, f"{asked.origin(field)}: {note}")
+
+
+def _asked_targets(asked: Asked) -> tuple[str, Targets]:
+    if "expression" in asked.fields:
+        return "expression", asked.fields["expression"]
+    if asked.fields.get("all_linear"):
+        return "all_linear", AllLinear()
+    if "targets" in asked.fields:
+        return "targets", asked.fields["targets"]
+    if asked.value("all_linear"):
+        return "all_linear", AllLinear()
+    raise asked.error("targets", "must say which modules are adapted", "name them, or ask for all linear ones")
+
+
+def _matched(
+    asked: Asked, field: str, targets: Targets, towers: Towers, inside: list[str], outside: list[str]
+) -> tuple[set[str], str]:
+    frozen = _frozen(asked)
+    if isinstance(targets, AllLinear):
+        # without a word about frozen towers the tool means every linear but the head, the aligner's too
+        spared = {"lm_head"} if frozen is None else set(outside)
+        thawed = [name for tower in TOWERS if tower not in (frozen or ()) for name in _names(towers[tower])]
+        return {*thawed, *(set(outside) - spared)}, "all linear layers of the towers that are not frozen"
+    if isinstance(targets, tuple):
+        ends = tuple(f".{name}" for name in targets)
+        found = {name for name in (*inside, *outside) if name in targets or name.endswith(ends)}
+        if asked.tool.name == "llamafactory":
+            found -= {name for tower in frozen or () for name in _names(towers[tower])} | set(outside)
+        return found, "by name, in every layer that has it"
+    return _matched_by(asked, field, targets, [*inside, *outside])
+
+
+def _frozen(asked: Asked) -> tuple[TowerName, ...] | None:
+    said = {"language": asked.value("freeze_language"), "vision": asked.value("freeze_vision")}
+    return None if None in said.values() else tuple(tower for tower in TOWERS if said[tower])
+
+
+def _matched_by(asked: Asked, field: str, targets: Expression, names: Sequence[str]) -> tuple[set[str], str]:
+    for text, note in (
+        (targets.text, "by expression"),
+        (rf"(?:.*\.)?(?:{targets.text})", "by expression, read as the end of a name: PEFT would match it to nothing"),
+    ):
+        try:
+            found = {name for name in names if re.fullmatch(text, name)}
+        except re.error as error:
+            raise asked.error(field, f"must be a regular expression, but {error}") from None
+        if found:
+            return found, note
+    return set(), ""
+
+
+def _in_layers(asked: Asked, matched: set[str], names: Mapping[TowerName, list[list[str]]]) -> set[str]:
+    layers = asked.value("layers")
+    if not layers:
+        return matched
+    blocks = [name for tower in names.values() for index in layers if index < len(tower) for name in tower[index]]
+    return matched & set(blocks)
+
+
+def _as_placement(asked: Asked, field: str, matched: set[str], towers: Towers, note: str) -> Placed:
+    counts: dict[TowerName, int] = {}
+    for tower in TOWERS:
+        touched = [index for index, block in enumerate(towers[tower]) if matched & {one.name for one in block}]
+        counts[tower] = len(towers[tower]) - touched[0] if touched else 0
+    own = [_own(name) for tower in TOWERS if counts[tower] for name in _names(towers[tower])]
+    wanted = tuple(dict.fromkeys(name for name in own if name in {_own(one) for one in matched}))
+    target_modules = () if set(wanted) == set(own) else wanted
+    placement = Placement(language=counts["language"], vision=counts["vision"])
+    expected = set(resolve(placement, towers, target_modules).module_names)
+    if expected != matched:
+        raise asked.error(
+            "layers" if "layers" in asked.fields else field,
+            f"must name the same linears in the last layers of a tower, but it names {len(matched)} modules and not "
+            f"{sorted(expected - matched)[0]}",
+            f"the nearest placement is {placement}: --space language={counts['language']} runs it",
+        )
+    return Placed(placement, target_modules, note)
+
+
+def _names(blocks: Blocks) -> list[str]:
+    return [linear.name for block in blocks for linear in block]
+
+
+def _own(name: str) -> str:
+    return name.rsplit(".", 1)[-1]

@@ -1,0 +1,132 @@
+"""Values as other tools write them, read into ours; each reader raises Unread for what is not one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.importers.rules import Unread
+
+EXPRESSION_SIGNS = re.compile(r"[\\^$*+?()\[\]{}|]")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A regular expression over whole module names, as PEFT reads one."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class AllLinear:
+    """Every linear layer of the towers that are not frozen."""
+
+
+Targets = Expression | AllLinear | tuple[str, ...]
+
+
+def text(value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise Unread("a text")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise Unread("true or false")
+    return value
+
+
+def number(value: Any) -> float:
+    """Read a number; a quoted one is a text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unread("a number", "write it without quotes, with a point before the e: 1.0e-4")
+    return float(value)
+
+
+def whole(value: Any) -> int:
+    """Read a whole number; 3.0 is one."""
+    if number(value) != int(value):
+        raise Unread("a whole number")
+    return int(value)
+
+
+def above_zero(value: Any) -> int:
+    """Read a whole number of at least 1."""
+    if whole(value) < 1:
+        raise Unread("a whole number of at least 1")
+    return int(value)
+
+
+def at_least_zero(value: Any) -> float:
+    """Read a number that is not negative."""
+    if number(value) < 0:
+        raise Unread("a number of at least 0")
+    return float(value)
+
+
+def clip_norm(value: Any) -> float:
+    """Read the largest gradient norm; 0, which means no clipping to some tools, is refused."""
+    if number(value) <= 0:
+        raise Unread("a number above 0 (gradients are always clipped here)", "write a large one: 1000.0")
+    return float(value)
+
+
+def one_of(values: Mapping[str, Any], hint: str | None = None) -> Callable[[Any], Any]:
+    """Return a reader of names, each of which stands for a value of ours."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str) or value not in values:
+            raise Unread(f"one of {', '.join(values)}", hint)
+        return values[value]
+
+    return read
+
+
+def one_text(value: Any) -> str:
+    """Read a text, or a list that holds one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not value.strip():
+        raise Unread("one path", "join the files into one")
+    return value.strip()
+
+
+def one_name(value: Any) -> str:
+    """Read one name; LLaMA-Factory writes several with commas between them."""
+    if isinstance(value, str) and "," in value:
+        raise Unread("one dataset", "join the files into one")
+    return one_text(value)
+
+
+def last_layers(value: Any) -> tuple[int, ...]:
+    """Read the indexes of layers."""
+    indexes = value if isinstance(value, list) else [value]
+    return tuple(sorted({whole(index) for index in indexes}))
+
+
+def targets(value: Any) -> Targets:
+    """Read which modules are adapted: names (a list, or with commas between them), an expression, or all."""
+    words = [value] if isinstance(value, str) and EXPRESSION_SIGNS.search(value) else _words(value)
+    if words in (["all"], ["all-linear"], ["all_linear"]):
+        return AllLinear()
+    expressions = [word for word in words if EXPRESSION_SIGNS.search(word)]
+    if expressions and len(words) > 1:
+        raise Unread("names of modules, or one expression", "put the names into the expression, with | between them")
+    return Expression(expressions[0]) if expressions else tuple(words)
+
+
+def expression(value: Any) -> Expression:
+    """Read a regular expression."""
+    return Expression(text(value))
+
+
+def _words(value: Any) -> list[str]:
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise Unread("names of modules")
+    return [word.strip() for word in words]

@@ -1,0 +1,45 @@
+"""A placement as a regular expression: for PEFT and the tools that hand it on, over whole module names.
+
+Source: PEFT matches a text of `target_modules` with `re.fullmatch` against each whole module name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+INDEXED = re.compile(r"(?P<before>.+?)\.(?P<index>\d+)\.(?P<own>.+)")
+
+
+def module_expression(modules: Sequence[str]) -> str:
+    """Return an expression that `re.fullmatch` finds in these module names and in no other: layers, then linears.
+
+    Raises:
+        ValueError: a name has no layer index, as no linear of a tower has.
+    """
+    layers: dict[tuple[str, str], list[str]] = {}
+    for name in modules:
+        found = INDEXED.fullmatch(name)
+        if found is None:
+            raise ValueError(f"`{name}` names no layer by its index")
+        layers.setdefault((found["before"], found["index"]), []).append(found["own"])
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (before, index), own in layers.items():
+        alike.setdefault((before, tuple(own)), []).append(index)
+    return "|".join(
+        rf"{re.escape(before)}\.{_either(indexes)}\.{_linears(own)}" for (before, own), indexes in alike.items()
+    )
+
+
+def _linears(own: tuple[str, ...]) -> str:
+    groups: dict[str, list[str]] = {}
+    for name in own:
+        block, _, linear = name.rpartition(".")
+        groups.setdefault(block, []).append(linear)
+    parts = [rf"{re.escape(block)}\.{_either(names)}" if block else _either(names) for block, names in groups.items()]
+    return parts[0] if len(parts) == 1 else f"({'|'.join(parts)})"
+
+
+def _either(words: Iterable[str]) -> str:
+    escaped = [re.escape(word) for word in words]
+    return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
