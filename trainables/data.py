@@ -18,6 +18,7 @@ from trainables.errors import UserError, nearest
 from trainables.formats import COMPLETION, IMAGE_TAG, Message, Told, told
 from trainables.json_rows import objects
 from trainables.overlap import folded, told_within
+from trainables.rendered import turns_of
 
 PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
 OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
@@ -109,17 +110,19 @@ def read_rows(path: Path) -> list[Row]:
 def read_validation(path: Path) -> list[Row]:
     """Read and check every row of a validation file: as `read_rows`, and every row must ask something.
 
+    A `text` that a chat template rendered is read back into its turns.
+
     Raises:
         UserError: as `read_rows`, or a row is a text without a question, whose answer nobody could check.
     """
-    rows = read_rows(path)
+    rows = [row if not row.is_completion else Row(row.row_id, turns_of(row.answer) or row.messages, row.images)
+            for row in read_rows(path)]  # fmt: skip
     mute = [row.row_id for row in rows if row.is_completion]
     if mute:
         raise UserError(
             f"{path}: a validation row must ask something and know the answer, but {len(mute)} of {len(rows)} are "
-            f"`text` alone, the first is `{mute[0]}`",
-            "exact match needs the answer apart from the question: write these rows as `messages`, or as `prompt` and "
-            "`response`; training rows may stay as they are",
+            f"`text` that no known template rendered, the first is `{mute[0]}`",
+            "write them as `messages`, or `prompt` and `response`; training rows may stay as they are",
         )
     return rows
 
