@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,8 @@ EXIT_CODES = (
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 
 Only = Annotated[str, typer.Option(help="Arms to run, e.g. A1,C2.", rich_help_panel=SPACE)]
+Winners = Annotated[Path | None, typer.Option(help="winners.json of `analysis pareto`: its placements are the arms.",
+                                              show_default="none", rich_help_panel=SPACE)]  # fmt: skip
 Recommended = Annotated[bool, typer.Option("--recommended", help="Only the arms to try first.", rich_help_panel=SPACE)]
 Rank = Annotated[str, typer.Option(help="Ranks, e.g. 8,16,32; alpha keeps its ratio.", rich_help_panel=SPACE)]
 Rate = Annotated[str, typer.Option("--lr", help="Language rates, e.g. 1e-4,3e-4; vision keeps its ratio.",
@@ -39,11 +43,19 @@ EvalEvery = Annotated[int, typer.Option(min=0, help="Steps between evals.", rich
                                         show_default="the study's")]  # fmt: skip
 BaseOption = Annotated[str, typer.Option("--base", help="Model directory or hub name.", show_default="the miniature",
                                          rich_help_panel=MODEL)]  # fmt: skip
-Data = typer.Option(help="JSONL with messages and images.", rich_help_panel=MODEL)
+Data = typer.Option(help="JSONL or a JSON array, or dataset_info.json:NAME.", rich_help_panel=MODEL)
 Train = Annotated[Path | None, Data]
 Validation = Annotated[Path | None, typer.Option("--val", help="JSONL, held out.", rich_help_panel=MODEL)]
 Ood = Annotated[Path | None, typer.Option("--ood", help="JSONL of irrelevant, caption and text rows.",
                                           rich_help_panel=MODEL)]  # fmt: skip
+Drop = Annotated[str, typer.Option(help="Filter the training rows: duplicates, near-duplicates, contradictions, "
+                                   "degenerate, broken, short:N, long:N (characters).", show_default="none",
+                                   rich_help_panel=MODEL)]  # fmt: skip
+InitFrom = Annotated[Path | None, typer.Option(help="LoRA directory that every arm goes on from, or adds "
+                                               "modules to.", show_default="none", rich_help_panel=MODEL)]  # fmt: skip
+RestartFrom = Annotated[Path | None, typer.Option(help="An earlier one: every arm goes on from it in a second trial, "
+                                                  "for contrast.", show_default="none",
+                                                  rich_help_panel=MODEL)]  # fmt: skip
 Storage = Annotated[Path, typer.Option(help="Where records go.", rich_help_panel=RUN)]
 Experiment = Annotated[str, typer.Option(help="Its name.", show_default="the study's", rich_help_panel=RUN)]
 Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db", rich_help_panel=RUN)]
@@ -51,6 +63,10 @@ Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_defau
                                       rich_help_panel=RUN)]  # fmt: skip
 Cohort = Annotated[int, typer.Option(min=0, help="Trials at most trained together on one base; 1 trains each alone.",
                                      show_default="what fits and is fastest", rich_help_panel=RUN)]  # fmt: skip
+SchedulerName = Annotated[str, typer.Option("--scheduler", help="Stop trials that fall behind: asha, median.",
+                                            show_default="none", rich_help_panel=RUN)]  # fmt: skip
+SchedulerOptions = Annotated[str, typer.Option(help="Its options, e.g. metric=eval_loss,grace_period=30.",
+                                               rich_help_panel=RUN)]  # fmt: skip
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the matrix, touch nothing.", rich_help_panel=RUN)]
 Force = Annotated[bool, typer.Option("--force", help="Run what the plan refuses; the records say so.",
                                      rich_help_panel=RUN)]  # fmt: skip
@@ -64,11 +80,14 @@ def main(study: Study) -> None:
 
     @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
     def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
-        only: Only = "", recommended: Recommended = False, rank: Rank = "", rate: Rate = "", quant: Quant = "",
+        only: Only = "", winners: Winners = None, recommended: Recommended = False, rank: Rank = "", rate: Rate = "",
+        quant: Quant = "",
         seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0,
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
+        drop: Drop = "", init_from: InitFrom = None, restart_from: RestartFrom = None,
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
-        address: Address = "", cohort: Cohort = 0, dry_run: DryRun = False, force: Force = False,
+        address: Address = "", cohort: Cohort = 0, scheduler: SchedulerName = "",
+        scheduler_options: SchedulerOptions = "", dry_run: DryRun = False, force: Force = False,
         resume: Resume = False, sync: Sync = False,
     ) -> None:  # fmt: skip
         from sweeps.launch import Launch
@@ -76,35 +95,61 @@ def main(study: Study) -> None:
         launch = Launch(
             storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
             address=address or None, cohort=cohort or None, base=base or None, train=train, validation=val, ood=ood,
-            force=force, command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
+            drop=drop, force=force, command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
-        axes = dict(only=only, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
-                    steps=steps, epochs=epochs, eval_every=eval_every)  # fmt: skip
-        raise typer.Exit(_guarded(study, launch, axes, dry_run, resume, sync))
+        axes = dict(only=only, winners=winners, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
+                    steps=steps, epochs=epochs, eval_every=eval_every, init_from=init_from,
+                    restart_from=restart_from)  # fmt: skip
+        asked = (scheduler, scheduler_options)
+        raise typer.Exit(_guarded(study, launch, axes, asked, dry_run, resume, sync))
 
     app()
 
 
-def _guarded(study: Study, launch: Launch, axes: dict[str, Any], dry_run: bool, resume: bool, sync: bool) -> int:
-    from sweeps import report
-
-    try:
-        if sync:
-            return _sync(study, launch)
-        if dry_run:
-            return _dry_run(study, launch, axes)
+def _guarded(
+    study: Study, launch: Launch, axes: dict[str, Any], scheduler: tuple[str, str], dry_run: bool, resume: bool,
+    sync: bool,
+) -> int:  # fmt: skip
+    def act() -> list[Record] | None:
         from sweeps.launch import resume as resume_records
         from sweeps.launch import run
+        from sweeps.schedulers import parse_scheduler
+        from sweeps.winners import around
 
-        records = resume_records(study, launch) if resume else run(study, _axes(study, axes, launch), launch)
+        scheduled = replace(launch, scheduler=parse_scheduler(*scheduler))
+        if sync:
+            return sync_records(study, launch)
+        if resume:
+            return resume_records(study, scheduled)
+        chosen = around(study, axes["winners"], _words(axes["only"]))
+        chosen = replace(chosen, refused=()) if launch.force else chosen
+        if dry_run:
+            return _dry_run(chosen, scheduled, axes)
+        return run(chosen, _axes(chosen, axes, launch), scheduled)
+
+    return guarded(study, launch, act, _again(study, launch, scheduler))
+
+
+def guarded(study: Study, launch: Launch, act: Callable[[], list[Record] | None], again: str) -> int:
+    """Do what a command line asks; says what came of it, or what must be corrected, and returns the exit code.
+
+    `act` returns the records of a launch that ended, None where nothing was run; `again` is the command that resumes.
+    """
+    from sweeps import report
+    from sweeps.tables import closing
+
+    try:
+        records = act()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
-        typer.echo(
-            f"stopped; every running trial has a checkpoint. Resume with:\n\n    {_again(study, launch)}", err=True
-        )
+        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {again}", err=True)
         return 130
+    if records is None:
+        return 0
+    for table in closing(study, records):
+        launch.console.print(table)
     launch.console.print(
         report.summary(study, records, launch.experiment or study.name), soft_wrap=True, highlight=False
     )
@@ -117,19 +162,23 @@ def exit_code(records: list[Record]) -> int:
     return 3 if kinds & {"invalid", "infeasible", "failed"} else 0
 
 
-def _dry_run(study: Study, launch: Launch, axes: dict[str, Any]) -> int:
+def _dry_run(study: Study, launch: Launch, axes: dict[str, Any]) -> None:
     from sweeps.launch import plan, show
     from sweeps.preflight import admit
 
     with tempfile.TemporaryDirectory() as scratch:
-        planned = plan(study, _axes(study, axes, launch), launch, Path(scratch))
+        planned = plan(study, _axes(study, axes, launch), launch, Path(scratch) / "data")
     show(study, planned, launch)
     admit(planned.preflight, launch.force)
     launch.console.print("dry run: nothing was written")
-    return 0
 
 
-def _sync(study: Study, launch: Launch) -> int:
+def sync_records(study: Study, launch: Launch) -> None:
+    """Complete MLflow from the records of an experiment.
+
+    Raises:
+        UserError: there are none, or MLflow does not answer.
+    """
     from sweeps.tracker import default_tracking_uri, sync_all
 
     directory = launch.directory(study)
@@ -138,7 +187,6 @@ def _sync(study: Study, launch: Launch) -> int:
     uri = launch.tracking_uri or default_tracking_uri()
     names = sync_all(directory, uri, directory.name)
     typer.echo(f"mirrored {len(names)} trials of `{directory.name}`")
-    return 0
 
 
 def _axes(study: Study, given: dict[str, Any], launch: Launch) -> Axes:
@@ -156,6 +204,8 @@ def _axes(study: Study, given: dict[str, Any], launch: Launch) -> Axes:
         quantizations=_words(given["quant"]),  # type: ignore[arg-type] the spec checks them
         seeds=given["seeds"],
         fixed={key: value for key, value in fixed.items() if value},
+        init_from=given["init_from"],
+        restart_from=given["restart_from"],
     )
 
 
@@ -170,10 +220,13 @@ def _numbers(text: str, kind: type, option: str) -> tuple[Any, ...]:
         raise UserError(f"{option} must be numbers with commas between them, but got `{text}`") from None
 
 
-def _again(study: Study, launch: Launch) -> str:
+def _again(study: Study, launch: Launch, scheduler: tuple[str, str]) -> str:
     words = ["python", "-m", f"sweeps.{study.name}", "--resume"]
     words += ["--experiment", launch.experiment] if launch.experiment else []
     words += ["--storage", str(launch.storage)] if launch.storage != Path("runs") else []
     words += ["--tracking-uri", launch.tracking_uri] if launch.tracking_uri else []
     words += ["--address", launch.address] if launch.address else []
-    return " ".join(words)
+    words += [
+        word for pair in zip(("--scheduler", "--scheduler-options"), scheduler, strict=True) if pair[1] for word in pair
+    ]
+    return shlex.join(words)

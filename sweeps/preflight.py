@@ -20,8 +20,9 @@ from sweeps.quality import (
     with_questions_of,
     without_labels,
 )
+from trainables.continuation import UNKNOWN_BASE
 from trainables.errors import UserError
-from trainables.guards import Ceiling, Floor, Guard
+from trainables.guards import Ceiling, Fall, Floor, Guard
 from trainables.scan import Scan
 from trainables.schedule import warmup_steps
 from trainables.spec import TrialSpec
@@ -120,11 +121,12 @@ def check_trial(forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits:
     yield from _schedule(forecast.spec, limits)
     yield from _evals(forecast, guards)
     yield from _lengths(forecast.spec, scan)
+    yield from _parent(forecast)
 
 
 def needed_evals(guard: Guard) -> int:
     """Return how many evals a guard must have seen before it can stop a trial."""
-    return guard.patience_evals if isinstance(guard, Floor | Ceiling) else guard.worsening_intervals + 1
+    return guard.patience_evals if isinstance(guard, Floor | Ceiling | Fall) else guard.worsening_intervals + 1
 
 
 def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[Finding]:
@@ -190,6 +192,17 @@ def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[Finding]:
         f"{spec.eval_every_steps} have {forecast.evals}: {names} would never act",
         f"--eval-every {every}, or more steps" if every else f"train at least {needed} steps",
     )
+
+
+def _parent(forecast: Forecast) -> Iterator[Finding]:
+    if forecast.parent_base == UNKNOWN_BASE and forecast.spec.init_from:
+        yield Finding(
+            "warn",
+            "parent_base",
+            f"an adapter should be continued on the base it was trained on, but {forecast.spec.init_from.path} does "
+            "not say which that was",
+            "its modules and shapes do fit; look at `base_model_name_or_path` in its adapter_config.json",
+        )
 
 
 def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[Finding]:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.handover import lineage_in
 from trainables.record import Measurement, Record, Verdict, read_json
 from trainables.spec import TrialSpec
 
+RESTART = "-restart"  # behind the name of a trial that goes on from an earlier adapter, for contrast
 TAG_LETTERS = 5000  # what every MLflow store takes
 LABELLED = ("completed", "pruned")  # any other end says that the numbers are not to be judged
 
@@ -32,6 +34,11 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
     }
     same = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "seed")
     return {key: str(value) for key, value in {**values, **{key: getattr(spec, key) for key in same}}.items()}
+
+
+def arm_of(spec: TrialSpec) -> str:
+    """Return the arm a trial is a variant of; its restart from an earlier adapter is an arm of its own."""
+    return spec.name.split("-", 1)[0] + (RESTART if spec.name.endswith(RESTART) else "")
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
@@ -58,6 +65,25 @@ def labels_of(record: Record) -> dict[str, str]:
         if labels["degraded"]:
             found["degraded"] = _checks(labels["degraded"])
     return found
+
+
+def lineage_tags(record: Record) -> dict[str, str]:
+    """Return whose adapter a trial went on from, parent first: ids, hashes and rates; none for one that began anew."""
+    spec, kept = record.spec(), lineage_in(record)
+    if spec.init_from is None:
+        return {}
+    tags = {"parent_directory": str(spec.init_from.path), "parent_sha256": spec.init_from.sha256,
+            "continuation": spec.continuation, "optimizer": spec.optimizer}  # fmt: skip
+    if kept is not None:  # written when the trial opens
+        ancestors = kept["ancestors"]
+        tags["parent_base"] = kept["base"]
+        for name, key in (("parent", "trial_id"), ("parent_name", "trial"), ("parent_step", "step")):
+            tags |= {name: str(ancestors[0][key])} if key in ancestors[0] else {}
+        known = [one for one in ancestors if "trial_id" in one]
+        tags["ancestors"] = ",".join(one["trial_id"] for one in known)
+        tags["ancestor_sha256"] = ",".join(one["sha256"] for one in ancestors)
+        tags["rates"] = ",".join(f"{rate:g}" for rate in (spec.learning_rate, *(o["learning_rate"] for o in known)))
+    return {f"footprint.{name}": value[:TAG_LETTERS] for name, value in tags.items() if value}
 
 
 def _checks(findings: Iterable[Mapping[str, Any]]) -> str:
@@ -89,7 +115,7 @@ def summary_points(measurements: Iterable[Measurement], best: Measurement | None
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
     """Yield the files worth a look, each with its folder in MLflow: spec, proofs, last samples, best adapter."""
     yield record.directory / "spec.json", "config"
-    for name in ("placement.json", "battery.json", "labels.json", "overridden.json"):
+    for name in ("placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
         if (record.directory / name).exists():
             yield record.directory / name, None
     steps = [one.step for one in record.evals()]

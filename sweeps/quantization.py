@@ -15,6 +15,7 @@ STUDY = Study(
         Arm("A0", language=0, vision=0),
         Arm("C2", language=2, vision=4),
     ),
+    tables=("quantization",),
     quantizations=("none", "int8", "nf4", "nf4-double", "fp4"),
     settings={
         "rank": 32,

@@ -119,7 +119,7 @@ class Tracker:
             "footprint.kind": "trial",
             "trial.id": spec.trial_id,
             "trial.name": spec.name,
-            "trial.arm": spec.name.split("-", 1)[0],
+            "trial.arm": projection.arm_of(spec),
             "record": str(record.directory),
             **projection.labels_of(record),
             **projection.lineage_tags(record),

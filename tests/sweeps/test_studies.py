@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,7 +14,7 @@ from sweeps.plan import forecast
 from sweeps.preflight import preflight
 from sweeps.sources import Sources, gather
 from sweeps.space import Axes, expand
-from sweeps.study import Study
+from sweeps.study import Study, World
 from trainables.scan import Scan, scan
 
 PACKAGE = Path(sweeps.__file__).parent
@@ -21,13 +22,21 @@ NAMES = sorted(path.stem for path in PACKAGE.glob("*.py") if "\nSTUDY = Study(" 
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    return gather(None, None, None, None, tmp_path_factory.mktemp("data"))
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[World, Sources]:
+    data = tmp_path_factory.mktemp("data")
+    return {world: gather(None, None, None, None, data, world) for world in get_args(World)}
 
 
 @pytest.fixture(scope="module")
-def scanned(sources: Sources) -> Scan:
-    return scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
+def sources(worlds: dict[World, Sources]) -> Sources:
+    return worlds["pictures"]
+
+
+@pytest.fixture(scope="module")
+def scans(worlds: dict[World, Sources]) -> dict[World, Scan]:
+    return {
+        world: scan(one.base.path, one.train.path, one.validation.path, one.ood.path) for world, one in worlds.items()
+    }
 
 
 def study_of(name: str) -> Study:
@@ -48,8 +57,11 @@ def test_a_study_is_values_under_its_files_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_is_admitted_on_the_miniature(name: str, sources: Sources, scanned: Scan) -> None:
+def test_a_study_is_admitted_on_its_miniature(
+    name: str, worlds: dict[World, Sources], scans: dict[World, Scan]
+) -> None:
     study = study_of(name)
+    sources, scanned = worlds[study.world], scans[study.world]
     specs = expand(study, Axes(), sources)
     assert specs[0].placement.is_baseline and len({one.name for one in specs}) == len(specs)
     found = preflight(forecast(specs, sources.train_rows), study.guards, scanned).findings
@@ -57,10 +69,11 @@ def test_a_study_is_admitted_on_the_miniature(name: str, sources: Sources, scann
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_makes_trials_of_a_real_base_too(name: str, sources: Sources) -> None:
+def test_a_study_makes_trials_of_a_real_base_too(name: str, worlds: dict[World, Sources]) -> None:
     from dataclasses import replace
 
     study = study_of(name)
+    sources = worlds[study.world]
     real = replace(study, miniature=study.settings)  # what a base other than the miniature gets
     assert len(expand(real, Axes(), sources)) == len(expand(study, Axes(), sources))
 

@@ -1,0 +1,72 @@
+"""Coverage: how much of the data, at which rate, before anything is learned (brief 002).
+
+python -m sweeps.coverage                    two fixes of a run that learned nothing, and two variants, on the miniature
+python -m sweeps.coverage --force            that run too; the plan refuses it, and says why: --only failing
+python -m sweeps.coverage --only fix1 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
+
+Budgets are passes over the data, so that they mean the same on any data set; the brief's steps are for 45,000 rows.
+"""
+
+from sweeps.study import Arm, Study
+from trainables.mini import defaults
+
+STUDY = Study(
+    name="coverage",
+    question="How much of the data must a run see, and at which rate, before it learns?",
+    arms=(
+        Arm("A0", language=0, vision=0),
+        # 500 steps of 8 rows, 8.9 % of the data, a cosine to nothing
+        Arm(
+            "failing",
+            language=2,
+            vision=4,
+            settings={"batch_rows": 1, "accumulation_steps": 8, "epochs": 4_000 / 45_000, "learning_rate": 5e-5,
+                      "vision_learning_rate": 1.5e-4, "warmup_ratio": 0.0, "min_rate_ratio": 0.0,
+                      "eval_every_steps": 150},
+            miniature={"batch_rows": 8, "accumulation_steps": 1, "learning_rate": 1e-4, "vision_learning_rate": 1.5e-3,
+                       "eval_every_steps": 4},
+        ),
+        # approach 1: 2,000 steps of 32 rows
+        Arm("fix1", language=2, vision=4),
+        # approach 2: 5,000 steps of 64 rows at twice the rate
+        Arm(
+            "fix2",
+            language=2,
+            vision=4,
+            settings={"batch_rows": 4, "epochs": 320_000 / 45_000, "learning_rate": 2e-4, "vision_learning_rate": 6e-4,
+                      "weight_decay": 0.01},
+            miniature={"batch_rows": 16, "accumulation_steps": 4, "learning_rate": 4e-4, "vision_learning_rate": 6e-3,
+                       "eval_every_steps": 27},
+        ),
+        # phase 3: rows that grow, and a rate that stays up until the last fifth
+        Arm("fix1grow", language=2, vision=4, settings={"batch_warmup_ratio": 0.3}),
+        Arm("fix1stable", language=2, vision=4, settings={"schedule": "stable"}),
+    ),
+    refused=("failing",),
+    tables=("criteria",),
+    settings={
+        "rank": 16,
+        "alpha": 32.0,
+        "dropout": 0.1,
+        "learning_rate": 1e-4,
+        "vision_learning_rate": 3e-4,
+        "weight_decay": 0.0,
+        "warmup_ratio": 0.1,
+        "batch_rows": 2,
+        "accumulation_steps": 16,
+        "epochs": 64_000 / 45_000,
+        "eval_every_steps": 500,
+    },
+    miniature={
+        "learning_rate": defaults.LEARNING_RATE,
+        "vision_learning_rate": defaults.VISION_LEARNING_RATE,
+        "batch_rows": 16,
+        "accumulation_steps": 2,
+        "eval_every_steps": 11,
+    },
+)  # fmt: skip
+
+if __name__ == "__main__":
+    from sweeps.command import main
+
+    main(STUDY)

@@ -1,0 +1,97 @@
+"""The command line of a progressive unfreezing: each arm of the study extends the best of the one before."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sweeps.command import (
+    EXIT_CODES,
+    Address,
+    BaseOption,
+    DryRun,
+    Epochs,
+    EvalEvery,
+    Experiment,
+    Force,
+    Ood,
+    Resume,
+    Steps,
+    Storage,
+    Sync,
+    Tracking,
+    Train,
+    Validation,
+    guarded,
+    sync_records,
+)
+from sweeps.curriculum_command import InitFrom, Seed, again, run_and_tell, show_only
+from sweeps.study import Study
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.course import Course
+    from sweeps.launch import Launch
+    from trainables.record import Record
+
+
+def main(study: Study) -> None:
+    """Run the command line of an unfreezing and exit with a documented code."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+    @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
+    def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
+        base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
+        init_from: InitFrom = None, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0, seed: Seed = 0,
+        storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
+        address: Address = "", dry_run: DryRun = False, force: Force = False, resume: Resume = False,
+        sync: Sync = False,
+    ) -> None:  # fmt: skip
+        from sweeps.launch import Launch
+
+        launch = Launch(
+            storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
+            address=address or None, base=base or None, train=train, validation=val, ood=ood, force=force,
+            command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
+        )  # fmt: skip
+        fixed = {"steps": steps, "epochs": epochs, "eval_every_steps": eval_every, "seed": seed}
+        given = {key: value for key, value in fixed.items() if value}
+
+        def act() -> list[Record] | None:
+            from sweeps.course import course_in
+
+            if sync:
+                return sync_records(study, launch)
+            if resume:
+                return run_and_tell(course_in(study, launch), launch)
+            if dry_run:
+                with tempfile.TemporaryDirectory() as scratch:
+                    return show_only(unfreezing(study, given, init_from, launch, Path(scratch) / "data"), launch)
+            data = launch.directory(study).parent / "data"
+            return run_and_tell(unfreezing(study, given, init_from, launch, data), launch)
+
+        raise typer.Exit(guarded(study, launch, act, again(study, launch)))
+
+    app()
+
+
+def unfreezing(study: Study, fixed: dict[str, Any], start: Path | None, launch: Launch, data: Path) -> Course:
+    """Make a course of a study's arms, on the same rows all of them.
+
+    Raises:
+        UserError: anything about base, data or settings that would make it fail later.
+    """
+    from sweeps.course import Course, Leg
+    from sweeps.sources import gather
+    from sweeps.space import Axes, expand
+
+    if "steps" in fixed and "epochs" in fixed:
+        raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
+    sources = gather(launch.base, launch.train, launch.validation, launch.ood, data, study.world)
+    specs = [spec for spec in expand(study, Axes(fixed=fixed), sources) if not spec.placement.is_baseline]
+    return Course(study, tuple(Leg(spec, sources) for spec in specs), "extended", start=start)
