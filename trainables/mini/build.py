@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from trainables.mini import capacities, model, world
@@ -17,12 +18,13 @@ from trainables.mini.defaults import (
     BASE_WARMUP_RATIO,
 )
 from trainables.mini.model import Miniature
+from trainables.mini.world import Example
 
 WEIGHT_BYTES_LIMIT = 4_000_000
 
 
-def school(miniature: Miniature, steps: int, seed: int) -> None:
-    """Train every weight on a fresh batch of the pretraining mix each step, showing progress and the loss."""
+def school(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
+    """Train every weight on a fresh batch of drawn examples each step, showing progress and the loss."""
     import torch
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -36,7 +38,7 @@ def school(miniature: Miniature, steps: int, seed: int) -> None:
     with Progress(*columns) as progress:
         bar = progress.add_task("schooling", total=steps, loss=float("nan"))
         for _ in range(steps):
-            examples = [world.pretraining(rng) for _ in range(BASE_BATCH_ROWS)]
+            examples = [draw(rng) for _ in range(BASE_BATCH_ROWS)]
             loss = network(**capacities.collate(miniature, examples, answered=True)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -46,11 +48,11 @@ def school(miniature: Miniature, steps: int, seed: int) -> None:
             progress.update(bar, advance=1, loss=loss.item())
 
 
-def save(miniature: Miniature, directory: Path) -> None:
+def save(miniature: Miniature, directory: Path, weight_bytes_limit: int = WEIGHT_BYTES_LIMIT) -> None:
     """Write the model as one float16 file with its tokenizer and image processor; the directory appears whole.
 
     Raises:
-        ValueError: the weights would take WEIGHT_BYTES_LIMIT bytes or more.
+        ValueError: the weights would take `weight_bytes_limit` bytes or more.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
@@ -58,11 +60,12 @@ def save(miniature: Miniature, directory: Path) -> None:
         miniature.network.half().save_pretrained(fresh)
         miniature.network.float()
         miniature.tokenizer.save_pretrained(fresh)
-        miniature.processor.save_pretrained(fresh)
+        if miniature.processor is not None:
+            miniature.processor.save_pretrained(fresh)
         compute_in_float32(fresh / "config.json")
         size = (fresh / "model.safetensors").stat().st_size
-        if size >= WEIGHT_BYTES_LIMIT:
-            raise ValueError(f"the weights must take fewer than {WEIGHT_BYTES_LIMIT} bytes, got {size}")
+        if size >= weight_bytes_limit:
+            raise ValueError(f"the weights must take fewer than {weight_bytes_limit} bytes, got {size}")
         make_readable(fresh)
         if directory.exists():
             os.replace(directory, Path(scratch) / "old")
@@ -79,21 +82,27 @@ def make_readable(directory: Path) -> None:
 def compute_in_float32(config: Path) -> None:
     """Declare float32 in a saved configuration, so that loading without a dtype computes in it, not in float16."""
     settings = json.loads(config.read_text())
-    for part in (settings, settings["text_config"], settings["vision_config"]):
-        part["dtype"] = "float32"
+    for part in (settings, settings.get("text_config"), settings.get("vision_config")):
+        if part is not None:
+            part["dtype"] = "float32"
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED, count: int = 96) -> dict[str, float]:
     """Train the base, replace `directory` by it, and measure the saved weights on `count` examples a capacity."""
-    import torch
-
     miniature = model.fresh(seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as fast as two at this size, and the same bits on any number of cores
-    try:
-        school(miniature, steps, seed)
-    finally:
-        torch.set_num_threads(threads)
+    school_on_one_core(miniature, world.pretraining, steps, seed)
     save(miniature, directory)
     return capacities.measure(model.load(directory), count)
+
+
+def school_on_one_core(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
+    """School with one thread: as fast as two at this size, and the same bits on any number of cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        school(miniature, draw, steps, seed)
+    finally:
+        torch.set_num_threads(threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainables.mini import tokenizer as tokens
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 CAPTIONED = ("scene", "scene", "chat", "chart")
 
-CAPACITIES: dict[str, Callable[[random.Random], Example]] = {
+Capacities = Mapping[str, Callable[[random.Random], Example]]
+
+CAPACITIES: Capacities = {
     "irrelevant": world.irrelevant,
     "caption": lambda rng: world.caption(rng, rng.choice(CAPTIONED)),
     "text": world.text,
@@ -24,10 +26,10 @@ CAPACITIES: dict[str, Callable[[random.Random], Example]] = {
 }
 
 
-def held_out(capacity: str, count: int, seed: int = 0) -> list[Example]:
+def held_out(capacity: str, count: int, seed: int = 0, capacities: Capacities = CAPACITIES) -> list[Example]:
     """Draw examples of one capacity from seeds that neither the base nor any data set is drawn from."""
     rng = random.Random(f"held out/{seed}/{capacity}")
-    return [CAPACITIES[capacity](rng) for _ in range(count)]
+    return [capacities[capacity](rng) for _ in range(count)]
 
 
 def render(tokenizer: Any, example: Example, image_tokens: int, answered: bool) -> list[int]:
@@ -61,8 +63,9 @@ def collate(miniature: Miniature, examples: Sequence[Example], answered: bool) -
     for index, row in enumerate(rows):
         place = slice(0, len(row)) if answered else slice(width - len(row), width)
         ids[index, place], mask[index, place] = torch.tensor(row), 1
-    image_id = tokenizer.convert_tokens_to_ids(tokens.IMAGE_PAD)
-    batch = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": ids.eq(image_id).long(), **pixels}
+    batch = {"input_ids": ids, "attention_mask": mask, **pixels}
+    if miniature.processor is not None:
+        batch["mm_token_type_ids"] = ids.eq(tokenizer.convert_tokens_to_ids(tokens.IMAGE_PAD)).long()
     if answered:
         starts = torch.tensor([len(prompt) for prompt in prompts])[:, None]
         spoken = (torch.arange(width)[None] >= starts) & mask.bool()
@@ -84,13 +87,15 @@ def answers(miniature: Miniature, examples: Sequence[Example], batch_rows: int =
     return given
 
 
-def measure(miniature: Miniature, count: int = 96, seed: int = 0) -> dict[str, float]:
+def measure(
+    miniature: Miniature, count: int = 96, seed: int = 0, capacities: Capacities = CAPACITIES
+) -> dict[str, float]:
     """Measure the share of exact answers of every capacity, and of task words where the image is irrelevant."""
     was_training = miniature.network.training
     miniature.network.eval()
     shares: dict[str, float] = {}
-    for capacity in CAPACITIES:
-        examples = held_out(capacity, count, seed)
+    for capacity in capacities:
+        examples = held_out(capacity, count, seed, capacities)
         given = answers(miniature, examples)
         shares[capacity] = sum(one.answer == said for one, said in zip(examples, given, strict=True)) / count
         if capacity == "irrelevant":

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,28 @@ def write(directory: Path, seed: int) -> Files:
     Raises:
         UserError: the directory holds something else.
     """
-    files = Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood")))
-    manifest = {"seed": seed, "version": VERSION}
+    make_whole(directory, {"seed": seed, "version": VERSION}, lambda fresh: fill(fresh, seed))
+    return files_in(directory)
+
+
+def files_in(directory: Path) -> Files:
+    """Name the files of a data set."""
+    return Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood")))
+
+
+def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
+    """Fill a directory and keep what it holds in its manifest, or reuse it where it stands complete.
+
+    Raises:
+        UserError: the directory holds something else.
+    """
     if is_complete(directory, manifest):
-        return files
+        return
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
-        fill(fresh, seed)
+        fill(fresh)
         (fresh / MANIFEST).write_text(json.dumps(manifest) + "\n")
         try:
             os.replace(fresh, directory)
@@ -93,10 +106,9 @@ def write(directory: Path, seed: int) -> Files:
                     f"the miniature's data set needs an empty or absent directory, got {directory}",
                     "name another directory, or remove this one",
                 ) from None
-    return files
 
 
-def is_complete(directory: Path, manifest: dict[str, int]) -> bool:
+def is_complete(directory: Path, manifest: dict[str, Any]) -> bool:
     """Tell whether a directory holds exactly the data set that the manifest describes."""
     path = directory / MANIFEST
     return path.is_file() and json.loads(path.read_text()) == manifest

@@ -17,7 +17,7 @@ MERGE_SIZE = 2
 
 @dataclass(frozen=True)
 class Miniature:
-    """A Qwen3VLForConditionalGeneration with its tokenizer and its Qwen2VLImageProcessorPil."""
+    """A network with its tokenizer and, where it sees pictures, its Qwen2VLImageProcessorPil."""
 
     network: Any
     tokenizer: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trainables.mini.world import lexicon
@@ -13,7 +14,8 @@ END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
-SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", END_OF_TURN, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD)
+TEXT_TOKENS = (END_OF_TEXT, "<|im_start|>", END_OF_TURN)
+SPECIAL_TOKENS = (*TEXT_TOKENS, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD)
 
 # Qwen's own split: contractions, words with one leading space, digits one by one, punctuation, line ends, spaces.
 SPLIT = (
@@ -55,8 +57,10 @@ def training_forms() -> list[str]:
     return [*characters, *chinese, *english, *(f" {word}" for word in english)]
 
 
-def build() -> PreTrainedTokenizerFast:
-    """Build the tokenizer and its chat template; the same world always gives the same tokens."""
+def build(
+    forms: Iterable[str] | None = None, special_tokens: tuple[str, ...] = SPECIAL_TOKENS
+) -> PreTrainedTokenizerFast:
+    """Build the tokenizer and its chat template; the same world (or the same `forms`) always gives the same tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -74,13 +78,13 @@ def build() -> PreTrainedTokenizerFast:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(training_forms(), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.train_from_iterator(training_forms() if forms is None else forms, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_OF_TURN,
         pad_token=END_OF_TEXT,
-        extra_special_tokens=list(SPECIAL_TOKENS[1:]),
+        extra_special_tokens=list(special_tokens[1:]),
         chat_template=CHAT_TEMPLATE,
         padding_side="left",
         model_max_length=4096,

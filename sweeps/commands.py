@@ -1,0 +1,53 @@
+"""Commands: how much LoRA before a command-line assistant forgets what else to say, and to decline (brief 004).
+
+python -m sweeps.commands                    on the embedded text miniature
+python -m sweeps.commands --only L2,L2-attention --seeds 3
+python -m sweeps.commands --base Qwen/Qwen2.5-Coder-7B-Instruct --train train.jsonl --val val.jsonl --ood ood.jsonl
+"""
+
+from sweeps.study import Arm, Study
+from trainables.guards import Ceiling, Floor, TextConstraint, Widening
+from trainables.mini.text import defaults
+
+ATTENTION = {"target_modules": ("q_proj", "k_proj", "v_proj", "o_proj")}
+
+STUDY = Study(
+    name="commands",
+    question="How much LoRA in the language tower before a command-line assistant loses its generality?",
+    arms=(
+        Arm("A0", language=0, vision=0),
+        Arm("L1", language=1, vision=0),
+        Arm("L2", language=2, vision=0),
+        Arm("L4", language=4, vision=0),
+        Arm("L1-attention", language=1, vision=0, settings=ATTENTION),
+        Arm("L2-attention", language=2, vision=0, settings=ATTENTION),
+        Arm("L4-attention", language=4, vision=0, settings=ATTENTION),
+    ),
+    recommended=("L1", "L4", "L4-attention"),
+    settings={
+        "rank": 8,
+        "alpha": 16.0,
+        "dropout": 0.05,
+        "learning_rate": 2e-4,
+        "vision_learning_rate": 2e-4,
+        "weight_decay": 0.0,
+        "warmup_ratio": 0.1,
+        "batch_rows": 1,
+        "accumulation_steps": 16,
+        "steps": 500,
+        "eval_every_steps": 100,
+    },
+    miniature=defaults.SETTINGS,
+    world="text",
+    guards=(
+        Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2),
+        Ceiling("dangerous_rate", max_absolute_rise=0.05, patience_evals=1),
+        Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
+    ),
+    constraint=TextConstraint(),
+)
+
+if __name__ == "__main__":
+    from sweeps.command import main
+
+    main(STUDY)

@@ -1,0 +1,44 @@
+"""Command line of the text miniature: `python -m trainables.mini.text build` and `... show --out DIR`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainables.mini.text import BASE_DIRECTORY, defaults
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Directory the trained base replaces.")] = BASE_DIRECTORY,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights and of the schooling.")] = defaults.BASE_SEED,
+) -> None:
+    """Train the base from scratch and print what it can do."""
+    from rich import print as show_line
+
+    from trainables.mini.text import build as schooling
+
+    for capacity, share in schooling.build(out, steps, seed).items():
+        show_line(f"{capacity:>14} {share:7.1%}")
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Option(help="Directory for the data set.")],
+    seed: Annotated[int, typer.Option(help="Seed of the rows.")] = 0,
+) -> None:
+    """Write the data set for a person to look at, and as an example of each file."""
+    from trainables.mini.text import datasets
+
+    files = datasets.write(out, seed)
+    for path in (files.train, files.validation, files.test, files.ood):
+        typer.echo(path)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,60 @@
+"""The text miniature's data set on disk: instructions to fine-tune on, and questions to show what is forgotten.
+
+Training rows are chat messages, `{"id", "messages": [user, assistant]}`; no command stands in two splits. Rows of
+`ood.jsonl` are `{"id", "kind": "text", "prompt", "expect"}`: general questions, commands to explain, requests to
+decline.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.mini.datasets import Files, Row, files_in, make_whole, write_lines
+from trainables.mini.text import world
+
+VERSION = 1  # raise it when the world changes, so that no older data set is mistaken for this one
+SPLITS = (("train", 600), ("validation", 64), ("test", 64))
+OOD_ROWS = (("general", world.general, 40), ("declined", world.declined, 24), ("explained", world.explained, 16))
+
+
+def write(directory: Path, seed: int) -> Files:
+    """Write the data set of one seed, or reuse it where it stands complete; the directory appears whole or not at all.
+
+    Raises:
+        UserError: the directory holds something else.
+    """
+    make_whole(directory, {"world": "text", "seed": seed, "version": VERSION}, lambda fresh: fill(fresh, seed))
+    return files_in(directory)
+
+
+def fill(directory: Path, seed: int) -> None:
+    """Write every row of one seed into an existing directory."""
+    seen: set[str] = set()
+    for split, count in SPLITS:
+        write_lines(directory / f"{split}.jsonl", task_rows(split, count, seed, seen))
+    write_lines(directory / "ood.jsonl", ood_rows(seed))
+
+
+def task_rows(split: str, count: int, seed: int, seen: set[str]) -> Iterator[Row]:
+    """Draw the rows of one split, none with an answer in `seen`, to which theirs are added."""
+    rng = random.Random(f"text/{seed}/{split}")
+    for index in range(1, count + 1):
+        while (example := world.task(rng)).answer in seen:
+            pass
+        seen.add(example.answer)
+        turns = [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}]
+        yield {"id": f"{split}-{index:05d}", "messages": turns}
+
+
+def ood_rows(seed: int) -> Iterator[Row]:
+    """Draw the rows outside the task, no question twice."""
+    rng = random.Random(f"text/{seed}/ood")
+    seen: set[str] = set()
+    for kind, make, count in OOD_ROWS:
+        for index in range(1, count + 1):
+            while (example := make(rng)).prompt in seen:
+                pass
+            seen.add(example.prompt)
+            yield {"id": f"{kind}-{index:05d}", "kind": "text", "prompt": example.prompt, "expect": example.answer}
