@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -18,11 +19,14 @@ from uuid import uuid4
 
 import ray
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.cohorts import engine_plans, shared_out
+from sweeps.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from trainables.cohort_seat import CohortSeat
 from trainables.engine_actor import EngineActor, EngineSettings
+from trainables.metrics import metric
 from trainables.record import Record, Verdict
 from trainables.seat import Seat
 from trainables.standing import Rules
@@ -138,7 +142,8 @@ def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int 
 class Seating:
     """What all seats of a launch share: the rules of their trials, and how often one that dies is tried again.
 
-    `engines` are the names of the engine actors; without any, every seat trains alone in its own process.
+    `engines` are the names of the engine actors; without any, every seat trains alone in its own process. `scheduler`
+    may end trials early; without any, only guards and checks do.
     """
 
     rules: Rules
@@ -146,6 +151,7 @@ class Seating:
     stop_file: Path
     retries: int
     engines: Sequence[str] = ()
+    scheduler: Scheduler | None = None
 
 
 def run_seats(records: Sequence[Record], seating: Seating, listener: Listener) -> None:
@@ -165,6 +171,7 @@ def run_seats(records: Sequence[Record], seating: Seating, listener: Listener) -
 def _tuner(records: Sequence[Record], seating: Seating, listener: Listener) -> tune.Tuner:
     places = seated(records, seating.engines)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(places)))  # a cohort waits for all its seats
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that is invalid before its first eval has none
     return tune.Tuner(
         CohortSeat if seating.engines else Seat,
         param_space={
@@ -174,13 +181,13 @@ def _tuner(records: Sequence[Record], seating: Seating, listener: Listener) -> t
             "cpus": seating.resources.cpus,
             "gpus": seating.resources.gpus,
         },
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(reuse_actors=True, **_scheduling(records, seating.scheduler)),
         run_config=tune.RunConfig(
             name="seats",
             storage_path=str(seating.stop_file.parent / "ray"),
             failure_config=tune.FailureConfig(max_failures=seating.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Relay(listener)],
+            callbacks=[_Relay(listener, seating)],
             verbose=0,
         ),
     )
@@ -202,9 +209,34 @@ def seated(records: Sequence[Record], engine_names: Sequence[str]) -> list[dict[
     ]
 
 
+def _scheduling(records: Sequence[Record], scheduler: Scheduler | None) -> dict[str, Any]:
+    if scheduler is None:
+        return {}
+    observed: dict[str, Any] = {
+        "time_attr": TIME_ATTRIBUTE,
+        "metric": METRIC_PREFIX + scheduler.metric,
+        "mode": "max" if metric(scheduler.metric).direction == "higher" else "min",
+        "grace_period": scheduler.grace_period,
+    }
+    if isinstance(scheduler, Asha):
+        most_steps = max(record.spec().steps for record in records)
+        # a trial that reached its last step is complete by itself
+        return {
+            "scheduler": ASHAScheduler(
+                **observed, max_t=most_steps, reduction_factor=scheduler.reduction_factor, stop_last_trials=False
+            )
+        }
+    never_pausing: Any = math.inf  # a seat that pauses would hold up its cohort
+    return {
+        "scheduler": MedianStoppingRule(
+            **observed, min_samples_required=scheduler.min_samples_required, min_time_slice=never_pausing
+        )
+    }
+
+
 class _Relay(tune.Callback):
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    def __init__(self, listener: Listener, seating: Seating) -> None:
+        self.listener, self.seating = listener, seating
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live board cannot be pickled
@@ -216,6 +248,14 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self.listener.advanced(Record(Path(result["record"])))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = Record(Path(trial.config["place"]["record"]))
+        scheduler = self.seating.scheduler
+        # a trial that ends without a verdict, and nobody asked all to stop, was stopped by the scheduler
+        if scheduler is not None and record.verdict() is None and not self.seating.stop_file.exists():
+            record.close(stopped_by(scheduler, record.evals()))
+            self.listener.advanced(record)
 
 
 def _failed(record: Record, error: Exception) -> Verdict:

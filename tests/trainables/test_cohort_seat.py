@@ -19,6 +19,7 @@ import pytest
 from engine_room import assert_alike, layout
 from small_trials import ANYTHING_GOES, SpecMaker
 
+from sweeps.schedulers import Asha, Scheduler
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
@@ -81,7 +82,12 @@ class Runs:
     baseline: Baseline
 
     def run(
-        self, name: str, specs: list[TrialSpec], alone: bool, listener: Listener | None = None
+        self,
+        name: str,
+        specs: list[TrialSpec],
+        alone: bool,
+        listener: Listener | None = None,
+        scheduler: Scheduler | None = None,
     ) -> dict[str, Record]:
         from sweeps.seats import Seating, engines, run_seats
 
@@ -92,7 +98,7 @@ class Runs:
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
         with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            seating = Seating(rules, self.resources, stop_file, RETRIES, names)
+            seating = Seating(rules, self.resources, stop_file, RETRIES, names, scheduler)
             run_seats(list(records.values()), seating, listener or Listener())
         return records
 
@@ -193,6 +199,23 @@ def test_a_trial_that_a_scheduler_stops_holds_nobody_up(
     assert (stopped.verdict(), stopped.checkpoint_steps()) == (None, [1])
     for name, record in records.items():
         assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True])
+def test_asha_stops_the_trial_that_learns_nothing(alone: bool, runs: Runs, make_spec: SpecMaker) -> None:
+    make = partial(make_spec, steps=4, eval_every_steps=1, batch_rows=2, placement=Placement(language=2))
+    good = [make(name=f"good-{seed}", seed=seed, learning_rate=5e-3, warmup_ratio=0.0) for seed in range(3)]
+    idle = make(name="idle", learning_rate=1e-6, warmup_ratio=0.0)
+    scheduler = Asha(grace_period=1, reduction_factor=2.0)
+    listener = Listener()
+    records = runs.run(f"asha-{alone}", [*good, idle], alone, listener, scheduler)
+    verdict = records["idle"].verdict()
+    assert verdict is not None and str(verdict) == "pruned(scheduler)"
+    assert verdict.step == records["idle"].evals()[-1].step < 4
+    assert verdict.reason is not None and verdict.reason.startswith("asha stopped it: eval_loss ")
+    assert all(record.verdict() is not None for record in records.values())
+    assert "completed" in {str(records[one.name].verdict()) for one in good}
 
 
 # ---------------------------------------------------------------- light
