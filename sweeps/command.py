@@ -41,6 +41,8 @@ Epochs = Annotated[float, typer.Option(min=0, help="Passes over the data, instea
                                        show_default="the study's")]  # fmt: skip
 EvalEvery = Annotated[int, typer.Option(min=0, help="Steps between evals.", rich_help_panel=SPACE,
                                         show_default="the study's")]  # fmt: skip
+Set = Annotated[str, typer.Option("--set", help="Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2.",
+                                  show_default="the study's", rich_help_panel=SPACE)]  # fmt: skip
 BaseOption = Annotated[str, typer.Option("--base", help="Model directory or hub name.", show_default="the miniature",
                                          rich_help_panel=MODEL)]  # fmt: skip
 Data = typer.Option(help="JSONL or a JSON array, or dataset_info.json:NAME.", rich_help_panel=MODEL)
@@ -82,7 +84,7 @@ def main(study: Study) -> None:
     def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
         only: Only = "", winners: Winners = None, recommended: Recommended = False, rank: Rank = "", rate: Rate = "",
         quant: Quant = "",
-        seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0,
+        seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0, other: Set = "",
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
         drop: Drop = "", init_from: InitFrom = None, restart_from: RestartFrom = None,
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
@@ -98,7 +100,7 @@ def main(study: Study) -> None:
             drop=drop, force=force, command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
         axes = dict(only=only, winners=winners, recommended=recommended, rank=rank, rate=rate, quant=quant, seeds=seeds,
-                    steps=steps, epochs=epochs, eval_every=eval_every, init_from=init_from,
+                    steps=steps, epochs=epochs, eval_every=eval_every, other=other, init_from=init_from,
                     restart_from=restart_from)  # fmt: skip
         asked = (scheduler, scheduler_options)
         raise typer.Exit(_guarded(study, launch, axes, asked, dry_run, resume, sync))
@@ -190,6 +192,7 @@ def sync_records(study: Study, launch: Launch) -> None:
 
 
 def _axes(study: Study, given: dict[str, Any], launch: Launch) -> Axes:
+    from sweeps.settings import parse_settings
     from sweeps.space import Axes
 
     if given["recommended"] and given["only"]:
@@ -203,7 +206,7 @@ def _axes(study: Study, given: dict[str, Any], launch: Launch) -> Axes:
         learning_rates=_numbers(given["rate"], float, "--lr"),
         quantizations=_words(given["quant"]),  # type: ignore[arg-type] the spec checks them
         seeds=given["seeds"],
-        fixed={key: value for key, value in fixed.items() if value},
+        fixed={**parse_settings(given["other"]), **{key: value for key, value in fixed.items() if value}},
         init_from=given["init_from"],
         restart_from=given["restart_from"],
     )

@@ -79,7 +79,7 @@ def test_a_text_stands_as_it_is(name: str) -> None:
 
 
 def test_validation_must_ask(folder: Path) -> None:
-    with pytest.raises(UserError, match="must ask something and know the answer, but 1 of 2 are `text` that no known template"):
+    with pytest.raises(UserError, match="1 of 2 are `text` that no known template rendered"):
         read_validation(folder / "text.jsonl")
     assert len(read_validation(folder / "prompt.jsonl")) == 2
 

@@ -1,0 +1,46 @@
+"""Settings of a trial without an option of their own, given as `--set schedule=stable,batch_warmup_ratio=0.2`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trainables.errors import UserError, nearest
+from trainables.spec import TrialSpec
+
+# what has an option, or is decided by what was found on disk
+ELSEWHERE = {
+    "name": "an arm's own", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
+    "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
+    "rank": "--rank", "steps": "--steps", "eval_every_steps": "--eval-every", "seed": "--seeds",
+    "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
+}  # fmt: skip
+SETTABLE = tuple(name for name in TrialSpec.model_fields if name not in ELSEWHERE)
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Read `key=value` pairs with commas between them; a list has `+` between its items, a trial checks the values.
+
+    Raises:
+        UserError: a pair is no pair, a key stands twice, has an option of its own, or is no setting of a trial.
+    """
+    settings: dict[str, Any] = {}
+    for pair in filter(None, (one.strip() for one in text.split(","))):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not value:
+            raise UserError(f"--set must be key=value with commas between, but got `{pair}`", "e.g. schedule=stable")
+        if key in ELSEWHERE:
+            raise UserError(f"--set: `{key}` must be given where it belongs", ELSEWHERE[key])
+        if key not in SETTABLE:
+            raise UserError(f"--set: `{key}` is not a setting of a trial", nearest(key, SETTABLE))
+        if key in settings:
+            raise UserError(f"--set: `{key}` must be given once, but it stands twice in `{text}`")
+        settings[key] = tuple(value.split("+")) if key == "target_modules" else _value(value)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
