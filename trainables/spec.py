@@ -199,5 +199,6 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
             lines.append(f"{where}: `{key}` is not a setting of a trial")
             hints.append(nearest(key.rsplit(".", 1)[-1], known))
         else:
-            lines.append(f"{where}: `{key}`: {problem['msg'].removeprefix('Value error, ').lower()}, but got {problem['input']!r}")
+            must = problem["msg"].removeprefix("Value error, ").lower()
+            lines.append(f"{where}: `{key}`: {must}, but got {problem['input']!r}")
     return "\n".join(lines), "; ".join(hints) or None
