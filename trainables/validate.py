@@ -28,7 +28,11 @@ from trainables.validation import Checkpoint, HeldOut, Speaker, Validation, chec
 
 DANGEROUS_EXIT = 3
 NO_STORE = "none"
-LOG = logging.getLogger("trainables.validate")
+
+
+def tell(level: str, text: str) -> None:
+    """Say one line; not through `logging`, whose loggers MLflow's migrations disable when they make a store."""
+    typer.echo(f"{level} {text}")
 
 
 def check_output(output: Path | None, data: Path, checkpoint: Path) -> None:
@@ -55,11 +59,11 @@ def heard(speaker: Speaker, held_out: HeldOut, patterns: Sequence[Pattern]) -> l
     answers = []
     for number, answer in enumerate(speaker.answers(held_out.rows, patterns), start=1):
         answers.append(answer)
-        LOG.info("Sample %d", number)
-        LOG.info("Instruction: %s", printable(answer.instruction))
-        LOG.info("Generated: %s", printable(answer.generated))
+        tell("INFO", f"Sample {number}")
+        tell("INFO", f"Instruction: {printable(answer.instruction)}")
+        tell("INFO", f"Generated: {printable(answer.generated)}")
         if answer.dangerous:
-            LOG.warning("Dangerous: %s", ", ".join(answer.dangerous))
+            tell("WARNING", f"Dangerous: {', '.join(answer.dangerous)}")
     return answers
 
 
@@ -105,7 +109,7 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     ] = "",
 ) -> None:  # fmt: skip
     """Have a checkpoint answer held-out prompts, and check every answer."""
-    _speak_up()
+    _quieten_libraries()
     try:
         uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
         check_output(output_jsonl, data_path, checkpoint_dir)
@@ -129,10 +133,10 @@ def _answered(
 ) -> list[Answer]:
     from trainables.base import default_device
 
-    LOG.info("Checkpoint: %s on %s, %s", checkpoint.directory, checkpoint.base, checkpoint.quantization)
-    LOG.info("Data: %d of %d rows of %s", len(held_out.rows), held_out.total, held_out.path)
+    tell("INFO", f"Checkpoint: {checkpoint.directory} on {checkpoint.base}, {checkpoint.quantization}")
+    tell("INFO", f"Data: {len(held_out.rows)} of {held_out.total} rows of {held_out.path}")
     if caution := held_out.caution(checkpoint.trained):
-        LOG.warning("Held out? %s", caution)
+        tell("WARNING", f"Held out? {caution}")
     return heard(Speaker.load(checkpoint, default_device(), max_new_tokens), held_out, patterns)
 
 
@@ -142,21 +146,17 @@ def _keep(validation: Validation, output: Path | None, uri: str | None, experime
 
     if output is not None:
         write_text(output, validation.jsonl)
-        LOG.info("Written: %s", output)
+        tell("INFO", f"Written: {output}")
     if uri is None:
         return
     told = log(validation, uri, experiment or default_experiment(validation))
     if told.run_id:
-        LOG.info("MLflow: run %s of experiment %s", told.run_id, told.experiment)
+        tell("INFO", f"MLflow: run {told.run_id} of experiment {told.experiment}")
     else:
-        LOG.warning("MLflow: not logged, the store says: %s", told.outage)
+        tell("WARNING", f"MLflow: not logged, the store says: {told.outage}")
 
 
-def _speak_up() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    LOG.handlers, LOG.propagate = [handler], False
-    LOG.setLevel(logging.INFO)
+def _quieten_libraries() -> None:
     # what libraries say about themselves while they load is not about this checkpoint
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)

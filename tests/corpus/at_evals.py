@@ -144,13 +144,13 @@ def _another_model_is_asked(bench: Bench, stack: ExitStack) -> None:
     replace(stack, bench.engine.evaluator, "base", other)
 
 
-def continuing(bench: Bench) -> dict[str, Any]:
+def continuing(bench: Bench, optimizer: str = "fresh") -> dict[str, Any]:
     """Return the changes that make a trial continue a parent, which is trained first where there is none."""
     parent = bench.directory / "parent"
     if not parent.exists():
         bench.run({"name": "parent"})
         (bench.directory / "trials" / f"{bench.runs}").rename(parent)
-    return {"init_from": adapter_source(parent / "checkpoints" / f"step-{2 * EVAL_STEP}")}
+    return {"init_from": adapter_source(parent / "checkpoints" / f"step-{2 * EVAL_STEP}", optimizer)}
 
 
 def _loading(stack: ExitStack, load: Any) -> None:

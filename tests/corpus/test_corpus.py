@@ -60,7 +60,8 @@ def test_a_half_written_checkpoint_is_passed_over(bench: Bench) -> None:
     for one in CONTROLS if one.bench == ("none", "image", "float32")
 ])  # fmt: skip
 def test_a_healthy_run_is_left_alone(control: Control, bench: Bench) -> None:
-    changes = control.changes | (at_evals.continuing(bench) if control.continues else {})
+    optimizer = control.changes.get("optimizer", "fresh")
+    changes = control.changes | (at_evals.continuing(bench, optimizer) if control.continues else {})
     seen = bench.run(changes)
     assert seen[0].check == "completed", seen[0]
     assert [one for one in seen if one.level in UNHEALTHY] == []

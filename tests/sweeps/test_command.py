@@ -113,8 +113,8 @@ def test_a_tower_too_small_is_refused(
     (base / "config.json").write_text(json.dumps(config))
     assert stage4("--base", str(base), *own_data(written)) == 2
     error = capsys.readouterr().err
-    assert "asks for the last 6 of 5 vision layers" in error
-    assert "choose `vision` between 0 and 5" in error
+    assert "B3 asks for L0-V6 of 8 language layers and 5 vision blocks" in error
+    assert "--only A1,A2,B1,B2,C1,C2,D1,D2 fits" in error
     assert not (tmp_path / "runs" / "stage4").exists()
 
 
