@@ -88,7 +88,8 @@ def false_alarms(found: Benches, count: int) -> Iterator[tuple[str, list[Seen]]]
     """Run healthy trials and tell what fired in each: nothing, one hopes."""
     for control, changes in draws(count):
         bench = found.of(*control.bench)
-        end, *labels = bench.run(changes | (at_evals.continuing(bench, changes.get("optimizer", "fresh")) if control.continues else {}))
+        parent = at_evals.continuing(bench, changes.get("optimizer", "fresh")) if control.continues else {}
+        end, *labels = bench.run(changes | parent)
         alarms = [one for one in labels if one.level == "degraded"]
         yield control.what, alarms if end.check == "completed" else [end, *alarms]
 
