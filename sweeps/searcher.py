@@ -40,7 +40,7 @@ class Settings:
 
     space: Space
     objectives: tuple[Objective, ...]
-    sampler: Sampler = "tpe"
+    sampler: Sampler = "gp"
     cohort: int = 8
     seed: int = 0
 
