@@ -24,7 +24,7 @@ from sweeps.fitting import Fitted, fitted
 from sweeps.packable import check_packable
 from sweeps.parents import going_on
 from sweeps.plan import Forecast, forecast
-from sweeps.preflight import LIMITS, Finding, Limits, Preflight, admit, preflight
+from sweeps.preflight import Finding, Preflight, admit, preflight
 from sweeps.report import findings_text, matrix, quality_grid
 from sweeps.schedulers import Scheduler, check_scheduler
 from sweeps.sources import Sources, gather, reported_by
@@ -58,7 +58,6 @@ class Launch:
     validation: Path | None = None
     ood: Path | None = None
     drop: str = ""
-    limits: Limits = LIMITS
     force: bool = False
     console: Console = field(default_factory=Console)
 
@@ -98,7 +97,7 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources, launch: L
     forecasts, fit = forecast(specs, sources.train_rows), fitted(study, sources.reported, sources.sees)
     scanned = _scanned(sources)
     check_packable(specs, scanned)
-    return Plan(sources, forecasts, preflight(forecasts, fit.study.guards, scanned, launch.limits), fit)
+    return Plan(sources, forecasts, preflight(forecasts, fit.study.guards, scanned, fit.study.limits), fit)
 
 
 @cache  # sources are known by their content; stages on the same rows are planned one after another

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sweeps.preflight import LIMITS, Limits
 from trainables.guards import CONSTRAINT, GUARDS, Constraint, Guard
 from trainables.spec import Quantization
 
@@ -56,3 +57,4 @@ class Study:
     tables: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = GUARDS
     constraint: Constraint = CONSTRAINT
+    limits: Limits = LIMITS
