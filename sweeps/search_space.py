@@ -134,7 +134,7 @@ class Search:
     study: Study
     space: Space
     objectives: tuple[str, ...]
-    sampler: Sampler = "gp"
+    sampler: Sampler = "nsga2"
     trials: int = 24
     cohort: int = 8
     seed: int = 0

@@ -40,7 +40,7 @@ class Settings:
 
     space: Space
     objectives: tuple[Objective, ...]
-    sampler: Sampler = "gp"
+    sampler: Sampler = "nsga2"
     cohort: int = 8
     seed: int = 0
 
