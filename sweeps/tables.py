@@ -52,7 +52,7 @@ def criteria_table(records: Sequence[Record]) -> Group:
 
 def quantization_table(records: Sequence[Record]) -> Group:
     """Pair every arm with itself on the other bases: what a coarser base weighs, costs in time, and changes."""
-    table = _table(("arm", "quant"), ("base MB", "base loss", "loss", "change", "exact", "irrel", "s/step", "verdict"))
+    table = _table(("arm", "quant"), ("base MB", "alone", "loss", "change", "exact", "irrel", "s/step", "ended"))
     arms = [record for record in records if not record.spec().placement.is_baseline]
     for record in arms:
         spec, baseline = record.spec(), _baseline_of(record, records)
@@ -71,11 +71,12 @@ def quantization_table(records: Sequence[Record]) -> Group:
             _cell(last.metrics, "exact_match", "{:.2f}"),
             _cell(last.metrics, "irrelevant_pass", "{:.2f}"),
             f"{train[-1].metrics['train_seconds'] / train[-1].step:.2f}" if train else "-",
-            str(record.verdict() or "-"),
+            verdict.kind if (verdict := record.verdict()) else "-",
         )
     note = (
-        "base MB: tensors of the frozen base as it lies in memory; a process's own peak tells nothing here, for the "
-        "bases of a launch follow each other in it. s/step: shared with the trials beside it."
+        "alone: the loss of that base without an adapter. base MB: tensors of the frozen base as it lies in memory; a "
+        "process's own peak tells nothing here, for the bases of a launch follow each other in it. s/step: shared with "
+        "the trials beside it."
     )
     return Group(
         Text("\nthe same arm on other bases; change of the loss against `none`:"), table, Text(note, style="dim")
