@@ -20,7 +20,8 @@ doctor: .venv/.ready  ## Check this machine, or a cluster: what fails, what to d
 	@.venv/bin/python -m sweeps.doctor $(ARGS)
 
 test: .venv/.ready  ## Run the tests that need neither minutes, nor a GPU, nor a cluster, nor a browser
-	.venv/bin/python -m pytest -m "not slow and not gpu and not cluster and not browser" $(ARGS)
+	.venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		-m "not slow and not gpu and not cluster and not browser" $(ARGS)
 
 corpus: .venv/.ready  ## Plant every known failure, run hundreds of healthy trials; writes docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)

@@ -8,3 +8,6 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     HF_HUB_OFFLINE="1",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Test processes share the cores: threads that spin for one another would cost more than they do.
+    os.environ["OMP_NUM_THREADS"] = "1"
