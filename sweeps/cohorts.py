@@ -22,17 +22,38 @@ class EnginePlan:
     threads: int
 
 
-def engine_plans(cores: Mapping[str, int], gpus: int, trials: int) -> list[EnginePlan]:
+def engine_plans(
+    cores: Mapping[str, int],
+    gpus: int,
+    trials: int,
+    most_threads: int | None = None,
+) -> list[EnginePlan]:
     """Plan one engine for each GPU; without any, on each node (cores by name) as many as have company.
 
     Several narrow engines on a node's cores finish sooner than one wide one: threads of one small product wait for
     each other, and for whatever else runs there.
     """
     if gpus:
-        return [EnginePlan(None, max(1, sum(cores.values()) // gpus))] * min(gpus, max(1, trials))
+        threads = bounded(max(1, sum(cores.values()) // gpus), most_threads)
+        return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
     shares = -(-max(1, trials) // (MIN_COMPANY * len(cores)))
     counts = {node: min(count, shares) for node, count in cores.items()}
-    return [EnginePlan(node, cores[node] // count) for node, count in counts.items() for _ in range(count)]
+    threads = {node: bounded(cores[node] // count, most_threads) for node, count in counts.items()}
+    return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
+
+
+def bounded(threads: int, most_threads: int | None) -> int:
+    """Return `threads`, or what the user allows where that is less."""
+    return min(threads, most_threads or threads)
+
+
+def most_threads(environment: Mapping[str, str]) -> int | None:
+    """Return the bound that OMP_NUM_THREADS sets, None without one; what is not a number is none, as for OpenMP.
+
+    On a machine that does other work, threads that wait for one another lose more than they give.
+    """
+    outermost = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(outermost) or None if outermost.isdecimal() else None
 
 
 def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:

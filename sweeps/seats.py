@@ -22,7 +22,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.cohorts import engine_plans, shared_out
+from sweeps.cohorts import engine_plans, most_threads, shared_out
 from sweeps.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from trainables.cohort_seat import CohortSeat
 from trainables.engine_actor import EngineActor, EngineSettings
@@ -120,7 +120,7 @@ def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int 
     An engine that dies is started again by Ray; its seats, which fail with it, ask the new one.
     """
     token = uuid4().hex[:8]
-    plans = engine_plans(resources.cores, resources.devices, trials)
+    plans = engine_plans(resources.cores, resources.devices, trials, most_threads(os.environ))
     names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
     actors: list[Any] = [
         ray.remote(EngineActor)

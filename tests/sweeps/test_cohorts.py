@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps import seats
-from sweeps.cohorts import EnginePlan, cohorts, describe, engine_plans, shared_out
+from sweeps.cohorts import EnginePlan, cohorts, describe, engine_plans, most_threads, shared_out
 from sweeps.seats import Resources, engines, seated
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
@@ -144,6 +144,21 @@ def test_an_engine_for_each_gpu_else_as_many_as_have_company(
     cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
 ) -> None:
     assert engine_plans(cores, gpus, trials) == plans
+
+
+@pytest.mark.parametrize(
+    ("said", "bound"),
+    [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
+     ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
+)  # fmt: skip
+def test_the_environment_bounds_the_threads_of_an_engine(said: dict[str, str], bound: int | None) -> None:
+    assert most_threads(said) == bound
+
+
+@pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])
+def test_an_engine_takes_its_share_or_the_bound_if_that_is_less(bound: int | None, threads: int) -> None:
+    assert engine_plans({"a": 16}, 4, 33, bound) == [EnginePlan(None, threads)] * 4
+    assert engine_plans({"a": 16}, 0, 12, bound) == [EnginePlan("a", threads)] * 4
 
 
 class Started:
