@@ -15,12 +15,10 @@ from sweeps.projection import labels_of
 from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec
 
-COLUMNS = (
-    ("loss", "eval_loss", "{:.3f}"),
-    ("exact", "exact_match", "{:.2f}"),
-    ("irrel", "irrelevant_pass", "{:.2f}"),
-    ("halluc", "hallucination", "{:.2f}"),
-)
+FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
+IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))
+TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerous_rate", "{:.2f}"))
+Columns = tuple[tuple[str, str, str], ...]
 # label -> its mark behind the trial's name, and what the mark means
 MARKS = {"degraded": ("†", "degraded"), "overridden": ("‡", "started with --force")}
 
@@ -92,7 +90,7 @@ class Board:
         if verdict is not None and verdict.reason:
             self.console.print(stop_line(line.spec.name, verdict), highlight=False, soft_wrap=True)
         elif self._live is None:
-            self.console.print(plain_line(line), highlight=False, soft_wrap=True)
+            self.console.print(plain_line(line, self._columns()), highlight=False, soft_wrap=True)
         self._show()
 
     def note(self, text: str) -> None:
@@ -106,7 +104,8 @@ class Board:
         table = Table(box=None, padding=(0, 1), caption=caption)
         for name, justify in (("trial", "left"), ("place", "left"), ("step", "right")):
             table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        for header, _, _ in COLUMNS:
+        columns = self._columns()
+        for header, _, _ in columns:
             table.add_column(header, justify="right", no_wrap=True)
         table.add_column("verdict")  # the one column that may shrink: rich cuts all that must not wrap alike
         for line in self.lines.values():
@@ -114,7 +113,7 @@ class Board:
                 line.name,
                 str(line.spec.placement),
                 f"{line.step}/{line.steps}",
-                *_numbers(line),
+                *_numbers(line, columns),
                 Text(_status(line), no_wrap=True, overflow="ellipsis"),
                 style=STYLES.get(line.status.split("(")[0], ""),
             )
@@ -130,6 +129,11 @@ class Board:
         if verdict is not None:
             line.status = str(verdict)
         line.labels = labels_of(record)
+
+    def _columns(self) -> Columns:
+        measured = {name for line in self.lines.values() for name in line.metrics}
+        sees_no_images = "text_retention" in measured and "irrelevant_pass" not in measured
+        return TEXT_COLUMNS if sees_no_images else IMAGE_COLUMNS
 
     def _show(self) -> None:
         if self._live:
@@ -160,15 +164,16 @@ def stop_line(name: str, verdict: Verdict) -> str:
     return f"{verdict.kind} {name} @ step {verdict.step}: {verdict.reason}"
 
 
-def plain_line(line: Line) -> str:
+def plain_line(line: Line, columns: Columns) -> str:
     """Say where a trial stands, for a log."""
-    numbers = "  ".join(f"{header} {number}" for (header, _, _), number in zip(COLUMNS, _numbers(line), strict=True))
+    named = zip(columns, _numbers(line, columns), strict=True)
+    numbers = "  ".join(f"{header} {number}" for (header, _, _), number in named)
     trial = f"{line.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4}"
     return f"{trial} {numbers}  {_status(line)}"
 
 
-def _numbers(line: Line) -> list[str]:
-    return [form.format(line.metrics[name]) if name in line.metrics else "-" for _, name, form in COLUMNS]
+def _numbers(line: Line, columns: Columns) -> list[str]:
+    return [form.format(line.metrics[name]) if name in line.metrics else "-" for _, name, form in columns]
 
 
 def _status(line: Line) -> str:

@@ -53,6 +53,19 @@ def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Re
     assert lines[1] == f"pruned {record.spec().name} @ step 80: {REASON}"
 
 
+def test_a_board_of_a_text_model_shows_what_text_can_lose(make_record: Callable[..., Record]) -> None:
+    record = make_record("E0", 1, 0, steps=())
+    board = Board(console(terminal=False), [record])
+    with board:
+        metrics = {"eval_loss": 0.25, "exact_match": 0.5, "text_retention": 0.91, "dangerous_rate": 0.02}
+        record.append(Measurement("eval", 80, metrics))
+        board.advanced(record)
+        board.console.print(board.table())
+    line, header, *_ = written(board).splitlines()
+    assert "text 0.91  danger 0.02" in line and "irrel" not in line
+    assert header.split() == ["trial", "place", "step", "loss", "exact", "text", "danger", "verdict"]
+
+
 def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
     board = Board(console(terminal=True), [make_record()])
     with board:
