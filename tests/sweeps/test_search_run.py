@@ -1,0 +1,83 @@
+"""Searches for real: one killed without warning and taken up again, and one whose laggards Ray's scheduler stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainables.record import Record, is_whole, records_under
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+ONE_PASS = ("--vary", "quantization=nf4-double", "--vary", "epochs=1", "--eval-every", "15", "--cohort", "3")
+
+
+def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sweeps.search", *ONE_PASS, *arguments]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 900.0) -> str:
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, output
+    return output
+
+
+def arms(root: Path) -> dict[str, Record]:
+    found = records_under(root / "runs" / "search" / "trials")
+    return {one.spec().trial_id: one for one in found if not one.spec().placement.is_baseline}
+
+
+def wait_for_eval_of_an_arm(root: Path, seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (root / "runs" / "search" / "trials").exists() and any(one.evals() for one in arms(root).values()):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no arm has an eval within {seconds} s")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a driver and all that it started, as a machine that loses its power would."""
+    everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for one in reversed(everyone):
+        if one.is_running():
+            one.kill()
+    process.communicate(timeout=60)
+
+
+def test_a_search_that_was_killed_goes_on_with_what_it_had_asked_for(tmp_path: Path) -> None:
+    process = begin(tmp_path, "--trials", "6")
+    wait_for_eval_of_an_arm(tmp_path)
+    asked = set(arms(tmp_path))
+    kill(process)
+    assert len(asked) == 3
+    assert any(one.verdict() is None for one in arms(tmp_path).values()), "nothing was left to go on with"
+
+    output = finish(begin(tmp_path, "--trials", "6", "--resume"))
+    ended = arms(tmp_path)
+    assert len(ended) == 6 and asked < set(ended)
+    assert all(one.verdict() is not None for one in ended.values())
+    assert any(is_whole(one.directory / "best") for one in ended.values())
+    assert "6 trials" in output
+
+    written = {trial: (one.directory / "verdict.json").stat().st_mtime for trial, one in ended.items()}
+    finish(begin(tmp_path, "--trials", "6", "--resume"))
+    again = {trial: (one.directory / "verdict.json").stat().st_mtime for trial, one in arms(tmp_path).items()}
+    assert again == written, "what has ended is not run again"
+
+
+def test_median_stops_who_falls_behind_the_others_of_the_cohort(tmp_path: Path) -> None:
+    options = "grace_period=15,min_samples_required=2"
+    finish(begin(tmp_path, "--trials", "3", "--sampler", "random", "--objectives", "eval_loss",
+                 "--scheduler", "median", "--scheduler-options", options))  # fmt: skip
+    verdicts = {str(one.verdict()): one for one in arms(tmp_path).values()}
+    assert "pruned(scheduler)" in verdicts, sorted(verdicts)
+    stopped = verdicts["pruned(scheduler)"]
+    losses = {trial: one.evals()[-1].metrics["eval_loss"] for trial, one in arms(tmp_path).items()}
+    assert losses[stopped.spec().trial_id] > min(losses.values())
