@@ -148,7 +148,8 @@ def _notes(table: Table) -> list[str]:
         "`sweeps.search` has nine dimensions, two of them continuous: there, luck finds less.",
         "- The spread is that of the sampler's seed; what training seeds add is not in the table.",
         "- A pruned trial is told as pruned. Optuna's TPE learns from it; its NSGA-II and GP read completed trials "
-        "only, so to them it is a trial that was not run.",
+        "only, so to them it is a trial that was not run. Telling it as complete, with the guards it broke, gained "
+        "nothing here (`docs/log.md`).",
         "",
     ]
 
