@@ -18,6 +18,7 @@ STUDY = Study(
         Arm("C2", language=2, vision=4),
         Arm("C3", language=2, vision=6),
         Arm("E0", language=1, vision=0),
+        Arm("E1", language=1, vision=2),
         Arm("E2", language=1, vision=4),
         Arm("E3", language=1, vision=6),
     ),

@@ -21,7 +21,7 @@ from sweeps.projection import arm_of, lineage_tags
 from sweeps.sources import Sources, gather
 from sweeps.space import Axes, expand
 from sweeps.stage4 import STUDY
-from sweeps.study import Study
+from sweeps.study import Arm, Study
 from sweeps.winners import around
 from trainables.errors import UserError
 from trainables.record import Record, write_json
@@ -107,6 +107,12 @@ def winners(directory: Path, *placements: tuple[str, int, int]) -> Path:
 
 def placed(study: Study) -> dict[str, tuple[int, int]]:
     return {arm.name: (arm.language, arm.vision) for arm in study.arms}
+
+
+@pytest.mark.parametrize("arm", [arm for arm in STUDY.arms if arm.language > 1], ids=lambda arm: arm.name)
+def test_every_winner_of_stage_4_is_tried_with_one_language_layer(tmp_path: Path, arm: Arm) -> None:
+    study = around(NARROW, winners(tmp_path, (arm.name, arm.language, arm.vision)), ())
+    assert (1, arm.vision) in placed(study).values()
 
 
 def test_winners_become_the_arms_with_one_language_layer_beside_them(tmp_path: Path) -> None:
