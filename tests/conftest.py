@@ -9,5 +9,6 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Test processes share the cores: threads that spin for one another would cost more than they do.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # Test files share the cores: threads that spin for one another cost more than they do, and Ray's own niceness of 15
+    # would starve a launch beside another file.
+    os.environ.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
