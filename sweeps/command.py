@@ -82,6 +82,7 @@ def main(study: Study) -> None:
 
     @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
     def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
+        context: typer.Context,
         only: Only = "", winners: Winners = None, recommended: Recommended = False, rank: Rank = "", rate: Rate = "",
         quant: Quant = "",
         seeds: Seeds = 1, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0, other: Set = "",
@@ -103,29 +104,30 @@ def main(study: Study) -> None:
                     steps=steps, epochs=epochs, eval_every=eval_every, other=other, init_from=init_from,
                     restart_from=restart_from)  # fmt: skip
         asked = (scheduler, scheduler_options)
-        raise typer.Exit(_guarded(study, launch, axes, asked, dry_run, resume, sync))
+        raise typer.Exit(_guarded(study, launch, axes, asked, context))
 
     app()
 
 
 def _guarded(
-    study: Study, launch: Launch, axes: dict[str, Any], scheduler: tuple[str, str], dry_run: bool, resume: bool,
-    sync: bool,
-) -> int:  # fmt: skip
+    study: Study, launch: Launch, axes: dict[str, Any], scheduler: tuple[str, str], context: typer.Context
+) -> int:
     def act() -> list[Record] | None:
+        from sweeps.finishing import check_finishing
         from sweeps.launch import resume as resume_records
         from sweeps.launch import run
         from sweeps.schedulers import parse_scheduler
         from sweeps.winners import around
 
+        check_finishing(context)
         scheduled = replace(launch, scheduler=parse_scheduler(*scheduler))
-        if sync:
+        if context.params["sync"]:
             return sync_records(study, launch)
-        if resume:
+        if context.params["resume"]:
             return resume_records(study, scheduled)
         chosen = around(study, axes["winners"], _words(axes["only"]))
         chosen = replace(chosen, refused=()) if launch.force else chosen
-        if dry_run:
+        if context.params["dry_run"]:
             return _dry_run(chosen, scheduled, axes)
         return run(chosen, _axes(chosen, axes, launch), scheduled)
 
@@ -167,11 +169,14 @@ def exit_code(records: list[Record]) -> int:
 def _dry_run(study: Study, launch: Launch, axes: dict[str, Any]) -> None:
     from sweeps.launch import plan, show
     from sweeps.preflight import admit
+    from sweeps.schedulers import check_scheduler
 
     with tempfile.TemporaryDirectory() as scratch:
         planned = plan(study, _axes(study, axes, launch), launch, Path(scratch) / "data")
     show(study, planned, launch)
     admit(planned.preflight, launch.force)
+    if launch.scheduler:
+        check_scheduler(launch.scheduler, [one.spec for one in planned.forecasts], planned.sources.reported)
     launch.console.print("dry run: nothing was written")
 
 

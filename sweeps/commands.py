@@ -1,7 +1,7 @@
 """Commands: how much LoRA before a command-line assistant forgets what else to say, and to decline (brief 004).
 
 python -m sweeps.commands                    on the embedded text miniature
-python -m sweeps.commands --only L2,L2-attention --seeds 3
+python -m sweeps.commands --only L2,L2_attention --seeds 3
 python -m sweeps.commands --base Qwen/Qwen2.5-Coder-7B-Instruct --train train.jsonl --val val.jsonl --ood ood.jsonl
 """
 
@@ -19,11 +19,11 @@ STUDY = Study(
         Arm("L1", language=1, vision=0),
         Arm("L2", language=2, vision=0),
         Arm("L4", language=4, vision=0),
-        Arm("L1-attention", language=1, vision=0, settings=ATTENTION),
-        Arm("L2-attention", language=2, vision=0, settings=ATTENTION),
-        Arm("L4-attention", language=4, vision=0, settings=ATTENTION),
+        Arm("L1_attention", language=1, vision=0, settings=ATTENTION),
+        Arm("L2_attention", language=2, vision=0, settings=ATTENTION),
+        Arm("L4_attention", language=4, vision=0, settings=ATTENTION),
     ),
-    recommended=("L1", "L4", "L4-attention"),
+    recommended=("L1", "L4", "L4_attention"),
     settings={
         "rank": 8,
         "alpha": 16.0,

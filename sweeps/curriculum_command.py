@@ -54,6 +54,7 @@ def main(study: Study) -> None:
 
     @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
     def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
+        context: typer.Context,
         files: Files = None, stages: FilesOption = None, base: Base = "", init_from: InitFrom = None,
         steps: Steps = 0, eval_every: EvalEvery = 0, seed: Seed = 0, resume_optimizer: ResumeOptimizer = False,
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
@@ -71,7 +72,10 @@ def main(study: Study) -> None:
         def act() -> list[Record] | None:
             from sweeps.course import course_in
             from sweeps.curriculum_course import Wish, curriculum
+            from sweeps.finishing import check_finishing
+            from sweeps.launch import checked
 
+            check_finishing(context)
             if sync:
                 return sync_records(study, launch)
             if resume:
@@ -82,6 +86,7 @@ def main(study: Study) -> None:
             if dry_run:
                 with tempfile.TemporaryDirectory() as scratch:
                     return show_only(curriculum(study, wish, launch, Path(scratch) / "data-stages"), launch)
+            checked(launch, launch.directory(study))
             return run_and_tell(curriculum(study, wish, launch, data_directory(study, launch)), launch)
 
         raise typer.Exit(guarded(study, launch, act, again(study, launch)))

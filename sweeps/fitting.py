@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sweeps.study import Study
-from trainables.guards import applicable, applicable_constraint
+from trainables.guards import TEXT_GUARD, applicable, applicable_constraint
 from trainables.metrics import metric
 
 
@@ -19,7 +19,7 @@ class Fitted:
 
 
 def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
-    """Leave out the guards whose metric no trial will report, and hold the best eval to what there is.
+    """Leave out the guards whose metric no trial will report; where pictures go unseen, guard text in their place.
 
     Raises:
         UserError: a guard's metric is none that a record can ever hold.
@@ -36,4 +36,7 @@ def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
     if constraint != study.constraint:
         held = ", ".join(f"{name} {value:g}" for name, value in vars(constraint).items())
         told.append(f"the best checkpoint is held to {held}")
+        if not any(guard.metric == TEXT_GUARD.metric for guard in kept):
+            kept = (*kept, TEXT_GUARD)
+            told.append(f"an arm is stopped when {TEXT_GUARD.metric} falls by {TEXT_GUARD.max_relative_drop:.0%}")
     return Fitted(replace(study, guards=kept, constraint=constraint), "; ".join(told))

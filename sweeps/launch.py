@@ -28,7 +28,7 @@ from sweeps.preflight import Finding, Preflight, admit, preflight
 from sweeps.report import findings_text, matrix, quality_grid
 from sweeps.schedulers import Scheduler, check_scheduler
 from sweeps.sources import Sources, gather, reported_by
-from sweeps.space import Axes, expand
+from sweeps.space import Axes, chosen_arms, expand
 from sweeps.study import Study
 from sweeps.tracker import checked_uri, default_tracking_uri
 from trainables.errors import UserError
@@ -36,6 +36,8 @@ from trainables.record import Record, read_json, write_json
 from trainables.scan import Scan, scan
 from trainables.spec import TrialSpec
 from trainables.towers import family_of
+
+BLIND = "the base has no vision tower: arms place their language layers alone; those that are then equal are one"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def plan(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> Plan
     Raises:
         UserError: anything that would make the launch fail later.
     """
+    chosen_arms(study, axes.only)  # what needs no file to be refused, before any is written
     files = launch.train, launch.validation, launch.ood
     sources = gather(launch.base, *files, data_directory, study.world, launch.drop)
     specs = going_on(expand(study, axes, sources), axes.init_from, axes.restart_from)
@@ -113,6 +116,8 @@ def show(study: Study, planned: Plan, launch: Launch) -> None:
     launch.console.print(quality_grid(planned.preflight.data))
     if planned.sources.dropped:
         launch.console.print(planned.sources.dropped, soft_wrap=True, highlight=False)
+    if not planned.sources.sees and any(arm.vision for arm in study.arms):
+        launch.console.print(BLIND, soft_wrap=True, highlight=False)
     if planned.fitted.left_out:
         launch.console.print(planned.fitted.left_out, soft_wrap=True, highlight=False)
     if found:

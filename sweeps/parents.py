@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.projection import RESTART
+from sweeps.projection import RESTART, arm_of
 from trainables.continuation import SavedAdapter, adapter_source, contains, read_adapter
 from trainables.errors import UserError
 from trainables.placement import ResolvedPlacement, resolve
@@ -23,6 +23,11 @@ def going_on(specs: Sequence[TrialSpec], init_from: Path | None, restart_from: P
     """
     arms = [spec for spec in specs if not spec.placement.is_baseline]
     baselines = [spec for spec in specs if spec.placement.is_baseline]
+    if init_from and restart_from and adapter_source(init_from).sha256 == adapter_source(restart_from).sha256:
+        raise UserError(
+            f"--restart-from must be another adapter than --init-from, but both {restart_from} and {init_from} hold it",
+            "the contrast is with an earlier one",
+        )
     first = _from(arms, init_from, "--init-from") if init_from else arms
     again = _from(arms, restart_from, "--restart-from") if restart_from else []
     return [*baselines, *first, *(spec.model_copy(update={"name": f"{spec.name}{RESTART}"}) for spec in again)]
@@ -32,7 +37,7 @@ def _from(arms: Sequence[TrialSpec], directory: Path, option: str) -> list[Trial
     saved, source = read_adapter(directory), adapter_source(directory)
     refused = [spec.name for spec in arms if not _fits(saved, spec)]
     if refused:
-        fitting = [spec.name for spec in arms if spec.name not in refused]
+        fitting = dict.fromkeys(arm_of(spec) for spec in arms if spec.name not in refused)
         raise UserError(
             f"{option}: an arm must contain all {len(saved.modules)} modules of {directory}, but {', '.join(refused)} "
             f"{'does' if len(refused) == 1 else 'do'} not",

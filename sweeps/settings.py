@@ -12,7 +12,7 @@ from trainables.spec import TrialSpec
 ELSEWHERE = {
     "name": "an arm's own", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
-    "rank": "--rank", "steps": "--steps", "eval_every_steps": "--eval-every", "seed": "--seeds",
+    "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
 }  # fmt: skip
 SETTABLE = tuple(name for name in TrialSpec.model_fields if name not in ELSEWHERE)

@@ -39,10 +39,17 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
     A rank keeps the study's ratio of alpha to rank, a rate its ratio of the vision to the language rate.
 
     Raises:
-        UserError: an arm is unknown or a value is out of range.
+        UserError: an arm is unknown, a value is out of range, or no arm places anything on this base.
     """
     axes = _with_own(study, axes)
-    trials = [spec for arm in _chosen(study, axes.only) for spec in _expand_arm(study, arm, axes, sources)]
+    chosen = chosen_arms(study, axes.only)
+    trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources)]
+    if not sources.sees and all(spec.placement.is_baseline for spec in trials):
+        raise UserError(
+            f"an arm must place something, but the base has no vision tower and "
+            f"{', '.join(arm.name for arm in chosen)} places nothing else",
+            "choose arms with language layers",
+        )
     baselines = [spec.baseline() for spec in trials]
     if len({spec.quantization for spec in trials}) == 1:
         baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
@@ -63,8 +70,8 @@ def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources) -> list[Tr
     return [
         parse_spec(
             {
-                "placement": {"language": arm.language, "vision": arm.vision},
                 **settings,
+                "placement": _placed(arm, settings, sources),
                 **sources.as_settings(),
                 **_scaled(settings, rank, rate),
                 "name": _name(arm, axes, rank, rate, quantization, seed),
@@ -82,7 +89,17 @@ def _with_own(study: Study, axes: Axes) -> Axes:
     return replace(axes, **{key: getattr(axes, key) or value for key, value in own.items()})
 
 
-def _chosen(study: Study, only: tuple[str, ...]) -> list[Arm]:
+def _placed(arm: Arm, settings: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+    placement = settings.get("placement", {"language": arm.language, "vision": arm.vision})
+    return placement if sources.sees else {**placement, "vision": 0}
+
+
+def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
+    """Return the arms of a study that a launch asks for; without any named, all but those its plan refuses.
+
+    Raises:
+        UserError: a name is no arm.
+    """
     arms = {arm.name: arm for arm in study.arms}
     for name in only:
         if name not in arms:
@@ -100,9 +117,17 @@ def _settings(study: Study, arm: Arm, axes: Axes, sources: Sources) -> dict[str,
         settings.update(layer)
     epochs = settings.pop("epochs", None)
     if epochs is not None:
-        rows = settings["batch_rows"] * settings["accumulation_steps"]
-        settings["steps"] = max(1, round(epochs * sources.train_rows / rows))
+        settings["steps"] = max(1, round(epochs * sources.train_rows / _rows_a_step(settings)))
     return settings
+
+
+def _rows_a_step(settings: Mapping[str, Any]) -> int:
+    rows = 1
+    for key in ("batch_rows", "accumulation_steps"):
+        if not isinstance(settings[key], int) or settings[key] < 1:
+            raise UserError(f"`{key}` must be a whole number, 1 or more, but got {settings[key]!r}", f"--set {key}=16")
+        rows *= settings[key]
+    return rows
 
 
 def _scaled(settings: Mapping[str, Any], rank: int, rate: float) -> dict[str, Any]:

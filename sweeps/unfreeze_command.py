@@ -6,12 +6,13 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.command import (
     EXIT_CODES,
+    SPACE,
     Address,
     BaseOption,
     DryRun,
@@ -21,6 +22,7 @@ from sweeps.command import (
     Force,
     Ood,
     Resume,
+    Set,
     Steps,
     Storage,
     Sync,
@@ -37,7 +39,15 @@ from trainables.errors import UserError
 if TYPE_CHECKING:
     from sweeps.course import Course
     from sweeps.launch import Launch
+    from sweeps.space import Axes
     from trainables.record import Record
+
+OneRank = Annotated[int, typer.Option("--rank", min=0, help="Of all steps; alpha keeps its ratio.",
+                                      show_default="the study's", rich_help_panel=SPACE)]  # fmt: skip
+OneRate = Annotated[float, typer.Option("--lr", min=0, help="Language rate; vision keeps its ratio.",
+                                        show_default="the study's", rich_help_panel=SPACE)]  # fmt: skip
+OneQuant = Annotated[str, typer.Option("--quant", help="none, int8, fp4, nf4 or nf4-double.",
+                                       show_default="the study's", rich_help_panel=SPACE)]  # fmt: skip
 
 
 def main(study: Study) -> None:
@@ -46,8 +56,10 @@ def main(study: Study) -> None:
 
     @app.command(help=f"{study.question}\n\n{EXIT_CODES}")
     def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
+        context: typer.Context,
         base: BaseOption = "", train: Train = None, val: Validation = None, ood: Ood = None,
-        init_from: InitFrom = None, steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0, seed: Seed = 0,
+        init_from: InitFrom = None, rank: OneRank = 0, rate: OneRate = 0.0, quant: OneQuant = "",
+        steps: Steps = 0, epochs: Epochs = 0.0, eval_every: EvalEvery = 0, seed: Seed = 0, other: Set = "",
         storage: Storage = Path("runs"), experiment: Experiment = "", tracking_uri: Tracking = "",
         address: Address = "", dry_run: DryRun = False, force: Force = False, resume: Resume = False,
         sync: Sync = False,
@@ -60,38 +72,48 @@ def main(study: Study) -> None:
             command=shlex.join(["python", "-m", f"sweeps.{study.name}", *sys.argv[1:]]),
         )  # fmt: skip
         fixed = {"steps": steps, "epochs": epochs, "eval_every_steps": eval_every, "seed": seed}
-        given = {key: value for key, value in fixed.items() if value}
 
         def act() -> list[Record] | None:
             from sweeps.course import course_in
+            from sweeps.finishing import check_finishing
+            from sweeps.launch import checked
+            from sweeps.settings import parse_settings
+            from sweeps.space import Axes
 
+            check_finishing(context)
             if sync:
                 return sync_records(study, launch)
             if resume:
                 return run_and_tell(course_in(study, launch), launch)
+            given = {**parse_settings(other), **{key: value for key, value in fixed.items() if value}}
+            axes = Axes(ranks=(rank,) if rank else (), learning_rates=(rate,) if rate else (),
+                        quantizations=(quant,) if quant else (), fixed=given, init_from=init_from)  # type: ignore[arg-type] # fmt: skip
             if dry_run:
                 with tempfile.TemporaryDirectory() as scratch:
-                    return show_only(unfreezing(study, given, init_from, launch, Path(scratch) / "data"), launch)
+                    return show_only(unfreezing(study, axes, launch, Path(scratch) / "data"), launch)
+            checked(launch, launch.directory(study))
             data = launch.directory(study).parent / "data"
-            return run_and_tell(unfreezing(study, given, init_from, launch, data), launch)
+            return run_and_tell(unfreezing(study, axes, launch, data), launch)
 
         raise typer.Exit(guarded(study, launch, act, again(study, launch)))
 
     app()
 
 
-def unfreezing(study: Study, fixed: dict[str, Any], start: Path | None, launch: Launch, data: Path) -> Course:
-    """Make a course of a study's arms, on the same rows all of them.
+def unfreezing(study: Study, axes: Axes, launch: Launch, data: Path) -> Course:
+    """Make a course of a study's arms, on the same rows all of them; the first goes on from `axes.init_from`.
 
     Raises:
         UserError: anything about base, data or settings that would make it fail later.
     """
     from sweeps.course import Course, Leg
     from sweeps.sources import gather
-    from sweeps.space import Axes, expand
+    from sweeps.space import expand
 
-    if "steps" in fixed and "epochs" in fixed:
+    if "steps" in axes.fixed and "epochs" in axes.fixed:
         raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
     sources = gather(launch.base, launch.train, launch.validation, launch.ood, data, study.world)
-    specs = [spec for spec in expand(study, Axes(fixed=fixed), sources) if not spec.placement.is_baseline]
-    return Course(study, tuple(Leg(spec, sources) for spec in specs), "extended", start=start)
+    specs = [spec for spec in expand(study, axes, sources) if not spec.placement.is_baseline]
+    if not sources.sees:
+        raise UserError(f"{study.name} must have a vision tower to unfreeze, but {sources.base.path} has none")
+    return Course(study, tuple(Leg(spec, sources) for spec in specs), "extended", start=axes.init_from)

@@ -26,5 +26,6 @@ class UserError(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known word closest to `word`, or list them all when none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    but_for_case = [name for name in names if name.casefold() == word.casefold()]
+    close = but_for_case or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(names)}"

@@ -184,6 +184,8 @@ GUARDS: tuple[Guard, ...] = (
     Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
 )
 CONSTRAINT = BestConstraint()
+# what stands for the guards on pictures where a base sees none
+TEXT_GUARD = Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2)
 
 
 def judge(guards: Sequence[Guard], baseline: Metrics, evals: Sequence[Measurement]) -> Verdict | None:

@@ -70,6 +70,18 @@ def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureF
         (("--train", "x.jsonl"), "must be given together"),
         (("--resume",), "only an experiment that was begun can be resumed"),
         (("--sync",), "only an experiment with records can be mirrored"),
+        (
+            ("--resume", "--dry-run"),
+            "--resume finishes what the experiment began, so nothing else may be asked for, but got --dry-run",
+        ),
+        (("--resume", "--lr", "1e-3", "--set", "x=1", "--only", "A9"), "but got --only, --lr, --set"),
+        (("--sync", "--dry-run"), "--sync finishes what the experiment began"),
+        (("--resume", "--sync"), "--resume finishes"),
+        (("--set", "epochs=2"), "`epochs` must be given where it belongs"),
+        (
+            ("--only", "A1,A2", "--scheduler", "asha", "--scheduler-options", "grace_period=9999", "--dry-run"),
+            "must see an eval before the last",
+        ),
     ],
 )
 def test_bad_options_are_explained(
@@ -79,6 +91,11 @@ def test_bad_options_are_explained(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_an_arm_that_does_not_exist_is_refused_before_anything_is_written(stage4: Stage4, tmp_path: Path) -> None:
+    assert stage4("--only", "A9") == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_base_without_weights_is_refused(

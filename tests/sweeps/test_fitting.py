@@ -9,8 +9,9 @@ import pytest
 from sweeps.fitting import fitted
 from sweeps.stage4 import STUDY
 from trainables.errors import UserError
-from trainables.guards import Ceiling, TextConstraint
+from trainables.guards import Ceiling, TextConstraint, judge
 from trainables.metrics import METRICS
+from trainables.record import Measurement
 
 TEXT = frozenset(METRICS) - {"irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency"}
 
@@ -22,11 +23,17 @@ def test_on_a_base_that_sees_a_study_stays_as_it_is() -> None:
 
 def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
     found = fitted(STUDY, TEXT, sees=False)
-    assert [guard.metric for guard in found.study.guards] == ["generalization_gap"]
+    assert [guard.metric for guard in found.study.guards] == ["generalization_gap", "text_retention"]
+    base, fallen = (
+        {"text_retention": 1.0, "generalization_gap": 0.0},
+        {"text_retention": 0.79, "generalization_gap": 0.0},
+    )
+    stopped = judge(found.study.guards, base, [Measurement("eval", step, fallen) for step in (10, 20)])
+    assert stopped is not None and (stopped.kind, stopped.cause) == ("pruned", "text_retention")
     assert found.study.constraint == TextConstraint()
     assert found.left_out == (
         "guards that do not apply, for the base has no vision tower: irrelevant_pass, hallucination, caption_sanity; "
-        "the best checkpoint is held to max_text_retention_drop 0.1"
+        "the best checkpoint is held to max_text_retention_drop 0.1; an arm is stopped when text_retention falls by 20%"
     )
     assert replace(found.study, guards=STUDY.guards, constraint=STUDY.constraint) == STUDY
     assert fitted(found.study, TEXT, sees=False).left_out == ""  # decided once

@@ -53,13 +53,21 @@ def test_an_arm_equals_or_extends_the_adapter_it_goes_on_from(arms: Callable[...
     assert found["A0"].init_from is None
 
 
-def test_arms_that_do_not_contain_it_are_refused_by_name(arms: Callable[..., Any], tmp_path: Path) -> None:
+def test_arms_that_do_not_contain_it_are_refused_by_name(
+    arms: Callable[..., Any], sources: Sources, tmp_path: Path
+) -> None:
+    def ranked(*only: str) -> list[TrialSpec]:
+        return expand(STUDY, Axes(only=only, ranks=(8, 16)), sources)
+
     best = saved(tmp_path / "best", named(arms("C2"))["C2"])
     with pytest.raises(UserError) as error:
         going_on(arms("A1", "B3", "C2", "C3"), best, None)
     assert "must contain all 30 modules" in error.value.message
     assert error.value.message.endswith("but A1, B3 do not")
     assert error.value.hint == "--only C2,C3"
+    with pytest.raises(UserError) as error:
+        going_on(ranked("A1", "C2", "C3"), best, None)
+    assert error.value.hint == "--only C2,C3", "what it names, --only takes"
 
 
 def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], tmp_path: Path) -> None:
@@ -70,6 +78,8 @@ def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], t
     assert [spec.init_from.path.name for spec in specs[1:] if spec.init_from] == ["stage3", "stage2"]
     assert len({spec.trial_id for spec in specs}) == 3
     assert [arm_of(spec) for spec in specs] == ["A0", "C2", "C2-restart"], "analysis must tell them apart"
+    with pytest.raises(UserError, match="--restart-from must be another adapter than --init-from"):
+        going_on(arms("C2"), best, best)
     alone = going_on(arms("C2"), None, earlier)
     assert [spec.init_from is None for spec in alone] == [True, True, False]
 

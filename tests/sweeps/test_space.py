@@ -12,11 +12,11 @@ from trainables.errors import UserError
 from trainables.spec import Source
 
 
-def sources(is_miniature: bool = False, train_rows: int = 45_000) -> Sources:
+def sources(is_miniature: bool = False, train_rows: int = 45_000, sees: bool = True) -> Sources:
     def source(name: str) -> Source:
         return Source(path=f"/data/{name}", sha256=name)  # type: ignore[arg-type]
 
-    return Sources(source("base"), source("train"), source("val"), source("ood"), train_rows, is_miniature)
+    return Sources(source("base"), source("train"), source("val"), source("ood"), train_rows, is_miniature, sees=sees)
 
 
 def test_the_matrix_is_the_briefs() -> None:
@@ -72,10 +72,26 @@ def test_a_later_budget_replaces_an_earlier_one() -> None:
     assert expand(STUDY, Axes(fixed={"epochs": 2.0}), miniature)[-1].steps == round(2 * 960 / rows)
 
 
+def test_on_a_base_that_sees_nothing_arms_place_their_language_half() -> None:
+    blind = sources(sees=False)
+    assert [str(spec.placement) for spec in expand(STUDY, Axes(), blind)] == ["L0-V0", "L2-V0", "L4-V0"]
+    assert [spec.name for spec in expand(STUDY, Axes(only=("C2",)), blind)] == ["A0", "C2"]
+    with pytest.raises(UserError, match="the base has no vision tower and B1, B3 places nothing else"):
+        expand(STUDY, Axes(only=("B1", "B3")), blind)
+
+
+@pytest.mark.parametrize("key", ["batch_rows", "accumulation_steps"])
+@pytest.mark.parametrize("value", [0, -2, "two", 1.5])
+def test_a_budget_in_passes_needs_rows_in_a_step(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"`{key}` must be a whole number, 1 or more, but got {value!r}"):
+        expand(STUDY, Axes(fixed={key: value, "epochs": 1.0}), sources())
+
+
 @pytest.mark.parametrize(
     ("axes", "message", "hint"),
     [
         (Axes(only=("C9",)), "an arm must be one of study stage4, but got `C9`", "did you mean"),
+        (Axes(only=("c2",)), "an arm must be one of study stage4, but got `c2`", "did you mean `C2`?"),
         (Axes(ranks=(0,)), "`rank`: input should be greater than or equal to 1, but got 0", ""),
         (Axes(quantizations=("nf3",)), "`quantization`: input should be 'none', 'int8', 'fp4', 'nf4'", ""),  # type: ignore[arg-type]
         (Axes(learning_rates=(-1e-4,)), "`learning_rate`: input should be greater than 0", ""),
