@@ -13,7 +13,7 @@ import pytest
 from trainables.handover import lineage_in
 from trainables.record import Record, records_under
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SHORT = ("--steps", "18", "--eval-every", "6")
 
