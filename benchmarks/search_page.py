@@ -33,11 +33,14 @@ HOW = (
     "Two points that train the same adapter are one trial: a rate of a tower without adapter does not count, and no "
     "adapter at all is the baseline, no arm. A sampler that repeats itself is told what is known and asked again, "
     "four times; then points are drawn at random.",
+    "`--vary NAME=low..high` draws real numbers by their logarithm: the rates, `weight_decay`, `warmup_ratio`, "
+    "`dropout` and `alpha_ratio`. What is whole, and `epochs`, takes values: `rank=8,16,32`.",
     "Trials of one cohort train together only where quantization and steps agree; `--vary quantization=nf4-double` "
     "and `--vary epochs=1` keep a whole cohort in one pass.",
     "`--scheduler asha` or `median` (Ray Tune's) ends trials that fall behind the others of their cohort, on a search "
-    "with one objective or any other study; they are pruned(scheduler). A misspelt option, a metric that is not "
-    "measured, and a scheduler that could only act after the last eval are refused.",
+    "with one objective, sought the way its metric is better, and on any study but curriculum and unfreeze; they are "
+    "pruned(scheduler). An option that is misspelt or repeated, a metric that is not measured, and a scheduler that "
+    "could only act after the last eval are refused.",
 )
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.launch import Launch
+from sweeps.plan import Forecast
 from sweeps.sources import Sources, reported_by
 from sweeps.study import Study
-from trainables.continuation import adapter_source
+from trainables.continuation import SavedAdapter, adapter_source, check_continues
 from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.probes.earlier_stages import accuracy_name
-from trainables.record import Record, read_json
+from trainables.record import MANIFEST, Record, RecordDamaged, is_whole, read_json
 from trainables.spec import TrialSpec, parse_spec
 from trainables.towers import family_of
 
@@ -55,9 +56,13 @@ class Course:
         return spec.model_copy(update={"name": "A0" if shared else f"A0-{self.legs[number].spec.name}"})
 
     def first(self) -> TrialSpec:
-        """Return the trial of the first stage; what it is given to start from may be a part of its placement."""
+        """Return the trial of the first stage; what it is given to start from goes on as later stages do.
+
+        Raises:
+            UserError: `start` holds no adapter, or no optimizer to resume.
+        """
         spec = self.legs[0].spec
-        return continued(spec, self.start, "extended", "fresh") if self.start else spec
+        return continued(spec, self.start, self.continuation, self.optimizer) if self.start else spec
 
     def study_of(self, number: int) -> Study:
         """Return the study with the guards of one stage: what earlier stages taught must not be forgotten."""
@@ -72,10 +77,22 @@ class Course:
         return completed and (self.continuation == "same" or record.best() is not None)
 
     def from_parent(self, number: int, record: Record) -> TrialSpec:
-        """Return the trial of stage `number` as it goes on from the stage before, which ended well."""
+        """Return the trial of stage `number` as it goes on from the stage before, which ended well.
+
+        Raises:
+            RecordDamaged: the parent's adapter is not what was written: its hash would name another trial.
+            UserError: there is no optimizer to resume.
+        """
         spec = self.legs[number].spec
         same = self.continuation == "same"
         directory = record.checkpoint(record.spec().steps) if same else record.directory / "best"
+        if not is_whole(directory):
+            raise RecordDamaged(
+                f"{directory}: what stage {spec.name} goes on from must be as it was written, but it does not match "
+                f"its {MANIFEST}",
+                f"put the directory back from a copy, or delete {record.directory} to train that stage again, and "
+                "with it all that follow",
+            )
         return continued(spec, directory, self.continuation, self.optimizer)
 
 
@@ -90,6 +107,29 @@ def continued(spec: TrialSpec, directory: Path, continuation: Continuation, opti
     return parse_spec({**spec.model_dump(), **changes}, where=f"stage {spec.name}")
 
 
+def check_goes_on(before: Forecast, after: Forecast, continuation: Continuation) -> None:
+    """Refuse a stage that cannot go on from the adapter that the one before will leave; nothing is read.
+
+    Raises:
+        UserError: naming both stages and everything that differs.
+    """
+    linears = [linear for group in before.placement.linears.values() for linear in group]
+    saved = SavedAdapter(
+        directory=Path(before.spec.name),
+        rank=before.spec.rank,
+        alpha=before.spec.alpha,
+        rslora=before.spec.rslora,
+        modules={linear.name: (before.spec.rank, linear.inputs, linear.outputs) for linear in linears},
+        base_name=None,
+        base_sha256=before.spec.base.sha256,
+    )
+    try:
+        check_continues(saved, after.spec.model_copy(update={"continuation": continuation}), after.placement)
+    except UserError as error:
+        message = f"stage {after.spec.name} must go on from {before.spec.name}, but\n{error.message}"
+        raise UserError(message, error.hint) from None
+
+
 # -------------------------------------------------------------------- what is written down
 def configuration_of_course(course: Course) -> dict[str, Any]:
     """Return what an experiment keeps to refuse another course under its name."""
@@ -97,7 +137,7 @@ def configuration_of_course(course: Course) -> dict[str, Any]:
         "base": course.legs[0].spec.base.sha256,
         "continuation": course.continuation,
         "optimizer": course.optimizer,
-        "start": adapter_source(course.start).sha256 if course.start else None,
+        "start": adapter_source(course.start, course.optimizer).sha256 if course.start else None,
         "guards": [{"rule": type(guard).__name__, **asdict(guard)} for guard in course.study.guards],
         "constraint": asdict(course.study.constraint),
     }

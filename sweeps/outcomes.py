@@ -55,7 +55,10 @@ def parse_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
     known = [one.name for one in found]
     twice = sorted({name for name in known if known.count(name) > 1})
     if not found or twice:
-        raise UserError(f"objectives must be one or more, each once, but got `{','.join(names)}`")
+        raise UserError(
+            f"objectives must be one or more, each once, but got `{','.join(names)}`",
+            f"leave {', '.join(twice)} once" if twice else "for example --objectives exact_match,irrelevant_pass",
+        )
     return found
 
 

@@ -9,7 +9,7 @@ pauses holds up its cohort. A decision is the newest eval's, at its optimizer st
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -76,7 +76,7 @@ def parse_scheduler(name: str, options: str) -> Scheduler | None:
     """Return the scheduler of `--scheduler NAME --scheduler-options KEY=VALUE,...`, None where no name is given.
 
     Raises:
-        UserError: the name or a key is unknown (with the nearest known one), or a value is out of range.
+        UserError: the name or a key is unknown (with the nearest known one) or repeated, or a value is out of range.
     """
     if not name:
         if options:
@@ -85,7 +85,7 @@ def parse_scheduler(name: str, options: str) -> Scheduler | None:
     if name not in SCHEDULERS:
         raise UserError(f"--scheduler must be one of {', '.join(SCHEDULERS)}, but got `{name}`", _known(name))
     kind = SCHEDULERS[name]
-    values = dict(_pair(word) for word in options.split(",") if word.strip())
+    values = _values(options)
     for key in values:
         if key not in kind.model_fields:
             raise UserError(f"`{key}` is not an option of scheduler {name}", nearest(key, kind.model_fields))
@@ -93,9 +93,11 @@ def parse_scheduler(name: str, options: str) -> Scheduler | None:
         return kind.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
+        key = str(problem["loc"][0])
         raise UserError(
-            f"--scheduler-options: `{problem['loc'][0]}`: {problem['msg'].removeprefix('Value error, ').lower()}, "
-            f"but got `{problem['input']}`"
+            f"--scheduler-options: `{key}`: {problem['msg'].removeprefix('Value error, ').lower()}, "
+            f"but got `{problem['input']}`",
+            f"left out, it is {kind.model_fields[key].default}",
         ) from None
 
 
@@ -151,11 +153,22 @@ def _measured(name: str) -> str:
     return metric(name).name
 
 
-def _pair(word: str) -> tuple[str, Any]:
-    key, separator, value = word.partition("=")
-    if not separator:
-        raise UserError(f"--scheduler-options must be KEY=VALUE with commas between them, but got `{word.strip()}`")
-    return key.strip(), value.strip()
+def _values(options: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for word in (one.strip() for one in options.split(",") if one.strip()):
+        key, separator, value = (part.strip() for part in word.partition("="))
+        if not separator:
+            raise UserError(
+                f"--scheduler-options must be KEY=VALUE with commas between them, but got `{word}`",
+                "for example metric=eval_loss,grace_period=30",
+            )
+        if key in values:
+            raise UserError(
+                f"--scheduler-options: `{key}` must be given once, but it is repeated in `{options}`",
+                f"leave out {key}={values[key]} or {word}",
+            )
+        values[key] = value
+    return values
 
 
 def _known(name: str = "") -> str:

@@ -75,7 +75,7 @@ def main(search: Search) -> None:
 
 
 def _asked(search: Search, sampler: str, objectives: str, vary: list[str]) -> Search:
-    from sweeps.search_space import SAMPLERS, parse_dimension
+    from sweeps.search_space import SAMPLERS, parse_dimensions
 
     known = [one for one in SAMPLERS if one == sampler]
     if not known:
@@ -83,7 +83,7 @@ def _asked(search: Search, sampler: str, objectives: str, vary: list[str]) -> Se
             f"--sampler must be one of {', '.join(SAMPLERS)}, but got `{sampler}`", nearest(sampler, SAMPLERS)
         )
     names = tuple(name.strip() for name in objectives.split(",") if name.strip())
-    space = search.space.changed(dict(parse_dimension(text) for text in vary))
+    space = search.space.changed(parse_dimensions(vary))
     return replace(search, sampler=known[0], objectives=names, space=space)
 
 

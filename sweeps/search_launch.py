@@ -14,16 +14,16 @@ from rich.text import Text
 from sweeps.cohorts import describe
 from sweeps.experiment import Experiment, check_storage, configuration_of
 from sweeps.launch import Launch, Plan, checked, keep_overridden, plan_specs, reopened, scheduler_in
-from sweeps.outcomes import outcome_of, parse_objectives
+from sweeps.outcomes import Objective, outcome_of, parse_objectives
 from sweeps.preflight import Finding, admit
 from sweeps.report import findings_text, quality_grid
-from sweeps.schedulers import check_scheduler
+from sweeps.schedulers import Scheduler, check_scheduler
 from sweeps.search_space import Point, Search, corners, fixed_settings, is_bare, spec_of
 from sweeps.searcher import Asked, Searcher, Settings
 from sweeps.session import Room, mirrored, ray_room, run_batch
 from sweeps.sources import gather
 from trainables.errors import UserError
-from trainables.metrics import generality
+from trainables.metrics import generality, metric
 from trainables.record import Record, write_json
 from trainables.spec import TrialSpec
 
@@ -83,12 +83,8 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
         UserError: anything that would make the search fail later.
     """
     settings = settings_of(search)
-    if launch.scheduler and [launch.scheduler.metric] != [one.name for one in settings.objectives]:
-        raise UserError(
-            f"a scheduler decides on one objective, the search's own, but got {launch.scheduler.metric} and the "
-            f"objectives {', '.join(search.objectives)}",
-            f"pass --objectives {launch.scheduler.metric}, or leave out --scheduler",
-        )
+    if launch.scheduler:
+        _check_decided(launch.scheduler, settings.objectives)
     files = launch.train, launch.validation, launch.ood
     sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop)
     for objective in settings.objectives:
@@ -100,8 +96,30 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     specs = list(corners(search.space, search.study, sources))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
-        check_scheduler(launch.scheduler, arms[: search.cohort], sources.reported)
+        check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
     return plan_specs(search.study, specs, sources, launch)
+
+
+def _check_decided(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
+    """Refuse a scheduler that would stop what the search seeks.
+
+    Raises:
+        UserError: it looks at another metric than the only objective, or that is sought the other way.
+    """
+    hint = f"pass --objectives {scheduler.metric}, or leave out --scheduler"
+    if [scheduler.metric] != [one.name for one in objectives]:
+        raise UserError(
+            f"a scheduler decides on one objective, the search's own, but got {scheduler.metric} and the objectives "
+            f"{', '.join(one.name for one in objectives)}",
+            hint,
+        )
+    own = metric(scheduler.metric).direction
+    if objectives[0].direction != own:
+        raise UserError(
+            f"a scheduler keeps the trials whose {scheduler.metric} is {own}, but the objective is "
+            f"{scheduler.metric}:{objectives[0].direction}: it would stop what the search seeks",
+            hint,
+        )
 
 
 def show_search(search: Search, planned: Plan, launch: Launch) -> None:

@@ -7,10 +7,12 @@ point says of a tower without adapter is not used.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import ValidationError
 
 from sweeps.study import Study
 from trainables.errors import UserError, nearest
@@ -31,6 +33,13 @@ SETTINGS = (
     "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "warmup_ratio",
 )  # fmt: skip
 RATES = {"language": "learning_rate", "vision": "vision_learning_rate"}
+# Real numbers. Epochs are not among them: steps are whole, and trials that differ in them train apart.
+RANGED = ("learning_rate", "vision_learning_rate", "weight_decay", "warmup_ratio", "dropout", ALPHA_RATIO)
+EXAMPLES = {
+    "language": "0,1,2", "vision": "0,2,4", ALPHA_RATIO: "1,2,4", EPOCHS: "1,2", "rank": "8,16,32",
+    "dropout": "0,0.05,0.1", "learning_rate": "1e-4..1e-3", "vision_learning_rate": "3e-4..3e-3",
+    "quantization": "none,nf4-double", "steps": "60,120", "weight_decay": "0,0.1", "warmup_ratio": "0.1,0.2",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,21 +102,30 @@ class Space:
     """Dimensions by name: settings of a trial, `language` and `vision` (layers), `alpha_ratio`, `epochs` for steps.
 
     Raises:
-        UserError: a name is unknown, or there is nothing to search.
+        UserError: a name is unknown, a value is none that a trial could have, or there is nothing to search.
     """
 
     dimensions: Mapping[str, Dimension]
 
     def __post_init__(self) -> None:
-        known = (*PLACEMENT, ALPHA_RATIO, EPOCHS, *SETTINGS)
         for name in self.dimensions:
-            if name not in known:
-                raise UserError(f"a search can vary settings it knows, but got `{name}`", nearest(name, known))
+            if name not in EXAMPLES:
+                raise UserError(f"a search can vary settings it knows, but got `{name}`", nearest(name, EXAMPLES))
         for name in PLACEMENT:
             if name not in self.dimensions:
-                raise UserError(f"a search is over placements, but its space has no `{name}`")
+                raise UserError(f"a search is over placements, but its space has no `{name}`", example(name))
         if EPOCHS in self.dimensions and "steps" in self.dimensions:
-            raise UserError("`epochs` and `steps` both set the budget, but only one of them may be varied")
+            raise UserError(
+                "`epochs` and `steps` both set the budget, but only one of them may be varied",
+                f"leave out --vary {EPOCHS} or --vary steps",
+            )
+        for name, dimension in self.dimensions.items():
+            _check_dimension(name, dimension)
+        if not any(value for name in PLACEMENT for value in self.dimensions[name].edges):
+            raise UserError(
+                "a search must place an adapter somewhere, but its `language` and its `vision` are 0 alone",
+                example("language"),
+            )
 
     def changed(self, changes: Mapping[str, Dimension]) -> Space:
         """Return the space with some dimensions replaced; a budget in steps replaces one in epochs, and back."""
@@ -156,7 +174,60 @@ def parse_dimension(text: str) -> tuple[str, Dimension]:
             return name.strip(), Choice(tuple(sorted((_number(word) for word in words), key=_rising)))
     except ValueError:
         pass
-    raise UserError(f"--vary must be NAME=1,2,4 or NAME=1e-4..1e-3 with 0 < low < high, but got `{text}`")
+    raise UserError(
+        f"--vary must be NAME=1,2,4 or NAME=1e-4..1e-3 with 0 < low < high, but got `{text}`", example(name.strip())
+    )
+
+
+def parse_dimensions(texts: Sequence[str]) -> dict[str, Dimension]:
+    """Read what `--vary` was given, each as `parse_dimension` does.
+
+    Raises:
+        UserError: one says neither, or names a dimension that another names.
+    """
+    found: dict[str, Dimension] = {}
+    for text in texts:
+        name, dimension = parse_dimension(text)
+        if name in found:
+            same = [one for one in texts if one.partition("=")[0].strip() == name]
+            raise UserError(
+                f"--vary must name a dimension once, but `{name}` is repeated: {' and '.join(same)}",
+                f"say all of it in one, {example(name)}",
+            )
+        found[name] = dimension
+    return found
+
+
+def example(name: str) -> str:
+    """Return a hint: how a dimension is given, or which one was meant."""
+    return f"for example --vary {name}={EXAMPLES[name]}" if name in EXAMPLES else nearest(name, EXAMPLES)
+
+
+def _check_dimension(name: str, dimension: Dimension) -> None:
+    if isinstance(dimension, LogRange) and name not in RANGED:
+        raise UserError(
+            f"only {', '.join(RANGED)} can be drawn from a range, but got `{name}` from {dimension.low:g} to "
+            f"{dimension.high:g}",
+            example(name),
+        )
+    for value in dimension.edges:
+        if wrong := _problem(name, value):
+            raise UserError(f"a search's `{name}`: {wrong}, but got `{value}`", example(name))
+    if len(set(dimension.edges)) < len(dimension.edges):
+        raise UserError(f"a search's `{name}` must have each value once, but got {dimension}", example(name))
+
+
+def _problem(name: str, value: Value) -> str | None:
+    """Say what a trial has against a value of a dimension; nothing where it takes it."""
+    if name in (ALPHA_RATIO, EPOCHS):
+        is_positive = not isinstance(value, str) and 0 < value < math.inf
+        return None if is_positive else "input should be a number greater than 0"
+    try:
+        TrialSpec.model_validate({"placement": {name: value}} if name in PLACEMENT else {name: value})
+    except ValidationError as error:  # always: a trial has sources as well
+        found = [one["msg"] for one in error.errors() if one["loc"][-1] == name]
+        return found[0].lower() if found else None
+    return None
 
 
 def _number(word: str) -> Value:
@@ -195,7 +266,7 @@ def spec_of(point: Point, study: Study, sources: Sources) -> TrialSpec:
         values["steps"] = max(1, round(float(epochs) * sources.train_rows / rows))
     values["alpha"] = values["rank"] * float(point.get(ALPHA_RATIO, own["alpha"] / own["rank"]))
     values["placement"] = {tower: point[tower] for tower in PLACEMENT}
-    spec = parse_spec({**values, **sources.as_settings(), "name": "point"}, where=f"study {study.name}, {dict(point)}")
+    spec = parse_spec({**values, **sources.as_settings(), "name": "point"}, where=f"study {study.name}")
     return spec.model_copy(update={"name": f"{spec.placement}-r{spec.rank}-{spec.trial_id[:4]}"})
 
 

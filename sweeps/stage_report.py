@@ -16,6 +16,8 @@ from trainables.probes.earlier_stages import accuracy_name, exact_name, loss_nam
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
+LONGEST_NAME, LONGEST_PLACE = 12, 36  # characters; with hash and rates they make 80 columns
+
 
 @dataclass(frozen=True)
 class StageRow:
@@ -64,6 +66,8 @@ def stage_summary(course: Course, records: Sequence[Record]) -> Group:
     """Show every stage, what is remembered of earlier ones, and which stage is the last good one."""
     rows = stage_rows(records)
     parts: list[Table | Text] = [_stages(rows)]
+    if any(row.lineage for row in rows):
+        parts += [Text(), _lineage(rows)]
     if any(row.spec.earlier for row in rows):
         parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
     parts.append(Text(f"\n{ending(course, records)}"))
@@ -103,6 +107,32 @@ def _stages(rows: Sequence[StageRow]) -> Table:
             Text(row.verdict, no_wrap=True, overflow="ellipsis"),
         )
     return table
+
+
+def _lineage(rows: Sequence[StageRow]) -> Table:
+    """Show what each stage goes on from: its hash, and the peak language rates before and now."""
+    table = _table(("stage", "goes on from", "sha256"), ("its rate", "own rate"), ())
+    for row in rows:
+        if not row.lineage:
+            continue
+        parent = row.lineage["ancestors"][0]
+        place, rate = parent["directory"], "unknown"
+        if "trial" in parent:
+            place = f"{parent['trial']}-{parent['trial_id']} step {parent['step']}"
+            rate = f"{parent['learning_rate']:.2g}"
+        table.add_row(
+            _shortened(row.spec.name, LONGEST_NAME),
+            Text(_shortened(place, LONGEST_PLACE)),  # a path may hold what rich takes for markup
+            parent["sha256"][:12],
+            rate,
+            f"{row.spec.learning_rate:.2g}",
+        )
+    return table
+
+
+def _shortened(text: str, length: int) -> str:
+    """Return the end of a text that is too long; ends tell paths and trials apart."""
+    return text if len(text) <= length else f"…{text[1 - length :]}"
 
 
 def _remembered(rows: Sequence[StageRow]) -> Table:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.course import COURSE, Continuation, Course, configuration_of_course, course_as_json
+from sweeps.course import COURSE, Course, check_goes_on, configuration_of_course, course_as_json
 from sweeps.experiment import Experiment, check_storage
 from sweeps.launch import Launch, Plan, checked, keep_overridden, plan_specs, reopened
 from sweeps.preflight import Preflight, admit
 from sweeps.report import findings_text, matrix, quality_grid
 from sweeps.session import mirrored, ray_room, run_batch
-from trainables.continuation import SavedAdapter, check_continues
 from trainables.errors import UserError
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record, write_json
@@ -35,7 +33,8 @@ def plan_course(course: Course, launch: Launch) -> list[Plan]:
         UserError: anything that would make a stage fail later.
     """
     if len(course.legs) > MOST_STAGES:
-        raise UserError(f"a course must have at most {MOST_STAGES} stages, but it has {len(course.legs)}")
+        raise UserError(f"a course must have at most {MOST_STAGES} stages, but it has {len(course.legs)}",
+                        "go on from its last adapter in a second one, with --init-from")  # fmt: skip
     plans = [
         plan_specs(
             course.study_of(number),
@@ -46,27 +45,8 @@ def plan_course(course: Course, launch: Launch) -> list[Plan]:
         for number, leg in enumerate(course.legs)
     ]
     for before, after in itertools.pairwise(plans):
-        _check_chain(before, after, course.continuation)
+        check_goes_on(before.forecasts[-1], after.forecasts[-1], course.continuation)
     return plans
-
-
-def _check_chain(before: Plan, after: Plan, continuation: Continuation) -> None:
-    one, other = before.forecasts[-1], after.forecasts[-1]
-    linears = [linear for group in one.placement.linears.values() for linear in group]
-    saved = SavedAdapter(
-        directory=Path(one.spec.name),
-        rank=one.spec.rank,
-        alpha=one.spec.alpha,
-        rslora=one.spec.rslora,
-        modules={linear.name: (one.spec.rank, linear.inputs, linear.outputs) for linear in linears},
-        base_name=None,
-        base_sha256=one.spec.base.sha256,
-    )
-    try:
-        check_continues(saved, other.spec.model_copy(update={"continuation": continuation}), other.placement)
-    except UserError as error:
-        raise UserError(f"stage {other.spec.name} must go on from {one.spec.name}, but\n{error.message}", error.hint) \
-            from None  # fmt: skip
 
 
 def show_course(course: Course, plans: Sequence[Plan], launch: Launch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ MERGE = "tag:yaml.org,2002:merge"
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # numbers of YAML 1.1 that nobody means: 010 is 8, 1:30 is 90
 SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+WRITTEN = "write `key: value`, one a line"
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,46 @@ def parse_yaml(text: str, path: Path) -> Document:
 
     try:
         _check_depth(text, path)
-        loader = yaml.SafeLoader(text)
+        loader, aliases = _loader_of(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise _broken(error, text, path) from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: must be YAML, but {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: must be YAML, but {str(error).splitlines()[0]}", "save it as plain text") from None
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none")
-    reading = _Reading(path, loader, {})
+        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none", WRITTEN)
+    reading = _Reading(path, loader, {}, aliases)
     return Document(path, reading.value(node, (), ()), reading.lines)
+
+
+def _loader_of(text: str) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
+    """Return a loader whose aliases are nodes of their own, on their own lines, and the list it gathers them in."""
+    import yaml
+
+    aliases: list[yaml.Node] = []
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
+            node = super().compose_node(parent, index)
+            if alias is None or node is None:
+                return node
+            node = copy(node)  # shares its `value` with the anchor, which may not be read to its end yet
+            node.start_mark = alias.start_mark
+            aliases.append(node)
+            return node
+
+    return Loader(text), aliases
 
 
 class _Reading:
     """One walk from nodes to values, counting what every alias expands to."""
 
-    def __init__(self, path: Path, loader: yaml.SafeLoader, lines: dict[KeyPath, int]) -> None:
+    def __init__(
+        self, path: Path, loader: yaml.SafeLoader, lines: dict[KeyPath, int], aliases: list[yaml.Node]
+    ) -> None:
         self.path, self.loader, self.lines = path, loader, lines
+        self.aliases = {id(node) for node in aliases}
         self.count = 0
 
     def value(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
@@ -93,17 +118,33 @@ class _Reading:
 
         self.count += 1
         if self.count > MAXIMUM_VALUES:
+            raise self._too_many((*above, node), keys)
+        if any(isinstance(node.value, list) and node.value is one.value for one in above):
             raise UserError(
-                f"{self._place(node, keys)} must expand to at most {MAXIMUM_VALUES:,} values, but its aliases make more"
+                f"{self._place(node, keys)} must not hold itself, but its alias is what it stands in",
+                "write out what is meant in place of the alias",
             )
-        if any(node is one for one in above):
-            raise UserError(f"{self._place(node, keys)} must not hold itself, but its alias is what it stands in")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys, (*above, node))
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             self.lines[keys] = self.lines.get(keys, node.start_mark.line + 1)
             return [self._item(one, (*keys, index), (*above, node)) for index, one in enumerate(node.value)]
         return self._scalar(node, keys)
+
+    def _too_many(self, nodes: tuple[yaml.Node, ...], keys: KeyPath) -> UserError:
+        # nodes[i] stands at keys[:i]; of aliases within aliases the outermost is where the reader looks
+        for depth, node in enumerate(nodes):
+            if id(node) in self.aliases:
+                return UserError(
+                    f"{self._place(node, keys[:depth])} must expand to at most {MAXIMUM_VALUES:,} values, but its "
+                    "aliases make more",
+                    "write the values that are meant in place of the alias",
+                )
+        return UserError(
+            f"{self._place(nodes[-1], keys)}: a configuration must hold at most {MAXIMUM_VALUES:,} values, but it "
+            "holds more",
+            "rows belong into a data file",
+        )
 
     def _item(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
         self.lines[keys] = node.start_mark.line + 1
@@ -143,7 +184,7 @@ class _Reading:
         if tag == "str" and plain and NUMBER_LIKE.fullmatch(text):
             raise UserError(
                 f"{self._place(node, keys)} must be a number, but YAML 1.1 reads `{text}` as text",
-                f"write {_as_yaml_number(text)}",
+                f"write {as_yaml_number(text)}",
             )
         if tag in {"int", "float"} and SURPRISING.fullmatch(text):
             value = self.loader.construct_object(node)
@@ -152,9 +193,12 @@ class _Reading:
         try:
             value = self.loader.construct_object(node)
         except (ValueError, KeyError):  # a tag that the text does not fit, a number of thousands of digits
-            raise UserError(f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`") from None
+            raise UserError(
+                f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
+            ) from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{text}`")
+            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{text}`",
+                            "quote it if it is a text")  # fmt: skip
         return value
 
     def _tagged(self, node: yaml.Node, keys: KeyPath) -> UserError:
@@ -175,9 +219,13 @@ def _text_of(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAXIMUM_BYTES + 1)
     except OSError as error:
-        raise UserError(f"a configuration must be a readable file, but {path}: {error.strerror}") from None
+        raise UserError(
+            f"a configuration must be a readable file, but {path}: {error.strerror}",
+            "check the path, which may be relative, and who may read it",
+        ) from None
     if len(content) > MAXIMUM_BYTES:
-        raise UserError(f"{path}: a configuration must be at most {MAXIMUM_BYTES:,} bytes, but this is larger")
+        raise UserError(f"{path}: a configuration must be at most {MAXIMUM_BYTES:,} bytes, but this is larger",
+                        "is it a data file?")  # fmt: skip
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -193,7 +241,11 @@ def _check_depth(text: str, path: Path) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAXIMUM_DEPTH:
-            raise UserError(f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep")
+            raise UserError(
+                f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep, but these go "
+                "deeper",
+                "is a bracket that opens never closed?",
+            )
 
 
 def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
@@ -205,15 +257,18 @@ def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
         return UserError(f"{path}:{line}: must be indented with spaces, but there is a tab: {_key_of(written)}",
                          "replace tabs by spaces")  # fmt: skip
     problem = str(error.problem or error.context).removeprefix("but ")
-    return UserError(f"{path}:{line}: must be YAML, but {problem}: {_key_of(written)}")
+    return UserError(
+        f"{path}:{line}: must be YAML, but {problem}: {_key_of(written)}",
+        "close every quote and bracket, indent alike, quote a text with `: ` or ` #` in it, one document a file",
+    )
 
 
 def _key_of(line: str) -> str:
     return f"`{line.strip().split(':')[0][:60]}`"
 
 
-def _as_yaml_number(text: str) -> str:
-    # 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5
+def as_yaml_number(text: str) -> str:
+    """Write what matches NUMBER_LIKE as YAML 1.1 reads a fraction: 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5."""
     mantissa, _, exponent = text.lower().partition("e")
     mantissa += "" if "." in mantissa else ".0"
     mantissa += "0" if mantissa.endswith(".") else ""

@@ -82,8 +82,9 @@ def test_every_trial_has_the_same_constraints() -> None:
     ],
 )
 def test_objectives_are_refused_by_name(names: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as error:
         parse_objectives(names)
+    assert error.value.hint
 
 
 def test_an_objective_keeps_its_metrics_direction_unless_told() -> None:

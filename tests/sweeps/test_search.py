@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,30 +11,22 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from searched_sources import SOURCES
 
-import sweeps.search
 from sweeps import search_launch
 from sweeps.experiment import Experiment
 from sweeps.fitting import Fitted
 from sweeps.launch import Launch, Plan
 from sweeps.plan import forecast
 from sweeps.preflight import Finding, Preflight
+from sweeps.schedulers import Asha
 from sweeps.search import SEARCH
 from sweeps.search_launch import Begun, begin, run_cohorts
-from sweeps.search_space import Choice, LogRange, Search, Space, corners, is_bare, parse_dimension, spec_of
-from sweeps.sources import Sources
+from sweeps.search_space import Choice, Search, Space, corners, is_bare
 from trainables.errors import UserError
-from trainables.mini import BASE_DIRECTORY
 from trainables.record import Measurement, Record, Verdict, write_json
-from trainables.spec import Source
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
-SOURCES = Sources(
-    base=Source(path=BASE_DIRECTORY, sha256="ba5e"),
-    **{name: Source(path=Path(name), sha256=name) for name in ("train", "validation", "ood")},
-    train_rows=960,
-    is_miniature=True,
-)
 FIVE = ("language", "vision", "rank", "epochs", "quantization")
 SMALL = Space({name: SEARCH.space.dimensions[name] for name in FIVE})
 SEARCH_OF_SIX = replace(SEARCH, space=SMALL, sampler="nsga2", trials=6, cohort=3)
@@ -99,82 +90,6 @@ def begun(tmp_path: Path) -> Begin:
         return begin(search, planned(search, *findings), experiment, launch)
 
     return make
-
-
-# ---------------------------------------------------------------- the study file and the space
-def test_the_study_is_values_under_its_files_name() -> None:
-    tree = ast.parse(Path(sweeps.search.__file__).read_text(encoding="utf-8"))
-    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda))]
-    assert SEARCH.study.name == "search"
-    for base in (SOURCES, replace(SOURCES, is_miniature=False)):
-        assert all(
-            spec.steps in (60, 120) for spec in corners(SEARCH.space, SEARCH.study, base) if spec.placement.language
-        )
-
-
-POINT = {
-    "language": 2, "vision": 4, "rank": 8, "alpha_ratio": 4.0, "learning_rate": 3e-4, "vision_learning_rate": 1e-3,
-    "dropout": 0.05, "quantization": "none", "epochs": 2.0,
-}  # fmt: skip
-
-
-def test_a_point_is_a_trial() -> None:
-    spec = spec_of(POINT, SEARCH.study, SOURCES)
-    assert (spec.placement.language, spec.placement.vision, spec.rank, spec.alpha) == (2, 4, 8, 32.0)
-    assert (spec.learning_rate, spec.vision_learning_rate, spec.dropout) == (3e-4, 1e-3, 0.05)
-    assert (spec.quantization, spec.steps) == ("none", 120)
-    assert spec.name == f"L2-V4-r8-{spec.trial_id[:4]}"
-
-
-@pytest.mark.parametrize(("tower", "rate"), [("language", "learning_rate"), ("vision", "vision_learning_rate")])
-def test_the_rate_of_a_tower_without_adapter_makes_no_other_trial(tower: str, rate: str) -> None:
-    without = {**POINT, tower: 0}
-    one, other = (spec_of({**without, rate: value}, SEARCH.study, SOURCES) for value in (1e-4, 2e-4))
-    assert one.trial_id == other.trial_id
-    one, other = (spec_of({**POINT, rate: value}, SEARCH.study, SOURCES) for value in (1e-4, 2e-4))
-    assert one.trial_id != other.trial_id
-
-
-def test_the_plan_sees_every_edge_and_the_baseline_of_every_quantization() -> None:
-    specs = list(corners(SEARCH.space, SEARCH.study, SOURCES))
-    bare = [one for one in specs if one.placement.is_baseline]
-    assert [one.quantization for one in bare] == ["nf4-double", "none"]
-    assert specs[: len(bare)] == bare
-    arms = specs[len(bare) :]
-    assert {one.rank for one in arms} == {4, 8, 16, 32}
-    assert {one.steps for one in arms} == {60, 120}
-    assert {one.placement.language for one in arms} == {0, 1, 2, 3, 4}
-    assert {5e-5, 1e-3} <= {one.learning_rate for one in arms}
-    one_base = SEARCH.space.changed({"quantization": Choice(("none",))})
-    assert next(corners(one_base, SEARCH.study, SOURCES)).name == "A0"
-
-
-@pytest.mark.parametrize(
-    ("text", "dimension"),
-    [
-        ("rank=16,4", ("rank", Choice((4, 16)))),
-        ("dropout=0.1", ("dropout", Choice((0.1,)))),
-        ("quantization=none,int8", ("quantization", Choice(("int8", "none")))),
-        ("learning_rate=1e-4..1e-3", ("learning_rate", LogRange(1e-4, 1e-3))),
-    ],
-)
-def test_a_dimension_is_read(text: str, dimension: tuple[str, Choice | LogRange]) -> None:
-    assert parse_dimension(text) == dimension
-
-
-@pytest.mark.parametrize("text", ["rank", "rank=", "learning_rate=1e-3..1e-4", "learning_rate=0..1", "rank=a..b"])
-def test_what_is_no_dimension_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--vary must be"):
-        parse_dimension(text)
-
-
-def test_a_space_is_refused_by_name() -> None:
-    with pytest.raises(UserError) as error:
-        SEARCH.space.changed({"learning_rte": Choice((1e-4,))})
-    assert error.value.hint == "did you mean `learning_rate`?"
-    with pytest.raises(UserError, match="`epochs` and `steps` both"):
-        Space({**SEARCH.space.dimensions, "steps": Choice((60,))})
-    assert "epochs" not in SEARCH.space.changed({"steps": Choice((60,))}).dimensions
 
 
 # ---------------------------------------------------------------- cohort after cohort
@@ -268,6 +183,10 @@ def test_what_force_overrode_stands_beside_the_trials_it_concerns(begun: Begin, 
         (("--vary", "rank=4..2"), "--vary must be"),
         (("--scheduler", "asha"), "a scheduler decides on one objective"),
         (("--objectives", "exact_match", "--scheduler", "asha", "--scheduler-options", "grace=1"), "`grace_period`"),
+        (("--vary", "rank=8..32"), "but got `rank` from 8 to 32"),
+        (("--vary", "rank=a,b"), "hint: for example --vary rank=8,16,32"),
+        (("--vary", "language=0", "--vary", "vision=0"), "hint: for example --vary language="),
+        (("--vary", "rank=8", "--vary", "rank=16"), "`rank` is repeated: rank=8 and rank=16"),
         (("--resume",), "only a search that was begun can be resumed"),
     ],
 )
@@ -278,9 +197,51 @@ def test_bad_options_are_explained_and_nothing_is_spent(
     from sweeps.search_command import main
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search_launch, "begin", lambda *_: pytest.fail("the search was begun"))
     monkeypatch.setattr("sys.argv", ["sweeps.search", *arguments])
     with pytest.raises(SystemExit) as ended:
         main(SEARCH)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
-    assert list(tmp_path.rglob("search.db")) == []
+    assert [one for name in ("search.db", "lock") for one in tmp_path.rglob(name)] == []
+
+
+ONE_OBJECTIVE = ("--objectives", "exact_match", "--scheduler", "asha")
+
+
+@pytest.mark.parametrize("dry_run", [("--dry-run",), ()], ids=["dry", "real"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*ONE_OBJECTIVE, "--scheduler-options", "metric=eval_loss"), "a scheduler decides on one objective"),
+        (("--objectives", "exact_match:lower", "--scheduler", "asha"), "the objective is exact_match:lower"),
+        (("--objectives", "eval_loss:higher", "--scheduler", "median"), "the objective is eval_loss:higher"),
+        ((*ONE_OBJECTIVE, "--trials", "1"), "scheduler asha compares trials and needs 2 or more, but got 1"),
+        ((*ONE_OBJECTIVE, "--scheduler-options", "grace_period=101"), "it first looks at step 120 of 120"),
+    ],
+)
+def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
+    arguments: tuple[str, ...], message: str, dry_run: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from sweeps.search_command import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(search_launch, "checked", lambda *_: None)
+    monkeypatch.setattr(search_launch, "begin", lambda *_: pytest.fail("the search was begun"))
+    monkeypatch.setattr("sys.argv", ["sweeps.search", *arguments, *dry_run])
+    with pytest.raises(SystemExit) as ended:
+        main(SEARCH)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", ["exact_match", "exact_match:higher", "eval_loss:lower"])
+def test_a_scheduler_goes_with_an_objective_sought_its_own_way(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_launch, "gather", lambda *_: SOURCES)
+    monkeypatch.setattr(search_launch, "plan_specs", lambda *_: "planned")
+    search = replace(SEARCH_OF_SIX, objectives=(objective,))
+    launch = Launch(scheduler=Asha(metric=objective.partition(":")[0]), console=Console(quiet=True))
+    assert search_launch.plan_search(search, launch, tmp_path) == "planned"

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_stages import saved
+from test_stages import left_by, saved
 
-from sweeps.course import Course
+from sweeps.course import Course, continued
 from sweeps.curriculum import STUDY
 from sweeps.curriculum_course import Wish, curriculum
 from sweeps.launch import Launch
 from sweeps.stage_report import ending, stage_summary
-from trainables.record import Measurement, Record, Verdict
+from trainables.handover import LINEAGE, lineage_of
+from trainables.record import Measurement, Record, Verdict, write_json
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,9 @@ def ran(course: Course, tmp_path: Path) -> Callable[..., list[Record]]:
                     metrics |= {f"stage{earlier}_loss": loss, f"stage{earlier}_accuracy": 0.8,
                                 f"stage{earlier}_exact_match": 0.4}  # fmt: skip
                 record.append(Measurement("eval", step, metrics))
-            saved(record.checkpoint(spec.steps), spec)
+            left_by(record, spec)
+            if spec.init_from:
+                write_json(record.directory / LINEAGE, lineage_of(spec, "same, by sha256", 0))
             record.close(verdict)
             records.append(record)
         return records
@@ -65,6 +68,33 @@ def test_the_first_eval_stands_beside_the_parents_last(course: Course, ran: Call
     assert remembered == ["S3", "0.80", "(0.40)", "0.80", "(0.40)", "0.90", "(0.50)"]
     assert "All 3 stages ended well" in text
     assert max(map(len, text.split("All 3")[0].splitlines())) <= 80
+
+
+def test_every_stage_says_what_it_goes_on_from(course: Course, ran: Callable[..., list[Record]]) -> None:
+    records = ran((1.0, 0.5, DONE), (0.5, 0.4, DONE))
+    lines = [line.split() for line in told(course, records).splitlines()]
+    header = lines.index(["stage", "goes", "on", "from", "sha256", "its", "rate", "own", "rate"])
+    parent, own = (record.spec() for record in records)
+    assert own.init_from
+    sha256 = own.init_from.sha256[:12]
+    assert lines[header + 1] == ["S2", f"S1-{parent.trial_id}", "step", "80", sha256, "0.0002", "0.00014"]
+    assert lines[header + 2] == [], "the first stage began anew"
+    assert "goes on from" not in told(course, records[:1])
+
+
+def test_an_adapter_from_elsewhere_is_named_by_the_end_of_its_path_in_80_columns(
+    course: Course, tmp_path: Path
+) -> None:
+    spec = course.legs[0].spec.model_copy(update={"name": "a_stage_with_quite_a_long_name"})
+    given = saved(tmp_path / "[red]somewhere" / "quite" / "deep" / "indeed" / "best", spec)
+    record = Record(tmp_path / "trials" / "one")
+    record.create(continued(spec, given, "same", "fresh"))
+    write_json(record.directory / LINEAGE, lineage_of(record.spec(), "unknown", 0))
+    text = told(course, [record])
+    line = next(line for line in text.splitlines() if "best" in line)
+    assert line.split()[-2:] == ["unknown", "0.0002"]
+    assert "…" in line and "/quite/deep/indeed/best" in line and "…h_quite_a_long_name"[-11:] in line
+    assert max(map(len, text.split("No stage")[0].splitlines())) <= 80
 
 
 def test_the_last_good_stage_is_named_where_a_guard_objects(course: Course, ran: Callable[..., list[Record]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sweeps.unfreeze_command import unfreezing
 from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.placement import resolve
-from trainables.record import Record, Verdict, write_json
+from trainables.record import Record, RecordDamaged, Verdict, write_json
 from trainables.spec import Placement, TrialSpec
 from trainables.towers import family_of
 
@@ -42,7 +43,7 @@ def course(data: Path) -> Course:
 
 @pytest.fixture(scope="module")
 def unfreeze(data: Path) -> Course:
-    return unfreezing(UNFREEZE, {}, None, Launch(), data / "mini")
+    return unfreezing(UNFREEZE, Axes(), Launch(), data / "mini")
 
 
 def launch_in(directory: Path, **changes: Any) -> Launch:
@@ -62,6 +63,13 @@ def saved(directory: Path, spec: TrialSpec) -> Path:
                 for one in linears}  # fmt: skip
     save_file(tensors, str(directory / "adapter_model.safetensors"))
     return directory
+
+
+def left_by(record: Record, spec: TrialSpec) -> Path:
+    """Write the last checkpoint of a trial, with its manifest."""
+    with record.saving(f"checkpoints/step-{spec.steps}") as directory:
+        saved(directory, spec)
+    return record.checkpoint(spec.steps)
 
 
 # ---------------------------------------------------------------- the curriculum
@@ -95,12 +103,48 @@ def test_a_stage_is_guarded_against_forgetting_what_came_before(course: Course) 
 def test_a_later_stage_goes_on_from_the_last_checkpoint(course: Course, tmp_path: Path) -> None:
     record = Record(tmp_path / "S1")
     record.create(course.legs[0].spec)
-    directory = saved(record.checkpoint(course.legs[0].spec.steps), course.legs[0].spec)
+    directory = left_by(record, course.legs[0].spec)
     spec = course.from_parent(1, record)
     assert spec.init_from and spec.init_from.path == directory
     assert (spec.continuation, spec.optimizer, spec.earlier) == ("same", "fresh", course.legs[1].spec.earlier)
     with pytest.raises(UserError, match=r"a resumed optimizer needs optimizer\.safetensors"):
         replace(course, optimizer="resumed").from_parent(1, record)
+
+
+@pytest.mark.parametrize("harm", ["flipped", "without manifest", "gone"])
+def test_a_parent_that_is_not_as_it_was_written_is_refused(harm: str, course: Course, tmp_path: Path) -> None:
+    record = Record(tmp_path / "S1")
+    record.create(course.legs[0].spec)
+    directory = left_by(record, course.legs[0].spec)
+    assert course.from_parent(1, record).init_from
+    if harm == "flipped":
+        weights = directory / "adapter_model.safetensors"
+        content = weights.read_bytes()
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "gone":
+        shutil.rmtree(directory)
+    else:
+        (directory / "manifest.json").unlink()
+    with pytest.raises(RecordDamaged, match=r"what stage S2 goes on from must be as it was written") as error:
+        course.from_parent(1, record)
+    assert error.value.message.startswith(f"{directory}: ")
+    assert str(record.directory) in (error.value.hint or "")
+    assert error.value.exit_code == 4
+
+
+def test_a_first_stage_continues_what_it_is_given_as_a_later_one_does(course: Course, tmp_path: Path) -> None:
+    spec = course.legs[0].spec
+    given = saved(tmp_path / "given", spec)
+    first = replace(course, start=given).first()
+    assert first.init_from and (first.continuation, first.optimizer) == ("same", "fresh")
+    with pytest.raises(UserError, match=r"a resumed optimizer needs optimizer\.safetensors"):
+        replace(course, start=given, optimizer="resumed").first()
+    save_file({"moments": np.zeros(1, np.float32)}, str(given / "optimizer.safetensors"))
+    resumed = replace(course, start=given, optimizer="resumed")
+    assert resumed.first().optimizer == "resumed"
+    own = configuration_of_course(resumed)["start"]
+    save_file({"moments": np.ones(1, np.float32)}, str(given / "optimizer.safetensors"))
+    assert configuration_of_course(resumed)["start"] != own, "other moments make another course"
 
 
 def test_a_curriculum_is_planned_whole(course: Course, tmp_path: Path) -> None:
@@ -136,67 +180,6 @@ def test_a_stage_that_is_refused_refuses_all(course: Course, tmp_path: Path) -> 
     with pytest.raises(UserError, match="the plan must pass every check"):
         run_course(replace(course, legs=(*course.legs[:2], short)), launch_in(tmp_path))
     assert not (tmp_path / "runs" / "curriculum").exists()
-
-
-def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(course: Course, tmp_path: Path) -> None:
-    first, second = (leg.spec for leg in course.legs[:2])
-    leak = second.train.path.parent / "leak.jsonl"
-    lines = first.validation.path.read_text(encoding="utf-8").splitlines()[:1]
-    lines = [line.replace("images/", f"../{first.validation.path.parent.name}/images/") for line in lines]
-    leak.write_text("\n".join([*lines, *second.train.path.read_text(encoding="utf-8").splitlines()]) + "\n")
-    stage = "train: {}\nvalidation: {}\nood: {}\n"
-    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    one.write_text(stage.format(first.train.path, first.validation.path, first.ood.path))
-    two.write_text(stage.format(leak, second.validation.path, second.ood.path) + "prev_checkpoint: one\n")
-    with pytest.raises(UserError, match=r"stage1/validation\.jsonl: validation rows must not stand in train, but 1 do"):
-        curriculum(STUDY, Wish(files=(one, two)), Launch(), tmp_path / "data")
-
-
-def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(course: Course, tmp_path: Path) -> None:
-    paths = []
-    for number, leg in enumerate(course.legs, start=1):
-        path = tmp_path / f"stage{number}.yaml"
-        parent = f"prev_checkpoint: stage{number - 1}\n" if number > 1 else ""
-        path.write_text(
-            f"train: {leg.spec.train.path}\nvalidation: {leg.spec.validation.path}\nood: {leg.spec.ood.path}\n"
-            f"{parent}epochs: 0.5\nlora: {{r: 4, alpha: 8}}\n"
-        )
-        paths.append(path)
-    own = curriculum(STUDY, Wish(files=paths, fixed={"seed": 3}), Launch(), tmp_path / "data")
-    specs = [leg.spec for leg in own.legs]
-    assert [spec.name for spec in specs] == ["stage1", "stage2", "stage3"]
-    assert [spec.learning_rate for spec in specs] == [leg.spec.learning_rate for leg in course.legs]
-    assert {(spec.rank, spec.alpha, spec.steps, spec.seed) for spec in specs} == {(4, 8.0, 20, 3)}
-
-
-@pytest.mark.parametrize(
-    ("extra", "says"),
-    [
-        (("lr: 1.0e-4\n", ""), "`lr` must be given in every stage or in none, but two has none"),
-        (("base_model: a\n", "base_model: b\n"), "must be the base of every stage, a, but it is b"),
-    ],
-)
-def test_stages_that_disagree_are_refused(extra: tuple[str, str], says: str, course: Course, tmp_path: Path) -> None:
-    spec = course.legs[0].spec
-    rows = f"train: {spec.train.path}\nvalidation: {spec.validation.path}\nood: {spec.ood.path}\n"
-    (tmp_path / "one.yaml").write_text(rows + extra[0])
-    (tmp_path / "two.yaml").write_text(rows + "prev_checkpoint: one\n" + extra[1])
-    with pytest.raises(UserError, match=says):
-        curriculum(STUDY, Wish(files=(tmp_path / "one.yaml", tmp_path / "two.yaml")), Launch(), tmp_path / "data")
-
-
-def test_an_empty_split_is_named(course: Course, tmp_path: Path) -> None:
-    spec = course.legs[0].spec
-    (tmp_path / "empty.jsonl").write_text("")
-    path = tmp_path / "one.yaml"
-    path.write_text(f"train: empty.jsonl\nvalidation: {spec.validation.path}\nood: {spec.ood.path}\n")
-    with pytest.raises(UserError, match=r"empty\.jsonl: a data file must hold at least one row"):
-        curriculum(STUDY, Wish(files=(path,)), Launch(), tmp_path / "data")
-
-
-def test_a_base_of_ones_own_needs_stages_of_ones_own(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="needs stages of your own"):
-        curriculum(STUDY, Wish(), Launch(base="somewhere"), tmp_path)
 
 
 # ---------------------------------------------------------------- what is written down

@@ -29,6 +29,9 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
     assert document.where("two") == "config.yaml:2: `two`"
     assert document.where("datasets", 0, "absent") == "config.yaml:4: `datasets[0].absent`"
     assert document.where("absent") == "config.yaml: `absent`"
+    listed = parse_yaml("one: &names [q, v]\nlists:\n  - *names\n  - *names\n", FILE)
+    assert listed.values["lists"] == [["q", "v"]] * 2
+    assert listed.where("lists", 1) == "config.yaml:4: `lists[1]`"
 
 
 @pytest.mark.parametrize(
@@ -41,21 +44,28 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
         ("a:\n\tb: 1\n", "config.yaml:2: must be indented with spaces, but there is a tab: `b`", "by spaces"),
         ("a: 010\n", "config.yaml:1: `a` must be a plain number, but YAML 1.1 reads `010` as 8", "quote it"),
         ("a: 1:30\n", "reads `1:30` as 90", "quote it"),
-        ("a: .nan\n", "must be a finite number, but got `.nan`", None),
+        ("a: .nan\n", "must be a finite number, but got `.nan`", "quote it"),
         ("on: 1\n", "a key must be a text, but got 'on'", '"on"'),
         ("a: 2026-01-01\n", "YAML reads a value of type `timestamp`", "quote it"),
         ("a: !!python/object/apply:os.system [ls]\n", "type `python/object/apply:os.system`", None),
         ("a: !!python/name:os.system\n", "type `python/name:os.system`", None),
-        ("a: !!int x\n", "config.yaml:1: `a` must be of type int, but got `x`", None),
+        ("a: !!int x\n", "config.yaml:1: `a` must be of type int, but got `x`", "quote it"),
         ("<<: {a: 1}\n", "config.yaml:1: `<<` is not read", "write the merged keys out"),
-        ("a: 1\n---\nb: 2\n", "config.yaml:2: must be YAML, but found another document", None),
-        ("a: [1\n", "config.yaml:2: must be YAML", None),
-        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not hold itself", None),
-        (BOMB, f"must expand to at most {MAXIMUM_VALUES:,} values", None),
-        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} deep", None),
-        ("", "there are none", None),
-        ("- a\n- b\n", "there are none", None),
-        ("a: \x00\n", "config.yaml: must be YAML", None),
+        ("a: 1\n---\nb: 2\n", "config.yaml:2: must be YAML, but found another document", "one document a file"),
+        ("a: [1\n", "config.yaml:2: must be YAML", "close every quote and bracket"),
+        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not hold itself", "in place of the alias"),
+        ("a: &x\n  b: 1\n  c:\n    - *x\n", "config.yaml:4: `a.c[0]` must not hold itself", "in place of the alias"),
+        (BOMB, f"config.yaml:4: `a3[7]` must expand to at most {MAXIMUM_VALUES:,} values", "in place of the alias"),
+        (
+            "".join(BOMB.splitlines(keepends=True)[:3]) + f"b:\n  c: 1\n  d:\n    - [{', '.join(['*a2'] * 10)}]\n",
+            f"config.yaml:7: `b.d[0][7]` must expand to at most {MAXIMUM_VALUES:,} values",
+            "in place of the alias",
+        ),
+        ("a: [" + "1, " * MAXIMUM_VALUES + "1]", f"must hold at most {MAXIMUM_VALUES:,} values", "a data file"),
+        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} deep", "never closed"),
+        ("", "there are none", "key: value"),
+        ("- a\n- b\n", "there are none", "key: value"),
+        ("a: \x00\n", "config.yaml: must be YAML", "plain text"),
         ("a: " + "1" * 5000, "config.yaml:1: `a` must be of type int", None),
     ],
 )
@@ -81,7 +91,8 @@ def test_a_file_that_is_none(tmp_path):
     (tmp_path / "large.yaml").write_bytes(b"#" * (MAXIMUM_BYTES + 1))
     for name, told in (("none.yaml", "readable file"), (".", "readable file"), ("large.yaml", "at most 1,048,576"),
                        ("latin.yaml", "latin.yaml:2: must be UTF-8")):  # fmt: skip
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=told) as caught:
             read_yaml(tmp_path / name)
+        assert caught.value.hint
     (tmp_path / "marked.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
     assert read_yaml(tmp_path / "marked.yaml").values == {"a": 1}

@@ -1,0 +1,19 @@
+"""The miniature as a search's sources, by name alone: nothing of it is read but the base's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeps.sources import Sources
+from trainables.mini import BASE_DIRECTORY
+from trainables.spec import Source
+
+TRAIN, VALIDATION, OOD = (Source(path=Path(name), sha256=name) for name in ("train", "validation", "ood"))
+SOURCES = Sources(
+    base=Source(path=BASE_DIRECTORY, sha256="ba5e"),
+    train=TRAIN,
+    validation=VALIDATION,
+    ood=OOD,
+    train_rows=960,
+    is_miniature=True,
+)
