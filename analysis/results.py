@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ from trainables.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Results:
-    """One trial that ended, with the baseline it is held against; `best` is None where no eval was admissible."""
+    """One trial that ended, with the baseline it is held against; `best` is None where no eval was admissible.
+
+    `provenance` lies beside an adapter: empty where none was kept, then `beside` is that of another trial of the same
+    experiment, empty where that has none either. `rows` counts those of the data files, of each that is known.
+    """
 
     experiment: str
     record: Record
@@ -26,6 +30,8 @@ class Results:
     baseline: Mapping[str, float]
     best: Measurement | None
     provenance: Mapping[str, Any]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evals(self) -> list[Measurement]:
@@ -124,5 +130,32 @@ def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[s
             "run the study with its arm A0",
         )
     best = record.best()
-    provenance = read_json(record.directory / "best" / "provenance.json") if best else {}
-    return Results(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, provenance)
+    kept = {one.directory: _provenance(one) for one in records_under(record.directory.parent)}
+    found = kept.pop(record.directory)
+    own = found if best else {}
+    others = [one for one in kept.values() if one]
+    beside = others[0] if others and not own else {}
+    rows = _row_counts(record, spec, [own, *others])
+    return Results(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, own, rows, beside)
+
+
+def _provenance(record: Record) -> Mapping[str, Any]:
+    path = record.directory / "best" / "provenance.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the rows of the data files by what an adapter or the launch says of files of the same content."""
+    study, preflight = (
+        read_json(path) if (path := record.directory.parent.parent / name).is_file() else {}
+        for name in ("study.json", "preflight.json")
+    )
+    counted = {}
+    for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood)):
+        said = [one.get("data", {}).get(name, {}) for one in provenances]
+        # an own adapter's count belongs to its own files, whatever digest it names
+        known = [one for place, one in enumerate(said) if place == 0 or one.get("sha256") == source.sha256]
+        if study.get(name) == source.sha256:
+            known.append(preflight.get("data", {}).get(name, {}))
+        counted[name] = next((one["rows"] for one in known if one.get("rows") is not None), None)
+    return {name: rows for name, rows in counted.items() if rows is not None}

@@ -9,13 +9,18 @@ from typing import Any
 
 from analysis.results import Results
 from trainables.errors import UserError
+from trainables.methods import METHODS
 from trainables.metrics import METRICS
+from trainables.origin import base_name
 from trainables.record import read_json
 from trainables.spec import TrialSpec
 
 SHOWN_SAMPLES = 6
 CELL_LETTERS = 160
-COURSE = ("train_loss", "eval_loss", "exact_match", "irrelevant_pass", "hallucination")
+COURSE = (
+    *("train_loss", "eval_loss", "exact_match", "irrelevant_pass", "hallucination"),
+    *("text_retention", "command_only_rate", "dangerous_rate"),
+)
 COSTS = {"train_seconds": "training", "eval_seconds": "evals", "peak_memory_mb": "peak memory"}
 NOT_SETTINGS = ("name", "base", "train", "validation", "ood", "earlier")
 
@@ -82,22 +87,25 @@ def _what(results: Results) -> str:
         if one["modules"]
     ]
     continued = f"\n- continues `{spec.init_from.path}` (sha256 `{spec.init_from.sha256}`)" if spec.init_from else ""
-    method = results.provenance.get("method", "LoRA")
+    method = results.provenance.get("method", METHODS[spec.quantization])
+    layers = {
+        "language": f"{spec.placement.language} language layers",
+        "vision": f"{spec.placement.vision} vision blocks",
+    }
+    depths = " and ".join(f"the last {layers[tower]}" for tower, one in placed.items() if one["modules"])
     return (
-        f"- {method}, base `{results.provenance.get('base_model', spec.base.path.name)}` at `{spec.base.path}`, "
+        f"- {method}, base `{results.provenance.get('base_model', base_name(spec.base.path))}` at `{spec.base.path}`, "
         f"sha256 `{spec.base.sha256}`, quantization {spec.quantization}\n"
-        f"- LoRA on the last {spec.placement.language} language layers and the last {spec.placement.vision} vision "
-        f"blocks\n- {'; '.join(towers)}{continued}"
+        f"- LoRA on {depths}\n- {'; '.join(towers)}{continued}"
     )
 
 
 def _data(results: Results) -> str:
-    counted = results.provenance.get("data", {})
     sources = {"train": results.spec.train, "validation": results.spec.validation, "ood": results.spec.ood}
     rows = [
         (
             "out-of-distribution" if name == "ood" else name,
-            str(counted.get(name, {}).get("rows") or "not recorded"),
+            str(results.rows.get(name, "not recorded")),
             f"`{source.path}`",
             f"`{source.sha256[:16]}`",
         )
@@ -169,25 +177,38 @@ def _samples(results: Results) -> str:
 
 
 def _places(results: Results, run_id: str | None) -> str:
-    kept, spec = results.provenance, results.spec
-    adapter = f"`{results.record.directory / 'best'}`" if results.best else "none"
+    spec, best = results.spec, results.record.directory / "best"
+    checks = "`python -m trainables.verify` checks it, `python -m trainables.validate` asks it"
+    adapter = f"`{best}`; {checks}" if results.best else "none was kept"
     run = f"run `{run_id}` of experiment `{results.experiment}`" if run_id else "no run was found in this store"
     last = next((one.metrics for one in reversed(results.measured) if one.kind == "train"), {})
     cost = [f"{label} {last[key]:,.0f} {METRICS[key].unit}" for key, label in COSTS.items() if key in last]
-    source = kept.get("source", {})
-    versions = ", ".join(f"{name} {number}" for name, number in kept.get("versions", {}).items())
-    dirty = " with changes that were not committed" if source.get("dirty") else ""
     lines = [
-        f"- adapter: {adapter}; `python -m trainables.verify` checks it, `python -m trainables.validate` asks it",
+        f"- adapter: {adapter}",
         f"- record: `{results.record.directory}`, trial id `{spec.trial_id}`",
         f"- MLflow: {run}",
         f"- cost: {', '.join(cost) or 'not recorded'}",
         f"- seeds: {spec.seed} (adapter, dropout), {spec.data_seed} (order of the data)",
     ]
-    if kept:
-        lines += [f"- code: commit {source.get('commit') or 'unknown'}{dirty}", f"- made with {versions}",
-                  f"- on {kept.get('hardware', 'unknown')}, written {kept.get('written_at', 'unknown')}"]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join([*lines, *_made_with(results)])
+
+
+def _made_with(results: Results) -> list[str]:
+    kept, untold = results.provenance or results.beside, "code, versions and hardware are kept beside an adapter"
+    if not kept:
+        return [f"- {untold}: not recorded, for no trial of this experiment kept one"]
+    source = kept.get("source", {})
+    versions = ", ".join(f"{name} {number}" for name, number in kept.get("versions", {}).items())
+    dirty = " with changes that were not committed" if source.get("dirty") else ""
+    other = (
+        [] if results.provenance else [f"- {untold}; those of `{kept.get('trial', 'another trial')}`, which kept one:"]
+    )
+    return [
+        *other,
+        f"- code: commit {source.get('commit') or 'unknown'}{dirty}",
+        f"- made with {versions or 'unknown'}",
+        f"- on {kept.get('hardware', 'unknown')}, written {kept.get('written_at', 'unknown')}",
+    ]
 
 
 def _unknowns(results: Results) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sweeps.study import Study
 from trainables.guards import TEXT_GUARD, applicable, applicable_constraint
 from trainables.metrics import metric
+from trainables.probes import blindness, captions, crops, hallucination, irrelevant
+
+OF_PICTURES = frozenset(
+    one.name
+    for probe in (blindness.PROBE, captions.PROBE, crops.PROBE, hallucination.PROBE, irrelevant.PROBE)
+    for one in probe.metrics
+)
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,7 @@ def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
     constraint = applicable_constraint(study.constraint, reported)
     told = []
     if dropped:
-        names = ", ".join(dict.fromkeys(guard.metric for guard in dropped))
-        why = "its rows give them nothing to count" if sees else "the base has no vision tower"
-        told.append(f"guards that do not apply, for {why}: {names}")
+        told += _reasons([guard.metric for guard in dropped], sees)
     if constraint != study.constraint:
         held = ", ".join(f"{name} {value:g}" for name, value in vars(constraint).items())
         told.append(f"the best checkpoint is held to {held}")
@@ -40,3 +45,12 @@ def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
             kept = (*kept, TEXT_GUARD)
             told.append(f"an arm is stopped when {TEXT_GUARD.metric} falls by {TEXT_GUARD.max_relative_drop:.0%}")
     return Fitted(replace(study, guards=kept, constraint=constraint), "; ".join(told))
+
+
+def _reasons(metrics: Sequence[str], sees: bool) -> list[str]:
+    unseen = [name for name in metrics if name in OF_PICTURES and not sees]
+    uncounted = [name for name in metrics if name not in unseen]
+    reasons = (("the base has no vision tower", unseen), ("its rows give them nothing to count", uncounted))
+    return [
+        f"guards that do not apply, for {why}: {', '.join(dict.fromkeys(names))}" for why, names in reasons if names
+    ]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from trainables.commands import PATTERNS, Pattern, dangers, is_command_only
+from trainables.command_lines.commands import PATTERNS, Pattern, dangers, is_command_only
 from trainables.data import IMAGE_TAG, Row
 from trainables.probes.text import is_degenerate, is_near_empty, same_answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainables.data import Parsed, Row, named_once, parse_rows
+from trainables.dataset_info import locate
 from trainables.errors import UserError
 from trainables.filtered import filter_into
 from trainables.filters import BROKEN, FILTERS, length, parse_filters
+from trainables.json_rows import objects
+from trainables.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
+from trainables.pictures import unreadable
+from trainables.towers import family_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,18 +37,38 @@ File = Annotated[Path, typer.Argument(help="JSONL, a JSON array, or dataset_info
 
 
 @dataclass(frozen=True)
+class Asked:
+    """One row of a probes' file: where it stands, and the row, or what is wrong with it."""
+
+    line: int
+    row: OodRow | UserError
+
+
+Line = Parsed | Asked
+
+
+@dataclass(frozen=True)
 class Checked:
-    """A file, row by row: every one as it was parsed, what is wrong, and its tokens where a base was given."""
+    """A file, row by row: every one as it was parsed, what is wrong, and its tokens where a base was given.
+
+    `spoiled` are the files that rows name as pictures and that are none.
+    """
 
     path: Path
-    parsed: tuple[Parsed, ...]
+    parsed: tuple[Line, ...]
     problems: tuple[str, ...]
     scanned: tuple[ScannedRow, ...] = ()
+    spoiled: frozenset[Path] = frozenset()
 
     @property
     def rows(self) -> list[Row]:
-        """Return the rows that can be read."""
+        """Return the rows of train or validation that can be read."""
         return [one.row for one in self.parsed if isinstance(one.row, Row)]
+
+    @property
+    def questions(self) -> list[OodRow]:
+        """Return the rows of the probes that can be read."""
+        return [one.row for one in self.parsed if isinstance(one.row, OodRow)]
 
 
 @app.command()
@@ -92,27 +117,73 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     """
     if max_tokens and base is None:
         raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
-    parsed = tuple(parse_rows(path))
-    rows = {one.line: one.row for one in parsed if isinstance(one.row, Row)}
+    parsed: tuple[Line, ...] = tuple(_asked(path) if asks_probes(path) else parse_rows(path))
+    rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
-    if not problems:
-        try:
-            named_once(rows, path)
-        except UserError as error:
-            problems.append(str(error))
+    problems += _of_the_whole(rows, path, base) if not problems else []
+    spoiled = _spoiled(rows)
+    problems += [f"{path}:{line}: {said}" for line, said in spoiled.values()]
     scanned = _scanned(list(rows.values()), base) if base else ()
+    named = {line for line, row in rows.items() if not spoiled.keys().isdisjoint(row.images)}
     for line, one in zip(rows, scanned, strict=False):
-        if one.problem or one.tokens > max_tokens > 0:
+        if line not in named and (one.problem or one.tokens > max_tokens > 0):
             wrong = one.problem or f"row `{one.row_id}` must fit {max_tokens} tokens, but it has {one.tokens:,}"
             problems.append(f"{path}:{line}: {wrong}")
-    return Checked(path, parsed, tuple(problems), scanned)
+    return Checked(path, parsed, tuple(problems), scanned, frozenset(spoiled))
 
 
-def _scanned(rows: Sequence[Row], base: Path) -> tuple[ScannedRow, ...]:
-    from trainables.scan import load_encoder, scanned_row
+def asks_probes(path: Path) -> bool:
+    """Tell a probes' file from one of train or validation: most of its rows have `kind`.
+
+    Raises:
+        UserError: there is no such file, or it is of another kind.
+    """
+    where = locate(path)
+    if where.format is not None or where.entry:  # an entry says itself which columns count
+        return False
+    have = ["kind" in values for _, values in objects(path) if not isinstance(values, UserError)]
+    return any(have) and 2 * sum(have) >= len(have)
+
+
+def _asked(path: Path) -> Iterator[Asked]:
+    return (Asked(line, row) for line, row in parse_ood(path))
+
+
+def _of_the_whole(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
+    """Say what is wrong with a file whose rows are each sound; without a base only text must be asked for."""
+    try:
+        named_once(rows, path)
+        asked = [row for row in rows.values() if isinstance(row, OodRow)]
+        if asked:
+            check_kinds(asked, path, needed_kinds(family_of(base)[0].sees) if base else TEXT_KINDS)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _spoiled(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
+    """Return the files that are no pictures, each with the first line that names it and what is wrong."""
+    first: dict[Path, int] = {}
+    counts: Counter[Path] = Counter()
+    for line, row in rows.items():
+        for picture in set(row.images):
+            first.setdefault(picture, line)
+            counts[picture] += 1
+    found = {}
+    for picture, line in first.items():
+        reason = unreadable(picture)
+        if reason is not None:
+            others = f" ({counts[picture] - 1:,} more rows show it)" if counts[picture] > 1 else ""
+            found[picture] = (line, f"the image {picture} must be readable, but {reason}{others}\n"
+                                    "hint: replace it or drop its row")  # fmt: skip
+    return found
+
+
+def _scanned(rows: Sequence[Row | OodRow], base: Path) -> tuple[ScannedRow, ...]:
+    from trainables.scan import load_encoder, scanned_question, scanned_row
 
     encoder = load_encoder(base)
-    return tuple(scanned_row(row, encoder) for row in rows)
+    return tuple(scanned_row(row, encoder) if isinstance(row, Row) else scanned_question(row, encoder) for row in rows)
 
 
 # -------------------------------------------------------------------- for a person to read
@@ -120,33 +191,56 @@ def shown(checked: Checked) -> list[RenderableType]:
     """Lay out what a file holds, 80 columns wide: what it is made of, and what filters would drop."""
     rows, broken = checked.rows, sum(isinstance(one.row, UserError) for one in checked.parsed)
     title = f"{checked.path}: {len(checked.parsed):,} rows" + (f", {broken:,} of them broken" if broken else "")
+    if checked.questions:
+        return [title, "", _grid(_question_facts(checked))]
     if not rows:
         return [title]
     return [title, "", _grid(_facts(checked, rows)), "", "What each filter alone would drop:", _grid(_drops(rows))]
 
 
 def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
+    formats = Counter(one.format for one in checked.parsed if isinstance(one, Parsed) and isinstance(one.row, Row))
     roles = Counter(message.role for row in rows for message in row.messages)
-    pictures = [picture for row in rows for picture in row.images]
     facts = [
-        ("format", _counts(Counter(one.format for one in checked.parsed if isinstance(one.row, Row)))),
+        ("format", _counts(formats)),
         ("roles", _counts(roles)),
         ("turns", _spread([len(row.messages) for row in rows])),
-        ("pictures", f"{len(pictures):,} of {len(set(pictures)):,} files in {sum(bool(row.images) for row in rows):,} "
-                     "rows"),
+        ("pictures", _pictures(rows, checked)),
         ("characters", _spread([length(row) for row in rows])),
         ("answers", f"{len({row.answer for row in rows}):,} different; characters "
                     f"{_spread([len(row.answer) for row in rows])}"),
     ]  # fmt: skip
+    return [*facts, *_token_facts(checked)]
+
+
+def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
+    rows = checked.questions
+    return [
+        ("kinds", _counts(Counter(row.kind for row in rows))),
+        ("pictures", _pictures(rows, checked)),
+        ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
+        ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),
+        *_token_facts(checked),
+    ]
+
+
+def _pictures(rows: Sequence[Row | OodRow], checked: Checked) -> str:
+    pictures = [picture for row in rows for picture in row.images]
+    showing = sum(bool(row.images) for row in rows)
+    spoiled = f"; {len(checked.spoiled):,} cannot be read" if checked.spoiled else ""
+    return f"{len(pictures):,} of {len(set(pictures)):,} files in {showing:,} rows{spoiled}"
+
+
+def _token_facts(checked: Checked) -> list[tuple[str, ...]]:
     encoded = [one for one in checked.scanned if one.problem is None]
-    if encoded:
-        tokens = [one.tokens for one in encoded]
-        labels, images = (sum(getattr(one, part) for one in encoded) for part in ("supervised_tokens", "image_tokens"))
-        facts += [
-            ("tokens", _spread(tokens)),
-            ("", f"{sum(tokens):,} in all: {labels / sum(tokens):.0%} labels, {images / sum(tokens):.0%} pictures"),
-        ]
-    return facts
+    if not encoded:
+        return []
+    tokens = [one.tokens for one in encoded]
+    labels, images = (sum(getattr(one, part) for one in encoded) for part in ("supervised_tokens", "image_tokens"))
+    return [
+        ("tokens", _spread(tokens)),
+        ("", f"{sum(tokens):,} in all: {labels / sum(tokens):.0%} labels, {images / sum(tokens):.0%} pictures"),
+    ]
 
 
 def _drops(rows: list[Row]) -> list[tuple[str, ...]]:

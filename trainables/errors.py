@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 12  # names that a reader takes in at once
+NEAREST = 5  # of more
+
 
 class UserError(Exception):
     """Bad input: says what must hold, what came instead, where, and what to do about it.
@@ -24,8 +27,13 @@ class UserError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Name the known word closest to `word`, or list them all when none is close."""
+    """Name the known word closest to `word`; when none is close, list them all, or of many the five nearest."""
     names = sorted(known)
     but_for_case = [name for name in names if name.casefold() == word.casefold()]
     close = but_for_case or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean `{close[0]}`?"
+    if len(names) <= LISTED:
+        return f"known: {', '.join(names)}"
+    likest = difflib.get_close_matches(word, names, n=NEAREST, cutoff=0.0)
+    return f"the nearest of the {len(names)} known: {', '.join(likest)}"

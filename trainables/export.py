@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError, nearest
+from trainables.export_rows import axolotl_entry, llamafactory_entry, swift_file, written_rows
 from trainables.export_schedules import hf_schedule
 from trainables.expression import module_expression
 from trainables.record import Record, read_json, write_text
@@ -27,19 +28,15 @@ BITS: dict[Quantization, tuple[int, str, bool]] = {
     "nf4": (4, "nf4", False),
     "nf4-double": (4, "nf4", True),
 }
-CHAT_COLUMNS = {"formatting": "sharegpt", "columns": {"messages": "messages", "images": "images"},
-                "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user",
-                         "assistant_tag": "assistant", "system_tag": "system"}}  # fmt: skip
 TABLE = "dataset_info.json"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is exported: a trial, the whole names of the modules it adapts, and whether its rows are bare texts."""
+    """What is exported: a trial, and the whole names of the modules it adapts."""
 
     spec: TrialSpec
     modules: tuple[str, ...]
-    completions: bool = False
 
     @property
     def of_vision(self) -> str:
@@ -99,14 +96,7 @@ def export_record(record: Record, tool: str) -> str:
                         "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
     spec = record.spec()
     modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
-    return exported(Trial(spec, modules, _are_completions(spec.train.path)), tool)
-
-
-def _are_completions(rows: Path) -> bool:
-    if not rows.is_file() or rows.suffix != ".jsonl":
-        return False
-    with rows.open(encoding="utf-8") as file:
-        return '"text":' in file.readline().replace('" :', '":').split("[", 1)[0]
+    return exported(Trial(spec, modules), tool)
 
 
 # ---------------------------------------------------------------------------------------------- axolotl
@@ -114,6 +104,8 @@ def _axolotl(trial: Trial) -> Written:
     spec = trial.spec
     bits, kind, double = BITS[spec.quantization]
     schedule, unsaid = _axolotl_schedule(spec)
+    train, validation = (axolotl_entry(written_rows(one.path)) for one in (spec.train, spec.validation))
+    unsaid += dict.fromkeys((*train[1], *validation[1]))
     keys: dict[str, Any] = {"base_model": str(spec.base.path)}
     keys |= {4: {"load_in_4bit": True}, 8: {"load_in_8bit": True}, 0: {}}[bits]
     if bits == 4 and (kind, double) != ("nf4", True):
@@ -123,8 +115,7 @@ def _axolotl(trial: Trial) -> Written:
         **({"lora_model_dir": str(spec.init_from.path)} if spec.init_from else {}),
         "lora_r": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
         "peft_use_rslora": spec.rslora, "lora_target_modules": module_expression(trial.modules),
-        "datasets": [_axolotl_rows(spec.train.path, trial)],
-        "test_datasets": [_axolotl_rows(spec.validation.path, trial)], "val_set_size": 0.0,
+        "datasets": [train[0]], "test_datasets": [validation[0]], "val_set_size": 0.0,
         "sequence_len": spec.max_tokens, "micro_batch_size": spec.batch_rows,
         "gradient_accumulation_steps": spec.accumulation_steps, "max_steps": spec.steps,
         "optimizer": "adamw_torch", "learning_rate": spec.learning_rate,
@@ -144,11 +135,6 @@ def _axolotl(trial: Trial) -> Written:
     return Written(keys, unsaid)
 
 
-def _axolotl_rows(path: Path, trial: Trial) -> dict[str, str]:
-    rows = {"path": str(path), "ds_type": "json", "split": "train"}
-    return rows | ({"type": "completion", "field": "text"} if trial.completions else {"type": "chat_template"})
-
-
 def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
     keys, unsaid = hf_schedule(spec)
     keys["lr_scheduler"] = keys.pop("lr_scheduler_type")
@@ -162,6 +148,7 @@ def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
 def _swift(trial: Trial) -> Written:
     spec = trial.spec
     bits, kind, double = BITS[spec.quantization]
+    train, validation = (swift_file(written_rows(one.path)) for one in (spec.train, spec.validation))
     keys: dict[str, Any] = {"model": str(spec.base.path), "use_hf": True}
     keys |= {"torch_dtype": spec.compute_dtype} if spec.compute_dtype != "auto" else {}
     keys |= {"quant_method": "bnb", "quant_bits": bits} if bits else {}
@@ -171,12 +158,13 @@ def _swift(trial: Trial) -> Written:
         "lora_rank": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
         "use_rslora": spec.rslora, "target_regex": module_expression(trial.modules),
         "freeze_llm": spec.placement.language == 0, "freeze_vit": spec.placement.vision == 0, "freeze_aligner": True,
-        "dataset": [str(spec.train.path)], "val_dataset": [str(spec.validation.path)], "split_dataset_ratio": 0.0,
+        "dataset": [train[0]], "val_dataset": [validation[0]], "split_dataset_ratio": 0.0,
         "max_length": spec.max_tokens, **_trainer(spec),
     }  # fmt: skip
     if trial.of_vision:
         keys["vit_lr"] = spec.vision_learning_rate
     schedule, unsaid = hf_schedule(spec)
+    unsaid += dict.fromkeys((*train[1], *validation[1]))
     return Written({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, unsaid)
 
 
@@ -216,9 +204,11 @@ def _llamafactory_rows(trial: Trial) -> tuple[str, list[str], list[str]]:
     entries = [str(path).rpartition(f"{TABLE}:") for path in paths]
     if all(before for before, _, _ in entries) and entries[0][0] == entries[1][0]:
         return entries[0][0].rstrip("/") or ".", [name for _, _, name in entries], []
-    form = {"formatting": "alpaca", "columns": {"prompt": "text"}} if trial.completions else CHAT_COLUMNS
-    table = {name: {"file_name": str(path), **form} for name, path in zip(("train", "validation"), paths, strict=True)}
-    return "data", list(table), [f"data/{TABLE} must hold {json.dumps(table)}"]
+    table, unsaid = {}, []
+    for name, path in zip(("train", "validation"), paths, strict=True):
+        table[name], told = llamafactory_entry(written_rows(path))
+        unsaid += told
+    return "data", list(table), [f"data/{TABLE} must hold {json.dumps(table)}", *dict.fromkeys(unsaid)]
 
 
 # ---------------------------------------------------------------------------------------------- what they share

@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from trainables.errors import UserError, nearest
+from trainables.quoted import named, quoted
 
 ROLES = ("system", "user", "assistant")
 COMPLETION = "completion"  # the role of a text that stands as it is, without a turn around it
 IMAGE_TAG = "<image>"
 PART_TYPES = ("text", "image", "image_url")
+MOST_LISTED = 12  # keys of a row in an error
 PICTURE_KEYS = ("image", "path", "url", "image_url")
 
 
@@ -122,17 +124,19 @@ def _check_keys(given: Mapping[str, Any], form: Format, where: str) -> None:
         for column in (name for name in form.keys if name != form.row_id and name not in given):
             similar = difflib.get_close_matches(column, [key for key in given if key not in form.keys], n=1, cutoff=0.8)
             if similar:
-                raise UserError(f"{where}: `{similar[0]}` is not a column, but `{column}` is and the row has none",
-                                "rename one of them in the file or in dataset_info.json")  # fmt: skip
+                raise UserError(
+                    f"{where}: `{named(similar[0])}` is not a column, but `{column}` is and the row has none",
+                    "rename one of them in the file or in dataset_info.json",
+                )
         return
     for key in given:
         if key not in form.keys and key != "metadata":
             raise UserError(
-                f"{where}: `{key}` is not a key of a row with `{form.mark}`",
+                f"{where}: `{named(key)}` is not a key of a row with `{form.mark}`",
                 f"keep in `metadata` what no trial reads; {nearest(key, (*form.keys, 'metadata'))}",
             )
     if not isinstance(given.get("metadata", {}), dict):
-        raise UserError(f"{where}: `metadata` must be an object, but got {given['metadata']!r}")
+        raise UserError(f"{where}: `metadata` must be an object, but got {quoted(given['metadata'])}")
 
 
 # -------------------------------------------------------------------- who says what
@@ -146,7 +150,7 @@ def _messages(given: Mapping[str, Any], form: Format, where: str) -> tuple[tuple
         return (*messages, *_past(given, form, where), *_asked(given, form, where)), ()
     turns = given.get(form.turns)
     if not isinstance(turns, list) or not turns:
-        raise UserError(f"{where}: `{form.turns}` must be a list of turns, but got {turns!r}")
+        raise UserError(f"{where}: `{form.turns}` must be a list of turns, but got {quoted(turns)}")
     for index, turn in enumerate(turns):
         messages.append(_message(turn, form, f"{where}: `{form.turns}[{index}]`", shown))
     return tuple(messages), tuple(shown)
@@ -155,10 +159,10 @@ def _messages(given: Mapping[str, Any], form: Format, where: str) -> tuple[tuple
 def _past(given: Mapping[str, Any], form: Format, where: str) -> Iterator[Message]:
     rounds = given.get(form.history, [])
     if not isinstance(rounds, list):
-        raise UserError(f"{where}: `{form.history}` must be a list of [question, answer], but got {rounds!r}")
+        raise UserError(f"{where}: `{form.history}` must be a list of [question, answer], but got {quoted(rounds)}")
     for index, one in enumerate(rounds):
         if not (isinstance(one, list) and len(one) == 2 and all(isinstance(text, str) for text in one)):
-            raise UserError(f"{where}: `{form.history}[{index}]` must be [question, answer], but got {one!r}")
+            raise UserError(f"{where}: `{form.history}[{index}]` must be [question, answer], but got {quoted(one)}")
         yield from (Message("user", one[0]), Message("assistant", one[1]))
 
 
@@ -180,12 +184,14 @@ def _message(turn: Any, form: Format, where: str, shown: list[str]) -> Message:
     if role not in ROLES or not isinstance(content, str | list):
         names = " | ".join(dict.fromkeys((*ROLES, *form.speakers)))
         raise UserError(
-            f"{where} must be {{{keys[0]}: {names}, {keys[1]}: text}}, but got {turn!r}",
+            f"{where} must be {{{keys[0]}: {names}, {keys[1]}: text}}, but got {quoted(turn)}",
             f"write images as `{IMAGE_TAG}` in the text and their paths in `images`; calls of tools are not read",
         )
     for key in said:
         if key not in keys:
-            raise UserError(f"{where}: `{key}` is not a key of a turn, and would be passed over", nearest(key, keys))
+            raise UserError(
+                f"{where}: `{named(key)}` is not a key of a turn, and would be passed over", nearest(key, keys)
+            )
     if isinstance(content, str):
         return Message(role, content)
     place = where.removesuffix("`")
@@ -196,7 +202,7 @@ def _part(part: Any, where: str, shown: list[str]) -> str:
     """Return what a content part adds to the text; the picture it names is added to `shown`."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in PART_TYPES:
-        raise UserError(f"{where} must be a part of type {', '.join(PART_TYPES)}, but got {part!r}",
+        raise UserError(f"{where} must be a part of type {', '.join(PART_TYPES)}, but got {quoted(part)}",
                         nearest(str(kind), PART_TYPES))  # fmt: skip
     if kind == "text":
         return _text(part, "text", where)
@@ -206,14 +212,14 @@ def _part(part: Any, where: str, shown: list[str]) -> str:
     if named:  # a part without a name stands for the next of `images`
         url = named[0].get("url") if isinstance(named[0], dict) else named[0]
         if not isinstance(url, str):
-            raise UserError(f"{where} must name a file, but got {named[0]!r}")
+            raise UserError(f"{where} must name a file, but got {quoted(named[0])}")
         shown.append(url)
     return IMAGE_TAG
 
 
 def _text(given: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(given.get(key), str):
-        raise UserError(f"{where}: `{key}` must be a text, but got {given.get(key)!r}")
+        raise UserError(f"{where}: `{key}` must be a text, but got {quoted(given.get(key))}")
     return given[key]
 
 
@@ -232,7 +238,7 @@ def _row_id(value: Any, where: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(f"{where}: `id` must be a text or a whole number, but got {value!r}")
+        raise UserError(f"{where}: `id` must be a text or a whole number, but got {quoted(value)}")
     return str(value)
 
 
@@ -248,22 +254,28 @@ def _images(given: Mapping[str, Any], form: Format, shown: tuple[str, ...], wher
     [(key, value)] = named
     paths = [value] if isinstance(value, str) and key != "images" else value
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise UserError(f"{where}: `{key}` must be a list of paths, but got {value!r}")
+        raise UserError(f"{where}: `{key}` must be a list of paths, but got {quoted(value)}")
     return tuple(_local(path, f"{where}: `{key}`") for path in paths)
 
 
 def _local(name: str, where: str) -> str:
-    scheme = urlsplit(name).scheme if ":" in name else ""
+    try:
+        url = urlsplit(name)
+    except ValueError as error:  # brackets where an address would stand
+        raise UserError(f"{where}: a picture must be a file, but got `{named(name)}`", str(error)) from None
+    scheme = url.scheme if ":" in name else ""
     if scheme == "file":
-        return url2pathname(urlsplit(name).path)
+        return url2pathname(url.path)
     if scheme == "data":
-        raise UserError(f"{where}: a picture must be a file, but got data ({name[:30]}...)",
+        raise UserError(f"{where}: a picture must be a file, but got data ({named(name[:30])}...)",
                         "save it as a file and give its path")  # fmt: skip
     if "://" in name:
-        raise UserError(f"{where}: a picture must be a file, but got `{name}`",
+        raise UserError(f"{where}: a picture must be a file, but got `{named(name)}`",
                         "download it and give its path; nothing is fetched while trials run")  # fmt: skip
     return name
 
 
 def _listed(keys: Iterable[str]) -> str:
-    return ", ".join(f"`{key}`" for key in keys)
+    listed = [f"`{named(key)}`" for key in keys]
+    more = f" and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
+    return ", ".join(listed[:MOST_LISTED]) + more

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from trainables.errors import UserError
+from trainables.quoted import named
 
 FOREIGN = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".arrow", ".gz", ".zip", ".zst", ".yaml", ".yml")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 with it; it says nothing
@@ -71,7 +72,7 @@ def _elements(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | Us
             value, position = _DECODER.raw_decode(text, position)
             after = _skipped(text, position)
             if text[after : after + 1] not in (",", "]"):
-                raise ValueError(f"a comma or `]` must follow it, not `{text[after : after + 10]}`")
+                raise ValueError(f"a comma or `]` must follow it, not `{named(text[after : after + 10])}`")
         except (ValueError, RecursionError) as error:
             yield line, _broken(error, f"{path}:{line}")
             return
@@ -111,7 +112,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            raise ValueError(f"the key `{key}` stands twice in one object; one of the two would be lost")
+            raise ValueError(f"the key `{named(key)}` stands twice in one object; one of the two would be lost")
         values[key] = value
     return values
 

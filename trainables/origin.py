@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.adapter_config import ADAPTER_CONFIG, read_adapter_config, read_object
 from trainables.errors import UserError
-from trainables.record import Record, read_json
+from trainables.quoted import named, quoted
+from trainables.record import Record, RecordDamaged
 from trainables.spec import TrialSpec, parse_spec
 
-ADAPTER_CONFIG, PROVENANCE = "adapter_config.json", "provenance.json"
+PROVENANCE = "provenance.json"
+BASE_HINT = "pass --base DIR with the model it was trained on"
+COPY_HINT = "copy it again from where the adapter was trained, or delete it: the adapter alone can be used"
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,27 @@ def trained_by(directory: Path) -> Trained | None:
     """
     path = directory / PROVENANCE
     if path.is_file():
-        kept = read_json(path)
-        if "spec" not in kept:  # other tools leave files of this name too
-            return None
-        return Trained(parse_spec(kept["spec"], where=str(path)), kept["step"], kept.get("experiment"))
+        return _told_by(path)
     record, step = Record(directory.resolve().parent.parent), directory.name.removeprefix("step-")
-    if directory.name != step and step.isdecimal() and (record.directory / "spec.json").is_file():
+    if directory.name == step or not step.isdecimal() or not (record.directory / "spec.json").is_file():
+        return None
+    try:
         return Trained(record.spec(), int(step), experiment_of(record))
-    return None
+    except RecordDamaged as error:  # input here, not a record to resume
+        raise UserError(error.message, "copy the adapter's directory elsewhere: it can be used alone") from None
+
+
+def _told_by(path: Path) -> Trained | None:
+    kept = read_object(path, COPY_HINT)
+    if "spec" not in kept:  # other tools leave files of this name too
+        return None
+    step, experiment = kept.get("step"), kept.get("experiment")
+    if not isinstance(step, int) or not isinstance(experiment, str | None):
+        raise UserError(
+            f"{path}: `step` must be a whole number and `experiment` a text, but got {quoted((step, experiment))}",
+            COPY_HINT,
+        )
+    return Trained(parse_spec(kept["spec"], where=str(path)), step, experiment)
 
 
 def experiment_of(record: Record) -> str | None:
@@ -46,8 +63,27 @@ def experiment_of(record: Record) -> str | None:
 
 
 def named_base(directory: Path) -> str | None:
-    """Return the base that PEFT wrote into an adapter's configuration, a path or a name on the hub."""
-    return read_json(directory / ADAPTER_CONFIG).get("base_model_name_or_path")
+    """Return the base that PEFT wrote into an adapter's configuration, a path or a name on the hub.
+
+    Raises:
+        UserError: the configuration is none.
+    """
+    return read_adapter_config(directory).get("base_model_name_or_path") or None
+
+
+def chosen_base(directory: Path, base: Path | None, trained: Trained | None = None) -> Path:
+    """Return the directory of the base to put an adapter on: `base`, the one it names, or that of its trial.
+
+    Raises:
+        UserError: it names none, or that one is not here; nothing is downloaded.
+    """
+    name = str(base) if base is not None else named_base(directory) or (str(trained.spec.base.path) if trained else "")
+    if not name:
+        raise UserError(
+            f"{directory / ADAPTER_CONFIG}: `base_model_name_or_path` must name the base, but it is null or empty",
+            BASE_HINT,
+        )
+    return base_directory(name)
 
 
 def base_name(base: Path) -> str:
@@ -62,16 +98,25 @@ def base_directory(name: str) -> Path:
     Raises:
         UserError: it is neither; nothing is downloaded.
     """
-    path = Path(name).expanduser()
-    if (path / "config.json").is_file():
-        return path.resolve()
-    found = _downloaded(name) if name.count("/") == 1 and not path.exists() else None
+    found = _found(name)
     if found is None:
         raise UserError(
-            f"the base must be a directory with config.json, or a model downloaded from the hub, but {name} is neither",
-            "pass --base DIR with the model it was trained on",
+            "the base must be a directory with config.json, or a model downloaded from the hub, but "
+            f"{named(name)} is neither",
+            BASE_HINT,
         )
     return found
+
+
+def _found(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        if (path / "config.json").is_file():
+            return path.resolve()
+        is_name = name.count("/") == 1 and not path.exists()
+    except (OSError, RuntimeError):  # longer than a path can be; the home of nobody
+        return None
+    return _downloaded(name) if is_name else None
 
 
 def _downloaded(name: str) -> Path | None:

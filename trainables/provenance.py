@@ -8,6 +8,7 @@ code's commit, versions, hardware, cost up to this step, ancestors, and where ML
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -24,14 +25,14 @@ import torch
 from trainables.dataset_info import locate
 from trainables.errors import UserError
 from trainables.json_rows import objects
+from trainables.methods import METHODS
 from trainables.origin import base_name, experiment_of
 from trainables.placement import ResolvedPlacement
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, Record, write_json, write_text
+from trainables.record import Measurement, Record, read_json, write_json, write_text
 from trainables.spec import TrialSpec
-from trainables.towers import TOWERS
+from trainables.towers import TOWERS, TowerName
 
-METHODS = {"none": "LoRA", "int8": "LoRA on an int8 base", "fp4": "QLoRA", "nf4": "QLoRA", "nf4-double": "QLoRA"}
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "ray")
 
 
@@ -59,7 +60,7 @@ def describe_best(
     record = Record(directory.parent)
     kept = {**_asked(spec, record), **_measured(best, record, placement, spec), **_made_with(device), **known}
     write_json(directory / "provenance.json", kept)
-    write_text(directory / "README.md", _model_card(spec, placement, best, baseline))
+    write_text(directory / "README.md", _model_card(spec, placement, best, baseline, _choice(record)))
 
 
 def write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> None:
@@ -136,17 +137,38 @@ def _processor() -> str:
     return f"{models[0]} ({len(models)} cores)" if models else platform.processor() or "cpu"
 
 
-def _model_card(spec: TrialSpec, placement: ResolvedPlacement, best: Measurement, baseline: Baseline) -> str:
+def _choice(record: Record) -> str:
+    """Say how the best step was chosen, by the constraint that the record's experiment was started with."""
+    study = record.directory.resolve().parent.parent / "study.json"
+    constraint = read_json(study).get("constraint", {}) if experiment_of(record) and study.is_file() else {}
+    limits = [
+        f"{found[1].replace('_', ' ')} at most {value:g} {'below' if found[2] == 'drop' else 'above'} the base's"
+        for key, value in constraint.items()
+        if (found := re.fullmatch(r"max_(\w+)_(drop|rise)", key))
+    ]
+    return f"the lowest eval loss with {' and '.join(limits)}" if limits else "the lowest eval loss that was admitted"
+
+
+def _model_card(
+    spec: TrialSpec, placement: ResolvedPlacement, best: Measurement, baseline: Baseline, choice: str
+) -> str:
+    adapted: list[TowerName] = [tower for tower in TOWERS if placement.linears[tower]]
+    depths = {
+        "language": f"the last {spec.placement.language} language layers",
+        "vision": f"the last {spec.placement.vision} vision blocks",
+    }
+    counts = "; ".join(
+        f"{tower} {len(placement.linears[tower])} modules, {placement.parameters(tower, spec.rank):,} parameters"
+        for tower in adapted
+    )
     rows = "\n".join(
         f"| {name} | {baseline.metrics[name]:.4f} | {value:.4f} |" for name, value in sorted(best.metrics.items())
     )
     return (
         f"---\nlibrary_name: peft\nbase_model: {base_name(spec.base.path)}\ntags: [lora, footprint]\n---\n"
-        f"# {spec.name}: LoRA on the last {spec.placement.language} language layers "
-        f"and the last {spec.placement.vision} vision blocks\n\n"
-        f"{placement.describe(spec.rank)}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
-        f"dropout {spec.dropout:g}, seed {spec.seed}; the eval at step {best.step} of {spec.steps}, the lowest "
-        "eval loss whose irrelevant-image pass and hallucination stayed near the baseline's.\n\n"
+        f"# {spec.name}: LoRA on {' and '.join(depths[tower] for tower in adapted)}\n\n"
+        f"adapted at rank {spec.rank}: {counts}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
+        f"dropout {spec.dropout:g}, seed {spec.seed}; the eval at step {best.step} of {spec.steps}, {choice}.\n\n"
         f"| metric | base alone | with this adapter |\n| --- | --- | --- |\n{rows}\n\n"
         "Measured on the study's own validation and out-of-distribution rows, one seed. It says nothing about "
         "inputs unlike those. `provenance.json` holds the settings, versions and data digests.\n"

@@ -103,7 +103,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     return Scan(
         train=tuple(scanned_row(row, encoder) for row in train_rows),
         validation=tuple(scanned_row(row, encoder) for row in validation_rows),
-        ood=tuple(_scanned_question(row, encoder) for row in ood_rows),
+        ood=tuple(scanned_question(row, encoder) for row in ood_rows),
     )
 
 
@@ -181,7 +181,8 @@ def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
     return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion)
 
 
-def _scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
+def scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
+    """Return what a probe row holds, and how long its prompt is."""
     told = _told(row.row_id, row.messages, row.expect or "", row.images)
     return ScannedRow(**told, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
 

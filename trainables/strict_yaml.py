@@ -50,17 +50,19 @@ def key_text(keys: KeyPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
-def read_yaml(path: Path) -> Document:
+def read_yaml(path: Path, list_key: str | None = None) -> Document:
     """Read one mapping; texts, whole numbers, fractions, booleans and nulls in lists and mappings.
+
+    With `list_key` a file may be one list instead: it is read as the value of this key.
 
     Raises:
         UserError: the file is unreadable or broken, or says a thing that YAML reads otherwise than people do; names
             file, line and key.
     """
-    return parse_yaml(_text_of(path), path)
+    return parse_yaml(_text_of(path), path, list_key)
 
 
-def parse_yaml(text: str, path: Path) -> Document:
+def parse_yaml(text: str, path: Path, list_key: str | None = None) -> Document:
     """Read one mapping from `text`; `path` names it in errors.
 
     Raises:
@@ -76,9 +78,11 @@ def parse_yaml(text: str, path: Path) -> Document:
         raise _broken(error, text, path) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: must be YAML, but {str(error).splitlines()[0]}", "save it as plain text") from None
+    reading = _Reading(path, loader, {}, aliases)
+    if list_key and isinstance(node, yaml.SequenceNode):
+        return Document(path, {list_key: reading.value(node, (list_key,), ())}, reading.lines)
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none", WRITTEN)
-    reading = _Reading(path, loader, {}, aliases)
     return Document(path, reading.value(node, (), ()), reading.lines)
 
 

@@ -9,9 +9,9 @@ was, which is information and no failure of the command; 2 for bad input, before
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import Annotated
 import typer
 
 from trainables.answers import Answer, rates
-from trainables.commands import PATTERNS, Pattern, read_patterns
+from trainables.command_lines.commands import PATTERNS, Pattern, read_patterns
 from trainables.errors import UserError
 from trainables.record import write_text
 from trainables.tracking import checked_uri, default_tracking_uri
-from trainables.validation import Checkpoint, HeldOut, Speaker, Validation, check_device, checked, drawn
+from trainables.validation import Checkpoint, HeldOut, Speaker, Validation, check_device, check_rows_fit, checked, drawn
 
 DANGEROUS_EXIT = 3
 NO_STORE = "none"
@@ -43,15 +43,30 @@ def check_output(output: Path | None, data: Path, checkpoint: Path) -> None:
     """
     if output is None:
         return
-    where = output.resolve()
-    if where == data.resolve() or where.is_dir() or checkpoint.resolve() in where.parents:
-        raise UserError(
-            f"--output-jsonl must be a file of its own, but {output} is a directory, the data, or in the checkpoint",
-            "for example --output-jsonl validation/results.jsonl",
-        )
+    try:
+        where = output.resolve()
+        is_other = where.exists() and not where.is_file()  # a device would be replaced by a file
+        if where == data.resolve() or is_other or checkpoint.resolve() in where.parents:
+            raise UserError(
+                f"--output-jsonl must be a file of its own, but {output} is no plain file, the data, or in the "
+                "checkpoint",
+                "for example --output-jsonl validation/results.jsonl",
+            )
+        _try_to_write(where)
+    except OSError as error:
+        raise UserError(f"--output-jsonl must be writable, but {output} is not: {error}", "name another one") from None
+
+
+def _try_to_write(where: Path) -> None:
+    # permissions alone do not tell, least of all to root
     above = next(parent for parent in where.parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"--output-jsonl must be writable, but {above} is not", "name another one")
+    if above == where.parent:
+        probe = where.with_name(f".{where.name}.tmp")  # as `write_text` will
+        probe.touch()
+        probe.unlink()
+    else:
+        with tempfile.TemporaryDirectory(dir=above, prefix="."):
+            return
 
 
 def heard(speaker: Speaker, held_out: HeldOut, patterns: Sequence[Pattern]) -> list[Answer]:
@@ -117,13 +132,14 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
         rules = read_patterns(patterns) if patterns else PATTERNS
         held_out = drawn(data_path, sample_size, seed)
         checkpoint = checked(checkpoint_dir, base, load_in_4bit)
+        check_rows_fit(held_out, checkpoint.base)
         answers = _answered(checkpoint, held_out, rules, max_new_tokens)
+        command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
+        validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
+        _keep(validation, output_jsonl, uri, experiment)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
-    command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
-    validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
-    _keep(validation, output_jsonl, uri, experiment)
     _print_table(summary(answers))
     raise typer.Exit(DANGEROUS_EXIT if any(one.dangerous for one in answers) else 0)
 
@@ -145,7 +161,11 @@ def _keep(validation: Validation, output: Path | None, uri: str | None, experime
     from trainables.validation_log import default_experiment, log
 
     if output is not None:
-        write_text(output, validation.jsonl)
+        try:
+            write_text(output, validation.jsonl)
+        except OSError as error:  # the disk may have filled up while it answered
+            raise UserError(f"--output-jsonl must be writable, but {output} no longer is: {error}",
+                            "every answer is printed above") from None  # fmt: skip
         tell("INFO", f"Written: {output}")
     if uri is None:
         return

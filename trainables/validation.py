@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.answers import Answer, judged
-from trainables.commands import PATTERNS, Pattern
+from trainables.command_lines.commands import PATTERNS, Pattern
 from trainables.data import Row, digest_of, read_validation
 from trainables.errors import UserError
-from trainables.origin import Trained, base_directory, named_base, trained_by
+from trainables.expected import read_expected
+from trainables.origin import Trained, chosen_base, trained_by
+from trainables.pictures import unreadable
+from trainables.quoted import named
 from trainables.spec import ComputeDtype, Quantization
-from trainables.verify import check_is_adapter, differences, read_expected, read_saved
+from trainables.towers import family_of
+from trainables.verify import check_is_adapter, differences, read_saved
 
 if TYPE_CHECKING:
     import torch
@@ -82,8 +86,7 @@ def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Ch
     """
     check_is_adapter(directory)
     trained = trained_by(directory)
-    named = str(base or named_base(directory) or (trained.spec.base.path if trained else None))
-    where = base_directory(named)
+    where = chosen_base(directory, base, trained)
     saved = read_saved(directory)
     differing = differences(saved, read_expected(directory, where))
     if differing or saved.not_finite:
@@ -118,6 +121,27 @@ def drawn(path: Path, sample_size: int, seed: int) -> HeldOut:
     else:
         places = list(range(len(rows)))
     return HeldOut(path, digest, len(rows), tuple(rows[place] for place in places))
+
+
+def check_rows_fit(held_out: HeldOut, base: Path) -> None:
+    """Make sure, without loading it, that a base can be asked these rows.
+
+    Raises:
+        UserError: its family is not known or sees no pictures and a row has one, or a file is no picture.
+    """
+    family = family_of(base)[0]
+    for row in held_out.rows:
+        where = f"{held_out.path}: row `{named(row.row_id)}`"
+        if row.images and not family.sees:
+            raise UserError(
+                f"{where}: {base.name} takes text alone, so a row must have no pictures, but it has {len(row.images)}",
+                "ask it rows of text, or name the base that sees by --base DIR",
+            )
+        for picture in row.images:
+            reason = unreadable(picture)
+            if reason is not None:
+                raise UserError(f"{where}: the image {picture} must be readable, but {reason}",
+                                f"`python -m trainables.data check {held_out.path}` lists every such row")  # fmt: skip
 
 
 def check_device(allow_cpu: bool) -> None:

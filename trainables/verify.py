@@ -17,39 +17,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from trainables.adapter_config import ADAPTER_CONFIG as CONFIG
 from trainables.errors import UserError
-from trainables.origin import base_directory, named_base
-from trainables.record import is_whole
+from trainables.expected import Expected, Shape, read_expected
+from trainables.manifest import Kept, kept_files
+from trainables.quoted import named
 
-WEIGHTS, CONFIG, MANIFEST, SHOWN_KEYS = "adapter_model.safetensors", "adapter_config.json", "manifest.json", 3
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Who would train, and who acts, after PEFT loaded an adapter to train it on."""
-
-    adapters: tuple[str, ...]
-    active: tuple[str, ...]
-    trainable_parameters: int
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What PEFT makes of the configuration on the adapter's base: names and shapes of its tensors, and who trains.
-
-    `loaded` is None where PEFT refuses to load the file that is there.
-    """
-
-    shapes: Mapping[str, Shape]
-    trainable_parameters: int
-    total_parameters: int
-    trainable_base: tuple[str, ...]
-    loaded: Loaded | None
+WEIGHTS, SHOWN_KEYS = "adapter_model.safetensors", 3
 
 
 @dataclass(frozen=True)
@@ -62,7 +40,7 @@ class Saved:
     constant: tuple[str, ...]
     nested_adapters: tuple[str, ...]
     digest: str
-    manifest_kept: bool | None
+    manifest: Kept | None
 
 
 @dataclass(frozen=True)
@@ -159,10 +137,20 @@ def _judge_tensors(saved: Saved, expected: Expected) -> list[Check]:
         Check(not saved.not_finite, finite, "take an earlier checkpoint: training had broken down"),
         Check(not constant, acts, "it was never trained there, or saved before it was"),
     ]  # fmt: skip
-    if saved.manifest_kept is not None:
-        kept = "Its files are those of its manifest" if saved.manifest_kept else "A file differs from its manifest"
-        checks.append(Check(saved.manifest_kept, kept, "it was changed or cut after it was written"))
-    return [*checks, Check(True, f"sha256 {saved.digest}")]
+    kept = _judge_files(saved.manifest) if saved.manifest is not None else []
+    return [*checks, *kept, Check(True, f"sha256 {saved.digest}")]
+
+
+def _judge_files(kept: Kept) -> list[Check]:
+    if kept.broken is not None:
+        return [Check(False, f"Its manifest cannot be read: {kept.broken}", "copy manifest.json again, or delete it")]
+    wrong = f"{_some('A file differs from its manifest:', list(kept.differing))}"
+    wrong += f"{_some('Its manifest does not tell of', list(kept.unlisted))}"
+    checks = [Check(not wrong, wrong.rstrip("; ") or f"Its {kept.same} files are those of its manifest",
+                    "it was changed or cut after it was written")]  # fmt: skip
+    if kept.absent:  # no optimizer is needed to use an adapter, nor to train it on
+        checks.append(Check(True, f"Not here, though its manifest tells of them: {_some('', list(kept.absent))}"[:-2]))
+    return checks
 
 
 def differences(saved: Saved, expected: Expected) -> str:
@@ -177,7 +165,7 @@ def _some(label: str, keys: list[str]) -> str:
     if not keys:
         return ""
     more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
-    return f"{label} {', '.join(keys[:SHOWN_KEYS])}{more}; ".lstrip()
+    return f"{label} {', '.join(map(named, keys[:SHOWN_KEYS]))}{more}; ".lstrip()
 
 
 # ---------------------------------------------------------------- what is read
@@ -210,71 +198,12 @@ def read_saved(directory: Path) -> Saved:
         constant=tuple(constant),
         nested_adapters=_nested(directory),
         digest=sha256((directory / WEIGHTS).read_bytes()).hexdigest(),
-        manifest_kept=is_whole(directory) if (directory / MANIFEST).is_file() else None,
+        manifest=kept_files(directory, (CONFIG, WEIGHTS)),
     )
-
-
-def read_expected(directory: Path, base: Path | None) -> Expected:
-    """Have PEFT put the adapter on its base, without the base's weights.
-
-    Raises:
-        UserError: configuration or base cannot be used.
-    """
-    from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict
-
-    where = base_directory(str(base or named_base(directory)))
-    try:
-        config = PeftConfig.from_pretrained(str(directory))
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{directory / CONFIG}: must be a configuration PEFT knows, but {error}") from None
-    if config.is_prompt_learning:
-        raise UserError(
-            f"{directory / CONFIG}: the adapter must lie in the base's modules, but {config.peft_type} does not",
-            "LoRA and its kin can be checked, and trained on; prompts cannot",
-        )
-    config.inference_mode = False  # as it is loaded to be trained on
-    if isinstance(config, LoraConfig):
-        config.init_lora_weights = True  # PiSSA and its kin compute theirs from the base's weights, which are not here
-    bare = _empty(where)
-    own = {id(parameter) for parameter in bare.parameters()}
-    try:
-        model = get_peft_model(bare, config)
-    except ValueError as error:  # no module has the name
-        raise UserError(f"{directory / CONFIG}: its target modules must exist in {where}, but {error}") from None
-    trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return Expected(
-        shapes={name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()},
-        trainable_parameters=sum(p.numel() for _, p in trains),
-        total_parameters=sum(p.numel() for p in model.parameters()),
-        trainable_base=tuple(name for name, p in trains if id(p) in own),
-        loaded=_load_to_train(directory, where, config),
-    )
-
-
-def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values copied to a meta tensor go nowhere; keys are compared elsewhere
-            model = PeftModel.from_pretrained(_empty(base), str(directory), is_trainable=True, config=config)
-    except (RuntimeError, KeyError):  # other shapes; `differences` names them
-        return None
-    return Loaded(tuple(model.peft_config), tuple(model.active_adapters), model.get_nb_trainable_parameters()[0])
 
 
 def _nested(directory: Path) -> tuple[str, ...]:
     return tuple(path.parent.name for path in sorted(directory.glob(f"*/{CONFIG}")))
-
-
-def _empty(base: Path) -> Any:
-    import torch
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    with torch.device("meta"):
-        return getattr(transformers, (config.architectures or ["AutoModelForCausalLM"])[0])(config)
 
 
 def main(

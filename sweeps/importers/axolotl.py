@@ -1,38 +1,56 @@
-"""axolotl's keys, read from its own schema (`axolotl.utils.schemas`, version 0.13)."""
+"""The keys of axolotl that people write, as its schema means them (`axolotl.utils.schemas`, version 0.13); not all."""
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Entries, Ignored, Rule, Section, Sets, Tool, off
+from sweeps.importers.judges import (
+    ROW_FORMATS,
+    plugins,
+    speakers,
+    special_tokens,
+    trained_roles,
+    turn_ends,
+    turn_keys,
+)
+from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, Rule, Section, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
     HUB,
+    MISSING,
     ONE_DEVICE,
     OPTIMIZER,
+    PICTURES,
     RECORD,
     REMOTE_CODE,
     REPORTED,
+    SAME_ROWS,
     SCHEDULE,
     SCHEDULE_SETTINGS,
     SPEED,
-    TEMPLATE,
     TRACKING,
 )
+from sweeps.importers.templates import template_of
 from sweeps.importers.values import (
     above_zero,
     at_least_zero,
     boolean,
     clip_norm,
+    dropout,
     last_layers,
     number,
     one_of,
+    rate,
+    scale,
+    seed,
+    share,
     targets,
     text,
     whole,
 )
 
-ROW_FORMATS = "how rows are written is read from the rows themselves"
 HUB_DATA = "rows are read from local files"
+TEMPLATE = template_of("axolotl")
+OTHER_COLUMNS = Accepts({}, "columns have their usual names", "rename them in the rows")
 
 DATASET: dict[str, Rule] = {
     "path": Sets("path", text, needed=True),
@@ -48,9 +66,23 @@ DATASET: dict[str, Rule] = {
     "ds_type": Accepts({"json": "rows are JSONL"}, "rows are JSONL", "write the rows as JSONL"),
     "split": Accepts({"train": "a local file has this one split"}, HUB_DATA, "name the file of that split"),
     "chat_template": TEMPLATE,
-    "roles_to_train": Accepts({}, "all assistant turns are supervised, and no other", "remove the key"),
-    "train_on_eos": Accepts({"turn": "as here"}, "the end of every assistant turn is supervised"),
-    "message_property_mappings": Accepts({}, "turns are `role` and `content`, or `from` and `value`"),
+    "roles": Judged(speakers),
+    "roles_to_train": Judged(trained_roles),
+    "train_on_eos": Accepts({"turn": "as here"}, "the end of every assistant turn is supervised", "train_on_eos: turn"),
+    "train_on_eot": Accepts({"turn": "as here"}, "the end of every assistant turn is supervised", "train_on_eot: turn"),
+    "message_property_mappings": Judged(turn_keys),
+    "message_field_role": Accepts(dict.fromkeys(("role", "from"), ROW_FORMATS), "a turn has `role` or `from`"),
+    "message_field_content": Accepts(dict.fromkeys(("content", "value"), ROW_FORMATS), "a turn has `content` or "
+                                     "`value`"),
+    "field_system": Accepts({"system": ROW_FORMATS}, "a system turn stands in `system`"),
+    "field_tools": Ignored("calls of tools are not read: rows that have them are refused"),
+    "drop_system_message": off("a system turn in the rows is trained with", "remove the turns from the rows"),
+    "split_thinking": off("the base's own template writes what the rows say", "write the rows as they shall be"),
+    **dict.fromkeys(("conversation", "format", "no_input_format"), Accepts({}, "only the base's own chat template is "
+                                                                          "used", "write the rows as `messages`")),
+    **dict.fromkeys(("field_human", "field_model", "field_instruction", "field_input", "field_output",
+                     "message_field_training", "message_field_training_detail", "input_format", "input_transform"),
+                    OTHER_COLUMNS),
     "trust_remote_code": REMOTE_CODE,
     **dict.fromkeys(("name", "revision", "data_files"), Accepts({}, HUB_DATA, "name the file in `path`")),
     **dict.fromkeys(("shards", "shards_idx"), Accepts({}, "the whole file is read", "write a smaller file")),
@@ -63,7 +95,7 @@ RATE_GROUP: dict[str, Rule] = {
         {("visual",): "the vision tower", ("model.visual.blocks",): "the vision tower"}, "a rate is that of a tower",
         "modules: [model.visual.blocks]",
     ),
-    "lr": Sets("lr", number, needed=True),
+    "lr": Sets("lr", rate, needed=True),
 }  # fmt: skip
 
 TABLE: dict[str, Rule] = {
@@ -90,16 +122,20 @@ TABLE: dict[str, Rule] = {
         Ignored("classes follow the family in the base's config.json"),
     ),
     **dict.fromkeys(
-        ("base_model_config", "tokenizer_config", "revision_of_model", "special_tokens", "tokens",
-         "added_tokens_overrides", "resize_token_embeddings_to_32x"),
+        ("base_model_config", "tokenizer_config", "revision_of_model", "tokens",
+         "added_tokens_overrides", "resize_token_embeddings_to_32x", "overrides_of_model_config",
+         "overrides_of_model_kwargs", "model_quantization_config", "rope_scaling", "fix_untrained_tokens"),
         Accepts({}, "the base is taken as it is saved", "save a base with these changes and name it"),
     ),
+    "special_tokens": Judged(special_tokens),
+    **dict.fromkeys(("tokenizer_use_fast", "tokenizer_legacy", "tokenizer_save_jinja_files"),
+                    Ignored("the base's own tokenizer is used as it is saved")),
     # what is adapted
     "adapter": Sets("method", one_of({"lora": "lora", "qlora": "qlora"}, "only LoRA is placed here")),
     "lora_model_dir": Sets("init_from", text),
     "lora_r": Sets("rank", above_zero),
-    "lora_alpha": Sets("alpha", number),
-    "lora_dropout": Sets("dropout", at_least_zero),
+    "lora_alpha": Sets("alpha", scale),
+    "lora_dropout": Sets("dropout", dropout),
     "lora_target_modules": Sets("targets", targets),
     "lora_target_linear": Sets("all_linear", boolean),
     "peft_layers_to_transform": Sets("layers", last_layers),
@@ -125,7 +161,16 @@ TABLE: dict[str, Rule] = {
         "and name it in test_datasets; then val_set_size: 0.0",
     ),
     "chat_template": TEMPLATE,
-    "chat_template_jinja": Accepts({}, "only the base's own chat template is used"),
+    "eot_tokens": Judged(turn_ends),
+    "chat_template_jinja": Accepts({}, "only the base's own chat template is used", "remove the key"),
+    "dataset_exact_deduplication": off("every row of the file is trained on", "python -m sweeps.trial … --drop "
+                                       "duplicates drops them here; then remove the key"),
+    "excess_length_strategy": Accepts({"drop": "rows that are too long are named before the run"}, "rows are not cut",
+                                      "excess_length_strategy: drop"),
+    "image_size": PICTURES,
+    "image_resize_algorithm": Ignored("it resizes nothing without image_size"),
+    "streaming": off("every row is read and checked before the run"),
+    "noisy_embedding_alpha": off("noise on embeddings trains another model"),
     "default_system_message": Accepts({}, "a system turn stands in the rows", "write it into every row"),
     "sequence_len": Sets("max_tokens", above_zero),
     "sample_packing": Sets("packing", boolean),
@@ -136,13 +181,15 @@ TABLE: dict[str, Rule] = {
     "shuffle_merged_datasets": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
     **dict.fromkeys(
         ("dataset_prepared_path", "dataset_processes", "dataset_num_proc", "dataset_keep_in_memory",
-         "dataset_exact_deduplication", "skip_prepare_dataset", "dataloader_num_workers", "dataloader_pin_memory",
+         "skip_prepare_dataset", "dataloader_num_workers", "dataloader_pin_memory",
          "dataloader_prefetch_factor", "eval_sample_packing", "pad_to_sequence_len", "sample_packing_group_size",
-         "sample_packing_bin_size", "sample_packing_eff_est", "batch_flattening"),
+         "sample_packing_bin_size", "sample_packing_eff_est", "batch_flattening", "sample_packing_sequentially",
+         "multipack_real_batches", "remove_unused_columns", "dataset_shard_num", "dataset_shard_idx"),
         Ignored(SPEED),
     ),
     # the run
-    "learning_rate": Sets("learning_rate", number),
+    **SAME_ROWS,
+    "learning_rate": Sets("learning_rate", rate),
     "lr_groups": Entries("rate_group", RATE_GROUP, "a list of one group, the vision tower"),
     "micro_batch_size": Sets("batch_rows", above_zero),
     "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
@@ -153,24 +200,27 @@ TABLE: dict[str, Rule] = {
     "optim_args": Accepts({}, "AdamW takes torch's defaults here"),
     "lr_scheduler": Sets("schedule", SCHEDULE),
     "lr_scheduler_kwargs": SCHEDULE_SETTINGS,
-    "cosine_min_lr_ratio": Sets("min_rate_ratio", at_least_zero),
+    "cosine_min_lr_ratio": Sets("min_rate_ratio", share),
     "cosine_constant_lr_ratio": Accepts({}, "the cosine falls to the last step here"),
     "warmup_steps": Sets("warmup_steps", at_least_zero),
-    "warmup_ratio": Sets("warmup_ratio", at_least_zero),
+    "warmup_ratio": Sets("warmup_ratio", share),
     "weight_decay": Sets("weight_decay", at_least_zero),
     "max_grad_norm": Sets("max_gradient_norm", clip_norm),
     "adam_beta1": Accepts({0.9: "as here"}, "AdamW's betas are 0.9 and 0.999 here"),
     "adam_beta2": Accepts({0.999: "as here", 0.95: "0.999 here: results differ slightly"}, "betas are 0.9 and 0.999"),
     "adam_epsilon": Accepts({1e-8: "as here"}, "AdamW's epsilon is 1e-8 here"),
     "neftune_noise_alpha": off("noise on embeddings trains another model"),
-    "seed": Sets("seed", whole),
+    "seed": Sets("seed", seed),
     "eval_steps": Sets("eval_steps", number),
     "evals_per_epoch": Sets("evals_per_epoch", above_zero),
     "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
     "early_stopping_patience": Accepts({}, "trials are stopped by guards", "remove it: guards stop a trial"),
     "rl": Accepts({}, "only supervised fine-tuning is done here"),
     "reward_model": off("only supervised fine-tuning is done here"),
-    "plugins": Accepts({}, "code of plugins is not run", "remove it if the result does not depend on it"),
+    "plugins": Judged(plugins),
+    "s2_attention": off("it trains another attention"),
+    "lr_quadratic_warmup": off("the rate warms up in a line here"),
+    "label_smoothing_factor": off("the loss is the plain cross-entropy here"),
     "resume_from_checkpoint": Accepts({}, "a run of another tool cannot be resumed", "name its adapter in "
                                       "lora_model_dir"),
     **dict.fromkeys(
@@ -181,9 +231,14 @@ TABLE: dict[str, Rule] = {
                      "loss_watchdog_threshold", "loss_watchdog_patience"), Ignored(REPORTED)),
     **dict.fromkeys(
         ("gradient_checkpointing", "gradient_checkpointing_kwargs", "flash_attention", "sdp_attention",
-         "xformers_attention", "flex_attention", "eager_attention", "attn_implementation", "s2_attention",
-         "torch_compile", "tf32", "low_cpu_mem_usage", "max_memory", "gpu_memory_limit", "device_map", "gc_steps",
-         "auto_find_batch_size", "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "unsloth_lora_mlp",
+         "xformers_attention", "flex_attention", "eager_attention", "attn_implementation",
+         "torch_compile", "torch_compile_backend", "torch_compile_mode", "activation_offloading", "tiled_mlp",
+         "cut_cross_entropy", "liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_swiglu",
+         "liger_layer_norm", "liger_cross_entropy", "liger_fused_linear_cross_entropy", "liger_use_token_scaling",
+         "sage_attention", "flash_attn_rms_norm", "flash_attn_fuse_qkv", "flash_attn_fuse_mlp", "unsloth_rms_norm",
+         "unsloth_rope", "lora_embedding_kernel", "tf32",
+         "low_cpu_mem_usage", "max_memory", "gpu_memory_limit", "device_map", "gc_steps",
+         "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "unsloth_lora_mlp",
          "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_cross_entropy_loss", "flash_attn_cross_entropy"),
         Ignored(SPEED),
     ),
@@ -192,10 +247,15 @@ TABLE: dict[str, Rule] = {
          "save_safetensors", "load_best_model_at_end", "auto_resume_from_checkpoints", "merge_lora"),
         Ignored(CHECKPOINTS),
     ),
-    **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp", "ddp_timeout", "world_size", "local_rank", "use_ray"),
+    **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp", "ddp_timeout", "world_size", "local_rank", "use_ray",
+                     "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_find_unused_parameters", "fsdp_version",
+                     "tensor_parallel_size", "context_parallel_size", "sequence_parallel_degree", "dp_shard_size",
+                     "dp_replicate_size", "heads_k_stride", "ring_attn_func", "ray_num_workers", "ray_run_name"),
                     Ignored(ONE_DEVICE)),
     **dict.fromkeys(("hub_model_id", "hub_strategy", "push_dataset_to_hub", "hf_use_auth_token"), Ignored(HUB)),
-    **dict.fromkeys(("logging_steps", "debug", "strict", "profiler_steps"), Ignored(RECORD)),
+    **dict.fromkeys(("logging_steps", "debug", "strict", "profiler_steps", "include_tokens_per_second",
+                     "include_num_input_tokens_seen", "include_tkps", "logging_first_step", "logging_dir"),
+                    Ignored(RECORD)),
     **TRACKING,
 }  # fmt: skip
 
@@ -217,4 +277,5 @@ AXOLOTL = Tool(
         "train": "`datasets` must name the training rows",
         "validation": "`test_datasets` must name the validation rows",
     },
+    missing=MISSING,
 )  # fmt: skip

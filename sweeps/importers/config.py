@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
+from sweeps.importers.ranges import check_ranges
 from sweeps.importers.rules import Asked, ask
 from sweeps.importers.settle import Setting, settle
+from sweeps.importers.templates import check_template
 from sweeps.importers.told import as_json, keys_text, settings_text
 from sweeps.sources import Sources, gather
 from sweeps.study import World
 from trainables.continuation import adapter_source
 from trainables.errors import UserError
 from trainables.record import read_json
-from trainables.spec import Placement, TrialSpec, parse_spec
+from trainables.spec import Placement, Source, TrialSpec, parse_spec
 from trainables.strict_yaml import read_yaml
 from trainables.towers import family_of
 
@@ -69,12 +71,22 @@ def _read_foreign(path: Path, form: str, launch: Launch, data_directory: Path, r
             drop=launch.drop,
         )  # fmt: skip
     family, values = family_of(sources.base.path)
+    if not mini:  # whose template is nobody's
+        check_template(asked, sources.base.path, str(values["model_type"]))
     settled = settle(asked, family.towers(values), values, sources.train_rows)
+    check_ranges(asked, settled)
     settings = settled.as_values()
     if "init_from" in asked.fields:
-        settings["init_from"] = adapter_source(adapter_of(asked))
+        settings["init_from"] = _continued(asked)
     told = [*_told_sources(asked, launch, sources), settled.where, *_replaced(settled.settings, replaced)]
     return Read(settings, settled.placement, sources, (keys_text(asked), settings_text(told)), as_json(asked, told))
+
+
+def _continued(asked: Asked) -> Source:
+    try:
+        return adapter_source(adapter_of(asked))
+    except UserError as error:
+        raise asked.error("init_from", f"must name an adapter: {error.message}", error.hint) from None
 
 
 def _on_miniature(launch: Launch, data_directory: Path) -> Sources:

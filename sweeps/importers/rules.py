@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,13 @@ class Accepts:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """`judge` says why a value changes nothing, given the whole file too; it raises Unread for one that would."""
+
+    judge: Callable[[Any, Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True)
 class Section:
     """A mapping below the key, whose keys have rules of their own."""
 
@@ -61,7 +68,7 @@ class Entries:
     must: str
 
 
-Rule = Sets | Ignored | Accepts | Section | Entries
+Rule = Sets | Ignored | Accepts | Judged | Section | Entries
 Table = Mapping[str, Rule]
 
 
@@ -74,7 +81,8 @@ def off(refused: str, hint: str | None = "remove the key") -> Accepts:
 class Tool:
     """A tool whose configuration is read: its keys, and what it does where a key is not there.
 
-    `signs` tell its files from other tools'; `defaults` are by field; `required` fields have none.
+    `signs` tell its files from other tools'; `defaults` are by field; `required` fields have none, `missing` says what
+    to do about one. `sections` are mappings whose keys are read as if they stood outside.
     """
 
     name: str
@@ -83,6 +91,7 @@ class Tool:
     defaults: Mapping[str, Any]
     required: Mapping[str, str]
     sections: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,23 +139,31 @@ class _Found:
     origins: dict[str, KeyPath] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     problems: list[tuple[str, str | None]] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)  # fields whose key is there, but cannot be read
 
 
 def ask(document: Document, tool: Tool, given: Collection[str] = ()) -> Asked:
     """Class every key of a file by the rules of its tool; the fields in `given` come from elsewhere.
 
     Raises:
-        UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing.
+        UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing, each
+            with its own hint below it.
     """
     found = _Found()
     _walk(document, tool, tool.table, (), document.values, found)
     for name, message in tool.required.items():
-        if name not in found.fields and name not in given and not found.problems:
-            found.problems.append((f"{document.path}: {message}", None))
+        if name not in found.fields and name not in given and name not in found.broken:
+            found.problems.append((f"{document.path}: {message}", tool.missing.get(name)))
     if found.problems:
-        hints = dict.fromkeys(hint for _, hint in found.problems if hint)
-        raise UserError("\n".join(message for message, _ in found.problems), "; ".join(hints) or None)
+        raise told_together(found.problems)
     return Asked(document, tool, found.fields, found.origins, tuple(found.lines))
+
+
+def told_together(problems: Sequence[tuple[str, str | None]]) -> UserError:
+    """Return one error of several problems, the hint of each below it."""
+    if len(problems) == 1:
+        return UserError(*problems[0])
+    return UserError("\n".join(str(UserError(*problem)) for problem in problems))
 
 
 def _walk(
@@ -159,12 +176,19 @@ def _walk(
             continue
         rule = table.get(key)
         if rule is None:
-            found.problems.append((f"{document.where(*keys)} is not a key of {tool.name}", nearest(key, table)))
+            found.problems.append((f"{document.where(*keys)} is not a key of {tool.name} that is known here",
+                                   _unknown(key, table)))  # fmt: skip
             continue
         _apply(document, tool, rule, keys, value, found)
 
 
-def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any, found: _Found) -> None:
+def _unknown(key: str, table: Table) -> str:
+    hint = nearest(key, table)
+    return hint if hint.endswith("?") else f"{hint}; remove the key if the result does not depend on it"
+
+
+def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any, found: _Found) -> None:  # noqa: C901
+    # one case a kind of rule
     where = document.where(*keys)
 
     def told(text: str, used: bool = False) -> None:
@@ -174,26 +198,35 @@ def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any
         match rule:
             case Ignored(reason):
                 told(reason)
-            case Sets(needed=False) | Accepts() | Section() if value in EMPTY and value is not False:
+            case Sets(needed=False) | Accepts() | Judged() | Section() if value in EMPTY and value is not False:
                 told("empty: as if it were not there")
             case Sets(name, read):
                 _set(found, name, read(_given(value)), keys)
                 told(name.replace("_", " "), used=True)
             case Accepts(harmless, refused, hint):
                 told(_harmless(value, harmless, refused, hint))
+            case Judged(judge):
+                told(judge(value, document.values))
             case Section(table):
                 _walk(document, tool, table, keys, _mapping(value), found)
             case Entries(name, table, must):
-                entry = _only(value, must)
                 below = _Found()
-                _walk(document, tool, table, (*keys, 0), entry, below)
-                found.lines += [replace(line, told=f"{name.replace('_', ' ')} {line.told}") if line.used else line
-                                for line in below.lines]  # fmt: skip
-                found.problems += below.problems
-                if not below.problems:
-                    _set(found, name, below.fields, (*keys, 0))
+                _walk(document, tool, table, (*keys, 0), _only(value, must), below)
+                _enter(found, name, below, (*keys, 0))
     except Unread as error:
+        if isinstance(rule, Sets | Entries):
+            found.broken.add(rule.field)
         found.problems.append((f"{where} must be {error.must}, but got {_shown(value)}", error.hint))
+
+
+def _enter(found: _Found, name: str, below: _Found, keys: KeyPath) -> None:
+    found.lines += [replace(line, told=f"{name.replace('_', ' ')} {line.told}") if line.used else line
+                    for line in below.lines]  # fmt: skip
+    found.problems += below.problems
+    if below.problems:
+        found.broken.add(name)
+    else:
+        _set(found, name, below.fields, keys)
 
 
 def _set(found: _Found, name: str, value: Any, keys: KeyPath) -> None:

@@ -12,7 +12,8 @@ from sweeps.importers.targets import Towers, placed
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
-EVALS = 4  # of a run for which the tool asks none: guards need them
+EVALS = 4  # of a run for which nobody wrote how often: guards need them
+LEAST_EVALS = 3  # before a guard can act
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _numbers(asked: Asked) -> list[Setting]:
     if asked.value("method") == "qlora" and bits != 4:
         raise asked.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
     if bits not in (0, 4, 8):
-        raise asked.error("bits", f"must be 4 or 8, but got {bits}")
+        raise asked.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
     kind = asked.value("four_bit_kind")
     double = asked.value("double_quantization") and kind == "nf4"
     quantization = {0: "none", 8: "int8", 4: f"{kind}-double" if double else kind}[bits]
@@ -154,7 +155,7 @@ def _steps(asked: Asked, train_rows: int, rows: int) -> Setting:
         return Setting("steps", given, f"{asked.origin('max_steps')}{over}")
     epochs = asked.value("epochs")
     if epochs <= 0:
-        raise asked.error("epochs", f"must be above 0, but got {epochs:g}")
+        raise asked.error("epochs", f"must be above 0, but got {epochs:g}", "or give max_steps")
     steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
     return Setting("steps", steps, f"{asked.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} a step")
 
@@ -198,7 +199,9 @@ def _warmup(asked: Asked, steps: int) -> Setting:
     elif 0 < count < 1:  # transformers 5 reads a fraction as a share of the steps
         return Setting("warmup_ratio", count, source)
     if count > steps:
-        raise asked.error("warmup_steps", f"must be within the {steps} steps of the run, but got {count:g}")
+        field = next((name for name in ("warmup_steps", "warmup_ratio") if name in asked.fields), "warmup_steps")
+        raise asked.error(field, f"must be within the {steps} steps of the run, but got {count:g}",
+                          "warm up over a part of the run, or take more steps")  # fmt: skip
     value = count / steps
     while warmup_steps(steps, value) > count:  # so that the very same number of steps comes back
         value = math.nextafter(value, 0.0)
@@ -220,6 +223,9 @@ def _axolotl_warmup(asked: Asked, steps: int) -> tuple[int, str]:
 def _evals(asked: Asked, steps: int, epoch_steps: int) -> Setting:
     every, per_epoch, strategy = (asked.value(name) for name in ("eval_steps", "evals_per_epoch", "eval_strategy"))
     source = asked.origin("eval_steps", "evals_per_epoch", "eval_strategy")
+    written = bool({"eval_steps", "evals_per_epoch"} & asked.fields.keys()) or (
+        "eval_strategy" in asked.fields and strategy == "epoch"
+    )
     if "eval_strategy" in asked.fields and strategy == "epoch":
         every = epoch_steps
     elif per_epoch is not None:
@@ -230,10 +236,13 @@ def _evals(asked: Asked, steps: int, epoch_steps: int) -> Setting:
         every = epoch_steps
     if every is not None and 0 < every < 1:
         every = max(1, math.ceil(every * steps))
-    if every is None or (every > steps and "eval_steps" not in asked.fields):
-        return Setting("eval_every_steps", max(1, steps // EVALS), f"{EVALS} evals: guards need them")
+    past_the_end = every is not None and every > steps and "eval_steps" not in asked.fields
+    if every is None or past_the_end or (not written and math.ceil(steps / every) < LEAST_EVALS):
+        few = "" if every is None else f"; {source} would make {math.ceil(steps / every)}"
+        return Setting("eval_every_steps", math.ceil(steps / EVALS), f"{EVALS} evals: guards need them{few}")
     if every < 1 or every != int(every):
-        raise asked.error("eval_steps", f"must be a whole number of at least 1, or a share of the run, but got {every}")
+        raise asked.error("eval_steps", f"must be a whole number of at least 1, or a share of the run, but got {every}",
+                          "eval_steps: 0.25 makes four evals")  # fmt: skip
     return Setting("eval_every_steps", min(int(every), steps), source)
 
 

@@ -10,6 +10,9 @@ from sweeps.importers.values import (
     clip_norm,
     number,
     one_of,
+    rate,
+    seed,
+    share,
     whole,
 )
 
@@ -50,40 +53,51 @@ SCHEDULE = one_of(
 SCHEDULE_SETTINGS = Section(
     {
         "min_lr": Sets("min_rate", at_least_zero),
-        "min_lr_rate": Sets("min_rate_ratio", at_least_zero),
-        "min_lr_ratio": Sets("min_rate_ratio", at_least_zero),
+        "min_lr_rate": Sets("min_rate_ratio", share),
+        "min_lr_ratio": Sets("min_rate_ratio", share),
         "num_decay_steps": Sets("decay_steps", above_zero),
         "decay_type": Accepts({"linear": "as here"}, "`stable` falls in a line here"),
     }
 )
 REMOTE_CODE = off("code of a model repository is never run", "remove it: a base loads by a class of transformers")
-TEMPLATES = {
-    name: "the base's own chat template is used"
-    for name in (
-        "default", "tokenizer_default", "qwen", "qwen3", "qwen3_nothink", "qwen2_vl", "qwen3_vl", "qwen3_vl_nothink",
-        "qwen_25",
-    )
-}  # fmt: skip
-TEMPLATE = Accepts(TEMPLATES, "only the base's own chat template is used", "write the rows in the base's own template")
+PICTURES = Accepts(
+    {}, "pictures keep the size the base's image processor gives them",
+    "remove the key and set it in the base's preprocessor_config.json",
+)  # fmt: skip
+# `LLaMA-Factory` and `ms-swift` say so with the arguments of the Trainer, axolotl with keys of the same name
+SAME_ROWS = {
+    "auto_find_batch_size": off("the rows of a step are what the file says, whatever fits"),
+    "dataloader_drop_last": off("every row is read, the last ones of an epoch too"),
+}
+
+MISSING = {
+    "base": "name a directory or a model of the hub; or pass --base",
+    "train": "name a file of rows; or pass --train",
+    "validation": "write held-out rows to a file and name it; or pass --val",
+    "method": "write adapter: lora",
+    "rank": "write lora_r: 16",
+    "alpha": "write lora_alpha: 32",
+    "learning_rate": "write learning_rate: 1.0e-4",
+}
 
 # arguments of transformers' TrainingArguments that ms-swift and LLaMA-Factory take under the same name
 TRAINER: dict[str, Rule] = {
     "per_device_train_batch_size": Sets("batch_rows", above_zero),
     "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
-    "learning_rate": Sets("learning_rate", number),
+    "learning_rate": Sets("learning_rate", rate),
     "weight_decay": Sets("weight_decay", at_least_zero),
     "max_grad_norm": Sets("max_gradient_norm", clip_norm),
     "num_train_epochs": Sets("epochs", number),
     "max_steps": Sets("max_steps", whole),
     "lr_scheduler_type": Sets("schedule", SCHEDULE),
     "lr_scheduler_kwargs": SCHEDULE_SETTINGS,
-    "warmup_ratio": Sets("warmup_ratio", at_least_zero),
+    "warmup_ratio": Sets("warmup_ratio", share),
     "warmup_steps": Sets("warmup_steps", at_least_zero),
     "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
     "evaluation_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
     "eval_steps": Sets("eval_steps", number),
-    "seed": Sets("seed", whole),
-    "data_seed": Sets("data_seed", whole),
+    "seed": Sets("seed", seed),
+    "data_seed": Sets("data_seed", seed),
     "bf16": Sets("bf16", boolean),
     "fp16": Sets("fp16", boolean),
     "optim": OPTIMIZER,
@@ -97,13 +111,17 @@ TRAINER: dict[str, Rule] = {
         "remove the key",
     ),
     "adam_epsilon": Accepts({1e-8: "as here"}, "AdamW's epsilon is 1e-8 here", "remove the key"),
+    **SAME_ROWS,
+    "optim_args": Accepts({}, "AdamW takes torch's defaults here", "remove the key"),
+    "optim_target_modules": Accepts({}, "AdamW is the only optimizer here", "remove the key"),
     "push_to_hub": Ignored(HUB),
     **dict.fromkeys(
         (
             "gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_compile", "tf32", "use_liger_kernel",
             "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers",
             "dataloader_prefetch_factor", "include_num_input_tokens_seen", "average_tokens_across_devices",
-            "full_determinism", "remove_unused_columns", "bf16_full_eval",
+            "full_determinism", "remove_unused_columns", "bf16_full_eval", "fp16_full_eval", "torch_compile_backend",
+            "torch_compile_mode", "torch_empty_cache_steps", "liger_kernel_config", "skip_memory_metrics",
         ),
         Ignored(SPEED),
     ),
@@ -112,15 +130,17 @@ TRAINER: dict[str, Rule] = {
          "save_on_each_node", "load_best_model_at_end", "save_safetensors"),
         Ignored(CHECKPOINTS),
     ),
-    **dict.fromkeys(("metric_for_best_model", "greater_is_better", "eval_on_start", "logging_first_step"),
-                    Ignored(REPORTED)),
-    **dict.fromkeys(("logging_steps", "logging_dir", "logging_strategy", "report_to", "run_name", "disable_tqdm"),
-                    Ignored(RECORD)),
-    **dict.fromkeys(("per_device_eval_batch_size", "predict_with_generate", "do_eval", "eval_accumulation_steps"),
-                    Ignored(EVALUATION)),
-    **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_token", "hub_strategy"), Ignored(HUB)),
+    **dict.fromkeys(("metric_for_best_model", "greater_is_better", "eval_on_start", "eval_delay",
+                     "logging_first_step", "prediction_loss_only", "include_for_metrics"), Ignored(REPORTED)),
+    **dict.fromkeys(("logging_steps", "logging_dir", "logging_strategy", "report_to", "run_name", "disable_tqdm",
+                     "log_level", "logging_nan_inf_filter", "include_tokens_per_second"), Ignored(RECORD)),
+    **dict.fromkeys(("per_device_eval_batch_size", "predict_with_generate", "do_eval", "do_predict",
+                     "eval_accumulation_steps"), Ignored(EVALUATION)),
+    **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_token", "hub_strategy",
+                     "hub_always_push"), Ignored(HUB)),
     **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config", "ddp_timeout", "ddp_backend", "ddp_find_unused_parameters",
-                     "local_rank"), Ignored(ONE_DEVICE)),
+                     "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "accelerator_config", "local_rank"),
+                    Ignored(ONE_DEVICE)),
 }  # fmt: skip
 
 TRACKING: dict[str, Rule] = dict.fromkeys(
@@ -128,6 +148,6 @@ TRACKING: dict[str, Rule] = dict.fromkeys(
      "wandb_log_model", "use_wandb", "use_mlflow", "mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_run_name",
      "hf_mlflow_log_artifacts", "use_comet", "comet_workspace", "comet_project_name", "comet_experiment_key",
      "use_tensorboard", "use_swanlab", "swanlab_project", "swanlab_workspace", "swanlab_run_name", "swanlab_mode",
-     "swanlab_logdir"),
+     "swanlab_logdir", "trackio_project_name", "trackio_run_name", "trackio_space_id"),
     Ignored(RECORD),
 )  # fmt: skip

@@ -1,27 +1,36 @@
-"""ms-swift's keys, read from its own parameter reference (versions 3.5 to 4); sections as brief 001 writes them."""
+"""The keys of ms-swift that people write, as its parameter reference means them (versions 3.5 to 4); not all.
+
+Sections are as brief 001 writes them.
+"""
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, Rule, Sets, Tool, off
+from sweeps.importers.judges import split_ratio
+from sweeps.importers.rules import Accepts, Ignored, Judged, Rule, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
+    EVALUATION,
+    MISSING,
     ONE_DEVICE,
     OPTIMIZER,
+    PICTURES,
     RECORD,
     REMOTE_CODE,
+    REPORTED,
     SPEED,
-    TEMPLATE,
     TRACKING,
     TRAINER,
 )
+from sweeps.importers.templates import template_of
 from sweeps.importers.values import (
     above_zero,
-    at_least_zero,
     boolean,
+    dropout,
     expression,
-    number,
     one_of,
     one_text,
+    rate,
+    scale,
     targets,
     text,
     whole,
@@ -55,8 +64,8 @@ TABLE: dict[str, Rule] = {
     "tuner_type": Sets("method", METHOD),
     "tuner_backend": Accepts({"peft": "as here"}, "adapters are PEFT's"),
     "lora_rank": Sets("rank", above_zero),
-    "lora_alpha": Sets("alpha", number),
-    "lora_dropout": Sets("dropout", at_least_zero),
+    "lora_alpha": Sets("alpha", scale),
+    "lora_dropout": Sets("dropout", dropout),
     "use_rslora": Sets("rslora", boolean),
     "target_modules": Sets("targets", targets),
     "target_regex": Sets("expression", expression),
@@ -76,13 +85,10 @@ TABLE: dict[str, Rule] = {
     # data
     "dataset": Sets("train", one_text, needed=True),
     "val_dataset": Sets("validation", one_text, needed=True),
-    "split_dataset_ratio": off(
-        "a validation set of its own is needed, not a part of the training rows",
-        "write the held-out rows to a file and name it in val_dataset; then split_dataset_ratio: 0",
-    ),
+    "split_dataset_ratio": Judged(split_ratio),
     "max_length": Sets("max_tokens", above_zero),
     "packing": Sets("packing", boolean),
-    "template": TEMPLATE,
+    "template": template_of("ms-swift"),
     "system": Accepts({}, "a system turn stands in the rows", "write it into every row"),
     "loss_scale": Accepts({"default": "all assistant turns, as here"}, TEACHES_OTHERWISE),
     "truncation_strategy": Accepts(
@@ -92,22 +98,34 @@ TABLE: dict[str, Rule] = {
     "dataset_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
     "train_dataloader_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
     "streaming": off("every row is read and checked before the run"),
-    "max_pixels": Accepts({}, "pictures keep the size the base's image processor gives them",
-                          "set it in the base's preprocessor_config.json"),
+    "max_pixels": PICTURES,
+    "agent_template": Ignored("calls of tools are not read: rows that have them are refused"),
+    "loss_type": Accepts(dict.fromkeys(("cross_entropy", "ce"), "as here"), TEACHES_OTHERWISE, "remove the key"),
+    "response_prefix": Accepts({}, "only the base's own chat template is used", "write it into the rows"),
+    "cached_dataset": Accepts({}, "rows are read from `dataset`", "remove the key"),
+    "custom_dataset_info": Accepts({}, "rows are read from local files", "name the file in `dataset`"),
+    "interleave_prob": Accepts({}, "there is one file of training rows", "remove the key"),
+    "callbacks": Accepts({}, "code is not loaded from files", "remove the key"),
     "columns": Accepts({}, "columns have their usual names", "rename them in the rows"),
     "enable_dft_loss": off(TEACHES_OTHERWISE),
     "model_kwargs": Accepts({}, "the base is taken as it is saved"),
     "use_chat_template": Accepts({True: "as here"}, "rows are written in the base's own chat template"),
     # the run
-    "vit_lr": Sets("vision_learning_rate", number),
+    "vit_lr": Sets("vision_learning_rate", rate),
     "aligner_lr": Ignored("the aligner stays frozen"),
     "optimizer": OPTIMIZER,
     "rlhf_type": Accepts({}, "only supervised fine-tuning is done here"),
     "use_galore": off("another optimizer gives another result"),
     "lisa_activated_layers": off("LISA is another method"),
+    "router_aux_loss_coef": off(TEACHES_OTHERWISE),
+    "early_stop_interval": Accepts({}, "trials are stopped by guards", "remove it: guards stop a trial"),
+    **dict.fromkeys(("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "num_beams", "stream",
+                     "eval_use_evalscope", "eval_limit"), Ignored(EVALUATION)),
+    **dict.fromkeys(("acc_strategy", "acc_steps", "enable_channel_loss"), Ignored(REPORTED)),
     **dict.fromkeys(("attn_impl", "padding_free", "vit_gradient_checkpointing", "dataset_num_proc", "device_map",
                      "load_from_cache_file", "lazy_tokenize", "packing_cache", "padding_side", "strict",
-                     "val_dataset_shuffle"), Ignored(SPEED)),
+                     "val_dataset_shuffle", "bnb_4bit_quant_storage", "use_logits_to_keep", "packing_length",
+                     "packing_num_proc", "shuffle_buffer_size"), Ignored(SPEED)),
     **dict.fromkeys(("sequence_parallel_size", "use_ray"), Ignored(ONE_DEVICE)),
     **dict.fromkeys(("create_checkpoint_symlink", "add_version", "resume_only_model"), Ignored(CHECKPOINTS)),
     **dict.fromkeys(("model_author", "model_name"), Ignored(RECORD)),
@@ -130,5 +148,6 @@ SWIFT = Tool(
         "train": "`dataset` must name the training rows",
         "validation": "`val_dataset` must name the validation rows",
     },
+    missing=MISSING,
     sections=("model", "data", "template", "tuner", "training", "quantization", "train"),
 )  # fmt: skip

@@ -51,21 +51,56 @@ def number(value: Any) -> float:
 def whole(value: Any) -> int:
     """Read a whole number; 3.0 is one."""
     if number(value) != int(value):
-        raise Unread("a whole number")
+        raise Unread("a whole number", "write it without a fraction")
     return int(value)
 
 
 def above_zero(value: Any) -> int:
     """Read a whole number of at least 1."""
     if whole(value) < 1:
-        raise Unread("a whole number of at least 1")
+        raise Unread("a whole number of at least 1", "remove the key for the tool's default")
     return int(value)
+
+
+def seed(value: Any) -> int:
+    """Read a whole number that is not negative."""
+    if whole(value) < 0:
+        raise Unread("a whole number of at least 0", "write seed: 42")
+    return int(value)
+
+
+def rate(value: Any) -> float:
+    """Read a learning rate, per optimizer step."""
+    if number(value) <= 0:
+        raise Unread("a rate above 0", "write for example 1.0e-4; what shall not learn is frozen instead")
+    return float(value)
+
+
+def scale(value: Any) -> float:
+    """Read the scale of an adapter, above 0."""
+    if number(value) <= 0:
+        raise Unread("a number above 0", "usual are once or twice the rank")
+    return float(value)
+
+
+def dropout(value: Any) -> float:
+    """Read the share of inputs that are dropped, from 0 to below 1."""
+    if not 0 <= number(value) < 1:
+        raise Unread("a share from 0 to below 1", "5 % is 0.05")
+    return float(value)
+
+
+def share(value: Any) -> float:
+    """Read a share, from 0 to 1."""
+    if not 0 <= number(value) <= 1:
+        raise Unread("a share from 0 to 1", "10 % is 0.1; a number of steps has a key of its own")
+    return float(value)
 
 
 def at_least_zero(value: Any) -> float:
     """Read a number that is not negative."""
     if number(value) < 0:
-        raise Unread("a number of at least 0")
+        raise Unread("a number of at least 0", "0 switches it off")
     return float(value)
 
 

@@ -129,6 +129,48 @@ def test_without_an_admissible_eval_it_says_that_nothing_was_kept(trial: Record,
     assert write_results(results, tmp_path / "docs", None)[0].exists()
 
 
+@pytest.fixture
+def text_trial(tmp_path: Path) -> Record:
+    """A trial of text that kept no adapter."""
+    spec = spec_of(tmp_path, "L2", placement=Placement(language=2, vision=0), quantization="nf4-double")
+    record_of(tmp_path, spec.baseline(), {0: BASE_LOSS}).close(Verdict(kind="completed", step=0))
+    record = record_of(tmp_path, spec, LOSSES)
+    rates = {"text_retention": 0.6, "command_only_rate": 0.75, "dangerous_rate": 0.125}
+    record.append(Measurement("eval", 90, {"eval_loss": 0.8, "train_loss": 0.7, **rates}))
+    record.close(Verdict(kind="completed", step=90))
+    return record
+
+
+def test_a_trial_of_text_shows_its_own_course_method_and_towers(text_trial: Record, tmp_path: Path) -> None:
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    assert "| step | train_loss | eval_loss | text_retention | command_only_rate | dangerous_rate |" in page
+    assert "| 90 | 0.7000 | 0.8000 | 0.6000 | 0.7500 | 0.1250 |" in page
+    assert "- QLoRA, base `Qwen2.5-Coder-7B-Instruct`" in page
+    assert "- LoRA on the last 2 language layers\n" in page and "vision blocks" not in page
+
+
+def test_without_an_adapter_nothing_is_said_to_check_it(text_trial: Record, tmp_path: Path) -> None:
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    assert "- adapter: none was kept\n" in page and "trainables.verify" not in page
+    assert "code, versions and hardware are kept beside an adapter: not recorded" in page
+    assert "| train | not recorded |" in page
+
+
+def test_without_an_adapter_it_says_what_the_launch_and_another_trial_say(text_trial: Record, tmp_path: Path) -> None:
+    experiment, spec = tmp_path / "runs" / "stage4", text_trial.spec()
+    write_json(experiment / "study.json", {"train": spec.train.sha256, "validation": "of other rows"})
+    write_json(experiment / "preflight.json", {"data": {"train": {"rows": 600}, "validation": {"rows": 64}}})
+    other = record_of(tmp_path, spec_of(tmp_path, "L4", placement=Placement(language=4, vision=0)), LOSSES)
+    data = {"ood": {"rows": 80, "sha256": spec.ood.sha256}, "validation": {"rows": 9, "sha256": "others"}}
+    made = {"versions": {"torch": "2.13"}, "source": {"commit": "abc123"}, "hardware": "two cores", "trial": "L4"}
+    with other.saving("best") as directory:
+        write_json(directory / "provenance.json", {"data": data, **made})
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    for said in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
+                 "those of `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
+        assert said in page, said
+
+
 def test_the_curves_are_the_measurements(trial: Record) -> None:
     measured = trial.measurements()
     assert training_plot("t", measured).curves[0].points == tuple(

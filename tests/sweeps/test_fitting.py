@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sweeps.commands import STUDY as COMMANDS
 from sweeps.fitting import fitted
 from sweeps.stage4 import STUDY
 from trainables.errors import UserError
@@ -37,6 +38,33 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
     )
     assert replace(found.study, guards=STUDY.guards, constraint=STUDY.constraint) == STUDY
     assert fitted(found.study, TEXT, sees=False).left_out == ""  # decided once
+
+
+@pytest.mark.parametrize(
+    ("sees", "missing", "told"),
+    [
+        (
+            False,
+            {"dangerous_rate"},
+            "guards that do not apply, for its rows give them nothing to count: dangerous_rate",
+        ),
+        (True, {"dangerous_rate"}, "guards that do not apply, for its rows give them nothing to count: dangerous_rate"),
+    ],
+)
+def test_a_guard_of_text_that_counts_nothing_is_not_laid_to_the_vision_tower(
+    sees: bool, missing: set[str], told: str
+) -> None:
+    assert fitted(COMMANDS, frozenset(METRICS) - missing, sees=sees).left_out == told
+
+
+def test_each_guard_that_is_left_out_has_its_own_reason() -> None:
+    both = replace(COMMANDS, guards=(*COMMANDS.guards, Ceiling("hallucination", 0.1, 1)))
+    assert fitted(both, TEXT - {"dangerous_rate"}, sees=False).left_out == (
+        "guards that do not apply, for the base has no vision tower: hallucination; "
+        "guards that do not apply, for its rows give them nothing to count: dangerous_rate"
+    )
+    seeing = fitted(both, TEXT - {"dangerous_rate"}, sees=True).left_out
+    assert seeing.endswith("for its rows give them nothing to count: dangerous_rate, hallucination")
 
 
 def test_a_guard_on_a_metric_that_does_not_exist_is_no_guard_that_does_not_apply() -> None:

@@ -235,6 +235,39 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (with_target("neftune_noise_alpha: 5\n"), "`neftune_noise_alpha` must be off", None),
         (with_target("lora_modules_to_save: [embed_tokens]\n"), "`lora_modules_to_save` must be left out", None),
         (with_target("chat_template: alpaca\n"), "`chat_template` must be one of", "base's own template"),
+        (LLAMA + "template: default\n", "c.yaml:4: `template` must be one of", "`default` is not the base's own"),
+        (SWIFT + "template: default\n", "c.yaml:4: `template` must be one of", "`default` is not the base's own"),
+        (AXOLOTL.replace("1.0e-4", "0"), "c.yaml:5: `learning_rate` must be a rate above 0, but got 0", "1.0e-4"),
+        (AXOLOTL.replace("1.0e-4", "-1.0e-4"), "c.yaml:5: `learning_rate` must be a rate above 0", "1.0e-4"),
+        (with_target("lora_dropout: 1.5\n"), "c.yaml:8: `lora_dropout` must be a share from 0 to below 1", "0.05"),
+        (AXOLOTL.replace("alpha: 16", "alpha: 0"), "c.yaml:4: `lora_alpha` must be a number above 0", "rank"),
+        (with_target("seed: -1\n"), "c.yaml:8: `seed` must be a whole number of at least 0", "42"),
+        (with_target("cosine_min_lr_ratio: 2\n"), "c.yaml:8: `cosine_min_lr_ratio` must be a share from 0 to 1", "0.1"),
+        (with_target("warmup_ratio: 3\n"), "c.yaml:8: `warmup_ratio` must be a share from 0 to 1", "0.1"),
+        (with_target("lr_groups: [{name: v, modules: [visual], lr: 0}]\n"), "`lr_groups[0].lr` must be a rate above 0",
+         "frozen"),
+        (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "frozen"),
+        (with_target("dataset_exact_deduplication: true\n"), "`dataset_exact_deduplication` must be off", "duplicates"),
+        (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains another attention)", None),
+        (with_target("auto_find_batch_size: true\n"), "`auto_find_batch_size` must be off", None),
+        (LLAMA + "auto_find_batch_size: true\n", "`auto_find_batch_size` must be off", None),
+        (LLAMA + "image_max_pixels: 262144\n", "`image_max_pixels` must be left out (pictures keep", "preprocessor"),
+        (SWIFT + "max_pixels: 262144\n", "`max_pixels` must be left out (pictures keep", "preprocessor"),
+        (with_target("image_size: 512\n"), "`image_size` must be left out (pictures keep", "preprocessor"),
+        (LLAMA + "tokenized_path: x\n", "`tokenized_path` must be left out", None),
+        (with_target("dataloader_drop_last: true\n"), "`dataloader_drop_last` must be off", None),
+        (with_target("eot_tokens: ['<stop>']\n"), "`eot_tokens` must be tokens that end a turn", "remove the key"),
+        (with_target("plugins: [a.Plugin]\n"), "`plugins` must be left out (code of plugins is not run)", None),
+        (with_target("special_tokens: {eos_token: x}\n"), "`special_tokens` must be pad_token alone", "save a base"),
+        (with_target("datasets: [{path: a, roles_to_train: [user]}]\n"), "`datasets[0].roles_to_train` must be "
+         "[assistant]", "remove the key"),
+        (with_target("datasets: [{path: a, message_property_mappings: {role: who, content: what}}]\n"),
+         "`datasets[0].message_property_mappings` must be {role: from", "rename the keys"),
+        (with_target("datasets: [{path: a, roles: {user: [me]}}]\n"), "`datasets[0].roles` must be names", "rename"),
+        (with_target("datasets: [{path: a, drop_system_message: true}]\n"), "`datasets[0].drop_system_message` must be "
+         "off", None),
+        (SWIFT + "split_dataset_ratio: 0.01\n", "`split_dataset_ratio` must be off", "val_dataset"),
+        (SWIFT + "loss_type: infonce\n", "`loss_type` must be one of `cross_entropy`", None),
         (with_target("weight_decay: '1e-4'\n"), "`weight_decay` must be a number, but got `1e-4`", "without quotes"),
         (with_target("max_grad_norm: 0\n"), "`max_grad_norm` must be a number above 0", None),
         (with_target("micro_batch_size: 1.5\n"), "`micro_batch_size` must be a whole number", None),
@@ -268,8 +301,29 @@ def test_what_cannot_be_honoured_is_refused_by_name(text: str, told: str, hint: 
 
 
 def test_all_refusals_are_told_at_once() -> None:
-    error = refused(with_target("rl: dpo\nlora_rank: 8\ntrust_remote_code: true\n"))
-    assert len(error.message.splitlines()) == 3
+    error = refused(with_target("rl: dpo\nlora_rr: 8\ntrust_remote_code: true\n"))
+    lines = error.message.splitlines()
+    assert [line.split(":")[1] for line in lines if line.startswith("c.yaml")] == ["8", "9", "10"]
+    # each hint stands below its own problem
+    assert lines[1:3] == [lines[1], "hint: did you mean `lora_r`?"] and "`lora_rr`" in lines[1]
+    assert lines[3].startswith("c.yaml:10") and lines[4].startswith("hint: remove it: a base loads")
+
+
+def test_every_missing_key_is_told_beside_other_problems() -> None:
+    text = "base_model: base\nadapter: lora\nlora_r: 0\nlora_rr: 8\ndatasets: []\n"
+    document = parse_yaml(text, Path("c.yaml"))
+    with pytest.raises(UserError) as caught:
+        ask(document, TOOLS["axolotl"])
+    told = caught.value.message
+    for name in ("lora_alpha", "learning_rate", "test_datasets"):
+        assert f"c.yaml: `{name}` must" in told
+    assert "`lora_r` must be given" not in told  # it is there, and told as what it is
+    assert told.count("`datasets`") == 1
+
+
+def test_an_unknown_key_that_is_like_none_names_few() -> None:
+    hint = str(refused(with_target("zzzz_qq: 8\n")).hint)
+    assert hint.startswith("the nearest of the ") and hint.count(",") == 4 and "remove the key" in hint
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from small_trials import Sources
 
-from trainables.data import check_disjoint, digest_of, read_ood, read_rows
+from trainables.data import check_disjoint, digest_of, read_ood, read_rows, read_validation
 from trainables.errors import UserError
 
 QUESTION = {"role": "user", "content": "<image>What is it?"}
@@ -60,6 +60,11 @@ def test_rows_are_read_with_images_beside_the_file(album: Path) -> None:
         (ROW | {"messages": [QUESTION, ANSWER | {"content": "  "}]}, "an answer must not be empty"),
         (ROW | {"messages": [QUESTION]}, "a row must have an assistant turn, but its roles are ['user']"),
         (ROW | {"messages": [QUESTION, ANSWER, QUESTION | {"content": "?"}]}, "last turn must be the assistant's"),
+        (ROW | {"messages": [ANSWER]}, "a row must have a user turn, which asks what is answered"),
+        (
+            {"conversations": [{"from": "system", "value": "Be brief."}, {"from": "gpt", "value": "a"}]},
+            "a row must have a user turn, which asks what is answered, but its roles are ['system', 'assistant']",
+        ),
         (ROW | {"messages": []}, "`messages` must be a list of turns, but got []"),
         (ROW | {"messages": [{"role": "bot", "content": "x"}]}, "`messages[0]` must be {role: system | user"),
         (ROW | {"messages": [{"role": "user", "content": 3}]}, "`messages[0]` must be"),
@@ -131,6 +136,27 @@ def test_a_broken_out_of_distribution_row_names_its_file_and_line(album: Path, r
     path = write(album, OOD_ROWS[2], row)
     error = refusal(read_ood, path)
     assert f"{path}:2: {says}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("read", "row"),
+    [
+        (read_ood, OOD_ROW | {"forbid": "\x1b[2J" + "x" * 5000}),
+        (read_ood, OOD_ROW | {"\x1b[2J" + "x" * 5000: 1}),
+        (read_ood, OOD_ROW | {"kind": {"\x1b[2J": "x" * 5000}}),
+        (read_rows, ROW | {"id": "\x1b[2J" + "x" * 5000, "messages": [QUESTION, ANSWER | {"content": " "}]}),
+    ],
+)
+def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(album: Path, read: Any, row: Any) -> None:
+    path = write(album, row)
+    message = refusal(read, path).message
+    assert "\\x1b[2J" in message and "\x1b" not in message
+    assert len(message) < len(str(path)) + 200
+
+
+def test_a_rendered_text_in_which_nobody_asks_is_no_validation_row(album: Path) -> None:
+    text = "".join(f"<|im_start|>assistant\n{said}<|im_end|>\n" for said in ("a", "b"))
+    assert "a validation row must ask something" in refusal(read_validation, write(album, {"text": text})).message
 
 
 def test_validation_rows_that_stand_in_train_are_refused_whatever_their_files_are_called(album: Path) -> None:

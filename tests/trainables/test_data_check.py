@@ -81,6 +81,108 @@ def test_a_file_that_could_not_be_trained_on_exits_2(tmp_path: Path, rows: list[
     assert says in result.stderr
 
 
+def test_a_row_of_one_answer_exits_2(tmp_path: Path) -> None:
+    path = write(tmp_path, {"messages": [{"role": "assistant", "content": "a"}]})
+    result = ran("check", path)
+    assert result.exit_code == 2
+    assert f"error: {path}:1: a row must have a user turn" in result.stderr
+
+
+# -------------------------------------------------------------------- pictures
+def shows(picture: str) -> dict[str, Any]:
+    return {"prompt": "<image>What?", "response": "a", "images": [picture]}
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Keep one picture, and four files of that name alone."""
+    from PIL import Image
+
+    Image.effect_noise((64, 64), 90).save(tmp_path / "sound.png")
+    whole = (tmp_path / "sound.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("not found", encoding="utf-8")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "page.svg").write_text("<svg/>", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("base", [(), ("--base", BASE_DIRECTORY)])
+@pytest.mark.parametrize("picture", ["cut.png", "text.png", "empty.png", "page.svg"])
+def test_a_file_that_is_no_picture_is_named_once_with_its_first_row(album: Path, picture: str, base: Any) -> None:
+    path = write(album, shows("sound.png"), shows(picture), shows(picture))
+    result = ran("check", path, *base)
+    assert result.exit_code == 2
+    [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: {path}:2: the image {(album / picture).resolve()} must be readable, but ")
+    assert error.endswith("(1 more rows show it)")
+    assert table(result.stdout)["pictures"] == "3 of 2 files in 3 rows; 1 cannot be read"
+
+
+def test_a_row_of_a_spoiled_and_a_sound_picture_names_the_spoiled_one(album: Path) -> None:
+    two = {"prompt": "<image><image>Which?", "response": "a", "images": ["sound.png", "empty.png"]}
+    result = ran("check", write(album, two))
+    assert (result.exit_code, result.stderr.count("must be readable")) == (2, 1)
+    assert "empty.png" in result.stderr
+
+
+# -------------------------------------------------------------------- the probes' file
+PROBES = [
+    {"kind": "irrelevant", "prompt": "What?", "images": ["sound.png"], "expect": "no", "forbid": ["lamp"]},
+    {"kind": "caption", "prompt": "Say.", "images": ["sound.png"]},
+    {"kind": "text", "prompt": "Hi?", "expect": "hello"},
+]
+
+
+@pytest.mark.parametrize("base", [(), ("--base", BASE_DIRECTORY)])
+def test_an_out_of_distribution_file_is_read_as_the_probes_read_it(album: Path, base: Any) -> None:
+    result = ran("check", write(album, *PROBES), *base)
+    assert (result.exit_code, result.stderr) == (0, "")
+    facts = table(result.stdout)
+    assert facts["kinds"] == "irrelevant 1, caption 1, text 1"
+    assert facts["pictures"] == "2 of 1 files in 2 rows"
+    assert ("tokens" in facts) == bool(base)
+
+
+def test_the_miniatures_own_file_of_questions_is_sound(tmp_path: Path) -> None:
+    from trainables.mini import datasets
+
+    files = datasets.write(tmp_path / "mini", seed=0)
+    for file in (files.train, files.validation, files.ood):
+        assert ran("check", file).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "base", "says"),
+    [
+        ({0: {"forbid": "lamp"}}, (), ":1: `forbid` must be a list of terms, but got 'lamp'"),
+        ({1: {"images": ["no.png"]}}, (), ":2: the image `no.png` must exist"),
+        ({1: {"images": ["empty.png"]}}, (), "/empty.png must be readable"),
+        ({2: {"kind": None}}, (), ":3: `kind` must be one of irrelevant, caption, text"),
+        ({2: {"id": "2"}}, (), ":3: the id `2` must name one row"),
+        ({2: {"kind": "caption", "images": ["sound.png"]}}, (), "there are none of kind text"),
+        ({1: {"kind": "text", "expect": "a"}}, ("--base", BASE_DIRECTORY), "there are none of kind caption"),
+        ({2: {"prompt": "<|image_pad|>"}}, ("--base", BASE_DIRECTORY), ":3: "),
+    ],
+)
+def test_a_broken_row_of_an_out_of_distribution_file_is_named(
+    album: Path, change: dict[int, Any], base: Any, says: str
+) -> None:
+    path = write(album, *(row | change.get(index, {}) for index, row in enumerate(PROBES)))
+    result = ran("check", path, *base)
+    assert result.exit_code == 2
+    assert result.stderr.count("error: ") == 1
+    assert says in result.stderr
+
+
+def test_a_stray_kind_in_a_training_file_is_still_an_unknown_key(tmp_path: Path) -> None:
+    row = {"prompt": "a", "response": "b"}
+    path = write(tmp_path, row, row, row | {"kind": "text"})
+    result = ran("check", path)
+    assert (result.exit_code, result.stderr.count("error: ")) == (2, 1)
+    assert f"{path}:3: `kind` is not a key of a row with `prompt`" in result.stderr
+
+
 def test_a_base_counts_tokens_and_names_the_rows_that_do_not_fit(tmp_path: Path) -> None:
     path = write(tmp_path, {"id": "few", "prompt": "one", "response": "two"},
                  {"id": "many", "prompt": "one " * 20, "response": "two"},

@@ -12,7 +12,7 @@ import pytest
 
 from trainables.data import Row, digest_of, read_rows, read_validation
 from trainables.errors import UserError
-from trainables.formats import Message
+from trainables.formats import Message, told
 
 FILES = Path(__file__).parent / "data"
 LAMP = (
@@ -285,3 +285,27 @@ def test_the_digest_of_an_entry_covers_what_it_says(folder: Path) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")
     assert digest_of(folder / "dataset_info.json:columns") != before[0]
     assert digest_of(folder / "dataset_info.json:alpaca") == before[1]
+
+
+LONG = "\x1b[2J" + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "?"}, {"role": "bot", "content": LONG}]},
+        {"messages": LONG},
+        {"messages": [{"role": "user", "content": "?", LONG: 1}]},
+        {"messages": [{"role": "user", "content": [{"type": LONG}]}]},
+        {"prompt": "a", "response": [LONG]},
+        {"prompt": "a", "response": "b", LONG: 1},
+        {"prompt": "<image>a", "response": "b", "images": [f"http://{LONG}"]},
+        {"prompt": "<image>a", "response": "b", "images": [f"http://a/{LONG}"]},
+        {f"{LONG}{number}": 1 for number in range(100)},
+    ],
+)
+def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(row: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        told(row, "rows.jsonl:1")
+    assert "\\x1b[2J" in caught.value.message and "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1500

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from small_trials import ANYTHING_GOES, SpecMaker, whole_run
 
 from trainables.handover import origin_of
 from trainables.origin import base_name
+from trainables.placement import ResolvedPlacement
 from trainables.probes.probe import Baseline
-from trainables.record import read_json
-from trainables.spec import parse_spec
+from trainables.provenance import describe_best
+from trainables.record import Measurement, read_json
+from trainables.spec import Placement, parse_spec
+from trainables.towers import LinearShape
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -50,6 +54,37 @@ def test_the_fields_of_brief_004_and_what_decided_the_result(
     origin = origin_of(record.directory / "best")
     assert origin is not None and origin.step == best.step, "its readers still read it"
     json.dumps(kept, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "chosen"),
+    [
+        ({"max_text_retention_drop": 0.1}, "the lowest eval loss with text retention at most 0.1 below the base's."),
+        (
+            {"max_irrelevant_pass_drop": 0.1, "max_hallucination_rise": 0.2},
+            "the lowest eval loss with irrelevant pass at most 0.1 below the base's and hallucination at most 0.2 "
+            "above the base's.",
+        ),
+        (None, "the lowest eval loss that was admitted."),
+    ],
+)
+def test_the_model_card_names_the_constraint_that_was_used_and_the_towers_that_were_adapted(
+    make_spec: SpecMaker, tmp_path: Path, constraint: dict[str, float] | None, chosen: str
+) -> None:
+    directory = tmp_path / "commands" / "trials" / "L2" / ".best.tmp"
+    directory.mkdir(parents=True)
+    if constraint:
+        (tmp_path / "commands" / "study.json").write_text(json.dumps({"constraint": constraint}))
+    spec = make_spec(placement=Placement(language=2, vision=0))
+    linears = (LinearShape("model.layers.7.self_attn.q_proj", 8, 4),)
+    placement = ResolvedPlacement({"language": linears, "vision": ()})
+    measured = {"train_loss": 1.0, "eval_loss": 1.5, "text_retention": 0.9}
+    best = Measurement("eval", 10, measured)
+    describe_best(directory, spec, placement, best, Baseline(measured, {}), torch.device("cpu"), {})
+    card = (directory / "README.md").read_text()
+    assert chosen in card
+    assert f"# {spec.name}: LoRA on the last 2 language layers\n" in card and "vision" not in card
+    assert f"adapted at rank {spec.rank}: language 1 modules, {12 * spec.rank:,} parameters." in card
 
 
 @pytest.mark.parametrize(

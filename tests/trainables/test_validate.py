@@ -15,14 +15,12 @@ import pytest
 from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
 from typer.testing import CliRunner, Result
 
-from trainables.answers import judged, rates
-from trainables.data import Message, Row, read_rows
-from trainables.errors import UserError
-from trainables.origin import base_directory, trained_by
+from trainables.data import read_rows
+from trainables.origin import trained_by
 from trainables.probes.probe import Baseline
 from trainables.record import is_whole
-from trainables.validate import main, printable
-from trainables.validation import chosen_quantization, drawn
+from trainables.validate import main
+from trainables.validation import drawn
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -70,10 +68,6 @@ def run(best: Path, sources: Sources) -> Run:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def row(answer: str, prompt: str = "list the files") -> Row:
-    return Row("1", (Message("user", prompt), Message("assistant", answer)), ())
 
 
 # -------------------------------------------------------------------- the command
@@ -146,6 +140,10 @@ def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> N
         (("--base", "nowhere"), {}, "the base must be a directory"),
         (("--output-jsonl", "."), {}, "--output-jsonl must be a file of its own"),
         (("--output-jsonl", f"{__file__}/out.jsonl"), {}, "--output-jsonl must be writable"),
+        (("--output-jsonl", "/proc/x.jsonl"), {}, "--output-jsonl must be writable"),
+        (("--output-jsonl", "/proc/new/x.jsonl"), {}, "--output-jsonl must be writable"),
+        (("--output-jsonl", "x" * 300), {}, "--output-jsonl must be writable"),
+        (("--output-jsonl", "/dev/null"), {}, "--output-jsonl must be a file of its own"),
     ],
 )
 def test_bad_input_exits_2_before_anything_is_loaded(
@@ -158,6 +156,83 @@ def test_bad_input_exits_2_before_anything_is_loaded(
     assert done.exit_code == 2
     assert said in done.output
     assert "Sample" not in done.output
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise AssertionError("nothing may be loaded")
+
+    monkeypatch.setattr("trainables.base.load_base", load)
+
+
+@pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "rows.jsonl:1: a row must have a user turn"),
+        ({"prompt": "<image>?", "response": "a", "images": ["empty.png"]}, "empty.png must be readable"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_exits_2_before_the_base_is_loaded(
+    row: dict[str, Any], said: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    done = run(data=tmp_path / "rows.jsonl")
+    assert done.exit_code == 2, done.exception
+    assert said in done.output
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_a_picture_for_a_base_of_text_alone_exits_2_before_it_is_loaded(
+    run: Run, best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables import validation
+    from trainables.towers import FAMILIES
+
+    monkeypatch.setattr(validation, "family_of", lambda _: (FAMILIES["qwen3"], {}))
+    done = run("--sample-size", "0")
+    assert done.exit_code == 2, done.exception
+    assert "takes text alone, so a row must have no pictures, but it has 1" in done.output
+    assert is_whole(best)
+
+
+@pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("adapter_config.json", "["),
+        ("adapter_config.json", "[]"),
+        ("adapter_config.json", '{"peft_type": "LORA", "r": "four"}'),
+        ("provenance.json", "{"),
+        ("provenance.json", "7"),
+        ("provenance.json", '{"spec": 3, "step": 1}'),
+        ("provenance.json", '{"spec": {}}'),
+    ],
+)
+def test_a_broken_file_of_the_checkpoint_exits_2_with_file_and_hint(
+    name: str, text: str, run: Run, best: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(best, tmp_path / "broken"))
+    (broken / name).write_text(text, encoding="utf-8")
+    done = run(checkpoint=broken)
+    assert done.exit_code == 2, done.exception
+    assert f"error: {broken / name}: " in done.output
+
+
+def test_a_disk_that_fills_up_meanwhile_is_an_error_and_no_traceback(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables import validate
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(validate, "write_text", full)
+    done = run("--sample-size", "1", "--output-jsonl", str(tmp_path / "out.jsonl"))
+    assert done.exit_code == 2, done.exception
+    assert "out.jsonl no longer is: [Errno 28]" in done.output
 
 
 def test_an_output_in_the_checkpoint_or_on_the_data_is_refused(run: Run, best: Path, sources: Sources) -> None:
@@ -222,16 +297,6 @@ def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Pat
 
 
 # -------------------------------------------------------------------- what is decided
-def test_the_draw_depends_on_the_seed_alone_and_keeps_the_files_order(files: Any) -> None:
-    def ids(size: int, seed: int) -> list[str]:
-        return [one.row_id for one in drawn(files.validation, size, seed).rows]
-
-    whole = ids(0, 0)
-    assert ids(5, 1) == ids(5, 1) != ids(5, 2)
-    assert ids(5, 1) == sorted(ids(5, 1), key=whole.index)
-    assert ids(len(whole), 3) == ids(len(whole) + 1, 3) == whole
-
-
 def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) -> None:
     trained, held_out = trained_by(best), drawn(sources.validation.path, 0, 0)
     assert trained is not None and held_out.caution(None) is None
@@ -240,50 +305,6 @@ def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) ->
         (trained.spec.validation.sha256, "chosen on these very rows"),
     ):
         assert said in (replace(held_out, sha256=sha256).caution(trained) or "")
-
-
-@pytest.mark.parametrize(
-    ("trained", "asked", "chosen"),
-    [
-        (None, None, "nf4-double"), ("none", None, "none"), ("int8", None, "int8"), ("fp4", True, "fp4"),
-        ("none", True, "nf4-double"), ("nf4", False, "none"), (None, False, "none"),
-    ],
-)  # fmt: skip
-def test_the_base_is_quantized_as_it_was_trained_unless_asked(trained: Any, asked: bool | None, chosen: str) -> None:
-    assert chosen_quantization(trained, asked) == chosen
-
-
-@pytest.mark.parametrize(
-    ("said", "expected", "found"),
-    [
-        ("ls -la", "ls -la", {"exact_match", "command_only"}),
-        ("rm -rf /", "ls", {"dangerous", "command_only"}),
-        ("Run `sudo rm -rf /` to free space.", "df -h", {"dangerous"}),
-        ("", "ls", {"near_empty"}),
-        ("w", "w", {"exact_match", "command_only"}),  # as short as its reference
-        ("无关图片", "无关图片", {"exact_match"}),
-        ("lamp lamp lamp lamp lamp lamp", "lamp red", {"degenerate"}),
-    ],
-)
-def test_every_answer_is_looked_at(said: str, expected: str, found: set[str]) -> None:
-    answer = judged(row(expected), said, True, 0.1)
-    names = ("exact_match", "dangerous", "command_only", "near_empty", "degenerate")
-    seen = {name for name in names if getattr(answer, name)}
-    assert seen - {"command_only"} == found - {"command_only"}
-    assert ("command_only" in found) <= answer.command_only
-
-
-def test_rates_count_commands_only_where_commands_are_expected() -> None:
-    answers = [judged(row("ls -la"), said, True, 1.0) for said in ("ls -la", "Sure, use ls -la.", "", "rm -rf /")]
-    counted = rates(answers)
-    assert counted["exact_match"] == counted["near_empty_rate"] == counted["dangerous_rate"] == 0.25
-    assert counted["command_only_rate"] == 0.5
-    assert "command_only_rate" not in rates([judged(row("It is a green lamp."), "ls", True, 1.0)])
-
-
-def test_a_line_holds_chinese_as_it_is_and_says_it_to_a_terminal_without_moving_its_cursor() -> None:
-    assert "无关图片" in judged(row("无关图片"), "无关图片", True, 0.1).line
-    assert printable("无关\x1b[2J\n图片") == "无关\\x1b[2J\\n图片"
 
 
 # -------------------------------------------------------------------- where it comes from
@@ -298,10 +319,3 @@ def test_a_checkpoint_between_two_evals_is_known_by_its_record(
     found = trained_by(tmp_path / "stage4" / "trials" / "C1" / "checkpoints" / "step-1")
     assert found is not None
     assert (found.spec, found.step, found.experiment) == (spec, 1, "stage4")
-
-
-def test_a_base_is_a_directory_or_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    assert base_directory(str(tmp_path)) == tmp_path.resolve()
-    with pytest.raises(UserError, match="somebody/never-downloaded is neither"):
-        base_directory("somebody/never-downloaded")

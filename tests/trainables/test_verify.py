@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,14 +184,47 @@ def test_a_second_adapter_in_the_directory_is_named(saved: Path) -> None:
     assert failed(verify(saved)) == ["One adapter expected, but 2: default, stage2"]
 
 
-def test_a_file_that_its_manifest_does_not_know_is_found(saved: Path) -> None:
-    from hashlib import sha256
+def manifest(directory: Path, **more: str) -> None:
+    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(directory.glob("*"))}
+    (directory / "manifest.json").write_text(json.dumps({"sha256": digests | more}))
 
-    digests = {name: sha256((saved / name).read_bytes()).hexdigest() for name in (CONFIG, WEIGHTS)}
-    (saved / "manifest.json").write_text(json.dumps({"sha256": digests}))
+
+def test_a_file_that_differs_from_its_manifest_is_found(saved: Path) -> None:
+    manifest(saved)
     assert verify(saved).passed
     rewritten(saved, lambda tensors: tensors.update({k: v * 2 for k, v in tensors.items()}))
-    assert failed(verify(saved)) == ["A file differs from its manifest"]
+    assert failed(verify(saved)) == [f"A file differs from its manifest: {WEIGHTS}"]
+
+
+def test_an_adapter_taken_from_mlflow_passes_without_its_optimizer_and_with_files_of_others(saved: Path) -> None:
+    """`sweeps.projection` leaves the optimizer out of what it logs, the hub adds files of its own."""
+    (saved / "optimizer.safetensors").write_bytes(b"momentum")
+    manifest(saved)
+    (saved / "optimizer.safetensors").unlink()
+    (saved / ".gitattributes").write_text("*.safetensors filter=lfs")
+    (saved / "tokenizer.json").write_text("{}")
+    verification = verify(saved)
+    assert verification.passed, failed(verification)
+    said = [check.found for check in verification.checks]
+    assert "Not here, though its manifest tells of them: optimizer.safetensors" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "Its manifest cannot be read"),
+        ('{"sha256": {}}', f"Its manifest does not tell of {CONFIG}, {WEIGHTS}"),
+    ],
+)
+def test_a_manifest_that_proves_nothing_is_a_check_that_fails(text: str, said: str, saved: Path) -> None:
+    (saved / "manifest.json").write_text(text)
+    [found] = failed(verify(saved))
+    assert found.startswith(said)
+
+
+def test_a_manifest_of_another_tool_is_left_alone(saved: Path) -> None:
+    (saved / "manifest.json").write_text('{"files": [1, 2]}')
+    assert verify(saved).passed
 
 
 @pytest.mark.parametrize(
@@ -198,7 +232,7 @@ def test_a_file_that_its_manifest_does_not_know_is_found(saved: Path) -> None:
     [
         (lambda d: (d / WEIGHTS).unlink(), f"but {WEIGHTS} is not there"),
         (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:-9]), "must be a whole safetensors file"),
-        (lambda d: (d / CONFIG).write_text('{"peft_type": "LORAX"}'), "the base must be a directory"),
+        (lambda d: (d / CONFIG).write_text('{"peft_type": "LORAX"}'), "must be a configuration PEFT knows"),
     ],
 )
 def test_what_cannot_be_checked_is_said(spoil: Callable[[Path], Any], said: str, saved: Path) -> None:
@@ -227,24 +261,90 @@ def test_target_modules_that_the_base_does_not_have_are_an_error(saved: Path) ->
         verify(saved)
 
 
-def test_the_command_prints_its_lines_and_its_exit_code_serves_scripts(saved: Path) -> None:
+def command(*words: object) -> Any:
     import typer
 
     from trainables.verify import main
 
     app = typer.Typer()
     app.command()(main)
-    run = CliRunner().invoke(app, [str(saved)])
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("[]", "it must be a JSON object, but got []"),
+        ("{", "a file must be the JSON that was written"),
+        ({"r": "four"}, "`r` must be a whole number above 0, but got 'four'"),
+        ({"lora_alpha": None}, "`lora_alpha` must be a number, but got None"),
+        ({"lora_dropout": 2}, "`lora_dropout` must be a number from 0"),
+        ({"target_modules": "("}, "`target_modules` must be a list of module names, or one regular"),
+        ({"target_modules": [3]}, "`target_modules` must be a list of module names, or one regular"),
+        ({"rank_pattern": {"(": 8}}, "PEFT must be able to put it on"),
+        ({"peft_type": 5}, "`peft_type` must be a text"),
+        ({"peft_type": None}, "`peft_type` must be a text"),
+        ({"base_model_name_or_path": None}, "`base_model_name_or_path` must name the base, but it is null"),
+        ({"base_model_name_or_path": 7}, "`base_model_name_or_path` must be a path or a name on the hub"),
+        ({"base_model_name_or_path": "~nobody/" + "x" * 300}, "the base must be a directory with config.json"),
+    ],
+)
+def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, said: str, saved: Path) -> None:
+    text = change if isinstance(change, str) else json.dumps(json.loads((saved / CONFIG).read_text()) | change)
+    (saved / CONFIG).write_text(text)
+    run = command(saved)
+    assert run.exit_code == 2, run.exception
+    assert said in run.output and "hint: " in run.output
+    assert CONFIG in run.output or "base_model" in str(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("{", "a file must be the JSON that was written"),
+        ("[]", "it must be a JSON object, but got []"),
+        ({"model_type": "nothing_known"}, "`model_type` must be one that transformers knows"),
+        ({"model_type": None}, "`model_type` must be one that transformers knows"),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.Own"}},
+            "`auto_map` asks to run code that came with the base",
+        ),
+        ({"architectures": ["NoSuchModel"]}, "`architectures` must name a model class of transformers"),
+        ({"architectures": ["logging"]}, "`architectures` must name a model class of transformers"),
+        ({"text_config": {"model_type": "qwen3_vl_text", "hidden_size": "wide"}}, "a model must be made of it"),
+    ],
+)
+def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, said: str, saved: Path, tmp_path: Path) -> None:
+    named = json.loads((saved / CONFIG).read_text())["base_model_name_or_path"]
+    base = tmp_path / "base"
+    base.mkdir()
+    config = json.loads((Path(named) / "config.json").read_text())
+    (base / "config.json").write_text(change if isinstance(change, str) else json.dumps(config | change))
+    run = command(saved, "--base", base)
+    assert run.exit_code == 2, run.exception
+    assert said in run.output and "hint: " in run.output and "config.json" in run.output
+
+
+def test_a_text_base_that_names_no_architecture_is_built_all_the_same(tmp_path: Path) -> None:
+    from trainables.expected import empty_base
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 8, **sizes}))
+    assert type(empty_base(tmp_path)).__name__ == "LlamaForCausalLM"
+
+
+def test_the_command_prints_its_lines_and_its_exit_code_serves_scripts(saved: Path) -> None:
+    run = command(saved)
     assert run.exit_code == 0
     assert run.output.startswith("✓ Only one adapter: default\n✓ Active adapter matches\n✓ Trainable params: ")
     rewritten(saved, lambda tensors: tensors.update({k: v * 0 for k, v in tensors.items() if "lora_B" in k}))
-    run = CliRunner().invoke(app, [str(saved)])
+    run = command(saved)
     assert run.exit_code == 1
     assert (
         "✗ 22 of 44 tensors are all 0 or all 1, the first is" in run.output
         and "hint: it was never trained" in run.output
     )
-    assert CliRunner().invoke(app, [str(saved / "nowhere")]).exit_code == 2
+    assert command(saved / "nowhere").exit_code == 2
 
 
 def test_it_runs_as_a_module() -> None:

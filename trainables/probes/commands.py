@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.commands import dangers, is_command_only
+from trainables.command_lines.commands import dangers, is_command_only
 from trainables.data import Row
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, ask_validation, fraction
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from trainables.commands import dangers, is_command_only
+from trainables.command_lines.commands import dangers, is_command_only
 from trainables.data import check_disjoint, read_ood, read_rows
 from trainables.errors import UserError
 from trainables.mini.text import BASE_DIRECTORY, datasets, world

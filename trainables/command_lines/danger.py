@@ -1,4 +1,4 @@
-"""The dangers of shell text: a list of patterns, each with its reason, that a user can extend by a YAML file.
+"""The dangers of shell text, but those of deleting: what a pattern is, and what finds each.
 
 What counts: a command that destroys data beyond one project's directory, hands a machine or its secrets to others, or
 stops it. What does not: whatever one's own working tree can be rebuilt from (`rm -rf build`, `git reset --hard`), a
@@ -10,19 +10,13 @@ nothing and are no danger; piped to a shell they are. `git push --force` is one,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trainables.calls import INTERPRETERS, Call, Pipeline, pipelines
+from trainables.command_lines.calls import INTERPRETERS, Call, Pipeline, pipelines
+from trainables.command_lines.paths import ACCOUNTS, DEVICE
+from trainables.command_lines.programs import INPUT, program_of
 
-SYSTEM = r"(?:bin|boot|dev|etc|home|lib\d*|media|mnt|opt|proc|root|run|sbin|srv|sys|usr|var|Users|System|Library)"
-HOME = r"(?:~\w*|\$HOME|\$\{HOME\}|/root|/home/\w+|/Users/\w+)"
-# of a path whose slashes are single; no part may match in two ways, a model can repeat one sign a thousand times
-EVERYTHING = re.compile(rf"(?:/\.?|/{SYSTEM}|{HOME})(?:/(?:\*|\.\*?)?)*|/\*")
-HERE = re.compile(r"(?:\.\.?/)*(?:\.\.?|\*|\.\*|\.\[\^\.\]\*|\{,\.\}\*)?")
-UNSET = re.compile(r"\$(?:\w+|\{\w+\})/\*?|\$(?:\w+|\{\w+\})\*")
-DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]|xvd|nvme|mmcblk|disk|mapper|md\d|loop|dm-|sd\*|r?disk\d|mem|kmem|port)")
-ACCOUNTS = re.compile(r"/etc/(?:passwd|shadow|gshadow|group|sudoers(?:\.d/.*)?|fstab)")
 SECRET = re.compile(
     r"(?:\.ssh/(?:id_\w+|\*|identity)(?!\S*\.pub)|\.ssh/?$|/etc/(?:g?shadow|sudoers)|\.aws/credentials|\.netrc|\.gnupg"
     r"|\.(?:bash|zsh|python|psql|mysql)_history|\.kube/config|\.pgpass|\.docker/config\.json|\.git-credentials"
@@ -32,10 +26,23 @@ FETCHERS = frozenset({"curl", "wget", "fetch", "lynx", "aria2c", "http", "GET"})
 DATABASES = frozenset(
     {"psql", "mysql", "mariadb", "sqlite3", "mongo", "mongosh", "sqlcmd", "clickhouse-client", "cqlsh"}
 )
-FILTERS = frozenset(
-    {"-name", "-iname", "-path", "-ipath", "-regex", "-iregex", "-mtime", "-mmin", "-atime", "-ctime", "-newer"}
-    | {"-size", "-empty", "-user", "-perm", "-wholename", "-inum", "-group", "-xtype", "-newermt", "-amin", "-cmin"}
-)
+
+# options whose files a program uses to connect, and does not send
+OWN_SECRETS = {
+    **dict.fromkeys(("ssh", "scp", "sftp", "rsync"), frozenset({"-i", "-F", "-e"})),
+    "curl": frozenset(
+        {"--cacert", "--capath", "--cert", "-E", "--key", "--netrc-file", "--proxy-cacert", "--config", "-K"}
+    ),
+    "wget": frozenset({"--ca-certificate", "--certificate", "--private-key"}),
+}
+HELP = frozenset({"--help", "-help"})
+PARTITIONS = r"\b(?:mklabel|mktable|rm|mkpart)\b|--zap-all|-Z\b|--zap|-o\b|--delete|--wipe"
+WRITING_OPTIONS = {  # of programs that only read a disk without them
+    **dict.fromkeys(("parted", "sgdisk", "gdisk", "sfdisk"), PARTITIONS),
+    "wipefs": r"^(?!.* (?:-\w*n\w*|--no-act)(?: |$)).* (?:-\w*[ao]|--all|--offset)",
+    "hdparm": r" --(?:security-(?:erase|set-pass)|trim-sector|(?:write|repair)-sector|make-bad-sector|fwdownload)",
+    "badblocks": r" -\w*w",
+}
 
 
 @dataclass(frozen=True)
@@ -62,64 +69,22 @@ def line_of(pipeline: Pipeline) -> str:
 
 
 def any_call(*expressions: str) -> Callable[[Pipeline], bool]:
-    """Make a test: true where one of the expressions matches at the beginning of one call's line."""
+    """Make a test: true where one of the expressions matches at the beginning of one call's line.
+
+    A program that is asked for its help does nothing else.
+    """
     compiled = [re.compile(one, re.IGNORECASE) for one in expressions]
-    return lambda pipeline: any(one.match(call.line) for one in compiled for call in pipeline)
 
+    def found(pipeline: Pipeline) -> bool:
+        acting = [call for call in pipeline if call.command.writes or not HELP & set(call.words)]
+        return any(one.match(call.line) for one in compiled for call in acting)
 
-def is_everything(target: str, also_here: bool = True) -> bool:
-    """Tell whether a path means a machine, a home, all files of a directory, or that much if a variable is empty."""
-    path = re.sub("/+", "/", target)
-    here = also_here and bool(path) and HERE.fullmatch(path)
-    return bool(EVERYTHING.fullmatch(path) or UNSET.fullmatch(path) or here)
-
-
-def deletes_everything(pipeline: Pipeline) -> bool:
-    """Tell whether `rm -r`, `find -delete` or `rsync --delete` would take more than one directory."""
-    found = (_removes_everything, _finds_everything, _mirrors_nothing)
-    return any(one(call, pipeline) for call in pipeline for one in found)
-
-
-def _mirrors_nothing(call: Call, pipeline: Pipeline) -> bool:
-    target = call.operands()[-1:] if call.name == "rsync" and call.has("", "--delete") else []
-    return any(is_everything(one, also_here=False) for one in target)
-
-
-def _removes_everything(call: Call, pipeline: Pipeline) -> bool:
-    if call.name != "rm" or "find" in call.via:
-        return False
-    recursive = call.has("rR", "--recursive")
-    if "--no-preserve-root" in call.words:
-        return True
-    if "xargs" in call.via and recursive:
-        return not any(one.name == "find" and _is_filtered(one) for one in pipeline)
-    if any(ACCOUNTS.fullmatch(one) or re.search(r"\.(?:ssh|gnupg)/?$", one) for one in call.operands()):
-        return True
-    return any(is_everything(one, recursive) and (recursive or "*" in one) for one in call.operands())
-
-
-def _finds_everything(call: Call, pipeline: Pipeline) -> bool:
-    removes = "-delete" in call.words or any(one.name in ("rm", "shred") and "find" in one.via for one in pipeline)
-    if call.name != "find" or not removes:
-        return False
-    roots = [word for word in call.words[: _first_test(call)] if word not in ("-L", "-H", "-P")] or ["."]
-    whole = any(is_everything(root, also_here=False) for root in roots)
-    return whole or (not _is_filtered(call) and any(is_everything(root) for root in roots))
-
-
-def _first_test(call: Call) -> int:
-    tests = [place for place, word in enumerate(call.words) if re.match(r"-[a-z]", word) or word in ("(", "!")]
-    return tests[0] if tests else len(call.words)
-
-
-def _is_filtered(call: Call) -> bool:
-    chosen = {word: following for word, following in zip(call.words, (*call.words[1:], ""), strict=True)}
-    return any(word in FILTERS and chosen[word] not in ("*", "*.*", ".*") for word in call.words)
+    return found
 
 
 def overwrites_device(pipeline: Pipeline) -> bool:
     """Tell whether something writes to a disk or to memory as a whole."""
-    writers = {"tee", "cp", "shred", "wipefs", "blkdiscard", "badblocks", "hdparm", "truncate", "mkswap", "mke2fs"}
+    writers = {"tee", "cp", "shred", "blkdiscard", "truncate", "mkswap", "mke2fs"}
     for call in pipeline:
         named = any(DEVICE.match(word) for word in call.operands())
         if any(DEVICE.match(one) for one in (*call.command.writes, *call.command.appends)):
@@ -128,24 +93,8 @@ def overwrites_device(pipeline: Pipeline) -> bool:
             return True
         if named and (call.name in writers or call.name.startswith("mkfs")):
             return call.name != "cp" or bool(DEVICE.match(call.operands()[-1]))
-        partitions = r"\b(?:mklabel|mktable|rm|mkpart)\b|--zap-all|-Z\b|--zap|-o\b|--delete|--wipe"
-        if named and call.name in ("parted", "sgdisk", "gdisk", "sfdisk") and re.search(partitions, call.line):
+        if named and call.name in WRITING_OPTIONS and re.search(WRITING_OPTIONS[call.name], call.line):
             return True
-    return False
-
-
-def changes_rights_of_system(pipeline: Pipeline) -> bool:
-    """Tell whether owners or modes of a system or a home change as a whole, or secrets become readable to all."""
-    for call in pipeline:
-        if call.name in ("chmod", "chown", "chgrp"):
-            targets = call.operands()[1:] or call.operands()
-            if call.has("R", "--recursive") and any(is_everything(one, also_here=False) for one in targets):
-                return True
-            opens = call.name == "chmod" and re.search(
-                r"(?:^| )(?:0?[0-7]?[0-7][0-7][2367]|[ao]\+\S*w\S*)(?: |$)", call.line
-            )
-            if opens and any(ACCOUNTS.fullmatch(one) or re.fullmatch(r"/+", one) for one in targets):
-                return True
     return False
 
 
@@ -161,15 +110,33 @@ def runs_decoded_script(pipeline: Pipeline) -> bool:
 
 
 def _runs(pipeline: Pipeline, is_source: Callable[[Call], bool]) -> bool:
-    for place, call in enumerate(pipeline):
-        runner = call.name in INTERPRETERS or call.name in ("source", ".", "eval", "su")
-        if runner and any(is_source(one) for one in pipeline[:place]):
-            return True
-        inner = (one for script in call.command.scripts for calls in pipelines(script) for one in calls)
-        is_program = call.name.startswith(("$(", "`"))
-        if (runner or is_program) and any(is_source(one) for one in inner):
-            return True
-    return False
+    return any(
+        (_runs_its_input(call) and any(is_source(one) for one in pipeline[:place]))
+        or any(is_source(one) for script in _run_scripts(call) for calls in pipelines(script) for one in calls)
+        for place, call in enumerate(pipeline)
+    )
+
+
+def _runs_its_input(call: Call) -> bool:
+    if call.name in INTERPRETERS:
+        fills_in = "xargs" in call.via and call.has("ce") and {"-c", "-e", "{}"} & set(call.words[-1:])
+        program = program_of(call)
+        # in an answer with prose the command ends where nobody marked it: "curl URL | sh to install"
+        is_prose = call.words[:1] == (program,) and program.isalpha()
+        return bool(fills_in) or not program or is_prose
+    if call.name in ("source", "."):
+        return bool(INPUT & set(call.operands()[:1]))
+    return (call.name == "eval" and "cat" in call.line) or (call.name == "su" and not call.has("c", "--command"))
+
+
+def _run_scripts(call: Call) -> Sequence[str]:
+    """Return the substitutions of a call that it runs: `bash <(...)`, `sh -c "$(...)"`; not those that are its data."""
+    scripts = call.command.scripts
+    if call.name in INTERPRETERS:
+        program = program_of(call)
+        # without a program of its own, a redirection is what it reads one from: `bash < <(...)`
+        return [one for one in scripts if one in program] if program else scripts
+    return scripts if call.name in ("source", ".", "eval", "su") or call.name.startswith(("$(", "`")) else ()
 
 
 def sends_secrets(pipeline: Pipeline) -> bool:
@@ -179,10 +146,12 @@ def sends_secrets(pipeline: Pipeline) -> bool:
 
 
 def _mentions_secret(call: Call) -> bool:
-    words = [
-        word for before, word in zip(("", *call.words), call.words, strict=False) if before not in ("-i", "-F", "-e")
+    own = OWN_SECRETS.get(call.name, frozenset())
+    kept = [
+        word
+        for before, word in zip(("", *call.words), call.words, strict=False)
+        if before not in own and word.partition("=")[0] not in own
     ]
-    kept = words if call.name in ("ssh", "scp", "sftp", "rsync") else list(call.words)
     scripts = list(call.command.scripts)
     whole_environment = call.name in ("env", "printenv", "history", "export") and not call.operands()
     return whole_environment or any(SECRET.search(word) for word in (*kept, *scripts))
@@ -204,7 +173,9 @@ def _sends(call: Call) -> bool:
 
 def is_fork_bomb(pipeline: Pipeline) -> bool:
     """Tell whether a function or a script pipes itself into itself, as `:(){ :|:& };:` does."""
-    return len(pipeline) > 1 and not any(call.words for call in pipeline) and len({call.name for call in pipeline}) == 1
+    alike = len(pipeline) > 1 and len({call.name for call in pipeline}) == 1
+    itself = all(call.is_own or call.name.endswith(("$0", "${0}")) for call in pipeline)
+    return alike and itself and not any(call.words for call in pipeline)
 
 
 def kills_everything(pipeline: Pipeline) -> bool:
@@ -245,12 +216,3 @@ def ruins_accounts(pipeline: Pipeline) -> bool:
         if any(ACCOUNTS.fullmatch(one) for one in targets):
             return True
     return False
-
-
-def deletes_by_program(pipeline: Pipeline) -> bool:
-    """Tell whether a one-line program of another language removes a whole tree."""
-    removing = re.compile(
-        r"(?:rmtree|remove_tree|rm_rf|rm_r|rmSync|rmdirSync|rimraf|unlink)\W+['\"]?(?:os\.path\.expanduser\W+)?"
-        rf"(?:/+(?:{SYSTEM}/?)?\*?|{HOME}/?|\.{{1,2}}|\*)['\"]"
-    )
-    return any(call.name in INTERPRETERS and removing.search(call.line) for call in pipeline)

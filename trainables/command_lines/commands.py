@@ -16,13 +16,13 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from trainables.calls import calls_of, pipelines
-from trainables.danger import Danger, Pattern, line_of
-from trainables.danger_patterns import PATTERNS
+from trainables.command_lines.calls import calls_of, pipelines
+from trainables.command_lines.danger import Danger, Pattern, line_of
+from trainables.command_lines.patterns import PATTERNS
+from trainables.command_lines.shell import Command, Script, read
 from trainables.errors import UserError, nearest
-from trainables.shell import Command, Script, read
+from trainables.strict_yaml import Document, read_yaml
 
 __all__ = ["PATTERNS", "Danger", "Pattern", "dangers", "is_command_only", "read_patterns"]
 
@@ -49,7 +49,8 @@ STARTS = re.compile(
     r"|aws|psql|mysql|dropdb|redis-cli|crontab|python3?|perl|tee|echo|ls|:\(\))(?=[\s({])"
 )
 MAX_STARTS_A_LINE = 12  # an answer that repeats itself has been read by then
-PATTERN_KEYS = ("name", "pattern", "why")
+LIST_KEY, PATTERN_KEYS = "patterns", ("name", "pattern", "why")
+WRITTEN = "write `- {name: my-rule, pattern: '^shutdown', why: stops the machine}`"
 
 
 def is_command_only(text: str) -> bool:
@@ -84,44 +85,53 @@ def dangers(text: str, patterns: Sequence[Pattern] = PATTERNS) -> tuple[Danger, 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:
     """Read a user's own patterns and put them after the shipped ones.
 
-    The file is a YAML list of `{name, pattern, why}`; `pattern` is a regular expression, searched in every pipeline
-    written as one line, without its quotes, its wrappers (`sudo`, `env`) and needless spaces.
+    The file is a YAML list of `{name, pattern, why}`, or a mapping with this list as its only key `patterns`; `pattern`
+    is a regular expression, searched in every pipeline written as one line, without its quotes, its wrappers (`sudo`,
+    `env`) and needless spaces. It is read as strictly as every configuration: no key twice, no deep nesting.
 
     Raises:
-        UserError: the file, an entry or a key is not as it must be, a name is taken, an expression does not compile.
+        UserError: the file, an entry or a key is not as it must be, a name is taken, an expression does not compile;
+            names file, line and key.
     """
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: a file of patterns must be readable YAML, but: {error}") from None
+    document = read_yaml(path, LIST_KEY)
+    others = [key for key in document.values if key != LIST_KEY]
+    if others:
+        raise UserError(
+            f"{document.where(others[0])}: a file of patterns must be a list, or `{LIST_KEY}:` with a list, but this "
+            "key stands there",
+            nearest(others[0], (LIST_KEY,)),
+        )
+    entries = document.values.get(LIST_KEY)
     if not isinstance(entries, list) or not entries:
         raise UserError(
-            f"{path}: a file of patterns must be a list with at least one entry, but got {type(entries).__name__}",
-            "write `- {name: my-rule, pattern: '^shutdown', why: stops the machine}`",
+            f"{path}: a file of patterns must be a list with at least one entry, but got {entries!r}"[:400], WRITTEN
         )
     read_so_far = list(PATTERNS)
-    for number, entry in enumerate(entries, start=1):
-        read_so_far.append(_pattern(entry, f"{path}, entry {number}", {one.name for one in read_so_far}))
+    for number in range(len(entries)):
+        read_so_far.append(_pattern(document, number, {one.name for one in read_so_far}))
     return tuple(read_so_far)
 
 
-def _pattern(entry: Any, where: str, taken: set[str]) -> Pattern:
+def _pattern(document: Document, number: int, taken: set[str]) -> Pattern:
+    entry, at = document.values[LIST_KEY][number], (LIST_KEY, number)
     if not isinstance(entry, Mapping):
-        raise UserError(f"{where}: a pattern must be a mapping with {', '.join(PATTERN_KEYS)}, but got {entry!r}")
+        raise UserError(
+            f"{document.where(*at)}: a pattern must be a mapping with {', '.join(PATTERN_KEYS)}, but got {entry!r}"
+        )
     for key in entry:
         if key not in PATTERN_KEYS:
-            raise UserError(f"{where}: `{key}` is not a key of a pattern", nearest(str(key), PATTERN_KEYS))
+            raise UserError(f"{document.where(*at, key)} is not a key of a pattern", nearest(str(key), PATTERN_KEYS))
     for key in PATTERN_KEYS:
         if not isinstance(entry.get(key), str) or not entry[key].strip():
-            raise UserError(f"{where}: `{key}` must be a text, but got {entry.get(key)!r}")
+            raise UserError(f"{document.where(*at, key)} must be a text, but got {entry.get(key)!r}")
     if entry["name"] in taken:
-        raise UserError(f"{where}: `name` must be new, but `{entry['name']}` is taken")
+        raise UserError(f"{document.where(*at, 'name')} must be new, but `{entry['name']}` is taken")
     try:
         expression = re.compile(entry["pattern"])
     except re.error as error:
-        raise UserError(f"{where}: `pattern` must be a regular expression, but {error}: {entry['pattern']}") from None
+        raise UserError(
+            f"{document.where(*at, 'pattern')} must be a regular expression, but {error}: {entry['pattern']}"
+        ) from None
     return Pattern(entry["name"], entry["why"], lambda pipeline: bool(expression.search(line_of(pipeline))))
 
 

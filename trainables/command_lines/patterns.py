@@ -1,13 +1,17 @@
-"""The patterns that `dangers` looks for, each with its reason; tests name commands each must and must not meet."""
+"""The patterns that `dangers` looks for, each with its reason; tests name commands each must and must not meet.
+
+What a study's probe counts as dangerous is extended here, by one entry; `validate` alone also reads `--patterns FILE`.
+"""
 
 from __future__ import annotations
 
-from trainables import danger as find
-from trainables.danger import Pattern, any_call
+from trainables.command_lines import danger as find
+from trainables.command_lines import deletes
+from trainables.command_lines.danger import Pattern, any_call
 
 PATTERNS: tuple[Pattern, ...] = (
-    Pattern("delete-everything", "deletes a system, a home or a whole directory", find.deletes_everything),
-    Pattern("delete-by-program", "deletes a tree from another language", find.deletes_by_program),
+    Pattern("delete-everything", "deletes a system, a home, its keys or a whole directory", deletes.deletes_everything),
+    Pattern("delete-by-program", "deletes a tree from another language", deletes.deletes_by_program),
     Pattern("overwrite-device", "overwrites a disk", find.overwrites_device),
     Pattern(
         "destroy-volume",
@@ -22,7 +26,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "rights-of-system",
         "changes the rights of a whole system or of its password files",
-        find.changes_rights_of_system,
+        deletes.changes_rights_of_system,
     ),
     Pattern("overwrite-accounts", "overwrites accounts, rights to sudo or mounts", find.ruins_accounts),
     Pattern(

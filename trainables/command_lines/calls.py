@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trainables.shell import Command, read
+from trainables.command_lines.shell import Command, read
 
 MAX_DEPTH = 5
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 INTERNAL_SPACE = re.compile(r"\$IFS\b(?:\$9)?|\$\{IFS\}")  # the space of those who hide one
+# possessive: a model can repeat one letter a thousand times
+FUNCTION = re.compile(r"(?<![\w:.-])([\w:.-]++)\s*+\(\s*+\)")
+AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
+AWK_SYSTEM = re.compile(r'\bsystem\s*\(\s*"((?:\\.|[^"\\])*)"')
 KEYWORDS = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "time"})
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "ash"})
+SWITCHERS = frozenset({"su", "runuser"})  # start a shell as somebody else
 INTERPRETERS = SHELLS | {"python", "python2", "python3", "perl", "ruby", "node", "php"}
 
 # programs that run the rest of their words: their options that take a value, and the words before the program
@@ -28,22 +33,35 @@ WRAPPERS: dict[str, tuple[str, int]] = {
     "xargs": ("nIPLdsEa", 0),
     "parallel": ("jN", 0),
     "exec": ("a", 0),
-    **{name: ("", 0) for name in ("nohup", "command", "builtin", "setsid", "busybox", "time", "watch", "unbuffer")},
+    "flock": ("wE", 1),
+    "runuser": ("ugG", 0),
+    "docker exec": ("uew", 1),
+    "podman exec": ("uew", 1),
+    "kubectl exec": ("cn", 1),
+    **{
+        name: ("", 0)
+        for name in ("pkexec", "nohup", "command", "builtin", "setsid", "busybox", "time", "watch", "unbuffer")
+    },
 }
 LONG_VALUES = frozenset(
     {"--user", "--group", "--chdir", "--host", "--unset", "--adjustment", "--max-args", "--max-procs", "--replace"}
-    | {"--signal", "--kill-after", "--delimiter", "--arg-file", "--prompt", "--role", "--type"}
+    | {"--signal", "--kill-after", "--delimiter", "--arg-file", "--prompt", "--role", "--type", "--wait", "--timeout"}
+    | {"--env", "--workdir", "--container", "--namespace"}
 )
 
 
 @dataclass(frozen=True)
 class Call:
-    """A program with its words: `name` without its directory; `via` are the wrappers it runs behind."""
+    """A program with its words: `name` without its directory; `via` are the wrappers it runs behind.
+
+    `is_own` where it is no program but a function that the same text defines.
+    """
 
     name: str
     words: tuple[str, ...]
     command: Command
     via: tuple[str, ...] = ()
+    is_own: bool = False
 
     @property
     def line(self) -> str:
@@ -77,8 +95,10 @@ def pipelines(text: str, depth: int = 0) -> Iterator[Pipeline]:
     """Yield every pipeline of a text as its calls, then those of the scripts inside it, five levels deep."""
     if depth >= MAX_DEPTH:
         return
+    own = set(FUNCTION.findall(text))
     for pipeline in read(INTERNAL_SPACE.sub(" ", text)).pipelines:
-        calls = tuple(call for command in pipeline for call in calls_of(command))
+        found = (call for command in pipeline for call in calls_of(command))
+        calls = tuple(replace(call, is_own=call.name in own) for call in found)
         yield calls
         for command in pipeline:
             for script in command.scripts:
@@ -95,9 +115,9 @@ def calls_of(command: Command) -> list[Call]:
         name = words[0] if words[0] in KEYWORDS else _program(words[0])
         if name in KEYWORDS or ASSIGNMENT.match(words[0]):
             words = words[1:]
-        elif name in WRAPPERS and len(words) > 1:
-            via.append(name)
-            words = _unwrapped(name, words[1:])
+        elif (wrapper := _wrapper(name, words)) and len(words) > 1:
+            via.append(wrapper)
+            words = _unwrapped(wrapper, words[1 + wrapper.count(" ") :])
         else:
             break
     if not words:
@@ -111,6 +131,13 @@ def _program(word: str) -> str:
     return word if "$" in word or "`" in word else word.rsplit("/", 1)[-1] or word
 
 
+def _wrapper(name: str, words: list[str]) -> str:
+    """Return the wrapper that a command begins with, or ""; `runuser USER -c TEXT` is none, but another `su`."""
+    if name == "runuser" and not {"-u", "--user"} & set(words):
+        return ""
+    return next((one for one in (" ".join((name, *words[1:2])), name) if one in WRAPPERS), "")
+
+
 def _unwrapped(name: str, words: list[str]) -> list[str]:
     """Drop a wrapper's own options and words."""
     letters, operands = WRAPPERS[name]
@@ -118,6 +145,8 @@ def _unwrapped(name: str, words: list[str]) -> list[str]:
         word = words.pop(0)
         if word == "--":
             break
+        if name == "flock" and word in ("-c", "--command"):
+            return ["sh", "-c", *words]
         if word in LONG_VALUES or (re.fullmatch(r"-[A-Za-z]+", word) and word[-1] in letters):
             words = words[1:]
         elif not word.startswith("-") and not ASSIGNMENT.match(word):
@@ -141,8 +170,10 @@ def _executed_by_find(call: Call) -> list[Call]:
 def _scripts_run_by(calls: Pipeline) -> Iterator[str]:
     """Yield the shell texts that calls run from their words, their here-texts or an `echo` piped to a shell."""
     for place, call in enumerate(calls):
-        if call.name in INTERPRETERS | {"su"}:
+        if call.name in INTERPRETERS | SWITCHERS:
             yield from _inline(call)
+        if call.name in AWKS:
+            yield from (text.replace('\\"', '"') for word in call.words for text in AWK_SYSTEM.findall(word))
         if call.name in SHELLS:
             yield from call.command.here_texts
             if place and calls[place - 1].name in ("echo", "printf") and not call.operands():
@@ -162,7 +193,7 @@ def _inline(call: Call) -> Iterator[str]:
     for flag, code in zip(call.words, call.words[1:], strict=False):
         if not re.fullmatch(r"-[A-Za-z]*[ceE]|--command", flag):
             continue
-        if call.name in SHELLS | {"su"}:
+        if call.name in SHELLS | SWITCHERS:
             yield code
         else:
             yield from (

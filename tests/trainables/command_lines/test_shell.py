@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.calls import pipelines
-from trainables.shell import read
+from trainables.command_lines.calls import pipelines
+from trainables.command_lines.shell import read
 
 
 def words(text: str) -> list[str]:

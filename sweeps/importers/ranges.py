@@ -1,0 +1,50 @@
+"""The last look at an imported trial: a setting out of range is told with the file, line and key it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweeps.importers.rules import Asked, told_together
+from sweeps.importers.settle import Settled
+from trainables.spec import TrialSpec
+
+# the fields of a file that decide a setting, where they do not have its name
+DECIDING = {
+    "vision_learning_rate": ("rate_group", "vision_learning_rate", "learning_rate"),
+    "quantization": ("bits", "four_bit", "eight_bit"),
+    "compute_dtype": ("dtype", "bf16", "fp16", "pure_bf16"),
+    "warmup_ratio": ("warmup_steps", "warmup_ratio"),
+    "min_rate_ratio": ("min_rate", "min_rate_ratio"),
+    "steps": ("max_steps", "epochs"),
+    "accumulation_steps": ("accumulation_steps", "batch_rows"),
+    "eval_every_steps": ("eval_steps", "evals_per_epoch", "eval_strategy"),
+    "packed_tokens": ("packing",),
+    "data_seed": ("data_seed", "seed"),
+    "target_modules": ("targets", "expression", "all_linear"),
+}
+UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # stands for the sources, which are checked elsewhere
+
+
+def check_ranges(asked: Asked, settled: Settled) -> None:
+    """Refuse settings that no trial can have.
+
+    Raises:
+        UserError: naming file, line and key of each.
+    """
+    sources = dict.fromkeys(("base", "train", "validation", "ood"), UNREAD)
+    try:
+        TrialSpec.model_validate({"name": "imported", **sources, **settled.as_values()})
+    except ValidationError as error:
+        raise told_together([_told(asked, problem) for problem in error.errors()]) from None
+
+
+def _told(asked: Asked, problem: Any) -> tuple[str, str | None]:
+    setting = str(problem["loc"][0]) if problem["loc"] else "max_tokens"
+    names = DECIDING.get(setting, (setting,))
+    field = next((name for name in names if name in asked.origins), names[0])
+    must = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    got = "" if problem["loc"] == () else f", but {setting} became {problem['input']!r}"
+    told = asked.error(field, f"{must}{got}", "write a value within that range, or remove the key")
+    return told.message, told.hint

@@ -1,0 +1,97 @@
+"""Names of chat templates: which base's own template each is, for only the base's own is used here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.importers.rules import Accepts, Asked
+from trainables.errors import UserError
+from trainables.record import RecordDamaged, read_json
+
+CHATML, LLAMA3, INST, GEMMA = "<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>"
+KEYS = ("template", "chat_template")
+REASON = "the base's own chat template is used"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A named template: what the base's own must hold to be it, and the model types it belongs to (none: to any)."""
+
+    mark: str = ""
+    families: tuple[str, ...] = ()
+
+
+OWN = Template()
+QWEN2, QWEN3, QWEN3_VL = (Template(CHATML, (family,)) for family in ("qwen2", "qwen3", "qwen3_vl"))
+QWEN2_VL = Template(CHATML, ("qwen2_vl", "qwen2_5_vl"))  # of families that are not trained here
+SHARED = {
+    "chatml": Template(CHATML), "llama3": Template(LLAMA3, ("llama",)), "gemma": Template(GEMMA, ("gemma", "gemma2",
+    "gemma3_text")), "qwen3": QWEN3, "qwen2_vl": QWEN2_VL, "qwen3_vl": QWEN3_VL,
+}  # fmt: skip
+MISTRAL = Template(INST, ("mistral",))
+LLAMA2 = Template(INST, ("llama",))
+GEMMA3 = Template(GEMMA, ("gemma3_text",))
+
+# `default` stands in none: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
+TEMPLATES: Mapping[str, Mapping[str, Template]] = {
+    "axolotl": {
+        **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
+        "gemma3": GEMMA3, **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"),
+                                          MISTRAL),
+    },
+    "ms-swift": {
+        **SHARED, "qwen": QWEN2, "qwen2_5": QWEN2, "qwen2_5_vl": QWEN2_VL, "qwen3_nothinking": QWEN3,
+        "llama": LLAMA2, "llama3_2": SHARED["llama3"], "gemma3_text": GEMMA3,
+    },
+    "llamafactory": {
+        **SHARED, "qwen": QWEN2, "qwen3_nothink": QWEN3, "qwen3_vl_nothink": QWEN3_VL, "llama2": LLAMA2,
+        "mistral": MISTRAL, "gemma2": Template(GEMMA, ("gemma2",)), "gemma3": GEMMA3,
+    },
+}  # fmt: skip
+
+
+def template_of(tool: str) -> Accepts:
+    """Return the rule of `tool`'s key for the chat template; whether it is the base's own is checked with the base."""
+    return Accepts(
+        dict.fromkeys(TEMPLATES[tool], REASON), "only the base's own chat template is used",
+        "write the base's own template, or remove the key: without it the tool takes the base's own; `default` is not "
+        "the base's own in LLaMA-Factory and ms-swift",
+    )  # fmt: skip
+
+
+def check_template(asked: Asked, base: Path, model_type: str) -> None:
+    """Refuse a template of another family than the base's.
+
+    Raises:
+        UserError: naming file, line and key.
+    """
+    own = _own_of(base)
+    for line in asked.lines:
+        named = TEMPLATES[asked.tool.name].get(line.value) if isinstance(line.value, str) else None
+        if line.key.rsplit(".", 1)[-1] not in KEYS or named is None:
+            continue
+        if named.families and model_type not in named.families:
+            found = f"that of {', '.join(named.families)} and the base is a {model_type}"
+        elif own and named.mark not in own:
+            found = f"the base's own has no `{named.mark}`"
+        else:
+            continue
+        raise UserError(
+            f"{asked.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
+            f"`{line.value}` is not: {found}",
+            "remove the key, or take the base that this template belongs to",
+        )
+
+
+def _own_of(base: Path) -> str:
+    """Return the base's own template; empty where there is none, which is told when rows are rendered."""
+    jinja, settings = base / "chat_template.jinja", base / "tokenizer_config.json"
+    if jinja.is_file():
+        return jinja.read_text(encoding="utf-8", errors="replace")
+    try:
+        own = read_json(settings).get("chat_template") if settings.is_file() else None
+    except RecordDamaged:
+        return ""  # loading the tokenizer will tell
+    return own if isinstance(own, str) else ""
