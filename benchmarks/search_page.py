@@ -40,7 +40,9 @@ HOW = (
     "`--scheduler asha` or `median` (Ray Tune's) ends trials that fall behind the others of their cohort, on a search "
     "with one objective, sought the way its metric is better, and on any study but curriculum and unfreeze; they are "
     "pruned(scheduler). An option that is misspelt or repeated, a metric that is not measured, and a scheduler that "
-    "could only act after the last eval are refused.",
+    "could only act after the last eval are refused. Ray judges a report against those that came before it, so the "
+    "first of a cohort at an eval has no peers there; evals that follow each other within a second or two, as on the "
+    "miniature's smallest arms, may be over before the verdict.",
 )
 
 

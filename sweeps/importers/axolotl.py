@@ -50,12 +50,13 @@ from sweeps.importers.values import (
 
 HUB_DATA = "rows are read from local files"
 TEMPLATE = template_of("axolotl")
+ALPACA = "the rows are read, but asked in the base's own chat template, not under `### Instruction:`"
 OTHER_COLUMNS = Accepts({}, "columns have their usual names", "rename them in the rows")
 
 DATASET: dict[str, Rule] = {
     "path": Sets("path", text, needed=True),
     "type": Accepts(
-        dict.fromkeys(("completion", "chat_template", "sharegpt", "alpaca"), ROW_FORMATS),
+        {**dict.fromkeys(("completion", "chat_template", "sharegpt"), ROW_FORMATS), "alpaca": ALPACA},
         "other prompts are other rows",
         "write the rows as `messages`, `text` or `prompt` and `response`",
     ),

@@ -74,7 +74,7 @@ def test_a_search_that_was_killed_goes_on_with_what_it_had_asked_for(tmp_path: P
 
 def test_median_stops_who_falls_behind_the_others_of_the_cohort(tmp_path: Path) -> None:
     options = "grace_period=15,min_samples_required=1"
-    process = begin(tmp_path, "--only", "A1", "--lr", "2e-4,4e-4,1e-6", "--steps", "60", "--eval-every", "15",
+    process = begin(tmp_path, "--only", "D3", "--lr", "2e-4,4e-4,1e-6", "--steps", "60", "--eval-every", "15",
                     "--scheduler", "median", "--scheduler-options", options, study="stage4")  # fmt: skip
     finish(process)
     ended = {one.spec().learning_rate: str(one.verdict()) for one in arms(tmp_path, "stage4").values()}
