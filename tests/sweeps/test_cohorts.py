@@ -188,6 +188,7 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
     cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     killed: list[str] = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setattr(seats.ray, "kill", killed.append)
     cluster(node("a", CPU=16, GPU=4))
     with pytest.raises(KeyboardInterrupt), engines(seats._resources(), 33, tmp_path / "stop", 8) as names:
