@@ -120,6 +120,7 @@ def _guarded(
         from sweeps.winners import around
 
         check_finishing(context)
+        launch.directory(study)  # its name is refused before anything is read
         scheduled = replace(launch, scheduler=parse_scheduler(*scheduler))
         if context.params["sync"]:
             return sync_records(study, launch)

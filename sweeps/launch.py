@@ -64,8 +64,15 @@ class Launch:
     console: Console = field(default_factory=Console)
 
     def directory(self, study: Study) -> Path:
-        """Return the experiment's directory, absolute: workers run elsewhere."""
-        return self.storage.expanduser().resolve() / (self.experiment or study.name)
+        """Return the experiment's directory, absolute: workers run elsewhere.
+
+        Raises:
+            UserError: the experiment's name would lead out of the storage.
+        """
+        name = self.experiment or study.name
+        if Path(name).name != name or name == "..":
+            raise UserError(f"--experiment must be a name, but got `{name}`", "choose where it lies with --storage")
+        return self.storage.expanduser().resolve() / name
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureF
         (("--resume", "--lr", "1e-3", "--set", "x=1", "--only", "A9"), "but got --only, --lr, --set"),
         (("--sync", "--dry-run"), "--sync finishes what the experiment began"),
         (("--resume", "--sync"), "--resume finishes"),
+        (("--experiment", "../x", "--dry-run"), "--experiment must be a name, but got `../x`"),
+        (("--experiment", ".."), "--experiment must be a name"),
         (("--set", "epochs=2"), "`epochs` must be given where it belongs"),
         (
             ("--only", "A1,A2", "--scheduler", "asha", "--scheduler-options", "grace_period=9999", "--dry-run"),
