@@ -29,6 +29,7 @@ Point = Mapping[str, Value]
 PLACEMENT = ("language", "vision")
 ALPHA_RATIO = "alpha_ratio"  # alpha over rank: the scale of the update, whatever its rank
 EPOCHS = "epochs"
+MOST_PASSES = 1_000_000  # over the data; no alpha is as many times its rank either
 SETTINGS = (
     "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "warmup_ratio",
 )  # fmt: skip
@@ -220,8 +221,8 @@ def _check_dimension(name: str, dimension: Dimension) -> None:
 def _problem(name: str, value: Value) -> str | None:
     """Say what a trial has against a value of a dimension; nothing where it takes it."""
     if name in (ALPHA_RATIO, EPOCHS):
-        is_positive = not isinstance(value, str) and 0 < value < math.inf
-        return None if is_positive else "input should be a number greater than 0"
+        is_sane = not isinstance(value, str) and 0 < value <= MOST_PASSES
+        return None if is_sane else f"input should be a number greater than 0 and at most {MOST_PASSES:,}"
     try:
         TrialSpec.model_validate({"placement": {name: value}} if name in PLACEMENT else {name: value})
     except ValidationError as error:  # always: a trial has sources as well
