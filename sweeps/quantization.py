@@ -37,8 +37,8 @@ STUDY = Study(
         "rank": 32,
         "alpha": 64.0,
         "rslora": True,
-        "learning_rate": defaults.LEARNING_RATE / 4,
-        "vision_learning_rate": defaults.VISION_LEARNING_RATE / 4,
+        "learning_rate": defaults.LEARNING_RATE / 8,
+        "vision_learning_rate": defaults.VISION_LEARNING_RATE / 8,
     },
 )
 
