@@ -256,13 +256,15 @@ def test_who_leaves_takes_nothing_from_those_who_stay(runs: Runs) -> None:
 
 
 # -------------------------------------------------------------------- NF4 as it is, and lower precision
+KINDS: tuple[dict[str, Any], ...] = (
+    {"placement": Placement(language=3)},
+    {"placement": Placement(vision=4), "rank": 2},
+    {"placement": Placement(language=2, vision=2), "rank": 6},
+)
+
+
 def drifts(engine: Engine, make_spec: SpecMaker, directory: Path, baseline: Any, steps: int) -> tuple[float, float]:
     """Return how far packed trials drift from solo ones, and solo ones from themselves at another batch size."""
-    kinds: list[dict[str, Any]] = [
-        {"placement": Placement(language=3)},
-        {"placement": Placement(vision=4), "rank": 2},
-        {"placement": Placement(language=2, vision=2), "rank": 6},
-    ]
     quantization, dtype = engine.key[1:3]
     common = {"steps": 20, "eval_every_steps": 20, "dropout": 0.0, "quantization": quantization, "compute_dtype": dtype}
     halves = {**common, "batch_rows": 1, "accumulation_steps": 2}
@@ -270,7 +272,7 @@ def drifts(engine: Engine, make_spec: SpecMaker, directory: Path, baseline: Any,
     curves: dict[str, dict[str, list[float]]] = {}
     for way, shape in (("halves", halves), ("whole", whole), ("packed", halves)):
         watched = Watched(engine, baseline, directory / way)
-        specs = [make_spec(name=str(number), **one, **shape) for number, one in enumerate(kinds)]
+        specs = [make_spec(name=str(number), **one, **shape) for number, one in enumerate(KINDS)]
         (train_packed if way == "packed" else train_alone)(watched, specs, steps)
         curves[way] = watched.curves
     distance = lambda way: max(apart(curves[way][name], curve) for name, curve in curves["halves"].items())  # noqa: E731
@@ -287,9 +289,20 @@ def test_nf4_in_float32_drifts_no_more_than_solo_at_another_batch_size(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["none", "nf4-double"])
-def test_bfloat16_drifts_no_more_than_solo_at_another_batch_size(
+def test_bfloat16_in_a_cohort_is_as_close_to_float32_as_alone(
     quantization: str, make_spec: SpecMaker, baseline: Any, tmp_path: Path
 ) -> None:
-    engine = Engine.load(make_spec(quantization=quantization, compute_dtype="bfloat16"), torch.device("cpu"))
-    packed_drift, solo_drift = drifts(engine, make_spec, tmp_path, baseline, steps=20)
-    assert packed_drift <= 2 * solo_drift
+    """Not measured against another batch size: on a CPU with AMX trials alone hardly notice that one."""
+    curves: dict[str, dict[str, list[float]]] = {}
+    for way, dtype in (("exact", "float32"), ("alone", "bfloat16"), ("packed", "bfloat16")):
+        common = {"steps": 20, "eval_every_steps": 20, "dropout": 0.0, "quantization": quantization,
+                  "compute_dtype": dtype, "batch_rows": 1, "accumulation_steps": 2}  # fmt: skip
+        engine = Engine.load(make_spec(quantization=quantization, compute_dtype=dtype), torch.device("cpu"))
+        watched = Watched(engine, baseline, tmp_path / way)
+        specs = [make_spec(name=str(number), **one, **common) for number, one in enumerate(KINDS)]
+        (train_packed if way == "packed" else train_alone)(watched, specs, 20)
+        curves[way] = watched.curves
+    packed, alone = (
+        max(apart(curves[way][name], exact) for name, exact in curves["exact"].items()) for way in ("packed", "alone")
+    )
+    assert 0 < packed <= 2 * alone
