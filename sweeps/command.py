@@ -120,7 +120,6 @@ def _guarded(
         from sweeps.winners import around
 
         check_finishing(context)
-        launch.directory(study)  # its name is refused before anything is read
         scheduled = replace(launch, scheduler=parse_scheduler(*scheduler))
         if context.params["sync"]:
             return sync_records(study, launch)
@@ -144,6 +143,7 @@ def guarded(study: Study, launch: Launch, act: Callable[[], list[Record] | None]
     from sweeps.tables import closing
 
     try:
+        launch.directory(study)  # its name is refused before anything is read
         records = act()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)

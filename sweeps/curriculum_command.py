@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,33 +71,41 @@ def main(study: Study) -> None:
         )  # fmt: skip
 
         def act() -> list[Record] | None:
-            from sweeps.course import course_in
             from sweeps.curriculum_course import Wish, curriculum
-            from sweeps.finishing import check_finishing
-            from sweeps.launch import checked
 
-            check_finishing(context)
-            if sync:
-                return sync_records(study, launch)
-            if resume:
-                return run_and_tell(course_in(study, launch), launch)
             fixed = {"steps": steps, "eval_every_steps": eval_every, "seed": seed}
             wish = Wish((*(stages or ()), *(files or ())), init_from, {key: n for key, n in fixed.items() if n},
                         "resumed" if resume_optimizer else "fresh")  # fmt: skip
-            if dry_run:
-                with tempfile.TemporaryDirectory() as scratch:
-                    return show_only(curriculum(study, wish, launch, Path(scratch) / "data-stages"), launch)
-            checked(launch, launch.directory(study))
-            return run_and_tell(curriculum(study, wish, launch, data_directory(study, launch)), launch)
+            return act_on(study, launch, context, lambda data: curriculum(study, wish, launch, data / "data-stages"))
 
         raise typer.Exit(guarded(study, launch, act, again(study, launch)))
 
     app()
 
 
-def data_directory(study: Study, launch: Launch) -> Path:
-    """Return where the miniature's stages are written."""
-    return launch.directory(study).parent / "data-stages"
+def act_on(
+    study: Study, launch: Launch, context: typer.Context, course_below: Callable[[Path], Course]
+) -> list[Record] | None:
+    """Mirror, finish, show or run a course, as the command line says; `course_below` makes it, its rows in a directory.
+
+    Raises:
+        UserError: bad input, before anything is spent.
+        KeyboardInterrupt: the launch was stopped.
+    """
+    from sweeps.course import course_in
+    from sweeps.finishing import check_finishing
+    from sweeps.launch import checked
+
+    check_finishing(context)
+    if context.params["sync"]:
+        return sync_records(study, launch)
+    if context.params["resume"]:
+        return run_and_tell(course_in(study, launch), launch)
+    if context.params["dry_run"]:
+        with tempfile.TemporaryDirectory() as scratch:
+            return show_only(course_below(Path(scratch)), launch)
+    checked(launch, launch.directory(study))
+    return run_and_tell(course_below(launch.directory(study).parent), launch)
 
 
 def run_and_tell(course: Course, launch: Launch) -> list[Record]:

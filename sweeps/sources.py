@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.study import World
-from trainables.data import OodRow, Row, check_disjoint, digest_of, needed_kinds, read_ood, read_rows, read_validation
+from trainables.data import Row, check_disjoint, digest_of, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.filtered import write_filtered
 from trainables.filters import parse_filters
 from trainables.metrics import METRICS, reported
+from trainables.ood import OodRow, needed_kinds, read_ood
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
 from trainables.spec import Source, TrialSpec

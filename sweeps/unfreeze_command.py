@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,9 +29,8 @@ from sweeps.command import (
     Train,
     Validation,
     guarded,
-    sync_records,
 )
-from sweeps.curriculum_command import InitFrom, Seed, again, run_and_tell, show_only
+from sweeps.curriculum_command import InitFrom, Seed, act_on, again
 from sweeps.study import Study
 from trainables.errors import UserError
 
@@ -74,26 +72,13 @@ def main(study: Study) -> None:
         fixed = {"steps": steps, "epochs": epochs, "eval_every_steps": eval_every, "seed": seed}
 
         def act() -> list[Record] | None:
-            from sweeps.course import course_in
-            from sweeps.finishing import check_finishing
-            from sweeps.launch import checked
             from sweeps.settings import parse_settings
             from sweeps.space import Axes
 
-            check_finishing(context)
-            if sync:
-                return sync_records(study, launch)
-            if resume:
-                return run_and_tell(course_in(study, launch), launch)
             given = {**parse_settings(other), **{key: value for key, value in fixed.items() if value}}
             axes = Axes(ranks=(rank,) if rank else (), learning_rates=(rate,) if rate else (),
                         quantizations=(quant,) if quant else (), fixed=given, init_from=init_from)  # type: ignore[arg-type] # fmt: skip
-            if dry_run:
-                with tempfile.TemporaryDirectory() as scratch:
-                    return show_only(unfreezing(study, axes, launch, Path(scratch) / "data"), launch)
-            checked(launch, launch.directory(study))
-            data = launch.directory(study).parent / "data"
-            return run_and_tell(unfreezing(study, axes, launch, data), launch)
+            return act_on(study, launch, context, lambda below: unfreezing(study, axes, launch, below / "data"))
 
         raise typer.Exit(guarded(study, launch, act, again(study, launch)))
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from trainables.command_lines.commands import PATTERNS, Pattern, dangers, is_command_only
-from trainables.data import IMAGE_TAG, Row
+from trainables.data import Row
+from trainables.formats import IMAGE_TAG
 from trainables.probes.text import is_degenerate, is_near_empty, same_answer
 
 RATES = ("exact_match", "near_empty", "degenerate", "ended")

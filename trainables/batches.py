@@ -13,8 +13,9 @@ from jinja2 import TemplateError
 from PIL import Image
 
 from trainables.base import Base
-from trainables.data import IMAGE_TAG, Message, Row
+from trainables.data import Message, Row
 from trainables.errors import UserError
+from trainables.formats import IMAGE_TAG
 from trainables.probes.probe import Crop
 
 IGNORED = -100

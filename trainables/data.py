@@ -14,9 +14,8 @@ from pathlib import Path
 
 from trainables.dataset_info import Located, locate
 from trainables.errors import UserError
-from trainables.formats import COMPLETION, IMAGE_TAG, Message, Told, told  # noqa: F401 others take the tag from here
+from trainables.formats import COMPLETION, Message, Told, told
 from trainables.json_rows import objects
-from trainables.ood import OodRow, needed_kinds, read_ood  # noqa: F401 most of the project takes them from here
 from trainables.overlap import folded, told_within
 from trainables.pictures import picture_files
 from trainables.quoted import named, quoted

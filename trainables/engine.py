@@ -11,9 +11,10 @@ import torch
 from trainables.base import Base, default_device, load_base
 from trainables.batches import Batch, Encoded, Encoder, collate, data_order
 from trainables.company import engine_key
-from trainables.data import Row, needed_kinds, read_ood, read_rows, read_validation
+from trainables.data import Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.evaluate import Evaluator, probe_data
+from trainables.ood import needed_kinds, read_ood
 from trainables.packing import pack
 from trainables.probes.crops import check_pictures
 from trainables.spec import TrialSpec

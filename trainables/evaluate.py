@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from trainables.base import Base, predicted
 from trainables.batches import IGNORED, Batch, Encoded, Encoder, chunks, collate, until_end
-from trainables.data import OodRow, Row
+from trainables.data import Row
+from trainables.ood import OodRow
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData, Question, ask_ood, ask_validation

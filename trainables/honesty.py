@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from trainables.batches import until_end
-from trainables.data import IMAGE_TAG, Message, Row
+from trainables.data import Message, Row
 from trainables.evaluate import Evaluator
+from trainables.formats import IMAGE_TAG
 from trainables.health import Finding
 from trainables.probes.probe import Baseline, ProbeData, Question, ask_validation
 from trainables.probes.text import normalized, same_answer

@@ -16,18 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.data import (
-    Message,
-    OodRow,
-    Row,
-    digest_of,
-    fingerprint,
-    needed_kinds,
-    read_ood,
-    read_rows,
-    read_validation,
-)
+from trainables.data import Message, Row, digest_of, fingerprint, read_rows, read_validation
 from trainables.errors import UserError
+from trainables.ood import OodRow, needed_kinds, read_ood
 from trainables.towers import family_of
 
 if TYPE_CHECKING:

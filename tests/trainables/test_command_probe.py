@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data import Message, OodRow, Row
+from trainables.data import Message, Row
 from trainables.metrics import metric, reported
+from trainables.ood import OodRow
 from trainables.probes import commands, probes_for
 from trainables.probes.probe import Evidence, Losses, ProbeData, ask_ood, ask_validation
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from small_trials import Sources
 
-from trainables.data import check_disjoint, digest_of, read_ood, read_rows, read_validation
+from trainables.data import check_disjoint, digest_of, read_rows, read_validation
 from trainables.errors import UserError
+from trainables.ood import read_ood
 
 QUESTION = {"role": "user", "content": "<image>What is it?"}
 ANSWER = {"role": "assistant", "content": "a lamp"}

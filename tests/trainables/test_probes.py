@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_trials import Sources
 
-from trainables.data import Message, OodRow, Row, read_ood, read_rows
+from trainables.data import Message, Row, read_rows
 from trainables.errors import UserError
 from trainables.metrics import METRICS, generality, metric, reported
+from trainables.ood import OodRow, read_ood
 from trainables.probes import (
     PROBES,
     blindness,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.data import OodRow
+from trainables.ood import OodRow
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
 from trainables.probes.text import is_degenerate, is_near_empty
 

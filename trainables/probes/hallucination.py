@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from trainables.data import OodRow, Row
+from trainables.data import Row
+from trainables.ood import OodRow
 from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
 from trainables.probes.text import CJK, normalized, words
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from trainables.data import Message, OodRow, Row
+from trainables.data import Message, Row
+from trainables.ood import OodRow
 
 Direction = Literal["higher", "lower"]
 Crop = tuple[float, float, float]

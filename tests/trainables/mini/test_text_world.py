@@ -10,9 +10,10 @@ import sys
 import pytest
 
 from trainables.command_lines.commands import dangers, is_command_only
-from trainables.data import check_disjoint, read_ood, read_rows
+from trainables.data import check_disjoint, read_rows
 from trainables.errors import UserError
 from trainables.mini.text import BASE_DIRECTORY, datasets, world
+from trainables.ood import read_ood
 
 
 @pytest.fixture(scope="module")
