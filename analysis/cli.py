@@ -13,7 +13,8 @@ import typer
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.standings import FrontierInfo
+    from analysis.frontier import FrontierInfo
+
 
 COLUMNS_WITHOUT_TERMINAL = 120
 
@@ -56,11 +57,11 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study narrows
     around, and logs them to the newest launch.
     """
-    from analysis.exporting import settings_of_winners, write_settings
+    from analysis.frontier import frontier_info
+    from analysis.mlflow_runs import read_experiment
     from analysis.objectives import generality_in, parse_objectives
-    from analysis.runs import read_experiment
-    from analysis.standings import frontier_info
-    from trainables.export import check_tool
+    from analysis.report.exporting import settings_of_winners, write_settings
+    from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
@@ -92,7 +93,8 @@ def results(
     ] = "sqlite:///mlflow.db",
 ) -> None:
     """Write the results of trained trials from their records: a page each, with its loss curves as PDF."""
-    from analysis.results import read_results, runs_of, write_results
+    from analysis.trial_report.page import write_results
+    from analysis.trial_report.results import read_results, runs_of
 
     found = read_results(storage, experiment, trial)
     runs = runs_of(experiment, tracking_uri)
@@ -111,11 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
-    from analysis.chart import chart_of
-    from analysis.page import write_page
-    from analysis.png import write_png
-    from analysis.report import as_csv
-    from analysis.winners import as_winners_json
+    from analysis.charts.chart import chart_of
+    from analysis.charts.html import write_page
+    from analysis.charts.png import write_png
+    from analysis.report.tables import as_csv
+    from analysis.report.winners import as_winners_json
 
     names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
     page, picture, table, winners = (directory / name for name in names)
@@ -131,22 +133,22 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
 
 
 def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
-    from analysis import report
+    from analysis.report import tables
 
     written = "written: " + ", ".join(str(path) for path in files)
     if form == "table":
         from rich.console import Console
 
-        report.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
+        tables.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
         print(written)
     else:
         _say(written)
-        write = {"json": report.as_json, "csv": report.as_csv, "markdown": report.as_markdown}[form]
+        write = {"json": tables.as_json, "csv": tables.as_csv, "markdown": tables.as_markdown}[form]
         sys.stdout.write(write(info))
 
 
 def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:
-    from analysis.runs import log_frontier
+    from analysis.mlflow_runs import log_frontier
 
     if run_id is None:
         _say("not logged to MLflow: the experiment has no launch run")

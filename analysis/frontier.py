@@ -1,33 +1,260 @@
-"""Hypervolume and the frontier's edge: arrays in, arrays out. Every column is a cost: lower is better."""
+"""Placements -> the frontier, as one frozen value that every table, file and picture is made from."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
+from analysis.hypervolume import hypervolume
+from analysis.mlflow_runs import Experiment, Value
+from analysis.objectives import Objective, directions_of
+from analysis.placements import Member, Placement, placements_of
+from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
+from trainables.errors import UserError, nearest
+from trainables.pareto import as_costs, dominance, non_dominated
 
-def hypervolume(costs: np.ndarray, reference: np.ndarray) -> float:
-    """Return the volume dominated by `costs` (points, objectives) and bounded by `reference` (objectives,).
+Kind = Literal["frontier", "baseline", "dominated", "no gain", "excluded", "running"]
+KINDS: tuple[Kind, ...] = ("frontier", "baseline", "dominated", "no gain", "excluded", "running")
 
-    Slices along the last objective and sums the volumes below; exact, and meant for the tens of points of a sweep.
-    Source: While, Hingston, Barone & Huband 2006, "A faster algorithm for calculating hypervolume" (HSO).
+FIT = 1  # the objectives are x, y and further ones; y is the task fit
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one placement stands and why.
+
+    `estimates` follow the objectives and are empty where the placement may not be compared; `gain` is the task fit
+    over the baseline of the same quantization, positive when better, None where no such baseline was measured;
+    `probability` is None with fewer than three seeds.
     """
-    inside = costs[(costs < reference).all(axis=1)]
-    if len(inside) == 0:
-        return 0.0
-    if inside.shape[1] == 1:
-        return float(reference[0] - inside.min())
-    inside = inside[np.argsort(inside[:, -1], kind="stable")]
-    depths = np.diff(np.append(inside[:, -1], reference[-1]))
-    below = (hypervolume(inside[: i + 1, :-1], reference[:-1]) for i in range(len(inside)) if depths[i] > 0)
-    return float(sum(depth * area for depth, area in zip(depths[depths > 0], below, strict=True)))
+
+    placement: Placement
+    kind: Kind
+    on_frontier: bool
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
+    gain: float | None = None
+    probability: float | None = None
+    not_separable_from: tuple[str, ...] = ()
 
 
-def staircase(costs: np.ndarray) -> np.ndarray:
-    """Return the edge of what the non-dominated points (points, 2) dominate, as a polyline (corners, 2) in costs."""
-    ordered = np.unique(costs, axis=0)
-    corners = [ordered[0]]
-    for previous, point in pairwise(ordered):
-        corners += [np.maximum(previous, point), point]
-    return np.array(corners)
+@dataclass(frozen=True)
+class Volume:
+    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value an objective)."""
+
+    frontier: float
+    baseline: float
+    reference: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FrontierInfo:
+    """The whole answer; `floor` is the guard's limit on the first objective, None where no verdict tells it."""
+
+    experiment: str
+    objectives: tuple[Objective, ...]
+    standings: tuple[Standing, ...]
+    volume: Volume | None
+    floor: float | None
+
+    def of_kind(self, *kinds: Kind) -> list[Standing]:
+        """Return the standings of these kinds, in order."""
+        return [standing for standing in self.standings if standing.kind in kinds]
+
+
+def frontier_info(experiment: Experiment, objectives: Sequence[Objective]) -> FrontierInfo:
+    """Find the non-dominated placements among the admissible ones, and say of each other one why it is not.
+
+    Feasibility comes before dominance: what was stopped, broke, or gains nothing never competes.
+
+    Raises:
+        UserError: no trial has a verdict yet, or an objective was measured nowhere.
+    """
+    _require_finished(experiment)
+    _require_measured(experiment, objectives)
+    placements = placements_of(experiment, objectives)
+    compared = [one for one in placements if all(m.state != "excluded" for m in one.members) and one.admissible()]
+    standings = [_not_compared(one) for one in placements if one not in compared]
+    standings += _compare(compared, tuple(objectives))
+    standings.sort(key=lambda one: _order(one, objectives[FIT]))
+    return FrontierInfo(
+        experiment=experiment.name,
+        objectives=tuple(objectives),
+        standings=tuple(standings),
+        volume=_volume(standings, objectives),
+        floor=floor_of(experiment, objectives[0].name),
+    )
+
+
+def floor_of(experiment: Experiment, name: str) -> float | None:
+    """Return the limit that guards held `name` to, read from the reasons they gave; None when none or several."""
+    limit = re.compile(rf"\b{re.escape(name)} -?[\d.]+ [<>] (-?\d+(?:\.\d+)?)")
+    found = {float(value) for trial in experiment.trials for value in limit.findall(trial.verdict_reason or "")}
+    return found.pop() if len(found) == 1 else None
+
+
+def _require_finished(experiment: Experiment) -> None:
+    if not any(trial.verdict_kind for trial in experiment.trials):
+        count = len(experiment.trials)
+        raise UserError(
+            f"a frontier needs a finished trial, but `{experiment.name}` has {count} trials and no verdict",
+            "wait for the first verdict" if count else f"start the study: python -m sweeps.{experiment.name}",
+        )
+
+
+def _require_measured(experiment: Experiment, objectives: Sequence[Objective]) -> None:
+    """A metric that no trial has would silently exclude them all."""
+    finished = [trial for trial in experiment.trials if trial.verdict_kind == "completed"]
+    measured = {name for trial in finished for name in (*trial.last, *trial.best)}
+    for objective in objectives:
+        if measured and objective.name not in measured:
+            raise UserError(
+                f"an objective must be measured, but no completed trial of `{experiment.name}` has `{objective.name}`",
+                nearest(objective.name, measured),
+            )
+
+
+# ------------------------------------------------------------------- placements that do not compete
+def _not_compared(placement: Placement) -> Standing:
+    if all(member.state == "running" for member in placement.members):
+        return Standing(placement, "running", False, "running")
+    kind: Kind = "baseline" if placement.is_baseline else "excluded"
+    return Standing(placement, kind, False, excluded_reason(placement.members))
+
+
+def excluded_reason(members: Sequence[Member]) -> str:
+    """Say why a placement is not admissible: the trial's own reason, or how many of its seeds and one of theirs."""
+    if len(members) == 1:
+        return members[0].reason
+    by_cause: dict[str, list[Member]] = {}
+    for member in members:
+        if member.state == "excluded":
+            ended = member.trial.verdict if member.trial.verdict_kind != "completed" else None
+            by_cause.setdefault(ended or member.reason, []).append(member)
+    parts = []
+    for cause, affected in by_cause.items():
+        detail = affected[0].reason.removeprefix(cause).removeprefix(": ")
+        told = f" (seed {affected[0].seed}: {detail})" if detail else ""
+        parts.append(f"{cause} in {len(affected)} of {len(members)} seeds{told}")
+    return "; ".join(parts)
+
+
+# ------------------------------------------------------------------- placements that do
+def _compare(placements: Sequence[Placement], objectives: tuple[Objective, ...]) -> list[Standing]:
+    if not placements:
+        return []
+    samples = [np.array([member.values for member in one.admissible()]) for one in placements]
+    estimates = [_estimates(one, sample) for one, sample in zip(placements, samples, strict=True)]
+    floors = _minimum_fit(placements, estimates, objectives[FIT])
+    directions = directions_of(objectives)
+    costs = as_costs(np.array([[one.mean for one in row] for row in estimates]), directions)
+    gains = as_costs(floors, [objectives[FIT].direction]) - costs[:, FIT]
+    costs[gains <= 0] = np.nan
+    on_frontier, dominates = non_dominated(costs), dominance(costs)
+    chances = probability_on_frontier(samples, directions, floors, FIT)
+    alike = _not_separable([one.label for one in placements], estimates)
+    standings = []
+    for i, placement in enumerate(placements):
+        dominators = [placements[int(j)].label for j in np.flatnonzero(dominates[:, i] & on_frontier)]
+        gain = None if np.isnan(gains[i]) else float(gains[i])
+        kind = _kind(placement, bool(on_frontier[i]), gain)
+        standings.append(
+            Standing(
+                placement=placement,
+                kind=kind,
+                on_frontier=bool(on_frontier[i]),
+                reason=_reason(kind, gain, estimates[i][FIT], floors[i], dominators, objectives[FIT].name),
+                estimates=estimates[i],
+                gain=gain,
+                probability=float(chances[i]) if len(samples[i]) >= MINIMUM_SEEDS else None,
+                not_separable_from=alike[placement.label],
+            )
+        )
+    return standings
+
+
+def _estimates(placement: Placement, sample: np.ndarray) -> tuple[Estimate, ...]:
+    if placement.is_baseline and len(sample) == 1:
+        return tuple(known(float(value)) for value in sample[0])
+    return tuple(estimate(column) for column in sample.T)
+
+
+def _minimum_fit(
+    placements: Sequence[Placement], estimates: Sequence[tuple[Estimate, ...]], fit: Objective
+) -> np.ndarray:
+    """Return the fit of the baseline of the same quantization: (placements,), NaN for baselines and without one."""
+    baselines: dict[Value | None, float] = {}
+    for placement, row in zip(placements, estimates, strict=True):
+        key, value = placement.parameters.get("quantization"), row[FIT].mean
+        if placement.is_baseline and (key not in baselines or fit.better(value, baselines[key])):
+            baselines[key] = value
+    return np.array(
+        [np.nan if one.is_baseline else baselines.get(one.parameters.get("quantization"), np.nan) for one in placements]
+    )
+
+
+def _kind(placement: Placement, on_frontier: bool, gain: float | None) -> Kind:
+    if placement.is_baseline:
+        return "baseline"
+    if gain is not None and gain <= 0:
+        return "no gain"
+    return "frontier" if on_frontier else "dominated"
+
+
+def _reason(kind: Kind, gain: float | None, fit: Estimate, floor: float, dominators: list[str], name: str) -> str:
+    if kind == "baseline":
+        return "no adapter: the reference" + (f"; dominated by {_listed(dominators)}" if dominators else "")
+    if kind == "no gain":
+        return f"gains nothing over the baseline: {name} {fit.mean:.3g} against {floor:.3g}"
+    if kind == "dominated":
+        return f"dominated by {_listed(dominators)}"
+    if gain is None:
+        return "not dominated; no baseline of its quantization, so its gain is unknown"
+    unsure = (
+        fit.seeds >= MINIMUM_SEEDS and fit.low is not None and fit.high is not None and fit.low <= floor <= fit.high
+    )
+    return f"gains {gain:.3g} {name} over the baseline" + (", not separable from none" if unsure else "")
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+
+
+def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """Name, for each placement, those whose intervals overlap its own in every objective."""
+    alike: dict[str, list[str]] = {label: [] for label in labels}
+    for i, j in combinations(range(len(labels)), 2):
+        if all(one.overlaps(other) for one, other in zip(estimates[i], estimates[j], strict=True)):
+            alike[labels[i]].append(labels[j])
+            alike[labels[j]].append(labels[i])
+    return {label: tuple(others) for label, others in alike.items()}
+
+
+# ------------------------------------------------------------------- the whole
+def _volume(standings: Sequence[Standing], objectives: Sequence[Objective]) -> Volume | None:
+    compared = [one for one in standings if one.kind in ("frontier", "dominated", "baseline") and one.estimates]
+    if not compared:
+        return None
+    directions = directions_of(objectives)
+    costs = as_costs(np.array([[value.mean for value in one.estimates] for one in compared]), directions)
+    # a fraction has a worst value; anything else is measured from the worst one seen
+    fixed = np.array([[float(objective.direction == "lower") for objective in objectives]])
+    bounded = [objective.unit == "fraction" for objective in objectives]
+    reference = np.where(bounded, as_costs(fixed, directions)[0], costs.max(axis=0))
+    is_baseline = np.array([one.kind == "baseline" for one in compared])
+    signs = as_costs(np.ones((1, len(objectives))), directions)[0]
+    return Volume(
+        frontier=hypervolume(costs, reference),
+        baseline=hypervolume(costs[is_baseline], reference),
+        reference=tuple(float(value) for value in signs * reference + 0.0),
+    )
+
+
+def _order(standing: Standing, fit: Objective) -> tuple[int, float, str]:
+    value = standing.estimates[FIT].mean if standing.estimates else 0.0
+    return KINDS.index(standing.kind), -value if fit.direction == "higher" else value, standing.placement.label

@@ -10,7 +10,8 @@ from trainables.errors import UserError, nearest
 from trainables.metrics import PRICES, Direction, generality, metric
 
 if TYPE_CHECKING:
-    from analysis.runs import Trial
+    from analysis.mlflow_runs import Trial
+
 
 # a baseline has no adapter and takes no step, so these need no measurement
 BASELINE_PRICES: Mapping[str, float] = {"adapter_parameters": 0.0, "train_seconds": 0.0}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.dominance import as_costs, non_dominated
 from trainables.metrics import Direction
+from trainables.pareto import as_costs, non_dominated
 
 MINIMUM_SEEDS = 3
 LEVEL = 0.95

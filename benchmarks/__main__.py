@@ -78,7 +78,7 @@ def write(out: Path, shapes: dict[str, Any], sweep: dict[str, Any] | None) -> st
     """Add figures to those beside the page `out`, then write it and its plot anew; returns the page."""
     from benchmarks.page import page
     from benchmarks.picture import draw
-    from trainables.record import read_json, write_json, write_text
+    from trainables.io.files import read_json, write_json, write_text
 
     kept = out.with_suffix(".json")
     results = read_json(kept) if kept.exists() else {"shapes": {}}

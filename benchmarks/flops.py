@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.batches import Batch
+    from trainables.data.encoding import Batch
+
 
 ATTENTION_BACKWARD = 2.5  # of its forward; what is not kept is computed again
 
@@ -103,7 +104,7 @@ class Counts:
     @classmethod
     def of(cls, batch: Batch) -> Counts:
         """Count a batch with pictures, as the project's own prefix counts its tokens."""
-        from trainables.prefix import common_tokens
+        from trainables.cohort.shared_prefix import common_tokens
 
         pictures = batch.inputs["image_grid_thw"].prod(dim=-1).tolist()
         return cls(

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.families import NAMES, family, modelled, trial
 from benchmarks.shapes import Shape, prepared
 from trainables.engine import Engine
-from trainables.record import read_json
+from trainables.io.files import read_json
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
     from benchmarks.sharing import ArmFigures, Bench
+
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from trainables.data import digest_of
+from trainables.data.duplicates import digest_of
 from trainables.mini import datasets
 from trainables.spec import Source
 

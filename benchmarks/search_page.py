@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.search_table import LANGUAGE, RANKS, RATES, VISION
 
 if TYPE_CHECKING:
-    from benchmarks.search_replay import Table
+    from benchmarks.search_measure import Table
+
 
 Shares = Mapping[str, Sequence[Sequence[float]]]
 

@@ -7,95 +7,16 @@ python -m benchmarks.search_replay           replays every sampler over it and w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
-from benchmarks.search_table import LANGUAGE, RANKS, RATES, STUDY, VISION, record
-from sweeps.outcomes import Outcome, outcome, parse_objectives
-from sweeps.search_space import SAMPLERS, Choice, Point, Sampler, Space, is_bare
-from sweeps.searcher import Searcher, Settings
-from trainables.dominance import as_costs
-from trainables.metrics import Direction
-from trainables.record import Measurement, Verdict, read_json, write_json
+from benchmarks.search_measure import SEEDS, Table, compare
+from benchmarks.search_table import record
+from trainables.io.files import read_json, write_json
 
 PAGE = Path("docs/search.md")
-OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
-REFERENCE = (0.0, 0.80)  # the base's own fit, and the guard's floor under the generality
-SPACE = Space(
-    {
-        "language": Choice(LANGUAGE),
-        "vision": Choice(VISION),
-        "rank": Choice(RANKS),
-        "learning_rate": Choice(RATES),
-    }
-)
-BUDGET, COHORT, SEEDS = 48, 8, 50
-
-Key = tuple[int, int, int, float]
-
-
-@dataclass(frozen=True)
-class Table:
-    """The outcome of every trial of the space, by its key, and the hypervolume of all of them together."""
-
-    outcomes: Mapping[str, Outcome]
-    whole: float
-
-    @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
-        """Judge recorded rows as a search would; the row without adapter is the baseline."""
-        baseline = next(row for row in rows if is_bare(row))["evals"][0]
-        found = {key_of(row): _outcome(row, baseline) for row in rows if not is_bare(row)}
-        outcomes = {key: one for key, one in found.items() if key is not None}
-        return cls(outcomes, hypervolume(list(outcomes.values())))
-
-
-def key_of(point: Point) -> str | None:
-    """Return what names a trial of the table, None for the baseline."""
-    return None if is_bare(point) else " ".join(f"{point[name]:g}" for name in SPACE.dimensions)
-
-
-def hypervolume(outcomes: Sequence[Outcome]) -> float:
-    """Return the hypervolume that feasible outcomes dominate, against `REFERENCE`; an empty set dominates none."""
-    import moocore
-
-    values = [one.values for one in outcomes if one.is_feasible]
-    directions: list[Direction] = [one.direction for one in OBJECTIVES]
-    if not values:
-        return 0.0
-    reference = as_costs(np.array(REFERENCE), directions)
-    return float(moocore.hypervolume(as_costs(np.array(values), directions), ref=reference))
-
-
-def replay(table: Table, sampler: Sampler, seed: int, budget: int = BUDGET, cohort: int = COHORT) -> list[float]:
-    """Search the table with a sampler; returns the share of its hypervolume found after each cohort."""
-    searcher = Searcher(Settings(SPACE, OBJECTIVES, sampler, cohort, seed), None, key_of)
-    shares = []
-    while searcher.asked_count < budget and (asked := searcher.ask(min(cohort, budget - searcher.asked_count))):
-        for one in asked:
-            searcher.tell(one.key, table.outcomes[one.key])
-        shares.append(hypervolume(list(searcher.outcomes.values())) / table.whole)
-    return shares
-
-
-def compare(table: Table, seeds: int, gp_seeds: int, say: Callable[[str], None]) -> dict[str, list[list[float]]]:
-    """Replay every sampler with every seed; returns the shares by sampler: (seeds, cohorts)."""
-    found: dict[str, list[list[float]]] = {}
-    for sampler in SAMPLERS:
-        count = gp_seeds if sampler == "gp" else seeds
-        found[sampler] = [replay(table, sampler, seed) for seed in range(count)]
-        say(f"{sampler}: median {np.median([one[-1] for one in found[sampler]]):.3f} after {BUDGET} trials")
-    return found
-
-
-def _outcome(row: Mapping[str, Any], baseline: Mapping[str, float]) -> Outcome:
-    measured = [Measurement("eval", one["step"], one) for one in row["evals"]]
-    return outcome(Verdict.model_validate(row["verdict"]), measured, row["best_step"], baseline, STUDY, OBJECTIVES)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -12,8 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
-from sweeps.launch import Launch, run
-from sweeps.space import Axes
+from sweeps.execution.options import Launch
+from sweeps.launch import run
+from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY as STAGE4
 from sweeps.study import Arm, Study
 from trainables.mini import defaults

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import rows
 from benchmarks.families import NAMES
 from benchmarks.rows import Amounts
-from trainables.data import digest_of
+from trainables.data.duplicates import digest_of
 from trainables.errors import UserError
 from trainables.mini import BASE_DIRECTORY, defaults
 from trainables.spec import Source, TrialSpec
@@ -22,7 +22,8 @@ from trainables.spec import Source, TrialSpec
 if TYPE_CHECKING:
     import torch
 
-    from trainables.base import Base
+    from trainables.model.base import Base
+
 
 DEEP_TAPS = (5, 11, 17)
 PICTURE_4B = (1024, 768)  # pixels; 768 image tokens of 32 x 32
@@ -145,7 +146,7 @@ def _save(directory: Path, *parts: Any) -> None:
 def _load_on_cpu(_: Path, spec: TrialSpec) -> Base:
     import torch
 
-    from trainables.base import load_base
+    from trainables.model.base import load_base
 
     return load_base(spec.base.path, spec.quantization, spec.compute_dtype, torch.device("cpu"))
 
@@ -161,9 +162,9 @@ def random_base(directory: Path, device: torch.device, dtype: torch.dtype) -> Ba
     from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessorPil
 
     from benchmarks.quantized import random_nf4
-    from trainables.base import Base
-    from trainables.quant import keep_gradients
-    from trainables.towers import FAMILIES
+    from trainables.model.base import Base
+    from trainables.model.families import FAMILIES
+    from trainables.model.quantization import keep_gradients
 
     config, family = AutoConfig.from_pretrained(directory), FAMILIES["qwen3_vl"]
     model = random_nf4(config, device, dtype)

@@ -15,15 +15,15 @@ from typing import Literal
 from benchmarks.families import modelled
 from benchmarks.flops import Architecture, Cost, Counts
 from benchmarks.timing import StepClock, begin_peak, largest_difference, now, peak_mb
-from trainables.cohort import Cohort
+from trainables.cohort.cohort import Cohort
+from trainables.cohort.pass_width import Member, Widths, passes
 from trainables.engine import Engine
 from trainables.guards import CONSTRAINT, GUARDS
 from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import TrialSpec
-from trainables.trial import Trial, open_trial
-from trainables.widths import Member, Widths, passes
+from trainables.training.trial import Trial, open_trial
 
 ArmName = Literal["solo", "apart", "shared", "batched"]
 ARMS: tuple[ArmName, ...] = ("solo", "apart", "shared", "batched")

@@ -19,10 +19,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.measure import machine, run_module
-from sweeps.launch import Launch, run
-from sweeps.space import Axes
+from sweeps.execution.options import Launch
+from sweeps.launch import run
+from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY
-from trainables.record import Record, read_json, records_under
+from trainables.io.files import read_json
+from trainables.record import Record, records_under
 
 HELP_REPEATS = 5
 LARGER_BUDGET = 3

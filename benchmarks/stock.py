@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainables.record import Record, write_json
-from trainables.spec import TrialSpec
+from trainables.io.files import read_json, write_json
+from trainables.record import Record
+from trainables.spec import TrialSpec, read_spec
 
 if TYPE_CHECKING:
-    from trainables.base import Base
-    from trainables.batches import Encoded
+    from trainables.data.encoding import Encoded
     from trainables.engine import Engine
+    from trainables.model.base import Base
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,7 +63,7 @@ def train(engine: Engine, spec: TrialSpec, scratch: Path, stop_step: int) -> dic
 def _prepared(base: Base, spec: TrialSpec) -> Any:
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    from trainables.placement import resolve
+    from trainables.model.placement import resolve
 
     model = prepare_model_for_kbit_training(base.model)
     if spec.quantization == "none":  # it leaves an unquantized base as it is; the same recipe, by hand
@@ -78,7 +80,7 @@ def _trainer(model: Any, engine: Engine, spec: TrialSpec, scratch: Path, watch: 
     import torch
     from transformers import Trainer, TrainingArguments
 
-    from trainables.batches import collate, data_order
+    from trainables.data.encoding import collate, data_order
     from trainables.schedule import rate_factor
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -157,7 +159,7 @@ def one(shape: str, spec: Path, out: Path, threads: int) -> None:
     from benchmarks.shapes import SHAPES
 
     torch.set_num_threads(threads)
-    trial = TrialSpec.model_validate_json(spec.read_text(encoding="utf-8"))
+    trial = read_spec(read_json(spec))
     base = SHAPES[shape].load(trial.base.path, trial)
     write_json(out, fresh_trial(trial, base, out.parent / "trainer", trial.steps, began))
 
@@ -191,7 +193,7 @@ def _tuned(config: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
-    from trainables.base import default_device, load_base
+    from trainables.model.base import default_device, load_base
 
     torch.set_num_threads(1)
     record, out = Record(Path(config["record"])), Path(config["out"])

@@ -67,6 +67,6 @@ STUDY = Study(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    from sweeps.command import main
+    from sweeps.cli.study import main
 
     main(STUDY)

@@ -61,6 +61,6 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    from sweeps.curriculum_command import main
+    from sweeps.cli.curriculum import main
 
     main(STUDY)

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainables.errors import UserError
-from trainables.machine import Check
+from trainables.selftest.machine import Check
 
 if TYPE_CHECKING:
-    from sweeps.cluster import NodeView
+    from sweeps.execution.cluster import NodeView
+
 
 DISTRIBUTION = "lora-footprint"
 OLDEST_PYTHON = (3, 11)
@@ -78,7 +79,7 @@ def _unfit(name: str, specifier: str, installed: Callable[[str], str]) -> str | 
 
 def check_disk(storage: Path) -> Iterator[Check]:
     """Check that records can be written, and that Ray will not stop for a full temporary directory."""
-    from sweeps.experiment import check_storage
+    from sweeps.execution.experiment import check_storage
 
     try:
         check_storage(storage, 0)
@@ -105,7 +106,7 @@ def check_store(tracking_uri: str) -> Check:
 
     The run stands in the experiment `footprint-doctor`.
     """
-    from sweeps.tracker import checked_uri, redacted
+    from sweeps.tracking.tracker import checked_uri, redacted
 
     try:
         uri = checked_uri(tracking_uri)
@@ -138,7 +139,7 @@ def _try_database(path: Path) -> str:
 
 
 def _try_server(uri: str) -> None:
-    from sweeps.tracker import Tracker, outages, redacted
+    from sweeps.tracking.tracker import Tracker, outages, redacted
 
     tracker = Tracker(uri, "footprint-doctor")
     try:
@@ -171,7 +172,7 @@ def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check
 
 def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
     """Yield every check, the cheap ones first; each stands for itself."""
-    from sweeps.cluster import versions, views
+    from sweeps.execution.cluster import versions, views
 
     yield check_python()
     libraries = check_libraries()
@@ -199,7 +200,7 @@ def main() -> None:
     def command(
         storage: Storage = Path("runs"), tracking_uri: Tracking = "", address: Address = "", sees: Sees = None
     ) -> None:
-        from sweeps.tracker import default_tracking_uri
+        from sweeps.tracking.tracker import default_tracking_uri
 
         failed = 0
         paths = [path.expanduser().resolve() for path in sees or ()]

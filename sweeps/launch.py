@@ -11,68 +11,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-
-from sweeps.cohorts import describe
-from sweeps.experiment import Experiment, check_storage, configuration_of
-from sweeps.fitting import Fitted, fitted
-from sweeps.packable import check_packable
-from sweeps.parents import going_on
-from sweeps.plan import Forecast, forecast
-from sweeps.preflight import Finding, Preflight, admit, preflight
-from sweeps.report import findings_text, matrix, quality_grid
-from sweeps.schedulers import Scheduler, check_scheduler
-from sweeps.sources import Sources, gather, reported_by
-from sweeps.space import Axes, chosen_arms, expand
+from sweeps.display.plan_table import findings_text, matrix, quality_grid
+from sweeps.execution.engine_plan import describe
+from sweeps.execution.experiment import Experiment, check_storage, configuration_of
+from sweeps.execution.options import Launch, scheduler_in
+from sweeps.execution.schedulers import check_scheduler
+from sweeps.planning.active_guards import Fitted, fitted
+from sweeps.planning.finding import Finding
+from sweeps.planning.forecast import Forecast, forecast
+from sweeps.planning.parents import going_on
+from sweeps.planning.preflight import Preflight, admit, preflight
+from sweeps.planning.sources import Sources, gather, reported_by
+from sweeps.planning.space import Axes, chosen_arms, expand
+from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study
-from sweeps.tracker import checked_uri, default_tracking_uri
+from sweeps.tracking.tracker import checked_uri, default_tracking_uri
+from trainables.data.scan import Scan, scan
 from trainables.errors import UserError
-from trainables.record import Record, read_json, write_json
-from trainables.scan import Scan, scan
+from trainables.io.files import read_json, write_json
+from trainables.model.families import family_of
+from trainables.record import Record
 from trainables.spec import TrialSpec
-from trainables.towers import family_of
 
 BLIND = "the base has no vision tower: arms place their language layers alone; those that are then equal are one"
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a study is run; what decides a result stands in the study, the axes and the sources instead.
-
-    But for `scheduler`, which ends trials early: the experiment's configuration keeps it.
-    """
-
-    storage: Path = Path("runs")
-    experiment: str | None = None
-    tracking_uri: str | None = None
-    address: str | None = None
-    retries: int = 2
-    cohort: int | None = None
-    scheduler: Scheduler | None = None
-    command: str = "sweeps.launch.run"
-    base: str | None = None
-    train: Path | None = None
-    validation: Path | None = None
-    ood: Path | None = None
-    drop: str = ""
-    force: bool = False
-    console: Console = field(default_factory=Console)
-
-    def directory(self, study: Study) -> Path:
-        """Return the experiment's directory, absolute: workers run elsewhere.
-
-        Raises:
-            UserError: the experiment's name would lead out of the storage.
-        """
-        name = self.experiment or study.name
-        if Path(name).name != name or name == "..":
-            raise UserError(f"--experiment must be a name, but got `{name}`", "choose where it lies with --storage")
-        return self.storage.expanduser().resolve() / name
 
 
 @dataclass(frozen=True)
@@ -181,13 +146,6 @@ def run_planned(study: Study, planned: Plan, launch: Launch) -> list[Record]:
     return records
 
 
-def scheduler_in(launch: Launch) -> dict[str, Any]:
-    """Return what an experiment's configuration says of the scheduler; nothing without one, as it was before."""
-    if launch.scheduler is None:
-        return {}
-    return {"scheduler": {"name": launch.scheduler.name, **launch.scheduler.model_dump()}}
-
-
 def keep_overridden(record: Record, trial: str, overridden: Sequence[Finding]) -> None:
     """Write the refusals that --force overrode beside the trial they concern: a reader of its result must know."""
     concerning = [asdict(one) for one in overridden if one.concerns(trial)]
@@ -219,7 +177,7 @@ def resume(study: Study, launch: Launch) -> list[Record]:
 
 
 def _run_records(study: Study, experiment: Experiment, records: list[Record], launch: Launch) -> None:
-    from sweeps.session import mirrored, ray_room, run_batch
+    from sweeps.execution.session import mirrored, ray_room, run_batch
 
     todo = reopened(records)
     baselines = [record for record in records if record.spec().placement.is_baseline]

@@ -42,6 +42,6 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    from sweeps.command import main
+    from sweeps.cli.study import main
 
     main(STUDY)

@@ -5,7 +5,7 @@ python -m sweeps.search --sampler gp --trials 48 --vary quantization=none,nf4-do
 python -m sweeps.search --objectives exact_match --scheduler asha --scheduler-options grace_period=30
 """
 
-from sweeps.search_space import Choice, LogRange, Search, Space
+from sweeps.hpo.space import Choice, LogRange, Search, Space
 from sweeps.study import Study
 from trainables.mini import defaults
 
@@ -43,6 +43,6 @@ SEARCH = Search(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    from sweeps.search_command import main
+    from sweeps.cli.search import main
 
     main(SEARCH)

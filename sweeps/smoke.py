@@ -4,8 +4,7 @@ python -m sweeps.smoke                       on the embedded miniature, in about
 python -m sweeps.smoke --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
 """
 
-from sweeps.preflight import Limits
-from sweeps.study import Arm, Study
+from sweeps.study import Arm, Limits, Study
 from trainables.mini import defaults
 
 STUDY = Study(
@@ -33,6 +32,6 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    from sweeps.command import main
+    from sweeps.cli.study import main
 
     main(STUDY)

@@ -6,9 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeps.preflight import LIMITS, Limits
 from trainables.guards import CONSTRAINT, GUARDS, Constraint, Guard
 from trainables.spec import Quantization
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The thresholds; a share is a fraction of the rows, or of the steps."""
+
+    refuse_below_coverage_epochs: float = 0.10
+    warn_below_coverage_epochs: float = 0.90
+    warn_above_coverage_epochs: float = 10.0
+    warn_below_effective_rows: int = 16
+    usable_rate_ratio: float = 0.10
+    refuse_below_usable_share: float = 0.50
+    warn_below_usable_share: float = 0.85
+    refuse_above_warmup_share: float = 0.50
+    warn_above_warmup_share: float = 0.25
+    refuse_above_unlabelled_share: float = 0.01
+    refuse_above_leaked_share: float = 0.10
+    warn_above_repeated_share: float = 0.05
+    warn_above_contradictory_share: float = 0.01
+
+
+LIMITS = Limits()
+
 
 World = Literal["pictures", "text"]
 

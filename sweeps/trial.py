@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.command import (
+from sweeps.cli.main import guarded
+from sweeps.cli.options import (
     EXIT_CODES,
     MODEL,
     RUN,
@@ -36,17 +37,17 @@ from sweeps.command import (
     Tracking,
     Train,
     Validation,
-    guarded,
 )
-from sweeps.importers.space_text import space_in
+from sweeps.importers.space_option import space_in
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
+    from sweeps.execution.options import Launch
     from sweeps.importers.config import Read
-    from sweeps.launch import Launch
     from sweeps.study import Study
     from trainables.record import Record
     from trainables.spec import TrialSpec
+
 
 NAME = "trial"
 QUESTION = "What does this configuration give, held against its base?"
@@ -104,7 +105,7 @@ def main() -> None:
         tracking_uri: Tracking = "", address: Address = "", cohort: Cohort = 0, dry_run: DryRun = False,
         force: Force = False, resume: Resume = False,
     ) -> None:  # fmt: skip
-        from sweeps.launch import Launch
+        from sweeps.execution.options import Launch
 
         launch = Launch(
             storage=storage, experiment=experiment or _name_of(config), tracking_uri=tracking_uri or None,
@@ -135,7 +136,7 @@ def _exit_code(asking: Asking, launch: Launch, dry_run: bool, resume: bool) -> i
 def _dry_run(asking: Asking, launch: Launch) -> None:
     from sweeps.importers.config import read_config
     from sweeps.launch import plan_specs, show
-    from sweeps.preflight import admit
+    from sweeps.planning.preflight import admit
 
     with tempfile.TemporaryDirectory() as scratch:
         read = read_config(asking.config, asking.form, launch, Path(scratch) / "data", asking.replaced())
@@ -150,8 +151,8 @@ def _dry_run(asking: Asking, launch: Launch) -> None:
 def _run(asking: Asking, launch: Launch) -> list[Record]:
     from sweeps.importers.config import read_config
     from sweeps.launch import checked, plan_specs, run_planned
-    from sweeps.preflight import admit
-    from trainables.record import write_json
+    from sweeps.planning.preflight import admit
+    from trainables.io.files import write_json
 
     directory = launch.directory(_study_of({}, ()))
     checked(launch, directory)
@@ -172,8 +173,8 @@ def trials_of(read: Read, asking: Asking) -> tuple[Study, list[TrialSpec]]:
     Raises:
         UserError: an axis or a value is none.
     """
-    from sweeps.importers.space_text import around
-    from sweeps.space import expand
+    from sweeps.importers.space_option import around
+    from sweeps.planning.space import expand
 
     axes, arms = around(space_in(asking.space), read.placement)
     study = _study_of(read.settings, arms)

@@ -42,6 +42,6 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    from sweeps.unfreeze_command import main
+    from sweeps.cli.unfreeze import main
 
     main(STUDY)

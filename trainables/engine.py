@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from trainables.base import Base, default_device, load_base
-from trainables.batches import Batch, Encoded, Encoder, collate, data_order
-from trainables.company import engine_key
-from trainables.data import Row, read_rows, read_validation
+from trainables.data.encoding import Batch, Encoded, Encoder, collate, data_order
+from trainables.data.ood import needed_kinds, read_ood
+from trainables.data.packing import pack
+from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
-from trainables.evaluate import Evaluator, probe_data
-from trainables.ood import needed_kinds, read_ood
-from trainables.packing import pack
+from trainables.evaluation.evaluator import Evaluator, probe_data
+from trainables.model.base import Base, default_device, load_base
 from trainables.probes.crops import check_pictures
-from trainables.spec import TrialSpec
+from trainables.spec import TrialSpec, engine_key
 
 TRAIN_SLICE_ROWS = 64
 

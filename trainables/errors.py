@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+MOST_CHARACTERS = 80
+
 
 LISTED = 12  # names that a reader takes in at once
 NEAREST = 5  # of more
@@ -37,3 +41,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return f"known: {', '.join(names)}"
     likest = difflib.get_close_matches(word, names, n=NEAREST, cutoff=0.0)
     return f"the nearest of the {len(names)} known: {', '.join(likest)}"
+
+
+def quoted(value: Any) -> str:
+    """Return a value as Python writes it, control characters escaped, cut to some 80 characters."""
+    return _cut(repr(value))
+
+
+def named(text: str) -> str:
+    """Return a key or a name, which stands in backticks: as `quoted`, without its quotation marks."""
+    return _cut(repr(text)[1:-1])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from trainables.errors import UserError, nearest
 from trainables.probes import PROBES, earlier_stages, probes_for
-from trainables.probes.probe import Direction, Metric, ProbeData
+from trainables.probes.metric import Direction, Metric
+from trainables.probes.probe import ProbeData
 
 __all__ = ["GENERALITY", "METRICS", "PRICES", "Direction", "Metric", "generality", "metric", "reported"]
 

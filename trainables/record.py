@@ -23,15 +23,18 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from trainables.errors import UserError
-from trainables.spec import Frozen, TrialSpec, canonical_json, parse_spec
+from trainables.io.files import RecordDamaged, read_json, replace_directory, write_json, write_text
+from trainables.spec import Frozen, TrialSpec, canonical_json, read_spec
+
+LABELLED = ("completed", "pruned")  # any other end says that the numbers are not to be judged
+
 
 MANIFEST = "manifest.json"
 VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
@@ -48,12 +51,6 @@ class Verdict(Frozen):
 
     def __str__(self) -> str:
         return f"{self.kind}({self.cause})" if self.cause else self.kind
-
-
-class RecordDamaged(UserError):
-    """A record says something else than was written: it is never repaired by guessing."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Record:
 
     def spec(self) -> TrialSpec:
         """Read back the spec."""
-        return parse_spec(read_json(self.directory / "spec.json"), where=str(self.directory / "spec.json"))
+        return read_spec(read_json(self.directory / "spec.json"), where=str(self.directory / "spec.json"))
 
     # ---------------------------------------------------------------- what was measured
     def append(self, measurement: Measurement) -> None:
@@ -155,7 +152,7 @@ class Record:
         temporary.mkdir(parents=True)
         yield temporary
         write_json(temporary / MANIFEST, {"sha256": _digests(temporary)})
-        _replace_directory(temporary, target)
+        replace_directory(temporary, target)
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of whole, untouched checkpoints, newest first; damaged ones are passed over."""
@@ -208,34 +205,6 @@ def is_whole(directory: Path) -> bool:
         return False
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: temporary name, sync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write `values` as readable JSON, whole or not at all."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RecordDamaged: the file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RecordDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
-
-
 def _checksummed(body: dict[str, Any]) -> str:
     return canonical_json({**body, "crc32": zlib.crc32(canonical_json(body).encode())})
 
@@ -269,18 +238,24 @@ def _digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def labels_of(record: Record) -> dict[str, str]:
+    """Return what a reader of a result must know beside its verdict, in the words of its tags in MLflow.
+
+    `criteria`: the most that was met, `none`, `minimum`, or `optimal`, which needs the minimum too; absent where the
+    trial has no result. `degraded`, `overridden`: checks with commas between them, absent where there are none.
+    """
+    verdict, written = record.verdict(), record.directory / "labels.json"
+    found: dict[str, str] = {}
+    if (forced := record.directory / "overridden.json").exists():
+        found["overridden"] = _checks(read_json(forced))
+    if verdict is not None and verdict.kind in LABELLED and written.exists():
+        labels = read_json(written)
+        most = "optimal" if labels["optimal"]["met"] else "minimum"
+        found["criteria"] = most if labels["minimum"]["met"] else "none"
+        if labels["degraded"]:
+            found["degraded"] = _checks(labels["degraded"])
+    return found
 
 
-def _replace_directory(temporary: Path, target: Path) -> None:
-    for path in (*temporary.rglob("*"), temporary):
-        _sync(path)
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    temporary.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+def _checks(findings: Iterable[Mapping[str, Any]]) -> str:
+    return ",".join(dict.fromkeys(one["check"] for one in findings))

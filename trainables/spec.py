@@ -19,6 +19,8 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
 
+FORMAT: Literal[1, 2] = 1  # of the specs that are written now; a spec on disk without one has format 1
+
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
 )  # fmt: skip
@@ -67,6 +69,7 @@ class TrialSpec(Frozen):
     Source: brief 001 for the defaults of a real base; the miniature's study declares its own.
     """
 
+    format: Literal[1, 2] = FORMAT
     name: str
     base: Source
     train: Source
@@ -166,10 +169,12 @@ class TrialSpec(Frozen):
             if isinstance(value, dict) and "sha256" in value:
                 values[key] = value["sha256"]
         values["earlier"] = [source.sha256 for source in self.earlier]
+        if self.format == 1:
+            del values["format"]
         if not self.packed_tokens:
             del values["packed_tokens"]  # padding rows is no setting, so trials from before there was one keep their id
         if self.placement.is_baseline:
-            values = {key: values[key] for key in BASELINE_IDENTITY}
+            values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values
 
 
@@ -190,6 +195,15 @@ def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
         raise UserError(*_explain(error, where)) from None
 
 
+def read_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
+    """Validate what a file holds into a TrialSpec; a file without a format has format 1.
+
+    Raises:
+        UserError: as `parse_spec`.
+    """
+    return parse_spec({"format": 1, **values}, where)
+
+
 def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
     lines, hints = [], []
     for problem in error.errors():
@@ -202,3 +216,36 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
             must = problem["msg"].removeprefix("Value error, ").lower()
             lines.append(f"{where}: `{key}`: {must}, but got {problem['input']!r}")
     return "\n".join(lines), "; ".join(hints) or None
+
+
+def engine_key(spec: TrialSpec) -> tuple[str, ...]:
+    """Return what two trials must share to be trained on one engine: base, quantization, dtype and data."""
+    return (
+        spec.base.sha256,
+        spec.quantization,
+        spec.compute_dtype,
+        spec.train.sha256,
+        spec.validation.sha256,
+        spec.ood.sha256,
+        *(source.sha256 for source in spec.earlier),
+    )
+
+
+def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
+    """Return what two trials must share to be trained together: one engine, data order, batch shape, evals, length."""
+    return (
+        *engine_key(spec),
+        spec.data_seed,
+        spec.batch_rows,
+        spec.accumulation_steps,
+        spec.batch_warmup_ratio,
+        spec.max_tokens,
+        spec.packed_tokens,
+        spec.eval_every_steps,
+        spec.steps,
+    )
+
+
+def neighbourhood(spec: TrialSpec) -> tuple[int | str, ...]:
+    """Return what trials that train together are ordered by, so that those who share most of a pass are neighbours."""
+    return (spec.placement.vision, spec.placement.language, spec.trial_id)

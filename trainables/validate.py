@@ -19,12 +19,21 @@ from typing import Annotated
 
 import typer
 
-from trainables.answers import Answer, rates
-from trainables.command_lines.commands import PATTERNS, Pattern, read_patterns
 from trainables.errors import UserError
-from trainables.record import write_text
-from trainables.tracking import checked_uri, default_tracking_uri
-from trainables.validation import Checkpoint, HeldOut, Speaker, Validation, check_device, check_rows_fit, checked, drawn
+from trainables.evaluation.answers import Answer, rates
+from trainables.evaluation.held_out import (
+    Checkpoint,
+    HeldOut,
+    Speaker,
+    Validation,
+    check_device,
+    check_rows_fit,
+    checked,
+    drawn,
+)
+from trainables.io.files import write_text
+from trainables.mlflow_store import checked_uri, default_tracking_uri
+from trainables.probes.shell.judge import PATTERNS, Pattern, read_patterns
 
 DANGEROUS_EXIT = 3
 NO_STORE = "none"
@@ -147,7 +156,7 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
 def _answered(
     checkpoint: Checkpoint, held_out: HeldOut, patterns: Sequence[Pattern], max_new_tokens: int
 ) -> list[Answer]:
-    from trainables.base import default_device
+    from trainables.model.base import default_device
 
     tell("INFO", f"Checkpoint: {checkpoint.directory} on {checkpoint.base}, {checkpoint.quantization}")
     tell("INFO", f"Data: {len(held_out.rows)} of {held_out.total} rows of {held_out.path}")
@@ -158,7 +167,7 @@ def _answered(
 
 def _keep(validation: Validation, output: Path | None, uri: str | None, experiment: str) -> None:
     """Write the answers first; a store that is down loses nothing."""
-    from trainables.validation_log import default_experiment, log
+    from trainables.evaluation.held_out_log import default_experiment, log
 
     if output is not None:
         try:

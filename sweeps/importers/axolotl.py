@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.importers.judges import (
+from sweeps.importers.no_effect import (
     ROW_FORMATS,
     plugins,
     speakers,

@@ -11,21 +11,22 @@ from rich.console import Group
 
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
 from sweeps.importers.ranges import check_ranges
+from sweeps.importers.report import as_json, keys_text, settings_text
 from sweeps.importers.rules import Asked, ask
-from sweeps.importers.settle import Setting, settle
+from sweeps.importers.settings import Setting, settle
 from sweeps.importers.templates import check_template
-from sweeps.importers.told import as_json, keys_text, settings_text
-from sweeps.sources import Sources, gather
+from sweeps.planning.sources import Sources, gather
 from sweeps.study import World
-from trainables.continuation import adapter_source
+from trainables.checkpoints.adapter import adapter_source
 from trainables.errors import UserError
-from trainables.record import read_json
+from trainables.io.files import read_json
+from trainables.io.strict_yaml import read_yaml
+from trainables.model.families import family_of
 from trainables.spec import Placement, Source, TrialSpec, parse_spec
-from trainables.strict_yaml import read_yaml
-from trainables.towers import family_of
 
 if TYPE_CHECKING:
-    from sweeps.launch import Launch
+    from sweeps.execution.options import Launch
+
 
 MINIATURES: dict[str, World] = {"mini": "pictures", "mini-text": "text"}
 SOURCES = ("base", "train", "validation", "ood")

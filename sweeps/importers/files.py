@@ -8,9 +8,9 @@ from sweeps.importers.axolotl import AXOLOTL
 from sweeps.importers.llamafactory import LLAMAFACTORY
 from sweeps.importers.rules import Asked, Tool
 from sweeps.importers.swift import SWIFT
-from trainables.dataset_info import TABLE, locate
+from trainables.data.dataset_info import TABLE, locate
 from trainables.errors import UserError, nearest
-from trainables.strict_yaml import Document
+from trainables.io.strict_yaml import Document
 
 TOOLS = {tool.name: tool for tool in (AXOLOTL, SWIFT, LLAMAFACTORY)}
 

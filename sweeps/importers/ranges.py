@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.importers.rules import Asked, told_together
-from sweeps.importers.settle import Settled
+from sweeps.importers.settings import Settled
 from trainables.spec import TrialSpec
 
 # the fields of a file that decide a setting, where they do not have its name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.errors import UserError, nearest
-from trainables.strict_yaml import Document, KeyPath, key_text
+from trainables.io.strict_yaml import Document, KeyPath, key_text
 
 EMPTY = (None, "", [], {})
 

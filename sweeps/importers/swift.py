@@ -5,7 +5,7 @@ Sections are as brief 001 writes them.
 
 from __future__ import annotations
 
-from sweeps.importers.judges import split_ratio
+from sweeps.importers.no_effect import split_ratio
 from sweeps.importers.rules import Accepts, Ignored, Judged, Rule, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,

@@ -9,9 +9,9 @@ from typing import Any
 
 from sweeps.importers.rules import Asked
 from sweeps.importers.values import AllLinear, Expression, Targets
-from trainables.placement import resolve
+from trainables.model.families import TOWERS, Blocks, TowerName
+from trainables.model.placement import resolve
 from trainables.spec import Placement
-from trainables.towers import TOWERS, Blocks, TowerName
 
 Towers = Mapping[TowerName, Blocks]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps.importers.rules import Accepts, Asked
 from trainables.errors import UserError
-from trainables.record import RecordDamaged, read_json
+from trainables.io.files import RecordDamaged, read_json
 
 CHATML, LLAMA3, INST, GEMMA = "<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>"
 KEYS = ("template", "chat_template")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from analysis.mlflow_runs import Experiment, Trial
 from analysis.objectives import parse_objectives
-from analysis.runs import Experiment, Trial
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", None: "RUNNING"}
 IRRELEVANT = "pruned(irrelevant_pass)"

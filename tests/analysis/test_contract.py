@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.frontier import frontier_info
+from analysis.mlflow_runs import read_experiment
 from analysis.objectives import parse_objectives
-from analysis.runs import read_experiment
-from analysis.standings import frontier_info
-from sweeps.tracker import sync_all
-from trainables.record import Measurement, Record, Verdict, write_json
+from sweeps.tracking.tracker import sync_all
+from trainables.io.files import write_json
+from trainables.record import Measurement, Record, Verdict
 from trainables.spec import Placement, Source, TrialSpec
 
 REASON = "irrelevant_pass 0.40 < 0.80 for 2 evals (baseline 1.00)"

@@ -1,83 +1,168 @@
-"""Dominance and hypervolume, against moocore's."""
+"""Where each placement stands: feasibility first, then dominance, then what the seeds allow to be said."""
 
 from __future__ import annotations
 
-import math
-
-import moocore
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from analysis.frontier import hypervolume, staircase
-from trainables.dominance import as_costs, dominance, non_dominated
+from analysis.frontier import FrontierInfo, Standing, floor_of, frontier_info
+from analysis.objectives import parse_objectives
+from trainables.errors import UserError
 
-# few distinct values, so that ties and duplicates are common
-costs_of_two_or_three = st.integers(2, 3).flatmap(
-    lambda columns: st.integers(1, 12).flatmap(
-        lambda rows: arrays(float, (rows, columns), elements=st.integers(0, 5).map(float))
+PRUNED = {"verdict": "pruned(irrelevant_pass)", "verdict_kind": "pruned"}
+TOO_LOW = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
+
+
+def standing(info: FrontierInfo, label: str) -> Standing:
+    return next(one for one in info.standings if one.placement.label == label)
+
+
+def seeds_of(make_trial, arm: str, values, **changes):
+    return [make_trial(f"{arm}-s{i}", x, y, parameters={"seed": i}, **changes) for i, (x, y) in enumerate(values)]
+
+
+def test_a_dominated_placement_names_what_dominates_it(make_trial, make_baseline, make_experiment, objectives):
+    trials = make_trial("C1", 0.9, 0.8), make_trial("C2", 0.95, 0.9), make_trial("B2", 1.0, 0.4)
+    info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
+    assert [one.placement.label for one in info.of_kind("frontier")] == ["C2", "B2"]
+    assert standing(info, "C1").reason == "dominated by C2"
+    assert standing(info, "A0").reason == "no adapter: the reference; dominated by B2"
+
+
+def test_what_was_stopped_never_competes(make_trial, make_baseline, make_experiment, objectives):
+    """The stopped trial would dominate everything, if it were asked."""
+    stopped = make_trial("D3", 1.0, 1.0, verdict_reason=TOO_LOW, **PRUNED)
+    info = frontier_info(make_experiment(make_baseline(), stopped, make_trial("C2")), objectives)
+    assert standing(info, "C2").kind == "frontier"
+    assert standing(info, "D3").kind == "excluded"
+    assert TOO_LOW in standing(info, "D3").reason
+
+
+def test_a_placement_that_learned_nothing_is_no_finding(make_trial, make_experiment, make_baseline, objectives):
+    """It keeps all generality, so dominance alone would put it on the frontier."""
+    nothing = make_trial("B1", 1.0, 0.1)
+    info = frontier_info(make_experiment(make_baseline(x=0.99, y=0.1), nothing, make_trial("C2", 0.9)), objectives)
+    assert standing(info, "B1").kind == "no gain"
+    assert standing(info, "B1").reason == "gains nothing over the baseline: exact_match 0.1 against 0.1"
+    assert standing(info, "A0").on_frontier
+
+
+def test_the_least_gain_is_a_finding(make_trial, make_experiment, make_baseline, objectives):
+    info = frontier_info(make_experiment(make_baseline(y=0.1), make_trial("B1", 1.0, 0.1 + 1e-9)), objectives)
+    assert standing(info, "B1").kind == "frontier"
+
+
+def test_a_gain_is_over_the_baseline_of_the_same_quantization(make_trial, make_experiment, make_baseline, objectives):
+    full = make_baseline(y=0.5, trial_id="full")
+    small = make_baseline(y=0.1, trial_id="small", parameters={"quantization": "nf4"})
+    quantized = make_trial("C2", 0.9, 0.4, parameters={"quantization": "nf4"})
+    other = make_trial("C3", 0.9, 0.4, parameters={"quantization": "int8"})
+    info = frontier_info(make_experiment(full, small, quantized, other), objectives)
+    assert standing(info, "C2").gain == pytest.approx(0.3)
+    assert standing(info, "C3").gain is None
+
+
+def test_a_placement_is_judged_by_the_mean_of_its_seeds(make_trial, make_experiment, make_baseline, objectives):
+    """One lucky seed of C1 beats C2; its mean does not."""
+    lucky = seeds_of(make_trial, "C1", [(0.95, 0.99), (0.95, 0.6), (0.95, 0.6)])
+    steady = seeds_of(make_trial, "C2", [(0.95, 0.9), (0.95, 0.9), (0.95, 0.9)])
+    info = frontier_info(make_experiment(make_baseline(), *lucky, *steady), objectives)
+    assert standing(info, "C1").kind == "dominated"
+    assert standing(info, "C2").estimates[1].mean == pytest.approx(0.9)
+    assert standing(info, "C2").probability is not None
+
+
+def test_one_stopped_seed_takes_the_placement_out(make_trial, make_experiment, make_baseline, objectives):
+    seeds = seeds_of(make_trial, "C2", [(0.95, 0.9), (0.96, 0.9)])
+    stopped = [
+        make_trial(f"C2-s{i}", parameters={"seed": i}, verdict_reason=TOO_LOW, best={}, **PRUNED) for i in (2, 3)
+    ]
+    info = frontier_info(make_experiment(make_baseline(), *seeds, *stopped), objectives)
+    assert standing(info, "C2").kind == "excluded"
+    assert standing(info, "C2").reason == f"pruned(irrelevant_pass) in 2 of 4 seeds (seed 2: {TOO_LOW})"
+
+
+def test_a_running_seed_does_not(make_trial, make_experiment, make_baseline, objectives):
+    running = make_trial("C2-s1", parameters={"seed": 1}, verdict=None, verdict_kind=None, run_status="RUNNING")
+    info = frontier_info(make_experiment(make_baseline(), make_trial("C2-s0"), running), objectives)
+    assert standing(info, "C2").kind == "frontier"
+    assert standing(info, "C2").estimates[0].seeds == 1
+
+
+def test_seeds_that_overlap_in_every_objective_are_not_separable(
+    make_trial, make_experiment, make_baseline, objectives
+):
+    first = seeds_of(make_trial, "C2", [(0.95, 0.93), (0.96, 0.90), (0.94, 0.95)])
+    second = seeds_of(make_trial, "C3", [(0.94, 0.91), (0.93, 0.92), (0.95, 0.89)])
+    far = seeds_of(make_trial, "B2", [(1.0, 0.4), (1.0, 0.41), (1.0, 0.42)])
+    info = frontier_info(make_experiment(make_baseline(), *first, *second, *far), objectives)
+    assert standing(info, "C3").not_separable_from == ("C2",)
+    assert standing(info, "B2").not_separable_from == ()
+
+
+def test_of_one_seed_nothing_is_said_about_separation(make_trial, make_experiment, make_baseline, objectives):
+    info = frontier_info(make_experiment(make_baseline(), make_trial("C2"), make_trial("C3")), objectives)
+    assert standing(info, "C2").not_separable_from == ()
+    assert standing(info, "C2").probability is None
+
+
+def test_lower_is_better_for_a_loss(make_trial, make_experiment, make_baseline):
+    def trial(arm: str, loss: float, **changes):
+        row = {"irrelevant_pass": 1.0, "eval_loss": loss}
+        return make_trial(arm, last=row, best=row, **changes)
+
+    baseline = make_baseline(last={"irrelevant_pass": 1.0, "eval_loss": 2.0})
+    info = frontier_info(
+        make_experiment(baseline, trial("C2", 0.5), trial("C1", 0.9), trial("D1", 2.1)),
+        parse_objectives("irrelevant_pass", "eval_loss", ()),
     )
+    assert [standing(info, label).kind for label in ("C2", "C1", "D1")] == ["frontier", "dominated", "no gain"]
+    assert standing(info, "C2").gain == pytest.approx(1.5)
+
+
+def test_a_third_objective_widens_the_frontier(make_trial, make_experiment, make_baseline):
+    cheap = make_trial("B1", 0.9, 0.8, last={"adapter_parameters": 10.0})
+    dear = make_trial("C2", 0.95, 0.9, last={"adapter_parameters": 99.0})
+    objectives = parse_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"])
+    info = frontier_info(make_experiment(make_baseline(), cheap, dear), objectives)
+    assert {one.placement.label for one in info.of_kind("frontier")} == {"B1", "C2"}
+
+
+def test_a_baseline_that_failed_is_told_and_gains_are_unknown(make_trial, make_experiment, make_baseline, objectives):
+    failed = make_baseline(verdict="failed(OSError)", verdict_kind="failed", verdict_reason="disk full")
+    info = frontier_info(make_experiment(failed, make_trial("C2")), objectives)
+    assert standing(info, "A0").reason == "failed(OSError): disk full"
+    assert "gain is unknown" in standing(info, "C2").reason
+
+
+def test_without_a_verdict_there_is_no_frontier(make_trial, make_experiment, objectives):
+    running = make_trial(verdict=None, verdict_kind=None, run_status="RUNNING")
+    with pytest.raises(UserError, match="has 1 trials and no verdict"):
+        frontier_info(make_experiment(running), objectives)
+
+
+def test_a_metric_that_no_trial_has_is_refused(make_trial, make_experiment):
+    with pytest.raises(UserError, match="has `caption_sanity`"):
+        frontier_info(make_experiment(make_trial()), parse_objectives("caption_sanity", "exact_match", ()))
+
+
+@pytest.mark.parametrize(
+    ("reasons", "floor"),
+    [
+        ([TOO_LOW], 0.8),
+        ([TOO_LOW, "irrelevant_pass 0.10 < 0.80 for 2 evals"], 0.8),
+        ([TOO_LOW, "irrelevant_pass 0.70 < 0.75 for 2 evals"], None),
+        (["hallucination 0.30 > 0.15"], None),
+        ([], None),
+    ],
 )
+def test_the_guards_limit_is_read_from_its_reasons_or_not_known(make_trial, make_experiment, reasons, floor):
+    trials = [make_trial(f"D{i}", verdict_reason=reason, **PRUNED) for i, reason in enumerate(reasons)]
+    assert floor_of(make_experiment(*trials), "irrelevant_pass") == floor
 
 
-@given(costs_of_two_or_three)
-def test_the_frontier_is_moocores(costs: np.ndarray):
-    assert (non_dominated(costs) == moocore.is_nondominated(costs, keep_weakly=True)).all()
-
-
-@given(costs_of_two_or_three)
-@settings(deadline=None)
-def test_the_hypervolume_is_moocores(costs: np.ndarray):
-    reference = np.full(costs.shape[1], 4.5)
-    assert hypervolume(costs, reference) == pytest.approx(moocore.hypervolume(costs, ref=reference))
-
-
-@given(costs_of_two_or_three, st.randoms(use_true_random=False))
-def test_order_does_not_matter(costs: np.ndarray, random):
-    order = list(range(len(costs)))
-    random.shuffle(order)
-    assert (non_dominated(costs[order]) == non_dominated(costs)[order]).all()
-
-
-@given(costs_of_two_or_three)
-def test_a_point_given_twice_stands_where_it_stood_once(costs: np.ndarray):
-    once = non_dominated(costs)
-    assert (non_dominated(np.concatenate([costs, costs])) == np.concatenate([once, once])).all()
-    reference = np.full(costs.shape[1], 6.0)
-    assert hypervolume(np.concatenate([costs, costs]), reference) == pytest.approx(hypervolume(costs, reference))
-
-
-@given(costs_of_two_or_three)
-def test_a_dominated_point_changes_nothing(costs: np.ndarray):
-    with_worse = np.concatenate([costs, costs[:1] + 1.0])
-    found = non_dominated(with_worse)
-    assert not found[-1]
-    assert (found[:-1] == non_dominated(costs)).all()
-
-
-@given(costs_of_two_or_three, st.sampled_from([math.nan, math.inf, -math.inf]), st.data())
-def test_what_is_not_finite_is_never_on_the_frontier_and_never_beats_another(costs, broken, data):
-    planted = np.concatenate([costs, costs[:1]])
-    planted[-1, data.draw(st.integers(0, costs.shape[1] - 1))] = broken
-    found = non_dominated(planted)
-    assert not found[-1]
-    assert (found[:-1] == non_dominated(costs)).all()
-
-
-@given(costs_of_two_or_three)
-def test_no_two_points_dominate_each_other(costs: np.ndarray):
-    dominates = dominance(costs)
-    assert not (dominates & dominates.T).any()
-
-
-def test_higher_is_better_where_the_objective_says_so():
-    values = np.array([[0.9, 0.5], [0.8, 0.6]])
-    assert non_dominated(as_costs(values, ("higher", "lower"))).tolist() == [True, False]
-    assert non_dominated(as_costs(values, ("higher", "higher"))).tolist() == [True, True]
-
-
-def test_the_staircase_turns_at_the_worse_of_both_neighbours():
-    corners = staircase(np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0], [1.0, 1.0]]))
-    assert corners.tolist() == [[0, 2], [1, 2], [1, 1], [2, 1], [2, 0]]
+def test_the_volume_is_counted_from_the_worst_fraction(make_trial, make_experiment, make_baseline, objectives):
+    info = frontier_info(make_experiment(make_baseline(1.0, 0.1), make_trial("C2", 0.9, 0.8)), objectives)
+    assert info.volume is not None
+    assert info.volume.reference == (0.0, 0.0)
+    assert info.volume.frontier == pytest.approx(0.9 * 0.8 + 0.1 * 0.1)
+    assert info.volume.baseline == pytest.approx(0.1)

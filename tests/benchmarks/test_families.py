@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.families import NAMES, family
-from trainables.company import cohort_key
 from trainables.mini import defaults
-from trainables.spec import Source
+from trainables.spec import Source, cohort_key
 
 
 def settings() -> dict[str, Any]:

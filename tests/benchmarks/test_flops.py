@@ -15,6 +15,7 @@ from trainables.engine import Engine
 if TYPE_CHECKING:
     from benchmarks.sharing import Bench
 
+
 COUNTS = Counts(rows=4, row_tokens=60, prefix_tokens=20, labels=40, patches=256, patch_pairs=16_384)
 
 
@@ -49,7 +50,7 @@ def test_counts_what_a_pass_computes(bench: Bench, settings: dict[str, Any], nam
 def counted_flops(bench: Bench, specs: list[Any], share: bool) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from trainables.fanout import Fanout
+    from trainables.cohort.shared_forward import Fanout
 
     with ExitStack() as stack:
         trials = []

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from benchmarks import search_replay
+from benchmarks.search_measure import REFERENCE, SPACE, Table, hypervolume, key_of, replay
 from benchmarks.search_page import p_value, page
-from benchmarks.search_replay import REFERENCE, SPACE, Table, hypervolume, key_of, replay
-from sweeps.outcomes import Outcome
-from sweeps.search_space import Choice, Sampler
-from trainables.record import read_json
+from benchmarks.search_table import RATES
+from sweeps.hpo.outcome import Outcome
+from sweeps.hpo.space import Choice, Sampler
+from trainables.io.files import read_json
 
 COMMITTED = Path(search_replay.__file__).parents[1] / "docs" / "search.json"
 
@@ -38,7 +39,7 @@ def table() -> Table:
 
 def test_the_table_is_judged_as_a_search_would(table: Table) -> None:
     assert len(table.outcomes) == 90
-    point = {"language": 4, "vision": 6, "rank": 16, "learning_rate": search_replay.RATES[0]}
+    point = {"language": 4, "vision": 6, "rank": 16, "learning_rate": RATES[0]}
     assert table.outcomes[key_of(point) or ""].state == "pruned"
     assert key_of({**point, "language": 0, "vision": 0}) is None
     feasible = table.outcomes[key_of({**point, "rank": 4}) or ""]

@@ -7,14 +7,13 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.continuation import adapter_source
-from trainables.record import read_json, write_json
-
-from .bench import EVAL_STEP, Injection, Seen
-from .tools import fit, put, replace
+from tests.corpus.bench import EVAL_STEP, Injection, Seen
+from tests.corpus.tools import fit, put, replace
+from trainables.checkpoints.adapter import adapter_source
+from trainables.io.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from .bench import Bench
+    from tests.corpus.bench import Bench
 
 
 def _cached_losses(trial: Any, stack: ExitStack) -> None:
@@ -46,7 +45,7 @@ def _absent_at_eval(trial: Any, stack: ExitStack) -> None:
 
 
 def _saving(stack: ExitStack, change: Any) -> None:
-    from trainables.adapters import Adapter
+    from trainables.model.lora import Adapter
 
     original = Adapter.save
 
@@ -154,7 +153,7 @@ def continuing(bench: Bench, optimizer: str = "fresh") -> dict[str, Any]:
 
 
 def _loading(stack: ExitStack, load: Any) -> None:
-    from trainables.adapters import Adapter
+    from trainables.model.lora import Adapter
 
     replace(stack, Adapter, "load", load)
 
@@ -164,7 +163,7 @@ def _nothing_loaded(_: Bench, stack: ExitStack) -> None:
 
 
 def _garbage_loaded(_: Bench, stack: ExitStack) -> None:
-    from trainables.adapters import Adapter
+    from trainables.model.lora import Adapter
 
     original = Adapter.load
 
@@ -178,7 +177,7 @@ def _garbage_loaded(_: Bench, stack: ExitStack) -> None:
 
 def damaged_checkpoint(bench: Bench) -> Seen | None:
     """Cut the newest checkpoint of a stopped trial; the resumed one must not stand on it (F31)."""
-    from trainables.trial import open_trial
+    from trainables.training.trial import open_trial
 
     from .bench import ANYTHING_GOES
 

@@ -6,13 +6,12 @@ from contextlib import ExitStack
 from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Any
 
+from tests.corpus.bench import Injection
+from tests.corpus.tools import cut_graph, hook, replace
 from trainables.spec import Placement
 
-from .bench import Injection
-from .tools import cut_graph, hook, replace
-
 if TYPE_CHECKING:
-    from .bench import Bench
+    from tests.corpus.bench import Bench
 
 
 def _freeze(trial: Any, _: ExitStack) -> None:
@@ -51,7 +50,7 @@ def _reentrant_model_with_text_hook(bench: Bench, stack: ExitStack) -> None:
 
 
 def _wrap_other_modules(stack: ExitStack, change: Any) -> None:
-    from trainables import adapters
+    from trainables.model import lora as adapters
 
     original = adapters.get_peft_model
 
@@ -139,7 +138,7 @@ def _own_rate(trial: Any, stack: ExitStack) -> None:
 
 
 def _four_processes(_: Bench, stack: ExitStack) -> None:
-    from trainables import optim
+    from trainables.model import optimizer as optim
 
     original = optim.rate_factor
     replace(stack, optim, "rate_factor", lambda step, *schedule: original(4 * step, *schedule))

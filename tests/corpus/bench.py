@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.data import digest_of
+from trainables.data.duplicates import digest_of
 from trainables.guards import BestConstraint
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.record import Record
@@ -19,7 +19,8 @@ from trainables.spec import Placement, Source, TrialSpec
 if TYPE_CHECKING:
     from trainables.engine import Engine
     from trainables.probes.probe import Baseline
-    from trainables.reload import Reloader
+    from trainables.selftest.reload import Reloader
+
 
 TRAIN_ROWS, VALIDATION_ROWS, OOD_ROWS = 16, 3, {"irrelevant": 2, "caption": 1, "text": 3}
 EVAL_STEP = 4
@@ -79,7 +80,7 @@ class Bench:
         import torch
 
         from trainables.engine import Engine
-        from trainables.reload import Reloader
+        from trainables.selftest.reload import Reloader
 
         torch.set_num_threads(1)
         self.engine: Engine = Engine.load(self.spec(), torch.device("cpu"))
@@ -106,9 +107,9 @@ class Bench:
 
     def run(self, changes: Mapping[str, Any], before: Before | None = None, after: After | None = None) -> list[Seen]:
         """Run a trial from open to verdict; returns its end first, then the labels it carries."""
-        from trainables.adapters import PlacementMismatch
-        from trainables.battery import Battery
-        from trainables.trial import open_trial
+        from trainables.model.lora import PlacementMismatch
+        from trainables.selftest.run import Battery
+        from trainables.training.trial import open_trial
 
         spec, record = self.spec(**changes), self.next_record()
         record.create(spec)

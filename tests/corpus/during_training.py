@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from tests.corpus.bench import EVAL_STEP, Injection
+from tests.corpus.tools import cut_graph, replace, spoil_gradients, spoil_losses
 from trainables.spec import Placement
 
-from .bench import EVAL_STEP, Injection
-from .tools import cut_graph, replace, spoil_gradients, spoil_losses
-
 if TYPE_CHECKING:
-    from .bench import Bench
+    from tests.corpus.bench import Bench
+
 
 SPIKES_AT = (24, 28)
 
@@ -38,7 +38,7 @@ def _twentyfold_loss(_: Bench, stack: ExitStack) -> None:
 
 
 def _exhausted_schedule(trial: Any, stack: ExitStack) -> None:
-    from trainables import optim
+    from trainables.model import optimizer as optim
 
     original = optim.rate_factor
 

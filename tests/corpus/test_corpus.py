@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import at_evals, before_training, during_training
-from .bench import Bench, Injection, planted
-from .controls import CONTROLS, Control
+from tests.corpus import at_evals, before_training, during_training
+from tests.corpus.bench import Bench, Injection, planted
+from tests.corpus.controls import CONTROLS, Control
 
 FAST = [
     one

@@ -10,6 +10,7 @@ from unittest.mock import patch
 if TYPE_CHECKING:
     from trainables.engine import Engine
 
+
 FIT_STEPS, FIT_RATE = 15, 3e-3
 Weights = list[tuple[Any, Any]]
 
@@ -36,7 +37,7 @@ def cut_graph(stack: ExitStack, module: Any) -> None:
 
 def spoil_losses(stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
     """Change training losses on their way into backward: `change(number of the micro-batch from 1, loss)`."""
-    import trainables.trial as trial_module
+    from trainables.training import trial as trial_module
 
     original, count = trial_module.cross_entropy, iter(range(1, 10_000))
 
@@ -61,8 +62,8 @@ def fit(engine: Engine) -> Weights:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from trainables.batches import collate
-    from trainables.evaluate import label_logits
+    from trainables.data.encoding import collate
+    from trainables.evaluation.evaluator import label_logits
 
     base, own = engine.base, [(p, p.detach().clone()) for p in engine.base.model.parameters()]
     batch = collate(engine.evaluator.validation, engine.encoder, base.device, pad_left=False)

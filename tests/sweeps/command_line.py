@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.command import main
+from sweeps.cli.study import main
 from sweeps.study import Study
 
 

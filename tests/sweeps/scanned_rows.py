@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from trainables.scan import Scan, ScannedRow
+from trainables.data.scan import Scan, ScannedRow
 
 
 def row(row_id: str, **changes: object) -> ScannedRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeps.sources import Sources
+from sweeps.planning.sources import Sources
 from trainables.mini import BASE_DIRECTORY
 from trainables.spec import Source
 

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from sweeps import doctor
-from sweeps.cluster import NodeView, look, versions, views
 from sweeps.doctor import check_disk, check_libraries, check_nodes, check_python, check_store
+from sweeps.execution.cluster import NodeView, look, versions, views
 from trainables.errors import UserError
-from trainables.machine import Check
+from trainables.selftest.machine import Check
 
 
 # -------------------------------------------------------------------- python, libraries, disk
@@ -118,7 +118,7 @@ def test_a_store_behind_a_server_gets_a_run(database: Path) -> None:
 # -------------------------------------------------------------------- nodes
 @pytest.fixture
 def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.cluster.machine_checks", lambda: [Check("torch", "ok", "2.13")])
+    monkeypatch.setattr("sweeps.execution.cluster.machine_checks", lambda: [Check("torch", "ok", "2.13")])
 
 
 @pytest.mark.usefixtures("healthy")
@@ -182,7 +182,7 @@ def test_a_cluster_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.M
     def no_cluster(_: str | None) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 
-    monkeypatch.setattr("sweeps.seats.ray_session", no_cluster)
+    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_cluster)
     with pytest.raises(UserError, match="Ray must start and every node answer") as caught:
         views("auto", tmp_path, [])
     assert "ray status" in (caught.value.hint or "")
@@ -203,7 +203,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]
             doctor.main()
         return int(exit_info.value.code or 0)
 
-    monkeypatch.setattr("sweeps.cluster.views", one_node)
+    monkeypatch.setattr("sweeps.execution.cluster.views", one_node)
     monkeypatch.chdir(tmp_path)
     return call
 
@@ -222,7 +222,7 @@ def test_what_failed_is_said_with_a_hint_and_the_exit_code(
     def no_ray(*_: object) -> None:
         raise UserError("Ray must start and every node answer, but: no", "see the logs")
 
-    monkeypatch.setattr("sweeps.cluster.views", no_ray)
+    monkeypatch.setattr("sweeps.execution.cluster.views", no_ray)
     assert asked("--sees", "no.jsonl") == 1
     output = capsys.readouterr().out
     assert "fail  files " in output

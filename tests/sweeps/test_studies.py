@@ -12,12 +12,12 @@ import pytest
 
 import sweeps
 from sweeps import smoke
-from sweeps.plan import forecast
-from sweeps.preflight import LIMITS, preflight
-from sweeps.sources import Sources, gather
-from sweeps.space import Axes, expand
-from sweeps.study import Study, World
-from trainables.scan import Scan, scan
+from sweeps.planning.forecast import forecast
+from sweeps.planning.preflight import preflight
+from sweeps.planning.sources import Sources, gather
+from sweeps.planning.space import Axes, expand
+from sweeps.study import LIMITS, Study, World
+from trainables.data.scan import Scan, scan
 
 PACKAGE = Path(sweeps.__file__).parent
 NAMES = sorted(path.stem for path in PACKAGE.glob("*.py") if "\nSTUDY = Study(" in path.read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.record import Measurement, Record, write_json
+from trainables.io.files import write_json
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
 
 # Every eval carries all of these, as the engine writes them.

@@ -17,8 +17,8 @@ from trainables.record import Record
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from trainables.base import Base
     from trainables.engine import Engine
+    from trainables.model.base import Base
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def own_base(make_spec: SpecMaker) -> Callable[..., Base]:
     """Load a base that a test may spoil."""
     import torch
 
-    from trainables.base import load_base
+    from trainables.model.base import load_base
 
     torch.set_num_threads(1)
 

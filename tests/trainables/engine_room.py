@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
 
-from trainables.engine_actor import EngineActor, EngineSettings
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
-from trainables.standing import Rules, Standing
+from trainables.workers.engine_actor import EngineActor, EngineSettings
+from trainables.workers.protocol import Rules, Standing
 
 if TYPE_CHECKING:
-    from trainables.cohort import Cohort
+    from trainables.cohort.cohort import Cohort
     from trainables.engine import Engine
+
 
 Solo = Callable[[Record], Record]
 
@@ -59,7 +60,7 @@ class Room:
     def actor(self, **settings: Any) -> WatchedEngine:
         import torch
 
-        from trainables.resident import Resident
+        from trainables.workers.engine_cache import Resident
 
         values = {"admission_seconds": 0.3, "absence_seconds": 0.3, "stop_file": str(self.stop_file), "threads": 1}
         actor = WatchedEngine(EngineSettings(**(values | settings)))

@@ -12,19 +12,20 @@ import torch
 from small_trials import Sources
 from torch.nn.functional import cross_entropy
 
-from trainables.adapters import Adapter, place
-from trainables.base import Base
-from trainables.batches import Batch, collate
-from trainables.data import Message, Row
+from trainables.data.encoding import Batch, collate
+from trainables.data.rows import Message, Row
 from trainables.engine import Engine
-from trainables.evaluate import label_logits
-from trainables.placement import resolve
+from trainables.evaluation.evaluator import label_logits
+from trainables.model.base import Base
+from trainables.model.lora import Adapter, place
+from trainables.model.placement import resolve
 from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
 from trainables.spec import Placement, TrialSpec
 
 if TYPE_CHECKING:
-    from trainables.fanout import Fanout
+    from trainables.cohort.shared_forward import Fanout
+
 
 MAX_NEW_TOKENS, TRAIN_SLICE_ROWS = 3, 2  # of the evals here: what they cost is no concern of these tests
 LANGUAGE_LAYERS, VISION_BLOCKS, TAPS = 8, 12, 3

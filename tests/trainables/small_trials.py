@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from trainables.data import digest_of
+from trainables.data.duplicates import digest_of
 from trainables.guards import CONSTRAINT, BestConstraint, Ceiling, Constraint, Guard
 from trainables.mini import BASE_DIRECTORY
 from trainables.mini.datasets import Files
@@ -86,7 +86,7 @@ def opened(
     constraint: Constraint = CONSTRAINT,
 ) -> Iterator[Any]:
     """Open a trial on its record; the base is given back whatever happens."""
-    from trainables.trial import open_trial
+    from trainables.training.trial import open_trial
 
     record = Record(directory)
     record.create(spec)

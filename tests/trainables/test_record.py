@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from small_trials import SpecMaker
 
 from trainables import record as record_module
-from trainables.record import Measurement, Record, RecordDamaged, Verdict, is_whole, records_under, write_json
+from trainables.io.files import RecordDamaged, write_json
+from trainables.record import Measurement, Record, Verdict, is_whole, records_under
 
 REUSED_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 HISTORY = [
@@ -182,7 +183,7 @@ def test_a_crash_before_the_rename_leaves_the_old_checkpoint(record: Record, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(record_module, "_replace_directory", killed)
+        patched.setattr(record_module, "replace_directory", killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoint(record, 4)
         with pytest.raises(KeyboardInterrupt):

@@ -15,15 +15,16 @@ import pytest
 from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
 from typer.testing import CliRunner, Result
 
-from trainables.data import read_rows
-from trainables.origin import trained_by
+from trainables.checkpoints.lineage import trained_by
+from trainables.data.rows import read_rows
+from trainables.evaluation.held_out import drawn
 from trainables.probes.probe import Baseline
 from trainables.record import is_whole
 from trainables.validate import main
-from trainables.validation import drawn
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
+
 
 Run = Callable[..., Result]
 
@@ -38,7 +39,7 @@ def best(engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_fact
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trainables.tracking import connect
+    from trainables.mlflow_store import connect
 
     path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
     connect(f"sqlite:///{path}")
@@ -74,9 +75,9 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_answers_are_written_said_and_are_those_of_the_projects_own_evals(
     run: Run, best: Path, sources: Sources, engine: Engine, make_spec: SpecMaker, tmp_path: Path
 ) -> None:
-    from trainables.adapters import place
-    from trainables.placement import resolve
-    from trainables.probes.probe import ask_validation
+    from trainables.model.lora import place
+    from trainables.model.placement import resolve
+    from trainables.probes.question import ask_validation
 
     done = run("--sample-size", "0", "--output-jsonl", str(tmp_path / "new" / "out.jsonl"))
     assert done.exit_code == 0, done.output
@@ -163,7 +164,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any) -> None:
         raise AssertionError("nothing may be loaded")
 
-    monkeypatch.setattr("trainables.base.load_base", load)
+    monkeypatch.setattr("trainables.model.base.load_base", load)
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -188,8 +189,8 @@ def test_a_row_that_cannot_be_asked_exits_2_before_the_base_is_loaded(
 def test_a_picture_for_a_base_of_text_alone_exits_2_before_it_is_loaded(
     run: Run, best: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables import validation
-    from trainables.towers import FAMILIES
+    from trainables.evaluation import held_out as validation
+    from trainables.model.families import FAMILIES
 
     monkeypatch.setattr(validation, "family_of", lambda _: (FAMILIES["qwen3"], {}))
     done = run("--sample-size", "0")
@@ -262,7 +263,7 @@ def test_it_runs_as_a_module() -> None:
 def test_the_run_lies_below_that_of_its_trial_and_is_not_taken_for_it(
     run: Run, best: Path, database: Path, tmp_path: Path
 ) -> None:
-    from trainables.tracking import connect, experiment_id
+    from trainables.mlflow_store import connect, experiment_id
 
     uri = f"sqlite:///{database}"
     client, trained = connect(uri), trained_by(best)
@@ -291,7 +292,9 @@ def test_a_store_that_is_down_loses_no_answer(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Path) -> None:
-    script = f"from trainables.tracking import connect; connect('sqlite:///{tmp_path}/mlflow.db').search_experiments()"
+    script = (
+        f"from trainables.mlflow_store import connect; connect('sqlite:///{tmp_path}/mlflow.db').search_experiments()"
+    )
     started = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
     assert [one.wait() for one in started] == [0, 0, 0]
 

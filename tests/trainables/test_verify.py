@@ -15,8 +15,9 @@ import pytest
 from small_trials import SpecMaker
 from typer.testing import CliRunner
 
+from trainables.checkpoints.adapter_config import ADAPTER_CONFIG as CONFIG
+from trainables.checkpoints.verification import WEIGHTS, Verification, verify
 from trainables.errors import UserError
-from trainables.verify import CONFIG, WEIGHTS, Verification, verify
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -27,8 +28,8 @@ def saved(engine: Engine, make_spec: SpecMaker, tmp_path: Path) -> Path:
     """Save an adapter of ours that acts."""
     import torch
 
-    from trainables.adapters import place
-    from trainables.placement import resolve
+    from trainables.model.lora import place
+    from trainables.model.placement import resolve
 
     spec = make_spec()
     adapter = place(engine.base, spec, resolve(spec.placement, engine.base.towers))
@@ -197,7 +198,7 @@ def test_a_file_that_differs_from_its_manifest_is_found(saved: Path) -> None:
 
 
 def test_an_adapter_taken_from_mlflow_passes_without_its_optimizer_and_with_files_of_others(saved: Path) -> None:
-    """`sweeps.projection` leaves the optimizer out of what it logs, the hub adds files of its own."""
+    """`sweeps.tracking.mlflow_fields` leaves the optimizer out of what it logs, the hub adds files of its own."""
     (saved / "optimizer.safetensors").write_bytes(b"momentum")
     manifest(saved)
     (saved / "optimizer.safetensors").unlink()
@@ -326,7 +327,7 @@ def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, said: str, sa
 
 
 def test_a_text_base_that_names_no_architecture_is_built_all_the_same(tmp_path: Path) -> None:
-    from trainables.expected import empty_base
+    from trainables.checkpoints.peft_reference import empty_base
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 8, **sizes}))

@@ -14,7 +14,7 @@ from typing import Any
 
 from small_trials import Sources
 
-from trainables.data import digest_of
+from trainables.data.duplicates import digest_of
 from trainables.mini import BASE_DIRECTORY
 from trainables.spec import Source
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from small_trials import ANYTHING_GOES, never, train_to
 
-from trainables.cohort import Cohort
+from trainables.cohort.cohort import Cohort
+from trainables.cohort.pass_width import Widths
 from trainables.engine import Engine
 from trainables.guards import applicable_constraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec
-from trainables.trial import Trial
-from trainables.widths import Widths
+from trainables.training.trial import Trial
 
 ALL_AT_ONCE = Widths(8, 8)
 

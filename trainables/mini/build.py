@@ -10,13 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainables.mini import capacities, model, world
-from trainables.mini.defaults import (
-    BASE_BATCH_ROWS,
-    BASE_LEARNING_RATE,
-    BASE_SEED,
-    BASE_STEPS,
-    BASE_WARMUP_RATIO,
-)
+from trainables.mini.defaults import BASE_BATCH_ROWS, BASE_LEARNING_RATE, BASE_SEED, BASE_STEPS, BASE_WARMUP_RATIO
 from trainables.mini.model import Miniature
 from trainables.mini.world import Example
 

@@ -14,6 +14,7 @@ from trainables.mini.world import Example
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 CAPTIONED = ("scene", "scene", "chat", "chart")
 
 Capacities = Mapping[str, Callable[[random.Random], Example]]

@@ -10,6 +10,7 @@ from trainables.mini.world import lexicon
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.ood import OodRow
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
-from trainables.probes.text import is_degenerate, is_near_empty
+from trainables.data.ood import OodRow
+from trainables.data.text import is_degenerate, is_near_empty
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_ood
 
 
 def is_blind(answer: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
-from trainables.probes.text import ideograph_share, is_degenerate, is_near_empty
+from trainables.data.text import ideograph_share, is_degenerate, is_near_empty
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_ood
 
 MIN_CHRF = 0.4
 MIN_LENGTH_RATIO = 0.5

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.command_lines.commands import dangers, is_command_only
-from trainables.data import Row
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, ask_validation, fraction
+from trainables.data.rows import Row
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_ood, ask_validation
+from trainables.probes.shell.judge import dangers, is_command_only
 
 MIN_COMMAND_SHARE = 0.9  # of the references; reading is a heuristic, one odd command must not hide the rest
 

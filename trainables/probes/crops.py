@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from trainables.data import Row
+from trainables.data.rows import Row
+from trainables.data.text import same_answer
 from trainables.errors import UserError
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_validation, fraction
-from trainables.probes.text import same_answer
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_validation
 
 MAX_ROWS = 8
 SIDE = 0.94

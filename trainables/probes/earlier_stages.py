@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.probes.probe import Losses, Metric
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Losses
 
 MOST_STAGES = 9
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from trainables.data import Row
-from trainables.ood import OodRow
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_ood, fraction
-from trainables.probes.text import CJK, normalized, words
+from trainables.data.ood import OodRow
+from trainables.data.rows import Row
+from trainables.data.text import CJK, normalized, words
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_ood
 
 MIN_ANSWER_SHARE = 0.2
 MIN_WORD_LETTERS = 3  # of an alphabet; shorter words say nothing about a task

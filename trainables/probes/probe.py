@@ -4,34 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
-from trainables.data import Message, Row
-from trainables.ood import OodRow
-
-Direction = Literal["higher", "lower"]
-Crop = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number a trial reports: `direction` says which way is better, `counts` what exactly was counted."""
-
-    name: str
-    direction: Direction
-    unit: str
-    counts: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """One prompt put to the live model; equal questions of several probes are asked once."""
-
-    key: str
-    messages: tuple[Message, ...]
-    images: tuple[Path, ...]
-    crop: Crop | None = None
+from trainables.data.ood import OodRow
+from trainables.data.rows import Row
+from trainables.probes.metric import Metric
+from trainables.probes.question import Question
 
 
 @dataclass(frozen=True)
@@ -102,16 +79,6 @@ class Probe:
     questions: Callable[[ProbeData], Sequence[Question]]
     score: Callable[[ProbeData, Evidence], Mapping[str, float]]
     rows: Callable[[ProbeData], Sequence[Row | OodRow]] = lambda data: data.validation
-
-
-def ask_ood(row: OodRow) -> Question:
-    """Make the question of an out-of-distribution row."""
-    return Question(f"ood/{row.row_id}", row.messages, row.images)
-
-
-def ask_validation(row: Row) -> Question:
-    """Make the question of a validation row: its turns before the last answer."""
-    return Question(f"validation/{row.row_id}", row.prompt, row.images)
 
 
 def fraction(hits: Sequence[bool]) -> float:

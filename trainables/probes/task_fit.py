@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.probes.probe import Evidence, Metric, Probe, ProbeData, Question, ask_validation, fraction
-from trainables.probes.text import same_answer
+from trainables.data.text import same_answer
+from trainables.probes.metric import Metric
+from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.question import Question, ask_validation
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:

@@ -7,13 +7,11 @@ import sys
 
 import pytest
 
-from trainables.mini import BASE_DIRECTORY, model
+from trainables.mini import BASE_DIRECTORY, build, capacities, model
 from trainables.mini.tokenizer import build as build_tokenizer
 
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
-
-from trainables.mini import build, capacities  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from trainables.command_lines.commands import dangers, is_command_only
-from trainables.data import check_disjoint, read_rows
+from trainables.data.duplicates import check_disjoint
+from trainables.data.ood import read_ood
+from trainables.data.rows import read_rows
 from trainables.errors import UserError
 from trainables.mini.text import BASE_DIRECTORY, datasets, world
-from trainables.ood import read_ood
+from trainables.probes.shell.judge import dangers, is_command_only
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,161 @@
+"""The picture as values: what both drawers, matplotlib and plotly, put on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.charts.labels import place_labels
+from analysis.frontier import FIT, FrontierInfo, Kind, Standing
+from analysis.hypervolume import staircase
+from analysis.objectives import Objective, directions_of
+from analysis.placements import Member
+from analysis.report.conclusions import full_label, marked_label, values_of
+from analysis.uncertainty import Estimate
+from trainables.pareto import as_costs
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a kind of mark looks; shapes differ as well as colours. Colours: Okabe & Ito's, safe for colour-blindness."""
+
+    legend: str
+    colour: str
+    matplotlib_marker: str
+    plotly_symbol: str
+    points: float
+
+
+STYLES: dict[Kind, Style] = {
+    "frontier": Style("on the frontier", "#0072B2", "o", "circle", 10),
+    "baseline": Style("baseline (no adapter)", "#D55E00", "*", "star", 16),
+    "dominated": Style("admissible, dominated", "#56B4E9", "s", "square", 8),
+    "no gain": Style("gains nothing over the baseline", "#CC79A7", "D", "diamond", 8),
+    "excluded": Style("not admissible (last eval)", "#8C8C8C", "x", "x", 8),
+    "running": Style("running (last eval)", "#8C8C8C", "+", "cross-thin-open", 8),
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One placement (or, where it is not admissible, one of its trials); `spans` are error bars in x and y."""
+
+    kind: Kind
+    x: float
+    y: float
+    label: str
+    hover: str
+    spans: tuple[Span, Span] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A scatter of the first two objectives; `seeds` are single trials behind a mean, `step` the frontier's edge."""
+
+    title: str
+    x: Objective
+    y: Objective
+    marks: tuple[Mark, ...]
+    seeds: tuple[tuple[float, float], ...]
+    step: tuple[tuple[float, float], ...]
+    floor: float | None
+    x_range: Span
+    y_range: Span
+
+    def label_offsets(self, area: tuple[float, float], character: tuple[float, float]) -> list[tuple[float, float]]:
+        """Place the labels of the marks on an area of that size; see `place_labels`."""
+        points = [
+            (_along(mark.x, self.x_range) * area[0], _along(mark.y, self.y_range) * area[1]) for mark in self.marks
+        ]
+        return place_labels(points, [mark.label for mark in self.marks], area, character)
+
+
+def chart_of(info: FrontierInfo) -> Chart:
+    """Lay the frontier out in its first two objectives (x, y)."""
+    x, y = info.objectives[:2]
+    marks = tuple(mark for standing in info.standings for mark in _marks(standing, info))
+    seeds = tuple(
+        (member.values[0], member.values[FIT])
+        for standing in info.standings
+        for member in standing.placement.admissible()
+        if len(standing.placement.members) > 1
+    )
+    step = _step(info)
+    found = len(info.of_kind("frontier"))
+    return Chart(
+        title=f"{info.experiment}: {found} of {len(info.standings)} placements on the frontier of {y.name}, {x.name}",
+        x=x,
+        y=y,
+        marks=marks,
+        seeds=seeds,
+        step=step,
+        floor=info.floor,
+        x_range=_range([mark.x for mark in marks] + ([info.floor] if info.floor is not None else [])),
+        y_range=_range([mark.y for mark in marks]),
+    )
+
+
+def axis_title(objective: Objective) -> str:
+    """Write `exact_match (fraction, higher is better)`."""
+    return f"{objective.name} ({objective.unit}, {objective.direction} is better)"
+
+
+def _marks(standing: Standing, info: FrontierInfo) -> Iterator[Mark]:
+    label = full_label(standing)
+    if standing.estimates:
+        x, y = standing.estimates[0], standing.estimates[FIT]
+        spans = (_span(x), _span(y)) if x.seeds > 1 else None
+        yield Mark(standing.kind, x.mean, y.mean, label, _hover(standing, info), spans)
+        return
+    names = [info.objectives[0].name, info.objectives[FIT].name]
+    for member in standing.placement.members:
+        x_value, y_value = (_last(member, name) for name in names)
+        if math.isfinite(x_value) and math.isfinite(y_value):
+            hover = f"{label}\nseed {member.seed}: {member.reason or 'completed'}"
+            yield Mark(standing.kind, x_value, y_value, label, hover)
+            label = ""
+
+
+def _last(member: Member, name: str) -> float:
+    return member.trial.last.get(name, math.nan)
+
+
+def _span(one: Estimate) -> Span:
+    return (one.minimum, one.maximum) if one.low is None or one.high is None else (one.low, one.high)
+
+
+def _hover(standing: Standing, info: FrontierInfo) -> str:
+    told = zip(info.objectives, values_of(standing, info), strict=True)
+    values = [f"{objective.name}: {text}" for objective, text in told]
+    seeds = standing.estimates[0].seeds
+    chance = f"P(frontier): {standing.probability:.0%}" if standing.probability is not None else "spread unknown"
+    alike = f"not separable from {', '.join(standing.not_separable_from)}" if standing.not_separable_from else ""
+    trained = f"seeds: {seeds}; {chance}" if standing.kind != "baseline" else ""
+    parts = [marked_label(standing), *values, trained, standing.reason, alike]
+    return "\n".join(part for part in parts if part)
+
+
+def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
+    """Return the frontier's edge; with a third objective it is a surface, and no line of this plane."""
+    means = [[one.mean for one in standing.estimates] for standing in info.standings if standing.on_frontier]
+    if len(info.objectives) > 2 or len(means) < 2:
+        return ()
+    directions = directions_of(info.objectives)
+    corners = as_costs(staircase(as_costs(np.array(means), directions)), directions)
+    return tuple((float(x), float(y)) for x, y in corners)
+
+
+def _range(values: Sequence[float]) -> Span:
+    """Leave room for labels on both sides."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
+    return low - margin, high + margin
+
+
+def _along(value: float, span: Span) -> float:
+    return (value - span[0]) / (span[1] - span[0])

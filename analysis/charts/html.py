@@ -1,0 +1,149 @@
+"""The chart as one HTML file that needs no network: plotly's script is inlined."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.charts.chart import STYLES, Chart, axis_title, chart_of
+from analysis.frontier import FrontierInfo
+from analysis.report.conclusions import conclusion, footnotes, unknowns
+from analysis.report.tables import text_table
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+WIDTH_PIXELS, HEIGHT_PIXELS = 1120, 680
+MARGIN = {"l": 70, "r": 20, "t": 20, "b": 120}
+FONT_PIXELS = 12
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: {width}px; margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.35rem; font-weight: 600 }}
+h2 {{ font-size: 1.05rem; font-weight: 600; margin-top: 2rem }}
+table {{ border-collapse: collapse; width: 100%; font-size: 13px }}
+th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top }}
+td:nth-child(-n+2) {{ white-space: nowrap }}
+tr.frontier td:first-child {{ font-weight: 600; color: #0072B2 }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{conclusion}</p>
+{figure}
+<h2>Every placement, and why</h2>
+<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
+{footnotes}
+<h2>What this does not know</h2>
+<ul>{unknowns}</ul>
+</body></html>
+"""
+
+
+def write_page(info: FrontierInfo, path: Path) -> None:
+    """Write the interactive chart, the table of every placement and the conclusion into one file."""
+    chart = chart_of(info)
+    header, rows = text_table(info)
+    figure = figure_of(chart).to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    body = "".join(
+        f'<tr class="{"frontier" if standing.on_frontier else "other"}">'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for standing, row in zip(info.standings, rows, strict=True)
+    )
+    text = PAGE.format(
+        title=escape(chart.title),
+        width=WIDTH_PIXELS,
+        conclusion=escape(" ".join(conclusion(info))),
+        figure=figure,
+        head="".join(f"<th>{escape(name)}</th>" for name in header),
+        rows=body,
+        footnotes="".join(f"<p>{escape(note)}</p>" for note in footnotes(info)),
+        unknowns="".join(f"<li>{escape(note)}</li>" for note in unknowns(info)),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def figure_of(chart: Chart) -> Figure:
+    """Build the plotly figure."""
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    if chart.step:
+        xs, ys = zip(*chart.step, strict=True)
+        line = {"color": STYLES["frontier"].colour, "width": 2}
+        figure.add_trace(Scatter(x=xs, y=ys, mode="lines", name="frontier", line=line, hoverinfo="skip", opacity=0.7))
+    if chart.seeds:
+        xs, ys = zip(*chart.seeds, strict=True)
+        dots = {"size": 5, "color": "#9CC7E0"}
+        figure.add_trace(Scatter(x=xs, y=ys, mode="markers", name="one seed", marker=dots, hoverinfo="skip"))
+    for kind in STYLES:
+        if any(mark.kind == kind for mark in chart.marks):
+            figure.add_trace(Scatter(**_trace(chart, kind)))
+    if chart.floor is not None:
+        figure.add_vline(
+            chart.floor,
+            line={"color": "#D55E00", "dash": "dash", "width": 1.5},
+            annotation={"text": f"guard {chart.floor:g}", "font": {"color": "#D55E00", "size": FONT_PIXELS}},
+        )
+    figure.update_layout(
+        template="plotly_white",
+        width=WIDTH_PIXELS,
+        height=HEIGHT_PIXELS,
+        margin=MARGIN,
+        xaxis={"title": axis_title(chart.x), "range": chart.x_range, "zeroline": False},
+        yaxis={"title": axis_title(chart.y), "range": chart.y_range, "zeroline": False},
+        legend={"orientation": "h", "y": -0.12},
+    )
+    _annotate(figure, chart)
+    return figure
+
+
+def _trace(chart: Chart, kind: Any) -> dict[str, Any]:
+    style = STYLES[kind]
+    marks = [mark for mark in chart.marks if mark.kind == kind]
+    trace = {
+        "x": [mark.x for mark in marks],
+        "y": [mark.y for mark in marks],
+        "mode": "markers",
+        "name": style.legend,
+        "marker": {"color": style.colour, "symbol": style.plotly_symbol, "size": style.points + 2},
+        "hovertext": [escape(mark.hover).replace("\n", "<br>") for mark in marks],
+        "hoverinfo": "text",
+    }
+    for axis, column in (("x", 0), ("y", 1)):
+        centre = trace[axis]
+        spans = [
+            mark.spans[column] if mark.spans else (value, value) for mark, value in zip(marks, centre, strict=True)
+        ]
+        if any(mark.spans for mark in marks):
+            trace[f"error_{axis}"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for (_, high), value in zip(spans, centre, strict=True)],
+                "arrayminus": [value - low for (low, _), value in zip(spans, centre, strict=True)],
+                "thickness": 1.5,
+                "width": 0,
+            }
+    return trace
+
+
+def _annotate(figure: Figure, chart: Chart) -> None:
+    area = (WIDTH_PIXELS - MARGIN["l"] - MARGIN["r"], HEIGHT_PIXELS - MARGIN["t"] - MARGIN["b"])
+    offsets = chart.label_offsets(area, (FONT_PIXELS * 0.6, FONT_PIXELS * 1.3))
+    for mark, (right, up) in zip(chart.marks, offsets, strict=True):
+        if mark.label:
+            figure.add_annotation(
+                x=mark.x,
+                y=mark.y,
+                ax=right,
+                ay=-up,
+                text=escape(mark.label),
+                font={"size": FONT_PIXELS, "color": "#777" if mark.kind in ("excluded", "running") else "#222"},
+                arrowcolor="#D9D9D9",
+                arrowhead=0,
+                arrowwidth=1,
+                standoff=6,
+            )

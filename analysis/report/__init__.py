@@ -1,0 +1,1 @@
+"""The frontier as text and files."""

@@ -1,0 +1,201 @@
+"""The frontier in words: what to ship, what it costs, whether more LoRA was better, and what nobody knows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+from analysis.frontier import FIT, FrontierInfo, Standing
+from analysis.mlflow_runs import Trial
+from analysis.objectives import Objective
+from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
+
+# how a larger placement can compare with the one to ship
+LARGER = ("with a better fit", "with a fit not separable from it", "with no better fit", "not admissible")
+
+CRITERIA = ("optimal", "minimum", "none")  # the most that a trial met, best first
+
+# mark -> what it says of a trial, and the checks that said it
+CAVEATS: dict[str, tuple[str, Callable[[Trial], tuple[str, ...]]]] = {
+    "†": ("degraded, a health check complained", lambda trial: trial.degraded),
+    "‡": ("started with --force although the pre-flight refused it", lambda trial: trial.overridden),
+}
+
+
+def recommended(info: FrontierInfo) -> Standing | None:
+    """Return the frontier's best task fit, or the cheapest one that its interval does not separate from that."""
+    findings = info.of_kind("frontier")
+    if not findings:
+        return None
+    best = findings[0]
+    alike = [one for one in findings if one is best or one.estimates[FIT].overlaps(best.estimates[FIT])]
+    return min(alike, key=_price)
+
+
+def conclusion(info: FrontierInfo) -> list[str]:
+    """Say in two to four sentences what to do."""
+    pick = recommended(info)
+    if pick is None:
+        return [_nothing_to_ship(info)]
+    sentences = [_ship(pick, info), _alternative(pick, info), _more_lora(pick, info), _certainty(pick, info)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def unknowns(info: FrontierInfo) -> list[str]:
+    """List what the numbers do not tell; every report ends with it."""
+    compared = info.of_kind("frontier", "dominated", "no gain")
+    seeds = Counter(one.estimates[0].seeds for one in compared)
+    notes = []
+    if seeds[1]:
+        notes.append(f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is proved.")
+    if seeds[2]:
+        notes.append(f"{_count(seeds[2], 'placement')} with two seeds: a range, too few for an interval.")
+    least = min((count for count in seeds if count >= MINIMUM_SEEDS), default=None)
+    if least is not None:
+        notes.append(
+            f"Intervals are 95 % percentile bootstraps over seeds; from {least} seeds one covers at most "
+            f"{greatest_coverage(least):.0%}. P(frontier) redraws seeds; placements with fewer than "
+            f"{MINIMUM_SEEDS} are held at their mean."
+        )
+    if any(one.gain is None for one in compared):
+        notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
+    if running := sum(m.state == "running" for one in info.standings for m in one.placement.members):
+        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may move.")
+    if compared:
+        notes.append(
+            "Values are those of each trial's best admissible checkpoint, chosen on the rows it is reported on; "
+            "another draw of validation rows would add a spread that is not shown."
+        )
+    return notes
+
+
+def value_text(one: Estimate, objective: Objective) -> str:
+    """Write an estimate: the mean, then its interval [low, high], or its range (minimum–maximum) with two seeds."""
+    form = {"fraction": ".3f", "parameters": ",.0f"}.get(objective.unit, ".4g")
+    if one.minimum == one.maximum:
+        return f"{one.mean:{form}}"
+    if one.low is None or one.high is None:
+        return f"{one.mean:{form}} ({one.minimum:{form}}–{one.maximum:{form}})"
+    return f"{one.mean:{form}} [{one.low:{form}}, {one.high:{form}}]"
+
+
+def values_of(standing: Standing, info: FrontierInfo) -> list[str]:
+    """Write every estimate of a placement, in the order of the objectives; empty texts where it was not compared."""
+    if not standing.estimates:
+        return [""] * len(info.objectives)
+    return [value_text(one, objective) for one, objective in zip(standing.estimates, info.objectives, strict=True)]
+
+
+def full_label(standing: Standing) -> str:
+    """Return the label and the adapted layers, `C2 L2·V4`."""
+    return f"{standing.placement.label} {standing.placement.where}"
+
+
+def marked_label(standing: Standing) -> str:
+    """Return the full label with the mark of every footnote that concerns one of its trials, `C2 L2·V4†`."""
+    trials = [member.trial for member in standing.placement.members]
+    marks = "".join(mark for mark, (_, checks) in CAVEATS.items() if any(checks(trial) for trial in trials))
+    return full_label(standing) + marks
+
+
+def footnotes(info: FrontierInfo) -> list[str]:
+    """Say what each mark means: which checks, in which placements, in how many of their seeds where not in all."""
+    notes = []
+    for mark, (meaning, checks_of) in CAVEATS.items():
+        where: dict[str, list[str]] = {}
+        for standing in info.standings:
+            members = standing.placement.members
+            for check, count in Counter(check for one in members for check in checks_of(one.trial)).items():
+                some = f" ({count} of {len(members)} seeds)" if count < len(members) else ""
+                where.setdefault(check, []).append(standing.placement.label + some)
+        if where:
+            told = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
+            notes.append(f"{mark} {meaning}: {told}.")
+    return notes
+
+
+def criteria_text(standing: Standing) -> str:
+    """Return the success criteria a placement met, `minimum`, or `2 optimal, 1 none` where its seeds differ."""
+    met = Counter(member.trial.criteria for member in standing.placement.members if member.trial.criteria)
+    if len(met) == 1:
+        return next(iter(met))
+    return ", ".join(f"{met[most]} {most}" for most in CRITERIA if met[most])
+
+
+def _ship(pick: Standing, info: FrontierInfo) -> str:
+    gain = f"gain over the baseline {pick.gain:.3g}" if pick.gain is not None else "gain unknown without a baseline"
+    price = [f"{parameters:,.0f} trained parameters" if (parameters := _parameters(pick)) is not None else ""]
+    seconds = pick.placement.last_mean("train_seconds")
+    price.append(f"{seconds:.3g} s of training" if seconds is not None else "")
+    told = " and ".join(part for part in price if part)
+    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {told or 'not logged'}."
+
+
+def _both(standing: Standing, info: FrontierInfo) -> str:
+    x, y = info.objectives[:2]
+    values = values_of(standing, info)
+    return f"{y.name} {values[FIT]}, {x.name} {values[0]}"
+
+
+def _alternative(pick: Standing, info: FrontierInfo) -> str:
+    """Name the frontier's best in the first objective, when that is another placement."""
+    x = info.objectives[0]
+    others = [one for one in info.of_kind("frontier") if x.better(one.estimates[0].mean, pick.estimates[0].mean)]
+    if not others:
+        return ""
+    other = min(others, key=lambda one: one.estimates[0].mean * (-1 if x.direction == "higher" else 1))
+    return f"If {x.name} matters more, take {marked_label(other)}: {_both(other, info)}."
+
+
+def _more_lora(pick: Standing, info: FrontierInfo) -> str:
+    parameters = _parameters(pick)
+    if parameters is None:
+        return "Whether more LoRA was better is unknown: `final/adapter_parameters` was not logged."
+    finished = info.of_kind("frontier", "dominated", "no gain", "excluded")
+    larger = [one for one in finished if (_parameters(one) or 0) > parameters]
+    if not larger:
+        return "No larger placement has finished, so more LoRA may still be better."
+    outcomes = Counter(_against(pick, one, info) for one in larger)
+    told = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
+    verdict = "More LoRA still fitted better" if outcomes[LARGER[0]] else "More LoRA was not better"
+    return f"{verdict}: of {_count(len(larger), 'larger placement')}, {told}."
+
+
+def _against(pick: Standing, larger: Standing, info: FrontierInfo) -> str:
+    if larger.kind == "excluded":
+        return LARGER[3]
+    mine, its = pick.estimates[FIT], larger.estimates[FIT]
+    if mine.overlaps(its):
+        return LARGER[1]
+    return LARGER[0] if info.objectives[FIT].better(its.mean, mine.mean) else LARGER[2]
+
+
+def _certainty(pick: Standing, info: FrontierInfo) -> str:
+    if pick.not_separable_from:
+        return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
+    if pick.probability is not None:
+        return f"It lies on the frontier in {pick.probability:.0%} of resampled seeds."
+    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is a guess: repeat it before you rely on it."
+
+
+def _nothing_to_ship(info: FrontierInfo) -> str:
+    kinds = Counter(one.kind for one in info.standings if one.kind != "baseline")
+    told = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
+    parts = [f"{kinds[kind]} {text}" for kind, text in told.items() if kinds[kind]] + (
+        [f"{kinds['dominated']} dominated by the baseline"] if kinds["dominated"] else []
+    )
+    return f"Ship nothing yet: no placement is a finding ({', '.join(parts) or 'only the baseline ran'})."
+
+
+def _price(standing: Standing) -> float:
+    parameters = _parameters(standing)
+    return math.inf if parameters is None else parameters
+
+
+def _parameters(standing: Standing) -> float | None:
+    return standing.placement.last_mean("adapter_parameters")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,48 @@
+"""The winners of a study as configurations of another tool, read from their records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from analysis.frontier import FrontierInfo
+from analysis.placements import Placement
+from trainables.errors import UserError
+from trainables.export.trial import export_record
+from trainables.record import Record
+
+
+def settings_of_winners(info: FrontierInfo, tool: str) -> dict[str, str]:
+    """Return the configuration of `tool` for each placement on the frontier, by the name of its file.
+
+    Of a placement with several seeds it is that of the first.
+
+    Raises:
+        UserError: the tool is unknown, nothing won, or a winner's record is not on this machine.
+    """
+    winners = [one.placement for one in info.standings if one.on_frontier and not one.placement.is_baseline]
+    if not winners:
+        raise UserError(f"only winners are exported, but nothing of `{info.experiment}` is on the frontier",
+                        "a placement is on it when it gained something and kept its guards")  # fmt: skip
+    return {f"{_name(winner)}.{tool}.yaml": export_record(_record(winner), tool) for winner in winners}
+
+
+def write_settings(files: Mapping[str, str], directory: Path) -> list[Path]:
+    """Write each configuration into `directory` and return the paths."""
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    return [directory / name for name in files]
+
+
+def _name(winner: Placement) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_.=" else "-" for letter in winner.label)
+
+
+def _record(winner: Placement) -> Record:
+    trial = winner.admissible()[0].trial
+    if not trial.record or not Path(trial.record).is_dir():
+        raise UserError(
+            f"the settings of {trial.name} are read from its record, but {trial.record or 'it has none'} is not here",
+            "run it where the records are, or without --export-as",
+        )
+    return Record(Path(trial.record))

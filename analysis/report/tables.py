@@ -1,0 +1,212 @@
+"""The frontier as text: a table for people, JSON, CSV and Markdown for everything else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from analysis.frontier import FrontierInfo, Standing
+from analysis.report.conclusions import (
+    conclusion,
+    criteria_text,
+    footnotes,
+    marked_label,
+    recommended,
+    unknowns,
+    values_of,
+)
+from analysis.uncertainty import LEVEL
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+MARKS = {
+    "frontier": "● frontier",
+    "baseline": "★ baseline",
+    "dominated": "○ dominated",
+    "no gain": "– no gain",
+    "excluded": "✕ not admissible",
+    "running": "… running",
+}
+
+
+def text_table(info: FrontierInfo) -> tuple[list[str], list[list[str]]]:
+    """Return the header and one row of text per placement, in order of standing."""
+    header = ["placement", "standing", *(one.name for one in reversed(info.objectives[:2]))]
+    header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "criteria", "why"]
+    return header, [_text_row(standing, info) for standing in info.standings]
+
+
+def print_report(info: FrontierInfo, console: Console) -> None:
+    """Print the frontier, then every other placement with its reason, then the conclusion and the unknowns."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    x, y = info.objectives[:2]
+    console.print(f"[bold]{escape(info.experiment)}[/]: {y.name} ({y.direction}) against {x.name} ({x.direction})\n")
+    header, rows = text_table(info)
+    told = list(zip(info.standings, rows, strict=True))
+    frontier = Table(*header[:1], *header[2:-1], box=None, pad_edge=False, header_style="dim")
+    for standing, row in told:
+        if standing.on_frontier or standing.kind == "baseline":
+            style = "bold" if standing.kind == "frontier" else ""
+            cells = [f"{row[1][0]} {row[0]}", *row[2:-1]]
+            frontier.add_row(*(escape(cell) for cell in cells), style=style)
+    console.print(frontier)
+    others = Table("not on the frontier", "why", box=None, pad_edge=False, header_style="dim")
+    for standing, row in told:
+        if not standing.on_frontier:
+            others.add_row(escape(f"{row[1][0]} {row[0]}"), escape(row[-1]))
+    if others.row_count:
+        console.print()
+        console.print(others)
+    if notes := footnotes(info):
+        console.print("\n" + escape("\n".join(notes)), highlight=False)
+    _print_paragraphs(info, console)
+
+
+def as_markdown(info: FrontierInfo) -> str:
+    """Write the table and the words for a pull request."""
+    header, rows = text_table(info)
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, ["---"] * len(header), *rows)]
+    table = "\n".join(f"| {line} |" for line in lines)
+    notes = "\n".join(f"- {note}" for note in unknowns(info))
+    marks = "".join(f"\n\n{note}" for note in footnotes(info))
+    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat this does not know:\n\n{notes}\n"
+
+
+def as_csv(info: FrontierInfo) -> str:
+    """Write one row per placement; a number that is not known is an empty cell."""
+    rows = [_flat(standing, info) for standing in info.standings]
+    # trials that died early may lack parameters
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(info: FrontierInfo) -> str:
+    """Write everything that is known, with every trial behind each placement; a number that is not known is null."""
+    pick = recommended(info)
+    body = {
+        "experiment": info.experiment,
+        "objectives": [asdict(objective) for objective in info.objectives],
+        "recommended": pick.placement.label if pick else None,
+        "placements": [_nested(standing, info) for standing in info.standings],
+        "hypervolume": asdict(info.volume) if info.volume else None,
+        "guard_floor": info.floor,
+        "interval_level": LEVEL,
+        "footnotes": footnotes(info),
+        "conclusion": conclusion(info),
+        "unknown": unknowns(info),
+    }
+    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _print_paragraphs(info: FrontierInfo, console: Console) -> None:
+    from rich.markup import escape
+
+    console.print()
+    console.print(escape(" ".join(conclusion(info))), highlight=False)
+    if info.volume is not None:
+        reference = ", ".join(
+            f"{one.name} {value:.3g}" for one, value in zip(info.objectives, info.volume.reference, strict=True)
+        )
+        volumes = f"{info.volume.frontier:.3g}, of the baseline alone {info.volume.baseline:.3g}"
+        console.print(f"Hypervolume {volumes} (from {reference}).", highlight=False)
+    notes = unknowns(info)
+    if notes:
+        console.print("\n[dim]What this does not know:[/]")
+        for note in notes:
+            console.print(escape(f"- {note}"), highlight=False, style="dim")
+
+
+def _text_row(standing: Standing, info: FrontierInfo) -> list[str]:
+    values = values_of(standing, info)
+    parameters = standing.placement.last_mean("adapter_parameters")
+    reason = [standing.reason]
+    if standing.not_separable_from:
+        reason.append(f"not separable from {', '.join(standing.not_separable_from)}")
+    if standing.probability and not standing.on_frontier:
+        reason.append(f"on the frontier in {standing.probability:.0%} of resampled seeds")
+    return [
+        marked_label(standing),
+        MARKS[standing.kind],
+        *reversed(values[:2]),
+        *values[2:],
+        "" if standing.kind == "baseline" else str(len(standing.placement.members)),
+        "" if standing.probability is None else f"{standing.probability:.0%}",
+        "" if parameters is None else f"{parameters:,.0f}",
+        criteria_text(standing),
+        "; ".join(reason),
+    ]
+
+
+def _flat(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
+    row: dict[str, Any] = {"placement": standing.placement.label, "standing": standing.kind}
+    row |= {"on_frontier": int(standing.on_frontier), "reason": standing.reason}
+    row |= standing.placement.parameters
+    row["seeds"] = len(standing.placement.members)
+    for column, objective in enumerate(info.objectives):
+        known = asdict(standing.estimates[column]) if standing.estimates else {}
+        for part in ("mean", "minimum", "maximum", "low", "high"):
+            row[f"{objective.name}_{part}"] = known.get(part)
+    row["gain"] = standing.gain
+    row["probability_on_frontier"] = standing.probability
+    row["not_separable_from"] = _joined(standing.not_separable_from)
+    row["adapter_parameters"] = standing.placement.last_mean("adapter_parameters")
+    trials = [member.trial for member in standing.placement.members]
+    row["criteria"] = criteria_text(standing)
+    row["degraded"] = _joined(dict.fromkeys(check for trial in trials for check in trial.degraded))
+    row["overridden"] = _joined(dict.fromkeys(check for trial in trials for check in trial.overridden))
+    row["trial_ids"] = _joined(trial.trial_id for trial in trials)
+    return {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _nested(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
+    names = [objective.name for objective in info.objectives]
+    members = standing.placement.members
+    return {
+        "placement": standing.placement.label,
+        "standing": standing.kind,
+        "on_frontier": standing.on_frontier,
+        "reason": standing.reason,
+        "parameters": dict(standing.placement.parameters),
+        "estimates": dict(zip(names, map(asdict, standing.estimates), strict=False)),
+        "gain": standing.gain,
+        "probability_on_frontier": standing.probability,
+        "not_separable_from": list(standing.not_separable_from),
+        "adapter_parameters": standing.placement.last_mean("adapter_parameters"),
+        "trials": [
+            {
+                "trial_id": member.trial.trial_id,
+                "run_id": member.trial.run_id,
+                "name": member.trial.name,
+                "seed": member.seed,
+                "verdict": member.trial.verdict,
+                "criteria": member.trial.criteria,
+                "degraded": list(member.trial.degraded),
+                "overridden": list(member.trial.overridden),
+                "reason": member.reason or None,
+                "record": member.trial.record,
+                "values": {name: _finite(value) for name, value in zip(names, member.values, strict=True)},
+            }
+            for member in members
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " ".join(parts)

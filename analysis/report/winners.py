@@ -1,0 +1,33 @@
+"""The frontier for machines: `winners.json`, which a next study reads to narrow its space around what won."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from analysis.frontier import FrontierInfo, Standing
+
+SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
+
+
+def winners_of(info: FrontierInfo) -> dict[str, Any]:
+    """Return the placements on the frontier, best task fit first, each with its settings and where its records lie."""
+    return {"experiment": info.experiment, "winners": [_winner(one) for one in info.of_kind("frontier")]}
+
+
+def as_winners_json(info: FrontierInfo) -> str:
+    """Write the winners as JSON."""
+    return json.dumps(winners_of(info), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _winner(standing: Standing) -> dict[str, Any]:
+    placement = standing.placement
+    parameters = placement.parameters
+    return {
+        "name": placement.arm,
+        "label": placement.label,
+        "language": parameters.get("language_layers"),
+        "vision": parameters.get("vision_blocks"),
+        "settings": {key: parameters[key] for key in SETTINGS if key in parameters},
+        "records": [member.trial.record for member in placement.members],
+    }

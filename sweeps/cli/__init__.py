@@ -1,0 +1,1 @@
+"""Command lines: from options to calls."""

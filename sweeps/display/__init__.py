@@ -1,0 +1,1 @@
+"""What a sweep shows in the terminal: text and tables."""

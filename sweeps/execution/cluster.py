@@ -1,0 +1,103 @@
+"""What every node of the Ray cluster sees: the storage, the data, the same libraries, a device that trains."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from trainables.errors import UserError
+from trainables.selftest.machine import PACKAGE_ROOT, Check, machine_checks
+
+LIBRARIES = ("ray", "torch", "transformers", "peft", "bitsandbytes")
+NODE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """What one node found: its versions, the paths it does not see as the driver does, the state of its machine."""
+
+    node: str
+    versions: Mapping[str, str]
+    unseen: tuple[str, ...]
+    machine: tuple[Check, ...]
+
+
+def look(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeView:
+    """Look around on this node.
+
+    Args:
+        storage: holds the file `token`, which the driver wrote; this node writes one beside it.
+        sizes: the bytes of every file of the data as the driver sees it, 0 for a directory.
+    """
+    node = platform.node()
+    unseen = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
+    try:
+        if not (storage / token).is_file():
+            unseen.append(f"{storage}: it is not the driver's")
+        else:
+            (storage / f"{token}-{node}").touch()
+    except OSError as error:
+        unseen.append(f"{storage}: {error.strerror}")
+    return NodeView(node, versions(), tuple(unseen), tuple(machine_checks()))
+
+
+def _differs(path: Path, size: int) -> str | None:
+    if not path.exists():
+        return "there is none"
+    if size and path.stat().st_size != size:
+        return f"it has {path.stat().st_size:,} bytes instead of {size:,}"
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what must be equal on all nodes, of this package by its source."""
+    digest = sha256()
+    for path in sorted((PACKAGE_ROOT / "trainables").rglob("*.py")):
+        digest.update(path.read_bytes())
+    found = {name: metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **found, "footprint": digest.hexdigest()[:8]}
+
+
+def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeView]:
+    """Start Ray on this machine, or join the cluster at `address`, and let every node look around.
+
+    Raises:
+        UserError: Ray does not start, or a node does not answer within its time.
+    """
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from sweeps.execution.tuner import ray_session
+
+    token = f".doctor-{uuid4().hex}"
+    sizes = {str(path): path.stat().st_size if path.is_file() else 0 for path in paths}
+    (storage / token).touch()
+    try:
+        with ray_session(address):
+            task: Any = ray.remote(num_cpus=0)(look)
+            nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+            asked = [
+                task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                    storage, token, sizes
+                )
+                for node in nodes
+            ]
+            return ray.get(asked, timeout=NODE_SECONDS)
+    except (RayError, ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UserError(
+            f"Ray must start and every node answer, but: {reason}",
+            "`ray status` says which nodes are up; every node needs this project installed at the same version"
+            if address
+            else "see the newest session_*/logs below the directory that RAY_TMPDIR names, /tmp/ray by default",
+        ) from None
+    finally:
+        for path in storage.glob(f"{token}*"):
+            path.unlink(missing_ok=True)

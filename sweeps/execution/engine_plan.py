@@ -1,0 +1,100 @@
+"""Who may train together: trials that share a base, a data order and a batch shape; without torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainables.spec import TrialSpec, cohort_key, neighbourhood
+
+BUDGET = ("eval_every_steps", "steps")
+MIN_COMPANY = 3  # trials for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
+LANGUAGE_WEIGHT = 0.5  # of a trial that leaves the vision tower alone: it shares all layers below its own
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """An engine to start: the node it must run on (None where its GPU decides), and its threads."""
+
+    node: str | None
+    threads: int
+
+
+def engine_plans(
+    cores: Mapping[str, int],
+    gpus: int,
+    trials: int,
+    most_threads: int | None = None,
+) -> list[EnginePlan]:
+    """Plan one engine for each GPU; without any, on each node (cores by name) as many as have company.
+
+    Several narrow engines on a node's cores finish sooner than one wide one: threads of one small product wait for
+    each other, and for whatever else runs there.
+    """
+    if gpus:
+        threads = bounded(max(1, sum(cores.values()) // gpus), most_threads)
+        return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
+    shares = -(-max(1, trials) // (MIN_COMPANY * len(cores)))
+    counts = {node: min(count, shares) for node, count in cores.items()}
+    threads = {node: bounded(cores[node] // count, most_threads) for node, count in counts.items()}
+    return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
+
+
+def bounded(threads: int, most_threads: int | None) -> int:
+    """Return `threads`, or what the user allows where that is less."""
+    return min(threads, most_threads or threads)
+
+
+def most_threads(environment: Mapping[str, str]) -> int | None:
+    """Return the bound that OMP_NUM_THREADS sets, None without one; what is not a number is none, as for OpenMP.
+
+    On a machine that does other work, threads that wait for one another lose more than they give.
+    """
+    outermost = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(outermost) or None if outermost.isdecimal() else None
+
+
+def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
+    """Deal trials (by number) to engines in parts of like cost; those that share most stay together."""
+    order = sorted(range(len(specs)), key=lambda index: _neighbourhood(specs[index]))
+    weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
+    middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
+    parts: list[list[int]] = [[] for _ in range(engines)]
+    for index, middle in zip(order, middles, strict=True):
+        parts[int(middle * engines / sum(weights))].append(index)
+    return parts
+
+
+def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
+    """Return the trials that can train together, a list for each kind; baselines train nothing and are in none."""
+    kinds: dict[tuple[object, ...], list[TrialSpec]] = {}
+    for spec in specs:
+        if not spec.placement.is_baseline:
+            kinds.setdefault(cohort_key(spec), []).append(spec)
+    return list(kinds.values())
+
+
+def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
+    """Say, for the plan, who trains together and what keeps the others apart."""
+    kinds = cohorts(specs)
+    if max_trials == 1:
+        return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."
+    sizes = ", ".join(f"{len(kind)} on {_named(kind, kinds)}" for kind in kinds)
+    most = f", at most {max_trials} at once" if max_trials else ""
+    reason = "; they differ there, so they cannot share a pass" if len(kinds) > 1 else ""
+    return f"{len(kinds)} cohort{'s' * (len(kinds) != 1)}{most}: {sizes}{reason}."
+
+
+def _named(kind: Sequence[TrialSpec], kinds: Sequence[Sequence[TrialSpec]]) -> str:
+    keys = ("quantization", "compute_dtype", "data_seed", "batch_rows", "accumulation_steps",
+            "batch_warmup_ratio", "max_tokens", "packed_tokens", *BUDGET)  # fmt: skip
+    first = kind[0]
+    differing = [key for key in keys if len({getattr(other[0], key) for other in kinds}) > 1]
+    if not differing:
+        return f"one base (quantization={first.quantization})"
+    return " ".join(f"{key}={getattr(first, key)}" for key in differing)
+
+
+def _neighbourhood(spec: TrialSpec) -> tuple[object, ...]:
+    return (cohort_key(spec), neighbourhood(spec))

@@ -1,0 +1,176 @@
+"""Ray Tune's schedulers as options: which one, on which metric, in values that cannot be misspelt into nothing.
+
+Ray drops an argument it does not know, and one that looks at a value nobody reports stops nothing: either would be a
+sweep without its scheduler. So names are checked against these models, metrics against what probes measure, and a
+scheduler that could never decide is refused. Those that pause trials (HyperBand, PBT) are not offered: a trial that
+pauses holds up its cohort. A decision is the newest eval's, at its optimizer step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from trainables.errors import UserError, nearest
+from trainables.metrics import metric
+from trainables.probes import PROBES
+from trainables.record import Measurement, Verdict
+from trainables.spec import Frozen, PositiveInt, TrialSpec
+
+TIME_ATTRIBUTE = "step"  # both as `trainables.workers.protocol` reports them
+METRIC_PREFIX = "eval/"
+CAUSE = "scheduler"
+
+
+class Asha(Frozen):
+    """Asynchronous successive halving: an eval that is not among the best 1/`reduction_factor` of those seen ends it.
+
+    Rungs lie at `grace_period` optimizer steps and every `reduction_factor` times as many. Source: arXiv:1810.05934.
+    """
+
+    name: ClassVar[str] = "asha"
+    metric: str = "eval_loss"
+    grace_period: PositiveInt = 1
+    reduction_factor: Annotated[float, Field(gt=1.0)] = 3.0
+
+    @property
+    def fewest_trials(self) -> int:
+        """Return how many trials it takes before one can be stopped."""
+        return 2
+
+    @field_validator("metric")
+    @classmethod
+    def _measured(cls, name: str) -> str:
+        return _measured(name)
+
+
+class Median(Frozen):
+    """The median rule: a trial whose best eval is worse than the median of the others' running means ends.
+
+    From `grace_period` optimizer steps on, with `min_samples_required` other trials that came as far. Source: Vizier.
+    """
+
+    name: ClassVar[str] = "median"
+    metric: str = "eval_loss"
+    grace_period: PositiveInt = 1
+    min_samples_required: PositiveInt = 3
+
+    @property
+    def fewest_trials(self) -> int:
+        """Return how many trials it takes before one can be stopped."""
+        return self.min_samples_required + 1
+
+    @field_validator("metric")
+    @classmethod
+    def _measured(cls, name: str) -> str:
+        return _measured(name)
+
+
+Scheduler = Asha | Median
+SCHEDULERS: dict[str, type[Asha] | type[Median]] = {kind.name: kind for kind in (Asha, Median)}
+
+
+def parse_scheduler(name: str, options: str) -> Scheduler | None:
+    """Return the scheduler of `--scheduler NAME --scheduler-options KEY=VALUE,...`, None where no name is given.
+
+    Raises:
+        UserError: the name or a key is unknown (with the nearest known one) or repeated, or a value is out of range.
+    """
+    if not name:
+        if options:
+            raise UserError(f"--scheduler-options need a --scheduler, but got only `{options}`", _known())
+        return None
+    if name not in SCHEDULERS:
+        raise UserError(f"--scheduler must be one of {', '.join(SCHEDULERS)}, but got `{name}`", _known(name))
+    kind = SCHEDULERS[name]
+    values = _values(options)
+    for key in values:
+        if key not in kind.model_fields:
+            raise UserError(f"`{key}` is not an option of scheduler {name}", nearest(key, kind.model_fields))
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        raise UserError(
+            f"--scheduler-options: `{key}`: {problem['msg'].removeprefix('Value error, ').lower()}, "
+            f"but got `{problem['input']}`",
+            f"left out, it is {kind.model_fields[key].default}",
+        ) from None
+
+
+def check_scheduler(scheduler: Scheduler, specs: Sequence[TrialSpec], reported: Collection[str]) -> None:
+    """Refuse a scheduler that could never stop any of these trials; `reported` are the metrics that evals will hold.
+
+    Raises:
+        UserError: its metric is not reported, there are too few trials, or the first eval it looks at is the last.
+    """
+    if scheduler.metric not in reported:
+        raise UserError(
+            f"scheduler {scheduler.name} must see its metric, but evals on this data have no `{scheduler.metric}`",
+            nearest(scheduler.metric, reported),
+        )
+    arms = [spec for spec in specs if not spec.placement.is_baseline]
+    if len(arms) < scheduler.fewest_trials:
+        raise UserError(
+            f"scheduler {scheduler.name} compares trials and needs {scheduler.fewest_trials} or more, but got "
+            f"{len(arms)}",
+            "leave out --scheduler, or run more trials at once",
+        )
+    if not any(_first_decision(scheduler, spec) < spec.steps for spec in arms):
+        spec = arms[0]
+        raise UserError(
+            f"scheduler {scheduler.name} must see an eval before the last, but with grace_period="
+            f"{scheduler.grace_period} it first looks at step {_first_decision(scheduler, spec)} of {spec.steps}",
+            f"lower grace_period, or the {spec.eval_every_steps} steps between evals (--eval-every)",
+        )
+
+
+def stopped_by(scheduler: Scheduler, evals: Sequence[Measurement]) -> Verdict:
+    """Return the verdict on a trial that the scheduler stopped after its newest eval."""
+    last = evals[-1]
+    return Verdict(
+        kind="pruned",
+        step=last.step,
+        cause=CAUSE,
+        reason=f"{scheduler.name} stopped it: {scheduler.metric} {last.metrics[scheduler.metric]:.4g} at step "
+        f"{last.step} fell behind the other trials",
+    )
+
+
+def _first_decision(scheduler: Scheduler, spec: TrialSpec) -> int:
+    evals = -(-scheduler.grace_period // spec.eval_every_steps)
+    return min(evals * spec.eval_every_steps, spec.steps)
+
+
+def _measured(name: str) -> str:
+    measured = [one.name for probe in PROBES for one in probe.metrics]
+    if name not in measured:
+        raise UserError(f"a scheduler's metric must be one that every eval measures, but got `{name}`",
+                        nearest(name, measured))  # fmt: skip
+    return metric(name).name
+
+
+def _values(options: str) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for word in (one.strip() for one in options.split(",") if one.strip()):
+        key, separator, value = (part.strip() for part in word.partition("="))
+        if not separator:
+            raise UserError(
+                f"--scheduler-options must be KEY=VALUE with commas between them, but got `{word}`",
+                "for example metric=eval_loss,grace_period=30",
+            )
+        if key in values:
+            raise UserError(
+                f"--scheduler-options: `{key}` must be given once, but it is repeated in `{options}`",
+                f"leave out {key}={values[key]} or {word}",
+            )
+        values[key] = value
+    return values
+
+
+def _known(name: str = "") -> str:
+    found = nearest(name, SCHEDULERS)
+    return found if found.startswith("did you mean") else f"known: {', '.join(SCHEDULERS)}"

@@ -1,0 +1,1 @@
+"""Search over placements and settings with Optuna."""

@@ -1,0 +1,75 @@
+"""What a search is told of a trial: the values of its objectives, how far it broke each guard, and how it ended.
+
+Pure functions of a record's verdict and measurements; a metric that is missing raises KeyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sweeps.study import Study
+from trainables.metrics import PRICES
+from trainables.pareto import Objective
+from trainables.record import Measurement, Record, Verdict
+
+Metrics = Mapping[str, float]
+State = Literal["complete", "pruned", "failed"]
+
+BEST = "best"  # the constraint on a trial's best eval, beside those of the guards
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended; only a complete one has `values`, in the order of the objectives.
+
+    A constraint above 0 is broken.
+    """
+
+    state: State
+    values: tuple[float, ...] = ()
+    constraints: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_feasible(self) -> bool:
+        """True when the trial is complete and broke nothing."""
+        return self.state == "complete" and all(value <= 0.0 for value in self.constraints.values())
+
+
+def outcome_of(record: Record, baseline: Record, study: Study, objectives: Sequence[Objective]) -> Outcome:
+    """Return what a search is told of a record that has a verdict."""
+    verdict, best = record.verdict(), record.best()
+    assert verdict is not None
+    measured = record.measurements()
+    reference = baseline.evals()[0].metrics
+    return outcome(verdict, measured, best.step if best else None, reference, study, objectives)
+
+
+def outcome(
+    verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Metrics, study: Study,
+    objectives: Sequence[Objective],
+) -> Outcome:  # fmt: skip
+    """Return what a search is told of a trial that ended.
+
+    Pruned trials are told as pruned, with their broken guards; what is invalid, infeasible or failed says nothing
+    about its settings and is told as failed. A trial of which no eval is admissible has the values of its last one,
+    and breaks the constraint on the best. Prices (seconds, parameters) are those of the whole trial.
+    """
+    if verdict.kind not in ("completed", "pruned"):
+        return Outcome("failed")
+    constraints = distances(measured, baseline, study)
+    if verdict.kind == "pruned":
+        return Outcome("pruned", (), constraints)
+    last = {one.kind: one.metrics for one in measured}
+    final = {**last.get("train", {}), **last["eval"]}
+    best = next((one.metrics for one in measured if one.kind == "eval" and one.step == best_step), final)
+    values = tuple(float((final if one.name in PRICES else best)[one.name]) for one in objectives)
+    return Outcome("complete", values, constraints)
+
+
+def distances(measured: Sequence[Measurement], baseline: Metrics, study: Study) -> dict[str, float]:
+    """Return how far every guard of a study is broken (above 0) or kept, and the constraint on the best eval."""
+    evals = [one.metrics for one in measured if one.kind == "eval"]
+    found = {f"{type(one).__name__.lower()}_{one.metric}": one.excess(baseline, evals) for one in study.guards}
+    return found | {BEST: min(study.constraint.excess(baseline, one) for one in evals)}

@@ -1,0 +1,207 @@
+"""Asks Optuna which trials to run next and tells it what came of them; pure ask and tell, nothing runs here.
+
+The state of a search is its SQLite file alone: a sampler is made anew for every cohort, seeded by the search's seed and
+the number of trials asked so far, so that a search that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from sweeps.hpo.outcome import Outcome
+from sweeps.hpo.space import Choice, Dimension, Point, Sampler, Space, Value
+from trainables.pareto import Objective
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+
+ATTEMPTS_PER_TRIAL = 4  # asked for one new point, before it is drawn at random
+MIN_POPULATION = 4
+DRAWS_PER_TRIAL = 1000  # at random for one new point, before the space counts as exhausted
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A point that is to be run, and the key that equal trainings share: its trial id."""
+
+    key: str
+    point: Point
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which points a search asks for, beside what it is told; `cohort` trials are asked at a time."""
+
+    space: Space
+    objectives: tuple[Objective, ...]
+    sampler: Sampler = "nsga2"
+    cohort: int = 8
+    seed: int = 0
+
+
+class Searcher:
+    """One search; `key_of` gives the trial id of a point, None where it is no trial (the baseline)."""
+
+    def __init__(self, settings: Settings, storage: str | None, key_of: Callable[[Point], str | None]) -> None:
+        """Open the search kept in `storage` (an SQLAlchemy URL), or begin it; None keeps it in memory."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.settings, self.key_of = settings, key_of
+        self._distributions = {name: _distribution(one) for name, one in settings.space.dimensions.items()}
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name="search",
+            directions=["maximize" if one.direction == "higher" else "minimize" for one in settings.objectives],
+            load_if_exists=True,
+        )
+        self.outcomes: dict[str, Outcome] = {}
+        self._running: dict[str, list[Trial]] = {}
+        for frozen in self._study.get_trials(deepcopy=False):
+            self._recall(frozen)
+
+    @property
+    def asked_count(self) -> int:
+        """Return how many different trials were asked for so far."""
+        return len(self.outcomes.keys() | self._running.keys())
+
+    def unfinished(self) -> list[Asked]:
+        """Return what was asked for and not told about: of a launch that was stopped, or of the newest cohort."""
+        return [Asked(key, self._point(trials[0].params)) for key, trials in self._running.items()]
+
+    def ask(self, count: int) -> list[Asked]:
+        """Ask for `count` trials that nobody asked for before; fewer when the space holds no more.
+
+        A sampler that repeats itself is told what is known, at once or with the twin that runs, and asked again; one
+        that does so all the time is helped out with points drawn at random.
+        """
+        number = len(self._study.get_trials(deepcopy=False))
+        seed = Random(f"{self.settings.seed}-{number}").randrange(2**31)
+        self._study.sampler = _sampler(self.settings, seed)
+        fresh: list[Asked] = []
+        for _ in range(count * ATTEMPTS_PER_TRIAL):
+            if len(fresh) == count:
+                return fresh
+            fresh += self._ask_once()
+        random = Random(seed)
+        for _ in range(count * DRAWS_PER_TRIAL):
+            if len(fresh) == count:
+                break
+            point = self.settings.space.draw(random)
+            key = self.key_of(point)
+            if key is not None and key not in self.outcomes and key not in self._running:
+                self._study.enqueue_trial(self._params(point))
+                fresh += self._ask_once()
+        return fresh
+
+    def tell(self, key: str, outcome: Outcome) -> None:
+        """Tell what came of a trial, to every suggestion of it."""
+        for trial in self._running.pop(key):
+            self._tell(trial, outcome)
+        self.outcomes[key] = outcome
+
+    # ---------------------------------------------------------------- Optuna's terms
+    def _ask_once(self) -> list[Asked]:
+        trial = self._study.ask(self._distributions)
+        point = self._point(trial.params)
+        key = self.key_of(point)
+        if key is None:
+            self._tell(trial, Outcome("failed"))
+            return []
+        trial.set_user_attr("trial_id", key)
+        trial.set_user_attr("point", dict(point))
+        if key in self.outcomes:
+            self._tell(trial, self.outcomes[key])
+            return []
+        self._running.setdefault(key, []).append(trial)
+        return [Asked(key, point)] if len(self._running[key]) == 1 else []
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
+        from optuna.trial import TrialState
+
+        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        told = trial.constraints
+        for name, value in outcome.constraints.items():
+            if name not in told:  # a launch that was killed between two of them told the first
+                trial.set_constraint(name, value)
+        self._study.tell(trial, list(outcome.values) or None, states[outcome.state])
+
+    def _recall(self, frozen: FrozenTrial) -> None:
+        """Take up a trial of an earlier launch; one that was killed before it had all its values is given up."""
+        from optuna.trial import Trial, TrialState
+
+        if frozen.state is TrialState.WAITING:
+            return
+        whole = frozen.params.keys() == self._distributions.keys()
+        key = self.key_of(self._point(frozen.params)) if whole else None
+        if frozen.state.is_finished():
+            if key is not None:
+                self.outcomes[key] = _outcome(frozen)
+            return
+        trial = Trial(self._study, frozen._trial_id)
+        if key is None:
+            self._tell(trial, Outcome("failed"))
+        elif key in self.outcomes:
+            self._tell(trial, self.outcomes[key])
+        else:
+            self._running.setdefault(key, []).append(trial)
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Value]:
+        return {name: _value(one, params[name]) for name, one in self.settings.space.dimensions.items()}
+
+    def _params(self, point: Point) -> dict[str, Any]:
+        return {name: _param(one, point[name]) for name, one in self.settings.space.dimensions.items()}
+
+
+def _sampler(settings: Settings, seed: int) -> BaseSampler:
+    from optuna import samplers
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # constant_liar, multivariate: years old
+        match settings.sampler:
+            case "nsga2":
+                # Optuna's own population of 50 is more than most budgets: all of them would be drawn at random
+                return samplers.NSGAIISampler(population_size=max(MIN_POPULATION, settings.cohort), seed=seed)
+            case "tpe":
+                startup = settings.cohort
+                return samplers.TPESampler(n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed)
+            case "gp":
+                return samplers.GPSampler(n_startup_trials=settings.cohort, seed=seed)
+            case "random":
+                return samplers.RandomSampler(seed=seed)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    """Return a dimension in Optuna's terms; numbers to choose from are counted, so that their order is known."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(dimension, Choice):
+        return FloatDistribution(dimension.low, dimension.high, log=True)
+    if dimension.is_counted:
+        return IntDistribution(0, len(dimension.values) - 1)
+    return CategoricalDistribution(dimension.values)
+
+
+def _value(dimension: Dimension, param: Any) -> Value:
+    return dimension.values[param] if isinstance(dimension, Choice) and dimension.is_counted else param
+
+
+def _param(dimension: Dimension, value: Value) -> Any:
+    return dimension.values.index(value) if isinstance(dimension, Choice) and dimension.is_counted else value
+
+
+def _outcome(frozen: FrozenTrial) -> Outcome:
+    from optuna.trial import TrialState
+
+    if frozen.state is TrialState.COMPLETE:
+        return Outcome("complete", tuple(frozen.values), frozen.constraints)
+    return Outcome("pruned" if frozen.state is TrialState.PRUNED else "failed", (), frozen.constraints)

@@ -1,0 +1,71 @@
+"""What a reader is shown of an import: every key and what became of it, every setting and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.importers.rules import Asked, Line
+from sweeps.importers.settings import Setting
+
+SHOWN_CHARACTERS = 24
+
+
+def keys_text(asked: Asked) -> Group:
+    """Show every key of the file: what it became; or, key by key under one reason, why it changes nothing."""
+    used = [line for line in asked.lines if line.used]
+    rest = sorted((line for line in asked.lines if not line.used), key=lambda line: line.told)
+    head = f"{asked.document.path.name} ({asked.tool.name}): {len(asked.lines)} keys, {len(used)} used"
+    reasons = [
+        Text.assemble((f"  {reason}: ", "italic"), ", ".join(f"{line.key} ({line.number})" for line in lines))
+        for reason, lines in groupby(rest, key=lambda line: line.told)
+    ]
+    table = _table(("line", "key", "value", "became"), [_row(line) for line in used])
+    return Group(Text(head, style="bold"), table, Text(f"{len(rest)} change nothing here:", style="bold"), *reasons)
+
+
+def settings_text(settings: Sequence[Setting]) -> Group:
+    """Show every setting of the trial and where it comes from."""
+    rows = [(one.name, _short(one.value), one.source) for one in settings]
+    return Group(Text("the trial", style="bold"), _table(("setting", "value", "from"), rows))
+
+
+def as_json(asked: Asked, settings: Sequence[Setting]) -> dict[str, Any]:
+    """Return the import as plain values, to be kept beside the records."""
+    return {
+        "file": str(asked.document.path),
+        "tool": asked.tool.name,
+        "keys": [{"key": one.key, "line": one.number, "value": one.value, "used": one.used, "became": one.told}
+                 for one in asked.lines],
+        "settings": [{"setting": one.name, "value": one.value, "from": one.source} for one in settings],
+    }  # fmt: skip
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    return (str(line.number), line.key, _short(line.value), line.told)
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
+    for name in header:
+        table.add_column(name, justify="right" if name == "line" else "left", overflow="fold",
+                         no_wrap=name not in {"became", "from"})  # fmt: skip
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if isinstance(value, float):
+        value = f"{value:g}"
+    text = "" if value is None else str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

@@ -1,0 +1,65 @@
+"""`--space "rank=4,8;language=2,4"` around one trial: axes of ranks, rates, quantizations, seeds and placements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+from sweeps.planning.space import Axes
+from sweeps.study import Arm
+from trainables.errors import UserError, nearest
+from trainables.spec import Placement
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "language": int,
+    "vision": int,
+    "rank": int,
+    "learning_rate": float,
+    "quantization": str,
+    "seeds": int,
+}
+
+
+Values = dict[str, tuple[Any, ...]]
+
+
+def space_in(text: str) -> Values:
+    """Read the values of each axis that `text` names.
+
+    Raises:
+        UserError: an axis is unknown, given twice, or has a value that it cannot take.
+    """
+    found: Values = {}
+    for part in filter(str.strip, text.split(";")):
+        name, equals, values = (word.strip() for word in part.partition("="))
+        if name not in READERS:
+            raise UserError(f"--space must vary a setting, but got `{name}`", nearest(name, READERS))
+        if name in found or not equals:
+            raise UserError(f"--space must give `{name}` once, as `{name}=1,2`, but got `{part.strip()}`")
+        found[name] = _values(name, values)
+    if len(found.get("seeds", ())) > 1:
+        raise UserError("--space: `seeds` must be one number, how many seeds, but got several", "seeds=3")
+    return found
+
+
+def around(found: Values, placement: Placement) -> tuple[Axes, tuple[Arm, ...]]:
+    """Return axes and arms around a trial of `placement`; what is not varied keeps the trial's value."""
+    places = product(found.get("language", (placement.language,)), found.get("vision", (placement.vision,)))
+    axes = Axes(
+        ranks=found.get("rank", ()),
+        learning_rates=found.get("learning_rate", ()),
+        quantizations=found.get("quantization", ()),
+        seeds=found.get("seeds", (1,))[0],
+    )
+    return axes, tuple(Arm(f"L{language}-V{vision}", language, vision) for language, vision in places)
+
+
+def _values(name: str, text: str) -> tuple[Any, ...]:
+    try:
+        values = tuple(READERS[name](word.strip()) for word in text.split(",") if word.strip())
+    except ValueError:
+        values = ()
+    if not values or (name in {"language", "vision", "seeds"} and min(values) < (name == "seeds")):
+        raise UserError(f"--space: `{name}` must be values with commas between them, but got `{text}`")
+    return values

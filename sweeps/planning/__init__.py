@@ -1,0 +1,1 @@
+"""From a study to checked trial specs; nothing is run."""

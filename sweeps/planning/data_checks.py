@@ -1,0 +1,95 @@
+"""Preflight checks of the rows: encoding, labels, repetition, leakage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeps.planning.data_quality import (
+    FileQuality,
+    Rows,
+    quality_of,
+    with_pictures_of,
+    with_questions_of,
+    without_labels,
+)
+from sweeps.planning.finding import Finding, named_rows
+from sweeps.study import Limits
+from trainables.data.scan import Scan
+
+
+# -------------------------------------------------------------------- the data
+def check_data(scan: Scan, limits: Limits) -> Iterator[Finding]:
+    """Yield what is wrong with the rows themselves, whoever trains on them."""
+    qualities = quality_of(scan)
+    for name, quality in qualities.items():
+        yield from _encoding(name, quality, scan)
+        yield from _repeated(name, quality, limits)
+    yield from _labels(scan, limits)
+    yield from _answers(qualities["train"], limits)
+    for name, rows in (("validation", scan.validation), ("ood", scan.ood)):
+        yield from _leaked("picture", name, with_pictures_of(rows, scan.train), limits)
+        yield from _leaked("question", name, with_questions_of(rows, scan.train), limits)
+
+
+def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[Finding]:
+    broken = quality.unencodable
+    if broken.count:
+        problem = next(row.problem for row in getattr(scan, name) if row.problem)
+        yield Finding(
+            "refuse",
+            "encoding",
+            f"every row of {name} must become tokens, but {named_rows(broken)} do not; the first: {problem}",
+            "repair or drop them; a trial fails where it meets one",
+        )
+
+
+def _labels(scan: Scan, limits: Limits) -> Iterator[Finding]:
+    for name in ("train", "validation"):
+        rows = without_labels(getattr(scan, name))
+        if rows.count:
+            yield Finding(
+                "refuse" if rows.share >= limits.refuse_above_unlabelled_share else "warn",
+                "labels",
+                f"a row of {name} must supervise its answer and nothing else, but {named_rows(rows)} supervise no "
+                "token of an answer, or every token",
+                "look at how the chat template renders these rows; some templates drop what stands in <think> tags",
+            )
+
+
+def _repeated(name: str, quality: FileQuality, limits: Limits) -> Iterator[Finding]:
+    if quality.repeated.share > limits.warn_above_repeated_share:
+        yield Finding(
+            "warn",
+            "repeated_rows",
+            f"at most {limits.warn_above_repeated_share:.0%} of {name} should repeat an earlier row, "
+            f"but {named_rows(quality.repeated)} do",
+            "drop them, or count them in: they weigh more than the others",
+        )
+
+
+def _answers(train: FileQuality, limits: Limits) -> Iterator[Finding]:
+    if train.contradictory.share > limits.warn_above_contradictory_share:
+        yield Finding(
+            "warn",
+            "contradictions",
+            "one question about the same pictures should have one answer, but "
+            f"{named_rows(train.contradictory)} of train answer otherwise than an earlier row",
+            "read these rows; where several answers are right, exact match measures none of them",
+        )
+    if train.answers == 1 and train.rows > 1:
+        yield Finding(
+            "warn",
+            "one_answer",
+            f"training rows should have answers to tell apart, but all {train.rows:,} have the same one",
+            "a model learns it without reading the question",
+        )
+
+
+def _leaked(what: str, name: str, rows: Rows, limits: Limits) -> Iterator[Finding]:
+    if rows.count:
+        yield Finding(
+            "refuse" if rows.share > limits.refuse_above_leaked_share else "warn",
+            f"{what}_leak",
+            f"a {what} of {name} must not stand in train, but {named_rows(rows)} have one that does",
+            "move these rows to one file; an eval on what was trained measures memory",
+        )

@@ -1,0 +1,118 @@
+"""The forecast of a launch, before anything is spent: what is trained, what it weighs, how much of the data it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.checkpoints.compatibility import base_standing, opened
+from trainables.errors import UserError
+from trainables.model.families import Blocks, TowerName, family_of
+from trainables.model.placement import ResolvedPlacement, resolve
+from trainables.schedule import rate_factor
+from trainables.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One trial as planned; `coverage_epochs` = steps x rows per step / training rows.
+
+    `parent_base` says how it is known that a continued adapter was trained on this base.
+    """
+
+    spec: TrialSpec
+    placement: ResolvedPlacement
+    coverage_epochs: float
+    evals: int
+    parent_base: str | None = None
+
+    @property
+    def language_parameters(self) -> int:
+        """Trained parameters in the language tower."""
+        return self.placement.parameters("language", self.spec.rank)
+
+    @property
+    def vision_parameters(self) -> int:
+        """Trained parameters in the vision tower."""
+        return self.placement.parameters("vision", self.spec.rank)
+
+
+def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
+    """Resolve every placement against its base's configuration; no weights, no torch.
+
+    Raises:
+        UserError: a placement is deeper than its tower, or an adapter cannot be continued.
+    """
+    _check_depths(specs)
+    found = []
+    for spec in specs:
+        placement = resolve(spec.placement, _towers(spec), spec.target_modules)
+        trains = not spec.placement.is_baseline
+        parent = opened(spec, placement) if spec.init_from else None
+        found.append(
+            Forecast(
+                spec=spec,
+                placement=placement,
+                coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
+                evals=-(-spec.steps // spec.eval_every_steps) if trains else 1,
+                parent_base=base_standing(parent, spec) if parent else None,
+            )
+        )
+    return found
+
+
+def _towers(spec: TrialSpec) -> dict[TowerName, Blocks]:
+    family, config = family_of(spec.base.path)
+    return family.towers(config)
+
+
+def _check_depths(specs: list[TrialSpec]) -> None:
+    towers = {spec.trial_id: {tower: len(blocks) for tower, blocks in _towers(spec).items()} for spec in specs}
+    fits = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
+    deep = [spec for spec in specs if spec not in fits]
+    arms = dict.fromkeys(spec.name.split("-")[0] for spec in fits if not spec.placement.is_baseline)
+    if deep and arms:
+        layers = towers[deep[0].trial_id]
+        raise UserError(
+            f"a placement must lie within its base, but {deep[0].name} asks for {deep[0].placement} of "
+            f"{layers['language']} language layers and {layers['vision'] or 'no'} vision blocks, "
+            f"as do {len(deep)} of {len(specs)} trials",
+            f"--only {','.join(arms)} fits",
+        )
+
+
+def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:
+    """Return the fraction of the steps whose rate is at least `usable_rate_ratio` of the peak."""
+    factors = [_rate_factor(spec, step) for step in range(spec.steps)]
+    return sum(factor >= usable_rate_ratio for factor in factors) / spec.steps
+
+
+def last_rate(spec: TrialSpec) -> float:
+    """Return the language rate of the last step."""
+    return spec.learning_rate * _rate_factor(spec, spec.steps - 1)
+
+
+def _rate_factor(spec: TrialSpec, step: int) -> float:
+    return rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule)
+
+
+def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:
+    """Return the matrix as rows of text, the header first."""
+    header = ("trial", "id", "place", "rank", "quant", "language", "vision", "adapter", "coverage", "evals")
+    return [
+        header,
+        *(
+            (
+                one.spec.name,
+                one.spec.trial_id[:8],
+                str(one.spec.placement),
+                "-" if one.spec.placement.is_baseline else str(one.spec.rank),
+                one.spec.quantization,
+                f"{one.language_parameters:,}",
+                f"{one.vision_parameters:,}",
+                f"{one.placement.adapter_megabytes(one.spec.rank):.2f} MB",
+                f"{one.coverage_epochs:.0%}",
+                str(one.evals),
+            )
+            for one in forecasts
+        ),
+    ]

@@ -1,0 +1,66 @@
+"""Arms that go on from an adapter: the best of an earlier study, or an earlier one still, for contrast (brief 001)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps.planning.space import RESTART, arm_of
+from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
+from trainables.checkpoints.compatibility import contains
+from trainables.errors import UserError
+from trainables.model.families import family_of
+from trainables.model.placement import ResolvedPlacement, resolve
+from trainables.spec import TrialSpec, parse_spec
+
+
+def going_on(specs: Sequence[TrialSpec], init_from: Path | None, restart_from: Path | None) -> list[TrialSpec]:
+    """Return the trials as they go on from `init_from`; `restart_from` gives every arm a second trial, `C2-restart`.
+
+    An arm that adds modules to an adapter extends it; baselines go on from nothing.
+
+    Raises:
+        UserError: a directory holds no adapter, or arms do not contain its modules.
+    """
+    arms = [spec for spec in specs if not spec.placement.is_baseline]
+    baselines = [spec for spec in specs if spec.placement.is_baseline]
+    if init_from and restart_from and adapter_source(init_from).sha256 == adapter_source(restart_from).sha256:
+        raise UserError(
+            f"--restart-from must be another adapter than --init-from, but both {restart_from} and {init_from} hold it",
+            "the contrast is with an earlier one",
+        )
+    first = _from(arms, init_from, "--init-from") if init_from else arms
+    again = _from(arms, restart_from, "--restart-from") if restart_from else []
+    return [*baselines, *first, *(spec.model_copy(update={"name": f"{spec.name}{RESTART}"}) for spec in again)]
+
+
+def _from(arms: Sequence[TrialSpec], directory: Path, option: str) -> list[TrialSpec]:
+    saved, source = read_adapter(directory), adapter_source(directory)
+    refused = [spec.name for spec in arms if not _fits(saved, spec)]
+    if refused:
+        fitting = dict.fromkeys(arm_of(spec) for spec in arms if spec.name not in refused)
+        raise UserError(
+            f"{option}: an arm must contain all {len(saved.modules)} modules of {directory}, but {', '.join(refused)} "
+            f"{'does' if len(refused) == 1 else 'do'} not",
+            f"--only {','.join(fitting)}" if fitting else "none of the arms does; choose an adapter of a smaller one",
+        )
+    return [
+        parse_spec(
+            {**spec.model_dump(), "init_from": source, "continuation": "same" if _equals(saved, spec) else "extended"},
+            where=f"arm {spec.name}",
+        )
+        for spec in arms
+    ]
+
+
+def _fits(saved: SavedAdapter, spec: TrialSpec) -> bool:
+    return contains(saved.modules, _placed(spec))
+
+
+def _equals(saved: SavedAdapter, spec: TrialSpec) -> bool:
+    return set(saved.modules) == set(_placed(spec).module_names)
+
+
+def _placed(spec: TrialSpec) -> ResolvedPlacement:
+    family, config = family_of(spec.base.path)
+    return resolve(spec.placement, family.towers(config), spec.target_modules)

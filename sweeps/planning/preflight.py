@@ -1,0 +1,68 @@
+"""What is wrong with a launch before anything is spent: each finding refuses it or warns, in numbers.
+
+All are pure functions of the forecasts, the guards and the scanned data. Source of the thresholds: brief 002, whose
+run saw 8.9 % of its data and ended at 5e-10 of a rate of 5e-5; and the failures F08, F10, F11, F30, F32 and F34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sweeps.planning.data_checks import check_data
+from sweeps.planning.data_quality import (
+    FileQuality,
+    quality_of,
+)
+from sweeps.planning.finding import Finding
+from sweeps.planning.forecast import Forecast
+from sweeps.planning.trial_checks import check_trial
+from sweeps.study import LIMITS, Limits
+from trainables.data.scan import Scan
+from trainables.errors import UserError
+from trainables.guards import Guard
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was looked at before a launch, and what was found."""
+
+    data: dict[str, FileQuality]
+    findings: tuple[Finding, ...]
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """Return the findings that must be overridden for the launch to go on."""
+        return tuple(one for one in self.findings if one.level == "refuse")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self)
+
+
+def preflight(forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: Limits = LIMITS) -> Preflight:
+    """Hold a launch against the limits; refusals first, findings that trials share are one."""
+    merged: dict[Finding, list[str]] = {}
+    for forecast in forecasts:
+        if not forecast.spec.placement.is_baseline:
+            for finding in check_trial(forecast, guards, scan, limits):
+                merged.setdefault(finding, []).append(forecast.spec.name)
+    found = [replace(one, trials=tuple(names)) for one, names in merged.items()]
+    found += check_data(scan, limits)
+    return Preflight(quality_of(scan), tuple(sorted(found, key=lambda one: one.level)))
+
+
+def admit(found: Preflight, force: bool) -> tuple[Finding, ...]:
+    """Return the refusals that `force` overrides, none when there are none.
+
+    Raises:
+        UserError: the launch is refused; names every reason with what to do about it.
+    """
+    if found.refusals and not force:
+        reasons = "\n".join(f"  {one.check}: {one.message}\n    {one.hint}" for one in found.refusals)
+        raise UserError(
+            f"the plan must pass every check before anything is spent, but {len(found.refusals)} refuse it:\n{reasons}",
+            "change what they name, or run all the same with --force; the records will say so",
+        )
+    return found.refusals

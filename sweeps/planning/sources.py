@@ -1,0 +1,164 @@
+"""Where a study's base and rows come from: the miniature or a user's own, checked before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.study import World
+from trainables.data.duplicates import check_disjoint, digest_of
+from trainables.data.filtered_file import write_filtered
+from trainables.data.filters import parse_filters
+from trainables.data.ood import OodRow, needed_kinds, read_ood
+from trainables.data.rows import Row, read_rows, read_validation
+from trainables.errors import UserError
+from trainables.metrics import METRICS, reported
+from trainables.model.families import family_of
+from trainables.probes.crops import check_pictures
+from trainables.probes.probe import ProbeData
+from trainables.spec import Source, TrialSpec
+
+if TYPE_CHECKING:
+    from trainables.mini.datasets import Files
+
+
+WHOLE_DIGEST_BYTES = 64 * 2**20
+EDGE_BYTES = 2**20
+BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The base and the data of a study, by content; `train_rows` counts the training rows, `dropped` says who went.
+
+    `sees`: the base takes pictures. `reported` names the metrics that records of its trials can hold.
+    """
+
+    base: Source
+    train: Source
+    validation: Source
+    ood: Source
+    train_rows: int
+    is_miniature: bool
+    dropped: str = ""
+    sees: bool = True
+    reported: frozenset[str] = frozenset(METRICS)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the sources as settings of a trial."""
+        return {"base": self.base, "train": self.train, "validation": self.validation, "ood": self.ood}
+
+
+def gather(
+    base: str | None, train: Path | None, validation: Path | None, ood: Path | None, mini: Path,
+    world: World = "pictures", drop: str = "",
+) -> Sources:  # fmt: skip
+    """Find base and data, read and check every row, hash what was found.
+
+    Args:
+        mini: where the miniature's rows are written when no data is given; those of text stand beside it.
+        world: which miniature stands in for what is not given.
+        drop: filters of the training rows; what they leave is written beside `mini`. No other file is filtered.
+
+    Raises:
+        UserError: something is missing, unreadable, or stands in train and validation.
+    """
+    given = (train, validation, ood)
+    if base is not None and None in given:
+        raise UserError(
+            "a base of your own needs data of your own, but --train, --val and --ood are not all given",
+            "`python -m trainables.mini show --out DIR` writes an example of each file",
+        )
+    if None in given and any(given):
+        raise UserError("--train, --val and --ood must be given together, but one or two of them are missing")
+    if train is None or validation is None or ood is None:
+        files = _miniature_rows(mini, world)
+        train, validation, ood = files.train, files.validation, files.ood
+    dropped = ""
+    if drop:
+        left = write_filtered(train.resolve(), parse_filters(drop), mini.resolve().parent / "filtered")
+        train, dropped = left.path, left.summary
+    found = _checked(_locate(base, world), train.resolve(), validation.resolve(), ood.resolve(), base is None)
+    return replace(found, dropped=dropped)
+
+
+def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature: bool) -> Sources:
+    sees = family_of(base)[0].sees
+    train_rows, validation_rows = read_rows(train), read_validation(validation)
+    ood_rows = read_ood(ood, needed_kinds(sees))
+    check_pictures(validation_rows, sees)
+    check_disjoint(train_rows, validation_rows, validation)
+
+    def source(path: Path, rows: list[Any]) -> Source:
+        return Source(path=path, sha256=digest_of(path, (image for row in rows for image in row.images)))
+
+    return Sources(
+        base=Source(path=base, sha256=_base_digest(base)),
+        train=source(train, train_rows),
+        validation=source(validation, validation_rows),
+        ood=source(ood, ood_rows),
+        train_rows=len(train_rows),
+        is_miniature=is_miniature,
+        sees=sees,
+        reported=_reported(validation_rows, ood_rows),
+    )
+
+
+def reported_by(spec: TrialSpec) -> frozenset[str]:
+    """Name the metrics that the record of a trial can hold, from the files it reads."""
+    kinds = needed_kinds(family_of(spec.base.path)[0].sees)
+    return _reported(read_validation(spec.validation.path), read_ood(spec.ood.path, kinds))
+
+
+def _reported(validation: list[Row], ood: list[OodRow]) -> frozenset[str]:
+    return reported(ProbeData(tuple(validation), (), tuple(ood), frozenset()))
+
+
+def _miniature_rows(directory: Path, world: World) -> Files:
+    if world == "text":
+        from trainables.mini.text import datasets as commands
+
+        return commands.write(directory.with_name(f"{directory.name}-text"), 0)
+    from trainables.mini import datasets
+
+    return datasets.write(directory, 0)
+
+
+def _locate(base: str | None, world: World) -> Path:
+    if base is None:
+        from trainables import mini
+        from trainables.mini import text
+
+        return text.BASE_DIRECTORY if world == "text" else mini.BASE_DIRECTORY
+    path = Path(base).expanduser()
+    if path.exists() or path.is_absolute() or base.count("/") != 1:
+        return path.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(base, allow_patterns=list(BASE_PATTERNS)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        raise UserError(
+            f"a base must be a directory or a model of the hub, but `{base}` is no directory and the hub says: "
+            f"{str(error).splitlines()[0]}",
+            "download it where there is internet and pass the directory",
+        ) from None
+
+
+def _base_digest(base: Path) -> str:
+    """Hash the configuration and the weights; of a large weight file its size and both edges stand for it."""
+    digest = sha256((base / "config.json").read_bytes())
+    for path in sorted(base.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\x00{size}\x00".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_DIGEST_BYTES:
+                digest.update(file.read())
+                continue
+            digest.update(file.read(EDGE_BYTES))
+            file.seek(-EDGE_BYTES, 2)
+            digest.update(file.read(EDGE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweeps.planning.data_quality import (
+    longer_than,
+)
+from sweeps.planning.finding import Finding, named_rows
+from sweeps.planning.forecast import Forecast, last_rate, usable_share
+from sweeps.study import Limits
+from trainables.checkpoints.compatibility import UNKNOWN_BASE
+from trainables.data.scan import Scan
+from trainables.errors import UserError
+from trainables.guards import Ceiling, Fall, Floor, Guard
+from trainables.schedule import warmup_steps
+from trainables.spec import TrialSpec
+
+
+# -------------------------------------------------------------------- one trial
+def check_trial(forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits: Limits) -> Iterator[Finding]:
+    """Yield what is wrong with the budget and the schedule of one trial that trains."""
+    yield from _coverage(forecast, len(scan.train), limits)
+    yield from _schedule(forecast.spec, limits)
+    yield from _evals(forecast, guards)
+    yield from _lengths(forecast.spec, scan)
+    yield from _parent(forecast)
+
+
+def needed_evals(guard: Guard) -> int:
+    """Return how many evals a guard must have seen before it can stop a trial."""
+    return guard.patience_evals if isinstance(guard, Floor | Ceiling | Fall) else guard.worsening_intervals + 1
+
+
+def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[Finding]:
+    spec, epochs = forecast.spec, forecast.coverage_epochs
+    seen = f"{spec.steps} steps of {spec.effective_rows} rows see {epochs:.1%} of {train_rows:,}"
+    hint = f"one pass takes {-(-train_rows // spec.effective_rows):,} steps: --epochs 1"
+    if epochs < limits.warn_below_coverage_epochs:
+        yield Finding(
+            "refuse" if epochs < limits.refuse_below_coverage_epochs else "warn",
+            "coverage",
+            f"training must see {limits.refuse_below_coverage_epochs:.0%} of the rows and should see "
+            f"{limits.warn_below_coverage_epochs:.0%}, but {seen}",
+            hint,
+        )
+    if epochs > limits.warn_above_coverage_epochs:
+        most = f"{limits.warn_above_coverage_epochs:g} times"
+        yield Finding("warn", "coverage", f"a row should be seen at most {most}, but {seen}", hint)
+    if spec.effective_rows < limits.warn_below_effective_rows:
+        yield Finding(
+            "warn",
+            "effective_batch",
+            f"an optimizer step should see at least {limits.warn_below_effective_rows} rows, but {spec.batch_rows} x "
+            f"{spec.accumulation_steps} are {spec.effective_rows}",
+            "raise accumulation_steps; it costs no memory",
+        )
+
+
+def _schedule(spec: TrialSpec, limits: Limits) -> Iterator[Finding]:
+    usable = usable_share(spec, limits.usable_rate_ratio)
+    if usable < limits.warn_below_usable_share:
+        yield Finding(
+            "refuse" if usable < limits.refuse_below_usable_share else "warn",
+            "usable_rate",
+            f"{limits.refuse_below_usable_share:.0%} of the steps must and {limits.warn_below_usable_share:.0%} should "
+            f"train at {limits.usable_rate_ratio:.0%} of the peak rate or more, but {usable:.1%} do; the last of "
+            f"{spec.steps} runs at {last_rate(spec):.1g} where the peak is {spec.learning_rate:g}",
+            f"raise min_rate_ratio, now {spec.min_rate_ratio:g}, to {limits.usable_rate_ratio:g}"
+            if spec.min_rate_ratio < limits.usable_rate_ratio
+            else f"lower warmup_ratio, now {spec.warmup_ratio:g}, or train longer",
+        )
+    warmup = warmup_steps(spec.steps, spec.warmup_ratio)
+    if warmup > limits.warn_above_warmup_share * spec.steps:
+        yield Finding(
+            "refuse" if warmup > limits.refuse_above_warmup_share * spec.steps else "warn",
+            "warmup",
+            f"warm-up must take at most {limits.refuse_above_warmup_share:.0%} of the steps and should take at most "
+            f"{limits.warn_above_warmup_share:.0%}, but it takes {warmup} of {spec.steps}",
+            f"lower warmup_ratio, now {spec.warmup_ratio:g}, or train longer",
+        )
+
+
+def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[Finding]:
+    spec, blind = forecast.spec, [guard for guard in guards if needed_evals(guard) > forecast.evals]
+    if not blind:
+        return
+    needed = max(map(needed_evals, blind))
+    every = (spec.steps - 1) // (needed - 1)
+    names = ", ".join(guard.metric for guard in blind)
+    yield Finding(
+        "refuse",
+        "evals",
+        f"a guard must see {needed} evals before it can stop an arm, but {spec.steps} steps with one every "
+        f"{spec.eval_every_steps} have {forecast.evals}: {names} would never act",
+        f"--eval-every {every}, or more steps" if every else f"train at least {needed} steps",
+    )
+
+
+def _parent(forecast: Forecast) -> Iterator[Finding]:
+    if forecast.parent_base == UNKNOWN_BASE and forecast.spec.init_from:
+        yield Finding(
+            "warn",
+            "parent_base",
+            f"an adapter should be continued on the base it was trained on, but {forecast.spec.init_from.path} does "
+            "not say which that was",
+            "its modules and shapes do fit; look at `base_model_name_or_path` in its adapter_config.json",
+        )
+
+
+def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[Finding]:
+    long = longer_than(scan.train, spec.max_tokens)
+    if long.count:
+        longest = max(row.tokens for row in scan.train)
+        yield Finding(
+            "refuse",
+            "max_tokens",
+            f"every training row must fit max_tokens = {spec.max_tokens}, but {named_rows(long)} are longer",
+            f"raise max_tokens to {longest}, shorten them, or shrink their pictures; a row is never cut",
+        )
+
+
+def check_packable(specs: Sequence[TrialSpec], scan: Scan) -> None:
+    """Refuse packed trials on training rows with pictures: a trial would end where it meets the first of them.
+
+    Raises:
+        UserError: naming the trials and the rows.
+    """
+    packed = [spec.name for spec in specs if spec.packed_tokens and not spec.placement.is_baseline]
+    shown = [row.row_id for row in scan.train if row.pictures]
+    if packed and shown:
+        raise UserError(
+            f"packed_tokens packs rows of text, but {len(shown):,} of {len(scan.train):,} training rows show a "
+            f"picture, the first is `{shown[0]}`; it is set for {', '.join(packed[:4])}{', ...' * (len(packed) > 4)}",
+            "set packed_tokens to 0, or train on rows without pictures",
+        )

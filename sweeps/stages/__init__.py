@@ -1,0 +1,1 @@
+"""One adapter trained through several stages."""

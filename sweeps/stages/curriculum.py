@@ -1,0 +1,187 @@
+"""A curriculum as a course: whose rows each stage reads, and what it must remember of the stages before."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.execution.options import Launch
+from sweeps.planning.forecast import Forecast, forecast
+from sweeps.planning.sources import Sources, gather
+from sweeps.planning.space import Axes, expand
+from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
+from sweeps.stages.sequence import Course, Leg, Optimizer, check_goes_on
+from sweeps.study import Arm, Study
+from trainables.data.duplicates import check_disjoint
+from trainables.data.rows import read_rows, read_validation
+from trainables.errors import UserError
+from trainables.model.families import family_of
+from trainables.spec import TrialSpec
+
+EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DIR` writes an example of each file"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a command line asks of a curriculum; without files the miniature has stages of its own."""
+
+    files: Sequence[Path] = ()
+    start: Path | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer = "fresh"
+
+
+def curriculum(study: Study, wish: Wish, launch: Launch, data_directory: Path) -> Course:
+    """Read and check everything a curriculum needs; only the miniature's rows are written, below `data_directory`.
+
+    Raises:
+        UserError: naming file, line and key of what is wrong.
+    """
+    chain = read_stages(wish.files) if wish.files else None
+    if chain and chain.start and wish.start:
+        raise UserError(
+            f"the first stage must go on from one adapter, but {chain.stages[0].where('prev_checkpoint')} names one "
+            f"and --init-from {wish.start} another",
+            "leave one of the two out",
+        )
+    found = _from_files(study, chain, wish, launch, data_directory) if chain else \
+        _of_the_miniature(study, wish, launch, data_directory)  # fmt: skip
+    files = chain.stages if chain else ()
+    specs = [spec for spec, _ in found]
+    _check_unseen(specs, files)
+    legs = [
+        Leg(spec.model_copy(update={"earlier": tuple(one.validation for one in specs[:number])}), sources)
+        for number, (spec, sources) in enumerate(found)
+    ]
+    start = chain.start if chain and chain.start else wish.start
+    course = Course(study, tuple(legs), "same", wish.optimizer, start)
+    _check_adapters(course, files)
+    return course
+
+
+def _of_the_miniature(
+    study: Study, wish: Wish, launch: Launch, data_directory: Path
+) -> list[tuple[TrialSpec, Sources]]:
+    from trainables.mini import stages
+
+    if launch.base is not None:
+        raise UserError(
+            "a base of your own needs stages of your own, but no stage file is given",
+            "python -m sweeps.curriculum stage1.yaml stage2.yaml ...; docs/curriculum.md has the keys",
+        )
+    found = []
+    for arm, files in zip(study.arms, stages.write(data_directory, 0), strict=True):
+        sources = gather(None, files.train, files.validation, files.ood, data_directory)
+        found.append((_spec(study, arm, wish, sources), sources))
+    return found
+
+
+# -------------------------------------------------------------------- stages from files
+def _from_files(
+    study: Study, chain: StageChain, wish: Wish, launch: Launch, data_directory: Path
+) -> list[tuple[TrialSpec, Sources]]:
+    naming = None if launch.base else _naming_base(chain.stages)
+    base = naming.values["base_model"] if naming else launch.base
+    for key in ("lr", "vision_lr"):
+        without = [stage for stage in chain.stages if key not in stage.values]
+        if without and len(without) < len(chain.stages):
+            raise UserError(f"{without[0].where()}: `{key}` must be given in every stage or in none, but "
+                            f"{without[0].name} has none", f"add `{key}` to it")  # fmt: skip
+    found = []
+    for number, stage in enumerate(chain.stages):
+        sources = _gathered(base, naming, stage, data_directory)
+        arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
+        with stage.told_at():
+            found.append((_spec(study, arm, wish, sources), sources))
+    return found
+
+
+def _naming_base(stages: Sequence[StageFile]) -> StageFile | None:
+    named = [stage for stage in stages if "base_model" in stage.values]
+    for stage in named[1:]:
+        one, other = named[0].values["base_model"], stage.values["base_model"]
+        if other != one:
+            raise UserError(
+                f"{stage.where('base_model')} must be the base of every stage, {one}, but it is {other}",
+                "an adapter can be continued on its own base only",
+            )
+    return named[0] if named else None
+
+
+def _gathered(base: str | None, naming: StageFile | None, stage: StageFile, data_directory: Path) -> Sources:
+    paths = {key: stage.path(key) for key in NEEDED}
+    try:
+        return gather(base, paths["train"], paths["validation"], paths["ood"], data_directory)
+    except UserError as error:
+        about = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
+        key = next(about, None)  # it names the file it is about, or else it is about the base
+        where = stage.where(key) if key else naming.where("base_model") if naming else "--base"
+        raise UserError(f"{where}: {error.message}", error.hint or EXAMPLES) from None
+
+
+def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources) -> Arm:
+    own = stage.settings
+    if "lr" in stage.values and "vision_lr" not in stage.values:
+        rates = default.miniature if sources.is_miniature else default.settings
+        own["vision_learning_rate"] = own["learning_rate"] * rates["vision_learning_rate"] / rates["learning_rate"]
+    own["placement"] = _placement(study, stage, sources)
+    settings, miniature = {**default.settings, **own}, {**default.miniature, **own}
+    return replace(default, name=stage.name, settings=settings, miniature=miniature)
+
+
+def _placement(study: Study, stage: StageFile, sources: Sources) -> dict[str, int]:
+    """Return the depth of each tower; where the stage says none, all language layers, or the miniature's own."""
+    family, config = family_of(sources.base.path)
+    layers = {tower: len(blocks) for tower, blocks in family.towers(config).items()}
+    unsaid = study.miniature["placement"] if sources.is_miniature else {"language": layers["language"], "vision": 0}
+    placement = {**unsaid, **stage.depths}
+    for key, tower in DEPTHS.items():
+        if placement[tower] > layers[tower]:
+            raise UserError(
+                f"{stage.where('lora', key)} must be at most {layers[tower]}, for the base has no more {tower} layers, "
+                f"but got {placement[tower]}",
+                f"choose between 0 and {layers[tower]}",
+            )
+    if not any(placement.values()):
+        raise UserError(f"{stage.where('lora')} must adapt a layer, but `language_layers` and `vision_blocks` are 0",
+                        "without `language_layers` all language layers are adapted")  # fmt: skip
+    return placement
+
+
+def _spec(study: Study, arm: Arm, wish: Wish, sources: Sources) -> TrialSpec:
+    return expand(replace(study, arms=(arm,)), Axes(fixed=wish.fixed), sources)[-1]
+
+
+# -------------------------------------------------------------------- between the stages
+def _check_unseen(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> None:
+    """Refuse a stage that trains on what another one is measured by, before or after: it would measure memory."""
+    measured = {spec.validation.path: read_validation(spec.validation.path) for spec in specs}
+    for number, spec in enumerate(specs):
+        others = [path for path in measured if path != spec.validation.path]  # its own was checked when it was read
+        rows = read_rows(spec.train.path) if others else []
+        for path in others:
+            with _told_at(files, number, "train"):
+                check_disjoint(rows, measured[path], path)
+
+
+def _check_adapters(course: Course, files: Sequence[StageFile]) -> None:
+    """Refuse a stage that cannot go on from what it is given, or from what the stage before will leave."""
+    forecasts: list[Forecast] = []
+    for number, leg in enumerate(course.legs):
+        with _told_at(files, number, "lora", "target_modules"):
+            forecasts += forecast([leg.spec], leg.sources.train_rows)
+    if course.start is not None:
+        given = bool(files) and "prev_checkpoint" in files[0].values
+        with _told_at(files, 0, "prev_checkpoint") if given else nullcontext():
+            forecast([course.first()], course.legs[0].sources.train_rows)
+    for number, (before, after) in enumerate(itertools.pairwise(forecasts), start=1):
+        with _told_at(files, number, "prev_checkpoint"):
+            check_goes_on(before, after, course.continuation)
+
+
+def _told_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:
+    return files[number].told_at(*keys) if files else nullcontext()

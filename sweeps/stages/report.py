@@ -1,0 +1,164 @@
+"""What came of stages: where each began against where its parent ended, and what is left of the stages before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.stages.sequence import Course
+from trainables.checkpoints.lineage import lineage_in, parent_eval
+from trainables.probes.earlier_stages import accuracy_name, exact_name, loss_name
+from trainables.record import Record
+from trainables.spec import TrialSpec
+
+LONGEST_NAME, LONGEST_PLACE = 12, 36  # characters; with hash and rates they make 80 columns
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage as it ran; losses in nats per token, None where there is none (no parent, or not known of it)."""
+
+    spec: TrialSpec
+    parents_last: float | None
+    first: float | None
+    evals: Sequence[Mapping[str, float]]
+    verdict: str
+    lineage: Mapping[str, Any] | None
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """Return the last eval, empty where the stage never got that far."""
+        return self.evals[-1] if self.evals else {}
+
+    def after(self, stage: int, own: int) -> tuple[float, float] | None:
+        """Return token accuracy and exact match on the rows of stage `stage` after this one, which is number `own`."""
+        names = (accuracy_name(stage), exact_name(stage)) if stage < own else ("token_accuracy", "exact_match")
+        return (self.last[names[0]], self.last[names[1]]) if names[0] in self.last and stage <= own else None
+
+
+def stage_rows(records: Sequence[Record]) -> list[StageRow]:
+    """Read the stages among the records of a course, in order."""
+    return [_row(record) for record in records if not record.spec().placement.is_baseline]
+
+
+def _row(record: Record) -> StageRow:
+    spec, evals, verdict = record.spec(), record.evals(), record.verdict()
+    parent = parent_eval(spec)
+    first = None
+    if parent is not None and evals and evals[0].step == 0:
+        first = evals[0].metrics[loss_name(parent.stage) if parent.stage else "eval_loss"]
+    return StageRow(
+        spec=spec,
+        parents_last=parent.loss if parent else None,
+        first=first,
+        evals=[one.metrics for one in evals],
+        verdict=str(verdict) if verdict else "stopped",
+        lineage=lineage_in(record),
+    )
+
+
+def stage_summary(course: Course, records: Sequence[Record]) -> Group:
+    """Show every stage, what is remembered of earlier ones, and which stage is the last good one."""
+    rows = stage_rows(records)
+    parts: list[Table | Text] = [_stages(rows)]
+    if any(row.lineage for row in rows):
+        parts += [Text(), _lineage(rows)]
+    if any(row.spec.earlier for row in rows):
+        parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
+    parts.append(Text(f"\n{ending(course, records)}"))
+    return Group(*parts)
+
+
+def ending(course: Course, records: Sequence[Record]) -> str:
+    """Say how far the stages came, and where the adapter lies that a next study goes on from."""
+    arms = [record for record in records if not record.spec().placement.is_baseline]
+    good = [record for record in arms if course.can_go_on(record)]
+    if not good:
+        return "No stage ended well; there is nothing to go on from."
+    last = good[-1]
+    name = last.spec().name
+    held = "best" if course.continuation == "extended" or last.best() is not None else ""
+    place = last.directory / "best" if held else last.checkpoint(last.spec().steps)
+    if len(good) == len(course.legs):
+        return f"All {len(good)} stages ended well. The last, {name}: {place}"
+    verdict = arms[-1].verdict()
+    why = f"{verdict}: {verdict.reason}" if verdict and verdict.reason else str(verdict or "stopped")
+    if verdict and verdict.kind == "completed":
+        why = "no eval of it was admissible"
+    return f"{arms[-1].spec().name} did not end well ({why}). The last good stage is {name}: {place}"
+
+
+def _stages(rows: Sequence[StageRow]) -> Table:
+    table = _table(("stage", "place"), ("rate", "parent's", "first", "last", "exact"), ("verdict",))
+    for row in rows:
+        table.add_row(
+            row.spec.name,
+            str(row.spec.placement),
+            f"{row.spec.learning_rate:.2g}",
+            _number(row.parents_last),
+            _first(row),
+            _number(row.last.get("eval_loss")),
+            _number(row.last.get("exact_match"), "{:.2f}"),
+            Text(row.verdict, no_wrap=True, overflow="ellipsis"),
+        )
+    return table
+
+
+def _lineage(rows: Sequence[StageRow]) -> Table:
+    """Show what each stage goes on from: its hash, and the peak language rates before and now."""
+    table = _table(("stage", "goes on from", "sha256"), ("its rate", "own rate"), ())
+    for row in rows:
+        if not row.lineage:
+            continue
+        parent = row.lineage["ancestors"][0]
+        place, rate = parent["directory"], "unknown"
+        if "trial" in parent:
+            place = f"{parent['trial']}-{parent['trial_id']} step {parent['step']}"
+            rate = f"{parent['learning_rate']:.2g}"
+        table.add_row(
+            _shortened(row.spec.name, LONGEST_NAME),
+            Text(_shortened(place, LONGEST_PLACE)),  # a path may hold what rich takes for markup
+            parent["sha256"][:12],
+            rate,
+            f"{row.spec.learning_rate:.2g}",
+        )
+    return table
+
+
+def _shortened(text: str, length: int) -> str:
+    """Return the end of a text that is too long; ends tell paths and trials apart."""
+    return text if len(text) <= length else f"…{text[1 - length :]}"
+
+
+def _remembered(rows: Sequence[StageRow]) -> Table:
+    table = _table(("after",), tuple(row.spec.name for row in rows), ())
+    for own, row in enumerate(rows, start=1):
+        cells = [row.after(stage, own) for stage in range(1, len(rows) + 1)]
+        table.add_row(row.spec.name, *("-" if one is None else f"{one[0]:.2f} ({one[1]:.2f})" for one in cells))
+    return table
+
+
+def _first(row: StageRow) -> str:
+    if row.first is None or row.parents_last is None:
+        return "-"
+    return f"{row.first:.3f} ({row.first / row.parents_last - 1:+.0%})"
+
+
+def _number(value: float | None, form: str = "{:.3f}") -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _table(left: Sequence[str], right: Sequence[str], shrinking: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in shrinking:
+        table.add_column(name)
+    return table

@@ -1,0 +1,76 @@
+"""The mirror beside the sweep: one writer thread that no outage of MLflow and no slow disk lets the sweep feel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from sweeps.tracking.tracker import Tracker, outages, redacted
+from trainables.errors import UserError
+from trainables.record import Record
+
+
+class Mirror:
+    """Hands records to a tracker on a thread of its own; what fails waits for the next result or for the close."""
+
+    def __init__(self, tracker: Tracker, command: str, tags: Mapping[str, str]) -> None:
+        """Start the writer; the launch (`command`, `tags`) opens as soon as MLflow answers."""
+        self._tracker, self._command, self._tags = tracker, command, dict(tags)
+        self._waiting: dict[str, Record] = {}
+        self._resubmitted: set[str] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self.outage_count = 0
+        self.last_outage: str | None = None
+        self._wake.set()
+        self._writer = threading.Thread(target=self._write_until_closed, name="mlflow-mirror", daemon=True)
+        self._writer.start()
+
+    def submit(self, record: Record) -> None:
+        """Say that `record` holds something new; returns at once and never raises."""
+        with self._lock:
+            self._waiting[record.name] = record
+            self._resubmitted.add(record.name)
+        self._wake.set()
+
+    def close(self, timeout_seconds: float) -> list[str]:
+        """Try what is left once more and end the launch; return the names of the records that are not mirrored."""
+        self._closing = True
+        self._wake.set()
+        self._writer.join(timeout_seconds)
+        with self._lock:
+            return sorted(self._waiting)
+
+    def _write_until_closed(self) -> None:
+        closing = False
+        while self._wake.is_set() or not closing:
+            self._wake.wait()
+            self._wake.clear()
+            closing = self._closing
+            if self._survives(self._open_launch):
+                self._write_waiting()
+        self._survives(self._tracker.close_launch)
+
+    def _open_launch(self) -> None:
+        self._tracker.open_launch(self._command, self._tags)
+
+    def _write_waiting(self) -> None:
+        with self._lock:
+            batch = dict(self._waiting)
+            self._resubmitted.clear()
+        for name, record in batch.items():
+            if self._survives(self._tracker.sync, record):
+                with self._lock:
+                    if name not in self._resubmitted:
+                        del self._waiting[name]
+
+    def _survives(self, write: Callable[..., None], *arguments: Record) -> bool:
+        """Do `write`; False when MLflow or the record failed. Anything else is a bug and ends the writer alone."""
+        try:
+            write(*arguments)
+        except (*outages(), UserError) as error:
+            self.outage_count += 1
+            self.last_outage = redacted(str(error))
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""The command lines of a course: what they ask for reaches every stage, and what would be lost is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeps.cli import curriculum as curriculum_command
+from sweeps.cli import unfreeze as unfreeze_command
+from sweeps.curriculum import STUDY as CURRICULUM
+from sweeps.execution.options import Launch
+from sweeps.planning.space import Axes
+from sweeps.stages.sequence import Course
+from sweeps.stages.unfreezing import unfreezing
+from sweeps.unfreeze import STUDY as UNFREEZE
+from trainables.errors import UserError
+from trainables.mini.text import BASE_DIRECTORY as TEXT_BASE
+from trainables.mini.text import datasets
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Call the command line of a course below a fresh directory; Ray must not start."""
+
+    def no_ray(*_: object) -> None:
+        raise AssertionError("Ray was started")
+
+    def called(name: str, *arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", [f"sweeps.{name}", *arguments])
+        main, study = {
+            "curriculum": (curriculum_command.main, CURRICULUM),
+            "unfreeze": (unfreeze_command.main, UNFREEZE),
+        }[name]
+        with pytest.raises(SystemExit) as exit_info:
+            main(study)
+        return int(exit_info.value.code or 0)
+
+    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    return called
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("curriculum", ("--resume", "--dry-run"), "but got --dry-run"),
+        ("curriculum", ("nowhere.yaml", "--resume-optimizer", "--resume"), "but got FILES, --resume-optimizer"),
+        ("unfreeze", ("--resume", "--dry-run"), "but got --dry-run"),
+        ("unfreeze", ("--sync", "--rank", "8"), "but got --rank"),
+        ("curriculum", ("--tracking-uri", "foo://bar"), "foo"),
+        ("unfreeze", ("--tracking-uri", "foo://bar"), "foo"),
+        ("unfreeze", ("--set", "schedul=stable"), "`schedul`"),
+        ("unfreeze", ("--quant", "nf3"), "`quantization`"),
+    ],
+)
+def test_what_would_be_lost_or_fail_is_refused_before_anything_is_written(
+    call: Call, capsys: pytest.CaptureFixture[str], name: str, arguments: tuple[str, ...], says: str
+) -> None:
+    assert call(name, *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not list(Path().rglob("study.json")) and not list(Path().rglob("trials"))
+
+
+def test_every_stage_of_an_unfreezing_has_what_was_asked_for(tmp_path: Path) -> None:
+    axes = Axes(ranks=(8,), learning_rates=(4e-4,), quantizations=("none",), fixed={"schedule": "stable"})
+    course = unfreezing(UNFREEZE, axes, Launch(), tmp_path / "data")
+    ratio = UNFREEZE.miniature["vision_learning_rate"] / UNFREEZE.miniature["learning_rate"]
+    assert [leg.spec.name for leg in course.legs] == ["C1", "C2", "C3"]
+    for leg in course.legs:
+        spec = leg.spec
+        assert (spec.rank, spec.alpha, spec.quantization, spec.schedule) == (8, 16.0, "none", "stable")
+        assert spec.learning_rate == 4e-4
+        assert spec.vision_learning_rate == pytest.approx(4e-4 * ratio)
+    assert isinstance(course, Course) and course.start is None
+
+
+def test_a_base_without_vision_tower_has_nothing_to_unfreeze(tmp_path: Path) -> None:
+    files = datasets.write(tmp_path / "data", 0)
+    launch = Launch(base=str(TEXT_BASE), train=files.train, validation=files.validation, ood=files.ood)
+    with pytest.raises(UserError, match="must have a vision tower to unfreeze"):
+        unfreezing(UNFREEZE, Axes(), launch, tmp_path)

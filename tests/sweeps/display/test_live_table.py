@@ -1,0 +1,131 @@
+"""What a person sees: the stop line, a plain line where there is no terminal, a table of 80 columns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from sweeps.display.live_table import Board, stop_line
+from trainables.io.files import write_json
+from trainables.record import Measurement, Record, Verdict, VerdictKind, labels_of
+
+REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
+
+
+def written(board: Board) -> str:
+    assert isinstance(board.console.file, io.StringIO)
+    return board.console.file.getvalue()
+
+
+def end(record: Record, kind: VerdictKind, minimum: bool, optimal: bool, *degraded: str) -> None:
+    """Close a trial as the engine does: labels first, then the verdict."""
+    met = {"minimum": {"met": minimum}, "optimal": {"met": optimal}}
+    write_json(record.directory / "labels.json", {**met, "degraded": [{"check": check} for check in degraded]})
+    record.close(Verdict(kind=kind, step=60))
+
+
+def test_the_stop_line_reads_like_the_briefs() -> None:
+    verdict = Verdict(kind="pruned", step=80, cause="irrelevant_pass", reason=REASON)
+    assert stop_line("C3", verdict) == f"pruned C3 @ step 80: {REASON}"
+
+
+def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    board = Board(console(terminal=False), [record])
+    with board:
+        board.started(record)
+        metrics = {"eval_loss": 0.25, "exact_match": 0.5, "irrelevant_pass": 0.71, "hallucination": 0.0}
+        record.append(Measurement("eval", 80, metrics))
+        board.advanced(record)
+        board.advanced(record)  # nothing new: nothing said
+        record.close(Verdict(kind="pruned", step=80, cause="irrelevant_pass", reason=REASON))
+        board.advanced(record)
+    lines = written(board).splitlines()
+    assert len(lines) == 2
+    assert "0.250" in lines[0] and "0.71" in lines[0]
+    assert lines[1] == f"pruned {record.spec().name} @ step 80: {REASON}"
+
+
+def test_a_board_of_a_text_model_shows_what_text_can_lose(make_record: Callable[..., Record]) -> None:
+    record = make_record("E0", 1, 0, steps=())
+    board = Board(console(terminal=False), [record])
+    with board:
+        metrics = {"eval_loss": 0.25, "exact_match": 0.5, "text_retention": 0.91, "dangerous_rate": 0.02}
+        record.append(Measurement("eval", 80, metrics))
+        board.advanced(record)
+        board.console.print(board.table())
+    line, header, *_ = written(board).splitlines()
+    assert "text 0.91  danger 0.02" in line and "irrel" not in line
+    assert header.split() == ["trial", "place", "step", "loss", "exact", "text", "danger", "verdict"]
+
+
+def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
+    board = Board(console(terminal=True), [make_record()])
+    with board:
+        pass
+    assert max(len(line) for line in written(board).splitlines()) <= 81
+    assert "done" in written(board)
+
+
+@pytest.mark.parametrize("name", ["C2", "C2-lr0.0005"])
+def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
+    make_record: Callable[..., Record], name: str
+) -> None:
+    record, whole = make_record(name, vision=4), make_record("B1", 0, 2)
+    write_json(record.directory / "overridden.json", [{"check": "coverage"}])
+    end(record, "completed", True, True, "gradient_spikes")
+    end(whole, "completed", True, False)
+    board = Board(console(terminal=True), [record, whole])
+    board.console.print(board.table())
+    marked, plain, *caption = written(board).splitlines()[1:]
+    assert f" {name}†‡ " in marked and "completed, optimal" in marked and "L2-V4  60/120  0.060" in marked
+    assert " B1 " in plain and "completed, minimum" in plain
+    legend = ["optimal, minimum, none: success criteria met", "† degraded; ‡ started with --force"]
+    assert [line.strip() for line in caption[1:]] == legend
+
+
+def test_where_80_columns_are_too_few_only_the_verdict_is_cut(make_record: Callable[..., Record]) -> None:
+    record = make_record("C2-lr0.0005-nf4-s2")
+    record.close(Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason=REASON))
+    board = Board(console(terminal=True), [record])
+    board.console.print(board.table())
+    cut = written(board).splitlines()[1]
+    assert " C2-lr0.0005-nf4-s2  L2-V2  60/120  0.060 " in cut and "pruned(irr" in cut and cut.count("…") == 1
+
+
+def test_without_labels_there_is_no_legend(make_record: Callable[..., Record]) -> None:
+    board = Board(console(terminal=True), [make_record()])
+    board.console.print(board.table())
+    assert len(written(board).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("minimum", "optimal", "criteria"),
+    [(False, False, "none"), (True, False, "minimum"), (True, True, "optimal"), (False, True, "none")],
+)
+def test_the_most_that_was_met_is_the_label(
+    make_record: Callable[..., Record], minimum: bool, optimal: bool, criteria: str
+) -> None:
+    record = make_record()
+    end(record, "pruned", minimum, optimal)
+    assert labels_of(record) == {"criteria": criteria}
+
+
+def test_labels_of_a_trial_that_broke_after_them_do_not_count(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    end(record, "invalid", True, True, "gradient_spikes")
+    assert labels_of(record) == {}
+
+
+def test_a_check_is_named_once(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    findings = [{"check": check} for check in ("encoding", "labels", "encoding")]
+    write_json(record.directory / "overridden.json", findings)
+    assert labels_of(record) == {"overridden": "encoding,labels"}

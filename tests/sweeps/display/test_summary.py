@@ -1,0 +1,105 @@
+"""What a launch says afterwards: the frontier in words, and what a reader must know beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trial_records import running_record
+
+from sweeps.display.summary import summary
+from sweeps.stage4 import STUDY
+from trainables.io.files import write_json
+from trainables.record import Measurement, Record, Verdict, VerdictKind
+from trainables.spec import Quantization, TrialSpec
+
+Arm = Callable[..., Record]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Arm:
+    """Leave a trial that ended: the baseline with its eval at step 0, an arm with its best checkpoint of step 30."""
+
+    def leave(
+        name: str,
+        fit: float,
+        keeps: float = 1.0,
+        quantization: Quantization = "nf4-double",
+        kind: VerdictKind = "completed",
+    ) -> Record:
+        layers = {"A": (0, 0), "B": (0, 2), "C": (2, 2)}[name[0]]
+        planned = running_record(tmp_path, name, *layers, steps=()).spec()
+        spec = TrialSpec.model_validate({**planned.model_dump(), "quantization": quantization})
+        record = Record(tmp_path / "trials" / f"{name}-{spec.trial_id}")
+        record.create(spec)
+        metrics = {"exact_match": fit, "irrelevant_pass": keeps}
+        record.append(Measurement("eval", 0 if spec.placement.is_baseline else 30, metrics))
+        if not spec.placement.is_baseline:
+            with record.saving("best") as directory:
+                write_json(directory / "provenance.json", {"step": 30, "metrics": metrics})
+        record.close(Verdict(kind=kind, step=60))
+        return record
+
+    return leave
+
+
+def frontier(*records: Record) -> str:
+    return summary(STUDY, list(records), "stage4").splitlines()[2]
+
+
+def test_an_arm_that_gained_nothing_is_not_on_the_frontier(finished: Arm) -> None:
+    """It keeps all generality, so dominance alone would name it."""
+    said = frontier(finished("A0", 0.04), finished("B1", 0.04, 1.0), finished("C1", 0.6, 0.9))
+    assert said == (
+        "Frontier of task fit against generality, 1 of 2 admissible trials gain over the baseline: "
+        "C1 answers 60% exactly and keeps 90% irrelevant-image pass (step 30)."
+    )
+
+
+def test_the_least_gain_counts(finished: Arm) -> None:
+    assert "B1 answers 4% exactly" in frontier(finished("A0", 0.04), finished("B1", 0.04 + 1e-9))
+
+
+def test_where_no_arm_gained_that_is_said_with_the_numbers(finished: Arm) -> None:
+    said = frontier(finished("A0", 0.04), finished("B1", 0.01), finished("C1", 0.04))
+    assert said == (
+        "No arm gained over the baseline with its generality intact: of 2 admissible trials C1 comes nearest and "
+        "answers 4.0% exactly (step 30), the baseline 4.0%. Longer training or a higher rate is the next question."
+    )
+
+
+def test_a_gain_is_over_the_baseline_of_the_same_quantization(finished: Arm) -> None:
+    """Held against the other baseline, C1 would lose its gain and B1 would have one."""
+    baselines = finished("A0-none", 0.5, quantization="none"), finished("A0-nf4", 0.1, quantization="nf4")
+    said = frontier(*baselines, finished("B1", 0.4, quantization="none"), finished("C1", 0.3, quantization="nf4"))
+    assert "1 of 2 admissible trials" in said and "C1 answers 30%" in said and "B1" not in said
+
+
+def test_what_was_stopped_is_no_gain(finished: Arm) -> None:
+    said = frontier(finished("A0", 0.04), finished("C1", 0.9, kind="pruned"))
+    assert said == "No arm finished with its generality intact: the frontier is empty."
+
+
+def test_a_baseline_that_broke_leaves_an_empty_frontier(finished: Arm) -> None:
+    broken = finished("A0", 0.04, kind="invalid")
+    (broken.directory / "metrics.jsonl").unlink()
+    assert "the frontier is empty" in frontier(broken)
+
+
+def test_criteria_and_what_was_degraded_or_forced_are_told(finished: Arm) -> None:
+    records = [finished("A0", 0.04), *(finished(f"C{number}", 0.6 + number / 100) for number in range(6))]
+    for number, record in enumerate(records[1:]):
+        spiked = [{"check": "gradient_spikes"}] if number == 1 else []
+        met = {"minimum": {"met": True}, "optimal": {"met": number > 1}}
+        write_json(record.directory / "labels.json", {**met, "degraded": spiked})
+        write_json(record.directory / "overridden.json", [{"check": "coverage"}, {"check": "usable_rate"}])
+    assert summary(STUDY, records, "stage4").splitlines()[3:6] == [
+        "Success criteria met: 4 optimal, 2 minimum.",
+        "Degraded: C1 (gradient_spikes).",
+        "Started with --force: C0, C1, C2, C3 and 2 more (coverage, usable_rate).",
+    ]
+
+
+def test_of_trials_without_labels_nothing_is_said(finished: Arm) -> None:
+    assert summary(STUDY, [finished("A0", 0.04)], "stage4").splitlines()[3:5] == ["", "next:"]

@@ -1,0 +1,214 @@
+"""Who is planned to train together, what the plan says of it, and how trials are dealt to engines and their places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.execution import tuner as seats
+from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, engine_plans, most_threads, shared_out
+from sweeps.execution.tuner import Resources, engines, seated
+from trainables.record import Record
+from trainables.spec import Placement, Source, TrialSpec
+
+
+def spec(language: int, vision: int = 0, **changes: Any) -> TrialSpec:
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    placement = Placement(language=language, vision=vision)
+    return TrialSpec(name=f"L{language}-V{vision}", placement=placement, **(sources | changes))
+
+
+# ---------------------------------------------------------------- who trains together
+def test_those_who_cannot_share_are_apart_and_baselines_in_no_cohort() -> None:
+    specs = [spec(0), spec(1), spec(2, quantization="int8"), spec(3), spec(4, data_seed=1)]
+    assert [[one.placement.language for one in kind] for kind in cohorts(specs)] == [[1, 3], [2], [4]]
+
+
+def test_the_plan_names_one_cohort_and_its_base() -> None:
+    assert describe([spec(0), spec(1), spec(2)], None) == "1 cohort: 2 on one base (quantization=nf4-double)."
+    assert describe([spec(1), spec(2)], 8) == "1 cohort, at most 8 at once: 2 on one base (quantization=nf4-double)."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "usual"),
+    [
+        ("quantization", "int8", "nf4-double"),
+        ("compute_dtype", "float32", "auto"),
+        ("data_seed", 1, 0),
+        ("batch_rows", 8, 16),
+        ("accumulation_steps", 2, 1),
+        ("max_tokens", 512, 2048),
+        ("eval_every_steps", 60, 30),
+        ("steps", 90, 120),
+    ],
+)
+def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: object) -> None:
+    said = describe([spec(1), spec(2), spec(3, **{key: value})], None)
+    assert said == (
+        f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; they differ there, so they cannot share a pass."
+    )
+
+
+def test_alone_is_said_too() -> None:
+    assert describe([spec(0), spec(1), spec(2)], 1) == "2 trials train alone (--cohort 1)."
+
+
+# ---------------------------------------------------------------- dealt to engines
+@pytest.mark.parametrize(("trials", "engine_count"), [(24, 1), (24, 5), (3, 8), (0, 2), (7, 2)])
+def test_parts_are_of_like_size_and_everybody_is_in_one(trials: int, engine_count: int) -> None:
+    parts = shared_out([spec(1 + number % 4, seed=number) for number in range(trials)], engine_count)
+    assert len(parts) == engine_count
+    assert sorted(index for part in parts for index in part) == list(range(trials))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_trial_that_shares_more_weighs_less() -> None:
+    specs = [spec(2), spec(4), *(spec(language, vision) for language in (0, 2, 4) for vision in (2, 4, 6))]
+    assert [len(part) for part in shared_out(specs, 2)] == [6, 5]
+
+
+def test_kinds_are_kept_together_and_neighbours_within_them() -> None:
+    specs = [
+        spec(language, vision, quantization=quantization)
+        for language, vision in ((2, 1), (1, 0), (3, 0), (1, 2))
+        for quantization in ("nf4", "int8")
+    ]
+    parts = [[(specs[index].quantization, specs[index].name) for index in part] for part in shared_out(specs, 4)]
+    assert parts == [
+        [("int8", "L1-V0"), ("int8", "L3-V0")],
+        [("int8", "L2-V1"), ("int8", "L1-V2")],
+        [("nf4", "L1-V0"), ("nf4", "L3-V0")],
+        [("nf4", "L2-V1"), ("nf4", "L1-V2")],
+    ]
+
+
+def test_a_place_names_the_engine_and_the_company_that_comes_to_it(tmp_path: Path) -> None:
+    records = [Record(tmp_path / str(number)) for number in range(4)]
+    for number, record in enumerate(records):
+        record.create(spec(4 - number))
+    places = seated(records, ["first", "second"])
+    by_record = {Path(place["record"]).name: place for place in places}
+    assert {name: place["engine"] for name, place in by_record.items()} == {
+        "3": "first", "2": "first", "1": "second", "0": "second",
+    }  # fmt: skip
+    assert by_record["3"]["company"] == [str(tmp_path / "3"), str(tmp_path / "2")]
+    assert seated(records, []) == [{"record": str(record.directory)} for record in records]
+
+
+# ---------------------------------------------------------------- what the cluster has
+def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"NodeID": name, "Alive": alive, "Resources": resources}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Plant the nodes that Ray tells of."""
+
+    def plant(*nodes: dict[str, Any]) -> None:
+        alive = [one["Resources"] for one in nodes if one["Alive"]]
+        totals = {kind: sum(one.get(kind, 0) for one in alive) for kind in ("CPU", "GPU")}
+        monkeypatch.setattr(seats.ray, "nodes", lambda: list(nodes))
+        monkeypatch.setattr(seats.ray, "cluster_resources", lambda: {k: v for k, v in totals.items() if v})
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources"),
+    [
+        ([node("a", CPU=16, GPU=4)], Resources(1, 1, 4, {"a": 16})),
+        ([node("a", CPU=8), node("b", CPU=8, GPU=1), node("c", False, GPU=8)], Resources(1, 1, 1, {"a": 8, "b": 8})),
+        ([node("head"), node("a", CPU=8.0)], Resources(1, 0, 0, {"a": 8})),
+    ],
+)  # fmt: skip
+def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
+    cluster(*nodes)
+    assert seats._resources() == resources
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "trials", "plans"),
+    [
+        ({"a": 16}, 4, 33, [EnginePlan(None, 4)] * 4),
+        ({"a": 2}, 8, 33, [EnginePlan(None, 1)] * 8),
+        ({"a": 16}, 4, 1, [EnginePlan(None, 4)]),
+        ({"a": 2}, 0, 12, [EnginePlan("a", 1)] * 2),
+        ({"a": 2}, 0, 3, [EnginePlan("a", 2)]),
+        ({"a": 16}, 0, 12, [EnginePlan("a", 4)] * 4),
+        ({"a": 8, "b": 1}, 0, 12, [EnginePlan("a", 4)] * 2 + [EnginePlan("b", 1)]),
+    ],
+)
+def test_an_engine_for_each_gpu_else_as_many_as_have_company(
+    cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
+) -> None:
+    assert engine_plans(cores, gpus, trials) == plans
+
+
+@pytest.mark.parametrize(
+    ("said", "bound"),
+    [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
+     ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
+)  # fmt: skip
+def test_the_environment_bounds_the_threads_of_an_engine(said: dict[str, str], bound: int | None) -> None:
+    assert most_threads(said) == bound
+
+
+@pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])
+def test_an_engine_takes_its_share_or_the_bound_if_that_is_less(bound: int | None, threads: int) -> None:
+    assert engine_plans({"a": 16}, 4, 33, bound) == [EnginePlan(None, threads)] * 4
+    assert engine_plans({"a": 16}, 0, 12, bound) == [EnginePlan("a", threads)] * 4
+
+
+class Started:
+    """Stands for `ray.remote(EngineActor)`: keeps what engines were asked for with."""
+
+    def __init__(self) -> None:
+        self.options_seen: list[dict[str, Any]] = []
+        self.settings: list[Any] = []
+
+    def options(self, **options: Any) -> Started:
+        self.options_seen.append(options)
+        return self
+
+    def remote(self, settings: Any) -> str:
+        self.settings.append(settings)
+        return self.options_seen[-1]["name"]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    engine = Started()
+    monkeypatch.setattr(seats.ray, "remote", lambda _: engine)
+    return engine
+
+
+def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
+    cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    killed: list[str] = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    monkeypatch.setattr(seats.ray, "kill", killed.append)
+    cluster(node("a", CPU=16, GPU=4))
+    with pytest.raises(KeyboardInterrupt), engines(seats._resources(), 33, tmp_path / "stop", 8) as names:
+        raise KeyboardInterrupt
+    assert [one["num_gpus"] for one in started.options_seen] == [1] * 4
+    assert {one["scheduling_strategy"] for one in started.options_seen} == {"DEFAULT"}
+    assert {one["max_restarts"] for one in started.options_seen} == {-1}
+    assert [one["name"] for one in started.options_seen] == names == killed
+    assert len(set(names)) == 4
+    assert {(one.threads, one.max_trials) for one in started.settings} == {(4, 8)}
+
+
+def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_seats(
+    cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(seats.ray, "kill", lambda _: None)
+    first, second = "a" * 56, "b" * 56
+    cluster(node("head"), node(first, CPU=1), node(second, CPU=1))
+    with engines(seats._resources(), 11, tmp_path / "stop", None):
+        pass
+    assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
+    assert all(one["scheduling_strategy"].soft for one in started.options_seen)
+    assert all(one["num_gpus"] == 0 and one["num_cpus"] < 1 for one in started.options_seen)

@@ -1,0 +1,93 @@
+"""What a search is told of a trial: values, broken guards, and how it ended, from what its record holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.hpo.outcome import Outcome, outcome
+from sweeps.stage4 import STUDY
+from trainables.errors import UserError
+from trainables.pareto import parse_objectives
+from trainables.record import Measurement, Verdict
+
+BASELINE = {
+    "exact_match": 0.0, "irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0,
+}  # fmt: skip
+OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
+
+
+def evals(*passes: float, **changed: float) -> list[Measurement]:
+    """Return evals that keep so much irrelevant-image pass, one after the other, all else as the base."""
+    return [
+        Measurement("eval", 30 * number, {**BASELINE, "exact_match": number / 10, "irrelevant_pass": one, **changed})
+        for number, one in enumerate(passes, start=1)
+    ]
+
+
+def end(kind: str, measured: list[Measurement], best_step: int | None = None, names=OBJECTIVES) -> Outcome:
+    verdict = Verdict(kind=kind, step=measured[-1].step if measured else 0)  # type: ignore[arg-type]
+    return outcome(verdict, measured, best_step, BASELINE, STUDY, names)
+
+
+def test_a_completed_trial_is_told_by_its_best_eval() -> None:
+    told = end("completed", evals(1.0, 0.95, 0.85), best_step=60)
+    assert (told.state, told.values, told.is_feasible) == ("complete", (0.2, 0.95), True)
+    assert told.constraints["best"] <= 0.0
+
+
+@pytest.mark.parametrize(("kept", "feasible"), [(0.90, True), (0.89, False)])
+def test_a_trial_without_an_admissible_eval_breaks_the_constraint_on_the_best(kept: float, feasible: bool) -> None:
+    told = end("completed", evals(kept), best_step=30 if feasible else None)
+    assert told.is_feasible == feasible
+    assert told.values == (0.1, kept)
+
+
+def test_a_pruned_trial_is_told_as_pruned_with_the_guard_it_broke() -> None:
+    told = end("pruned", evals(0.9, 0.79, 0.70))
+    assert (told.state, told.values, told.is_feasible) == ("pruned", (), False)
+    assert told.constraints["floor_irrelevant_pass"] == pytest.approx(0.80 - 0.79)  # both evals lie that far below
+    assert told.constraints["ceiling_hallucination"] == pytest.approx(-0.15)
+    broken = {name for name, value in told.constraints.items() if value > 0}
+    assert broken == {"floor_irrelevant_pass"}
+
+
+@pytest.mark.parametrize("kind", ["invalid", "infeasible", "failed"])
+def test_what_says_nothing_about_the_settings_is_told_as_failed(kind: str) -> None:
+    assert end(kind, evals(1.0)) == Outcome("failed")
+    assert end(kind, []) == Outcome("failed")
+
+
+def test_prices_are_those_of_the_whole_trial() -> None:
+    objectives = parse_objectives(("exact_match", "train_seconds"))
+    measured = [*evals(1.0, 0.85), Measurement("train", 60, {"train_seconds": 9.0})]
+    assert end("completed", measured, best_step=30, names=objectives).values == (0.1, 9.0)
+
+
+def test_a_guard_that_cannot_see_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        end("completed", [Measurement("eval", 30, {"exact_match": 1.0})], best_step=30)
+
+
+def test_every_trial_has_the_same_constraints() -> None:
+    """The Gaussian process demands it."""
+    assert end("completed", evals(1.0)).constraints.keys() == end("pruned", evals(0.1, 0.1)).constraints.keys()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "objectives must be one or more"),
+        (("exact_match", "exact_match:lower"), "each once"),
+        (("exact_mach",), "exact_mach"),
+        (("exact_match:up",), "an objective must be NAME, NAME:higher or NAME:lower"),
+    ],
+)
+def test_objectives_are_refused_by_name(names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        parse_objectives(names)
+    assert error.value.hint
+
+
+def test_an_objective_keeps_its_metrics_direction_unless_told() -> None:
+    found = parse_objectives(("eval_loss", "exact_match", "irrelevant_pass:lower"))
+    assert [one.direction for one in found] == ["lower", "higher", "lower"]

@@ -1,0 +1,161 @@
+"""Importers in detail: what changes nothing is said so, templates belong to a family, ranges name their key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.execution.options import Launch
+from sweeps.importers.config import read_config
+from sweeps.importers.files import tool_of
+from sweeps.importers.ranges import check_ranges
+from sweeps.importers.rules import Asked, ask
+from sweeps.importers.settings import Setting, Settled, settle
+from sweeps.importers.templates import check_template
+from trainables.errors import UserError, nearest
+from trainables.io.strict_yaml import parse_yaml
+from trainables.model.families import FAMILIES
+from trainables.spec import Placement
+
+QWEN2 = {"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
+EVERYWHERE = ("base", "train", "validation", "ood")
+HEADS = {
+    "axolotl": "base_model: b\nadapter: lora\nlora_r: 8\nlora_alpha: 16\nlearning_rate: 1.0e-4\n"
+               "lora_target_linear: true\nmax_steps: 1000\n",
+    "ms-swift": "model: b\ntarget_modules: [all-linear]\nmax_steps: 1000\n",
+    "llamafactory": "model_name_or_path: b\nlora_target: all\nmax_steps: 1000\n",
+}  # fmt: skip
+
+
+def asked(tool: str, text: str) -> Asked:
+    document = parse_yaml(HEADS[tool] + text, Path("c.yaml"))
+    return ask(document, tool_of(document), EVERYWHERE)
+
+
+def settled(tool: str, text: str, rows: int = 16_000) -> Settled:
+    return settle(asked(tool, text), FAMILIES["qwen2"].towers(QWEN2), QWEN2, rows)
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "told"),
+    [
+        ("axolotl", "special_tokens: {pad_token: x}", "padding is masked, whichever token pads"),
+        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: from, content: value}}]", "how rows are"),
+        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: role, content: content}}]", "how rows are"),
+        ("axolotl", "datasets: [{path: a, roles_to_train: [assistant]}]", "all assistant turns"),
+        ("axolotl", "datasets: [{path: a, roles_to_train: [gpt]}]", "all assistant turns"),
+        ("axolotl", "datasets: [{path: a, roles: {user: [human, user], assistant: [gpt]}}]", "how rows are"),
+        ("axolotl", "eot_tokens: ['<|im_end|>']", "turns end as the base's own template ends them"),
+        ("axolotl", "remove_unused_columns: false", "changes speed"),
+        ("axolotl", "torch_compile_backend: inductor", "changes speed"),
+        ("axolotl", "include_tokens_per_second: true", "every trial leaves a record"),
+        ("axolotl", "image_resize_algorithm: bilinear", "resizes nothing without image_size"),
+        ("axolotl", "dataloader_drop_last: false", "off"),
+        ("axolotl", "dataset_exact_deduplication: false", "off"),
+        ("axolotl", "plugins: [axolotl.integrations.liger.LigerPlugin]", "a faster kernel"),
+        ("ms-swift", "val_dataset: v\nsplit_dataset_ratio: 0.01", "`val_dataset` holds the validation rows"),
+        ("ms-swift", "data: {val_dataset: v, split_dataset_ratio: 0.01}", "`val_dataset` holds the validation rows"),
+        ("ms-swift", "split_dataset_ratio: 0", "off"),
+        ("ms-swift", "agent_template: hermes", "calls of tools"),
+        ("ms-swift", "loss_type: cross_entropy", "as here"),
+        ("llamafactory", "template: llama3", "the base's own chat template is used"),
+        ("axolotl", "chat_template: gemma", "the base's own chat template is used"),
+    ],
+)  # fmt: skip
+def test_what_changes_nothing_is_said_to(tool: str, text: str, told: str) -> None:
+    lines = {line.told for line in asked(tool, text + "\n").lines if not line.used}
+    assert any(one.startswith(told) or told in one for one in lines)
+
+
+TEMPLATES = {"chatml": "<|im_start|>user", "llama3": "<|start_header_id|>user", "gemma": "<start_of_turn>user"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "family", "own", "refused"),
+    [
+        ("llamafactory", "template: llama3", "llama", "llama3", ""),
+        ("llamafactory", "template: llama3", "qwen2", "chatml", "that of llama and the base is a qwen2"),
+        ("llamafactory", "template: llama3", "llama", "chatml", "the base's own has no `<|start_header_id|>`"),
+        ("llamafactory", "template: gemma", "gemma2", "gemma", ""),
+        ("axolotl", "chat_template: chatml", "llama", "chatml", ""),
+        ("axolotl", "chat_template: chatml", "llama", "llama3", "the base's own has no `<|im_start|>`"),
+        ("axolotl", "chat_template: tokenizer_default", "llama", "llama3", ""),
+        ("axolotl", "datasets: [{path: a, chat_template: qwen_25}]", "gemma", "gemma", "that of qwen2"),
+        ("ms-swift", "template: qwen2_5", "qwen2", "chatml", ""),
+        ("ms-swift", "template: llama3", "llama", "", ""),  # no template: told when rows are rendered
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_template_is_the_bases_own(
+    tmp_path: Path, tool: str, text: str, family: str, own: str, refused: str, where: str
+) -> None:
+    if own:
+        content = TEMPLATES[own]
+        (tmp_path / where).write_text(json.dumps({"chat_template": content}) if where.endswith("json") else content)
+    found = asked(tool, text + "\n")
+    if not refused:
+        check_template(found, tmp_path, family)
+        return
+    with pytest.raises(UserError) as caught:
+        check_template(found, tmp_path, family)
+    assert refused in caught.value.message and caught.value.message.startswith("c.yaml:") and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "every"),
+    [
+        ("ms-swift", "", 250),  # 500 is the tool's own: two evals
+        ("ms-swift", "eval_strategy: steps\n", 250),
+        ("ms-swift", "eval_steps: 500\n", 500),  # somebody wrote it
+        ("ms-swift", "max_steps: 1001\n", 500),  # 500, 1000, 1001
+        ("ms-swift", "max_steps: 75\n", 19),  # 19, 38, 57, 75: four, not five
+        ("axolotl", "", 250),  # one epoch of 16,000 steps
+        ("axolotl", "eval_strategy: epoch\nmicro_batch_size: 32\n", 500),
+    ],
+)
+def test_a_cadence_that_nobody_wrote_gives_the_guards_what_they_need(tool: str, text: str, every: int) -> None:
+    head = HEADS[tool].replace("max_steps: 1000\n", "" if "max_steps" in text else "max_steps: 1000\n")
+    document = parse_yaml(head + text, Path("c.yaml"))
+    found = settle(ask(document, tool_of(document), EVERYWHERE), FAMILIES["qwen2"].towers(QWEN2), QWEN2, 16_000)
+    told = next(one for one in found.settings if one.name == "eval_every_steps")
+    assert told.value == every
+    if tool == "ms-swift" and every == 250:
+        assert told.source.startswith("4 evals: guards need them; ") and told.source.endswith("would make 2")
+
+
+def test_a_setting_out_of_range_names_the_key_it_comes_from() -> None:
+    found = asked("llamafactory", "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0}\n")
+    with pytest.raises(UserError, match=r"c.yaml:5: `lr_scheduler_kwargs.min_lr` should be less than") as caught:
+        check_ranges(found, settle(found, FAMILIES["qwen2"].towers(QWEN2), QWEN2, 1000))
+    assert caught.value.hint
+    broken = Settled((Setting("rank", 0, ""), Setting("alpha", -1.0, "")), Placement(language=1), Setting("", "", ""))
+    with pytest.raises(UserError) as several:
+        check_ranges(found, broken)
+    assert several.value.message.count("c.yaml") == 2
+
+
+def test_an_adapter_that_is_none_names_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = HEADS["axolotl"].replace("lora_target_linear: true", "lora_target_modules: [q_proj]")
+    path.write_text(text + "lora_model_dir: /nope\n")
+    with pytest.raises(UserError, match=r"c.yaml:8: `lora_model_dir` must name an adapter: .*/nope is not") as caught:
+        read_config(path, "", Launch(base="mini-text"), tmp_path / "data", {})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("known", "hint"),
+    [
+        (["rank", "alpha"], "known: alpha, rank"),
+        ([f"name{i}" for i in range(40)], "the nearest of the 40 known: "),
+        (["zz", "rank"], "known: rank, zz"),
+    ],
+)
+def test_a_word_that_is_like_none_is_shown_few(known: Any, hint: str) -> None:
+    told = nearest("qqqqqqqq", known)
+    assert told.startswith(hint) and told.count(",") <= 4
+    assert nearest("RANK", ["rank", "x"]) == "did you mean `rank`?"

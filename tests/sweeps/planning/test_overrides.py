@@ -1,0 +1,40 @@
+"""`--set`: any setting of a trial, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.planning.overrides import ELSEWHERE, SETTABLE, parse_settings
+from trainables.errors import UserError
+from trainables.spec import TrialSpec
+
+
+def test_values_have_their_types() -> None:
+    given = "schedule=stable, batch_warmup_ratio=0.2,packed_tokens=4096,rslora=true,target_modules=q_proj+v_proj"
+    assert parse_settings(given) == {
+        "schedule": "stable", "batch_warmup_ratio": 0.2, "packed_tokens": 4096, "rslora": True,
+        "target_modules": ("q_proj", "v_proj"),
+    }  # fmt: skip
+    assert parse_settings("") == {}
+
+
+def test_every_setting_is_set_here_or_elsewhere() -> None:
+    assert {*SETTABLE, *ELSEWHERE} == {*TrialSpec.model_fields, "epochs"}
+    assert not {*SETTABLE} & {*ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        ("schedul=stable", "`schedul`", "schedule"),
+        ("steps=5", "`steps`", "--steps"),
+        ("dropout", "`dropout`", "schedule=stable"),
+        ("dropout=", "`dropout=`", None),
+        ("dropout=0.1,dropout=0.2", "stands twice", None),
+    ],
+)
+def test_what_is_no_setting_is_refused(text: str, says: str, hint: str | None) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_settings(text)
+    assert says in caught.value.message
+    assert (hint or "") in (caught.value.hint or "")

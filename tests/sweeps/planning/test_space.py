@@ -1,0 +1,114 @@
+"""Axes become trials: names, scaling, duplicates, budgets."""
+
+from __future__ import annotations
+
+import pytest
+from planned_trials import sources
+
+from sweeps.planning.space import Axes, expand
+from sweeps.stage4 import STUDY
+from sweeps.study import Arm, Study
+from trainables.errors import UserError
+
+
+def test_the_matrix_is_the_briefs() -> None:
+    trials = {spec.name: spec for spec in expand(STUDY, Axes(), sources())}
+    placements = {name: (spec.placement.language, spec.placement.vision) for name, spec in trials.items()}
+    assert placements == {
+        "A0": (0, 0), "A1": (2, 0), "A2": (4, 0),
+        "B1": (0, 2), "B2": (0, 4), "B3": (0, 6),
+        "C1": (2, 2), "C2": (2, 4), "C3": (2, 6),
+        "D1": (4, 2), "D2": (4, 4), "D3": (4, 6),
+    }  # fmt: skip
+    first = trials["C2"]
+    assert (first.rank, first.alpha, first.dropout, first.weight_decay, first.warmup_ratio) == (16, 32, 0.1, 0.1, 0.2)
+    assert (first.learning_rate, first.vision_learning_rate) == (1e-4, 3e-4)
+
+
+def test_recommended_is_the_briefs_six() -> None:
+    assert set(STUDY.recommended) == {"A1", "A2", "B2", "B3", "C2", "C3"}
+
+
+def test_axes_multiply_and_keep_ratios() -> None:
+    axes = Axes(only=("C2",), ranks=(8, 32), learning_rates=(1e-4, 3e-4), quantizations=("nf4", "int8"), seeds=3)
+    trials = expand(STUDY, axes, sources())
+    arms = [spec for spec in trials if not spec.placement.is_baseline]
+    assert len(arms) == 2 * 2 * 2 * 3
+    assert {spec.name for spec in trials if spec.placement.is_baseline} == {"A0-nf4", "A0-int8"}
+    assert {(spec.rank, spec.alpha) for spec in arms} == {(8, 16.0), (32, 64.0)}
+    rates = {(spec.learning_rate, round(spec.vision_learning_rate, 10)) for spec in arms}
+    assert rates == {(1e-4, 3e-4), (3e-4, 9e-4)}
+    assert "C2-r8-lr0.0001-nf4-s0" in {spec.name for spec in arms}
+
+
+def test_equal_trials_are_one_trial() -> None:
+    trials = expand(STUDY, Axes(only=("A1", "A0", "A1"), ranks=(16, 16)), sources())
+    assert [spec.placement.language for spec in trials] == [0, 2]
+
+
+def test_seeds_share_one_baseline_and_one_data_order() -> None:
+    trials = expand(STUDY, Axes(only=("A1",), seeds=3), sources())
+    assert [spec.name for spec in trials] == ["A0", "A1-s0", "A1-s1", "A1-s2"]
+    assert {spec.data_seed for spec in trials} == {0}
+    whole = [spec.name for spec in expand(STUDY, Axes(seeds=2), sources())]
+    assert whole[:2] == ["A0", "A1-s0"]
+    assert len(whole) == 1 + 2 * 11
+
+
+def test_a_later_budget_replaces_an_earlier_one() -> None:
+    assert expand(STUDY, Axes(), sources())[-1].steps == round(45_000 / 16)
+    assert expand(STUDY, Axes(fixed={"steps": 7}), sources())[-1].steps == 7
+    miniature = sources(is_miniature=True, train_rows=960)
+    assert expand(STUDY, Axes(), miniature)[-1].steps == STUDY.miniature["steps"]
+    rows = STUDY.miniature["batch_rows"] * STUDY.miniature.get("accumulation_steps", 1)
+    assert expand(STUDY, Axes(fixed={"epochs": 2.0}), miniature)[-1].steps == round(2 * 960 / rows)
+
+
+def test_on_a_base_that_sees_nothing_arms_place_their_language_half() -> None:
+    blind = sources(sees=False)
+    assert [str(spec.placement) for spec in expand(STUDY, Axes(), blind)] == ["L0-V0", "L2-V0", "L4-V0"]
+    assert [spec.name for spec in expand(STUDY, Axes(only=("C2",)), blind)] == ["A0", "C2"]
+    with pytest.raises(UserError, match="the base has no vision tower and B1, B3 places nothing else"):
+        expand(STUDY, Axes(only=("B1", "B3")), blind)
+
+
+@pytest.mark.parametrize("key", ["batch_rows", "accumulation_steps"])
+@pytest.mark.parametrize("value", [0, -2, "two", 1.5])
+def test_a_budget_in_passes_needs_rows_in_a_step(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"`{key}` must be a whole number, 1 or more, but got {value!r}"):
+        expand(STUDY, Axes(fixed={key: value, "epochs": 1.0}), sources())
+
+
+@pytest.mark.parametrize(
+    ("axes", "message", "hint"),
+    [
+        (Axes(only=("C9",)), "an arm must be one of study stage4, but got `C9`", "did you mean"),
+        (Axes(only=("c2",)), "an arm must be one of study stage4, but got `c2`", "did you mean `C2`?"),
+        (Axes(ranks=(0,)), "`rank`: input should be greater than or equal to 1, but got 0", ""),
+        (Axes(quantizations=("nf3",)), "`quantization`: input should be 'none', 'int8', 'fp4', 'nf4'", ""),  # type: ignore[arg-type]
+        (Axes(learning_rates=(-1e-4,)), "`learning_rate`: input should be greater than 0", ""),
+        (Axes(fixed={"eval_evry_steps": 5}), "`eval_evry_steps` is not a setting of a trial", "`eval_every_steps`"),
+    ],
+)
+def test_bad_axes_are_named(axes: Axes, message: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        expand(STUDY, axes, sources())
+    assert message in error.value.message
+    assert hint in (error.value.hint or "")
+
+
+def test_an_arm_brings_its_own_settings_and_the_command_line_has_the_last_word() -> None:
+    study = Study(
+        name="own", question="?",
+        arms=(Arm("little", 1, 0, settings={"epochs": 0.1, "learning_rate": 5e-5, "batch_rows": 1},
+                  miniature={"learning_rate": 1e-3}),
+              Arm("much", 1, 0, settings={"epochs": 2.0})),
+        settings={"rank": 4, "alpha": 8.0, "learning_rate": 1e-4, "vision_learning_rate": 3e-4, "batch_rows": 8,
+                  "accumulation_steps": 1, "steps": 7},
+    )  # fmt: skip
+    little, much = expand(study, Axes(), sources(train_rows=1000))[-2:]
+    assert (little.steps, little.learning_rate, little.batch_rows) == (100, 5e-5, 1)
+    assert (much.steps, much.learning_rate, much.batch_rows) == (250, 1e-4, 8)
+    on_the_miniature = expand(study, Axes(), sources(is_miniature=True, train_rows=1000))
+    assert on_the_miniature[1].learning_rate == 1e-3
+    assert {spec.steps for spec in expand(study, Axes(fixed={"steps": 5}), sources())[1:]} == {5}

@@ -1,0 +1,66 @@
+"""A curriculum for real: three stages on the miniature, stopped in the second with Ctrl-C and finished by --resume."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainables.checkpoints.lineage import lineage_in
+from trainables.record import Record, records_under
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SHORT = ("--steps", "18", "--eval-every", "6")
+
+
+def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sweeps.curriculum", *arguments]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stage(root: Path, name: str) -> Record | None:
+    found = [one for one in records_under(root / "runs" / "curriculum" / "trials") if one.name.startswith(f"{name}-")]
+    return found[0] if found else None
+
+
+def wait_for_eval(root: Path, name: str, step: int, seconds: float = 600.0) -> Record:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        record = stage(root, name)
+        if record is not None and any(one.step >= step for one in record.evals()):
+            return record
+        time.sleep(0.1)
+    raise AssertionError(f"{name} has no eval at step {step} within {seconds} s")
+
+
+def test_stages_go_on_from_each_other_and_a_stopped_one_is_finished(tmp_path: Path) -> None:
+    process = begin(tmp_path, *SHORT)
+    second = wait_for_eval(tmp_path, "S2", 6)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, output
+    assert "python -m sweeps.curriculum --resume" in output
+    first = stage(tmp_path, "S1")
+    assert first is not None and str(first.verdict()) == "completed"
+    assert second.verdict() is None and stage(tmp_path, "S3") is None
+    ended = (first.directory / "verdict.json").stat().st_mtime
+
+    resumed = begin(tmp_path, "--resume")
+    output, _ = resumed.communicate(timeout=900)
+    assert resumed.returncode == 0, output
+    assert (first.directory / "verdict.json").stat().st_mtime == ended, "a stage that has ended is not run again"
+    third = stage(tmp_path, "S3")
+    assert third is not None
+    for record, parent in ((second, first), (third, second)):
+        assert [one.step for one in record.evals()] == [0, 6, 12, 18]
+        number = len(record.spec().earlier)
+        began = record.evals()[0].metrics[f"stage{number}_loss"]
+        assert began == pytest.approx(parent.evals()[-1].metrics["eval_loss"], rel=1e-3)
+    kept = lineage_in(third)
+    assert kept is not None and [one["trial"] for one in kept["ancestors"]] == ["S2", "S1"]
+    assert "All 3 stages ended well" in output

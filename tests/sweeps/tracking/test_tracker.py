@@ -1,0 +1,301 @@
+"""What MLflow holds after a sync, asked of MLflow itself and of its database."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from trial_records import EVAL_METRICS, keep_best, measure
+
+from sweeps.tracking.mlflow_fields import params_of
+from sweeps.tracking.tracker import StoreUnreachable, Tracker, checked_uri, default_tracking_uri, redacted, sync_all
+from trainables.errors import UserError
+from trainables.io.files import RecordDamaged, write_json
+from trainables.record import Record, Verdict
+
+PRUNED = Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason="42 % < 80 % for 2 evals (baseline 96 %)")
+COMPLETED = Verdict(kind="completed", step=60)
+
+
+def opened(database: Path) -> Tracker:
+    tracker = Tracker(f"sqlite:///{database}", "stage4")
+    tracker.open_launch("python -m sweeps.stage4", {"footprint.baseline": "abc"})
+    return tracker
+
+
+def runs(database: Path, kind: str = "trial") -> list[Run]:
+    client = MlflowClient(f"sqlite:///{database}")
+    experiment = client.get_experiment_by_name("stage4")
+    assert experiment is not None
+    condition = f"tags.`footprint.kind` = '{kind}'"
+    return list(client.search_runs([experiment.experiment_id], condition, order_by=["attributes.run_name"]))
+
+
+def rows(database: Path, with_ids: bool = True) -> dict[str, list[tuple]]:
+    """Every row a sync can write; without ids, times of launches and places, what a rebuilt store must repeat."""
+    selections = {
+        "runs": "SELECT name, status, start_time, end_time FROM runs",
+        "metrics": "SELECT r.name, m.key, m.value, m.step, m.timestamp FROM metrics m JOIN runs r USING (run_uuid)",
+        "params": "SELECT r.name, p.key, p.value FROM params p JOIN runs r USING (run_uuid)",
+        "tags": "SELECT r.name, t.key, t.value FROM tags t JOIN runs r USING (run_uuid)",
+        "inputs": "SELECT r.name, d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id "
+        "JOIN runs r ON r.run_uuid = i.destination_id",
+    }
+    with closing(sqlite3.connect(database)) as connection:
+        found = {table: sorted(connection.execute(query), key=str) for table, query in selections.items()}
+    if with_ids:
+        return found
+    kept = {
+        t: [r for r in rs if not r[0].startswith("launch-") and "parentRunId" not in r[1]] for t, rs in found.items()
+    }
+    return {**kept, "runs": [row for row in found["runs"] if not row[0].startswith("launch-")]}
+
+
+def files(tracking_uri: str, run_id: str, folder: str | None = None) -> Iterator[str]:
+    for entry in MlflowClient(tracking_uri).list_artifacts(run_id, folder):
+        yield from files(tracking_uri, run_id, entry.path) if entry.is_dir else [entry.path]
+
+
+def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measured(database, make_record):
+    record = make_record()
+    keep_best(record, 30)
+    record.close(PRUNED)
+    opened(database).sync(record)
+
+    (launch,), (run,) = runs(database, "launch"), runs(database)
+    spec, tags, metrics = record.spec(), run.data.tags, run.data.metrics
+    assert launch.info.run_name.startswith("launch-20") and launch.data.tags["footprint.baseline"] == "abc"
+    assert (run.info.run_name, run.info.status) == ("C2-L2-V2", "KILLED")
+    assert tags["mlflow.parentRunId"] == launch.info.run_id
+    assert (tags["trial.id"], tags["trial.name"], tags["trial.arm"]) == (spec.trial_id, "C2-L2-V2", "C2")
+    assert (tags["verdict"], tags["verdict.kind"]) == ("pruned(irrelevant_pass)", "pruned")
+    assert (tags["verdict.cause"], tags["verdict.reason"]) == ("irrelevant_pass", PRUNED.reason)
+    assert (tags["record"], tags["best.step"]) == (str(record.directory), "30")
+    assert run.data.params == params_of(spec)
+    assert metrics["final/exact_match"] == metrics["eval/exact_match"] == 1.06
+    assert metrics["final/step_loss"] == 1 / 60 and metrics["best/eval_loss"] == 0.03
+    contexts = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
+    assert contexts["ood"] == ("ood" * 12, "out-of-distribution") and set(contexts) == {"train", "validation", "ood"}
+    assert set(files(f"sqlite:///{database}", run.info.run_id)) == {
+        "config/spec.json",
+        "battery.json",
+        "placement.json",
+        "samples/step-60.jsonl",
+        "adapter/adapter_model.safetensors",
+        "adapter/manifest.json",
+        "adapter/provenance.json",
+    }
+
+
+def test_a_running_trial_shows_its_curve_by_optimizer_step_and_no_verdict(database, make_record):
+    opened(database).sync(make_record())
+    (run,) = runs(database)
+    assert run.info.status == "RUNNING" and not [key for key in run.data.tags if key.startswith(("verdict", "best"))]
+    assert not [key for key in run.data.metrics if key.startswith(("final/", "best/"))]
+    history = MlflowClient(f"sqlite:///{database}").get_metric_history(run.info.run_id, "eval/eval_loss")
+    assert [(point.step, point.value) for point in history] == [(30, 0.03), (60, 0.06)]
+    assert history[1].timestamp - history[0].timestamp == 3000, "the time axis is the trial's own clock"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("completed", "FINISHED"), ("invalid", "FAILED"), ("infeasible", "FAILED"), ("failed", "FAILED")],
+)
+def test_every_other_verdict_has_its_status(database, make_record, kind, status):
+    record = make_record()
+    record.close(Verdict(kind=kind, step=60, reason="x" * 20_000))
+    tracker = opened(database)
+    tracker.sync(record)
+    once = rows(database)
+    tracker.sync(record)
+    assert runs(database)[0].info.status == status and rows(database) == once
+
+
+def test_syncing_again_even_from_a_new_process_changes_nothing(database, make_record):
+    record, tracker = make_record(steps=(30,)), opened(database)
+    tracker.sync(record)
+    measure(record, 60)
+    tracker.sync(record)
+    record.close(COMPLETED)
+    tracker.sync(record)
+    tracker.close_launch()
+    once = rows(database)
+    tracker.sync(record)
+    again = Tracker(f"sqlite:///{database}", "stage4")
+    again.join_launch("sync", {})
+    again.sync(record)
+    assert rows(database) == once
+    points = [row[:2] + row[3:4] for row in once["metrics"]]
+    assert len(points) == len(set(points)), "a metric has two points at one step"
+
+
+def test_an_eval_that_follows_its_train_line_is_not_taken_for_known(database, make_record):
+    record, tracker = make_record(steps=()), opened(database)
+    whole = make_record("D1-L2-V4", vision=4, steps=(30,))
+    lines = (whole.directory / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for count in (1, 2):
+        (record.directory / "metrics.jsonl").write_text("".join(lines[:count]))
+        tracker.sync(record)
+    assert set(runs(database)[0].data.metrics) >= {"train/step_loss", "eval/exact_match"}
+
+
+def test_an_outage_between_points_and_their_mark_doubles_no_point(database, make_record, monkeypatch):
+    record, tracker = make_record(), opened(database)
+
+    def unreachable(*_arguments):
+        raise MlflowException("gone")
+
+    with monkeypatch.context() as patched, pytest.raises(MlflowException):
+        patched.setattr(tracker, "_set_tags", unreachable)
+        tracker.sync(record)
+    before = rows(database)["metrics"]
+    tracker.sync(record)
+    assert before and rows(database)["metrics"] == before
+
+
+def test_a_failed_trial_that_is_resumed_runs_again_and_ends_anew(database, make_record):
+    record, tracker = make_record(), opened(database)
+    record.close(Verdict(kind="failed", step=60, cause="OSError"))
+    tracker.sync(record)
+    record.reopen()
+    record.forget_after(30)
+    tracker.sync(record)
+    (resumed,) = runs(database)
+    assert resumed.info.status == "RUNNING" and "verdict" not in resumed.data.tags
+    record.close(Verdict(kind="completed", step=30))
+    tracker.sync(record)
+    (ended,) = runs(database)
+    assert (ended.info.status, ended.data.tags["verdict"]) == ("FINISHED", "completed")
+    assert "verdict.cause" not in ended.data.tags and ended.data.metrics["final/exact_match"] == 1.03
+
+
+def end_labelled(record: Record, *degraded: str) -> None:
+    met, found = {"minimum": {"met": True}, "optimal": {"met": False}}, [{"check": check} for check in degraded]
+    write_json(record.directory / "labels.json", {**met, "degraded": found})
+    record.close(COMPLETED)
+
+
+def test_labels_and_overridden_refusals_are_tags_and_a_trial_run_anew_has_none_of_its_former_end(database, make_record):
+    record, tracker = make_record(), opened(database)
+    write_json(record.directory / "overridden.json", [{"check": "coverage"}, {"check": "usable_rate"}])
+    tracker.sync(record)
+    assert runs(database)[0].data.tags["overridden"] == "coverage,usable_rate", "a running trial says so too"
+    end_labelled(record, "gradient_spikes", "handover")
+    tracker.sync(record)
+    labels = {"criteria": "minimum", "degraded": "gradient_spikes,handover", "overridden": "coverage,usable_rate"}
+    assert labels.items() <= runs(database)[0].data.tags.items()
+    shutil.rmtree(record.directory)
+    write_json(make_record(steps=(30,)).directory / "overridden.json", [{"check": "warmup"}])
+    tracker.sync(record)
+    tags = runs(database)[0].data.tags
+    assert not {"criteria", "degraded"} & tags.keys() and tags["overridden"] == "warmup"
+
+
+def test_a_store_from_before_the_labels_were_tags_gets_them_and_nothing_twice(database, make_record):
+    record, tracker = make_record(), opened(database)
+    end_labelled(record)
+    tracker.sync(record)
+    once = rows(database)
+    MlflowClient(tracker.tracking_uri).delete_tag(runs(database)[0].info.run_id, "criteria")
+    tracker.sync(record)
+    assert rows(database) == once
+
+
+def test_parallel_coordinates_drop_no_run(database, make_record):
+    tracker = opened(database)
+    trials = (("A0", 0, 0, COMPLETED), ("A2-L2-V0", 2, 0, PRUNED), ("C2-L2-V2", 2, 2, COMPLETED))
+    for name, language, vision, verdict in trials:
+        record = make_record(name, language, vision)
+        record.close(verdict)
+        tracker.sync(record)
+    found = runs(database)
+    numeric = [{key for key, value in run.data.params.items() if is_number(value)} for run in found]
+    assert len(found) == 3 and all(keys == set(found[0].data.params) - {"quantization"} for keys in numeric)
+    finals = [{key for key in run.data.metrics if key.startswith("final/")} for run in found]
+    assert finals[0] >= {f"final/{name}" for name in EVAL_METRICS} and finals[0] == finals[1] == finals[2]
+
+
+def is_number(value: str) -> bool:
+    try:
+        return float(value) == float(value)
+    except ValueError:
+        return False
+
+
+def test_a_wiped_database_is_rebuilt_from_the_records(database, migrated_database, make_record, tmp_path):
+    tracker = opened(database)
+    for name, vision, verdict in (("A2-L2-V0", 0, PRUNED), ("C2-L2-V2", 2, COMPLETED), ("C4-L2-V4", 4, None)):
+        record = make_record(name, 2, vision)
+        if verdict:
+            keep_best(record, 30)
+            record.close(verdict)
+        tracker.sync(record)
+    rebuilt = tmp_path / "rebuilt.db"
+    rebuilt.write_bytes(migrated_database.read_bytes())
+    for _ in range(2):
+        assert len(sync_all(tmp_path / "stage4", f"sqlite:///{rebuilt}", "stage4")) == 3
+    assert rows(rebuilt, with_ids=False) == rows(database, with_ids=False)
+    assert len(runs(rebuilt, "launch")) == 1
+
+
+def test_a_damaged_record_is_named_and_holds_back_no_other(database, make_record, tmp_path):
+    damaged, whole = make_record("A2-L2-V0", vision=0), make_record()
+    path = damaged.directory / "metrics.jsonl"
+    path.write_text(path.read_text().replace("0.03", "0.99", 1))
+    with pytest.raises(RecordDamaged, match=f"{damaged.name}/metrics.jsonl:1: every line must match its checksum"):
+        sync_all(tmp_path / "stage4", f"sqlite:///{database}", "stage4")
+    assert "eval/exact_match" in {run.info.run_name: run for run in runs(database)}[whole.spec().name].data.metrics
+
+
+def test_a_launch_that_was_killed_stops_counting_as_running(database):
+    opened(database)
+    second = opened(database)
+    second.close_launch()
+    assert sorted(run.info.status for run in runs(database, "launch")) == ["FINISHED", "KILLED"]
+
+
+def test_an_experiment_in_the_bin_is_taken_out_again(database, make_record):
+    opened(database)
+    client = MlflowClient(f"sqlite:///{database}")
+    client.delete_experiment(client.get_experiment_by_name("stage4").experiment_id)
+    opened(database).sync(make_record())
+    assert len(runs(database)) == 1
+
+
+def test_no_secret_reaches_the_store(database, make_record, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "canary-environment")
+    tracker = Tracker(f"sqlite:///{database}", "stage4")
+    tracker.open_launch("stage4 --tracking-uri http://ann:canary-uri@host:5000 --api-token canary-option", {})
+    record: Record = make_record()
+    record.close(COMPLETED)
+    tracker.sync(record)
+    stored = [path for path in database.parent.rglob("*") if path.is_file() and "stage4/trials" not in str(path)]
+    assert len(stored) > 3 and not [path for path in stored if b"canary" in path.read_bytes()]
+    assert "--tracking-uri http://***@host:5000" in runs(database, "launch")[0].data.tags["footprint.command"]
+    assert redacted("API request to http://ann:p@ss@host/api failed") == "API request to http://***@host/api failed"
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "", "databricks", "sqlite://"])
+def test_a_store_that_mlflow_gave_up_is_refused_before_anything_runs(uri):
+    with pytest.raises(UserError, match="must be a database or a server, but got"):
+        Tracker(uri, "stage4")
+
+
+def test_the_default_is_the_database_mlflow_ui_opens_here(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert default_tracking_uri() == checked_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_syncing_against_a_closed_port_says_where_and_what_to_do(make_record, tmp_path):
+    make_record()
+    with pytest.raises(StoreUnreachable, match=r"http://\*\*\*@127.0.0.1:9 did not") as caught:
+        sync_all(tmp_path / "stage4", "http://ann:secret@127.0.0.1:9", "stage4")
+    assert "secret" not in str(caught.value) and caught.value.exit_code == 4

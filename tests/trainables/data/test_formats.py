@@ -1,0 +1,312 @@
+"""Every format has a real file of its own; the same conversations in any of them are the same rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.data.duplicates import digest_of
+from trainables.data.formats import Message, told
+from trainables.data.rows import Row, read_rows, read_validation
+from trainables.errors import UserError
+
+FILES = Path(__file__).parent / "files"
+LAMP = (
+    Message("system", "Inspect."), Message("user", "<image>\nWhat is it?"), Message("assistant", "a lamp"),
+    Message("user", "Which colour?"), Message("assistant", "yellow 🟡"),
+)  # fmt: skip
+SUM = (Message("user", "What is two plus three?\nOne word."), Message("assistant", "five"))
+SAME = [
+    "messages.jsonl", "parts.jsonl", "sharegpt.json", "alpaca.json", "dataset_info.json:conversations",
+    "dataset_info.json:alpaca", "dataset_info.json:foreign", "dataset_info.json:openai", "dataset_info.json:columns",
+]  # fmt: skip
+ANSWER = {"role": "assistant", "content": "a lamp"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FILES, tmp_path / "data"))
+
+
+@pytest.fixture
+def refused(folder: Path) -> Callable[..., str]:
+    """Write a sound row and a broken one; return what reading them says, without the file's name."""
+
+    def read(row: Any, name: str = "rows.jsonl") -> str:
+        path = folder / name
+        lines = [json.dumps({"prompt": "Hi?", "response": "hello"}), row if isinstance(row, str) else json.dumps(row)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            read_rows(path)
+        assert caught.value.exit_code == 2
+        return str(caught.value).replace(f"{path}:2: ", "")
+
+    return read
+
+
+def entry_error(folder: Path, entry: Any) -> str:
+    (folder / "dataset_info.json").write_text(json.dumps({"mine": entry}), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_rows(folder / "dataset_info.json:mine")
+    assert f"{folder}/dataset_info.json: `mine`" in caught.value.message
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_one_conversation_is_one_row_in_every_format(name: str) -> None:
+    lamp, total = read_rows(FILES / name)
+    assert (lamp.messages, total.messages) == (LAMP, SUM)
+    assert (lamp.images, total.images) == ((FILES / "lamp.png",), ())
+    named_by_line = name.endswith(":foreign")
+    assert (lamp.row_id, total.row_id) == (("2", "5") if named_by_line else ("lamp", "sum"))
+
+
+def test_prompt_and_response() -> None:
+    lamp, total = read_rows(FILES / "prompt.jsonl")
+    assert lamp == Row("lamp", LAMP[:3], (FILES / "lamp.png",))
+    assert total.messages == SUM
+
+
+@pytest.mark.parametrize("name", ["text.jsonl", "dataset_info.json:documents"])
+def test_a_text_stands_as_it_is(name: str) -> None:
+    first, second = read_rows(FILES / name)
+    assert first.answer.endswith("assistant\nls -a<|im_end|>\n")  # what a template once rendered is not taken apart
+    assert (first.is_completion, first.prompt, first.row_id, second.row_id) == (True, (), "1", "2")
+
+
+def test_validation_must_ask(folder: Path) -> None:
+    with pytest.raises(UserError, match="1 of 2 are `text` that no known template rendered"):
+        read_validation(folder / "text.jsonl")
+    assert len(read_validation(folder / "prompt.jsonl")) == 2
+
+
+# -------------------------------------------------------------------- the row
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"messages": [ANSWER], "text": "x"}, "a row must be of one format, but it has `messages`, `text`"),
+        ({"prompt": "a", "response": "b", "instruction": "c"}, "it has `prompt`, `instruction`"),
+        ({"promt": "a", "response": "b"}, "must have one of `messages`, `conversations`, `text`, `prompt`"),
+        ({"promt": "a", "response": "b"}, "did you mean `prompt`?"),
+        ({}, "but its keys are none"),
+        ({"prompt": "a", "response": "b", "imges": ["x"]}, "`imges` is not a key of a row with `prompt`"),
+        ({"prompt": "a", "response": "b", "imges": ["x"]}, "did you mean `images`?"),
+        ({"prompt": "a", "response": "b", "source": "web"}, "keep in `metadata` what no trial reads"),
+        ({"prompt": "a", "response": "b", "metadata": "web"}, "`metadata` must be an object, but got 'web'"),
+        ({"prompt": "a"}, "`response` must be a text, but got None"),
+        ({"prompt": " ", "response": "b"}, "`prompt` must be a text, but it is empty"),
+        ({"prompt": ["a"], "response": "b"}, "`prompt` must be a text, but got ['a']"),
+        ({"prompt": "a", "response": " "}, "an answer must not be empty, but that of row `2` is"),
+        ({"text": "  "}, "an answer must not be empty"),
+        ({"text": "a", "images": ["lamp.png"]}, "`images` is not a key of a row with `text`"),
+        ({"instruction": "a", "output": "b", "history": [["q"]]}, "`history[0]` must be [question, answer]"),
+        ({"id": {}, "text": "a"}, "`id` must be a text or a whole number, but got {}"),
+        ({"id": True, "text": "a"}, "`id` must be a text or a whole number, but got True"),
+        ({"text": "cut \ud83d emoji"}, "turn 0: a text must be Unicode, but character 4 is half of a pair"),
+        ({"prompt": "a<image>", "response": "b", "images": ["no.png"]}, "the image `no.png` must exist, but"),
+        ({"prompt": "a<image>", "response": "b", "image": "a", "images": ["b"]}, "in `images`, `image`"),
+        ('{"text": "a", "text": "b"}', "the key `text` stands twice in one object"),
+        ('{"prompt": "a", "response": "b", "metadata": {"x": 1, "x": 2}}', "the key `x` stands twice"),
+        ('{"text": "a", "metadata": {"score": NaN}}', "`NaN` is no JSON number"),
+        ('{"text": "a"', "a row must be one JSON object in UTF-8"),
+        ("[" * 100_000, "a row must be one JSON object in UTF-8"),
+        ('{"id": ' + "1" * 5000 + "}", "a row must be one JSON object in UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_broken_row_names_its_key(refused: Callable[..., str], row: Any, says: str) -> None:
+    assert says in refused(row)
+
+
+def turn(**changes: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hi?", **changes}, ANSWER]}
+
+
+def part(**keys: Any) -> dict[str, Any]:
+    return turn(content=[keys])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (turn(role="tool"), "`messages[0]` must be {role: system | user | assistant | human | gpt, content: text}"),
+        (turn(content=None), "`messages[0]` must be {role:"),
+        (turn(weight=0), "`messages[0]`: `weight` is not a key of a turn, and would be passed over"),
+        ({"conversations": [{"from": "observation", "value": "x"}]}, "`conversations[0]` must be {from: system"),
+        (part(type="video"), "`messages[0].content[0]` must be a part of type text, image, image_url, but got"),
+        (part(type="text"), "`messages[0].content[0]`: `text` must be a text, but got None"),
+        (part(type="image_url"), "`messages[0].content[0]` must name one picture, but it names 0"),
+        (part(type="image", image="a", path="b"), "must name one picture, but it names 2"),
+        (part(type="image", image=3), "must name a file, but got 3"),
+        (part(type="image_url", image_url={"url": "https://x.org/a.png"}), "must be a file, but got `https://x.org"),
+        (part(type="image_url", image_url="data:image/png;base64,iVBO"), "a picture must be a file, but got data"),
+        (part(type="image_url", image_url="data:image/png;base64,iVBO"), "save it as a file and give its path"),
+        (part(type="image", image="s3://bucket/a.png"), "a picture must be a file, but got `s3://bucket/a.png`"),
+        (part(type="image", image="lamp.png") | {"images": ["lamp.png"]}, "in `images` and in the turns"),
+        (part(type="image"), "every image needs one `<image>`, but got 1 for 0 images"),
+    ],
+)  # fmt: skip
+def test_a_broken_turn_names_its_place(refused: Callable[..., str], row: Any, says: str) -> None:
+    assert says in refused(row)
+
+
+@pytest.mark.parametrize("name", ["lamp.png", "./lamp.png", "{folder}/lamp.png", "file://{folder}/lamp.png"])
+def test_a_picture_is_a_path(folder: Path, name: str) -> None:
+    name = name.replace("{folder}", str(folder))
+    row = part(type="image_url", image_url={"url": name})
+    (folder / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert read_rows(folder / "rows.jsonl")[0].images == ((folder / "lamp.png").resolve(),)
+
+
+def test_a_part_without_a_name_stands_for_the_next_of_images(folder: Path) -> None:
+    """What transformers' own templates write."""
+    row = part(type="image") | {"images": ["lamp.png"]}
+    (folder / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    [read] = read_rows(folder / "rows.jsonl")
+    assert (read.prompt[0].text, read.images) == ("<image>", ((folder / "lamp.png").resolve(),))
+
+
+# -------------------------------------------------------------------- the file
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'\xef\xbb\xbf{"text": "a"}\r\n\r\n\t{"text": "b"}\r\n',
+        b'\xef\xbb\xbf[{"text": "a"},\r\n\r\n\t{"text": "b"}]\r\n',
+    ],
+)
+def test_byte_order_marks_tabs_and_other_line_ends_say_nothing(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(raw)
+    assert [(row.row_id, row.answer) for row in read_rows(tmp_path / "rows.jsonl")] == [("1", "a"), ("3", "b")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "says"),
+    [
+        (b"[", 1, "a row must be one JSON object"),
+        (b"[]", None, "must hold at least one row, but it is empty"),
+        (b"", None, "must hold at least one row, but it is empty"),
+        (b'[\n{"text": "a"},\n\n3]', 4, "a row must be a JSON object, but got int"),
+        (b'[\n{"text": "a"}\n{"text": "b"}]', 2, "a comma or `]` must follow it"),
+        (b'[\n{"text": "a"},\n{"text": "b", "text": "c"}]', 3, "the key `text` stands twice"),
+        (b'[\n{"text": "a"}]\n\n{"text": "b"}', 4, "nothing may follow the array of rows"),
+        (b'[\n{"text": "a"},\n{"text": "\xff"}]', 3, "can't decode byte 0xff"),
+        (b'{"text": "a"}\n\xff\xfe', 2, "can't decode byte 0xff"),
+        ('{"text": "a"}'.encode("utf-16"), 1, "a row must be one JSON object in UTF-8"),
+    ],
+)
+def test_a_broken_file_names_the_line(tmp_path: Path, raw: bytes, line: int | None, says: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(raw)
+    with pytest.raises(UserError) as caught:
+        read_rows(path)
+    assert caught.value.message.startswith(f"{path}:{line}: " if line else f"{path}: ")
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl.gz", "dataset_info.yaml"])
+def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b'{"text": "a"}')
+    with pytest.raises(UserError, match="a data file must hold JSON, but its name ends with"):
+        read_rows(tmp_path / name)
+    with pytest.raises(UserError, match="is a directory"):
+        read_rows(tmp_path)
+
+
+# -------------------------------------------------------------------- the table of names
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"hf_hub_url": "a/b"}, "`hf_hub_url` must not be given, for rows are read from files, but got 'a/b'"),
+        ({"file_name": "alpaca.json", "ranking": True}, "`ranking` must not be given, for it is not honoured"),
+        ({"file_name": "alpaca.json", "num_samples": 5}, "`num_samples` must not be given"),
+        ({"file_name": "alpaca.json", "split": "test"}, "`split` must not be given"),
+        ({"file_name": "alpaca.json", "formating": "sharegpt"}, "`formating` is not a key of an entry"),
+        ({"file_name": "alpaca.json", "formating": "sharegpt"}, "did you mean `formatting`?"),
+        ({"file_name": "alpaca.json", "formatting": "openai"}, "`formatting` must be alpaca or sharegpt"),
+        ({"formatting": "alpaca"}, "`file_name` must name a file, but got None"),
+        ({"file_name": "alpaca.json", "columns": {"promt": "x"}}, "`columns.promt` is not a column of `alpaca`"),
+        ({"file_name": "alpaca.json", "columns": {"prompt": 3}}, "`columns.prompt` must be a name, but got 3"),
+        ({"file_name": "alpaca.json", "columns": {"tools": "x"}}, "`columns.tools` must not be given"),
+        ({"file_name": "alpaca.json", "columns": {"prompt": "a", "query": "b"}}, "must name `response`"),
+        ({"file_name": "alpaca.json", "columns": {"response": "a"}}, "must name `prompt`, but names response"),
+        ({"file_name": "alpaca.json", "tags": {"role_tag": "x"}}, "`tags` must not be given"),
+        ({"file_name": "s", "formatting": "sharegpt", "tags": {"user": "x"}}, "`tags.user` is not a tag"),
+        ({"file_name": "s", "formatting": "sharegpt", "tags": {"user_tag": "gpt"}}, "two of them are the same"),
+        ([], "must be an object, but got []"),
+    ],
+)  # fmt: skip
+def test_what_an_entry_may_not_say_is_refused_by_name(folder: Path, entry: Any, says: str) -> None:
+    assert says in entry_error(folder, entry)
+
+
+def test_what_an_entry_says_by_default_is_no_hindrance(folder: Path) -> None:
+    entry = {"file_name": "alpaca.json", "ranking": False, "split": "train", "subset": None}
+    (folder / "dataset_info.json").write_text(json.dumps({"mine": entry}), encoding="utf-8")
+    assert len(read_rows(folder / "dataset_info.json:mine")) == 2
+
+
+def test_an_entry_must_be_chosen_and_exist(folder: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_rows(folder / "dataset_info.json")
+    assert "conversations, alpaca, foreign" in (caught.value.hint or "")
+    with pytest.raises(UserError, match="`foriegn` must be an entry"):
+        read_rows(folder / "dataset_info.json:foriegn")
+    with pytest.raises(UserError, match=r"no/dataset_info.json does not"):
+        read_rows(folder / "no" / "dataset_info.json:x")
+    (folder / "dataset_info.json").write_text('{"a": {}, "a": {}}', encoding="utf-8")
+    with pytest.raises(UserError, match="the key `a` stands twice"):
+        read_rows(folder / "dataset_info.json:a")
+
+
+def test_a_broken_row_behind_an_entry_names_the_file_of_the_row(folder: Path) -> None:
+    (folder / "foreign" / "rows.json").write_text('[\n{"chat": []}\n]', encoding="utf-8")
+    with pytest.raises(UserError, match=r"foreign/rows.json:2: `chat` must be a list of turns"):
+        read_rows(folder / "dataset_info.json:foreign")
+
+
+def test_columns_that_are_named_leave_the_others_alone_but_not_their_misspellings(folder: Path) -> None:
+    rows = json.loads((folder / "alpaca.json").read_text(encoding="utf-8"))
+    rows[0] |= {"quality": 3, "imagse": rows[0].pop("images")}
+    (folder / "alpaca.json").write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(UserError, match="`imagse` is not a column, but `images` is and the row has none"):
+        read_rows(folder / "dataset_info.json:columns")
+
+
+def test_the_digest_of_an_entry_covers_what_it_says(folder: Path) -> None:
+    """The same file read by other columns is other data."""
+    path = folder / "dataset_info.json"
+    before = digest_of(folder / "dataset_info.json:columns"), digest_of(folder / "dataset_info.json:alpaca")
+    assert before[0] != before[1]
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["columns"]["columns"]["system"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert digest_of(folder / "dataset_info.json:columns") != before[0]
+    assert digest_of(folder / "dataset_info.json:alpaca") == before[1]
+
+
+LONG = "\x1b[2J" + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "?"}, {"role": "bot", "content": LONG}]},
+        {"messages": LONG},
+        {"messages": [{"role": "user", "content": "?", LONG: 1}]},
+        {"messages": [{"role": "user", "content": [{"type": LONG}]}]},
+        {"prompt": "a", "response": [LONG]},
+        {"prompt": "a", "response": "b", LONG: 1},
+        {"prompt": "<image>a", "response": "b", "images": [f"http://{LONG}"]},
+        {"prompt": "<image>a", "response": "b", "images": [f"http://a/{LONG}"]},
+        {f"{LONG}{number}": 1 for number in range(100)},
+    ],
+)
+def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(row: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        told(row, "rows.jsonl:1")
+    assert "\\x1b[2J" in caught.value.message and "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1500

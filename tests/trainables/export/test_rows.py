@@ -1,0 +1,64 @@
+"""Exported rows: the file says how its rows are written, or that they must be converted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.data.dataset_info import locate
+from trainables.export.rows import axolotl_entry, llamafactory_entry, swift_file, written_rows
+
+DATA = Path(__file__).parents[1] / "data" / "files"
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "unsaid"),
+    [
+        ("messages.jsonl", {"type": "chat_template"}, "pictures of"),
+        ("sharegpt.json", {"type": "chat_template", "field_messages": "conversations",
+                           "message_property_mappings": {"role": "from", "content": "value"}}, "pictures of"),
+        ("alpaca.json", {"type": "chat_template"}, "convert the rows to `messages`"),
+        ("prompt.jsonl", {"type": "chat_template"}, "convert the rows to `messages`"),
+        ("text.jsonl", {"type": "completion", "field": "text"}, ""),
+        ("dataset_info.json:foreign", {"field_messages": "chat", "roles": {"user": ["USER"], "assistant": ["BOT"],
+                                       "system": ["system"]}, "path": str(DATA / "foreign/rows.json")}, "pictures of"),
+    ],
+)  # fmt: skip
+def test_axolotl_is_told_how_rows_are_written(name: str, entry: dict[str, Any], unsaid: str) -> None:
+    found, told = axolotl_entry(written_rows(DATA / name))
+    assert entry.items() <= found.items()
+    assert bool(told) == bool(unsaid) and unsaid in " ".join(told)
+
+
+@pytest.mark.parametrize("name", ["messages.jsonl", "sharegpt.json", "alpaca.json", "prompt.jsonl", "text.jsonl",
+                                  "dataset_info.json:foreign", "dataset_info.json:openai"])  # fmt: skip
+def test_an_entry_for_llamafactory_is_what_our_own_reader_of_its_tables_reads(tmp_path: Path, name: str) -> None:
+    rows = written_rows(DATA / name)
+    entry, _ = llamafactory_entry(rows)
+    table = tmp_path / "dataset_info.json"
+    table.write_text(json.dumps({"train": entry}))
+    found = locate(Path(f"{table}:train"))
+    assert found.file == rows.file and found.format is not None
+    assert (found.format.mark, found.format.answer, found.format.context) == (
+        rows.form.mark, rows.form.answer, rows.form.context)  # fmt: skip
+    if rows.form.turns:
+        assert found.format.turn_keys == (rows.turn_keys,)
+
+
+def test_what_ms_swift_cannot_read_is_said() -> None:
+    assert swift_file(written_rows(DATA / "sharegpt.json")) == (str(DATA / "sharegpt.json"), [])
+    path, told = swift_file(written_rows(DATA / "dataset_info.json:foreign"))
+    assert path == str(DATA / "foreign/rows.json") and "does not know `chat`" in told[0]
+    assert "use_chat_template: false" in swift_file(written_rows(DATA / "text.jsonl"))[1][0]
+
+
+def test_rows_that_nobody_can_read_or_of_two_formats_are_said(tmp_path: Path) -> None:
+    assert "there is none of this name" in axolotl_entry(written_rows(DATA / "dataset_info.json:nope"))[1][0]
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text('{"messages": []}\n{"prompt": "a", "response": "b"}\n')
+    assert "some are of another format, prompt" in llamafactory_entry(written_rows(mixed))[1][0]
+    parts = llamafactory_entry(written_rows(DATA / "parts.jsonl"))[1][0]
+    assert "not lists of parts" in parts

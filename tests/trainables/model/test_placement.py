@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from small_trials import SpecMaker
+
+from trainables.errors import UserError
+from trainables.model.families import Blocks, LinearShape, TowerName, family_of
+from trainables.model.placement import ResolvedPlacement, resolve
+from trainables.spec import Placement
+
+
+def blocks(tower: str, count: int) -> Blocks:
+    return tuple((LinearShape(f"{tower}.{n}.a", 64, 128), LinearShape(f"{tower}.{n}.b", 128, 32)) for n in range(count))
+
+
+TOWERS: dict[TowerName, Blocks] = {"language": blocks("language", 12), "vision": blocks("vision", 3)}
+
+
+def test_the_last_layers_are_meant_in_order_and_language_comes_first() -> None:
+    resolved = resolve(Placement(language=2, vision=1), TOWERS)
+    assert resolved.module_names == ("language.10.a", "language.10.b", "language.11.a", "language.11.b",
+                                     "vision.2.a", "vision.2.b")  # fmt: skip
+
+
+@pytest.mark.parametrize("placement", [Placement(), Placement(language=12, vision=3), Placement(vision=3)])
+def test_depths_from_nothing_to_the_whole_tower(placement: Placement) -> None:
+    resolved = resolve(placement, TOWERS)
+    assert len(resolved.linears["language"]) == 2 * placement.language
+    assert len(resolved.linears["vision"]) == 2 * placement.vision
+    assert (resolved.total_parameters(4) == 0) == placement.is_baseline
+
+
+@pytest.mark.parametrize(
+    ("placement", "says", "hint"),
+    [
+        (Placement(language=13), "L13-V0 asks for the last 13 of 12 language layers", "`language` between 0 and 12"),
+        (Placement(vision=4), "L0-V4 asks for the last 4 of 3 vision layers", "`vision` between 0 and 3"),
+    ],
+)
+def test_deeper_than_the_tower_is_refused(placement: Placement, says: str, hint: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        resolve(placement, TOWERS)
+    assert hint in (caught.value.hint or "")
+
+
+def test_parameters_are_rank_times_in_plus_out() -> None:
+    resolved = ResolvedPlacement({"language": (LinearShape("x", 3, 5),), "vision": (LinearShape("y", 7, 11),)})
+    assert resolved.parameters("language", 2) == 2 * (3 + 5)
+    assert resolved.total_parameters(2) == 2 * (3 + 5 + 7 + 11)
+    assert resolved.adapter_megabytes(2) == 2 * 26 * 4 / 1e6
+    assert (
+        resolved.describe(2) == "adapted at rank 2: language 1 modules, 16 parameters; vision 1 modules, 36 parameters"
+    )
+
+
+def test_no_merger_and_no_embedding_is_ever_adapted(make_spec: SpecMaker) -> None:
+    family, config = family_of(make_spec().base.path)
+    towers = family.towers(config)
+    everything = resolve(Placement(language=len(towers["language"]), vision=len(towers["vision"])), towers)
+    forbidden = ("merger", "embed", "lm_head", "norm", "deepstack", "patch")
+    assert not [name for name in everything.module_names if any(word in name for word in forbidden)]
+
+
+def test_targets_narrow_a_placement_to_linears_of_that_name() -> None:
+    resolved = resolve(Placement(language=1, vision=1), TOWERS, ("b",))
+    assert resolved.module_names == ("language.11.b", "vision.2.b")
+
+
+@pytest.mark.parametrize(
+    ("placement", "says"),
+    [(Placement(language=1), "`qkv`"), (Placement(language=1, vision=1), "language has none of qkv")],
+)
+def test_a_target_that_adapts_nothing_is_refused(placement: Placement, says: str) -> None:
+    towers: dict[TowerName, Blocks] = {**TOWERS, "vision": ((LinearShape("vision.0.qkv", 64, 192),),)}
+    with pytest.raises(UserError, match=says):
+        resolve(placement, towers, ("qkv",))

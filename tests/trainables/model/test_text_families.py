@@ -1,0 +1,354 @@
+"""Decoders of text alone take the path of a base that sees: every family, against its own class in transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import packed
+import pytest
+import torch
+from small_trials import Sources, opened, whole_run
+from tiny_families import TINY, WINDOW, text_sources, write_base
+from together import Together, Watched, apart
+from torch.nn.functional import cross_entropy
+
+from trainables.checkpoints.verification import verify
+from trainables.cohort.evaluator import JointEvaluator
+from trainables.cohort.shared_forward import Fanout
+from trainables.data.encoding import Batch, Encoder, collate, until_end
+from trainables.data.rows import Message, Row
+from trainables.engine import Engine
+from trainables.errors import UserError
+from trainables.evaluation.evaluator import label_logits
+from trainables.guards import TextConstraint
+from trainables.health import eval_integrity
+from trainables.io.files import read_json
+from trainables.model.base import Base, load_tokenizer, predicted
+from trainables.model.lora import Adapter
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.selftest.reload import Reloader
+from trainables.selftest.run import BATTERY, Battery
+from trainables.spec import Placement, TrialSpec
+
+FAMILIES = pytest.mark.parametrize("family", TINY)
+
+
+def families(*quick: str) -> pytest.MarkDecorator:
+    """Run a test on every family, on all but `quick` ones only where there is time."""
+    return pytest.mark.parametrize(
+        "family", [pytest.param(one, marks=() if one in quick else pytest.mark.slow) for one in TINY]
+    )
+
+
+GRADIENTS, CURVES, LOUD = 1e-10, 1e-8, 0.6
+SEEN_METRICS = {"irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency"}
+ANY_TEXT = TextConstraint(max_text_retention_drop=1.0)
+SourcesOf = Callable[[str], Sources]
+
+
+@pytest.fixture(scope="session")
+def sources_of(tmp_path_factory: pytest.TempPathFactory) -> SourcesOf:
+    """Make the tiny base of a family, and rows of text, once."""
+    made: dict[str, Sources] = {}
+
+    def make(family: str) -> Sources:
+        if family not in made:
+            directory = tmp_path_factory.mktemp(family)
+            made[family] = text_sources(directory, write_base(family, directory / "base"))
+        return made[family]
+
+    return make
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    softmax = torch.nn.functional.softmax
+
+    def wide(scores: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        return softmax(scores, dim, dtype=None if scores.dtype == torch.float64 else dtype)
+
+    # attention written out asks for float32 by name, to which a float64 mask's least number is minus infinity
+    monkeypatch.setattr(torch.nn.functional, "softmax", wide)
+    with packed.all_double():
+        yield
+
+
+def arm(sources: Sources, language: int, **changes: Any) -> TrialSpec:
+    named = {"name": f"L{language}", "placement": Placement(language=language), "seed": language}
+    return sources.spec(**named | changes)
+
+
+def four_arms(sources: Sources) -> list[TrialSpec]:
+    return [
+        arm(sources, language, rank=(4, 8, 1, 6)[language % 4], dropout=(0.1, 0.0)[language % 2])
+        for language in (4, 1, 2, 3)
+    ]
+
+
+def baseline_of(engine: Engine) -> Baseline:
+    return Baseline(engine.evaluator.measure(None)[0], {})
+
+
+# -------------------------------------------------------------------- rows become tokens
+@FAMILIES
+def test_a_row_becomes_the_tokens_that_transformers_gives_it(family: str, sources_of: SourcesOf) -> None:
+    """Nothing doubled at the beginning, nothing lost where the answer begins, all of the answer supervised."""
+    engine = packed.plain_engine(sources_of(family))
+    encoder, row = engine.encoder, engine.train[0]
+    encoded = encoder.conversation(row)
+    turns = [{"role": one.role, "content": one.text} for one in row.messages]
+    theirs = encoder.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, enable_thinking=False)
+    assert encoded.tokens == theirs
+    assert encoder.prompt(row.prompt, ()).tokens == encoded.tokens[: len(encoder.prompt(row.prompt, ()).tokens)]
+    supervised = encoder.tokenizer.decode([label for label in encoded.labels if label >= 0])
+    assert supervised.strip() == row.answer + TINY[family].end
+    assert len(encoded.tokens) > 2 * WINDOW  # or the sliding windows of these tests hold everything
+
+
+@FAMILIES
+def test_an_answer_ends_at_the_token_of_the_template_and_at_the_tokenizers_own(
+    family: str, sources_of: SourcesOf
+) -> None:
+    encoder, tiny = packed.plain_engine(sources_of(family)).encoder, TINY[family]
+    ends = encoder.tokenizer.convert_ids_to_tokens(list(encoder.answer_ends))
+    assert ends == list(dict.fromkeys([tiny.eos, tiny.end]))
+    assert encoder.tokenizer.pad_token == (tiny.pad or tiny.eos)
+
+
+def test_a_template_that_refuses_a_turn_is_a_named_problem(sources_of: SourcesOf) -> None:
+    turns = (Message("system", "Be brief."), Message("user", "What?"), Message("assistant", "red."))
+    with pytest.raises(
+        UserError, match=r"row `x`: the chat template of base must take its turns \(system, user"
+    ) as told:
+        packed.plain_engine(sources_of("gemma")).encoder.conversation(Row("x", turns, ()))
+    assert "System role not supported" in told.value.message
+    assert "first user turn" in (told.value.hint or "")
+
+
+def test_a_picture_for_a_base_that_takes_none_names_the_row(sources_of: SourcesOf) -> None:
+    encoder = packed.plain_engine(sources_of("llama")).encoder
+    seen = Row("x", (Message("user", "<image>What?"), Message("assistant", "red.")), (Path("x.png"),))
+    with pytest.raises(UserError, match="row `x`: base takes text alone, so a row must have no pictures, but it has 1"):
+        encoder.conversation(seen)
+    with pytest.raises(UserError, match=r"prompt `<image>What\?`: base takes text alone"):
+        encoder.prompt(seen.prompt, seen.images)
+
+
+def test_a_tokenizer_without_a_chat_template_cannot_hold_a_conversation(sources_of: SourcesOf) -> None:
+    base = packed.plain_engine(sources_of("llama")).base
+    tokenizer = load_tokenizer(base.path)
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="a conversation needs a chat template, but the tokenizer of base has none"):
+        Encoder(replace(base, tokenizer=tokenizer)).prompt((Message("user", "What?"),), ())
+
+
+# -------------------------------------------------------------------- logits
+@FAMILIES
+def test_the_loss_is_the_models_own(family: str, sources_of: SourcesOf) -> None:
+    engine = packed.plain_engine(sources_of(family))
+    batch = collate([engine.encode(index, 512) for index in range(4)], engine.encoder, engine.base.device, False)
+    with torch.no_grad():
+        logits, targets = label_logits(engine.base, batch)
+        theirs = engine.base.model(**batch.inputs, labels=batch.labels).loss
+    assert float(cross_entropy(logits, targets)) == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_capped_logits_are_not_the_heads_alone(sources_of: SourcesOf) -> None:
+    model = packed.plain_engine(sources_of("gemma2")).base.model
+    hidden = 9.0 * torch.ones(1, model.config.hidden_size)
+    with torch.no_grad():
+        capped, bare = predicted(model, hidden), model.lm_head(hidden)
+    limit = model.config.final_logit_softcapping
+    assert float(bare.abs().max()) > limit >= float(capped.abs().max())
+
+
+# -------------------------------------------------------------------- packed equals solo
+def text_batches(engine: Engine) -> dict[str, Batch]:
+    rows = [engine.encode(index, 512) for index in range(3)]
+    short = engine.encoder.conversation(packed.text_row("What?", "red."))
+    return {"even": packed.collated([rows[0], rows[0]], engine), "padded": packed.collated([rows[1], short], engine)}
+
+
+def furthest_from_solo(engine: Engine, specs: list[TrialSpec], share: bool, batches: dict[str, Batch]) -> float:
+    solo = [packed.alone(engine, spec, batches) for spec in specs]
+    fanout = Fanout(engine.base, packed.lifted(engine.base, specs), share)
+    worst = 0.0
+    try:
+        for kind, batch in batches.items():
+            for number, (loss, gradients) in packed.packed(fanout, range(len(specs)), batch).items():
+                alone, expected = solo[number][kind]
+                assert math.isfinite(alone)  # no difference of what is no number is large
+                worst = max(worst, abs(loss - alone), packed.furthest(gradients, expected))
+    finally:
+        fanout.remove()
+    return worst
+
+
+@families("gemma2", "mistral")
+@pytest.mark.parametrize("share", [True, False])
+def test_gradients_packed_equal_those_of_a_trial_alone(
+    family: str, share: bool, sources_of: SourcesOf, double: None
+) -> None:
+    engine = packed.double_engine(sources_of(family))
+    assert furthest_from_solo(engine, four_arms(sources_of(family)), share, text_batches(engine)) < GRADIENTS
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma2", "gemma3_text"])
+def test_one_mask_for_all_blocks_is_caught(
+    family: str, sources_of: SourcesOf, double: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault: blocks with and without a sliding window are given the arguments of the first one that was widened."""
+    widened, first = Fanout._widened, {}  # type: ignore[var-annotated]
+
+    def of_the_first(fanout: Fanout, given: Any, count: int) -> Any:
+        kind = given.dim() if isinstance(given, torch.Tensor) else type(given)
+        return first.setdefault((count, kind), widened(fanout, given, count))
+
+    monkeypatch.setattr(Fanout, "_widened", of_the_first)
+    engine = packed.double_engine(sources_of(family))
+    specs = [arm(sources_of(family), language) for language in (4, 1)]  # apart from the first block on
+    batches = {"padded": text_batches(engine)["padded"]}
+    assert furthest_from_solo(engine, specs, True, batches) > GRADIENTS
+
+
+def grown_arms(engine: Engine, specs: list[TrialSpec], baseline: Baseline) -> tuple[list[Any], list[Adapter]]:
+    solo = []
+    for spec in specs:
+        adapter = packed.grown(engine.base, spec, LOUD)
+        engine.base.model.eval()
+        solo.append(eval_integrity.measure(engine.evaluator, baseline, 1))
+        adapter.remove()
+    return solo, packed.lifted(engine.base, specs, LOUD)
+
+
+@families("gemma3_text", "llama")
+def test_members_measure_what_they_measure_alone(family: str, sources_of: SourcesOf, double: None) -> None:
+    engine = packed.double_engine(sources_of(family))
+    baseline = packed.short_baseline(packed.double_engine, sources_of(family))
+    assert not SEEN_METRICS & baseline.metrics.keys() and "text_retention" in baseline.metrics
+    solo, adapters = grown_arms(engine, four_arms(sources_of(family)), baseline)
+    assert len({tuple(answers.values()) for _, answers, _ in solo}) == len(solo)  # or equality says nothing
+    fanout = Fanout(engine.base, adapters)
+    try:
+        measured = JointEvaluator(engine.evaluator, fanout).measure(dict.fromkeys(range(4), baseline), 1)
+    finally:
+        fanout.remove()
+    for number, (metrics, answers, finding) in enumerate(solo):
+        assert measured[number][1] == answers
+        assert measured[number][0] == pytest.approx(metrics, rel=1e-10, abs=1e-12)
+        assert measured[number][2] == finding is None
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_every_decoder_stops_at_every_token_that_ends_an_answer(
+    family: str, sources_of: SourcesOf, double: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the model says third is made an end: alone, together and heard, the answer is what stands before it."""
+    engine = packed.double_engine(sources_of(family))
+    evaluator, encoder = engine.evaluator, engine.encoder
+    monkeypatch.setattr(evaluator, "max_new_tokens", 8)
+    question = evaluator.questions[:1]
+    with eval_integrity.Witness(engine.base.model, encoder.tokenizer, ()) as witness:
+        evaluator.ask(question)
+    spoken = [int(token) for token in witness._batches[0]]
+    end = spoken[2]
+    monkeypatch.setitem(vars(encoder), "answer_ends", (*encoder.answer_ends, end))
+    expected = encoder.tokenizer.decode(until_end(spoken, (end,)), skip_special_tokens=True).strip()
+    with eval_integrity.Witness(engine.base.model, encoder.tokenizer, encoder.answer_ends) as witness:
+        alone = evaluator.ask(question)
+    fanout = Fanout(engine.base, packed.lifted(engine.base, [arm(sources_of(family), 1)], noise=0.0))
+    try:
+        together = JointEvaluator(evaluator, fanout).ask(0, question)
+    finally:
+        fanout.remove()
+    assert list(alone.values()) == list(together.values()) == witness.said() == [expected]
+    assert witness.forwards == spoken.index(end) + 1
+
+
+# -------------------------------------------------------------------- whole trials
+def updates(record: Record) -> Mapping[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(record.checkpoint(record.checkpoint_steps()[0]) / "adapter_model.safetensors")
+
+
+@families("qwen2")
+def test_a_cohort_trains_as_its_trials_do_alone(
+    family: str, sources_of: SourcesOf, tmp_path: Path, double: None
+) -> None:
+    sources = sources_of(family)
+    engine, baseline = packed.double_engine(sources), packed.short_baseline(packed.double_engine, sources)
+    specs = [arm(sources, 1), arm(sources, 3, rank=2, dropout=0.1)]
+    solo = Watched(engine, baseline, tmp_path / "alone")
+    for spec in specs:
+        solo.alone(spec)
+    cohort = Together(engine, baseline, tmp_path / "together", specs).finish()
+    for spec in specs:
+        assert cohort.ends[spec.name] == "completed"
+        assert apart(solo.curves[spec.name], cohort.watched.curves[spec.name]) < CURVES
+        own, other = updates(Record(tmp_path / "alone" / spec.name)), updates(cohort.record(spec.name))
+        assert own.keys() == other.keys()
+        assert max(float((own[key] - other[key]).abs().max()) for key in own) < CURVES
+
+
+@families("gemma2")
+def test_a_trial_is_proved_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    sources = sources_of(family)
+    engine, spec = packed.plain_engine(sources), arm(sources, 2, learning_rate=2e-2, dropout=0.0)
+    record = Record(tmp_path / "trial")
+    with opened(engine, spec, record.directory, baseline_of(engine), constraint=ANY_TEXT) as trial:
+        trial.battery = Battery(engine)
+        while trial.advance(lambda: False) is None:
+            pass
+        batch = text_batches(engine)["padded"]
+        with torch.no_grad():
+            live, _ = label_logits(engine.base, batch)
+    assert str(record.verdict()) == "completed", record.verdict()
+    assert list(read_json(record.directory / BATTERY)["batches"]) == ["text"]
+    losses = [one.metrics["train_loss"] for one in record.evals()]
+    assert losses[-1] < baseline_of(engine).metrics["train_loss"]
+    checkpoint = record.checkpoint(spec.steps)
+    assert verify(checkpoint).passed, verify(checkpoint)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(sources.base.path), str(checkpoint))
+    loaded = Base(**{**vars(engine.base), "model": plain.get_base_model()})
+    with torch.no_grad():
+        theirs, _ = label_logits(loaded, batch)
+    assert torch.allclose(live, theirs, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_another_process_loads_what_a_text_base_saved(sources_of: SourcesOf, tmp_path: Path) -> None:
+    sources = sources_of("qwen3")
+    engine, spec = packed.plain_engine(sources), arm(sources, 1, learning_rate=2e-2)
+    reloader = Reloader(spec, "cpu")
+    with closing(reloader), opened(engine, spec, tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT) as trial:
+        trial.battery = Battery(engine, reloader)
+        assert trial.owed() is None
+    assert read_json(tmp_path / "trial" / BATTERY)["reload"]["failure"] is None
+
+
+def test_a_run_leaves_a_best_adapter_and_labels_without_pictures(sources_of: SourcesOf, tmp_path: Path) -> None:
+    sources = sources_of("qwen2")
+    engine = packed.plain_engine(sources)
+    record = whole_run(engine, arm(sources, 2), tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT)
+    assert record.best() is not None
+    rules = [one["rule"] for one in read_json(record.directory / "labels.json")["optimal"]["criteria"]]
+    assert not any("blindness" in rule for rule in rules)
+
+
+@pytest.mark.parametrize("quantization", ["nf4-double", pytest.param("int8", marks=pytest.mark.slow)])
+def test_a_quantized_text_base_trains(quantization: str, sources_of: SourcesOf, tmp_path: Path) -> None:
+    sources = sources_of("qwen3")
+    spec = arm(sources, 2, quantization=quantization)
+    engine = Engine.load(spec, torch.device("cpu"))
+    record = whole_run(engine, spec, tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT)
+    assert str(record.verdict()) == "completed"

@@ -1,0 +1,92 @@
+"""What must be equal to share an engine and a cohort, and what may differ: every setting of a trial is one or other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from small_trials import SpecMaker
+
+from trainables.spec import Placement, Source, TrialSpec, cohort_key, engine_key, neighbourhood
+
+
+def elsewhere(source: Source) -> Source:
+    return source.model_copy(update={"sha256": "other"})
+
+
+ENGINE: dict[str, Any] = {
+    "base": elsewhere, "train": elsewhere, "validation": elsewhere, "ood": elsewhere,
+    "earlier": lambda _: (Source(path="stage-1", sha256="a"),),  # type: ignore[arg-type]
+    "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16",
+}  # fmt: skip
+COHORT: dict[str, Any] = dict.fromkeys(
+    (
+        "batch_rows",
+        "accumulation_steps",
+        "max_tokens",
+        "packed_tokens",
+        "eval_every_steps",
+        "steps",
+        "data_seed",
+        "batch_warmup_ratio",
+    ),
+    lambda now: now + 1,
+)
+OWN: dict[str, Any] = {
+    "name": lambda _: "other",
+    "placement": lambda _: Placement(language=1),
+    **dict.fromkeys(("rank", "seed"), lambda now: now + 1),
+    **dict.fromkeys(("alpha", "learning_rate", "vision_learning_rate", "max_gradient_norm"), lambda now: 2 * now),
+    **dict.fromkeys(("dropout", "weight_decay", "warmup_ratio", "min_rate_ratio"), lambda now: now / 2),
+    "rslora": lambda now: not now,
+    "init_from": lambda _: Source(path="adapter", sha256="a"),  # type: ignore[arg-type]
+    "optimizer": lambda _: "resumed",
+    "continuation": lambda _: "extended",
+    "schedule": lambda _: "linear",
+    "target_modules": lambda _: ("q_proj",),
+}
+
+
+def changed(spec: TrialSpec, name: str, change: Any) -> TrialSpec:
+    return spec.model_copy(update={name: change(getattr(spec, name))})
+
+
+def test_every_setting_is_classed() -> None:
+    assert {*ENGINE, *COHORT, *OWN} == set(TrialSpec.model_fields)
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_another_engine_is_another_cohort(name: str, make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    other = changed(spec, name, ENGINE[name])
+    assert engine_key(other) != engine_key(spec)
+    assert cohort_key(other) != cohort_key(spec)
+
+
+@pytest.mark.parametrize("name", COHORT)
+def test_another_pace_is_another_cohort_on_the_same_engine(name: str, make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    other = changed(spec, name, COHORT[name])
+    assert engine_key(other) == engine_key(spec)
+    assert cohort_key(other) != cohort_key(spec)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_a_trials_own_keeps_nobody_apart(name: str, make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    other = changed(spec, name, OWN[name])
+    assert other != spec
+    assert (engine_key(other), cohort_key(other)) == (engine_key(spec), cohort_key(spec))
+
+
+def test_a_path_is_no_difference(make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    moved = spec.model_copy(update={"base": spec.base.model_copy(update={"path": "elsewhere"})})
+    assert cohort_key(moved) == cohort_key(spec)
+
+
+def test_neighbours_share_the_most_of_a_pass(make_spec: SpecMaker) -> None:
+    depths = [(3, 1), (2, 0), (1, 1), (1, 0), (1, 4)]
+    specs = [make_spec(placement=Placement(language=language, vision=vision)) for language, vision in depths]
+    ordered = [(one.placement.language, one.placement.vision) for one in sorted(specs, key=neighbourhood)]
+    assert ordered == [(1, 0), (2, 0), (1, 1), (3, 1), (1, 4)]

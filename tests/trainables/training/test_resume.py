@@ -1,0 +1,197 @@
+"""A trial that was stopped, killed, or continued from another's adapter equals one that was not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_trials import ANYTHING_GOES, FIRES_AT_SECOND, SpecMaker, never, opened, outcome, tensors, train_to, whole_run
+
+from trainables.checkpoints.adapter import adapter_source
+from trainables.engine import Engine
+from trainables.errors import UserError
+from trainables.guards import Ceiling
+from trainables.io.files import read_json
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.spec import Placement, Source, TrialSpec
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_factory: pytest.TempPathFactory
+) -> Record:
+    directory = tmp_path_factory.mktemp("uninterrupted") / "trial"
+    return whole_run(engine, make_spec(), directory, baseline, constraint=ANYTHING_GOES)
+
+
+def interrupted_at(step: int, engine: Engine, spec: TrialSpec, directory: Path, baseline: Baseline) -> Record:
+    with opened(engine, spec, directory, baseline, constraint=ANYTHING_GOES) as trial:
+        train_to(trial, step)
+        assert trial.advance(lambda: True) is None
+    assert Record(directory).verdict() is None
+    return Record(directory)
+
+
+def test_a_whole_run_leaves_a_whole_record(uninterrupted: Record, make_spec: SpecMaker) -> None:
+    from trainables.metrics import METRICS
+
+    spec = make_spec()
+    assert str(uninterrupted.verdict()) == "completed"
+    assert uninterrupted.checkpoint_steps() == [4, 2]
+    assert [(one.kind, one.step) for one in uninterrupted.measurements()] == [
+        ("eval", 2), ("train", 2), ("eval", 4), ("train", 4),
+    ]  # fmt: skip
+    for one in uninterrupted.measurements():
+        assert set(one.metrics) <= set(METRICS)
+    placement = read_json(uninterrupted.directory / "placement.json")
+    assert {tower: len(placement[tower]["modules"]) for tower in placement} == {"language": 14, "vision": 8}
+    best = uninterrupted.best()
+    assert best is not None and best.step in (2, 4)
+    assert best.metrics == {one.step: one for one in uninterrupted.evals()}[best.step].metrics
+    provenance = read_json(uninterrupted.directory / "best" / "provenance.json")
+    assert provenance["trial_id"] == spec.trial_id
+    assert (uninterrupted.directory / "best" / "README.md").read_text().startswith("---\nlibrary_name: peft\n")
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_stopped_trial_goes_on_as_if_it_had_not_been(
+    step: int,
+    engine: Engine,
+    make_spec: SpecMaker,
+    baseline: Baseline,
+    uninterrupted: Record,
+    tmp_path: Path,
+) -> None:
+    record = interrupted_at(step, engine, make_spec(), tmp_path / "t", baseline)
+    assert record.checkpoint_steps()[0] == step
+    resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
+    assert outcome(resumed) == outcome(uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    record = interrupted_at(3, engine, make_spec(), tmp_path / "t", baseline)
+    weights = record.checkpoint(3) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    assert record.checkpoint_steps() == [2]
+    resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
+    assert outcome(resumed) == outcome(uninterrupted)
+
+
+def killed_after(step: int, finished: Record, directory: Path) -> Record:
+    """Copy a finished record as a kill -9 after the checkpoint of `step`, before the verdict, would leave it."""
+    shutil.copytree(finished.directory, directory)
+    record = Record(directory)
+    record.reopen()
+    for later in record.checkpoint_steps():
+        if later > step:
+            shutil.rmtree(record.checkpoint(later))
+    return record
+
+
+@pytest.mark.parametrize("step", [-1, 2, 4])
+def test_a_killed_trial_goes_on_from_whatever_is_whole(
+    step: int, engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    """-1: no checkpoint survived; 4: killed between the last checkpoint and the verdict."""
+    record = killed_after(step, uninterrupted, tmp_path / "t")
+    resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
+    assert outcome(resumed) == outcome(uninterrupted)
+
+
+def test_measurements_of_a_lost_future_decide_nothing(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    """Started over without a checkpoint, the trial stands at step 2, and must not be judged by its old step 4."""
+    record = killed_after(-1, uninterrupted, tmp_path / "t")
+    with opened(engine, make_spec(), record.directory, baseline, FIRES_AT_SECOND, ANYTHING_GOES) as trial:
+        assert trial.advance(never) is None
+        best = Record(record.directory).best()
+    assert best is not None and best.step == 2
+
+
+def test_a_guard_that_fired_before_the_kill_fires_after_it(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    fires_at_once = (Ceiling("eval_loss", max_absolute_rise=-1e9, patience_evals=1),)
+    record = killed_after(2, uninterrupted, tmp_path / "t")
+    record.forget_after(2)
+    with opened(engine, make_spec(), record.directory, baseline, fires_at_once) as trial:
+        verdict = trial.advance(never)
+    assert verdict is not None
+    assert (verdict.kind, verdict.step, verdict.cause) == ("pruned", 2, "eval_loss")
+
+
+def parent_of(record: Record, **changes: Any) -> dict[str, Any]:
+    source = adapter_source(record.checkpoint(4), changes.get("optimizer", "fresh"))
+    return {"init_from": source, "seed": 9, **changes}
+
+
+def test_a_continued_adapter_starts_where_its_parent_ended(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    for optimizer in ("fresh", "resumed"):
+        spec = make_spec(**parent_of(uninterrupted, optimizer=optimizer))
+        record = interrupted_at(0, engine, spec, tmp_path / optimizer, baseline)
+        start, parent = record.checkpoint(0), uninterrupted.checkpoint(4)
+        name = "adapter_model.safetensors"
+        assert (start / name).read_bytes() == (parent / name).read_bytes()
+        expected = tensors(parent / "optimizer.safetensors") if optimizer == "resumed" else {}
+        assert tensors(start / "optimizer.safetensors") == expected
+
+
+@pytest.mark.parametrize("optimizer", ["fresh", "resumed"])
+def test_a_continued_trial_stopped_at_its_start_goes_on_as_if_it_had_not_been(
+    optimizer: str, engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    spec = make_spec(**parent_of(uninterrupted, optimizer=optimizer, steps=2))
+    whole = whole_run(engine, spec, tmp_path / "whole", baseline, constraint=ANYTHING_GOES)
+    stopped = interrupted_at(0, engine, spec, tmp_path / "stopped", baseline)
+    resumed = whole_run(engine, spec, stopped.directory, baseline, constraint=ANYTHING_GOES)
+    assert outcome(resumed) == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rank": 8}, "`r` must equal this trial's, but it is 4 and not 8"),
+        ({"placement": Placement(language=3, vision=2)}, r"only in this trial's placement"),
+    ],
+)
+def test_a_parent_of_another_shape_is_refused(
+    changes: dict,
+    says: str,
+    engine: Engine,
+    make_spec: SpecMaker,
+    baseline: Baseline,
+    uninterrupted: Record,
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    own_engine = Engine.load(make_spec(), torch.device("cpu"))  # a trial that does not open may leave LoRA on it
+    with (
+        pytest.raises(UserError, match=says),
+        opened(own_engine, make_spec(**parent_of(uninterrupted, **changes)), tmp_path / "t", baseline),
+    ):
+        pass
+
+
+def test_an_optimizer_that_is_not_there_cannot_be_resumed(
+    make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    import torch
+
+    own_engine = Engine.load(make_spec(), torch.device("cpu"))
+    plain = shutil.copytree(uninterrupted.checkpoint(4), tmp_path / "plain")
+    (plain / "optimizer.safetensors").unlink()
+    spec = make_spec(init_from=Source(path=plain, sha256="plain"), optimizer="resumed")
+    with (
+        pytest.raises(UserError, match=f"{plain}: a resumed optimizer needs optimizer.safetensors"),
+        opened(own_engine, spec, tmp_path / "t", baseline),
+    ):
+        pass

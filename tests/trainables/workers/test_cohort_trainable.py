@@ -1,0 +1,227 @@
+"""Both seats under real Ray Tune, held to one contract; then seats and engines that are killed or stopped by Tune."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from engine_room import assert_alike, layout
+from small_trials import ANYTHING_GOES, SpecMaker
+
+from sweeps.execution.schedulers import Asha, Scheduler
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.spec import Placement, TrialSpec
+from trainables.workers.protocol import Rules
+
+RETRIES = 2
+
+
+@pytest.fixture(scope="module")
+def resources() -> Iterator[Any]:
+    os.environ |= {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    }  # fmt: skip
+    import ray
+
+    from sweeps.execution.tuner import _resources
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield _resources()
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def specs(make_spec: SpecMaker) -> list[TrialSpec]:
+    """Two that share, one with another rank in the other tower too, one that cannot share, one that is bad input."""
+    make = partial(make_spec, steps=2, eval_every_steps=1, batch_rows=2)
+    return [
+        make(name="shallow", placement=Placement(language=1)),
+        make(name="deep", placement=Placement(language=3), rank=8, rslora=True, seed=1),
+        make(name="both", placement=Placement(language=1, vision=1), learning_rate=1e-3, dropout=0.0),
+        make(name="apart", placement=Placement(language=1), data_seed=1),
+        make(name="bad", placement=Placement(language=9)),
+    ]
+
+
+@dataclass
+class Listener:
+    """Counts what it is told, and does something once, at the first eval."""
+
+    at_first_eval: Callable[[], None] = lambda: None
+    advanced_count: int = 0
+    started_names: list[str] = field(default_factory=list)
+
+    def started(self, record: Record) -> None:
+        self.started_names.append(record.name)
+
+    def advanced(self, record: Record) -> None:
+        self.advanced_count += 1
+        if self.advanced_count == 1:
+            self.at_first_eval()
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs specs below `root` through `run_seats`; returns their records by name."""
+
+    root: Path
+    resources: Any
+    baseline: Baseline
+
+    def run(
+        self,
+        name: str,
+        specs: list[TrialSpec],
+        alone: bool,
+        listener: Listener | None = None,
+        scheduler: Scheduler | None = None,
+    ) -> dict[str, Record]:
+        from sweeps.execution.tuner import Seating, engines, run_seats
+
+        directory = self.root / name
+        records = {spec.name: Record(directory / spec.name) for spec in specs}
+        for spec in specs:
+            records[spec.name].create(spec)
+        rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
+        stop_file = directory / "stop"
+        with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
+            seating = Seating(rules, self.resources, stop_file, RETRIES, names, scheduler)
+            run_seats(list(records.values()), seating, listener or Listener())
+        return records
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, resources: Any, baseline: Baseline) -> Runs:
+    return Runs(tmp_path_factory.mktemp("seats"), resources, baseline)
+
+
+@pytest.fixture(scope="module")
+def together(runs: Runs, specs: list[TrialSpec]) -> dict[str, Record]:
+    return runs.run("together", specs, alone=False)
+
+
+@pytest.fixture(scope="module")
+def alone(runs: Runs, specs: list[TrialSpec]) -> dict[str, Record]:
+    return runs.run("alone", specs, alone=True)
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Return this test's processes of an actor class, by the title Ray gives them."""
+    children = psutil.Process().children(recursive=True)
+    return [one for one in children if one.is_running() and one.name().startswith(f"ray::{name}"[:15])]
+
+
+# ---------------------------------------------------------------- one contract
+@pytest.mark.slow
+@pytest.mark.parametrize("seats", ["together", "alone"])
+def test_both_seats_keep_the_contract(seats: str, request: pytest.FixtureRequest) -> None:
+    records: dict[str, Record] = request.getfixturevalue(seats)
+    assert {name: str(record.verdict()) for name, record in records.items()} == {
+        "shallow": "completed", "deep": "completed", "both": "completed", "apart": "completed",
+        "bad": "infeasible(input)",
+    }  # fmt: skip
+    assert layout(records["bad"]) == {"spec.json", "verdict.json"}
+    for record in (record for name, record in records.items() if name != "bad"):
+        assert [one.step for one in record.evals()] == [1, 2]
+        assert record.checkpoint_steps() == [2, 1]
+        assert {path.name for path in record.checkpoint(2).iterdir()} == {
+            "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+            "optimizer.safetensors", "progress.json", "vitals.json",
+        }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_trial_in_company_is_the_trial_alone(together: dict[str, Record], alone: dict[str, Record]) -> None:
+    for name, record in together.items():
+        assert_alike(record, alone[name])
+
+
+@pytest.mark.slow
+def test_no_engine_and_no_seat_outlives_its_launch(together: dict[str, Record]) -> None:
+    deadline = time.monotonic() + 20.0
+    while processes("EngineActor") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes("EngineActor") == []
+
+
+# ---------------------------------------------------------------- killed and stopped
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["CohortSeat", "EngineActor"])
+def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
+    victim: str, runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        for process in processes(victim)[:1]:
+            killed.append(process.pid)
+            process.kill()
+
+    listener = Listener(kill)
+    records = runs.run(f"killed-{victim}", specs[:3], False, listener)
+    assert len(killed) == 1
+    assert len(listener.started_names) > 3, "nothing was retried"
+    for name, record in records.items():
+        assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+def test_a_trial_that_a_scheduler_stops_holds_nobody_up(
+    runs: Runs, specs: list[TrialSpec], together: dict[str, Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
+
+    from trainables.workers.engine_actor import EngineSettings
+
+    class StopsOne(FIFOScheduler):
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            return self.STOP if result["record"].endswith("deep") else self.CONTINUE
+
+    monkeypatch.setattr("sweeps.execution.tuner.tune.TuneConfig", partial(tune.TuneConfig, scheduler=StopsOne()))
+    patient = partial(EngineSettings, absence_seconds=1000.0)
+    monkeypatch.setattr("sweeps.execution.tuner.EngineSettings", patient)
+    records = runs.run("stopped", specs[:3], alone=False)
+    stopped = records.pop("deep")
+    assert (stopped.verdict(), stopped.checkpoint_steps()) == (None, [1])
+    for name, record in records.items():
+        assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True])
+def test_asha_stops_the_trial_that_learns_nothing(alone: bool, runs: Runs, make_spec: SpecMaker) -> None:
+    make = partial(make_spec, steps=4, eval_every_steps=1, batch_rows=2, placement=Placement(language=2))
+    good = [make(name=f"good-{seed}", seed=seed, learning_rate=5e-3, warmup_ratio=0.0) for seed in range(3)]
+    idle = make(name="idle", learning_rate=1e-6, warmup_ratio=0.0)
+    scheduler = Asha(grace_period=1, reduction_factor=2.0)
+    listener = Listener()
+    records = runs.run(f"asha-{alone}", [*good, idle], alone, listener, scheduler)
+    verdict = records["idle"].verdict()
+    assert verdict is not None and str(verdict) == "pruned(scheduler)"
+    assert verdict.step == records["idle"].evals()[-1].step < 4
+    assert verdict.reason is not None and verdict.reason.startswith("asha stopped it: eval_loss ")
+    assert all(record.verdict() is not None for record in records.values())
+    assert "completed" in {str(records[one.name].verdict()) for one in good}
+
+
+# ---------------------------------------------------------------- light
+def test_seat_engine_and_driver_are_imported_without_torch() -> None:
+    modules = "trainables.workers.cohort_trainable, trainables.workers.engine_actor, sweeps.execution.tuner"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    planted = code.replace("sweeps.execution.tuner", "trainables.cohort.cohort")
+    assert subprocess.run([sys.executable, "-c", planted], check=False).returncode == 1

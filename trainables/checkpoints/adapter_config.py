@@ -1,0 +1,103 @@
+"""The configuration PEFT saved beside an adapter: read and checked before PEFT, whose errors name neither file nor key.
+
+Only what most adapters have is checked here; PEFT itself judges the rest when the adapter is put on its base.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainables.errors import UserError, quoted
+from trainables.io.files import RecordDamaged, read_json
+
+ADAPTER_CONFIG = "adapter_config.json"
+SAVED_AGAIN = "take the file that `model.save_pretrained(DIR)` wrote"
+
+
+class Rule(NamedTuple):
+    """What the value of a key must be: in words, as a test, and whether null says as much as no key."""
+
+    must: str
+    holds: Callable[[Any], bool]
+    may_be_null: bool = True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) and one for one in value)
+
+
+def _is_expression(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(value) and re.compile(value) is not None
+    except re.error:
+        return False
+
+
+def _are_by_name(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(holds, value.values()))
+
+
+RULES: dict[str, Rule] = {
+    "peft_type": Rule("a text such as LORA", lambda value: isinstance(value, str), may_be_null=False),
+    "base_model_name_or_path": Rule("a path or a name on the hub, or null", lambda value: isinstance(value, str)),
+    "target_modules": Rule(
+        "a list of module names, or one regular expression", lambda value: _are_names(value) or _is_expression(value)
+    ),
+}
+LORA_RULES: dict[str, Rule] = {
+    "r": Rule("a whole number above 0", _is_count, may_be_null=False),
+    "lora_alpha": Rule("a number", _is_number, may_be_null=False),
+    "lora_dropout": Rule("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1, False),
+    "rank_pattern": Rule("an object of module names and ranks", _are_by_name(_is_count)),
+    "alpha_pattern": Rule("an object of module names and numbers", _are_by_name(_is_number)),
+    "modules_to_save": Rule("a list of module names", lambda value: value == [] or _are_names(value)),
+}
+
+
+def read_adapter_config(directory: Path) -> dict[str, Any]:
+    """Read the configuration of an adapter directory.
+
+    Raises:
+        UserError: it is no JSON object, or a key has a value no adapter can be made of; names file and key.
+    """
+    path = directory / ADAPTER_CONFIG
+    values = read_object(path, SAVED_AGAIN)
+    rules = RULES | (LORA_RULES if values.get("peft_type") == "LORA" else {})
+    for key, rule in rules.items():
+        _check(values, key, rule, path)
+    return values
+
+
+def read_object(path: Path, hint: str) -> dict[str, Any]:
+    """Read a JSON file that must hold an object, and that this command did not write.
+
+    Raises:
+        UserError: it does not; unlike a record of ours, such a file is input.
+    """
+    try:
+        values = read_json(path)
+    except (RecordDamaged, OSError) as error:
+        raise UserError(getattr(error, "message", f"{path}: a file must be readable, but {error}"), hint) from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: it must be a JSON object, but got {quoted(values)}", hint)
+    return values
+
+
+def _check(values: Mapping[str, Any], key: str, rule: Rule, path: Path) -> None:
+    value = values.get(key)
+    if key not in values or (value is None and rule.may_be_null):
+        return
+    if not rule.holds(value):
+        raise UserError(f"{path}: `{key}` must be {rule.must}, but got {quoted(value)}", SAVED_AGAIN)

@@ -1,0 +1,162 @@
+"""Can a trial go on from a saved LoRA adapter? Told from the adapter's two files, before anything is loaded or spent.
+
+`same` continues an adapter on its own placement; `extended` keeps it and adds modules that start at PEFT's own
+initialization (lora_B = 0), so that the function is the parent's until the first step. Source: briefs 000 and 001.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
+from trainables.checkpoints.lineage import LINEAGE, lineage_of
+from trainables.errors import UserError
+from trainables.io.files import write_json
+from trainables.model.families import TOWERS
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from trainables.model.placement import ResolvedPlacement
+from trainables.record import Record
+from trainables.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from trainables.model.lora import Adapter
+    from trainables.model.optimizer import Optimizer
+
+SHOWN_MODULES = 3
+UNKNOWN_BASE = "unknown"
+
+
+def opened(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
+    """Read the adapter that `spec` continues and hold it against the spec and the hash it was planned with.
+
+    Raises:
+        UserError: it cannot be continued, or it changed since it was planned.
+    """
+    if spec.init_from is None:
+        raise ValueError(f"trial {spec.name} continues nothing")
+    now = adapter_source(spec.init_from.path, spec.optimizer)
+    if now.sha256 != spec.init_from.sha256:
+        raise UserError(
+            f"{now.path}: the adapter must be the one that was planned, sha256 {spec.init_from.sha256[:12]}, "
+            f"but it changed since and is {now.sha256[:12]}",
+            "plan again in another experiment, or put the adapter back",
+        )
+    saved = read_adapter(now.path)
+    check_continues(saved, spec, placement)
+    return saved
+
+
+def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlacement) -> None:
+    """Refuse an adapter of another rank, scale, base or placement; `extended` takes a part of the placement.
+
+    Raises:
+        UserError: naming everything that differs, both values, and the file.
+    """
+    config = saved.directory / ADAPTER_CONFIG
+    own = (("r", saved.rank, spec.rank), ("lora_alpha", saved.alpha, spec.alpha),
+           ("use_rslora", saved.rslora, spec.rslora))  # fmt: skip
+    faults = [
+        f"{config}: `{key}` must equal this trial's, but it is {theirs} and not {ours}"
+        for key, theirs, ours in own
+        if theirs != ours
+    ]
+    faults += _module_faults(saved, spec, placement) + _base_faults(saved, spec)
+    if faults:
+        hint = "rank, scale and base must be the saved adapter's, and so must the placement"
+        more = " or, `extended`, hold all of its modules" if spec.continuation == "extended" else ""
+        raise UserError("\n".join(faults), hint + more)
+
+
+def base_standing(saved: SavedAdapter, spec: TrialSpec) -> str:
+    """Say how it is known that the adapter was trained on this base: `same, by ...`, or honestly `unknown`."""
+    if saved.base_sha256 is not None:
+        return "same, by sha256" if saved.base_sha256 == spec.base.sha256 else "another, by sha256"
+    if saved.base_name is None:
+        return UNKNOWN_BASE
+    if Path(saved.base_name).expanduser().resolve() == spec.base.path.resolve():
+        return "same, by path"
+    hub_name = _hub_name(spec.base.path)
+    if hub_name is not None and saved.base_name.count("/") == 1 and not Path(saved.base_name).exists():
+        return "same, by name" if hub_name == saved.base_name else "another, by name"
+    return UNKNOWN_BASE
+
+
+def extension(saved: SavedAdapter, placement: ResolvedPlacement) -> tuple[str, ...]:
+    """Return the modules of `placement` that the saved adapter lacks."""
+    return tuple(name for name in placement.module_names if name not in saved.modules)
+
+
+# -------------------------------------------------------------------- what differs
+def _module_faults(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlacement) -> list[str]:
+    weights = saved.directory / ADAPTER_WEIGHTS
+    shapes = {one.name: (spec.rank, one.inputs, one.outputs) for t in TOWERS for one in placement.linears[t]}
+    extra = [name for name in saved.modules if name not in shapes]
+    missing = extension(saved, placement) if spec.continuation == "same" else ()
+    faults = []
+    if extra or missing:
+        rule = "equal" if spec.continuation == "same" else "lie within"
+        sides = ((extra, "only in the saved adapter"), (missing, "only in this trial's placement"))
+        parts = [f"{_listed(names)} {what}" for names, what in sides if names]
+        faults.append(f"{weights}: its modules must {rule} {spec.placement}, but {'; '.join(parts)}")
+    faults += [
+        f"{weights}: {name} must be (rank, inputs, outputs) = {shapes[name]}, but it is {shape}"
+        for name, shape in saved.modules.items()
+        if name in shapes and shape[1:] != shapes[name][1:]
+    ][:SHOWN_MODULES]
+    return faults
+
+
+def _base_faults(saved: SavedAdapter, spec: TrialSpec) -> list[str]:
+    standing = base_standing(saved, spec)
+    if not standing.startswith("another"):
+        return []
+    theirs = saved.base_sha256[:12] if saved.base_sha256 else saved.base_name
+    ours = spec.base.sha256[:12] if saved.base_sha256 else _hub_name(spec.base.path)
+    return [f"{saved.directory}: it must have been trained on this base, {ours}, but it was on {theirs}"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    counts = [f"{sum(tower_of(name) == tower for name in names)} {tower}" for tower in (*TOWERS, "other")]
+    shown = ", ".join(names[:SHOWN_MODULES]) + (", ..." if len(names) > SHOWN_MODULES else "")
+    return f"{len(names)} modules ({', '.join(one for one in counts if one[0] != '0')}: {shown})"
+
+
+def tower_of(module: str) -> str:
+    """Name the tower of a module by its name alone, `other` where it is in neither."""
+    vision = any(part in ("visual", "vision_tower", "vision_model") for part in module.split("."))
+    return "vision" if vision else "language" if ".layers." in module else "other"
+
+
+# -------------------------------------------------------------------- what the files hold
+
+
+def _hub_name(base: Path) -> str | None:
+    """Return `owner/name` of a snapshot in the hub's cache, None of any other directory."""
+    cached = next((part for part in base.parts if part.startswith("models--")), None)
+    return "/".join(cached.split("--")[1:]) if cached else None
+
+
+def contains(modules: Iterable[str], placement: ResolvedPlacement) -> bool:
+    """True when every one of `modules` lies within the placement."""
+    return set(modules) <= set(placement.module_names)
+
+
+def take_over(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Optimizer, record: Record) -> None:
+    """Load the parent into a fresh adapter and write `lineage.json`.
+
+    Raises:
+        UserError: the parent cannot be continued, or changed since it was planned.
+        PlacementMismatch: an extended adapter is not its parent's equal.
+    """
+    saved = opened(spec, adapter.placement)
+    if spec.continuation == "same":
+        adapter.load(parent)
+    else:
+        adapter.extend_from(parent)
+    if spec.optimizer == "resumed":
+        optimizer.load(parent)
+    new_modules = len(extension(saved, adapter.placement))
+    lineage = lineage_of(spec, base_standing(saved, spec), new_modules)
+    write_json(record.directory / LINEAGE, lineage)

@@ -1,0 +1,174 @@
+"""What PEFT makes of an adapter's configuration on its base: built on torch's meta device, without a weight."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.checkpoints.adapter_config import ADAPTER_CONFIG, SAVED_AGAIN, read_adapter_config, read_object
+from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
+from trainables.errors import UserError, quoted
+
+Shape = tuple[int, ...]
+# what PEFT and transformers raise on values of the wrong type or kind, which they do not check themselves
+MISFITS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
+           OSError, ImportError, re.error)  # fmt: skip
+REPAIR_HINT = "download or save the base again, or name another one by --base DIR"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Who would train, and who acts, after PEFT loaded an adapter to train it on."""
+
+    adapters: tuple[str, ...]
+    active: tuple[str, ...]
+    trainable_parameters: int
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What PEFT makes of the configuration on the adapter's base: names and shapes of its tensors, and who trains.
+
+    `loaded` is None where PEFT refuses to load the file that is there.
+    """
+
+    shapes: Mapping[str, Shape]
+    trainable_parameters: int
+    total_parameters: int
+    trainable_base: tuple[str, ...]
+    loaded: Loaded | None
+
+
+def read_expected(directory: Path, base: Path | None) -> Expected:
+    """Have PEFT put the adapter on its base, without the base's weights.
+
+    Raises:
+        UserError: configuration or base cannot be used; names file and key.
+    """
+    from peft import get_peft_model, get_peft_model_state_dict
+
+    config = _peft_config(directory)
+    where = chosen_base(directory, base)
+    bare = empty_base(where)
+    own = {id(parameter) for parameter in bare.parameters()}
+    try:
+        model = get_peft_model(bare, config)
+    except MISFITS as error:
+        raise _unfit(error, directory / ADAPTER_CONFIG, where) from None
+    trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return Expected(
+        shapes={name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()},
+        trainable_parameters=sum(p.numel() for _, p in trains),
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        trainable_base=tuple(name for name, p in trains if id(p) in own),
+        loaded=_load_to_train(directory, where, config),
+    )
+
+
+def _peft_config(directory: Path) -> Any:
+    from peft import LoraConfig, PeftConfig
+
+    path = directory / ADAPTER_CONFIG
+    read_adapter_config(directory)
+    try:
+        config = PeftConfig.from_pretrained(str(directory))
+    except MISFITS as error:
+        raise UserError(f"{path}: must be a configuration PEFT knows, but {_said(error)}", SAVED_AGAIN) from None
+    if config.is_prompt_learning:
+        raise UserError(
+            f"{path}: the adapter must lie in the base's modules, but {config.peft_type} does not",
+            "LoRA and its kin can be checked, and trained on; prompts cannot",
+        )
+    config.inference_mode = False  # as it is loaded to be trained on
+    if isinstance(config, LoraConfig):
+        config.init_lora_weights = True  # PiSSA and its kin compute theirs from the base's weights, which are not here
+    return config
+
+
+def _unfit(error: Exception, path: Path, base: Path) -> UserError:
+    if isinstance(error, ValueError) and "arget modules" in str(error):
+        return UserError(
+            f"{path}: `target_modules`: its target modules must exist in {base}, but {_said(error)}",
+            BASE_HINT,
+        )
+    return UserError(f"{path}: PEFT must be able to put it on {base}, but says {_said(error)}", SAVED_AGAIN)
+
+
+def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values copied to a meta tensor go nowhere; keys are compared elsewhere
+            model = PeftModel.from_pretrained(empty_base(base), str(directory), is_trainable=True, config=config)
+    except (RuntimeError, KeyError):  # other shapes; `differences` names them
+        return None
+    return Loaded(tuple(model.peft_config), tuple(model.active_adapters), model.get_nb_trainable_parameters()[0])
+
+
+def empty_base(base: Path) -> Any:
+    """Build a base from its configuration alone, its weights on the meta device.
+
+    Raises:
+        UserError: transformers cannot make a model of the configuration; names file and key.
+    """
+    import torch
+    import transformers
+    from huggingface_hub.errors import StrictDataclassError
+
+    transformers.logging.set_verbosity_error()
+    path = base / "config.json"
+    try:
+        config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    except (*MISFITS, StrictDataclassError) as error:
+        raise _no_base(error, path) from None
+    make = _model_class(config, path)
+    try:
+        with torch.device("meta"):
+            return make(config)
+    except (*MISFITS, StrictDataclassError) as error:
+        raise _no_model(error, path) from None
+
+
+def _no_model(error: Exception, path: Path) -> UserError:
+    return UserError(f"{path}: a model must be made of it, but transformers says {_said(error)}", REPAIR_HINT)
+
+
+def _no_base(error: Exception, path: Path) -> UserError:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    values = read_object(path, REPAIR_HINT)
+    if "auto_map" in values and "trust_remote_code" in str(error):
+        return UserError(
+            f"{path}: `auto_map` asks to run code that came with the base, which is never done",
+            "name a base by --base DIR whose `model_type` transformers itself knows",
+        )
+    if values.get("model_type") in CONFIG_MAPPING:
+        return _no_model(error, path)
+    return UserError(
+        f"{path}: `model_type` must be one that transformers knows, but got {quoted(values.get('model_type'))}",
+        REPAIR_HINT,
+    )
+
+
+def _model_class(config: Any, path: Path) -> Any:
+    import transformers
+
+    names = config.architectures
+    if not names:
+        return transformers.AutoModelForCausalLM.from_config
+    name = names[0] if isinstance(names, list) else names
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise UserError(
+            f"{path}: `architectures` must name a model class of transformers, but got {quoted(names)}", REPAIR_HINT
+        )
+    return found
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,202 @@
+"""A cohort: trials that train together on one base, in lockstep, each as if it were alone.
+
+They read the same batches. One forward and one backward serve as many of them as `widths` allows; clipping, rate,
+AdamW, health checks, guards and records are each trial's own, so a member that ends leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from trainables.cohort.evaluator import JointEvaluator
+from trainables.cohort.pass_width import Member, Widths, calibrated, narrower, passes
+from trainables.cohort.shared_forward import Fanout
+from trainables.data.encoding import Batch
+from trainables.engine import Engine
+from trainables.errors import UserError
+from trainables.health.eval_integrity import Measured
+from trainables.record import Verdict
+from trainables.spec import cohort_key
+from trainables.training.failures import infeasible
+from trainables.training.trial import Trial
+
+OutOfMemory = (torch.OutOfMemoryError,)
+
+
+class Cohort:
+    """Opened trials on one engine; takes their adapters off the base and trains them through a bank.
+
+    `widths` says how many are computed in one pass; None measures which is fastest before the first step.
+    """
+
+    def __init__(
+        self, engine: Engine, trials: Sequence[Trial], widths: Widths | None = None, share: bool = True
+    ) -> None:
+        keys = {(cohort_key(trial.spec), trial.step) for trial in trials}
+        if len(keys) != 1:
+            raise ValueError(f"a cohort must share data order, batch shape and step, but got {len(keys)} kinds")
+        self.engine, self.trials, self.widths, self.share = engine, list(trials), widths, share
+        self.eval_width = len(trials)  # members measured in one pass
+        for trial in trials:
+            trial.adapter.lift()
+        self.rows = engine.row_stream(trials[0].spec, trials[0].step)
+        self.left: dict[int, Verdict] = {}
+        self._gather(self.trials)
+
+    @property
+    def active(self) -> list[int]:
+        """Return the numbers of the members that still train."""
+        return [number for number in range(len(self.trials)) if number not in self.left]
+
+    def advance(self, stop_requested: Callable[[], bool]) -> dict[str, Verdict]:
+        """Take all members to their next eval and through it; returns the verdicts of those that ended, by trial id.
+
+        When `stop_requested` turns true between two steps, all checkpoint there. Who ended is dropped at the boundary.
+        """
+        boundary = self.trials[0].boundary
+        while self.active and self.trials[self.active[0]].step < boundary:
+            if stop_requested():
+                for number in self.active:
+                    self.trials[number].checkpoint()
+                return self._compact()
+            self._train_step()
+        self._evaluate()
+        return self._compact()
+
+    def leave(self, trial_id: str) -> None:
+        """Let a member go between two evals; its newest checkpoint stays."""
+        self._gather([trial for trial in self.trials if trial.spec.trial_id != trial_id])
+
+    def remove(self) -> None:
+        """Give the base back as it was."""
+        self.fanout.remove()
+
+    # ---------------------------------------------------------------- train
+    def _train_step(self) -> None:
+        began = time.perf_counter()
+        try:
+            batches = self.engine.batches(self.rows, self.trials[0].spec, self.trials[self.active[0]].step)
+        except UserError as error:  # a row that none of them can read
+            for number in self.active:
+                self._end(number, error)
+            return
+        if self.widths is None:
+            self.widths = calibrated(self._members(), lambda numbers: self._seconds(numbers, batches))
+            began = time.perf_counter()
+        losses: dict[int, float] = {}
+        for numbers in passes(self._members(), self.widths):
+            losses |= self._passed(list(numbers), batches)
+        seconds = (time.perf_counter() - began) / max(1, len(losses))
+        has_images = any("pixel_values" in batch.inputs for batch in batches)
+        for number, loss in losses.items():
+            verdict = self.trials[number].learn(loss, has_images, seconds)
+            if verdict:
+                self.left[number] = verdict
+
+    def _passed(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
+        try:
+            return self._backward(numbers, batches)
+        except OutOfMemory as error:
+            self._forget_gradients(numbers)
+            if len(numbers) == 1:
+                self._end(numbers[0], error)
+                return {}
+        self.widths = narrower(self.widths, len(numbers))
+        half = len(numbers) // 2
+        return {**self._passed(numbers[:half], batches), **self._passed(numbers[half:], batches)}
+
+    def _backward(self, numbers: Sequence[int], batches: Sequence[Batch]) -> dict[int, float]:
+        # every trial's loss is its mean over all supervised tokens of the step, whoever else is in the pass
+        tokens = sum(batch.supervised_tokens for batch in batches)
+        losses = dict.fromkeys(numbers, 0.0)
+        with self._training():
+            for micro_step, batch in enumerate(batches):
+                for number in numbers:
+                    masks = self.trials[number].adapter.masks
+                    masks.step, masks.micro_step = self.trials[number].step, micro_step
+                out = self.fanout.logits(batch, numbers)
+                means = [cross_entropy(one, out.targets, reduction="sum") / tokens for one in out.values]
+                reached = [one for one in means if one.requires_grad]
+                if reached:
+                    torch.stack(reached).sum().backward()
+                for group, mean in zip(out.groups, means, strict=True):
+                    for number in group:
+                        losses[number] += float(mean.detach())
+        return losses
+
+    def _seconds(self, numbers: Sequence[int], batches: Sequence[Batch]) -> float | None:
+        # a step that is thrown away; None when it does not fit the device
+        try:
+            began = time.perf_counter()
+            self._backward(numbers, batches)
+            if self.engine.base.device.type == "cuda":
+                torch.cuda.synchronize(self.engine.base.device)
+            return time.perf_counter() - began
+        except OutOfMemory:
+            return None
+        finally:
+            self._forget_gradients(numbers)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        self.engine.base.model.train()
+        try:
+            yield
+        finally:
+            self.engine.base.model.eval()
+
+    def _forget_gradients(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self.trials[number].optimizer.adamw.zero_grad(set_to_none=True)
+
+    def _end(self, number: int, error: Exception) -> None:
+        trial = self.trials[number]
+        self.left[number] = trial.close(infeasible(error, trial.step))
+
+    # ---------------------------------------------------------------- eval
+    def _evaluate(self) -> None:
+        for numbers, measured, seconds in self._measured():
+            for number in numbers:
+                trial = self.trials[number]
+                verdict = trial.conclude(measured[number], self.joint.asking(number), seconds / len(numbers))
+                if verdict:
+                    self.left[number] = verdict
+
+    def _measured(self) -> Iterator[tuple[list[int], dict[int, Measured], float]]:
+        waiting = self.active
+        while waiting:
+            numbers, began = waiting[: self.eval_width], time.perf_counter()
+            baselines = {number: self.trials[number].baseline for number in numbers}
+            try:
+                measured = self.joint.measure(baselines, self.trials[numbers[0]].step)
+            except OutOfMemory as error:
+                if len(numbers) > 1:
+                    self.eval_width = len(numbers) // 2
+                    continue
+                self._end(numbers[0], error)
+            else:
+                yield numbers, measured, time.perf_counter() - began
+            waiting = waiting[len(numbers) :]
+
+    # ---------------------------------------------------------------- who is in it
+    def _members(self) -> list[Member]:
+        depths = {number: self.trials[number].spec.placement for number in self.active}
+        return [Member(number, one.language, one.vision) for number, one in depths.items()]
+
+    def _compact(self) -> dict[str, Verdict]:
+        ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.left.items()}
+        if ended:
+            self._gather([self.trials[number] for number in self.active])
+        return ended
+
+    def _gather(self, trials: list[Trial]) -> None:
+        if hasattr(self, "fanout"):
+            self.fanout.remove()
+        self.trials, self.left = trials, {}
+        self.fanout = Fanout(self.engine.base, [trial.adapter for trial in trials], self.share)
+        self.joint = JointEvaluator(self.engine.evaluator, self.fanout)

@@ -1,0 +1,160 @@
+"""One eval of a whole cohort: one teacher-forced pass and one decode batch for all members.
+
+What the members share is computed once, the prompts' prefill included; a member's answers are then counted, and
+witnessed, as if it had been asked alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
+
+from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.stacked_lora import Group
+from trainables.data.encoding import Encoded, chunks, collate, until_end
+from trainables.evaluation.evaluator import GENERATION_TOKENS, LOSS_TOKENS, Evaluator, whole_rows
+from trainables.health import eval_integrity
+from trainables.health.eval_integrity import Measured, Witness
+from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
+from trainables.probes.question import Question
+
+Answers = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decode batch: tokens (groups x rows, new tokens), and whom each group stands for."""
+
+    tokens: torch.Tensor
+    groups: list[Group]
+    questions: list[int]
+
+    def rows_of(self, member: int) -> slice:
+        """Return where the rows of `member` lie."""
+        group = next(number for number, one in enumerate(self.groups) if member in one)
+        rows = len(self.questions)
+        return slice(group * rows, (group + 1) * rows)
+
+
+@dataclass(frozen=True)
+class JointEvaluator:
+    """The fixed evals of a study, for all members of a fan-out at once."""
+
+    evaluator: Evaluator
+    fanout: Fanout
+
+    def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
+        """Measure the members named by `baselines`, each held against its own, as `eval_integrity.measure` does."""
+        evaluator, members = self.evaluator, tuple(baselines)
+        with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
+            decoded = self._decode(evaluator.prompts, members)
+        said = witness.said_by_batch()
+        answers = self._answers(evaluator.questions, decoded, members)
+        validation, train_slice = (
+            self._losses(rows, members) for rows in (evaluator.validation, evaluator.train_slice)
+        )
+        earlier = [self._losses(rows, members) for rows in evaluator.earlier]
+        measured: dict[int, Measured] = {}
+        for member in members:
+            before = tuple(losses[member] for losses in earlier)
+            evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], before)
+            heard = [text for one, texts in zip(decoded, said, strict=True) for text in texts[one.rows_of(member)]]
+            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], heard)
+        return measured
+
+    def asking(self, member: int) -> MemberEvaluator:
+        """Return what the controls ask one member through."""
+        return MemberEvaluator(self, member)
+
+    def ask(self, member: int, questions: Sequence[Question]) -> Answers:
+        """Answer questions by one member, the way the eval's own are answered."""
+        decoded = self._decode(self.evaluator.encode(questions), (member,))
+        return self._answers(questions, decoded, (member,))[member]
+
+    def _answers(
+        self, questions: Sequence[Question], decoded: Sequence[Decoded], members: Sequence[int]
+    ) -> dict[int, Answers]:
+        encoder = self.evaluator.encoder
+        answers: dict[int, Answers] = {member: {} for member in members}
+        for batch in decoded:
+            said = [until_end(one, encoder.answer_ends) for one in batch.tokens.tolist()]
+            texts = encoder.tokenizer.batch_decode(said, skip_special_tokens=True)
+            keys = [questions[index].key for index in batch.questions]
+            for member in members:
+                own = (text.strip() for text in texts[batch.rows_of(member)])
+                answers[member] |= dict(zip(keys, own, strict=True))
+        return answers
+
+    @torch.no_grad()
+    def _losses(self, rows: Sequence[Encoded], members: Sequence[int]) -> dict[int, Losses]:
+        sums = {member: Losses(0.0, 0, 0) for member in members}
+        encoder, device = self.evaluator.encoder, self.evaluator.base.device
+        for chunk in chunks(rows, LOSS_TOKENS // len(members)):
+            batch = collate([rows[index] for index in chunk], encoder, device, pad_left=False)
+            out = self.fanout.logits(batch, members)
+            for group, logits in zip(out.groups, out.values, strict=True):
+                nats = float(cross_entropy(logits, out.targets, reduction="sum"))
+                right = logits.argmax(dim=-1) == out.targets
+                counted = nats, len(out.targets), int(right.sum()), whole_rows(batch, right)
+                for member in group:
+                    sums[member] = sums[member].plus(*counted)
+        return sums
+
+    @torch.no_grad()
+    def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[Decoded]:
+        encoder, device = self.evaluator.encoder, self.evaluator.base.device
+        decoded = []
+        for chunk in chunks(prompts, GENERATION_TOKENS // len(members)):
+            batch = collate([prompts[index] for index in chunk], encoder, device, pad_left=True)
+            decoded.append(self._greedy(batch.inputs, members, chunk))
+        return decoded
+
+    def _greedy(self, inputs: Mapping[str, torch.Tensor], members: Sequence[int], chunk: list[int]) -> Decoded:
+        model, encoder = self.evaluator.base.model, self.evaluator.encoder
+        ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
+        cache = DynamicCache(config=model.config.get_text_config())
+        out, groups = self.fanout.prefill(inputs, members, cache)
+        mask = inputs["attention_mask"].repeat(len(groups), 1)
+        shift = _shift(model, inputs).repeat(len(groups), 1)
+        tokens = [out.logits[:, -1].float().argmax(dim=-1)]
+        done = torch.isin(tokens[0], ends)
+        with self.fanout.running(members, len(chunk), groups):
+            while not bool(done.all()) and len(tokens) < self.evaluator.max_new_tokens:
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+                places = mask.sum(dim=1, keepdim=True) - 1 + shift
+                out = model(
+                    input_ids=tokens[-1][:, None], attention_mask=mask, position_ids=places,
+                    past_key_values=cache, use_cache=True,
+                )  # fmt: skip
+                favoured = out.logits[:, -1].float().argmax(dim=-1)
+                tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, favoured))
+                done |= torch.isin(tokens[-1], ends)
+        return Decoded(torch.stack(tokens, dim=1), groups, chunk)
+
+
+@dataclass(frozen=True)
+class MemberEvaluator:
+    """One member of a cohort, as the controls of `eval_integrity.py` ask it."""
+
+    joint: JointEvaluator
+    member: int
+
+    @property
+    def data(self) -> ProbeData:
+        """Return the rows of the fixed evals."""
+        return self.joint.evaluator.data
+
+    def ask(self, questions: Sequence[Question]) -> Answers:
+        """Answer questions by this member alone."""
+        return self.joint.ask(self.member, questions)
+
+
+def _shift(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    # a picture takes fewer positions than tokens; the model says by how much, for every row
+    if "pixel_values" in inputs:
+        return model.model.rope_deltas  # type: ignore[union-attr, return-value]
+    return torch.zeros(len(inputs["input_ids"]), 1, dtype=torch.long, device=inputs["input_ids"].device)

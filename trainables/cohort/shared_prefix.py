@@ -1,0 +1,106 @@
+"""Text before the first picture, read once for all groups: a frozen key/value prefix of the language tower.
+
+Attention is causal, so these tokens see no picture, and no adapter of the vision tower can change them; below the
+lowest language adapter they are the same for every trial and need no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.masking_utils import create_causal_mask
+
+from trainables.data.encoding import IGNORED
+from trainables.model.base import Base
+
+MIN_TOKENS = 4  # fewer do not pay for the extra pass
+
+
+def common_tokens(inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> int:
+    """Count the tokens that stand before every row's first picture and first prediction; 0 when too few."""
+    length = labels.shape[1]
+    places = torch.arange(length, device=labels.device)
+    stop = torch.where(inputs["mm_token_type_ids"] != 0, places, length).min()
+    first_label = torch.where(labels != IGNORED, places, length).min()
+    tokens = int(torch.minimum(stop, first_label - 1))
+    return tokens if tokens >= MIN_TOKENS else 0
+
+
+@dataclass
+class FrozenPrefix:
+    """The first `tokens` of every row, run through the language layers below block `first` (None: through all).
+
+    The pass goes on with the tokens behind it; at block `first` the prefix joins them, as the adapters there read it.
+    """
+
+    base: Base
+    inputs: Mapping[str, torch.Tensor]
+    positions: torch.Tensor
+    tokens: int
+    keys: DynamicCache
+    hidden: torch.Tensor
+    whole: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    @torch.no_grad()
+    def run(
+        cls, base: Base, inputs: Mapping[str, torch.Tensor], positions: torch.Tensor, tokens: int, first: int | None
+    ) -> FrozenPrefix:
+        """Read the prefix of every row (rows, tokens) as the base does."""
+        language = base.model.model.language_model
+        hidden = language.embed_tokens(inputs["input_ids"][:, :tokens])
+        given = _token_arguments(base, hidden, inputs["attention_mask"][:, :tokens], positions[..., :tokens])
+        keys = DynamicCache(config=language.config)
+        for layer in language.layers[:first]:
+            # the layer's own computation; hooks that widen a pass have no part in it
+            hidden = layer.forward(hidden, **given, past_key_values=keys)
+        return cls(base, inputs, positions, tokens, keys, hidden)
+
+    def cache(self, groups: int) -> DynamicCache:
+        """Return the keys and values of the prefix for the rows of all groups, to be read and thrown away."""
+        index = torch.arange(len(self.hidden), device=self.hidden.device).repeat(groups)
+        config = self.base.model.model.language_model.config
+        layers: Any = self.keys.layers
+        pairs = [(layer.keys[index], layer.values[index]) for layer in layers if layer.is_initialized]
+        return DynamicCache(pairs, config=config)
+
+    def entering(
+        self, hidden: torch.Tensor, kwargs: dict[str, Any], groups: int, adapted: bool
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Join the prefix before the first adapted block; from there on the pass has all tokens and no cache."""
+        if not self.whole:
+            if not adapted:
+                return hidden, kwargs
+            prefix = self.hidden.repeat(groups, 1, 1)
+            hidden = torch.cat([prefix, hidden], dim=1)
+            mask, positions = self.inputs["attention_mask"], self.positions
+            given = _token_arguments(self.base, hidden, mask.repeat(groups, 1), positions.repeat(1, groups, 1))
+            self.whole = {**given, "past_key_values": None}
+        return hidden, {**kwargs, **self.whole}
+
+
+def repeated(given: Any, rows: int, groups: int) -> Any:
+    """Give `groups` groups what was computed for fewer: tensors (groups x rows, ...), tuples of them, or None."""
+    if given is None:
+        return None
+    if isinstance(given, tuple):
+        return tuple(repeated(one, rows, groups) for one in given)
+    return given[:rows].repeat(groups, *[1] * (given.dim() - 1))
+
+
+def _token_arguments(
+    base: Base, hidden: torch.Tensor, attention_mask: torch.Tensor, positions: torch.Tensor
+) -> dict[str, Any]:
+    language = base.model.model.language_model
+    mask = create_causal_mask(
+        config=language.config, inputs_embeds=hidden, attention_mask=attention_mask, past_key_values=None
+    )
+    return {
+        "attention_mask": mask,
+        "position_ids": None,
+        "position_embeddings": language.rotary_emb(hidden, positions),
+    }

@@ -1,0 +1,277 @@
+"""What a data file holds, before anything reads it for training: `python -m trainables.data check FILE`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainables.data.dataset_info import locate
+from trainables.data.filtered_file import filter_into
+from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
+from trainables.data.images import unreadable
+from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
+from trainables.data.rows import Parsed, Row, named_once, parse_rows
+from trainables.errors import UserError
+from trainables.io.jsonl import objects
+from trainables.model.families import family_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from trainables.data.scan import ScannedRow
+
+
+SHOWN_PROBLEMS = 20
+SHOWN_ROWS = 4  # of each finding, by id
+WIDTH = 80
+
+app = typer.Typer(
+    help="Check and filter data files: JSONL or a JSON array, or `dataset_info.json:NAME`.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+File = Annotated[Path, typer.Argument(help="JSONL, a JSON array, or dataset_info.json:NAME.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One row of a probes' file: where it stands, and the row, or what is wrong with it."""
+
+    line: int
+    row: OodRow | UserError
+
+
+Line = Parsed | Asked
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file, row by row: every one as it was parsed, what is wrong, and its tokens where a base was given.
+
+    `spoiled` are the files that rows name as pictures and that are none.
+    """
+
+    path: Path
+    parsed: tuple[Line, ...]
+    problems: tuple[str, ...]
+    scanned: tuple[ScannedRow, ...] = ()
+    spoiled: frozenset[Path] = frozenset()
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return the rows of train or validation that can be read."""
+        return [one.row for one in self.parsed if isinstance(one.row, Row)]
+
+    @property
+    def questions(self) -> list[OodRow]:
+        """Return the rows of the probes that can be read."""
+        return [one.row for one in self.parsed if isinstance(one.row, OodRow)]
+
+
+@app.command()
+def check(
+    file: File,
+    base: Annotated[Path | None, typer.Option(help="Model directory: counts tokens by its tokenizer.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Rows must fit; needs --base.")] = 0,
+) -> None:
+    """Check every row and show what the file holds; exit code 2 when a row is broken or too long."""
+    from rich.console import Console
+
+    try:
+        checked = check_file(file, base, max_tokens)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
+    for part in shown(checked):
+        console.print(part, soft_wrap=isinstance(part, str))
+    for problem in checked.problems[:SHOWN_PROBLEMS]:
+        typer.echo(f"error: {problem}", err=True)
+    if len(checked.problems) > SHOWN_PROBLEMS:
+        typer.echo(f"error: and {len(checked.problems) - SHOWN_PROBLEMS:,} more", err=True)
+    raise typer.Exit(2 if checked.problems else 0)
+
+
+@app.command(name="filter")
+def filter_command(
+    file: File,
+    drop: Annotated[str, typer.Option(help=f"{', '.join(FILTERS)}, short:N, long:N (characters).")],
+    out: Annotated[Path, typer.Option(help="New file for the rows that are left.")],
+) -> None:
+    """Write the rows that filters leave, and OUT.filters.json with what each of them dropped."""
+    try:
+        typer.echo(filter_into(file, parse_filters(drop), out))
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Checked:
+    """Read every row of a file, with a base also through its encoder, and collect all that is wrong.
+
+    Raises:
+        UserError: there is no such file, or the base has no tokenizer.
+    """
+    if max_tokens and base is None:
+        raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
+    parsed: tuple[Line, ...] = tuple(_asked(path) if asks_probes(path) else parse_rows(path))
+    rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
+    problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
+    problems += _of_the_whole(rows, path, base) if not problems else []
+    spoiled = _spoiled(rows)
+    problems += [f"{path}:{line}: {said}" for line, said in spoiled.values()]
+    scanned = _scanned(list(rows.values()), base) if base else ()
+    named = {line for line, row in rows.items() if not spoiled.keys().isdisjoint(row.images)}
+    for line, one in zip(rows, scanned, strict=False):
+        if line not in named and (one.problem or one.tokens > max_tokens > 0):
+            wrong = one.problem or f"row `{one.row_id}` must fit {max_tokens} tokens, but it has {one.tokens:,}"
+            problems.append(f"{path}:{line}: {wrong}")
+    return Checked(path, parsed, tuple(problems), scanned, frozenset(spoiled))
+
+
+def asks_probes(path: Path) -> bool:
+    """Tell a probes' file from one of train or validation: most of its rows have `kind`.
+
+    Raises:
+        UserError: there is no such file, or it is of another kind.
+    """
+    where = locate(path)
+    if where.format is not None or where.entry:  # an entry says itself which columns count
+        return False
+    have = ["kind" in values for _, values in objects(path) if not isinstance(values, UserError)]
+    return any(have) and 2 * sum(have) >= len(have)
+
+
+def _asked(path: Path) -> Iterator[Asked]:
+    return (Asked(line, row) for line, row in parse_ood(path))
+
+
+def _of_the_whole(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
+    """Say what is wrong with a file whose rows are each sound; without a base only text must be asked for."""
+    try:
+        named_once(rows, path)
+        asked = [row for row in rows.values() if isinstance(row, OodRow)]
+        if asked:
+            check_kinds(asked, path, needed_kinds(family_of(base)[0].sees) if base else TEXT_KINDS)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _spoiled(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
+    """Return the files that are no pictures, each with the first line that names it and what is wrong."""
+    first: dict[Path, int] = {}
+    counts: Counter[Path] = Counter()
+    for line, row in rows.items():
+        for picture in set(row.images):
+            first.setdefault(picture, line)
+            counts[picture] += 1
+    found = {}
+    for picture, line in first.items():
+        reason = unreadable(picture)
+        if reason is not None:
+            others = f" ({counts[picture] - 1:,} more rows show it)" if counts[picture] > 1 else ""
+            found[picture] = (line, f"the image {picture} must be readable, but {reason}{others}\n"
+                                    "hint: replace it or drop its row")  # fmt: skip
+    return found
+
+
+def _scanned(rows: Sequence[Row | OodRow], base: Path) -> tuple[ScannedRow, ...]:
+    from trainables.data.scan import load_encoder, scanned_question, scanned_row
+
+    encoder = load_encoder(base)
+    return tuple(scanned_row(row, encoder) if isinstance(row, Row) else scanned_question(row, encoder) for row in rows)
+
+
+# -------------------------------------------------------------------- for a person to read
+def shown(checked: Checked) -> list[RenderableType]:
+    """Lay out what a file holds, 80 columns wide: what it is made of, and what filters would drop."""
+    rows, broken = checked.rows, sum(isinstance(one.row, UserError) for one in checked.parsed)
+    title = f"{checked.path}: {len(checked.parsed):,} rows" + (f", {broken:,} of them broken" if broken else "")
+    if checked.questions:
+        return [title, "", _grid(_question_facts(checked))]
+    if not rows:
+        return [title]
+    return [title, "", _grid(_facts(checked, rows)), "", "What each filter alone would drop:", _grid(_drops(rows))]
+
+
+def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
+    formats = Counter(one.format for one in checked.parsed if isinstance(one, Parsed) and isinstance(one.row, Row))
+    roles = Counter(message.role for row in rows for message in row.messages)
+    facts = [
+        ("format", _counts(formats)),
+        ("roles", _counts(roles)),
+        ("turns", _spread([len(row.messages) for row in rows])),
+        ("pictures", _pictures(rows, checked)),
+        ("characters", _spread([length(row) for row in rows])),
+        ("answers", f"{len({row.answer for row in rows}):,} different; characters "
+                    f"{_spread([len(row.answer) for row in rows])}"),
+    ]  # fmt: skip
+    return [*facts, *_token_facts(checked)]
+
+
+def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
+    rows = checked.questions
+    return [
+        ("kinds", _counts(Counter(row.kind for row in rows))),
+        ("pictures", _pictures(rows, checked)),
+        ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
+        ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),
+        *_token_facts(checked),
+    ]
+
+
+def _pictures(rows: Sequence[Row | OodRow], checked: Checked) -> str:
+    pictures = [picture for row in rows for picture in row.images]
+    showing = sum(bool(row.images) for row in rows)
+    spoiled = f"; {len(checked.spoiled):,} cannot be read" if checked.spoiled else ""
+    return f"{len(pictures):,} of {len(set(pictures)):,} files in {showing:,} rows{spoiled}"
+
+
+def _token_facts(checked: Checked) -> list[tuple[str, ...]]:
+    encoded = [one for one in checked.scanned if one.problem is None]
+    if not encoded:
+        return []
+    tokens = [one.tokens for one in encoded]
+    labels, images = (sum(getattr(one, part) for one in encoded) for part in ("supervised_tokens", "image_tokens"))
+    return [
+        ("tokens", _spread(tokens)),
+        ("", f"{sum(tokens):,} in all: {labels / sum(tokens):.0%} labels, {images / sum(tokens):.0%} pictures"),
+    ]
+
+
+def _drops(rows: list[Row]) -> list[tuple[str, ...]]:
+    found = []
+    for name, drops in FILTERS.items():
+        if name != BROKEN:
+            ids = [row.row_id for row, gone in zip(rows, drops(rows), strict=True) if gone]
+            more = f" and {len(ids) - SHOWN_ROWS:,} more" if len(ids) > SHOWN_ROWS else ""
+            found.append((name, f"{len(ids):,}", ", ".join(ids[:SHOWN_ROWS]) + more))
+    return found
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _spread(values: Iterable[int]) -> str:
+    ordered = sorted(values)
+    if ordered[0] == ordered[-1]:
+        return f"{ordered[0]:,} each"
+    half, most = (ordered[max(0, -(-len(ordered) * percent // 100) - 1)] for percent in (50, 95))
+    return f"{ordered[0]:,} to {ordered[-1]:,}; half at most {half:,}, 95 % at most {most:,}"
+
+
+def _grid(rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    from rich.table import Table
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for number in range(len(rows[0])):
+        grid.add_column(justify="right" if number == 1 and len(rows[0]) == 3 else "left", no_wrap=number == 0)
+    for row in rows:
+        grid.add_row(*row)
+    return grid

@@ -1,0 +1,160 @@
+"""LLaMA-Factory's `dataset_info.json` as a table of names: `dataset_info.json:NAME` is the data of that entry.
+
+Honoured are `file_name`, `formatting`, `columns` and `tags`; pictures are relative to the table, as there. What would
+change which rows are read, or what they teach, is refused by name. An entry that names its columns says that all other
+columns do not count, so they are passed over.
+Source: LLaMA-Factory, data/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainables.data.formats import FORMATS, Format
+from trainables.errors import UserError, nearest
+from trainables.io.jsonl import parse
+
+TABLE = "dataset_info.json"
+BY_NAME = {form.name: form for form in FORMATS}
+ALPACA_COLUMNS = {"prompt": "question", "query": "context", "response": "answer", "history": "history"}
+SHARED_COLUMNS = {"system": "system", "images": "images"}
+REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+OTHERS = {  # what an entry may say only if it says nothing by it
+    "ranking": (False,),
+    "split": ("train",),
+    "subset": (),
+    "folder": (),
+    "num_samples": (),
+    "revision": (),
+}
+KNOWN = ("file_name", "formatting", "columns", "tags")
+UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where rows stand: the file, their format if it is said (else their keys tell it), and what images relate to."""
+
+    file: Path
+    format: Format | None
+    pictures: Path
+    entry: str = ""
+
+
+def locate(path: Path) -> Located:
+    """Find the rows that `path` names: a data file, or `TABLE.json:NAME`.
+
+    Raises:
+        UserError: the table or the entry does not exist, or the entry cannot be honoured; names file and key.
+    """
+    table, colon, name = str(path).rpartition(":")
+    if path.exists() or not colon or not table.endswith(".json"):
+        if path.name == TABLE and path.is_file():
+            raise UserError(f"{path}: an entry must be chosen, but none is named",
+                            f"add it: `{path}:NAME`, with one of {', '.join(_entries(path))}")  # fmt: skip
+        return Located(path, None, path.parent)
+    entries = _entries(Path(table))
+    if name not in entries:
+        raise UserError(f"{table}: `{name}` must be an entry, but there is none of this name", nearest(name, entries))
+    return _located(Path(table), entries[name], f"{table}: `{name}`")
+
+
+def _entries(table: Path) -> Mapping[str, Any]:
+    if not table.is_file():
+        raise UserError(f"a table of data must exist, but {table} does not", "check the path; it may be relative")
+    try:
+        values = parse(table.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{table}: a table of data must be one JSON object in UTF-8, but {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{table}: a table of data must be a JSON object, but got {type(values).__name__}")
+    return values
+
+
+def _located(table: Path, entry: Any, where: str) -> Located:
+    if not isinstance(entry, dict):
+        raise UserError(f"{where} must be an object, but got {entry!r}")
+    for key, value in entry.items():
+        _check_key(key, value, where)
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
+    form = _format(entry, where)
+    said = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
+    return Located(table.parent / name, form, table.parent, said)
+
+
+def _check_key(key: str, value: Any, where: str) -> None:
+    if key in REMOTE:
+        raise UserError(f"{where}: `{key}` must not be given, for rows are read from files, but got {value!r}",
+                        "download the rows and name their file in `file_name`")  # fmt: skip
+    if key in OTHERS and value is not None and value not in OTHERS[key]:
+        raise UserError(f"{where}: `{key}` must not be given, for it is not honoured, but got {value!r}",
+                        "write the rows that count into a file of their own")  # fmt: skip
+    if key not in (*KNOWN, *OTHERS):
+        raise UserError(f"{where}: `{key}` is not a key of an entry", nearest(key, KNOWN))
+
+
+def _format(entry: Mapping[str, Any], where: str) -> Format:
+    formatting = entry.get("formatting") or "alpaca"
+    if formatting not in {"alpaca", "sharegpt"}:
+        raise UserError(f"{where}: `formatting` must be alpaca or sharegpt, but got {formatting!r}",
+                        "rows of OpenAI's format are `sharegpt` with `tags`")  # fmt: skip
+    columns = _names(entry, "columns", where)
+    if formatting == "alpaca":
+        if entry.get("tags"):
+            raise UserError(f"{where}: `tags` must not be given, for rows of `alpaca` have no turns, but it is")
+        return _of_columns(columns, BY_NAME["alpaca"], ALPACA_COLUMNS, where)
+    form = _of_columns(columns, BY_NAME["conversations"], {"messages": "turns"}, where)
+    return _tagged(form, _names(entry, "tags", where), where)
+
+
+def _of_columns(columns: Mapping[str, str], usual: Format, own: Mapping[str, str], where: str) -> Format:
+    known = {**own, **SHARED_COLUMNS}
+    for column, name in columns.items():
+        if column in UNREAD_COLUMNS:
+            raise UserError(f"{where}: `columns.{column}` must not be given, but it names `{name}`",
+                            "tools, sound, video and preferences are not trained on here")  # fmt: skip
+        if column not in known:
+            raise UserError(f"{where}: `columns.{column}` is not a column of `{usual.name}`", nearest(column, known))
+    if not columns:
+        return usual
+    parts: dict[str, Any] = {known[column]: name for column, name in columns.items()}
+    parts["images"] = (columns["images"],) if "images" in columns else ()
+    if not {"question", "turns"} & parts.keys():
+        raise UserError(f"{where}: `columns` must name `{next(iter(own))}`, but names {', '.join(columns)}")
+    if usual.name == "alpaca" and parts.keys() == {"question", "images"}:
+        return Format("text", text=parts["question"], images=(), passes_over_others=True)
+    if usual.name == "alpaca" and "answer" not in parts:
+        raise UserError(f"{where}: `columns` must name `response`, but names {', '.join(columns)}")
+    return Format(usual.name, **parts, passes_over_others=True)
+
+
+def _tagged(form: Format, tags: Mapping[str, str], where: str) -> Format:
+    usual = {
+        "role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt", "system_tag": "system",
+        "observation_tag": "observation", "function_tag": "function_call",
+    }  # fmt: skip
+    for tag in tags:
+        if tag not in usual:
+            raise UserError(f"{where}: `tags.{tag}` is not a tag", nearest(tag, usual))
+    said = {**usual, **tags}
+    speakers = {said["user_tag"]: "user", said["assistant_tag"]: "assistant", said["system_tag"]: "system"}
+    if len(speakers) < 3:
+        raise UserError(f"{where}: `tags` must name three speakers, but two of them are the same")
+    return replace(form, turn_keys=((said["role_tag"], said["content_tag"]),), speakers=speakers)
+
+
+def _names(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+    values = entry.get(key) or {}
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: `{key}` must be an object of names, but got {values!r}")
+    named = {part: name for part, name in values.items() if name is not None}
+    for part, name in named.items():
+        if not isinstance(name, str) or not name:
+            raise UserError(f"{where}: `{key}.{part}` must be a name, but got {name!r}")
+    return named

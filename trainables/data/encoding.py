@@ -1,0 +1,293 @@
+"""From rows to tensors: chat template, image tokens, labels on assistant tokens only; one path for every base."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+
+from trainables.data.formats import IMAGE_TAG
+from trainables.data.images import Crop
+from trainables.data.rows import Message, Row
+from trainables.errors import UserError
+from trainables.model.base import Base
+
+IGNORED = -100
+NO_TOKEN = -1  # the image token of a base that takes text alone
+PIXEL_CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture as it is shown: whole, or cropped to (left, top, side) in fractions of it."""
+
+    path: Path
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as tokens; `labels` equal `tokens` where supervised and -100 elsewhere."""
+
+    tokens: list[int]
+    labels: list[int]
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture as the vision tower takes it: `values` (patches, features), `grid` (1, 3) as time, height, width."""
+
+    values: torch.Tensor
+    grid: torch.Tensor
+
+
+class Encoder:
+    """Turns conversations into tokens for one base; decodes a picture once, as long as the cache has room."""
+
+    def __init__(self, base: Base) -> None:
+        self.tokenizer = base.tokenizer
+        self.base_name = base.path.name
+        self.image_processor = base.image_processor
+        self.image_token = base.family.image_token
+        self.image_token_id = NO_TOKEN
+        if base.family.sees:
+            self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
+        self._cache: dict[View, Pixels] = {}
+        self._cached_bytes = 0
+        self._token_counts: dict[View, int] = {}
+
+    def conversation(self, row: Row) -> Encoded:
+        """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
+
+        Of a completion every token is, and the end of sequence after it.
+
+        Raises:
+            UserError: the chat template or a picture of the row cannot be used.
+        """
+        where = f"row `{row.row_id}`"
+        self._check_sees(row.images, where)
+        if row.is_completion:
+            tokens = self._completed(row.answer)
+            return self._with_images(tokens, list(tokens), (), where)
+        tokens, labels, rendered = [], [], ""
+        for index, message in enumerate(row.messages):
+            if message.role != "assistant":
+                continue
+            prompt = self._render(row.messages[:index], True, where)
+            whole = self._render(row.messages[: index + 1], False, where)
+            if not (prompt.startswith(rendered) and whole.startswith(prompt)):
+                raise UserError(
+                    f"{where}: the chat template must render a conversation's beginning the same way as "
+                    "the whole, but it does not",
+                    "a template that rewrites earlier turns cannot tell which tokens the assistant said",
+                )
+            asked = self._following(tokens, rendered, prompt)
+            answered = self._following(tokens + asked, prompt, whole)
+            tokens += asked + answered
+            labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered, where)
+            rendered = whole
+        return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
+
+    def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
+        """Encode what is asked, ready for the answer to be generated.
+
+        Raises:
+            UserError: the chat template or a picture cannot be used.
+        """
+        where = f"prompt `{messages[-1].text[:40]}`"
+        self._check_sees(images, where)
+        tokens = self._tokenize(self._render(messages, True, where))
+        views = tuple(View(path, crop) for path in images)
+        return self._with_images(tokens, [IGNORED] * len(tokens), views, where)
+
+    def pixels(self, view: View) -> Pixels:
+        """Decode and process a picture, or take it from the cache."""
+        if view in self._cache:
+            return self._cache[view]
+        features = self.image_processor(images=[_open(view)], return_tensors="pt")
+        pixels = Pixels(features["pixel_values"], features["image_grid_thw"])
+        size = pixels.values.numel() * pixels.values.element_size()
+        if self._cached_bytes + size <= PIXEL_CACHE_BYTES:
+            self._cache[view] = pixels
+            self._cached_bytes += size
+        return pixels
+
+    @cached_property
+    def answer_ends(self) -> tuple[int, ...]:
+        """Return the tokens that end an answer: the tokenizer's own, and the one its chat template writes there.
+
+        They differ where a base keeps its end of sequence for documents (Llama 3 and Gemma end a turn otherwise).
+        """
+        turns = (Message("user", "Say yes."), Message("assistant", "yes"))
+        after = self._render(turns, False, "a question and its answer").rpartition("yes")[2]
+        written = [token for token in self._tokenize(after) if token in self.tokenizer.added_tokens_decoder]
+        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *written[:1]]))
+
+    def _render(self, messages: Sequence[Message], answer_next: bool, where: str) -> str:
+        turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
+        if not self.tokenizer.chat_template:
+            raise UserError(
+                f"{where}: a conversation needs a chat template, but the tokenizer of {self.base_name} has none",
+                "take an instruction-tuned base, or copy its chat_template.jinja beside the weights",
+            )
+        try:
+            # rows hold answers, not thoughts: a template that can do both (Qwen3) is asked for answers alone
+            return self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=answer_next, enable_thinking=False
+            )
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise UserError(
+                f"{where}: the chat template of {self.base_name} must take its turns ({roles}), but says: {error}",
+                "some templates know no system turn; put its words at the beginning of the first user turn",
+            ) from None
+
+    def _tokenize(self, text: str) -> list[int]:
+        # what a sequence begins with, the template writes itself
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _completed(self, text: str) -> list[int]:
+        # as it stands, special tokens in it too; what begins and ends a sequence is added where the text has it not
+        begin, end = self.tokenizer.bos_token, self.tokenizer.eos_token
+        tokens = self.tokenizer(text, add_special_tokens=not (begin and text.startswith(begin)))["input_ids"]
+        ends = text.rstrip().endswith(end) or tokens[-1] == self.tokenizer.eos_token_id
+        return tokens if ends else [*tokens, self.tokenizer.eos_token_id]
+
+    def _following(self, tokens: list[int], rendered: str, further: str) -> list[int]:
+        # read in one piece, as a template's text is by everybody else; where two pieces would melt into one token,
+        # the new text by itself, so that what was asked stays as it was
+        whole = self._tokenize(further)
+        return whole[len(tokens) :] if whole[: len(tokens)] == tokens else self._tokenize(further[len(rendered) :])
+
+    def _until_end_of_turn(self, answered: list[int], where: str) -> list[int]:
+        said = until_end(answered, self.answer_ends)
+        if len(said) == len(answered):
+            raise UserError(
+                f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
+                "the model must learn where an answer ends; take the tokenizer of an instruction-tuned base",
+            )
+        end = len(said) + 1
+        return answered[:end] + [IGNORED] * (len(answered) - end)
+
+    def _check_sees(self, images: Sequence[Path], where: str) -> None:
+        if images and self.image_token_id == NO_TOKEN:
+            raise UserError(
+                f"{where}: {self.base_name} takes text alone, so a row must have no pictures, but it has {len(images)}",
+                "take `images` out of the row, or pass a --base with a vision tower",
+            )
+
+    def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
+        found = tokens.count(self.image_token_id)
+        if found != len(views):
+            raise UserError(
+                f"{where}: every image must have one image token, but got {found} image tokens for {len(views)} images",
+                f"a text must not hold `{self.image_token}`; write `{IMAGE_TAG}` where an image stands",
+            )
+        counts = iter([self._image_tokens(view) for view in views])
+        wide_tokens, wide_labels = [], []
+        for token, label in zip(tokens, labels, strict=True):
+            repeat = next(counts) if token == self.image_token_id else 1
+            wide_tokens += [token] * repeat
+            wide_labels += [label] * repeat
+        return Encoded(wide_tokens, wide_labels, views)
+
+    def _image_tokens(self, view: View) -> int:
+        if view not in self._token_counts:
+            self._token_counts[view] = int(self.pixels(view).grid.prod()) // self.image_processor.merge_size**2
+        return self._token_counts[view]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one forward pass: `inputs` as the model takes them, `labels` (rows, tokens)."""
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Count the label tokens that carry loss (the first token of a row has no predecessor)."""
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
+
+def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Return what stands before the first token that ends an answer, everything where none does."""
+    return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad_left: bool) -> Batch:
+    """Pad rows to one length, to the right for training and to the left for generation."""
+    longest = max(len(row.tokens) for row in rows)
+    pad_id = encoder.tokenizer.pad_token_id
+
+    def padded(values: list[int], filler: int) -> list[int]:
+        fill = [filler] * (longest - len(values))
+        return fill + values if pad_left else values + fill
+
+    input_ids = torch.tensor([padded(row.tokens, pad_id) for row in rows])
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": torch.tensor([padded([1] * len(row.tokens), 0) for row in rows]),
+    }
+    if encoder.image_token_id != NO_TOKEN:
+        inputs["mm_token_type_ids"] = (input_ids == encoder.image_token_id).int()
+    pictures = [encoder.pixels(view) for row in rows for view in row.views]
+    if pictures:
+        inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])
+        inputs["image_grid_thw"] = torch.cat([picture.grid for picture in pictures])
+    labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
+    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
+
+
+def chunks(rows: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
+    """Yield row numbers, neighbours in length together, so that no batch has more than `max_tokens` padded tokens."""
+    chunk: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda one: len(rows[one].tokens)):
+        if chunk and (len(chunk) + 1) * len(rows[index].tokens) > max_tokens:
+            yield chunk
+            chunk = []
+        chunk.append(index)
+    yield chunk
+
+
+def data_order(rows: int, data_seed: int) -> Iterator[int]:
+    """Yield row numbers without end: every epoch is a new permutation that depends on the data seed alone."""
+    epoch = 0
+    while True:
+        order = list(range(rows))
+        random.Random(f"{data_seed}-{epoch}").shuffle(order)
+        yield from order
+        epoch += 1
+
+
+def _parts(text: str) -> str | list[dict[str, str]]:
+    if IMAGE_TAG not in text:
+        return text
+    pieces = text.split(IMAGE_TAG)
+    parts: list[dict[str, str]] = [{"type": "text", "text": pieces[0]}] if pieces[0] else []
+    for piece in pieces[1:]:
+        parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def _open(view: View) -> Image.Image:
+    try:
+        with Image.open(view.path) as image:
+            picture = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{view.path}: an image must be readable, but {error}", "replace it or drop its row") from None
+    if view.crop is None:
+        return picture
+    left, top, side = view.crop
+    width, height = picture.size
+    box = (left * width, top * height, (left + side) * width, (top + side) * height)
+    return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)

@@ -1,0 +1,108 @@
+"""A filtered training file on disk: the rows that are left, named by their content, and what was dropped beside them.
+
+Layout::
+
+    <12 hex digits>/rows.jsonl      the rows that are left, pictures by their absolute paths
+    <12 hex digits>/filters.json    how many rows each filter dropped, and which
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trainables.data.duplicates import digest_of
+from trainables.data.filters import BROKEN, Filter, filtered
+from trainables.data.rows import Row, named_once, parse_rows
+from trainables.errors import UserError
+from trainables.io.files import write_json, write_text
+
+ROWS, REPORT = "rows.jsonl", "filters.json"
+
+
+@dataclass(frozen=True)
+class FilteredFile:
+    """A file of rows that filters left; `summary` says in a line what they dropped."""
+
+    path: Path
+    summary: str
+
+
+def write_filtered(path: Path, filters: list[Filter], directory: Path) -> FilteredFile:
+    """Filter the rows of `path` into a file below `directory`; the same rows and filters give the same file.
+
+    Raises:
+        UserError: a row is broken and `broken` is no filter, or no row is left.
+    """
+    report, kept_rows = _filtered(path, filters)
+    text = as_jsonl(kept_rows)
+    name = sha256((text + json.dumps(report["dropped"])).encode()).hexdigest()[:12]
+    kept = directory / name / ROWS
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if not kept.exists():
+        write_json(kept.parent / REPORT, report)
+        write_text(kept, text)
+    return FilteredFile(kept, f"{summary(report)} ({directory.name}/{name}/{REPORT})")
+
+
+def filter_into(path: Path, filters: list[Filter], out: Path) -> str:
+    """Filter the rows of `path` into `out`, with `OUT.filters.json` beside it; returns what was dropped in a line.
+
+    Raises:
+        UserError: as `write_filtered`, or `out` exists already.
+    """
+    if out.exists():
+        raise UserError(f"--out must be a new file, but {out} exists", "choose another name; data is never overwritten")
+    report, kept_rows = _filtered(path, filters)
+    write_json(out.with_suffix(f".{REPORT}"), report)
+    write_text(out, as_jsonl(kept_rows))
+    return summary(report)
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Say in a line how many rows went, and by which filter."""
+    counts = ", ".join(f"{name} {one['count']:,}" for name, one in report["dropped"].items())
+    return f"dropped {report['rows'] - report['kept']:,} of {report['rows']:,} training rows: {counts}"
+
+
+def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tuple[Row, ...]]:
+    parsed = list(parse_rows(path))
+    broken = [(one.line, one.row) for one in parsed if isinstance(one.row, UserError)]
+    if broken and BROKEN not in {one.name for one in filters}:
+        raise UserError(
+            f"{broken[0][1].message}\n{len(broken):,} of {len(parsed):,} rows are broken",
+            "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
+        )
+    rows = named_once({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
+    result = filtered(rows, filters)
+    dropped = {name: {"count": len(ids), "ids": list(ids)} for name, ids in result.dropped.items()}
+    if broken:
+        dropped[BROKEN] = {"count": len(broken), "lines": {str(line): error.message for line, error in broken}}
+    if not result.kept:
+        counts = ", ".join(f"{name} dropped {one['count']:,}" for name, one in dropped.items())
+        raise UserError(f"{path}: filters must leave rows, but nothing is left: {counts}",
+                        "`python -m trainables.data check FILE` shows what each filter would drop")  # fmt: skip
+    report = {
+        "file": str(path),
+        "sha256": digest_of(path, (image for row in rows for image in row.images)),
+        "rows": len(parsed),
+        "kept": len(result.kept),
+        "dropped": dropped,
+    }
+    return report, result.kept
+
+
+def as_jsonl(rows: Iterable[Row]) -> str:
+    """Write rows in the house's own format, their pictures by absolute path."""
+    return "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    if row.is_completion:
+        return {"id": row.row_id, "text": row.answer}
+    turns = [{"role": message.role, "content": message.text} for message in row.messages]
+    return {"id": row.row_id, "messages": turns, **({"images": [str(one) for one in row.images]} if row.images else {})}

@@ -1,0 +1,54 @@
+"""The pictures a row names: as many as its tags, files that are there, and files that are pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainables.data.formats import IMAGE_TAG, Message
+from trainables.errors import UserError, named, quoted
+
+Crop = tuple[float, float, float]
+
+
+def picture_names(values: Mapping[str, Any], where: str) -> list[str]:
+    """Return the `images` of a row as its file names them.
+
+    Raises:
+        UserError: they are no list of paths.
+    """
+    names = values.get("images") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: `images` must be a list of paths, but got {quoted(names)}")
+    return names
+
+
+def picture_files(names: Sequence[str], messages: Iterable[Message], directory: Path, where: str) -> tuple[Path, ...]:
+    """Return the files of a row's pictures, relative to `directory`.
+
+    Raises:
+        UserError: there are more or fewer than tags, or one does not exist.
+    """
+    tags = sum(message.text.count(IMAGE_TAG) for message in messages)
+    if tags != len(names):
+        raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(names)} images")
+    images = tuple((directory / name).resolve() for name in names)
+    for name, image in zip(names, images, strict=True):
+        if not image.is_file():
+            raise UserError(f"{where}: the image `{named(name)}` must exist, but {image} does not",
+                            f"paths are relative to {directory}")  # fmt: skip
+    return images
+
+
+def unreadable(path: Path) -> str | None:
+    """Say why a file is no picture, having decoded the whole of it as training does; None where it is one."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    # what PIL's decoders raise on bytes that are not theirs
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        return named(str(error))
+    return None

@@ -1,0 +1,115 @@
+"""Rows of the probes' file: out-of-distribution questions, and what a general model answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.data.formats import IMAGE_TAG, Message
+from trainables.data.images import picture_files, picture_names
+from trainables.data.rows import named_once
+from trainables.errors import UserError, named, nearest, quoted
+from trainables.io.jsonl import objects
+
+PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
+OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
+OOD_KEYS = ("id", "images", "system", "prompt", "kind", "expect", "forbid")
+
+
+@dataclass(frozen=True)
+class OodRow:
+    """One out-of-distribution question: what is shown, what is asked, what a general model answers."""
+
+    row_id: str
+    kind: str
+    messages: tuple[Message, ...]
+    images: tuple[Path, ...]
+    expect: str | None
+    forbid: tuple[str, ...]
+
+
+def needed_kinds(sees: bool) -> tuple[str, ...]:
+    """Name the kinds of out-of-distribution rows that a base must be asked; one that sees no pictures, text alone."""
+    return OOD_KINDS if sees else TEXT_KINDS
+
+
+def read_ood(path: Path, needed: Iterable[str] = OOD_KINDS) -> list[OodRow]:
+    """Read and check every row of an out-of-distribution file.
+
+    Raises:
+        UserError: the file is empty, a needed kind is missing, or a row is broken; names file, line and key.
+    """
+    asked: dict[int, OodRow] = {}
+    for line, row in parse_ood(path):
+        if isinstance(row, UserError):
+            raise row
+        asked[line] = row
+    rows = named_once(asked, path)
+    check_kinds(rows, path, needed)
+    return rows
+
+
+def parse_ood(path: Path) -> Iterator[tuple[int, OodRow | UserError]]:
+    """Yield every row of an out-of-distribution file with its line, the broken ones as the error that says why.
+
+    Raises:
+        UserError: there is no such file, or it is of another kind.
+    """
+    for line, values in objects(path):
+        try:
+            yield line, values if isinstance(values, UserError) else _ood_row(values, path, line)
+        except UserError as error:
+            yield line, error
+
+
+def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_KINDS) -> None:
+    """Make sure that an out-of-distribution file asks every kind of question that is needed.
+
+    Raises:
+        UserError: naming the kinds without a row.
+    """
+    there = {row.kind for row in rows}
+    missing = [kind for kind in needed if kind not in there]
+    if missing:
+        raise UserError(
+            f"{path}: every kind of probe needs rows, but there are none of kind {', '.join(missing)}",
+            'add rows such as {"kind": "text", "prompt": ..., "expect": ...}; '
+            "`python -m trainables.mini show --out DIR` writes an example of each kind",
+        )
+
+
+def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
+    where = f"{path}:{line}"
+    _known_keys(values, OOD_KEYS, where)
+    kind, prompt, expect, forbid = (values.get(key) for key in ("kind", "prompt", "expect", "forbid"))
+    if kind not in OOD_KINDS:
+        raise UserError(f"{where}: `kind` must be one of {', '.join(OOD_KINDS)}, but got {quoted(kind)}")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UserError(f"{where}: `prompt` must be a text, but got {quoted(prompt)}")
+    if not (isinstance(expect, str) and expect.strip()) and not (kind == "caption" and expect is None):
+        raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}")
+    names = picture_names(values, where)
+    if kind != "text" and not names:
+        raise UserError(f"{where}: a picture must be shown, but `images` is empty for a row of kind {kind}")
+    text = prompt if IMAGE_TAG in prompt else IMAGE_TAG * len(names) + prompt
+    messages = (Message("user", text),)
+    if values.get("system"):
+        messages = (Message("system", str(values["system"])), *messages)
+    images = picture_files(names, messages, path.parent, where)
+    return OodRow(str(values.get("id", line)), kind, messages, images, expect, _terms(forbid, where))
+
+
+def _terms(forbid: Any, where: str) -> tuple[str, ...]:
+    # a term without a letter would be found in every answer, a bare string would be taken letter by letter
+    terms = [] if forbid is None else forbid
+    if not isinstance(terms, list) or not all(isinstance(one, str) and any(map(str.isalnum, one)) for one in terms):
+        raise UserError(f"{where}: `forbid` must be a list of terms, but got {quoted(forbid)}")
+    return tuple(terms)
+
+
+def _known_keys(values: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: `{named(key)}` is not a key of a row", nearest(key, known))

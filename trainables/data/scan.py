@@ -1,0 +1,223 @@
+"""The data as the model will read it: every row through the encoder of training, before anything is spent.
+
+It runs in a process of its own, for the tokenizer brings torch and whoever plans imports none::
+
+    python -m trainables.data.scan BASE TRAIN VALIDATION OOD   # one JSON object: a list of scanned rows for each file
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.data.duplicates import digest_of, fingerprint
+from trainables.data.ood import OodRow, needed_kinds, read_ood
+from trainables.data.rows import Message, Row, read_rows, read_validation
+from trainables.errors import UserError
+from trainables.model.families import family_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from trainables.data.encoding import Encoded, Encoder
+
+
+PROVED_SIZES = 32  # picture sizes that go through the whole image processor; the others cost a formula
+PACKAGE_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class ScannedRow:
+    """One row as the encoder sees it: lengths in tokens, contents as hashes of normalized text and of image bytes.
+
+    `question` hashes the turns before the last answer, `answer` that answer; `problem` says why the row cannot be
+    encoded, its lengths are then 0. Rows of the probes are questions alone: nothing of them is supervised.
+    """
+
+    row_id: str
+    question: str
+    answer: str
+    pictures: tuple[str, ...] = ()
+    tokens: int = 0
+    supervised_tokens: int = 0
+    image_tokens: int = 0
+    problem: str | None = None
+    is_completion: bool = False
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Every row of a study's files, in the order of the files."""
+
+    train: tuple[ScannedRow, ...]
+    validation: tuple[ScannedRow, ...]
+    ood: tuple[ScannedRow, ...]
+
+
+def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
+    """Scan the files of a study in a process of its own.
+
+    Raises:
+        UserError: a file is broken, or the base has no tokenizer or image processor that can be loaded.
+    """
+    command = [sys.executable, "-m", "trainables.data.scan", *map(str, (base, train, validation, ood))]
+    paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(  # noqa: S603 this very module
+        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    try:
+        found = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise UserError(
+            f"the rows must be readable by the tokenizer of {base}, but their scan ended with: {reason}",
+            f"run `{' '.join(command[1:])}` with this Python to see all of it",
+        ) from None
+    if "error" in found:
+        raise UserError(found["error"], found["hint"])
+    return Scan(**{split: tuple(_parsed(row) for row in rows) for split, rows in found.items()})
+
+
+def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
+    """Scan the files of a study in this process, which imports torch.
+
+    Raises:
+        UserError: as `scan`.
+    """
+    kinds = needed_kinds(family_of(base)[0].sees)
+    train_rows, validation_rows, ood_rows = read_rows(train), read_validation(validation), read_ood(ood, kinds)
+    encoder = load_encoder(base)
+    return Scan(
+        train=tuple(scanned_row(row, encoder) for row in train_rows),
+        validation=tuple(scanned_row(row, encoder) for row in validation_rows),
+        ood=tuple(scanned_question(row, encoder) for row in ood_rows),
+    )
+
+
+def load_encoder(base: Path) -> Encoder:
+    """Load the encoder of a base without the base: its tokenizer, and the sizes its image processor gives.
+
+    Raises:
+        UserError: the tokenizer or the image processor cannot be loaded.
+    """
+    import torch
+
+    from trainables.data.encoding import Encoder
+    from trainables.model.base import Base, load_image_processor, load_tokenizer
+
+    family, config = family_of(base)
+    files = "tokenizer and image processor" if family.sees else "tokenizer"
+    try:
+        tokenizer, processor = load_tokenizer(base), load_image_processor(base, family)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"a base must hold its {files}, but those of {base} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"copy the files of the {files} from where the weights came from",
+        ) from None
+    # without its files transformers makes an empty one
+    known = family.image_token or tokenizer.eos_token
+    if known not in tokenizer.get_vocab() or not tokenizer("a word", add_special_tokens=False)["input_ids"]:
+        raise UserError(
+            f"the tokenizer of a base must know words and `{known}`, but that of {base} has {len(tokenizer):,} "
+            "tokens and not these",
+            "copy tokenizer.json and tokenizer_config.json from where the weights came from",
+        )
+    sizes = PictureSizes(processor) if family.sees else None
+    return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
+
+
+class PictureSizes:
+    """Stands for an image processor: tells how many tokens a picture takes, without computing its features.
+
+    The first pictures of different sizes go through the processor itself: features and tokens must be equally many,
+    else the model would refuse the row after hours (failure F30).
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.merge_size = processor.merge_size
+        self.proved: set[tuple[int, int]] = set()
+
+    def __call__(self, images: list[Image.Image], return_tensors: str) -> dict[str, Any]:
+        """Return empty features and the grid (1, 1, patches) of one picture.
+
+        Raises:
+            UserError: the processor makes more or fewer patches of this size than it promises.
+        """
+        import torch
+
+        [picture] = images
+        width, height = picture.size
+        promised = self.processor.get_number_of_image_patches(height, width, {})
+        if picture.size not in self.proved and len(self.proved) < PROVED_SIZES:
+            features = self.processor(images=images, return_tensors=return_tensors)
+            made, grid = len(features["pixel_values"]), int(features["image_grid_thw"].prod())
+            if not made == grid == promised:
+                raise UserError(
+                    f"a picture must have as many features as tokens, but {width} x {height} pixels make {made} "
+                    f"patches on a grid of {grid} where {promised} are promised",
+                    "the image processor does not fit the base; take the preprocessor_config.json it was released with",
+                )
+            self.proved.add(picture.size)
+        return {"pixel_values": torch.empty(0), "image_grid_thw": torch.tensor([[1, 1, promised]])}
+
+
+def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
+    """Encode one row of train or validation and keep its lengths, or why it cannot be encoded."""
+    told = _told(row.row_id, row.prompt, row.answer, row.images)
+    return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion)
+
+
+def scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
+    """Return what a probe row holds, and how long its prompt is."""
+    told = _told(row.row_id, row.messages, row.expect or "", row.images)
+    return ScannedRow(**told, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
+
+
+def _told(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
+    return {
+        "row_id": row_id,
+        "question": fingerprint(Row(row_id, question, ())),
+        "answer": fingerprint(Row(row_id, (Message("assistant", answer),), ())),
+        "pictures": tuple(map(digest_of, images)),
+    }
+
+
+def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]:
+    from jinja2 import TemplateError
+
+    try:
+        encoded = encode()
+    except UserError as error:
+        return {"problem": error.message}
+    except (ValueError, TemplateError) as error:  # a template that refuses a turn, a picture 300 times as wide as high
+        return {"problem": str(error).strip().splitlines()[0]}
+    return {
+        "tokens": len(encoded.tokens),
+        "supervised_tokens": sum(label >= 0 for label in encoded.labels[1:]),
+        "image_tokens": encoded.tokens.count(encoder.image_token_id),
+    }
+
+
+def _parsed(values: dict[str, Any]) -> ScannedRow:
+    return ScannedRow(**{**values, "pictures": tuple(values["pictures"])})
+
+
+def main() -> None:
+    """Scan the files named on the command line and print what was found as JSON."""
+    try:
+        found = asdict(scan_here(*map(Path, sys.argv[1:])))
+    except UserError as error:
+        json.dump({"error": error.message, "hint": error.hint}, sys.stdout)
+        raise SystemExit(error.exit_code) from None
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

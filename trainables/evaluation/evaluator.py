@@ -1,0 +1,145 @@
+"""One eval of the live model: every question asked once, greedily and in batches; every probe counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate, until_end
+from trainables.data.ood import OodRow
+from trainables.data.rows import Row
+from trainables.model.base import Base, predicted
+from trainables.probes import earlier_stages, probes_for
+from trainables.probes.hallucination import task_vocabulary
+from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
+from trainables.probes.question import Question, ask_ood, ask_validation
+
+LOSS_TOKENS = 4096
+GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
+SPARE_TOKENS = 8  # an answer may be a little longer than the longest reference; what runs on is cut there
+
+
+def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the model and project only the positions that predict a supervised token.
+
+    Returns:
+        logits (supervised tokens, vocabulary) in float32, and their targets (supervised tokens,).
+    """
+    hidden = base.model.model(**batch.inputs, use_cache=False).last_hidden_state
+    targets = batch.labels[:, 1:]
+    supervised = targets != IGNORED
+    return predicted(base.model, hidden[:, :-1][supervised]), targets[supervised]
+
+
+def whole_rows(batch: Batch, right: torch.Tensor) -> int:
+    """Count the rows of which every supervised token is right (tokens,): decoded greedily, they equal the reference."""
+    counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
+    return sum(bool(one.all()) for one in right.split(counts))
+
+
+class Evaluator:
+    """The fixed evals of one study on one base; encodes every row once."""
+
+    def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
+        self.base = base
+        self.encoder = encoder
+        self.data = data
+        self.questions = _distinct(data)
+        self.prompts = self.encode(self.questions)
+        self.validation = [encoder.conversation(row) for row in data.validation]
+        self.train_slice = [encoder.conversation(row) for row in data.train_slice]
+        self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
+        self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
+
+    def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
+        """Ask every question and count every probe; returns metrics and the answers by question key."""
+        answers = self._answers(self.questions, self.prompts)
+        earlier = tuple(self._losses(rows) for rows in self.earlier)
+        evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
+        return self.score(evidence), answers
+
+    def score(self, evidence: Evidence) -> dict[str, float]:
+        """Count every probe on what one eval saw."""
+        metrics: dict[str, float] = {}
+        for probe in probes_for(self.data):
+            metrics.update(probe.score(self.data, evidence))
+        return metrics | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier])
+
+    def ask(self, questions: Sequence[Question]) -> dict[str, str]:
+        """Answer questions that are not part of the fixed eval, the way its own are answered."""
+        return self._answers(questions, self.encode(questions))
+
+    def encode(self, questions: Sequence[Question]) -> list[Encoded]:
+        """Encode questions, ready for their answers to be generated."""
+        return [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions]
+
+    def stage_loss(self, stage: int) -> float:
+        """Return a loss alone, in nats per token, as `measure` computes it: of validation (0) or an earlier stage."""
+        return self._losses(self.earlier[stage - 1] if stage else self.validation).mean
+
+    def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
+        """Pair every question with its answer and, where there is one, the expected answer, for a person to read."""
+        rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
+        rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
+        samples = []
+        for question in self.questions:
+            row_id, kind, expected = rows.get(question.key, (question.key, "crop", ""))
+            prompt = question.messages[-1].text
+            answer = answers[question.key]
+            samples.append({"row": row_id, "kind": kind, "prompt": prompt, "answer": answer, "expected": expected})
+        return samples
+
+    @torch.no_grad()
+    def _losses(self, rows: Sequence[Encoded]) -> Losses:
+        sums = Losses(0.0, 0, 0)
+        for chunk in chunks(rows, LOSS_TOKENS):
+            batch = collate([rows[index] for index in chunk], self.encoder, self.base.device, pad_left=False)
+            logits, targets = label_logits(self.base, batch)
+            right = logits.argmax(dim=-1) == targets
+            nats = float(cross_entropy(logits, targets, reduction="sum"))
+            sums = sums.plus(nats, len(targets), int(right.sum()), whole_rows(batch, right))
+        return sums
+
+    @torch.no_grad()
+    def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
+        from transformers import GenerationConfig
+
+        tokenizer, ends = self.encoder.tokenizer, self.encoder.answer_ends
+        greedy = GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(ends),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        answers: dict[str, str] = {}
+        for chunk in chunks(prompts, GENERATION_TOKENS):
+            batch = collate([prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
+            generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
+            said = generated[:, batch.inputs["input_ids"].shape[1] :].tolist()
+            texts = tokenizer.batch_decode([until_end(one, ends) for one in said], skip_special_tokens=True)
+            answers.update({questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
+        return answers
+
+    def _longest_reference(self) -> int:
+        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self.data.ood]
+        return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+
+
+def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
+    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
+    return ProbeData(
+        validation=tuple(validation),
+        train_slice=tuple(train[:train_rows]),
+        ood=tuple(ood),
+        task_vocabulary=task_vocabulary(train, ood),
+    )
+
+
+def _distinct(data: ProbeData) -> list[Question]:
+    questions: dict[str, Question] = {}
+    for probe in probes_for(data):
+        for question in probe.questions(data):
+            questions.setdefault(question.key, question)
+    return list(questions.values())

@@ -1,0 +1,81 @@
+"""A validation as one run in MLflow: what was asked, the rates, and the answers as an artifact."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainables.evaluation.answers import rates
+from trainables.mlflow_store import connect, experiment_id, outages, redacted
+
+if TYPE_CHECKING:
+    from trainables.evaluation.held_out import Validation
+    from trainables.mlflow_store import MlflowClient
+
+
+EXPERIMENT = "validation"
+ARTIFACT = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Where the run is, or what the store said instead."""
+
+    experiment: str
+    run_id: str | None
+    outage: str | None = None
+
+
+def default_experiment(validation: Validation) -> str:
+    """Return the experiment the adapter was trained in, `validation` where that is not known."""
+    trained = validation.checkpoint.trained
+    return trained.experiment if trained and trained.experiment else EXPERIMENT
+
+
+def log(validation: Validation, tracking_uri: str, experiment: str) -> Logged:
+    """Write the run, below that of the trial if the experiment has it; an outage is told, not raised."""
+    try:
+        client = connect(tracking_uri)
+        return Logged(experiment, _write(client, validation, experiment_id(client, tracking_uri, experiment)))
+    except outages() as error:
+        return Logged(experiment, None, redacted(str(error).strip().partition("\n")[0])[:300])
+
+
+def _write(client: MlflowClient, validation: Validation, experiment: str) -> str:
+    name = time.strftime("validation-%Y%m%d-%H%M%S", time.gmtime())
+    run_id = client.create_run(experiment, tags=_tags(client, validation, experiment), run_name=name).info.run_id
+    for key, value in _params(validation).items():
+        client.log_param(run_id, key, value)
+    for key, value in rates(validation.answers).items():
+        client.log_metric(run_id, key, value)
+    client.log_text(run_id, validation.jsonl, ARTIFACT)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _tags(client: MlflowClient, validation: Validation, experiment: str) -> dict[str, str]:
+    tags = {"footprint.kind": "validation", "footprint.command": redacted(validation.command)}
+    trained = validation.checkpoint.trained
+    if trained is not None:
+        # not `trial.id`: by that the tracker finds the run of the trial itself
+        tags |= {"validation.trial_id": trained.spec.trial_id, "validation.trial": trained.spec.name,
+                 "validation.step": str(trained.step)}  # fmt: skip
+        runs = client.search_runs([experiment], f"tags.`trial.id` = '{trained.spec.trial_id}'", max_results=1)
+        tags |= {"mlflow.parentRunId": runs[0].info.run_id} if runs else {}
+    return tags
+
+
+def _params(validation: Validation) -> dict[str, str | int]:
+    checkpoint, held_out = validation.checkpoint, validation.held_out
+    return {
+        "checkpoint": str(checkpoint.directory),
+        "adapter_sha256": checkpoint.sha256,
+        "base": str(checkpoint.base),
+        "quantization": checkpoint.quantization,
+        "data": str(held_out.path),
+        "data_sha256": held_out.sha256,
+        "sample_size": len(held_out.rows),
+        "seed": validation.seed,
+        "max_new_tokens": validation.max_new_tokens,
+    }

@@ -1,0 +1,1 @@
+"""A trial as configuration and rows of other tools."""

@@ -1,0 +1,147 @@
+"""Rows as another tool finds them: which of its keys say how they are written, and what of them it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from trainables.data.dataset_info import locate
+from trainables.data.formats import FORMATS, Format
+from trainables.errors import UserError
+from trainables.io.jsonl import objects
+
+SAMPLED_ROWS = 200  # of a file, to tell how its rows are written
+MESSAGES = FORMATS[0]
+CONVERT = "convert the rows to `messages` with `role` and `content`"
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """How the first rows of a file are written: `turn_keys` name who speaks and what, `images` the key of pictures.
+
+    `parts`: contents are lists of parts. `others`: further formats in the same file. `unread`: why nothing is known.
+    """
+
+    file: Path
+    form: Format = MESSAGES
+    turn_keys: tuple[str, str] = ("role", "content")
+    images: str = ""
+    parts: bool = False
+    system: bool = False
+    others: tuple[str, ...] = ()
+    unread: str = ""
+
+
+def written_rows(path: Path) -> WrittenRows:
+    """Look at the first rows of a file, or of an entry `dataset_info.json:NAME`; a file that cannot be read says so."""
+    try:
+        found = locate(path)
+        sample = [row for _, row in islice(objects(found.file), SAMPLED_ROWS) if not isinstance(row, UserError)]
+    except (UserError, OSError) as error:
+        return WrittenRows(path, unread=error.message if isinstance(error, UserError) else str(error.strerror))
+    forms = [form for form in FORMATS if any(row.get(form.mark) is not None for row in sample)]
+    form = found.format or (forms[0] if forms else None)
+    if form is None:
+        return WrittenRows(found.file, unread=f"{found.file} has no row of a known format")
+    turns = [turn for row in sample for turn in _turns(row, form)]
+    keys = next((pair for pair in form.turn_keys if any(all(key in turn for key in pair) for turn in turns)),
+                form.turn_keys[0])  # fmt: skip
+    return WrittenRows(
+        found.file, form, keys,
+        images=next((key for key in form.images if any(row.get(key) for row in sample)), ""),
+        parts=any(isinstance(turn.get(keys[1]), list) for turn in turns),
+        system=bool(form.system) and any(row.get(form.system) for row in sample),
+        others=() if found.format else tuple(one.name for one in forms[1:]),
+    )  # fmt: skip
+
+
+def axolotl_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
+    """Return an entry of axolotl's `datasets`, and in a sentence each what of the rows it cannot read."""
+    entry: dict[str, Any] = {"path": str(rows.file), "ds_type": "json", "split": "train"}
+    form, unsaid = rows.form, _unknown(rows)
+    if form.text:
+        return entry | {"type": "completion", "field": form.text}, unsaid
+    entry["type"] = "chat_template"
+    if form.question:
+        unsaid.append(f"rows of {rows.file}: axolotl puts `{form.question}` and `{form.answer}` into a prompt of its "
+                      f"own, not into the base's chat template; {CONVERT}")  # fmt: skip
+        return entry, unsaid
+    if form.turns != "messages":
+        entry["field_messages"] = form.turns
+    if rows.turn_keys != ("role", "content"):
+        entry["message_property_mappings"] = dict(zip(("role", "content"), rows.turn_keys, strict=True))
+    names = _speakers(form)
+    if not set(names.values()) <= {"user", "human", "assistant", "gpt", "system"}:
+        entry["roles"] = {role: [name] for role, name in names.items()}
+    if rows.system:
+        unsaid.append(f"rows of {rows.file}: `{form.system}` must become a first turn of the role system")
+    if rows.images:
+        unsaid.append(f"pictures of {rows.file}: axolotl wants each as a part {{type: image, path: …}} of a turn's "
+                      f"content, not as `<image>` and `{rows.images}`; convert them")  # fmt: skip
+    return entry, unsaid
+
+
+def swift_file(rows: WrittenRows) -> tuple[str, list[str]]:
+    """Return what ms-swift names as a data set, and in a sentence each what of its rows it cannot read."""
+    form, unsaid = rows.form, _unknown(rows)
+    if form.text:
+        unsaid.append(f"rows of {rows.file}: ms-swift reads bare texts as answers; write each as `messages` of one "
+                      "assistant turn, and add use_chat_template: false")  # fmt: skip
+    elif form.turns not in {"", "messages", "conversations"} or form.question not in {"", "prompt", "instruction"}:
+        unsaid.append(f"rows of {rows.file}: ms-swift does not know `{form.mark}`; {CONVERT}")
+    elif form.turns and rows.turn_keys not in {("role", "content"), ("from", "value")}:
+        unsaid.append(f"rows of {rows.file}: ms-swift does not know turns of {' and '.join(rows.turn_keys)}; {CONVERT}")
+    if rows.images not in {"", "images", "image"}:
+        unsaid.append(f"pictures of {rows.file}: ms-swift reads `images`, not `{rows.images}`; rename the key")
+    return str(rows.file), unsaid
+
+
+def llamafactory_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
+    """Return an entry of LLaMA-Factory's table, and in a sentence each what of the rows it cannot read."""
+    form, unsaid = rows.form, _unknown(rows)
+    entry: dict[str, Any] = {"file_name": str(rows.file)}
+    shared = {"images": rows.images or ("images" if form is MESSAGES else ""), "system": form.system * rows.system}
+    if form.turns:
+        if rows.parts:
+            unsaid.append(f"rows of {rows.file}: LLaMA-Factory reads texts, not lists of parts; write `<image>` in the "
+                          "text and the paths in `images`")  # fmt: skip
+        columns = {"messages": form.turns, **shared}
+        tags = {"role_tag": rows.turn_keys[0], "content_tag": rows.turn_keys[1],
+                **{f"{role}_tag": name for role, name in _speakers(form, rows.turn_keys).items()}}  # fmt: skip
+        return entry | {"formatting": "sharegpt", "columns": _named(columns), "tags": tags}, unsaid
+    if form.text:
+        unsaid.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts in stage: pt alone, and there cut into "
+                      "blocks; write each as a question and an answer")  # fmt: skip
+        return entry | {"formatting": "alpaca", "columns": {"prompt": form.text}}, unsaid
+    columns = {"prompt": form.question, "query": form.context, "response": form.answer, "history": form.history}
+    return entry | {"formatting": "alpaca", "columns": _named({**columns, **shared})}, unsaid
+
+
+def _turns(row: Mapping[str, Any], form: Format) -> list[Mapping[str, Any]]:
+    turns = row.get(form.turns) if form.turns else None
+    return [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+
+
+def _speakers(form: Format, turn_keys: tuple[str, str] = ("", "")) -> dict[str, str]:
+    """Return the name of each role in the rows: as OpenAI writes them beside `role`, as ShareGPT beside `from`."""
+    if turn_keys[0] == "role" and "human" in form.speakers:
+        return {role: role for role in ("user", "assistant", "system")}
+    named = {role: name for name, role in form.speakers.items()}
+    return {role: named.get(role, role) for role in ("user", "assistant", "system")}
+
+
+def _named(columns: Mapping[str, str]) -> dict[str, str]:
+    return {column: name for column, name in columns.items() if name}
+
+
+def _unknown(rows: WrittenRows) -> list[str]:
+    if rows.unread:
+        return [
+            f"how the rows of {rows.file} are written: {rows.unread}; `messages` with `role` and `content` is taken"
+        ]
+    if rows.others:
+        return [f"rows of {rows.file}: some are of another format, {', '.join(rows.others)}; {CONVERT}"]
+    return []

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.errors import UserError, nearest
+from trainables.export.module_regex import module_expression
+from trainables.export.rows import axolotl_entry, llamafactory_entry, swift_file, written_rows
+from trainables.io.files import read_json
+from trainables.record import Record
+from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
+from trainables.spec import Quantization, TrialSpec
+
+# bits, kind and double quantization as bitsandbytes names them
+BITS: dict[Quantization, tuple[int, str, bool]] = {
+    "none": (0, "", False),
+    "int8": (8, "", False),
+    "fp4": (4, "fp4", False),
+    "nf4": (4, "nf4", False),
+    "nf4-double": (4, "nf4", True),
+}
+
+
+TABLE = "dataset_info.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is exported: a trial, and the whole names of the modules it adapts."""
+
+    spec: TrialSpec
+    modules: tuple[str, ...]
+
+    @property
+    def of_vision(self) -> str:
+        """Return what the names of the vision tower's blocks begin with, empty where none is adapted."""
+        count = self.spec.placement.vision
+        return self.modules[-1].rsplit(".blocks.", 1)[0] + ".blocks" if count else ""
+
+
+@dataclass
+class Written:
+    """The keys of a configuration, and in a sentence each what they do not say."""
+
+    keys: dict[str, Any]
+    unsaid: list[str] = field(default_factory=list)
+
+
+def check_tool(tool: str) -> None:
+    """Refuse a tool for which nothing is written.
+
+    Raises:
+        UserError: naming those for which it is.
+    """
+    if tool not in TOOLS:
+        raise UserError(
+            f"a tool to write for must be one of {', '.join(TOOLS)}, but got `{tool}`", nearest(tool, TOOLS)
+        )
+
+
+def exported(trial: Trial, tool: str) -> str:
+    """Return the configuration of `tool` that trains this trial, as YAML.
+
+    Raises:
+        UserError: the tool is unknown, or the trial trains nothing.
+    """
+    import yaml
+
+    check_tool(tool)
+    if trial.spec.placement.is_baseline:
+        raise UserError(f"only a trial that trains can be exported, but {trial.spec.name} is the base itself")
+    written = TOOLS[tool](trial)
+    unsaid = [*written.unsaid, *_said_by_none(trial.spec)]
+    head = [f"Footprint's trial {trial.spec.name} ({trial.spec.trial_id}) for {tool}.",
+            *(["What this file does not say:"] if unsaid else []), *(f"- {one}" for one in unsaid)]  # fmt: skip
+    text = yaml.safe_dump(written.keys, sort_keys=False, allow_unicode=True, width=10**6)
+    return "".join(f"# {line}\n" for line in head) + text
+
+
+def export_record(record: Record, tool: str) -> str:
+    """Return the configuration of `tool` that trains the trial of a record, as YAML.
+
+    Raises:
+        UserError: the record is none, or the tool is unknown.
+    """
+    placement = record.directory / "placement.json"
+    if not (record.directory / "spec.json").is_file() or not placement.is_file():
+        raise UserError(f"{record.directory} must be the directory of a trial that began, but has no spec.json or "
+                        "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
+    spec = record.spec()
+    modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
+    return exported(Trial(spec, modules), tool)
+
+
+# ---------------------------------------------------------------------------------------------- axolotl
+def _axolotl(trial: Trial) -> Written:
+    spec = trial.spec
+    bits, kind, double = BITS[spec.quantization]
+    schedule, unsaid = _axolotl_schedule(spec)
+    train, validation = (axolotl_entry(written_rows(one.path)) for one in (spec.train, spec.validation))
+    unsaid += dict.fromkeys((*train[1], *validation[1]))
+    keys: dict[str, Any] = {"base_model": str(spec.base.path)}
+    keys |= {4: {"load_in_4bit": True}, 8: {"load_in_8bit": True}, 0: {}}[bits]
+    if bits == 4 and (kind, double) != ("nf4", True):
+        keys["bnb_config_kwargs"] = {"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": double}
+    keys |= {
+        "adapter": "qlora" if bits == 4 else "lora",
+        **({"lora_model_dir": str(spec.init_from.path)} if spec.init_from else {}),
+        "lora_r": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "peft_use_rslora": spec.rslora, "lora_target_modules": module_expression(trial.modules),
+        "datasets": [train[0]], "test_datasets": [validation[0]], "val_set_size": 0.0,
+        "sequence_len": spec.max_tokens, "micro_batch_size": spec.batch_rows,
+        "gradient_accumulation_steps": spec.accumulation_steps, "max_steps": spec.steps,
+        "optimizer": "adamw_torch", "learning_rate": spec.learning_rate,
+    }  # fmt: skip
+    if trial.of_vision and spec.vision_learning_rate != spec.learning_rate:
+        keys["lr_groups"] = [{"name": "vision", "modules": [trial.of_vision], "lr": spec.vision_learning_rate}]
+    keys |= {
+        **schedule, "weight_decay": spec.weight_decay, "max_grad_norm": spec.max_gradient_norm,
+        "eval_steps": spec.eval_every_steps, "seed": spec.seed,
+        "bf16": {"auto": "auto", "bfloat16": True}.get(spec.compute_dtype, False),
+        "fp16": spec.compute_dtype == "float16", "output_dir": f"outputs/{spec.name}",
+    }  # fmt: skip
+    if warmup_steps(spec.steps, spec.warmup_ratio) == 1:
+        unsaid.append("warm-up of 1 step: axolotl makes it 2")
+    if spec.data_seed != spec.seed:
+        unsaid.append(f"data_seed {spec.data_seed}: rows are shuffled by the seed there")
+    return Written(keys, unsaid)
+
+
+def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
+    keys, unsaid = hf_schedule(spec)
+    keys["lr_scheduler"] = keys.pop("lr_scheduler_type")
+    if keys["lr_scheduler"] == "cosine_with_min_lr":
+        del keys["lr_scheduler_kwargs"]
+        keys |= {"lr_scheduler": "cosine", "cosine_min_lr_ratio": spec.min_rate_ratio}
+    return keys, unsaid
+
+
+# ---------------------------------------------------------------------------------------------- ms-swift
+def _swift(trial: Trial) -> Written:
+    spec = trial.spec
+    bits, kind, double = BITS[spec.quantization]
+    train, validation = (swift_file(written_rows(one.path)) for one in (spec.train, spec.validation))
+    keys: dict[str, Any] = {"model": str(spec.base.path), "use_hf": True}
+    keys |= {"torch_dtype": spec.compute_dtype} if spec.compute_dtype != "auto" else {}
+    keys |= {"quant_method": "bnb", "quant_bits": bits} if bits else {}
+    keys |= {"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": double} if bits == 4 else {}
+    keys |= {
+        "train_type": "lora", **({"adapters": [str(spec.init_from.path)]} if spec.init_from else {}),
+        "lora_rank": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "use_rslora": spec.rslora, "target_regex": module_expression(trial.modules),
+        "freeze_llm": spec.placement.language == 0, "freeze_vit": spec.placement.vision == 0, "freeze_aligner": True,
+        "dataset": [train[0]], "val_dataset": [validation[0]], "split_dataset_ratio": 0.0,
+        "max_length": spec.max_tokens, **_trainer(spec),
+    }  # fmt: skip
+    if trial.of_vision:
+        keys["vit_lr"] = spec.vision_learning_rate
+    schedule, unsaid = hf_schedule(spec)
+    unsaid += dict.fromkeys((*train[1], *validation[1]))
+    return Written({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, unsaid)
+
+
+# ---------------------------------------------------------------------------------------------- LLaMA-Factory
+def _llamafactory(trial: Trial) -> Written:
+    spec = trial.spec
+    bits, kind, double = BITS[spec.quantization]
+    keys: dict[str, Any] = {"model_name_or_path": str(spec.base.path)}
+    keys |= {"quantization_method": "bnb", "quantization_bit": bits} if bits else {}
+    keys |= {"quantization_type": kind, "double_quantization": double} if bits == 4 else {}
+    directory, names, unsaid = _llamafactory_rows(trial)
+    schedule, lost = hf_schedule(spec)
+    keys |= {
+        "stage": "sft", "do_train": True, "finetuning_type": "lora",
+        **({"adapter_name_or_path": str(spec.init_from.path)} if spec.init_from else {}),
+        "lora_rank": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "use_rslora": spec.rslora, "lora_target": ",".join(trial.modules),
+        "freeze_language_model": spec.placement.language == 0, "freeze_vision_tower": spec.placement.vision == 0,
+        "freeze_multi_modal_projector": True,
+        "dataset_dir": directory, "dataset": names[0], "eval_dataset": names[1], "cutoff_len": spec.max_tokens,
+        **_trainer(spec), **schedule, "data_seed": spec.data_seed, "bf16": spec.compute_dtype in {"auto", "bfloat16"},
+        "fp16": spec.compute_dtype == "float16",
+    }  # fmt: skip
+    unsaid += [*lost, "template: name the one of your base, for example qwen3_vl_nothink"]
+    if spec.compute_dtype == "auto":
+        unsaid.append("compute_dtype auto: it is bfloat16 on a GPU, so bf16 stands here")
+    if trial.of_vision and spec.vision_learning_rate != spec.learning_rate:
+        if spec.placement.language:
+            unsaid.append(f"vision_learning_rate {spec.vision_learning_rate:g}: it has one rate for both towers")
+        else:
+            keys["learning_rate"] = spec.vision_learning_rate  # no other tower learns
+    return Written(keys, unsaid)
+
+
+def _llamafactory_rows(trial: Trial) -> tuple[str, list[str], list[str]]:
+    paths = (trial.spec.train.path, trial.spec.validation.path)
+    entries = [str(path).rpartition(f"{TABLE}:") for path in paths]
+    if all(before for before, _, _ in entries) and entries[0][0] == entries[1][0]:
+        return entries[0][0].rstrip("/") or ".", [name for _, _, name in entries], []
+    table, unsaid = {}, []
+    for name, path in zip(("train", "validation"), paths, strict=True):
+        table[name], told = llamafactory_entry(written_rows(path))
+        unsaid += told
+    return "data", list(table), [f"data/{TABLE} must hold {json.dumps(table)}", *dict.fromkeys(unsaid)]
+
+
+# ---------------------------------------------------------------------------------------------- what they share
+def _trainer(spec: TrialSpec) -> dict[str, Any]:
+    return {
+        "per_device_train_batch_size": spec.batch_rows,
+        "gradient_accumulation_steps": spec.accumulation_steps,
+        "max_steps": spec.steps,
+        "optim": "adamw_torch",
+        "learning_rate": spec.learning_rate,
+        "weight_decay": spec.weight_decay,
+        "max_grad_norm": spec.max_gradient_norm,
+        "eval_strategy": "steps",
+        "eval_steps": spec.eval_every_steps,
+        "seed": spec.seed,
+        "output_dir": f"outputs/{spec.name}",
+    }
+
+
+def _said_by_none(spec: TrialSpec) -> list[str]:
+    unsaid = [f"--ood {spec.ood.path}: rows outside the task, which only Footprint measures"]
+    if spec.batch_warmup_ratio:
+        unsaid.append(
+            f"batch_warmup_ratio {spec.batch_warmup_ratio:g}: steps have the full number of rows from the first"
+        )
+    if spec.packed_tokens:
+        unsaid.append("packed_tokens: packing stays off, for a packed sequence counts as one row of the batch there")
+    if spec.optimizer == "resumed":
+        unsaid.append("optimizer resumed: it begins anew")
+    if spec.continuation == "extended":
+        unsaid.append("continuation extended: the tool expects the adapter to have these very modules")
+    if spec.earlier:
+        unsaid.append(f"earlier: the rows of {len(spec.earlier)} earlier stages are not evaluated")
+    return unsaid
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+TOOLS: dict[str, Callable[[Trial], Written]] = {"axolotl": _axolotl, "ms-swift": _swift, "llamafactory": _llamafactory}
+
+
+def hf_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
+    """Return the keys that make this schedule, and in a sentence each what of it they cannot make."""
+    warmup, floor = warmup_steps(spec.steps, spec.warmup_ratio), spec.min_rate_ratio
+    keys: dict[str, Any] = {"lr_scheduler_type": spec.schedule}
+    unsaid: list[str] = []
+    if spec.schedule == "cosine" and floor:
+        keys = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": floor}}
+    elif spec.schedule == "stable":
+        decay = round(STABLE_DECAY_SHARE * (spec.steps - warmup))
+        decaying = {"num_decay_steps": decay, "decay_type": "linear", "min_lr_ratio": floor}
+        keys = {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": decaying}
+    elif spec.schedule == "constant":
+        keys = {"lr_scheduler_type": "constant_with_warmup"}
+    elif spec.schedule == "linear" and floor:
+        unsaid.append(f"min_rate_ratio {floor:g}: `linear` falls to nothing there")
+    return {**keys, "warmup_steps": warmup}, unsaid

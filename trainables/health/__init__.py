@@ -1,0 +1,1 @@
+"""Finds broken training and broken evals."""

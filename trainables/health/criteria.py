@@ -1,0 +1,114 @@
+"""Success criteria as labels: has a trial learned enough, by thresholds named before it ran (brief 002).
+
+A label decides nothing by itself; guards stop, criteria tell. Pure functions; a metric that is missing raises KeyError.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trainables.health.checks import Finding
+from trainables.record import Measurement
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MinimumCriteria:
+    """The least that counts as learning; losses in nats per token, accuracy in absolute points (0.05 = 5 points).
+
+    The training loss is the one without dropout on the fixed slice of training rows, so base and trial compare.
+    """
+
+    min_loss_drop_nats: float = 0.5
+    min_eval_improvement_nats: float = 0.2
+    min_token_accuracy_rise: float = 0.05
+    min_gradient_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimalCriteria:
+    """A run without complaint: `max_loss_rise_nats` bounds how far the loss may climb above its own best."""
+
+    min_loss_drop_nats: float = 1.0
+    max_perplexity: float = 6.0
+    max_blindness: float = 0.10
+    max_loss_rise_nats: float = 0.05
+
+
+MINIMUM, OPTIMAL = MinimumCriteria(), OptimalCriteria()
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One threshold against what was measured, said as `rule`: `loss drop 0.71 > 0.5`."""
+
+    name: str
+    value: float
+    limit: float
+    above: bool
+
+    @property
+    def met(self) -> bool:
+        """True when the value lies strictly on the good side of the limit."""
+        return self.value > self.limit if self.above else self.value < self.limit
+
+    @property
+    def rule(self) -> str:
+        """Say value and limit with the sign that holds between them."""
+        sign = (">" if self.met else "<=") if self.above else ("<" if self.met else ">=")
+        return f"{self.name} {self.value:.4g} {sign} {self.limit:g}"
+
+
+def minimum(baseline: Metrics, measured: Sequence[Measurement], limits: MinimumCriteria = MINIMUM) -> list[Criterion]:
+    """Judge the last eval against the base, and the gradient norms of every interval."""
+    last = _evals(measured)[-1]
+    norms = [one.metrics["gradient_norm"] for one in measured if one.kind == "train"]
+    return [
+        Criterion("loss_drop_nats", baseline["train_loss"] - last["train_loss"], limits.min_loss_drop_nats, True),
+        Criterion(
+            "eval_improvement_nats", baseline["eval_loss"] - last["eval_loss"], limits.min_eval_improvement_nats, True
+        ),
+        Criterion(
+            "token_accuracy_rise",
+            last["token_accuracy"] - baseline["token_accuracy"],
+            limits.min_token_accuracy_rise,
+            True,
+        ),
+        Criterion("smallest_gradient_norm", min(norms, default=0.0), limits.min_gradient_norm, True),
+    ]
+
+
+def optimal(baseline: Metrics, measured: Sequence[Measurement], limits: OptimalCriteria = OPTIMAL) -> list[Criterion]:
+    """Judge depth of learning, perplexity, coherent answers and stability; a base that sees nothing is never blind."""
+    evals = _evals(measured)
+    last, losses = evals[-1], [baseline["train_loss"], *(one["train_loss"] for one in evals)]
+    rises = (loss - best for loss, best in zip(losses[1:], itertools.accumulate(losses, min), strict=False))
+    shown = "blindness" in baseline
+    return [
+        Criterion("loss_drop_nats", baseline["train_loss"] - last["train_loss"], limits.min_loss_drop_nats, True),
+        Criterion("perplexity", math.exp(min(last["eval_loss"], 700.0)), limits.max_perplexity, False),
+        *([Criterion("blindness", last["blindness"], limits.max_blindness, False)] if shown else []),
+        Criterion("largest_loss_rise_nats", max(rises), limits.max_loss_rise_nats, False),
+    ]
+
+
+def labels(baseline: Metrics, measured: Sequence[Measurement], degraded: Sequence[Finding] = ()) -> dict[str, Any]:
+    """Return what a record keeps as `labels.json`: both sets of criteria, and what the health checks found degraded."""
+    return {
+        "minimum": _label(minimum(baseline, measured)),
+        "optimal": _label(optimal(baseline, measured)),
+        "degraded": [asdict(finding) for finding in degraded],
+    }
+
+
+def _label(criteria: Sequence[Criterion]) -> dict[str, Any]:
+    return {"met": all(one.met for one in criteria), "criteria": [{"met": o.met, "rule": o.rule} for o in criteria]}
+
+
+def _evals(measured: Sequence[Measurement]) -> list[Metrics]:
+    return [one.metrics for one in measured if one.kind == "eval"]

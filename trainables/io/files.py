@@ -1,0 +1,62 @@
+"""Reads and writes text and JSON files; a write is whole or absent after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError
+
+
+class RecordDamaged(UserError):
+    """A record says something else than was written: it is never repaired by guessing."""
+
+    exit_code = 4
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: temporary name, sync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write `values` as readable JSON, whole or not at all."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RecordDamaged: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def replace_directory(temporary: Path, target: Path) -> None:
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    temporary.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

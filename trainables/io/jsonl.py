@@ -1,0 +1,123 @@
+"""JSON objects of a data file, each with the line it begins on: a file holds one object a line, or one array of them.
+
+What JSON leaves to the reader is refused here: a key that stands twice in one object, NaN and infinity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Never
+
+from trainables.errors import UserError, named
+
+FOREIGN = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".arrow", ".gz", ".zip", ".zst", ".yaml", ".yml")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 with it; it says nothing
+ONE_A_LINE = "write one object a line (JSONL) or one array of objects, in UTF-8"
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    """Yield line and object of every row; where there is none, the error that says why.
+
+    A broken line is followed by the next one; after a broken element of an array nothing can be read.
+
+    Raises:
+        UserError: there is no such file, or it is of another kind.
+    """
+    _refuse_foreign(path)
+    with path.open("rb") as file:
+        start = file.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip()
+        file.seek(0)
+        if start.startswith(b"["):
+            yield from _elements(file.read(), path)
+            return
+        for number, raw in enumerate(file, start=1):
+            line = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+            if line.strip():
+                yield number, _object(line, f"{path}:{number}")
+
+
+def parse(text: str) -> Any:
+    """Parse one JSON value.
+
+    Raises:
+        ValueError: it is no JSON, or a key stands twice.
+    """
+    return _DECODER.decode(text)
+
+
+def _object(line: bytes, where: str) -> dict[str, Any] | UserError:
+    try:
+        return _checked(parse(line.decode("utf-8")), where)
+    except (ValueError, RecursionError) as error:
+        return _broken(error, where)
+
+
+def _elements(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        yield line, _broken(error, f"{path}:{line}")
+        return
+    position, line, counted = text.index("[") + 1, 1, 0
+    while True:
+        position = _skipped(text, position)
+        line, counted = line + text.count("\n", counted, position), position
+        if text[position : position + 1] == "]":
+            break
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+            after = _skipped(text, position)
+            if text[after : after + 1] not in (",", "]"):
+                raise ValueError(f"a comma or `]` must follow it, not `{named(text[after : after + 10])}`")
+        except (ValueError, RecursionError) as error:
+            yield line, _broken(error, f"{path}:{line}")
+            return
+        yield line, _checked(value, f"{path}:{line}")
+        position = after + (text[after] == ",")
+    if text[position + 1 :].strip():
+        line += text.count("\n", position, _skipped(text, position + 1))
+        yield line, UserError(f"{path}:{line}: nothing may follow the array of rows, but something does", ONE_A_LINE)
+
+
+def _skipped(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t", "\r", "\n"):
+        position += 1
+    return position
+
+
+def _checked(value: Any, where: str) -> dict[str, Any] | UserError:
+    if isinstance(value, dict):
+        return value
+    return UserError(f"{where}: a row must be a JSON object, but got {type(value).__name__}")
+
+
+def _broken(error: Exception, where: str) -> UserError:
+    return UserError(f"{where}: a row must be one JSON object in UTF-8, but {error}", ONE_A_LINE)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"a data file must be a file, but {path} is a directory", "name the JSONL file in it")
+    if not path.is_file():
+        raise UserError(f"a data file must exist, but {path} does not", "check the path; it may be relative")
+    if path.suffix.lower() in FOREIGN:
+        raise UserError(f"{path}: a data file must hold JSON, but its name ends with `{path.suffix}`", ONE_A_LINE)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key `{named(key)}` stands twice in one object; one of the two would be lost")
+        values[key] = value
+    return values
+
+
+def _no_number(name: str) -> Never:
+    raise ValueError(f"`{name}` is no JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)

@@ -1,0 +1,281 @@
+"""YAML that says what it means: safe, no key twice, no number read as text, no alias bomb, and every key's line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    import yaml
+
+
+KeyPath = tuple[str | int, ...]
+
+MAXIMUM_BYTES = 2**20
+MAXIMUM_VALUES = 10_000  # once every alias is written out
+MAXIMUM_DEPTH = 32
+TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null")}
+MERGE = "tag:yaml.org,2002:merge"
+
+# numbers for every reader but YAML 1.1, which wants a point before and a sign after the e
+NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# numbers of YAML 1.1 that nobody means: 010 is 8, 1:30 is 90
+SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+WRITTEN = "write `key: value`, one a line"
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML file holds, and on which line each key stands: `lines[("datasets", 0, "path")]`, counted from 1."""
+
+    path: Path
+    values: Mapping[str, Any]
+    lines: Mapping[KeyPath, int]
+
+    def where(self, *keys: str | int) -> str:
+        """Return "file:line: `key`" for the value at `keys`; the line is that of the nearest key the file has."""
+        known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in self.lines), None)
+        place = f"{self.path}:{self.lines[known]}" if known else str(self.path)
+        return f"{place}: `{key_text(keys)}`" if keys else place
+
+
+def key_text(keys: KeyPath) -> str:
+    """Write a key path as a reader would: `datasets[0].path`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def read_yaml(path: Path, list_key: str | None = None) -> Document:
+    """Read one mapping; texts, whole numbers, fractions, booleans and nulls in lists and mappings.
+
+    With `list_key` a file may be one list instead: it is read as the value of this key.
+
+    Raises:
+        UserError: the file is unreadable or broken, or says a thing that YAML reads otherwise than people do; names
+            file, line and key.
+    """
+    return parse_yaml(_text_of(path), path, list_key)
+
+
+def parse_yaml(text: str, path: Path, list_key: str | None = None) -> Document:
+    """Read one mapping from `text`; `path` names it in errors.
+
+    Raises:
+        UserError: as `read_yaml`.
+    """
+    import yaml
+
+    try:
+        _check_depth(text, path)
+        loader, aliases = _loader_of(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _broken(error, text, path) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: must be YAML, but {str(error).splitlines()[0]}", "save it as plain text") from None
+    reading = _Reading(path, loader, {}, aliases)
+    if list_key and isinstance(node, yaml.SequenceNode):
+        return Document(path, {list_key: reading.value(node, (list_key,), ())}, reading.lines)
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none", WRITTEN)
+    return Document(path, reading.value(node, (), ()), reading.lines)
+
+
+def _loader_of(text: str) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
+    """Return a loader whose aliases are nodes of their own, on their own lines, and the list it gathers them in."""
+    import yaml
+
+    aliases: list[yaml.Node] = []
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
+            node = super().compose_node(parent, index)
+            if alias is None or node is None:
+                return node
+            node = copy(node)  # shares its `value` with the anchor, which may not be read to its end yet
+            node.start_mark = alias.start_mark
+            aliases.append(node)
+            return node
+
+    return Loader(text), aliases
+
+
+class _Reading:
+    """One walk from nodes to values, counting what every alias expands to."""
+
+    def __init__(
+        self, path: Path, loader: yaml.SafeLoader, lines: dict[KeyPath, int], aliases: list[yaml.Node]
+    ) -> None:
+        self.path, self.loader, self.lines = path, loader, lines
+        self.aliases = {id(node) for node in aliases}
+        self.count = 0
+
+    def value(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        """Return the plain value of `node`, which stands at `keys` within the nodes `above` it."""
+        import yaml
+
+        self.count += 1
+        if self.count > MAXIMUM_VALUES:
+            raise self._too_many((*above, node), keys)
+        if any(isinstance(node.value, list) and node.value is one.value for one in above):
+            raise UserError(
+                f"{self._place(node, keys)} must not hold itself, but its alias is what it stands in",
+                "write out what is meant in place of the alias",
+            )
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys, (*above, node))
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            self.lines[keys] = self.lines.get(keys, node.start_mark.line + 1)
+            return [self._item(one, (*keys, index), (*above, node)) for index, one in enumerate(node.value)]
+        return self._scalar(node, keys)
+
+    def _too_many(self, nodes: tuple[yaml.Node, ...], keys: KeyPath) -> UserError:
+        # nodes[i] stands at keys[:i]; of aliases within aliases the outermost is where the reader looks
+        for depth, node in enumerate(nodes):
+            if id(node) in self.aliases:
+                return UserError(
+                    f"{self._place(node, keys[:depth])} must expand to at most {MAXIMUM_VALUES:,} values, but its "
+                    "aliases make more",
+                    "write the values that are meant in place of the alias",
+                )
+        return UserError(
+            f"{self._place(nodes[-1], keys)}: a configuration must hold at most {MAXIMUM_VALUES:,} values, but it "
+            "holds more",
+            "rows belong into a data file",
+        )
+
+    def _item(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        self.lines[keys] = node.start_mark.line + 1
+        return self.value(node, keys, above)
+
+    def _mapping(self, node: yaml.MappingNode, keys: KeyPath, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        if node.tag != "tag:yaml.org,2002:map":
+            raise self._tagged(node, keys)
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, keys)
+            if key in values:
+                raise UserError(
+                    f"{self._place(key_node, (*keys, key))} must stand once, but it stood on line "
+                    f"{self.lines[(*keys, key)]} already",
+                    "remove one of the two; YAML would silently take the last",
+                )
+            self.lines[(*keys, key)] = key_node.start_mark.line + 1
+            values[key] = self.value(value_node, (*keys, key), above)
+        return values
+
+    def _key(self, node: yaml.Node, keys: KeyPath) -> str:
+        if node.tag == MERGE:
+            raise UserError(f"{self._place(node, (*keys, '<<'))} is not read", "write the merged keys out")
+        if TAGS.get(node.tag) != "str" or not node.value:
+            raise UserError(
+                f"{self._place(node, keys)}: a key must be a text, but got {node.value!r}"[:400],
+                'YAML reads on, off, yes and no as booleans and 1 as a number: write them quoted, "on"',
+            )
+        return node.value
+
+    def _scalar(self, node: yaml.Node, keys: KeyPath) -> Any:
+        tag, text = TAGS.get(node.tag), node.value
+        if tag is None:
+            raise self._tagged(node, keys)
+        plain = getattr(node, "style", None) is None
+        if tag == "str" and plain and NUMBER_LIKE.fullmatch(text):
+            raise UserError(
+                f"{self._place(node, keys)} must be a number, but YAML 1.1 reads `{text}` as text",
+                f"write {as_yaml_number(text)}",
+            )
+        if tag in {"int", "float"} and SURPRISING.fullmatch(text):
+            value = self.loader.construct_object(node)
+            raise UserError(f"{self._place(node, keys)} must be a plain number, but YAML 1.1 reads `{text}` as {value}",
+                            "write the number out, or quote it if it is a text")  # fmt: skip
+        try:
+            value = self.loader.construct_object(node)
+        except (ValueError, KeyError):  # a tag that the text does not fit, a number of thousands of digits
+            raise UserError(
+                f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
+            ) from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{text}`",
+                            "quote it if it is a text")  # fmt: skip
+        return value
+
+    def _tagged(self, node: yaml.Node, keys: KeyPath) -> UserError:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        return UserError(
+            f"{self._place(node, keys)} must be a text, a number, a boolean, null, a list or a mapping, "
+            f"but YAML reads a value of type `{kind}`",
+            "quote it if it is a text",
+        )
+
+    def _place(self, node: yaml.Node, keys: KeyPath) -> str:
+        place = f"{self.path}:{node.start_mark.line + 1}"
+        return f"{place}: `{key_text(keys)}`" if keys else place
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"a configuration must be a readable file, but {path}: {error.strerror}",
+            "check the path, which may be relative, and who may read it",
+        ) from None
+    if len(content) > MAXIMUM_BYTES:
+        raise UserError(f"{path}: a configuration must be at most {MAXIMUM_BYTES:,} bytes, but this is larger",
+                        "is it a data file?")  # fmt: skip
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: must be UTF-8, but byte {error.start} is not", "save it as UTF-8") from None
+
+
+def _check_depth(text: str, path: Path) -> None:
+    # events come without recursion; building nodes recurses, and a file of brackets would exhaust the stack
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAXIMUM_DEPTH:
+            raise UserError(
+                f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep, but these go "
+                "deeper",
+                "is a bracket that opens never closed?",
+            )
+
+
+def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    lines = text.splitlines()
+    written = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())] or "'\\t'" in str(error.problem):
+        return UserError(f"{path}:{line}: must be indented with spaces, but there is a tab: {_key_of(written)}",
+                         "replace tabs by spaces")  # fmt: skip
+    problem = str(error.problem or error.context).removeprefix("but ")
+    return UserError(
+        f"{path}:{line}: must be YAML, but {problem}: {_key_of(written)}",
+        "close every quote and bracket, indent alike, quote a text with `: ` or ` #` in it, one document a file",
+    )
+
+
+def _key_of(line: str) -> str:
+    return f"`{line.strip().split(':')[0][:60]}`"
+
+
+def as_yaml_number(text: str) -> str:
+    """Write what matches NUMBER_LIKE as YAML 1.1 reads a fraction: 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5."""
+    mantissa, _, exponent = text.lower().partition("e")
+    mantissa += "" if "." in mantissa else ".0"
+    mantissa += "0" if mantissa.endswith(".") else ""
+    sign = "" if exponent[:1] in {"-", "+"} else "+"
+    return f"{mantissa}e{sign}{exponent}" if exponent else mantissa

@@ -1,0 +1,1 @@
+"""The model: base, family, quantization, placement, LoRA and optimizer."""

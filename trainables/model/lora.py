@@ -1,0 +1,196 @@
+"""LoRA on a base: placed through PEFT, proved to be where it was asked for, saved and loaded in PEFT's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+
+from trainables.errors import UserError
+from trainables.model.base import Base
+from trainables.model.dropout import KeyedDropout, Masks
+from trainables.model.families import TOWERS, TowerName
+from trainables.model.peft_files import ADAPTER_WEIGHTS
+from trainables.model.placement import ResolvedPlacement
+from trainables.spec import TrialSpec
+
+
+class PlacementMismatch(Exception):
+    """The modules that carry LoRA are not the modules that were asked for; the trial must not train."""
+
+
+@dataclass
+class Adapter:
+    """One LoRA adapter: on a live base through PEFT, or lifted off it, its tensors in a cohort's bank."""
+
+    peft_model: PeftModel
+    config: LoraConfig
+    placement: ResolvedPlacement
+    masks: Masks
+    by_tower: Mapping[TowerName, list[tuple[str, torch.nn.Parameter]]]
+    live: bool = True
+
+    @property
+    def scaling(self) -> float:
+        """Return what B A is multiplied with: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.config.lora_alpha / (self.config.r**0.5 if self.config.use_rslora else self.config.r)
+
+    def parameters(self, tower: TowerName) -> list[tuple[str, torch.nn.Parameter]]:
+        """Return the trained parameters of one tower by name, in the model's order."""
+        return self.by_tower[tower]
+
+    def trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """Return all trained parameters by name, language first."""
+        return [pair for tower in TOWERS for pair in self.parameters(tower)]
+
+    def factors(self, tower: TowerName) -> dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+        """Return lora_A (rank, inputs) and lora_B (outputs, rank) by the name of the linear they adapt."""
+        named = dict(self.parameters(tower))
+        return {
+            linear.name: (named[_parameter(linear.name, "lora_A")], named[_parameter(linear.name, "lora_B")])
+            for linear in self.placement.linears[tower]
+        }
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the adapter's tensors under PEFT's own keys."""
+        return {name.replace(".default.", "."): p.detach() for name, p in self.trained()}
+
+    def load(self, directory: Path) -> None:
+        """Load tensors saved by PEFT; every key must be there and none may be left over.
+
+        Raises:
+            UserError: keys or shapes of the file differ from this adapter's.
+        """
+        saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
+        differing = sorted(set(saved) ^ set(own)) or [k for k in own if own[k].shape != saved[k].shape]
+        if differing:
+            raise UserError(
+                f"{directory}: a continued adapter must have the tensors of the new one, but {len(differing)} differ, "
+                f"the first is {differing[0]}",
+                "base, placement and rank must be those of the saved adapter",
+            )
+        for key, tensor in own.items():
+            tensor.copy_(saved[key])
+
+    def extend_from(self, directory: Path) -> None:
+        """Load a part of this adapter that PEFT saved; what is new stays as PEFT made it and does not act yet.
+
+        Raises:
+            UserError: the file has a tensor that this adapter has not, of another shape, or none at all.
+            PlacementMismatch: afterwards the function is not the saved adapter's.
+        """
+        saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
+        foreign = [key for key, tensor in saved.items() if key not in own or own[key].shape != tensor.shape]
+        if foreign or not saved:
+            raise UserError(
+                f"{directory}: an extended adapter must hold the tensors of the saved one, but {len(foreign)} of "
+                f"{len(saved)} differ{': ' + foreign[0] if foreign else ''}",
+                "base and rank must be those of the saved adapter, and the placement must contain its own",
+            )
+        for key, tensor in saved.items():
+            own[key].copy_(tensor)
+        changed = [key for key, tensor in saved.items() if not torch.equal(own[key].cpu(), tensor.to(own[key].dtype))]
+        acting = [key for key, tensor in own.items() if key not in saved and "lora_B" in key and bool(tensor.any())]
+        if changed or acting:
+            raise PlacementMismatch(
+                f"an extended adapter must equal its parent, but {len(changed)} of its tensors changed and "
+                f"{len(acting)} new modules act already: {(changed + acting)[0]}"
+            )
+
+    def save(self, directory: Path) -> None:
+        """Write `adapter_model.safetensors` and `adapter_config.json`, loadable by plain PEFT."""
+        tensors = {key: tensor.cpu().contiguous() for key, tensor in self.state().items()}
+        save_file(tensors, str(directory / ADAPTER_WEIGHTS), metadata={"format": "pt"})
+        config = copy(self.config)
+        config.inference_mode = True  # as PEFT saves it; who trains it on says so when it is loaded
+        config.save_pretrained(str(directory))
+
+    def lift(self) -> None:
+        """Take the adapter off the base and keep its tensors, for a bank to train them."""
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the adapter off the base, which is then what it was before."""
+        if not self.live:
+            return
+        model = self.peft_model.unload()
+        model.requires_grad_(False)
+        model.eval()
+        self.live = False
+
+
+def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
+    """Put a fresh LoRA adapter on the base and prove where it is.
+
+    Raises:
+        PlacementMismatch: the wrapped modules, their widths, or the trained parameters are not the expected ones.
+    """
+    torch.manual_seed(spec.seed)
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,  # type: ignore[arg-type] PEFT computes with floats
+        lora_dropout=spec.dropout,
+        use_rslora=spec.rslora,
+        target_modules=list(placement.module_names),
+        base_model_name_or_path=str(base.path),
+        task_type="CAUSAL_LM",
+    )
+    peft_model = get_peft_model(base.model, config)
+    masks = Masks(spec.seed, spec.dropout)
+    adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement))
+    with ExitStack() as undone:
+        undone.callback(adapter.remove)
+        _prove(adapter, spec)
+        _key_dropout(adapter)
+        peft_model.eval()  # PEFT makes its modules in training mode; what measures a fresh arm must not draw masks
+        undone.pop_all()
+    return adapter
+
+
+def _by_tower(
+    peft_model: PeftModel, placement: ResolvedPlacement
+) -> dict[TowerName, list[tuple[str, torch.nn.Parameter]]]:
+    named = [(name, p) for name, p in peft_model.named_parameters() if "lora_" in name]
+    prefixes = {
+        tower: tuple(f"base_model.model.{linear.name}." for linear in placement.linears[tower]) for tower in TOWERS
+    }
+    return {tower: [(name, p) for name, p in named if name.startswith(prefixes[tower])] for tower in TOWERS}
+
+
+def _key_dropout(adapter: Adapter) -> None:
+    for name, module in adapter.peft_model.named_modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout["default"] = KeyedDropout(adapter.masks, name.removeprefix("base_model.model."))
+
+
+def _parameter(linear: str, factor: str) -> str:
+    return f"base_model.model.{linear}.{factor}.default.weight"
+
+
+def _prove(adapter: Adapter, spec: TrialSpec) -> None:
+    placement = adapter.placement
+    wrapped = {
+        name.removeprefix("base_model.model."): (module.in_features, module.out_features)
+        for name, module in adapter.peft_model.named_modules()
+        if isinstance(module, LoraLayer)
+    }
+    expected = {linear.name: (linear.inputs, linear.outputs) for tower in TOWERS for linear in placement.linears[tower]}
+    if wrapped != expected:
+        extra, missing = sorted(set(wrapped) - set(expected)), sorted(set(expected) - set(wrapped))
+        raise PlacementMismatch(f"adapted modules differ from the placement: extra {extra[:3]}, missing {missing[:3]}")
+    trainable = {name for name, p in adapter.peft_model.named_parameters() if p.requires_grad}
+    if trainable != {name for name, _ in adapter.trained()}:
+        raise PlacementMismatch("the trainable parameters are not exactly the adapter's")
+    for tower in TOWERS:
+        counted = sum(p.numel() for _, p in adapter.parameters(tower))
+        if counted != placement.parameters(tower, spec.rank):
+            raise PlacementMismatch(
+                f"{tower} trains {counted:,} parameters, expected {placement.parameters(tower, spec.rank):,}"
+            )

@@ -1,0 +1,76 @@
+"""The optimizer of one trial: AdamW with a rate per tower, warm-up, cosine with a floor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainables.errors import UserError
+from trainables.model.families import TOWERS, TowerName
+from trainables.model.lora import Adapter
+from trainables.model.peft_files import OPTIMIZER_WEIGHTS
+from trainables.schedule import rate_factor
+from trainables.spec import TrialSpec
+
+
+class Optimizer:
+    """AdamW over one trial's adapter; the rate of each tower is its peak times the schedule's factor."""
+
+    def __init__(self, adapter: Adapter, spec: TrialSpec) -> None:
+        self.spec = spec
+        self.named = adapter.trained()
+        self.peaks: dict[TowerName, float] = {
+            "language": spec.learning_rate,
+            "vision": spec.vision_learning_rate,
+        }
+        towers: list[TowerName] = [tower for tower in TOWERS if adapter.parameters(tower)]
+        groups = [{"params": [p for _, p in adapter.parameters(tower)], "tower": tower} for tower in towers]
+        self.adamw = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.weight_decay)
+
+    def step(self, step: int) -> float:
+        """Clip, update with the rates of `step`, clear the gradients; return the gradient norm before clipping."""
+        factor = rate_factor(
+            step, self.spec.steps, self.spec.warmup_ratio, self.spec.min_rate_ratio, self.spec.schedule
+        )
+        for group in self.adamw.param_groups:
+            group["lr"] = self.peaks[group["tower"]] * factor
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.spec.max_gradient_norm)
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def save(self, directory: Path) -> None:
+        """Write the moments and step counts of every parameter as safetensors."""
+        tensors = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, parameter in self.named
+            for key, value in self.adamw.state[parameter].items()
+        }
+        save_file(tensors, str(directory / OPTIMIZER_WEIGHTS))
+
+    def load(self, directory: Path) -> None:
+        """Read back what `save` wrote.
+
+        Raises:
+            UserError: the directory holds no optimizer state, or lacks that of a parameter.
+        """
+        path = directory / OPTIMIZER_WEIGHTS
+        if not path.is_file():
+            raise UserError(
+                f"{directory}: a resumed optimizer needs {OPTIMIZER_WEIGHTS}, but there is none",
+                "continue from a checkpoint or `best` of a trial, or with optimizer `fresh`",
+            )
+        saved, keys = load_file(str(path)), ("step", "exp_avg", "exp_avg_sq")
+        missing = [f"{name}.{key}" for name, _ in self.named for key in keys if f"{name}.{key}" not in saved]
+        if missing:
+            raise UserError(
+                f"{path}: every trained tensor needs its optimizer state, but {len(missing)} are missing: {missing[0]}",
+                "an adapter that was saved before its first step has none: continue with optimizer `fresh`",
+            )
+        for name, parameter in self.named:
+            state = {key: saved[f"{name}.{key}"] for key in keys}
+            self.adamw.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+            }

@@ -1,0 +1,93 @@
+"""A placement resolved: two small integers become the exact list of modules that carry LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainables.errors import UserError, nearest
+from trainables.model.families import TOWERS, Blocks, LinearShape, TowerName
+from trainables.spec import Placement
+
+BYTES_PER_ADAPTER_PARAMETER = 4  # adapters are trained and saved in float32
+
+
+@dataclass(frozen=True)
+class ResolvedPlacement:
+    """The linears that carry LoRA, per tower."""
+
+    linears: Mapping[TowerName, tuple[LinearShape, ...]]
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """Return every adapted module by its whole name, language first."""
+        return tuple(linear.name for tower in TOWERS for linear in self.linears[tower])
+
+    def parameters(self, tower: TowerName, rank: int) -> int:
+        """Count what LoRA of `rank` trains in `tower`: the sum of rank x (in + out)."""
+        return sum(rank * (linear.inputs + linear.outputs) for linear in self.linears[tower])
+
+    def total_parameters(self, rank: int) -> int:
+        """Count what LoRA of `rank` trains in all towers."""
+        return sum(self.parameters(tower, rank) for tower in TOWERS)
+
+    def adapter_megabytes(self, rank: int) -> float:
+        """Return the size of the saved adapter in MB (10^6 bytes)."""
+        return self.total_parameters(rank) * BYTES_PER_ADAPTER_PARAMETER / 1e6
+
+    def describe(self, rank: int) -> str:
+        """Say what is adapted, per tower, in one line."""
+        parts = [
+            f"{tower} {len(self.linears[tower])} modules, {self.parameters(tower, rank):,} parameters"
+            for tower in TOWERS
+        ]
+        return f"adapted at rank {rank}: " + "; ".join(parts)
+
+
+def resolve(
+    placement: Placement, towers: Mapping[TowerName, Blocks], target_modules: Sequence[str] = ()
+) -> ResolvedPlacement:
+    """Turn counts of last layers into exact module names; `target_modules` narrows them to linears of these names.
+
+    Raises:
+        UserError: the placement is deeper than a tower, or a target names no linear of a placed layer.
+    """
+    depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
+    for tower, depth in depths.items():
+        if depth > len(towers[tower]):
+            raise UserError(
+                f"a placement must lie within its tower, but {placement} asks for the last {depth} of "
+                f"{len(towers[tower])} {tower} layers",
+                f"choose `{tower}` between 0 and {len(towers[tower])}",
+            )
+    placed: dict[TowerName, tuple[LinearShape, ...]] = {tower: _last(towers[tower], depths[tower]) for tower in TOWERS}
+    return ResolvedPlacement(_narrowed(placed, target_modules) if target_modules else placed)
+
+
+def _narrowed(
+    placed: Mapping[TowerName, tuple[LinearShape, ...]], target_modules: Sequence[str]
+) -> dict[TowerName, tuple[LinearShape, ...]]:
+    own = {tower: list(dict.fromkeys(_own_name(linear) for linear in linears)) for tower, linears in placed.items()}
+    known = [name for names in own.values() for name in names]
+    for name in target_modules if known else ():
+        if name not in known:
+            raise UserError(
+                f"a target module must be a linear of a placed layer ({', '.join(known)}), but got `{name}`",
+                nearest(name, known),
+            )
+    for tower, names in own.items():
+        if names and not set(names) & set(target_modules):
+            raise UserError(
+                f"every placed tower must have a target module, but {tower} has none of {', '.join(target_modules)}",
+                f"its linears are {', '.join(names)}; or place no layer there",
+            )
+    return {tower: tuple(one for one in linears if _own_name(one) in target_modules)
+            for tower, linears in placed.items()}  # fmt: skip
+
+
+def _own_name(linear: LinearShape) -> str:
+    return linear.name.rsplit(".", 1)[-1]
+
+
+def _last(blocks: Blocks, count: int) -> tuple[LinearShape, ...]:
+    return tuple(linear for block in blocks[len(blocks) - count :] for linear in block)

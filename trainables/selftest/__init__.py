@@ -1,0 +1,1 @@
+"""Three steps that prove an arm, and checks that prove a machine."""

@@ -1,0 +1,193 @@
+"""What this machine can train: torch, its devices, and every quantization forward and backward on the miniature.
+
+It runs in a process of its own, so that whoever asks imports no torch::
+
+    python -m trainables.selftest.machine      # one JSON list of checks
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from trainables.mini import BASE_DIRECTORY
+from trainables.spec import QUANTIZATIONS, Quantization
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.model.base import Base
+
+
+Level = Literal["ok", "warn", "fail"]
+PACKAGE_ROOT = Path(__file__).parents[2]
+MAX_LOSS_DIFFERENCE_NATS = 0.5  # of a quantization from the unquantized miniature; healthy ones stay below 0.1
+MAX_GRADIENT_CHANGE = 0.05  # relative, from before an eval to after it
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor: what was looked at, how it stands, what was found, what to do about it."""
+
+    name: str
+    level: Level
+    found: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Two training passes of one quantization with an eval between them: losses in nats, gradient norms per tower.
+
+    A gradient that is missing has the norm 0.
+    """
+
+    loss: float
+    gradients: dict[str, float]
+    gradients_after_eval: dict[str, float]
+
+
+def machine_checks() -> list[Check]:
+    """Check this machine in a process of its own; a process that dies is itself a finding."""
+    paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    if environment.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides the GPUs from a task that asks for none
+        del environment["CUDA_VISIBLE_DEVICES"]
+    command = [sys.executable, "-m", "trainables.selftest.machine"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        return [Check(**one) for one in json.loads(done.stdout)]
+    except json.JSONDecodeError:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        return [Check("torch", "fail", f"the check ended with: {reason}", f"run `{' '.join(command[1:])}` to see why")]
+
+
+def check_here() -> Iterator[Check]:
+    """Check this machine in this process, which imports torch."""
+    import torch
+
+    from trainables.model.base import default_device
+
+    torch.set_num_threads(1)
+    yield from check_devices()
+    reference: Passes | None = None
+    for quantization in QUANTIZATIONS:
+        try:
+            passes = train_and_eval(quantization, default_device())
+        except (ImportError, RuntimeError, ValueError, OSError) as error:  # a library that does not fit its driver
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            yield Check(f"base in {quantization}", "fail", reason, "see whether torch and bitsandbytes fit the driver")
+            continue
+        yield judge(quantization, passes, reference or passes)
+        reference = reference or passes
+
+
+def check_devices() -> Iterator[Check]:
+    """Yield how torch is built and what it sees."""
+    import torch
+
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    yield Check("torch", "ok", f"{torch.__version__}, built {built}")
+    if not torch.cuda.is_available():
+        found = f"no CUDA device; trials run on {os.cpu_count()} cores, which suits the miniature"
+        if shutil.which("nvidia-smi"):
+            yield Check("devices", "warn", found, "nvidia-smi is here: install the torch build that fits its driver")
+        else:
+            yield Check("devices", "ok", found)
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            yield Check(f"device {index}", "ok", found)
+        else:
+            yield Check(f"device {index}", "warn", f"{found}, no bfloat16", 'set compute_dtype to "float16"')
+
+
+def judge(quantization: Quantization, passes: Passes, reference: Passes) -> Check:
+    """Hold what a quantization computed against the unquantized base and against itself before the eval."""
+    name = f"base in {quantization}"
+    found = f"loss {passes.loss:.2f}, gradients " + ", ".join(
+        f"{tower} {before:.2g} and {passes.gradients_after_eval[tower]:.2g} after an eval"
+        for tower, before in passes.gradients.items()
+    )
+    hint = "it computes something else than it must: use another quantization, or other versions of torch and "
+    if not math.isfinite(passes.loss) or abs(passes.loss - reference.loss) > MAX_LOSS_DIFFERENCE_NATS:
+        return Check(name, "fail", f"{found}; unquantized the loss is {reference.loss:.2f}", f"{hint}bitsandbytes")
+    for tower, before in passes.gradients.items():
+        after = passes.gradients_after_eval[tower]
+        if not 0 < before < math.inf or not abs(after - before) <= MAX_GRADIENT_CHANGE * before:
+            return Check(name, "fail", f"{found}: adapters of this tower would not train", f"{hint}bitsandbytes")
+    return Check(name, "ok", found)
+
+
+def train_and_eval(quantization: Quantization, device: torch.device) -> Passes:
+    """Run the miniature forward and backward, once in eval mode, and forward and backward again.
+
+    An eval repacks 4-bit weights on some CPUs, and the repacked kernel has no gradient (failure F36).
+    """
+    import torch
+
+    from trainables.model.base import load_base
+
+    base = load_base(BASE_DIRECTORY, quantization, "auto", device)
+    batch = _batch(base)
+    loss, gradients = _backward(base, batch)
+    with torch.no_grad():
+        base.model.eval()
+        base.model.model(**batch.inputs, use_cache=False)
+    return Passes(loss, gradients, _backward(base, batch)[1])
+
+
+def _backward(base: Base, batch: Any) -> tuple[float, dict[str, float]]:
+    """Return the loss, and per tower the norm of the gradient at the input of its first linear layer."""
+    from torch.nn.functional import cross_entropy
+
+    from trainables.evaluation.evaluator import label_logits
+
+    inputs: dict[str, torch.Tensor] = {}
+
+    def leaf_of(tower: str) -> Any:
+        def replace(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            inputs[tower] = arguments[0].detach().requires_grad_(True)
+            return (inputs[tower], *arguments[1:])
+
+        return replace
+
+    base.model.train()
+    with ExitStack() as hooks:
+        for tower, blocks in base.towers.items():
+            first = base.model.get_submodule(blocks[0][0].name)
+            hooks.callback(first.register_forward_pre_hook(leaf_of(tower)).remove)
+        loss = cross_entropy(*label_logits(base, batch))
+        if loss.requires_grad:  # a dead kernel in the last layer cuts every path
+            loss.backward()
+    norms = {tower: 0.0 if one.grad is None else float(one.grad.float().norm()) for tower, one in inputs.items()}
+    return float(loss.detach()), norms
+
+
+def _batch(base: Base) -> Any:
+    from PIL import Image
+
+    from trainables.data.encoding import Encoder, collate
+    from trainables.data.rows import Message, Row
+
+    turns = (Message("user", "<image>What is two plus three?"), Message("assistant", "five."))
+    with tempfile.TemporaryDirectory() as directory:
+        picture = Path(directory) / "gradient.png"
+        Image.linear_gradient("L").convert("RGB").save(picture)
+        encoder = Encoder(base)
+        return collate([encoder.conversation(Row("check", turns, (picture,)))], encoder, base.device, pad_left=False)
+
+
+if __name__ == "__main__":
+    json.dump([asdict(one) for one in check_here()], sys.stdout)

@@ -1,0 +1,166 @@
+"""A process of its own that loads a saved adapter with plain PEFT and says whether it computes what the live one does.
+
+It loads the base once and then serves one request a line: `{"adapter": DIR, "batch": FILE}` on its standard input,
+answered by `{"difference": ..., "effect": ...}`. It shares no memory with the process that trains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.data.encoding import Batch
+    from trainables.model.base import Base
+    from trainables.model.lora import Adapter
+    from trainables.selftest.judge import Reloaded
+    from trainables.spec import TrialSpec
+
+
+ANSWER_SECONDS = 600.0  # loading a large base from a slow disk is the longest of it
+WHOLE_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class Reloader:
+    """Keeps one child process per base; starts it at the first comparison, and again when it has ended."""
+
+    def __init__(self, spec: TrialSpec, device: str) -> None:
+        self.settings = {
+            "base": str(spec.base.path),
+            "quantization": spec.quantization,
+            "compute_dtype": spec.compute_dtype,
+            "device": device,
+        }
+        self._process: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+
+    def compare(self, adapter: Adapter, batch: Batch, live: torch.Tensor, off: torch.Tensor) -> Reloaded:
+        """Save the adapter, have the other process load it, and compare logits (supervised tokens, vocabulary).
+
+        Raises:
+            RuntimeError: the other process was killed or does not answer, which says nothing about the adapter.
+        """
+        from safetensors.torch import save_file
+
+        from trainables.selftest.judge import Reloaded
+
+        with tempfile.TemporaryDirectory(prefix="footprint-reload-") as name:
+            directory = Path(name)
+            adapter.save(directory)
+            tensors = {f"inputs.{key}": value for key, value in batch.inputs.items()}
+            tensors |= {"labels": batch.labels, "live": live, "off": off}
+            batch_file = str(directory / "batch.safetensors")
+            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, batch_file)
+            answer = self._ask({"adapter": str(directory), "batch": batch_file})
+        process = self._process.pid if self._process else 0
+        if self.settings["device"] != "cpu":
+            self.close()  # on a GPU its copy of the base is memory that the training needs
+        return Reloaded(answer.get("difference", 0.0), answer.get("effect", 0.0), process, answer.get("failure"))
+
+    def close(self) -> None:
+        """End the other process; it also ends by itself when this one does."""
+        if self._process is not None:
+            assert self._process.stdin and self._process.stdout and self._log
+            self._process.terminate()
+            self._process.wait()
+            with suppress(BrokenPipeError):  # what was written last was not read
+                self._process.stdin.close()
+            self._process.stdout.close()
+            self._log.close()
+            self._process = None
+
+    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
+        process = self._started()
+        assert process.stdin and process.stdout and self._log
+        with suppress(BrokenPipeError):  # it ended while the base was loading; its log says why
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], ANSWER_SECONDS)
+        line = process.stdout.readline() if ready else ""
+        if line:
+            return json.loads(line)
+        code = process.wait() if ready else None
+        self._log.seek(0)
+        said = [text for text in self._log.read().splitlines() if text.strip()]
+        self.close()
+        if code is None or code < 0:
+            raise RuntimeError(f"the process that checks saved adapters ended with {code}: {said[-1:]}")
+        return {"failure": said[-1] if said else f"exit code {code}"}
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
+            import torch
+
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(WHOLE_PACKAGE), *_python_path()])}
+            self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 lives as long as the process
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainables.selftest.reload"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                env=environment,
+                start_new_session=True,  # Ctrl-C asks the trials to checkpoint; this process ends with its parent
+            )
+            self._process.stdin.write(json.dumps({**self.settings, "threads": torch.get_num_threads()}) + "\n")  # type: ignore[union-attr]
+        return self._process
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    """Load the base that the first line names, then answer every further line."""
+    import torch
+
+    from trainables.model.base import load_base
+
+    settings = json.loads(requests.readline())
+    torch.set_num_threads(settings["threads"])
+    device = torch.device(settings["device"])
+    base = load_base(Path(settings["base"]), settings["quantization"], settings["compute_dtype"], device)
+    for line in iter(requests.readline, ""):
+        request = json.loads(line)
+        answers.write(json.dumps(_compared(base, Path(request["adapter"]), Path(request["batch"]))) + "\n")
+        answers.flush()
+
+
+def _compared(base: Base, adapter: Path, batch_file: Path) -> dict[str, float]:
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    from trainables.data.encoding import Batch
+    from trainables.evaluation.evaluator import label_logits
+
+    tensors = {key: value.to(base.device) for key, value in load_file(batch_file).items()}
+    inputs = {key.removeprefix("inputs."): value for key, value in tensors.items() if key.startswith("inputs.")}
+    loaded = PeftModel.from_pretrained(base.model, str(adapter))
+    try:
+        with torch.no_grad():
+            logits, _ = label_logits(base, Batch(inputs, tensors["labels"]))
+    finally:
+        loaded.unload()
+    difference = (logits - tensors["live"]).abs().max()
+    effect = (tensors["live"] - tensors["off"]).abs().max()
+    # NaN is no JSON: a comparison that gives no number is a difference without bound
+    return {"difference": float(difference.nan_to_num(3e38, 3e38)), "effect": float(effect)}
+
+
+def _python_path() -> list[str]:
+    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+
+
+if __name__ == "__main__":
+    # libraries print to standard output; what the parent reads must hold answers alone
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, channel)

@@ -1,0 +1,1 @@
+"""One trial alone on an engine."""

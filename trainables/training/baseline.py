@@ -1,0 +1,51 @@
+"""The baseline: the base alone, measured once, the reference of every other trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from trainables.checkpoints.provenance import peak_memory_mb, write_placement
+from trainables.engine import Engine
+from trainables.health import eval_controls, eval_integrity
+from trainables.health.checks import judge_metrics
+from trainables.model.checksums import base_megabytes
+from trainables.model.families import TOWERS
+from trainables.model.placement import resolve
+from trainables.record import Measurement, Record, Verdict
+from trainables.spec import TrialSpec
+
+
+class BaselineTrial:
+    """The trial with no adapter: measures the base once, the reference of every other trial."""
+
+    step = 0
+
+    def __init__(self, engine: Engine, spec: TrialSpec, record: Record) -> None:
+        self.engine, self.record = engine, record
+        write_placement(record, resolve(spec.placement, engine.base.towers), spec)
+
+    def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
+        """Measure the base and close the record."""
+        if stop_requested():
+            return None
+        began = time.perf_counter()
+        metrics, answers, dishonest = eval_integrity.measure(self.engine.evaluator, None, 0)
+        self.record.forget_after(-1)
+        finding = eval_controls.judge_bare(0, self.engine.base.model) or judge_metrics(0, metrics) or dishonest
+        if finding:
+            self.record.close(finding.verdict())
+            return finding.verdict()
+        none = dict.fromkeys(("train_seconds", "adapter_parameters", *(f"adapter_norm_{one}" for one in TOWERS)), 0.0)
+        seconds, memory = time.perf_counter() - began, peak_memory_mb(self.engine.base.device)
+        base_memory = base_megabytes(self.engine.base.model)
+        cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
+        self.record.append(Measurement("train", 0, none | cost))
+        self.record.append(Measurement("eval", 0, metrics))
+        self.record.write_samples(0, self.engine.evaluator.samples(answers))
+        verdict = Verdict(kind="completed", step=0)
+        self.record.close(verdict)
+        return verdict
+
+    def remove(self) -> None:
+        """Nothing was placed."""

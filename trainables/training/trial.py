@@ -1,0 +1,299 @@
+"""One trial on an engine: place, train, eval, guard, checkpoint, until a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.nn.functional import cross_entropy
+
+from trainables.checkpoints.compatibility import take_over
+from trainables.checkpoints.lineage import lineage_in
+from trainables.checkpoints.provenance import describe_best, peak_memory_mb, write_placement
+from trainables.engine import Engine
+from trainables.evaluation.evaluator import label_logits
+from trainables.guards import Constraint, Guard, best_eval, judge
+from trainables.health import eval_controls, eval_integrity
+from trainables.health.checks import judge_metrics
+from trainables.health.criteria import labels
+from trainables.health.eval_controls import Asked
+from trainables.health.eval_integrity import Measured
+from trainables.health.monitor import Vitals
+from trainables.io.files import read_json, write_json
+from trainables.model.checksums import base_megabytes
+from trainables.model.lora import place
+from trainables.model.optimizer import Optimizer
+from trainables.model.placement import resolve
+from trainables.probes.probe import Baseline
+from trainables.record import Measurement, Record, Verdict
+from trainables.selftest.run import Battery, uniform_loss
+from trainables.spec import TrialSpec
+from trainables.training.baseline import BaselineTrial
+
+KEPT_CHECKPOINTS = 2
+LABELS = "labels.json"
+
+
+@dataclass
+class Progress:
+    """Where a trial stands; all of it is in a checkpoint, so a resumed trial equals an uninterrupted one."""
+
+    step: int = 0
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    interval_losses: tuple[float, ...] = ()
+    interval_norms: tuple[float, ...] = ()
+
+
+class Trial:
+    """A training trial; `advance` takes it to its next eval."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        spec: TrialSpec,
+        record: Record,
+        baseline: Baseline,
+        guards: Sequence[Guard],
+        constraint: Constraint,
+        battery: Battery | None = None,
+    ) -> None:
+        self.engine, self.spec, self.record = engine, spec, record
+        self.baseline, self.guards, self.constraint, self.battery = baseline, guards, constraint, battery
+        self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
+        self.adapter = place(engine.base, spec, self.placement)
+        with ExitStack() as undone:
+            undone.callback(self.adapter.remove)  # a trial that cannot start leaves nothing on the base
+            self.optimizer = Optimizer(self.adapter, spec)
+            self.progress = Progress()
+            write_placement(record, self.placement, spec)
+            resumed = self._start()
+            self.vitals = Vitals(self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"])
+            if resumed:
+                self.vitals.load(resumed)
+            self.rows = engine.row_stream(spec, self.progress.step)
+            undone.pop_all()
+
+    @property
+    def step(self) -> int:
+        """Return how many optimizer steps are done."""
+        return self.progress.step
+
+    @property
+    def boundary(self) -> int:
+        """Return the step of the next eval."""
+        return next_boundary(self.spec, self.progress.step)
+
+    def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
+        """Prove the arm once, train to the next eval, measure, guard, checkpoint; returns a verdict when there is one.
+
+        When `stop_requested` turns true between two steps, the trial checkpoints there and returns None.
+        """
+        verdict, boundary = self.owed(), self.boundary
+        while verdict is None and self.progress.step < boundary:
+            if stop_requested():
+                self.checkpoint()
+                return None
+            verdict = self._train_step()
+        return verdict or self._evaluate()
+
+    def owed(self) -> Verdict | None:
+        """Close the trial if it must not train: its arm fails the battery, or its last eval ended it.
+
+        A process that was killed between the checkpoint of an eval and its verdict owes the verdict.
+        """
+        verdict = self._judge() or self._prove() or self._hand_over()
+        return self.close(verdict) if verdict else None
+
+    def learn(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
+        """Use the gradients of a step; `loss` is its mean in nats per supervised token, `seconds` what it took so far.
+
+        Closes the trial and returns the verdict when a health check ends it.
+        """
+        began = time.perf_counter()
+        progress = self.progress
+        self.vitals.see_gradients(has_images)
+        norm = self.optimizer.step(progress.step)
+        progress.step += 1
+        progress.train_seconds += seconds + time.perf_counter() - began
+        finding = self.vitals.after_step(progress.step, loss, norm)
+        if finding:
+            return self.close(finding.verdict())
+        progress.interval_losses += (loss,)
+        progress.interval_norms += (norm,)
+        return None
+
+    def conclude(self, measured: Measured, asked: Asked, seconds: float) -> Verdict | None:
+        """Record one eval, checkpoint, and close the trial when a check, a guard or the last step ends it."""
+        began = time.perf_counter()
+        metrics, answers, dishonest = measured
+        step, progress = self.progress.step, self.progress
+        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
+        if finding is None and step == self.spec.steps:
+            finding = eval_controls.judge_nonsense(step, asked)
+            finding = finding or eval_controls.judge_null(step, asked, self.adapter, answers, self.baseline)
+        progress.eval_seconds += seconds + time.perf_counter() - began
+        if finding:
+            return self.close(finding.verdict())
+        self.record.append(Measurement("train", step, self._interval_metrics()))
+        self._keep_eval(metrics, answers)
+        self.checkpoint()
+        verdict = self._judge()
+        return self.close(verdict) if verdict else None
+
+    def checkpoint(self) -> None:
+        """Save where the trial stands, so that it can go on there as if it had not been interrupted."""
+        step = self.progress.step
+        with self.record.saving(f"checkpoints/step-{step}") as directory:
+            self.adapter.save(directory)
+            self.optimizer.save(directory)
+            self.vitals.save(directory)
+            write_json(directory / "progress.json", vars(self.progress))
+        self.record.keep_checkpoints(KEPT_CHECKPOINTS)
+
+    def remove(self) -> None:
+        """Give the base back as it was."""
+        self.adapter.remove()
+
+    # ---------------------------------------------------------------- start
+    def _start(self) -> Path | None:
+        steps = self.record.checkpoint_steps()
+        if steps:
+            return self._resume(steps[0])
+        self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
+        if self.spec.init_from:
+            take_over(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
+        return None
+
+    def _resume(self, step: int) -> Path:
+        directory = self.record.checkpoint(step)
+        self.adapter.load(directory)
+        if step > 0 or self.spec.optimizer == "resumed":
+            self.optimizer.load(directory)
+        self.progress = Progress(**read_json(directory / "progress.json"))
+        self.record.forget_after(step)
+        return directory
+
+    def _prove(self) -> Verdict | None:
+        battery, self.battery = self.battery, None  # once per opening: what was proved stays proved in this process
+        if battery is None:
+            return None
+        finding = battery.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
+        if finding is not None and finding.level == "degraded":
+            self.vitals.note(finding)
+            return None
+        return finding.verdict() if finding else None
+
+    def _hand_over(self) -> Verdict | None:
+        """Measure a continued adapter before it trains: what it knows here is what it must not forget."""
+        if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
+            return None
+        began = time.perf_counter()
+        metrics, answers, dishonest = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
+        self.progress.eval_seconds += time.perf_counter() - began
+        finding = judge_metrics(0, metrics) or dishonest
+        if finding:
+            return finding.verdict()
+        self._keep_eval(metrics, answers)
+        return self._judge()
+
+    # ---------------------------------------------------------------- alone on the base
+    def _train_step(self) -> Verdict | None:
+        began = time.perf_counter()
+        model, masks = self.engine.base.model, self.adapter.masks
+        batches = self.engine.batches(self.rows, self.spec, self.progress.step)
+        # the mean over all supervised tokens of the step, whatever the accumulation
+        tokens = sum(batch.supervised_tokens for batch in batches)
+        loss_sum = 0.0
+        model.train()
+        for number, batch in enumerate(batches):
+            masks.step, masks.micro_step = self.progress.step, number
+            logits, targets = label_logits(self.engine.base, batch)
+            loss = cross_entropy(logits, targets, reduction="sum") / tokens
+            if loss.requires_grad:  # rows of text alone do not reach adapters in the vision tower
+                loss.backward()
+            loss_sum += float(loss.detach())
+        model.eval()
+        has_images = any("pixel_values" in batch.inputs for batch in batches)
+        return self.learn(loss_sum, has_images, time.perf_counter() - began)
+
+    def _evaluate(self) -> Verdict | None:
+        began = time.perf_counter()
+        evaluator = self.engine.evaluator
+        measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step)
+        return self.conclude(measured, evaluator, time.perf_counter() - began)
+
+    # ---------------------------------------------------------------- eval
+    def _keep_eval(self, metrics: dict[str, float], answers: dict[str, str]) -> None:
+        step = self.progress.step
+        self.record.append(Measurement("eval", step, metrics))
+        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+        best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
+        if best is not None and best.step == step:
+            self._save_best(best)
+
+    def _judge(self) -> Verdict | None:
+        evals, step = self.record.evals(), self.progress.step
+        if not evals or evals[-1].step != step:
+            return None  # between two evals
+        verdict = judge(self.guards, self.baseline.metrics, evals)
+        if verdict is None and step == self.spec.steps:
+            verdict = Verdict(kind="completed", step=step)
+        return verdict
+
+    def _interval_metrics(self) -> dict[str, float]:
+        progress = self.progress
+        losses, norms = progress.interval_losses, progress.interval_norms
+        progress.interval_losses, progress.interval_norms = (), ()
+        return {
+            "step_loss": sum(losses) / len(losses),
+            "gradient_norm": sum(norms) / len(norms),
+            "adapter_parameters": float(self.placement.total_parameters(self.spec.rank)),
+            **self.vitals.metrics(),
+            "train_seconds": progress.train_seconds,
+            "eval_seconds": progress.eval_seconds,
+            "peak_memory_mb": peak_memory_mb(self.engine.base.device),
+            "base_memory_mb": base_megabytes(self.engine.base.model),
+        }
+
+    def _save_best(self, best: Measurement) -> None:
+        with self.record.saving("best") as directory:
+            self.adapter.save(directory)
+            self.optimizer.save(directory)
+            device = self.engine.base.device
+            known = {"labels": self._labels(), "lineage": lineage_in(self.record)}
+            describe_best(directory, self.spec, self.placement, best, self.baseline, device, known)
+
+    def _labels(self) -> dict[str, Any]:
+        return labels(self.baseline.metrics, self.record.measurements(), self.vitals.degraded)
+
+    def close(self, verdict: Verdict) -> Verdict:
+        """End the trial: labels for one that has a result, then the verdict; returns it."""
+        if verdict.kind in ("completed", "pruned"):
+            write_json(self.record.directory / LABELS, self._labels())
+        self.record.close(verdict)
+        return verdict
+
+
+def next_boundary(spec: TrialSpec, step: int) -> int:
+    """Return the step of the first eval after `step`."""
+    return min(spec.steps, (step // spec.eval_every_steps + 1) * spec.eval_every_steps)
+
+
+def open_trial(
+    engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
+    constraint: Constraint, battery: Battery | None = None,
+) -> Trial | BaselineTrial:  # fmt: skip
+    """Open `spec` on `engine`; a training trial needs the baseline it is held against, and proves itself by `battery`.
+
+    Workers always bring a battery; without one the trial trusts its caller to have proved the arm.
+    """
+    if spec.placement.is_baseline:
+        return BaselineTrial(engine, spec, record)
+    if baseline is None:
+        raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
+    return Trial(engine, spec, record, baseline, guards, constraint, battery)
