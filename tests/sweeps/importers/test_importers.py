@@ -516,6 +516,14 @@ def test_a_file_is_planned_on_the_miniature_with_axes_around_it(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_page_about_imports_shows_what_is_printed(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "import.md").read_text(encoding="utf-8")
+    shown = [line for line in page.split("```text\n")[1].split("```")[0].splitlines() if line not in ("", "…")]
+    assert call(str(CONFIGS / "axolotl_command_assistant.yaml"), "--base", "mini-text", "--dry-run") == 0
+    printed = iter([line.rstrip() for line in capsys.readouterr().out.splitlines()])
+    assert [line for line in shown if line not in printed] == []  # `in` consumes: all of them, in this order
+
+
 def test_a_trial_of_our_own_is_read_as_it_is(
     call: Call, tmp_path: Path, rows: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
