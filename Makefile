@@ -1,4 +1,4 @@
-# Each target works alone on a clean clone: the environment is made once, and again when the lock changes.
+# Each target works alone on a clean clone: the environment is created once, and again when the lock changes.
 
 PYTHON ?= python3
 ARGS ?=
@@ -16,14 +16,14 @@ stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="
 	@.venv/bin/python -m sweeps.stage4 $(ARGS); code=$$?; \
 	case $$code in 0 | 3) .venv/bin/analysis pareto --experiment stage4 || code=$$? ;; esac; exit $$code
 
-doctor: .venv/.ready  ## Check this machine, or a cluster: what fails, what to do about it; ARGS="--help" shows its options
+doctor: .venv/.ready  ## Check this machine, or a cluster, with a hint for each failure; ARGS="--help" shows its options
 	@.venv/bin/python -m sweeps.doctor $(ARGS)
 
-test: .venv/.ready  ## Run the tests that need neither minutes, nor a GPU, nor a cluster, nor a browser
+test: .venv/.ready  ## Run the fast tests: no GPU, no cluster, no browser
 	.venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		-m "not slow and not gpu and not cluster and not browser" $(ARGS)
 
-corpus: .venv/.ready  ## Plant every known failure, run hundreds of healthy trials; writes docs/corpus.md
+corpus: .venv/.ready  ## Plant every known failure, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)
 
 lint: .venv/.ready  ## Check style, format and types
@@ -31,7 +31,7 @@ lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
-bench: .venv/.ready  ## Measure what sharing a base saves; ARGS go to the benchmark
+bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS go to the benchmark
 	.venv/bin/python -m benchmarks $(ARGS)
 
 clean:  ## Remove the environment, builds and caches; runs, mlflow.db and frontiers stay

@@ -32,7 +32,7 @@ STANDS_FOR = (
     "F14 and F22 came from DeepSpeed, F18 from several processes, F02 and F25 from trainers of other projects: planted "
     "here is what they did to gradients, files, rates and flags, in one process.",
     "F16 is planted as a twentyfold loss. A factor of two is below what a loss shows; that accumulation equals "
-    "one large batch is proved against the reference in `tests/trainables/test_trial.py`.",
+    "one large batch is proved against the reference in `tests/trainables/training/test_trial.py`.",
     "F12 and F13 overflow through a hook on the miniature's own modules, for its weights do not overflow.",
     "F36 with bitsandbytes' own kernel needs a CPU with AVX512-BF16 and is left out elsewhere; the same cut by a hook "
     "runs everywhere.",

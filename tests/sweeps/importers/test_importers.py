@@ -54,8 +54,8 @@ def refused(text: str | Path, config: dict[str, Any] = QWEN3_VL_4B) -> UserError
 
 
 # ------------------------------------------------------------------------------------- whole files
-def test_the_configuration_of_brief_004_is_the_trial_it_describes() -> None:
-    found = settled(CONFIGS / "brief_004.yaml", QWEN2_5_CODER_7B, rows=1388)
+def test_the_command_assistant_of_axolotl_is_the_trial_it_describes() -> None:
+    found = settled(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B, rows=1388)
     assert found.placement == Placement(language=28)
     assert found.as_values() == {
         "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj"), "rank": 8, "alpha": 16.0, "dropout": 0.05,
@@ -69,15 +69,15 @@ def test_the_configuration_of_brief_004_is_the_trial_it_describes() -> None:
     assert resolve(found.placement, towers, ("q_proj", "k_proj", "v_proj", "o_proj")).total_parameters(8) == 5_046_272
 
 
-def test_the_smoke_of_brief_004_differs_in_its_budget_alone() -> None:
-    whole = settled(CONFIGS / "brief_004.yaml", QWEN2_5_CODER_7B).as_values()
-    smoke = settled(CONFIGS / "brief_004_smoke.yaml", QWEN2_5_CODER_7B).as_values()
+def test_the_smoke_test_of_the_command_assistant_differs_in_its_budget_alone() -> None:
+    whole = settled(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B).as_values()
+    smoke = settled(CONFIGS / "axolotl_command_assistant_smoke.yaml", QWEN2_5_CODER_7B).as_values()
     differing = {key: smoke[key] for key in smoke if smoke[key] != whole[key]}
     assert differing == {"steps": 10, "eval_every_steps": 5, "warmup_ratio": 0.2}  # 1 step of 10, which axolotl makes 2
 
 
-def test_arm_c2_of_brief_001_in_ms_swifts_keys_is_arm_c2() -> None:
-    found = settled(CONFIGS / "stage4_c2.yaml", rows=960)
+def test_arm_c2_in_ms_swifts_keys_is_arm_c2() -> None:
+    found = settled(CONFIGS / "swift_stage4_c2.yaml", rows=960)
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=2, vision=4), ())
     told = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
@@ -91,7 +91,7 @@ def test_arm_c2_of_brief_001_in_ms_swifts_keys_is_arm_c2() -> None:
 
 
 def test_llamafactorys_example_takes_its_defaults(tmp_path: Path) -> None:
-    found = settled(CONFIGS / "qwen3vl_lora_sft.yaml", rows=1000)
+    found = settled(CONFIGS / "llamafactory_qwen3vl_lora_sft.yaml", rows=1000)
     sources = {one.name: one.source for one in found.settings}
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=36), ())  # the tower of vision is frozen
@@ -106,7 +106,7 @@ def test_names_of_llamafactory_are_looked_up_in_its_table(tmp_path: Path) -> Non
     (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(table))
     (tmp_path / "data" / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
     config = tmp_path / "sft.yaml"
-    config.write_text((CONFIGS / "qwen3vl_lora_sft.yaml").read_text())
+    config.write_text((CONFIGS / "llamafactory_qwen3vl_lora_sft.yaml").read_text())
     asked = ask(read_yaml(config), TOOLS["llamafactory"])
     assert str(rows_of(asked, "train")) == f"{tmp_path}/data/dataset_info.json:cabinets"
     with pytest.raises(UserError, match=r"sft.yaml:17: `eval_dataset` must name a file with rows, but .*none.jsonl"):
@@ -368,7 +368,7 @@ def test_every_key_of_a_table_is_classed_and_every_field_is_read(tool: Any) -> N
 
 
 def test_the_whole_file_is_shown_within_80_columns() -> None:
-    document = read_yaml(CONFIGS / "brief_004.yaml")
+    document = read_yaml(CONFIGS / "axolotl_command_assistant.yaml")
     asked = ask(document, TOOLS["axolotl"], EVERYWHERE)
     found = settle(asked, FAMILIES["qwen2"].towers(QWEN2_5_CODER_7B), QWEN2_5_CODER_7B, 1388)
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
@@ -486,7 +486,7 @@ def test_a_bad_file_exits_2_and_starts_nothing(
 def test_bad_options_are_explained(
     call: Call, arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(str(CONFIGS / "brief_004.yaml"), *arguments) == 2
+    assert call(str(CONFIGS / "axolotl_command_assistant.yaml"), *arguments) == 2
     assert told in capsys.readouterr().err
 
 
@@ -507,13 +507,21 @@ def test_a_file_is_planned_on_the_miniature_with_axes_around_it(
     call: Call, tmp_path: Path, rows: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = "rank=4,8;language=2,4;seeds=2"
-    config = str(CONFIGS / "brief_004.yaml")
+    config = str(CONFIGS / "axolotl_command_assistant.yaml")
     assert call(config, "--base", "mini", *given(rows), "--space", space, "--dry-run") == 0
     output = capsys.readouterr().out
     for name in ("A0", *(f"L{layers}-V0-r{rank}-s{seed}" for layers in (2, 4) for rank in (4, 8) for seed in (42, 43))):
         assert name in output
     assert "9 trials, 500 steps of 4 rows on 64 training rows" in " ".join(output.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_about_imports_shows_what_is_printed(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "import.md").read_text(encoding="utf-8")
+    shown = [line for line in page.split("```text\n")[1].split("```")[0].splitlines() if line not in ("", "…")]
+    assert call(str(CONFIGS / "axolotl_command_assistant.yaml"), "--base", "mini-text", "--dry-run") == 0
+    printed = iter([line.rstrip() for line in capsys.readouterr().out.splitlines()])
+    assert [line for line in shown if line not in printed] == []  # `in` consumes: all of them, in this order
 
 
 def test_a_trial_of_our_own_is_read_as_it_is(
