@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.constraint import BestConstraint
 from trainables.data.duplicates import digest_of
-from trainables.guards import BestConstraint
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
@@ -144,8 +144,8 @@ class Bench:
         from trainables.probes.captions import captions
         from trainables.probes.probe import Baseline
 
-        metrics, answers = self.engine.evaluator.measure(None)
-        return Baseline(metrics, captions(self.engine.evaluator.data, answers))
+        scores, answers = self.engine.evaluator.measure(None)
+        return Baseline(scores.metrics, captions(self.engine.evaluator.data, answers), scores.counts)
 
     def _labels(self, record: Record) -> list[Seen]:
         path = record.directory / "labels.json"

@@ -13,6 +13,7 @@ from trainables.data.rows import Row
 from trainables.model.base import Base, predicted
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
+from trainables.probes.metric import Proportion, Scores, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 
@@ -53,19 +54,19 @@ class Evaluator:
         self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
-    def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
-        """Ask every question and count every probe; returns metrics and the answers by question key."""
+    def measure(self, baseline: Baseline | None) -> tuple[Scores, dict[str, str]]:
+        """Ask every question and count every probe; returns the scores and the answers by question key."""
         answers = self._answers(self.questions, self.prompts)
         earlier = tuple(self._losses(rows) for rows in self.earlier)
         evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers
 
-    def score(self, evidence: Evidence) -> dict[str, float]:
+    def score(self, evidence: Evidence) -> Scores:
         """Count every probe on what one eval saw."""
-        metrics: dict[str, float] = {}
+        values: dict[str, float | Proportion] = {}
         for probe in probes_for(self.data):
-            metrics.update(probe.score(self.data, evidence))
-        return metrics | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier])
+            values.update(probe.score(self.data, evidence))
+        return scores(values | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier]))
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, the way its own are answered."""

@@ -14,9 +14,11 @@ from torch.nn.functional import cross_entropy
 from trainables.checkpoints.compatibility import take_over
 from trainables.checkpoints.lineage import lineage_in
 from trainables.checkpoints.provenance import describe_best, peak_memory_mb, write_placement
+from trainables.constraint import Constraint, best_eval
+from trainables.decision import Guard
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
-from trainables.guards import Constraint, Guard, best_eval, judge
+from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import judge_metrics
 from trainables.health.criteria import labels
@@ -130,17 +132,17 @@ class Trial:
     def conclude(self, measured: Measured, asked: Asked, seconds: float) -> Verdict | None:
         """Record one eval, checkpoint, and close the trial when a check, a guard or the last step ends it."""
         began = time.perf_counter()
-        metrics, answers, dishonest = measured
-        step, progress = self.progress.step, self.progress
-        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
+        metrics, step, progress = measured.scores.metrics, self.progress.step, self.progress
+        finding = judge_metrics(step, metrics) or measured.finding
+        finding = finding or self.vitals.after_eval(step, metrics["eval_loss"])
         if finding is None and step == self.spec.steps:
             finding = eval_controls.judge_nonsense(step, asked)
-            finding = finding or eval_controls.judge_null(step, asked, self.adapter, answers, self.baseline)
+            finding = finding or eval_controls.judge_null(step, asked, self.adapter, measured.answers, self.baseline)
         progress.eval_seconds += seconds + time.perf_counter() - began
         if finding:
             return self.close(finding.verdict())
         self.record.append(Measurement("train", step, self._interval_metrics()))
-        self._keep_eval(metrics, answers)
+        self._keep_eval(measured)
         self.checkpoint()
         verdict = self._judge()
         return self.close(verdict) if verdict else None
@@ -193,12 +195,12 @@ class Trial:
         if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
             return None
         began = time.perf_counter()
-        metrics, answers, dishonest = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
         self.progress.eval_seconds += time.perf_counter() - began
-        finding = judge_metrics(0, metrics) or dishonest
+        finding = judge_metrics(0, measured.scores.metrics) or measured.finding
         if finding:
             return finding.verdict()
-        self._keep_eval(metrics, answers)
+        self._keep_eval(measured)
         return self._judge()
 
     # ---------------------------------------------------------------- alone on the base
@@ -228,10 +230,10 @@ class Trial:
         return self.conclude(measured, evaluator, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
-    def _keep_eval(self, metrics: dict[str, float], answers: dict[str, str]) -> None:
-        step = self.progress.step
-        self.record.append(Measurement("eval", step, metrics))
-        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+    def _keep_eval(self, measured: Measured) -> None:
+        step, scores = self.progress.step, measured.scores
+        self.record.append(Measurement("eval", step, scores.metrics, scores.counts))
+        self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:
             self._save_best(best)
@@ -240,7 +242,7 @@ class Trial:
         evals, step = self.record.evals(), self.progress.step
         if not evals or evals[-1].step != step:
             return None  # between two evals
-        verdict = judge(self.guards, self.baseline.metrics, evals)
+        verdict = judge(self.guards, self.baseline, evals)
         if verdict is None and step == self.spec.steps:
             verdict = Verdict(kind="completed", step=step)
         return verdict

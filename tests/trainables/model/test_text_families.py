@@ -20,12 +20,12 @@ from torch.nn.functional import cross_entropy
 from trainables.checkpoints.verification import verify
 from trainables.cohort.evaluator import JointEvaluator
 from trainables.cohort.shared_forward import Fanout
+from trainables.constraint import TextConstraint
 from trainables.data.encoding import Batch, Encoder, collate, until_end
 from trainables.data.rows import Message, Row
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.evaluation.evaluator import label_logits
-from trainables.guards import TextConstraint
 from trainables.health import eval_integrity
 from trainables.io.files import read_json
 from trainables.model.base import Base, load_tokenizer, predicted
@@ -92,7 +92,7 @@ def four_arms(sources: Sources) -> list[TrialSpec]:
 
 
 def baseline_of(engine: Engine) -> Baseline:
-    return Baseline(engine.evaluator.measure(None)[0], {})
+    return Baseline(engine.evaluator.measure(None)[0].metrics, {})
 
 
 # -------------------------------------------------------------------- rows become tokens
@@ -233,16 +233,17 @@ def test_members_measure_what_they_measure_alone(family: str, sources_of: Source
     baseline = packed.short_baseline(packed.double_engine, sources_of(family))
     assert not SEEN_METRICS & baseline.metrics.keys() and "text_retention" in baseline.metrics
     solo, adapters = grown_arms(engine, four_arms(sources_of(family)), baseline)
-    assert len({tuple(answers.values()) for _, answers, _ in solo}) == len(solo)  # or equality says nothing
+    assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
     fanout = Fanout(engine.base, adapters)
     try:
         measured = JointEvaluator(engine.evaluator, fanout).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
         fanout.remove()
-    for number, (metrics, answers, finding) in enumerate(solo):
-        assert measured[number][1] == answers
-        assert measured[number][0] == pytest.approx(metrics, rel=1e-10, abs=1e-12)
-        assert measured[number][2] == finding is None
+    for number, alone in enumerate(solo):
+        assert measured[number].answers == alone.answers
+        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
+        assert measured[number].scores.counts == alone.scores.counts
+        assert measured[number].finding == alone.finding is None
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

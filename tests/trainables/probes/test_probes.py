@@ -26,7 +26,8 @@ from trainables.probes import (
     retention,
     task_fit,
 )
-from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData, fraction
+from trainables.probes.metric import proportion, scores
+from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
 RANGES = {"nats/token": (-100.0, 100.0), "fraction": (0.0, 1.0)}
@@ -68,7 +69,7 @@ def keys(data: ProbeData) -> dict[str, str]:
 def score(probe: Probe, answers: Mapping[str, str], baseline: Baseline | None = None, **losses: Losses) -> dict:
     row_sets = {"validation": Losses(6.0, 4, 3), "train_slice": Losses(2.0, 4, 4)} | losses
     evidence = Evidence(keys(DATA) | dict(answers), row_sets["validation"], row_sets["train_slice"], baseline)
-    return dict(probe.score(DATA, evidence))
+    return dict(scores(probe.score(DATA, evidence)).metrics)
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
@@ -85,11 +86,11 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
     for question in questions:
         assert by_key.setdefault(question.key, question) == question  # one key, one question
     for answers in (keys(data), dict.fromkeys(keys(data), ""), dict.fromkeys(keys(data), "lamp red red red")):
-        scores = probe.score(data, Evidence(answers, Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
-        assert set(scores) == {one.name for one in probe.metrics}
+        found = scores(probe.score(data, Evidence(answers, Losses(6.0, 4, 3), Losses(2.0, 4, 4))))
+        assert set(found.metrics) == {one.name for one in probe.metrics}
         for one in probe.metrics:
             low, high = RANGES[one.unit]
-            assert low <= scores[one.name] <= high
+            assert low <= found.metrics[one.name] <= high
             assert one.direction in ("higher", "lower")
             assert one.counts
     for key in (question.key for question in questions):
@@ -133,8 +134,8 @@ def test_questions_of_several_probes_are_the_same_question() -> None:
 
 def test_a_probe_with_nothing_to_count_raises() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        fraction([])
-    assert fraction([True, False, False, False]) == 0.25
+        proportion([])
+    assert proportion([True, False, False, False]) == 0.25
 
 
 # ---------------------------------------------------------------- each probe against planted answers

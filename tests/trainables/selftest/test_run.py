@@ -143,7 +143,7 @@ def test_a_trial_after_its_battery_equals_one_without(
     plain = whole_run(engine, make_spec(), tmp_path / "plain", baseline)
     record = Record(tmp_path / "proved")
     record.create(make_spec())
-    from trainables.guards import CONSTRAINT
+    from trainables.constraint import CONSTRAINT
 
     trial: Any = open_trial(engine, make_spec(), record, baseline, (), CONSTRAINT, Battery(engine))
     finish(trial)
@@ -254,7 +254,7 @@ def test_a_process_killed_at_work_says_nothing_about_the_adapter(
 def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.guards import CONSTRAINT
+    from trainables.constraint import CONSTRAINT
     from trainables.model.optimizer import Optimizer
     from trainables.workers.protocol import Rules
     from trainables.workers.solo_trainable import Seat
