@@ -317,7 +317,8 @@ def test_a_guard_that_applies_and_cannot_see_still_raises() -> None:
 
 def test_the_best_eval_of_a_text_base_keeps_its_text() -> None:
     assert applicable_constraint(CONSTRAINT, {"text_retention"}) == TextConstraint()
-    assert applicable_constraint(CONSTRAINT, {"irrelevant_pass", "text_retention"}) is CONSTRAINT
+    assert applicable_constraint(CONSTRAINT, {"irrelevant_pass", "hallucination", "text_retention"}) is CONSTRAINT
+    assert applicable_constraint(TextConstraint(0.3), {"eval_loss"}) == TextConstraint(0.3)
     own = TextConstraint(max_text_retention_drop=0.3)
     assert applicable_constraint(own, {"text_retention"}) is own
     baseline = {"text_retention": 0.9}

@@ -19,6 +19,7 @@ from trainables.data.rows import Row, read_validation
 from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
 from trainables.model.families import family_of
+from trainables.model.quantization import DEFAULT_FOUR_BIT, FOUR_BIT
 from trainables.probes.shell.judge import PATTERNS, Pattern
 from trainables.spec import ComputeDtype, Quantization
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
     from trainables.data.encoding import Encoder
     from trainables.model.base import Base
-
-
-FOUR_BIT: tuple[Quantization, ...] = ("fp4", "nf4", "nf4-double")
-DEFAULT_FOUR_BIT: Quantization = "nf4-double"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from trainables.probes import (
     retention,
     task_fit,
 )
-from trainables.probes.metric import proportion, scores
+from trainables.probes.metric import Proportion, proportion, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
@@ -135,7 +135,25 @@ def test_questions_of_several_probes_are_the_same_question() -> None:
 def test_a_probe_with_nothing_to_count_raises() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         proportion([])
-    assert proportion([True, False, False, False]) == 0.25
+    assert proportion([True, False, False, False]) == Proportion(1, 4)
+    assert Proportion(1, 4).rate == 0.25
+
+
+def test_a_share_of_answers_keeps_what_it_was_counted_from_and_a_mean_does_not() -> None:
+    values = {name: value for probe in PROBES for name, value in score_all(probe).items()}
+    counted = {name for name, value in values.items() if isinstance(value, Proportion)}
+    assert counted == {
+        "exact_match", "irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency",
+        "text_retention", "command_only_rate", "dangerous_rate",
+    }  # fmt: skip
+    found = scores(values)
+    assert found.counts.keys() == counted and found.metrics.keys() == values.keys()
+    assert all(found.metrics[name] == one.successes / one.rows for name, one in found.counts.items())
+    assert found.counts["text_retention"] == Proportion(2, 2)
+
+
+def score_all(probe: Probe) -> Mapping[str, float | Proportion]:
+    return probe.score(DATA, Evidence(keys(DATA), Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
 
 
 # ---------------------------------------------------------------- each probe against planted answers
