@@ -343,9 +343,8 @@ def test_the_distribution_is_that_of_peft(inputs: int) -> None:
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(inputs, 8))
-    theirs = (
-        get_peft_model(model, LoraConfig(r=64, target_modules=["0"])).base_model.model[0].lora_A.default.weight.detach()
-    )
+    peft_model = get_peft_model(model, LoraConfig(r=64, target_modules=["0"]))
+    theirs = peft_model.base_model.model[0].lora_A.default.weight.detach()
     ours, bound = initial_a(0, "0", 64, inputs), inputs**-0.5
     assert theirs.shape == ours.shape
     for drawn in (theirs, ours):
