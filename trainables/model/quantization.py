@@ -42,6 +42,7 @@ QUANTIZATION_TABLE: Mapping[Quantization, QuantizationFacts] = {
     ),
 }
 FOUR_BIT: tuple[Quantization, ...] = tuple(name for name, facts in QUANTIZATION_TABLE.items() if facts.bits == 4)
+FOUR_BIT_KINDS = tuple(dict.fromkeys(QUANTIZATION_TABLE[name].kind for name in FOUR_BIT))
 DEFAULT_FOUR_BIT: Quantization = "nf4-double"
 INT8_OUTLIER_THRESHOLD = 6.0  # of LLM.int8, the paper's and bitsandbytes' default
 

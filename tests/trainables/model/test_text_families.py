@@ -86,7 +86,7 @@ def arm(sources: Sources, language: int, **changes: Any) -> TrialSpec:
 
 def four_arms(sources: Sources) -> list[TrialSpec]:
     return [
-        arm(sources, language, rank=(4, 8, 1, 6)[language % 4], dropout=(0.1, 0.0)[language % 2])
+        arm(sources, language, rank=(4, 8, 1, 6)[language % 4], dropout=(0.1, 0.0)[language % 2], seed=language + 4)
         for language in (4, 1, 2, 3)
     ]
 

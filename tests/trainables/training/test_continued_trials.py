@@ -226,7 +226,7 @@ def test_forgetting_an_earlier_stage_stops_the_trial(
 
 def test_stages_are_counted_from_one_and_have_declared_names() -> None:
     counted = score([Losses(6.0, 4, 3, 1)] * MOST_STAGES, [2] * MOST_STAGES)
-    assert counted["stage1_exact_match"] == 0.5
+    assert counted["stage1_exact_match"] == Proportion(1, 2)
     assert counted[f"stage{MOST_STAGES}_loss"] == 1.5
     assert all(metric(name) for name in counted)
 
