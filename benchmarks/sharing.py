@@ -118,7 +118,7 @@ def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: Widths 
         makespan_seconds=makespan,
         eval_seconds=sum(trial.progress.eval_seconds for trial in trials),
         peak_mb=peak_mb(trials[0].engine.base.device),
-        losses={trial.spec.name: [one.loss for one in trial.vitals.history] for trial in trials},
+        losses={trial.spec.name: [one.loss for one in trial.monitor.history] for trial in trials},
         verdicts={name: str(verdict) for name, verdict in verdicts.items()},
         widths=widths,
     )

@@ -1,14 +1,14 @@
-"""What a trial leaves: one directory, the truth that MLflow, resume and analysis read.
+"""The record of a trial: one directory, which MLflow's mirror, resume and analysis read.
 
 Layout::
 
     spec.json                     what was asked for
     placement.json                what was adapted: exact module names, parameters per tower
     lineage.json                  where a continued adapter comes from: its ancestors, their hashes and rates
-    battery.json                  what was measured before the first step, or which trial's proof it shares
+    battery.json                  what the self-test measured, or the trial whose self-test it shares
     metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
     samples/step-N.jsonl          the texts the probes saw, for a person to read
-    checkpoints/step-N/           adapter, optimizer, vitals, state; `manifest.json` last
+    checkpoints/step-N/           adapter, optimizer, monitor (health monitor), state; `manifest.json` last
     best/                         the best admissible adapter, in PEFT's own format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     overridden.json               what `--force` overrode, where it did
@@ -87,7 +87,7 @@ def _measurement(body: Mapping[str, Any]) -> Measurement:
 
 @dataclass(frozen=True)
 class Record:
-    """The directory of one trial; every write is either whole or absent after a crash."""
+    """The directory of one trial; after a crash every write is either complete or absent."""
 
     directory: Path
 
@@ -260,7 +260,7 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 def labels_of(record: Record) -> dict[str, str]:
-    """Return what a reader of a result must know beside its verdict, in the words of its tags in MLflow.
+    """Return what qualifies a result besides its verdict, under the names of its tags in MLflow.
 
     `criteria`: the most that was met, `none`, `minimum`, or `optimal`, which needs the minimum too; absent where the
     trial has no result. `degraded`, `overridden`: checks with commas between them, absent where there are none.

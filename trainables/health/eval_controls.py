@@ -27,7 +27,7 @@ NULL_SEED = 20_261_121
 
 
 @dataclass(frozen=True)
-class HonestyLimits:
+class EvalControlLimits:
     """When a control accuses; shares are fractions of rows, the gain is the exact match above the baseline's."""
 
     min_exact_match_judged: float = 0.25
@@ -39,7 +39,7 @@ class HonestyLimits:
     min_null_gain_rows: int = 3
 
 
-LIMITS = HonestyLimits()
+LIMITS = EvalControlLimits()
 
 
 class Asked(Protocol):
@@ -56,7 +56,7 @@ class Asked(Protocol):
 
 
 def judge_shuffled(
-    step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: HonestyLimits = LIMITS
+    step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: EvalControlLimits = LIMITS
 ) -> Finding | None:
     """Score the answers against other rows' references: a score that does not drop measures nothing."""
     wrong = _others(data.validation)
@@ -77,7 +77,7 @@ def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
     ]
 
 
-def judge_nonsense(step: int, evaluator: Asked, limits: HonestyLimits = LIMITS) -> Finding | None:
+def judge_nonsense(step: int, evaluator: Asked, limits: EvalControlLimits = LIMITS) -> Finding | None:
     """Ask nonsense through the eval's own path: who still gives the reference answers has them from elsewhere."""
     asked = nonsense(evaluator.data)
     if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
@@ -140,7 +140,7 @@ def judge_null(
         return judge_exact(step, replace(found, null=_exactly(evaluator, rows)))
 
 
-def judge_exact(step: int, found: ExactRows, limits: HonestyLimits = LIMITS) -> Finding | None:
+def judge_exact(step: int, found: ExactRows, limits: EvalControlLimits = LIMITS) -> Finding | None:
     """Accuse a score of which a random adapter has too large a share; what the base scores alone is nobody's gain."""
     gain, null_gain = found.trained - found.baseline, found.null - found.baseline
     if found.trained < limits.min_exact_match_judged * found.rows or gain < limits.min_gain_judged * found.rows:

@@ -2,7 +2,6 @@
 
 It counts where nearly all reference answers of validation are commands and nothing else; no row says so by itself. A
 danger is looked for in the answers to the text questions too: a model that forgot how to decline answers there.
-Source: brief 004, "command-only rate" and "safety validation".
 """
 
 from __future__ import annotations

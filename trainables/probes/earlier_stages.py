@@ -1,4 +1,4 @@
-"""Earlier stages: what a curriculum's adapter still knows of the rows that its earlier stages validated on (brief 000).
+"""Earlier stages: how well a curriculum's adapter still answers the validation rows of its earlier stages.
 
 It asks no questions: the teacher-forced pass that gives the loss also tells which rows are right in every token, which
 are exactly those that greedy decoding would answer with the reference.

@@ -33,7 +33,7 @@ from trainables.model.lora import Adapter
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
-from trainables.selftest.run import BATTERY, Battery
+from trainables.selftest.run import SELFTEST_FILE, SelfTest
 from trainables.spec import Placement, TrialSpec
 
 FAMILIES = pytest.mark.parametrize("family", TINY)
@@ -307,14 +307,14 @@ def test_a_trial_is_proved_trained_saved_and_verified(family: str, sources_of: S
     engine, spec = packed.plain_engine(sources), arm(sources, 2, learning_rate=2e-2, dropout=0.0)
     record = Record(tmp_path / "trial")
     with opened(engine, spec, record.directory, baseline_of(engine), constraint=ANY_TEXT) as trial:
-        trial.battery = Battery(engine)
+        trial.selftest = SelfTest(engine)
         while trial.advance(lambda: False) is None:
             pass
         batch = text_batches(engine)["padded"]
         with torch.no_grad():
             live, _ = label_logits(engine.base, batch)
     assert str(record.verdict()) == "completed", record.verdict()
-    assert list(read_json(record.directory / BATTERY)["batches"]) == ["text"]
+    assert list(read_json(record.directory / SELFTEST_FILE)["batches"]) == ["text"]
     losses = [one.metrics["train_loss"] for one in record.evals()]
     assert losses[-1] < baseline_of(engine).metrics["train_loss"]
     checkpoint = record.checkpoint(spec.steps)
@@ -332,9 +332,9 @@ def test_another_process_loads_what_a_text_base_saved(sources_of: SourcesOf, tmp
     engine, spec = packed.plain_engine(sources), arm(sources, 1, learning_rate=2e-2)
     reloader = Reloader(spec, "cpu")
     with closing(reloader), opened(engine, spec, tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT) as trial:
-        trial.battery = Battery(engine, reloader)
+        trial.selftest = SelfTest(engine, reloader)
         assert trial.owed() is None
-    assert read_json(tmp_path / "trial" / BATTERY)["reload"]["failure"] is None
+    assert read_json(tmp_path / "trial" / SELFTEST_FILE)["reload"]["failure"] is None
 
 
 def test_a_run_leaves_a_best_adapter_and_labels_without_pictures(sources_of: SourcesOf, tmp_path: Path) -> None:

@@ -98,12 +98,12 @@ def test_an_extension_keeps_the_function_and_trains_what_is_new(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
     from trainables.constraint import CONSTRAINT
-    from trainables.selftest.run import Battery
+    from trainables.selftest.run import SelfTest
     from trainables.training.trial import open_trial
 
     spec, record = second(parent, make_spec, **LARGER), Record(tmp_path / "grown")
     record.create(spec)
-    trial: Any = open_trial(engine, spec, record, baseline, (), CONSTRAINT, Battery(engine))
+    trial: Any = open_trial(engine, spec, record, baseline, (), CONSTRAINT, SelfTest(engine))
     try:
         verdict = finish(trial)
     finally:
