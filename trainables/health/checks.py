@@ -20,7 +20,7 @@ Level = Literal["invalid", "degraded"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One failed check: its name, the step, and the evidence in numbers; `degraded` labels a trial, `invalid` ends it."""
+    """A failed check, its step and the evidence in numbers; `degraded` labels a trial, `invalid` ends it."""
 
     check: str
     level: Level
