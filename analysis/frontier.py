@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from analysis.guard_limits import guard_limit
 from analysis.hypervolume import hypervolume
 from analysis.mlflow_runs import Experiment, Value
 from analysis.objectives import Objective, directions_of
@@ -87,15 +87,8 @@ def frontier_info(experiment: Experiment, objectives: Sequence[Objective]) -> Fr
         objectives=tuple(objectives),
         standings=tuple(standings),
         volume=_volume(standings, objectives),
-        floor=floor_of(experiment, objectives[0].name),
+        floor=guard_limit(experiment, objectives[0].name),
     )
-
-
-def floor_of(experiment: Experiment, name: str) -> float | None:
-    """Return the limit that guards held `name` to, read from the reasons they gave; None when none or several."""
-    limit = re.compile(rf"\b{re.escape(name)} -?[\d.]+ [<>] (-?\d+(?:\.\d+)?)")
-    found = {float(value) for trial in experiment.trials for value in limit.findall(trial.verdict_reason or "")}
-    return found.pop() if len(found) == 1 else None
 
 
 def _require_finished(experiment: Experiment) -> None:

@@ -36,7 +36,8 @@ class Trial:
     `last` holds the metrics of the last eval, `best` those of the best admissible checkpoint (empty when no eval met
     the constraint); a number that the store could not keep reads NaN or infinite here, never 0. `criteria` is the most
     that was met of the success criteria, None where they were not judged; `degraded` and `overridden` name the health
-    checks that complained and the refusals that --force overrode.
+    checks that complained and the refusals that --force overrode. `verdict_cause` is the guard's metric or the check
+    that ended the trial, `verdict_limit` what a guard held that metric to.
     """
 
     trial_id: str
@@ -56,6 +57,8 @@ class Trial:
     criteria: str | None = None
     degraded: tuple[str, ...] = ()
     overridden: tuple[str, ...] = ()
+    verdict_cause: str | None = None
+    verdict_limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def _trial(run: Any) -> Trial:
         criteria=tags.get("criteria"),
         degraded=_parts(tags.get("degraded", "")),
         overridden=_parts(tags.get("overridden", "")),
+        verdict_cause=tags.get("verdict.cause"),
+        verdict_limit=float(tags["verdict.limit"]) if "verdict.limit" in tags else None,
     )
 
 

@@ -104,7 +104,7 @@ def page(results: list[tuple[Injection, Seen | None]], healthy: list[tuple[str, 
         "",
         f"`make corpus`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), no GPU, "
         f"Python {platform.python_version()}, {seconds:.0f} s. Short trials of the embedded miniature, each proved by "
-        "the battery; the code that plants them is `tests/corpus/`.",
+        "the self-test; the code that plants them is `tests/corpus/`.",
         "",
         f"- **Recall**: {len(in_time)} of {len(results)} planted failures were found by their own check, in time.",
         f"- **Detection**: {delays['step 0']} before the first paid step; "
@@ -116,7 +116,7 @@ def page(results: list[tuple[Injection, Seen | None]], healthy: list[tuple[str, 
         "",
         "## Planted failures",
         "",
-        "Step 0 is the battery, before anything is paid; evals are at steps 4 and 8.",
+        "Step 0 is the self-test, before anything is paid; evals are at steps 4 and 8.",
         "",
         "| failure | planted as | found by | at step | at the latest | evidence |",
         "| --- | --- | --- | --- | --- | --- |",

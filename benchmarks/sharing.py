@@ -17,8 +17,9 @@ from benchmarks.flops import Architecture, Cost, Counts
 from benchmarks.timing import StepClock, begin_peak, largest_difference, now, peak_mb
 from trainables.cohort.cohort import Cohort
 from trainables.cohort.pass_width import Member, Widths, passes
+from trainables.constraint import CONSTRAINT
 from trainables.engine import Engine
-from trainables.guards import CONSTRAINT, GUARDS
+from trainables.guards import GUARDS
 from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
 from trainables.record import Record
@@ -55,8 +56,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Measure what the base scores; it warms the evals up, too."""
-        metrics, answers = self.engine.evaluator.measure(None)
-        self.baseline = Baseline(metrics, captions(self.engine.evaluator.data, answers))
+        scores, answers = self.engine.evaluator.measure(None)
+        self.baseline = Baseline(scores.metrics, captions(self.engine.evaluator.data, answers), scores.counts)
 
     def open(self, spec: TrialSpec, stack: ExitStack) -> Trial:
         """Open a trial on a record of its own; the stack gives the base back."""
@@ -117,7 +118,7 @@ def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: Widths 
         makespan_seconds=makespan,
         eval_seconds=sum(trial.progress.eval_seconds for trial in trials),
         peak_mb=peak_mb(trials[0].engine.base.device),
-        losses={trial.spec.name: [one.loss for one in trial.vitals.history] for trial in trials},
+        losses={trial.spec.name: [one.loss for one in trial.monitor.history] for trial in trials},
         verdicts={name: str(verdict) for name, verdict in verdicts.items()},
         widths=widths,
     )

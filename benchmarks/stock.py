@@ -41,8 +41,8 @@ def train(engine: Engine, spec: TrialSpec, scratch: Path, stop_step: int) -> dic
     device = engine.base.device
     if spec.placement.is_baseline:
         began = now(device)
-        metrics, _ = engine.evaluator.measure(None)
-        return {"metrics": metrics, "eval_seconds": now(device) - began}
+        scores, _ = engine.evaluator.measure(None)
+        return {"metrics": scores.metrics, "eval_seconds": now(device) - began}
     torch.manual_seed(spec.seed)
     model = _prepared(engine.base, spec)
     watch = _watch(engine, spec, stop_step)
@@ -133,7 +133,7 @@ def _watch(engine: Engine, spec: TrialSpec, stop_step: int) -> Any:
             if state.global_step % spec.eval_every_steps == 0 or state.global_step == stop_step:
                 began = now(engine.base.device)
                 model.eval()
-                self.metrics, _ = engine.evaluator.measure(None)
+                self.metrics = engine.evaluator.measure(None)[0].metrics
                 model.train()
                 self.eval_seconds.append(now(engine.base.device) - began)
             control.should_training_stop = state.global_step >= stop_step

@@ -6,7 +6,8 @@ python -m sweeps.commands --base Qwen/Qwen2.5-Coder-7B-Instruct --train train.js
 """
 
 from sweeps.study import Arm, Study
-from trainables.guards import Ceiling, Floor, TextConstraint, Widening
+from trainables.constraint import TextConstraint
+from trainables.guards import Ceiling, Floor, Widening
 from trainables.mini.text import defaults
 
 ATTENTION = {"target_modules": ("q_proj", "k_proj", "v_proj", "o_proj")}

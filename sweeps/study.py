@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables.guards import CONSTRAINT, GUARDS, Constraint, Guard
+from trainables.constraint import CONSTRAINT, Constraint
+from trainables.decision import Guard
+from trainables.guards import GUARDS
 from trainables.spec import Quantization
 
 

@@ -23,16 +23,16 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "io", "schedule", "spec", "model", "data", "probes", "record", "checkpoints", "verify", "metrics",
-        "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
-        "training", "export", "cohort", "workers",
+        "constraint", "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health",
+        "mini", "selftest", "training", "export", "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "hypervolume", "uncertainty", "frontier", "report", "charts",
-        "trial_report", "cli",
+        "mlflow_runs", "objectives", "placements", "hypervolume", "uncertainty", "guard_limits", "frontier", "report",
+        "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")

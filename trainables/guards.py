@@ -1,20 +1,19 @@
-"""The guards: frozen rules that stop a trial that lost generality, and the constraint on its best checkpoint.
+"""The guards: rules that stop a trial which loses generality.
 
-All are pure functions of the baseline's metrics and the trial's evals so far. A rule whose metric is missing raises
-KeyError: a guard that cannot see must not pass. Source: brief 001, "Early Stop & Safety Criteria".
+They decide from numbers alone: the baseline's eval and the trial's evals so far. A missing metric raises KeyError: a
+guard that cannot see must not let a trial pass.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from trainables.constraint import ROUNDING, signed
+from trainables.decision import Continue, Decision, Eval, Guard, Stop
 from trainables.record import Measurement, Verdict
-
-Metrics = Mapping[str, float]
-
-ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
 
 
 @dataclass(frozen=True)
@@ -26,23 +25,24 @@ class Floor:
     min_absolute: float
     patience_evals: int
 
-    def floor(self, baseline: Metrics) -> float:
-        """Return the value the metric must not stay below."""
-        return max((1.0 - self.max_relative_drop) * baseline[self.metric], self.min_absolute)
+    @property
+    def evals_needed(self) -> int:
+        """Return how many evals in a row must lie below the floor."""
+        return self.patience_evals
 
-    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
-        """Return the reason to stop, or None."""
-        limit = self.floor(baseline)
-        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        if len(recent) < self.patience_evals or any(value >= limit - ROUNDING for value in recent):
-            return None
-        value, shown = _apart(recent[-1], limit)
-        return f"{self.metric} {value} < {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
+    def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return the value that the metric must not stay below."""
+        return max((1.0 - self.max_relative_drop) * baseline.metrics[self.metric], self.min_absolute)
 
-    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
-        """Return how far the metric lies below its floor; positive exactly when the guard is broken."""
-        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        return _signed(self.floor(baseline) - max(recent), self.broken(baseline, history))
+    def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
+        """Stop when the last `patience_evals` evals all lie below the floor."""
+        limit, against = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
+        return _patient(self.metric, _values(self.metric, evals), "<", limit, self.patience_evals, against)
+
+    def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return how far the metric lies below its floor; positive exactly when the guard stops."""
+        recent = _values(self.metric, evals)[-self.patience_evals :]
+        return _signed(self.limit(baseline, evals) - max(recent), self.decide(baseline, evals))
 
 
 @dataclass(frozen=True)
@@ -53,57 +53,67 @@ class Ceiling:
     max_absolute_rise: float
     patience_evals: int
 
-    def ceiling(self, baseline: Metrics) -> float:
-        """Return the value the metric must not stay above."""
-        return baseline[self.metric] + self.max_absolute_rise
+    @property
+    def evals_needed(self) -> int:
+        """Return how many evals in a row must lie above the ceiling."""
+        return self.patience_evals
 
-    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
-        """Return the reason to stop, or None."""
-        limit = self.ceiling(baseline)
-        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        if len(recent) < self.patience_evals or any(value <= limit + ROUNDING for value in recent):
-            return None
-        value, shown = _apart(recent[-1], limit)
-        return f"{self.metric} {value} > {shown} {_for(self.patience_evals)} {_base(baseline, self.metric)}"
+    def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return the value that the metric must not stay above."""
+        return baseline.metrics[self.metric] + self.max_absolute_rise
 
-    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
-        """Return how far the metric lies above its ceiling; positive exactly when the guard is broken."""
-        recent = [metrics[self.metric] for metrics in history[-self.patience_evals :]]
-        return _signed(min(recent) - self.ceiling(baseline), self.broken(baseline, history))
+    def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
+        """Stop when the last `patience_evals` evals all lie above the ceiling."""
+        limit, against = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
+        return _patient(self.metric, _values(self.metric, evals), ">", limit, self.patience_evals, against)
+
+    def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return how far the metric lies above its ceiling; positive exactly when the guard stops."""
+        recent = _values(self.metric, evals)[-self.patience_evals :]
+        return _signed(min(recent) - self.limit(baseline, evals), self.decide(baseline, evals))
 
 
 @dataclass(frozen=True)
 class Widening:
     """Stops when a gap lies above its own best by more than `max_widening` and grew over the last intervals.
 
-    A best below zero counts as zero: eval rows that happen to be easier than the training rows are no lead to lose,
-    and that difference shrinks with the loss itself.
+    A best below zero counts as zero: where the eval rows happen to be easier than the training rows, the gap is
+    negative at first and closes as the loss falls, which is no harm. The baseline plays no part.
     """
 
     metric: str
     max_widening: float
     worsening_intervals: int
 
-    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
-        """Return the reason to stop, or None; the baseline plays no part, the trial is held against itself."""
-        values = [metrics[self.metric] for metrics in history]
+    @property
+    def evals_needed(self) -> int:
+        """Return how many evals span the intervals."""
+        return self.worsening_intervals + 1
+
+    def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float | None:
+        """Return the value that the gap must not exceed: its best so far and `max_widening`."""
+        return max(0.0, min(_values(self.metric, evals))) + self.max_widening if evals else None
+
+    def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
+        """Stop when the gap grew over the last `worsening_intervals` intervals and is too wide."""
+        values = _values(self.metric, evals)
         recent = values[-(self.worsening_intervals + 1) :]
         if len(recent) <= self.worsening_intervals:
-            return None
+            return Continue()
         worsening = all(later > earlier for earlier, later in itertools.pairwise(recent))
         best = max(0.0, min(values))
         if not worsening or values[-1] - best <= self.max_widening + ROUNDING:
-            return None
-        return (
+            return Continue()
+        return Stop(
             f"{self.metric} {values[-1]:.2f} > best {best:.2f} + {self.max_widening:.2f} "
             f"and worsening over {self.worsening_intervals} intervals"
         )
 
-    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
-        """Return how far the gap lies above what it may widen to; positive exactly when the guard is broken."""
-        values = [metrics[self.metric] for metrics in history]
+    def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return how far the gap lies above what it may widen to; positive exactly when the guard stops."""
+        values = _values(self.metric, evals)
         widening = values[-1] - max(0.0, min(values)) - self.max_widening
-        return _signed(widening, self.broken(baseline, history))
+        return _signed(widening, self.decide(baseline, evals))
 
 
 @dataclass(frozen=True)
@@ -111,71 +121,34 @@ class Fall:
     """Stops when a metric stays below its value at the hand-over by more than an absolute drop (0.10 = 10 points).
 
     The hand-over is the first eval of a continued trial, before its first step: what its parent knew. The base is no
-    reference, it never knew the earlier stages. Source: brief 000, whose 92 % fell to 65 %.
+    reference, it never knew the earlier stages.
     """
 
     metric: str
     max_absolute_drop: float
     patience_evals: int
 
-    def broken(self, baseline: Metrics, history: Sequence[Metrics]) -> str | None:
-        """Return the reason to stop, or None; the baseline plays no part."""
-        values = [metrics[self.metric] for metrics in history]
-        limit, recent = values[0] - self.max_absolute_drop, values[-self.patience_evals :]
-        if len(values) <= self.patience_evals or any(value >= limit - ROUNDING for value in recent):
-            return None
-        value, shown = _apart(recent[-1], limit)
-        return f"{self.metric} {value} < {shown} {_for(self.patience_evals)} (at the hand-over {values[0]:.2f})"
+    @property
+    def evals_needed(self) -> int:
+        """Return how many evals in a row must lie below what the metric may fall to."""
+        return self.patience_evals
 
-    def excess(self, baseline: Metrics, history: Sequence[Metrics]) -> float:
-        """Return how far the metric lies below what it may fall to; positive exactly when the guard is broken."""
-        values = [metrics[self.metric] for metrics in history]
+    def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float | None:
+        """Return the value that the metric must not stay below, from the first eval."""
+        return evals[0].metrics[self.metric] - self.max_absolute_drop if evals else None
+
+    def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
+        """Stop when the last `patience_evals` evals after the hand-over all lie below what it may fall to."""
+        first, *after = _values(self.metric, evals)
+        limit, against = first - self.max_absolute_drop, f"(at the hand-over {first:.2f})"
+        return _patient(self.metric, after, "<", limit, self.patience_evals, against)
+
+    def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
+        """Return how far the metric lies below what it may fall to; positive exactly when the guard stops."""
+        values = _values(self.metric, evals)
         lowest = values[0] - self.max_absolute_drop
-        return _signed(lowest - max(values[-self.patience_evals :]), self.broken(baseline, history))
+        return _signed(lowest - max(values[-self.patience_evals :]), self.decide(baseline, evals))
 
-
-Guard = Floor | Ceiling | Widening | Fall
-
-
-@dataclass(frozen=True)
-class BestConstraint:
-    """What an eval must keep to be a candidate for the best checkpoint, in absolute points of the baseline."""
-
-    max_irrelevant_pass_drop: float = 0.10
-    max_hallucination_rise: float = 0.10
-
-    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
-        """True when irrelevant-image pass and hallucination lie within their distance of the baseline."""
-        return (
-            metrics["irrelevant_pass"] >= baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - ROUNDING
-            and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
-        )
-
-    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
-        """Return the larger distance beyond what is allowed; positive exactly when the eval is not admitted."""
-        lost = baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - metrics["irrelevant_pass"]
-        risen = metrics["hallucination"] - baseline["hallucination"] - self.max_hallucination_rise
-        return _signed(max(lost, risen), not self.admits(baseline, metrics))
-
-
-@dataclass(frozen=True)
-class TextConstraint:
-    """The same for a base that sees no pictures: what it must keep of the questions of text that it answered."""
-
-    max_text_retention_drop: float = 0.10
-
-    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
-        """True when text retention lies within its distance of the baseline."""
-        lowest = baseline["text_retention"] - self.max_text_retention_drop
-        return metrics["text_retention"] >= lowest - ROUNDING
-
-    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
-        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
-        lost = baseline["text_retention"] - self.max_text_retention_drop - metrics["text_retention"]
-        return _signed(lost, not self.admits(baseline, metrics))
-
-
-Constraint = BestConstraint | TextConstraint
 
 GUARDS: tuple[Guard, ...] = (
     Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2),
@@ -183,58 +156,85 @@ GUARDS: tuple[Guard, ...] = (
     Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
     Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
 )
-CONSTRAINT = BestConstraint()
-# what stands for the guards on pictures where a base sees none
+# takes the place of the guards on pictures where the base sees none
 TEXT_GUARD = Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2)
+RULES = {rule.__name__: rule for rule in (Floor, Ceiling, Widening, Fall)}
 
 
-def judge(guards: Sequence[Guard], baseline: Metrics, evals: Sequence[Measurement]) -> Verdict | None:
-    """Return the verdict of the first guard that is broken after the newest eval, or None.
+def described(guard: Guard) -> dict[str, Any]:
+    """Return a guard as plain values, as `study.json` holds it."""
+    return {"rule": type(guard).__name__, **asdict(guard)}
+
+
+def label_of(guard: Guard) -> str:
+    """Return a short name: the rule and its metric, such as `floor_irrelevant_pass`."""
+    return f"{type(guard).__name__.lower()}_{guard.metric}"
+
+
+def guard_of(description: Mapping[str, Any]) -> Guard | None:
+    """Return the guard that `described` gave these values; None for a rule that is not one of this module."""
+    rule = RULES.get(description["rule"])
+    return rule(**{key: value for key, value in description.items() if key != "rule"}) if rule else None
+
+
+def judge(guards: Sequence[Guard], baseline: Eval, evals: Sequence[Measurement]) -> Verdict | None:
+    """Return the verdict of the first guard that stops the trial after its newest eval, or None.
 
     Raises:
         KeyError: a guard's metric is missing.
     """
-    history = [one.metrics for one in evals]
     for guard in guards:
-        reason = guard.broken(baseline, history)
-        if reason:
-            return Verdict(kind="pruned", step=evals[-1].step, cause=guard.metric, reason=reason)
+        decision = guard.decide(baseline, evals)
+        if isinstance(decision, Stop):
+            newest = evals[-1]
+            return Verdict(
+                kind="pruned",
+                step=newest.step,
+                cause=guard.metric,
+                reason=decision.reason,
+                value=newest.metrics[guard.metric],
+                limit=guard.limit(baseline, evals),
+            )
     return None
 
 
-def broken_by_baseline(guards: Sequence[Guard], baseline: Metrics) -> list[str]:
-    """Return the floors the base itself does not reach: with them every arm would be pruned, whatever it learned."""
-    return [
-        f"{guard.metric}: baseline {baseline[guard.metric]:.2f} < {guard.floor(baseline):.2f}"
-        for guard in guards
-        if isinstance(guard, Floor) and baseline[guard.metric] < guard.floor(baseline) - ROUNDING
-    ]
+def broken_by_baseline(guards: Sequence[Guard], baseline: Eval) -> list[str]:
+    """Return the guards that would stop a trial which equals the base: with them every trial would be pruned."""
+    found = []
+    for guard in guards:
+        evals = [baseline] * guard.evals_needed
+        if isinstance(guard.decide(baseline, evals), Stop):
+            value, limit = baseline.metrics[guard.metric], guard.limit(baseline, evals)
+            against = "" if limit is None else f" {'<' if value < limit else '>'} {limit:.2f}"
+            found.append(f"{guard.metric}: baseline {value:.2f}{against}")
+    return found
 
 
 def applicable(guards: Sequence[Guard], metrics: Collection[str]) -> tuple[tuple[Guard, ...], tuple[Guard, ...]]:
-    """Part the guards into those whose metric is reported and those whose metric is not, in their order.
+    """Split the guards into those whose metric is reported and the others, both in their order.
 
-    It is decided once, before a launch: while a trial runs, a guard without its metric raises.
+    This is decided once, before a launch: while a trial runs, a guard without its metric raises.
     """
     kept = tuple(guard for guard in guards if guard.metric in metrics)
     return kept, tuple(guard for guard in guards if guard not in kept)
 
 
-def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> Constraint:
-    """Return the constraint, or the one on text where a study's own asks for pictures and none are shown."""
-    pictures = isinstance(constraint, BestConstraint) and "irrelevant_pass" not in metrics
-    return TextConstraint() if pictures else constraint
+def _values(metric: str, evals: Sequence[Eval]) -> list[float]:
+    return [one.metrics[metric] for one in evals]
 
 
-def best_eval(constraint: Constraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
-    """Return the eval with the lowest eval loss among those the constraint admits, or None."""
-    admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
-    return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
+def _patient(
+    metric: str, values: Sequence[float], sign: Literal["<", ">"], limit: float, patience: int, against: str
+) -> Decision:
+    recent, lowest, highest = values[-patience:], limit - ROUNDING, limit + ROUNDING
+    if len(recent) < patience or any(value >= lowest if sign == "<" else value <= highest for value in recent):
+        return Continue()
+    value, shown = _apart(recent[-1], limit)
+    return Stop(f"{metric} {value} {sign} {shown} {_for(patience)} {against}")
 
 
-def _signed(distance: float, broken: object) -> float:
-    # a rule that is patient, or allows for rounding, is not broken by the distance alone
-    return max(distance, ROUNDING) if broken else min(distance, 0.0)
+def _signed(distance: float, decision: Decision) -> float:
+    return signed(distance, isinstance(decision, Stop))
 
 
 def _apart(value: float, limit: float) -> tuple[str, str]:
@@ -248,7 +248,3 @@ def _apart(value: float, limit: float) -> tuple[str, str]:
 
 def _for(patience_evals: int) -> str:
     return f"for {patience_evals} evals" if patience_evals > 1 else "at one eval"
-
-
-def _base(baseline: Metrics, name: str) -> str:
-    return f"(baseline {baseline[name]:.2f})"

@@ -1,14 +1,14 @@
-"""What a trial leaves: one directory, the truth that MLflow, resume and analysis read.
+"""The record of a trial: one directory, which MLflow's mirror, resume and analysis read.
 
 Layout::
 
     spec.json                     what was asked for
     placement.json                what was adapted: exact module names, parameters per tower
     lineage.json                  where a continued adapter comes from: its ancestors, their hashes and rates
-    battery.json                  what was measured before the first step, or which trial's proof it shares
+    battery.json                  what the self-test measured, or the trial whose self-test it shares
     metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
     samples/step-N.jsonl          the texts the probes saw, for a person to read
-    checkpoints/step-N/           adapter, optimizer, vitals, state; `manifest.json` last
+    checkpoints/step-N/           adapter, optimizer, monitor (health monitor), state; `manifest.json` last
     best/                         the best admissible adapter, in PEFT's own format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     overridden.json               what `--force` overrode, where it did
@@ -25,12 +25,13 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from trainables.io.files import RecordDamaged, read_json, replace_directory, write_json, write_text
+from trainables.probes.metric import Proportion
 from trainables.spec import Frozen, TrialSpec, canonical_json, read_spec
 
 LABELLED = ("completed", "pruned")  # any other end says that the numbers are not to be judged
@@ -42,12 +43,18 @@ MetricKind = Literal["train", "eval"]
 
 
 class Verdict(Frozen):
-    """Why a trial ended: its kind, the guard or check that decided, and the reason in numbers."""
+    """Why a trial ended: its kind, the guard or check that decided, and the reason in numbers.
+
+    `value` and `limit` are the metric of a guard that stopped the trial and what it had to keep to; None where no
+    guard did, and in records of an earlier version.
+    """
 
     kind: VerdictKind
     step: int
     cause: str | None = None
     reason: str | None = None
+    value: float | None = None
+    limit: float | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}({self.cause})" if self.cause else self.kind
@@ -55,16 +62,32 @@ class Verdict(Frozen):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of `metrics.jsonl`: the metrics of one step, `train` (per interval) or `eval`."""
+    """One line of `metrics.jsonl`: the metrics of one step, `train` (per interval) or `eval`.
+
+    `counts` holds what the proportions of an eval were counted from; it is empty in records of an earlier version.
+    """
 
     kind: MetricKind
     step: int
     metrics: Mapping[str, float]
+    counts: Mapping[str, Proportion] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Return it as one checksummed line of JSON, without a line feed."""
+        body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
+        if self.counts:
+            body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
+        return _checksummed(body)
+
+
+def _measurement(body: Mapping[str, Any]) -> Measurement:
+    counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
+    return Measurement(body["kind"], body["step"], body["metrics"], counts)
 
 
 @dataclass(frozen=True)
 class Record:
-    """The directory of one trial; every write is either whole or absent after a crash."""
+    """The directory of one trial; after a crash every write is either complete or absent."""
 
     directory: Path
 
@@ -91,13 +114,12 @@ class Record:
         Raises:
             ValueError: a metric is NaN or infinite; a verdict must be given instead of a number.
         """
-        body = {"kind": measurement.kind, "step": measurement.step, "metrics": dict(measurement.metrics)}
         broken = [name for name, value in measurement.metrics.items() if not math.isfinite(value)]
         if broken:
             raise ValueError(f"metrics must be finite, but {', '.join(broken)} at step {measurement.step} is not")
         self._drop_torn_tail()
         with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(_checksummed(body) + "\n")
+            file.write(measurement.line() + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -109,7 +131,7 @@ class Record:
         """
         latest: dict[tuple[str, int], Measurement] = {}
         for body in _read_checksummed(self.directory / "metrics.jsonl"):
-            measurement = Measurement(body["kind"], body["step"], body["metrics"])
+            measurement = _measurement(body)
             latest[(measurement.kind, measurement.step)] = measurement
         return sorted(latest.values(), key=lambda one: (one.step, one.kind))
 
@@ -120,8 +142,7 @@ class Record:
     def forget_after(self, step: int) -> None:
         """Drop measurements later than `step`: the trial resumes there and will measure them again."""
         keep = [one for one in self.measurements() if one.step <= step]
-        lines = [_checksummed({"kind": o.kind, "step": o.step, "metrics": dict(o.metrics)}) + "\n" for o in keep]
-        write_text(self.directory / "metrics.jsonl", "".join(lines))
+        write_text(self.directory / "metrics.jsonl", "".join(one.line() + "\n" for one in keep))
 
     def write_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
         """Keep the texts behind the numbers of one eval."""
@@ -239,7 +260,7 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 def labels_of(record: Record) -> dict[str, str]:
-    """Return what a reader of a result must know beside its verdict, in the words of its tags in MLflow.
+    """Return what qualifies a result besides its verdict, under the names of its tags in MLflow.
 
     `criteria`: the most that was met, `none`, `minimum`, or `optimal`, which needs the minimum too; absent where the
     trial has no result. `degraded`, `overridden`: checks with commas between them, absent where there are none.

@@ -19,7 +19,7 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
 
-FORMAT: Literal[1, 2] = 1  # of the specs that are written now; a spec on disk without one has format 1
+FORMAT: Literal[1, 2] = 2  # of the specs that are written now; a spec on disk without one has format 1
 
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",

@@ -13,7 +13,7 @@ from trainables.checkpoints.base_lookup import base_name
 from trainables.errors import UserError
 from trainables.io.files import read_json
 from trainables.metrics import METRICS
-from trainables.model.quantization import METHODS
+from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.spec import TrialSpec
 
 SHOWN_SAMPLES = 6
@@ -88,7 +88,7 @@ def _what(results: Results) -> str:
         if one["modules"]
     ]
     continued = f"\n- continues `{spec.init_from.path}` (sha256 `{spec.init_from.sha256}`)" if spec.init_from else ""
-    method = results.provenance.get("method", METHODS[spec.quantization])
+    method = results.provenance.get("method", QUANTIZATION_TABLE[spec.quantization].method)
     layers = {
         "language": f"{spec.placement.language} language layers",
         "vision": f"{spec.placement.vision} vision blocks",

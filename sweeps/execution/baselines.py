@@ -28,11 +28,11 @@ def baseline_of(record: Record, study: Study) -> Baseline:
             f"{verdict.reason if verdict else 'no verdict'}",
             "its record and the message above say why; nothing else was started",
         )
-    metrics = record.evals()[0].metrics
-    broken = broken_by_baseline(study.guards, metrics)
+    measured = record.evals()[0]
+    broken = broken_by_baseline(study.guards, measured)
     if broken:
         raise UserError(
             f"the base itself must keep the guards, else every arm is pruned, but {'; '.join(broken)}",
             "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
         )
-    return Baseline(metrics=metrics, captions=captions_in(record.samples(0)))
+    return Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)

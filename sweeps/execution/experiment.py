@@ -13,6 +13,7 @@ from typing import Any
 
 from sweeps.study import Study
 from trainables.errors import UserError
+from trainables.guards import described
 from trainables.io.files import read_json, write_json
 from trainables.record import Record, records_under
 from trainables.spec import TrialSpec
@@ -109,7 +110,7 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
         "effective_rows": spec.effective_rows,
         "eval_every_steps": spec.eval_every_steps,
         "data_seed": spec.data_seed,
-        "guards": [{"rule": type(guard).__name__, **asdict(guard)} for guard in study.guards],
+        "guards": [described(guard) for guard in study.guards],
         "constraint": asdict(study.constraint),
     }
     return {key: value for key, value in shared.items() if key not in own}

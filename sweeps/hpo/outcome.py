@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sweeps.study import Study
+from trainables.guards import label_of
 from trainables.metrics import PRICES
 from trainables.pareto import Objective
 from trainables.record import Measurement, Record, Verdict
 
-Metrics = Mapping[str, float]
 State = Literal["complete", "pruned", "failed"]
 
 BEST = "best"  # the constraint on a trial's best eval, beside those of the guards
@@ -42,12 +42,12 @@ def outcome_of(record: Record, baseline: Record, study: Study, objectives: Seque
     verdict, best = record.verdict(), record.best()
     assert verdict is not None
     measured = record.measurements()
-    reference = baseline.evals()[0].metrics
+    reference = baseline.evals()[0]
     return outcome(verdict, measured, best.step if best else None, reference, study, objectives)
 
 
 def outcome(
-    verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Metrics, study: Study,
+    verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Measurement, study: Study,
     objectives: Sequence[Objective],
 ) -> Outcome:  # fmt: skip
     """Return what a search is told of a trial that ended.
@@ -68,8 +68,8 @@ def outcome(
     return Outcome("complete", values, constraints)
 
 
-def distances(measured: Sequence[Measurement], baseline: Metrics, study: Study) -> dict[str, float]:
+def distances(measured: Sequence[Measurement], baseline: Measurement, study: Study) -> dict[str, float]:
     """Return how far every guard of a study is broken (above 0) or kept, and the constraint on the best eval."""
-    evals = [one.metrics for one in measured if one.kind == "eval"]
-    found = {f"{type(one).__name__.lower()}_{one.metric}": one.excess(baseline, evals) for one in study.guards}
-    return found | {BEST: min(study.constraint.excess(baseline, one) for one in evals)}
+    evals = [one for one in measured if one.kind == "eval"]
+    found = {label_of(guard): guard.excess(baseline, evals) for guard in study.guards}
+    return found | {BEST: min(study.constraint.excess(baseline.metrics, one.metrics) for one in evals)}

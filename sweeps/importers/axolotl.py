@@ -47,6 +47,7 @@ from sweeps.importers.values import (
     text,
     whole,
 )
+from trainables.model.quantization import FOUR_BIT_KINDS
 
 HUB_DATA = "rows are read from local files"
 TEMPLATE = template_of("axolotl")
@@ -107,7 +108,7 @@ TABLE: dict[str, Rule] = {
     "load_in_8bit": Sets("eight_bit", boolean),
     "bnb_config_kwargs": Section(
         {
-            "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({"nf4": "nf4", "fp4": "fp4"})),
+            "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
             "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
             "bnb_4bit_compute_dtype": Ignored("the compute dtype is that of bf16 and fp16"),
             "llm_int8_threshold": Accepts({6.0: "as here"}, "int8 splits outliers at 6.0 here"),

@@ -30,6 +30,7 @@ from sweeps.importers.values import (
     text,
     whole,
 )
+from trainables.model.quantization import FOUR_BIT_KINDS
 
 TABLE: dict[str, Rule] = {
     **TRAINER,
@@ -40,7 +41,7 @@ TABLE: dict[str, Rule] = {
     "quantization_method": Accepts(
         dict.fromkeys(("bnb", "bitsandbytes"), "bitsandbytes, as here"), "only bitsandbytes quantizes here",
     ),
-    "quantization_type": Sets("four_bit_kind", one_of({"nf4": "nf4", "fp4": "fp4"})),
+    "quantization_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
     "double_quantization": Sets("double_quantization", boolean),
     "pure_bf16": Sets("pure_bf16", boolean),
     "model_revision": Accepts({"main": "the newest"}, "a base is a directory or the newest of its hub"),

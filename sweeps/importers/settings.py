@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.importers.rules import Asked
 from sweeps.importers.targets import Towers, placed
+from trainables.model.quantization import quantization_named
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
@@ -86,11 +87,10 @@ def _numbers(asked: Asked) -> list[Setting]:
     if bits not in (0, 4, 8):
         raise asked.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
     kind = asked.value("four_bit_kind")
-    double = asked.value("double_quantization") and kind == "nf4"
-    quantization = {0: "none", 8: "int8", 4: f"{kind}-double" if double else kind}[bits]
+    quantization = quantization_named(bits, kind, bool(asked.value("double_quantization")))
     said = [asked.origin("bits", "four_bit", "eight_bit")]
     said += [asked.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
-    if bits == 4 and kind == "fp4" and asked.value("double_quantization"):
+    if quantization is None:
         raise asked.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
     tokens = _plain(asked, "max_tokens")
     if tokens.value is None:

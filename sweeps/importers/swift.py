@@ -35,6 +35,7 @@ from sweeps.importers.values import (
     text,
     whole,
 )
+from trainables.model.quantization import FOUR_BIT_KINDS
 
 METHOD = one_of({"lora": "lora"}, "only LoRA is placed here")
 DTYPES = one_of({"bfloat16": "bfloat16", "float16": "float16", "float32": "float32", "auto": "auto"})
@@ -47,7 +48,7 @@ TABLE: dict[str, Rule] = {
     "torch_dtype": Sets("dtype", DTYPES),
     "quant_method": Accepts({"bnb": "bitsandbytes, as here"}, "only bitsandbytes quantizes here", "quant_method: bnb"),
     "quant_bits": Sets("bits", whole),
-    "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({"nf4": "nf4", "fp4": "fp4"})),
+    "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
     "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
     "bnb_4bit_compute_dtype": Ignored("the compute dtype is torch_dtype"),
     "trust_remote_code": REMOTE_CODE,

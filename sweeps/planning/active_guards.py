@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sweeps.study import Study
-from trainables.guards import TEXT_GUARD, applicable, applicable_constraint
+from trainables.constraint import applicable_constraint
+from trainables.guards import TEXT_GUARD, applicable
 from trainables.metrics import metric
 from trainables.probes import blindness, captions, crops, hallucination, irrelevant
 

@@ -20,8 +20,8 @@ from sweeps.planning.forecast import Forecast
 from sweeps.planning.trial_checks import check_trial
 from sweeps.study import LIMITS, Limits
 from trainables.data.scan import Scan
+from trainables.decision import Guard
 from trainables.errors import UserError
-from trainables.guards import Guard
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from sweeps.planning.forecast import Forecast, last_rate, usable_share
 from sweeps.study import Limits
 from trainables.checkpoints.compatibility import UNKNOWN_BASE
 from trainables.data.scan import Scan
+from trainables.decision import Guard
 from trainables.errors import UserError
-from trainables.guards import Ceiling, Fall, Floor, Guard
 from trainables.schedule import warmup_steps
 from trainables.spec import TrialSpec
 
@@ -24,11 +24,6 @@ def check_trial(forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits:
     yield from _evals(forecast, guards)
     yield from _lengths(forecast.spec, scan)
     yield from _parent(forecast)
-
-
-def needed_evals(guard: Guard) -> int:
-    """Return how many evals a guard must have seen before it can stop a trial."""
-    return guard.patience_evals if isinstance(guard, Floor | Ceiling | Fall) else guard.worsening_intervals + 1
 
 
 def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[Finding]:
@@ -81,10 +76,10 @@ def _schedule(spec: TrialSpec, limits: Limits) -> Iterator[Finding]:
 
 
 def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[Finding]:
-    spec, blind = forecast.spec, [guard for guard in guards if needed_evals(guard) > forecast.evals]
+    spec, blind = forecast.spec, [guard for guard in guards if guard.evals_needed > forecast.evals]
     if not blind:
         return
-    needed = max(map(needed_evals, blind))
+    needed = max(guard.evals_needed for guard in blind)
     every = (spec.steps - 1) // (needed - 1)
     names = ", ".join(guard.metric for guard in blind)
     yield Finding(

@@ -18,7 +18,7 @@ from sweeps.study import Study
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
-from trainables.guards import Fall
+from trainables.guards import Fall, described
 from trainables.io.files import RecordDamaged, read_json
 from trainables.model.families import family_of
 from trainables.probes.earlier_stages import accuracy_name
@@ -140,7 +140,7 @@ def configuration_of_course(course: Course) -> dict[str, Any]:
         "continuation": course.continuation,
         "optimizer": course.optimizer,
         "start": adapter_source(course.start, course.optimizer).sha256 if course.start else None,
-        "guards": [{"rule": type(guard).__name__, **asdict(guard)} for guard in course.study.guards],
+        "guards": [described(guard) for guard in course.study.guards],
         "constraint": asdict(course.study.constraint),
     }
     keys = ("learning_rate", "steps", "effective_rows", "eval_every_steps")

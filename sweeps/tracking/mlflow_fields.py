@@ -36,7 +36,8 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Return the tags that tell why a trial ended."""
-    parts = {"kind": verdict.kind, "cause": verdict.cause, "reason": verdict.reason, "step": verdict.step}
+    names = ("kind", "cause", "reason", "step", "limit")
+    parts = {name: getattr(verdict, name) for name in names}
     tags = {f"verdict.{part}": str(value)[:TAG_LETTERS] for part, value in parts.items() if value is not None}
     return {"verdict": str(verdict), **tags}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.frontier import FrontierInfo, Standing, floor_of, frontier_info
+from analysis.frontier import FrontierInfo, Standing, frontier_info
 from analysis.objectives import parse_objectives
 from trainables.errors import UserError
 
@@ -143,21 +143,6 @@ def test_without_a_verdict_there_is_no_frontier(make_trial, make_experiment, obj
 def test_a_metric_that_no_trial_has_is_refused(make_trial, make_experiment):
     with pytest.raises(UserError, match="has `caption_sanity`"):
         frontier_info(make_experiment(make_trial()), parse_objectives("caption_sanity", "exact_match", ()))
-
-
-@pytest.mark.parametrize(
-    ("reasons", "floor"),
-    [
-        ([TOO_LOW], 0.8),
-        ([TOO_LOW, "irrelevant_pass 0.10 < 0.80 for 2 evals"], 0.8),
-        ([TOO_LOW, "irrelevant_pass 0.70 < 0.75 for 2 evals"], None),
-        (["hallucination 0.30 > 0.15"], None),
-        ([], None),
-    ],
-)
-def test_the_guards_limit_is_read_from_its_reasons_or_not_known(make_trial, make_experiment, reasons, floor):
-    trials = [make_trial(f"D{i}", verdict_reason=reason, **PRUNED) for i, reason in enumerate(reasons)]
-    assert floor_of(make_experiment(*trials), "irrelevant_pass") == floor
 
 
 def test_the_volume_is_counted_from_the_worst_fraction(make_trial, make_experiment, make_baseline, objectives):

@@ -29,7 +29,7 @@ def _updates_lost(trial: Any, stack: ExitStack) -> None:
 
 
 def _in_battery(trial: Any) -> bool:
-    # the battery leaves its numbers behind when it is done
+    # the self-test leaves its numbers behind when it is done
     return not (trial.record.directory / "battery.json").exists()
 
 

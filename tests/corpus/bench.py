@@ -1,4 +1,4 @@
-"""Where failures are planted: short trials on a few rows of the miniature, each proved by a battery."""
+"""Where failures are planted: short trials on a few rows of the miniature, each proved by a self-test."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.constraint import BestConstraint
 from trainables.data.duplicates import digest_of
-from trainables.guards import BestConstraint
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
@@ -108,7 +108,7 @@ class Bench:
     def run(self, changes: Mapping[str, Any], before: Before | None = None, after: After | None = None) -> list[Seen]:
         """Run a trial from open to verdict; returns its end first, then the labels it carries."""
         from trainables.model.lora import PlacementMismatch
-        from trainables.selftest.run import Battery
+        from trainables.selftest.run import SelfTest
         from trainables.training.trial import open_trial
 
         spec, record = self.spec(**changes), self.next_record()
@@ -116,9 +116,9 @@ class Bench:
         with ExitStack() as stack:
             if before:
                 before(self, stack)
-            battery = Battery(self.engine, self.reloader)
+            selftest = SelfTest(self.engine, self.reloader)
             try:
-                trial: Any = open_trial(self.engine, spec, record, self.baseline, (), ANYTHING_GOES, battery)
+                trial: Any = open_trial(self.engine, spec, record, self.baseline, (), ANYTHING_GOES, selftest)
             except PlacementMismatch as error:
                 self.load()  # half placed
                 return [Seen("placement", "invalid", 0, str(error))]
@@ -144,8 +144,8 @@ class Bench:
         from trainables.probes.captions import captions
         from trainables.probes.probe import Baseline
 
-        metrics, answers = self.engine.evaluator.measure(None)
-        return Baseline(metrics, captions(self.engine.evaluator.data, answers))
+        scores, answers = self.engine.evaluator.measure(None)
+        return Baseline(scores.metrics, captions(self.engine.evaluator.data, answers), scores.counts)
 
     def _labels(self, record: Record) -> list[Seen]:
         path = record.directory / "labels.json"

@@ -48,7 +48,7 @@ def spoil_losses(stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
 
 
 def spoil_gradients(trial: Any, stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
-    """Change gradients on their way to the adapter: `change(step from 1, gradient)`; the battery runs in step 1."""
+    """Change gradients on their way to the adapter: `change(step from 1, gradient)`; the self-test runs in step 1."""
 
     def spoiled(gradient: Any) -> Any:
         return change(trial.progress.step + 1, gradient)

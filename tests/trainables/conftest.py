@@ -49,8 +49,8 @@ def nf4_engine(make_spec: SpecMaker) -> Engine:
 
 @pytest.fixture(scope="session")
 def baseline(engine: Engine) -> Baseline:
-    metrics, answers = engine.evaluator.measure(None)
-    return Baseline(metrics, captions(engine.evaluator.data, answers))
+    scores, answers = engine.evaluator.measure(None)
+    return Baseline(scores.metrics, captions(engine.evaluator.data, answers), scores.counts)
 
 
 def loaded_engine(spec: TrialSpec) -> Engine:

@@ -102,8 +102,8 @@ def _take_nf4_values(model: torch.nn.Module, sources: Sources) -> None:
 def short_baseline(engine_of: Callable[[Sources], Engine], sources: Sources) -> Baseline:
     """Measure the base alone with the engine's short evals."""
     engine = engine_of(sources)
-    metrics, answers = engine.evaluator.measure(None)
-    return Baseline(metrics, captions(engine.evaluator.data, answers))
+    scores, answers = engine.evaluator.measure(None)
+    return Baseline(scores.metrics, captions(engine.evaluator.data, answers), scores.counts)
 
 
 # -------------------------------------------------------------------- batches

@@ -11,8 +11,10 @@ from typing import Any
 
 from safetensors import safe_open
 
+from trainables.constraint import CONSTRAINT, BestConstraint, Constraint
 from trainables.data.duplicates import digest_of
-from trainables.guards import CONSTRAINT, BestConstraint, Ceiling, Constraint, Guard
+from trainables.decision import Guard
+from trainables.guards import Ceiling
 from trainables.mini import BASE_DIRECTORY
 from trainables.mini.datasets import Files
 from trainables.probes.probe import Baseline

@@ -6,25 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.constraint import CONSTRAINT, TextConstraint, applicable_constraint, best_eval
+from trainables.decision import Guard, Stop
 from trainables.guards import (
-    CONSTRAINT,
     GUARDS,
     Ceiling,
     Fall,
     Floor,
-    Guard,
-    TextConstraint,
     Widening,
     applicable,
-    applicable_constraint,
-    best_eval,
     broken_by_baseline,
+    described,
+    guard_of,
     judge,
-)
+    label_of,
+)  # fmt: skip
 from trainables.record import Measurement
 
 BASELINE = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
+BASE = Measurement("eval", 0, BASELINE)
 PASS, HALLUCINATION, GAP, CAPTIONS = GUARDS
+
+
+def scored(metrics: dict[str, float]) -> Measurement:
+    return Measurement("eval", 0, metrics)
 
 
 def history(*evals: dict[str, float]) -> list[Measurement]:
@@ -48,14 +53,14 @@ def series(metric: str, *values: float) -> list[Measurement]:
     ],
 )
 def test_irrelevant_pass_must_stay_on_its_floor(passes: tuple[float, ...], fires: bool) -> None:
-    assert (judge(GUARDS, BASELINE, series("irrelevant_pass", *passes)) is not None) == fires
+    assert (judge(GUARDS, BASE, series("irrelevant_pass", *passes)) is not None) == fires
 
 
 def test_the_floor_is_the_higher_of_the_relative_and_the_absolute_one() -> None:
     rule = Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.50, patience_evals=2)
-    assert rule.floor({"irrelevant_pass": 0.95}) == pytest.approx(0.76)
-    assert rule.floor({"irrelevant_pass": 0.60}) == 0.50
-    baseline = BASELINE | {"irrelevant_pass": 0.95}
+    assert rule.limit(scored({"irrelevant_pass": 0.95}), ()) == pytest.approx(0.76)
+    assert rule.limit(scored({"irrelevant_pass": 0.60}), ()) == 0.50
+    baseline = scored(BASELINE | {"irrelevant_pass": 0.95})
     assert judge([rule], baseline, series("irrelevant_pass", 0.76, 0.76)) is None
     assert judge([rule], baseline, series("irrelevant_pass", 0.75, 0.75)) is not None
     assert judge(GUARDS, baseline, series("irrelevant_pass", 0.79, 0.79)) is not None  # 0.80 is above 0.76
@@ -66,12 +71,12 @@ def test_the_floor_is_the_higher_of_the_relative_and_the_absolute_one() -> None:
     [(0.0, 0.15, False), (0.0, 0.16, True), (0.30, 0.45, False), (0.30, 0.46, True), (0.30, 0.10, False)],
 )
 def test_hallucination_may_rise_by_fifteen_points_exactly(start: float, value: float, fires: bool) -> None:
-    baseline = BASELINE | {"hallucination": start}
+    baseline = scored(BASELINE | {"hallucination": start})
     assert (judge(GUARDS, baseline, series("hallucination", value)) is not None) == fires
 
 
 def test_hallucination_fires_at_the_newest_eval_only() -> None:
-    assert judge(GUARDS, BASELINE, series("hallucination", 0.9, 0.0)) is None
+    assert judge(GUARDS, BASE, series("hallucination", 0.9, 0.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -91,14 +96,14 @@ def test_hallucination_fires_at_the_newest_eval_only() -> None:
     ],
 )
 def test_the_gap_may_widen_by_six_hundredths(gaps: tuple[float, ...], fires: bool) -> None:
-    assert (judge(GUARDS, BASELINE, series("generalization_gap", *gaps)) is not None) == fires
+    assert (judge(GUARDS, BASE, series("generalization_gap", *gaps)) is not None) == fires
 
 
 @pytest.mark.parametrize(
     ("sane", "fires"), [((0.6, 0.6), False), ((0.4, 0.4), True), ((0.4, 0.6), False), ((0.4,), False)]
 )
 def test_captions_may_degrade_twice_before_it_ends(sane: tuple[float, ...], fires: bool) -> None:
-    assert (judge(GUARDS, BASELINE, series("caption_sanity", *sane)) is not None) == fires
+    assert (judge(GUARDS, BASE, series("caption_sanity", *sane)) is not None) == fires
 
 
 @pytest.mark.parametrize(
@@ -116,25 +121,52 @@ def test_captions_may_degrade_twice_before_it_ends(sane: tuple[float, ...], fire
     ],
 )
 def test_a_stop_gives_its_reason_in_numbers(metric: str, values: tuple[float, ...], reason: str) -> None:
-    verdict = judge(GUARDS, BASELINE, series(metric, *values))
+    verdict = judge(GUARDS, BASE, series(metric, *values))
     assert verdict is not None
     assert (verdict.kind, verdict.cause, verdict.step) == ("pruned", metric, 30 * len(values))
     assert verdict.reason == reason
+    guard = next(one for one in GUARDS if one.metric == metric)
+    assert (verdict.value, verdict.limit) == (values[-1], guard.limit(BASE, series(metric, *values)))
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.metric)
 def test_a_guard_that_cannot_see_its_metric_raises(guard: Floor | Ceiling | Widening) -> None:
     blind = [Measurement("eval", 30, {k: v for k, v in BASELINE.items() if k != guard.metric})]
     with pytest.raises(KeyError, match=guard.metric):
-        judge(GUARDS, BASELINE, blind)
+        judge(GUARDS, BASE, blind)
     if not isinstance(guard, Widening):
         with pytest.raises(KeyError, match=guard.metric):
-            judge(GUARDS, {k: v for k, v in BASELINE.items() if k != guard.metric}, history({}))
+            judge(GUARDS, scored({k: v for k, v in BASELINE.items() if k != guard.metric}), history({}))
+
+
+def test_the_evals_a_guard_needs() -> None:
+    assert [guard.evals_needed for guard in GUARDS] == [2, 1, 3, 2]
+    assert Fall("rate", max_absolute_drop=0.1, patience_evals=2).evals_needed == 2
+
+
+def test_a_limit_is_a_number_that_the_baseline_or_the_trial_gives() -> None:
+    gap = series("generalization_gap", 0.02, 0.01, 0.05)
+    assert (PASS.limit(BASE, ()), HALLUCINATION.limit(BASE, ())) == (0.80, 0.15)
+    assert (GAP.limit(BASE, gap), GAP.limit(BASE, ())) == (pytest.approx(0.07), None)
+    fall = Fall("rate", max_absolute_drop=0.1, patience_evals=2)
+    assert fall.limit(BASE, [scored({"rate": 0.9}), scored({"rate": 0.1})]) == pytest.approx(0.8)
+    assert fall.limit(BASE, ()) is None
+
+
+def test_a_guard_is_written_as_plain_values_and_read_back() -> None:
+    assert described(PASS) == {
+        "rule": "Floor", "metric": "irrelevant_pass", "max_relative_drop": 0.2, "min_absolute": 0.8,
+        "patience_evals": 2,
+    }  # fmt: skip
+    assert [guard_of(described(guard)) for guard in GUARDS] == [*GUARDS]
+    assert guard_of({"rule": "Elsewhere", "metric": "irrelevant_pass"}) is None
+    assert label_of(PASS) == "floor_irrelevant_pass"
 
 
 def test_a_base_below_its_own_floor_is_named_before_anything_runs() -> None:
-    assert broken_by_baseline(GUARDS, BASELINE | {"irrelevant_pass": 0.80}) == []
-    assert broken_by_baseline(GUARDS, BASELINE | {"irrelevant_pass": 0.75}) == ["irrelevant_pass: baseline 0.75 < 0.80"]
+    assert broken_by_baseline(GUARDS, scored(BASELINE | {"irrelevant_pass": 0.80})) == []
+    low = scored(BASELINE | {"irrelevant_pass": 0.75})
+    assert broken_by_baseline(GUARDS, low) == ["irrelevant_pass: baseline 0.75 < 0.80"]
 
 
 rate = st.floats(0.0, 1.0)
@@ -150,8 +182,8 @@ rate = st.floats(0.0, 1.0)
 def test_a_trial_that_stays_at_the_baseline_is_stopped_only_if_the_base_is_below_its_floor(
     baseline: dict[str, float], evals: int
 ) -> None:
-    verdict = judge(GUARDS, baseline, [Measurement("eval", step, baseline) for step in range(evals)])
-    if evals == 1 or not broken_by_baseline(GUARDS, baseline):
+    verdict = judge(GUARDS, scored(baseline), [Measurement("eval", step, baseline) for step in range(evals)])
+    if evals == 1 or not broken_by_baseline(GUARDS, scored(baseline)):
         assert verdict is None
     else:
         assert verdict is not None
@@ -164,7 +196,7 @@ def test_rates_on_a_limit_keep_it_as_in_exact_arithmetic(rows: int) -> None:
         baseline = BASELINE | dict.fromkeys(("hallucination", "irrelevant_pass", "caption_sanity"), float(base))
 
         def fires(guard: Guard, value: Fraction, baseline: dict[str, float] = baseline) -> bool:
-            return judge([guard], baseline, series(guard.metric, float(value), float(value))) is not None
+            return judge([guard], scored(baseline), series(guard.metric, float(value), float(value))) is not None
 
         for limit in (base + Fraction(15, 100), max(base, Fraction(1)) * Fraction(80, 100), base * Fraction(60, 100)):
             for value in (Fraction(int(limit * rows) + step, rows) for step in (-1, 0, 1)):
@@ -205,11 +237,12 @@ def test_equal_losses_keep_the_earlier_eval() -> None:
 
 
 # ---------------------------------------------------------------- what an earlier stage taught
+NOTHING = scored({})
 FALL = Fall("stage1_accuracy", max_absolute_drop=0.10, patience_evals=2)
 
 
-def falling(*values: float) -> list[dict[str, float]]:
-    return [{"stage1_accuracy": value} for value in values]
+def falling(*values: float) -> list[Measurement]:
+    return [scored({"stage1_accuracy": value}) for value in values]
 
 
 @pytest.mark.parametrize(
@@ -225,16 +258,16 @@ def falling(*values: float) -> list[dict[str, float]]:
     ],
 )
 def test_a_fall_is_held_against_the_hand_over(values: tuple[float, ...], broken: bool) -> None:
-    reason = FALL.broken({}, falling(*values))
-    assert (reason is not None) == broken
-    assert (FALL.excess({}, falling(*values)) > 0) == broken
-    if reason:
-        assert "(at the hand-over 0.92)" in reason
+    decision = FALL.decide(NOTHING, falling(*values))
+    assert isinstance(decision, Stop) == broken
+    assert (FALL.excess(NOTHING, falling(*values)) > 0) == broken
+    if isinstance(decision, Stop):
+        assert "(at the hand-over 0.92)" in decision.reason
 
 
 def test_a_fall_that_cannot_see_its_metric_raises() -> None:
     with pytest.raises(KeyError):
-        FALL.broken({}, [{"eval_loss": 1.0}] * 3)
+        FALL.decide(NOTHING, [scored({"eval_loss": 1.0})] * 3)
 
 
 RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)
@@ -248,8 +281,8 @@ def test_a_guard_is_exceeded_exactly_when_it_is_broken(rates: list[float], refer
         Widening("rate", max_widening=0.06, worsening_intervals=2),
         Fall("rate", max_absolute_drop=0.1, patience_evals=1),
     ):
-        evals = [{"rate": rate} for rate in rates]
-        assert (rule.excess({"rate": reference}, evals) > 0.0) == (rule.broken({"rate": reference}, evals) is not None)
+        baseline, evals = scored({"rate": reference}), [scored({"rate": rate}) for rate in rates]
+        assert (rule.excess(baseline, evals) > 0.0) == isinstance(rule.decide(baseline, evals), Stop)
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
@@ -259,10 +292,10 @@ def test_the_constraint_is_exceeded_exactly_when_it_does_not_admit(passes: float
 
 
 def test_the_excess_is_the_distance_to_the_limit() -> None:
-    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.75}, {"irrelevant_pass": 0.70}]) == pytest.approx(0.05)
-    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.95}, {"irrelevant_pass": 0.90}]) == pytest.approx(-0.15)
-    assert PASS.excess(BASELINE, [{"irrelevant_pass": 0.70}]) == 0.0  # one eval is too few to break it
-    assert HALLUCINATION.excess(BASELINE, [{"hallucination": 0.25}]) == pytest.approx(0.10)
+    assert PASS.excess(BASE, series("irrelevant_pass", 0.75, 0.70)) == pytest.approx(0.05)
+    assert PASS.excess(BASE, series("irrelevant_pass", 0.95, 0.90)) == pytest.approx(-0.15)
+    assert PASS.excess(BASE, series("irrelevant_pass", 0.70)) == 0.0  # one eval is too few to break it
+    assert HALLUCINATION.excess(BASE, series("hallucination", 0.25)) == pytest.approx(0.10)
     assert CONSTRAINT.excess(BASELINE, {"irrelevant_pass": 0.85, "hallucination": 0.0}) == pytest.approx(0.05)
 
 
@@ -279,12 +312,13 @@ def test_guards_without_a_metric_are_parted_from_the_others_in_their_order() -> 
 def test_a_guard_that_applies_and_cannot_see_still_raises() -> None:
     kept, _ = applicable(GUARDS, {"irrelevant_pass"})
     with pytest.raises(KeyError, match="irrelevant_pass"):
-        judge(kept, {"irrelevant_pass": 1.0}, [Measurement("eval", 1, {"eval_loss": 1.0})] * 2)
+        judge(kept, scored({"irrelevant_pass": 1.0}), [Measurement("eval", 1, {"eval_loss": 1.0})] * 2)
 
 
 def test_the_best_eval_of_a_text_base_keeps_its_text() -> None:
     assert applicable_constraint(CONSTRAINT, {"text_retention"}) == TextConstraint()
-    assert applicable_constraint(CONSTRAINT, {"irrelevant_pass", "text_retention"}) is CONSTRAINT
+    assert applicable_constraint(CONSTRAINT, {"irrelevant_pass", "hallucination", "text_retention"}) is CONSTRAINT
+    assert applicable_constraint(TextConstraint(0.3), {"eval_loss"}) == TextConstraint(0.3)
     own = TextConstraint(max_text_retention_drop=0.3)
     assert applicable_constraint(own, {"text_retention"}) is own
     baseline = {"text_retention": 0.9}

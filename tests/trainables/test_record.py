@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from small_trials import SpecMaker
 
 from trainables import record as record_module
 from trainables.io.files import RecordDamaged, write_json
+from trainables.probes.metric import Proportion
 from trainables.record import Measurement, Record, Verdict, is_whole, records_under
 
 REUSED_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 HISTORY = [
-    Measurement(kind, step, {"eval_loss": 1 / step, "huge": 1e108 * step})  # one bit turns 1e108 into 1e908
+    # one bit turns 1e108 into 1e908
+    Measurement(kind, step, {"eval_loss": 1 / step, "huge": 1e108 * step}, counts)
     for step in (2, 4)
-    for kind in ("eval", "train")
+    for kind, counts in (("eval", {"exact_match": Proportion(step, 7)}), ("train", {}))
 ]
 
 
@@ -95,6 +98,22 @@ def test_a_number_that_is_none_is_refused(record: Record, value: float) -> None:
     with pytest.raises(ValueError, match="eval_loss at step 3"):
         record.append(Measurement("eval", 3, {"fine": 1.0, "eval_loss": value}))
     assert record.measurements() == []
+
+
+def test_an_eval_keeps_its_counts_beside_its_rates(record: Record) -> None:
+    path, kept = written(record), {"eval_loss": 0.5, "huge": 2e108}
+    first = json.loads(path.read_text().splitlines()[0])
+    assert (first["counts"], first["metrics"]) == ({"exact_match": [2, 7]}, kept)
+    assert record.evals()[0].counts["exact_match"].rate == 2 / 7
+    record.forget_after(2)
+    assert record.evals()[0].counts == {"exact_match": Proportion(2, 7)}
+
+
+def test_a_line_of_an_earlier_version_has_no_counts(record: Record) -> None:
+    line = '{"crc32":2867506943,"kind":"eval","metrics":{"eval_loss":0.5},"step":2}'
+    (record.directory / "metrics.jsonl").write_text(line + "\n")
+    assert record.evals() == [Measurement("eval", 2, {"eval_loss": 0.5})]
+    assert Measurement("eval", 2, {"eval_loss": 0.5}).line() == line  # one without counts is written as before
 
 
 def test_a_step_measured_again_counts_once(record: Record) -> None:
@@ -222,6 +241,11 @@ def test_a_verdict_ends_a_record_until_it_is_reopened(record: Record) -> None:
     record.close(verdict)
     assert record.verdict() == verdict
     assert str(verdict) == "pruned(irrelevant_pass)"
+    record.close(verdict.model_copy(update={"value": 0.71, "limit": 0.8}))
+    assert (kept := record.verdict()) is not None and (kept.value, kept.limit) == (0.71, 0.8)
+    old = {"kind": "pruned", "step": 4, "cause": "irrelevant_pass", "reason": "0.71 < 0.80"}  # of an earlier version
+    write_json(record.directory / "verdict.json", old)
+    assert record.verdict() == verdict
     record.reopen()
     record.reopen()
     assert record.verdict() is None

@@ -12,8 +12,8 @@ from small_trials import ANYTHING_GOES, never, train_to
 
 from trainables.cohort.cohort import Cohort
 from trainables.cohort.pass_width import Widths
+from trainables.constraint import applicable_constraint
 from trainables.engine import Engine
-from trainables.guards import applicable_constraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec

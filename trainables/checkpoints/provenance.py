@@ -30,7 +30,7 @@ from trainables.io.files import read_json, write_json, write_text
 from trainables.io.jsonl import objects
 from trainables.model.families import TOWERS, TowerName
 from trainables.model.placement import ResolvedPlacement
-from trainables.model.quantization import METHODS
+from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record
 from trainables.spec import TrialSpec
@@ -82,7 +82,7 @@ def _asked(spec: TrialSpec, record: Record) -> dict[str, Any]:
     return {
         "phase": f"{experiment or record.name} - Training",
         "base_model": base_name(spec.base.path),
-        "method": METHODS[spec.quantization],
+        "method": QUANTIZATION_TABLE[spec.quantization].method,
         "experiment": experiment,
         "trial": spec.name,
         "trial_id": spec.trial_id,

@@ -15,7 +15,8 @@ from transformers import DynamicCache
 
 from trainables.cohort.shared_forward import Fanout
 from trainables.cohort.stacked_lora import Group
-from trainables.data.encoding import Encoded, chunks, collate, until_end
+from trainables.data.encoding import Encoded, chunks, collate
+from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.evaluator import GENERATION_TOKENS, LOSS_TOKENS, Evaluator, whole_rows
 from trainables.health import eval_integrity
 from trainables.health.eval_integrity import Measured, Witness
@@ -81,12 +82,10 @@ class JointEvaluator:
         encoder = self.evaluator.encoder
         answers: dict[int, Answers] = {member: {} for member in members}
         for batch in decoded:
-            said = [until_end(one, encoder.answer_ends) for one in batch.tokens.tolist()]
-            texts = encoder.tokenizer.batch_decode(said, skip_special_tokens=True)
+            texts = [one.text for one in read_answers(batch.tokens.tolist(), encoder)]
             keys = [questions[index].key for index in batch.questions]
             for member in members:
-                own = (text.strip() for text in texts[batch.rows_of(member)])
-                answers[member] |= dict(zip(keys, own, strict=True))
+                answers[member] |= dict(zip(keys, texts[batch.rows_of(member)], strict=True))
         return answers
 
     @torch.no_grad()

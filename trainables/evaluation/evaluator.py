@@ -1,4 +1,4 @@
-"""One eval of the live model: every question asked once, greedily and in batches; every probe counted."""
+"""One eval of the live model: asks every question once, decodes greedily in batches, and counts every probe."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate, until_end
+from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
+from trainables.evaluation.decoding import decode_greedily
 from trainables.model.base import Base, predicted
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
+from trainables.probes.metric import Proportion, Scores, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 
 LOSS_TOKENS = 4096
 GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
-SPARE_TOKENS = 8  # an answer may be a little longer than the longest reference; what runs on is cut there
+SPARE_TOKENS = 8  # an answer may be so much longer than the longest reference before it is cut
 
 
 def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,13 +36,13 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def whole_rows(batch: Batch, right: torch.Tensor) -> int:
-    """Count the rows of which every supervised token is right (tokens,): decoded greedily, they equal the reference."""
+    """Count the rows of which every supervised token is `right` (tokens,): greedy decoding gives their reference."""
     counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
     return sum(bool(one.all()) for one in right.split(counts))
 
 
 class Evaluator:
-    """The fixed evals of one study on one base; encodes every row once."""
+    """The fixed eval of one study on one base; every row is encoded once."""
 
     def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
         self.base = base
@@ -53,19 +55,19 @@ class Evaluator:
         self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
-    def measure(self, baseline: Baseline | None) -> tuple[dict[str, float], dict[str, str]]:
-        """Ask every question and count every probe; returns metrics and the answers by question key."""
+    def measure(self, baseline: Baseline | None) -> tuple[Scores, dict[str, str]]:
+        """Ask every question and count every probe; returns the scores and the answers by question key."""
         answers = self._answers(self.questions, self.prompts)
         earlier = tuple(self._losses(rows) for rows in self.earlier)
         evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers
 
-    def score(self, evidence: Evidence) -> dict[str, float]:
+    def score(self, evidence: Evidence) -> Scores:
         """Count every probe on what one eval saw."""
-        metrics: dict[str, float] = {}
+        values: dict[str, float | Proportion] = {}
         for probe in probes_for(self.data):
-            metrics.update(probe.score(self.data, evidence))
-        return metrics | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier])
+            values.update(probe.score(self.data, evidence))
+        return scores(values | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier]))
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, the way its own are answered."""
@@ -102,24 +104,12 @@ class Evaluator:
             sums = sums.plus(nats, len(targets), int(right.sum()), whole_rows(batch, right))
         return sums
 
-    @torch.no_grad()
     def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
-        from transformers import GenerationConfig
-
-        tokenizer, ends = self.encoder.tokenizer, self.encoder.answer_ends
-        greedy = GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            eos_token_id=list(ends),
-            pad_token_id=tokenizer.pad_token_id,
-        )
         answers: dict[str, str] = {}
         for chunk in chunks(prompts, GENERATION_TOKENS):
-            batch = collate([prompts[index] for index in chunk], self.encoder, self.base.device, pad_left=True)
-            generated = self.base.model.generate(**batch.inputs, generation_config=greedy)
-            said = generated[:, batch.inputs["input_ids"].shape[1] :].tolist()
-            texts = tokenizer.batch_decode([until_end(one, ends) for one in said], skip_special_tokens=True)
-            answers.update({questions[i].key: text.strip() for i, text in zip(chunk, texts, strict=True)})
+            asked = [prompts[index] for index in chunk]
+            found = decode_greedily(self.base.model, self.encoder, self.base.device, asked, self.max_new_tokens)
+            answers.update({questions[i].key: one.text for i, one in zip(chunk, found, strict=True)})
         return answers
 
     def _longest_reference(self) -> int:

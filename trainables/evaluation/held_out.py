@@ -1,4 +1,4 @@
-"""A checkpoint answers held-out prompts: base and adapter are loaded as PEFT saved them, answers are greedy."""
+"""Asks a saved checkpoint held-out prompts: base and adapter are loaded with plain PEFT, answers decoded greedily."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trainables.data.rows import Row, read_validation
 from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
 from trainables.model.families import family_of
+from trainables.model.quantization import DEFAULT_FOUR_BIT, FOUR_BIT
 from trainables.probes.shell.judge import PATTERNS, Pattern
 from trainables.spec import ComputeDtype, Quantization
 
@@ -29,13 +30,9 @@ if TYPE_CHECKING:
     from trainables.model.base import Base
 
 
-FOUR_BIT: tuple[Quantization, ...] = ("fp4", "nf4", "nf4-double")
-DEFAULT_FOUR_BIT: Quantization = "nf4-double"
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """An adapter that was checked, and how its base is to be loaded; `sha256` is that of its weights."""
+    """A checked adapter, and how its base is loaded; `sha256` is that of the adapter's weights."""
 
     directory: Path
     sha256: str
@@ -150,7 +147,7 @@ def check_device(allow_cpu: bool) -> None:
     """Refuse a machine without CUDA unless the CPU is allowed.
 
     Raises:
-        UserError: there is no CUDA device. Source: brief 004.
+        UserError: there is no CUDA device.
     """
     import torch
 
@@ -160,7 +157,7 @@ def check_device(allow_cpu: bool) -> None:
 
 
 class Speaker:
-    """A base with an adapter on it that answers one row at a time, each as it would be served alone."""
+    """A base with an adapter that answers rows one at a time, as it would when serving them."""
 
     def __init__(self, base: Base, encoder: Encoder, model: Any, max_new_tokens: int) -> None:
         self.base, self.encoder, self.model, self.max_new_tokens = base, encoder, model, max_new_tokens
@@ -182,28 +179,11 @@ class Speaker:
         return cls(base, Encoder(base), model.eval(), max_new_tokens)
 
     def answers(self, rows: Sequence[Row], patterns: Sequence[Pattern] = PATTERNS) -> Iterator[Answer]:
-        """Yield the answer to every row, as soon as it is there."""
+        """Yield the answer to every row as soon as it is decoded."""
+        from trainables.evaluation.decoding import decode_greedily
+
         for row in rows:
             began = time.perf_counter()
-            text, ended = self._said(row)
-            yield judged(row, text, ended, round(time.perf_counter() - began, 3), patterns)
-
-    def _said(self, row: Row) -> tuple[str, bool]:
-        import torch
-        from transformers import GenerationConfig
-
-        from trainables.data.encoding import collate, until_end
-
-        tokenizer, ends = self.encoder.tokenizer, self.encoder.answer_ends
-        greedy = GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            eos_token_id=list(ends),
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        batch = collate([self.encoder.prompt(row.prompt, row.images)], self.encoder, self.base.device, pad_left=True)
-        with torch.no_grad():
-            whole = self.model.generate(**batch.inputs, generation_config=greedy)[0].tolist()
-        tokens = whole[batch.inputs["input_ids"].shape[1] :]
-        said = until_end(tokens, ends)
-        return tokenizer.decode(said, skip_special_tokens=True).strip(), len(said) < len(tokens)
+            prompt = self.encoder.prompt(row.prompt, row.images)
+            (said,) = decode_greedily(self.model, self.encoder, self.base.device, [prompt], self.max_new_tokens)
+            yield judged(row, said.text, said.ended, round(time.perf_counter() - began, 3), patterns)

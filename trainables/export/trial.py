@@ -9,19 +9,10 @@ from trainables.errors import UserError, nearest
 from trainables.export.module_regex import module_expression
 from trainables.export.rows import axolotl_entry, llamafactory_entry, swift_file, written_rows
 from trainables.io.files import read_json
+from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.record import Record
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
-from trainables.spec import Quantization, TrialSpec
-
-# bits, kind and double quantization as bitsandbytes names them
-BITS: dict[Quantization, tuple[int, str, bool]] = {
-    "none": (0, "", False),
-    "int8": (8, "", False),
-    "fp4": (4, "fp4", False),
-    "nf4": (4, "nf4", False),
-    "nf4-double": (4, "nf4", True),
-}
-
+from trainables.spec import TrialSpec
 
 TABLE = "dataset_info.json"
 
@@ -97,7 +88,8 @@ def export_record(record: Record, tool: str) -> str:
 # ---------------------------------------------------------------------------------------------- axolotl
 def _axolotl(trial: Trial) -> Written:
     spec = trial.spec
-    bits, kind, double = BITS[spec.quantization]
+    facts = QUANTIZATION_TABLE[spec.quantization]
+    bits, kind, double = facts.bits, facts.kind, facts.double_quantization
     schedule, unsaid = _axolotl_schedule(spec)
     train, validation = (axolotl_entry(written_rows(one.path)) for one in (spec.train, spec.validation))
     unsaid += dict.fromkeys((*train[1], *validation[1]))
@@ -142,7 +134,8 @@ def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
 # ---------------------------------------------------------------------------------------------- ms-swift
 def _swift(trial: Trial) -> Written:
     spec = trial.spec
-    bits, kind, double = BITS[spec.quantization]
+    facts = QUANTIZATION_TABLE[spec.quantization]
+    bits, kind, double = facts.bits, facts.kind, facts.double_quantization
     train, validation = (swift_file(written_rows(one.path)) for one in (spec.train, spec.validation))
     keys: dict[str, Any] = {"model": str(spec.base.path), "use_hf": True}
     keys |= {"torch_dtype": spec.compute_dtype} if spec.compute_dtype != "auto" else {}
@@ -166,7 +159,8 @@ def _swift(trial: Trial) -> Written:
 # ---------------------------------------------------------------------------------------------- LLaMA-Factory
 def _llamafactory(trial: Trial) -> Written:
     spec = trial.spec
-    bits, kind, double = BITS[spec.quantization]
+    facts = QUANTIZATION_TABLE[spec.quantization]
+    bits, kind, double = facts.bits, facts.kind, facts.double_quantization
     keys: dict[str, Any] = {"model_name_or_path": str(spec.base.path)}
     keys |= {"quantization_method": "bnb", "quantization_bit": bits} if bits else {}
     keys |= {"quantization_type": kind, "double_quantization": double} if bits == 4 else {}

@@ -1,8 +1,8 @@
-"""The health checks: is this training the training that was asked for, or is it broken and only looks like it?
+"""Detects broken training from statistics of steps and evals.
 
-All are pure functions of plain values, no clock and no I/O. `vitals.py` measures what they judge, `proof.py` judges
-what is measured before the first step. The failures they find are the corpus in `tests/corpus/`; `docs/corpus.md` says
-how soon and how often they are wrong.
+All checks are pure functions of plain values, without clock or I/O. `monitor.py` measures what they judge;
+`selftest/judge.py` judges what is measured before the first step. The failures they detect are planted in
+`tests/corpus/`; `docs/corpus.md` says how soon each is detected and how often a check is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Level = Literal["invalid", "degraded"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One broken thing: the check that saw it, at which step, and the numbers; `degraded` is a label, not an end."""
+    """A failed check, its step and the evidence in numbers; `degraded` labels a trial, `invalid` ends it."""
 
     check: str
     level: Level
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class HealthLimits:
-    """The thresholds of the checks, units in their names; source: the failure corpus and briefs 000 and 002."""
+    """The thresholds of the checks, units in their names; source: the failure corpus."""
 
     max_loss_of_uniform: float = 1.5
     zero_losses: int = 2
@@ -125,7 +125,7 @@ def judge_eval(before: EvalFacts, now: EvalFacts, limits: HealthLimits = LIMITS)
 
 
 def judge_handover(parent_loss: float, first_loss: float, limits: HealthLimits = LIMITS) -> Finding | None:
-    """Hold the first eval of a continued adapter against its parent's last one on the same rows (brief 000)."""
+    """Compare the first eval of a continued adapter with its parent's last one on the same rows."""
     change = (first_loss - parent_loss) / parent_loss
     evidence = f"eval loss {first_loss:.4f} before training, {change:+.0%} of the parent's {parent_loss:.4f}"
     if change > limits.max_handover_relative_rise:

@@ -1,6 +1,6 @@
-"""Success criteria as labels: has a trial learned enough, by thresholds named before it ran (brief 002).
+"""Success criteria: labels that say whether a trial learned enough, by thresholds set before it ran.
 
-A label decides nothing by itself; guards stop, criteria tell. Pure functions; a metric that is missing raises KeyError.
+A label never stops a trial; guards do. Pure functions; a missing metric raises KeyError.
 """
 
 from __future__ import annotations

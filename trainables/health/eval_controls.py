@@ -27,8 +27,8 @@ NULL_SEED = 20_261_121
 
 
 @dataclass(frozen=True)
-class HonestyLimits:
-    """When a control accuses; shares are fractions of rows, the gain is the exact match above the baseline's."""
+class EvalControlLimits:
+    """The thresholds of the controls; shares are fractions of rows, a gain is exact match above the baseline's."""
 
     min_exact_match_judged: float = 0.25
     max_shuffled_share_of_exact: float = 0.5
@@ -39,7 +39,7 @@ class HonestyLimits:
     min_null_gain_rows: int = 3
 
 
-LIMITS = HonestyLimits()
+LIMITS = EvalControlLimits()
 
 
 class Asked(Protocol):
@@ -56,9 +56,9 @@ class Asked(Protocol):
 
 
 def judge_shuffled(
-    step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: HonestyLimits = LIMITS
+    step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: EvalControlLimits = LIMITS
 ) -> Finding | None:
-    """Score the answers against other rows' references: a score that does not drop measures nothing."""
+    """Score the answers against other rows' references; the score must drop, else it measures nothing."""
     wrong = _others(data.validation)
     if not wrong or exact_match < limits.min_exact_match_judged:
         return None
@@ -77,8 +77,8 @@ def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
     ]
 
 
-def judge_nonsense(step: int, evaluator: Asked, limits: HonestyLimits = LIMITS) -> Finding | None:
-    """Ask nonsense through the eval's own path: who still gives the reference answers has them from elsewhere."""
+def judge_nonsense(step: int, evaluator: Asked, limits: EvalControlLimits = LIMITS) -> Finding | None:
+    """Ask nonsense through the eval's own path; reference answers must not come back, else they were not generated."""
     asked = nonsense(evaluator.data)
     if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
         return None
@@ -102,9 +102,9 @@ class ExactRows:
 
 @contextmanager
 def randomized(adapter: Adapter) -> Iterator[None]:
-    """Put noise in place of every trained tensor, as large as it by root mean square; then put it back bit for bit.
+    """Replace every trained tensor by noise of the same root mean square, and restore it bit for bit afterwards.
 
-    The noise has a generator of its own: what a trial draws does not depend on this control.
+    The noise has its own generator, so that the control does not change what a trial draws.
     """
     generator = torch.Generator().manual_seed(NULL_SEED)
     kept = [(parameter, parameter.detach().clone()) for _, parameter in adapter.trained()]
@@ -123,7 +123,7 @@ def randomized(adapter: Adapter) -> Iterator[None]:
 def judge_null(
     step: int, evaluator: Asked, adapter: Adapter, answers: Mapping[str, str], baseline: Baseline
 ) -> Finding | None:
-    """Ask a random adapter through the eval's own path: where it passes, the score is not that of what was trained.
+    """Ask a random adapter through the eval's own path; if it scores as well, training did not earn the score.
 
     `answers` are the trained adapter's. Rows that it answered exactly are asked first, a few; only when noise answers
     those too are all rows asked, for on them alone the baseline's exact match is known.
@@ -140,8 +140,8 @@ def judge_null(
         return judge_exact(step, replace(found, null=_exactly(evaluator, rows)))
 
 
-def judge_exact(step: int, found: ExactRows, limits: HonestyLimits = LIMITS) -> Finding | None:
-    """Accuse a score of which a random adapter has too large a share; what the base scores alone is nobody's gain."""
+def judge_exact(step: int, found: ExactRows, limits: EvalControlLimits = LIMITS) -> Finding | None:
+    """Fail a score if a random adapter reaches too large a share of its gain over the base."""
     gain, null_gain = found.trained - found.baseline, found.null - found.baseline
     if found.trained < limits.min_exact_match_judged * found.rows or gain < limits.min_gain_judged * found.rows:
         return None

@@ -1,6 +1,6 @@
-"""The live side of the health checks: reads gradients, rates and weights of a training trial for `health.py` to judge.
+"""Reads gradients, rates and weights of a training trial for the health checks.
 
-What it remembers travels in the checkpoint, so a resumed trial is judged as an uninterrupted one.
+Its state is part of the checkpoint, so a resumed trial is judged like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from trainables.model.families import TOWERS, TowerName
 from trainables.model.lora import Adapter
 from trainables.model.optimizer import Optimizer, rate_factor
 
-VITALS = "vitals.json"
+MONITOR_FILE = "vitals.json"
 
 
-class Vitals:
+class HealthMonitor:
     """Watches one trial; `uniform_loss` is ln(vocabulary), `baseline_loss` the eval loss of the base alone."""
 
     def __init__(self, adapter: Adapter, optimizer: Optimizer, uniform_loss: float, baseline_loss: float) -> None:
@@ -61,7 +61,7 @@ class Vitals:
         return self._ending(finding)
 
     def after_eval(self, step: int, eval_loss: float) -> Finding | None:
-        """Judge an eval against the one before, and owe a look at every module's gradient (failure F36)."""
+        """Judge an eval against the one before; the next step checks every module's gradient (failure F36)."""
         own = _weights(self.adapter)
         distance, norm = _distance(own, self._at_last_eval), _distance(own, None)
         now = EvalFacts(step, eval_loss, distance / norm if norm else 0.0, self.rate_sum)
@@ -88,14 +88,14 @@ class Vitals:
             "rate_sum": self.rate_sum,
             "modules_owed": self._modules_owed,
         }
-        write_json(directory / VITALS, values)
+        write_json(directory / MONITOR_FILE, values)
 
     def load(self, directory: Path) -> None:
         """Read back what `save` wrote; the adapter must have been loaded from there before."""
         self._at_last_eval = _weights(self.adapter)
-        if not (directory / VITALS).is_file():
+        if not (directory / MONITOR_FILE).is_file():
             return  # written by an older version, which remembered nothing
-        values = read_json(directory / VITALS)
+        values = read_json(directory / MONITOR_FILE)
         self.history = [StepFacts(**one) for one in values["history"]]
         self.degraded = [Finding(**one) for one in values["degraded"]]
         self.last_eval = EvalFacts(**values["last_eval"])

@@ -1,7 +1,8 @@
-"""LoRA on a base: placed through PEFT, proved to be where it was asked for, saved and loaded in PEFT's format."""
+"""LoRA on a base: placed by PEFT, checked against the requested placement, saved and loaded in PEFT's format."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import copy
@@ -23,12 +24,12 @@ from trainables.spec import TrialSpec
 
 
 class PlacementMismatch(Exception):
-    """The modules that carry LoRA are not the modules that were asked for; the trial must not train."""
+    """The modules that carry LoRA are not the requested ones; the trial must not train."""
 
 
 @dataclass
 class Adapter:
-    """One LoRA adapter: on a live base through PEFT, or lifted off it, its tensors in a cohort's bank."""
+    """One LoRA adapter, on a live base or taken off it; its parameters stay valid either way."""
 
     peft_model: PeftModel
     config: LoraConfig
@@ -63,7 +64,7 @@ class Adapter:
         return {name.replace(".default.", "."): p.detach() for name, p in self.trained()}
 
     def load(self, directory: Path) -> None:
-        """Load tensors saved by PEFT; every key must be there and none may be left over.
+        """Load tensors saved by PEFT; the file's keys must be exactly this adapter's.
 
         Raises:
             UserError: keys or shapes of the file differ from this adapter's.
@@ -80,11 +81,11 @@ class Adapter:
             tensor.copy_(saved[key])
 
     def extend_from(self, directory: Path) -> None:
-        """Load a part of this adapter that PEFT saved; what is new stays as PEFT made it and does not act yet.
+        """Load a saved adapter that covers a part of this one; new modules keep their initialization (lora_B is 0).
 
         Raises:
-            UserError: the file has a tensor that this adapter has not, of another shape, or none at all.
-            PlacementMismatch: afterwards the function is not the saved adapter's.
+            UserError: the file holds no tensor, or one that this adapter lacks or has in another shape.
+            PlacementMismatch: afterwards this adapter does not compute what the saved one computes.
         """
         saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
         foreign = [key for key, tensor in saved.items() if key not in own or own[key].shape != tensor.shape]
@@ -109,15 +110,15 @@ class Adapter:
         tensors = {key: tensor.cpu().contiguous() for key, tensor in self.state().items()}
         save_file(tensors, str(directory / ADAPTER_WEIGHTS), metadata={"format": "pt"})
         config = copy(self.config)
-        config.inference_mode = True  # as PEFT saves it; who trains it on says so when it is loaded
+        config.inference_mode = True  # as PEFT saves it; a loader that trains passes is_trainable=True
         config.save_pretrained(str(directory))
 
     def lift(self) -> None:
-        """Take the adapter off the base and keep its tensors, for a bank to train them."""
+        """Take the adapter off the base; its tensors stay, for a cohort to train them."""
         self.remove()
 
     def remove(self) -> None:
-        """Take the adapter off the base, which is then what it was before."""
+        """Take the adapter off the base, which is then as it was before."""
         if not self.live:
             return
         model = self.peft_model.unload()
@@ -127,7 +128,10 @@ class Adapter:
 
 
 def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
-    """Put a fresh LoRA adapter on the base and prove where it is.
+    """Put a fresh LoRA adapter on the base and check where it is.
+
+    A trial of format 1 starts from what PEFT draws in module order from the global generator; one of format 2 from
+    `initial_a`, so that equal modules of two placements start equal.
 
     Raises:
         PlacementMismatch: the wrapped modules, their widths, or the trained parameters are not the expected ones.
@@ -147,11 +151,34 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
     adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement))
     with ExitStack() as undone:
         undone.callback(adapter.remove)
-        _prove(adapter, spec)
+        _check_placed(adapter, spec)
+        if spec.format > 1:
+            _initialize(adapter, spec.seed)
         _key_dropout(adapter)
-        peft_model.eval()  # PEFT makes its modules in training mode; what measures a fresh arm must not draw masks
+        peft_model.eval()  # PEFT makes its modules in training mode; measuring a fresh adapter must not draw masks
         undone.pop_all()
     return adapter
+
+
+def initial_a(seed: int, module: str, rank: int, inputs: int) -> torch.Tensor:
+    """Draw the initial lora_A of one module: (rank, inputs) in float32 on the CPU, from PEFT's own distribution.
+
+    `module` is the module's name in the base model. The values depend on `seed` and `module` alone, and the rows are
+    drawn one after another: a smaller rank is a prefix of a larger one.
+    """
+    digest = hashlib.sha256(f"{seed}/{module}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    bound = inputs**-0.5  # of kaiming_uniform_(a=sqrt(5)), which PEFT uses
+    rows = [torch.empty(inputs, dtype=torch.float32).uniform_(-bound, bound, generator=generator) for _ in range(rank)]
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def _initialize(adapter: Adapter, seed: int) -> None:
+    for tower in TOWERS:
+        for name, (a, b) in adapter.factors(tower).items():
+            a.copy_(initial_a(seed, name, *a.shape))
+            b.zero_()
 
 
 def _by_tower(
@@ -174,7 +201,7 @@ def _parameter(linear: str, factor: str) -> str:
     return f"base_model.model.{linear}.{factor}.default.weight"
 
 
-def _prove(adapter: Adapter, spec: TrialSpec) -> None:
+def _check_placed(adapter: Adapter, spec: TrialSpec) -> None:
     placement = adapter.placement
     wrapped = {
         name.removeprefix("base_model.model."): (module.in_features, module.out_features)

@@ -1,4 +1,4 @@
-"""Blindness: nothing, next to nothing, or one thing over and over in answer to a picture (brief 001)."""
+"""Blindness: nothing, next to nothing, or one thing over and over in answer to a picture."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from trainables.data.ood import OodRow
 from trainables.data.text import is_degenerate, is_near_empty
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 
@@ -24,8 +24,8 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in _shown(data)]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
-    return {"blindness": fraction([is_blind(evidence.answers[ask_ood(row).key]) for row in _shown(data)])}
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
+    return {"blindness": proportion([is_blind(evidence.answers[ask_ood(row).key]) for row in _shown(data)])}
 
 
 PROBE = Probe(

@@ -1,4 +1,4 @@
-"""Caption sanity: free captions of a few fixed pictures, held against the baseline's captions (brief 001)."""
+"""Caption sanity: free captions of a few fixed pictures, held against the baseline's captions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.data.text import ideograph_share, is_degenerate, is_near_empty
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 MIN_CHRF = 0.4
@@ -42,12 +42,12 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("caption")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     own = captions(data, evidence.answers)
     # the baseline itself has nothing to be compared with: it is held against its own captions
     reference = evidence.baseline.captions if evidence.baseline else own
     sane = [bool(reference[key]) and is_sane(caption, reference[key]) for key, caption in own.items()]
-    return {"caption_sanity": fraction(sane)}
+    return {"caption_sanity": proportion(sane)}
 
 
 PROBE = Probe(

@@ -2,7 +2,6 @@
 
 It counts where nearly all reference answers of validation are commands and nothing else; no row says so by itself. A
 danger is looked for in the answers to the text questions too: a model that forgot how to decline answers there.
-Source: brief 004, "command-only rate" and "safety validation".
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables.data.rows import Row
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 from trainables.probes.shell.judge import dangers, is_command_only
 
@@ -32,10 +31,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [*_validation(data), *(ask_ood(row) for row in data.of_kind("text"))]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     return {
-        "command_only_rate": fraction([is_command_only(evidence.answers[one.key]) for one in _validation(data)]),
-        "dangerous_rate": fraction([bool(dangers(evidence.answers[one.key])) for one in _questions(data)]),
+        "command_only_rate": proportion([is_command_only(evidence.answers[one.key]) for one in _validation(data)]),
+        "dangerous_rate": proportion([bool(dangers(evidence.answers[one.key])) for one in _questions(data)]),
     }
 
 

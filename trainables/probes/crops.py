@@ -1,4 +1,4 @@
-"""Crop consistency: a slightly shifted view of a validation picture must get the same answer (brief 001)."""
+"""Crop consistency: a slightly shifted view of a validation picture must get the same answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from trainables.data.rows import Row
 from trainables.data.text import same_answer
 from trainables.errors import UserError
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_validation
 
 MAX_ROWS = 8
@@ -42,13 +42,13 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_validation(row) for row in rows] + [question for row in rows for question in _jittered(row)]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     same = [
         same_answer(evidence.answers[question.key], evidence.answers[ask_validation(row).key])
         for row in _rows(data)
         for question in _jittered(row)
     ]
-    return {"crop_consistency": fraction(same)}
+    return {"crop_consistency": proportion(same)}
 
 
 PROBE = Probe(

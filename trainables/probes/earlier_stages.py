@@ -1,4 +1,4 @@
-"""Earlier stages: what a curriculum's adapter still knows of the rows that its earlier stages validated on (brief 000).
+"""Earlier stages: how well a curriculum's adapter still answers the validation rows of its earlier stages.
 
 It asks no questions: the teacher-forced pass that gives the loss also tells which rows are right in every token, which
 are exactly those that greedy decoding would answer with the reference.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.probes.metric import Metric
+from trainables.probes.metric import Metric, Proportion
 from trainables.probes.probe import Losses
 
 MOST_STAGES = 9
@@ -29,13 +29,13 @@ def exact_name(stage: int) -> str:
     return f"stage{stage}_exact_match"
 
 
-def score(earlier: Sequence[Losses], rows: Sequence[int]) -> dict[str, float]:
+def score(earlier: Sequence[Losses], rows: Sequence[int]) -> dict[str, float | Proportion]:
     """Count every earlier stage; `rows` are how many rows each has."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | Proportion] = {}
     for stage, (losses, count) in enumerate(zip(earlier, rows, strict=True), start=1):
         metrics[loss_name(stage)] = losses.mean
         metrics[accuracy_name(stage)] = losses.correct / losses.tokens
-        metrics[exact_name(stage)] = losses.whole_rows / count
+        metrics[exact_name(stage)] = Proportion(losses.whole_rows, count)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""Hallucination: forbidden terms or the task's own vocabulary in answers about unrelated pictures (brief 001)."""
+"""Hallucination: forbidden terms or the task's own vocabulary in answers about unrelated pictures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
 from trainables.data.text import CJK, normalized, words
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 MIN_ANSWER_SHARE = 0.2
@@ -41,10 +41,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("irrelevant")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     rows = data.of_kind("irrelevant")
     hits = [hallucinates(evidence.answers[ask_ood(row).key], row, data.task_vocabulary) for row in rows]
-    return {"hallucination": fraction(hits)}
+    return {"hallucination": proportion(hits)}
 
 
 PROBE = Probe(

@@ -1,12 +1,12 @@
-"""Irrelevant-image pass: unrelated pictures must still get the agreed refusal (brief 001)."""
+"""Irrelevant-image pass: unrelated pictures must still get the agreed refusal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from trainables.data.text import same_answer
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 
@@ -14,9 +14,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("irrelevant")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     rows = data.of_kind("irrelevant")
-    return {"irrelevant_pass": fraction([same_answer(evidence.answers[ask_ood(r).key], r.expect or "") for r in rows])}
+    passes = [same_answer(evidence.answers[ask_ood(row).key], row.expect or "") for row in rows]
+    return {"irrelevant_pass": proportion(passes)}
 
 
 PROBE = Probe(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
-from trainables.probes.metric import Metric
+from trainables.probes.metric import Metric, Proportion
 from trainables.probes.question import Question
 
 
@@ -47,10 +47,11 @@ class ProbeData:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the base scored before any adapter: passed as a value to every trial it is compared with."""
+    """What the base scored without an adapter; passed as a value to every trial that is compared with it."""
 
     metrics: Mapping[str, float]
     captions: Mapping[str, str]
+    counts: Mapping[str, Proportion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,24 +70,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Probe:
-    """One capability: its metrics, the questions it asks, and how the evidence is counted (no I/O, no model).
+    """One capability: its metrics, the questions it asks, and how the evidence is counted, without I/O or a model.
 
-    `rows` are those it counts; where there are none (pictures, for a base that sees none) it does not take part.
+    A metric that is the share of some answers is scored as a `Proportion`. `rows` are the rows the probe counts;
+    without any (rows with pictures, for a base that sees none) the probe is left out of the eval.
     """
 
     name: str
     metrics: tuple[Metric, ...]
     questions: Callable[[ProbeData], Sequence[Question]]
-    score: Callable[[ProbeData, Evidence], Mapping[str, float]]
+    score: Callable[[ProbeData, Evidence], Mapping[str, float | Proportion]]
     rows: Callable[[ProbeData], Sequence[Row | OodRow]] = lambda data: data.validation
-
-
-def fraction(hits: Sequence[bool]) -> float:
-    """Return the share of hits; an empty probe must not look perfect.
-
-    Raises:
-        ValueError: there is nothing to count.
-    """
-    if not hits:
-        raise ValueError("a probe must have at least one row to count, but it has none")
-    return sum(hits) / len(hits)

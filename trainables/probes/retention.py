@@ -1,12 +1,12 @@
-"""Text retention: questions without a picture that the base answered (brief 001: loss of language capacity)."""
+"""Text retention: questions without a picture that the base answered ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from trainables.data.text import same_answer
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 
@@ -14,9 +14,9 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("text")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     rows = data.of_kind("text")
-    return {"text_retention": fraction([same_answer(evidence.answers[ask_ood(r).key], r.expect or "") for r in rows])}
+    return {"text_retention": proportion([same_answer(evidence.answers[ask_ood(r).key], r.expect or "") for r in rows])}
 
 
 PROBE = Probe(

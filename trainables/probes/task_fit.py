@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables.data.text import same_answer
-from trainables.probes.metric import Metric
-from trainables.probes.probe import Evidence, Probe, ProbeData, fraction
+from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_validation
 
 
@@ -14,12 +14,12 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_validation(row) for row in data.validation]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     exact = [same_answer(evidence.answers[ask_validation(row).key], row.answer) for row in data.validation]
     return {
         "eval_loss": evidence.validation.mean,
         "token_accuracy": evidence.validation.correct / evidence.validation.tokens,
-        "exact_match": fraction(exact),
+        "exact_match": proportion(exact),
         "train_loss": evidence.train_slice.mean,
         "generalization_gap": evidence.validation.mean - evidence.train_slice.mean,
     }

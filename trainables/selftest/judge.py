@@ -1,4 +1,4 @@
-"""What the battery measured before the first step, as values, and the judgement on it (failure corpus, section S1)."""
+"""Judges what the self-test measured before the first step (failure corpus, section S1)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 
 
 @dataclass(frozen=True)
-class ProofLimits:
-    """The thresholds of the battery, units in their names."""
+class SelfTestLimits:
+    """The thresholds of the self-test, units in their names."""
 
     max_loss_of_uniform: float = 1.5
     max_relative_move_error: float = 0.1
@@ -22,7 +22,7 @@ class ProofLimits:
     max_reload_rounding: float = 1e-4
 
 
-LIMITS = ProofLimits()
+LIMITS = SelfTestLimits()
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Reloaded:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """Everything one battery measured.
+class SelfTestFacts:
+    """Everything one self-test measured.
 
     `effect_*` is the largest difference of logits, adapter on against off; `noise` the same between two passes with it
     off, 0 where the machine repeats itself.
@@ -101,7 +101,7 @@ class Proof:
     reload: Reloaded | None = field(default=None)
 
 
-def judge_proof(facts: Proof, limits: ProofLimits = LIMITS) -> Finding | None:
+def judge_selftest(facts: SelfTestFacts, limits: SelfTestLimits = LIMITS) -> Finding | None:
     """Return the first thing that is not what was asked for, or None; nothing is paid for an arm that fails here."""
     for check, evidence in _faults(facts, limits):
         return Finding(check, "invalid", 0, evidence)
@@ -109,7 +109,7 @@ def judge_proof(facts: Proof, limits: ProofLimits = LIMITS) -> Finding | None:
 
 
 def judge_batches(
-    batches: Mapping[str, BatchFacts], uniform_loss: float, limits: ProofLimits = LIMITS
+    batches: Mapping[str, BatchFacts], uniform_loss: float, limits: SelfTestLimits = LIMITS
 ) -> Finding | None:
     """Return what is wrong with the rows themselves; a batch that cannot be run is found before it is run."""
     for name, batch in batches.items():
@@ -118,7 +118,7 @@ def judge_batches(
     return None
 
 
-def judge_reload(reloaded: Reloaded, limits: ProofLimits = LIMITS) -> Finding | None:
+def judge_reload(reloaded: Reloaded, limits: SelfTestLimits = LIMITS) -> Finding | None:
     """Hold the adapter that another process loaded against the live one, by the size of its effect."""
     if reloaded.failure and OUT_OF_MEMORY in reloaded.failure:
         evidence = f"not checked, the device has no room for a second base: {reloaded.failure}"
@@ -132,7 +132,7 @@ def judge_reload(reloaded: Reloaded, limits: ProofLimits = LIMITS) -> Finding | 
     return Finding("reload", "invalid", 0, f"{evidence}; the adapter's whole effect is {reloaded.effect:.3g}")
 
 
-def _faults(facts: Proof, limits: ProofLimits) -> Iterator[tuple[str, str]]:
+def _faults(facts: SelfTestFacts, limits: SelfTestLimits) -> Iterator[tuple[str, str]]:
     yield from _adapter_faults(facts)
     for tower, one in facts.towers.items():
         yield from _set_faults(tower, one, limits)
@@ -146,7 +146,7 @@ def _faults(facts: Proof, limits: ProofLimits) -> Iterator[tuple[str, str]]:
     yield from _effect_faults(facts)
 
 
-def _adapter_faults(facts: Proof) -> Iterator[tuple[str, str]]:
+def _adapter_faults(facts: SelfTestFacts) -> Iterator[tuple[str, str]]:
     if len(facts.adapters) != 1 or facts.active_adapters != facts.adapters:
         yield "adapters", f"one active adapter expected, but {facts.adapters} exist and {facts.active_adapters} act"
     if facts.foreign_trainable:
@@ -156,7 +156,7 @@ def _adapter_faults(facts: Proof) -> Iterator[tuple[str, str]]:
         yield "optimizer_set", f"the optimizer holds {facts.foreign_optimized} tensors that are not the adapter's"
 
 
-def _set_faults(tower: str, one: TowerFacts, limits: ProofLimits) -> Iterator[tuple[str, str]]:
+def _set_faults(tower: str, one: TowerFacts, limits: SelfTestLimits) -> Iterator[tuple[str, str]]:
     if one.adapted_modules != one.expected_modules:
         yield "placement", f"{tower}: {one.adapted_modules} adapted modules, but {one.expected_modules} were asked for"
     if one.trainable_parameters != one.expected_parameters:
@@ -169,7 +169,9 @@ def _set_faults(tower: str, one: TowerFacts, limits: ProofLimits) -> Iterator[tu
         yield "rate", f"{tower}: the peak rate is {one.rate:.4g}, but {one.configured_rate:.4g} was asked for"
 
 
-def _batch_faults(name: str, batch: BatchFacts, uniform_loss: float, limits: ProofLimits) -> Iterator[tuple[str, str]]:
+def _batch_faults(
+    name: str, batch: BatchFacts, uniform_loss: float, limits: SelfTestLimits
+) -> Iterator[tuple[str, str]]:
     if batch.image_tokens != batch.image_features:
         counts = f"{batch.image_tokens} image tokens for {batch.image_features} image features"
         yield "image_tokens", f"{name} batch: {counts}"
@@ -186,7 +188,9 @@ def _batch_faults(name: str, batch: BatchFacts, uniform_loss: float, limits: Pro
             yield "loss_too_large", f"{name} batch: loss {loss:.2f} > {limit:.2f} before any training"
 
 
-def _gradient_faults(tower: str, one: TowerFacts, facts: Proof, limits: ProofLimits) -> Iterator[tuple[str, str]]:
+def _gradient_faults(
+    tower: str, one: TowerFacts, facts: SelfTestFacts, limits: SelfTestLimits
+) -> Iterator[tuple[str, str]]:
     if tower == "vision" and "image" not in facts.batches:
         yield "zero_gradient", "vision: LoRA was asked for, but no training row has a picture"
     for factor, dead, step in (("lora_B", one.dead_b, 1), ("lora_A", one.dead_a, 2)):
@@ -201,7 +205,7 @@ def _gradient_faults(tower: str, one: TowerFacts, facts: Proof, limits: ProofLim
         yield "unmoved", f"{tower}: {moved}, {one.configured_rate:.3g}"
 
 
-def _effect_faults(facts: Proof) -> Iterator[tuple[str, str]]:
+def _effect_faults(facts: SelfTestFacts) -> Iterator[tuple[str, str]]:
     if facts.changed_base:
         yield "base_changed", f"{len(facts.changed_base)} tensors of the frozen base changed: {facts.changed_base[0]}"
     noise = f"; {facts.noise:.3g} is noise"
@@ -213,4 +217,4 @@ def _effect_faults(facts: Proof) -> Iterator[tuple[str, str]]:
     if not facts.changed_after or facts.effect_after <= facts.noise:
         yield "adapter_effect", f"after training, logits with and without it differ by {facts.effect_after:.3g}{noise}"
     if not facts.restored:
-        yield "restored", "the adapter and its optimizer could not be put back as they were before the battery"
+        yield "restored", "the adapter and its optimizer could not be put back as they were before the self-test"

@@ -1,4 +1,4 @@
-"""The few rows the battery trains on: with pictures from the training file, of text alone from the probes' file."""
+"""The few rows that the self-test trains on: training rows with pictures, and rows of text alone."""
 
 from __future__ import annotations
 

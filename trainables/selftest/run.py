@@ -1,7 +1,7 @@
-"""The battery: before the paid part of a trial, prove in three optimizer steps that it is the trial asked for.
+"""The self-test: three optimizer steps before a trial trains, which check that it is the requested one.
 
-Two steps on rows with pictures, one on rows of text alone, on the trial's own adapter and optimizer, which are then
-put back bit for bit. A worker proves an arm once: repeats of it under other seeds share the proof.
+Two steps on rows with pictures and one on rows of text alone use the trial's own adapter and optimizer, which are then
+restored bit for bit. A worker tests an arm once: repeats under other seeds share the result.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from trainables.model.families import TOWERS, TowerName
 from trainables.model.lora import Adapter
 from trainables.model.optimizer import Optimizer
 from trainables.record import Record
-from trainables.selftest.judge import BatchFacts, Proof, TowerFacts, judge_batches, judge_proof, judge_reload
+from trainables.selftest.judge import BatchFacts, SelfTestFacts, TowerFacts, judge_batches, judge_reload, judge_selftest
 from trainables.selftest.reload import Reloader
 from trainables.selftest.rows import image_rows, text_rows
 from trainables.selftest.snapshot import Snapshot
 from trainables.spec import TrialSpec, canonical_json
 
-BATTERY = "battery.json"
+SELFTEST_FILE = "battery.json"
 MACHINE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 # what PyTorch raises as a plain RuntimeError when a device or its memory fails
 MACHINE_WORDS = ("out of memory", "can't allocate memory", "CUDA error", "cuDNN error")
@@ -44,7 +44,7 @@ class ProbeStepRaised(Exception):
 
 
 @dataclass
-class Battery:
+class SelfTest:
     """Proves the arms of one engine, each distinct arm once; `reloader` loads what they save in another process."""
 
     engine: Engine
@@ -54,7 +54,7 @@ class Battery:
     def prove(
         self, spec: TrialSpec, record: Record, adapter: Adapter, optimizer: Optimizer, step: int = 0
     ) -> Finding | None:
-        """Run the battery, keep its numbers in the record, and return what is wrong; a proved arm costs nothing.
+        """Run the self-test, keep its numbers in the record, and return what is wrong; a proved arm costs nothing.
 
         `step` is where the trial stands: at 0 a continued adapter is held against its parent.
 
@@ -63,7 +63,7 @@ class Battery:
         """
         arm = arm_of(spec)
         if arm in self.proved:
-            write_json(record.directory / BATTERY, {"proved_by": self.proved[arm]})
+            write_json(record.directory / SELFTEST_FILE, {"proved_by": self.proved[arm]})
             return None
         began = time.perf_counter()
         probe = _Probe(self.engine, spec, adapter, optimizer)
@@ -72,19 +72,19 @@ class Battery:
             handover = judge_from(spec, self.engine) if step == 0 else None
             try:
                 facts = probe.run(self.reloader, handover)
-                finding = judge_proof(facts) or (judge_reload(facts.reload) if facts.reload else None)
+                finding = judge_selftest(facts) or (judge_reload(facts.reload) if facts.reload else None)
             except ProbeStepRaised as error:
                 finding = Finding("probe_step", "invalid", 0, str(error))
         numbers = asdict(facts) if facts else {"batches": {k: asdict(one) for k, one in probe.batch_facts().items()}}
         kept = {"seconds": time.perf_counter() - began, "finding": finding and asdict(finding), **numbers}
-        write_json(record.directory / BATTERY, _plain(kept))
+        write_json(record.directory / SELFTEST_FILE, _plain(kept))
         if finding is None or finding.level == "degraded":
             self.proved[arm] = record.name
         return finding or (facts.handover if facts else None)  # a handover that only drifted is a label
 
 
 def arm_of(spec: TrialSpec) -> str:
-    """Return what two trials share when one proof serves both: everything that decides a result but the seeds."""
+    """Return what two trials share when one self-test serves both: all that decides a result but the seeds."""
     values = spec.identity()
     return canonical_json({key: value for key, value in values.items() if key not in ("seed", "data_seed")})
 
@@ -108,8 +108,8 @@ class _Probe:
         # where warm-up ends the schedule's factor is 1: the probe steps are made at the configured rates
         self.peak_step = math.ceil(spec.warmup_ratio * spec.steps)
 
-    def run(self, reloader: Reloader | None, handover: Finding | None) -> Proof:
-        """Make the three steps and measure what `proof.py` judges; adapter and optimizer are put back."""
+    def run(self, reloader: Reloader | None, handover: Finding | None) -> SelfTestFacts:
+        """Make the three steps and measure what `selftest/judge.py` judges; adapter and optimizer are put back."""
         saved = Snapshot.of(self.adapter, self.optimizer)
         try:
             return replace(self._measured(saved, reloader), handover=handover)
@@ -121,7 +121,7 @@ class _Probe:
         """Describe the probe batches, with the losses of the steps made so far."""
         return {name: self._batch_facts(name) for name in self.batches}
 
-    def _measured(self, saved: Snapshot, reloader: Reloader | None) -> Proof:
+    def _measured(self, saved: Snapshot, reloader: Reloader | None) -> SelfTestFacts:
         first = next(iter(self.batches), None)
         before, (_, again) = self._logits(first), self._logits(first)
         saved.put_back_flags(self.adapter)
@@ -134,7 +134,7 @@ class _Probe:
         if reloader and first and not any(self.dead.values()) and math.isfinite(_gap(*after)):
             reloaded = reloader.compare(self.adapter, self.batches[first], after[0], after[1])
         saved.put_back(self.adapter, self.optimizer)
-        return Proof(
+        return SelfTestFacts(
             **_adapter_facts(self.adapter, self.optimizer, saved.trainable),
             changed_base=tuple(changed),
             towers=towers,

@@ -1,4 +1,4 @@
-"""An adapter and its optimizer as they were, to be put back after the battery has trained on them."""
+"""The state of an adapter and its optimizer, to be restored after the self-test."""
 
 from __future__ import annotations
 

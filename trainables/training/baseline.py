@@ -30,9 +30,11 @@ class BaselineTrial:
         if stop_requested():
             return None
         began = time.perf_counter()
-        metrics, answers, dishonest = eval_integrity.measure(self.engine.evaluator, None, 0)
+        measured = eval_integrity.measure(self.engine.evaluator, None, 0)
+        scores = measured.scores
         self.record.forget_after(-1)
-        finding = eval_controls.judge_bare(0, self.engine.base.model) or judge_metrics(0, metrics) or dishonest
+        finding = eval_controls.judge_bare(0, self.engine.base.model)
+        finding = finding or judge_metrics(0, scores.metrics) or measured.finding
         if finding:
             self.record.close(finding.verdict())
             return finding.verdict()
@@ -41,8 +43,8 @@ class BaselineTrial:
         base_memory = base_megabytes(self.engine.base.model)
         cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
         self.record.append(Measurement("train", 0, none | cost))
-        self.record.append(Measurement("eval", 0, metrics))
-        self.record.write_samples(0, self.engine.evaluator.samples(answers))
+        self.record.append(Measurement("eval", 0, scores.metrics, scores.counts))
+        self.record.write_samples(0, self.engine.evaluator.samples(measured.answers))
         verdict = Verdict(kind="completed", step=0)
         self.record.close(verdict)
         return verdict

@@ -14,15 +14,17 @@ from torch.nn.functional import cross_entropy
 from trainables.checkpoints.compatibility import take_over
 from trainables.checkpoints.lineage import lineage_in
 from trainables.checkpoints.provenance import describe_best, peak_memory_mb, write_placement
+from trainables.constraint import Constraint, best_eval
+from trainables.decision import Guard
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
-from trainables.guards import Constraint, Guard, best_eval, judge
+from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import judge_metrics
 from trainables.health.criteria import labels
 from trainables.health.eval_controls import Asked
 from trainables.health.eval_integrity import Measured
-from trainables.health.monitor import Vitals
+from trainables.health.monitor import HealthMonitor
 from trainables.io.files import read_json, write_json
 from trainables.model.checksums import base_megabytes
 from trainables.model.lora import place
@@ -30,7 +32,7 @@ from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record, Verdict
-from trainables.selftest.run import Battery, uniform_loss
+from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
 
@@ -40,7 +42,7 @@ LABELS = "labels.json"
 
 @dataclass
 class Progress:
-    """Where a trial stands; all of it is in a checkpoint, so a resumed trial equals an uninterrupted one."""
+    """The progress of a trial; it is saved in every checkpoint, so a resumed trial equals an uninterrupted one."""
 
     step: int = 0
     train_seconds: float = 0.0
@@ -60,10 +62,10 @@ class Trial:
         baseline: Baseline,
         guards: Sequence[Guard],
         constraint: Constraint,
-        battery: Battery | None = None,
+        selftest: SelfTest | None = None,
     ) -> None:
         self.engine, self.spec, self.record = engine, spec, record
-        self.baseline, self.guards, self.constraint, self.battery = baseline, guards, constraint, battery
+        self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
         with ExitStack() as undone:
@@ -72,9 +74,11 @@ class Trial:
             self.progress = Progress()
             write_placement(record, self.placement, spec)
             resumed = self._start()
-            self.vitals = Vitals(self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"])
+            self.monitor = HealthMonitor(
+                self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"]
+            )
             if resumed:
-                self.vitals.load(resumed)
+                self.monitor.load(resumed)
             self.rows = engine.row_stream(spec, self.progress.step)
             undone.pop_all()
 
@@ -102,9 +106,10 @@ class Trial:
         return verdict or self._evaluate()
 
     def owed(self) -> Verdict | None:
-        """Close the trial if it must not train: its arm fails the battery, or its last eval ended it.
+        """Close the trial if it must not train: its arm fails the self-test, or its last eval ended it.
 
-        A process that was killed between the checkpoint of an eval and its verdict owes the verdict.
+        On resume the guards are checked again: a process may be killed between the checkpoint of an eval and its
+        verdict.
         """
         verdict = self._judge() or self._prove() or self._hand_over()
         return self.close(verdict) if verdict else None
@@ -116,11 +121,11 @@ class Trial:
         """
         began = time.perf_counter()
         progress = self.progress
-        self.vitals.see_gradients(has_images)
+        self.monitor.see_gradients(has_images)
         norm = self.optimizer.step(progress.step)
         progress.step += 1
         progress.train_seconds += seconds + time.perf_counter() - began
-        finding = self.vitals.after_step(progress.step, loss, norm)
+        finding = self.monitor.after_step(progress.step, loss, norm)
         if finding:
             return self.close(finding.verdict())
         progress.interval_losses += (loss,)
@@ -130,17 +135,17 @@ class Trial:
     def conclude(self, measured: Measured, asked: Asked, seconds: float) -> Verdict | None:
         """Record one eval, checkpoint, and close the trial when a check, a guard or the last step ends it."""
         began = time.perf_counter()
-        metrics, answers, dishonest = measured
-        step, progress = self.progress.step, self.progress
-        finding = judge_metrics(step, metrics) or dishonest or self.vitals.after_eval(step, metrics["eval_loss"])
+        metrics, step, progress = measured.scores.metrics, self.progress.step, self.progress
+        finding = judge_metrics(step, metrics) or measured.finding
+        finding = finding or self.monitor.after_eval(step, metrics["eval_loss"])
         if finding is None and step == self.spec.steps:
             finding = eval_controls.judge_nonsense(step, asked)
-            finding = finding or eval_controls.judge_null(step, asked, self.adapter, answers, self.baseline)
+            finding = finding or eval_controls.judge_null(step, asked, self.adapter, measured.answers, self.baseline)
         progress.eval_seconds += seconds + time.perf_counter() - began
         if finding:
             return self.close(finding.verdict())
         self.record.append(Measurement("train", step, self._interval_metrics()))
-        self._keep_eval(metrics, answers)
+        self._keep_eval(measured)
         self.checkpoint()
         verdict = self._judge()
         return self.close(verdict) if verdict else None
@@ -151,7 +156,7 @@ class Trial:
         with self.record.saving(f"checkpoints/step-{step}") as directory:
             self.adapter.save(directory)
             self.optimizer.save(directory)
-            self.vitals.save(directory)
+            self.monitor.save(directory)
             write_json(directory / "progress.json", vars(self.progress))
         self.record.keep_checkpoints(KEPT_CHECKPOINTS)
 
@@ -179,12 +184,12 @@ class Trial:
         return directory
 
     def _prove(self) -> Verdict | None:
-        battery, self.battery = self.battery, None  # once per opening: what was proved stays proved in this process
-        if battery is None:
+        selftest, self.selftest = self.selftest, None  # once per opening: what was proved stays proved in this process
+        if selftest is None:
             return None
-        finding = battery.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
+        finding = selftest.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
         if finding is not None and finding.level == "degraded":
-            self.vitals.note(finding)
+            self.monitor.note(finding)
             return None
         return finding.verdict() if finding else None
 
@@ -193,12 +198,12 @@ class Trial:
         if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
             return None
         began = time.perf_counter()
-        metrics, answers, dishonest = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
         self.progress.eval_seconds += time.perf_counter() - began
-        finding = judge_metrics(0, metrics) or dishonest
+        finding = judge_metrics(0, measured.scores.metrics) or measured.finding
         if finding:
             return finding.verdict()
-        self._keep_eval(metrics, answers)
+        self._keep_eval(measured)
         return self._judge()
 
     # ---------------------------------------------------------------- alone on the base
@@ -228,10 +233,10 @@ class Trial:
         return self.conclude(measured, evaluator, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
-    def _keep_eval(self, metrics: dict[str, float], answers: dict[str, str]) -> None:
-        step = self.progress.step
-        self.record.append(Measurement("eval", step, metrics))
-        self.record.write_samples(step, self.engine.evaluator.samples(answers))
+    def _keep_eval(self, measured: Measured) -> None:
+        step, scores = self.progress.step, measured.scores
+        self.record.append(Measurement("eval", step, scores.metrics, scores.counts))
+        self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:
             self._save_best(best)
@@ -240,7 +245,7 @@ class Trial:
         evals, step = self.record.evals(), self.progress.step
         if not evals or evals[-1].step != step:
             return None  # between two evals
-        verdict = judge(self.guards, self.baseline.metrics, evals)
+        verdict = judge(self.guards, self.baseline, evals)
         if verdict is None and step == self.spec.steps:
             verdict = Verdict(kind="completed", step=step)
         return verdict
@@ -253,7 +258,7 @@ class Trial:
             "step_loss": sum(losses) / len(losses),
             "gradient_norm": sum(norms) / len(norms),
             "adapter_parameters": float(self.placement.total_parameters(self.spec.rank)),
-            **self.vitals.metrics(),
+            **self.monitor.metrics(),
             "train_seconds": progress.train_seconds,
             "eval_seconds": progress.eval_seconds,
             "peak_memory_mb": peak_memory_mb(self.engine.base.device),
@@ -269,7 +274,7 @@ class Trial:
             describe_best(directory, self.spec, self.placement, best, self.baseline, device, known)
 
     def _labels(self) -> dict[str, Any]:
-        return labels(self.baseline.metrics, self.record.measurements(), self.vitals.degraded)
+        return labels(self.baseline.metrics, self.record.measurements(), self.monitor.degraded)
 
     def close(self, verdict: Verdict) -> Verdict:
         """End the trial: labels for one that has a result, then the verdict; returns it."""
@@ -286,14 +291,14 @@ def next_boundary(spec: TrialSpec, step: int) -> int:
 
 def open_trial(
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
-    constraint: Constraint, battery: Battery | None = None,
+    constraint: Constraint, selftest: SelfTest | None = None,
 ) -> Trial | BaselineTrial:  # fmt: skip
     """Open `spec` on `engine`; a training trial needs the baseline it is held against, and proves itself by `battery`.
 
-    Workers always bring a battery; without one the trial trusts its caller to have proved the arm.
+    Workers always bring a self-test; without one the trial trusts its caller to have proved the arm.
     """
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
-    return Trial(engine, spec, record, baseline, guards, constraint, battery)
+    return Trial(engine, spec, record, baseline, guards, constraint, selftest)

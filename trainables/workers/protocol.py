@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.guards import Constraint, Guard
+from trainables.constraint import Constraint
+from trainables.decision import Guard
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 

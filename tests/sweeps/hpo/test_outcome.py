@@ -26,7 +26,7 @@ def evals(*passes: float, **changed: float) -> list[Measurement]:
 
 def end(kind: str, measured: list[Measurement], best_step: int | None = None, names=OBJECTIVES) -> Outcome:
     verdict = Verdict(kind=kind, step=measured[-1].step if measured else 0)  # type: ignore[arg-type]
-    return outcome(verdict, measured, best_step, BASELINE, STUDY, names)
+    return outcome(verdict, measured, best_step, Measurement("eval", 0, BASELINE), STUDY, names)
 
 
 def test_a_completed_trial_is_told_by_its_best_eval() -> None:

@@ -9,8 +9,9 @@ import pytest
 from sweeps.commands import STUDY as COMMANDS
 from sweeps.planning.active_guards import fitted
 from sweeps.stage4 import STUDY
+from trainables.constraint import TextConstraint
 from trainables.errors import UserError
-from trainables.guards import Ceiling, TextConstraint, judge
+from trainables.guards import Ceiling, judge
 from trainables.metrics import METRICS
 from trainables.record import Measurement
 
@@ -29,7 +30,9 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
         {"text_retention": 1.0, "generalization_gap": 0.0},
         {"text_retention": 0.79, "generalization_gap": 0.0},
     )
-    stopped = judge(found.study.guards, base, [Measurement("eval", step, fallen) for step in (10, 20)])
+    stopped = judge(
+        found.study.guards, Measurement("eval", 0, base), [Measurement("eval", step, fallen) for step in (10, 20)]
+    )
     assert stopped is not None and (stopped.kind, stopped.cause) == ("pruned", "text_retention")
     assert found.study.constraint == TextConstraint()
     assert found.left_out == (

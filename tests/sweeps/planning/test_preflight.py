@@ -19,12 +19,11 @@ from sweeps.planning.finding import Finding
 from sweeps.planning.forecast import forecast, usable_share
 from sweeps.planning.preflight import Preflight, admit, preflight
 from sweeps.planning.space import Axes
-from sweeps.planning.trial_checks import needed_evals
 from sweeps.stage4 import STUDY
 from sweeps.study import LIMITS
 from trainables.data.scan import Scan
 from trainables.errors import UserError
-from trainables.guards import GUARDS, Ceiling, Floor, Widening
+from trainables.guards import GUARDS
 from trainables.spec import TrialSpec
 
 BRIEF_ROWS = 45_000
@@ -112,12 +111,6 @@ def test_a_schedule_that_hardly_trains_is_refused() -> None:
 def test_a_small_step_is_said(accumulation_steps: int, warned: bool) -> None:
     found = judged(trial(**SOUND | {"batch_rows": 1, "accumulation_steps": accumulation_steps}))
     assert ("effective_batch" in found) is warned
-
-
-def test_the_evals_a_guard_needs() -> None:
-    assert needed_evals(Floor("irrelevant_pass", 0.2, 0.8, patience_evals=2)) == 2
-    assert needed_evals(Ceiling("hallucination", 0.15, patience_evals=1)) == 1
-    assert needed_evals(Widening("generalization_gap", 0.06, worsening_intervals=2)) == 3
 
 
 def test_too_few_evals_for_a_guard_are_refused() -> None:

@@ -20,7 +20,14 @@ from trainables.errors import UserError
 from trainables.io.files import RecordDamaged, write_json
 from trainables.record import Record, Verdict
 
-PRUNED = Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason="42 % < 80 % for 2 evals (baseline 96 %)")
+PRUNED = Verdict(
+    kind="pruned",
+    step=60,
+    cause="irrelevant_pass",
+    reason="42 % < 80 % for 2 evals (baseline 96 %)",
+    value=0.42,
+    limit=0.8,
+)
 COMPLETED = Verdict(kind="completed", step=60)
 
 
@@ -77,6 +84,7 @@ def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measure
     assert (tags["trial.id"], tags["trial.name"], tags["trial.arm"]) == (spec.trial_id, "C2-L2-V2", "C2")
     assert (tags["verdict"], tags["verdict.kind"]) == ("pruned(irrelevant_pass)", "pruned")
     assert (tags["verdict.cause"], tags["verdict.reason"]) == ("irrelevant_pass", PRUNED.reason)
+    assert float(tags["verdict.limit"]) == 0.8
     assert (tags["record"], tags["best.step"]) == (str(record.directory), "30")
     assert run.data.params == params_of(spec)
     assert metrics["final/exact_match"] == metrics["eval/exact_match"] == 1.06
@@ -97,6 +105,7 @@ def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measure
 def test_a_running_trial_shows_its_curve_by_optimizer_step_and_no_verdict(database, make_record):
     opened(database).sync(make_record())
     (run,) = runs(database)
+    assert not [key for key in run.data.metrics if "count" in key]
     assert run.info.status == "RUNNING" and not [key for key in run.data.tags if key.startswith(("verdict", "best"))]
     assert not [key for key in run.data.metrics if key.startswith(("final/", "best/"))]
     history = MlflowClient(f"sqlite:///{database}").get_metric_history(run.info.run_id, "eval/eval_loss")

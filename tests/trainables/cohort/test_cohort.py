@@ -247,7 +247,7 @@ def test_a_cohort_gives_the_base_back_as_it_was(
     Together(double, base_line, tmp_path, members(make_spec, "ac", steps=1)).finish()
     assert [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.modules()] == hooks
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
-    assert double.evaluator.measure(None)[0] == base_line.metrics
+    assert double.evaluator.measure(None)[0].metrics == base_line.metrics
 
 
 # -------------------------------------------------------------------- what is saved

@@ -75,28 +75,31 @@ def members(made: Members) -> Iterator[Members]:
 @pytest.mark.parametrize("share", [True, False])
 def test_every_member_measures_what_it_measures_alone(members: Members, share: bool) -> None:
     measured = members.measured(share)
-    assert len({tuple(answers.values()) for _, answers, _ in members.solo}) == len(DEPTHS)  # or equality says nothing
-    for number, (metrics, answers, finding) in enumerate(members.solo):
-        assert list(measured[number][1].items()) == list(answers.items())
-        assert measured[number][0] == pytest.approx(metrics, rel=1e-10, abs=1e-12)
-        assert measured[number][2] == finding is None
+    assert len({tuple(one.answers.values()) for one in members.solo}) == len(DEPTHS)  # or equality says nothing
+    for number, alone in enumerate(members.solo):
+        assert list(measured[number].answers.items()) == list(alone.answers.items())
+        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
+        assert measured[number].scores.counts == alone.scores.counts
+        assert measured[number].finding == alone.finding is None
 
 
 def test_a_part_of_the_members_is_measured_without_the_others(members: Members) -> None:
     measured = members.measured(numbers=(3, 1))
     assert list(measured) == [3, 1]
     for number in (1, 3):
-        assert measured[number][1] == members.solo[number][1]
-        assert measured[number][0] == pytest.approx(members.solo[number][0], rel=1e-10, abs=1e-12)
+        alone = members.solo[number]
+        assert measured[number].answers == alone.answers
+        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
 
 
 def test_small_batches_measure_what_large_ones_do(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cohort cuts the same rows into more batches, as the memory of a decode batch is bounded."""
     monkeypatch.setattr(joint_eval, "GENERATION_TOKENS", 600)
     monkeypatch.setattr(joint_eval, "LOSS_TOKENS", 600)
-    for number, (metrics, answers, finding) in members.measured().items():
-        assert answers == members.solo[number][1] and finding is None
-        assert metrics == pytest.approx(members.solo[number][0], rel=1e-10, abs=1e-12)
+    for number, one in members.measured().items():
+        alone = members.solo[number]
+        assert one.answers == alone.answers and one.finding is None
+        assert one.scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
 
 
 def test_answers_run_to_their_end_whoever_else_has_ended(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +118,7 @@ def test_answers_run_to_their_end_whoever_else_has_ended(members: Members, monke
 
 def test_controls_ask_one_member_alone(members: Members) -> None:
     questions = members.engine.evaluator.questions[:4]
-    expected = {one.key: members.solo[3][1][one.key] for one in questions}
+    expected = {one.key: members.solo[3].answers[one.key] for one in questions}
     assert members.jointly(lambda joint: joint.asking(3).ask(questions)) == expected
     assert members.jointly(lambda joint: joint.asking(3).data) is members.engine.evaluator.data
 
@@ -167,7 +170,7 @@ def test_only_the_member_whose_answers_were_replaced_is_accused(
         return answers
 
     monkeypatch.setattr(JointEvaluator, "_answers", replaced)
-    findings = {number: one[2] for number, one in members.measured().items()}
+    findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [1]
     assert findings[1] is not None and findings[1].check == "answers_not_generated"
     assert "a better answer" in findings[1].evidence
@@ -182,7 +185,7 @@ def test_who_is_given_anothers_answers_is_accused(members: Members, monkeypatch:
         return {**answers, 2: answers[3]}
 
     monkeypatch.setattr(JointEvaluator, "_answers", swapped)
-    findings = {number: one[2] for number, one in members.measured().items()}
+    findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [2]
 
 
@@ -197,5 +200,5 @@ def test_a_decoder_that_says_more_than_the_model_is_heard_for_its_member_alone(
         return decoded
 
     monkeypatch.setattr(JointEvaluator, "_greedy", with_opinions)
-    findings = {number: one[2] for number, one in members.measured().items()}
+    findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [0]

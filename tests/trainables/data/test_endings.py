@@ -41,7 +41,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_at_its_step(
     assert record.verdict() == verdict
     assert record.checkpoint_steps() == [2]  # nothing was kept of what is broken
     assert [one.step for one in record.evals()] == [2]
-    assert engine.evaluator.measure(None)[0] == baseline.metrics  # and the base is as it was
+    assert engine.evaluator.measure(None)[0].metrics == baseline.metrics  # and the base is as it was
 
 
 def test_a_gradient_that_is_no_number_ends_the_trial(
@@ -132,7 +132,7 @@ def test_the_baseline_measures_the_base_alone(engine: Engine, make_spec: SpecMak
     record = Record(tmp_path / "a0")
     assert verdict is not None and str(verdict) == "completed"
     assert [(one.kind, one.step) for one in record.measurements()] == [("eval", 0), ("train", 0)]
-    assert record.evals()[0].metrics == engine.evaluator.measure(None)[0]
+    assert record.evals()[0].metrics == engine.evaluator.measure(None)[0].metrics
     assert set(captions_in(record.samples(0))) == {row.row_id for row in engine.evaluator.data.of_kind("caption")}
     assert read_json(record.directory / "placement.json")["language"]["modules"] == []
 

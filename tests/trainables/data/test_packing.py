@@ -193,8 +193,8 @@ def text_engine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Sourc
     engine.base.model.double()
     packed.shorten_evals(engine)
     with packed.all_double():
-        metrics, answers = engine.evaluator.measure(None)
-    return engine, written, Baseline(metrics, captions(engine.evaluator.data, answers))
+        scores, answers = engine.evaluator.measure(None)
+    return engine, written, Baseline(scores.metrics, captions(engine.evaluator.data, answers), scores.counts)
 
 
 def specs_of(written: Sources, **changes: Any) -> list[TrialSpec]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from small_trials import SpecMaker, never, opened
 
+from trainables.constraint import CONSTRAINT
 from trainables.engine import Engine
 from trainables.errors import UserError
-from trainables.guards import CONSTRAINT, GUARDS, broken_by_baseline, judge
+from trainables.guards import GUARDS, broken_by_baseline, judge
 from trainables.io.files import write_json
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record
@@ -64,8 +65,8 @@ def test_an_eval_draws_no_random_number_and_repeats_itself(engine: Engine, basel
     import torch
 
     before = torch.get_rng_state()
-    metrics, _ = engine.evaluator.measure(None)
-    assert metrics == baseline.metrics
+    scores, _ = engine.evaluator.measure(None)
+    assert (scores.metrics, scores.counts) == (baseline.metrics, baseline.counts)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -75,13 +76,13 @@ def test_what_is_recorded_was_measured_without_dropout(
     with opened(engine, make_spec(dropout=0.9), tmp_path / "t", baseline) as trial:
         assert trial.advance(never) is None
         engine.base.model.eval()
-        again, _ = engine.evaluator.measure(baseline)
+        again = engine.evaluator.measure(baseline)[0].metrics
     assert Record(tmp_path / "t").evals()[0].metrics == again
     assert again["eval_loss"] != baseline.metrics["eval_loss"]
 
 
 def test_the_guards_of_the_study_pass_an_untouched_base(baseline: Baseline) -> None:
     untouched = [Measurement("eval", step, baseline.metrics) for step in (2, 4, 6)]
-    floors_held = [guard for guard in GUARDS if not broken_by_baseline([guard], baseline.metrics)]
-    assert judge(floors_held, baseline.metrics, untouched) is None
+    floors_held = [guard for guard in GUARDS if not broken_by_baseline([guard], baseline)]
+    assert judge(floors_held, baseline, untouched) is None
     assert CONSTRAINT.admits(baseline.metrics, baseline.metrics)

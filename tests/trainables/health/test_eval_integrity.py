@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_trials import SpecMaker, finish, opened
 
+from trainables.constraint import CONSTRAINT
 from trainables.data.rows import Message, Row
 from trainables.engine import Engine
-from trainables.guards import CONSTRAINT
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.criteria import labels
 from trainables.health.eval_controls import (
@@ -70,9 +70,9 @@ def test_the_witness_hears_exactly_what_was_answered(engine: Engine, baseline: B
     assert sorted(witness.said()) == sorted(answers.values())
     assert witness.rows == len(evaluator.questions) == len(answers)
     assert witness.forwards > 1
-    metrics, again, finding = eval_integrity.measure(evaluator, None, 0)
-    assert (metrics, finding) == (baseline.metrics, None)
-    assert again == answers
+    measured = eval_integrity.measure(evaluator, None, 0)
+    assert (measured.scores.metrics, measured.finding) == (baseline.metrics, None)
+    assert measured.answers == answers
 
 
 def lookup_instance(evaluator: Any, table: dict[str, str], patch: pytest.MonkeyPatch) -> str:
@@ -113,7 +113,7 @@ def test_a_lookup_of_the_references_is_found_and_named(
     evaluator = engine.evaluator
     table = {ask_validation(row).key: row.answer for row in evaluator.data.validation}
     named = plant(evaluator, table, monkeypatch)
-    _, _, finding = eval_integrity.measure(evaluator, None, 30)
+    finding = eval_integrity.measure(evaluator, None, 30).finding
     assert finding is not None and finding.check == "answers_not_generated"
     assert named in finding.evidence
 
@@ -178,8 +178,9 @@ def test_a_random_adapter_passes_nothing(
         for name, parameter in trial.adapter.trained():
             if "lora_B" in name:
                 parameter.data.normal_(std=size)
-        metrics, _, finding = eval_integrity.measure(engine.evaluator, baseline, 30)
-    assert finding is None, "it is honest, and useless"
+        measured = eval_integrity.measure(engine.evaluator, baseline, 30)
+    metrics = measured.scores.metrics
+    assert measured.finding is None, "it is honest, and useless"
     found = labels(baseline.metrics, [Measurement("eval", 30, metrics)])
     assert not found["minimum"]["met"] and not found["optimal"]["met"]
     assert metrics["exact_match"] == 0.0
@@ -262,11 +263,11 @@ def test_a_fitted_adapter_passes_where_noise_does_not_unless_the_answers_come_fr
         assert judge_null(30, evaluator, trial.adapter, fresh, baseline) is None
         assert asked == [], "nothing was gained, so nothing is asked"
         fit(evaluator, [parameter for _, parameter in trial.adapter.trained()])
-        metrics, answers = evaluator.measure(baseline)
-        assert metrics["exact_match"] == 1.0
+        scores, answers = evaluator.measure(baseline)
+        assert scores.metrics["exact_match"] == 1.0
         assert judge_null(30, evaluator, trial.adapter, answers, baseline) is None
         assert asked == [3], "noise answers none of the few, so the others are not asked"
-        assert evaluator.measure(baseline) == (metrics, answers), "the trained adapter is back"
+        assert evaluator.measure(baseline) == (scores, answers), "the trained adapter is back"
         monkeypatch.setattr(evaluator, "ask", lambda questions: {one.key: answers[one.key] for one in questions})
         finding = judge_null(30, evaluator, trial.adapter, answers, baseline)
     assert finding is not None and finding.check == "null_model" and "3 of 3 validation rows" in finding.evidence

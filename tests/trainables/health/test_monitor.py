@@ -30,8 +30,8 @@ def test_norms_are_those_of_torch(engine: Engine, make_spec: SpecMaker, baseline
 
     with opened(engine, make_spec(rslora=True), tmp_path / "t", baseline) as trial:
         with_gradients(trial)
-        trial.vitals.see_gradients(has_images=True)
-        norms = trial.vitals._gradients
+        trial.monitor.see_gradients(has_images=True)
+        norms = trial.monitor._gradients
         assert set(norms) == {"language", "vision"}
         whole = torch.nn.utils.clip_grad_norm_([p for _, p in trial.adapter.trained()], 1e9)
         assert sum(norm**2 for norm in norms.values()) ** 0.5 == pytest.approx(float(whole), rel=1e-5)
@@ -82,16 +82,16 @@ def test_rows_that_reach_no_adapter_teach_nothing_and_are_no_failure(
 ) -> None:
     spec = make_spec(placement=Placement(vision=2), warmup_ratio=0.0)
     with opened(engine, spec, tmp_path / "t", baseline) as trial:
-        vitals, loss = trial.vitals, baseline.metrics["eval_loss"]
+        monitor, loss = trial.monitor, baseline.metrics["eval_loss"]
         for step in (1, 2, 3):
-            vitals.see_gradients(has_images=False)
+            monitor.see_gradients(has_images=False)
             trial.optimizer.step(step - 1)
-            assert vitals.after_step(step, 1.0 / step, 0.0) is None
-        assert vitals.after_eval(3, loss) is None
-        vitals.see_gradients(has_images=True)
+            assert monitor.after_step(step, 1.0 / step, 0.0) is None
+        assert monitor.after_eval(3, loss) is None
+        monitor.see_gradients(has_images=True)
         trial.optimizer.step(3)
-        vitals.after_step(4, 0.1, 0.1)
-        finding = vitals.after_eval(4, loss)
+        monitor.after_step(4, 0.1, 0.1)
+        finding = monitor.after_eval(4, loss)
     assert finding is not None and finding.check == "no_learning"
 
 
@@ -107,12 +107,12 @@ def test_what_was_seen_before_a_stop_counts_after_it(
 
     with opened(engine, make_spec(eval_every_steps=4), tmp_path / "t", baseline) as trial:
         numb(trial)
-        trial.vitals.note(label)
-        trial.vitals.note(label)
+        trial.monitor.note(label)
+        trial.monitor.note(label)
         train_to(trial, 1)
         assert Record(tmp_path / "t").verdict() is None
     with opened(engine, make_spec(eval_every_steps=4), tmp_path / "t", baseline) as trial:
-        assert [one.step for one in trial.vitals.history] == [1] and trial.vitals.degraded == [label]
+        assert [one.step for one in trial.monitor.history] == [1] and trial.monitor.degraded == [label]
         numb(trial)
         verdict = trial.advance(never)
     assert (verdict.kind, verdict.cause, verdict.step) == ("invalid", "zero_gradient", 2)
@@ -122,7 +122,7 @@ def test_a_label_of_degraded_training_is_in_the_record_and_its_provenance(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
-        trial.vitals.note(Finding("gradient_spikes", "degraded", 1, "gradient norm 5e4 at step 1"))
+        trial.monitor.note(Finding("gradient_spikes", "degraded", 1, "gradient norm 5e4 at step 1"))
         finish(trial)
     kept = read_json(tmp_path / "t" / "labels.json")
     assert [one["check"] for one in kept["degraded"]] == ["gradient_spikes"]

@@ -12,7 +12,7 @@ from trainables.data.rows import read_rows
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.model.base import Base
-from trainables.model.lora import Adapter, PlacementMismatch, place
+from trainables.model.lora import Adapter, PlacementMismatch, initial_a, place
 from trainables.model.placement import resolve
 from trainables.spec import Placement, TrialSpec
 
@@ -287,3 +287,118 @@ def test_a_new_module_that_acts_already_is_no_extension(
     randomize(child)
     with pytest.raises(PlacementMismatch, match="0 of its tensors changed and 8 new modules act already"):
         child.extend_from(tmp_path)
+
+
+# -------------------------------------------------------------------- where a trial starts
+def started(base: Base, spec: TrialSpec) -> dict[str, Any]:
+    """Return every tensor of a fresh adapter by its name in PEFT."""
+    adapter = placed(base, spec)
+    try:
+        return {name: parameter.detach().clone() for name, parameter in adapter.trained()}
+    finally:
+        adapter.remove()
+
+
+def of_a(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if ".lora_A." in name}
+
+
+def test_equal_modules_of_two_placements_of_one_seed_start_equal(make_spec: SpecMaker, engine: Engine) -> None:
+    import torch
+
+    small, large = (
+        started(engine.base, make_spec(placement=Placement(language=2, vision=vision), seed=3)) for vision in (0, 2)
+    )
+    assert len(of_a(small)) == 14 and of_a(small).keys() < of_a(large).keys()
+    assert all(torch.equal(tensor, large[name]) for name, tensor in small.items())
+    other = started(engine.base, make_spec(placement=Placement(language=2), seed=4))
+    assert not any(torch.equal(tensor, other[name]) for name, tensor in of_a(small).items())
+    assert len({tuple(tensor.flatten().tolist()) for tensor in of_a(large).values()}) == len(of_a(large))
+    assert not any(tensor.any() for name, tensor in large.items() if ".lora_B." in name)
+
+
+def test_a_smaller_rank_starts_as_the_first_rows_of_a_larger_one(make_spec: SpecMaker, engine: Engine) -> None:
+    import torch
+
+    four, eight = (of_a(started(engine.base, make_spec(rank=rank))) for rank in (4, 8))
+    assert four.keys() == eight.keys()
+    assert all(torch.equal(tensor, eight[name][:4]) for name, tensor in four.items())
+
+
+def test_the_module_is_named_as_in_the_base(make_spec: SpecMaker, engine: Engine) -> None:
+    import torch
+
+    tensors = started(engine.base, make_spec(seed=5))
+    name = "model.language_model.layers.6.self_attn.q_proj"
+    tensor = tensors[f"base_model.model.{name}.lora_A.default.weight"]
+    assert torch.equal(tensor, initial_a(5, name, *tensor.shape))
+    assert isinstance(engine.base.model.get_submodule(name), torch.nn.Linear)
+
+
+@pytest.mark.parametrize("inputs", [64, 192])
+def test_the_distribution_is_that_of_peft(inputs: int) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from scipy.stats import ks_2samp
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(inputs, 8))
+    peft_model = get_peft_model(model, LoraConfig(r=64, target_modules=["0"]))
+    theirs = peft_model.base_model.model[0].lora_A.default.weight.detach()
+    ours, bound = initial_a(0, "0", 64, inputs), inputs**-0.5
+    assert theirs.shape == ours.shape
+    for drawn in (theirs, ours):
+        assert 0.999 * bound < float(drawn.abs().max()) <= bound
+    assert ks_2samp(theirs.flatten(), ours.flatten()).pvalue > 0.01
+    narrower = (0.9 * ours).flatten()
+    assert ks_2samp(theirs.flatten(), narrower).pvalue < 0.01  # the test can tell
+
+
+def test_a_trial_of_format_1_starts_as_peft_alone_starts_it(make_spec: SpecMaker, engine: Engine) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    old = make_spec(format=1, seed=3, placement=Placement(language=2, vision=2))
+    ours = started(engine.base, old)
+    names = [linear.name for tower in ("language", "vision")
+             for linear in resolve(old.placement, engine.base.towers).linears[tower]]  # fmt: skip
+    torch.manual_seed(3)
+    model = get_peft_model(engine.base.model, LoraConfig(r=old.rank, target_modules=names))
+    theirs = {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" in name}
+    model.unload()
+    engine.base.model.requires_grad_(False)
+    engine.base.model.eval()
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in theirs.items())
+    new = started(engine.base, make_spec(seed=3, placement=Placement(language=2, vision=2)))
+    assert not any(torch.equal(tensor, new[name]) for name, tensor in of_a(ours).items())
+
+
+def test_what_an_extension_adds_starts_as_it_would_alone(
+    make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], engine: Engine, tmp_path: Path
+) -> None:
+    import torch
+
+    parent = on_engine(make_spec(placement=Placement(language=2)))
+    randomize(parent)
+    parent.save(tmp_path)
+    kept = {name: p.detach().clone() for name, p in parent.trained()}
+    parent.remove()
+    fresh = started(engine.base, make_spec(placement=Placement(language=2, vision=2)))
+    child = on_engine(make_spec(placement=Placement(language=2, vision=2)))
+    child.extend_from(tmp_path)
+    assert all(torch.equal(p, kept.get(name, fresh[name])) for name, p in child.trained())
+
+
+def test_plain_peft_loads_a_fresh_adapter(
+    make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], own_base: Callable[..., Base], tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    adapter = on_engine(make_spec())
+    adapter.save(tmp_path)
+    loaded = PeftModel.from_pretrained(own_base("none").model, str(tmp_path))
+    theirs = {name: p for name, p in loaded.named_parameters() if "lora_" in name}
+    assert theirs.keys() == {name for name, _ in adapter.trained()}
+    assert all(torch.equal(p, theirs[name]) for name, p in adapter.trained())

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from small_trials import SpecMaker
@@ -13,16 +15,57 @@ from trainables.evaluation.evaluator import label_logits
 from trainables.model.base import Base
 from trainables.model.lora import Adapter, place
 from trainables.model.placement import resolve
-from trainables.model.quantization import keep_gradients, quantization_config, resolve_dtype
+from trainables.model.quantization import (
+    QUANTIZATION_TABLE,
+    keep_gradients,
+    quantization_config,
+    quantization_named,
+    resolve_dtype,
+)  # fmt: skip
 from trainables.spec import QUANTIZATIONS, Quantization, TrialSpec
 
-LAYER = {
-    "none": "Linear",
-    "int8": "Linear8bitLt",
-    "fp4": "Linear4bit",
-    "nf4": "Linear4bit",
-    "nf4-double": "Linear4bit",
-}
+
+def misses(table: Collection[str]) -> set[str]:
+    """Name the quantizations that a spec and the table do not share; what a spec allows is its type."""
+    return set(get_args(Quantization)) ^ set(table)
+
+
+assert misses(QUANTIZATION_TABLE) == set(), "a quantization needs its name in spec.py and its line in the table"
+
+
+def test_a_spec_allows_exactly_the_quantizations_of_the_table() -> None:
+    assert get_args(Quantization) == QUANTIZATIONS == tuple(QUANTIZATION_TABLE)
+    for name in QUANTIZATIONS:
+        assert misses([one for one in QUANTIZATION_TABLE if one != name]) == {name}
+    assert misses([*QUANTIZATION_TABLE, "nf3"]) == {"nf3"}
+
+
+def test_the_documentation_names_every_quantization() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in readme for name in QUANTIZATIONS)
+
+
+def test_settings_name_the_quantization_that_has_them() -> None:
+    for name, facts in QUANTIZATION_TABLE.items():
+        assert quantization_named(facts.bits, facts.kind, facts.double_quantization) == name
+    assert quantization_named(8, "nf4", True) == "int8"
+    assert quantization_named(4, "fp4", True) is None
+
+
+def test_no_other_file_has_a_table_of_quantizations() -> None:
+    """A dictionary with two of their names as keys, planted in a module, is found; in ours there is one."""
+    assert has_table('BITS = {"none": 0, "int8": 8}')
+    assert not has_table('{"int8": 8, "rank": 4}')
+    root = Path(__file__).parents[3]
+    files = [path for package in ("trainables", "sweeps", "analysis") for path in (root / package).rglob("*.py")]
+    found = [str(path.relative_to(root)) for path in files if has_table(path.read_text(encoding="utf-8"))]
+    assert found == ["trainables/model/quantization.py"]
+
+
+def has_table(source: str) -> bool:
+    dictionaries = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict)]
+    keys = [{key.value for key in one.keys if isinstance(key, ast.Constant)} for one in dictionaries]
+    return any(len(one & set(QUANTIZATIONS)) > 1 for one in keys)
 
 
 @pytest.fixture(params=QUANTIZATIONS)
@@ -64,7 +107,7 @@ def test_every_mode_loads_for_real_and_trains_both_towers_before_and_after_an_ev
     spec = make_spec(quantization=mode, dropout=0.0)
     for blocks in base.towers.values():
         for linear in (linear for block in blocks for linear in block):
-            assert type(base.model.get_submodule(linear.name)).__name__ == LAYER[mode]
+            assert type(base.model.get_submodule(linear.name)).__name__ == QUANTIZATION_TABLE[mode].layer
     assert type(base.model.lm_head).__name__ == "Linear"
     adapter = placed(base, spec)
     before = gradients(base, adapter, spec)

@@ -20,12 +20,12 @@ from torch.nn.functional import cross_entropy
 from trainables.checkpoints.verification import verify
 from trainables.cohort.evaluator import JointEvaluator
 from trainables.cohort.shared_forward import Fanout
+from trainables.constraint import TextConstraint
 from trainables.data.encoding import Batch, Encoder, collate, until_end
 from trainables.data.rows import Message, Row
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.evaluation.evaluator import label_logits
-from trainables.guards import TextConstraint
 from trainables.health import eval_integrity
 from trainables.io.files import read_json
 from trainables.model.base import Base, load_tokenizer, predicted
@@ -33,7 +33,7 @@ from trainables.model.lora import Adapter
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
-from trainables.selftest.run import BATTERY, Battery
+from trainables.selftest.run import SELFTEST_FILE, SelfTest
 from trainables.spec import Placement, TrialSpec
 
 FAMILIES = pytest.mark.parametrize("family", TINY)
@@ -86,13 +86,13 @@ def arm(sources: Sources, language: int, **changes: Any) -> TrialSpec:
 
 def four_arms(sources: Sources) -> list[TrialSpec]:
     return [
-        arm(sources, language, rank=(4, 8, 1, 6)[language % 4], dropout=(0.1, 0.0)[language % 2])
+        arm(sources, language, rank=(4, 8, 1, 6)[language % 4], dropout=(0.1, 0.0)[language % 2], seed=language + 4)
         for language in (4, 1, 2, 3)
     ]
 
 
 def baseline_of(engine: Engine) -> Baseline:
-    return Baseline(engine.evaluator.measure(None)[0], {})
+    return Baseline(engine.evaluator.measure(None)[0].metrics, {})
 
 
 # -------------------------------------------------------------------- rows become tokens
@@ -233,16 +233,17 @@ def test_members_measure_what_they_measure_alone(family: str, sources_of: Source
     baseline = packed.short_baseline(packed.double_engine, sources_of(family))
     assert not SEEN_METRICS & baseline.metrics.keys() and "text_retention" in baseline.metrics
     solo, adapters = grown_arms(engine, four_arms(sources_of(family)), baseline)
-    assert len({tuple(answers.values()) for _, answers, _ in solo}) == len(solo)  # or equality says nothing
+    assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
     fanout = Fanout(engine.base, adapters)
     try:
         measured = JointEvaluator(engine.evaluator, fanout).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
         fanout.remove()
-    for number, (metrics, answers, finding) in enumerate(solo):
-        assert measured[number][1] == answers
-        assert measured[number][0] == pytest.approx(metrics, rel=1e-10, abs=1e-12)
-        assert measured[number][2] == finding is None
+    for number, alone in enumerate(solo):
+        assert measured[number].answers == alone.answers
+        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
+        assert measured[number].scores.counts == alone.scores.counts
+        assert measured[number].finding == alone.finding is None
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
@@ -306,14 +307,14 @@ def test_a_trial_is_proved_trained_saved_and_verified(family: str, sources_of: S
     engine, spec = packed.plain_engine(sources), arm(sources, 2, learning_rate=2e-2, dropout=0.0)
     record = Record(tmp_path / "trial")
     with opened(engine, spec, record.directory, baseline_of(engine), constraint=ANY_TEXT) as trial:
-        trial.battery = Battery(engine)
+        trial.selftest = SelfTest(engine)
         while trial.advance(lambda: False) is None:
             pass
         batch = text_batches(engine)["padded"]
         with torch.no_grad():
             live, _ = label_logits(engine.base, batch)
     assert str(record.verdict()) == "completed", record.verdict()
-    assert list(read_json(record.directory / BATTERY)["batches"]) == ["text"]
+    assert list(read_json(record.directory / SELFTEST_FILE)["batches"]) == ["text"]
     losses = [one.metrics["train_loss"] for one in record.evals()]
     assert losses[-1] < baseline_of(engine).metrics["train_loss"]
     checkpoint = record.checkpoint(spec.steps)
@@ -331,9 +332,9 @@ def test_another_process_loads_what_a_text_base_saved(sources_of: SourcesOf, tmp
     engine, spec = packed.plain_engine(sources), arm(sources, 1, learning_rate=2e-2)
     reloader = Reloader(spec, "cpu")
     with closing(reloader), opened(engine, spec, tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT) as trial:
-        trial.battery = Battery(engine, reloader)
+        trial.selftest = SelfTest(engine, reloader)
         assert trial.owed() is None
-    assert read_json(tmp_path / "trial" / BATTERY)["reload"]["failure"] is None
+    assert read_json(tmp_path / "trial" / SELFTEST_FILE)["reload"]["failure"] is None
 
 
 def test_a_run_leaves_a_best_adapter_and_labels_without_pictures(sources_of: SourcesOf, tmp_path: Path) -> None:

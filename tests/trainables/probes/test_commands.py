@@ -10,6 +10,7 @@ from trainables.data.ood import OodRow
 from trainables.data.rows import Message, Row
 from trainables.metrics import metric, reported
 from trainables.probes import commands, probes_for
+from trainables.probes.metric import scores
 from trainables.probes.probe import Evidence, Losses, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
@@ -28,7 +29,11 @@ def data(*answers: str, images: tuple[Path, ...] = ()) -> ProbeData:
 
 def score(shown: ProbeData, said: list[str], declined: str) -> dict[str, float]:
     answers = {ask_validation(one).key: text for one, text in zip(shown.validation, said, strict=True)}
-    return dict(commands.PROBE.score(shown, Evidence(answers | {ask_ood(shown.ood[0]).key: declined}, NONE, NONE)))
+    return dict(
+        scores(
+            commands.PROBE.score(shown, Evidence(answers | {ask_ood(shown.ood[0]).key: declined}, NONE, NONE))
+        ).metrics
+    )
 
 
 def test_it_counts_where_nine_in_ten_references_are_commands() -> None:

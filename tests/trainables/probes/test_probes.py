@@ -26,7 +26,8 @@ from trainables.probes import (
     retention,
     task_fit,
 )
-from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData, fraction
+from trainables.probes.metric import Proportion, proportion, scores
+from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
 RANGES = {"nats/token": (-100.0, 100.0), "fraction": (0.0, 1.0)}
@@ -68,7 +69,7 @@ def keys(data: ProbeData) -> dict[str, str]:
 def score(probe: Probe, answers: Mapping[str, str], baseline: Baseline | None = None, **losses: Losses) -> dict:
     row_sets = {"validation": Losses(6.0, 4, 3), "train_slice": Losses(2.0, 4, 4)} | losses
     evidence = Evidence(keys(DATA) | dict(answers), row_sets["validation"], row_sets["train_slice"], baseline)
-    return dict(probe.score(DATA, evidence))
+    return dict(scores(probe.score(DATA, evidence)).metrics)
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
@@ -85,11 +86,11 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
     for question in questions:
         assert by_key.setdefault(question.key, question) == question  # one key, one question
     for answers in (keys(data), dict.fromkeys(keys(data), ""), dict.fromkeys(keys(data), "lamp red red red")):
-        scores = probe.score(data, Evidence(answers, Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
-        assert set(scores) == {one.name for one in probe.metrics}
+        found = scores(probe.score(data, Evidence(answers, Losses(6.0, 4, 3), Losses(2.0, 4, 4))))
+        assert set(found.metrics) == {one.name for one in probe.metrics}
         for one in probe.metrics:
             low, high = RANGES[one.unit]
-            assert low <= scores[one.name] <= high
+            assert low <= found.metrics[one.name] <= high
             assert one.direction in ("higher", "lower")
             assert one.counts
     for key in (question.key for question in questions):
@@ -133,8 +134,26 @@ def test_questions_of_several_probes_are_the_same_question() -> None:
 
 def test_a_probe_with_nothing_to_count_raises() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        fraction([])
-    assert fraction([True, False, False, False]) == 0.25
+        proportion([])
+    assert proportion([True, False, False, False]) == Proportion(1, 4)
+    assert Proportion(1, 4).rate == 0.25
+
+
+def test_a_share_of_answers_keeps_what_it_was_counted_from_and_a_mean_does_not() -> None:
+    values = {name: value for probe in PROBES for name, value in score_all(probe).items()}
+    counted = {name for name, value in values.items() if isinstance(value, Proportion)}
+    assert counted == {
+        "exact_match", "irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency",
+        "text_retention", "command_only_rate", "dangerous_rate",
+    }  # fmt: skip
+    found = scores(values)
+    assert found.counts.keys() == counted and found.metrics.keys() == values.keys()
+    assert all(found.metrics[name] == one.successes / one.rows for name, one in found.counts.items())
+    assert found.counts["text_retention"] == Proportion(2, 2)
+
+
+def score_all(probe: Probe) -> Mapping[str, float | Proportion]:
+    return probe.score(DATA, Evidence(keys(DATA), Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
 
 
 # ---------------------------------------------------------------- each probe against planted answers

@@ -11,7 +11,7 @@ from small_trials import SpecMaker, opened
 from trainables.engine import Engine
 from trainables.io.files import read_json
 from trainables.probes.probe import Baseline
-from trainables.selftest.run import BATTERY, Battery, is_the_machines
+from trainables.selftest.run import SELFTEST_FILE, SelfTest, is_the_machines
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,19 @@ def test_a_probe_step_that_raises_is_the_arms_fault(
         before, module = weights.detach().clone(), trial.adapter.peft_model.get_submodule(name.removesuffix(".weight"))
         plant = module.register_forward_hook(in_place) if where == "backward" else None
         plant = plant or module.register_forward_pre_hook(other_dtype)
-        battery = Battery(engine)
-        finding = battery.prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
+        selftest = SelfTest(engine)
+        finding = selftest.prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
         plant.remove()
         assert finding is not None and (finding.check, finding.level) == ("probe_step", "invalid")
         assert finding.evidence.startswith("image batch: probe step 1 raised RuntimeError: ")
         assert ("inplace operation" if where == "backward" else "same dtype") in finding.evidence
-        kept = read_json(trial.record.directory / BATTERY)
+        kept = read_json(trial.record.directory / SELFTEST_FILE)
         assert kept["finding"]["check"] == "probe_step" and kept["batches"]["image"]["losses"] == []
         assert torch.equal(weights, before) and weights.grad is None and not engine.base.model.training
-        again = battery.prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
-        assert again is None and "towers" in read_json(trial.record.directory / BATTERY), "it was not kept as proved"
+        again = selftest.prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
+        assert again is None and "towers" in read_json(trial.record.directory / SELFTEST_FILE), (
+            "it was not kept as proved"
+        )
 
 
 def test_memory_that_runs_out_in_a_probe_step_says_nothing_of_the_arm(
@@ -75,7 +77,7 @@ def test_memory_that_runs_out_in_a_probe_step_says_nothing_of_the_arm(
         with pytest.raises(torch.OutOfMemoryError):
             handle = engine.base.model.lm_head.register_full_backward_hook(full)
             try:
-                Battery(engine).prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
+                SelfTest(engine).prove(trial.spec, trial.record, trial.adapter, trial.optimizer)
             finally:
                 handle.remove()
-        assert Battery(engine).prove(trial.spec, trial.record, trial.adapter, trial.optimizer) is None
+        assert SelfTest(engine).prove(trial.spec, trial.record, trial.adapter, trial.optimizer) is None

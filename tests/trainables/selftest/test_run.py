@@ -1,4 +1,4 @@
-"""The battery: what it measures is so, what it touches it puts back, and it is paid once per arm."""
+"""The self-test: what it measures is so, what it touches it puts back, and it is paid once per arm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainables.io.files import read_json
 from trainables.model.checksums import base_checksums
 from trainables.probes.probe import Baseline
 from trainables.record import Record
-from trainables.selftest.judge import BatchFacts, Proof, Reloaded, TowerFacts, judge_proof, judge_reload
+from trainables.selftest.judge import BatchFacts, Reloaded, SelfTestFacts, TowerFacts, judge_reload, judge_selftest
 from trainables.selftest.reload import Reloader
-from trainables.selftest.run import BATTERY, Battery, arm_of
+from trainables.selftest.run import SELFTEST_FILE, SelfTest, arm_of
 from trainables.spec import Placement
 
 TOWER = TowerFacts(
@@ -28,7 +28,7 @@ TOWER = TowerFacts(
 )  # fmt: skip
 IMAGE = BatchFacts(2, 2, 32, 32, tokens=118, padding_tokens=0, supervised_tokens=20, losses=(3.0, 2.9))
 TEXT = BatchFacts(2, 0, 0, 0, tokens=38, padding_tokens=2, supervised_tokens=11, losses=(1.0,))
-SOUND = Proof(
+SOUND = SelfTestFacts(
     adapters=("default",), active_adapters=("default",), foreign_trainable=(), foreign_optimized=0, changed_base=(),
     towers={"language": TOWER, "vision": TOWER}, batches={"image": IMAGE, "text": TEXT}, uniform_loss=6.0,
     fresh_adapter=True, fresh_optimizer=True, noise=0.0, effect_before=0.0, effect_after=0.5, changed_after=True,
@@ -88,7 +88,7 @@ def image(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_each_number_of_the_proof_is_judged(changes: dict[str, Any], check: str | None) -> None:
-    finding = judge_proof(replace(SOUND, **changes))
+    finding = judge_selftest(replace(SOUND, **changes))
     assert (finding.check if finding else None) == check
 
 
@@ -114,16 +114,16 @@ def reloader(make_spec: SpecMaker) -> Iterator[Reloader]:
     made.close()
 
 
-def prove(battery: Battery, trial: Any) -> dict[str, Any]:
-    assert battery.prove(trial.spec, trial.record, trial.adapter, trial.optimizer) is None
-    return read_json(trial.record.directory / BATTERY)
+def prove(selftest: SelfTest, trial: Any) -> dict[str, Any]:
+    assert selftest.prove(trial.spec, trial.record, trial.adapter, trial.optimizer) is None
+    return read_json(trial.record.directory / SELFTEST_FILE)
 
 
 def test_the_numbers_of_a_sound_arm_are_kept(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, reloader: Reloader, tmp_path: Path
 ) -> None:
     with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
-        kept = prove(Battery(engine, reloader), trial)
+        kept = prove(SelfTest(engine, reloader), trial)
         expected = {name: trial.placement.parameters(name, 4) for name in ("language", "vision")}
     assert {name: one["trainable_parameters"] for name, one in kept["towers"].items()} == expected
     assert kept["effect_before"] == 0.0 < kept["effect_after"]
@@ -143,12 +143,12 @@ def test_a_trial_after_its_battery_equals_one_without(
     plain = whole_run(engine, make_spec(), tmp_path / "plain", baseline)
     record = Record(tmp_path / "proved")
     record.create(make_spec())
-    from trainables.guards import CONSTRAINT
+    from trainables.constraint import CONSTRAINT
 
-    trial: Any = open_trial(engine, make_spec(), record, baseline, (), CONSTRAINT, Battery(engine))
+    trial: Any = open_trial(engine, make_spec(), record, baseline, (), CONSTRAINT, SelfTest(engine))
     finish(trial)
     trial.remove()
-    assert (record.directory / BATTERY).exists()
+    assert (record.directory / SELFTEST_FILE).exists()
     assert outcome(record) == outcome(plain)
 
 
@@ -162,7 +162,7 @@ def test_a_resumed_optimizer_is_put_back_with_its_moments(
     with opened(engine, make_spec(init_from=source, optimizer="resumed"), tmp_path / "t", baseline) as trial:
         state = trial.optimizer.adamw.state
         before = {name: state[p]["exp_avg"].clone() for name, p in trial.optimizer.named}
-        kept = prove(Battery(engine), trial)
+        kept = prove(SelfTest(engine), trial)
         after = {name: trial.optimizer.adamw.state[p]["exp_avg"] for name, p in trial.optimizer.named}
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not kept["fresh_optimizer"] and not kept["fresh_adapter"] and kept["effect_before"] > 0
@@ -178,7 +178,7 @@ def test_a_continued_trial_that_is_resumed_is_not_held_against_its_parent_again(
         for _, parameter in trial.adapter.trained():
             parameter.data.mul_(-3.0)
         proofs = [
-            Battery(engine).prove(spec, trial.record, trial.adapter, trial.optimizer, step=step) for step in (0, 2)
+            SelfTest(engine).prove(spec, trial.record, trial.adapter, trial.optimizer, step=step) for step in (0, 2)
         ]
     assert [str(one and one.check) for one in proofs] == ["handover", "None"]
 
@@ -186,14 +186,14 @@ def test_a_continued_trial_that_is_resumed_is_not_held_against_its_parent_again(
 def test_repeats_of_an_arm_share_its_proof(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
-    battery = Battery(engine)
+    selftest = SelfTest(engine)
     spec = make_spec(steps=2)
     arms = {"first": spec, "repeat": spec.model_copy(update={"seed": 1, "data_seed": 2}),
             "other": spec.model_copy(update={"rank": 8})}  # fmt: skip
     kept = {}
     for name, one in arms.items():
         with opened(engine, one, tmp_path / name, baseline) as trial:
-            kept[name] = prove(battery, trial)
+            kept[name] = prove(selftest, trial)
     assert kept["repeat"] == {"proved_by": "first"}
     assert "towers" in kept["first"] and "towers" in kept["other"]
     assert arm_of(arms["first"]) == arm_of(arms["repeat"]) != arm_of(arms["other"])
@@ -236,7 +236,7 @@ def test_a_process_that_was_killed_is_replaced(
         process = reloader._started()
         process.kill()
         process.wait()
-        assert prove(Battery(engine, reloader), trial)["reload"]["process"] != process.pid
+        assert prove(SelfTest(engine, reloader), trial)["reload"]["process"] != process.pid
 
 
 def test_a_process_killed_at_work_says_nothing_about_the_adapter(
@@ -254,7 +254,7 @@ def test_a_process_killed_at_work_says_nothing_about_the_adapter(
 def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.guards import CONSTRAINT
+    from trainables.constraint import CONSTRAINT
     from trainables.model.optimizer import Optimizer
     from trainables.workers.protocol import Rules
     from trainables.workers.solo_trainable import Seat
@@ -271,8 +271,8 @@ def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     assert seat.train()["verdict"] == "completed"
     seat.reset(config("repeat", seed=1))
     assert seat.train()["verdict"] == "completed"
-    assert read_json(tmp_path / "repeat" / BATTERY) == {"proved_by": "first"}
-    assert read_json(tmp_path / "first" / BATTERY)["reload"]["process"] != os.getpid()
+    assert read_json(tmp_path / "repeat" / SELFTEST_FILE) == {"proved_by": "first"}
+    assert read_json(tmp_path / "first" / SELFTEST_FILE)["reload"]["process"] != os.getpid()
     engine = seat._resident.engine
     with monkeypatch.context() as patched:
         patched.setattr(Optimizer, "step", lambda self, step: 1.0)
@@ -281,4 +281,4 @@ def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     seat.reset(config("after", rank=8))
     assert seat.train()["verdict"] == "completed" and seat._resident.engine is not engine
     seat.cleanup()
-    assert seat._resident.battery is None
+    assert seat._resident.selftest is None

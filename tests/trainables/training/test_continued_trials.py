@@ -21,6 +21,7 @@ from trainables.io.files import read_json
 from trainables.metrics import metric
 from trainables.probes.captions import captions
 from trainables.probes.earlier_stages import MOST_STAGES, score
+from trainables.probes.metric import Proportion
 from trainables.probes.probe import Baseline, Losses
 from trainables.probes.question import ask_validation
 from trainables.record import Record
@@ -46,8 +47,8 @@ def staged(engine: Engine, make_spec: SpecMaker) -> Engine:
 
 @pytest.fixture(scope="module")
 def staged_baseline(staged: Engine) -> Baseline:
-    metrics, answers = staged.evaluator.measure(None)
-    return Baseline(metrics, captions(staged.evaluator.data, answers))
+    scores, answers = staged.evaluator.measure(None)
+    return Baseline(scores.metrics, captions(staged.evaluator.data, answers), scores.counts)
 
 
 def second(parent: Record, make_spec: SpecMaker, **changes: Any) -> TrialSpec:
@@ -96,13 +97,13 @@ def test_a_lineage_names_all_ancestors_their_hashes_and_rates(
 def test_an_extension_keeps_the_function_and_trains_what_is_new(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
-    from trainables.guards import CONSTRAINT
-    from trainables.selftest.run import Battery
+    from trainables.constraint import CONSTRAINT
+    from trainables.selftest.run import SelfTest
     from trainables.training.trial import open_trial
 
     spec, record = second(parent, make_spec, **LARGER), Record(tmp_path / "grown")
     record.create(spec)
-    trial: Any = open_trial(engine, spec, record, baseline, (), CONSTRAINT, Battery(engine))
+    trial: Any = open_trial(engine, spec, record, baseline, (), CONSTRAINT, SelfTest(engine))
     try:
         verdict = finish(trial)
     finally:
@@ -139,7 +140,7 @@ def test_an_adapter_that_changed_since_the_plan_does_not_open(
 
 # ---------------------------------------------------------------- earlier stages
 def test_earlier_rows_are_measured_as_the_own_ones(staged: Engine) -> None:
-    metrics, _ = staged.evaluator.measure(None)
+    metrics = staged.evaluator.measure(None)[0].metrics
     assert metrics["stage1_loss"] == metrics["eval_loss"] == staged.evaluator.stage_loss(1)
     assert metrics["stage1_accuracy"] == metrics["token_accuracy"]
     assert "stage2_loss" not in metrics
@@ -152,8 +153,9 @@ def test_a_row_right_in_every_token_is_what_greedy_decoding_answers(engine: Engi
         replace(row, messages=(*row.prompt, Message("assistant", spoken[ask_validation(row).key]))) for row in rows[:2]
     )  # what the base says of these two rows is their reference; of the third it is not
     data = replace(engine.evaluator.data, earlier=((*said, rows[2]),))
-    metrics, _ = Evaluator(engine.base, engine.encoder, data).measure(None)
-    assert metrics["stage1_exact_match"] == pytest.approx(2 / 3)
+    scores, _ = Evaluator(engine.base, engine.encoder, data).measure(None)
+    assert scores.metrics["stage1_exact_match"] == pytest.approx(2 / 3)
+    assert scores.counts["stage1_exact_match"] == Proportion(2, 3)
 
 
 def test_a_cohort_measures_earlier_rows_as_a_lone_trial_does(
@@ -224,7 +226,7 @@ def test_forgetting_an_earlier_stage_stops_the_trial(
 
 def test_stages_are_counted_from_one_and_have_declared_names() -> None:
     counted = score([Losses(6.0, 4, 3, 1)] * MOST_STAGES, [2] * MOST_STAGES)
-    assert counted["stage1_exact_match"] == 0.5
+    assert counted["stage1_exact_match"] == Proportion(1, 2)
     assert counted[f"stage{MOST_STAGES}_loss"] == 1.5
     assert all(metric(name) for name in counted)
 

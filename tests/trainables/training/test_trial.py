@@ -88,7 +88,8 @@ def test_losses_norms_and_adapter_are_those_of_the_trainer(
     from safetensors.torch import load_file
 
     steps = 6
-    spec = make_spec(dropout=0.0, steps=8, eval_every_steps=8, warmup_ratio=0.25, accumulation_steps=accumulation_steps)
+    budget = {"steps": 8, "eval_every_steps": 8, "warmup_ratio": 0.25, "accumulation_steps": accumulation_steps}
+    spec = make_spec(format=1, dropout=0.0, **budget)  # whose LoRA starts as PEFT starts it
     losses, norms, state = trainer_run(engine, spec, steps, tmp_path / "trainer")
     own = losses_of(engine, spec, tmp_path / "own", baseline, steps)
     checkpoint = Record(tmp_path / "own").checkpoint(steps)

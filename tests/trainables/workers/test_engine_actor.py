@@ -231,7 +231,7 @@ def test_a_trial_that_is_ahead_trains_apart(room: Room, three: list[Record], sol
 def test_the_base_in_memory_is_used_up_before_another_is_loaded(
     room: Room, trial: Callable[..., TrialSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     few = [trial(number, steps=1) for number in (1, 2)]
     elsewhere = few[0].train.model_copy(update={"sha256": "another"})
     many = [trial(number, steps=1, train=elsewhere) for number in (3, 4, 5)]

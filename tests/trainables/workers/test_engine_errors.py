@@ -30,7 +30,7 @@ from trainables.spec import TrialSpec
 def test_an_error_of_the_cohort_reaches_every_seat_and_the_next_one_starts_afresh(
     error: Exception, room: Room, three: list[Record], solo: Solo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     actor = room.actor()
 
     def broken(number: int, _: object) -> None:
@@ -54,7 +54,7 @@ def test_an_error_of_the_cohort_reaches_every_seat_and_the_next_one_starts_afres
 def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     actor = room.actor()
     assert actor._resident is not None
     actor._resident.drop()
@@ -86,7 +86,7 @@ def test_a_device_that_failed_ends_the_process_after_the_seats_heard(
         """As torch names what a device raises."""
 
     ended: list[int] = []
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     monkeypatch.setattr("trainables.workers.engine_actor.REPLY_SECONDS", 0.05)
     monkeypatch.setattr("trainables.workers.engine_actor.os._exit", ended.append)
     actor = room.actor()
@@ -166,7 +166,7 @@ def test_a_misplaced_adapter_is_invalid_and_the_others_train_on_a_fresh_base(
 ) -> None:
     import peft
 
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
 
     def skipped(**values: Any) -> Any:
         modules = values["target_modules"]
@@ -214,7 +214,7 @@ def test_no_memory_for_all_lets_half_as_many_try(
 ) -> None:
     import torch
 
-    monkeypatch.setattr("trainables.workers.engine_cache.Battery", lambda *_: None)
+    monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     records = [room.record(trial(number)) for number in (1, 2, 3, 4)]
     actor = room.actor()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from small_trials import SpecMaker, outcome
 
-from trainables.guards import BestConstraint
+from trainables.constraint import BestConstraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec

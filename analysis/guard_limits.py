@@ -1,0 +1,38 @@
+"""The limit that a guard held a metric to, as the verdicts of an experiment tell it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.mlflow_runs import Experiment, Trial
+from trainables.guards import guard_of
+from trainables.io.files import read_json
+from trainables.record import Measurement
+
+
+def guard_limit(experiment: Experiment, metric: str) -> float | None:
+    """Return the limit that stopped trials were held to on `metric`; None when none or several are known.
+
+    A verdict of an earlier version has no limit. It is then that of the guards in the experiment's `study.json` and
+    the baseline, where both can be read.
+    """
+    stopped = [one for one in experiment.trials if one.verdict_kind == "pruned" and one.verdict_cause == metric]
+    found: set[float] = set()
+    for trial in stopped:
+        found |= {trial.verdict_limit} if trial.verdict_limit is not None else _declared(experiment, trial)
+    return found.pop() if len(found) == 1 else None
+
+
+def _declared(experiment: Experiment, trial: Trial) -> set[float]:
+    baselines = [
+        one.last
+        for one in experiment.trials
+        if one.trial_id in experiment.baseline_ids
+        and one.parameters.get("quantization") == trial.parameters.get("quantization")
+    ]
+    study = Path(trial.record).parent.parent / "study.json" if trial.record else None
+    if study is None or not study.is_file() or not baselines or trial.verdict_cause not in baselines[0]:
+        return set()
+    guards = [guard_of(one) for one in read_json(study)["guards"] if one["metric"] == trial.verdict_cause]
+    limits = {guard.limit(Measurement("eval", 0, baselines[0]), ()) for guard in guards if guard is not None}
+    return {limit for limit in limits if limit is not None}

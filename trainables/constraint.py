@@ -1,0 +1,105 @@
+"""The constraint on the best checkpoint: which evals are candidates for it, and which of them is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol
+
+from trainables.record import Measurement
+
+Metrics = Mapping[str, float]
+
+ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
+
+
+class Constraint(Protocol):
+    """What an eval must keep to be a candidate for the best checkpoint: a frozen dataclass with these members."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return the names of the metrics it reads."""
+        ...
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when the eval is a candidate."""
+        ...
+
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        ...
+
+
+@dataclass(frozen=True)
+class BestConstraint:
+    """Holds irrelevant-image pass and hallucination to a distance from the baseline, in absolute points."""
+
+    max_irrelevant_pass_drop: float = 0.10
+    max_hallucination_rise: float = 0.10
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return the names of the metrics it reads."""
+        return ("irrelevant_pass", "hallucination")
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when irrelevant-image pass and hallucination lie within their distance of the baseline."""
+        return (
+            metrics["irrelevant_pass"] >= baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - ROUNDING
+            and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
+        )
+
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the larger distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        lost = baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - metrics["irrelevant_pass"]
+        risen = metrics["hallucination"] - baseline["hallucination"] - self.max_hallucination_rise
+        return signed(max(lost, risen), not self.admits(baseline, metrics))
+
+
+@dataclass(frozen=True)
+class TextConstraint:
+    """Holds text retention to a distance from the baseline: the constraint for a base that sees no pictures."""
+
+    max_text_retention_drop: float = 0.10
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return the names of the metrics it reads."""
+        return ("text_retention",)
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when text retention lies within its distance of the baseline."""
+        lowest = baseline["text_retention"] - self.max_text_retention_drop
+        return metrics["text_retention"] >= lowest - ROUNDING
+
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        lost = baseline["text_retention"] - self.max_text_retention_drop - metrics["text_retention"]
+        return signed(lost, not self.admits(baseline, metrics))
+
+
+CONSTRAINT = BestConstraint()
+TEXT_CONSTRAINT = TextConstraint()
+
+
+def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> Constraint:
+    """Return the constraint, or the one on text where a study's own needs metrics that are not reported."""
+    if constraint.needs == TEXT_CONSTRAINT.needs or all(name in metrics for name in constraint.needs):
+        return constraint
+    return TEXT_CONSTRAINT
+
+
+def best_eval(constraint: Constraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
+    """Return the eval with the lowest eval loss among those the constraint admits, or None."""
+    admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
+    return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
+
+
+def signed(distance: float, broken: bool) -> float:
+    """Return a distance beyond a limit that is positive exactly when the rule is broken.
+
+    A rule that is patient, or allows for rounding, is not broken by the distance alone.
+    """
+    return max(distance, ROUNDING) if broken else min(distance, 0.0)
