@@ -1,4 +1,4 @@
-"""What a search is told of a trial: the values of its objectives, how far it broke each guard, and how it ended.
+"""The outcome of a trial for a search: its objective values, how far it broke each guard, and how it ended.
 
 Pure functions of a record's verdict and measurements; a metric that is missing raises KeyError.
 """

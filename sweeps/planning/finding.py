@@ -13,7 +13,7 @@ Level = Literal["refuse", "warn"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class PreflightFinding:
     """What is wrong: the check that found it, what must hold and what was found, what to do, and in which trials.
 
     No trial named means the data, which concerns all of them, the baseline too.

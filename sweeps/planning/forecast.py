@@ -69,7 +69,7 @@ def _check_depths(specs: list[TrialSpec]) -> None:
     towers = {spec.trial_id: {tower: len(blocks) for tower, blocks in _towers(spec).items()} for spec in specs}
     fits = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
     deep = [spec for spec in specs if spec not in fits]
-    arms = dict.fromkeys(spec.name.split("-")[0] for spec in fits if not spec.placement.is_baseline)
+    arms = dict.fromkeys(spec.arm for spec in fits if not spec.placement.is_baseline)
     if deep and arms:
         layers = towers[deep[0].trial_id]
         raise UserError(

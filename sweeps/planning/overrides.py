@@ -8,8 +8,9 @@ from typing import Any
 from trainables.errors import UserError, nearest
 from trainables.spec import TrialSpec
 
-# what has an option, or is decided by what was found on disk
+# settings with an option of their own, and values that are no settings
 ELSEWHERE = {
+    "format": "the experiment's own", "arm": "--only",
     "name": "an arm's own", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",

@@ -15,10 +15,10 @@ from sweeps.planning.data_quality import (
     FileQuality,
     quality_of,
 )
-from sweeps.planning.finding import Finding
+from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.trial_checks import check_trial
-from sweeps.study import LIMITS, Limits
+from sweeps.study import PREFLIGHT_LIMITS, PreflightLimits
 from trainables.data.scan import Scan
 from trainables.errors import UserError
 from trainables.guards import Guard
@@ -29,10 +29,10 @@ class Preflight:
     """What was looked at before a launch, and what was found."""
 
     data: dict[str, FileQuality]
-    findings: tuple[Finding, ...]
+    findings: tuple[PreflightFinding, ...]
 
     @property
-    def refusals(self) -> tuple[Finding, ...]:
+    def refusals(self) -> tuple[PreflightFinding, ...]:
         """Return the findings that must be overridden for the launch to go on."""
         return tuple(one for one in self.findings if one.level == "refuse")
 
@@ -41,9 +41,11 @@ class Preflight:
         return asdict(self)
 
 
-def preflight(forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: Limits = LIMITS) -> Preflight:
+def preflight(
+    forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: PreflightLimits = PREFLIGHT_LIMITS
+) -> Preflight:
     """Hold a launch against the limits; refusals first, findings that trials share are one."""
-    merged: dict[Finding, list[str]] = {}
+    merged: dict[PreflightFinding, list[str]] = {}
     for forecast in forecasts:
         if not forecast.spec.placement.is_baseline:
             for finding in check_trial(forecast, guards, scan, limits):
@@ -53,7 +55,7 @@ def preflight(forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan
     return Preflight(quality_of(scan), tuple(sorted(found, key=lambda one: one.level)))
 
 
-def admit(found: Preflight, force: bool) -> tuple[Finding, ...]:
+def admit(found: Preflight, force: bool) -> tuple[PreflightFinding, ...]:
     """Return the refusals that `force` overrides, none when there are none.
 
     Raises:

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.planning.space import arm_of
 from sweeps.tracking import mlflow_fields
 from trainables.errors import UserError
 from trainables.io.files import RecordDamaged
@@ -126,7 +125,7 @@ class Tracker:
             "footprint.kind": "trial",
             "trial.id": spec.trial_id,
             "trial.name": spec.name,
-            "trial.arm": arm_of(spec),
+            "trial.arm": spec.arm,
             "record": str(record.directory),
             **labels_of(record),
             **mlflow_fields.lineage_tags(record),

@@ -16,7 +16,7 @@ from sweeps.planning.forecast import forecast
 from sweeps.planning.preflight import preflight
 from sweeps.planning.sources import Sources, gather
 from sweeps.planning.space import Axes, expand
-from sweeps.study import LIMITS, Study, World
+from sweeps.study import PREFLIGHT_LIMITS, Study, World
 from trainables.data.scan import Scan, scan
 
 PACKAGE = Path(sweeps.__file__).parent
@@ -104,6 +104,6 @@ def test_a_smoke_run_is_admitted_on_any_amount_of_data(sources: Sources, scans: 
     forecasts = forecast(expand(smoke.STUDY, Axes(), many), many.train_rows)
     found, usual = (
         {one.check for one in preflight(forecasts, smoke.STUDY.guards, scans["pictures"], limits).findings}
-        for limits in (smoke.STUDY.limits, LIMITS)
+        for limits in (smoke.STUDY.limits, PREFLIGHT_LIMITS)
     )
     assert usual - found == {"coverage"}
