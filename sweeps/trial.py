@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainables.spec import Format, TrialSpec
 
 
-STUDY = Study(name="trial", question="What does this configuration give, compared with its base?", arms=())
+TRIAL_STUDY = Study(name="trial", question="What does this configuration give, compared with its base?", arms=())
 TRIAL_FILES = ("spec.json", "provenance.json")
 
 
@@ -113,7 +113,7 @@ class TrialJob:
 
 def main() -> None:
     """Run the command line and exit with a documented code."""
-    run_command_line(CommandLine(STUDY, TrialOptions, SHARED, job_of, CHANGED, resumes_as_asked=True))
+    run_command_line(CommandLine(TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resumes_as_asked=True))
 
 
 def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
@@ -128,8 +128,8 @@ def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJ
     space_in(given.space)
     replaced = shared.fixed()
     if shared.resume and not shared.dry_run:
-        return resumed(STUDY, launch)
-    return TrialJob(STUDY, launch, given, replaced)
+        return resumed(TRIAL_STUDY, launch)
+    return TrialJob(TRIAL_STUDY, launch, given, replaced)
 
 
 def trials_of(
@@ -144,8 +144,8 @@ def trials_of(
     from sweeps.planning.space import expand
 
     axes, arms = around(space_in(space), read.placement)
-    study = replace(STUDY, arms=arms, settings=read.settings)
-    return study, expand(study, replace(axes, fixed=replaced), read.sources, spec_format)
+    study = replace(TRIAL_STUDY, arms=arms, settings=read.settings)
+    return study, expand(study, replace(axes, fixed=replaced), read.sources, read.format or spec_format)
 
 
 def _name_of(config: Path) -> str:

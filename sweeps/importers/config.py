@@ -22,7 +22,7 @@ from trainables.errors import UserError
 from trainables.io.files import read_json
 from trainables.io.strict_yaml import read_yaml
 from trainables.model.families import family_of
-from trainables.spec import Placement, Source, TrialSpec, read_spec
+from trainables.spec import Format, Placement, Source, TrialSpec, read_spec
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -41,6 +41,7 @@ class Read:
     sources: Sources
     shown: tuple[Group, ...] = ()
     kept: dict[str, Any] | None = None
+    format: Format | None = None  # of a trial of our own, so that it is the same trial again
 
 
 def read_config(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
@@ -145,4 +146,4 @@ def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
     no_settings = (*SOURCES, "format", "name", "arm", "placement")
     settings = {name: value for name, value in values.items() if name not in no_settings}
-    return Read(settings, spec.placement, sources)
+    return Read(settings, spec.placement, sources, format=spec.format)

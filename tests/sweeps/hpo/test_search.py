@@ -232,7 +232,6 @@ def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
     from sweeps.cli.search import main
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(search_launch, "checked", lambda *_: None)
     monkeypatch.setattr(search_launch, "begin", lambda *_: pytest.fail("the search was begun"))
     monkeypatch.setattr("sys.argv", ["sweeps.search", *arguments, *dry_run])
     with pytest.raises(SystemExit) as ended:
