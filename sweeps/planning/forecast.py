@@ -1,4 +1,4 @@
-"""The forecast of a launch, before anything is spent: what is trained, what it weighs, how much of the data it sees."""
+"""The forecast of each trial: trained parameters, adapter size, coverage of the data, number of evals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.spec import TrialSpec
 class Forecast:
     """One trial as planned; `coverage_epochs` = steps x rows per step / training rows.
 
-    `parent_base` says how it is known that a continued adapter was trained on this base.
+    `parent_base` says how the base of a continued adapter was identified.
     """
 
     spec: TrialSpec

@@ -1,7 +1,7 @@
-"""What is wrong with a launch before anything is spent: each finding refuses it or warns, in numbers.
+"""The checks before a launch: each finding refuses it or warns.
 
-All are pure functions of the forecasts, the guards and the scanned data. Source of the thresholds: brief 002, whose
-run saw 8.9 % of its data and ended at 5e-10 of a rate of 5e-5; and the failures F08, F10, F11, F30, F32 and F34.
+All are pure functions of the forecasts, the guards and the scanned data. The thresholds are set so that a run that sees
+8.9 % of its data, or ends at 5e-10 of a rate of 5e-5, is refused; docs/corpus.md lists the failures they come from.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from trainables.guards import Guard
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was looked at before a launch, and what was found."""
+    """The data of a launch, and what the checks found."""
 
     data: dict[str, FileQuality]
     findings: tuple[PreflightFinding, ...]
 
     @property
     def refusals(self) -> tuple[PreflightFinding, ...]:
-        """Return the findings that must be overridden for the launch to go on."""
+        """Return the findings that refuse the launch unless they are overridden."""
         return tuple(one for one in self.findings if one.level == "refuse")
 
     def as_json(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Preflight:
 def preflight(
     forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: PreflightLimits = PREFLIGHT_LIMITS
 ) -> Preflight:
-    """Hold a launch against the limits; refusals first, findings that trials share are one."""
+    """Check a launch against the limits; refusals come first, equal findings of several trials are merged."""
     merged: dict[PreflightFinding, list[str]] = {}
     for forecast in forecasts:
         if not forecast.spec.placement.is_baseline:
@@ -63,8 +63,9 @@ def admit(found: Preflight, force: bool) -> tuple[PreflightFinding, ...]:
     """
     if found.refusals and not force:
         reasons = "\n".join(f"  {one.check}: {one.message}\n    {one.hint}" for one in found.refusals)
+        plural = "s" * (len(found.refusals) != 1)
         raise UserError(
-            f"the plan must pass every check before anything is spent, but {len(found.refusals)} refuse it:\n{reasons}",
-            "change what they name, or run all the same with --force; the records will say so",
+            f"{len(found.refusals)} preflight check{plural} failed; nothing was run:\n{reasons}",
+            "change what they name, or run anyway with --force; the records will say so",
         )
     return found.refusals

@@ -1,3 +1,5 @@
+"""Checks of one trial: coverage, schedule, evals, row lengths, parent adapter."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,7 @@ from trainables.spec import TrialSpec
 def check_trial(
     forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits: PreflightLimits
 ) -> Iterator[PreflightFinding]:
-    """Yield what is wrong with the budget and the schedule of one trial that trains."""
+    """Yield the findings of one trial that trains."""
     yield from _coverage(forecast, len(scan.train), limits)
     yield from _schedule(forecast.spec, limits)
     yield from _evals(forecast, guards)
@@ -122,7 +124,7 @@ def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[PreflightFinding]:
 
 
 def check_packable(specs: Sequence[TrialSpec], scan: Scan) -> None:
-    """Refuse packed trials on training rows with pictures: a trial would end where it meets the first of them.
+    """Refuse packed trials on training rows with pictures, which cannot be packed.
 
     Raises:
         UserError: naming the trials and the rows.

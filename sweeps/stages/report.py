@@ -111,7 +111,7 @@ def _stages(rows: Sequence[StageRow]) -> Table:
 
 def _lineage(rows: Sequence[StageRow]) -> Table:
     """Show the adapter that each stage starts from: its hash, and the peak language rates before and now."""
-    table = _table(("stage", "goes on from", "sha256"), ("its rate", "own rate"), ())
+    table = _table(("stage", "starts from", "sha256"), ("its rate", "own rate"), ())
     for row in rows:
         if not row.lineage:
             continue

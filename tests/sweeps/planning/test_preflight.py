@@ -176,7 +176,11 @@ def test_every_refusal_is_in_the_one_error() -> None:
     other = replace(REFUSAL, check="evals", message="a guard must see 3 evals")
     with pytest.raises(UserError) as caught:
         admit(Preflight({}, (REFUSAL, other, WARNING)), force=False)
-    for words in ("2 refuse it", "coverage: training should see more\n    --epochs 1", "evals: a guard must see"):
+    for words in (
+        "2 preflight checks failed; nothing was run",
+        "coverage: training should see more\n    --epochs 1",
+        "evals: a guard must see",
+    ):
         assert words in caught.value.message
     assert "warm-up" not in caught.value.message
     assert "--force" in (caught.value.hint or "")

@@ -74,13 +74,13 @@ def test_the_first_eval_stands_beside_the_parents_last(staged: StagedStudy, ran:
 def test_every_stage_says_what_it_goes_on_from(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
     records = ran((1.0, 0.5, DONE), (0.5, 0.4, DONE))
     lines = [line.split() for line in told(staged, records).splitlines()]
-    header = lines.index(["stage", "goes", "on", "from", "sha256", "its", "rate", "own", "rate"])
+    header = lines.index(["stage", "starts", "from", "sha256", "its", "rate", "own", "rate"])
     parent, own = (record.spec() for record in records)
     assert own.init_from
     sha256 = own.init_from.sha256[:12]
     assert lines[header + 1] == ["S2", f"S1-{parent.trial_id}", "step", "80", sha256, "0.0002", "0.00014"]
     assert lines[header + 2] == [], "the first stage began anew"
-    assert "goes on from" not in told(staged, records[:1])
+    assert "starts from" not in told(staged, records[:1])
 
 
 def test_an_adapter_from_elsewhere_is_named_by_the_end_of_its_path_in_80_columns(
