@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.search_table import LANGUAGE, RANKS, RATES, STUDY, VISION
 from sweeps.hpo.outcome import Outcome, outcome
-from sweeps.hpo.sampler import Searcher, Settings
+from sweeps.hpo.sampler import Searcher, SearchSettings
 from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_bare
 from trainables.metrics import Direction
 from trainables.pareto import as_costs, parse_objectives
@@ -73,7 +73,7 @@ def hypervolume(outcomes: Sequence[Outcome]) -> float:
 
 def replay(table: Table, sampler: Sampler, seed: int, budget: int = BUDGET, cohort: int = COHORT) -> list[float]:
     """Search the table with a sampler; returns the share of its hypervolume found after each cohort."""
-    searcher = Searcher(Settings(SPACE, OBJECTIVES, sampler, cohort, seed), None, key_of)
+    searcher = Searcher(SearchSettings(SPACE, OBJECTIVES, sampler, cohort, seed), None, key_of)
     shares = []
     while searcher.asked_count < budget and (asked := searcher.ask(min(cohort, budget - searcher.asked_count))):
         for one in asked:

@@ -1,11 +1,11 @@
-"""Commands: how much LoRA before a command-line assistant forgets what else to say, and to decline (brief 004).
+"""Commands: how much LoRA before a command-line assistant loses other tasks, or answers dangerous requests.
 
 python -m sweeps.commands                    on the embedded text miniature
 python -m sweeps.commands --only L2,L2_attention --seeds 3
 python -m sweeps.commands --base Qwen/Qwen2.5-Coder-7B-Instruct --train train.jsonl --val val.jsonl --ood ood.jsonl
 """
 
-from sweeps.study import Arm, Study
+from sweeps.study import ROW_BY_ROW, Arm, Study
 from trainables.constraint import TextConstraint
 from trainables.guards import Ceiling, Floor, Widening
 from trainables.mini.text import defaults
@@ -26,6 +26,7 @@ STUDY = Study(
     ),
     recommended=("L1", "L4", "L4_attention"),
     settings={
+        **ROW_BY_ROW,
         "rank": 8,
         "alpha": 16.0,
         "dropout": 0.05,
@@ -33,8 +34,6 @@ STUDY = Study(
         "vision_learning_rate": 2e-4,
         "weight_decay": 0.0,
         "warmup_ratio": 0.1,
-        "batch_rows": 1,
-        "accumulation_steps": 16,
         "steps": 500,
         "eval_every_steps": 100,
     },

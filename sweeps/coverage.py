@@ -1,10 +1,10 @@
-"""Coverage: how much of the data, at which rate, before anything is learned (brief 002).
+"""Coverage: how much of the data a run must see, and at which rate, before it learns anything.
 
-python -m sweeps.coverage                    two fixes of a run that learned nothing, and two variants, on the miniature
-python -m sweeps.coverage --force            that run too; the plan refuses it, and says why: --only failing
+python -m sweeps.coverage                    two fixes of a failed run and two variants, on the miniature
+python -m sweeps.coverage --force            the failed run too, which the plan refuses
 python -m sweeps.coverage --only fix1 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
 
-Budgets are passes over the data, so that they mean the same on any data set; the brief's steps are for 45,000 rows.
+Budgets are passes over the data, so that they mean the same on any data set. The failed run had 45,000 rows.
 """
 
 from sweeps.study import Arm, Study
@@ -38,18 +38,13 @@ STUDY = Study(
             miniature={"batch_rows": 16, "accumulation_steps": 4, "learning_rate": 4e-4, "vision_learning_rate": 6e-3,
                        "eval_every_steps": 27},
         ),
-        # phase 3: rows that grow, and a rate that stays up until the last fifth
+        # rows that grow, and a rate that stays up until the last fifth
         Arm("fix1grow", language=2, vision=4, settings={"batch_warmup_ratio": 0.3}),
         Arm("fix1stable", language=2, vision=4, settings={"schedule": "stable"}),
     ),
     refused=("failing",),
     tables=("criteria",),
     settings={
-        "rank": 16,
-        "alpha": 32.0,
-        "dropout": 0.1,
-        "learning_rate": 1e-4,
-        "vision_learning_rate": 3e-4,
         "weight_decay": 0.0,
         "warmup_ratio": 0.1,
         "batch_rows": 2,

@@ -1,18 +1,18 @@
-"""Curriculum: stages that continue one adapter, each on rows of its own and at a lower rate (brief 000).
+"""Curriculum: stages that continue one adapter, each on its own rows and at a lower rate.
 
 python -m sweeps.curriculum                             three stages of the embedded miniature's task
 python -m sweeps.curriculum stage1.yaml stage2.yaml     stages of your own; docs/curriculum.md has the keys
-python -m sweeps.curriculum --resume-optimizer          AdamW's moments go on too, instead of beginning anew
+python -m sweeps.curriculum --resume-optimizer          keep AdamW's moments from stage to stage
 """
 
-from sweeps.study import Arm, Study
+from sweeps.study import ONE_EPOCH, Arm, Study
 from trainables.mini import defaults
 
 STUDY = Study(
     name="curriculum",
     question="Does an adapter that learns in stages keep what the earlier stages taught?",
-    # rates fall to 0.7 and 0.5 of the first: an optimizer that begins anew overshoots on weights already trained;
-    # 36 language layers are all of Qwen3-VL-4B and -8B, on whose q, k, v and o the brief trains
+    # rates fall to 0.7 and 0.5 of the first: a fresh optimizer overshoots on trained weights;
+    # 36 language layers are all of Qwen3-VL-4B and -8B
     arms=(
         Arm(
             "S1",
@@ -37,18 +37,12 @@ STUDY = Study(
         ),
     ),
     settings={
+        **ONE_EPOCH,
         "rank": 4,
         "alpha": 8.0,
-        "dropout": 0.1,
         "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj"),
-        "learning_rate": 5.0e-5,
-        "vision_learning_rate": 5.0e-5,
         "weight_decay": 0.01,
         "warmup_ratio": 0.1,
-        "batch_rows": 1,
-        "accumulation_steps": 16,
-        "epochs": 1.0,
-        "eval_every_steps": 50,
     },
     miniature={
         **defaults.SETTINGS,

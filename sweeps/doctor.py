@@ -104,7 +104,7 @@ def check_disk(storage: Path) -> Iterator[Check]:
 def check_store(tracking_uri: str) -> Check:
     """Check that MLflow's store takes a write: a database file is locked for one and rolled back, a server gets a run.
 
-    The run stands in the experiment `footprint-doctor`.
+    The run is in the experiment `footprint-doctor`.
     """
     from sweeps.tracking.tracker import checked_uri, redacted
 
@@ -133,7 +133,7 @@ def _try_database(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(
             f"MLflow's database must be writable, but {path} is not: {reason}",
-            "end what holds it, or pass another --tracking-uri; without it a sweep goes on, and --sync catches up",
+            "end what holds it, or pass another --tracking-uri; --sync writes what is missing later",
         ) from None
     return f"{path} takes writes"
 
@@ -149,7 +149,7 @@ def _try_server(uri: str) -> None:
         reason = redacted(str(error).splitlines()[0])
         raise UserError(
             f"MLflow must take runs, but {redacted(uri)} did not: {reason}",
-            "start the server or correct the URI; without it a sweep goes on, and --sync catches up",
+            "start the server or correct the URI; --sync writes what is missing later",
         ) from None
 
 
@@ -171,7 +171,7 @@ def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check
 
 
 def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
-    """Yield every check, the cheap ones first; each stands for itself."""
+    """Yield every check, the cheap ones first."""
     from sweeps.execution.cluster import versions, views
 
     yield check_python()

@@ -1,11 +1,11 @@
-"""Narrow: ranks 8, 16, 32 at half, equal and double rates around Stage 4's winners, language last-1 too (brief 001).
+"""Narrow: ranks 8, 16 and 32 at half, equal and double rates, on Stage 4's winners and with one language layer.
 
-python -m sweeps.narrow                      around what `analysis pareto --experiment stage4` named
-python -m sweeps.narrow --winners FILE       around the placements of another winners.json
+python -m sweeps.narrow                      on the winners of `analysis pareto --experiment stage4`
+python -m sweeps.narrow --winners FILE       on the placements of another winners.json
 python -m sweeps.narrow --only C2,E2         arms by name, without any winners
 """
 
-from sweeps.study import Arm, Study
+from sweeps.study import ONE_EPOCH, Arm, Study
 from trainables.mini import defaults
 
 STUDY = Study(
@@ -25,19 +25,7 @@ STUDY = Study(
     winners_of="stage4",
     ranks=(8, 16, 32),
     rate_factors=(0.5, 1.0, 2.0),
-    settings={
-        "rank": 16,
-        "alpha": 32.0,
-        "dropout": 0.1,
-        "learning_rate": 1e-4,
-        "vision_learning_rate": 3e-4,
-        "weight_decay": 0.1,
-        "warmup_ratio": 0.2,
-        "batch_rows": 1,
-        "accumulation_steps": 16,
-        "epochs": 1.0,
-        "eval_every_steps": 50,
-    },
+    settings=ONE_EPOCH,
     miniature=defaults.SETTINGS,
 )
 

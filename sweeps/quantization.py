@@ -1,4 +1,4 @@
-"""Quantization: what a coarser base costs the same arm, paired: one seed, one data order, five bases (brief 002).
+"""Quantization: the same arm on five quantizations of its base, with one seed and one data order.
 
 python -m sweeps.quantization                on the embedded miniature
 python -m sweeps.quantization --seeds 3
@@ -21,9 +21,6 @@ STUDY = Study(
         "rank": 32,
         "alpha": 64.0,
         "rslora": True,
-        "dropout": 0.1,
-        "learning_rate": 1e-4,
-        "vision_learning_rate": 3e-4,
         "weight_decay": 0.01,
         "warmup_ratio": 0.1,
         "batch_rows": 2,

@@ -1,4 +1,4 @@
-"""Search: placement, rank, rates, dropout, quantization and budget at once, by a sampler that learns from every cohort.
+"""Search: placement, rank, rates, dropout, quantization and budget, chosen by a sampler from the results so far.
 
 python -m sweeps.search                      24 trials on the embedded miniature, 8 at a time
 python -m sweeps.search --sampler gp --trials 48 --vary quantization=none,nf4-double
@@ -6,7 +6,7 @@ python -m sweeps.search --objectives exact_match --scheduler asha --scheduler-op
 """
 
 from sweeps.hpo.space import Choice, LogRange, Search, Space
-from sweeps.study import Study
+from sweeps.study import ROW_BY_ROW, Study
 from trainables.mini import defaults
 
 SEARCH = Search(
@@ -14,18 +14,7 @@ SEARCH = Search(
         name="search",
         question="Which LoRA, where, at which rates, before the model loses its generality?",
         arms=(),
-        settings={
-            "rank": 16,
-            "alpha": 32.0,
-            "dropout": 0.1,
-            "learning_rate": 1e-4,
-            "vision_learning_rate": 3e-4,
-            "weight_decay": 0.1,
-            "warmup_ratio": 0.2,
-            "batch_rows": 1,
-            "accumulation_steps": 16,
-            "eval_every_steps": 50,
-        },
+        settings={**ROW_BY_ROW, "eval_every_steps": 50},
         miniature={**defaults.SETTINGS, "eval_every_steps": 20},
     ),
     space=Space({

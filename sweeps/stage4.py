@@ -1,11 +1,11 @@
-"""Stage 4: how many LoRA modules, and where, before the model loses its generality (brief 001).
+"""Stage 4: how many LoRA modules, and where, before the model loses its generality.
 
 python -m sweeps.stage4                      the twelve placements on the embedded miniature
-python -m sweeps.stage4 --recommended        the brief's six first
+python -m sweeps.stage4 --recommended        the six to try first
 python -m sweeps.stage4 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl --epochs 1
 """
 
-from sweeps.study import Arm, Study
+from sweeps.study import ONE_EPOCH, Arm, Study
 from trainables.mini import defaults
 
 STUDY = Study(
@@ -26,19 +26,7 @@ STUDY = Study(
         Arm("D3", language=4, vision=6),
     ),
     recommended=("A1", "A2", "B2", "B3", "C2", "C3"),
-    settings={
-        "rank": 16,
-        "alpha": 32.0,
-        "dropout": 0.1,
-        "learning_rate": 1e-4,
-        "vision_learning_rate": 3e-4,
-        "weight_decay": 0.1,
-        "warmup_ratio": 0.2,
-        "batch_rows": 1,
-        "accumulation_steps": 16,
-        "epochs": 1.0,
-        "eval_every_steps": 50,
-    },
+    settings=ONE_EPOCH,
     miniature=defaults.SETTINGS,
 )
 

@@ -1,4 +1,4 @@
-"""A study: which placements are compared, with which settings, under which guards; a file of plain values each."""
+"""What a study is made of: arms, settings, guards and limits. A study is a file of plain values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from trainables.decision import Guard
 from trainables.guards import GUARDS
 from trainables.spec import Quantization
 
+# settings of a base whose batches hold one row: 16 rows per optimizer step
+ROW_BY_ROW: Mapping[str, Any] = {"batch_rows": 1, "accumulation_steps": 16}
+ONE_EPOCH: Mapping[str, Any] = {**ROW_BY_ROW, "epochs": 1.0, "eval_every_steps": 50}
+
 
 @dataclass(frozen=True)
-class Limits:
-    """The thresholds; a share is a fraction of the rows, or of the steps."""
+class PreflightLimits:
+    """The thresholds of the checks before a launch; a share is a fraction of the rows, or of the steps."""
 
     refuse_below_coverage_epochs: float = 0.10
     warn_below_coverage_epochs: float = 0.90
@@ -31,18 +35,17 @@ class Limits:
     warn_above_contradictory_share: float = 0.01
 
 
-LIMITS = Limits()
-
+PREFLIGHT_LIMITS = PreflightLimits()
 
 World = Literal["pictures", "text"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One placement of a study by its name: how many of the last layers of each tower carry LoRA.
+    """One placement of a study: how many of the last layers of each tower carry LoRA.
 
-    `settings` and `miniature` replace those of the study for this arm alone; where the miniature is placed otherwise
-    than a real base, they hold a `placement`.
+    `settings` and `miniature` are merged over those of the study for this arm. A `placement` in them replaces
+    `language` and `vision`.
     """
 
     name: str
@@ -54,20 +57,20 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A question put as trials.
+    """A question, and the trials that answer it.
 
-    `settings` are the values of `TrialSpec` for a real base; `miniature` replaces those that the embedded miniature
-    needs otherwise, and `world` says which miniature that is: Qwen3-VL on pictures, or Qwen2 on shell commands.
-    `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them, and so are the rates
-    at `rate_factors` of an arm's own; `varies` names what else its trials do not share (`steps`, `train`). With
-    `winners_of` its arms are placed as the winners of that experiment. Arms that are `refused` by the plan, as they
-    are meant to be, run when they are named or with --force. `tables` name what it shows at its end (`tables.py`).
+    `settings` hold what differs from the defaults of `TrialSpec`; `epochs` may stand for `steps`. On the embedded
+    miniature `miniature` is merged over them, and `world` says which miniature: Qwen3-VL on pictures, or Qwen2 on shell
+    commands. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them;
+    `rate_factors` multiply the learning rate of each arm. `varies` names what else differs between its trials (`steps`,
+    `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail the plan's checks on
+    purpose: they run only by name or with --force. `tables` names the tables shown at the end.
     """
 
     name: str
     question: str
     arms: tuple[Arm, ...]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     miniature: Mapping[str, Any] = field(default_factory=dict)
     world: World = "pictures"
     recommended: tuple[str, ...] = ()
@@ -81,4 +84,4 @@ class Study:
     tables: tuple[str, ...] = ()
     guards: tuple[Guard, ...] = GUARDS
     constraint: Constraint = CONSTRAINT
-    limits: Limits = LIMITS
+    limits: PreflightLimits = PREFLIGHT_LIMITS

@@ -1,4 +1,4 @@
-"""The rate and the rows of every optimizer step, without torch: training follows them, a plan reads them beforehand."""
+"""Learning-rate schedules and batch growth per optimizer step, without torch, for planning and for training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def _stable_then_linear(progress: float) -> float:
 
 STABLE_DECAY_SHARE = 0.2  # of the steps after warm-up, at the end of `stable`
 
-# from the share of the steps after warm-up that is done (0 to 1) to the height between the lowest and the peak rate;
-# a schedule of your own is a line here
+# maps the finished share of the steps after warm-up (0 to 1) to the height between lowest and peak rate (0 to 1)
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": _cosine,
     "linear": _linear,
@@ -37,15 +36,15 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def warmup_steps(steps: int, warmup_ratio: float) -> int:
-    """Return how many optimizer steps the rate climbs to its peak."""
+    """Return the number of warm-up steps."""
     return math.ceil(warmup_ratio * steps)
 
 
 def rate_factor(step: int, steps: int, warmup_ratio: float, min_rate_ratio: float, schedule: str = "cosine") -> float:
     """Return the fraction of the peak rate at optimizer step `step` (counted from 0).
 
-    Linear warm-up over ceil(warmup_ratio x steps), then the schedule's own way down to `min_rate_ratio`; with
-    `cosine` as `transformers.get_cosine_with_min_lr_schedule_with_warmup` computes it.
+    Linear warm-up over ceil(warmup_ratio x steps), then the schedule's decay to `min_rate_ratio`. `cosine` equals
+    `transformers.get_cosine_with_min_lr_schedule_with_warmup`.
     """
     warmup = warmup_steps(steps, warmup_ratio)
     if step < warmup:
@@ -55,7 +54,7 @@ def rate_factor(step: int, steps: int, warmup_ratio: float, min_rate_ratio: floa
 
 
 def rows_at(step: int, effective_rows: int, growing_steps: int) -> int:
-    """Return the rows of optimizer step `step` (counted from 0): a quarter at first, all after `growing_steps`."""
+    """Return the rows of optimizer step `step` (counted from 0): a quarter at step 0, all from `growing_steps` on."""
     if step >= growing_steps:
         return effective_rows
     share = INITIAL_ROWS_SHARE + (1.0 - INITIAL_ROWS_SHARE) * step / growing_steps

@@ -1,4 +1,4 @@
-"""What a trial takes: one frozen, hashable description of everything that decides its result."""
+"""The description of a trial: one frozen value that holds everything that decides its result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
 
-FORMAT: Literal[1, 2] = 2  # of the specs that are written now; a spec on disk without one has format 1
+Format = Literal[1, 2]
+
+FORMAT: Format = 2  # of new experiments; a file without a format has format 1
+BASELINE_ARM = "A0"
+RESTART = "-restart"  # ends the arm and the name of a trial that starts from `--restart-from`
 
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
@@ -36,7 +40,7 @@ class Frozen(BaseModel):
 
 
 class Source(Frozen):
-    """A file or directory a trial reads: where it lies, and what it held when the study was planned."""
+    """A file or directory that a trial reads: its path, and the hash of its content when the study was planned."""
 
     path: Path
     sha256: str
@@ -58,19 +62,19 @@ class Placement(Frozen):
 
 
 class TrialSpec(Frozen):
-    """Everything that decides the result of one trial; `trial_id` names it, wherever and whenever it runs.
+    """Everything that decides the result of one trial; `trial_id` is a hash of it.
 
-    Rates are per optimizer step; `warmup_ratio`, `batch_warmup_ratio` (while the rows of a step grow) and
-    `min_rate_ratio` are fractions (of the steps, of the steps, of the peak rate). `target_modules` are the linears
-    adapted in a placed layer by their own name (`q_proj`); empty means all. `packed_tokens` above 0 packs the rows of
-    a batch, of text alone, into sequences of at most so many tokens; at 0 they are padded. `continuation` says whether
-    `init_from` holds this very placement or a part of it; `earlier` are the validation rows of a curriculum's earlier
-    stages.
-    Source: brief 001 for the defaults of a real base; the miniature's study declares its own.
+    `name` is for display; `arm` is the study's arm that the trial is a variant of, and without one the name. Neither
+    decides a result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the rows of a step
+    grow) are fractions of the steps, `min_rate_ratio` is a fraction of the peak rate. `target_modules` are the names of
+    the adapted linears of a layer (`q_proj`); empty means all. `packed_tokens` above 0 packs text rows of a batch into
+    sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether `init_from` holds the same
+    placement or a part of it. `earlier` are the validation rows of a curriculum's earlier stages.
     """
 
-    format: Literal[1, 2] = FORMAT
+    format: Format = FORMAT
     name: str
+    arm: str
     base: Source
     train: Source
     validation: Source
@@ -104,6 +108,13 @@ class TrialSpec(Frozen):
     continuation: Literal["same", "extended"] = "same"
     optimizer: Literal["fresh", "resumed"] = "fresh"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _arm_by_its_name(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "arm" not in values and "name" in values:
+            return {**values, "arm": values["name"]}
+        return values
+
     @model_validator(mode="after")
     def _resumed_needs_parent(self) -> Self:
         if self.optimizer == "resumed" and self.init_from is None:
@@ -130,12 +141,12 @@ class TrialSpec(Frozen):
 
     @property
     def trial_id(self) -> str:
-        """Twelve hex digits that depend on every value but the display name and where the files lie."""
+        """Twelve hex digits that depend on every value but `name`, `arm` and the paths of the files."""
         return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:12]
 
     @property
     def effective_rows(self) -> int:
-        """Rows per optimizer step, once they have grown to their full number."""
+        """Rows per optimizer step, after batch warm-up."""
         return self.batch_rows * self.accumulation_steps
 
     def rows_at(self, step: int) -> int:
@@ -147,10 +158,11 @@ class TrialSpec(Frozen):
         return sum(self.rows_at(earlier) for earlier in range(step))
 
     def baseline(self) -> TrialSpec:
-        """Return the trial this one is held against: the same base, data and quantization, no adapter."""
+        """Return the trial that this one is compared with: the same base, data and quantization, no adapter."""
         return self.model_copy(
             update={
-                "name": f"A0-{self.quantization}",
+                "name": f"{BASELINE_ARM}-{self.quantization}",
+                "arm": BASELINE_ARM,
                 "placement": Placement(),
                 "init_from": None,
                 "continuation": "same",
@@ -159,12 +171,12 @@ class TrialSpec(Frozen):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return the values that decide the result: sources by their content, no name, no path.
+        """Return the values that decide the result: sources by their hash, without name, arm and paths.
 
-        The baseline trains nothing, so the settings of training are no part of its identity: one baseline serves
-        every arm on the same base, data and quantization.
+        A baseline trains nothing, so its identity leaves out the settings of training: one baseline serves every arm
+        on the same base, data and quantization.
         """
-        values = self.model_dump(mode="json", exclude={"name"})
+        values = self.model_dump(mode="json", exclude={"name", "arm"})
         for key, value in values.items():
             if isinstance(value, dict) and "sha256" in value:
                 values[key] = value["sha256"]
@@ -172,10 +184,21 @@ class TrialSpec(Frozen):
         if self.format == 1:
             del values["format"]
         if not self.packed_tokens:
-            del values["packed_tokens"]  # padding rows is no setting, so trials from before there was one keep their id
+            del values["packed_tokens"]  # trials from before this setting existed keep their id
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values
+
+
+NOT_SETTINGS = (
+    "format", "name", "arm", "base", "train", "validation", "ood", "earlier", "placement", "init_from", "continuation",
+    "optimizer",
+)  # fmt: skip
+
+
+def default_settings() -> dict[str, Any]:
+    """Return the default of every setting of training; sources, placement and parent adapter are no settings."""
+    return {name: field.default for name, field in TrialSpec.model_fields.items() if name not in NOT_SETTINGS}
 
 
 def canonical_json(values: Any) -> str:
@@ -196,12 +219,20 @@ def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
 
 
 def read_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
-    """Validate what a file holds into a TrialSpec; a file without a format has format 1.
+    """Validate the content of a file into a TrialSpec; this is the only reader of format 1.
+
+    A file without a format has format 1. One without an arm takes it from its name: the part before the first `-`.
 
     Raises:
         UserError: as `parse_spec`.
     """
-    return parse_spec({"format": 1, **values}, where)
+    return parse_spec({"format": 1, **_arm_of_name(values.get("name")), **values}, where)
+
+
+def _arm_of_name(name: object) -> dict[str, str]:
+    if not isinstance(name, str):
+        return {}
+    return {"arm": name.split("-", 1)[0] + (RESTART if name.endswith(RESTART) else "")}
 
 
 def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
@@ -219,7 +250,7 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
 
 
 def engine_key(spec: TrialSpec) -> tuple[str, ...]:
-    """Return what two trials must share to be trained on one engine: base, quantization, dtype and data."""
+    """Return what two trials must share to run on one engine: base, quantization, dtype and data."""
     return (
         spec.base.sha256,
         spec.quantization,
@@ -232,7 +263,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
 
 
 def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
-    """Return what two trials must share to be trained together: one engine, data order, batch shape, evals, length."""
+    """Return what two trials must share to train together: engine, data order, batch shape, evals and steps."""
     return (
         *engine_key(spec),
         spec.data_seed,
@@ -247,5 +278,5 @@ def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
 
 
 def neighbourhood(spec: TrialSpec) -> tuple[int | str, ...]:
-    """Return what trials that train together are ordered by, so that those who share most of a pass are neighbours."""
+    """Return the sort key of trials that train together: those that share most layers of a pass are neighbours."""
     return (spec.placement.vision, spec.placement.language, spec.trial_id)

@@ -1,43 +1,77 @@
+"""The driver of every command line: parses options, plans, shows or runs a job, and exits with a documented code."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import shlex
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import typer
 
+from sweeps.cli.options import EXIT_CODES, OF_A_LAUNCH, LaunchOptions
+from sweeps.cli.signature import Parameter, parameters_of, signature_of
 from sweeps.study import Study
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
+    from sweeps.launch import Job
     from trainables.record import Record
 
+OwnT = TypeVar("OwnT")
 
-def guarded(study: Study, launch: Launch, act: Callable[[], list[Record] | None], again: str) -> int:
-    """Do what a command line asks; says what came of it, or what must be corrected, and returns the exit code.
+FINISHING = ("resume", "sync")
 
-    `act` returns the records of a launch that ended, None where nothing was run; `again` is the command that resumes.
+
+@dataclass(frozen=True)
+class CommandLine(Generic[OwnT]):
+    """The command line of a study: its own options, the shared ones that it takes, and the job they ask for.
+
+    `changed` replaces values of parameters, as in `parameters_of`. With `resumes_as_asked` a launch is resumed by the
+    same options, otherwise by those of a launch alone.
     """
-    from sweeps.display import summary
-    from sweeps.display.closing_tables import closing
 
-    try:
-        launch.directory(study)  # its name is refused before anything is read
-        records = act()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {again}", err=True)
-        return 130
-    if records is None:
-        return 0
-    for table in closing(study, records):
-        launch.console.print(table)
-    launch.console.print(
-        summary.summary(study, records, launch.experiment or study.name), soft_wrap=True, highlight=False
-    )
-    return exit_code(records)
+    study: Study
+    own: type[OwnT]
+    shared: tuple[str, ...]
+    job: Callable[[OwnT, LaunchOptions, Launch], Job[Any]]
+    changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    resumes_as_asked: bool = False
+
+    def parameters(self) -> list[Parameter]:
+        """Return all parameters, its own first."""
+        own = parameters_of(self.own, None, self.changed)
+        return [*own, *parameters_of(LaunchOptions, self.shared, self.changed)]
+
+    def kept_by_resume(self) -> Collection[str]:
+        """Return the names of the parameters that `--resume` takes."""
+        every = [one.name for one in self.parameters()]
+        return every if self.resumes_as_asked else OF_A_LAUNCH
+
+
+def run_command_line(line: CommandLine[Any]) -> None:
+    """Parse the command line, do what it asks and exit with a documented code."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    parameters = line.parameters()
+
+    def command(context: typer.Context, **values: Any) -> None:
+        given = [one for one in parameters if _is_given(context, one.name)]
+        raise typer.Exit(_exit_code_of(line, values, given))
+
+    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] typer reads it
+    app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
+    app()
+
+
+def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
+    """Return the command that finishes what was begun: arguments, `--resume`, and the options that it takes."""
+    kept = [one for one in given if one.name in line.kept_by_resume() and one.name not in (*FINISHING, "dry_run")]
+    words = ["python", "-m", f"sweeps.{line.study.name}"]
+    words += [word for one in kept if one.is_argument for word in one.words(values[one.name])]
+    words += ["--resume", *(word for one in kept if not one.is_argument for word in one.words(values[one.name]))]
+    return shlex.join(words)
 
 
 def exit_code(records: list[Record]) -> int:
@@ -46,7 +80,50 @@ def exit_code(records: list[Record]) -> int:
     return 3 if kinds & {"invalid", "infeasible", "failed"} else 0
 
 
-def sync_records(study: Study, launch: Launch) -> None:
+def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
+    try:
+        return _act(line, values, given)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        again = resume_command(line, values, given)
+        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {again}", err=True)
+        return 130
+
+
+def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
+    from sweeps.launch import run_job, show_job
+
+    shared = LaunchOptions(**{name: values[name] for name in line.shared})
+    own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
+    launch = shared.launch(shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]]))
+    if not line.resumes_as_asked:
+        _check_finishing(line, values, given)
+    launch.directory(line.study)  # an impossible name is refused before anything is read
+    if shared.sync:
+        _sync_records(line.study, launch)
+        return 0
+    job = line.job(own, shared, launch)
+    if shared.dry_run:
+        show_job(job)
+        return 0
+    records = run_job(job)
+    _print_summary(job, records)
+    return exit_code(records)
+
+
+def _print_summary(job: Job[Any], records: list[Record]) -> None:
+    from sweeps.display.closing_tables import closing
+    from sweeps.display.summary import summary
+
+    for table in closing(job.study, records):
+        job.launch.console.print(table)
+    text = summary(job.study, records, job.launch.experiment or job.study.name)
+    job.launch.console.print(text, soft_wrap=True, highlight=False)
+
+
+def _sync_records(study: Study, launch: Launch) -> None:
     """Complete MLflow from the records of an experiment.
 
     Raises:
@@ -57,43 +134,29 @@ def sync_records(study: Study, launch: Launch) -> None:
     directory = launch.directory(study)
     if not (directory / "study.json").exists():
         raise UserError(f"only an experiment with records can be mirrored, but {directory} has none")
-    uri = launch.tracking_uri or default_tracking_uri()
-    names = sync_all(directory, uri, directory.name)
+    names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name)
     typer.echo(f"mirrored {len(names)} trials of `{directory.name}`")
 
 
-FINISH = ("resume", "sync")
-
-
-# which experiment, and how it is run; none of it decides a result
-HOW = ("storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force")
-
-
-def check_finishing(context: typer.Context) -> None:
-    """Refuse options that `--resume` or `--sync` would not look at.
+def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> None:
+    """Refuse options that `--resume` or `--sync` would ignore.
 
     Raises:
         UserError: naming them.
     """
-    finishing = [name for name in FINISH if context.params[name]]
-    if not finishing:
+    finishing = next((one for one in given if one.name in FINISHING and values[one.name]), None)
+    if finishing is None:
         return
-    allowed = {finishing[0], *HOW}
-    options = {one.name: _shown(one) for one in context.command.params}
-    lost = [shown for name, shown in options.items() if name not in allowed and _is_given(context, name)]
-    if lost:
+    allowed = {finishing.name, *line.kept_by_resume()}
+    ignored = [one.flag for one in given if one.name not in allowed]
+    if ignored:
         raise UserError(
-            f"{options[finishing[0]]} finishes what the experiment began, so nothing else may be asked for, but got "
-            f"{', '.join(lost)}",
-            f"leave out {lost[0]}, or begin another with --experiment NAME",
+            f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps what it was begun "
+            "with",
+            f"leave out {ignored[0]}, or begin another with --experiment NAME",
         )
 
 
-def _is_given(context: typer.Context, name: str | None) -> bool:
-    source = context.get_parameter_source(name or "")
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _shown(parameter: object) -> str:
-    words: list[str] = getattr(parameter, "opts", [])
-    return next((word for word in words if word.startswith("--")), words[0].upper() if words else "")

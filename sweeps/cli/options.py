@@ -1,14 +1,15 @@
-"""Options that command lines share."""
+"""The options of every command line: a frozen dataclass whose field docstrings are the help texts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from sweeps.execution.options import Launch
 
 
 EXIT_CODES = (
@@ -16,113 +17,123 @@ EXIT_CODES = (
     "3 some trials are invalid, infeasible or failed · 4 a record is damaged · 5 another launch runs this experiment · "
     "130 stopped, everything checkpointed, resume with --resume."
 )
-
-
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
+OPTION = "option"
 
 
-Only = Annotated[str, typer.Option(help="Arms to run, e.g. A1,C2.", rich_help_panel=SPACE)]
+@dataclass(frozen=True)
+class Option:
+    """How a field is shown on a command line: its panel, its flag where the field's name is not it, its default.
+
+    `help` replaces the field's docstring. Without a panel the field is a positional argument.
+    """
+
+    panel: str = ""
+    flag: str = ""
+    minimum: int | None = None
+    shown_default: str = ""
+    help: str = ""
 
 
-Winners = Annotated[Path | None, typer.Option(help="winners.json of `analysis pareto`: its placements are the arms.",
-                                              show_default="none", rich_help_panel=SPACE)]  # fmt: skip
+def option(
+    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", help: str = ""
+) -> dict[str, Option]:
+    """Return the metadata of a field that is an option."""
+    return {OPTION: Option(panel, flag, minimum, shown_default, help)}
 
 
-Recommended = Annotated[bool, typer.Option("--recommended", help="Only the arms to try first.", rich_help_panel=SPACE)]
+def argument(shown_default: str = "") -> dict[str, Option]:
+    """Return the metadata of a field that is a positional argument."""
+    return {OPTION: Option(shown_default=shown_default)}
 
 
-Rank = Annotated[str, typer.Option(help="Ranks, e.g. 8,16,32; alpha keeps its ratio.", rich_help_panel=SPACE)]
+@dataclass(frozen=True)
+class LaunchOptions:
+    """The options that command lines share; each names those that it takes."""
+
+    steps: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
+    """Optimizer steps."""
+    epochs: float = field(default=0.0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
+    """Passes over the data, instead of --steps."""
+    eval_every: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
+    """Steps between evals."""
+    settings: str = field(default="", metadata=option(SPACE, "--set", shown_default="the study's"))
+    """Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2."""
+    base: str = field(default="", metadata=option(MODEL, shown_default="the miniature"))
+    """Model directory or hub name."""
+    train: Path | None = field(default=None, metadata=option(MODEL))
+    """Training rows: JSONL or a JSON array, or dataset_info.json:NAME."""
+    val: Path | None = field(default=None, metadata=option(MODEL))
+    """Held-out rows: JSONL."""
+    ood: Path | None = field(default=None, metadata=option(MODEL))
+    """Out-of-distribution rows: JSONL of irrelevant, caption and text rows."""
+    drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
+    """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
+    (characters)."""
+    init_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """LoRA directory that every arm starts from: it continues the adapter, or adds modules to it."""
+    restart_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """Earlier LoRA directory: every arm gets a second trial that starts from it, for comparison."""
+    storage: Path = field(default=Path("runs"), metadata=option(RUN))
+    """Directory of the experiments."""
+    experiment: str = field(default="", metadata=option(RUN, shown_default="the study's"))
+    """Experiment name."""
+    tracking_uri: str = field(default="", metadata=option(RUN, shown_default="sqlite:///mlflow.db"))
+    """MLflow tracking URI."""
+    address: str = field(default="", metadata=option(RUN, shown_default="this machine"))
+    """Ray cluster, e.g. auto."""
+    cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="what fits and is fastest"))
+    """Most trials trained together on one base; 1 trains each alone."""
+    scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
+    """Stop trials that fall behind: asha, median."""
+    scheduler_options: str = field(default="", metadata=option(RUN))
+    """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
+    dry_run: bool = field(default=False, metadata=option(RUN))
+    """Print the plan and write nothing."""
+    force: bool = field(default=False, metadata=option(RUN))
+    """Run although the plan's checks refuse it; the records say so."""
+    resume: bool = field(default=False, metadata=option(RUN))
+    """Finish the trials of an experiment that was begun."""
+    sync: bool = field(default=False, metadata=option(RUN))
+    """Complete MLflow from the records."""
+
+    def launch(self, command: str) -> Launch:
+        """Return how the job is run; `command` is what MLflow shows as its command."""
+        from sweeps.execution.options import Launch
+
+        return Launch(
+            storage=self.storage,
+            experiment=self.experiment or None,
+            tracking_uri=self.tracking_uri or None,
+            address=self.address or None,
+            cohort=self.cohort or None,
+            command=command,
+            base=self.base or None,
+            train=self.train,
+            validation=self.val,
+            ood=self.ood,
+            drop=self.drop,
+            force=self.force,
+        )
+
+    def fixed(self) -> dict[str, Any]:
+        """Return the settings that these options fix for every trial.
+
+        Raises:
+            UserError: the budget is given twice, or --set is malformed.
+        """
+        from sweeps.planning.overrides import parse_settings
+
+        if self.steps and self.epochs:
+            raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
+        given = {"steps": self.steps, "epochs": self.epochs, "eval_every_steps": self.eval_every}
+        return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 
-Rate = Annotated[str, typer.Option("--lr", help="Language rates, e.g. 1e-4,3e-4; vision keeps its ratio.",
-                                   rich_help_panel=SPACE)]  # fmt: skip
-
-
-Quant = Annotated[str, typer.Option(help="none, int8, fp4, nf4, nf4-double.", rich_help_panel=SPACE)]
-
-
-Seeds = Annotated[int, typer.Option(min=1, help="Seeds per arm: 3 means 0, 1, 2.", rich_help_panel=SPACE)]
-
-
-Steps = Annotated[int, typer.Option(min=0, help="Optimizer steps.", rich_help_panel=SPACE, show_default="the study's")]
-
-
-Epochs = Annotated[float, typer.Option(min=0, help="Passes over the data, instead of --steps.", rich_help_panel=SPACE,
-                                       show_default="the study's")]  # fmt: skip
-
-
-EvalEvery = Annotated[int, typer.Option(min=0, help="Steps between evals.", rich_help_panel=SPACE,
-                                        show_default="the study's")]  # fmt: skip
-
-
-Set = Annotated[str, typer.Option("--set", help="Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2.",
-                                  show_default="the study's", rich_help_panel=SPACE)]  # fmt: skip
-
-
-BaseOption = Annotated[str, typer.Option("--base", help="Model directory or hub name.", show_default="the miniature",
-                                         rich_help_panel=MODEL)]  # fmt: skip
-
-
-Data = typer.Option(help="JSONL or a JSON array, or dataset_info.json:NAME.", rich_help_panel=MODEL)
-
-
-Train = Annotated[Path | None, Data]
-
-
-Validation = Annotated[Path | None, typer.Option("--val", help="JSONL, held out.", rich_help_panel=MODEL)]
-
-
-Ood = Annotated[Path | None, typer.Option("--ood", help="JSONL of irrelevant, caption and text rows.",
-                                          rich_help_panel=MODEL)]  # fmt: skip
-
-
-Drop = Annotated[str, typer.Option(help="Filter the training rows: duplicates, near-duplicates, contradictions, "
-                                   "degenerate, broken, short:N, long:N (characters).", show_default="none",
-                                   rich_help_panel=MODEL)]  # fmt: skip
-
-
-InitFrom = Annotated[Path | None, typer.Option(help="LoRA directory that every arm goes on from, or adds "
-                                               "modules to.", show_default="none", rich_help_panel=MODEL)]  # fmt: skip
-
-
-RestartFrom = Annotated[Path | None, typer.Option(help="An earlier one: every arm goes on from it in a second trial, "
-                                                  "for contrast.", show_default="none",
-                                                  rich_help_panel=MODEL)]  # fmt: skip
-
-
-Storage = Annotated[Path, typer.Option(help="Where records go.", rich_help_panel=RUN)]
-
-
-Experiment = Annotated[str, typer.Option(help="Its name.", show_default="the study's", rich_help_panel=RUN)]
-
-
-Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db", rich_help_panel=RUN)]
-
-
-Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine",
-                                      rich_help_panel=RUN)]  # fmt: skip
-
-
-Cohort = Annotated[int, typer.Option(min=0, help="Trials at most trained together on one base; 1 trains each alone.",
-                                     show_default="what fits and is fastest", rich_help_panel=RUN)]  # fmt: skip
-
-
-SchedulerName = Annotated[str, typer.Option("--scheduler", help="Stop trials that fall behind: asha, median.",
-                                            show_default="none", rich_help_panel=RUN)]  # fmt: skip
-
-
-SchedulerOptions = Annotated[str, typer.Option(help="Its options, e.g. metric=eval_loss,grace_period=30.",
-                                               rich_help_panel=RUN)]  # fmt: skip
-
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the matrix, touch nothing.", rich_help_panel=RUN)]
-
-
-Force = Annotated[bool, typer.Option("--force", help="Run what the plan refuses; the records say so.",
-                                     rich_help_panel=RUN)]  # fmt: skip
-
-
-Resume = Annotated[bool, typer.Option("--resume", help="Finish what the experiment began.", rich_help_panel=RUN)]
-
-
-Sync = Annotated[bool, typer.Option("--sync", help="Complete MLflow from the records.", rich_help_panel=RUN)]
+# which experiment, and how it is run: the options that --resume and --sync accept
+OF_A_LAUNCH = (
+    "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
+)  # fmt: skip
+DATA = ("base", "train", "val", "ood")
+BUDGET = ("steps", "epochs", "eval_every")
+ACTIONS = ("dry_run", "force", "resume", "sync")

@@ -1,121 +1,104 @@
-"""The command line of a search; what it shares with the studies' is theirs."""
+"""The command line of a search: its space, its sampler, its budget."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import typer
-
-from sweeps.cli import study as shared
-from sweeps.cli.options import EXIT_CODES, SPACE
+from sweeps.cli.main import CommandLine, run_command_line
+from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
+from sweeps.cli.study import words_in
 from trainables.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
     from sweeps.execution.schedulers import Scheduler
+    from sweeps.hpo.run import SearchJob
     from sweeps.hpo.space import Search
-    from trainables.record import Record
 
 
-SamplerName = Annotated[str, typer.Option("--sampler", help="nsga2, tpe, gp or random.", rich_help_panel=SPACE)]
-Trials = Annotated[int, typer.Option(min=1, help="Different trials in all.", rich_help_panel=SPACE)]
-Cohort = Annotated[int, typer.Option(min=1, help="Trials asked for, and trained, at a time.", rich_help_panel=SPACE)]
-Seed = Annotated[int, typer.Option(min=0, help="Of the sampler.", rich_help_panel=SPACE)]
-Objectives = Annotated[str, typer.Option(help="Metrics, each NAME or NAME:higher or NAME:lower.",
-                                         rich_help_panel=SPACE)]  # fmt: skip
-Vary = Annotated[list[str], typer.Option(help="A dimension as rank=8,16 or learning_rate=1e-4..1e-3; repeatable.",
-                                         show_default="the search's", rich_help_panel=SPACE)]  # fmt: skip
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is searched; the defaults are those of the search."""
+
+    sampler: str = field(default="nsga2", metadata=option(SPACE))
+    """Sampler: nsga2, tpe, gp or random."""
+    trials: int = field(default=24, metadata=option(SPACE, minimum=1))
+    """Number of different trials in all."""
+    cohort: int = field(default=8, metadata=option(SPACE, minimum=1))
+    """Trials asked for, and trained, at a time."""
+    seed: int = field(default=0, metadata=option(SPACE, minimum=0))
+    """Seed of the sampler."""
+    objectives: str = field(default="", metadata=option(SPACE))
+    """Metrics to optimize, each NAME or NAME:higher or NAME:lower."""
+    vary: list[str] | None = field(default=None, metadata=option(SPACE, shown_default="the search's"))
+    """A dimension as rank=8,16 or learning_rate=1e-4..1e-3; repeatable."""
+
+
+SHARED = (
+    "eval_every", *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "scheduler", "scheduler_options",
+    *ACTIONS,
+)  # fmt: skip
 
 
 def main(search: Search) -> None:
     """Run the command line of `search` and exit with a documented code."""
-    default_objectives = ",".join(search.objectives)
-    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-    @app.command(help=f"{search.study.question}\n\n{EXIT_CODES}")
-    def command(  # noqa: PLR0913, PLR0917 one function is the whole command line
-        sampler: SamplerName = search.sampler, trials: Trials = search.trials, cohort: Cohort = search.cohort,
-        seed: Seed = search.seed, objectives: Objectives = default_objectives, vary: Vary = [],  # noqa: B006
-        eval_every: shared.EvalEvery = 0,
-        base: shared.BaseOption = "", train: shared.Train = None, val: shared.Validation = None,
-        ood: shared.Ood = None, drop: shared.Drop = "", storage: shared.Storage = Path("runs"),
-        experiment: shared.Experiment = "", tracking_uri: shared.Tracking = "", address: shared.Address = "",
-        scheduler: shared.SchedulerName = "",
-        scheduler_options: shared.SchedulerOptions = "", dry_run: shared.DryRun = False, force: shared.Force = False,
-        resume: shared.Resume = False, sync: shared.Sync = False,
-    ) -> None:  # fmt: skip
-        from sweeps.execution.options import Launch
+    def job(own: SearchOptions, shared: LaunchOptions, launch: Launch) -> SearchJob:
+        return job_of(search, own, shared, launch)
 
-        words = ["python", "-m", f"sweeps.{search.study.name}", *sys.argv[1:]]
-        launch = Launch(
-            storage=storage, experiment=experiment or None, tracking_uri=tracking_uri or None,
-            address=address or None, cohort=1 if cohort == 1 else None, base=base or None, train=train, validation=val,
-            ood=ood, drop=drop, force=force, command=shlex.join(words),
-        )  # fmt: skip
-
-        def act() -> list[Record] | None:
-            asked = _asked(search, sampler, objectives, vary)
-            every = {"eval_every_steps": eval_every} if eval_every else {}
-            study = replace(search.study, settings={**search.study.settings, **every},
-                            miniature={**search.study.miniature, **every})  # fmt: skip
-            asked = replace(asked, study=study, trials=trials, cohort=cohort, seed=seed)
-            scheduled = replace(launch, scheduler=_scheduler(asked, scheduler, scheduler_options))
-            if sync:
-                return shared.sync_records(search.study, launch)
-            return _dry_run(asked, scheduled) if dry_run else _run(asked, scheduled, resume)
-
-        again = shlex.join(words if resume else [*words, "--resume"])
-        raise typer.Exit(shared.guarded(search.study, launch, act, again))
-
-    app()
+    own = {name: getattr(search, name) for name in ("sampler", "trials", "cohort", "seed")}
+    defaults = {name: {"default": value} for name, value in {**own, "objectives": ",".join(search.objectives)}.items()}
+    line = CommandLine(search.study, SearchOptions, SHARED, job, defaults, resumes_as_asked=True)
+    run_command_line(line)
 
 
-def _asked(search: Search, sampler: str, objectives: str, vary: list[str]) -> Search:
-    from sweeps.hpo.space import SAMPLERS, parse_dimensions
+def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: Launch) -> SearchJob:
+    """Return the job that the options ask for.
 
-    known = [one for one in SAMPLERS if one == sampler]
+    Raises:
+        UserError: options are malformed, or there is no search to resume.
+    """
+    from sweeps.hpo.run import SearchJob, resumed_search
+    from sweeps.hpo.space import parse_dimensions
+
+    fixed = shared.fixed()
+    study = replace(
+        search.study,
+        settings={**search.study.settings, **fixed},
+        miniature={**search.study.miniature, **fixed},
+    )
+    asked = replace(
+        search,
+        study=study,
+        space=search.space.changed(parse_dimensions(own.vary or ())),
+        objectives=words_in(own.objectives),
+        sampler=_sampler(own.sampler),
+        trials=own.trials,
+        cohort=own.cohort,
+        seed=own.seed,
+    )
+    scheduler = _scheduler(asked.objectives, shared.scheduler, shared.scheduler_options)
+    launch = replace(launch, scheduler=scheduler, cohort=1 if own.cohort == 1 else None)
+    return resumed_search(asked, launch) if shared.resume and not shared.dry_run else SearchJob(asked, launch)
+
+
+def _sampler(name: str):
+    from sweeps.hpo.space import SAMPLERS
+
+    known = [one for one in SAMPLERS if one == name]
     if not known:
-        raise UserError(
-            f"--sampler must be one of {', '.join(SAMPLERS)}, but got `{sampler}`", nearest(sampler, SAMPLERS)
-        )
-    names = tuple(name.strip() for name in objectives.split(",") if name.strip())
-    space = search.space.changed(parse_dimensions(vary))
-    return replace(search, sampler=known[0], objectives=names, space=space)
+        raise UserError(f"--sampler must be one of {', '.join(SAMPLERS)}, but got `{name}`", nearest(name, SAMPLERS))
+    return known[0]
 
 
-def _scheduler(search: Search, name: str, options: str) -> Scheduler | None:
-    """Return the scheduler; where its options name no metric, it looks at the search's only objective."""
+def _scheduler(names: Sequence[str], name: str, options: str) -> Scheduler | None:
+    """Return the scheduler; without a metric of its own it takes the search's only objective."""
     from sweeps.execution.schedulers import parse_scheduler
     from trainables.pareto import parse_objectives
 
-    objectives = parse_objectives(search.objectives)
+    objectives = parse_objectives(names)
     if name and len(objectives) == 1 and "metric" not in options:
         options = ",".join(filter(None, (options, f"metric={objectives[0].name}")))
     return parse_scheduler(name, options)
-
-
-def _run(search: Search, launch: Launch, resume: bool) -> list[Record]:
-    from sweeps.hpo.run import run_search
-
-    directory = launch.directory(search.study)
-    if resume and not (directory / "search.db").exists():
-        raise UserError(
-            f"only a search that was begun can be resumed, but {directory} holds none", "run it without --resume"
-        )
-    return run_search(search, launch)
-
-
-def _dry_run(search: Search, launch: Launch) -> None:
-    from sweeps.hpo.run import plan_search, show_search
-    from sweeps.planning.preflight import admit
-
-    with tempfile.TemporaryDirectory() as scratch:
-        planned = plan_search(search, launch, Path(scratch))
-    show_search(search, planned, launch)
-    admit(planned.preflight, launch.force)
-    launch.console.print("dry run: nothing was written")

@@ -1,4 +1,4 @@
-"""Closing tables: what a study shows of its own, beside the summary that ends every launch."""
+"""Closing tables that a study asks for, shown before the summary of a launch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def closing(study: Study, records: Sequence[Record]) -> list[Group]:
 
 
 def criteria_table(records: Sequence[Record]) -> Group:
-    """Show every trial against the success criteria of brief 002: a value, and whether it meets minimum and optimum."""
+    """Show every trial against the success criteria: values, and whether they meet the minimum and the optimum."""
     table = _table(("trial",), (*SHORT.values(), "minimum", "optimal"))
     for record in records:
         baseline, spec = _baseline_of(record, records), record.spec()
@@ -51,7 +51,7 @@ def criteria_table(records: Sequence[Record]) -> Group:
 
 
 def quantization_table(records: Sequence[Record]) -> Group:
-    """Pair every arm with itself on the other bases: what a coarser base weighs, costs in time, and changes."""
+    """Compare every arm with itself on other quantizations: memory, time per step, and change of the loss."""
     table = _table(("arm", "quant"), ("base MB", "alone", "loss", "change", "exact", "irrel", "s/step", "ended"))
     arms = [record for record in records if not record.spec().placement.is_baseline]
     for record in arms:
@@ -62,7 +62,7 @@ def quantization_table(records: Sequence[Record]) -> Group:
         reference = next((one for one in arms if _pairs(one.spec(), spec) and one.evals()), None)
         change = last.metrics["eval_loss"] - reference.evals()[-1].metrics["eval_loss"] if reference else None
         table.add_row(
-            spec.name.removesuffix(f"-{spec.quantization}"),
+            spec.name.replace(f"-{spec.quantization}", "", 1),
             spec.quantization,
             _cell(train[-1].metrics if train else {}, "base_memory_mb", "{:.2f}"),
             _cell(baseline, "eval_loss", "{:.3f}"),
@@ -74,9 +74,8 @@ def quantization_table(records: Sequence[Record]) -> Group:
             verdict.kind if (verdict := record.verdict()) else "-",
         )
     note = (
-        "alone: the loss of that base without an adapter. base MB: tensors of the frozen base as it lies in memory; a "
-        "process's own peak tells nothing here, for the bases of a launch follow each other in it. s/step: shared with "
-        "the trials beside it."
+        "alone: the loss of that base without an adapter. base MB: tensors of the frozen base in memory, not the peak "
+        "of the process, which holds one base after another. s/step: shared by the trials that train together."
     )
     return Group(
         Text("\nthe same arm on other bases; change of the loss against `none`:"), table, Text(note, style="dim")
@@ -90,7 +89,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], Group]] = {
 
 
 def _pairs(one: TrialSpec, other: TrialSpec) -> bool:
-    same = {"name", "quantization"}
+    same = {"name", "arm", "quantization"}
     return one.quantization == "none" and one.model_dump(exclude=same) == other.model_dump(exclude=same)
 
 

@@ -52,7 +52,7 @@ class Line:
 
 
 class Board:
-    """Listens to the seats and shows every trial: placement, step, loss, probes, verdict, time left."""
+    """The live table of trials: placement, step, loss, probes, verdict, time left."""
 
     def __init__(self, console: Console, records: Sequence[Record]) -> None:
         self.console = console
@@ -93,7 +93,7 @@ class Board:
         self._show()
 
     def note(self, text: str) -> None:
-        """Say something beside the table."""
+        """Print a message above the table."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
@@ -164,7 +164,7 @@ def stop_line(name: str, verdict: Verdict) -> str:
 
 
 def plain_line(line: Line, columns: Columns) -> str:
-    """Say where a trial stands, for a log."""
+    """Return a trial's progress as a line of a log."""
     named = zip(columns, _numbers(line, columns), strict=True)
     numbers = "  ".join(f"{header} {number}" for (header, _, _), number in named)
     trial = f"{line.name:<10} {line.spec.placement!s:<6} step {line.step:>4}/{line.steps:<4}"

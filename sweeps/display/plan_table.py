@@ -4,29 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.summary import listed
 from sweeps.planning.data_quality import FileQuality, quality_table
-from sweeps.planning.finding import Finding
+from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share
-from sweeps.study import LIMITS, Study
+from sweeps.planning.plan import Plan
+from sweeps.planning.preflight import Preflight
+from sweeps.study import PREFLIGHT_LIMITS, Study
 from trainables.schedule import warmup_steps
+
+NO_VISION_TOWER = "No vision tower: vision LoRA is ignored; arms that are equal without it are merged."
+
+
+def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> list[RenderableType]:
+    """Return the parts of a printed plan: trials, cohorts, data, what does not apply, and what the checks found.
+
+    Refusals are among them where they are overridden.
+    """
+    parts: list[RenderableType] = [
+        matrix(study, planned.forecasts, planned.sources.train_rows),
+        cohorts,
+        quality_grid(planned.preflight.data),
+    ]
+    if planned.sources.dropped:
+        parts.append(planned.sources.dropped)
+    if not planned.sources.sees and any(arm.vision for arm in study.arms):
+        parts.append(NO_VISION_TOWER)
+    if planned.active.left_out:
+        parts.append(planned.active.left_out)
+    return [*parts, *found_text(planned.preflight, is_forced)]
+
+
+def found_text(preflight: Preflight, is_forced: bool) -> list[Text]:
+    """Return the text of the warnings, and of the refusals that are overridden; nothing when there are none."""
+    found = [one for one in preflight.findings if is_forced or one.level == "warn"]
+    return [findings_text(found)] if found else []
 
 
 def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
     """Show what is about to be trained: parameters per tower, adapter size, coverage of the data."""
     spec = forecasts[-1].spec
-    usable = usable_share(spec, LIMITS.usable_rate_ratio)
+    usable = usable_share(spec, PREFLIGHT_LIMITS.usable_rate_ratio)
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
         _grid(table(forecasts), left=("trial", "place", "id", "quant")),
         Text(
             f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
-            f"{LIMITS.usable_rate_ratio:.0%} of the peak rate or more. Language and vision are trained parameters."
+            f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. Language and vision are trained "
+            "parameters."
         ),
     )
 
@@ -38,7 +68,7 @@ def quality_grid(data: Mapping[str, FileQuality]) -> Group:
     return Group(_grid(quality_table(data), left=("data",)), Text(f"training rows by their tokens: {lengths}"))
 
 
-def findings_text(findings: Sequence[Finding]) -> Text:
+def findings_text(findings: Sequence[PreflightFinding]) -> Text:
     """Say what was found before anything is spent, a line for each finding and one for what to do about it."""
     text = Text()
     for one in findings:

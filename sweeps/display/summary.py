@@ -1,4 +1,4 @@
-"""What a launch says before and after: the matrix it would run, and what came of it."""
+"""The summary that ends a launch: how the trials ended, the frontier, and the next command."""
 
 from __future__ import annotations
 

@@ -1,22 +1,27 @@
-"""The directory of one experiment: its configuration, its lock, its trials' records."""
+"""The directory of one experiment: its configuration and format, its lock, and the records of its trials."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from sweeps.planning.finding import PreflightFinding
+from sweeps.planning.forecast import Forecast
+from sweeps.planning.preflight import Preflight
+from sweeps.planning.space import merged
 from sweeps.study import Study
 from trainables.errors import UserError
 from trainables.guards import described
 from trainables.io.files import read_json, write_json
 from trainables.record import Record, records_under
-from trainables.spec import TrialSpec
+from trainables.spec import FORMAT, Format, TrialSpec, default_settings
 
 RESERVE_BYTES = 200 * 10**6
 DECIDES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
@@ -31,7 +36,7 @@ class AlreadyRunning(UserError):
 
 @dataclass(frozen=True)
 class Experiment:
-    """`<storage>/<name>/`: `study.json`, `trials/<trial>-<id>/`, and the stop file that asks seats to checkpoint."""
+    """`<storage>/<name>/`: `study.json`, `trials/<trial>-<id>/`, and the stop file that asks trials to checkpoint."""
 
     directory: Path
 
@@ -42,20 +47,30 @@ class Experiment:
 
     @property
     def stop_file(self) -> Path:
-        """Return the file whose existence asks every seat to checkpoint and leave."""
+        """Return the file whose existence asks every trial to checkpoint and stop."""
         return self.directory / "STOP"
+
+    @property
+    def format(self) -> Format:
+        """Return the format of its specs; a new experiment has the current one.
+
+        Raises:
+            UserError: it was begun by a later version.
+        """
+        path = self.directory / "study.json"
+        return read_configuration(path)["format"] if path.exists() else FORMAT
 
     def records(self) -> list[Record]:
         """Return the records of all trials, by name."""
         return records_under(self.directory / "trials")
 
     def record_of(self, spec: TrialSpec) -> Record:
-        """Return the record of a trial by its id, whatever name it was given first."""
+        """Return the record of a trial, found by its id: the trial may have been begun under another name."""
         found = sorted((self.directory / "trials").glob(f"*-{spec.trial_id}"))
         return Record(found[0] if found else self.directory / "trials" / f"{spec.name}-{spec.trial_id}")
 
     def configure(self, configuration: Mapping[str, Any]) -> None:
-        """Write the configuration, or refuse when the experiment was begun with another one.
+        """Write the configuration, or refuse one that differs from the one that the experiment was begun with.
 
         Raises:
             UserError: naming every setting that differs.
@@ -64,7 +79,7 @@ class Experiment:
         if not path.exists():
             write_json(path, configuration)
             return
-        begun = read_json(path)
+        configuration, begun = json.loads(json.dumps(configuration)), read_configuration(path)
         differing = [key for key in {**begun, **configuration} if begun.get(key) != configuration.get(key)]
         if differing:
             changes = "; ".join(f"{key}: {begun.get(key)} -> {configuration.get(key)}" for key in sorted(differing))
@@ -72,6 +87,20 @@ class Experiment:
                 f"experiment `{self.name}` was begun with another configuration: {changes}",
                 f"use the same settings, or begin a new one with --experiment {self.name}-2",
             )
+
+    def begin(self, specs: Sequence[TrialSpec], overridden: Sequence[PreflightFinding] = ()) -> list[Record]:
+        """Create the records of trials; each keeps the refusals that --force overrode for it."""
+        records = [self.record_of(spec) for spec in specs]
+        for record, spec in zip(records, specs, strict=True):
+            record.create(spec)
+            concerning = [asdict(one) for one in overridden if one.concerns(spec.name)]
+            if concerning and record.verdict() is None:
+                write_json(record.directory / "overridden.json", concerning)
+        return records
+
+    def keep_preflight(self, found: Preflight, overridden: Sequence[PreflightFinding]) -> None:
+        """Write what the checks found before the launch, and whether --force overrode a refusal."""
+        write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -98,10 +127,11 @@ class Experiment:
 
 
 def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
-    """Return what all trials of an experiment share, so that they can be compared; not what is an arm's own."""
+    """Return the values that all trials of an experiment share, so that they can be compared."""
     spec = next((one for one in specs if not one.placement.is_baseline), specs[0])
     own = {DECIDES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)} | {*study.varies}
     shared = {
+        "format": spec.format,
         "base": spec.base.sha256,
         "train": spec.train.sha256,
         "validation": spec.validation.sha256,
@@ -114,6 +144,43 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
         "constraint": asdict(study.constraint),
     }
     return {key: value for key, value in shared.items() if key not in own}
+
+
+def read_configuration(path: Path) -> dict[str, Any]:
+    """Read `study.json`; this is the only reader of format 1.
+
+    A file without a format has format 1. There, `fixed` of a search leaves out the settings that had their default.
+
+    Raises:
+        UserError: the format is of a later version.
+    """
+    kept = {"format": 1, **read_json(path)}
+    if kept["format"] not in get_args(Format):
+        raise UserError(
+            f"{path}: `format` must be one of {', '.join(map(str, get_args(Format)))}, but it is {kept['format']}",
+            "run the version of Footprint that began the experiment, or begin another with --experiment NAME",
+        )
+    if "fixed" in kept:
+        fixed = merged(default_settings(), kept["fixed"])
+        if "steps" in kept["fixed"]:  # where a format-1 search had both budgets, its steps counted
+            fixed.pop("epochs", None)
+        kept["fixed"] = {key: value for key, value in fixed.items() if f"space.{key}" not in kept}
+    return json.loads(json.dumps(kept))
+
+
+def reopened(records: Sequence[Record]) -> list[Record]:
+    """Take failed verdicts back, so that those trials run again; returns the records without a verdict."""
+    for record in records:
+        verdict = record.verdict()
+        if verdict is not None and verdict.kind == "failed":
+            record.reopen()
+    return [record for record in records if record.verdict() is None]
+
+
+def adapter_bytes(forecasts: Sequence[Forecast], trials: int) -> int:
+    """Return the size of the adapters of so many trials, each as large as the largest of `forecasts`."""
+    largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in forecasts)
+    return int(largest * 1e6 * trials)
 
 
 def check_storage(storage: Path, adapter_bytes: int) -> None:

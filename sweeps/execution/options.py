@@ -1,4 +1,4 @@
-"""How a study is launched."""
+"""How a job is launched."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Launch:
-    """How a study is run; what decides a result stands in the study, the axes and the sources instead.
+    """How a job is run, and where its base and data are; nothing here decides a result but the data and `scheduler`.
 
-    But for `scheduler`, which ends trials early: the experiment's configuration keeps it.
+    The scheduler ends trials early, so the experiment's configuration keeps it.
     """
 
     storage: Path = Path("runs")
@@ -49,7 +49,7 @@ class Launch:
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:
-    """Return what an experiment's configuration says of the scheduler; nothing without one, as it was before."""
+    """Return what `study.json` keeps of the scheduler; nothing without one."""
     if launch.scheduler is None:
         return {}
     return {"scheduler": {"name": launch.scheduler.name, **launch.scheduler.model_dump()}}

@@ -1,9 +1,8 @@
-"""Ray Tune's schedulers as options: which one, on which metric, in values that cannot be misspelt into nothing.
+"""Ray Tune's schedulers as options, checked before a launch.
 
-Ray drops an argument it does not know, and one that looks at a value nobody reports stops nothing: either would be a
-sweep without its scheduler. So names are checked against these models, metrics against what probes measure, and a
-scheduler that could never decide is refused. Those that pause trials (HyperBand, PBT) are not offered: a trial that
-pauses holds up its cohort. A decision is the newest eval's, at its optimizer step.
+Ray ignores unknown arguments and metrics that are not reported, and then stops nothing. So names are checked against
+these models, metrics against what probes measure, and a scheduler that could never stop a trial is refused. Schedulers
+that pause trials (HyperBand, PBT) are not offered: a paused trial blocks its cohort.
 """
 
 from __future__ import annotations

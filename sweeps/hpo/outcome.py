@@ -1,4 +1,4 @@
-"""What a search is told of a trial: the values of its objectives, how far it broke each guard, and how it ended.
+"""The outcome of a trial for a search: its objective values, how far it broke each guard, and how it ended.
 
 Pure functions of a record's verdict and measurements; a metric that is missing raises KeyError.
 """
@@ -17,7 +17,7 @@ from trainables.record import Measurement, Record, Verdict
 
 State = Literal["complete", "pruned", "failed"]
 
-BEST = "best"  # the constraint on a trial's best eval, beside those of the guards
+BEST = "best"  # the constraint on a trial's best eval
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def outcome_of(record: Record, baseline: Record, study: Study, objectives: Sequence[Objective]) -> Outcome:
-    """Return what a search is told of a record that has a verdict."""
+    """Return the outcome of a record that has a verdict."""
     verdict, best = record.verdict(), record.best()
     assert verdict is not None
     measured = record.measurements()
@@ -50,11 +50,11 @@ def outcome(
     verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Measurement, study: Study,
     objectives: Sequence[Objective],
 ) -> Outcome:  # fmt: skip
-    """Return what a search is told of a trial that ended.
+    """Return the outcome of a trial that ended.
 
-    Pruned trials are told as pruned, with their broken guards; what is invalid, infeasible or failed says nothing
-    about its settings and is told as failed. A trial of which no eval is admissible has the values of its last one,
-    and breaks the constraint on the best. Prices (seconds, parameters) are those of the whole trial.
+    A pruned trial is pruned, with its broken guards. An invalid, infeasible or failed one says nothing about its
+    settings and is failed. A trial without an admissible eval has the values of its last eval and breaks the constraint
+    on the best. Prices (seconds, parameters) are those of the whole trial.
     """
     if verdict.kind not in ("completed", "pruned"):
         return Outcome("failed")

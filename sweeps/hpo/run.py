@@ -1,4 +1,4 @@
-"""A search as a launch: cohorts that Optuna asks for are run like the trials of any study, and told back."""
+"""The job of a search: cohorts that Optuna asks for are run like the trials of any study, and their results told."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.display.plan_table import findings_text, quality_grid
+from sweeps.display.plan_table import found_text, quality_grid
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, check_storage, configuration_of
+from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Room, mirrored, ray_room, run_batch
 from sweeps.hpo.outcome import outcome_of
-from sweeps.hpo.sampler import Asked, Searcher, Settings
+from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_bare, spec_of
-from sweeps.launch import Plan, checked, keep_overridden, plan_specs, reopened
-from sweeps.planning.finding import Finding
+from sweeps.planning.finding import PreflightFinding
+from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
+from sweeps.study import Study
 from trainables.errors import UserError
-from trainables.io.files import write_json
 from trainables.metrics import generality, metric
 from trainables.pareto import Objective, parse_objectives
 from trainables.record import Record
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A search under way: what its cohorts share."""
+class RunningSearch:
+    """What the cohorts of a running search share."""
 
     search: Search
-    settings: Settings
+    settings: SearchSettings
     planned: Plan
     experiment: Experiment
     launch: Launch
@@ -52,36 +52,62 @@ class Begun:
         return [*self.baselines.values(), *(one for one in self.experiment.records() if not _is_baseline(one))]
 
 
-def run_search(search: Search, launch: Launch) -> list[Record]:
-    """Run a search to its budget and return its records; what was begun with the same settings goes on.
+@dataclass(frozen=True)
+class SearchJob:
+    """A search: cohorts that Optuna asks for, run one after another to the budget."""
+
+    search: Search
+    launch: Launch
+
+    @property
+    def study(self) -> Study:
+        """Return the study without arms that the search's trials belong to."""
+        return self.search.study
+
+    def plan(self, data_directory: Path) -> Plan:
+        """Check base and data, and every edge of the space."""
+        return plan_search(self.search, self.launch, data_directory)
+
+    def show(self, planned: Plan) -> None:
+        """Print the space, the budget, the data, and what the checks found."""
+        show_search(self.search, planned, self.launch)
+
+    def run(self, planned: Plan) -> list[Record]:
+        """Run the search to its budget; one that was begun with the same settings is continued."""
+        admit(planned.preflight, self.launch.force)
+        experiment = Experiment(self.launch.directory(self.study))
+        with experiment.locked():
+            begun = begin(self.search, planned, experiment, self.launch)
+            self.show(planned)
+            run_cohorts(begun)
+            return begun.records()
+
+
+def resumed_search(search: Search, launch: Launch) -> SearchJob:
+    """Return the job that finishes a search; its settings must be those that it was begun with.
 
     Raises:
-        UserError: bad input, before anything is spent; or another search was begun under this name.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        UserError: no search was begun.
     """
     directory = launch.directory(search.study)
-    checked(launch, directory)
-    planned = plan_search(search, launch, directory.parent / "data")
-    admit(planned.preflight, launch.force)
-    experiment = Experiment(directory)
-    with experiment.locked():
-        begun = begin(search, planned, experiment, launch)
-        show_search(search, planned, launch)
-        run_cohorts(begun)
-        return begun.records()
+    if not (directory / "search.db").exists():
+        raise UserError(
+            f"only a search that was begun can be resumed, but {directory} holds none", "run it without --resume"
+        )
+    return SearchJob(search, launch)
 
 
-def settings_of(search: Search) -> Settings:
+def settings_of(search: Search) -> SearchSettings:
     """Return what decides which trials are asked for.
 
     Raises:
         UserError: an objective is unknown.
     """
-    return Settings(search.space, parse_objectives(search.objectives), search.sampler, search.cohort, search.seed)
+    return SearchSettings(search.space, parse_objectives(search.objectives), search.sampler, search.cohort, search.seed)
 
 
 def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
-    """Read and check base and data, and look at every edge of the space; nothing is written but the miniature's rows.
+    """Read and check base, data and every edge of the space; only the miniature's rows are written.
 
     Raises:
         UserError: anything that would make the search fail later.
@@ -97,15 +123,16 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
                 f"for what they may lose: {generality(sources.reported)}",
             )
-    specs = list(corners(search.space, search.study, sources))
+    spec_format = Experiment(launch.directory(search.study)).format
+    specs = list(corners(search.space, search.study, sources, spec_format))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(search.study, specs, sources, launch)
+    return plan_specs(search.study, specs, sources)
 
 
 def _check_decided(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
-    """Refuse a scheduler that would stop what the search seeks.
+    """Refuse a scheduler that would stop the trials that the search looks for.
 
     Raises:
         UserError: it looks at another metric than the only objective, or that is sought the other way.
@@ -128,7 +155,6 @@ def _check_decided(scheduler: Scheduler, objectives: Sequence[Objective]) -> Non
 
 def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     """Print what is searched, on which data, and what the plan warns of."""
-    found = [one for one in planned.preflight.findings if launch.force or one.level == "warn"]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("varied", no_wrap=True)
     table.add_column("between")
@@ -142,48 +168,41 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
-    for told in (planned.sources.dropped, planned.fitted.left_out):
+    for told in (planned.sources.dropped, planned.active.left_out):
         if told:
             launch.console.print(told, soft_wrap=True, highlight=False)
-    if found:
-        launch.console.print(findings_text(found), soft_wrap=True, highlight=False)
+    for text in found_text(planned.preflight, launch.force):
+        launch.console.print(text, soft_wrap=True, highlight=False)
 
 
 # -------------------------------------------------------------------- one cohort after the other
-def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch) -> Begun:
-    """Open a search below its experiment, or take up the one that was begun there with the same settings.
+def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch) -> RunningSearch:
+    """Open the search of an experiment; one that was begun with the same settings is continued.
 
     Raises:
-        UserError: it was begun with others; names every one that differs.
+        UserError: it was begun with other settings; names every one that differs.
     """
-    search, sources = replace(search, study=planned.fitted.study), planned.sources
-    settings, specs = settings_of(search), [one.spec for one in planned.forecasts]
-    largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in planned.forecasts)
-    check_storage(experiment.directory.parent, int(largest * 1e6 * search.trials))
+    search, sources = replace(search, study=planned.active.study), planned.sources
+    settings, specs = settings_of(search), planned.specs
+    check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, search.trials))
     study = replace(search.study, varies=(*search.study.varies, "steps"))
     fixed = {key: value for key, value in fixed_settings(study, sources).items() if key not in search.space.dimensions}
     experiment.configure(
         {**configuration_of(study, specs), **configuration_in(settings), "fixed": fixed, **scheduler_in(launch)}
     )
-    baselines: dict[str, Record] = {}
-    for spec in specs:
-        if spec.placement.is_baseline:
-            baselines[spec.trial_id] = experiment.record_of(spec)
-            baselines[spec.trial_id].create(spec)
+    bare = [spec for spec in specs if spec.placement.is_baseline]
+    baselines = {spec.trial_id: record for spec, record in zip(bare, experiment.begin(bare), strict=True)}
 
     def key_of(point: Point) -> str | None:
-        return None if is_bare(point) else spec_of(point, search.study, sources).trial_id
+        return None if is_bare(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
 
-    write_json(
-        experiment.directory / "preflight.json",
-        {**planned.preflight.as_json(), "overridden": bool(launch.force and planned.preflight.refusals)},
-    )
+    experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
-    return Begun(search, settings, planned, experiment, launch, searcher, baselines)
+    return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines)
 
 
-def configuration_in(settings: Settings) -> dict[str, Any]:
-    """Return what an experiment's configuration says of its search; a larger budget of trials may follow."""
+def configuration_in(settings: SearchSettings) -> dict[str, Any]:
+    """Return what `study.json` keeps of a search; the budget is not kept, so that it can be raised later."""
     return {
         "sampler": settings.sampler,
         "seed": settings.seed,
@@ -193,8 +212,8 @@ def configuration_in(settings: Settings) -> dict[str, Any]:
     }
 
 
-def run_cohorts(begun: Begun) -> None:
-    """Ask for cohort after cohort, run them and tell what came of them, until the budget is spent.
+def run_cohorts(begun: RunningSearch) -> None:
+    """Ask for cohorts, run them and tell their outcomes, until the budget is spent.
 
     Raises:
         UserError: a baseline has no result.
@@ -223,29 +242,27 @@ def run_cohorts(begun: Begun) -> None:
         launch.console.print(f"the space holds no more trials: {left} of {begun.search.trials} were not needed")
 
 
-def _next_cohort(begun: Begun) -> list[Asked]:
-    """Return what a stopped launch left, filled up to a cohort; nothing when the budget is spent."""
+def _next_cohort(begun: RunningSearch) -> list[Suggestion]:
+    """Return the unfinished trials of a stopped launch, filled up to a cohort; empty when the budget is spent."""
     left = begun.searcher.unfinished()
     budget = begun.search.trials - begun.searcher.asked_count
     return [*left, *begun.searcher.ask(max(0, min(begun.search.cohort - len(left), budget)))]
 
 
-def _created(begun: Begun, asked: Asked) -> Record:
-    spec = spec_of(asked.point, begun.search.study, begun.planned.sources)
-    record = begun.experiment.record_of(spec)
-    record.create(spec)
-    keep_overridden(record, spec.name, _overridden(begun, spec))
-    return record
+def _created(begun: RunningSearch, asked: Suggestion) -> Record:
+    spec_format = begun.planned.specs[0].format
+    spec = spec_of(asked.point, begun.search.study, begun.planned.sources, spec_format)
+    return begun.experiment.begin([spec], _overridden(begun, spec))[0]
 
 
-def _overridden(begun: Begun, spec: TrialSpec) -> Sequence[Finding]:
-    """Return the refusals that --force overrode and that concern a trial: those of the corners that share its steps."""
+def _overridden(begun: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFinding]:
+    """Return the refusals that --force overrode for a trial: those of the corners with as many steps."""
     alike = {one.spec.name for one in begun.planned.forecasts if one.spec.steps == spec.steps}
     refusals = begun.planned.preflight.refusals if begun.launch.force else ()
     return [replace(one, trials=()) for one in refusals if not one.trials or alike & set(one.trials)]
 
 
-def _run_cohort(begun: Begun, asked: Sequence[Record], room: Room, mirror: Mirror) -> None:
+def _run_cohort(begun: RunningSearch, asked: Sequence[Record], room: Room, mirror: Mirror) -> None:
     """Run a cohort, with the baselines in the first.
 
     Raises:

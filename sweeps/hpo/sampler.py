@@ -1,7 +1,7 @@
-"""Asks Optuna which trials to run next and tells it what came of them; pure ask and tell, nothing runs here.
+"""Asks Optuna for the next trials and tells it their outcomes; nothing runs here.
 
-The state of a search is its SQLite file alone: a sampler is made anew for every cohort, seeded by the search's seed and
-the number of trials asked so far, so that a search that was killed goes on as if it had not been.
+The SQLite file holds the whole state of a search: every cohort has a new sampler, seeded by the search's seed and the
+number of trials asked so far, so that a search that was killed continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ DRAWS_PER_TRIAL = 1000  # at random for one new point, before the space counts a
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A point that is to be run, and the key that equal trainings share: its trial id."""
+class Suggestion:
+    """A point to run, and its trial id, which equal trainings share."""
 
     key: str
     point: Point
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides which points a search asks for, beside what it is told; `cohort` trials are asked at a time."""
+class SearchSettings:
+    """What decides, with the outcomes, which points a search asks for; `cohort` trials are asked for at a time."""
 
     space: Space
     objectives: tuple[Objective, ...]
@@ -50,7 +50,7 @@ class Settings:
 class Searcher:
     """One search; `key_of` gives the trial id of a point, None where it is no trial (the baseline)."""
 
-    def __init__(self, settings: Settings, storage: str | None, key_of: Callable[[Point], str | None]) -> None:
+    def __init__(self, settings: SearchSettings, storage: str | None, key_of: Callable[[Point], str | None]) -> None:
         """Open the search kept in `storage` (an SQLAlchemy URL), or begin it; None keeps it in memory."""
         import optuna
 
@@ -73,20 +73,20 @@ class Searcher:
         """Return how many different trials were asked for so far."""
         return len(self.outcomes.keys() | self._running.keys())
 
-    def unfinished(self) -> list[Asked]:
-        """Return what was asked for and not told about: of a launch that was stopped, or of the newest cohort."""
-        return [Asked(key, self._point(trials[0].params)) for key, trials in self._running.items()]
+    def unfinished(self) -> list[Suggestion]:
+        """Return the suggestions without an outcome: of a stopped launch, or of the newest cohort."""
+        return [Suggestion(key, self._point(trials[0].params)) for key, trials in self._running.items()]
 
-    def ask(self, count: int) -> list[Asked]:
-        """Ask for `count` trials that nobody asked for before; fewer when the space holds no more.
+    def ask(self, count: int) -> list[Suggestion]:
+        """Ask for `count` new trials; fewer when the space is exhausted.
 
-        A sampler that repeats itself is told what is known, at once or with the twin that runs, and asked again; one
-        that does so all the time is helped out with points drawn at random.
+        A repeated suggestion gets the known outcome, now or when its running twin ends, and the sampler is asked again.
+        When it only repeats itself, points are drawn at random.
         """
         number = len(self._study.get_trials(deepcopy=False))
         seed = Random(f"{self.settings.seed}-{number}").randrange(2**31)
         self._study.sampler = _sampler(self.settings, seed)
-        fresh: list[Asked] = []
+        fresh: list[Suggestion] = []
         for _ in range(count * ATTEMPTS_PER_TRIAL):
             if len(fresh) == count:
                 return fresh
@@ -103,13 +103,13 @@ class Searcher:
         return fresh
 
     def tell(self, key: str, outcome: Outcome) -> None:
-        """Tell what came of a trial, to every suggestion of it."""
+        """Tell the outcome of a trial to every suggestion of it."""
         for trial in self._running.pop(key):
             self._tell(trial, outcome)
         self.outcomes[key] = outcome
 
     # ---------------------------------------------------------------- Optuna's terms
-    def _ask_once(self) -> list[Asked]:
+    def _ask_once(self) -> list[Suggestion]:
         trial = self._study.ask(self._distributions)
         point = self._point(trial.params)
         key = self.key_of(point)
@@ -122,7 +122,7 @@ class Searcher:
             self._tell(trial, self.outcomes[key])
             return []
         self._running.setdefault(key, []).append(trial)
-        return [Asked(key, point)] if len(self._running[key]) == 1 else []
+        return [Suggestion(key, point)] if len(self._running[key]) == 1 else []
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
         from optuna.trial import TrialState
@@ -135,7 +135,7 @@ class Searcher:
         self._study.tell(trial, list(outcome.values) or None, states[outcome.state])
 
     def _recall(self, frozen: FrozenTrial) -> None:
-        """Take up a trial of an earlier launch; one that was killed before it had all its values is given up."""
+        """Take up a trial of an earlier launch; one without all its values failed."""
         from optuna.trial import Trial, TrialState
 
         if frozen.state is TrialState.WAITING:
@@ -161,7 +161,7 @@ class Searcher:
         return {name: _param(one, point[name]) for name, one in self.settings.space.dimensions.items()}
 
 
-def _sampler(settings: Settings, seed: int) -> BaseSampler:
+def _sampler(settings: SearchSettings, seed: int) -> BaseSampler:
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 

@@ -1,7 +1,7 @@
-"""The space of a search: plain dimensions, a point of it as a trial, and no torch, no Optuna.
+"""The space of a search as plain dimensions, and the trial of a point; without torch and Optuna.
 
-A point is a value for every dimension, by name. Two points that would train the same adapter are one trial: what a
-point says of a tower without adapter is not used.
+A point maps every dimension to a value. Points that would train the same adapter are one trial: the values of a tower
+without an adapter are ignored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from sweeps.planning.space import merged_settings, steps_of
 from sweeps.study import Study
 from trainables.errors import UserError, nearest
-from trainables.spec import TrialSpec, parse_spec
+from trainables.spec import BASELINE_ARM, FORMAT, Format, TrialSpec, parse_spec
 
 if TYPE_CHECKING:
     from sweeps.planning.sources import Sources
@@ -52,7 +53,7 @@ class Choice:
 
     @property
     def edges(self) -> tuple[Value, ...]:
-        """Return what a plan must look at: all of them."""
+        """Return the values that a plan checks: all."""
         return self.values
 
     @property
@@ -74,18 +75,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class LogRange:
-    """A positive number between `low` and `high`, both included; its logarithm is what is spread evenly."""
+    """A positive number between `low` and `high`, both included, uniform in its logarithm."""
 
     low: float
     high: float
 
     @property
     def edges(self) -> tuple[Value, ...]:
-        """Return what a plan must look at: both ends."""
+        """Return the values that a plan checks: both ends."""
         return (self.low, self.high)
 
     def as_json(self) -> list[Any]:
-        """Return both ends, and that they are those of a range."""
+        """Return `log` and both ends."""
         return ["log", self.low, self.high]
 
     def draw(self, random: Random) -> Value:
@@ -146,7 +147,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Search:
-    """A question put to a sampler: a study without arms, the space its trials come from, and the budget.
+    """A study without arms, the space that its trials are drawn from, and the budget.
 
     `objectives` are metrics, each NAME, NAME:higher or NAME:lower; `cohort` of the `trials` are asked for at a time.
     """
@@ -220,7 +221,7 @@ def _check_dimension(name: str, dimension: Dimension) -> None:
 
 
 def _problem(name: str, value: Value) -> str | None:
-    """Say what a trial has against a value of a dimension; nothing where it takes it."""
+    """Return why a trial cannot have this value of a dimension; None where it can."""
     if name in (ALPHA_RATIO, EPOCHS):
         is_sane = not isinstance(value, str) and 0 < value <= MOST_PASSES
         return None if is_sane else f"input should be a number greater than 0 and at most {MOST_PASSES:,}"
@@ -250,8 +251,8 @@ def is_bare(point: Point) -> bool:
     return not point["language"] and not point["vision"]
 
 
-def spec_of(point: Point, study: Study, sources: Sources) -> TrialSpec:
-    """Return the trial of a point, named by its placement, rank and id.
+def spec_of(point: Point, study: Study, sources: Sources, spec_format: Format = FORMAT) -> TrialSpec:
+    """Return the trial of a point, named by its placement, rank and id; its arm is its placement.
 
     Raises:
         UserError: a value is out of range.
@@ -264,29 +265,34 @@ def spec_of(point: Point, study: Study, sources: Sources) -> TrialSpec:
     epochs = point.get(EPOCHS, None if "steps" in values else values.get(EPOCHS))
     values.pop(EPOCHS, None)
     if epochs is not None:
-        rows = values["batch_rows"] * values["accumulation_steps"]
-        values["steps"] = max(1, round(float(epochs) * sources.train_rows / rows))
+        values["steps"] = steps_of(float(epochs), values, sources.train_rows)
     values["alpha"] = values["rank"] * float(point.get(ALPHA_RATIO, own["alpha"] / own["rank"]))
     values["placement"] = {tower: point[tower] for tower in PLACEMENT}
-    spec = parse_spec({**values, **sources.as_settings(), "name": "point"}, where=f"study {study.name}")
-    return spec.model_copy(update={"name": f"{spec.placement}-r{spec.rank}-{spec.trial_id[:4]}"})
+    values |= {**sources.as_settings(), "format": spec_format, "name": "point"}
+    spec = parse_spec(values, where=f"study {study.name}")
+    arm = str(spec.placement)
+    return spec.model_copy(update={"name": f"{arm}-r{spec.rank}-{spec.trial_id[:4]}", "arm": arm})
 
 
 def fixed_settings(study: Study, sources: Sources) -> dict[str, Any]:
     """Return the settings that all trials of a search share where no dimension varies them."""
-    return {**study.settings, **(study.miniature if sources.is_miniature else {})}
+    return merged_settings(study, None, {}, sources.is_miniature)
 
 
-def corners(space: Space, study: Study, sources: Sources) -> Iterator[TrialSpec]:
-    """Yield trials that together show every edge of every dimension, elsewhere at its last one, the baselines first.
+def corners(space: Space, study: Study, sources: Sources, spec_format: Format = FORMAT) -> Iterator[TrialSpec]:
+    """Yield the baselines, then trials with every edge of every dimension, the other dimensions at their last edge.
 
-    What a plan finds in none of them, it finds in no trial of the search: no check weighs one dimension by another.
+    No check combines dimensions, so a plan that finds nothing in these trials finds nothing in any of the search.
     """
     last = {name: dimension.edges[-1] for name, dimension in space.dimensions.items()}
     points = [last, *({**last, name: value} for name, one in space.dimensions.items() for value in one.edges[:-1])]
-    specs = {spec.trial_id: spec for point in points if not is_bare(point) for spec in [spec_of(point, study, sources)]}
+
+    def trial(point: Point) -> TrialSpec:
+        return spec_of(point, study, sources, spec_format)
+
+    specs = {spec.trial_id: spec for point in points if not is_bare(point) for spec in [trial(point)]}
     baselines = {spec.baseline().trial_id: spec.baseline() for spec in specs.values()}
     if len(baselines) == 1:
-        baselines = {key: spec.model_copy(update={"name": "A0"}) for key, spec in baselines.items()}
+        baselines = {key: spec.model_copy(update={"name": BASELINE_ARM}) for key, spec in baselines.items()}
     yield from baselines.values()
     yield from specs.values()

@@ -22,7 +22,7 @@ from trainables.errors import UserError
 from trainables.io.files import read_json
 from trainables.io.strict_yaml import read_yaml
 from trainables.model.families import family_of
-from trainables.spec import Placement, Source, TrialSpec, parse_spec
+from trainables.spec import Format, Placement, Source, TrialSpec, read_spec
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -41,6 +41,7 @@ class Read:
     sources: Sources
     shown: tuple[Group, ...] = ()
     kept: dict[str, Any] | None = None
+    format: Format | None = None  # of a trial of our own, so that it is the same trial again
 
 
 def read_config(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
@@ -130,7 +131,7 @@ def _own_spec(config: Path) -> TrialSpec | None:
     if config.suffix != ".json" or not config.is_file():
         return None
     values = read_json(config)
-    return parse_spec(values.get("spec", values), where=str(config))
+    return read_spec(values.get("spec", values), where=str(config))
 
 
 def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
@@ -143,5 +144,6 @@ def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
             drop=launch.drop,
         )  # fmt: skip
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
-    settings = {name: value for name, value in values.items() if name not in (*SOURCES, "name", "placement")}
-    return Read(settings, spec.placement, sources)
+    no_settings = (*SOURCES, "format", "name", "arm", "placement")
+    settings = {name: value for name, value in values.items() if name not in no_settings}
+    return Read(settings, spec.placement, sources, format=spec.format)

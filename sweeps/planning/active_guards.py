@@ -1,4 +1,4 @@
-"""A study on a base: which of its guards can see there; decided once, before a launch, and told."""
+"""Chooses the guards of a study that apply to a base and its data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ OF_PICTURES = frozenset(
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The study as it will run, and in one line what was left out of it and why; empty when all of it applies."""
+class ActiveGuards:
+    """The study with the guards that apply, and one line on what was left out and why, empty when all apply."""
 
     study: Study
     left_out: str = ""
 
 
-def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
-    """Leave out the guards whose metric no trial will report; where pictures go unseen, guard text in their place.
+def active_guards(study: Study, reported: Collection[str], sees: bool) -> ActiveGuards:
+    """Leave out the guards whose metric no trial will report; without picture metrics, text is guarded instead.
 
     Raises:
-        UserError: a guard's metric is none that a record can ever hold.
+        UserError: a guard's metric is unknown.
     """
     for guard in study.guards:
         metric(guard.metric)
@@ -45,7 +45,7 @@ def fitted(study: Study, reported: Collection[str], sees: bool) -> Fitted:
         if not any(guard.metric == TEXT_GUARD.metric for guard in kept):
             kept = (*kept, TEXT_GUARD)
             told.append(f"an arm is stopped when {TEXT_GUARD.metric} falls by {TEXT_GUARD.max_relative_drop:.0%}")
-    return Fitted(replace(study, guards=kept, constraint=constraint), "; ".join(told))
+    return ActiveGuards(replace(study, guards=kept, constraint=constraint), "; ".join(told))
 
 
 def _reasons(metrics: Sequence[str], sees: bool) -> list[str]:

@@ -12,13 +12,13 @@ from sweeps.planning.data_quality import (
     with_questions_of,
     without_labels,
 )
-from sweeps.planning.finding import Finding, named_rows
-from sweeps.study import Limits
+from sweeps.planning.finding import PreflightFinding, named_rows
+from sweeps.study import PreflightLimits
 from trainables.data.scan import Scan
 
 
 # -------------------------------------------------------------------- the data
-def check_data(scan: Scan, limits: Limits) -> Iterator[Finding]:
+def check_data(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     """Yield what is wrong with the rows themselves, whoever trains on them."""
     qualities = quality_of(scan)
     for name, quality in qualities.items():
@@ -31,11 +31,11 @@ def check_data(scan: Scan, limits: Limits) -> Iterator[Finding]:
         yield from _leaked("question", name, with_questions_of(rows, scan.train), limits)
 
 
-def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[Finding]:
+def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[PreflightFinding]:
     broken = quality.unencodable
     if broken.count:
         problem = next(row.problem for row in getattr(scan, name) if row.problem)
-        yield Finding(
+        yield PreflightFinding(
             "refuse",
             "encoding",
             f"every row of {name} must become tokens, but {named_rows(broken)} do not; the first: {problem}",
@@ -43,11 +43,11 @@ def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[Finding]:
         )
 
 
-def _labels(scan: Scan, limits: Limits) -> Iterator[Finding]:
+def _labels(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     for name in ("train", "validation"):
         rows = without_labels(getattr(scan, name))
         if rows.count:
-            yield Finding(
+            yield PreflightFinding(
                 "refuse" if rows.share >= limits.refuse_above_unlabelled_share else "warn",
                 "labels",
                 f"a row of {name} must supervise its answer and nothing else, but {named_rows(rows)} supervise no "
@@ -56,9 +56,9 @@ def _labels(scan: Scan, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _repeated(name: str, quality: FileQuality, limits: Limits) -> Iterator[Finding]:
+def _repeated(name: str, quality: FileQuality, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     if quality.repeated.share > limits.warn_above_repeated_share:
-        yield Finding(
+        yield PreflightFinding(
             "warn",
             "repeated_rows",
             f"at most {limits.warn_above_repeated_share:.0%} of {name} should repeat an earlier row, "
@@ -67,9 +67,9 @@ def _repeated(name: str, quality: FileQuality, limits: Limits) -> Iterator[Findi
         )
 
 
-def _answers(train: FileQuality, limits: Limits) -> Iterator[Finding]:
+def _answers(train: FileQuality, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     if train.contradictory.share > limits.warn_above_contradictory_share:
-        yield Finding(
+        yield PreflightFinding(
             "warn",
             "contradictions",
             "one question about the same pictures should have one answer, but "
@@ -77,7 +77,7 @@ def _answers(train: FileQuality, limits: Limits) -> Iterator[Finding]:
             "read these rows; where several answers are right, exact match measures none of them",
         )
     if train.answers == 1 and train.rows > 1:
-        yield Finding(
+        yield PreflightFinding(
             "warn",
             "one_answer",
             f"training rows should have answers to tell apart, but all {train.rows:,} have the same one",
@@ -85,9 +85,9 @@ def _answers(train: FileQuality, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def _leaked(what: str, name: str, rows: Rows, limits: Limits) -> Iterator[Finding]:
+def _leaked(what: str, name: str, rows: Rows, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     if rows.count:
-        yield Finding(
+        yield PreflightFinding(
             "refuse" if rows.share > limits.refuse_above_leaked_share else "warn",
             f"{what}_leak",
             f"a {what} of {name} must not stand in train, but {named_rows(rows)} have one that does",

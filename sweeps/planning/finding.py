@@ -1,4 +1,4 @@
-"""What a preflight check found."""
+"""A finding of the checks before a launch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Level = Literal["refuse", "warn"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is wrong: the check that found it, what must hold and what was found, what to do, and in which trials.
+class PreflightFinding:
+    """What a check found, what to do about it, and in which trials.
 
-    No trial named means the data, which concerns all of them, the baseline too.
+    A finding without trials is about the data and concerns all trials, baselines too.
     """
 
     level: Level

@@ -1,4 +1,4 @@
-"""The forecast of a launch, before anything is spent: what is trained, what it weighs, how much of the data it sees."""
+"""The forecast of each trial: trained parameters, adapter size, coverage of the data, number of evals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.spec import TrialSpec
 class Forecast:
     """One trial as planned; `coverage_epochs` = steps x rows per step / training rows.
 
-    `parent_base` says how it is known that a continued adapter was trained on this base.
+    `parent_base` says how the base of a continued adapter was identified.
     """
 
     spec: TrialSpec
@@ -69,7 +69,7 @@ def _check_depths(specs: list[TrialSpec]) -> None:
     towers = {spec.trial_id: {tower: len(blocks) for tower, blocks in _towers(spec).items()} for spec in specs}
     fits = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
     deep = [spec for spec in specs if spec not in fits]
-    arms = dict.fromkeys(spec.name.split("-")[0] for spec in fits if not spec.placement.is_baseline)
+    arms = dict.fromkeys(spec.arm for spec in fits if not spec.placement.is_baseline)
     if deep and arms:
         layers = towers[deep[0].trial_id]
         raise UserError(

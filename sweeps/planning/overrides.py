@@ -1,4 +1,4 @@
-"""Settings of a trial without an option of their own, given as `--set schedule=stable,batch_warmup_ratio=0.2`."""
+"""Reads `--set schedule=stable,batch_warmup_ratio=0.2`: the settings of a trial without an option of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from trainables.errors import UserError, nearest
 from trainables.spec import TrialSpec
 
-# what has an option, or is decided by what was found on disk
+# settings with an option of their own, and values that are no settings
 ELSEWHERE = {
+    "format": "the experiment's own", "arm": "--only",
     "name": "an arm's own", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
@@ -22,7 +23,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     """Read `key=value` pairs with commas between them; a list has `+` between its items, a trial checks the values.
 
     Raises:
-        UserError: a pair is no pair, a key stands twice, has an option of its own, or is no setting of a trial.
+        UserError: a pair is malformed, or a key is repeated, unknown, or has an option of its own.
     """
     settings: dict[str, Any] = {}
     for pair in filter(None, (one.strip() for one in text.split(","))):
@@ -34,7 +35,7 @@ def parse_settings(text: str) -> dict[str, Any]:
         if key not in SETTABLE:
             raise UserError(f"--set: `{key}` is not a setting of a trial", nearest(key, SETTABLE))
         if key in settings:
-            raise UserError(f"--set: `{key}` must be given once, but it stands twice in `{text}`")
+            raise UserError(f"--set: `{key}` must be given once, but it is repeated in `{text}`")
         settings[key] = tuple(value.split("+")) if key == "target_modules" else _value(value)
     return settings
 

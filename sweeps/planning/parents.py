@@ -1,23 +1,23 @@
-"""Arms that go on from an adapter: the best of an earlier study, or an earlier one still, for contrast (brief 001)."""
+"""Arms that start from a saved adapter: continue it, or add modules to it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.planning.space import RESTART, arm_of
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
 from trainables.checkpoints.compatibility import contains
 from trainables.errors import UserError
 from trainables.model.families import family_of
 from trainables.model.placement import ResolvedPlacement, resolve
-from trainables.spec import TrialSpec, parse_spec
+from trainables.spec import RESTART, TrialSpec, parse_spec
 
 
-def going_on(specs: Sequence[TrialSpec], init_from: Path | None, restart_from: Path | None) -> list[TrialSpec]:
-    """Return the trials as they go on from `init_from`; `restart_from` gives every arm a second trial, `C2-restart`.
+def continuing(specs: Sequence[TrialSpec], init_from: Path | None, restart_from: Path | None) -> list[TrialSpec]:
+    """Return the trials as they start from the adapter in `init_from`; baselines start from none.
 
-    An arm that adds modules to an adapter extends it; baselines go on from nothing.
+    An arm with the adapter's modules continues it, an arm with more modules extends it. `restart_from` gives every arm
+    a second trial that starts from that adapter, `C2-restart`, for comparison.
 
     Raises:
         UserError: a directory holds no adapter, or arms do not contain its modules.
@@ -31,14 +31,18 @@ def going_on(specs: Sequence[TrialSpec], init_from: Path | None, restart_from: P
         )
     first = _from(arms, init_from, "--init-from") if init_from else arms
     again = _from(arms, restart_from, "--restart-from") if restart_from else []
-    return [*baselines, *first, *(spec.model_copy(update={"name": f"{spec.name}{RESTART}"}) for spec in again)]
+    return [*baselines, *first, *map(_restarted, again)]
+
+
+def _restarted(spec: TrialSpec) -> TrialSpec:
+    return spec.model_copy(update={"name": f"{spec.name}{RESTART}", "arm": f"{spec.arm}{RESTART}"})
 
 
 def _from(arms: Sequence[TrialSpec], directory: Path, option: str) -> list[TrialSpec]:
     saved, source = read_adapter(directory), adapter_source(directory)
     refused = [spec.name for spec in arms if not _fits(saved, spec)]
     if refused:
-        fitting = dict.fromkeys(arm_of(spec) for spec in arms if spec.name not in refused)
+        fitting = dict.fromkeys(spec.arm for spec in arms if spec.name not in refused)
         raise UserError(
             f"{option}: an arm must contain all {len(saved.modules)} modules of {directory}, but {', '.join(refused)} "
             f"{'does' if len(refused) == 1 else 'do'} not",

@@ -1,7 +1,7 @@
-"""What is wrong with a launch before anything is spent: each finding refuses it or warns, in numbers.
+"""The checks before a launch: each finding refuses it or warns.
 
-All are pure functions of the forecasts, the guards and the scanned data. Source of the thresholds: brief 002, whose
-run saw 8.9 % of its data and ended at 5e-10 of a rate of 5e-5; and the failures F08, F10, F11, F30, F32 and F34.
+All are pure functions of the forecasts, the guards and the scanned data. The thresholds are set so that a run that sees
+8.9 % of its data, or ends at 5e-10 of a rate of 5e-5, is refused; docs/corpus.md lists the failures they come from.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sweeps.planning.data_quality import (
     FileQuality,
     quality_of,
 )
-from sweeps.planning.finding import Finding
+from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.trial_checks import check_trial
-from sweeps.study import LIMITS, Limits
+from sweeps.study import PREFLIGHT_LIMITS, PreflightLimits
 from trainables.data.scan import Scan
 from trainables.decision import Guard
 from trainables.errors import UserError
@@ -26,14 +26,14 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was looked at before a launch, and what was found."""
+    """The data of a launch, and what the checks found."""
 
     data: dict[str, FileQuality]
-    findings: tuple[Finding, ...]
+    findings: tuple[PreflightFinding, ...]
 
     @property
-    def refusals(self) -> tuple[Finding, ...]:
-        """Return the findings that must be overridden for the launch to go on."""
+    def refusals(self) -> tuple[PreflightFinding, ...]:
+        """Return the findings that refuse the launch unless they are overridden."""
         return tuple(one for one in self.findings if one.level == "refuse")
 
     def as_json(self) -> dict[str, Any]:
@@ -41,9 +41,11 @@ class Preflight:
         return asdict(self)
 
 
-def preflight(forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: Limits = LIMITS) -> Preflight:
-    """Hold a launch against the limits; refusals first, findings that trials share are one."""
-    merged: dict[Finding, list[str]] = {}
+def preflight(
+    forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: PreflightLimits = PREFLIGHT_LIMITS
+) -> Preflight:
+    """Check a launch against the limits; refusals come first, equal findings of several trials are merged."""
+    merged: dict[PreflightFinding, list[str]] = {}
     for forecast in forecasts:
         if not forecast.spec.placement.is_baseline:
             for finding in check_trial(forecast, guards, scan, limits):
@@ -53,7 +55,7 @@ def preflight(forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan
     return Preflight(quality_of(scan), tuple(sorted(found, key=lambda one: one.level)))
 
 
-def admit(found: Preflight, force: bool) -> tuple[Finding, ...]:
+def admit(found: Preflight, force: bool) -> tuple[PreflightFinding, ...]:
     """Return the refusals that `force` overrides, none when there are none.
 
     Raises:
@@ -61,8 +63,9 @@ def admit(found: Preflight, force: bool) -> tuple[Finding, ...]:
     """
     if found.refusals and not force:
         reasons = "\n".join(f"  {one.check}: {one.message}\n    {one.hint}" for one in found.refusals)
+        plural = "s" * (len(found.refusals) != 1)
         raise UserError(
-            f"the plan must pass every check before anything is spent, but {len(found.refusals)} refuse it:\n{reasons}",
-            "change what they name, or run all the same with --force; the records will say so",
+            f"{len(found.refusals)} preflight check{plural} failed; nothing was run:\n{reasons}",
+            "change what they name, or run anyway with --force; the records will say so",
         )
     return found.refusals

@@ -1,4 +1,4 @@
-"""Where a study's base and rows come from: the miniature or a user's own, checked before anything is spent."""
+"""Finds and checks the base and the rows of a study: the miniature's or a user's own."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 
 @dataclass(frozen=True)
 class Sources:
-    """The base and the data of a study, by content; `train_rows` counts the training rows, `dropped` says who went.
+    """The base and the data of a study, by content; `train_rows` counts the training rows.
 
-    `sees`: the base takes pictures. `reported` names the metrics that records of its trials can hold.
+    `dropped` says what the filters removed. `sees`: the base takes pictures. `reported` names the metrics that records
+    of its trials can hold.
     """
 
     base: Source
@@ -58,12 +59,12 @@ def gather(
     """Find base and data, read and check every row, hash what was found.
 
     Args:
-        mini: where the miniature's rows are written when no data is given; those of text stand beside it.
-        world: which miniature stands in for what is not given.
-        drop: filters of the training rows; what they leave is written beside `mini`. No other file is filtered.
+        mini: directory of the miniature's rows, which are written when no data is given; text rows go to `<mini>-text`.
+        world: the miniature that replaces what is not given.
+        drop: filters of the training rows; the rows left are written to `filtered` next to `mini`.
 
     Raises:
-        UserError: something is missing, unreadable, or stands in train and validation.
+        UserError: something is missing or unreadable, or a row is in both train and validation.
     """
     given = (train, validation, ood)
     if base is not None and None in given:
@@ -107,7 +108,7 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature:
 
 
 def reported_by(spec: TrialSpec) -> frozenset[str]:
-    """Name the metrics that the record of a trial can hold, from the files it reads."""
+    """Return the names of the metrics that the record of a trial can hold, from the files it reads."""
     kinds = needed_kinds(family_of(spec.base.path)[0].sees)
     return _reported(read_validation(spec.validation.path), read_ood(spec.ood.path, kinds))
 
@@ -149,7 +150,7 @@ def _locate(base: str | None, world: World) -> Path:
 
 
 def _base_digest(base: Path) -> str:
-    """Hash the configuration and the weights; of a large weight file its size and both edges stand for it."""
+    """Hash the configuration and the weights; of a large weight file only its size and both ends."""
     digest = sha256((base / "config.json").read_bytes())
     for path in sorted(base.glob("*.safetensors")):
         size = path.stat().st_size

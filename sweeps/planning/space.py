@@ -1,4 +1,8 @@
-"""Axes over a study become trial specs: the product of placements, ranks, rates, quantizations and seeds."""
+"""Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
+
+Settings are merged, each layer over the one before: the defaults of `TrialSpec`, the study's, its miniature's (where
+the miniature is the base), the arm's, the arm's own on the miniature, and what the launch fixes.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,7 @@ from typing import Any
 from sweeps.planning.sources import Sources
 from sweeps.study import Arm, Study
 from trainables.errors import UserError, nearest
-from trainables.spec import Quantization, TrialSpec, parse_spec
-
-RESTART = "-restart"  # behind the name of a trial that goes on from an earlier adapter, for contrast
-
+from trainables.spec import BASELINE_ARM, FORMAT, Format, Quantization, TrialSpec, default_settings, parse_spec
 
 BUDGET = {"steps", "epochs"}
 
@@ -23,7 +24,7 @@ BUDGET = {"steps", "epochs"}
 class Axes:
     """What a launch varies or fixes; an empty axis keeps the study's own value.
 
-    `init_from` is the adapter that every arm goes on from, `restart_from` that of a second trial of every arm.
+    `init_from` is the adapter that every arm continues, `restart_from` that of a second trial of every arm.
     """
 
     only: tuple[str, ...] = ()
@@ -36,17 +37,18 @@ class Axes:
     restart_from: Path | None = None
 
 
-def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
-    """Return the trials of a launch, baseline of each quantization first; equal trials are one trial.
+def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FORMAT) -> list[TrialSpec]:
+    """Return the trials of a launch, the baseline of each quantization first; equal trials are merged.
 
-    A rank keeps the study's ratio of alpha to rank, a rate its ratio of the vision to the language rate.
+    Alpha keeps its ratio to the rank along an axis of ranks, the vision rate its ratio to the language rate.
+    `spec_format` is the format of the experiment.
 
     Raises:
         UserError: an arm is unknown, a value is out of range, or no arm places anything on this base.
     """
     axes = _with_own(study, axes)
     chosen = chosen_arms(study, axes.only)
-    trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources)]
+    trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources, spec_format)]
     if not sources.sees and all(spec.placement.is_baseline for spec in trials):
         raise UserError(
             f"an arm must place something, but the base has no vision tower and "
@@ -55,29 +57,31 @@ def expand(study: Study, axes: Axes, sources: Sources) -> list[TrialSpec]:
         )
     baselines = [spec.baseline() for spec in trials]
     if len({spec.quantization for spec in trials}) == 1:
-        baselines = [spec.model_copy(update={"name": "A0"}) for spec in baselines]
+        baselines = [spec.model_copy(update={"name": BASELINE_ARM}) for spec in baselines]
     distinct: dict[str, TrialSpec] = {}
     for spec in (*baselines, *trials):
         distinct.setdefault(spec.trial_id, spec)
     return list(distinct.values())
 
 
-def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources) -> list[TrialSpec]:
-    settings = _settings(study, arm, axes, sources)
+def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_format: Format) -> list[TrialSpec]:
+    settings = settings_of(study, arm, axes.fixed, sources)
     ranks = axes.ranks or (settings["rank"],)
     own_rates = tuple(factor * settings["learning_rate"] for factor in study.rate_factors or (1.0,))
     rates = axes.learning_rates or own_rates
     axes = replace(axes, learning_rates=rates)
-    quantizations = axes.quantizations or (settings.get("quantization", "nf4-double"),)
-    seeds = range(settings.get("seed", 0), settings.get("seed", 0) + axes.seeds)
+    quantizations = axes.quantizations or (settings["quantization"],)
+    seeds = range(settings["seed"], settings["seed"] + axes.seeds)
     return [
         parse_spec(
             {
                 **settings,
+                "format": spec_format,
                 "placement": _placed(arm, settings, sources),
                 **sources.as_settings(),
                 **_scaled(settings, rank, rate),
                 "name": _name(arm, axes, rank, rate, quantization, seed),
+                "arm": arm.name,
                 "quantization": quantization,
                 "seed": seed,
             },
@@ -98,7 +102,7 @@ def _placed(arm: Arm, settings: Mapping[str, Any], sources: Sources) -> dict[str
 
 
 def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
-    """Return the arms of a study that a launch asks for; without any named, all but those its plan refuses.
+    """Return the arms of a study by name; without names, all but those that the study's plan refuses on purpose.
 
     Raises:
         UserError: a name is no arm.
@@ -110,18 +114,45 @@ def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
     return [arms[name] for name in only] if only else [arm for arm in study.arms if arm.name not in study.refused]
 
 
-def _settings(study: Study, arm: Arm, axes: Axes, sources: Sources) -> dict[str, Any]:
+def settings_of(study: Study, arm: Arm | None, fixed: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+    """Return the merged settings of an arm, with `steps` where the last layer that sets a budget sets `epochs`.
+
+    Raises:
+        UserError: the rows of a step are not whole numbers.
+    """
+    settings = merged_settings(study, arm, fixed, sources.is_miniature)
+    epochs = settings.pop("epochs", None)
+    if epochs is not None:
+        settings["steps"] = steps_of(epochs, settings, sources.train_rows)
+    return settings
+
+
+def merged_settings(
+    study: Study, arm: Arm | None, fixed: Mapping[str, Any], is_miniature: bool
+) -> dict[str, Any]:  # fmt: skip
+    """Return the settings of an arm, or without one those that all trials share; the budget is steps or epochs."""
+    shared = (study.settings, study.miniature) if is_miniature else (study.settings,)
+    own = () if arm is None else (arm.settings, arm.miniature) if is_miniature else (arm.settings,)
+    return merged(default_settings(), *shared, *own, fixed)
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge layers of settings, later over earlier; a later budget replaces an earlier one, in steps or in epochs."""
     settings: dict[str, Any] = {}
-    miniature = (study.miniature, arm.settings, arm.miniature) if sources.is_miniature else (arm.settings,)
-    for layer in (study.settings, *miniature, axes.fixed):
-        # a later budget replaces an earlier one, whichever way either is given
+    for layer in layers:
         if BUDGET & layer.keys():
             settings = {key: value for key, value in settings.items() if key not in BUDGET}
         settings.update(layer)
-    epochs = settings.pop("epochs", None)
-    if epochs is not None:
-        settings["steps"] = max(1, round(epochs * sources.train_rows / _rows_a_step(settings)))
     return settings
+
+
+def steps_of(epochs: float, settings: Mapping[str, Any], train_rows: int) -> int:
+    """Return the optimizer steps of so many passes over the training rows, at least 1.
+
+    Raises:
+        UserError: the rows of a step are not whole numbers.
+    """
+    return max(1, round(epochs * train_rows / _rows_a_step(settings)))
 
 
 def _rows_a_step(settings: Mapping[str, Any]) -> int:
@@ -149,8 +180,3 @@ def _name(arm: Arm, axes: Axes, rank: int, rate: float, quantization: str, seed:
     parts += [quantization] if len(axes.quantizations) > 1 else []
     parts += [f"s{seed}"] if axes.seeds > 1 else []
     return "-".join(parts)
-
-
-def arm_of(spec: TrialSpec) -> str:
-    """Return the arm a trial is a variant of; its restart from an earlier adapter is an arm of its own."""
-    return spec.name.split("-", 1)[0] + (RESTART if spec.name.endswith(RESTART) else "")

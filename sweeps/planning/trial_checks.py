@@ -1,3 +1,5 @@
+"""Checks of one trial: coverage, schedule, evals, row lengths, parent adapter."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -5,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from sweeps.planning.data_quality import (
     longer_than,
 )
-from sweeps.planning.finding import Finding, named_rows
+from sweeps.planning.finding import PreflightFinding, named_rows
 from sweeps.planning.forecast import Forecast, last_rate, usable_share
-from sweeps.study import Limits
+from sweeps.study import PreflightLimits
 from trainables.checkpoints.compatibility import UNKNOWN_BASE
 from trainables.data.scan import Scan
 from trainables.decision import Guard
@@ -17,8 +19,10 @@ from trainables.spec import TrialSpec
 
 
 # -------------------------------------------------------------------- one trial
-def check_trial(forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits: Limits) -> Iterator[Finding]:
-    """Yield what is wrong with the budget and the schedule of one trial that trains."""
+def check_trial(
+    forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits: PreflightLimits
+) -> Iterator[PreflightFinding]:
+    """Yield the findings of one trial that trains."""
     yield from _coverage(forecast, len(scan.train), limits)
     yield from _schedule(forecast.spec, limits)
     yield from _evals(forecast, guards)
@@ -26,12 +30,12 @@ def check_trial(forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits:
     yield from _parent(forecast)
 
 
-def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[Finding]:
+def _coverage(forecast: Forecast, train_rows: int, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     spec, epochs = forecast.spec, forecast.coverage_epochs
     seen = f"{spec.steps} steps of {spec.effective_rows} rows see {epochs:.1%} of {train_rows:,}"
     hint = f"one pass takes {-(-train_rows // spec.effective_rows):,} steps: --epochs 1"
     if epochs < limits.warn_below_coverage_epochs:
-        yield Finding(
+        yield PreflightFinding(
             "refuse" if epochs < limits.refuse_below_coverage_epochs else "warn",
             "coverage",
             f"training must see {limits.refuse_below_coverage_epochs:.0%} of the rows and should see "
@@ -40,9 +44,9 @@ def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[F
         )
     if epochs > limits.warn_above_coverage_epochs:
         most = f"{limits.warn_above_coverage_epochs:g} times"
-        yield Finding("warn", "coverage", f"a row should be seen at most {most}, but {seen}", hint)
+        yield PreflightFinding("warn", "coverage", f"a row should be seen at most {most}, but {seen}", hint)
     if spec.effective_rows < limits.warn_below_effective_rows:
-        yield Finding(
+        yield PreflightFinding(
             "warn",
             "effective_batch",
             f"an optimizer step should see at least {limits.warn_below_effective_rows} rows, but {spec.batch_rows} x "
@@ -51,10 +55,10 @@ def _coverage(forecast: Forecast, train_rows: int, limits: Limits) -> Iterator[F
         )
 
 
-def _schedule(spec: TrialSpec, limits: Limits) -> Iterator[Finding]:
+def _schedule(spec: TrialSpec, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     usable = usable_share(spec, limits.usable_rate_ratio)
     if usable < limits.warn_below_usable_share:
-        yield Finding(
+        yield PreflightFinding(
             "refuse" if usable < limits.refuse_below_usable_share else "warn",
             "usable_rate",
             f"{limits.refuse_below_usable_share:.0%} of the steps must and {limits.warn_below_usable_share:.0%} should "
@@ -66,7 +70,7 @@ def _schedule(spec: TrialSpec, limits: Limits) -> Iterator[Finding]:
         )
     warmup = warmup_steps(spec.steps, spec.warmup_ratio)
     if warmup > limits.warn_above_warmup_share * spec.steps:
-        yield Finding(
+        yield PreflightFinding(
             "refuse" if warmup > limits.refuse_above_warmup_share * spec.steps else "warn",
             "warmup",
             f"warm-up must take at most {limits.refuse_above_warmup_share:.0%} of the steps and should take at most "
@@ -75,14 +79,14 @@ def _schedule(spec: TrialSpec, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[Finding]:
+def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[PreflightFinding]:
     spec, blind = forecast.spec, [guard for guard in guards if guard.evals_needed > forecast.evals]
     if not blind:
         return
     needed = max(guard.evals_needed for guard in blind)
     every = (spec.steps - 1) // (needed - 1)
     names = ", ".join(guard.metric for guard in blind)
-    yield Finding(
+    yield PreflightFinding(
         "refuse",
         "evals",
         f"a guard must see {needed} evals before it can stop an arm, but {spec.steps} steps with one every "
@@ -91,9 +95,9 @@ def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[Finding]:
     )
 
 
-def _parent(forecast: Forecast) -> Iterator[Finding]:
+def _parent(forecast: Forecast) -> Iterator[PreflightFinding]:
     if forecast.parent_base == UNKNOWN_BASE and forecast.spec.init_from:
-        yield Finding(
+        yield PreflightFinding(
             "warn",
             "parent_base",
             f"an adapter should be continued on the base it was trained on, but {forecast.spec.init_from.path} does "
@@ -102,11 +106,11 @@ def _parent(forecast: Forecast) -> Iterator[Finding]:
         )
 
 
-def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[Finding]:
+def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[PreflightFinding]:
     long = longer_than(scan.train, spec.max_tokens)
     if long.count:
         longest = max(row.tokens for row in scan.train)
-        yield Finding(
+        yield PreflightFinding(
             "refuse",
             "max_tokens",
             f"every training row must fit max_tokens = {spec.max_tokens}, but {named_rows(long)} are longer",
@@ -115,7 +119,7 @@ def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[Finding]:
 
 
 def check_packable(specs: Sequence[TrialSpec], scan: Scan) -> None:
-    """Refuse packed trials on training rows with pictures: a trial would end where it meets the first of them.
+    """Refuse packed trials on training rows with pictures, which cannot be packed.
 
     Raises:
         UserError: naming the trials and the rows.

@@ -1,4 +1,4 @@
-"""Winners of an earlier study as arms: the placements that `analysis pareto` left in `winners.json`."""
+"""Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FRONTIER, FILE = Path("frontier"), "winners.json"
 
 
 def around(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
-    """Return the study with the placements of `winners` as its arms; a study that narrows has a default for them.
+    """Return the study with the placements of `winners` as its arms; `winners_of` of a study names the default file.
 
-    A declared arm with one language layer is kept where it is a winner but for that: the smallest is worth a try.
-    With arms chosen by name the declared ones are meant.
+    A declared arm with one language layer is kept where a winner has the same vision blocks and more language layers.
+    With arms chosen by name the study is returned as it is.
 
     Raises:
         UserError: both were given, or the file is missing, broken, or names no placement.
@@ -31,7 +31,7 @@ def around(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
         winners = FRONTIER / study.winners_of / FILE
         if not winners.is_file():
             raise UserError(
-                f"{study.name} narrows around the winners of {study.winners_of}, but {winners} does not exist",
+                f"{study.name} takes its arms from the winners of {study.winners_of}, but {winners} does not exist",
                 f"run `analysis pareto --experiment {study.winners_of}` here, pass --winners FILE, "
                 f"or name arms: --only {','.join(arm.name for arm in study.arms if arm.language > 1)}",
             )

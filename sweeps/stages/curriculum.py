@@ -1,4 +1,4 @@
-"""A curriculum as a course: whose rows each stage reads, and what it must remember of the stages before."""
+"""Makes the stages of a curriculum: from stage files, or the miniature's own three."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.sources import Sources, gather
-from sweeps.planning.space import Axes, expand
+from sweeps.planning.space import Axes, expand, merged_settings
 from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
-from sweeps.stages.sequence import Course, Leg, Optimizer, check_goes_on
+from sweeps.stages.staged_study import Optimizer, Stage, StagedStudy, check_continuation
 from sweeps.study import Arm, Study
 from trainables.data.duplicates import check_disjoint
 from trainables.data.rows import read_rows, read_validation
@@ -26,8 +27,8 @@ EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DI
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a command line asks of a curriculum; without files the miniature has stages of its own."""
+class CurriculumInput:
+    """What a command line gives for a curriculum; without files the stages are the miniature's."""
 
     files: Sequence[Path] = ()
     start: Path | None = None
@@ -35,36 +36,36 @@ class Wish:
     optimizer: Optimizer = "fresh"
 
 
-def curriculum(study: Study, wish: Wish, launch: Launch, data_directory: Path) -> Course:
-    """Read and check everything a curriculum needs; only the miniature's rows are written, below `data_directory`.
+def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_directory: Path) -> StagedStudy:
+    """Read and check all stages; only the miniature's rows are written, below `data_directory`.
 
     Raises:
         UserError: naming file, line and key of what is wrong.
     """
-    chain = read_stages(wish.files) if wish.files else None
-    if chain and chain.start and wish.start:
+    chain = read_stages(given.files) if given.files else None
+    if chain and chain.start and given.start:
         raise UserError(
-            f"the first stage must go on from one adapter, but {chain.stages[0].where('prev_checkpoint')} names one "
-            f"and --init-from {wish.start} another",
+            f"the first stage must start from one adapter, but {chain.stages[0].where('prev_checkpoint')} names one "
+            f"and --init-from {given.start} another",
             "leave one of the two out",
         )
-    found = _from_files(study, chain, wish, launch, data_directory) if chain else \
-        _of_the_miniature(study, wish, launch, data_directory)  # fmt: skip
+    found = _from_files(study, chain, given, launch, data_directory) if chain else \
+        _of_the_miniature(study, given, launch, data_directory)  # fmt: skip
     files = chain.stages if chain else ()
     specs = [spec for spec, _ in found]
     _check_unseen(specs, files)
-    legs = [
-        Leg(spec.model_copy(update={"earlier": tuple(one.validation for one in specs[:number])}), sources)
+    stages = [
+        Stage(spec.model_copy(update={"earlier": tuple(one.validation for one in specs[:number])}), sources)
         for number, (spec, sources) in enumerate(found)
     ]
-    start = chain.start if chain and chain.start else wish.start
-    course = Course(study, tuple(legs), "same", wish.optimizer, start)
-    _check_adapters(course, files)
-    return course
+    start = chain.start if chain and chain.start else given.start
+    staged = StagedStudy(study, tuple(stages), "same", given.optimizer, start)
+    _check_adapters(staged, files)
+    return staged
 
 
 def _of_the_miniature(
-    study: Study, wish: Wish, launch: Launch, data_directory: Path
+    study: Study, given: CurriculumInput, launch: Launch, data_directory: Path
 ) -> list[tuple[TrialSpec, Sources]]:
     from trainables.mini import stages
 
@@ -76,13 +77,13 @@ def _of_the_miniature(
     found = []
     for arm, files in zip(study.arms, stages.write(data_directory, 0), strict=True):
         sources = gather(None, files.train, files.validation, files.ood, data_directory)
-        found.append((_spec(study, arm, wish, sources), sources))
+        found.append((_spec(study, arm, given, launch, sources), sources))
     return found
 
 
 # -------------------------------------------------------------------- stages from files
 def _from_files(
-    study: Study, chain: StageChain, wish: Wish, launch: Launch, data_directory: Path
+    study: Study, chain: StageChain, given: CurriculumInput, launch: Launch, data_directory: Path
 ) -> list[tuple[TrialSpec, Sources]]:
     naming = None if launch.base else _naming_base(chain.stages)
     base = naming.values["base_model"] if naming else launch.base
@@ -96,7 +97,7 @@ def _from_files(
         sources = _gathered(base, naming, stage, data_directory)
         arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
         with stage.told_at():
-            found.append((_spec(study, arm, wish, sources), sources))
+            found.append((_spec(study, arm, given, launch, sources), sources))
     return found
 
 
@@ -126,7 +127,7 @@ def _gathered(base: str | None, naming: StageFile | None, stage: StageFile, data
 def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources) -> Arm:
     own = stage.settings
     if "lr" in stage.values and "vision_lr" not in stage.values:
-        rates = default.miniature if sources.is_miniature else default.settings
+        rates = merged_settings(study, default, {}, sources.is_miniature)
         own["vision_learning_rate"] = own["learning_rate"] * rates["vision_learning_rate"] / rates["learning_rate"]
     own["placement"] = _placement(study, stage, sources)
     settings, miniature = {**default.settings, **own}, {**default.miniature, **own}
@@ -134,10 +135,11 @@ def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources) -> Arm:
 
 
 def _placement(study: Study, stage: StageFile, sources: Sources) -> dict[str, int]:
-    """Return the depth of each tower; where the stage says none, all language layers, or the miniature's own."""
+    """Return the depth of each tower: by default all language layers, or the miniature's own placement."""
     family, config = family_of(sources.base.path)
     layers = {tower: len(blocks) for tower, blocks in family.towers(config).items()}
-    unsaid = study.miniature["placement"] if sources.is_miniature else {"language": layers["language"], "vision": 0}
+    all_language = {"language": layers["language"], "vision": 0}
+    unsaid = study.miniature.get("placement", all_language) if sources.is_miniature else all_language
     placement = {**unsaid, **stage.depths}
     for key, tower in DEPTHS.items():
         if placement[tower] > layers[tower]:
@@ -152,13 +154,14 @@ def _placement(study: Study, stage: StageFile, sources: Sources) -> dict[str, in
     return placement
 
 
-def _spec(study: Study, arm: Arm, wish: Wish, sources: Sources) -> TrialSpec:
-    return expand(replace(study, arms=(arm,)), Axes(fixed=wish.fixed), sources)[-1]
+def _spec(study: Study, arm: Arm, given: CurriculumInput, launch: Launch, sources: Sources) -> TrialSpec:
+    axes, spec_format = Axes(fixed=given.fixed), Experiment(launch.directory(study)).format
+    return expand(replace(study, arms=(arm,)), axes, sources, spec_format)[-1]
 
 
 # -------------------------------------------------------------------- between the stages
 def _check_unseen(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> None:
-    """Refuse a stage that trains on what another one is measured by, before or after: it would measure memory."""
+    """Refuse a stage that trains on another stage's validation rows."""
     measured = {spec.validation.path: read_validation(spec.validation.path) for spec in specs}
     for number, spec in enumerate(specs):
         others = [path for path in measured if path != spec.validation.path]  # its own was checked when it was read
@@ -168,19 +171,19 @@ def _check_unseen(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> Non
                 check_disjoint(rows, measured[path], path)
 
 
-def _check_adapters(course: Course, files: Sequence[StageFile]) -> None:
-    """Refuse a stage that cannot go on from what it is given, or from what the stage before will leave."""
+def _check_adapters(staged: StagedStudy, files: Sequence[StageFile]) -> None:
+    """Refuse a stage that cannot start from the adapter that it is given, or from the stage before."""
     forecasts: list[Forecast] = []
-    for number, leg in enumerate(course.legs):
+    for number, stage in enumerate(staged.stages):
         with _told_at(files, number, "lora", "target_modules"):
-            forecasts += forecast([leg.spec], leg.sources.train_rows)
-    if course.start is not None:
+            forecasts += forecast([stage.spec], stage.sources.train_rows)
+    if staged.start is not None:
         given = bool(files) and "prev_checkpoint" in files[0].values
         with _told_at(files, 0, "prev_checkpoint") if given else nullcontext():
-            forecast([course.first()], course.legs[0].sources.train_rows)
+            forecast([staged.first()], staged.stages[0].sources.train_rows)
     for number, (before, after) in enumerate(itertools.pairwise(forecasts), start=1):
         with _told_at(files, number, "prev_checkpoint"):
-            check_goes_on(before, after, course.continuation)
+            check_continuation(before, after, staged.continuation)
 
 
 def _told_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:

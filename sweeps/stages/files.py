@@ -52,19 +52,19 @@ MAXIMUM_SHOWN = 80  # characters of a value in an error
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeyRule:
     """What a number must be: in words, and as a test."""
 
     words: str
     holds: Callable[[float], bool]
 
 
-ABOVE_0 = Rule("above 0", lambda value: value > 0)
-AT_LEAST_0 = Rule("0 or more", lambda value: value >= 0)
-AT_LEAST_1 = Rule("1 or more", lambda value: value >= 1)
+ABOVE_0 = KeyRule("above 0", lambda value: value > 0)
+AT_LEAST_0 = KeyRule("0 or more", lambda value: value >= 0)
+AT_LEAST_1 = KeyRule("1 or more", lambda value: value >= 1)
 RULES = {
     "lr": ABOVE_0, "vision_lr": ABOVE_0, "epochs": ABOVE_0, "steps": AT_LEAST_1, "eval_every": AT_LEAST_1,
-    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": Rule("0 or more and below 1", lambda value: 0 <= value < 1),
+    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": KeyRule("0 or more and below 1", lambda value: 0 <= value < 1),
     "language_layers": AT_LEAST_0, "vision_blocks": AT_LEAST_0,
 }  # fmt: skip
 

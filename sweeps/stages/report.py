@@ -1,4 +1,4 @@
-"""What came of stages: where each began against where its parent ended, and what is left of the stages before."""
+"""The closing report of a staged study: each stage's first loss against its parent's last, and what was forgotten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.stages.sequence import Course
+from sweeps.stages.staged_study import StagedStudy
 from trainables.checkpoints.lineage import lineage_in, parent_eval
 from trainables.probes.earlier_stages import accuracy_name, exact_name, loss_name
 from trainables.record import Record
@@ -42,7 +42,7 @@ class StageRow:
 
 
 def stage_rows(records: Sequence[Record]) -> list[StageRow]:
-    """Read the stages among the records of a course, in order."""
+    """Return a row for each stage among the records, in order."""
     return [_row(record) for record in records if not record.spec().placement.is_baseline]
 
 
@@ -62,29 +62,29 @@ def _row(record: Record) -> StageRow:
     )
 
 
-def stage_summary(course: Course, records: Sequence[Record]) -> Group:
-    """Show every stage, what is remembered of earlier ones, and which stage is the last good one."""
+def stage_summary(staged: StagedStudy, records: Sequence[Record]) -> Group:
+    """Show every stage, its accuracy on earlier stages' rows, and which stage is the last good one."""
     rows = stage_rows(records)
     parts: list[Table | Text] = [_stages(rows)]
     if any(row.lineage for row in rows):
         parts += [Text(), _lineage(rows)]
     if any(row.spec.earlier for row in rows):
         parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
-    parts.append(Text(f"\n{ending(course, records)}"))
+    parts.append(Text(f"\n{ending(staged, records)}"))
     return Group(*parts)
 
 
-def ending(course: Course, records: Sequence[Record]) -> str:
-    """Say how far the stages came, and where the adapter lies that a next study goes on from."""
+def ending(staged: StagedStudy, records: Sequence[Record]) -> str:
+    """Say how many stages completed, and where the adapter is that a next study can start from."""
     arms = [record for record in records if not record.spec().placement.is_baseline]
-    good = [record for record in arms if course.can_go_on(record)]
+    good = [record for record in arms if staged.can_continue(record)]
     if not good:
-        return "No stage ended well; there is nothing to go on from."
+        return "No stage completed well; there is no adapter to continue."
     last = good[-1]
     name = last.spec().name
-    held = "best" if course.continuation == "extended" or last.best() is not None else ""
+    held = "best" if staged.continuation == "extended" or last.best() is not None else ""
     place = last.directory / "best" if held else last.checkpoint(last.spec().steps)
-    if len(good) == len(course.legs):
+    if len(good) == len(staged.stages):
         return f"All {len(good)} stages ended well. The last, {name}: {place}"
     verdict = arms[-1].verdict()
     why = f"{verdict}: {verdict.reason}" if verdict and verdict.reason else str(verdict or "stopped")
@@ -110,8 +110,8 @@ def _stages(rows: Sequence[StageRow]) -> Table:
 
 
 def _lineage(rows: Sequence[StageRow]) -> Table:
-    """Show what each stage goes on from: its hash, and the peak language rates before and now."""
-    table = _table(("stage", "goes on from", "sha256"), ("its rate", "own rate"), ())
+    """Show the adapter that each stage starts from: its hash, and the peak language rates before and now."""
+    table = _table(("stage", "starts from", "sha256"), ("its rate", "own rate"), ())
     for row in rows:
         if not row.lineage:
             continue
@@ -131,7 +131,7 @@ def _lineage(rows: Sequence[StageRow]) -> Table:
 
 
 def _shortened(text: str, length: int) -> str:
-    """Return the end of a text that is too long; ends tell paths and trials apart."""
+    """Return the end of a text that is too long: paths and trials differ at their ends."""
     return text if len(text) <= length else f"…{text[1 - length :]}"
 
 

@@ -1,21 +1,28 @@
-"""Stages run one after another, each from the adapter of the one before, until one does not end well.
-
-The whole course is checked and written down before its first step; a stage that has ended is not run again.
-"""
+"""The job of a staged study: all stages are checked first, then run in order until one does not complete."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sweeps.display.plan_table import findings_text, matrix, quality_grid
-from sweeps.execution.experiment import Experiment, check_storage
+from sweeps.display.plan_table import found_text, matrix, quality_grid
+from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, ray_room, run_batch
-from sweeps.launch import Plan, checked, keep_overridden, plan_specs, reopened
+from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
-from sweeps.stages.sequence import COURSE, Course, check_goes_on, configuration_of_course, course_as_json
+from sweeps.stages.report import stage_summary
+from sweeps.stages.staged_study import (
+    STAGES_FILE,
+    StagedStudy,
+    as_json,
+    check_continuation,
+    configuration_of_stages,
+)
+from sweeps.study import Study
 from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.probes.earlier_stages import MOST_STAGES
@@ -27,135 +34,158 @@ if TYPE_CHECKING:
     from sweeps.tracking.mirror import Mirror
 
 
+@dataclass(frozen=True)
+class StagesPlan:
+    """The stages and the plan of each; `preflight` holds the findings of all."""
+
+    staged: StagedStudy
+    plans: tuple[Plan, ...]
+    preflight: Preflight
+
+
+@dataclass(frozen=True)
+class StagedJob:
+    """A staged study; `stages_in` makes its stages, and writes the rows it must write below a directory."""
+
+    study: Study
+    launch: Launch
+    stages_in: Callable[[Path], StagedStudy]
+
+    def plan(self, data_directory: Path) -> StagesPlan:
+        """Make the stages and check them."""
+        return plan_stages(self.stages_in(data_directory))
+
+    def show(self, planned: StagesPlan) -> None:
+        """Print the stages as one matrix, then the data and the findings of each."""
+        show_stages(planned, self.launch)
+
+    def run(self, planned: StagesPlan) -> list[Record]:
+        """Run the stages, print what came of them, and return the records of baselines and stages."""
+        records = run_stages(planned, self.launch)
+        self.launch.console.print()
+        self.launch.console.print(stage_summary(planned.staged, records), soft_wrap=True, highlight=False)
+        return records
+
+
 # -------------------------------------------------------------------- before anything is spent
-def plan_course(course: Course, launch: Launch) -> list[Plan]:
-    """Check every stage, and that each can go on from the one before; nothing is written.
+def plan_stages(staged: StagedStudy) -> StagesPlan:
+    """Check every stage, and that each can start from the one before; nothing is written.
 
     Raises:
         UserError: anything that would make a stage fail later.
     """
-    if len(course.legs) > MOST_STAGES:
-        raise UserError(f"a course must have at most {MOST_STAGES} stages, but it has {len(course.legs)}",
-                        "go on from its last adapter in a second one, with --init-from")  # fmt: skip
+    if len(staged.stages) > MOST_STAGES:
+        raise UserError(
+            f"a staged study must have at most {MOST_STAGES} stages, but it has {len(staged.stages)}",
+            "continue its last adapter in a second one, with --init-from",
+        )
     plans = [
         plan_specs(
-            course.study_of(number),
-            [course.baseline(number), leg.spec if number else course.first()],
-            leg.sources,
-            launch,
+            staged.study_of(number),
+            [staged.baseline(number), stage.spec if number else staged.first()],
+            stage.sources,
         )
-        for number, leg in enumerate(course.legs)
+        for number, stage in enumerate(staged.stages)
     ]
     for before, after in itertools.pairwise(plans):
-        check_goes_on(before.forecasts[-1], after.forecasts[-1], course.continuation)
-    return plans
-
-
-def show_course(course: Course, plans: Sequence[Plan], launch: Launch) -> None:
-    """Print the stages as one matrix, then each one's data and what was found there."""
-    say = launch.console.print
-    arms = [one for plan in plans for one in plan.forecasts if not one.spec.placement.is_baseline]
-    say(matrix(course.study, arms, plans[-1].sources.train_rows))
-    shown: dict[str, Any] = {}
-    for plan in plans:
-        name, spec = plan.forecasts[-1].spec.name, plan.forecasts[-1].spec
-        if shown.get(spec.train.sha256) is None:
-            say(f"\n{name} reads {spec.train.path}", soft_wrap=True, highlight=False)
-            say(quality_grid(plan.preflight.data))
-        shown[spec.train.sha256] = name
-        if plan.fitted.left_out:
-            say(f"{name}: {plan.fitted.left_out}", soft_wrap=True, highlight=False)
-        found = [one for one in plan.preflight.findings if launch.force or one.level == "warn"]
-        if found:
-            say(findings_text(found), soft_wrap=True, highlight=False)
-
-
-def admit_all(plans: Sequence[Plan], launch: Launch) -> None:
-    """Refuse the course when one of its stages is refused.
-
-    Raises:
-        UserError: naming every reason.
-    """
+        check_continuation(before.forecasts[-1], after.forecasts[-1], staged.continuation)
     found = dict.fromkeys(one for plan in plans for one in plan.preflight.findings)
-    admit(Preflight(plans[0].preflight.data, tuple(found)), launch.force)
+    return StagesPlan(staged, tuple(plans), Preflight(plans[0].preflight.data, tuple(found)))
 
 
-# -------------------------------------------------------------------- the stages, one after another
-def run_course(course: Course, launch: Launch) -> list[Record]:
+def show_stages(planned: StagesPlan, launch: Launch) -> None:
+    """Print the stages as one matrix, then the data and the findings of each."""
+    say, plans = launch.console.print, planned.plans
+    trained = [one for plan in plans for one in plan.forecasts if not one.spec.placement.is_baseline]
+    say(matrix(planned.staged.study, trained, plans[-1].sources.train_rows))
+    shown: set[str] = set()
+    for plan in plans:
+        spec = plan.specs[-1]
+        if spec.train.sha256 not in shown:
+            say(f"\n{spec.name} reads {spec.train.path}", soft_wrap=True, highlight=False)
+            say(quality_grid(plan.preflight.data))
+        shown.add(spec.train.sha256)
+        if plan.active.left_out:
+            say(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
+        for text in found_text(plan.preflight, launch.force):
+            say(text, soft_wrap=True, highlight=False)
+
+
+# -------------------------------------------------------------------- the stages in order
+def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     """Run the stages, and return the records of those that were begun, baselines among them.
 
-    A stage that ended is not run again; one that did not end well is the last.
+    A stage that has a result is not run again; one that did not complete is the last.
 
     Raises:
-        UserError: bad input, before anything is spent.
+        UserError: the plan is refused, or the experiment was begun with other stages.
         KeyboardInterrupt: the launch was stopped; the running stage has checkpointed.
     """
-    directory = launch.directory(course.study)
-    checked(launch, directory)
-    plans = plan_course(course, launch)
-    admit_all(plans, launch)
-    largest = max(one.placement.adapter_megabytes(one.spec.rank) for plan in plans for one in plan.forecasts)
-    check_storage(directory.parent, int(largest * 1e6 * len(plans)))
-    experiment = Experiment(directory)
+    staged, plans = planned.staged, planned.plans
+    admit(planned.preflight, launch.force)
+    experiment = Experiment(launch.directory(staged.study))
+    forecasts = [one for plan in plans for one in plan.forecasts]
+    check_storage(experiment.directory.parent, adapter_bytes(forecasts, len(plans)))
     with experiment.locked():
-        experiment.configure(configuration_of_course(course))
-        write_json(directory / COURSE, course_as_json(course))
-        show_course(course, plans, launch)
-        return _walk(course, plans, experiment, launch)
+        experiment.configure(configuration_of_stages(staged))
+        write_json(experiment.directory / STAGES_FILE, as_json(staged))
+        show_stages(planned, launch)
+        return _run_in_order(planned, experiment, launch)
 
 
-def _walk(course: Course, plans: Sequence[Plan], experiment: Experiment, launch: Launch) -> list[Record]:
-    baselines = [_begun(experiment, course.baseline(number)) for number in range(len(course.legs))]
-    for record, plan in zip(baselines, plans, strict=True):
-        keep_overridden(record, record.spec().name, plan.preflight.refusals if launch.force else ())
-    baselines = list({record.directory: record for record in baselines}.values())
-    with mirrored(course.study, experiment, baselines, launch) as mirror:
-        done = _ended(course, experiment)
+def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -> list[Record]:
+    staged = planned.staged
+    begun = [_begun(planned, experiment, number, staged.baseline(number), launch) for number in _numbers(staged)]
+    baselines = list({record.directory: record for record in begun}.values())
+    with mirrored(staged.study, experiment, baselines, launch) as mirror:
+        done = _ended(staged, experiment)
         for record in (*baselines, *done):
             mirror.submit(record)
-        if len(done) < len(course.legs) and all(map(course.can_go_on, done)):
+        if len(done) < len(staged.stages) and all(map(staged.can_continue, done)):
             with ray_room(experiment, 1, launch) as room:
                 if reopened(baselines):
-                    run_batch(plans[0].fitted.study, experiment, baselines, room, launch, mirror)
-                while len(done) < len(course.legs):
-                    if experiment.stop_file.exists() or not all(map(course.can_go_on, done)):
+                    run_batch(planned.plans[0].active.study, experiment, baselines, room, launch, mirror)
+                while len(done) < len(staged.stages):
+                    if experiment.stop_file.exists() or not all(map(staged.can_continue, done)):
                         break
-                    done.append(_run_leg(course, plans, experiment, done, room, launch, mirror))
+                    done.append(_run_stage(planned, experiment, done, room, launch, mirror))
     if experiment.stop_file.exists():
         raise KeyboardInterrupt
     return [*baselines, *done]
 
 
-def _run_leg(
-    course: Course, plans: Sequence[Plan], experiment: Experiment, done: Sequence[Record], room: Room,
-    launch: Launch, mirror: Mirror,
-) -> Record:  # fmt: skip
-    number = len(done)
-    record = _begun(experiment, course.from_parent(number, done[-1]) if done else course.first())
-    keep_overridden(record, record.spec().name, plans[number].preflight.refusals if launch.force else ())
+def _run_stage(
+    planned: StagesPlan, experiment: Experiment, done: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
+) -> Record:
+    staged, number = planned.staged, len(done)
+    spec = staged.from_parent(number, done[-1]) if done else staged.first()
+    record = _begun(planned, experiment, number, spec, launch)
     mirror.submit(record)
     reopened([record])
-    baseline = experiment.record_of(course.baseline(number))
-    run_batch(plans[number].fitted.study, experiment, [baseline, record], room, launch, mirror)
+    baseline = experiment.record_of(staged.baseline(number))
+    run_batch(planned.plans[number].active.study, experiment, [baseline, record], room, launch, mirror)
     return record
 
 
-def _ended(course: Course, experiment: Experiment) -> list[Record]:
-    """Return the stages that have a result, in order; a failed one is tried again and has none."""
+def _ended(staged: StagedStudy, experiment: Experiment) -> list[Record]:
+    """Return the stages that have a result, in order; a failed one runs again."""
     done: list[Record] = []
-    for number in range(len(course.legs)):
-        spec = course.from_parent(number, done[-1]) if done else course.first()
+    for number in _numbers(staged):
+        spec = staged.from_parent(number, done[-1]) if done else staged.first()
         record = experiment.record_of(spec)
         verdict = record.verdict()
         if verdict is None or verdict.kind == "failed":
             break
         done.append(record)
-        if not course.can_go_on(record):
+        if not staged.can_continue(record):
             break
     return done
 
 
-def _begun(experiment: Experiment, spec: TrialSpec) -> Record:
-    record = experiment.record_of(spec)
-    record.create(spec)
-    return record
+def _begun(planned: StagesPlan, experiment: Experiment, number: int, spec: TrialSpec, launch: Launch) -> Record:
+    overridden = planned.plans[number].preflight.refusals if launch.force else ()
+    return experiment.begin([spec], overridden)[0]
+
+
+def _numbers(staged: StagedStudy) -> range:
+    return range(len(staged.stages))

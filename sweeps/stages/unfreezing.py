@@ -1,33 +1,27 @@
-"""The stages of `sweeps.unfreeze`."""
+"""Makes the stages of a progressive unfreezing: each arm of a study extends the one before."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sweeps.execution.experiment import Experiment
+from sweeps.execution.options import Launch
+from sweeps.planning.sources import gather
+from sweeps.planning.space import Axes, expand
+from sweeps.stages.staged_study import Stage, StagedStudy
 from sweeps.study import Study
 from trainables.errors import UserError
 
-if TYPE_CHECKING:
-    from sweeps.execution.options import Launch
-    from sweeps.planning.space import Axes
-    from sweeps.stages.sequence import Course
 
-
-def unfreezing(study: Study, axes: Axes, launch: Launch, data: Path) -> Course:
-    """Make a course of a study's arms, on the same rows all of them; the first goes on from `axes.init_from`.
+def unfreezing(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> StagedStudy:
+    """Return a study's arms as stages on the same rows; the first starts from `axes.init_from`.
 
     Raises:
-        UserError: anything about base, data or settings that would make it fail later.
+        UserError: base, data or settings are invalid.
     """
-    from sweeps.planning.sources import gather
-    from sweeps.planning.space import expand
-    from sweeps.stages.sequence import Course, Leg
-
-    if "steps" in axes.fixed and "epochs" in axes.fixed:
-        raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
-    sources = gather(launch.base, launch.train, launch.validation, launch.ood, data, study.world)
-    specs = [spec for spec in expand(study, axes, sources) if not spec.placement.is_baseline]
+    sources = gather(launch.base, launch.train, launch.validation, launch.ood, data_directory, study.world)
+    specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)
     if not sources.sees:
         raise UserError(f"{study.name} must have a vision tower to unfreeze, but {sources.base.path} has none")
-    return Course(study, tuple(Leg(spec, sources) for spec in specs), "extended", start=axes.init_from)
+    stages = tuple(Stage(spec, sources) for spec in specs if not spec.placement.is_baseline)
+    return StagedStudy(study, stages, "extended", start=axes.init_from)

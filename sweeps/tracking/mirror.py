@@ -1,4 +1,4 @@
-"""The mirror beside the sweep: one writer thread that no outage of MLflow and no slow disk lets the sweep feel."""
+"""Background MLflow writer; outages never block the sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record in MLflow's terms: params, tags, points and files, the same whenever it is mirrored."""
+"""A record as MLflow params, tags, metric points and artifacts; pure, so that writing it twice changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 def params_of(spec: TrialSpec) -> dict[str, str]:
-    """Return the decisive dozen; numbers stay numbers on every run, or parallel coordinates drop the run."""
+    """Return the main settings; all are set on every run, for MLflow's parallel coordinates drop a run without one."""
     values: dict[str, Any] = {
         "language_layers": spec.placement.language,
         "vision_blocks": spec.placement.vision,
@@ -43,7 +43,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def lineage_tags(record: Record) -> dict[str, str]:
-    """Return whose adapter a trial went on from, parent first: ids, hashes and rates; none for one that began anew."""
+    """Return the ids, hashes and rates of the adapters that a trial continues, parent first; empty without a parent."""
     spec, kept = record.spec(), lineage_in(record)
     if spec.init_from is None:
         return {}
@@ -84,7 +84,7 @@ def summary_points(measurements: Iterable[Measurement], best: Measurement | None
 
 
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files worth a look, each with its folder in MLflow: spec, proofs, last samples, best adapter."""
+    """Yield the files to upload, each with its folder in MLflow: spec, proofs, last samples, best adapter."""
     yield record.directory / "spec.json", "config"
     for name in ("placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
         if (record.directory / name).exists():

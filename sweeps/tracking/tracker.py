@@ -1,7 +1,7 @@
-"""Records into MLflow: the only writer of its runs, and it can be run again or rebuilt at any time.
+"""Writes records to MLflow; it is the only writer of runs, and writing again changes nothing.
 
 Experiment = study; parent run = one launch; child run = one trial, found again by its tag `trial.id`. What MLflow
-already holds is read back from MLflow, so a restart, an outage or a wiped store changes nothing but the work left.
+already holds is read back from MLflow, so that after a restart or an outage only what is missing is written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.planning.space import arm_of
 from sweeps.tracking import mlflow_fields
 from trainables.errors import UserError
 from trainables.io.files import RecordDamaged
@@ -37,7 +36,7 @@ __all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri",
 
 
 class StoreUnreachable(UserError):
-    """MLflow did not take what the records hold; nothing is lost, the records are the truth."""
+    """MLflow did not accept the records; nothing is lost, --sync writes them later."""
 
     exit_code = 4
 
@@ -91,7 +90,7 @@ class Tracker:
 
     # ---------------------------------------------------------------- trials
     def sync(self, record: Record) -> None:
-        """Write what the record holds and MLflow does not; twice is the same as once.
+        """Write what the record holds and MLflow does not.
 
         Raises:
             RecordDamaged: the record does not match its checksums.
@@ -126,7 +125,7 @@ class Tracker:
             "footprint.kind": "trial",
             "trial.id": spec.trial_id,
             "trial.name": spec.name,
-            "trial.arm": arm_of(spec),
+            "trial.arm": spec.arm,
             "record": str(record.directory),
             **labels_of(record),
             **mlflow_fields.lineage_tags(record),

@@ -9,20 +9,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
 
 import pytest
+from rich.console import Console
 
 from sweeps.commands import STUDY as COMMANDS
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
-from sweeps.hpo.space import is_bare, spec_of
-from sweeps.launch import resume
+from sweeps.hpo.space import fixed_settings, is_bare, spec_of
+from sweeps.launch import resume, run
+from sweeps.planning.active_guards import active_guards
+from sweeps.planning.forecast import forecast
+from sweeps.planning.plan import Plan
+from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.search import SEARCH
+from sweeps.study import Study
+from trainables.errors import UserError
+from trainables.io.files import write_json
 from trainables.mini.text import BASE_DIRECTORY
 from trainables.record import Record
 from trainables.spec import Source, TrialSpec, read_spec
@@ -40,6 +49,14 @@ WRITTEN_AT = "/home/user/footprint"
 def sources(is_miniature: bool, sees: bool) -> Sources:
     base, train, validation, ood = (Source(path=Path("/somewhere") / one, sha256=one * 64) for one in "bcde")
     return Sources(base, train, validation, ood, 600, is_miniature, sees=sees)
+
+
+def sources_of(spec: TrialSpec) -> Sources:
+    return Sources(spec.base, spec.train, spec.validation, spec.ood, 600, is_miniature=True, sees=False)
+
+
+def planned(study: Study, specs: list[TrialSpec], of: Sources) -> Plan:
+    return Plan(of, forecast(specs, of.train_rows), Preflight({}, ()), active_guards(study, of.reported, of.sees))
 
 
 def as_format_1(spec: TrialSpec) -> TrialSpec:
@@ -83,6 +100,79 @@ def test_records_of_format_1_are_read(begun: Experiment) -> None:
     assert records["L2_attention"].checkpoint_steps() == [4]
     best = records["L1"].best()
     assert best is not None and best.step == 6
+
+
+def test_the_arm_of_a_record_of_format_1_is_in_its_name(begun: Experiment) -> None:
+    arms = {record.spec().name: record.spec().arm for record in begun.records()}
+    assert arms == {"A0": "A0", "L1": "L1", "L2_attention": "L2_attention", "L4": "L4"}
+    written = begun.records()[0].spec().model_dump(mode="json", exclude={"format", "arm"})
+    for name, arm in {"C2-r8-lr0.0001-nf4-s0": "C2", "C2-r8-restart": "C2-restart", "A0-S2": "A0"}.items():
+        assert read_spec({**written, "name": name}).arm == arm
+    assert read_spec({**written, "name": "L1-all-s0", "arm": "L1-all"}).arm == "L1-all"
+
+
+# ---------------------------------------------------------------- formats of experiments
+@pytest.mark.parametrize("current", [1, 2])
+def test_an_experiment_has_the_format_it_was_begun_with(
+    begun: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: int
+) -> None:
+    monkeypatch.setattr("sweeps.execution.experiment.FORMAT", current)
+    assert (begun.format, Experiment(tmp_path / "new").format) == (1, current)
+    new = Experiment(tmp_path / "new")
+    new.directory.mkdir()
+    new.configure({"format": 2, "steps": 10})
+    assert new.format == 2
+    with pytest.raises(UserError, match="begun with another configuration: format: 2 -> 1"):
+        new.configure({"format": 1, "steps": 10})
+
+
+def test_the_same_command_finishes_in_format_1_what_was_begun_in_it(
+    begun: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.execution.experiment.FORMAT", 2)
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
+    kept = (begun.directory / "study.json").read_bytes()
+    given = begun.records()[0].spec()
+    launch = Launch(
+        storage=begun.directory.parent, experiment="begun", tracking_uri="sqlite:///none.db",
+        console=Console(quiet=True),
+    )  # fmt: skip
+    monkeypatch.setattr("sweeps.launch.gather", lambda *_: sources_of(given))
+    monkeypatch.setattr("sweeps.launch.plan_specs", planned)
+    monkeypatch.setattr("sweeps.launch.show_plan", lambda *_: None)
+    names = {record.name for record in begun.records()}
+    axes = Axes(ranks=(2,), fixed={"steps": 6, "eval_every_steps": 2, "batch_rows": 8})
+    records = run(COMMANDS, replace(axes, only=("L1", "L2_attention", "L4")), launch)
+    assert {record.name for record in records} == names and {record.spec().format for record in records} == {1}
+    assert (begun.directory / "study.json").read_bytes() == kept
+    other = run(COMMANDS, replace(axes, only=("L1",)), replace(launch, experiment="other"))
+    assert {record.spec().format for record in other} == {2}
+    assert json.loads((other[0].directory.parents[1] / "study.json").read_text())["format"] == 2
+    assert not {record.name for record in other} & names
+
+
+def test_an_experiment_of_a_later_version_is_not_touched(begun: Experiment) -> None:
+    write_json(begun.directory / "study.json", {"format": 99})
+    with pytest.raises(UserError, match=r"study\.json: `format` must be one of 1, 2, but it is 99"):
+        assert begun.format
+
+
+@pytest.mark.parametrize("base", ["miniature", "real base"])
+def test_a_search_of_format_1_is_continued_by_the_same_search(tmp_path: Path, base: str) -> None:
+    """Format 1 kept of a search's settings what its study stated; the others had their defaults."""
+    stated = {"rank": 16, "alpha": 32.0, "dropout": 0.1, "learning_rate": 1e-4, "vision_learning_rate": 3e-4,
+              "weight_decay": 0.1, "warmup_ratio": 0.2, "batch_rows": 1, "accumulation_steps": 16,
+              "eval_every_steps": 50}  # fmt: skip
+    miniature = SEARCH.study.miniature if base == "miniature" else {}
+    dimensions = SEARCH.space.as_json()
+    kept = {key: value for key, value in {**stated, **miniature}.items() if key not in dimensions}
+    spaces = {f"space.{name}": values for name, values in dimensions.items()}
+    write_json(tmp_path / "search" / "study.json", {"fixed": kept, **spaces})
+    now = fixed_settings(SEARCH.study, sources(base == "miniature", True))
+    fixed = {key: value for key, value in now.items() if key not in dimensions}
+    Experiment(tmp_path / "search").configure({"format": 1, "fixed": fixed, **spaces})
+    with pytest.raises(UserError, match="fixed"):
+        Experiment(tmp_path / "search").configure({"format": 1, "fixed": {**fixed, "weight_decay": 0.3}, **spaces})
 
 
 def test_an_experiment_of_format_1_is_resumed_to_what_it_would_have_measured(begun: Experiment) -> None:

@@ -13,11 +13,13 @@ EVAL_METRICS = ("eval_loss", "exact_match", "irrelevant_pass", "adapter_paramete
 
 
 def running_record(
-    root: Path, name: str = "C2-L2-V2", language: int = 2, vision: int = 2, steps: tuple[int, ...] = (30, 60)
-) -> Record:
+    root: Path, name: str = "C2-L2-V2", language: int = 2, vision: int = 2, steps: tuple[int, ...] = (30, 60),
+    arm: str = "C2",
+) -> Record:  # fmt: skip
     sources = {key: Source(path=root / f"{key}.jsonl", sha256=key * 12) for key in ("train", "validation", "ood")}
     spec = TrialSpec(
         name=name,
+        arm=arm,
         base=Source(path=root / "base", sha256="ba5e"),
         placement=Placement(language=language, vision=vision),
         **sources,

@@ -52,9 +52,10 @@ def test_every_problem_is_named_at_once(make_spec: SpecMaker) -> None:
 def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec: SpecMaker) -> None:
     spec = make_spec()
     moved = {key: Source(path=Path("/elsewhere"), sha256=getattr(spec, key).sha256) for key in ("base", "train", "ood")}
-    assert make_spec(name="another", **moved).trial_id == spec.trial_id
+    assert make_spec(name="another", arm="other", **moved).trial_id == spec.trial_id
 
     changed = {
+        "format": 3 - spec.format,
         "placement": Placement(language=2, vision=3),
         "quantization": "nf4",
         "compute_dtype": "bfloat16",
@@ -67,7 +68,7 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "rslora": True,
         **{key: Source(path=getattr(spec, key).path, sha256="new") for key in ("base", "train", "validation", "ood")},
     }
-    for key in set(type(spec).model_fields) - set(changed) - {"name"}:
+    for key in set(type(spec).model_fields) - set(changed) - {"name", "arm"}:
         changed[key] = getattr(spec, key) * 2 + (getattr(spec, key) == 0)
     ids = {key: spec.model_copy(update={key: value}).trial_id for key, value in changed.items()}
     assert spec.trial_id not in ids.values(), f"{[k for k, v in ids.items() if v == spec.trial_id]} do not reach the id"

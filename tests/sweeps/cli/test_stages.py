@@ -1,4 +1,4 @@
-"""The command lines of a course: what they ask for reaches every stage, and what would be lost is refused."""
+"""The command lines of a staged: what they ask for reaches every stage, and what would be lost is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweeps.cli import unfreeze as unfreeze_command
 from sweeps.curriculum import STUDY as CURRICULUM
 from sweeps.execution.options import Launch
 from sweeps.planning.space import Axes
-from sweeps.stages.sequence import Course
+from sweeps.stages.staged_study import StagedStudy
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
 from trainables.errors import UserError
@@ -24,7 +24,7 @@ Call = Callable[..., int]
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Call the command line of a course below a fresh directory; Ray must not start."""
+    """Call the command line of a staged below a fresh directory; Ray must not start."""
 
     def no_ray(*_: object) -> None:
         raise AssertionError("Ray was started")
@@ -48,10 +48,10 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
-        ("curriculum", ("--resume", "--dry-run"), "but got --dry-run"),
-        ("curriculum", ("nowhere.yaml", "--resume-optimizer", "--resume"), "but got FILES, --resume-optimizer"),
-        ("unfreeze", ("--resume", "--dry-run"), "but got --dry-run"),
-        ("unfreeze", ("--sync", "--rank", "8"), "but got --rank"),
+        ("curriculum", ("--resume", "--dry-run"), "cannot be combined with --dry-run"),
+        ("curriculum", ("nowhere.yaml", "--resume-optimizer", "--resume"), "combined with FILES, --resume-optimizer"),
+        ("unfreeze", ("--resume", "--dry-run"), "cannot be combined with --dry-run"),
+        ("unfreeze", ("--sync", "--rank", "8"), "cannot be combined with --rank"),
         ("curriculum", ("--tracking-uri", "foo://bar"), "foo"),
         ("unfreeze", ("--tracking-uri", "foo://bar"), "foo"),
         ("unfreeze", ("--set", "schedul=stable"), "`schedul`"),
@@ -68,15 +68,15 @@ def test_what_would_be_lost_or_fail_is_refused_before_anything_is_written(
 
 def test_every_stage_of_an_unfreezing_has_what_was_asked_for(tmp_path: Path) -> None:
     axes = Axes(ranks=(8,), learning_rates=(4e-4,), quantizations=("none",), fixed={"schedule": "stable"})
-    course = unfreezing(UNFREEZE, axes, Launch(), tmp_path / "data")
+    staged = unfreezing(UNFREEZE, axes, Launch(), tmp_path / "data")
     ratio = UNFREEZE.miniature["vision_learning_rate"] / UNFREEZE.miniature["learning_rate"]
-    assert [leg.spec.name for leg in course.legs] == ["C1", "C2", "C3"]
-    for leg in course.legs:
-        spec = leg.spec
+    assert [stage.spec.name for stage in staged.stages] == ["C1", "C2", "C3"]
+    for stage in staged.stages:
+        spec = stage.spec
         assert (spec.rank, spec.alpha, spec.quantization, spec.schedule) == (8, 16.0, "none", "stable")
         assert spec.learning_rate == 4e-4
         assert spec.vision_learning_rate == pytest.approx(4e-4 * ratio)
-    assert isinstance(course, Course) and course.start is None
+    assert isinstance(staged, StagedStudy) and staged.start is None
 
 
 def test_a_base_without_vision_tower_has_nothing_to_unfreeze(tmp_path: Path) -> None:

@@ -72,11 +72,11 @@ def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureF
         (("--sync",), "only an experiment with records can be mirrored"),
         (
             ("--resume", "--dry-run"),
-            "--resume finishes what the experiment began, so nothing else may be asked for, but got --dry-run",
+            "--resume cannot be combined with --dry-run: the experiment keeps what it was begun with",
         ),
-        (("--resume", "--lr", "1e-3", "--set", "x=1", "--only", "A9"), "but got --only, --lr, --set"),
-        (("--sync", "--dry-run"), "--sync finishes what the experiment began"),
-        (("--resume", "--sync"), "--resume finishes"),
+        (("--resume", "--lr", "1e-3", "--set", "x=1", "--only", "A9"), "cannot be combined with --only, --lr, --set"),
+        (("--sync", "--dry-run"), "--sync cannot be combined with --dry-run"),
+        (("--resume", "--sync"), "--resume cannot be combined with --sync"),
         (("--experiment", "../x", "--dry-run"), "--experiment must be a name, but got `../x`"),
         (("--experiment", ".."), "--experiment must be a name"),
         (("--set", "epochs=2"), "`epochs` must be given where it belongs"),
@@ -198,7 +198,7 @@ def test_validation_rows_in_train_are_refused(
 def test_another_configuration_of_an_experiment_is_refused(
     stage4: Stage4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweeps.launch._run_records", lambda *_: None)
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     short = ("--only", "A1", "--eval-every", "2")
     assert stage4(*short, "--steps", "8") == 0
     before = {path: path.read_bytes() for path in (tmp_path / "runs" / "stage4").rglob("*.json")}

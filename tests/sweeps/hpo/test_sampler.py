@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeps.hpo.outcome import Outcome
-from sweeps.hpo.sampler import Searcher, Settings
+from sweeps.hpo.sampler import Searcher, SearchSettings
 from sweeps.hpo.space import Choice, LogRange, Point, Sampler, Space, is_bare
 from trainables.pareto import parse_objectives
 
@@ -34,8 +34,8 @@ def known(point: Point) -> Outcome:
     return Outcome("complete", values, {"floor": -0.1 if point["language"] < 2 else 0.05})
 
 
-def settings(sampler: Sampler, seed: int = 0, cohort: int = 4) -> Settings:
-    return Settings(SPACE, OBJECTIVES, sampler, cohort, seed)
+def settings(sampler: Sampler, seed: int = 0, cohort: int = 4) -> SearchSettings:
+    return SearchSettings(SPACE, OBJECTIVES, sampler, cohort, seed)
 
 
 def search(searcher: Searcher, budget: int) -> list[str]:
@@ -168,7 +168,9 @@ def test_numbers_keep_their_order_and_words_do_not() -> None:
             "quantization": Choice(("none", "int8")), "learning_rate": LogRange(1e-5, 1e-3),
         }
     )  # fmt: skip
-    searcher = Searcher(Settings(space, OBJECTIVES, "random", 4, 0), None, lambda point: str(sorted(point.items())))
+    searcher = Searcher(
+        SearchSettings(space, OBJECTIVES, "random", 4, 0), None, lambda point: str(sorted(point.items()))
+    )
     kinds = {name: type(one).__name__ for name, one in searcher._distributions.items()}
     assert kinds == {
         "language": "IntDistribution", "vision": "CategoricalDistribution", "rank": "IntDistribution",

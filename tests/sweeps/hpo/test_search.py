@@ -17,12 +17,12 @@ from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
 from sweeps.hpo import run as search_launch
-from sweeps.hpo.run import Begun, begin, run_cohorts
+from sweeps.hpo.run import RunningSearch, begin, run_cohorts
 from sweeps.hpo.space import Choice, Search, Space, corners, is_bare
-from sweeps.launch import Plan
-from sweeps.planning.active_guards import Fitted
-from sweeps.planning.finding import Finding
+from sweeps.planning.active_guards import ActiveGuards
+from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
+from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.search import SEARCH
 from trainables.errors import UserError
@@ -35,9 +35,9 @@ SMALL = Space({name: SEARCH.space.dimensions[name] for name in FIVE})
 SEARCH_OF_SIX = replace(SEARCH, space=SMALL, sampler="nsga2", trials=6, cohort=3)
 
 
-def planned(search: Search, *findings: Finding) -> Plan:
+def planned(search: Search, *findings: PreflightFinding) -> Plan:
     specs = list(corners(search.space, search.study, SOURCES))
-    return Plan(SOURCES, forecast(specs, SOURCES.train_rows), Preflight({}, findings), Fitted(search.study))
+    return Plan(SOURCES, forecast(specs, SOURCES.train_rows), Preflight({}, findings), ActiveGuards(search.study))
 
 
 def finish(record: Record) -> None:
@@ -81,12 +81,14 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     return ran
 
 
-Begin = Callable[..., Begun]
+Begin = Callable[..., RunningSearch]
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Begin:
-    def make(search: Search = SEARCH_OF_SIX, launch: Launch | None = None, *findings: Finding) -> Begun:
+    def make(
+        search: Search = SEARCH_OF_SIX, launch: Launch | None = None, *findings: PreflightFinding
+    ) -> RunningSearch:
         experiment = Experiment(tmp_path / "search")
         experiment.directory.mkdir(exist_ok=True)
         launch = launch or Launch(console=Console(quiet=True))
@@ -163,7 +165,7 @@ def test_another_search_under_the_same_name_is_refused(begun: Begin, change: dic
 
 def test_what_force_overrode_stands_beside_the_trials_it_concerns(begun: Begin, batches: Batches) -> None:
     first = next(one for one in corners(SMALL, SEARCH.study, SOURCES) if one.steps == 60)
-    refusal = Finding("refuse", "evals", "too few", "more", (first.name,))
+    refusal = PreflightFinding("refuse", "evals", "too few", "more", (first.name,))
     search = begun(SEARCH_OF_SIX, Launch(force=True, console=Console(quiet=True)), refusal)
     run_cohorts(search)
     arms = [one for one in search.records() if not one.spec().placement.is_baseline]
@@ -230,7 +232,6 @@ def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
     from sweeps.cli.search import main
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(search_launch, "checked", lambda *_: None)
     monkeypatch.setattr(search_launch, "begin", lambda *_: pytest.fail("the search was begun"))
     monkeypatch.setattr("sys.argv", ["sweeps.search", *arguments, *dry_run])
     with pytest.raises(SystemExit) as ended:

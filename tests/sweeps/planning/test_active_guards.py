@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sweeps.commands import STUDY as COMMANDS
-from sweeps.planning.active_guards import fitted
+from sweeps.planning.active_guards import active_guards
 from sweeps.stage4 import STUDY
 from trainables.constraint import TextConstraint
 from trainables.errors import UserError
@@ -19,12 +19,12 @@ TEXT = frozenset(METRICS) - {"irrelevant_pass", "hallucination", "blindness", "c
 
 
 def test_on_a_base_that_sees_a_study_stays_as_it_is() -> None:
-    found = fitted(STUDY, METRICS, sees=True)
+    found = active_guards(STUDY, METRICS, sees=True)
     assert (found.study, found.left_out) == (STUDY, "")
 
 
 def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
-    found = fitted(STUDY, TEXT, sees=False)
+    found = active_guards(STUDY, TEXT, sees=False)
     assert [guard.metric for guard in found.study.guards] == ["generalization_gap", "text_retention"]
     base, fallen = (
         {"text_retention": 1.0, "generalization_gap": 0.0},
@@ -40,7 +40,7 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
         "the best checkpoint is held to max_text_retention_drop 0.1; an arm is stopped when text_retention falls by 20%"
     )
     assert replace(found.study, guards=STUDY.guards, constraint=STUDY.constraint) == STUDY
-    assert fitted(found.study, TEXT, sees=False).left_out == ""  # decided once
+    assert active_guards(found.study, TEXT, sees=False).left_out == ""  # decided once
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
 def test_a_guard_of_text_that_counts_nothing_is_not_laid_to_the_vision_tower(
     sees: bool, missing: set[str], told: str
 ) -> None:
-    assert fitted(COMMANDS, frozenset(METRICS) - missing, sees=sees).left_out == told
+    assert active_guards(COMMANDS, frozenset(METRICS) - missing, sees=sees).left_out == told
 
 
 def test_each_guard_that_is_left_out_has_its_own_reason() -> None:
     both = replace(COMMANDS, guards=(*COMMANDS.guards, Ceiling("hallucination", 0.1, 1)))
-    assert fitted(both, TEXT - {"dangerous_rate"}, sees=False).left_out == (
+    assert active_guards(both, TEXT - {"dangerous_rate"}, sees=False).left_out == (
         "guards that do not apply, for the base has no vision tower: hallucination; "
         "guards that do not apply, for its rows give them nothing to count: dangerous_rate"
     )
-    seeing = fitted(both, TEXT - {"dangerous_rate"}, sees=True).left_out
+    seeing = active_guards(both, TEXT - {"dangerous_rate"}, sees=True).left_out
     assert seeing.endswith("for its rows give them nothing to count: dangerous_rate, hallucination")
 
 
 def test_a_guard_on_a_metric_that_does_not_exist_is_no_guard_that_does_not_apply() -> None:
     misspelt = replace(STUDY, guards=(Ceiling("halucination", max_absolute_rise=0.1, patience_evals=1),))
     with pytest.raises(UserError, match="got `halucination`") as caught:
-        fitted(misspelt, TEXT, sees=False)
+        active_guards(misspelt, TEXT, sees=False)
     assert caught.value.hint == "did you mean `hallucination`?"

@@ -9,13 +9,13 @@ from scanned_rows import row, rows, scan_of
 
 from sweeps.planning.data_checks import check_data
 from sweeps.planning.data_quality import file_quality
-from sweeps.planning.finding import Finding
-from sweeps.study import LIMITS
+from sweeps.planning.finding import PreflightFinding
+from sweeps.study import PREFLIGHT_LIMITS
 from trainables.data.scan import Scan
 
 
-def found(scan: Scan) -> dict[str, Finding]:
-    return {one.check: one for one in check_data(scan, LIMITS)}
+def found(scan: Scan) -> dict[str, PreflightFinding]:
+    return {one.check: one for one in check_data(scan, PREFLIGHT_LIMITS)}
 
 
 def test_sound_data_has_no_finding() -> None:

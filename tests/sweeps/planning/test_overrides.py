@@ -30,7 +30,7 @@ def test_every_setting_is_set_here_or_elsewhere() -> None:
         ("steps=5", "`steps`", "--steps"),
         ("dropout", "`dropout`", "schedule=stable"),
         ("dropout=", "`dropout=`", None),
-        ("dropout=0.1,dropout=0.2", "stands twice", None),
+        ("dropout=0.1,dropout=0.2", "is repeated", None),
     ],
 )
 def test_what_is_no_setting_is_refused(text: str, says: str, hint: str | None) -> None:

@@ -15,13 +15,13 @@ from scanned_rows import scan_of
 from sweeps.coverage import STUDY as COVERAGE
 from sweeps.narrow import STUDY as NARROW
 from sweeps.planning.forecast import forecast
-from sweeps.planning.parents import going_on
+from sweeps.planning.parents import continuing
 from sweeps.planning.sources import Sources, gather
-from sweeps.planning.space import Axes, arm_of, expand
+from sweeps.planning.space import Axes, expand
 from sweeps.planning.trial_checks import check_trial
 from sweeps.planning.winners import around
 from sweeps.stage4 import STUDY
-from sweeps.study import LIMITS, Arm, Study
+from sweeps.study import PREFLIGHT_LIMITS, Arm, Study
 from sweeps.tracking.mlflow_fields import lineage_tags
 from trainables.errors import UserError
 from trainables.io.files import write_json
@@ -46,7 +46,7 @@ def named(specs: list[TrialSpec]) -> dict[str, TrialSpec]:
 # ---------------------------------------------------------------- an adapter to go on from
 def test_an_arm_equals_or_extends_the_adapter_it_goes_on_from(arms: Callable[..., Any], tmp_path: Path) -> None:
     best = saved(tmp_path / "best", named(arms("C1"))["C1"])
-    found = named(going_on(arms("C1", "C2", "D3"), best, None))
+    found = named(continuing(arms("C1", "C2", "D3"), best, None))
     assert {name: spec.continuation for name, spec in found.items() if name != "A0"} == {
         "C1": "same", "C2": "extended", "D3": "extended",
     }  # fmt: skip
@@ -62,26 +62,26 @@ def test_arms_that_do_not_contain_it_are_refused_by_name(
 
     best = saved(tmp_path / "best", named(arms("C2"))["C2"])
     with pytest.raises(UserError) as error:
-        going_on(arms("A1", "B3", "C2", "C3"), best, None)
+        continuing(arms("A1", "B3", "C2", "C3"), best, None)
     assert "must contain all 30 modules" in error.value.message
     assert error.value.message.endswith("but A1, B3 do not")
     assert error.value.hint == "--only C2,C3"
     with pytest.raises(UserError) as error:
-        going_on(ranked("A1", "C2", "C3"), best, None)
+        continuing(ranked("A1", "C2", "C3"), best, None)
     assert error.value.hint == "--only C2,C3", "what it names, --only takes"
 
 
 def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], tmp_path: Path) -> None:
     best = saved(tmp_path / "stage3", named(arms("C2"))["C2"])
     earlier = saved(tmp_path / "stage2", named(arms("A1"))["A1"])
-    specs = going_on(arms("C2"), best, earlier)
+    specs = continuing(arms("C2"), best, earlier)
     assert [spec.name for spec in specs] == ["A0", "C2", "C2-restart"]
     assert [spec.init_from.path.name for spec in specs[1:] if spec.init_from] == ["stage3", "stage2"]
     assert len({spec.trial_id for spec in specs}) == 3
-    assert [arm_of(spec) for spec in specs] == ["A0", "C2", "C2-restart"], "analysis must tell them apart"
+    assert [spec.arm for spec in specs] == ["A0", "C2", "C2-restart"], "analysis must tell them apart"
     with pytest.raises(UserError, match="--restart-from must be another adapter than --init-from"):
-        going_on(arms("C2"), best, best)
-    alone = going_on(arms("C2"), None, earlier)
+        continuing(arms("C2"), best, best)
+    alone = continuing(arms("C2"), None, earlier)
     assert [spec.init_from is None for spec in alone] == [True, True, False]
 
 
@@ -212,19 +212,19 @@ def test_the_plan_says_when_nobody_knows_the_parents_base(
     arms: Callable[..., Any], sources: Sources, tmp_path: Path
 ) -> None:
     best = saved(tmp_path / "best", named(arms("C2"))["C2"])
-    [unknown, continued] = forecast(going_on(arms("C2"), best, None), sources.train_rows)
+    [unknown, continued] = forecast(continuing(arms("C2"), best, None), sources.train_rows)
     assert (unknown.parent_base, continued.parent_base) == (None, "unknown")
-    found = {one.check: one for one in check_trial(continued, (), scan_of(), LIMITS)}
+    found = {one.check: one for one in check_trial(continued, (), scan_of(), PREFLIGHT_LIMITS)}
     assert found["parent_base"].level == "warn" and str(best) in found["parent_base"].message
     write_json(best / "provenance.json", {"spec": {"base": {"sha256": sources.base.sha256}}})
-    [_, known] = forecast(going_on(arms("C2"), best, None), sources.train_rows)
+    [_, known] = forecast(continuing(arms("C2"), best, None), sources.train_rows)
     assert known.parent_base == "same, by sha256"
-    assert "parent_base" not in {one.check for one in check_trial(known, (), scan_of(), LIMITS)}
+    assert "parent_base" not in {one.check for one in check_trial(known, (), scan_of(), PREFLIGHT_LIMITS)}
 
 
 def test_the_tags_of_a_continued_trial_name_its_ancestors(arms: Callable[..., Any], tmp_path: Path) -> None:
     best = saved(tmp_path / "best", named(arms("C2"))["C2"])
-    spec = named(going_on(arms("C2"), best, None))["C2"]
+    spec = named(continuing(arms("C2"), best, None))["C2"]
     record = Record(tmp_path / "C2")
     record.create(spec)
     assert spec.init_from is not None

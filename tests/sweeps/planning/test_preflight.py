@@ -14,13 +14,13 @@ from scanned_rows import row, rows, scan_of
 
 from sweeps.display.plan_table import findings_text
 from sweeps.execution.options import Launch
-from sweeps.launch import plan
-from sweeps.planning.finding import Finding
+from sweeps.launch import StudyJob
+from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast, usable_share
 from sweeps.planning.preflight import Preflight, admit, preflight
 from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY
-from sweeps.study import LIMITS
+from sweeps.study import PREFLIGHT_LIMITS
 from trainables.data.scan import Scan
 from trainables.errors import UserError
 from trainables.guards import GUARDS
@@ -31,7 +31,7 @@ BRIEF = {"learning_rate": 5e-5, "steps": 500, "batch_rows": 1, "accumulation_ste
 SOUND = {"steps": 100, "batch_rows": 16, "accumulation_steps": 1, "eval_every_steps": 25}
 
 
-def judged(spec: TrialSpec, train_rows: int = 1000, scan: Scan | None = None) -> dict[str, Finding]:
+def judged(spec: TrialSpec, train_rows: int = 1000, scan: Scan | None = None) -> dict[str, PreflightFinding]:
     """Return the findings about one trial by their check."""
     scan = scan or replace(scan_of(), train=rows("train", train_rows))
     return {one.check: one for one in preflight(forecast([spec], train_rows), GUARDS, scan).findings}
@@ -102,7 +102,7 @@ def test_the_edges_of_warm_up(warmup_ratio: float, level: str | None) -> None:
 def test_a_schedule_that_hardly_trains_is_refused() -> None:
     finding = judged(trial(**SOUND, warmup_ratio=1.0), 1000)
     assert finding["warmup"].level == "refuse"
-    limits = replace(LIMITS, usable_rate_ratio=0.9)
+    limits = replace(PREFLIGHT_LIMITS, usable_rate_ratio=0.9)
     strict = preflight(forecast([trial(**SOUND, min_rate_ratio=0.0)], 1000), GUARDS, scan_of(), limits)
     assert {one.check: one.level for one in strict.findings} == {"usable_rate": "refuse"}
 
@@ -153,7 +153,7 @@ def test_a_row_longer_than_max_tokens_is_refused() -> None:
 
 def test_the_default_study_is_not_refused(tmp_path: Path) -> None:
     """The miniature's own rows and settings, through the real scan."""
-    found = plan(STUDY, Axes(), Launch(), tmp_path / "data").preflight
+    found = StudyJob(STUDY, Axes(), Launch()).plan(tmp_path / "data").preflight
     assert found.refusals == ()
     train = found.data["train"]
     assert (train.rows, train.pictures, train.unencodable.count, train.contradictory.count) == (960, 960, 0, 0)
@@ -161,15 +161,19 @@ def test_the_default_study_is_not_refused(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------- refusing, and overriding
-REFUSAL = Finding("refuse", "coverage", "training should see more", "--epochs 1")
-WARNING = Finding("warn", "warmup", "warm-up is long", "shorten it")
+REFUSAL = PreflightFinding("refuse", "coverage", "training should see more", "--epochs 1")
+WARNING = PreflightFinding("warn", "warmup", "warm-up is long", "shorten it")
 
 
 def test_every_refusal_is_in_the_one_error() -> None:
     other = replace(REFUSAL, check="evals", message="a guard must see 3 evals")
     with pytest.raises(UserError) as caught:
         admit(Preflight({}, (REFUSAL, other, WARNING)), force=False)
-    for words in ("2 refuse it", "coverage: training should see more\n    --epochs 1", "evals: a guard must see"):
+    for words in (
+        "2 preflight checks failed; nothing was run",
+        "coverage: training should see more\n    --epochs 1",
+        "evals: a guard must see",
+    ):
         assert words in caught.value.message
     assert "warm-up" not in caught.value.message
     assert "--force" in (caught.value.hint or "")
@@ -184,8 +188,8 @@ def test_force_returns_what_it_overrides() -> None:
 @pytest.fixture
 def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """Call stage4 below a fresh directory on data that is sound; the records are made, nothing runs."""
-    monkeypatch.setattr("sweeps.launch.scan", lambda *_: replace(scan_of(), train=rows("train", 960)))
-    monkeypatch.setattr("sweeps.launch._run_records", lambda *_: None)
+    monkeypatch.setattr("sweeps.planning.plan.scan", lambda *_: replace(scan_of(), train=rows("train", 960)))
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: invoke(STUDY, monkeypatch, *arguments)
 

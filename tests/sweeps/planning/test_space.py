@@ -9,6 +9,7 @@ from sweeps.planning.space import Axes, expand
 from sweeps.stage4 import STUDY
 from sweeps.study import Arm, Study
 from trainables.errors import UserError
+from trainables.spec import parse_spec
 
 
 def test_the_matrix_is_the_briefs() -> None:
@@ -112,3 +113,54 @@ def test_an_arm_brings_its_own_settings_and_the_command_line_has_the_last_word()
     on_the_miniature = expand(study, Axes(), sources(is_miniature=True, train_rows=1000))
     assert on_the_miniature[1].learning_rate == 1e-3
     assert {spec.steps for spec in expand(study, Axes(fixed={"steps": 5}), sources())[1:]} == {5}
+
+
+# ---------------------------------------------------------------- settings merged over the defaults
+ARMS = (Arm("L1-all", language=1, vision=0), Arm("L1-attention", language=1, vision=0, settings={"dropout": 0.0}))
+
+
+@pytest.mark.parametrize("is_miniature", [False, True])
+def test_a_study_of_nothing_but_arms_has_the_defaults_of_a_trial(is_miniature: bool) -> None:
+    [_, spec, other] = expand(Study("plain", "?", ARMS), Axes(), sources(is_miniature=is_miniature))
+    plain = {"name": "L1-all", "placement": {"language": 1}, **sources().as_settings()}
+    assert spec == parse_spec(plain)
+    assert other == parse_spec({**plain, "name": "L1-attention", "dropout": 0.0})
+
+
+def test_axes_scale_the_defaults_of_what_a_study_leaves_out() -> None:
+    study = Study("plain", "?", ARMS[:1], settings={"batch_rows": 4})
+    axes = Axes(ranks=(8, 32), learning_rates=(2e-4,), fixed={"epochs": 0.01})
+    arms = expand(study, axes, sources(train_rows=4000))[1:]
+    assert [(one.rank, one.alpha) for one in arms] == [(8, 16.0), (32, 64.0)]
+    assert {(one.learning_rate, one.vision_learning_rate, one.steps) for one in arms} == {(2e-4, 6e-4, 10)}
+
+
+def test_each_layer_of_settings_replaces_the_one_before() -> None:
+    layers = {
+        "settings": {"rank": 2, "alpha": 2.0, "dropout": 0.2, "weight_decay": 0.2, "warmup_ratio": 0.02},
+        "miniature": {"alpha": 3.0, "dropout": 0.3, "weight_decay": 0.3, "warmup_ratio": 0.03},
+    }
+    arm = Arm(
+        "A", language=1, vision=0, settings={"dropout": 0.4, "weight_decay": 0.4, "warmup_ratio": 0.04},
+        miniature={"weight_decay": 0.5, "warmup_ratio": 0.05},
+    )  # fmt: skip
+    keys = ("min_rate_ratio", "rank", "alpha", "dropout", "weight_decay", "warmup_ratio")
+    study, axes = Study("layers", "?", (arm,), **layers), Axes(fixed={"warmup_ratio": 0.06})
+    small, real = (expand(study, axes, sources(is_miniature=one))[-1] for one in (True, False))
+    assert [getattr(small, key) for key in keys] == [0.1, 2, 3.0, 0.4, 0.5, 0.06]
+    assert [getattr(real, key) for key in keys] == [0.1, 2, 2.0, 0.4, 0.4, 0.06]
+
+
+def test_arm_and_seed_of_a_trial_are_fields_of_it() -> None:
+    trials = expand(Study("plain", "?", ARMS), Axes(ranks=(8, 16), seeds=2), sources())
+    assert {(one.arm, one.rank, one.seed) for one in trials[1:]} == {
+        (arm.name, rank, seed) for arm in ARMS for rank in (8, 16) for seed in (0, 1)
+    }
+    assert trials[1].name == "L1-all-r8-s0"
+    assert (trials[0].name, trials[0].arm) == ("A0", "A0")
+
+
+def test_trials_have_the_format_of_their_experiment() -> None:
+    of_format = {one: expand(STUDY, Axes(), sources(), one) for one in (1, 2)}
+    assert {spec.format for spec in of_format[1]} == {1} and {spec.format for spec in of_format[2]} == {2}
+    assert not {spec.trial_id for spec in of_format[1]} & {spec.trial_id for spec in of_format[2]}

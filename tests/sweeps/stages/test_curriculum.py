@@ -9,15 +9,15 @@ from saved_adapters import saved
 
 from sweeps.curriculum import STUDY
 from sweeps.execution.options import Launch
-from sweeps.stages.curriculum import Wish, curriculum
-from sweeps.stages.sequence import Course
+from sweeps.stages.curriculum import CurriculumInput, curriculum
+from sweeps.stages.staged_study import StagedStudy
 from trainables.errors import UserError
 from trainables.spec import Placement, TrialSpec
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    return curriculum(STUDY, Wish(), Launch(), tmp_path_factory.mktemp("data") / "stages")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> StagedStudy:
+    return curriculum(STUDY, CurriculumInput(), Launch(), tmp_path_factory.mktemp("data") / "stages")
 
 
 def rows_of(spec: TrialSpec, **other: Path) -> str:
@@ -26,22 +26,22 @@ def rows_of(spec: TrialSpec, **other: Path) -> str:
     return "".join(f"{key}: {path}\n" for key, path in paths.items())
 
 
-def test_a_first_stage_is_not_given_a_part_of_its_modules(course: Course, tmp_path: Path) -> None:
-    part = saved(tmp_path / "part", course.legs[0].spec.model_copy(update={"placement": Placement(language=2)}))
+def test_a_first_stage_is_not_given_a_part_of_its_modules(staged: StagedStudy, tmp_path: Path) -> None:
+    part = saved(tmp_path / "part", staged.stages[0].spec.model_copy(update={"placement": Placement(language=2)}))
     with pytest.raises(UserError, match="its modules must equal L2-V4, but 16 modules"):
-        curriculum(STUDY, Wish(start=part), Launch(), course.legs[0].spec.train.path.parents[1])
+        curriculum(STUDY, CurriculumInput(start=part), Launch(), staged.stages[0].spec.train.path.parents[1])
     yaml = tmp_path / "one.yaml"
-    yaml.write_text(rows_of(course.legs[0].spec) + f"prev_checkpoint: {part}\nlora: {{r: 8}}\n")
+    yaml.write_text(rows_of(staged.stages[0].spec) + f"prev_checkpoint: {part}\nlora: {{r: 8}}\n")
     with pytest.raises(UserError) as error:
-        curriculum(STUDY, Wish(files=(yaml,)), Launch(), tmp_path / "data")
+        curriculum(STUDY, CurriculumInput(files=(yaml,)), Launch(), tmp_path / "data")
     assert error.value.message.startswith(
         f"{yaml}:4: `prev_checkpoint`: {part / 'adapter_config.json'}: `r` must equal"
     )
     assert "its modules must equal L2-V4" in error.value.message
 
 
-def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(course: Course, tmp_path: Path) -> None:
-    first, second = (leg.spec for leg in course.legs[:2])
+def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(staged: StagedStudy, tmp_path: Path) -> None:
+    first, second = (stage.spec for stage in staged.stages[:2])
     leak = second.train.path.parent / "leak.jsonl"
     lines = first.validation.path.read_text(encoding="utf-8").splitlines()[:1]
     lines = [line.replace("images/", f"../{first.validation.path.parent.name}/images/") for line in lines]
@@ -51,12 +51,12 @@ def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(course: Course
     one.write_text(stage.format(first.train.path, first.validation.path, first.ood.path))
     two.write_text(stage.format(leak, second.validation.path, second.ood.path) + "prev_checkpoint: one\n")
     with pytest.raises(UserError, match=r"stage1/validation\.jsonl: validation rows must not stand in train, but 1 do"):
-        curriculum(STUDY, Wish(files=(one, two)), Launch(), tmp_path / "data")
+        curriculum(STUDY, CurriculumInput(files=(one, two)), Launch(), tmp_path / "data")
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_no_stage_trains_on_rows_that_measure_another(number: int, course: Course, tmp_path: Path) -> None:
-    specs = [leg.spec for leg in course.legs]
+def test_no_stage_trains_on_rows_that_measure_another(number: int, staged: StagedStudy, tmp_path: Path) -> None:
+    specs = [stage.spec for stage in staged.stages]
     measured = specs[1].validation.path
     images = f"../{measured.parent.name}/images/"
     lines = [line.replace("images/", images) for line in measured.read_text(encoding="utf-8").splitlines()[:2]]
@@ -68,16 +68,16 @@ def test_no_stage_trains_on_rows_that_measure_another(number: int, course: Cours
         own = rows_of(spec, train=leak) if at == number else rows_of(spec)
         files[-1].write_text(own + (f"prev_checkpoint: stage{at - 1}\n" if at else ""))
     with pytest.raises(UserError) as error:
-        curriculum(STUDY, Wish(files=files), Launch(), tmp_path / "data")
+        curriculum(STUDY, CurriculumInput(files=files), Launch(), tmp_path / "data")
     said = f"{files[number]}:1: `train`: {measured}: validation rows must not stand in train, but 2 do"
     assert error.value.message.startswith(said)
 
 
-def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(course: Course, tmp_path: Path) -> None:
+def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(staged: StagedStudy, tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    one.write_text(rows_of(course.legs[0].spec))
-    two.write_text(rows_of(course.legs[0].spec) + "prev_checkpoint: one\n")
-    assert len(curriculum(STUDY, Wish(files=(one, two)), Launch(), tmp_path / "data").legs) == 2
+    one.write_text(rows_of(staged.stages[0].spec))
+    two.write_text(rows_of(staged.stages[0].spec) + "prev_checkpoint: one\n")
+    assert len(curriculum(STUDY, CurriculumInput(files=(one, two)), Launch(), tmp_path / "data").stages) == 2
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(cours
         (("lora:", "  r: 4", "  vision_blocks: 99"), 7, "lora.vision_blocks", "must be at most"),
         (("lora: {language_layers: 0, vision_blocks: 0}",), 5, "lora", "must adapt a layer"),
         (("lora:", "  r: 16", "  target_modules: [foo]"), 7, "lora.target_modules", "but got `foo`"),
-        (("lora: {r: 8}",), 4, "prev_checkpoint", "stage two must go on from one, but"),
+        (("lora: {r: 8}",), 4, "prev_checkpoint", "stage two must continue one, but"),
         (("lora: {language_layers: 3}",), 4, "prev_checkpoint", "its modules must equal L3-V4"),
     ],
 )
 def test_what_no_base_or_parent_can_take_is_refused_with_file_line_and_key(
-    lines: tuple[str, ...], line: int, key: str, says: str, course: Course, tmp_path: Path
+    lines: tuple[str, ...], line: int, key: str, says: str, staged: StagedStudy, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    one.write_text(rows_of(course.legs[0].spec))
-    two.write_text(rows_of(course.legs[1].spec) + "\n".join(("prev_checkpoint: one", *lines)) + "\n")
+    one.write_text(rows_of(staged.stages[0].spec))
+    two.write_text(rows_of(staged.stages[1].spec) + "\n".join(("prev_checkpoint: one", *lines)) + "\n")
     with pytest.raises(UserError) as error:
-        curriculum(STUDY, Wish(files=(one, two)), Launch(), tmp_path / "data")
+        curriculum(STUDY, CurriculumInput(files=(one, two)), Launch(), tmp_path / "data")
     assert error.value.message.startswith(f"{two}:{line}: `{key}`")
     assert says in error.value.message
     assert error.value.hint
@@ -115,16 +115,16 @@ def test_what_no_base_or_parent_can_take_is_refused_with_file_line_and_key(
     ],
 )
 def test_a_depth_that_is_not_said_is_the_miniatures_own(
-    lora: str, placement: Placement, course: Course, tmp_path: Path
+    lora: str, placement: Placement, staged: StagedStudy, tmp_path: Path
 ) -> None:
     path = tmp_path / "one.yaml"
-    path.write_text(rows_of(course.legs[0].spec) + lora)
-    own = curriculum(STUDY, Wish(files=(path,)), Launch(), tmp_path / "data")
-    assert own.legs[0].spec.placement == placement
+    path.write_text(rows_of(staged.stages[0].spec) + lora)
+    own = curriculum(STUDY, CurriculumInput(files=(path,)), Launch(), tmp_path / "data")
+    assert own.stages[0].spec.placement == placement
 
 
-def test_without_language_layers_a_base_is_adapted_in_all_of_them(course: Course, tmp_path: Path) -> None:
-    base = course.legs[0].spec.base.path
+def test_without_language_layers_a_base_is_adapted_in_all_of_them(staged: StagedStudy, tmp_path: Path) -> None:
+    base = staged.stages[0].spec.base.path
     path = tmp_path / "one.yaml"
     every = "q_proj, k_proj, v_proj, o_proj, qkv, proj"
     for lora, placement in (
@@ -132,25 +132,25 @@ def test_without_language_layers_a_base_is_adapted_in_all_of_them(course: Course
         (f"lora: {{vision_blocks: 2, target_modules: [{every}]}}\n", Placement(language=8, vision=2)),
         ("lora: {language_layers: 1}\n", Placement(language=1)),
     ):
-        path.write_text(f"{rows_of(course.legs[0].spec)}base_model: {base}\n{lora}")
-        own = curriculum(STUDY, Wish(files=(path,)), Launch(), tmp_path / "data")
-        assert own.legs[0].spec.placement == placement
+        path.write_text(f"{rows_of(staged.stages[0].spec)}base_model: {base}\n{lora}")
+        own = curriculum(STUDY, CurriculumInput(files=(path,)), Launch(), tmp_path / "data")
+        assert own.stages[0].spec.placement == placement
 
 
-def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(course: Course, tmp_path: Path) -> None:
+def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(staged: StagedStudy, tmp_path: Path) -> None:
     paths = []
-    for number, leg in enumerate(course.legs, start=1):
+    for number, stage in enumerate(staged.stages, start=1):
         path = tmp_path / f"stage{number}.yaml"
         parent = f"prev_checkpoint: stage{number - 1}\n" if number > 1 else ""
         path.write_text(
-            f"train: {leg.spec.train.path}\nvalidation: {leg.spec.validation.path}\nood: {leg.spec.ood.path}\n"
+            f"train: {stage.spec.train.path}\nvalidation: {stage.spec.validation.path}\nood: {stage.spec.ood.path}\n"
             f"{parent}epochs: 0.5\nlora: {{r: 4, alpha: 8}}\n"
         )
         paths.append(path)
-    own = curriculum(STUDY, Wish(files=paths, fixed={"seed": 3}), Launch(), tmp_path / "data")
-    specs = [leg.spec for leg in own.legs]
+    own = curriculum(STUDY, CurriculumInput(files=paths, fixed={"seed": 3}), Launch(), tmp_path / "data")
+    specs = [stage.spec for stage in own.stages]
     assert [spec.name for spec in specs] == ["stage1", "stage2", "stage3"]
-    assert [spec.learning_rate for spec in specs] == [leg.spec.learning_rate for leg in course.legs]
+    assert [spec.learning_rate for spec in specs] == [stage.spec.learning_rate for stage in staged.stages]
     assert {(spec.rank, spec.alpha, spec.steps, spec.seed) for spec in specs} == {(4, 8.0, 20, 3)}
 
 
@@ -161,22 +161,26 @@ def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(course: C
         (("base_model: a\n", "base_model: b\n"), "must be the base of every stage, a, but it is b"),
     ],
 )
-def test_stages_that_disagree_are_refused(extra: tuple[str, str], says: str, course: Course, tmp_path: Path) -> None:
-    spec = course.legs[0].spec
+def test_stages_that_disagree_are_refused(
+    extra: tuple[str, str], says: str, staged: StagedStudy, tmp_path: Path
+) -> None:
+    spec = staged.stages[0].spec
     rows = f"train: {spec.train.path}\nvalidation: {spec.validation.path}\nood: {spec.ood.path}\n"
     (tmp_path / "one.yaml").write_text(rows + extra[0])
     (tmp_path / "two.yaml").write_text(rows + "prev_checkpoint: one\n" + extra[1])
     with pytest.raises(UserError, match=says):
-        curriculum(STUDY, Wish(files=(tmp_path / "one.yaml", tmp_path / "two.yaml")), Launch(), tmp_path / "data")
+        curriculum(
+            STUDY, CurriculumInput(files=(tmp_path / "one.yaml", tmp_path / "two.yaml")), Launch(), tmp_path / "data"
+        )
 
 
 @pytest.mark.parametrize(("number", "key"), [(1, "train"), (2, "validation"), (3, "ood")])
-def test_an_empty_split_is_named(number: int, key: str, course: Course, tmp_path: Path) -> None:
+def test_an_empty_split_is_named(number: int, key: str, staged: StagedStudy, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     path = tmp_path / "one.yaml"
-    path.write_text(rows_of(course.legs[0].spec, **{key: Path("empty.jsonl")}))
+    path.write_text(rows_of(staged.stages[0].spec, **{key: Path("empty.jsonl")}))
     with pytest.raises(UserError) as error:
-        curriculum(STUDY, Wish(files=(path,)), Launch(), tmp_path / "data")
+        curriculum(STUDY, CurriculumInput(files=(path,)), Launch(), tmp_path / "data")
     empty = tmp_path / "empty.jsonl"
     assert error.value.message.startswith(f"{path}:{number}: `{key}`: {empty}: a data file must hold at least one row")
     assert "writes an example" in (error.value.hint or "")
@@ -184,4 +188,4 @@ def test_an_empty_split_is_named(number: int, key: str, course: Course, tmp_path
 
 def test_a_base_of_ones_own_needs_stages_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs stages of your own"):
-        curriculum(STUDY, Wish(), Launch(base="somewhere"), tmp_path)
+        curriculum(STUDY, CurriculumInput(), Launch(base="somewhere"), tmp_path)

@@ -11,34 +11,34 @@ from saved_adapters import left_by, saved
 
 from sweeps.curriculum import STUDY
 from sweeps.execution.options import Launch
-from sweeps.stages.curriculum import Wish, curriculum
+from sweeps.stages.curriculum import CurriculumInput, curriculum
 from sweeps.stages.report import ending, stage_summary
-from sweeps.stages.sequence import Course, continued
+from sweeps.stages.staged_study import StagedStudy, continued
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.io.files import write_json
 from trainables.record import Measurement, Record, Verdict
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    return curriculum(STUDY, Wish(), Launch(), tmp_path_factory.mktemp("data") / "stages")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> StagedStudy:
+    return curriculum(STUDY, CurriculumInput(), Launch(), tmp_path_factory.mktemp("data") / "stages")
 
 
-def told(course: Course, records: list[Record]) -> str:
+def told(staged: StagedStudy, records: list[Record]) -> str:
     console = Console(width=80, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(stage_summary(course, records), soft_wrap=True)
+    console.print(stage_summary(staged, records), soft_wrap=True)
     return console.export_text()
 
 
 @pytest.fixture
-def ran(course: Course, tmp_path: Path) -> Callable[..., list[Record]]:
+def ran(staged: StagedStudy, tmp_path: Path) -> Callable[..., list[Record]]:
     """Make the records of stages that ran: each eval's own loss and accuracy, and what is left of earlier ones."""
 
     def make(*stages: tuple[float, float, Verdict]) -> list[Record]:
         records: list[Record] = []
         for number, (first, last, verdict) in enumerate(stages):
-            spec = course.legs[number].spec
-            spec = course.from_parent(number, records[-1]) if records else spec
+            spec = staged.stages[number].spec
+            spec = staged.from_parent(number, records[-1]) if records else spec
             record = Record(tmp_path / "trials" / f"{spec.name}-{spec.trial_id}")
             record.create(spec)
             for step, loss in ((0, first), (spec.steps, last))[0 if number else 1 :]:
@@ -60,8 +60,8 @@ def ran(course: Course, tmp_path: Path) -> Callable[..., list[Record]]:
 DONE = Verdict(kind="completed", step=80)
 
 
-def test_the_first_eval_stands_beside_the_parents_last(course: Course, ran: Callable[..., list[Record]]) -> None:
-    text = told(course, ran((1.0, 0.5, DONE), (0.52, 0.4, DONE), (0.4, 0.3, DONE)))
+def test_the_first_eval_stands_beside_the_parents_last(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
+    text = told(staged, ran((1.0, 0.5, DONE), (0.52, 0.4, DONE), (0.4, 0.3, DONE)))
     lines = [line.split() for line in text.splitlines()]
     second = next(line for line in lines if line[:2] == ["S2", "L2-V4"])
     assert second[2:] == ["0.00014", "0.500", "0.520", "(+4%)", "0.400", "0.50", "completed"]
@@ -71,37 +71,39 @@ def test_the_first_eval_stands_beside_the_parents_last(course: Course, ran: Call
     assert max(map(len, text.split("All 3")[0].splitlines())) <= 80
 
 
-def test_every_stage_says_what_it_goes_on_from(course: Course, ran: Callable[..., list[Record]]) -> None:
+def test_every_stage_says_what_it_goes_on_from(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
     records = ran((1.0, 0.5, DONE), (0.5, 0.4, DONE))
-    lines = [line.split() for line in told(course, records).splitlines()]
-    header = lines.index(["stage", "goes", "on", "from", "sha256", "its", "rate", "own", "rate"])
+    lines = [line.split() for line in told(staged, records).splitlines()]
+    header = lines.index(["stage", "starts", "from", "sha256", "its", "rate", "own", "rate"])
     parent, own = (record.spec() for record in records)
     assert own.init_from
     sha256 = own.init_from.sha256[:12]
     assert lines[header + 1] == ["S2", f"S1-{parent.trial_id}", "step", "80", sha256, "0.0002", "0.00014"]
     assert lines[header + 2] == [], "the first stage began anew"
-    assert "goes on from" not in told(course, records[:1])
+    assert "starts from" not in told(staged, records[:1])
 
 
 def test_an_adapter_from_elsewhere_is_named_by_the_end_of_its_path_in_80_columns(
-    course: Course, tmp_path: Path
+    staged: StagedStudy, tmp_path: Path
 ) -> None:
-    spec = course.legs[0].spec.model_copy(update={"name": "a_stage_with_quite_a_long_name"})
+    spec = staged.stages[0].spec.model_copy(update={"name": "a_stage_with_quite_a_long_name"})
     given = saved(tmp_path / "[red]somewhere" / "quite" / "deep" / "indeed" / "best", spec)
     record = Record(tmp_path / "trials" / "one")
     record.create(continued(spec, given, "same", "fresh"))
     write_json(record.directory / LINEAGE, lineage_of(record.spec(), "unknown", 0))
-    text = told(course, [record])
+    text = told(staged, [record])
     line = next(line for line in text.splitlines() if "best" in line)
     assert line.split()[-2:] == ["unknown", "0.0002"]
     assert "…" in line and "/quite/deep/indeed/best" in line and "…h_quite_a_long_name"[-11:] in line
     assert max(map(len, text.split("No stage")[0].splitlines())) <= 80
 
 
-def test_the_last_good_stage_is_named_where_a_guard_objects(course: Course, ran: Callable[..., list[Record]]) -> None:
+def test_the_last_good_stage_is_named_where_a_guard_objects(
+    staged: StagedStudy, ran: Callable[..., list[Record]]
+) -> None:
     why = Verdict(kind="pruned", step=60, cause="stage1_accuracy", reason="stage1_accuracy 0.65 < 0.82 for 2 evals")
     records = ran((1.0, 0.5, DONE), (0.5, 0.9, why))
-    said = ending(course, records)
+    said = ending(staged, records)
     assert said.startswith("S2 did not end well (pruned(stage1_accuracy): stage1_accuracy 0.65 < 0.82 for 2 evals)")
     assert f"The last good stage is S1: {records[0].checkpoint(80)}" in said
-    assert ending(course, records[1:]) == "No stage ended well; there is nothing to go on from."
+    assert ending(staged, records[1:]) == "No stage completed well; there is no adapter to continue."

@@ -127,6 +127,14 @@ def test_every_other_verdict_has_its_status(database, make_record, kind, status)
     assert runs(database)[0].info.status == status and rows(database) == once
 
 
+def test_an_arm_with_a_dash_keeps_its_whole_name(database, make_record):
+    for arm in ("L1-all", "L1-attention"):
+        for seed in (0, 1):
+            opened(database).sync(make_record(f"{arm}-s{seed}", language=1 + seed, vision=len(arm), arm=arm))
+    arms = [run.data.tags["trial.arm"] for run in runs(database)]
+    assert sorted(arms) == ["L1-all", "L1-all", "L1-attention", "L1-attention"]
+
+
 def test_syncing_again_even_from_a_new_process_changes_nothing(database, make_record):
     record, tracker = make_record(steps=(30,)), opened(database)
     tracker.sync(record)

@@ -1,0 +1,30 @@
+"""Runs the records of an experiment in one session: MLflow, Ray, baselines first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeps.execution.experiment import Experiment, reopened
+from sweeps.execution.options import Launch
+from sweeps.execution.session import mirrored, ray_room, run_batch
+from sweeps.study import Study
+from trainables.record import Record
+
+
+def run_records(study: Study, experiment: Experiment, records: Sequence[Record], launch: Launch) -> None:
+    """Run the records without a verdict and the failed ones; the experiment is locked by the caller.
+
+    Raises:
+        UserError: a baseline has no result, or the base breaks a guard.
+        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+    """
+    todo = reopened(records)
+    baselines = [record for record in records if record.spec().placement.is_baseline]
+    with mirrored(study, experiment, baselines, launch) as mirror:
+        for record in records:
+            mirror.submit(record)
+        if todo:
+            with ray_room(experiment, len(todo), launch) as room:
+                run_batch(study, experiment, records, room, launch, mirror)
+    if experiment.stop_file.exists():
+        raise KeyboardInterrupt

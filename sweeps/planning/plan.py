@@ -1,0 +1,47 @@
+"""The plan of a launch: trials with their forecasts, and what the checks found, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from sweeps.planning.active_guards import ActiveGuards, active_guards
+from sweeps.planning.forecast import Forecast, forecast
+from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.sources import Sources
+from sweeps.planning.trial_checks import check_packable
+from sweeps.study import Study
+from trainables.data.scan import Scan, scan
+from trainables.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a launch, what they read, and what was found; `active.study` has the guards that apply."""
+
+    sources: Sources
+    forecasts: list[Forecast]
+    preflight: Preflight
+    active: ActiveGuards
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """Return the trials, baselines first."""
+        return [one.spec for one in self.forecasts]
+
+
+def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
+    """Check trials that all read `sources`; nothing is written.
+
+    Raises:
+        UserError: anything that would make a trial fail later.
+    """
+    forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
+    scanned = _scanned(sources)
+    check_packable(specs, scanned)
+    return Plan(sources, forecasts, preflight(forecasts, active.study.guards, scanned, active.study.limits), active)
+
+
+@cache  # sources are compared by content; several stages may read the same rows
+def _scanned(sources: Sources) -> Scan:
+    return scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
