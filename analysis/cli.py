@@ -59,17 +59,17 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """
     from analysis.frontier import frontier_info
     from analysis.mlflow_runs import read_experiment
-    from analysis.objectives import generality_in, parse_objectives
+    from analysis.objectives import frontier_objectives, generality_in
     from analysis.report.exporting import settings_of_winners, write_settings
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
         check_tool(export_as)
-    objectives = parse_objectives(x or GENERALITY[0], y, objective or ())  # bad input is told before a store is read
+    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # bad input is told before a store is read
     study = read_experiment(experiment, tracking_uri)
     if not x:
-        objectives = parse_objectives(generality_in(study.trials), y, objective or ())
+        objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
     info = frontier_info(study, objectives)
     directory = out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory)

@@ -48,10 +48,10 @@ def write_page(info: FrontierInfo, path: Path) -> None:
     header, rows = text_table(info)
     figure = figure_of(chart).to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     body = "".join(
-        f'<tr class="{"frontier" if standing.on_frontier else "other"}">'
+        f'<tr class="{"frontier" if result.on_frontier else "other"}">'
         + "".join(f"<td>{escape(cell)}</td>" for cell in row)
         + "</tr>"
-        for standing, row in zip(info.standings, rows, strict=True)
+        for result, row in zip(info.results, rows, strict=True)
     )
     text = PAGE.format(
         title=escape(chart.title),

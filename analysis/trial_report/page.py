@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.trial_report.loss_curves import eval_plot, training_plot, write_pdf
-from analysis.trial_report.results import Results
+from analysis.trial_report.results import TrialResults
 from trainables.checkpoints.base_lookup import base_name
 from trainables.errors import UserError
 from trainables.io.files import read_json
@@ -26,7 +26,7 @@ COSTS = {"train_seconds": "training", "eval_seconds": "evals", "peak_memory_mb":
 NOT_SETTINGS = ("name", "base", "train", "validation", "ood", "earlier")
 
 
-def page_of(results: Results, run_id: str | None, pictures: Sequence[Path]) -> str:
+def page_of(results: TrialResults, run_id: str | None, pictures: Sequence[Path]) -> str:
     """Return the page as Markdown."""
     parts = [
         f"# {_text(results.spec.name)}: training results",
@@ -54,7 +54,7 @@ def page_of(results: Results, run_id: str | None, pictures: Sequence[Path]) -> s
     return "\n\n".join(part for part in parts if part).replace(")\n\n- [", ")\n- [") + "\n"
 
 
-def _answer(results: Results) -> str:
+def _answer(results: TrialResults) -> str:
     last, best, verdict = results.evals[-1], results.best, results.verdict
     reason = f": {verdict.reason}" if verdict.reason else ""
     ended = f"It ended at step {verdict.step} of {results.spec.steps}, **{verdict}**{reason}."
@@ -65,7 +65,7 @@ def _answer(results: Results) -> str:
     return f"{ended} The adapter kept is that of step {best.step}, {kept}: eval loss from {moved}."
 
 
-def _losses(results: Results) -> str:
+def _losses(results: TrialResults) -> str:
     last, best = results.evals[-1], results.best
     interval = [one.metrics["step_loss"] for one in results.measured if "step_loss" in one.metrics]
     rows = [
@@ -79,7 +79,7 @@ def _losses(results: Results) -> str:
     return _table(("losses in nats per token", ""), rows)
 
 
-def _what(results: Results) -> str:
+def _what(results: TrialResults) -> str:
     spec = results.spec
     placed = read_json(results.record.directory / "placement.json")
     towers = [
@@ -101,7 +101,7 @@ def _what(results: Results) -> str:
     )
 
 
-def _data(results: Results) -> str:
+def _data(results: TrialResults) -> str:
     sources = {"train": results.spec.train, "validation": results.spec.validation, "ood": results.spec.ood}
     rows = [
         (
@@ -121,7 +121,7 @@ def _settings(spec: TrialSpec) -> list[tuple[str, str]]:
     return [*shown.items(), ("effective rows per step", str(spec.effective_rows))]
 
 
-def _probes(results: Results) -> str:
+def _probes(results: TrialResults) -> str:
     last, best = results.evals[-1].metrics, results.best.metrics if results.best else {}
     names = [name for name in METRICS if name in last]
     rows = [
@@ -133,7 +133,7 @@ def _probes(results: Results) -> str:
     return f"{table}\n\n{_labels(results)}"
 
 
-def _labels(results: Results) -> str:
+def _labels(results: TrialResults) -> str:
     path, lines = results.record.directory / "labels.json", []
     labels = read_json(path) if path.is_file() else {}
     for name in ("minimum", "optimal"):
@@ -149,7 +149,7 @@ def _labels(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _course(results: Results) -> str:
+def _course(results: TrialResults) -> str:
     names = [name for name in COURSE if name in results.evals[-1].metrics]
     rows = [("base", *(_number(results.baseline.get(name)) for name in names))]
     best = results.best.step if results.best else None
@@ -160,7 +160,7 @@ def _course(results: Results) -> str:
     return _table(("step", *names), rows)
 
 
-def _samples(results: Results) -> str:
+def _samples(results: TrialResults) -> str:
     step = (results.best or results.evals[-1]).step
     try:
         samples = results.record.samples(step)
@@ -177,7 +177,7 @@ def _samples(results: Results) -> str:
     return f"{shown}\n\n{_table(('kind', 'prompt', 'answer', 'expected'), rows)}"
 
 
-def _places(results: Results, run_id: str | None) -> str:
+def _places(results: TrialResults, run_id: str | None) -> str:
     spec, best = results.spec, results.record.directory / "best"
     checks = "`python -m trainables.verify` checks it, `python -m trainables.validate` asks it"
     adapter = f"`{best}`; {checks}" if results.best else "none was kept"
@@ -194,7 +194,7 @@ def _places(results: Results, run_id: str | None) -> str:
     return "\n".join([*lines, *_made_with(results)])
 
 
-def _made_with(results: Results) -> list[str]:
+def _made_with(results: TrialResults) -> list[str]:
     kept, untold = results.provenance or results.beside, "code, versions and hardware are kept beside an adapter"
     if not kept:
         return [f"- {untold}: not recorded, for no trial of this experiment kept one"]
@@ -212,7 +212,7 @@ def _made_with(results: Results) -> list[str]:
     ]
 
 
-def _unknowns(results: Results) -> str:
+def _unknowns(results: TrialResults) -> str:
     notes = ["One trial, one seed: the spread over seeds is not in these numbers."]
     if results.best is not None:
         notes.append("The best step was chosen on the validation rows it is reported on, which flatters it a little; "
@@ -239,7 +239,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def write_results(results: Results, out: Path, run_id: str | None) -> list[Path]:
+def write_results(results: TrialResults, out: Path, run_id: str | None) -> list[Path]:
     """Write the page and its two PDFs below `out`; returns their paths, the page first.
 
     Raises:

@@ -15,7 +15,7 @@ from trainables.spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Results:
+class TrialResults:
     """One trial that ended, with the baseline it is held against; `best` is None where no eval was admissible.
 
     `provenance` lies beside an adapter: empty where none was kept, then `beside` is that of another trial of the same
@@ -44,7 +44,7 @@ class Results:
         return re.sub(r"[^\w.-]+", "-", f"{self.experiment}_{self.spec.name}")
 
 
-def read_results(storage: Path, experiment: str, trial: str | None) -> list[Results]:
+def read_results(storage: Path, experiment: str, trial: str | None) -> list[TrialResults]:
     """Read the trials of an experiment that trained and ended, or the one that `trial` names.
 
     Raises:
@@ -90,7 +90,7 @@ def _has_result(record: Record) -> bool:
     return verdict is not None and verdict.kind in ("completed", "pruned")
 
 
-def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[str, Record]) -> Results:
+def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[str, Record]) -> TrialResults:
     verdict, measured = record.verdict(), tuple(record.measurements())
     if verdict is None:
         raise UserError(f"{record.directory}: a trial must have ended, but verdict.json is not there", "let it finish")
@@ -109,7 +109,7 @@ def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[s
     others = [one for one in kept.values() if one]
     beside = others[0] if others and not own else {}
     rows = _row_counts(record, spec, [own, *others])
-    return Results(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, own, rows, beside)
+    return TrialResults(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, own, rows, beside)
 
 
 def _provenance(record: Record) -> Mapping[str, Any]:

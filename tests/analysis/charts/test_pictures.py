@@ -56,11 +56,11 @@ def test_labels_cover_neither_each_other_nor_leave_the_area():
 
 
 def test_a_third_objective_draws_no_line(make_trial, make_baseline, make_experiment):
-    from analysis.objectives import parse_objectives
+    from analysis.objectives import frontier_objectives
 
     experiment = make_experiment(make_baseline(), make_trial("C2"), make_trial("B1", 1.0, 0.4))
-    two = frontier_info(experiment, parse_objectives("irrelevant_pass", "exact_match", ()))
-    three = frontier_info(experiment, parse_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"]))
+    two = frontier_info(experiment, frontier_objectives("irrelevant_pass", "exact_match", ()))
+    three = frontier_info(experiment, frontier_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"]))
     assert chart_of(two).step == ((1.0, 0.4), (0.95, 0.4), (0.95, 0.9))
     assert chart_of(three).step == ()
 

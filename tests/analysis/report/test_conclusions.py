@@ -100,6 +100,6 @@ def test_seeds_that_met_different_criteria_are_counted(make_trial, make_baseline
     met = ("none", "optimal", "none", None)
     seeds = [make_trial(f"C2-s{i}", parameters={"seed": i}, criteria=one) for i, one in enumerate(met)]
     same = [make_trial(f"B1-s{i}", 1.0, 0.3, parameters={"seed": i}, criteria="minimum") for i in range(2)]
-    standings = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).standings
-    told = {one.placement.label: criteria_text(one) for one in standings}
+    results = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).results
+    told = {one.placement.label: criteria_text(one) for one in results}
     assert told == {"C2": "1 optimal, 2 none", "B1": "minimum", "A0": ""}
