@@ -117,7 +117,7 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
     from analysis.charts.html import write_page
     from analysis.charts.png import write_png
     from analysis.report.tables import as_csv
-    from analysis.report.winners import as_winners_json
+    from analysis.report.winners_json import as_winners_json
 
     names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
     page, picture, table, winners = (directory / name for name in names)

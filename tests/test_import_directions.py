@@ -31,7 +31,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "uncertainty", "frontier", "report", "charts", "trial_report", "cli",
+        "mlflow_runs", "objectives", "placements", "uncertainty", "frontier", "report", "templates", "charts",
+        "trial_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")

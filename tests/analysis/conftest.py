@@ -62,8 +62,8 @@ def make_baseline(make_trial: Callable[..., TrialRun]) -> Callable[..., TrialRun
 def make_experiment() -> Callable[..., ExperimentRuns]:
     """Build an experiment of these trials."""
 
-    def make(*trials: TrialRun, baseline_ids: frozenset[str] = frozenset()) -> ExperimentRuns:
-        return ExperimentRuns("stage4", "launch", baseline_ids, trials)
+    def make(*trials: TrialRun, baseline_ids: frozenset[str] = frozenset(), name: str = "stage4") -> ExperimentRuns:
+        return ExperimentRuns(name, "launch", baseline_ids, trials)
 
     return make
 
@@ -105,16 +105,18 @@ class Store:
         parameters: Mapping[str, Any],
         verdict: str | None = "completed",
         reason: str = "",
+        arm: str | None = None,
         **metrics: Mapping[str, float],
     ) -> str:
-        """Write a child run; `last`, `best` and `curve` map metric names to values."""
+        """Write a child run; `last`, `best` and `curve` map metric names to values, an `arm` of "" has no tag."""
         from mlflow.entities import Metric, Param
 
         kind = verdict.split("(")[0] if verdict else None
         values = {"rank": 16, "quantization": "none", "seed": 0} | dict(parameters)
         identity = f"{name}/{values['seed']}"
         tags = {"mlflow.parentRunId": self.launch_id, "footprint.kind": "trial", "trial.id": identity}
-        tags |= {"trial.name": name, "trial.arm": name.split("-", maxsplit=1)[0], "record": f"records/{name}"}
+        arm = name.split("-", maxsplit=1)[0] if arm is None else arm
+        tags |= {"trial.name": name, "record": f"records/{name}"} | ({"trial.arm": arm} if arm else {})
         if verdict:
             tags |= {"verdict": verdict, "verdict.kind": kind, "verdict.reason": reason, "best.step": "60"}
         run_id = self._create(name, tags)
@@ -129,11 +131,13 @@ class Store:
             self.client.set_terminated(run_id, STATUS.get(kind, "FAILED"))
         return run_id
 
-    def completed(self, name: str, x: float, y: float, last: float = 1e5, **parameters: Any) -> str:
+    def completed(
+        self, name: str, x: float, y: float, last: float = 1e5, arm: str | None = None, **parameters: Any
+    ) -> str:
         """Write a completed trial whose best checkpoint has irrelevant_pass `x` and exact_match `y`."""
         row = {"irrelevant_pass": x, "exact_match": y}
         price = {"adapter_parameters": last, "train_seconds": 40.0}
-        return self.trial(name, parameters, last=row | price, best=row)
+        return self.trial(name, parameters, arm=arm, last=row | price, best=row)
 
     def label(self, run_id: str, **tags: str) -> None:
         """Write further tags of a run: `criteria`, `degraded`, `overridden`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.frontier import frontier_info
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.objectives import frontier_objectives
-from analysis.report.winners import as_winners_json, winners_of
+from analysis.report.winners_json import as_winners_json, winners_of
 
 OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
 
