@@ -1,4 +1,4 @@
-"""Placements -> the frontier, as one frozen value that every table, file and picture is made from."""
+"""Compares placements: one frozen value, from which every table, file and chart is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIT = 1  # the objectives are x, y and further ones; y is the task fit
 
 @dataclass(frozen=True)
 class PlacementResult:
-    """Where one placement stands and why.
+    """The result of one placement and the reason for it.
 
     `estimates` follow the objectives and are empty where the placement may not be compared; `gain` is the task fit
     over the baseline of the same quantization, positive when better, None where no such baseline was measured;
@@ -52,7 +52,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class FrontierInfo:
-    """The whole answer; `floor` is the guard's limit on the first objective, None where no verdict tells it."""
+    """All results; `floor` is the guard's limit on the first objective, None where no verdict holds it."""
 
     experiment: str
     objectives: tuple[Objective, ...]
@@ -66,12 +66,12 @@ class FrontierInfo:
 
 
 def frontier_info(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> FrontierInfo:
-    """Find the non-dominated placements among the admissible ones, and say of each other one why it is not.
+    """Find the non-dominated placements among the admissible ones, and the reason why each other one is not on it.
 
-    Feasibility comes before dominance: what was stopped, broke, or gains nothing never competes.
+    Feasibility comes before dominance: placements that were stopped, failed or gained nothing are not compared.
 
     Raises:
-        UserError: no trial has a verdict yet, or an objective was measured nowhere.
+        UserError: no trial has a verdict yet, or no trial has measured an objective.
     """
     _require_finished(experiment)
     _require_measured(experiment, objectives)
@@ -106,7 +106,7 @@ def _require_finished(experiment: ExperimentRuns) -> None:
 
 
 def _require_measured(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> None:
-    """A metric that no trial has would silently exclude them all."""
+    """Refuse a metric that no trial has; it would silently exclude them all."""
     finished = [trial for trial in experiment.trials if trial.verdict_kind == "completed"]
     measured = {name for trial in finished for name in (*trial.last, *trial.best)}
     for objective in objectives:
@@ -117,7 +117,7 @@ def _require_measured(experiment: ExperimentRuns, objectives: Sequence[Objective
             )
 
 
-# ------------------------------------------------------------------- placements that do not compete
+# ------------------------------------------------------------------- placements that are not compared
 def _not_compared(placement: PlacementRuns) -> PlacementResult:
     if all(seed_run.state == "running" for seed_run in placement.seed_runs):
         return PlacementResult(placement, "running", False, "running")
@@ -126,7 +126,7 @@ def _not_compared(placement: PlacementRuns) -> PlacementResult:
 
 
 def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
-    """Say why a placement is not admissible: the trial's own reason, or how many of its seeds and one of theirs."""
+    """Return why a placement is not admissible: the reason of its trial, or each cause with the number of its seeds."""
     if len(seed_runs) == 1:
         return seed_runs[0].reason
     by_cause: dict[str, list[SeedRun]] = {}
@@ -137,12 +137,12 @@ def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
     parts = []
     for cause, affected in by_cause.items():
         detail = affected[0].reason.removeprefix(cause).removeprefix(": ")
-        told = f" (seed {affected[0].seed}: {detail})" if detail else ""
-        parts.append(f"{cause} in {len(affected)} of {len(seed_runs)} seeds{told}")
+        example = f" (seed {affected[0].seed}: {detail})" if detail else ""
+        parts.append(f"{cause} in {len(affected)} of {len(seed_runs)} seeds{example}")
     return "; ".join(parts)
 
 
-# ------------------------------------------------------------------- placements that do
+# ------------------------------------------------------------------- placements that are compared
 def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, ...]) -> list[PlacementResult]:
     if not placements:
         return []
@@ -224,7 +224,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ...]]) -> Mapping[str, tuple[str, ...]]:
-    """Name, for each placement, those whose intervals overlap its own in every objective."""
+    """Return, for each placement, those whose intervals overlap its own in every objective."""
     alike: dict[str, list[str]] = {label: [] for label in labels}
     for i, j in combinations(range(len(labels)), 2):
         if all(one.overlaps(other) for one, other in zip(estimates[i], estimates[j], strict=True)):
@@ -233,14 +233,14 @@ def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ..
     return {label: tuple(others) for label, others in alike.items()}
 
 
-# ------------------------------------------------------------------- the whole
+# ------------------------------------------------------------------- all placements
 def _volume(results: Sequence[PlacementResult], objectives: Sequence[Objective]) -> Volume | None:
     compared = [one for one in results if one.kind in ("frontier", "dominated", "baseline") and one.estimates]
     if not compared:
         return None
     directions = directions_of(objectives)
     costs = as_costs(np.array([[value.mean for value in one.estimates] for one in compared]), directions)
-    # a fraction has a worst value; anything else is measured from the worst one seen
+    # a fraction has a worst value; other units are measured from the worst value seen
     fixed = np.array([[float(objective.direction == "lower") for objective in objectives]])
     bounded = [objective.unit == "fraction" for objective in objectives]
     reference = np.where(bounded, as_costs(fixed, directions)[0], costs.max(axis=0))

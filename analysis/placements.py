@@ -1,4 +1,4 @@
-"""Trials -> placements: which seeds belong together, and which trials may be compared at all."""
+"""Groups the seeds of a placement, and decides which trials may be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.pareto import Objective
 
 State = Literal["admissible", "excluded", "running"]
 
-# how a parameter is written behind an arm's name when the arm alone does not tell two placements apart
+# how a parameter is written behind an arm's name where several placements share the arm
 SHORT_NAMES = {
     "language_layers": "L",
     "vision_blocks": "V",
@@ -50,7 +50,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class PlacementRuns:
-    """The trials that differ in nothing but the seed; `label` is unique within an experiment."""
+    """The trials that differ only in the seed; `label` is unique within an experiment."""
 
     label: str
     arm: str
@@ -74,10 +74,10 @@ class PlacementRuns:
 
 
 def placements_of(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> tuple[PlacementRuns, ...]:
-    """Group the trials of an experiment by all that they share but the seed, ordered by label.
+    """Group the trials of an experiment by arm and every logged parameter but the seed; ordered by label.
 
-    Two trials of one seed that share every logged parameter differ in something MLflow does not hold; they are not
-    seeds of one placement and stay apart.
+    Two trials of one seed that share every logged parameter differ in something that is not logged, so they are
+    placements of their own.
     """
     shared: dict[tuple, list[TrialRun]] = defaultdict(list)
     for trial in experiment.trials:
@@ -100,7 +100,7 @@ def _placement(
 
 
 def seed_run_of(trial: TrialRun, objectives: Sequence[Objective], is_baseline: bool = False) -> SeedRun:
-    """Judge one trial: admissible when it completed, an eval met the constraint, and every objective is finite."""
+    """Decide on one trial: admissible when it completed, an eval met the constraint, and every objective is finite."""
     values = tuple(_value(trial, objective, is_baseline) for objective in objectives)
     if trial.verdict_kind is None:
         ended = trial.run_status not in ("RUNNING", "SCHEDULED")
@@ -148,7 +148,7 @@ def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
 
 
 def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRuns]:
-    """Call a placement by its arm, and say what sets it apart where several share the arm."""
+    """Label a placement by its arm, and by what differs where several share the arm."""
     by_arm: dict[str, list[PlacementRuns]] = defaultdict(list)
     for placement in placements:
         by_arm[placement.arm].append(placement)

@@ -1,4 +1,4 @@
-"""The picture as values: what both drawers, matplotlib and plotly, put on the page."""
+"""The chart as values, which both drawers, matplotlib and plotly, draw."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of mark looks; shapes differ as well as colours. Colours: Okabe & Ito's, safe for colour-blindness."""
+    """The look of a kind of mark. Colours are Okabe & Ito's, safe for colour-blindness; shapes differ too."""
 
     legend: str
     colour: str
@@ -75,7 +75,7 @@ class Chart:
 
 
 def chart_of(info: FrontierInfo) -> Chart:
-    """Lay the frontier out in its first two objectives (x, y)."""
+    """Return the chart of the first two objectives (x, y)."""
     x, y = info.objectives[:2]
     marks = tuple(mark for result in info.results for mark in _marks(result, info))
     seeds = tuple(
@@ -141,8 +141,8 @@ def _span(one: Estimate) -> Span:
 
 
 def _hover(result: PlacementResult, info: FrontierInfo) -> str:
-    told = zip(info.objectives, values_of(result, info), strict=True)
-    values = [f"{objective.name}: {text}" for objective, text in told]
+    pairs = zip(info.objectives, values_of(result, info), strict=True)
+    values = [f"{objective.name}: {text}" for objective, text in pairs]
     seeds = result.estimates[0].seeds
     chance = f"P(frontier): {result.probability:.0%}" if result.probability is not None else "spread unknown"
     alike = f"not separable from {', '.join(result.not_separable_from)}" if result.not_separable_from else ""
@@ -152,7 +152,7 @@ def _hover(result: PlacementResult, info: FrontierInfo) -> str:
 
 
 def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
-    """Return the frontier's edge; with a third objective it is a surface, and no line of this plane."""
+    """Return the frontier's edge; empty with a third objective, where the edge is a surface."""
     means = [[one.mean for one in result.estimates] for result in info.results if result.on_frontier]
     if len(info.objectives) > 2 or len(means) < 2:
         return ()
@@ -162,7 +162,7 @@ def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
 
 
 def _range(values: Sequence[float]) -> Span:
-    """Leave room for labels on both sides."""
+    """Return the range of an axis, with room for labels on both sides."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
     return low - margin, high + margin

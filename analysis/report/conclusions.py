@@ -1,4 +1,4 @@
-"""The frontier in words: what to ship, what it costs, whether more LoRA was better, and what nobody knows."""
+"""Sentences about the frontier: what to ship, what it costs, whether more LoRA was better, and what is not known."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from analysis.mlflow_runs import TrialRun
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
 from trainables.pareto import Objective
 
-# how a larger placement can compare with the one to ship
+# results of a larger placement against the one to ship
 LARGER = ("with a better fit", "with a fit not separable from it", "with no better fit", "not admissible")
 
-CRITERIA = ("optimal", "minimum", "none")  # the most that a trial met, best first
+CRITERIA = ("optimal", "minimum", "none")  # best first
 
-# mark -> what it says of a trial, and the checks that said it
+# mark -> its meaning, and the checks of a trial that cause it
 CAVEATS: dict[str, tuple[str, Callable[[TrialRun], tuple[str, ...]]]] = {
     "†": ("degraded, a health check complained", lambda trial: trial.degraded),
     "‡": ("started with --force although the pre-flight refused it", lambda trial: trial.overridden),
@@ -34,7 +34,7 @@ def recommended(info: FrontierInfo) -> PlacementResult | None:
 
 
 def conclusion(info: FrontierInfo) -> list[str]:
-    """Say in two to four sentences what to do."""
+    """Return two to four sentences on what to ship."""
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
@@ -43,25 +43,27 @@ def conclusion(info: FrontierInfo) -> list[str]:
 
 
 def unknowns(info: FrontierInfo) -> list[str]:
-    """List what the numbers do not tell; every report ends with it."""
+    """Return what is not known; every report ends with it."""
     compared = info.of_kind("frontier", "dominated", "no gain")
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []
     if seeds[1]:
-        notes.append(f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is proved.")
+        notes.append(
+            f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is established."
+        )
     if seeds[2]:
         notes.append(f"{_count(seeds[2], 'placement')} with two seeds: a range, too few for an interval.")
     least = min((count for count in seeds if count >= MINIMUM_SEEDS), default=None)
     if least is not None:
         notes.append(
             f"Intervals are 95 % percentile bootstraps over seeds; from {least} seeds one covers at most "
-            f"{greatest_coverage(least):.0%}. P(frontier) redraws seeds; placements with fewer than "
-            f"{MINIMUM_SEEDS} are held at their mean."
+            f"{greatest_coverage(least):.0%}. P(frontier) resamples seeds; placements with fewer than "
+            f"{MINIMUM_SEEDS} keep their mean."
         )
     if any(one.gain is None for one in compared):
         notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
     if running := sum(m.state == "running" for one in info.results for m in one.placement.seed_runs):
-        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may move.")
+        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may change.")
     if compared:
         notes.append(
             "Values are those of each trial's best admissible checkpoint, chosen on the rows it is reported on; "
@@ -100,7 +102,7 @@ def marked_label(result: PlacementResult) -> str:
 
 
 def footnotes(info: FrontierInfo) -> list[str]:
-    """Say what each mark means: which checks, in which placements, in how many of their seeds where not in all."""
+    """Return a line for each mark: its checks, the placements, and the number of seeds where not all have it."""
     notes = []
     for mark, (meaning, checks_of) in CAVEATS.items():
         where: dict[str, list[str]] = {}
@@ -110,8 +112,8 @@ def footnotes(info: FrontierInfo) -> list[str]:
                 some = f" ({count} of {len(seed_runs)} seeds)" if count < len(seed_runs) else ""
                 where.setdefault(check, []).append(result.placement.label + some)
         if where:
-            told = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
-            notes.append(f"{mark} {meaning}: {told}.")
+            found = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
+            notes.append(f"{mark} {meaning}: {found}.")
     return notes
 
 
@@ -128,8 +130,8 @@ def _ship(pick: PlacementResult, info: FrontierInfo) -> str:
     price = [f"{parameters:,.0f} trained parameters" if (parameters := _parameters(pick)) is not None else ""]
     seconds = pick.placement.last_mean("train_seconds")
     price.append(f"{seconds:.3g} s of training" if seconds is not None else "")
-    told = " and ".join(part for part in price if part)
-    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {told or 'not logged'}."
+    prices = " and ".join(part for part in price if part)
+    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {prices or 'not logged'}."
 
 
 def _both(result: PlacementResult, info: FrontierInfo) -> str:
@@ -139,7 +141,7 @@ def _both(result: PlacementResult, info: FrontierInfo) -> str:
 
 
 def _alternative(pick: PlacementResult, info: FrontierInfo) -> str:
-    """Name the frontier's best in the first objective, when that is another placement."""
+    """Return a sentence on the frontier's best in the first objective, where that is another placement."""
     x = info.objectives[0]
     others = [one for one in info.of_kind("frontier") if x.better(one.estimates[0].mean, pick.estimates[0].mean)]
     if not others:
@@ -157,9 +159,9 @@ def _more_lora(pick: PlacementResult, info: FrontierInfo) -> str:
     if not larger:
         return "No larger placement has finished, so more LoRA may still be better."
     outcomes = Counter(_against(pick, one, info) for one in larger)
-    told = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
+    counts = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
     verdict = "More LoRA still fitted better" if outcomes[LARGER[0]] else "More LoRA was not better"
-    return f"{verdict}: of {_count(len(larger), 'larger placement')}, {told}."
+    return f"{verdict}: of {_count(len(larger), 'larger placement')}, {counts}."
 
 
 def _against(pick: PlacementResult, larger: PlacementResult, info: FrontierInfo) -> str:
@@ -176,16 +178,16 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
         return f"It lies on the frontier in {pick.probability:.0%} of resampled seeds."
-    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is a guess: repeat it before you rely on it."
+    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is not established: repeat it with more seeds."
 
 
 def _nothing_to_ship(info: FrontierInfo) -> str:
     kinds = Counter(one.kind for one in info.results if one.kind != "baseline")
-    told = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
-    parts = [f"{kinds[kind]} {text}" for kind, text in told.items() if kinds[kind]] + (
+    words = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
+    parts = [f"{kinds[kind]} {text}" for kind, text in words.items() if kinds[kind]] + (
         [f"{kinds['dominated']} dominated by the baseline"] if kinds["dominated"] else []
     )
-    return f"Ship nothing yet: no placement is a finding ({', '.join(parts) or 'only the baseline ran'})."
+    return f"Ship nothing yet: no placement is on the frontier ({', '.join(parts) or 'only the baseline ran'})."
 
 
 def _price(result: PlacementResult) -> float:

@@ -1,4 +1,4 @@
-"""The winners of a study as configurations of another tool, read from their records."""
+"""Writes the winners of a study as configurations of another tool, read from their records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frontier as text: a table for people, JSON, CSV and Markdown for everything else."""
+"""Writes the frontier as a table for a terminal, and as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def print_report(info: FrontierInfo, console: Console) -> None:
     x, y = info.objectives[:2]
     console.print(f"[bold]{escape(info.experiment)}[/]: {y.name} ({y.direction}) against {x.name} ({x.direction})\n")
     header, rows = text_table(info)
-    told = list(zip(info.results, rows, strict=True))
+    pairs = list(zip(info.results, rows, strict=True))
     frontier = Table(*header[:1], *header[2:-1], box=None, pad_edge=False, header_style="dim")
-    for result, row in told:
+    for result, row in pairs:
         if result.on_frontier or result.kind == "baseline":
             style = "bold" if result.kind == "frontier" else ""
             cells = [f"{row[1][0]} {row[0]}", *row[2:-1]]
             frontier.add_row(*(escape(cell) for cell in cells), style=style)
     console.print(frontier)
     others = Table("not on the frontier", "why", box=None, pad_edge=False, header_style="dim")
-    for result, row in told:
+    for result, row in pairs:
         if not result.on_frontier:
             others.add_row(escape(f"{row[1][0]} {row[0]}"), escape(row[-1]))
     if others.row_count:
@@ -72,13 +72,13 @@ def print_report(info: FrontierInfo, console: Console) -> None:
 
 
 def as_markdown(info: FrontierInfo) -> str:
-    """Write the table and the words for a pull request."""
+    """Write the table and the conclusion as Markdown."""
     header, rows = text_table(info)
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, ["---"] * len(header), *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     notes = "\n".join(f"- {note}" for note in unknowns(info))
     marks = "".join(f"\n\n{note}" for note in footnotes(info))
-    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat this does not know:\n\n{notes}\n"
+    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat is not known:\n\n{notes}\n"
 
 
 def as_csv(info: FrontierInfo) -> str:
@@ -124,7 +124,7 @@ def _print_paragraphs(info: FrontierInfo, console: Console) -> None:
         console.print(f"Hypervolume {volumes} (from {reference}).", highlight=False)
     notes = unknowns(info)
     if notes:
-        console.print("\n[dim]What this does not know:[/]")
+        console.print("\n[dim]What is not known:[/]")
         for note in notes:
             console.print(escape(f"- {note}"), highlight=False, style="dim")
 

@@ -1,4 +1,4 @@
-"""The frontier for machines: `winners.json`, which a next study reads to narrow its space around what won."""
+"""Writes `winners.json`, from which a next study narrows its space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate",
 
 
 def winners_of(info: FrontierInfo) -> dict[str, Any]:
-    """Return the placements on the frontier, best task fit first, each with its settings and where its records lie."""
+    """Return the placements on the frontier, best task fit first, with their settings and paths of their records."""
     return {"experiment": info.experiment, "winners": [_winner(one) for one in info.of_kind("frontier")]}
 
 

@@ -102,5 +102,5 @@ def test_a_store_of_another_version_is_refused_in_a_sentence(empty_database: Pat
 def test_a_server_that_does_not_answer_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="must answer") as caught:
-        read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9")
+        read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9/?token=opensesame2")
     assert "opensesame" not in str(caught.value)

@@ -60,7 +60,7 @@ def test_the_report_names_the_frontier_and_why_each_other_placement_is_not_on_it
         "no eval met the constraint",
         "running",
         "Ship C2 L2·V4",
-        "What this does not know",
+        "What is not known",
         "frontier/stage4/pareto.html",
     ):
         assert part in others

@@ -61,7 +61,7 @@ def test_the_page_holds_every_placement_the_conclusion_and_the_unknowns(info: Fr
     assert page.row_classes == ["frontier", "frontier", "other"]
     title = "stage4: 2 of 3 placements on the frontier of exact_match, irrelevant_pass"
     assert page.texts["title"] == page.texts["h1"] == [title]
-    assert page.texts["h2"] == ["Every placement, and why", "What this does not know"]
+    assert page.texts["h2"] == ["All placements", "What is not known"]
     forced = "‡ started with --force although the pre-flight refused it: coverage in B1."
     assert page.texts["p"] == [" ".join(conclusion(info)), forced]
     assert page.texts["li"] == unknowns(info)
