@@ -32,7 +32,6 @@ WRITER_PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 READER_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-
 ENDED = ("FINISHED", "KILLED", "FAILED")
 RUNS_PER_PAGE = 1000
 # MLflow's own limits
@@ -76,9 +75,6 @@ class StoredRun:
     def has_ended(self) -> bool:
         """True when the run is no longer running."""
         return self.status in ENDED
-
-
-# ---------------------------------------------------------------- where the store is
 
 
 def default_tracking_uri() -> str:
@@ -208,14 +204,12 @@ def experiment_names(client: MlflowClient) -> list[str]:
 
 def runs_of(client: MlflowClient, experiment: str, condition: str = "") -> list[StoredRun]:
     """Return the runs of an experiment (its id) that meet an MLflow filter, newest first."""
-    found: list[StoredRun] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE, page_token=token)
-        found += [_stored(run) for run in page]
-        token = page.token
-        if not token:
-            return found
+    page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE)
+    found = list(page)
+    while page.token:
+        page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE, page_token=page.token)
+        found += page
+    return [_stored(run) for run in found]
 
 
 def _stored(run: Run) -> StoredRun:
@@ -287,13 +281,10 @@ def log_data_files(client: MlflowClient, run_id: str, files: Sequence[DataFile])
     """Log the data sets that a run used."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    inputs = [
-        DatasetInput(
-            Dataset(one.name, one.sha256[:DIGEST_LETTERS], "local", one.source),
-            [InputTag("mlflow.data.context", one.context)],
-        )
-        for one in files
-    ]
+    inputs = []
+    for one in files:
+        dataset = Dataset(one.name, one.sha256[:DIGEST_LETTERS], "local", one.source)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
     client.log_inputs(run_id, datasets=inputs)
 
 
