@@ -1,4 +1,4 @@
-"""The command line `analysis`: from the runs of a study to a decision."""
+"""The command line `analysis`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def analysis() -> None:
-    """Read what the trials of a study left in MLflow, and say what to do."""
+    """Compare the trials of a study and report which placements to use."""
 
 
 @app.command()
 def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where the runs are kept.")
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")
     ] = "sqlite:///mlflow.db",
     x: Annotated[
         str,
@@ -43,33 +43,33 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     ] = "",
     y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the files go.", show_default="frontier/<experiment>")] = None,
-    form: Annotated[Format, typer.Option("--format", help="What is written to stdout.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
+    form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: Annotated[
         str,
         typer.Option(
-            help="Write each winner's settings for axolotl, ms-swift or llamafactory too.", show_default="none"
+            help="Also write each winner's settings for axolotl, ms-swift or llamafactory.", show_default="none"
         ),
     ] = "",
 ) -> None:
-    """Print the admissible, non-dominated placements of a study, and why each other one is not among them.
+    """Print the frontier of a study, and for each other placement why it is not on it.
 
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study narrows
     around, and logs them to the newest launch.
     """
     from analysis.frontier import frontier_info
     from analysis.mlflow_runs import read_experiment
-    from analysis.objectives import generality_in, parse_objectives
+    from analysis.objectives import frontier_objectives, generality_in
     from analysis.report.exporting import settings_of_winners, write_settings
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
         check_tool(export_as)
-    objectives = parse_objectives(x or GENERALITY[0], y, objective or ())  # bad input is told before a store is read
+    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # report bad input before a store is read
     study = read_experiment(experiment, tracking_uri)
     if not x:
-        objectives = parse_objectives(generality_in(study.trials), y, objective or ())
+        objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
     info = frontier_info(study, objectives)
     directory = out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory)
@@ -82,17 +82,17 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
 
 @app.command()
 def results(
-    experiment: Annotated[str, typer.Option(help="The experiment's name below --storage, for example stage4.")],
+    experiment: Annotated[str, typer.Option(help="Experiment name, a directory in --storage, for example stage4.")],
     trial: Annotated[
         str | None, typer.Option(help="Name or id of one trial.", show_default="all with a result")
     ] = None,
-    storage: Annotated[Path, typer.Option(help="Where the records are.")] = Path("runs"),
-    out: Annotated[Path, typer.Option(help="Where the pages go; the PDFs go to images/ below it.")] = Path("docs"),
+    storage: Annotated[Path, typer.Option(help="Directory that holds the experiments.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Directory for the pages; the PDFs go to images/ in it.")] = Path("docs"),
     tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Where the runs are looked up.")
+        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")
     ] = "sqlite:///mlflow.db",
 ) -> None:
-    """Write the results of trained trials from their records: a page each, with its loss curves as PDF."""
+    """Write a page for each trained trial from its record, with its loss curves as PDF."""
     from analysis.trial_report.page import write_results
     from analysis.trial_report.results import read_results, runs_of
 
@@ -104,7 +104,7 @@ def results(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; bad input is told in two lines on stderr, exit code 2."""
+    """Run the command line; bad input is reported in two lines on stderr, exit code 2."""
     try:
         app(args=None if arguments is None else list(arguments))
     except UserError as error:
@@ -117,7 +117,7 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
     from analysis.charts.html import write_page
     from analysis.charts.png import write_png
     from analysis.report.tables import as_csv
-    from analysis.report.winners import as_winners_json
+    from analysis.report.winners_json import as_winners_json
 
     names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
     page, picture, table, winners = (directory / name for name in names)
@@ -156,7 +156,7 @@ def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:
     try:
         log_frontier(tracking_uri, run_id, files)
     except UserError as error:
-        # the answer has been given; a store that takes no artifact does not take it back
+        # the report is already printed, so a store that refuses artifacts is no failure
         _say(f"not logged to MLflow: {error}")
     else:
         _say(f"logged to MLflow: frontier/ of run {run_id}")

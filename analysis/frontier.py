@@ -1,4 +1,4 @@
-"""Placements -> the frontier, as one frozen value that every table, file and picture is made from."""
+"""Compares placements: one frozen value, from which every table, file and chart is made."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Literal
 import numpy as np
 
 from analysis.guard_limits import guard_limit
-from analysis.hypervolume import hypervolume
-from analysis.mlflow_runs import Experiment, Value
-from analysis.objectives import Objective, directions_of
-from analysis.placements import Member, Placement, placements_of
+from analysis.mlflow_runs import ExperimentRuns, Value
+from analysis.placements import PlacementRuns, SeedRun, placements_of
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
 from trainables.errors import UserError, nearest
-from trainables.pareto import as_costs, dominance, non_dominated
+from trainables.pareto import Objective, as_costs, directions_of, dominance, hypervolume, non_dominated
 
 Kind = Literal["frontier", "baseline", "dominated", "no gain", "excluded", "running"]
 KINDS: tuple[Kind, ...] = ("frontier", "baseline", "dominated", "no gain", "excluded", "running")
@@ -25,15 +23,15 @@ FIT = 1  # the objectives are x, y and further ones; y is the task fit
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where one placement stands and why.
+class PlacementResult:
+    """The result of one placement and the reason for it.
 
     `estimates` follow the objectives and are empty where the placement may not be compared; `gain` is the task fit
     over the baseline of the same quantization, positive when better, None where no such baseline was measured;
     `probability` is None with fewer than three seeds.
     """
 
-    placement: Placement
+    placement: PlacementRuns
     kind: Kind
     on_frontier: bool
     reason: str
@@ -54,44 +52,44 @@ class Volume:
 
 @dataclass(frozen=True)
 class FrontierInfo:
-    """The whole answer; `floor` is the guard's limit on the first objective, None where no verdict tells it."""
+    """All results; `floor` is the guard's limit on the first objective, None where no verdict holds it."""
 
     experiment: str
     objectives: tuple[Objective, ...]
-    standings: tuple[Standing, ...]
+    results: tuple[PlacementResult, ...]
     volume: Volume | None
     floor: float | None
 
-    def of_kind(self, *kinds: Kind) -> list[Standing]:
-        """Return the standings of these kinds, in order."""
-        return [standing for standing in self.standings if standing.kind in kinds]
+    def of_kind(self, *kinds: Kind) -> list[PlacementResult]:
+        """Return the results of these kinds, in order."""
+        return [result for result in self.results if result.kind in kinds]
 
 
-def frontier_info(experiment: Experiment, objectives: Sequence[Objective]) -> FrontierInfo:
-    """Find the non-dominated placements among the admissible ones, and say of each other one why it is not.
+def frontier_info(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> FrontierInfo:
+    """Find the non-dominated placements among the admissible ones, and the reason why each other one is not on it.
 
-    Feasibility comes before dominance: what was stopped, broke, or gains nothing never competes.
+    Feasibility comes before dominance: placements that were stopped, failed or gained nothing are not compared.
 
     Raises:
-        UserError: no trial has a verdict yet, or an objective was measured nowhere.
+        UserError: no trial has a verdict yet, or no trial has measured an objective.
     """
     _require_finished(experiment)
     _require_measured(experiment, objectives)
     placements = placements_of(experiment, objectives)
-    compared = [one for one in placements if all(m.state != "excluded" for m in one.members) and one.admissible()]
-    standings = [_not_compared(one) for one in placements if one not in compared]
-    standings += _compare(compared, tuple(objectives))
-    standings.sort(key=lambda one: _order(one, objectives[FIT]))
+    compared = [one for one in placements if all(m.state != "excluded" for m in one.seed_runs) and one.admissible()]
+    results = [_not_compared(one) for one in placements if one not in compared]
+    results += _compare(compared, tuple(objectives))
+    results.sort(key=lambda one: _order(one, objectives[FIT]))
     return FrontierInfo(
         experiment=experiment.name,
         objectives=tuple(objectives),
-        standings=tuple(standings),
-        volume=_volume(standings, objectives),
+        results=tuple(results),
+        volume=_volume(results, objectives),
         floor=guard_limit(experiment, objectives[0].name),
     )
 
 
-def _require_finished(experiment: Experiment) -> None:
+def _require_finished(experiment: ExperimentRuns) -> None:
     if not any(trial.verdict_kind for trial in experiment.trials):
         count = len(experiment.trials)
         raise UserError(
@@ -100,8 +98,8 @@ def _require_finished(experiment: Experiment) -> None:
         )
 
 
-def _require_measured(experiment: Experiment, objectives: Sequence[Objective]) -> None:
-    """A metric that no trial has would silently exclude them all."""
+def _require_measured(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> None:
+    """Refuse a metric that no trial has; it would silently exclude them all."""
     finished = [trial for trial in experiment.trials if trial.verdict_kind == "completed"]
     measured = {name for trial in finished for name in (*trial.last, *trial.best)}
     for objective in objectives:
@@ -112,36 +110,36 @@ def _require_measured(experiment: Experiment, objectives: Sequence[Objective]) -
             )
 
 
-# ------------------------------------------------------------------- placements that do not compete
-def _not_compared(placement: Placement) -> Standing:
-    if all(member.state == "running" for member in placement.members):
-        return Standing(placement, "running", False, "running")
+# ------------------------------------------------------------------- placements that are not compared
+def _not_compared(placement: PlacementRuns) -> PlacementResult:
+    if all(seed_run.state == "running" for seed_run in placement.seed_runs):
+        return PlacementResult(placement, "running", False, "running")
     kind: Kind = "baseline" if placement.is_baseline else "excluded"
-    return Standing(placement, kind, False, excluded_reason(placement.members))
+    return PlacementResult(placement, kind, False, excluded_reason(placement.seed_runs))
 
 
-def excluded_reason(members: Sequence[Member]) -> str:
-    """Say why a placement is not admissible: the trial's own reason, or how many of its seeds and one of theirs."""
-    if len(members) == 1:
-        return members[0].reason
-    by_cause: dict[str, list[Member]] = {}
-    for member in members:
-        if member.state == "excluded":
-            ended = member.trial.verdict if member.trial.verdict_kind != "completed" else None
-            by_cause.setdefault(ended or member.reason, []).append(member)
+def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
+    """Return why a placement is not admissible: the reason of its trial, or each cause with the number of its seeds."""
+    if len(seed_runs) == 1:
+        return seed_runs[0].reason
+    by_cause: dict[str, list[SeedRun]] = {}
+    for seed_run in seed_runs:
+        if seed_run.state == "excluded":
+            ended = seed_run.trial.verdict if seed_run.trial.verdict_kind != "completed" else None
+            by_cause.setdefault(ended or seed_run.reason, []).append(seed_run)
     parts = []
     for cause, affected in by_cause.items():
         detail = affected[0].reason.removeprefix(cause).removeprefix(": ")
-        told = f" (seed {affected[0].seed}: {detail})" if detail else ""
-        parts.append(f"{cause} in {len(affected)} of {len(members)} seeds{told}")
+        example = f" (seed {affected[0].seed}: {detail})" if detail else ""
+        parts.append(f"{cause} in {len(affected)} of {len(seed_runs)} seeds{example}")
     return "; ".join(parts)
 
 
-# ------------------------------------------------------------------- placements that do
-def _compare(placements: Sequence[Placement], objectives: tuple[Objective, ...]) -> list[Standing]:
+# ------------------------------------------------------------------- placements that are compared
+def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, ...]) -> list[PlacementResult]:
     if not placements:
         return []
-    samples = [np.array([member.values for member in one.admissible()]) for one in placements]
+    samples = [np.array([seed_run.values for seed_run in one.admissible()]) for one in placements]
     estimates = [_estimates(one, sample) for one, sample in zip(placements, samples, strict=True)]
     floors = _minimum_fit(placements, estimates, objectives[FIT])
     directions = directions_of(objectives)
@@ -151,13 +149,13 @@ def _compare(placements: Sequence[Placement], objectives: tuple[Objective, ...])
     on_frontier, dominates = non_dominated(costs), dominance(costs)
     chances = probability_on_frontier(samples, directions, floors, FIT)
     alike = _not_separable([one.label for one in placements], estimates)
-    standings = []
+    results = []
     for i, placement in enumerate(placements):
         dominators = [placements[int(j)].label for j in np.flatnonzero(dominates[:, i] & on_frontier)]
         gain = None if np.isnan(gains[i]) else float(gains[i])
         kind = _kind(placement, bool(on_frontier[i]), gain)
-        standings.append(
-            Standing(
+        results.append(
+            PlacementResult(
                 placement=placement,
                 kind=kind,
                 on_frontier=bool(on_frontier[i]),
@@ -168,17 +166,17 @@ def _compare(placements: Sequence[Placement], objectives: tuple[Objective, ...])
                 not_separable_from=alike[placement.label],
             )
         )
-    return standings
+    return results
 
 
-def _estimates(placement: Placement, sample: np.ndarray) -> tuple[Estimate, ...]:
+def _estimates(placement: PlacementRuns, sample: np.ndarray) -> tuple[Estimate, ...]:
     if placement.is_baseline and len(sample) == 1:
         return tuple(known(float(value)) for value in sample[0])
     return tuple(estimate(column) for column in sample.T)
 
 
 def _minimum_fit(
-    placements: Sequence[Placement], estimates: Sequence[tuple[Estimate, ...]], fit: Objective
+    placements: Sequence[PlacementRuns], estimates: Sequence[tuple[Estimate, ...]], fit: Objective
 ) -> np.ndarray:
     """Return the fit of the baseline of the same quantization: (placements,), NaN for baselines and without one."""
     baselines: dict[Value | None, float] = {}
@@ -191,7 +189,7 @@ def _minimum_fit(
     )
 
 
-def _kind(placement: Placement, on_frontier: bool, gain: float | None) -> Kind:
+def _kind(placement: PlacementRuns, on_frontier: bool, gain: float | None) -> Kind:
     if placement.is_baseline:
         return "baseline"
     if gain is not None and gain <= 0:
@@ -219,7 +217,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ...]]) -> Mapping[str, tuple[str, ...]]:
-    """Name, for each placement, those whose intervals overlap its own in every objective."""
+    """Return, for each placement, those whose intervals overlap its own in every objective."""
     alike: dict[str, list[str]] = {label: [] for label in labels}
     for i, j in combinations(range(len(labels)), 2):
         if all(one.overlaps(other) for one, other in zip(estimates[i], estimates[j], strict=True)):
@@ -228,14 +226,14 @@ def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ..
     return {label: tuple(others) for label, others in alike.items()}
 
 
-# ------------------------------------------------------------------- the whole
-def _volume(standings: Sequence[Standing], objectives: Sequence[Objective]) -> Volume | None:
-    compared = [one for one in standings if one.kind in ("frontier", "dominated", "baseline") and one.estimates]
+# ------------------------------------------------------------------- all placements
+def _volume(results: Sequence[PlacementResult], objectives: Sequence[Objective]) -> Volume | None:
+    compared = [one for one in results if one.kind in ("frontier", "dominated", "baseline") and one.estimates]
     if not compared:
         return None
     directions = directions_of(objectives)
     costs = as_costs(np.array([[value.mean for value in one.estimates] for one in compared]), directions)
-    # a fraction has a worst value; anything else is measured from the worst one seen
+    # a fraction has a worst value; other units are measured from the worst value seen
     fixed = np.array([[float(objective.direction == "lower") for objective in objectives]])
     bounded = [objective.unit == "fraction" for objective in objectives]
     reference = np.where(bounded, as_costs(fixed, directions)[0], costs.max(axis=0))
@@ -248,6 +246,6 @@ def _volume(standings: Sequence[Standing], objectives: Sequence[Objective]) -> V
     )
 
 
-def _order(standing: Standing, fit: Objective) -> tuple[int, float, str]:
-    value = standing.estimates[FIT].mean if standing.estimates else 0.0
-    return KINDS.index(standing.kind), -value if fit.direction == "higher" else value, standing.placement.label
+def _order(result: PlacementResult, fit: Objective) -> tuple[int, float, str]:
+    value = result.estimates[FIT].mean if result.estimates else 0.0
+    return KINDS.index(result.kind), -value if fit.direction == "higher" else value, result.placement.label

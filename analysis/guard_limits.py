@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.mlflow_runs import Experiment, Trial
+from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from trainables.guards import guard_of
 from trainables.io.files import read_json
 from trainables.record import Measurement
 
 
-def guard_limit(experiment: Experiment, metric: str) -> float | None:
+def guard_limit(experiment: ExperimentRuns, metric: str) -> float | None:
     """Return the limit that stopped trials were held to on `metric`; None when none or several are known.
 
     A verdict of an earlier version has no limit. It is then that of the guards in the experiment's `study.json` and
@@ -23,7 +23,7 @@ def guard_limit(experiment: Experiment, metric: str) -> float | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _declared(experiment: Experiment, trial: Trial) -> set[float]:
+def _declared(experiment: ExperimentRuns, trial: TrialRun) -> set[float]:
     baselines = [
         one.last
         for one in experiment.trials

@@ -1,27 +1,28 @@
-"""MLflow -> trials: the only file of the analysis that imports MLflow.
+"""Reads the trials of a study from MLflow, and logs the finished frontier to it.
 
-The tracker writes an experiment per study, a parent run per launch and a child run per trial; see `Trial` for what
-is read back.
+The tracker writes an experiment per study, a parent run per launch and a child run per trial; `TrialRun` lists what is
+read back.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from trainables.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
+from trainables.mlflow_store import (
+    StoredRun,
+    connect_to_read,
+    existing_experiment_id,
+    experiment_names,
+    log_file,
+    outages,
+    redacted,
+    runs_of,
+)
 
 # the SQL store keeps an infinity as the largest double (MySQL and SQLite hold no other)
 LARGEST_STORED = 1.797e308
@@ -30,14 +31,14 @@ Value = int | float | str
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One child run: what was asked for, what was measured, why it ended.
+class TrialRun:
+    """One child run: its settings, its measurements and why it ended.
 
     `last` holds the metrics of the last eval, `best` those of the best admissible checkpoint (empty when no eval met
-    the constraint); a number that the store could not keep reads NaN or infinite here, never 0. `criteria` is the most
-    that was met of the success criteria, None where they were not judged; `degraded` and `overridden` name the health
-    checks that complained and the refusals that --force overrode. `verdict_cause` is the guard's metric or the check
-    that ended the trial, `verdict_limit` what a guard held that metric to.
+    the constraint). A number that the store cannot keep reads as NaN or infinite, never as 0. `criteria` is the highest
+    success criterion that was met, None where none was judged. `degraded` names the health checks that complained,
+    `overridden` the refusals that --force overrode. `verdict_cause` is the guard's metric or the
+    check that ended the trial, `verdict_limit` the limit that a guard held that metric to.
     """
 
     trial_id: str
@@ -62,43 +63,44 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A study as MLflow mirrors it: the newest run of each trial, over all launches."""
+class ExperimentRuns:
+    """The runs of a study: the newest run of each trial, over all launches."""
 
     name: str
     newest_launch_run_id: str | None
     baseline_ids: frozenset[str]
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialRun, ...]
 
 
-def read_experiment(name: str, tracking_uri: str) -> Experiment:
+def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
     """Read every trial of the experiment `name`; the newest run of a trial wins.
 
     Raises:
         UserError: the store does not exist or does not answer, or holds no such experiment (the nearest is named).
     """
-    _refuse_to_create(tracking_uri)
-    with _told_as_user_error(tracking_uri):
-        client = _open(tracking_uri)
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None or experiment.lifecycle_stage != "active":
-            known = [one.name for one in client.search_experiments()]
-            where = _without_password(tracking_uri)
-            raise UserError(f"--experiment must be one that {where} holds, but got `{name}`", nearest(name, known))
-        runs = _all_runs(client, experiment.experiment_id)
-    launches = [run for run in runs if run.data.tags.get("footprint.kind") == "launch"]
-    baselines = ",".join(run.data.tags.get("footprint.baseline", "") for run in launches)
-    return Experiment(
+    with _outages_as_user_errors(tracking_uri):
+        client = connect_to_read(tracking_uri)
+        experiment = existing_experiment_id(client, name)
+        if experiment is None:
+            raise UserError(
+                f"--experiment must be one that {redacted(tracking_uri)} holds, but got `{name}`",
+                nearest(name, experiment_names(client)),
+            )
+        runs = runs_of(client, experiment)
+    launches = [run for run in runs if run.tags.get("footprint.kind") == "launch"]
+    baselines = ",".join(run.tags.get("footprint.baseline", "") for run in launches)
+    newest = max(launches, key=lambda run: (run.started_ms, run.run_id), default=None)
+    return ExperimentRuns(
         name=name,
-        newest_launch_run_id=max(launches, key=_age).info.run_id if launches else None,
+        newest_launch_run_id=newest.run_id if newest else None,
         baseline_ids=frozenset(_parts(baselines)),
-        trials=newest_runs(_trial(run) for run in runs if run.data.tags.get("footprint.kind") == "trial"),
+        trials=newest_runs(_trial(run) for run in runs if run.tags.get("footprint.kind") == "trial"),
     )
 
 
-def newest_runs(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+def newest_runs(trials: Iterable[TrialRun]) -> tuple[TrialRun, ...]:
     """Keep the newest run of each trial id, ordered by name."""
-    newest: dict[str, Trial] = {}
+    newest: dict[str, TrialRun] = {}
     for trial in sorted(trials, key=lambda one: (one.started_ms, one.run_id)):
         newest[trial.trial_id] = trial
     return tuple(sorted(newest.values(), key=lambda one: (one.name, one.trial_id)))
@@ -110,94 +112,40 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
     Raises:
         UserError: the store or its artifact location does not take them.
     """
-    with _told_as_user_error(tracking_uri):
-        client = _open(tracking_uri)
+    with _outages_as_user_errors(tracking_uri):
+        client = connect_to_read(tracking_uri)
         for path in files:
-            client.log_artifact(run_id, str(path), "frontier")
-
-
-def _open(tracking_uri: str) -> MlflowClient:
-    # a server that is down would otherwise be asked seven times, for minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri)
-
-
-def _refuse_to_create(tracking_uri: str) -> None:
-    """MLflow makes a database that is not there, or fills an empty one; a reader must do neither."""
-    parts = urlsplit(tracking_uri)
-    if parts.scheme.split("+")[0] != "sqlite":
-        return
-    path = Path(parts.path.removeprefix("/"))
-    hint = "start where the sweep was started, set MLFLOW_TRACKING_URI, or pass --tracking-uri"
-    if not path.is_file():
-        raise UserError(f"the tracking store must exist, but there is no file {path.absolute()}", hint)
-    if not _has_experiments(path):
-        raise UserError(f"the tracking store must be MLflow's, but {path.absolute()} is not", hint)
-
-
-def _has_experiments(path: Path) -> bool:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
-        return connection.execute(query).fetchone() is not None
-    except sqlite3.DatabaseError:
-        return False
-    finally:
-        connection.close()
+            log_file(client, run_id, path, "frontier")
 
 
 @contextmanager
-def _told_as_user_error(tracking_uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+def _outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        told = str(error).strip().partition("\n")[0][:300]
+    except outages() as error:
+        answer = str(error).strip().partition("\n")[0][:300]
         raise UserError(
-            _without_password(f"the tracking store {tracking_uri} must answer, but it says: {told}"),
+            redacted(f"the tracking store {tracking_uri} must answer, but it says: {answer}"),
             "check --tracking-uri (or MLFLOW_TRACKING_URI) and that the server runs",
         ) from error
 
 
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^/\s]+@", "://***@", text)
-
-
-def _all_runs(client: MlflowClient, experiment_id: str) -> list[Any]:
-    runs, token = [], None
-    while True:
-        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
-        runs.extend(page)
-        token = page.token
-        if not token:
-            return runs
-
-
-def _age(run: Any) -> tuple[int, str]:
-    return run.info.start_time or 0, run.info.run_id
-
-
-def _trial(run: Any) -> Trial:
-    tags, metrics = run.data.tags, {name: _as_measured(value) for name, value in run.data.metrics.items()}
-    name = tags.get("trial.name") or run.info.run_name or run.info.run_id
-    return Trial(
-        trial_id=tags.get("trial.id", run.info.run_id),
+def _trial(run: StoredRun) -> TrialRun:
+    tags, metrics = run.tags, {name: _as_measured(value) for name, value in run.metrics.items()}
+    name = tags.get("trial.name") or run.name or run.run_id
+    return TrialRun(
+        trial_id=tags.get("trial.id", run.run_id),
         name=name,
-        arm=tags.get("trial.arm") or name.split("-")[0],
-        run_id=run.info.run_id,
-        started_ms=run.info.start_time or 0,
-        run_status=run.info.status,
+        arm=tags.get("trial.arm") or _arm_in(name),
+        run_id=run.run_id,
+        started_ms=run.started_ms,
+        run_status=run.status,
         verdict=tags.get("verdict"),
         verdict_kind=tags.get("verdict.kind") or (tags["verdict"].split("(")[0] if "verdict" in tags else None),
         verdict_reason=tags.get("verdict.reason"),
         best_step=tags.get("best.step"),
         record=tags.get("record"),
-        parameters={key: _number_or_text(text) for key, text in sorted(run.data.params.items())},
+        parameters={key: _number_or_text(text) for key, text in sorted(run.params.items())},
         last=_below("eval/", metrics) | _below("final/", metrics),
         best=_below("best/", metrics),
         criteria=tags.get("criteria"),
@@ -206,6 +154,14 @@ def _trial(run: Any) -> Trial:
         verdict_cause=tags.get("verdict.cause"),
         verdict_limit=float(tags["verdict.limit"]) if "verdict.limit" in tags else None,
     )
+
+
+def _arm_in(name: str) -> str:
+    """Return the arm in a trial's display name, for runs that were logged before the arm had a tag of its own.
+
+    The one place that parses a name; it cannot find an arm whose own name holds a `-`.
+    """
+    return name.split("-", maxsplit=1)[0]
 
 
 def _parts(text: str) -> tuple[str, ...]:

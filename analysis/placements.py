@@ -1,4 +1,4 @@
-"""Trials -> placements: which seeds belong together, and which trials may be compared at all."""
+"""Groups the seeds of a placement, and decides which trials may be compared."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from analysis.mlflow_runs import Experiment, Trial, Value
-from analysis.objectives import BASELINE_PRICES, Objective
+from analysis.mlflow_runs import ExperimentRuns, TrialRun, Value
+from analysis.objectives import BASELINE_PRICES
+from trainables.pareto import Objective
 
 State = Literal["admissible", "excluded", "running"]
 
-# how a parameter is written behind an arm's name when the arm alone does not tell two placements apart
+# how a parameter is written behind an arm's name where several placements share the arm
 SHORT_NAMES = {
     "language_layers": "L",
     "vision_blocks": "V",
@@ -30,13 +31,13 @@ SHORT_NAMES = {
 
 
 @dataclass(frozen=True)
-class Member:
+class SeedRun:
     """One trial (one seed) of a placement.
 
     `values` are in the order of the objectives, NaN where there is none; admissible only if all are finite.
     """
 
-    trial: Trial
+    trial: TrialRun
     state: State
     reason: str
     values: tuple[float, ...]
@@ -48,13 +49,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """The trials that differ in nothing but the seed; `label` is unique within an experiment."""
+class PlacementRuns:
+    """The trials that differ only in the seed; `label` is unique within an experiment."""
 
     label: str
     arm: str
     parameters: Mapping[str, Value]
-    members: tuple[Member, ...]
+    seed_runs: tuple[SeedRun, ...]
     is_baseline: bool
 
     @property
@@ -62,23 +63,23 @@ class Placement:
         """Return the adapted layers as `L2·V4`, or `?` where they were not logged."""
         return f"L{self.parameters.get('language_layers', '?')}·V{self.parameters.get('vision_blocks', '?')}"
 
-    def admissible(self) -> list[Member]:
+    def admissible(self) -> list[SeedRun]:
         """Return the seeds whose values count."""
-        return [member for member in self.members if member.state == "admissible"]
+        return [seed_run for seed_run in self.seed_runs if seed_run.state == "admissible"]
 
     def last_mean(self, name: str) -> float | None:
         """Return the mean over seeds of a metric of the last eval, or None where no seed has it."""
-        values = [member.trial.last[name] for member in self.members if name in member.trial.last]
+        values = [seed_run.trial.last[name] for seed_run in self.seed_runs if name in seed_run.trial.last]
         return sum(values) / len(values) if values and all(map(math.isfinite, values)) else None
 
 
-def placements_of(experiment: Experiment, objectives: Sequence[Objective]) -> tuple[Placement, ...]:
-    """Group the trials of an experiment by all that they share but the seed, ordered by label.
+def placements_of(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> tuple[PlacementRuns, ...]:
+    """Group the trials of an experiment by arm and every logged parameter but the seed; ordered by label.
 
-    Two trials of one seed that share every logged parameter differ in something MLflow does not hold; they are not
-    seeds of one placement and stay apart.
+    Two trials of one seed that share every logged parameter differ in something that is not logged, so they are
+    placements of their own.
     """
-    shared: dict[tuple, list[Trial]] = defaultdict(list)
+    shared: dict[tuple, list[TrialRun]] = defaultdict(list)
     for trial in experiment.trials:
         shared[(trial.arm, *_but_seed(trial).items())].append(trial)
     placements = []
@@ -88,39 +89,41 @@ def placements_of(experiment: Experiment, objectives: Sequence[Objective]) -> tu
     return tuple(sorted(_with_unique_labels(placements), key=lambda one: one.label))
 
 
-def _placement(trials: Sequence[Trial], baseline_ids: frozenset[str], objectives: Sequence[Objective]) -> Placement:
+def _placement(
+    trials: Sequence[TrialRun], baseline_ids: frozenset[str], objectives: Sequence[Objective]
+) -> PlacementRuns:
     parameters = _but_seed(trials[0])
     layers = (parameters.get("language_layers"), parameters.get("vision_blocks"))
     is_baseline = layers == (0, 0) or trials[0].trial_id in baseline_ids
-    members = tuple(member_of(trial, objectives, is_baseline) for trial in trials)
-    return Placement(trials[0].arm, trials[0].arm, parameters, members, is_baseline)
+    seed_runs = tuple(seed_run_of(trial, objectives, is_baseline) for trial in trials)
+    return PlacementRuns(trials[0].arm, trials[0].arm, parameters, seed_runs, is_baseline)
 
 
-def member_of(trial: Trial, objectives: Sequence[Objective], is_baseline: bool = False) -> Member:
-    """Judge one trial: admissible when it completed, an eval met the constraint, and every objective is finite."""
+def seed_run_of(trial: TrialRun, objectives: Sequence[Objective], is_baseline: bool = False) -> SeedRun:
+    """Decide on one trial: admissible when it completed, an eval met the constraint, and every objective is finite."""
     values = tuple(_value(trial, objective, is_baseline) for objective in objectives)
     if trial.verdict_kind is None:
         ended = trial.run_status not in ("RUNNING", "SCHEDULED")
         reason = f"ended without a verdict (run status {trial.run_status})" if ended else "running"
-        return Member(trial, "excluded" if ended else "running", reason, values)
+        return SeedRun(trial, "excluded" if ended else "running", reason, values)
     if trial.verdict_kind != "completed":
         reason = f"{trial.verdict}: {trial.verdict_reason}" if trial.verdict_reason else str(trial.verdict)
-        return Member(trial, "excluded", reason + _kept_checkpoint(trial, objectives), values)
+        return SeedRun(trial, "excluded", reason + _kept_checkpoint(trial, objectives), values)
     if not trial.best and not is_baseline:
-        return Member(trial, "excluded", "no eval met the constraint", values)
+        return SeedRun(trial, "excluded", "no eval met the constraint", values)
     for objective, value in zip(objectives, values, strict=True):
         if not math.isfinite(value):
-            return Member(trial, "excluded", _not_finite(trial, objective), values)
-    return Member(trial, "admissible", "", values)
+            return SeedRun(trial, "excluded", _not_finite(trial, objective), values)
+    return SeedRun(trial, "admissible", "", values)
 
 
-def _value(trial: Trial, objective: Objective, is_baseline: bool) -> float:
+def _value(trial: TrialRun, objective: Objective, is_baseline: bool) -> float:
     if is_baseline:
         return {**BASELINE_PRICES, **trial.last, **trial.best}.get(objective.name, math.nan)
     return (trial.last if objective.is_price else trial.best).get(objective.name, math.nan)
 
 
-def _not_finite(trial: Trial, objective: Objective) -> str:
+def _not_finite(trial: TrialRun, objective: Objective) -> str:
     source = trial.last if objective.is_price else trial.best
     prefix = "final" if objective.is_price else "best"
     if objective.name in source:
@@ -128,25 +131,25 @@ def _not_finite(trial: Trial, objective: Objective) -> str:
     return f"`{prefix}/{objective.name}` was not logged"
 
 
-def _kept_checkpoint(trial: Trial, objectives: Sequence[Objective]) -> str:
+def _kept_checkpoint(trial: TrialRun, objectives: Sequence[Objective]) -> str:
     fit = objectives[1].name
     if fit not in trial.best or not math.isfinite(trial.best[fit]):
         return ""
     return f" (step {trial.best_step or '?'} still met the constraint: {fit} {trial.best[fit]:.3g})"
 
 
-def _but_seed(trial: Trial) -> dict[str, Value]:
+def _but_seed(trial: TrialRun) -> dict[str, Value]:
     return {key: value for key, value in trial.parameters.items() if key != "seed"}
 
 
-def _seeds_differ(trials: Sequence[Trial]) -> bool:
+def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
     seeds = [trial.parameters.get("seed") for trial in trials]
     return len(set(seeds)) == len(seeds)
 
 
-def _with_unique_labels(placements: Iterable[Placement]) -> list[Placement]:
-    """Call a placement by its arm, and say what sets it apart where several share the arm."""
-    by_arm: dict[str, list[Placement]] = defaultdict(list)
+def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRuns]:
+    """Label a placement by its arm, and by what differs where several share the arm."""
+    by_arm: dict[str, list[PlacementRuns]] = defaultdict(list)
     for placement in placements:
         by_arm[placement.arm].append(placement)
     named = []
@@ -157,7 +160,7 @@ def _with_unique_labels(placements: Iterable[Placement]) -> list[Placement]:
             for one in siblings
         ]
         for placement, label in zip(siblings, labels, strict=True):
-            apart = label if labels.count(label) == 1 else f"{label} #{placement.members[0].trial.trial_id[:6]}"
+            apart = label if labels.count(label) == 1 else f"{label} #{placement.seed_runs[0].trial.trial_id[:6]}"
             named.append(replace(placement, label=apart))
     return named
 

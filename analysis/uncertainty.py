@@ -1,4 +1,4 @@
-"""How far a mean over seeds can be trusted: intervals, and the chance to lie on the frontier."""
+"""Estimates over seeds: confidence intervals, and the probability of being on the frontier."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def known(value: float) -> Estimate:
-    """Return the estimate of a value that no seed changes: the baseline's, which trains nothing."""
+    """Return the estimate of a value that does not depend on the seed, such as the baseline's."""
     return Estimate(value, value, value, 1, value, value)
 
 
 def greatest_coverage(seeds: int) -> float:
-    """Return how often, at best, an interval within the values of `seeds` seeds holds the true median.
+    """Return the highest coverage of the true median that an interval within the values of `seeds` seeds can have.
 
-    All seeds fall on one side of it with probability 2^(1 - seeds): three seeds cover 75 %, whatever is printed.
+    All seeds fall on one side of the median with probability 2^(1 - seeds), so three seeds cover 75 % at most.
     """
     return 1.0 - 2.0 ** (1 - seeds)
 
@@ -79,10 +79,10 @@ def probability_on_frontier(
     minimum_fit: np.ndarray,
     fit_column: int,
 ) -> np.ndarray:
-    """Return how often each placement is on the frontier when its seeds are drawn anew: (placements,).
+    """Return how often each placement is on the frontier when its seeds are resampled: (placements,).
 
     Args:
-        samples: per placement (seeds, objectives); one with fewer than three seeds is held at its mean.
+        samples: per placement (seeds, objectives); one with fewer than three seeds keeps its mean.
         directions: per objective.
         minimum_fit: (placements,), the value of `fit_column` to be exceeded; NaN where there is none.
         fit_column: which objective is the task fit.
@@ -96,7 +96,7 @@ def probability_on_frontier(
 
 
 def _resampled_means(sample: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Draw whole seeds, so that the objectives of one seed stay together: (resamples, objectives)."""
+    """Resample whole seeds, so that the objectives of one seed stay together: (resamples, objectives)."""
     if len(sample) < MINIMUM_SEEDS:
         return np.repeat(sample.mean(axis=0)[None], RESAMPLES, axis=0)
     drawn = generator.integers(len(sample), size=(RESAMPLES, len(sample)))

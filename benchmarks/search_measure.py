@@ -12,8 +12,8 @@ from benchmarks.search_table import LANGUAGE, RANKS, RATES, STUDY, VISION
 from sweeps.hpo.outcome import Outcome, outcome
 from sweeps.hpo.sampler import Searcher, SearchSettings
 from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_bare
-from trainables.metrics import Direction
-from trainables.pareto import as_costs, parse_objectives
+from trainables import pareto
+from trainables.pareto import as_costs, directions_of, parse_objectives
 from trainables.record import Measurement, Verdict
 
 OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
@@ -60,15 +60,13 @@ def key_of(point: Point) -> str | None:
 
 
 def hypervolume(outcomes: Sequence[Outcome]) -> float:
-    """Return the hypervolume that feasible outcomes dominate, against `REFERENCE`; an empty set dominates none."""
-    import moocore
-
+    """Return the hypervolume that feasible outcomes dominate, against `REFERENCE`; 0 for none."""
     values = [one.values for one in outcomes if one.is_feasible]
-    directions: list[Direction] = [one.direction for one in OBJECTIVES]
+    directions = directions_of(OBJECTIVES)
     if not values:
         return 0.0
     reference = as_costs(np.array(REFERENCE), directions)
-    return float(moocore.hypervolume(as_costs(np.array(values), directions), ref=reference))
+    return pareto.hypervolume(as_costs(np.array(values), directions), reference)
 
 
 def replay(table: Table, sampler: Sampler, seed: int, budget: int = BUDGET, cohort: int = COHORT) -> list[float]:

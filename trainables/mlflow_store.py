@@ -1,6 +1,6 @@
-"""Where the MLflow store is, and how it is opened: the same for the sweeps' tracker and for a validation.
+"""Opens an MLflow store, reads its runs and writes them; the only file that imports MLflow.
 
-The one file of this package that imports MLflow, inside its functions: a validation is run by hand, without a sweep.
+MLflow is imported inside the functions, so that a command line can import this module and still start quickly.
 """
 
 from __future__ import annotations
@@ -9,25 +9,72 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# MLflow retries for minutes by default; whoever writes here has its own way to come back.
-PATIENCE = {
+# MLflow retries for minutes by default. A writer tries again with the next result; a reader waits a little longer.
+WRITER_PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+READER_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+ENDED = ("FINISHED", "KILLED", "FAILED")
+RUNS_PER_PAGE = 1000
+# MLflow's own limits
+POINTS_PER_BATCH = 1000
+DIGEST_LETTERS = 36
+
+
+class Point(NamedTuple):
+    """One value of one metric, as MLflow keeps it."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data set that a run used: `context` is what for, `source` where it is, as text."""
+
+    name: str
+    sha256: str
+    source: str
+    context: str
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run as the store holds it; `status` is MLflow's word, `metrics` are the latest values."""
+
+    run_id: str
+    name: str
+    status: str
+    started_ms: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    has_inputs: bool
+
+    @property
+    def has_ended(self) -> bool:
+        """True when the run is no longer running."""
+        return self.status in ENDED
 
 
 def default_tracking_uri() -> str:
@@ -66,31 +113,26 @@ def redacted(text: str) -> str:
     return re.sub(r"(?i)((?:password|passwd|secret|token|api_key)[= ])[^&\s]+", r"\1***", without_users)
 
 
+# ---------------------------------------------------------------- opening it
 def connect(tracking_uri: str) -> MlflowClient:
-    """Open the store; a SQLite file that is not there is made by one process at a time.
+    """Open the store for writing; a SQLite file that does not exist is made by one process at a time.
 
     Raises:
         Exception: one of `outages()` when the store does not answer.
     """
-    for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    # What goes wrong also comes as an exception; the log would tear up what is shown.
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
     with _alone(tracking_uri):
-        return MlflowClient(tracking_uri)
+        return _client(tracking_uri, WRITER_PATIENCE)
 
 
-def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
-    """Return the id of the experiment `name`, which is made, or taken out of the bin, where it has to be."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return client.create_experiment(name, artifact_location=artifact_location(tracking_uri, name))
-    if experiment.lifecycle_stage != "active":
-        client.restore_experiment(experiment.experiment_id)
-    return experiment.experiment_id
+def connect_to_read(tracking_uri: str) -> MlflowClient:
+    """Open a store that exists; nothing is made beside or in it.
+
+    Raises:
+        UserError: the URI names a SQLite file that does not exist or is no store.
+        Exception: one of `outages()` when the store does not answer.
+    """
+    _require_store(tracking_uri)
+    return _client(tracking_uri, READER_PATIENCE)
 
 
 def outages() -> tuple[type[Exception], ...]:
@@ -102,9 +144,43 @@ def outages() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, HTTPError, OSError)
 
 
+def _client(tracking_uri: str, patience: Mapping[str, str]) -> MlflowClient:
+    for name, value in {**patience, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    # What goes wrong also comes as an exception; log lines would break the live table.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri)
+
+
+def _require_store(tracking_uri: str) -> None:
+    """Refuse a SQLite file that is not a store: MLflow would make it, or fill an empty one."""
+    if urlsplit(tracking_uri).scheme.split("+")[0] != "sqlite":
+        return
+    path = Path(urlsplit(tracking_uri).path.removeprefix("/"))
+    hint = "start where the sweep was started, set MLFLOW_TRACKING_URI, or pass --tracking-uri"
+    if not path.is_file():
+        raise UserError(f"the tracking store must exist, but there is no file {path.absolute()}", hint)
+    if not _has_experiments(path):
+        raise UserError(f"the tracking store must be MLflow's, but {path.absolute()} is not", hint)
+
+
+def _has_experiments(path: Path) -> bool:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'experiments'"
+        return connection.execute(query).fetchone() is not None
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
+
+
 @contextmanager
 def _alone(tracking_uri: str) -> Iterator[None]:
-    """Hold a lock beside a SQLite file: its migrations, begun by two processes, break both."""
+    """Hold a lock beside a SQLite file: two processes that migrate it at once break it."""
     if not tracking_uri.startswith("sqlite"):
         yield
         return
@@ -112,3 +188,111 @@ def _alone(tracking_uri: str) -> Iterator[None]:
     with database.with_name(f".{database.name}.lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+# ---------------------------------------------------------------- reading
+def existing_experiment_id(client: MlflowClient, name: str) -> str | None:
+    """Return the id of an experiment that is not deleted, or None."""
+    experiment = client.get_experiment_by_name(name)
+    return experiment.experiment_id if experiment is not None and experiment.lifecycle_stage == "active" else None
+
+
+def experiment_names(client: MlflowClient) -> list[str]:
+    """Return the names of the experiments that are not deleted."""
+    return [one.name for one in client.search_experiments()]
+
+
+def runs_of(client: MlflowClient, experiment: str, condition: str = "") -> list[StoredRun]:
+    """Return the runs of an experiment (its id) that meet an MLflow filter, newest first."""
+    page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE)
+    found = list(page)
+    while page.token:
+        page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE, page_token=page.token)
+        found += page
+    return [_stored(run) for run in found]
+
+
+def _stored(run: Run) -> StoredRun:
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        status=run.info.status,
+        started_ms=run.info.start_time or 0,
+        tags=run.data.tags,
+        params=run.data.params,
+        metrics=run.data.metrics,
+        has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
+    )
+
+
+# ---------------------------------------------------------------- writing
+def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    """Return the id of the experiment `name`, which is made or restored where necessary."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return client.create_experiment(name, artifact_location=artifact_location(tracking_uri, name))
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return experiment.experiment_id
+
+
+def create_run(
+    client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], started_ms: int | None = None
+) -> StoredRun:
+    """Begin a run in an experiment (its id), now or at a given time."""
+    return _stored(client.create_run(experiment, started_ms, dict(tags), name))
+
+
+def reopen_run(client: MlflowClient, run_id: str, without_tags: Sequence[str]) -> None:
+    """Set an ended run back to running and delete the tags that told how it ended."""
+    client.update_run(run_id, status="RUNNING")
+    for key in without_tags:
+        client.delete_tag(run_id, key)
+
+
+def end_run(client: MlflowClient, run_id: str, status: str, ended_ms: int | None = None) -> None:
+    """End a run with a status of `ENDED`, now or at a given time."""
+    client.set_terminated(run_id, status, end_time=ended_ms)
+
+
+def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags, all in one call."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Set params, all in one call."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+
+
+def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
+    """Log metrics, in as few calls as MLflow allows."""
+    from mlflow.entities import Metric
+
+    for start in range(0, len(points), POINTS_PER_BATCH):
+        client.log_batch(run_id, metrics=[Metric(*point) for point in points[start : start + POINTS_PER_BATCH]])
+
+
+def log_data_files(client: MlflowClient, run_id: str, files: Sequence[DataFile]) -> None:
+    """Log the data sets that a run used."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = []
+    for one in files:
+        dataset = Dataset(one.name, one.sha256[:DIGEST_LETTERS], "local", one.source)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
+    client.log_inputs(run_id, datasets=inputs)
+
+
+def log_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
+    """Log a file as an artifact, in a folder or at the top."""
+    client.log_artifact(run_id, str(path), folder)
+
+
+def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
+    """Log a text as an artifact."""
+    client.log_text(run_id, text, name)

@@ -1,1 +1,4 @@
-"""Draws the frontier."""
+"""Draws the frontier.
+
+chart: the drawing as values. labels: places labels. html: the interactive page. png: the picture.
+"""

@@ -1,28 +1,27 @@
-"""The picture as values: what both drawers, matplotlib and plotly, put on the page."""
+"""The chart as values, which both drawers, matplotlib and plotly, draw."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from analysis.charts.labels import place_labels
-from analysis.frontier import FIT, FrontierInfo, Kind, Standing
-from analysis.hypervolume import staircase
-from analysis.objectives import Objective, directions_of
-from analysis.placements import Member
+from analysis.frontier import FIT, FrontierInfo, Kind, PlacementResult
+from analysis.placements import SeedRun
 from analysis.report.conclusions import full_label, marked_label, values_of
 from analysis.uncertainty import Estimate
-from trainables.pareto import as_costs
+from trainables.pareto import Objective, as_costs, directions_of
 
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a kind of mark looks; shapes differ as well as colours. Colours: Okabe & Ito's, safe for colour-blindness."""
+    """The look of a kind of mark. Colours are Okabe & Ito's, safe for colour-blindness; shapes differ too."""
 
     legend: str
     colour: str
@@ -76,19 +75,19 @@ class Chart:
 
 
 def chart_of(info: FrontierInfo) -> Chart:
-    """Lay the frontier out in its first two objectives (x, y)."""
+    """Return the chart of the first two objectives (x, y)."""
     x, y = info.objectives[:2]
-    marks = tuple(mark for standing in info.standings for mark in _marks(standing, info))
+    marks = tuple(mark for result in info.results for mark in _marks(result, info))
     seeds = tuple(
-        (member.values[0], member.values[FIT])
-        for standing in info.standings
-        for member in standing.placement.admissible()
-        if len(standing.placement.members) > 1
+        (seed_run.values[0], seed_run.values[FIT])
+        for result in info.results
+        for seed_run in result.placement.admissible()
+        if len(result.placement.seed_runs) > 1
     )
     step = _step(info)
     found = len(info.of_kind("frontier"))
     return Chart(
-        title=f"{info.experiment}: {found} of {len(info.standings)} placements on the frontier of {y.name}, {x.name}",
+        title=f"{info.experiment}: {found} of {len(info.results)} placements on the frontier of {y.name}, {x.name}",
         x=x,
         y=y,
         marks=marks,
@@ -100,49 +99,61 @@ def chart_of(info: FrontierInfo) -> Chart:
     )
 
 
+def staircase(costs: np.ndarray) -> np.ndarray:
+    """Return the edge of the region that the points (points, 2) dominate, as a polyline (corners, 2) in costs.
+
+    No point may dominate another.
+    """
+    ordered = np.unique(costs, axis=0)
+    corners = [ordered[0]]
+    for previous, point in pairwise(ordered):
+        corners += [np.maximum(previous, point), point]
+    return np.array(corners)
+
+
 def axis_title(objective: Objective) -> str:
     """Write `exact_match (fraction, higher is better)`."""
     return f"{objective.name} ({objective.unit}, {objective.direction} is better)"
 
 
-def _marks(standing: Standing, info: FrontierInfo) -> Iterator[Mark]:
-    label = full_label(standing)
-    if standing.estimates:
-        x, y = standing.estimates[0], standing.estimates[FIT]
+def _marks(result: PlacementResult, info: FrontierInfo) -> Iterator[Mark]:
+    label = full_label(result)
+    if result.estimates:
+        x, y = result.estimates[0], result.estimates[FIT]
         spans = (_span(x), _span(y)) if x.seeds > 1 else None
-        yield Mark(standing.kind, x.mean, y.mean, label, _hover(standing, info), spans)
+        yield Mark(result.kind, x.mean, y.mean, label, _hover(result, info), spans)
         return
     names = [info.objectives[0].name, info.objectives[FIT].name]
-    for member in standing.placement.members:
-        x_value, y_value = (_last(member, name) for name in names)
+    for seed_run in result.placement.seed_runs:
+        x_value, y_value = (_last(seed_run, name) for name in names)
         if math.isfinite(x_value) and math.isfinite(y_value):
-            hover = f"{label}\nseed {member.seed}: {member.reason or 'completed'}"
-            yield Mark(standing.kind, x_value, y_value, label, hover)
+            hover = f"{label}\nseed {seed_run.seed}: {seed_run.reason or 'completed'}"
+            yield Mark(result.kind, x_value, y_value, label, hover)
             label = ""
 
 
-def _last(member: Member, name: str) -> float:
-    return member.trial.last.get(name, math.nan)
+def _last(seed_run: SeedRun, name: str) -> float:
+    return seed_run.trial.last.get(name, math.nan)
 
 
 def _span(one: Estimate) -> Span:
     return (one.minimum, one.maximum) if one.low is None or one.high is None else (one.low, one.high)
 
 
-def _hover(standing: Standing, info: FrontierInfo) -> str:
-    told = zip(info.objectives, values_of(standing, info), strict=True)
-    values = [f"{objective.name}: {text}" for objective, text in told]
-    seeds = standing.estimates[0].seeds
-    chance = f"P(frontier): {standing.probability:.0%}" if standing.probability is not None else "spread unknown"
-    alike = f"not separable from {', '.join(standing.not_separable_from)}" if standing.not_separable_from else ""
-    trained = f"seeds: {seeds}; {chance}" if standing.kind != "baseline" else ""
-    parts = [marked_label(standing), *values, trained, standing.reason, alike]
+def _hover(result: PlacementResult, info: FrontierInfo) -> str:
+    pairs = zip(info.objectives, values_of(result, info), strict=True)
+    values = [f"{objective.name}: {text}" for objective, text in pairs]
+    seeds = result.estimates[0].seeds
+    chance = f"P(frontier): {result.probability:.0%}" if result.probability is not None else "spread unknown"
+    alike = f"not separable from {', '.join(result.not_separable_from)}" if result.not_separable_from else ""
+    trained = f"seeds: {seeds}; {chance}" if result.kind != "baseline" else ""
+    parts = [marked_label(result), *values, trained, result.reason, alike]
     return "\n".join(part for part in parts if part)
 
 
 def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
-    """Return the frontier's edge; with a third objective it is a surface, and no line of this plane."""
-    means = [[one.mean for one in standing.estimates] for standing in info.standings if standing.on_frontier]
+    """Return the frontier's edge; empty with a third objective, where the edge is a surface."""
+    means = [[one.mean for one in result.estimates] for result in info.results if result.on_frontier]
     if len(info.objectives) > 2 or len(means) < 2:
         return ()
     directions = directions_of(info.objectives)
@@ -151,7 +162,7 @@ def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
 
 
 def _range(values: Sequence[float]) -> Span:
-    """Leave room for labels on both sides."""
+    """Return the range of an axis, with room for labels on both sides."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = 0.12 * (high - low) or 0.1 * abs(high) or 0.1
     return low - margin, high + margin

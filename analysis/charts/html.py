@@ -1,4 +1,4 @@
-"""The chart as one HTML file that needs no network: plotly's script is inlined."""
+"""Writes the chart as one HTML file that needs no network: plotly's script is inlined."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis import templates
 from analysis.charts.chart import STYLES, Chart, axis_title, chart_of
 from analysis.frontier import FrontierInfo
 from analysis.report.conclusions import conclusion, footnotes, unknowns
@@ -19,49 +20,25 @@ WIDTH_PIXELS, HEIGHT_PIXELS = 1120, 680
 MARGIN = {"l": 70, "r": 20, "t": 20, "b": 120}
 FONT_PIXELS = 12
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: {width}px; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.35rem; font-weight: 600 }}
-h2 {{ font-size: 1.05rem; font-weight: 600; margin-top: 2rem }}
-table {{ border-collapse: collapse; width: 100%; font-size: 13px }}
-th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top }}
-td:nth-child(-n+2) {{ white-space: nowrap }}
-tr.frontier td:first-child {{ font-weight: 600; color: #0072B2 }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{conclusion}</p>
-{figure}
-<h2>Every placement, and why</h2>
-<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
-{footnotes}
-<h2>What this does not know</h2>
-<ul>{unknowns}</ul>
-</body></html>
-"""
-
 
 def write_page(info: FrontierInfo, path: Path) -> None:
     """Write the interactive chart, the table of every placement and the conclusion into one file."""
+    from markupsafe import Markup
+
     chart = chart_of(info)
     header, rows = text_table(info)
     figure = figure_of(chart).to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
-    body = "".join(
-        f'<tr class="{"frontier" if standing.on_frontier else "other"}">'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for standing, row in zip(info.standings, rows, strict=True)
-    )
-    text = PAGE.format(
-        title=escape(chart.title),
+    text = templates.html(
+        "analysis.charts",
+        "pareto.html",
+        title=chart.title,
         width=WIDTH_PIXELS,
-        conclusion=escape(" ".join(conclusion(info))),
-        figure=figure,
-        head="".join(f"<th>{escape(name)}</th>" for name in header),
-        rows=body,
-        footnotes="".join(f"<p>{escape(note)}</p>" for note in footnotes(info)),
-        unknowns="".join(f"<li>{escape(note)}</li>" for note in unknowns(info)),
+        conclusion=" ".join(conclusion(info)),
+        figure=Markup(figure),  # noqa: S704 plotly's own HTML; the texts in it are escaped below
+        header=header,
+        rows=[(result.on_frontier, row) for result, row in zip(info.results, rows, strict=True)],
+        footnotes=footnotes(info),
+        unknowns=unknowns(info),
     )
     path.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Where a label can stand beside its point without covering another: pure geometry, shared by both pictures."""
+"""Places labels near their points so that none covers another; shared by both drawers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart as a PNG, by matplotlib; no display is needed."""
+"""Draws the chart as a PNG with matplotlib; no display is needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_png(chart: Chart, path: Path) -> None:
 
 def _draw_frame(axes: Axes, chart: Chart) -> None:
     axes.set(xlim=chart.x_range, ylim=chart.y_range)
-    # names come from files: a dollar sign is a dollar sign, not mathematics
+    # names come from files; a dollar sign in them must not start mathematics
     axes.set_title(chart.title, loc="left", fontsize=12, color=INK, pad=12, parse_math=False)
     axes.set_xlabel(axis_title(chart.x), color=INK)
     axes.set_ylabel(axis_title(chart.y), color=INK)

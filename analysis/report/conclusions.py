@@ -1,4 +1,4 @@
-"""The frontier in words: what to ship, what it costs, whether more LoRA was better, and what nobody knows."""
+"""Sentences about the frontier: what to ship, what it costs, whether more LoRA was better, and what is not known."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-from analysis.frontier import FIT, FrontierInfo, Standing
-from analysis.mlflow_runs import Trial
-from analysis.objectives import Objective
+from analysis.frontier import FIT, FrontierInfo, PlacementResult
+from analysis.mlflow_runs import TrialRun
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
+from trainables.pareto import Objective
 
-# how a larger placement can compare with the one to ship
+# results of a larger placement against the one to ship
 LARGER = ("with a better fit", "with a fit not separable from it", "with no better fit", "not admissible")
 
-CRITERIA = ("optimal", "minimum", "none")  # the most that a trial met, best first
+CRITERIA = ("optimal", "minimum", "none")  # best first
 
-# mark -> what it says of a trial, and the checks that said it
-CAVEATS: dict[str, tuple[str, Callable[[Trial], tuple[str, ...]]]] = {
+# mark -> its meaning, and the checks of a trial that cause it
+CAVEATS: dict[str, tuple[str, Callable[[TrialRun], tuple[str, ...]]]] = {
     "†": ("degraded, a health check complained", lambda trial: trial.degraded),
     "‡": ("started with --force although the pre-flight refused it", lambda trial: trial.overridden),
 }
 
 
-def recommended(info: FrontierInfo) -> Standing | None:
+def recommended(info: FrontierInfo) -> PlacementResult | None:
     """Return the frontier's best task fit, or the cheapest one that its interval does not separate from that."""
     findings = info.of_kind("frontier")
     if not findings:
@@ -34,7 +34,7 @@ def recommended(info: FrontierInfo) -> Standing | None:
 
 
 def conclusion(info: FrontierInfo) -> list[str]:
-    """Say in two to four sentences what to do."""
+    """Return two to four sentences on what to ship."""
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
@@ -43,25 +43,27 @@ def conclusion(info: FrontierInfo) -> list[str]:
 
 
 def unknowns(info: FrontierInfo) -> list[str]:
-    """List what the numbers do not tell; every report ends with it."""
+    """Return what is not known; every report ends with it."""
     compared = info.of_kind("frontier", "dominated", "no gain")
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []
     if seeds[1]:
-        notes.append(f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is proved.")
+        notes.append(
+            f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is established."
+        )
     if seeds[2]:
         notes.append(f"{_count(seeds[2], 'placement')} with two seeds: a range, too few for an interval.")
     least = min((count for count in seeds if count >= MINIMUM_SEEDS), default=None)
     if least is not None:
         notes.append(
             f"Intervals are 95 % percentile bootstraps over seeds; from {least} seeds one covers at most "
-            f"{greatest_coverage(least):.0%}. P(frontier) redraws seeds; placements with fewer than "
-            f"{MINIMUM_SEEDS} are held at their mean."
+            f"{greatest_coverage(least):.0%}. P(frontier) resamples seeds; placements with fewer than "
+            f"{MINIMUM_SEEDS} keep their mean."
         )
     if any(one.gain is None for one in compared):
         notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
-    if running := sum(m.state == "running" for one in info.standings for m in one.placement.members):
-        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may move.")
+    if running := sum(m.state == "running" for one in info.results for m in one.placement.seed_runs):
+        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may change.")
     if compared:
         notes.append(
             "Values are those of each trial's best admissible checkpoint, chosen on the rows it is reported on; "
@@ -80,66 +82,66 @@ def value_text(one: Estimate, objective: Objective) -> str:
     return f"{one.mean:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
-def values_of(standing: Standing, info: FrontierInfo) -> list[str]:
+def values_of(result: PlacementResult, info: FrontierInfo) -> list[str]:
     """Write every estimate of a placement, in the order of the objectives; empty texts where it was not compared."""
-    if not standing.estimates:
+    if not result.estimates:
         return [""] * len(info.objectives)
-    return [value_text(one, objective) for one, objective in zip(standing.estimates, info.objectives, strict=True)]
+    return [value_text(one, objective) for one, objective in zip(result.estimates, info.objectives, strict=True)]
 
 
-def full_label(standing: Standing) -> str:
+def full_label(result: PlacementResult) -> str:
     """Return the label and the adapted layers, `C2 L2·V4`."""
-    return f"{standing.placement.label} {standing.placement.where}"
+    return f"{result.placement.label} {result.placement.where}"
 
 
-def marked_label(standing: Standing) -> str:
+def marked_label(result: PlacementResult) -> str:
     """Return the full label with the mark of every footnote that concerns one of its trials, `C2 L2·V4†`."""
-    trials = [member.trial for member in standing.placement.members]
+    trials = [seed_run.trial for seed_run in result.placement.seed_runs]
     marks = "".join(mark for mark, (_, checks) in CAVEATS.items() if any(checks(trial) for trial in trials))
-    return full_label(standing) + marks
+    return full_label(result) + marks
 
 
 def footnotes(info: FrontierInfo) -> list[str]:
-    """Say what each mark means: which checks, in which placements, in how many of their seeds where not in all."""
+    """Return a line for each mark: its checks, the placements, and the number of seeds where not all have it."""
     notes = []
     for mark, (meaning, checks_of) in CAVEATS.items():
         where: dict[str, list[str]] = {}
-        for standing in info.standings:
-            members = standing.placement.members
-            for check, count in Counter(check for one in members for check in checks_of(one.trial)).items():
-                some = f" ({count} of {len(members)} seeds)" if count < len(members) else ""
-                where.setdefault(check, []).append(standing.placement.label + some)
+        for result in info.results:
+            seed_runs = result.placement.seed_runs
+            for check, count in Counter(check for one in seed_runs for check in checks_of(one.trial)).items():
+                some = f" ({count} of {len(seed_runs)} seeds)" if count < len(seed_runs) else ""
+                where.setdefault(check, []).append(result.placement.label + some)
         if where:
-            told = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
-            notes.append(f"{mark} {meaning}: {told}.")
+            found = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
+            notes.append(f"{mark} {meaning}: {found}.")
     return notes
 
 
-def criteria_text(standing: Standing) -> str:
+def criteria_text(result: PlacementResult) -> str:
     """Return the success criteria a placement met, `minimum`, or `2 optimal, 1 none` where its seeds differ."""
-    met = Counter(member.trial.criteria for member in standing.placement.members if member.trial.criteria)
+    met = Counter(seed_run.trial.criteria for seed_run in result.placement.seed_runs if seed_run.trial.criteria)
     if len(met) == 1:
         return next(iter(met))
     return ", ".join(f"{met[most]} {most}" for most in CRITERIA if met[most])
 
 
-def _ship(pick: Standing, info: FrontierInfo) -> str:
+def _ship(pick: PlacementResult, info: FrontierInfo) -> str:
     gain = f"gain over the baseline {pick.gain:.3g}" if pick.gain is not None else "gain unknown without a baseline"
     price = [f"{parameters:,.0f} trained parameters" if (parameters := _parameters(pick)) is not None else ""]
     seconds = pick.placement.last_mean("train_seconds")
     price.append(f"{seconds:.3g} s of training" if seconds is not None else "")
-    told = " and ".join(part for part in price if part)
-    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {told or 'not logged'}."
+    prices = " and ".join(part for part in price if part)
+    return f"Ship {marked_label(pick)}: {_both(pick, info)}; {gain}; price {prices or 'not logged'}."
 
 
-def _both(standing: Standing, info: FrontierInfo) -> str:
+def _both(result: PlacementResult, info: FrontierInfo) -> str:
     x, y = info.objectives[:2]
-    values = values_of(standing, info)
+    values = values_of(result, info)
     return f"{y.name} {values[FIT]}, {x.name} {values[0]}"
 
 
-def _alternative(pick: Standing, info: FrontierInfo) -> str:
-    """Name the frontier's best in the first objective, when that is another placement."""
+def _alternative(pick: PlacementResult, info: FrontierInfo) -> str:
+    """Return a sentence on the frontier's best in the first objective, where that is another placement."""
     x = info.objectives[0]
     others = [one for one in info.of_kind("frontier") if x.better(one.estimates[0].mean, pick.estimates[0].mean)]
     if not others:
@@ -148,7 +150,7 @@ def _alternative(pick: Standing, info: FrontierInfo) -> str:
     return f"If {x.name} matters more, take {marked_label(other)}: {_both(other, info)}."
 
 
-def _more_lora(pick: Standing, info: FrontierInfo) -> str:
+def _more_lora(pick: PlacementResult, info: FrontierInfo) -> str:
     parameters = _parameters(pick)
     if parameters is None:
         return "Whether more LoRA was better is unknown: `final/adapter_parameters` was not logged."
@@ -157,12 +159,12 @@ def _more_lora(pick: Standing, info: FrontierInfo) -> str:
     if not larger:
         return "No larger placement has finished, so more LoRA may still be better."
     outcomes = Counter(_against(pick, one, info) for one in larger)
-    told = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
+    counts = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
     verdict = "More LoRA still fitted better" if outcomes[LARGER[0]] else "More LoRA was not better"
-    return f"{verdict}: of {_count(len(larger), 'larger placement')}, {told}."
+    return f"{verdict}: of {_count(len(larger), 'larger placement')}, {counts}."
 
 
-def _against(pick: Standing, larger: Standing, info: FrontierInfo) -> str:
+def _against(pick: PlacementResult, larger: PlacementResult, info: FrontierInfo) -> str:
     if larger.kind == "excluded":
         return LARGER[3]
     mine, its = pick.estimates[FIT], larger.estimates[FIT]
@@ -171,30 +173,30 @@ def _against(pick: Standing, larger: Standing, info: FrontierInfo) -> str:
     return LARGER[0] if info.objectives[FIT].better(its.mean, mine.mean) else LARGER[2]
 
 
-def _certainty(pick: Standing, info: FrontierInfo) -> str:
+def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
     if pick.not_separable_from:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
         return f"It lies on the frontier in {pick.probability:.0%} of resampled seeds."
-    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is a guess: repeat it before you rely on it."
+    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is not established: repeat it with more seeds."
 
 
 def _nothing_to_ship(info: FrontierInfo) -> str:
-    kinds = Counter(one.kind for one in info.standings if one.kind != "baseline")
-    told = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
-    parts = [f"{kinds[kind]} {text}" for kind, text in told.items() if kinds[kind]] + (
+    kinds = Counter(one.kind for one in info.results if one.kind != "baseline")
+    words = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
+    parts = [f"{kinds[kind]} {text}" for kind, text in words.items() if kinds[kind]] + (
         [f"{kinds['dominated']} dominated by the baseline"] if kinds["dominated"] else []
     )
-    return f"Ship nothing yet: no placement is a finding ({', '.join(parts) or 'only the baseline ran'})."
+    return f"Ship nothing yet: no placement is on the frontier ({', '.join(parts) or 'only the baseline ran'})."
 
 
-def _price(standing: Standing) -> float:
-    parameters = _parameters(standing)
+def _price(result: PlacementResult) -> float:
+    parameters = _parameters(result)
     return math.inf if parameters is None else parameters
 
 
-def _parameters(standing: Standing) -> float | None:
-    return standing.placement.last_mean("adapter_parameters")
+def _parameters(result: PlacementResult) -> float | None:
+    return result.placement.last_mean("adapter_parameters")
 
 
 def _count(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""The winners of a study as configurations of another tool, read from their records."""
+"""Writes the winners of a study as configurations of another tool, read from their records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.frontier import FrontierInfo
-from analysis.placements import Placement
+from analysis.placements import PlacementRuns
 from trainables.errors import UserError
 from trainables.export.trial import export_record
 from trainables.record import Record
@@ -20,7 +20,7 @@ def settings_of_winners(info: FrontierInfo, tool: str) -> dict[str, str]:
     Raises:
         UserError: the tool is unknown, nothing won, or a winner's record is not on this machine.
     """
-    winners = [one.placement for one in info.standings if one.on_frontier and not one.placement.is_baseline]
+    winners = [one.placement for one in info.results if one.on_frontier and not one.placement.is_baseline]
     if not winners:
         raise UserError(f"only winners are exported, but nothing of `{info.experiment}` is on the frontier",
                         "a placement is on it when it gained something and kept its guards")  # fmt: skip
@@ -34,11 +34,11 @@ def write_settings(files: Mapping[str, str], directory: Path) -> list[Path]:
     return [directory / name for name in files]
 
 
-def _name(winner: Placement) -> str:
+def _name(winner: PlacementRuns) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_.=" else "-" for letter in winner.label)
 
 
-def _record(winner: Placement) -> Record:
+def _record(winner: PlacementRuns) -> Record:
     trial = winner.admissible()[0].trial
     if not trial.record or not Path(trial.record).is_dir():
         raise UserError(

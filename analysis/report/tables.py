@@ -1,4 +1,4 @@
-"""The frontier as text: a table for people, JSON, CSV and Markdown for everything else."""
+"""Writes the frontier as a table for a terminal, and as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from analysis.frontier import FrontierInfo, Standing
+from analysis.frontier import FrontierInfo, PlacementResult
 from analysis.report.conclusions import (
     conclusion,
     criteria_text,
@@ -37,10 +37,10 @@ MARKS = {
 
 
 def text_table(info: FrontierInfo) -> tuple[list[str], list[list[str]]]:
-    """Return the header and one row of text per placement, in order of standing."""
+    """Return the header and one row of text per placement, in the order of the results."""
     header = ["placement", "standing", *(one.name for one in reversed(info.objectives[:2]))]
     header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "criteria", "why"]
-    return header, [_text_row(standing, info) for standing in info.standings]
+    return header, [_text_row(result, info) for result in info.results]
 
 
 def print_report(info: FrontierInfo, console: Console) -> None:
@@ -51,17 +51,17 @@ def print_report(info: FrontierInfo, console: Console) -> None:
     x, y = info.objectives[:2]
     console.print(f"[bold]{escape(info.experiment)}[/]: {y.name} ({y.direction}) against {x.name} ({x.direction})\n")
     header, rows = text_table(info)
-    told = list(zip(info.standings, rows, strict=True))
+    pairs = list(zip(info.results, rows, strict=True))
     frontier = Table(*header[:1], *header[2:-1], box=None, pad_edge=False, header_style="dim")
-    for standing, row in told:
-        if standing.on_frontier or standing.kind == "baseline":
-            style = "bold" if standing.kind == "frontier" else ""
+    for result, row in pairs:
+        if result.on_frontier or result.kind == "baseline":
+            style = "bold" if result.kind == "frontier" else ""
             cells = [f"{row[1][0]} {row[0]}", *row[2:-1]]
             frontier.add_row(*(escape(cell) for cell in cells), style=style)
     console.print(frontier)
     others = Table("not on the frontier", "why", box=None, pad_edge=False, header_style="dim")
-    for standing, row in told:
-        if not standing.on_frontier:
+    for result, row in pairs:
+        if not result.on_frontier:
             others.add_row(escape(f"{row[1][0]} {row[0]}"), escape(row[-1]))
     if others.row_count:
         console.print()
@@ -72,18 +72,18 @@ def print_report(info: FrontierInfo, console: Console) -> None:
 
 
 def as_markdown(info: FrontierInfo) -> str:
-    """Write the table and the words for a pull request."""
+    """Write the table and the conclusion as Markdown."""
     header, rows = text_table(info)
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, ["---"] * len(header), *rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     notes = "\n".join(f"- {note}" for note in unknowns(info))
     marks = "".join(f"\n\n{note}" for note in footnotes(info))
-    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat this does not know:\n\n{notes}\n"
+    return f"{table}{marks}\n\n{' '.join(conclusion(info))}\n\nWhat is not known:\n\n{notes}\n"
 
 
 def as_csv(info: FrontierInfo) -> str:
     """Write one row per placement; a number that is not known is an empty cell."""
-    rows = [_flat(standing, info) for standing in info.standings]
+    rows = [_flat(result, info) for result in info.results]
     # trials that died early may lack parameters
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
@@ -100,7 +100,7 @@ def as_json(info: FrontierInfo) -> str:
         "experiment": info.experiment,
         "objectives": [asdict(objective) for objective in info.objectives],
         "recommended": pick.placement.label if pick else None,
-        "placements": [_nested(standing, info) for standing in info.standings],
+        "placements": [_nested(result, info) for result in info.results],
         "hypervolume": asdict(info.volume) if info.volume else None,
         "guard_floor": info.floor,
         "interval_level": LEVEL,
@@ -124,82 +124,82 @@ def _print_paragraphs(info: FrontierInfo, console: Console) -> None:
         console.print(f"Hypervolume {volumes} (from {reference}).", highlight=False)
     notes = unknowns(info)
     if notes:
-        console.print("\n[dim]What this does not know:[/]")
+        console.print("\n[dim]What is not known:[/]")
         for note in notes:
             console.print(escape(f"- {note}"), highlight=False, style="dim")
 
 
-def _text_row(standing: Standing, info: FrontierInfo) -> list[str]:
-    values = values_of(standing, info)
-    parameters = standing.placement.last_mean("adapter_parameters")
-    reason = [standing.reason]
-    if standing.not_separable_from:
-        reason.append(f"not separable from {', '.join(standing.not_separable_from)}")
-    if standing.probability and not standing.on_frontier:
-        reason.append(f"on the frontier in {standing.probability:.0%} of resampled seeds")
+def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
+    values = values_of(result, info)
+    parameters = result.placement.last_mean("adapter_parameters")
+    reason = [result.reason]
+    if result.not_separable_from:
+        reason.append(f"not separable from {', '.join(result.not_separable_from)}")
+    if result.probability and not result.on_frontier:
+        reason.append(f"on the frontier in {result.probability:.0%} of resampled seeds")
     return [
-        marked_label(standing),
-        MARKS[standing.kind],
+        marked_label(result),
+        MARKS[result.kind],
         *reversed(values[:2]),
         *values[2:],
-        "" if standing.kind == "baseline" else str(len(standing.placement.members)),
-        "" if standing.probability is None else f"{standing.probability:.0%}",
+        "" if result.kind == "baseline" else str(len(result.placement.seed_runs)),
+        "" if result.probability is None else f"{result.probability:.0%}",
         "" if parameters is None else f"{parameters:,.0f}",
-        criteria_text(standing),
+        criteria_text(result),
         "; ".join(reason),
     ]
 
 
-def _flat(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
-    row: dict[str, Any] = {"placement": standing.placement.label, "standing": standing.kind}
-    row |= {"on_frontier": int(standing.on_frontier), "reason": standing.reason}
-    row |= standing.placement.parameters
-    row["seeds"] = len(standing.placement.members)
+def _flat(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
+    row: dict[str, Any] = {"placement": result.placement.label, "standing": result.kind}
+    row |= {"on_frontier": int(result.on_frontier), "reason": result.reason}
+    row |= result.placement.parameters
+    row["seeds"] = len(result.placement.seed_runs)
     for column, objective in enumerate(info.objectives):
-        known = asdict(standing.estimates[column]) if standing.estimates else {}
+        known = asdict(result.estimates[column]) if result.estimates else {}
         for part in ("mean", "minimum", "maximum", "low", "high"):
             row[f"{objective.name}_{part}"] = known.get(part)
-    row["gain"] = standing.gain
-    row["probability_on_frontier"] = standing.probability
-    row["not_separable_from"] = _joined(standing.not_separable_from)
-    row["adapter_parameters"] = standing.placement.last_mean("adapter_parameters")
-    trials = [member.trial for member in standing.placement.members]
-    row["criteria"] = criteria_text(standing)
+    row["gain"] = result.gain
+    row["probability_on_frontier"] = result.probability
+    row["not_separable_from"] = _joined(result.not_separable_from)
+    row["adapter_parameters"] = result.placement.last_mean("adapter_parameters")
+    trials = [seed_run.trial for seed_run in result.placement.seed_runs]
+    row["criteria"] = criteria_text(result)
     row["degraded"] = _joined(dict.fromkeys(check for trial in trials for check in trial.degraded))
     row["overridden"] = _joined(dict.fromkeys(check for trial in trials for check in trial.overridden))
     row["trial_ids"] = _joined(trial.trial_id for trial in trials)
     return {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _nested(standing: Standing, info: FrontierInfo) -> dict[str, Any]:
+def _nested(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
     names = [objective.name for objective in info.objectives]
-    members = standing.placement.members
+    seed_runs = result.placement.seed_runs
     return {
-        "placement": standing.placement.label,
-        "standing": standing.kind,
-        "on_frontier": standing.on_frontier,
-        "reason": standing.reason,
-        "parameters": dict(standing.placement.parameters),
-        "estimates": dict(zip(names, map(asdict, standing.estimates), strict=False)),
-        "gain": standing.gain,
-        "probability_on_frontier": standing.probability,
-        "not_separable_from": list(standing.not_separable_from),
-        "adapter_parameters": standing.placement.last_mean("adapter_parameters"),
+        "placement": result.placement.label,
+        "standing": result.kind,
+        "on_frontier": result.on_frontier,
+        "reason": result.reason,
+        "parameters": dict(result.placement.parameters),
+        "estimates": dict(zip(names, map(asdict, result.estimates), strict=False)),
+        "gain": result.gain,
+        "probability_on_frontier": result.probability,
+        "not_separable_from": list(result.not_separable_from),
+        "adapter_parameters": result.placement.last_mean("adapter_parameters"),
         "trials": [
             {
-                "trial_id": member.trial.trial_id,
-                "run_id": member.trial.run_id,
-                "name": member.trial.name,
-                "seed": member.seed,
-                "verdict": member.trial.verdict,
-                "criteria": member.trial.criteria,
-                "degraded": list(member.trial.degraded),
-                "overridden": list(member.trial.overridden),
-                "reason": member.reason or None,
-                "record": member.trial.record,
-                "values": {name: _finite(value) for name, value in zip(names, member.values, strict=True)},
+                "trial_id": seed_run.trial.trial_id,
+                "run_id": seed_run.trial.run_id,
+                "name": seed_run.trial.name,
+                "seed": seed_run.seed,
+                "verdict": seed_run.trial.verdict,
+                "criteria": seed_run.trial.criteria,
+                "degraded": list(seed_run.trial.degraded),
+                "overridden": list(seed_run.trial.overridden),
+                "reason": seed_run.reason or None,
+                "record": seed_run.trial.record,
+                "values": {name: _finite(value) for name, value in zip(names, seed_run.values, strict=True)},
             }
-            for member in members
+            for seed_run in seed_runs
         ],
     }
 

@@ -1,4 +1,4 @@
-"""The losses of one trial as PDF: what the steps saw, and what the evals saw; vector, the same bytes every time."""
+"""Draws the losses of one trial as PDF; the same record always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class LossPlot:
-    """What is drawn: curves, the base alone as a level (nats per token), and the step that was kept."""
+    """The curves, the baseline's loss (nats per token) as a horizontal line, and the step that was kept."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -41,14 +41,14 @@ class LossPlot:
 
 
 def training_plot(name: str, measured: Sequence[Measurement]) -> LossPlot:
-    """Plot the mean of each interval as it was trained on, and the fixed training rows without dropout at each eval."""
+    """Plot the mean training loss of each interval, and the loss of the fixed training rows at each eval."""
     interval = Curve("mean of the steps since the last eval, dropout on", BEST.colour, _points(measured, "step_loss"))
     fixed = Curve("fixed training rows, dropout off", SECOND_COLOUR, _points(measured, "train_loss"))
     return LossPlot(f"{name}: training loss", tuple(one for one in (interval, fixed) if one.points), None, None)
 
 
 def eval_plot(name: str, measured: Sequence[Measurement], baseline: float, best_step: int | None) -> LossPlot:
-    """Plot the loss on the validation rows, beside that of the base alone."""
+    """Plot the loss on the validation rows and that of the baseline."""
     curve = Curve("validation rows", BEST.colour, _points(measured, "eval_loss"))
     return LossPlot(f"{name}: eval loss", (curve,), baseline, best_step)
 
@@ -70,7 +70,7 @@ def write_pdf(plot: LossPlot, path: Path) -> None:
 def _draw(axes: Axes, plot: LossPlot) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    # names come from files: a dollar sign is a dollar sign, not mathematics
+    # names come from files; a dollar sign in them must not start mathematics
     axes.set_title(plot.title, loc="left", fontsize=12, color=INK, pad=12, parse_math=False)
     axes.set_xlabel("optimizer step", color=INK)
     axes.set_ylabel("nats per token, lower is better", color=INK)

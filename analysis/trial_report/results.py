@@ -1,4 +1,4 @@
-"""The results of one trial as a page, read from its record alone: what, on which data, how it went, what came of it."""
+"""Reads the results of one trial from its record."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainables.spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Results:
-    """One trial that ended, with the baseline it is held against; `best` is None where no eval was admissible.
+class TrialResults:
+    """One trial that ended, with its baseline; `best` is None where no eval was admissible.
 
-    `provenance` lies beside an adapter: empty where none was kept, then `beside` is that of another trial of the same
-    experiment, empty where that has none either. `rows` counts those of the data files, of each that is known.
+    `provenance` is recorded with an adapter and empty where none was kept. Then `other_provenance` is that of another
+    trial of the same experiment, empty where none has any. `rows` counts those of each data file, where known.
     """
 
     experiment: str
@@ -31,7 +31,7 @@ class Results:
     best: Measurement | None
     provenance: Mapping[str, Any]
     rows: Mapping[str, int] = field(default_factory=dict)
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    other_provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evals(self) -> list[Measurement]:
@@ -40,11 +40,11 @@ class Results:
 
     @property
     def stem(self) -> str:
-        """Return what the files of this trial begin with."""
+        """Return the stem of this trial's file names."""
         return re.sub(r"[^\w.-]+", "-", f"{self.experiment}_{self.spec.name}")
 
 
-def read_results(storage: Path, experiment: str, trial: str | None) -> list[Results]:
+def read_results(storage: Path, experiment: str, trial: str | None) -> list[TrialResults]:
     """Read the trials of an experiment that trained and ended, or the one that `trial` names.
 
     Raises:
@@ -90,7 +90,7 @@ def _has_result(record: Record) -> bool:
     return verdict is not None and verdict.kind in ("completed", "pruned")
 
 
-def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[str, Record]) -> Results:
+def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[str, Record]) -> TrialResults:
     verdict, measured = record.verdict(), tuple(record.measurements())
     if verdict is None:
         raise UserError(f"{record.directory}: a trial must have ended, but verdict.json is not there", "let it finish")
@@ -107,9 +107,9 @@ def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[s
     found = kept.pop(record.directory)
     own = found if best else {}
     others = [one for one in kept.values() if one]
-    beside = others[0] if others and not own else {}
+    other = others[0] if others and not own else {}
     rows = _row_counts(record, spec, [own, *others])
-    return Results(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, own, rows, beside)
+    return TrialResults(experiment, record, spec, verdict, measured, base.evals()[-1].metrics, best, own, rows, other)
 
 
 def _provenance(record: Record) -> Mapping[str, Any]:
@@ -125,9 +125,9 @@ def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[s
     )
     counted = {}
     for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood)):
-        said = [one.get("data", {}).get(name, {}) for one in provenances]
+        counts = [one.get("data", {}).get(name, {}) for one in provenances]
         # an own adapter's count belongs to its own files, whatever digest it names
-        known = [one for place, one in enumerate(said) if place == 0 or one.get("sha256") == source.sha256]
+        known = [one for place, one in enumerate(counts) if place == 0 or one.get("sha256") == source.sha256]
         if study.get(name) == source.sha256:
             known.append(preflight.get("data", {}).get(name, {}))
         counted[name] = next((one["rows"] for one in known if one.get("rows") is not None), None)

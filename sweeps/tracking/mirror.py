@@ -1,17 +1,18 @@
-"""Background MLflow writer; outages never block the sweep."""
+"""Background MLflow writer: one thread, so that neither an outage nor a slow disk delays the sweep."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 
-from sweeps.tracking.tracker import Tracker, outages, redacted
+from sweeps.tracking.tracker import Tracker
 from trainables.errors import UserError
+from trainables.mlflow_store import outages, redacted
 from trainables.record import Record
 
 
 class Mirror:
-    """Hands records to a tracker on a thread of its own; what fails waits for the next result or for the close."""
+    """Passes records to a tracker on its own thread; a failed write is repeated at the next result and at the close."""
 
     def __init__(self, tracker: Tracker, command: str, tags: Mapping[str, str]) -> None:
         """Start the writer; the launch (`command`, `tags`) opens as soon as MLflow answers."""
@@ -28,14 +29,14 @@ class Mirror:
         self._writer.start()
 
     def submit(self, record: Record) -> None:
-        """Say that `record` holds something new; returns at once and never raises."""
+        """Queue a record that holds something new; returns at once and never raises."""
         with self._lock:
             self._waiting[record.name] = record
             self._resubmitted.add(record.name)
         self._wake.set()
 
     def close(self, timeout_seconds: float) -> list[str]:
-        """Try what is left once more and end the launch; return the names of the records that are not mirrored."""
+        """Try what is queued once more and end the launch; return the names of the records that are not mirrored."""
         self._closing = True
         self._wake.set()
         self._writer.join(timeout_seconds)
@@ -66,7 +67,7 @@ class Mirror:
                         del self._waiting[name]
 
     def _survives(self, write: Callable[..., None], *arguments: Record) -> bool:
-        """Do `write`; False when MLflow or the record failed. Anything else is a bug and ends the writer alone."""
+        """Call `write`; False when MLflow or the record failed. Any other exception is a bug and ends this thread."""
         try:
             write(*arguments)
         except (*outages(), UserError) as error:

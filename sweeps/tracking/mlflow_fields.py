@@ -1,25 +1,17 @@
-"""A record as MLflow params, tags, metric points and artifacts; pure, so that writing it twice changes nothing."""
+"""Turns a record into MLflow's params, tags, metrics and files; the same record always gives the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainables.checkpoints.lineage import lineage_in
+from trainables.mlflow_store import Point
 from trainables.record import Measurement, Record, Verdict
 from trainables.spec import TrialSpec
 
 TAG_LETTERS = 5000  # what every MLflow store takes
-
-
-class Point(NamedTuple):
-    """One value of one metric in MLflow's terms; `timestamp_ms` is the same whenever the record is mirrored."""
-
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
 
 
 def params_of(spec: TrialSpec) -> dict[str, str]:

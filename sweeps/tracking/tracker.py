@@ -1,7 +1,7 @@
-"""Writes records to MLflow; it is the only writer of runs, and writing again changes nothing.
+"""Writes records into MLflow; writing again changes nothing, and a lost store can be rebuilt.
 
-Experiment = study; parent run = one launch; child run = one trial, found again by its tag `trial.id`. What MLflow
-already holds is read back from MLflow, so that after a restart or an outage only what is missing is written.
+Experiment = study; parent run = one launch; child run = one trial, found by its tag `trial.id`. What MLflow already
+holds is read back from MLflow, so after a restart, an outage or a wiped store only what is missing is written.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.tracking import mlflow_fields
+from trainables import mlflow_store
 from trainables.errors import UserError
 from trainables.io.files import RecordDamaged
-from trainables.mlflow_store import checked_uri, connect, default_tracking_uri, experiment_id, outages, redacted
+from trainables.mlflow_store import DataFile, StoredRun, checked_uri, default_tracking_uri, outages, redacted
 from trainables.record import Record, Verdict, labels_of, records_under
-from trainables.spec import TrialSpec
+from trainables.spec import Source, TrialSpec
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from trainables.mlflow_store import MlflowClient
 
 
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
-POINTS_PER_BATCH = 1000  # MLflow's own limit
-DIGEST_LETTERS = 36  # MLflow's own limit
+OF_THE_END = ("verdict", "best", "criteria", "degraded", "overridden")  # tags that a trial run anew loses
 
 
 __all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri", "outages", "redacted", "sync_all"]
 
 
 class StoreUnreachable(UserError):
-    """MLflow did not accept the records; nothing is lost, --sync writes them later."""
+    """MLflow did not accept the records; nothing is lost, because the records are the source."""
 
     exit_code = 4
 
@@ -45,10 +44,10 @@ class Tracker:
     """Writes the records of one study into one MLflow store; connects at first use, not when made."""
 
     def __init__(self, tracking_uri: str, study_name: str) -> None:
-        """Take where to write.
+        """Store the URI and the study's name.
 
         Raises:
-            UserError: `tracking_uri` names no store that MLflow serves runs from.
+            UserError: `tracking_uri` is neither a database nor a server.
         """
         self.tracking_uri = checked_uri(tracking_uri)
         self.study_name = study_name
@@ -58,18 +57,18 @@ class Tracker:
     def open_launch(self, command: str, tags: Mapping[str, str]) -> None:
         """Begin the parent run of this launch; a second call changes nothing.
 
-        Launches that still count as running were killed before they could say so: they become KILLED.
+        Launches that still count as running were killed before they could end: they become KILLED.
         """
         if self._launch_id is None:
             for launch in self._launches("attributes.status = 'RUNNING'"):
-                self._client.set_terminated(launch.info.run_id, "KILLED")
+                mlflow_store.end_run(self._client, launch.run_id, "KILLED")
             self._launch_id = self._create_launch(command, tags)
 
     def join_launch(self, command: str, tags: Mapping[str, str]) -> None:
-        """Write below the newest launch MLflow knows, or below a finished one of its own where it knows none."""
+        """Write below the newest launch in MLflow, or below a new, finished one where there is none."""
         launches = self._launches()
         if launches:
-            self._launch_id = launches[0].info.run_id
+            self._launch_id = launches[0].run_id
         else:
             self._launch_id = self._create_launch(command, tags)
             self.close_launch()
@@ -77,20 +76,20 @@ class Tracker:
     def close_launch(self) -> None:
         """End the parent run."""
         if self._launch_id is not None:
-            self._client.set_terminated(self._launch_id, "FINISHED")
+            mlflow_store.end_run(self._client, self._launch_id, "FINISHED")
 
-    def _launches(self, condition: str = "") -> list[Run]:
+    def _launches(self, condition: str = "") -> list[StoredRun]:
         conditions = ["tags.`footprint.kind` = 'launch'", condition]
-        return list(self._client.search_runs([self._experiment_id], " AND ".join(filter(None, conditions))))
+        return mlflow_store.runs_of(self._client, self._experiment_id, " AND ".join(filter(None, conditions)))
 
     def _create_launch(self, command: str, tags: Mapping[str, str]) -> str:
         own = {"footprint.kind": "launch", "footprint.study": self.study_name, "footprint.command": redacted(command)}
         name = time.strftime("launch-%Y%m%d-%H%M%S", time.gmtime())
-        return self._client.create_run(self._experiment_id, tags={**own, **tags}, run_name=name).info.run_id
+        return mlflow_store.create_run(self._client, self._experiment_id, name, {**own, **tags}).run_id
 
     # ---------------------------------------------------------------- trials
     def sync(self, record: Record) -> None:
-        """Write what the record holds and MLflow does not.
+        """Write what the record holds and MLflow lacks; a second call changes nothing.
 
         Raises:
             RecordDamaged: the record does not match its checksums.
@@ -103,21 +102,20 @@ class Tracker:
             **mlflow_fields.lineage_tags(record),
         }
         run = self._trial_run(spec) or self._create_trial_run(record, spec)
-        ended = run.info.status in ("FINISHED", "KILLED", "FAILED")
-        if ended and verdict is not None and tags.items() <= run.data.tags.items():
+        if run.has_ended and verdict is not None and tags.items() <= run.tags.items():
             return
-        if ended:
+        if run.has_ended:
             self._reopen(run, labels)
         self._log_inputs(run, spec)
         self._log_curves(run, record)
         if verdict is not None:
             self._end(run, record, verdict, tags)
 
-    def _trial_run(self, spec: TrialSpec) -> Run | None:
-        runs = self._client.search_runs([self._experiment_id], f"tags.`trial.id` = '{spec.trial_id}'", max_results=1)
+    def _trial_run(self, spec: TrialSpec) -> StoredRun | None:
+        runs = mlflow_store.runs_of(self._client, self._experiment_id, f"tags.`trial.id` = '{spec.trial_id}'")
         return runs[0] if runs else None
 
-    def _create_trial_run(self, record: Record, spec: TrialSpec) -> Run:
+    def _create_trial_run(self, record: Record, spec: TrialSpec) -> StoredRun:
         if self._launch_id is None:
             raise RuntimeError("a trial is logged below a launch: call open_launch or join_launch first")
         tags = {
@@ -130,71 +128,54 @@ class Tracker:
             **labels_of(record),
             **mlflow_fields.lineage_tags(record),
         }
-        return self._client.create_run(self._experiment_id, _written_ms(record, "spec.json"), tags, spec.name)
+        started_ms = _written_ms(record, "spec.json")
+        return mlflow_store.create_run(self._client, self._experiment_id, spec.name, tags, started_ms)
 
-    def _reopen(self, run: Run, labels: Mapping[str, str]) -> None:
-        self._client.update_run(run.info.run_id, status="RUNNING")
-        for key in run.data.tags:
-            if key.split(".")[0] in ("verdict", "best", "criteria", "degraded", "overridden"):
-                self._client.delete_tag(run.info.run_id, key)
+    def _reopen(self, run: StoredRun, labels: Mapping[str, str]) -> None:
+        stale = [key for key in run.tags if key.split(".")[0] in OF_THE_END]
+        mlflow_store.reopen_run(self._client, run.run_id, stale)
         self._set_tags(run, labels)
 
-    def _log_inputs(self, run: Run, spec: TrialSpec) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+    def _log_inputs(self, run: StoredRun, spec: TrialSpec) -> None:
+        if not run.params:
+            mlflow_store.log_params(self._client, run.run_id, mlflow_fields.params_of(spec))
+        if not run.has_inputs:
+            files = [_data_file(name, getattr(spec, name), context) for name, context in CONTEXT_OF_SOURCE.items()]
+            mlflow_store.log_data_files(self._client, run.run_id, files)
 
-        if not run.data.params:
-            params = [Param(key, value) for key, value in mlflow_fields.params_of(spec).items()]
-            self._client.log_batch(run.info.run_id, params=params)
-        if not (run.inputs and run.inputs.dataset_inputs):
-            inputs = []
-            for name, context in CONTEXT_OF_SOURCE.items():
-                source = getattr(spec, name)
-                origin = json.dumps({"uri": str(source.path), "sha256": source.sha256})
-                dataset = Dataset(name, source.sha256[:DIGEST_LETTERS], "local", origin)
-                inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-            self._client.log_inputs(run.info.run_id, datasets=inputs)
-
-    def _log_curves(self, run: Run, record: Record) -> None:
-        known = {kind: int(run.data.tags.get(f"footprint.synced.{kind}", -1)) for kind in ("train", "eval")}
+    def _log_curves(self, run: StoredRun, record: Record) -> None:
+        known = {kind: int(run.tags.get(f"footprint.synced.{kind}", -1)) for kind in ("train", "eval")}
         measurements = record.measurements()
         fresh = [one for one in measurements if one.step > known[one.kind]]
         if fresh:
             keys = {(f"{one.kind}/{name}", one.step) for one in fresh for name in one.metrics}
             points = mlflow_fields.curve_points(measurements, _written_ms(record, "spec.json"))
-            self._log_points(run, [point for point in points if (point.key, point.step) in keys])
+            chosen = [point for point in points if (point.key, point.step) in keys]
+            mlflow_store.log_points(self._client, run.run_id, chosen)
             self._set_tags(run, {f"footprint.synced.{one.kind}": str(one.step) for one in fresh})
 
-    def _end(self, run: Run, record: Record, verdict: Verdict, tags: Mapping[str, str]) -> None:
+    def _end(self, run: StoredRun, record: Record, verdict: Verdict, tags: Mapping[str, str]) -> None:
         for file, folder in mlflow_fields.artifacts_of(record):
-            self._client.log_artifact(run.info.run_id, str(file), folder)
+            mlflow_store.log_file(self._client, run.run_id, file, folder)
         ended_ms = _written_ms(record, "verdict.json")
         best = record.best()
-        self._log_points(run, mlflow_fields.summary_points(record.measurements(), best, ended_ms))
+        points = mlflow_fields.summary_points(record.measurements(), best, ended_ms)
+        mlflow_store.log_points(self._client, run.run_id, points)
         best_tags = {"best.step": str(best.step)} if best else {}
         self._set_tags(run, {**tags, **best_tags})
-        status = STATUS_OF_KIND.get(verdict.kind, "FAILED")
-        self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
+        mlflow_store.end_run(self._client, run.run_id, STATUS_OF_KIND.get(verdict.kind, "FAILED"), ended_ms)
 
-    # ---------------------------------------------------------------- MLflow's own terms
+    # ---------------------------------------------------------------- the store
     @cached_property
     def _client(self) -> MlflowClient:
-        return connect(self.tracking_uri)
+        return mlflow_store.connect(self.tracking_uri)
 
     @cached_property
     def _experiment_id(self) -> str:
-        return experiment_id(self._client, self.tracking_uri, self.study_name)
+        return mlflow_store.experiment_id(self._client, self.tracking_uri, self.study_name)
 
-    def _log_points(self, run: Run, points: list[mlflow_fields.Point]) -> None:
-        from mlflow.entities import Metric
-
-        for start in range(0, len(points), POINTS_PER_BATCH):
-            batch = points[start : start + POINTS_PER_BATCH]
-            self._client.log_batch(run.info.run_id, metrics=[Metric(*point) for point in batch])
-
-    def _set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    def _set_tags(self, run: StoredRun, tags: Mapping[str, str]) -> None:
+        mlflow_store.log_tags(self._client, run.run_id, tags)
 
 
 def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[str]:
@@ -229,12 +210,17 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
 def _baseline_ids(records: list[Record]) -> list[str]:
     ids = set()
     for record in records:
-        with suppress(UserError):  # the sync itself tells which record cannot be read
+        with suppress(UserError):  # the sync itself reports records that cannot be read
             spec = record.spec()
             ids |= {spec.trial_id} if spec.placement.is_baseline else set()
     return sorted(ids)
 
 
+def _data_file(name: str, source: Source, context: str) -> DataFile:
+    origin = json.dumps({"uri": str(source.path), "sha256": source.sha256})
+    return DataFile(name, source.sha256, origin, context)
+
+
 def _written_ms(record: Record, name: str) -> int:
-    """When the record's own file was written: a rebuilt run keeps its times."""
+    """Return when a file of the record was written, so that a rebuilt run keeps its times."""
     return round(1000 * (record.directory / name).stat().st_mtime)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from analysis.mlflow_runs import Experiment, Trial
-from analysis.objectives import parse_objectives
+from analysis.mlflow_runs import ExperimentRuns, TrialRun
+from analysis.objectives import frontier_objectives
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", None: "RUNNING"}
 IRRELEVANT = "pruned(irrelevant_pass)"
@@ -19,10 +19,10 @@ TOO_LOW = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
 
 @pytest.fixture
-def make_trial() -> Callable[..., Trial]:
+def make_trial() -> Callable[..., TrialRun]:
     """Build a completed trial of arm `C2`; `x` and `y` are irrelevant_pass and exact_match of its best checkpoint."""
 
-    def make(name: str = "C2-L2-V4-s0", x: float = 0.95, y: float = 0.9, **changes: Any) -> Trial:
+    def make(name: str = "C2-L2-V4-s0", x: float = 0.95, y: float = 0.9, **changes: Any) -> TrialRun:
         arm = name.split("-", maxsplit=1)[0]
         parameters = {"language_layers": 2, "vision_blocks": 4, "rank": 16, "quantization": "none", "seed": 0}
         values = {
@@ -41,16 +41,16 @@ def make_trial() -> Callable[..., Trial]:
             "best": {"irrelevant_pass": x, "exact_match": y},
         }
         parameters |= changes.pop("parameters", {})
-        return Trial(**(values | changes), parameters=parameters)
+        return TrialRun(**(values | changes), parameters=parameters)
 
     return make
 
 
 @pytest.fixture
-def make_baseline(make_trial: Callable[..., Trial]) -> Callable[..., Trial]:
+def make_baseline(make_trial: Callable[..., TrialRun]) -> Callable[..., TrialRun]:
     """Build the baseline: no adapter, no best checkpoint, its eval under `final/`."""
 
-    def make(x: float = 1.0, y: float = 0.1, **changes: Any) -> Trial:
+    def make(x: float = 1.0, y: float = 0.1, **changes: Any) -> TrialRun:
         layers = {"language_layers": 0, "vision_blocks": 0} | changes.pop("parameters", {})
         last = {"irrelevant_pass": x, "exact_match": y}
         return make_trial("A0-L0-V0", **({"last": last, "best": {}, "parameters": layers} | changes))
@@ -59,11 +59,11 @@ def make_baseline(make_trial: Callable[..., Trial]) -> Callable[..., Trial]:
 
 
 @pytest.fixture
-def make_experiment() -> Callable[..., Experiment]:
+def make_experiment() -> Callable[..., ExperimentRuns]:
     """Build an experiment of these trials."""
 
-    def make(*trials: Trial, baseline_ids: frozenset[str] = frozenset()) -> Experiment:
-        return Experiment("stage4", "launch", baseline_ids, trials)
+    def make(*trials: TrialRun, baseline_ids: frozenset[str] = frozenset(), name: str = "stage4") -> ExperimentRuns:
+        return ExperimentRuns(name, "launch", baseline_ids, trials)
 
     return make
 
@@ -71,7 +71,7 @@ def make_experiment() -> Callable[..., Experiment]:
 @pytest.fixture
 def objectives():
     """Generality against task fit, the defaults."""
-    return parse_objectives("irrelevant_pass", "exact_match", ())
+    return frontier_objectives("irrelevant_pass", "exact_match", ())
 
 
 # ------------------------------------------------------------------- MLflow stores
@@ -105,16 +105,18 @@ class Store:
         parameters: Mapping[str, Any],
         verdict: str | None = "completed",
         reason: str = "",
+        arm: str | None = None,
         **metrics: Mapping[str, float],
     ) -> str:
-        """Write a child run; `last`, `best` and `curve` map metric names to values."""
+        """Write a child run; `last`, `best` and `curve` map metric names to values, an `arm` of "" has no tag."""
         from mlflow.entities import Metric, Param
 
         kind = verdict.split("(")[0] if verdict else None
         values = {"rank": 16, "quantization": "none", "seed": 0} | dict(parameters)
         identity = f"{name}/{values['seed']}"
         tags = {"mlflow.parentRunId": self.launch_id, "footprint.kind": "trial", "trial.id": identity}
-        tags |= {"trial.name": name, "trial.arm": name.split("-", maxsplit=1)[0], "record": f"records/{name}"}
+        arm = name.split("-", maxsplit=1)[0] if arm is None else arm
+        tags |= {"trial.name": name, "record": f"records/{name}"} | ({"trial.arm": arm} if arm else {})
         if verdict:
             tags |= {"verdict": verdict, "verdict.kind": kind, "verdict.reason": reason, "best.step": "60"}
         run_id = self._create(name, tags)
@@ -129,11 +131,13 @@ class Store:
             self.client.set_terminated(run_id, STATUS.get(kind, "FAILED"))
         return run_id
 
-    def completed(self, name: str, x: float, y: float, last: float = 1e5, **parameters: Any) -> str:
+    def completed(
+        self, name: str, x: float, y: float, last: float = 1e5, arm: str | None = None, **parameters: Any
+    ) -> str:
         """Write a completed trial whose best checkpoint has irrelevant_pass `x` and exact_match `y`."""
         row = {"irrelevant_pass": x, "exact_match": y}
         price = {"adapter_parameters": last, "train_seconds": 40.0}
-        return self.trial(name, parameters, last=row | price, best=row)
+        return self.trial(name, parameters, arm=arm, last=row | price, best=row)
 
     def label(self, run_id: str, **tags: str) -> None:
         """Write further tags of a run: `criteria`, `degraded`, `overridden`."""

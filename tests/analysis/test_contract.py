@@ -1,4 +1,4 @@
-"""What the tracker writes is what the analysis reads: records in, standings out, through a real MLflow store."""
+"""What the tracker writes is what the analysis reads: records in, results out, through a real MLflow store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from analysis.frontier import frontier_info
 from analysis.mlflow_runs import read_experiment
-from analysis.objectives import parse_objectives
+from analysis.objectives import frontier_objectives
 from sweeps.tracking.tracker import sync_all
 from trainables.io.files import write_json
 from trainables.record import Measurement, Record, Verdict
@@ -55,17 +55,17 @@ def mirrored(empty_database: Path, tmp_path: Path) -> str:
 
 def test_the_tracker_writes_what_the_analysis_reads(mirrored: str):
     experiment = read_experiment("stage4", mirrored)
-    info = frontier_info(experiment, parse_objectives("irrelevant_pass", "exact_match", ()))
-    standings = {one.placement.label: one for one in info.standings}
-    assert {label: one.kind for label, one in standings.items()} == {
+    info = frontier_info(experiment, frontier_objectives("irrelevant_pass", "exact_match", ()))
+    results = {one.placement.label: one for one in info.results}
+    assert {label: one.kind for label, one in results.items()} == {
         "C2": "frontier",
         "A0": "baseline",
         "D3": "excluded",
     }
-    assert standings["C2"].estimates[1].mean == pytest.approx(0.85)
-    assert standings["C2"].gain == pytest.approx(0.85 - 0.1)
-    assert standings["C2"].placement.last_mean("train_seconds") == 60.0
-    assert standings["D3"].reason == f"pruned(irrelevant_pass): {REASON}"
+    assert results["C2"].estimates[1].mean == pytest.approx(0.85)
+    assert results["C2"].gain == pytest.approx(0.85 - 0.1)
+    assert results["C2"].placement.last_mean("train_seconds") == 60.0
+    assert results["D3"].reason == f"pruned(irrelevant_pass): {REASON}"
     assert info.floor == 0.8
     assert experiment.newest_launch_run_id is not None
     labels = {(one.name, one.criteria, one.degraded, one.overridden) for one in experiment.trials}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.frontier import FrontierInfo, Standing, frontier_info
-from analysis.objectives import parse_objectives
+from analysis.frontier import FrontierInfo, PlacementResult, frontier_info
+from analysis.objectives import frontier_objectives
 from trainables.errors import UserError
 
 PRUNED = {"verdict": "pruned(irrelevant_pass)", "verdict_kind": "pruned"}
 TOO_LOW = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
 
-def standing(info: FrontierInfo, label: str) -> Standing:
-    return next(one for one in info.standings if one.placement.label == label)
+def result(info: FrontierInfo, label: str) -> PlacementResult:
+    return next(one for one in info.results if one.placement.label == label)
 
 
 def seeds_of(make_trial, arm: str, values, **changes):
@@ -24,31 +24,31 @@ def test_a_dominated_placement_names_what_dominates_it(make_trial, make_baseline
     trials = make_trial("C1", 0.9, 0.8), make_trial("C2", 0.95, 0.9), make_trial("B2", 1.0, 0.4)
     info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
     assert [one.placement.label for one in info.of_kind("frontier")] == ["C2", "B2"]
-    assert standing(info, "C1").reason == "dominated by C2"
-    assert standing(info, "A0").reason == "no adapter: the reference; dominated by B2"
+    assert result(info, "C1").reason == "dominated by C2"
+    assert result(info, "A0").reason == "no adapter: the reference; dominated by B2"
 
 
 def test_what_was_stopped_never_competes(make_trial, make_baseline, make_experiment, objectives):
     """The stopped trial would dominate everything, if it were asked."""
     stopped = make_trial("D3", 1.0, 1.0, verdict_reason=TOO_LOW, **PRUNED)
     info = frontier_info(make_experiment(make_baseline(), stopped, make_trial("C2")), objectives)
-    assert standing(info, "C2").kind == "frontier"
-    assert standing(info, "D3").kind == "excluded"
-    assert TOO_LOW in standing(info, "D3").reason
+    assert result(info, "C2").kind == "frontier"
+    assert result(info, "D3").kind == "excluded"
+    assert TOO_LOW in result(info, "D3").reason
 
 
 def test_a_placement_that_learned_nothing_is_no_finding(make_trial, make_experiment, make_baseline, objectives):
     """It keeps all generality, so dominance alone would put it on the frontier."""
     nothing = make_trial("B1", 1.0, 0.1)
     info = frontier_info(make_experiment(make_baseline(x=0.99, y=0.1), nothing, make_trial("C2", 0.9)), objectives)
-    assert standing(info, "B1").kind == "no gain"
-    assert standing(info, "B1").reason == "gains nothing over the baseline: exact_match 0.1 against 0.1"
-    assert standing(info, "A0").on_frontier
+    assert result(info, "B1").kind == "no gain"
+    assert result(info, "B1").reason == "gains nothing over the baseline: exact_match 0.1 against 0.1"
+    assert result(info, "A0").on_frontier
 
 
 def test_the_least_gain_is_a_finding(make_trial, make_experiment, make_baseline, objectives):
     info = frontier_info(make_experiment(make_baseline(y=0.1), make_trial("B1", 1.0, 0.1 + 1e-9)), objectives)
-    assert standing(info, "B1").kind == "frontier"
+    assert result(info, "B1").kind == "frontier"
 
 
 def test_a_gain_is_over_the_baseline_of_the_same_quantization(make_trial, make_experiment, make_baseline, objectives):
@@ -57,8 +57,8 @@ def test_a_gain_is_over_the_baseline_of_the_same_quantization(make_trial, make_e
     quantized = make_trial("C2", 0.9, 0.4, parameters={"quantization": "nf4"})
     other = make_trial("C3", 0.9, 0.4, parameters={"quantization": "int8"})
     info = frontier_info(make_experiment(full, small, quantized, other), objectives)
-    assert standing(info, "C2").gain == pytest.approx(0.3)
-    assert standing(info, "C3").gain is None
+    assert result(info, "C2").gain == pytest.approx(0.3)
+    assert result(info, "C3").gain is None
 
 
 def test_a_placement_is_judged_by_the_mean_of_its_seeds(make_trial, make_experiment, make_baseline, objectives):
@@ -66,9 +66,9 @@ def test_a_placement_is_judged_by_the_mean_of_its_seeds(make_trial, make_experim
     lucky = seeds_of(make_trial, "C1", [(0.95, 0.99), (0.95, 0.6), (0.95, 0.6)])
     steady = seeds_of(make_trial, "C2", [(0.95, 0.9), (0.95, 0.9), (0.95, 0.9)])
     info = frontier_info(make_experiment(make_baseline(), *lucky, *steady), objectives)
-    assert standing(info, "C1").kind == "dominated"
-    assert standing(info, "C2").estimates[1].mean == pytest.approx(0.9)
-    assert standing(info, "C2").probability is not None
+    assert result(info, "C1").kind == "dominated"
+    assert result(info, "C2").estimates[1].mean == pytest.approx(0.9)
+    assert result(info, "C2").probability is not None
 
 
 def test_one_stopped_seed_takes_the_placement_out(make_trial, make_experiment, make_baseline, objectives):
@@ -77,15 +77,15 @@ def test_one_stopped_seed_takes_the_placement_out(make_trial, make_experiment, m
         make_trial(f"C2-s{i}", parameters={"seed": i}, verdict_reason=TOO_LOW, best={}, **PRUNED) for i in (2, 3)
     ]
     info = frontier_info(make_experiment(make_baseline(), *seeds, *stopped), objectives)
-    assert standing(info, "C2").kind == "excluded"
-    assert standing(info, "C2").reason == f"pruned(irrelevant_pass) in 2 of 4 seeds (seed 2: {TOO_LOW})"
+    assert result(info, "C2").kind == "excluded"
+    assert result(info, "C2").reason == f"pruned(irrelevant_pass) in 2 of 4 seeds (seed 2: {TOO_LOW})"
 
 
 def test_a_running_seed_does_not(make_trial, make_experiment, make_baseline, objectives):
     running = make_trial("C2-s1", parameters={"seed": 1}, verdict=None, verdict_kind=None, run_status="RUNNING")
     info = frontier_info(make_experiment(make_baseline(), make_trial("C2-s0"), running), objectives)
-    assert standing(info, "C2").kind == "frontier"
-    assert standing(info, "C2").estimates[0].seeds == 1
+    assert result(info, "C2").kind == "frontier"
+    assert result(info, "C2").estimates[0].seeds == 1
 
 
 def test_seeds_that_overlap_in_every_objective_are_not_separable(
@@ -95,14 +95,14 @@ def test_seeds_that_overlap_in_every_objective_are_not_separable(
     second = seeds_of(make_trial, "C3", [(0.94, 0.91), (0.93, 0.92), (0.95, 0.89)])
     far = seeds_of(make_trial, "B2", [(1.0, 0.4), (1.0, 0.41), (1.0, 0.42)])
     info = frontier_info(make_experiment(make_baseline(), *first, *second, *far), objectives)
-    assert standing(info, "C3").not_separable_from == ("C2",)
-    assert standing(info, "B2").not_separable_from == ()
+    assert result(info, "C3").not_separable_from == ("C2",)
+    assert result(info, "B2").not_separable_from == ()
 
 
 def test_of_one_seed_nothing_is_said_about_separation(make_trial, make_experiment, make_baseline, objectives):
     info = frontier_info(make_experiment(make_baseline(), make_trial("C2"), make_trial("C3")), objectives)
-    assert standing(info, "C2").not_separable_from == ()
-    assert standing(info, "C2").probability is None
+    assert result(info, "C2").not_separable_from == ()
+    assert result(info, "C2").probability is None
 
 
 def test_lower_is_better_for_a_loss(make_trial, make_experiment, make_baseline):
@@ -113,16 +113,16 @@ def test_lower_is_better_for_a_loss(make_trial, make_experiment, make_baseline):
     baseline = make_baseline(last={"irrelevant_pass": 1.0, "eval_loss": 2.0})
     info = frontier_info(
         make_experiment(baseline, trial("C2", 0.5), trial("C1", 0.9), trial("D1", 2.1)),
-        parse_objectives("irrelevant_pass", "eval_loss", ()),
+        frontier_objectives("irrelevant_pass", "eval_loss", ()),
     )
-    assert [standing(info, label).kind for label in ("C2", "C1", "D1")] == ["frontier", "dominated", "no gain"]
-    assert standing(info, "C2").gain == pytest.approx(1.5)
+    assert [result(info, label).kind for label in ("C2", "C1", "D1")] == ["frontier", "dominated", "no gain"]
+    assert result(info, "C2").gain == pytest.approx(1.5)
 
 
 def test_a_third_objective_widens_the_frontier(make_trial, make_experiment, make_baseline):
     cheap = make_trial("B1", 0.9, 0.8, last={"adapter_parameters": 10.0})
     dear = make_trial("C2", 0.95, 0.9, last={"adapter_parameters": 99.0})
-    objectives = parse_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"])
+    objectives = frontier_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"])
     info = frontier_info(make_experiment(make_baseline(), cheap, dear), objectives)
     assert {one.placement.label for one in info.of_kind("frontier")} == {"B1", "C2"}
 
@@ -130,8 +130,8 @@ def test_a_third_objective_widens_the_frontier(make_trial, make_experiment, make
 def test_a_baseline_that_failed_is_told_and_gains_are_unknown(make_trial, make_experiment, make_baseline, objectives):
     failed = make_baseline(verdict="failed(OSError)", verdict_kind="failed", verdict_reason="disk full")
     info = frontier_info(make_experiment(failed, make_trial("C2")), objectives)
-    assert standing(info, "A0").reason == "failed(OSError): disk full"
-    assert "gain is unknown" in standing(info, "C2").reason
+    assert result(info, "A0").reason == "failed(OSError): disk full"
+    assert "gain is unknown" in result(info, "C2").reason
 
 
 def test_without_a_verdict_there_is_no_frontier(make_trial, make_experiment, objectives):
@@ -142,7 +142,7 @@ def test_without_a_verdict_there_is_no_frontier(make_trial, make_experiment, obj
 
 def test_a_metric_that_no_trial_has_is_refused(make_trial, make_experiment):
     with pytest.raises(UserError, match="has `caption_sanity`"):
-        frontier_info(make_experiment(make_trial()), parse_objectives("caption_sanity", "exact_match", ()))
+        frontier_info(make_experiment(make_trial()), frontier_objectives("caption_sanity", "exact_match", ()))
 
 
 def test_the_volume_is_counted_from_the_worst_fraction(make_trial, make_experiment, make_baseline, objectives):

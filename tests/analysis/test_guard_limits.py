@@ -10,18 +10,18 @@ import pytest
 from analysis.charts.chart import chart_of
 from analysis.frontier import frontier_info
 from analysis.guard_limits import guard_limit
-from analysis.mlflow_runs import Experiment, Trial
+from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from trainables.guards import Ceiling, Fall, Floor, Guard, described
 from trainables.io.files import write_json
 
 NAME = "irrelevant_pass"
 FLOOR = Floor(NAME, max_relative_drop=0.2, min_absolute=0.0, patience_evals=2)
 
-Make = Callable[..., Trial]
-Together = Callable[..., Experiment]
+Make = Callable[..., TrialRun]
+Together = Callable[..., ExperimentRuns]
 
 
-def stopped(make_trial: Make, name: str, cause: str = NAME, limit: float | None = None, **changes: object) -> Trial:
+def stopped(make_trial: Make, name: str, cause: str = NAME, limit: float | None = None, **changes: object) -> TrialRun:
     ended = {"verdict": f"pruned({cause})", "verdict_kind": "pruned", "verdict_cause": cause, "best": {}}
     return make_trial(name, **ended, verdict_limit=limit, **changes)
 

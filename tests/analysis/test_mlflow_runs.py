@@ -42,8 +42,8 @@ def test_a_number_that_the_store_cannot_keep_is_not_finite(store, objectives, br
     """SQL keeps NaN as 0 with a flag and infinity as 1.8e308: ranked naively, this trial wins or is merely poor."""
     store.completed("C2", 0.95, broken, **LAYERS)
     (placement,) = placements_of(read_experiment("stage4", store.uri), objectives)
-    assert placement.members[0].state == "excluded"
-    assert "`best/exact_match` must be finite" in placement.members[0].reason
+    assert placement.seed_runs[0].state == "excluded"
+    assert "`best/exact_match` must be finite" in placement.seed_runs[0].reason
 
 
 def test_launches_are_merged_and_the_newest_run_of_a_trial_wins(store):
@@ -102,5 +102,5 @@ def test_a_store_of_another_version_is_refused_in_a_sentence(empty_database: Pat
 def test_a_server_that_does_not_answer_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="must answer") as caught:
-        read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9")
+        read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9/?token=opensesame2")
     assert "opensesame" not in str(caught.value)

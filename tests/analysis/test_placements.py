@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from analysis.objectives import parse_objectives
-from analysis.placements import member_of, placements_of
+from analysis.objectives import frontier_objectives
+from analysis.placements import placements_of, seed_run_of
 from trainables.errors import UserError
 
 
@@ -15,7 +15,7 @@ def test_trials_that_differ_in_the_seed_alone_are_one_placement(make_trial, make
     trials = [make_trial(f"C2-s{seed}", parameters={"seed": seed}) for seed in range(3)]
     other = make_trial("C2-r8", parameters={"rank": 8})
     placements = placements_of(make_experiment(*trials, other), objectives)
-    assert [(one.label, len(one.members)) for one in placements] == [("C2 r16", 3), ("C2 r8", 1)]
+    assert [(one.label, len(one.seed_runs)) for one in placements] == [("C2 r16", 3), ("C2 r8", 1)]
 
 
 def test_arms_stay_apart_even_where_every_logged_parameter_agrees(make_trial, make_experiment, objectives):
@@ -27,7 +27,7 @@ def test_arms_stay_apart_even_where_every_logged_parameter_agrees(make_trial, ma
 def test_two_trials_of_one_seed_are_not_two_seeds(make_trial, make_experiment, objectives):
     trials = [make_trial("C2-a", y=0.2, trial_id="aaaaaaaa"), make_trial("C2-b", y=0.9, trial_id="bbbbbbbb")]
     placements = placements_of(make_experiment(*trials), objectives)
-    assert [(one.label, len(one.members)) for one in placements] == [("C2 #aaaaaa", 1), ("C2 #bbbbbb", 1)]
+    assert [(one.label, len(one.seed_runs)) for one in placements] == [("C2 #aaaaaa", 1), ("C2 #bbbbbb", 1)]
 
 
 def test_the_baseline_is_known_by_its_layers_or_by_the_launch(make_trial, make_baseline, make_experiment, objectives):
@@ -72,14 +72,14 @@ def test_the_baseline_is_known_by_its_layers_or_by_the_launch(make_trial, make_b
     ],
 )
 def test_a_trial_is_admissible_or_says_why_not(make_trial, objectives, changes, state, reason):
-    member = member_of(make_trial(**changes), objectives)
-    assert (member.state, member.reason) == (state, reason)
+    seed_run = seed_run_of(make_trial(**changes), objectives)
+    assert (seed_run.state, seed_run.reason) == (state, reason)
 
 
 def test_a_price_is_that_of_the_whole_trial_and_the_baselines_is_zero(make_trial, make_baseline):
-    objectives = parse_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"])
-    assert member_of(make_trial(), objectives).values[2] == 1000.0
-    baseline = member_of(make_baseline(), objectives, is_baseline=True)
+    objectives = frontier_objectives("irrelevant_pass", "exact_match", ["adapter_parameters"])
+    assert seed_run_of(make_trial(), objectives).values[2] == 1000.0
+    baseline = seed_run_of(make_baseline(), objectives, is_baseline=True)
     assert (baseline.state, baseline.values[2]) == ("admissible", 0.0)
 
 
@@ -87,17 +87,11 @@ def test_a_price_is_that_of_the_whole_trial_and_the_baselines_is_zero(make_trial
     ("further", "told"),
     [
         (["irelevant_pass"], "did you mean `irrelevant_pass`?"),
-        (["eval_loss:lowr"], "did you mean `lower`?"),
-        (["eval_loss:"], "NAME:lower"),
-        (["exact_match"], "given once"),
+        (["eval_loss:lowr"], "--objective must be NAME, NAME:higher or NAME:lower"),
+        (["exact_match"], "given once, but got `exact_match` 2 times by --y and --objective"),
     ],
 )
-def test_an_objective_that_cannot_be_read_is_refused(further, told):
+def test_an_objective_that_cannot_be_read_is_refused_with_its_option(further, told):
     with pytest.raises(UserError, match=r"objective") as caught:
-        parse_objectives("irrelevant_pass", "exact_match", further)
+        frontier_objectives("irrelevant_pass", "exact_match", further)
     assert told in str(caught.value)
-
-
-def test_a_direction_defaults_to_the_metrics_own():
-    objectives = parse_objectives("hallucination", "eval_loss", ["eval_seconds:higher"])
-    assert [one.direction for one in objectives] == ["lower", "lower", "higher"]

@@ -1,49 +1,146 @@
+"""Dominance against its definition, hypervolume against a count of cells, and what an objective may be."""
+
 from __future__ import annotations
 
+import itertools
 import math
 
-import moocore
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from trainables.metrics import Direction
-from trainables.pareto import as_costs
-from trainables.pareto import non_dominated as non_dominated_costs
+from trainables.errors import UserError
+from trainables.pareto import as_costs, dominance, hypervolume, non_dominated, parse_objectives
 
+CELLS = 6  # the grid on which volumes are counted is that wide
 
-def non_dominated(points: list[list[float]], directions: list[Direction]) -> list[bool]:
-    return non_dominated_costs(as_costs(np.array(points, dtype=float), directions)).tolist()
-
-
-coordinate = st.one_of(st.integers(0, 4).map(float), st.floats(-1e6, 1e6))  # small integers make ties
-
-
-@given(
-    st.integers(1, 4).flatmap(
-        lambda width: st.tuples(
-            st.lists(st.lists(coordinate, min_size=width, max_size=width), min_size=1, max_size=12),
-            st.lists(st.sampled_from(["higher", "lower"]), min_size=width, max_size=width),
-        )
+# few distinct values, so that ties and duplicates are common
+costs_of_one_to_three = st.integers(1, 3).flatmap(
+    lambda columns: st.integers(1, 12).flatmap(
+        lambda rows: arrays(float, (rows, columns), elements=st.integers(-1, CELLS).map(float))
     )
 )
-def test_the_front_is_moocores(case: tuple[list[list[float]], list]) -> None:
-    points, directions = case
-    maximise = [direction == "higher" for direction in directions]
-    expected = moocore.is_nondominated(np.array(points), maximise=maximise, keep_weakly=True)
-    assert non_dominated(points, directions) == expected.tolist()
+costs_of_floats = st.integers(1, 4).flatmap(
+    lambda columns: st.integers(1, 12).flatmap(
+        lambda rows: arrays(float, (rows, columns), elements=st.floats(-1e6, 1e6))
+    )
+)
+not_finite = st.sampled_from([math.nan, math.inf, -math.inf])
 
 
-@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("place", [0, 1])
-def test_what_is_not_finite_is_never_on_the_front_and_dominates_nothing(broken: float, place: int) -> None:
-    worse = [1.0, 1.0]
-    spoilt = [0.0, 0.0]
-    spoilt[place] = broken
-    assert non_dominated([worse, spoilt], ["lower", "lower"]) == [True, False]
-    assert non_dominated([worse, spoilt], ["higher", "higher"]) == [True, False]
+def dominates(one: list[float], other: list[float]) -> bool:
+    """Pareto dominance as textbooks define it, for costs."""
+    return all(a <= b for a, b in zip(one, other, strict=True)) and any(a < b for a, b in zip(one, other, strict=True))
 
 
-def test_equal_points_share_the_front() -> None:
-    assert non_dominated([[1.0, 2.0], [1.0, 2.0], [1.0, 3.0]], ["lower", "lower"]) == [True, True, False]
+def frontier_by_definition(costs: np.ndarray) -> list[bool]:
+    rows = costs.tolist()
+    return [not any(dominates(other, row) for other in rows) for row in rows]
+
+
+def dominated_cells(costs: np.ndarray) -> int:
+    """Count the unit cells of [0, CELLS)^n that some point dominates; points may lie at -1, below the grid."""
+    corners = itertools.product(range(-1, CELLS), repeat=costs.shape[1])
+    return sum(any(all(a <= b for a, b in zip(row, corner, strict=True)) for row in costs) for corner in corners)
+
+
+# ---------------------------------------------------------------- dominance
+@given(st.one_of(costs_of_one_to_three, costs_of_floats))
+@settings(deadline=None)
+def test_the_frontier_is_what_nothing_dominates(costs: np.ndarray) -> None:
+    assert non_dominated(costs).tolist() == frontier_by_definition(costs)
+
+
+@given(costs_of_one_to_three)
+def test_dominance_names_the_pairs(costs: np.ndarray) -> None:
+    rows = costs.tolist()
+    assert dominance(costs).tolist() == [[dominates(one, other) for other in rows] for one in rows]
+
+
+@given(costs_of_one_to_three, not_finite, st.data())
+def test_what_is_not_finite_is_never_on_the_frontier_and_dominates_nothing(costs, broken, data) -> None:
+    planted = np.concatenate([costs, costs[:1]])
+    planted[-1, data.draw(st.integers(0, costs.shape[1] - 1))] = broken
+    found, pairs = non_dominated(planted), dominance(planted)
+    assert not found[-1]
+    assert found[:-1].tolist() == non_dominated(costs).tolist()
+    assert not pairs[-1].any() and not pairs[:, -1].any()
+
+
+def test_where_nothing_is_finite_nothing_is_on_the_frontier() -> None:
+    assert non_dominated(np.array([[math.nan, 1.0], [1.0, math.inf]])).tolist() == [False, False]
+
+
+@given(costs_of_one_to_three, st.randoms(use_true_random=False))
+def test_order_does_not_matter(costs: np.ndarray, random) -> None:
+    order = list(range(len(costs)))
+    random.shuffle(order)
+    assert (non_dominated(costs[order]) == non_dominated(costs)[order]).all()
+
+
+@given(costs_of_one_to_three)
+def test_equal_points_share_the_frontier(costs: np.ndarray) -> None:
+    once = non_dominated(costs)
+    assert (non_dominated(np.concatenate([costs, costs])) == np.concatenate([once, once])).all()
+
+
+def test_higher_is_better_where_the_objective_says_so() -> None:
+    values = np.array([[0.9, 0.5], [0.8, 0.6]])
+    assert non_dominated(as_costs(values, ("higher", "lower"))).tolist() == [True, False]
+    assert non_dominated(as_costs(values, ("higher", "higher"))).tolist() == [True, True]
+
+
+# ---------------------------------------------------------------- hypervolume
+@given(costs_of_one_to_three)
+@settings(deadline=None)
+def test_the_hypervolume_is_the_number_of_dominated_cells(costs: np.ndarray) -> None:
+    reference = np.full(costs.shape[1], float(CELLS))
+    assert hypervolume(costs, reference) == pytest.approx(dominated_cells(costs))
+
+
+@given(costs_of_one_to_three)
+def test_a_point_given_twice_or_dominated_adds_no_volume(costs: np.ndarray) -> None:
+    reference = np.full(costs.shape[1], float(CELLS))
+    more = np.concatenate([costs, costs, costs[:1] + 1.0])
+    assert hypervolume(more, reference) == pytest.approx(hypervolume(costs, reference))
+
+
+def test_a_point_that_is_not_inside_the_reference_adds_no_volume() -> None:
+    reference = np.array([4.0, 4.0])
+    costs = np.array([[1.0, 1.0], [0.0, 4.0], [5.0, 0.0], [math.nan, 0.0], [math.inf, 0.0]])
+    assert hypervolume(costs, reference) == 9.0
+    assert hypervolume(costs[1:], reference) == 0.0
+    assert hypervolume(np.empty((0, 2)), reference) == 0.0
+
+
+# ---------------------------------------------------------------- objectives
+@pytest.mark.parametrize(
+    ("texts", "options", "message", "hint"),
+    [
+        (["irelevant_pass"], ["--x"], "--x: a metric must be one", "did you mean `irrelevant_pass`?"),
+        (["irelevant_pass"], [], "a metric must be one", "did you mean `irrelevant_pass`?"),
+        (["eval_loss:lowr"], ["--y"], "--y must be NAME, NAME:higher or NAME:lower", "did you mean `lower`?"),
+        (["eval_loss:"], [], "an objective must be NAME, NAME:higher or NAME:lower", ""),
+        ([], [], "there must be an objective", "--objectives exact_match,irrelevant_pass"),
+        (["exact_match"] * 2, ["--x", "--y"], "got `exact_match` 2 times by --x and --y", "another metric for --x or"),
+        (["exact_match"] * 2, [], "got `exact_match` 2 times in `exact_match,exact_match`", "leave exact_match once"),
+    ],
+)
+def test_an_objective_that_cannot_be_read_is_refused(texts, options, message, hint) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_objectives(texts, options)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_an_objective_has_its_metrics_direction_and_unit() -> None:
+    found = parse_objectives([" hallucination", "eval_loss", "eval_seconds:higher"])
+    assert [(one.direction, one.unit) for one in found] == [
+        ("lower", "fraction"),
+        ("lower", "nats/token"),
+        ("higher", "s"),
+    ]
+    assert [one.is_price for one in found] == [False, False, True]
+    assert [one.better(2.0, 1.0) for one in found] == [False, False, True]

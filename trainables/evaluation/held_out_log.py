@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.evaluation.answers import rates
-from trainables.mlflow_store import connect, experiment_id, outages, redacted
+from trainables.mlflow_store import (
+    Point,
+    connect,
+    create_run,
+    end_run,
+    experiment_id,
+    log_params,
+    log_points,
+    log_text,
+    outages,
+    redacted,
+    runs_of,
+)
 
 if TYPE_CHECKING:
     from trainables.evaluation.held_out import Validation
@@ -44,13 +56,12 @@ def log(validation: Validation, tracking_uri: str, experiment: str) -> Logged:
 
 def _write(client: MlflowClient, validation: Validation, experiment: str) -> str:
     name = time.strftime("validation-%Y%m%d-%H%M%S", time.gmtime())
-    run_id = client.create_run(experiment, tags=_tags(client, validation, experiment), run_name=name).info.run_id
-    for key, value in _params(validation).items():
-        client.log_param(run_id, key, value)
-    for key, value in rates(validation.answers).items():
-        client.log_metric(run_id, key, value)
-    client.log_text(run_id, validation.jsonl, ARTIFACT)
-    client.set_terminated(run_id, "FINISHED")
+    run_id = create_run(client, experiment, name, _tags(client, validation, experiment)).run_id
+    log_params(client, run_id, {key: str(value) for key, value in _params(validation).items()})
+    now_ms = round(1000 * time.time())
+    log_points(client, run_id, [Point(key, value, now_ms, 0) for key, value in rates(validation.answers).items()])
+    log_text(client, run_id, validation.jsonl, ARTIFACT)
+    end_run(client, run_id, "FINISHED")
     return run_id
 
 
@@ -61,8 +72,8 @@ def _tags(client: MlflowClient, validation: Validation, experiment: str) -> dict
         # not `trial.id`: by that the tracker finds the run of the trial itself
         tags |= {"validation.trial_id": trained.spec.trial_id, "validation.trial": trained.spec.name,
                  "validation.step": str(trained.step)}  # fmt: skip
-        runs = client.search_runs([experiment], f"tags.`trial.id` = '{trained.spec.trial_id}'", max_results=1)
-        tags |= {"mlflow.parentRunId": runs[0].info.run_id} if runs else {}
+        runs = runs_of(client, experiment, f"tags.`trial.id` = '{trained.spec.trial_id}'")
+        tags |= {"mlflow.parentRunId": runs[0].run_id} if runs else {}
     return tags
 
 

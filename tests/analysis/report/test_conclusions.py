@@ -20,7 +20,7 @@ def test_the_best_fit_of_the_frontier_is_shipped_with_its_price(make_trial, make
     assert "700,000 trained parameters" in said
     assert "If irrelevant_pass matters more, take B2" in said
     assert "No larger placement has finished, so more LoRA may still be better." in said
-    assert "With fewer than 3 seeds its lead is a guess" in said
+    assert "With fewer than 3 seeds its lead is not established" in said
 
 
 def test_more_lora_that_was_stopped_or_fits_no_better_was_not_better(
@@ -53,7 +53,7 @@ def test_where_nothing_is_a_finding_nothing_is_shipped(make_trial, make_baseline
     trials = make_trial("B1", 1.0, 0.05), make_trial("D3", best={})
     info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
     assert conclusion(info) == [
-        "Ship nothing yet: no placement is a finding (1 not admissible, 1 without gain over the baseline)."
+        "Ship nothing yet: no placement is on the frontier (1 not admissible, 1 without gain over the baseline)."
     ]
 
 
@@ -100,6 +100,6 @@ def test_seeds_that_met_different_criteria_are_counted(make_trial, make_baseline
     met = ("none", "optimal", "none", None)
     seeds = [make_trial(f"C2-s{i}", parameters={"seed": i}, criteria=one) for i, one in enumerate(met)]
     same = [make_trial(f"B1-s{i}", 1.0, 0.3, parameters={"seed": i}, criteria="minimum") for i in range(2)]
-    standings = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).standings
-    told = {one.placement.label: criteria_text(one) for one in standings}
+    results = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).results
+    told = {one.placement.label: criteria_text(one) for one in results}
     assert told == {"C2": "1 optimal, 2 none", "B1": "minimum", "A0": ""}

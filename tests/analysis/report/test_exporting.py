@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.frontier import FrontierInfo, Standing
-from analysis.mlflow_runs import Trial
-from analysis.objectives import parse_objectives
-from analysis.placements import Member, Placement
+from analysis.frontier import FrontierInfo, PlacementResult
+from analysis.mlflow_runs import TrialRun
+from analysis.objectives import frontier_objectives
+from analysis.placements import PlacementRuns, SeedRun
 from analysis.report.exporting import settings_of_winners, write_settings
 from trainables import spec as specs
 from trainables.errors import UserError
@@ -33,15 +33,15 @@ def winner(tmp_path: Path) -> Record:
 
 
 def info(record: Path | None, on_frontier: bool = True) -> FrontierInfo:
-    trial = Trial(
+    trial = TrialRun(
         trial_id="0", name="A1", arm="A1", run_id="r", started_ms=0, run_status="FINISHED", verdict="completed",
         verdict_kind="completed", verdict_reason=None, best_step="4", record=str(record) if record else None,
         parameters={}, last={}, best={},
     )  # fmt: skip
-    placement = Placement("A1 r=16", "A1", {}, (Member(trial, "admissible", "", (1.0, 1.0)),), False)
-    standing = Standing(placement, "frontier" if on_frontier else "dominated", on_frontier, "")
-    objectives = parse_objectives("irrelevant_pass", "exact_match", ())
-    return FrontierInfo("stage4", tuple(objectives), (standing,), None, None)
+    placement = PlacementRuns("A1 r=16", "A1", {}, (SeedRun(trial, "admissible", "", (1.0, 1.0)),), False)
+    result = PlacementResult(placement, "frontier" if on_frontier else "dominated", on_frontier, "")
+    objectives = frontier_objectives("irrelevant_pass", "exact_match", ())
+    return FrontierInfo("stage4", tuple(objectives), (result,), None, None)
 
 
 @pytest.mark.parametrize("tool", ["axolotl", "ms-swift", "llamafactory"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from analysis.cli import main
 from analysis.trial_report.loss_curves import eval_plot, training_plot
@@ -90,10 +92,10 @@ def test_the_command_writes_a_page_and_two_pdfs(trial: Record, run, tmp_path: Pa
 
 def test_the_page_says_what_happened_in_the_records_own_numbers(trial: Record, tmp_path: Path) -> None:
     (results,) = read_results(tmp_path / "runs", "stage4", "C2")
-    page = page_of(results, "run-7", [])
+    page = page_of(results, "run-7", {})
     for said in (
         "**pruned(irrelevant_pass)**: irrelevant_pass 0.71 < 0.80",
-        "that of step 60, an eval before the last one, at 90: eval loss from 1.5000 to 0.7000",
+        "The kept adapter is that of step 60, an eval before the last one, at 90: eval loss from 1.5000 to 0.7000",
         "| Final eval loss | 0.8000 |",
         "| Final training loss (mean of the last interval, dropout on) | 0.8500 |",
         "| Steps | 90/90 |",
@@ -112,7 +114,7 @@ def test_the_page_says_what_happened_in_the_records_own_numbers(trial: Record, t
 
 
 def test_a_cell_cannot_break_its_table(trial: Record, tmp_path: Path) -> None:
-    page = page_of(read_results(tmp_path / "runs", "stage4", "C2")[0], None, [])
+    page = page_of(read_results(tmp_path / "runs", "stage4", "C2")[0], None, {})
     rows = [line for line in page.splitlines() if "无关图片" in line]
     assert rows[0] == r"| validation | list \| all &lt;files> | ls -la | 无关图片 |"
     assert len(rows) == 6
@@ -121,12 +123,44 @@ def test_a_cell_cannot_break_its_table(trial: Record, tmp_path: Path) -> None:
         assert len(columns) == 1, table
 
 
+def test_the_page_has_every_part_in_order(trial: Record, tmp_path: Path) -> None:
+    page = page_of(read_results(tmp_path / "runs", "stage4", "C2")[0], None, {"eval": Path("images/loss.pdf")})
+    assert re.findall(r"^#+ .*", page, re.MULTILINE) == [
+        "# C2: training results", "## What was trained", "## Data", "## Settings", "## Compared with the base model",
+        "## All evals", "## Sample answers", "## Files and provenance", "## What is not known",
+    ]  # fmt: skip
+    assert "- [eval loss](images/loss.pdf)\n" in page
+    assert "{{" not in page and "{%" not in page and "\n\n\n" not in page
+
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_a_name_or_a_reason_cannot_become_html(tmp_path: Path) -> None:
+    name = f"C2`{HOSTILE}"
+    spec = spec_of(tmp_path, name, placement=Placement(language=2, vision=0))
+    record_of(tmp_path, spec.baseline(), {0: BASE_LOSS}).close(Verdict(kind="completed", step=0))
+    record = Record(tmp_path / "runs" / "stage4" / "trials" / "hostile")
+    kept = record_of(tmp_path, spec.model_copy(update={"name": "C2"}), LOSSES)
+    kept.directory.rename(record.directory)
+    (record.directory / "spec.json").write_text(spec.model_dump_json())
+    labels = {"degraded": [{"check": "gradient_spikes", "step": 30, "evidence": HOSTILE}]}
+    write_json(record.directory / "labels.json", labels)
+    record.close(Verdict(kind="failed", step=90, cause="OSError", reason=HOSTILE))
+    (results,) = read_results(tmp_path / "runs", "stage4", name)
+    page = page_of(replace(results, experiment=f"`{HOSTILE}"), "run-7", {})
+    rendered = MarkdownIt("commonmark").enable("table").render(page)
+    assert page.startswith("# C2`&lt;script>alert(1)&lt;/script>: training results")
+    assert "experiment `` `<script>alert(1)</script> ``" in page, "a code span shows it as it is written"
+    assert "<script" not in rendered and rendered.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
+
+
 def test_without_an_admissible_eval_it_says_that_nothing_was_kept(trial: Record, tmp_path: Path) -> None:
     import shutil
 
     shutil.rmtree(trial.directory / "best")
     (results,) = read_results(tmp_path / "runs", "stage4", None)
-    assert "No adapter was kept" in page_of(results, None, [])
+    assert "No adapter was kept" in page_of(results, None, {})
     assert write_results(results, tmp_path / "docs", None)[0].exists()
 
 
@@ -143,7 +177,7 @@ def text_trial(tmp_path: Path) -> Record:
 
 
 def test_a_trial_of_text_shows_its_own_course_method_and_towers(text_trial: Record, tmp_path: Path) -> None:
-    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     assert "| step | train_loss | eval_loss | text_retention | command_only_rate | dangerous_rate |" in page
     assert "| 90 | 0.7000 | 0.8000 | 0.6000 | 0.7500 | 0.1250 |" in page
     assert "- QLoRA, base `Qwen2.5-Coder-7B-Instruct`" in page
@@ -151,9 +185,9 @@ def test_a_trial_of_text_shows_its_own_course_method_and_towers(text_trial: Reco
 
 
 def test_without_an_adapter_nothing_is_said_to_check_it(text_trial: Record, tmp_path: Path) -> None:
-    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     assert "- adapter: none was kept\n" in page and "trainables.verify" not in page
-    assert "code, versions and hardware are kept beside an adapter: not recorded" in page
+    assert "code, versions and hardware are recorded with an adapter: unknown" in page
     assert "| train | not recorded |" in page
 
 
@@ -166,9 +200,9 @@ def test_without_an_adapter_it_says_what_the_launch_and_another_trial_say(text_t
     made = {"versions": {"torch": "2.13"}, "source": {"commit": "abc123"}, "hardware": "two cores", "trial": "L4"}
     with other.saving("best") as directory:
         write_json(directory / "provenance.json", {"data": data, **made})
-    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, [])
+    page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     for said in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
-                 "those of `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
+                 "these are of `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
         assert said in page, said
 
 

@@ -76,8 +76,11 @@ def test_every_trial_has_the_same_constraints() -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ((), "objectives must be one or more"),
-        (("exact_match", "exact_match:lower"), "each once"),
+        ((), "there must be an objective"),
+        (
+            ("exact_match", "exact_match:lower"),
+            "2 times in `exact_match,exact_match:lower`",
+        ),
         (("exact_mach",), "exact_mach"),
         (("exact_match:up",), "an objective must be NAME, NAME:higher or NAME:lower"),
     ],

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.frontier import frontier_info
-from analysis.mlflow_runs import Experiment, Trial
-from analysis.objectives import parse_objectives
-from analysis.report.winners import as_winners_json, winners_of
+from analysis.mlflow_runs import ExperimentRuns, TrialRun
+from analysis.objectives import frontier_objectives
+from analysis.report.winners_json import as_winners_json, winners_of
 
-OBJECTIVES = parse_objectives("irrelevant_pass", "exact_match", ())
+OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
 
 
 def placed(language: int, vision: int) -> dict[str, int]:
@@ -19,7 +19,7 @@ def placed(language: int, vision: int) -> dict[str, int]:
 
 
 def test_winners_are_the_frontier_and_nothing_else(
-    make_trial: Callable[..., Trial], make_baseline: Callable[..., Trial], tmp_path: Path
+    make_trial: Callable[..., TrialRun], make_baseline: Callable[..., TrialRun], tmp_path: Path
 ) -> None:
     trials = [
         make_baseline(),
@@ -28,7 +28,7 @@ def test_winners_are_the_frontier_and_nothing_else(
         make_trial("A1", x=0.9, y=0.6, parameters=placed(2, 0)),
         make_trial("D3", parameters=placed(4, 6), verdict="pruned(irrelevant_pass)", verdict_kind="pruned"),
     ]
-    experiment = Experiment("stage4", None, frozenset({"A0-L0-V0"}), tuple(trials))
+    experiment = ExperimentRuns("stage4", None, frozenset({"A0-L0-V0"}), tuple(trials))
     found = winners_of(frontier_info(experiment, OBJECTIVES))
     assert found["experiment"] == "stage4"
     assert [(one["name"], one["language"], one["vision"]) for one in found["winners"]] == [("C2", 2, 4), ("B3", 0, 6)]

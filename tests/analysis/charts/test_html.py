@@ -1,0 +1,89 @@
+"""The page of a frontier, parsed as a browser parses it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.charts.chart import Chart
+from analysis.charts.html import figure_of, write_page
+from analysis.frontier import FrontierInfo, frontier_info
+from analysis.report.conclusions import conclusion, unknowns
+from analysis.report.tables import text_table
+
+
+class Page(HTMLParser):
+    """The texts of a page by the innermost element, without those of scripts and styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.row_classes: list[str | None] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "meta":
+            return
+        self.open.append(tag)
+        if tag in ("td", "th"):
+            self.texts.setdefault(tag, []).append("")
+        if tag == "tr" and "tbody" in self.open:
+            self.row_classes.append(dict(attrs).get("class"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, "elements must be closed in order"
+
+    def handle_data(self, data: str) -> None:
+        tag = self.open[-1] if self.open else ""
+        if tag in ("td", "th"):
+            self.texts[tag][-1] += data
+        elif data.strip():
+            self.texts.setdefault(tag, []).append(data.strip())
+
+
+@pytest.fixture
+def info(make_trial, make_baseline, make_experiment, objectives) -> FrontierInfo:
+    seeds = [make_trial(f"C2-s{i}", 0.95, 0.9 + i / 100, parameters={"seed": i}) for i in range(3)]
+    forced = make_trial("B1", 1.0, 0.3, overridden=("coverage",))
+    return frontier_info(make_experiment(make_baseline(), *seeds, forced), objectives)
+
+
+def test_the_page_holds_every_placement_the_conclusion_and_the_unknowns(info: FrontierInfo, tmp_path: Path) -> None:
+    write_page(info, tmp_path / "pareto.html")
+    page = Page(tmp_path / "pareto.html")
+    header, rows = text_table(info)
+    assert page.texts["th"] == header
+    assert page.texts["td"] == [cell for row in rows for cell in row]
+    assert page.row_classes == ["frontier", "frontier", "other"]
+    title = "stage4: 2 of 3 placements on the frontier of exact_match, irrelevant_pass"
+    assert page.texts["title"] == page.texts["h1"] == [title]
+    assert page.texts["h2"] == ["All placements", "What is not known"]
+    forced = "‡ started with --force although the pre-flight refused it: coverage in B1."
+    assert page.texts["p"] == [" ".join(conclusion(info)), forced]
+    assert page.texts["li"] == unknowns(info)
+    assert not page.open
+
+
+def test_the_plotly_figure_holds_every_kind_and_its_labels(crowded: Chart):
+    figure = figure_of(crowded)
+    assert {trace.name for trace in figure.data} >= {"on the frontier", "baseline (no adapter)", "frontier"}
+    texts = {annotation.text for annotation in figure.layout.annotations}
+    assert {"C2 L2·V4", "guard 0.8"} <= texts
+
+
+HOSTILE = "C2</script><script>alert(1)</script>"
+
+
+def test_a_name_cannot_break_out_of_the_page(make_trial, make_baseline, make_experiment, objectives, tmp_path):
+    experiment = make_experiment(make_baseline(), make_trial(HOSTILE, arm=HOSTILE), name="<img src=x onerror=alert(2)>")
+    write_page(frontier_info(experiment, objectives), tmp_path / "pareto.html")
+    text, page = (tmp_path / "pareto.html").read_text(encoding="utf-8"), Page(tmp_path / "pareto.html")
+    assert not re.search(r"<(script|img|iframe)[^>]*\ssrc=|<link\b", text), "the page needs no network"
+    assert "<script>alert" not in text and "<img" not in text[: text.index("<script")]
+    assert page.texts["h1"][0].startswith("<img src=x onerror=alert(2)>: "), "it is shown as it is written"
+    assert f"{HOSTILE} L2·V4" in page.texts["td"]
+    assert "alert(1)" in text[text.rindex("Plotly.newPlot(") :]

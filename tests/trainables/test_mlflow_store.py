@@ -1,0 +1,94 @@
+"""One door to MLflow: what opening, reading and writing a store may and may not do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trainables import mlflow_store
+from trainables.errors import UserError
+from trainables.mlflow_store import DataFile, Point
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow has set up, made once."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow_store.connect(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(migrated: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'mlflow.db')}"
+
+
+def test_what_is_written_is_read_back(uri: str) -> None:
+    client = mlflow_store.connect(uri)
+    experiment = mlflow_store.experiment_id(client, uri, "stage4")
+    run = mlflow_store.create_run(client, experiment, "C2", {"trial.id": "abc"}, started_ms=1_000)
+    mlflow_store.log_params(client, run.run_id, {"rank": "16"})
+    mlflow_store.log_tags(client, run.run_id, {"verdict": "completed"})
+    points = [Point("eval/loss", 0.5, 2_000, 30), Point("eval/loss", 0.25, 3_000, 60)]
+    mlflow_store.log_points(client, run.run_id, points)
+    mlflow_store.log_data_files(client, run.run_id, [DataFile("train", "f" * 64, "{}", "training")])
+    mlflow_store.end_run(client, run.run_id, "FINISHED", 4_000)
+    (found,) = mlflow_store.runs_of(mlflow_store.connect_to_read(uri), experiment, "tags.`trial.id` = 'abc'")
+    assert (found.name, found.status, found.has_ended, found.started_ms) == ("C2", "FINISHED", True, 1_000)
+    assert (found.params, found.metrics, found.has_inputs) == ({"rank": "16"}, {"eval/loss": 0.25}, True)
+    assert found.tags["verdict"] == "completed"
+    mlflow_store.reopen_run(client, run.run_id, ["verdict"])
+    (again,) = mlflow_store.runs_of(client, experiment)
+    assert not again.has_ended and "verdict" not in again.tags
+
+
+def test_every_page_of_runs_is_read(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = mlflow_store.connect(uri)
+    experiment = mlflow_store.experiment_id(client, uri, "stage4")
+    for index in range(5):
+        mlflow_store.create_run(client, experiment, f"run{index}", {}, started_ms=index + 1)
+    monkeypatch.setattr(mlflow_store, "RUNS_PER_PAGE", 2)
+    names = [run.name for run in mlflow_store.runs_of(client, experiment)]
+    assert names == [f"run{index}" for index in (4, 3, 2, 1, 0)], "newest first"
+
+
+def test_no_call_logs_more_points_than_mlflow_takes(uri: str) -> None:
+    client = mlflow_store.connect(uri)
+    run = mlflow_store.create_run(client, mlflow_store.experiment_id(client, uri, "stage4"), "C2", {})
+    points = [Point("loss", float(step), step, step) for step in range(mlflow_store.POINTS_PER_BATCH + 1)]
+    mlflow_store.log_points(client, run.run_id, points)
+    assert len(client.get_metric_history(run.run_id, "loss")) == len(points)
+
+
+def test_a_reader_makes_nothing(uri: str, tmp_path: Path) -> None:
+    client = mlflow_store.connect_to_read(uri)
+    assert mlflow_store.existing_experiment_id(client, "stage4") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"], "not even the lock of a writer"
+    with pytest.raises(UserError, match="there is no file"):
+        mlflow_store.connect_to_read(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_deleted_experiment_is_restored_by_a_writer_and_absent_to_a_reader(uri: str) -> None:
+    client = mlflow_store.connect(uri)
+    made = mlflow_store.experiment_id(client, uri, "stage4")
+    client.delete_experiment(made)
+    assert mlflow_store.existing_experiment_id(client, "stage4") is None
+    assert "stage4" not in mlflow_store.experiment_names(client)
+    assert mlflow_store.experiment_id(client, uri, "stage4") == made
+    assert mlflow_store.existing_experiment_id(client, "stage4") == made
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:p@ss@host/api", "http://***@host/api"),
+        ("postgresql://ann@host/db?password=x&b=1", "postgresql://***@host/db?password=***&b=1"),
+        ("--api-token=abc --token abc TOKEN=abc", "--api-token=*** --token *** TOKEN=***"),
+        ("sqlite:////home/ann@work/mlflow.db", "sqlite:////home/ann@work/mlflow.db"),
+    ],
+)
+def test_credentials_are_not_shown(text: str, shown: str) -> None:
+    assert mlflow_store.redacted(text) == shown
