@@ -14,7 +14,9 @@ from small_trials import SpecMaker
 from tiny_families import LAYERS, TINY, tiny_config
 
 from trainables.errors import UserError
-from trainables.model.families import FAMILIES, LinearShape, decoder_towers, family_of, qwen3_vl_towers
+from trainables.model.families import FAMILIES, LinearShape, family_of
+from trainables.model.families.qwen3_vl import qwen3_vl_towers
+from trainables.model.families.text import decoder_towers
 from trainables.model.placement import resolve
 from trainables.spec import Placement
 
