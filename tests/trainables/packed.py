@@ -216,9 +216,13 @@ def furthest(own: Gradients, other: Gradients) -> float:
 
 @contextmanager
 def counted(base: Base) -> Iterator[dict[str, list[int]]]:
-    """Count the token rows that every block computes, by tower; entered after a fan-out has put its hooks."""
-    model = base.model.model
-    towers = {"language": model.language_model.layers, "vision": model.visual.blocks}
+    """Count the token rows that every block computes, by tower; entered after a shared forward has put its hooks."""
+    from trainables.cohort.shared_forward import block_name
+
+    towers = {
+        tower: [base.model.get_submodule(block_name(block)) for block in blocks]
+        for tower, blocks in base.towers.items()
+    }
     counts = {tower: [0] * len(blocks) for tower, blocks in towers.items()}
 
     def count(_: Any, given: tuple[torch.Tensor, ...], tower: str, index: int) -> None:
