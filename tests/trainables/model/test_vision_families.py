@@ -369,9 +369,7 @@ def test_with_sliding_windows_in_the_decoder_there_is_no_shared_prefix(
 
 # -------------------------------------------------------------------- packed rows
 @EACH_FAMILY
-def test_packed_rows_of_text_are_computed_as_if_alone(
-    family: str, sources_of: SourcesOf, double: None
-) -> None:
+def test_packed_rows_of_text_are_computed_as_if_alone(family: str, sources_of: SourcesOf, double: None) -> None:
     engine = packed.double_engine(sources_of(family))
     rows = [
         engine.encoder.conversation(packed.text_row(asked, "five."))
