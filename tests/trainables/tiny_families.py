@@ -8,7 +8,7 @@ does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from trainables.mini import BASE_DIRECTORY
 from trainables.mini import tokenizer as tokens
 from trainables.mini.model import image_processor
 from trainables.model.families import FAMILIES
-from trainables.spec import Source
+from trainables.spec import Placement, Source, TrialSpec
 
 LAYERS, WINDOW = 4, 12
 SHAPE = {
@@ -131,6 +131,7 @@ TINY_VISION: dict[str, TinyVision] = {
     "qwen2_vl": TinyVision(
         WITH_SYSTEM, {"rope_parameters": MROPE}, {"embed_dim": 64, "hidden_size": 64, "mlp_ratio": 2}),
 }  # fmt: skip
+VISION_DEPTHS = ((2, 0), (0, 3), (1, 2), (LAYERS, BLOCKS), (0, BLOCKS), (3, 1), (1, 0))
 SIZES = ((64, 64), (80, 48), (48, 96), (32, 32))  # of pictures, in pixels: windows are whole, partial and single
 
 
@@ -231,3 +232,15 @@ def text_sources(directory: Path, base: Path) -> Sources:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         found[name] = Source(path=path, sha256=digest_of(path))
     return Sources(base=Source(path=base, sha256="ba5e"), **found)
+
+
+def vision_arms(sources: Sources, depths: Sequence[tuple[int, int]] = VISION_DEPTHS, **changes: Any) -> list[TrialSpec]:
+    """Make a trial for each of (language layers, vision blocks), with settings that act in a pass."""
+    return [
+        sources.spec(**{
+            "name": f"L{language}-V{vision}", "placement": Placement(language=language, vision=vision),
+            "rank": (4, 8, 1)[number % 3], "alpha": (8.0, 32.0)[number % 2], "dropout": (0.1, 0.0)[number % 2],
+            "rslora": number % 2 == 1, "seed": number % 3, **changes,
+        })
+        for number, (language, vision) in enumerate(depths)
+    ]  # fmt: skip
