@@ -5,6 +5,7 @@ The pictures of a batch have different sizes, so windows of the vision tower are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,7 @@ def furthest_from_solo(
         for kind, batch in batches.items():
             for number, (loss, gradients) in packed.packed(shared, range(len(specs)), batch).items():
                 alone, expected = solo[number][kind]
+                assert math.isfinite(alone)  # no difference to a NaN is large
                 worst = max(worst, abs(loss - alone), packed.furthest(gradients, expected))
     finally:
         shared.remove()
