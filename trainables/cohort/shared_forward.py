@@ -155,7 +155,7 @@ class SharedForward:
         first = next((i for i, members in enumerate(self.differing["language"]) if members & active), None)
         if first is not None and first < added_to:
             return None
-        tokens = common_tokens(inputs, labels)
+        tokens = common_tokens(inputs[str(self.base.family.image_token_mask)], labels)
         return FrozenPrefix.run(self.base, inputs, positions, tokens, first) if tokens else None
 
     def _active(self) -> frozenset[int]:

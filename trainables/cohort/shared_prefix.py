@@ -25,11 +25,14 @@ def attends_in_full(base: Base) -> bool:
     return set(getattr(base.decoder.config, "layer_types", None) or ("full_attention",)) == {"full_attention"}
 
 
-def common_tokens(inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> int:
-    """Count the tokens before every row's first picture and first prediction; 0 when they are too few."""
+def common_tokens(image_tokens: torch.Tensor, labels: torch.Tensor) -> int:
+    """Count the tokens before every row's first picture and first prediction; 0 when they are too few.
+
+    `image_tokens` (rows, tokens) is not 0 at image tokens.
+    """
     length = labels.shape[1]
     places = torch.arange(length, device=labels.device)
-    stop = torch.where(inputs["mm_token_type_ids"] != 0, places, length).min()
+    stop = torch.where(image_tokens != 0, places, length).min()
     first_label = torch.where(labels != IGNORED, places, length).min()
     tokens = int(torch.minimum(stop, first_label - 1))
     return tokens if tokens >= MIN_TOKENS else 0

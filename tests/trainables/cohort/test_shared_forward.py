@@ -54,7 +54,7 @@ def groups_per_block(
 def prefix_and_rest(batch: Batch) -> tuple[int, int]:
     """Return the token rows before the pictures, and those of the whole batch."""
     rows, tokens = batch.labels.shape
-    return rows * common_tokens(batch.inputs, batch.labels), rows * tokens
+    return rows * common_tokens(batch.inputs["mm_token_type_ids"], batch.labels), rows * tokens
 
 
 # -------------------------------------------------------------------- what is computed once

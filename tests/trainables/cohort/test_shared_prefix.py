@@ -31,12 +31,12 @@ def placed(make_spec: SpecMaker, *depths: tuple[int, int]) -> list[TrialSpec]:
     ]
 
 
-def first_at(kinds: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def first_at(kinds: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Make rows from letters: t is text, p a picture, l a label, . padding."""
     rows = [list(row) for row in kinds]
     types = torch.tensor([[int(one == "p") for one in row] for row in rows])
     labels = torch.tensor([[7 if one == "l" else IGNORED for one in row] for row in rows])
-    return {"mm_token_type_ids": types}, labels
+    return types, labels
 
 
 # -------------------------------------------------------------------- how many tokens
@@ -131,7 +131,7 @@ def test_rows_that_begin_with_a_picture_or_answer_early_have_no_prefix(
 ) -> None:
     specs = placed(make_spec, (0, 2), (0, 4))
     kinds = packed.batches(double)
-    assert common_tokens(kinds["image"].inputs, kinds["image"].labels) >= MIN_TOKENS
+    assert common_tokens(kinds["image"].inputs["mm_token_type_ids"], kinds["image"].labels) >= MIN_TOKENS
     early = Batch(kinds["image"].inputs, kinds["image"].labels.clone())
     early.labels[0, MIN_TOKENS] = early.inputs["input_ids"][0, MIN_TOKENS]
     read, found, _ = ran(double, specs, early, monkeypatch)

@@ -198,7 +198,7 @@ def test_blocks_below_the_lowest_adapter_are_computed_once(family: str, vision_s
         # the second trial adapts a layer that DeepStack adds to, so it gets its own group before the first layer
         assert counts["language"] == [3 * whole] * LAYERS and len(TAPS) > 1
     else:
-        prefix = len(batch.labels) * common_tokens(batch.inputs, batch.labels)
+        prefix = len(batch.labels) * common_tokens(batch.inputs["mm_token_type_ids"], batch.labels)
         assert counts["language"] == [2 * (whole - prefix) + prefix] + [3 * whole] * (LAYERS - 1)
 
 
