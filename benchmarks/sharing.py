@@ -16,7 +16,7 @@ from benchmarks.families import modelled
 from benchmarks.flops import Architecture, Cost, Counts
 from benchmarks.timing import StepClock, begin_peak, largest_difference, now, peak_mb
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import Member, Widths, passes
+from trainables.cohort.pass_width import Member, PassWidths, passes
 from trainables.constraint import CONSTRAINT
 from trainables.engine import Engine
 from trainables.guards import GUARDS
@@ -42,7 +42,7 @@ class Run:
     peak_mb: float
     losses: dict[str, list[float]]
     verdicts: dict[str, str]
-    widths: Widths | None = None
+    widths: PassWidths | None = None
 
 
 @dataclass
@@ -89,7 +89,9 @@ def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
     return _run(trials, steps, now(device) - began, None)
 
 
-def run_cohort(bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, widths: Widths | None) -> Run:
+def run_cohort(
+    bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, widths: PassWidths | None
+) -> Run:
     """Train the trials as one cohort; without `widths` it calibrates them, which the makespan then holds."""
     device = bench.engine.base.device
     begin_peak(device)
@@ -98,7 +100,7 @@ def run_cohort(bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: 
         trials = []
         for spec in specs:
             trials.append(bench.open(spec, stack))
-            trials[-1].adapter.lift()  # the next one is placed on a bare base
+            trials[-1].adapter.remove()  # the next one is placed on a bare base
         cohort = Cohort(bench.engine, trials, widths, share=SHARES[arm])
         stack.callback(cohort.remove)
         cohort.eval_width = len(trials) if arm == "batched" else 1
@@ -107,7 +109,7 @@ def run_cohort(bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: 
         return _run(trials, _mean(clock.step_seconds), now(device) - began, cohort.widths)
 
 
-def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: Widths | None) -> Run:
+def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: PassWidths | None) -> Run:
     verdicts = {trial.spec.name: trial.record.verdict() for trial in trials}
     broken = [f"{name} {verdict}: {verdict.reason}" for name, verdict in verdicts.items()
               if verdict and verdict.kind not in ENDINGS]  # fmt: skip
@@ -179,7 +181,7 @@ def _figures(
     return found
 
 
-def _flops(arm: ArmName, specs: Sequence[TrialSpec], cost: Cost, widths: Widths | None) -> float:
+def _flops(arm: ArmName, specs: Sequence[TrialSpec], cost: Cost, widths: PassWidths | None) -> float:
     arms = [modelled(spec) for spec in specs]
     if widths is None:
         return sum(cost.solo(one) for one in arms)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trainables.model.families import family_of
 from trainables.spec import TrialSpec, cohort_key, neighbourhood
 
 BUDGET = ("eval_every_steps", "steps")
@@ -76,10 +77,15 @@ def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
 
 
 def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
-    """Say, for the plan, who trains together and what keeps the others apart."""
+    """Say, for the plan, which trials train together, and what keeps the others apart."""
     kinds = cohorts(specs)
     if max_trials == 1:
         return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."
+    if kinds and (family := family_of(kinds[0][0].base.path))[0].shared_forward is None:  # a plan has one base
+        return (
+            f"{sum(map(len, kinds))} trials train one after another on the resident base: "
+            f"trials of the model family {family[1]['model_type']} cannot share a pass."
+        )
     sizes = ", ".join(f"{len(kind)} on {_named(kind, kinds)}" for kind in kinds)
     most = f", at most {max_trials} at once" if max_trials else ""
     reason = "; they differ there, so they cannot share a pass" if len(kinds) > 1 else ""

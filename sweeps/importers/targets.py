@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweeps.importers.rules import Asked
 from sweeps.importers.values import AllLinear, Expression, Targets
-from trainables.model.families import TOWERS, Blocks, TowerName
+from trainables.model.families import FAMILIES, TOWERS, Blocks, TowerName
 from trainables.model.placement import resolve
 from trainables.spec import Placement
 
@@ -25,17 +25,6 @@ class Placed:
     note: str
 
 
-def _outside_qwen3_vl(config: Mapping[str, Any]) -> list[str]:
-    taps = len(config["vision_config"]["deepstack_visual_indexes"])
-    mergers = ["merger", *(f"deepstack_merger_list.{index}" for index in range(taps))]
-    linears = [f"model.visual.{merger}.linear_fc{one}" for merger in mergers for one in (1, 2)]
-    return ["model.visual.patch_embed.proj", *linears]
-
-
-# layers that LoRA could sit on but that are in no tower, by model type; every family has the two of the vocabulary
-OUTSIDE: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {"qwen3_vl": _outside_qwen3_vl}
-
-
 def placed(asked: Asked, towers: Towers, config: Mapping[str, Any]) -> Placed:
     """Return the placement whose modules are exactly those the file asks for.
 
@@ -46,7 +35,7 @@ def placed(asked: Asked, towers: Towers, config: Mapping[str, Any]) -> Placed:
     names: dict[TowerName, list[list[str]]] = {tower: [[linear.name for linear in block] for block in blocks]
                                               for tower, blocks in towers.items()}  # fmt: skip
     inside = [name for blocks in names.values() for block in blocks for name in block]
-    outside = [*OUTSIDE.get(str(config["model_type"]), lambda _: [])(config), "lm_head"]
+    outside = [*FAMILIES[str(config["model_type"])].outside(config), "lm_head"]
     matched, note = _matched(asked, field, targets, towers, inside, outside)
     beyond = [name for name in outside if name in matched]
     if beyond:

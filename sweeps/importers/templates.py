@@ -25,7 +25,7 @@ class Template:
 
 OWN = Template()
 QWEN2, QWEN3, QWEN3_VL = (Template(CHATML, (family,)) for family in ("qwen2", "qwen3", "qwen3_vl"))
-QWEN2_VL = Template(CHATML, ("qwen2_vl", "qwen2_5_vl"))  # of families that are not trained here
+QWEN2_VL = Template(CHATML, ("qwen2_vl", "qwen2_5_vl"))
 SHARED = {
     "chatml": Template(CHATML), "llama3": Template(LLAMA3, ("llama",)), "gemma": Template(GEMMA, ("gemma", "gemma2",
     "gemma3_text")), "qwen3": QWEN3, "qwen2_vl": QWEN2_VL, "qwen3_vl": QWEN3_VL,

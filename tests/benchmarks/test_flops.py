@@ -50,18 +50,18 @@ def test_counts_what_a_pass_computes(bench: Bench, settings: dict[str, Any], nam
 def counted_flops(bench: Bench, specs: list[Any], share: bool) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from trainables.cohort.shared_forward import Fanout
+    from trainables.cohort.shared_forward import SharedForward
 
     with ExitStack() as stack:
         trials = []
         for spec in specs:
             trials.append(bench.open(spec, stack))
-            trials[-1].adapter.lift()
-        fanout = Fanout(bench.engine.base, [one.adapter for one in trials], share)
-        stack.callback(fanout.remove)
+            trials[-1].adapter.remove()
+        shared = SharedForward(bench.engine.base, [one.adapter for one in trials], share)
+        stack.callback(shared.remove)
         batch = bench.engine.batches(bench.engine.row_stream(specs[0], 0), specs[0], 0)[0]
         with FlopCounterMode(display=False) as counter:
-            fanout.logits(batch, range(len(trials))).values.sum().backward()
+            shared.logits(batch, range(len(trials))).values.sum().backward()
     return counter.get_total_flops()
 
 

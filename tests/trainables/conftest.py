@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,20 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(scope="session")
 def sources(files: Files) -> Sources:
     return few_rows(files)
+
+
+@pytest.fixture(scope="session")
+def vision_sources_of(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sources]:
+    """Make the tiny base of a family that takes pictures, and rows with pictures of several sizes, once."""
+
+    @cache
+    def make(family: str) -> Sources:
+        from tiny_families import picture_sources, write_vision_base
+
+        directory = tmp_path_factory.mktemp(family)
+        return picture_sources(directory, write_vision_base(family, directory / "base"), sources)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from trainables.probes.probe import Baseline
 from trainables.spec import Placement, TrialSpec
 
 if TYPE_CHECKING:
-    from trainables.cohort.shared_forward import Fanout
+    from trainables.cohort.shared_forward import SharedForward
 
 
 MAX_NEW_TOKENS, TRAIN_SLICE_ROWS = 3, 2  # of the evals here: what they cost is no concern of these tests
@@ -147,7 +147,7 @@ def lifted(base: Base, specs: Sequence[TrialSpec], noise: float = 0.05) -> list[
     adapters = []
     for spec in specs:
         adapters.append(grown(base, spec, noise))
-        adapters[-1].lift()
+        adapters[-1].remove()
     return adapters
 
 
@@ -169,10 +169,10 @@ def _alone(base: Base, adapter: Adapter, batch: Batch) -> tuple[float, Gradients
     return float(loss.detach()), gradients(adapter)
 
 
-def packed(fanout: Fanout, numbers: Sequence[int], batch: Batch) -> dict[int, tuple[float, Gradients]]:
+def packed(shared: SharedForward, numbers: Sequence[int], batch: Batch) -> dict[int, tuple[float, Gradients]]:
     """Return loss and gradients of the members `numbers`, in one pass."""
-    with training(fanout.base):
-        out = fanout.logits(batch, numbers)
+    with training(shared.base):
+        out = shared.logits(batch, numbers)
     losses = [cross_entropy(one, out.targets) for one in out.values]
     reached = [one for one in losses if one.requires_grad]
     if reached:
@@ -180,7 +180,7 @@ def packed(fanout: Fanout, numbers: Sequence[int], batch: Batch) -> dict[int, tu
     by_member = {
         member: float(loss.detach()) for group, loss in zip(out.groups, losses, strict=True) for member in group
     }
-    return {number: (by_member[number], gradients(fanout.bank.adapters[number])) for number in numbers}
+    return {number: (by_member[number], gradients(shared.lora.adapters[number])) for number in numbers}
 
 
 @contextmanager
@@ -216,9 +216,13 @@ def furthest(own: Gradients, other: Gradients) -> float:
 
 @contextmanager
 def counted(base: Base) -> Iterator[dict[str, list[int]]]:
-    """Count the token rows that every block computes, by tower; entered after a fan-out has put its hooks."""
-    model = base.model.model
-    towers = {"language": model.language_model.layers, "vision": model.visual.blocks}
+    """Count the token rows that every block computes, by tower; entered after a shared forward has put its hooks."""
+    from trainables.cohort.shared_forward import block_name
+
+    towers = {
+        tower: [base.model.get_submodule(block_name(block)) for block in blocks]
+        for tower, blocks in base.towers.items()
+    }
     counts = {tower: [0] * len(blocks) for tower, blocks in towers.items()}
 
     def count(_: Any, given: tuple[torch.Tensor, ...], tower: str, index: int) -> None:

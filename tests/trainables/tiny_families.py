@@ -1,22 +1,27 @@
-"""A tiny model of random weights for every family of text decoders, made by transformers' own classes.
+"""A tiny model of random weights for every family, made by transformers' own classes.
 
 Each has the quirk of its family: grouped keys, heads wider than the model, a sliding window shorter than the rows,
-soft-capped logits, and a chat template that ends a turn as the published one does.
+soft-capped logits, DeepStack, windows in the vision tower, and a chat template that ends a turn as the published one
+does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from small_trials import Sources
 
 from trainables.data.duplicates import digest_of
 from trainables.mini import BASE_DIRECTORY
-from trainables.spec import Source
+from trainables.mini import tokenizer as tokens
+from trainables.mini.model import image_processor
+from trainables.model.families import FAMILIES
+from trainables.spec import Placement, Source, TrialSpec
 
 LAYERS, WINDOW = 4, 12
 SHAPE = {
@@ -92,6 +97,96 @@ TINY: dict[str, Tiny] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TinyVision:
+    """A family that takes pictures: its configuration beyond the common shapes, and its template."""
+
+    template: str
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+
+
+# as Qwen2-VL's and Qwen2.5-VL's: a conversation without a system turn is given one
+WITH_SYSTEM = (
+    "{% for message in messages %}{% if loop.first and message.role != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message.role + '\n' }}{% if message.content is string %}{{ message.content }}{% else %}"
+    "{% for part in message.content %}{% if part.type == 'image' or 'image' in part or 'image_url' in part %}"
+    "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% elif 'text' in part %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+BLOCKS, TAPS, PATCH_PIXELS, WINDOW_PIXELS = 6, (1, 2), 8, 48  # a window takes 3 x 3 image tokens
+VISION_SHAPE = {"depth": BLOCKS, "num_heads": 4, "patch_size": PATCH_PIXELS, "initializer_range": 0.1}
+MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+TINY_VISION: dict[str, TinyVision] = {
+    "qwen3_vl": TinyVision(
+        tokens.CHAT_TEMPLATE, {"rope_parameters": {**MROPE, "mrope_interleaved": True}, "head_dim": 16},
+        {"hidden_size": 64, "intermediate_size": 128, "out_hidden_size": 64, "num_position_embeddings": 64,
+         "deepstack_visual_indexes": list(TAPS)}),
+    "qwen2_5_vl": TinyVision(
+        WITH_SYSTEM, {"rope_parameters": MROPE},
+        {"hidden_size": 64, "intermediate_size": 128, "out_hidden_size": 64, "window_size": WINDOW_PIXELS,
+         "fullatt_block_indexes": [2, 5]}),
+    "qwen2_vl": TinyVision(
+        WITH_SYSTEM, {"rope_parameters": MROPE}, {"embed_dim": 64, "hidden_size": 64, "mlp_ratio": 2}),
+}  # fmt: skip
+VISION_DEPTHS = ((2, 0), (0, 3), (1, 2), (LAYERS, BLOCKS), (0, BLOCKS), (3, 1), (1, 0))
+SIZES = ((64, 64), (80, 48), (48, 96), (32, 32))  # of pictures, in pixels: windows are whole, partial and single
+
+
+def tiny_vision_config(family: str, **text: Any) -> Any:
+    """Make the configuration of a tiny model that takes pictures, for the miniature's tokenizer."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer, tiny = AutoTokenizer.from_pretrained(BASE_DIRECTORY), TINY_VISION[family]
+    names = {"image_token_id": tokens.IMAGE_PAD, "video_token_id": tokens.VIDEO_PAD,
+             "vision_start_token_id": tokens.VISION_START, "vision_end_token_id": tokens.VISION_END}  # fmt: skip
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    return AutoConfig.for_model(
+        family,
+        text_config={**SHAPE, **tiny.text, **ends, "vocab_size": len(tokenizer), "tie_word_embeddings": True, **text},
+        vision_config={**VISION_SHAPE, **tiny.vision},
+        tie_word_embeddings=True,
+        **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
+    )
+
+
+def write_vision_base(family: str, directory: Path) -> Path:
+    """Save a tiny base that takes pictures of any size: weights, tokenizer and image processor."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE_DIRECTORY)
+    tokenizer.chat_template = TINY_VISION[family].template
+    tokenizer.save_pretrained(directory)
+    processor = image_processor()
+    processor.size = {"shortest_edge": 32 * 32, "longest_edge": 96 * 96}
+    processor.save_pretrained(directory)
+    torch.manual_seed(11)
+    getattr(transformers, FAMILIES[family].model_class)(tiny_vision_config(family)).save_pretrained(directory)
+    return directory
+
+
+def picture_sources(directory: Path, base: Path, miniature: Sources) -> Sources:
+    """Write the miniature's few rows with pictures of different sizes, and the sources of trials on them."""
+    found, written = {}, 0
+    for name in ("train", "validation", "ood"):
+        source, lines = getattr(miniature, name).path, []
+        for line in source.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for picture in row.get("images", ()):
+                (directory / picture).parent.mkdir(parents=True, exist_ok=True)
+                with Image.open(source.parent / picture) as image:
+                    image.resize(SIZES[written % len(SIZES)]).save(directory / picture)
+                written += 1
+            lines.append(json.dumps(row) + "\n")
+        path = directory / f"{name}.jsonl"
+        path.write_text("".join(lines), encoding="utf-8")
+        found[name] = Source(path=path, sha256=digest_of(path))
+    return Sources(base=Source(path=base, sha256="ba5e"), **found)
+
+
 def tiny_config(family: str, vocabulary: int = 512) -> Any:
     """Make the configuration of a tiny model, as transformers writes it to `config.json`."""
     from transformers import AutoConfig
@@ -137,3 +232,15 @@ def text_sources(directory: Path, base: Path) -> Sources:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         found[name] = Source(path=path, sha256=digest_of(path))
     return Sources(base=Source(path=base, sha256="ba5e"), **found)
+
+
+def vision_arms(sources: Sources, depths: Sequence[tuple[int, int]] = VISION_DEPTHS, **changes: Any) -> list[TrialSpec]:
+    """Make a trial for each of (language layers, vision blocks), with settings that act in a pass."""
+    return [
+        sources.spec(**{
+            "name": f"L{language}-V{vision}", "placement": Placement(language=language, vision=vision),
+            "rank": (4, 8, 1)[number % 3], "alpha": (8.0, 32.0)[number % 2], "dropout": (0.1, 0.0)[number % 2],
+            "rslora": number % 2 == 1, "seed": number % 3, **changes,
+        })
+        for number, (language, vision) in enumerate(depths)
+    ]  # fmt: skip

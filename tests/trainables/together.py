@@ -11,7 +11,7 @@ import torch
 from small_trials import ANYTHING_GOES, never, train_to
 
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import Widths
+from trainables.cohort.pass_width import PassWidths
 from trainables.constraint import applicable_constraint
 from trainables.engine import Engine
 from trainables.probes.probe import Baseline
@@ -19,7 +19,7 @@ from trainables.record import Record, Verdict
 from trainables.spec import TrialSpec
 from trainables.training.trial import Trial
 
-ALL_AT_ONCE = Widths(8, 8)
+ALL_AT_ONCE = PassWidths(8, 8)
 
 
 class Watched:
@@ -56,7 +56,7 @@ class Watched:
         trials = []
         for spec in specs:
             trials.append(self.open(spec))
-            trials[-1].adapter.lift()
+            trials[-1].adapter.remove()
         return trials
 
     def alone(self, spec: TrialSpec, guards: Sequence[Any] = (), until: int | None = None) -> Trial:
@@ -82,7 +82,7 @@ class Together:
 
     def __init__(
         self, engine: Engine, baseline: Baseline, directory: Path, specs: Sequence[TrialSpec],
-        breaks: dict[str, int] | None = None, widths: Widths | None = ALL_AT_ONCE,
+        breaks: dict[str, int] | None = None, widths: PassWidths | None = ALL_AT_ONCE,
     ) -> None:  # fmt: skip
         self.watched = Watched(engine, baseline, directory, breaks)
         self.cohort = Cohort(engine, self.watched.opened(specs), widths)

@@ -1,7 +1,7 @@
-"""A cohort: trials that train together on one base, in lockstep, each as if it were alone.
+"""A cohort: trials that train together on one base, step by step, with the results of training each alone.
 
-They read the same batches. One forward and one backward serve as many of them as `widths` allows; clipping, rate,
-AdamW, health checks, guards and records are each trial's own, so a member that ends leaves the others as they were.
+They read the same batches. A forward and a backward pass compute as many trials as `widths` allows. Clipping, rate,
+AdamW, health checks, guards and records are each trial's own, so a trial that ends does not affect the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.cohort.evaluator import JointEvaluator
-from trainables.cohort.pass_width import Member, Widths, calibrated, narrower, passes
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.evaluator import CohortEvaluator
+from trainables.cohort.pass_width import Member, PassWidths, calibrated, narrower, passes
+from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
 from trainables.errors import UserError
@@ -29,13 +29,16 @@ OutOfMemory = (torch.OutOfMemoryError,)
 
 
 class Cohort:
-    """Opened trials on one engine; takes their adapters off the base and trains them through a bank.
+    """Opened trials on one engine; their adapters are taken off the base and applied in shared passes.
 
-    `widths` says how many are computed in one pass; None measures which is fastest before the first step.
+    `widths` is the number of trials in a pass; None measures which is fastest, before the first step.
+
+    Raises:
+        ValueError: the trials differ in data order, batch shape or step, or their family shares no passes.
     """
 
     def __init__(
-        self, engine: Engine, trials: Sequence[Trial], widths: Widths | None = None, share: bool = True
+        self, engine: Engine, trials: Sequence[Trial], widths: PassWidths | None = None, share: bool = True
     ) -> None:
         keys = {(cohort_key(trial.spec), trial.step) for trial in trials}
         if len(keys) != 1:
@@ -43,7 +46,7 @@ class Cohort:
         self.engine, self.trials, self.widths, self.share = engine, list(trials), widths, share
         self.eval_width = len(trials)  # members measured in one pass
         for trial in trials:
-            trial.adapter.lift()
+            trial.adapter.remove()
         self.rows = engine.row_stream(trials[0].spec, trials[0].step)
         self.left: dict[int, Verdict] = {}
         self._gather(self.trials)
@@ -54,9 +57,9 @@ class Cohort:
         return [number for number in range(len(self.trials)) if number not in self.left]
 
     def advance(self, stop_requested: Callable[[], bool]) -> dict[str, Verdict]:
-        """Take all members to their next eval and through it; returns the verdicts of those that ended, by trial id.
+        """Train all members to their next eval and evaluate; returns the verdicts of those that ended, by trial id.
 
-        When `stop_requested` turns true between two steps, all checkpoint there. Who ended is dropped at the boundary.
+        When `stop_requested` turns true between two steps, all checkpoint there. Trials that ended leave the cohort.
         """
         boundary = self.trials[0].boundary
         while self.active and self.trials[self.active[0]].step < boundary:
@@ -69,19 +72,19 @@ class Cohort:
         return self._compact()
 
     def leave(self, trial_id: str) -> None:
-        """Let a member go between two evals; its newest checkpoint stays."""
+        """Drop a trial between two evals; its newest checkpoint stays."""
         self._gather([trial for trial in self.trials if trial.spec.trial_id != trial_id])
 
     def remove(self) -> None:
-        """Give the base back as it was."""
-        self.fanout.remove()
+        """Take all hooks off the base."""
+        self.shared.remove()
 
     # ---------------------------------------------------------------- train
     def _train_step(self) -> None:
         began = time.perf_counter()
         try:
             batches = self.engine.batches(self.rows, self.trials[0].spec, self.trials[self.active[0]].step)
-        except UserError as error:  # a row that none of them can read
+        except UserError as error:  # a row that no trial can read
             for number in self.active:
                 self._end(number, error)
             return
@@ -111,7 +114,7 @@ class Cohort:
         return {**self._passed(numbers[:half], batches), **self._passed(numbers[half:], batches)}
 
     def _backward(self, numbers: Sequence[int], batches: Sequence[Batch]) -> dict[int, float]:
-        # every trial's loss is its mean over all supervised tokens of the step, whoever else is in the pass
+        # a trial's loss is its mean over all supervised tokens of the step, independent of the others
         tokens = sum(batch.supervised_tokens for batch in batches)
         losses = dict.fromkeys(numbers, 0.0)
         with self._training():
@@ -119,7 +122,7 @@ class Cohort:
                 for number in numbers:
                     masks = self.trials[number].adapter.masks
                     masks.step, masks.micro_step = self.trials[number].step, micro_step
-                out = self.fanout.logits(batch, numbers)
+                out = self.shared.logits(batch, numbers)
                 means = [cross_entropy(one, out.targets, reduction="sum") / tokens for one in out.values]
                 reached = [one for one in means if one.requires_grad]
                 if reached:
@@ -163,7 +166,7 @@ class Cohort:
         for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
-                verdict = trial.conclude(measured[number], self.joint.asking(number), seconds / len(numbers))
+                verdict = trial.conclude(measured[number], self.evaluator.asking(number), seconds / len(numbers))
                 if verdict:
                     self.left[number] = verdict
 
@@ -173,7 +176,7 @@ class Cohort:
             numbers, began = waiting[: self.eval_width], time.perf_counter()
             baselines = {number: self.trials[number].baseline for number in numbers}
             try:
-                measured = self.joint.measure(baselines, self.trials[numbers[0]].step)
+                measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step)
             except OutOfMemory as error:
                 if len(numbers) > 1:
                     self.eval_width = len(numbers) // 2
@@ -183,7 +186,7 @@ class Cohort:
                 yield numbers, measured, time.perf_counter() - began
             waiting = waiting[len(numbers) :]
 
-    # ---------------------------------------------------------------- who is in it
+    # ---------------------------------------------------------------- members
     def _members(self) -> list[Member]:
         depths = {number: self.trials[number].spec.placement for number in self.active}
         return [Member(number, one.language, one.vision) for number, one in depths.items()]
@@ -195,8 +198,8 @@ class Cohort:
         return ended
 
     def _gather(self, trials: list[Trial]) -> None:
-        if hasattr(self, "fanout"):
-            self.fanout.remove()
+        if hasattr(self, "shared"):
+            self.shared.remove()
         self.trials, self.left = trials, {}
-        self.fanout = Fanout(self.engine.base, [trial.adapter for trial in trials], self.share)
-        self.joint = JointEvaluator(self.engine.evaluator, self.fanout)
+        self.shared = SharedForward(self.engine.base, [trial.adapter for trial in trials], self.share)
+        self.evaluator = CohortEvaluator(self.engine.evaluator, self.shared)

@@ -1,7 +1,7 @@
-"""One eval of a whole cohort: one teacher-forced pass and one decode batch for all members.
+"""One eval of a whole cohort: teacher-forced passes and decode batches that all members share.
 
-What the members share is computed once, the prompts' prefill included; a member's answers are then counted, and
-witnessed, as if it had been asked alone.
+What members have in common is computed once, including the prefill of prompts. Each member's metrics and integrity
+checks are those of an eval of the member alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.shared_forward import SharedForward
 from trainables.cohort.stacked_lora import Group
 from trainables.data.encoding import Encoded, chunks, collate
 from trainables.evaluation.decoding import read_answers
@@ -28,28 +28,28 @@ Answers = dict[str, str]
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decode batch: tokens (groups x rows, new tokens), and whom each group stands for."""
+    """A decode batch: tokens (groups x rows, new tokens), and the members of each group."""
 
     tokens: torch.Tensor
     groups: list[Group]
     questions: list[int]
 
     def rows_of(self, member: int) -> slice:
-        """Return where the rows of `member` lie."""
+        """Return the rows of `member`."""
         group = next(number for number, one in enumerate(self.groups) if member in one)
         rows = len(self.questions)
         return slice(group * rows, (group + 1) * rows)
 
 
 @dataclass(frozen=True)
-class JointEvaluator:
-    """The fixed evals of a study, for all members of a fan-out at once."""
+class CohortEvaluator:
+    """The fixed evals of a study, for all members of a shared forward at once."""
 
     evaluator: Evaluator
-    fanout: Fanout
+    shared: SharedForward
 
     def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
-        """Measure the members named by `baselines`, each held against its own, as `eval_integrity.measure` does."""
+        """Measure the members in `baselines`, each against its own baseline, as `eval_integrity.measure` does."""
         evaluator, members = self.evaluator, tuple(baselines)
         with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
             decoded = self._decode(evaluator.prompts, members)
@@ -68,11 +68,11 @@ class JointEvaluator:
         return measured
 
     def asking(self, member: int) -> MemberEvaluator:
-        """Return what the controls ask one member through."""
+        """Return an evaluator of one member, for the controls of an eval."""
         return MemberEvaluator(self, member)
 
     def ask(self, member: int, questions: Sequence[Question]) -> Answers:
-        """Answer questions by one member, the way the eval's own are answered."""
+        """Answer questions with one member, as the questions of the eval are answered."""
         decoded = self._decode(self.evaluator.encode(questions), (member,))
         return self._answers(questions, decoded, (member,))[member]
 
@@ -94,7 +94,7 @@ class JointEvaluator:
         encoder, device = self.evaluator.encoder, self.evaluator.base.device
         for chunk in chunks(rows, LOSS_TOKENS // len(members)):
             batch = collate([rows[index] for index in chunk], encoder, device, pad_left=False)
-            out = self.fanout.logits(batch, members)
+            out = self.shared.logits(batch, members)
             for group, logits in zip(out.groups, out.values, strict=True):
                 nats = float(cross_entropy(logits, out.targets, reduction="sum"))
                 right = logits.argmax(dim=-1) == out.targets
@@ -116,12 +116,13 @@ class JointEvaluator:
         model, encoder = self.evaluator.base.model, self.evaluator.encoder
         ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
         cache = DynamicCache(config=model.config.get_text_config())
-        out, groups = self.fanout.prefill(inputs, members, cache)
+        out, groups = self.shared.prefill(inputs, members, cache)
         mask = inputs["attention_mask"].repeat(len(groups), 1)
-        shift = _shift(model, inputs).repeat(len(groups), 1)
+        shift = self.shared.position_shift  # a picture takes fewer positions than tokens
+        shift = 0 if shift is None else shift.repeat(len(groups), 1)
         tokens = [out.logits[:, -1].float().argmax(dim=-1)]
         done = torch.isin(tokens[0], ends)
-        with self.fanout.running(members, len(chunk), groups):
+        with self.shared.running(members, len(chunk), groups):
             while not bool(done.all()) and len(tokens) < self.evaluator.max_new_tokens:
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 places = mask.sum(dim=1, keepdim=True) - 1 + shift
@@ -137,23 +138,16 @@ class JointEvaluator:
 
 @dataclass(frozen=True)
 class MemberEvaluator:
-    """One member of a cohort, as the controls of `eval_integrity.py` ask it."""
+    """Evaluates one member of a cohort; the controls of `eval_controls.py` ask questions through it."""
 
-    joint: JointEvaluator
+    cohort: CohortEvaluator
     member: int
 
     @property
     def data(self) -> ProbeData:
         """Return the rows of the fixed evals."""
-        return self.joint.evaluator.data
+        return self.cohort.evaluator.data
 
     def ask(self, questions: Sequence[Question]) -> Answers:
-        """Answer questions by this member alone."""
-        return self.joint.ask(self.member, questions)
-
-
-def _shift(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    # a picture takes fewer positions than tokens; the model says by how much, for every row
-    if "pixel_values" in inputs:
-        return model.model.rope_deltas  # type: ignore[union-attr, return-value]
-    return torch.zeros(len(inputs["input_ids"]), 1, dtype=torch.long, device=inputs["input_ids"].device)
+        """Answer questions with this member alone."""
+        return self.cohort.ask(self.member, questions)

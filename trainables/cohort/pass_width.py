@@ -1,7 +1,7 @@
-"""How many trials one pass computes: too few repeat what they share, too many fall out of the caches or the memory.
+"""How many trials one pass computes: narrow passes repeat what trials share, wide ones exceed caches or memory.
 
-Trials without a vision adapter share all language layers below their own and gain from every further member; those
-with one share little and gain from few. So each kind has its own width, and a short measurement finds it.
+Trials without a vision adapter share all language layers below their own, so wide passes pay. Trials with one share
+little. Each kind has a width of its own, found by a short measurement.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REPEATS = 2
 
 
 @dataclass(frozen=True)
-class Widths:
+class PassWidths:
     """The largest number of trials in one pass: of those without a vision adapter, and of those with one."""
 
     language: int
@@ -31,8 +31,8 @@ class Member:
     vision: int
 
 
-def passes(members: Sequence[Member], widths: Widths) -> list[tuple[int, ...]]:
-    """Cut members into passes of neighbours: who shares most stands side by side, and passes are of like size."""
+def passes(members: Sequence[Member], widths: PassWidths) -> list[tuple[int, ...]]:
+    """Cut members into passes of similar size; members that share most are in the same pass."""
     cut: list[tuple[int, ...]] = []
     for width, kind in zip((widths.language, widths.vision), by_kind(members), strict=True):
         if kind:
@@ -43,27 +43,29 @@ def passes(members: Sequence[Member], widths: Widths) -> list[tuple[int, ...]]:
 
 
 def by_kind(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
-    """Return the members without and those with a vision adapter, shallow ones first."""
+    """Return the members without and those with a vision adapter, those with the fewest adapted layers first."""
     ordered = sorted(members, key=lambda one: (one.vision, one.language, one.number))
     return [one for one in ordered if not one.vision], [one for one in ordered if one.vision]
 
 
-def calibrated(members: Sequence[Member], seconds: Callable[[Sequence[int]], float | None]) -> Widths:
+def calibrated(members: Sequence[Member], seconds: Callable[[Sequence[int]], float | None]) -> PassWidths:
     """Return the widths with the fewest seconds per trial, measured by `seconds` (None: it does not fit the device)."""
     language, vision = (_fastest([one.number for one in kind], seconds) for kind in by_kind(members))
-    return Widths(language, vision)
+    return PassWidths(language, vision)
 
 
-def narrower(widths: Widths | None, failed: int) -> Widths:
+def narrower(widths: PassWidths | None, failed: int) -> PassWidths:
     """Return widths at most half of a pass that did not fit the device."""
     half = max(1, failed // 2)
-    return Widths(half, half) if widths is None else Widths(min(widths.language, half), min(widths.vision, half))
+    return (
+        PassWidths(half, half) if widths is None else PassWidths(min(widths.language, half), min(widths.vision, half))
+    )
 
 
 def _fastest(numbers: Sequence[int], seconds: Callable[[Sequence[int]], float | None]) -> int:
     best, best_rate = 1, float("inf")
     for width in candidates(len(numbers)):
-        # the first run of a shape pays for memory that later ones find
+        # the first run of a shape allocates memory that later ones reuse
         runs = [seconds(numbers[:width]) for _ in range(REPEATS)]
         found = [one for one in runs if one is not None]
         if len(found) < len(runs):

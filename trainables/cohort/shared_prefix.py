@@ -1,7 +1,7 @@
-"""Text before the first picture, read once for all groups: a frozen key/value prefix of the language tower.
+"""Text before the first picture, computed once for all groups: keys and values for the language layers.
 
-Attention is causal, so these tokens see no picture, and no adapter of the vision tower can change them; below the
-lowest language adapter they are the same for every trial and need no gradient.
+Attention is causal, so these tokens see no picture and no adapter of the vision tower changes them. Below the lowest
+language adapter they are the same for every trial and need no gradient.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from trainables.model.base import Base
 MIN_TOKENS = 4  # fewer do not pay for the extra pass
 
 
-def common_tokens(inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> int:
-    """Count the tokens that stand before every row's first picture and first prediction; 0 when too few."""
+def attends_in_full(base: Base) -> bool:
+    """Return whether all language layers share one causal mask: no sliding windows."""
+    return set(getattr(base.decoder.config, "layer_types", None) or ("full_attention",)) == {"full_attention"}
+
+
+def common_tokens(image_tokens: torch.Tensor, labels: torch.Tensor) -> int:
+    """Count the tokens before every row's first picture and first prediction; 0 when they are too few.
+
+    `image_tokens` (rows, tokens) is not 0 at image tokens.
+    """
     length = labels.shape[1]
     places = torch.arange(length, device=labels.device)
-    stop = torch.where(inputs["mm_token_type_ids"] != 0, places, length).min()
+    stop = torch.where(image_tokens != 0, places, length).min()
     first_label = torch.where(labels != IGNORED, places, length).min()
     tokens = int(torch.minimum(stop, first_label - 1))
     return tokens if tokens >= MIN_TOKENS else 0
@@ -34,7 +42,7 @@ def common_tokens(inputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> i
 class FrozenPrefix:
     """The first `tokens` of every row, run through the language layers below block `first` (None: through all).
 
-    The pass goes on with the tokens behind it; at block `first` the prefix joins them, as the adapters there read it.
+    The pass continues with the tokens after it; at block `first` the prefix joins them, since adapters read it there.
     """
 
     base: Base
@@ -50,23 +58,22 @@ class FrozenPrefix:
     def run(
         cls, base: Base, inputs: Mapping[str, torch.Tensor], positions: torch.Tensor, tokens: int, first: int | None
     ) -> FrozenPrefix:
-        """Read the prefix of every row (rows, tokens) as the base does."""
-        language = base.model.model.language_model
-        hidden = language.embed_tokens(inputs["input_ids"][:, :tokens])
+        """Compute the prefix of every row (rows, tokens) with the base alone."""
+        decoder = base.decoder
+        hidden = decoder.embed_tokens(inputs["input_ids"][:, :tokens])
         given = _token_arguments(base, hidden, inputs["attention_mask"][:, :tokens], positions[..., :tokens])
-        keys = DynamicCache(config=language.config)
-        for layer in language.layers[:first]:
-            # the layer's own computation; hooks that widen a pass have no part in it
+        keys = DynamicCache(config=decoder.config)
+        for layer in decoder.layers[:first]:
+            # without the hooks of the layer, which replicate the batch
             hidden = layer.forward(hidden, **given, past_key_values=keys)
         return cls(base, inputs, positions, tokens, keys, hidden)
 
     def cache(self, groups: int) -> DynamicCache:
-        """Return the keys and values of the prefix for the rows of all groups, to be read and thrown away."""
+        """Return the keys and values of the prefix for the rows of all groups, for one pass."""
         index = torch.arange(len(self.hidden), device=self.hidden.device).repeat(groups)
-        config = self.base.model.model.language_model.config
         layers: Any = self.keys.layers
         pairs = [(layer.keys[index], layer.values[index]) for layer in layers if layer.is_initialized]
-        return DynamicCache(pairs, config=config)
+        return DynamicCache(pairs, config=self.base.decoder.config)
 
     def entering(
         self, hidden: torch.Tensor, kwargs: dict[str, Any], groups: int, adapted: bool
@@ -84,7 +91,7 @@ class FrozenPrefix:
 
 
 def repeated(given: Any, rows: int, groups: int) -> Any:
-    """Give `groups` groups what was computed for fewer: tensors (groups x rows, ...), tuples of them, or None."""
+    """Repeat for `groups` groups what was computed for fewer: tensors (groups x rows, ...), tuples of them, or None."""
     if given is None:
         return None
     if isinstance(given, tuple):
@@ -95,12 +102,12 @@ def repeated(given: Any, rows: int, groups: int) -> Any:
 def _token_arguments(
     base: Base, hidden: torch.Tensor, attention_mask: torch.Tensor, positions: torch.Tensor
 ) -> dict[str, Any]:
-    language = base.model.model.language_model
+    decoder = base.decoder
     mask = create_causal_mask(
-        config=language.config, inputs_embeds=hidden, attention_mask=attention_mask, past_key_values=None
+        config=decoder.config, inputs_embeds=hidden, attention_mask=attention_mask, past_key_values=None
     )
     return {
         "attention_mask": mask,
         "position_ids": None,
-        "position_embeddings": language.rotary_emb(hidden, positions),
+        "position_embeddings": decoder.rotary_emb(hidden, positions),
     }

@@ -1,7 +1,7 @@
-"""The bank: the adapters of several trials, stacked, on every linear of one base they adapt.
+"""The adapters of several trials, stacked, on each linear of one base that they adapt.
 
-PEFT refuses to train a batch of mixed adapters and cannot route the vision tower's flat patches, so the members'
-tensors, made by PEFT, act here through forward hooks: the base's own modules stay untouched.
+PEFT does not train batches of mixed adapters and cannot route the vision tower's flat patches. So the tensors, made
+by PEFT, are applied by forward hooks; the modules of the base stay as they are.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ Group = tuple[int, ...]
 
 @dataclass
 class Groups:
-    """Which members are computed as one in the pass that runs; none between passes.
+    """The members that are computed together in the current pass; no groups between passes.
 
-    A member leaves its group at the first block where it differs. Groups only ever part, so how many there are says
-    which they are: `history` knows them by their number.
+    A member leaves its group at the first block where it differs. Groups are split but never joined, so their number
+    identifies them: `history` holds the groups by how many there were.
     """
 
     now: list[Group] = field(default_factory=list)
     history: dict[int, list[Group]] = field(default_factory=dict)
 
     def begin(self, groups: Sequence[Group]) -> None:
-        """Start a pass; without groups the base computes for nobody, as if the bank were not there."""
+        """Start a pass; without groups no adapter is applied."""
         self.now = list(groups)
         self.history = {len(self.now): self.now}
 
-    def split(self, apart: frozenset[int]) -> list[int] | None:
-        """Give every member of `apart` a group of its own; returns each new group's old number, None if none left."""
+    def split(self, members: frozenset[int]) -> list[int] | None:
+        """Give each of `members` a group of its own; returns each new group's old number, None when nothing changes."""
         new: list[tuple[Group, int]] = []
         for number, group in enumerate(self.now):
-            stay = tuple(member for member in group if member not in apart)
+            stay = tuple(member for member in group if member not in members)
             new += [(stay, number)] * bool(stay)
-            new += [((member,), number) for member in group if member in apart]
+            new += [((member,), number) for member in group if member in members]
         if len(new) == len(self.now):
             return None
         self.now = [group for group, _ in new]
@@ -51,7 +51,7 @@ class Groups:
         return [number for _, number in new]
 
     def parents(self, count: int) -> list[int]:
-        """Return, for every group of now, the number of the one it came from when there were `count`."""
+        """Return, for each current group, the number of the group it came from when there were `count`."""
         then = self.history[count]
         return [next(i for i, old in enumerate(then) if group[0] in old) for group in self.now]
 
@@ -65,7 +65,7 @@ def take(tensor: torch.Tensor, groups: Sequence[int], count: int) -> torch.Tenso
 
 
 @dataclass(frozen=True)
-class Stacked:
+class StackedLinear:
     """LoRA of several members on one linear."""
 
     layer: str
@@ -102,7 +102,7 @@ class Stacked:
         return (whole + update if index is None else whole.index_add(0, index, update)).reshape(output.shape)
 
     def _stack(self, present: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        # smaller ranks are padded with zeros, which stay zero: they carry no gradient either way
+        # smaller ranks are padded with zeros, which get no gradient
         pairs = [self.factors[member] for member in present]
         rank = max(down.shape[0] for down, _ in pairs)
         downs = [down if len(down) == rank else pad(down, (0, 0, 0, rank - len(down))) for down, _ in pairs]
@@ -114,7 +114,7 @@ class Stacked:
         if not training or not any(one.rate for one in masks):
             return rows
         drawn: dict[str, torch.Tensor] = {}
-        for one in masks:  # members of equal seed, rate and step draw equal masks: each is drawn once
+        for one in masks:  # members of equal seed, rate and step have equal masks
             if one.place not in drawn:
                 drawn[one.place] = one.keep(self.layer, rows[0])
         kept = [drawn[one.place] for one in masks]
@@ -126,15 +126,15 @@ class Stacked:
         return self._constant(values, like.dtype, like.device).view(-1, 1, 1)
 
     def _constant(self, values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        # made once: each transfer to a GPU would wait for all that runs there
+        # made once: each transfer to a GPU waits for the work that is queued there
         key = (values, dtype, device)
         if key not in self._constants:
             self._constants[key] = torch.tensor(values, dtype=dtype, device=device)
         return self._constants[key]
 
 
-class Bank:
-    """All members' adapters on one base; `groups` says who takes part in the pass that runs."""
+class StackedLora:
+    """All members' adapters on one base; `groups` holds the members of the current pass."""
 
     def __init__(self, base: Base, adapters: Sequence[Adapter]) -> None:
         self.groups = Groups()
@@ -147,13 +147,13 @@ class Bank:
         self.by_layer = factors
         self._handles: list[RemovableHandle] = [
             base.model.get_submodule(layer).register_forward_hook(
-                partial(Stacked.add, Stacked(layer, pairs, adapters, self.groups))
+                partial(StackedLinear.add, StackedLinear(layer, pairs, adapters, self.groups))
             )
             for layer, pairs in factors.items()
         ]
 
     def members_in(self, block: str) -> frozenset[int]:
-        """Return who differs from the base in a block, or will: a fact of the tensors, not of the placement's names.
+        """Return the members that differ from the base in a block, or will after a step, according to their tensors.
 
         A member differs where it trains a tensor, and where an update that it does not train is not zero.
         """
@@ -166,7 +166,7 @@ class Bank:
         )
 
     def remove(self) -> None:
-        """Take the hooks off the base."""
+        """Take all hooks off the base."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

@@ -55,6 +55,7 @@ class Encoder:
         self.tokenizer = base.tokenizer
         self.base_name = base.path.name
         self.image_processor = base.image_processor
+        self.family = base.family
         self.image_token = base.family.image_token
         self.image_token_id = NO_TOKEN
         if base.family.sees:
@@ -138,9 +139,8 @@ class Encoder:
                 "take an instruction-tuned base, or copy its chat_template.jinja beside the weights",
             )
         try:
-            # rows hold answers, not thoughts: a template that can do both (Qwen3) is asked for answers alone
             return self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=answer_next, enable_thinking=False
+                turns, tokenize=False, add_generation_prompt=answer_next, **self.family.template_variables
             )
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
@@ -236,8 +236,8 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
         "input_ids": input_ids,
         "attention_mask": torch.tensor([padded([1] * len(row.tokens), 0) for row in rows]),
     }
-    if encoder.image_token_id != NO_TOKEN:
-        inputs["mm_token_type_ids"] = (input_ids == encoder.image_token_id).int()
+    if encoder.family.image_token_mask:
+        inputs[encoder.family.image_token_mask] = (input_ids == encoder.image_token_id).int()
     pictures = [encoder.pixels(view) for row in rows for view in row.views]
     if pictures:
         inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])

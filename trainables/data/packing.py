@@ -52,6 +52,9 @@ def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
     longest = max(sum(len(row.tokens) for row in one) for one in sequences)
     lines = [_line(one, longest, base.tokenizer.pad_token_id) for one in sequences]
     tokens, positions, labels = (torch.tensor(part, device=base.device) for part in zip(*lines, strict=True))
+    axes = base.family.packed_position_axes
+    if axes > 1:
+        positions = positions.expand(axes, *positions.shape)
     return Batch({"input_ids": tokens, "position_ids": positions}, labels)
 
 

@@ -32,7 +32,7 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     hidden = base.model.model(**batch.inputs, use_cache=False).last_hidden_state
     targets = batch.labels[:, 1:]
     supervised = targets != IGNORED
-    return predicted(base.model, hidden[:, :-1][supervised]), targets[supervised]
+    return predicted(base, hidden[:, :-1][supervised]), targets[supervised]
 
 
 def whole_rows(batch: Batch, right: torch.Tensor) -> int:

@@ -1,4 +1,4 @@
-"""The base: a frozen, possibly quantized model with its tokenizer and, where it sees, its image processor."""
+"""The base: a frozen, possibly quantized model with its tokenizer and, if it takes pictures, its image processor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.spec import ComputeDtype, Quantization
 class Base:
     """A loaded base on one device; `model` is transformers' own class and carries LoRA layers while a trial is open.
 
-    `image_processor` is None where the family sees no pictures.
+    `image_processor` is None if the family takes no pictures.
     """
 
     path: Path
@@ -29,6 +29,11 @@ class Base:
     family: Family
     towers: Mapping[TowerName, Blocks]
     device: torch.device
+
+    @property
+    def decoder(self) -> Any:
+        """Return the decoder of the model, without the head: `embed_tokens`, `layers`, `rotary_emb`."""
+        return self.model.get_submodule(self.family.decoder)
 
 
 def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device) -> Base:
@@ -52,7 +57,7 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
         trust_remote_code=False,
         local_files_only=True,
     )
-    # evals are greedy: what a base ships for chatting (sampling, a repetition penalty) must not touch them
+    # Evals decode greedily, without the sampling or repetition penalty that a base may ship for chatting.
     model.generation_config = transformers.GenerationConfig()
     keep_gradients(model)
     model.requires_grad_(False)
@@ -69,10 +74,10 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
 
 
 def load_tokenizer(path: Path) -> Any:
-    """Load the tokenizer of a base; one without a token for padding pads with its end-of-sequence token.
+    """Load the tokenizer of a base; without a padding token it pads with the end-of-sequence token.
 
     Raises:
-        UserError: it has neither.
+        UserError: it has no end-of-sequence token.
     """
     import transformers
 
@@ -88,7 +93,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_image_processor(path: Path, family: Family) -> Any:
-    """Load the image processor of a base, None for a family that sees no pictures."""
+    """Load the image processor of a base; None for a family that takes no pictures."""
     import transformers
 
     if family.image_processor_class is None:
@@ -96,13 +101,13 @@ def load_image_processor(path: Path, family: Family) -> Any:
     return getattr(transformers, family.image_processor_class).from_pretrained(path, local_files_only=True)
 
 
-def predicted(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+def predicted(base: Base, hidden: torch.Tensor) -> torch.Tensor:
     """Project hidden states (..., width) to logits (..., vocabulary) in float32, as the model's own forward does."""
-    logits = model.lm_head(hidden)
-    limit = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
+    logits, key = base.model.lm_head(hidden), base.family.logit_limit_key
+    limit = getattr(base.model.config.get_text_config(), key) if key else None
     return (limit * torch.tanh(logits / limit) if limit else logits).float()
 
 
 def default_device() -> torch.device:
-    """Return the device this process was given: its CUDA device if it sees one, else the CPU."""
+    """Return the first CUDA device that this process may use, else the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Dropout whose masks depend on the trial's seed, the step and the layer, never on which trials share a pass."""
+"""Dropout with masks that depend on the trial's seed, the step and the layer, not on which trials share a pass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 @dataclass
 class Masks:
-    """Draws one trial's masks; `step` and `micro_step` say where the trial stands, the trainer moves them on.
+    """Draws the dropout masks of one trial; the trainer sets `step` and `micro_step` before each batch.
 
-    The same seed draws the same masks at the same place, so trials that differ in rate or placement alone are compared
-    under common random numbers, and a resumed trial draws what an uninterrupted one would have drawn.
+    A mask is a function of seed, step, micro step, rate and layer. So trials that differ only in learning rate or
+    placement are compared under common random numbers, and a resumed trial draws the masks of an uninterrupted one.
     """
 
     seed: int
@@ -23,7 +23,7 @@ class Masks:
 
     @property
     def place(self) -> str:
-        """Name what decides a mask besides the layer: two trials at the same place draw the same masks."""
+        """Return what determines a mask besides the layer, as text; equal texts mean equal masks."""
         return f"{self.seed}/{self.step}/{self.micro_step}/{self.rate}"
 
     def keep(self, layer: str, like: torch.Tensor) -> torch.Tensor:
@@ -31,27 +31,27 @@ class Masks:
         generator = torch.Generator(like.device)
         key = blake2b(f"{self.place}/{layer}".encode(), digest_size=8).digest()
         generator.manual_seed(int.from_bytes(key, "big") >> 1)
-        # two draws from every 64 random bits: a third of the time that torch's own bernoulli takes on a CPU
+        # two draws from each 64 random bits take a third of the time of torch's own bernoulli on a CPU
         pairs = torch.empty((like.numel() + 1) // 2, dtype=torch.int64, device=like.device)
         draws = pairs.random_(-(2**63), None, generator=generator).view(torch.int32)[: like.numel()]
-        lowest_kept = min(round(self.rate * 2**32), 2**32 - 1) - 2**31  # the largest that a draw can be
+        lowest_kept = min(round(self.rate * 2**32), 2**32 - 1) - 2**31  # a draw is at most this
         return (draws >= lowest_kept).view(like.shape)
 
     @property
     def scale(self) -> float:
-        """Return what kept features are multiplied with, so that the mean stays."""
+        """Return the factor for kept features that keeps the mean."""
         return 1.0 / (1.0 - self.rate)
 
 
 class KeyedDropout(torch.nn.Module):
-    """Stands where PEFT puts `torch.nn.Dropout` before lora_A of one layer."""
+    """Replaces the `torch.nn.Dropout` that PEFT puts before lora_A of a layer."""
 
     def __init__(self, masks: Masks, layer: str) -> None:
         super().__init__()
         self.masks, self.layer = masks, layer
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Drop features (..., width) while training, pass them on otherwise."""
+        """Apply dropout to features (..., width) while training."""
         if not self.training or not self.masks.rate:
             return features
         return features * self.masks.keep(self.layer, features) * self.masks.scale

@@ -1,4 +1,4 @@
-"""A placement resolved: two small integers become the exact list of modules that carry LoRA."""
+"""Resolves a placement: from the number of last layers in each tower to the exact modules that carry LoRA."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class ResolvedPlacement:
         return tuple(linear.name for tower in TOWERS for linear in self.linears[tower])
 
     def parameters(self, tower: TowerName, rank: int) -> int:
-        """Count what LoRA of `rank` trains in `tower`: the sum of rank x (in + out)."""
+        """Return how many parameters LoRA of `rank` trains in `tower`: the sum of rank x (inputs + outputs)."""
         return sum(rank * (linear.inputs + linear.outputs) for linear in self.linears[tower])
 
     def total_parameters(self, rank: int) -> int:
-        """Count what LoRA of `rank` trains in all towers."""
+        """Return how many parameters LoRA of `rank` trains in all towers."""
         return sum(self.parameters(tower, rank) for tower in TOWERS)
 
     def adapter_megabytes(self, rank: int) -> float:
@@ -36,7 +36,7 @@ class ResolvedPlacement:
         return self.total_parameters(rank) * BYTES_PER_ADAPTER_PARAMETER / 1e6
 
     def describe(self, rank: int) -> str:
-        """Say what is adapted, per tower, in one line."""
+        """Describe in one line what is adapted in each tower."""
         parts = [
             f"{tower} {len(self.linears[tower])} modules, {self.parameters(tower, rank):,} parameters"
             for tower in TOWERS
@@ -47,7 +47,7 @@ class ResolvedPlacement:
 def resolve(
     placement: Placement, towers: Mapping[TowerName, Blocks], target_modules: Sequence[str] = ()
 ) -> ResolvedPlacement:
-    """Turn counts of last layers into exact module names; `target_modules` narrows them to linears of these names.
+    """Return the modules of the last layers of each tower; `target_modules` keeps only linears of these names.
 
     Raises:
         UserError: the placement is deeper than a tower, or a target names no linear of a placed layer.

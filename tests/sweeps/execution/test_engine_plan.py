@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,18 @@ import pytest
 from sweeps.execution import tuner as seats
 from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, engine_plans, most_threads, shared_out
 from sweeps.execution.tuner import Resources, engines, seated
+from trainables.model import families
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a base where the specs of these tests have theirs."""
+    monkeypatch.chdir(tmp_path)
+    Path("base").mkdir()
+    Path("base/config.json").write_text('{"model_type": "qwen3_vl"}', encoding="utf-8")
+    Path("base/model.safetensors").touch()
 
 
 def spec(language: int, vision: int = 0, **changes: Any) -> TrialSpec:
@@ -49,6 +60,17 @@ def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: obj
     assert said == (
         f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; they differ there, so they cannot share a pass."
     )
+
+
+def test_the_plan_says_when_a_family_shares_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = replace(families.FAMILIES["qwen3_vl"], shared_forward=None)
+    monkeypatch.setattr(families, "FAMILIES", {"qwen3_vl": family})
+    specs = [spec(0), spec(1), spec(2, data_seed=1)]
+    assert describe(specs, None) == (
+        "2 trials train one after another on the resident base: "
+        "trials of the model family qwen3_vl cannot share a pass."
+    )
+    assert describe(specs, 1) == "2 trials train alone (--cohort 1)."
 
 
 def test_alone_is_said_too() -> None:

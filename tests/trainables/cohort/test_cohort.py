@@ -13,8 +13,8 @@ from small_trials import Sources, SpecMaker, never
 from together import ALL_AT_ONCE, Together, Watched, apart
 
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.evaluator import JointEvaluator
-from trainables.cohort.pass_width import Widths
+from trainables.cohort.evaluator import CohortEvaluator
+from trainables.cohort.pass_width import PassWidths
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.io.files import read_json
@@ -124,7 +124,7 @@ def test_out_of_memory_halves_the_pass_and_changes_no_result(
 ) -> None:  # fmt: skip
     asked = too_large(monkeypatch, fits)
     full = Together(double, base_line, tmp_path, members(make_spec, "adef")).finish()
-    assert full.cohort.widths == Widths(fits, fits)
+    assert full.cohort.widths == PassWidths(fits, fits)
     sizes = [len(names) for names in asked]
     assert sizes == [4, 2, 2] + [2, 2] * 3 if fits == 2 else sizes == [4, 2, 1, 1, 2, 1, 1] + [1] * 12
     assert set(full.ends.values()) == {"completed"}
@@ -164,15 +164,15 @@ def test_an_eval_that_does_not_fit_is_measured_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
-    measure = JointEvaluator.measure
+    measure = CohortEvaluator.measure
 
-    def planted(joint: JointEvaluator, baselines: Any, step: int) -> Any:
+    def planted(joint: CohortEvaluator, baselines: Any, step: int) -> Any:
         asked.append(len(baselines))
         if len(baselines) > 1 or 2 in baselines:
             raise torch.OutOfMemoryError("planted")
         return measure(joint, baselines, step)
 
-    monkeypatch.setattr(JointEvaluator, "measure", planted)
+    monkeypatch.setattr(CohortEvaluator, "measure", planted)
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
     assert asked == [3, 1, 1, 1]
     assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(out_of_memory)"}
@@ -189,7 +189,7 @@ def test_calibration_throws_its_steps_away(
 ) -> None:
     asked = too_large(monkeypatch, 1)
     found = Together(double, base_line, tmp_path, members(make_spec, "abd"), widths=None).finish()
-    assert found.cohort.widths == Widths(1, 1)
+    assert found.cohort.widths == PassWidths(1, 1)
     assert [len(names) for names in asked] == [1, 1, 2, 2] + [1, 1] + [1, 1, 1] * 4  # two runs of every width tried
     assert_unaffected(found, healthy, "abd")
 
@@ -268,7 +268,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_logits(
     together.advance()
     batch = packed.batches(engine)["mixed"]
     with torch.no_grad():
-        out = together.cohort.fanout.logits(batch, (0, 1))
+        out = together.cohort.shared.logits(batch, (0, 1))
         plain = packed.label_logits(engine.base, batch)[0]
     together.cohort.remove()
     for number, spec in enumerate(specs):

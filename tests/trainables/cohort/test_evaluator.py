@@ -12,8 +12,8 @@ from packed import LANGUAGE_LAYERS, VISION_BLOCKS
 from small_trials import Sources
 
 from trainables.cohort import evaluator as joint_eval
-from trainables.cohort.evaluator import Decoded, JointEvaluator
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.evaluator import CohortEvaluator, Decoded
+from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import chunks, collate
 from trainables.engine import Engine
 from trainables.evaluation import evaluator as evaluate
@@ -36,17 +36,17 @@ class Members:
     specs: list[TrialSpec]
     solo: list[Measured]
     adapters: list[Adapter]
-    fanout: Fanout = field(init=False)
+    shared: SharedForward = field(init=False)
 
     def measured(self, share: bool = True, numbers: tuple[int, ...] = (0, 1, 2, 3)) -> dict[int, Measured]:
         return self.jointly(lambda joint: joint.measure(dict.fromkeys(numbers, self.baseline), 1), share)
 
     def jointly(self, work: Any, share: bool = True) -> Any:
-        self.fanout = Fanout(self.engine.base, self.adapters, share)
+        self.shared = SharedForward(self.engine.base, self.adapters, share)
         try:
-            return work(JointEvaluator(self.engine.evaluator, self.fanout))
+            return work(CohortEvaluator(self.engine.evaluator, self.shared))
         finally:
-            self.fanout.remove()
+            self.shared.remove()
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +130,12 @@ def test_the_shared_part_of_the_prefill_is_computed_once(members: Members) -> No
     batch = collate(with_pictures, evaluator.encoder, members.engine.base.device, pad_left=True)
     tokens, patches = batch.labels.numel(), len(batch.inputs["pixel_values"])
 
-    def prefill(joint: JointEvaluator) -> dict[str, list[int]]:
+    def prefill(joint: CohortEvaluator) -> dict[str, list[int]]:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=members.engine.base.model.config.get_text_config())
         with packed.counted(members.engine.base) as counts:
-            _, groups = members.fanout.prefill(batch.inputs, range(4), cache)
+            _, groups = members.shared.prefill(batch.inputs, range(4), cache)
         assert len(groups) == 4
         assert {layer.keys.shape[0] for layer in cache.layers} == {4 * len(with_pictures)}  # ready for everyone
         return counts
@@ -161,15 +161,15 @@ def test_a_decode_batch_takes_as_many_prompts_as_its_members_leave_room_for(
 def test_only_the_member_whose_answers_were_replaced_is_accused(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers_of = JointEvaluator._answers
+    answers_of = CohortEvaluator._answers
 
-    def replaced(joint: JointEvaluator, *given: Any) -> dict[int, dict[str, str]]:
+    def replaced(joint: CohortEvaluator, *given: Any) -> dict[int, dict[str, str]]:
         answers = answers_of(joint, *given)
         key = next(iter(answers[1]))
         answers[1][key] = "a better answer"
         return answers
 
-    monkeypatch.setattr(JointEvaluator, "_answers", replaced)
+    monkeypatch.setattr(CohortEvaluator, "_answers", replaced)
     findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [1]
     assert findings[1] is not None and findings[1].check == "answers_not_generated"
@@ -178,13 +178,13 @@ def test_only_the_member_whose_answers_were_replaced_is_accused(
 
 def test_who_is_given_anothers_answers_is_accused(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     """The witness hears all members in one pass, but holds each against its own rows."""
-    answers_of = JointEvaluator._answers
+    answers_of = CohortEvaluator._answers
 
-    def swapped(joint: JointEvaluator, *given: Any) -> dict[int, dict[str, str]]:
+    def swapped(joint: CohortEvaluator, *given: Any) -> dict[int, dict[str, str]]:
         answers = answers_of(joint, *given)
         return {**answers, 2: answers[3]}
 
-    monkeypatch.setattr(JointEvaluator, "_answers", swapped)
+    monkeypatch.setattr(CohortEvaluator, "_answers", swapped)
     findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [2]
 
@@ -192,13 +192,13 @@ def test_who_is_given_anothers_answers_is_accused(members: Members, monkeypatch:
 def test_a_decoder_that_says_more_than_the_model_is_heard_for_its_member_alone(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    greedy = JointEvaluator._greedy
+    greedy = CohortEvaluator._greedy
 
-    def with_opinions(joint: JointEvaluator, *given: Any) -> Decoded:
+    def with_opinions(joint: CohortEvaluator, *given: Any) -> Decoded:
         decoded = greedy(joint, *given)
         decoded.tokens[decoded.rows_of(0), 0] = 5
         return decoded
 
-    monkeypatch.setattr(JointEvaluator, "_greedy", with_opinions)
+    monkeypatch.setattr(CohortEvaluator, "_greedy", with_opinions)
     findings = {number: one.finding for number, one in members.measured().items()}
     assert [number for number, finding in findings.items() if finding] == [0]

@@ -18,8 +18,8 @@ from small_trials import CLOCK_METRICS, Sources, SpecMaker, never
 from together import Watched, apart, train_alone, train_packed
 
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import Member, Widths, passes
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.pass_width import Member, PassWidths, passes
+from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.model.dropout import Masks
@@ -37,22 +37,22 @@ def double() -> Iterator[None]:
 
 
 def assert_equal_gradients(
-    engine: Engine, specs: list[TrialSpec], kinds: list[str], share: bool = True, widths: Widths | None = None
+    engine: Engine, specs: list[TrialSpec], kinds: list[str], share: bool = True, widths: PassWidths | None = None
 ) -> None:
     batches = {kind: one for kind, one in packed.batches(engine).items() if kind in kinds}
     solo = [packed.alone(engine, spec, batches) for spec in specs]
-    fanout = Fanout(engine.base, packed.lifted(engine.base, specs), share)
+    shared = SharedForward(engine.base, packed.lifted(engine.base, specs), share)
     everyone = [Member(number, spec.placement.language, spec.placement.vision) for number, spec in enumerate(specs)]
     try:
         for kind, batch in batches.items():
-            for numbers in passes(everyone, widths or Widths(len(specs), len(specs))):
-                for number, (loss, gradients) in packed.packed(fanout, numbers, batch).items():
+            for numbers in passes(everyone, widths or PassWidths(len(specs), len(specs))):
+                for number, (loss, gradients) in packed.packed(shared, numbers, batch).items():
                     alone, expected = solo[number][kind]
                     where = f"{specs[number].name} on {kind} rows, beside {numbers}"
                     assert abs(loss - alone) < GRADIENTS, where
                     assert packed.furthest(gradients, expected) < GRADIENTS, where
     finally:
-        fanout.remove()
+        shared.remove()
 
 
 # -------------------------------------------------------------------- gradients
@@ -81,7 +81,7 @@ def test_gradients_of_every_placement_equal_those_of_a_trial_alone(
         for language, vision in both if language or vision
     ]  # fmt: skip
     assert len(specs) == 116
-    assert_equal_gradients(packed.double_engine(sources, nf4), specs, ["image", "mixed"], widths=Widths(8, 20))
+    assert_equal_gradients(packed.double_engine(sources, nf4), specs, ["image", "mixed"], widths=PassWidths(8, 20))
 
 
 PLACEMENTS = st.tuples(st.integers(0, LANGUAGE_LAYERS), st.integers(0, VISION_BLOCKS)).filter(any)
@@ -99,12 +99,12 @@ COHORTS = {
     "members": st.lists(MEMBERS, min_size=2, max_size=5),
     "kind": st.sampled_from(["image", "text", "mixed"]),
     "share": st.booleans(),
-    "widths": st.builds(Widths, st.integers(1, 5), st.integers(1, 5)),
+    "widths": st.builds(PassWidths, st.integers(1, 5), st.integers(1, 5)),
 }
 
 
 def assert_random_cohort(
-    sources: Sources, members: list[dict[str, Any]], kind: str, share: bool, widths: Widths
+    sources: Sources, members: list[dict[str, Any]], kind: str, share: bool, widths: PassWidths
 ) -> None:
     with packed.all_double():
         specs = [sources.spec(name=f"member {number}", **one) for number, one in enumerate(members)]
@@ -131,9 +131,9 @@ def test_the_comparison_sees_a_mask_of_another_step(sources: Sources, make_spec:
     expected = packed.alone(engine, dropped[0], batches)["image"]
     adapters = packed.lifted(engine.base, dropped)
     adapters[0].masks.step = 1
-    fanout = Fanout(engine.base, adapters)
-    found = packed.packed(fanout, (0, 1), batches["image"])[0]
-    fanout.remove()
+    shared = SharedForward(engine.base, adapters)
+    found = packed.packed(shared, (0, 1), batches["image"])[0]
+    shared.remove()
     assert packed.furthest(found[1], expected[1]) > 1e-3
 
 
@@ -157,9 +157,9 @@ def test_a_member_draws_the_masks_that_it_draws_alone(
         packed.alone(engine, spec, {"mixed": batches["mixed"]})
     alone = dict(drawn)
     drawn.clear()
-    fanout = Fanout(engine.base, packed.lifted(engine.base, specs))
-    packed.packed(fanout, (0, 1, 2), batches["mixed"])
-    fanout.remove()
+    shared = SharedForward(engine.base, packed.lifted(engine.base, specs))
+    packed.packed(shared, (0, 1, 2), batches["mixed"])
+    shared.remove()
     assert drawn.keys() == alone.keys() and len(drawn) == 3 * 21 + 7 * 4
     assert all(torch.equal(mask, alone[key]) for key, mask in drawn.items())
 
@@ -192,7 +192,7 @@ class Runs:
     ended: dict[str, str] = field(default_factory=dict)
 
 
-def run_together(watched: Watched, specs: list[TrialSpec], taken_out: str | None, widths: Widths) -> dict[str, str]:
+def run_together(watched: Watched, specs: list[TrialSpec], taken_out: str | None, widths: PassWidths) -> dict[str, str]:
     trials = watched.opened(specs)
     for trial in trials:
         trial.guards = PRUNES if trial.spec.name == "pruned" else ()
@@ -216,8 +216,8 @@ def runs(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         for spec in specs:
             guards = PRUNES if spec.name == "pruned" else ()
             made.alone.alone(spec, guards, until=10 if spec.name == "taken out" else None)
-        made.ended = run_together(made.cohort, specs, "taken out", Widths(3, 3))
-        run_together(made.left_alone, [one for one in specs if one.name in STAYING], None, Widths(3, 3))
+        made.ended = run_together(made.cohort, specs, "taken out", PassWidths(3, 3))
+        run_together(made.left_alone, [one for one in specs if one.name in STAYING], None, PassWidths(3, 3))
     return made
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.cohort.pass_width import MIN_GAIN, Member, Widths, by_kind, calibrated, candidates, narrower, passes
+from trainables.cohort.pass_width import MIN_GAIN, Member, PassWidths, by_kind, calibrated, candidates, narrower, passes
 
 KINDS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12)), max_size=24)
 WIDTH = st.integers(1, 30)
@@ -30,7 +30,7 @@ def of_vision(count: int) -> list[Member]:
 def test_passes_hold_everyone_once_and_nobody_beside_another_kind(
     depths: list[tuple[int, int]], language: int, vision: int
 ) -> None:
-    cut = passes(members(depths), Widths(language, vision))
+    cut = passes(members(depths), PassWidths(language, vision))
     assert sorted(number for one in cut for number in one) == list(range(len(depths)))
     for kind, width in ((False, language), (True, vision)):
         sizes = [len(one) for one in cut if (depths[one[0]][1] > 0) is kind]
@@ -42,7 +42,7 @@ def test_passes_hold_everyone_once_and_nobody_beside_another_kind(
 
 def test_neighbours_in_depth_stand_side_by_side() -> None:
     depths = [(8, 0), (1, 6), (1, 0), (4, 2), (2, 0), (0, 2), (4, 0)]
-    assert passes(members(depths), Widths(2, 2)) == [(2, 4), (6, 0), (5,), (3, 1)]
+    assert passes(members(depths), PassWidths(2, 2)) == [(2, 4), (6, 0), (5,), (3, 1)]
     assert [[one.number for one in kind] for kind in by_kind(members(depths))] == [[2, 4, 6, 0], [5, 3, 1]]
 
 
@@ -77,7 +77,7 @@ def test_the_width_with_the_fewest_seconds_per_trial_is_found(
 @pytest.mark.parametrize(("gain", "expected"), [(MIN_GAIN + 0.001, 2), (MIN_GAIN - 0.001, 1)])
 def test_a_wider_pass_must_earn_its_memory(gain: float, expected: int) -> None:
     seconds = taking({1: 1.0, 2: 2.0 * (1.0 - gain)}.get)
-    assert calibrated(of_language(2), seconds) == Widths(expected, 1)
+    assert calibrated(of_language(2), seconds) == PassWidths(expected, 1)
 
 
 def test_each_kind_is_measured_by_itself_on_its_own_shallowest_members() -> None:
@@ -87,7 +87,7 @@ def test_each_kind_is_measured_by_itself_on_its_own_shallowest_members() -> None
         asked.append(tuple(numbers))
         return len(numbers) ** (2.0 if numbers[0] >= 100 else 0.5)
 
-    assert calibrated([*of_vision(4), *of_language(4)], seconds) == Widths(language=4, vision=1)
+    assert calibrated([*of_vision(4), *of_language(4)], seconds) == PassWidths(language=4, vision=1)
     assert {one for one in asked if one[0] < 100} == {(0,), (0, 1), (0, 1, 2, 3)}
     assert {one for one in asked if one[0] >= 100} <= {(100,), (100, 101), (100, 101, 102, 103)}
 
@@ -116,13 +116,13 @@ def test_a_width_that_fits_only_at_times_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("widths", "failed", "expected"),
     [
-        (None, 8, Widths(4, 4)),
-        (None, 1, Widths(1, 1)),
-        (Widths(8, 2), 8, Widths(4, 2)),
-        (Widths(8, 3), 3, Widths(1, 1)),
-        (Widths(2, 2), 2, Widths(1, 1)),
-        (Widths(1, 1), 1, Widths(1, 1)),
+        (None, 8, PassWidths(4, 4)),
+        (None, 1, PassWidths(1, 1)),
+        (PassWidths(8, 2), 8, PassWidths(4, 2)),
+        (PassWidths(8, 3), 3, PassWidths(1, 1)),
+        (PassWidths(2, 2), 2, PassWidths(1, 1)),
+        (PassWidths(1, 1), 1, PassWidths(1, 1)),
     ],
 )
-def test_what_did_not_fit_is_halved(widths: Widths | None, failed: int, expected: Widths) -> None:
+def test_what_did_not_fit_is_halved(widths: PassWidths | None, failed: int, expected: PassWidths) -> None:
     assert narrower(widths, failed) == expected

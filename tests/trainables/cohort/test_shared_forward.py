@@ -10,7 +10,7 @@ import torch
 from packed import LANGUAGE_LAYERS, VISION_BLOCKS
 from small_trials import Sources, SpecMaker
 
-from trainables.cohort.shared_forward import Fanout, block_name
+from trainables.cohort.shared_forward import SharedForward, block_name
 from trainables.cohort.shared_prefix import common_tokens
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
@@ -41,12 +41,12 @@ def groups_per_block(
     double: Engine, specs: Sequence[TrialSpec], batch: Batch, share: bool = True
 ) -> tuple[list[float], list[int]]:
     """Return what a pass computes: pictures' patches in batches, block by block, and token rows, layer by layer."""
-    fanout = Fanout(double.base, packed.lifted(double.base, specs), share)
+    shared = SharedForward(double.base, packed.lifted(double.base, specs), share)
     try:
         with packed.counted(double.base) as counts:
-            fanout.logits(batch, range(len(specs)))
+            shared.logits(batch, range(len(specs)))
     finally:
-        fanout.remove()
+        shared.remove()
     patches = len(batch.inputs.get("pixel_values", ()))
     return [count / max(1, patches) for count in counts["vision"]], counts["language"]
 
@@ -54,7 +54,7 @@ def groups_per_block(
 def prefix_and_rest(batch: Batch) -> tuple[int, int]:
     """Return the token rows before the pictures, and those of the whole batch."""
     rows, tokens = batch.labels.shape
-    return rows * common_tokens(batch.inputs, batch.labels), rows * tokens
+    return rows * common_tokens(batch.inputs["mm_token_type_ids"], batch.labels), rows * tokens
 
 
 # -------------------------------------------------------------------- what is computed once
@@ -96,9 +96,9 @@ def test_text_alone_reaches_no_vision_block_and_parts_nobody_by_it(double: Engin
     whole = text.labels.numel()
     assert vision == [0] * VISION_BLOCKS
     assert language == [whole] * 7 + [2 * whole]
-    fanout = Fanout(double.base, packed.lifted(double.base, specs))
-    out = fanout.logits(text, range(3))
-    fanout.remove()
+    shared = SharedForward(double.base, packed.lifted(double.base, specs))
+    out = shared.logits(text, range(3))
+    shared.remove()
     assert out.groups == [(0, 1), (2,)] and len(out.values) == 2
 
 
@@ -110,10 +110,10 @@ def test_without_sharing_everyone_is_computed_whole(double: Engine, batch: Batch
 
 def test_members_that_are_left_out_of_a_pass_part_nobody(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
     specs = placed(make_spec, (8, 12), (1, 0), (2, 0))
-    fanout = Fanout(double.base, packed.lifted(double.base, specs))
+    shared = SharedForward(double.base, packed.lifted(double.base, specs))
     with packed.counted(double.base) as counts:
-        out = fanout.logits(batch, [2, 1])
-    fanout.remove()
+        out = shared.logits(batch, [2, 1])
+    shared.remove()
     _, whole = prefix_and_rest(batch)
     assert counts["language"] == [whole] * 6 + [2 * whole] * 2
     assert sorted(out.groups) == [(1,), (2,)]
@@ -132,10 +132,10 @@ def test_members_part_by_what_they_train_not_by_where_they_were_placed(
             parameter.requires_grad_(False)
             if not learned:
                 parameter.data.zero_()
-    fanout = Fanout(double.base, adapters)
+    shared = SharedForward(double.base, adapters)
     with packed.counted(double.base) as counts:
-        out = fanout.logits(batch, range(2))
-    fanout.remove()
+        out = shared.logits(batch, range(2))
+    shared.remove()
     _, whole = prefix_and_rest(batch)
     below = [2 * whole] * 2 if learned else [whole] * 2
     assert counts["language"] == [whole] * 4 + below + [2 * whole] * 2
@@ -159,11 +159,11 @@ def test_a_removed_fanout_leaves_the_base_as_it_was(double: Engine, batch: Batch
     before = label_logits(double.base, batch)[0]
     hooks = [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.modules()]
     values = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fanout = Fanout(double.base, packed.lifted(double.base, placed(make_spec, (3, 2), (0, 4))))
+    shared = SharedForward(double.base, packed.lifted(double.base, placed(make_spec, (3, 2), (0, 4))))
     assert torch.equal(label_logits(double.base, batch)[0], before)  # between passes it acts for nobody
-    packed.packed(fanout, (0, 1), batch)
-    assert fanout.groups.now == [] and fanout._prefix is None and not fanout._wide
-    fanout.remove()
+    packed.packed(shared, (0, 1), batch)
+    assert shared.groups.now == [] and shared._prefix is None and not shared._repeated
+    shared.remove()
     assert [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.modules()] == hooks
     assert torch.equal(label_logits(double.base, batch)[0], before)
     assert all(torch.equal(tensor, values[name]) for name, tensor in model.state_dict().items())
@@ -171,16 +171,16 @@ def test_a_removed_fanout_leaves_the_base_as_it_was(double: Engine, batch: Batch
 
 
 def test_a_pass_that_failed_leaves_nothing_for_the_next(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
-    fanout = Fanout(double.base, packed.lifted(double.base, placed(make_spec, (2, 0), (0, 4))))
-    expected = fanout.logits(batch, range(2)).values
+    shared = SharedForward(double.base, packed.lifted(double.base, placed(make_spec, (2, 0), (0, 4))))
+    expected = shared.logits(batch, range(2)).values
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("planted")
 
     handle = double.base.model.model.language_model.layers[7].register_forward_hook(full)
     with pytest.raises(torch.OutOfMemoryError):
-        fanout.logits(batch, range(2))
+        shared.logits(batch, range(2))
     handle.remove()
-    again = fanout.logits(batch, range(2)).values
-    fanout.remove()
+    again = shared.logits(batch, range(2)).values
+    shared.remove()
     assert torch.equal(again, expected)

@@ -11,7 +11,7 @@ import torch
 from packed import TAPS
 from small_trials import Sources, SpecMaker
 
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.shared_forward import SharedForward
 from trainables.cohort.shared_prefix import MIN_TOKENS, FrozenPrefix, common_tokens, repeated
 from trainables.data.encoding import IGNORED, Batch
 from trainables.engine import Engine
@@ -31,12 +31,12 @@ def placed(make_spec: SpecMaker, *depths: tuple[int, int]) -> list[TrialSpec]:
     ]
 
 
-def first_at(kinds: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def first_at(kinds: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Make rows from letters: t is text, p a picture, l a label, . padding."""
     rows = [list(row) for row in kinds]
     types = torch.tensor([[int(one == "p") for one in row] for row in rows])
     labels = torch.tensor([[7 if one == "l" else IGNORED for one in row] for row in rows])
-    return {"mm_token_type_ids": types}, labels
+    return types, labels
 
 
 # -------------------------------------------------------------------- how many tokens
@@ -81,12 +81,12 @@ def ran(
         return run(cls, base, inputs, positions, tokens, first)
 
     monkeypatch.setattr(FrozenPrefix, "run", classmethod(watched))
-    fanout = Fanout(double.base, packed.lifted(double.base, specs))
+    shared = SharedForward(double.base, packed.lifted(double.base, specs))
     try:
         with packed.counted(double.base) as counts:
-            found = packed.packed(fanout, range(len(specs)), batch)
+            found = packed.packed(shared, range(len(specs)), batch)
     finally:
-        fanout.remove()
+        shared.remove()
     return read, found, counts["language"]
 
 
@@ -131,7 +131,7 @@ def test_rows_that_begin_with_a_picture_or_answer_early_have_no_prefix(
 ) -> None:
     specs = placed(make_spec, (0, 2), (0, 4))
     kinds = packed.batches(double)
-    assert common_tokens(kinds["image"].inputs, kinds["image"].labels) >= MIN_TOKENS
+    assert common_tokens(kinds["image"].inputs["mm_token_type_ids"], kinds["image"].labels) >= MIN_TOKENS
     early = Batch(kinds["image"].inputs, kinds["image"].labels.clone())
     early.labels[0, MIN_TOKENS] = early.inputs["input_ids"][0, MIN_TOKENS]
     read, found, _ = ran(double, specs, early, monkeypatch)
@@ -147,16 +147,16 @@ def test_rows_that_begin_with_a_picture_or_answer_early_have_no_prefix(
 def test_the_prefix_carries_no_graph(double: Engine, make_spec: SpecMaker) -> None:
     batch = packed.batches(double)["image"]
     adapters = packed.lifted(double.base, placed(make_spec, (2, 0), (0, 2)))
-    fanout, kept = Fanout(double.base, adapters), []
-    run = fanout._shared_text
+    shared, kept = SharedForward(double.base, adapters), []
+    run = shared._shared_text
 
     def keep(*given: Any, **named: Any) -> Any:
         kept.append(run(*given, **named))
         return kept[-1]
 
-    fanout._shared_text = keep  # type: ignore[method-assign]
-    out = fanout.logits(batch, range(2))
-    fanout.remove()
+    shared._shared_text = keep  # type: ignore[method-assign]
+    out = shared.logits(batch, range(2))
+    shared.remove()
     assert out.values.requires_grad and not kept[0].hidden.requires_grad
     pairs = [(layer.keys, layer.values) for layer in kept[0].keys.layers if layer.is_initialized]
     assert len(pairs) == 6  # one for each layer below the lowest language adapter

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_trials import Sources, SpecMaker
 
-from trainables.cohort.stacked_lora import Bank, Groups, take
+from trainables.cohort.stacked_lora import Groups, StackedLora, take
 from trainables.model.base import Base
 from trainables.model.dropout import Masks
 from trainables.spec import Placement
@@ -85,7 +85,7 @@ def base(sources: Sources) -> Iterator[Base]:
 
 
 @pytest.fixture
-def banked(base: Base, make_spec: SpecMaker) -> Iterator[Bank]:
+def banked(base: Base, make_spec: SpecMaker) -> Iterator[StackedLora]:
     placements = [(2, 0), (1, 1), (0, 2)]
     specs = [
         make_spec(
@@ -94,12 +94,12 @@ def banked(base: Base, make_spec: SpecMaker) -> Iterator[Bank]:
         )
         for number, (language, vision) in enumerate(placements)
     ]  # fmt: skip
-    bank = Bank(base, packed.lifted(base, specs))
+    bank = StackedLora(base, packed.lifted(base, specs))
     yield bank
     bank.remove()
 
 
-def formula(bank: Bank, member: int, rows: torch.Tensor) -> torch.Tensor:
+def formula(bank: StackedLora, member: int, rows: torch.Tensor) -> torch.Tensor:
     """Return what LoRA is defined to add, for one member."""
     down, up = bank.by_layer[LINEAR][member]
     config = bank.adapters[member].config
@@ -107,7 +107,7 @@ def formula(bank: Bank, member: int, rows: torch.Tensor) -> torch.Tensor:
     return scale * (rows @ down.T) @ up.T
 
 
-def test_each_group_gets_its_own_update_whatever_the_ranks_and_scales(base: Base, banked: Bank) -> None:
+def test_each_group_gets_its_own_update_whatever_the_ranks_and_scales(base: Base, banked: StackedLora) -> None:
     linear: Any = base.model.get_submodule(LINEAR)
     rows = torch.randn(4, 6, WIDTH_IN, dtype=torch.float64)
     plain = torch.nn.functional.linear(rows, linear.weight)
@@ -129,7 +129,7 @@ def test_each_group_gets_its_own_update_whatever_the_ranks_and_scales(base: Base
     assert torch.equal(linear(rows), plain)
 
 
-def test_padding_smaller_ranks_gives_every_factor_its_own_gradient(base: Base, banked: Bank) -> None:
+def test_padding_smaller_ranks_gives_every_factor_its_own_gradient(base: Base, banked: StackedLora) -> None:
     linear = base.model.get_submodule(LINEAR)
     rows = torch.randn(4, 6, WIDTH_IN, dtype=torch.float64)
     weights = torch.randn(4, 6, WIDTH_OUT, dtype=torch.float64)
@@ -156,7 +156,7 @@ def test_a_mask_is_drawn_once_for_members_of_equal_seed_rate_and_step(
     drawn: list[str] = []
     keep = Masks.keep
     monkeypatch.setattr(Masks, "keep", lambda masks, *given: drawn.append(masks.place) or keep(masks, *given))
-    bank, linear = Bank(base, adapters), base.model.get_submodule(LINEAR)
+    bank, linear = StackedLora(base, adapters), base.model.get_submodule(LINEAR)
     bank.groups.begin([(member,) for member in range(len(places))])
     row = torch.randn(1, 40, WIDTH_IN, dtype=torch.float64)
     try:
@@ -170,14 +170,14 @@ def test_a_mask_is_drawn_once_for_members_of_equal_seed_rate_and_step(
         torch.testing.assert_close(out[member], formula(bank, member, kept), rtol=0, atol=1e-12)
 
 
-def test_members_in_a_block_are_those_that_differ_there(base: Base, banked: Bank) -> None:
+def test_members_in_a_block_are_those_that_differ_there(base: Base, banked: StackedLora) -> None:
     layer = "model.language_model.layers.{}".format
     assert [banked.members_in(layer(index)) for index in (5, 6, 7)] == [set(), {0}, {0, 1}]
     block = "model.visual.blocks.{}".format
     assert [banked.members_in(block(index)) for index in (1, 10, 11)] == [set(), {2}, {1, 2}]
 
 
-def test_a_frozen_tensor_differs_from_the_base_only_where_it_is_not_zero(base: Base, banked: Bank) -> None:
+def test_a_frozen_tensor_differs_from_the_base_only_where_it_is_not_zero(base: Base, banked: StackedLora) -> None:
     for name, pair in banked.by_layer.items():
         if name.startswith("model.language_model.layers.7.") and 1 in pair:
             for factor in pair[1]:
@@ -192,7 +192,7 @@ def test_a_frozen_tensor_differs_from_the_base_only_where_it_is_not_zero(base: B
 def test_a_removed_bank_leaves_no_hook(base: Base, make_spec: SpecMaker) -> None:
     modules = dict(base.model.named_modules())
     before = {name: len(one._forward_hooks) for name, one in modules.items()}
-    bank = Bank(base, packed.lifted(base, [make_spec()]))
+    bank = StackedLora(base, packed.lifted(base, [make_spec()]))
     assert {name: len(one._forward_hooks) for name, one in modules.items()} != before
     bank.remove()
     assert {name: len(one._forward_hooks) for name, one in modules.items()} == before

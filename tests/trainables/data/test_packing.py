@@ -18,7 +18,7 @@ from tiny_families import TINY, text_sources, write_base
 from together import Together, Watched, apart
 from torch.nn.functional import cross_entropy
 
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch, Encoded, Encoder, collate
 from trainables.data.formats import COMPLETION
 from trainables.data.packing import bins, pack
@@ -236,11 +236,11 @@ def test_a_cohorts_pass_over_packed_rows_equals_the_padded_one(
 ) -> None:
     engine, written, _ = text_engine
     one = texts(engine.base)
-    fanout = Fanout(engine.base, packed.lifted(engine.base, specs_of(written, dropout=0.0)))
+    shared = SharedForward(engine.base, packed.lifted(engine.base, specs_of(written, dropout=0.0)))
     try:
-        padded, joined = (packed.packed(fanout, (0, 1), batch) for batch in (one.padded(), one.packed()))
+        padded, joined = (packed.packed(shared, (0, 1), batch) for batch in (one.padded(), one.packed()))
     finally:
-        fanout.remove()
+        shared.remove()
     for number, (loss, gradients) in padded.items():
         assert abs(joined[number][0] - loss) < EXACT
         assert packed.furthest(joined[number][1], gradients) < EXACT

@@ -1,4 +1,4 @@
-"""Shapes from config.json against transformers' own classes, and counts against the brief's own expressions."""
+"""Shapes from config.json against the classes of transformers, and placements against regular expressions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from small_trials import SpecMaker
 from tiny_families import LAYERS, TINY, tiny_config
 
 from trainables.errors import UserError
-from trainables.model.families import FAMILIES, LinearShape, decoder_towers, family_of, qwen3_vl_towers
+from trainables.model.families import FAMILIES, LinearShape, family_of
+from trainables.model.families.qwen3_vl import qwen3_vl_towers
+from trainables.model.families.text import decoder_towers
 from trainables.model.placement import resolve
 from trainables.spec import Placement
 
@@ -108,8 +110,8 @@ ARMS = {
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_the_briefs_expressions_name_the_same_modules(arm: str, make_spec: SpecMaker) -> None:
-    """Source: brief 001, "Configuration Matrix"; its expressions, searched as they were meant, on the 4B model."""
+def test_expressions_for_the_last_layers_name_the_same_modules(arm: str, make_spec: SpecMaker) -> None:
+    """Expressions as one writes them for other tools, searched in the names of the 4B model."""
     language, vision = ARMS[arm]
     layers = "|".join(str(index) for index in range(36 - language, 36))
     blocks = "|".join(str(index) for index in range(24 - vision, 24))
@@ -195,7 +197,7 @@ def test_a_base_without_safetensors(base: Path) -> None:
     assert "can run code" in (error.hint or "")
 
 
-def test_a_family_nobody_taught_us_names_the_nearest(base: Path) -> None:
+def test_an_unknown_family_names_the_nearest(base: Path) -> None:
     (base / "config.json").write_text(json.dumps({"model_type": "qwen3_v"}))
     error = refused(base)
     assert "`model_type` must be a known family, but got `qwen3_v`" in error.message

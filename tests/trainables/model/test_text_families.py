@@ -18,8 +18,8 @@ from together import Together, Watched, apart
 from torch.nn.functional import cross_entropy
 
 from trainables.checkpoints.verification import verify
-from trainables.cohort.evaluator import JointEvaluator
-from trainables.cohort.shared_forward import Fanout
+from trainables.cohort.evaluator import CohortEvaluator
+from trainables.cohort.shared_forward import SharedForward
 from trainables.constraint import TextConstraint
 from trainables.data.encoding import Batch, Encoder, collate, until_end
 from trainables.data.rows import Message, Row
@@ -160,11 +160,11 @@ def test_the_loss_is_the_models_own(family: str, sources_of: SourcesOf) -> None:
 
 
 def test_capped_logits_are_not_the_heads_alone(sources_of: SourcesOf) -> None:
-    model = packed.plain_engine(sources_of("gemma2")).base.model
-    hidden = 9.0 * torch.ones(1, model.config.hidden_size)
+    base = packed.plain_engine(sources_of("gemma2")).base
+    hidden = 9.0 * torch.ones(1, base.model.config.hidden_size)
     with torch.no_grad():
-        capped, bare = predicted(model, hidden), model.lm_head(hidden)
-    limit = model.config.final_logit_softcapping
+        capped, bare = predicted(base, hidden), base.model.lm_head(hidden)
+    limit = base.model.config.final_logit_softcapping
     assert float(bare.abs().max()) > limit >= float(capped.abs().max())
 
 
@@ -177,16 +177,16 @@ def text_batches(engine: Engine) -> dict[str, Batch]:
 
 def furthest_from_solo(engine: Engine, specs: list[TrialSpec], share: bool, batches: dict[str, Batch]) -> float:
     solo = [packed.alone(engine, spec, batches) for spec in specs]
-    fanout = Fanout(engine.base, packed.lifted(engine.base, specs), share)
+    shared = SharedForward(engine.base, packed.lifted(engine.base, specs), share)
     worst = 0.0
     try:
         for kind, batch in batches.items():
-            for number, (loss, gradients) in packed.packed(fanout, range(len(specs)), batch).items():
+            for number, (loss, gradients) in packed.packed(shared, range(len(specs)), batch).items():
                 alone, expected = solo[number][kind]
                 assert math.isfinite(alone)  # no difference of what is no number is large
                 worst = max(worst, abs(loss - alone), packed.furthest(gradients, expected))
     finally:
-        fanout.remove()
+        shared.remove()
     return worst
 
 
@@ -204,13 +204,13 @@ def test_one_mask_for_all_blocks_is_caught(
     family: str, sources_of: SourcesOf, double: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fault: blocks with and without a sliding window are given the arguments of the first one that was widened."""
-    widened, first = Fanout._widened, {}  # type: ignore[var-annotated]
+    widened, first = SharedForward._for_groups, {}  # type: ignore[var-annotated]
 
-    def of_the_first(fanout: Fanout, given: Any, count: int) -> Any:
+    def of_the_first(shared: SharedForward, given: Any, count: int) -> Any:
         kind = given.dim() if isinstance(given, torch.Tensor) else type(given)
-        return first.setdefault((count, kind), widened(fanout, given, count))
+        return first.setdefault((count, kind), widened(shared, given, count))
 
-    monkeypatch.setattr(Fanout, "_widened", of_the_first)
+    monkeypatch.setattr(SharedForward, "_for_groups", of_the_first)
     engine = packed.double_engine(sources_of(family))
     specs = [arm(sources_of(family), language) for language in (4, 1)]  # apart from the first block on
     batches = {"padded": text_batches(engine)["padded"]}
@@ -234,11 +234,11 @@ def test_members_measure_what_they_measure_alone(family: str, sources_of: Source
     assert not SEEN_METRICS & baseline.metrics.keys() and "text_retention" in baseline.metrics
     solo, adapters = grown_arms(engine, four_arms(sources_of(family)), baseline)
     assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
-    fanout = Fanout(engine.base, adapters)
+    shared = SharedForward(engine.base, adapters)
     try:
-        measured = JointEvaluator(engine.evaluator, fanout).measure(dict.fromkeys(range(4), baseline), 1)
+        measured = CohortEvaluator(engine.evaluator, shared).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
-        fanout.remove()
+        shared.remove()
     for number, alone in enumerate(solo):
         assert measured[number].answers == alone.answers
         assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
@@ -263,11 +263,11 @@ def test_every_decoder_stops_at_every_token_that_ends_an_answer(
     expected = encoder.tokenizer.decode(until_end(spoken, (end,)), skip_special_tokens=True).strip()
     with eval_integrity.Witness(engine.base.model, encoder.tokenizer, encoder.answer_ends) as witness:
         alone = evaluator.ask(question)
-    fanout = Fanout(engine.base, packed.lifted(engine.base, [arm(sources_of(family), 1)], noise=0.0))
+    shared = SharedForward(engine.base, packed.lifted(engine.base, [arm(sources_of(family), 1)], noise=0.0))
     try:
-        together = JointEvaluator(evaluator, fanout).ask(0, question)
+        together = CohortEvaluator(evaluator, shared).ask(0, question)
     finally:
-        fanout.remove()
+        shared.remove()
     assert list(alone.values()) == list(together.values()) == witness.said() == [expected]
     assert witness.forwards == spoken.index(end) + 1
 

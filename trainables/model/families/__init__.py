@@ -1,0 +1,66 @@
+"""Model families: one file each, and the table of those that can be trained.
+
+A family's file states, from `config.json` alone and without torch, which linears its blocks have, what lies outside
+them, how pictures enter, and how trials share a forward pass. `model/lora.py` compares the linears with the
+instantiated model, so a class of transformers that changes is found before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError, nearest
+from trainables.io.files import RecordDamaged, read_json
+from trainables.model.families import text
+from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
+from trainables.model.families.qwen2_vl import QWEN2_VL
+from trainables.model.families.qwen3_vl import QWEN3_VL
+
+__all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
+
+# By `model_type` of config.json.
+FAMILIES: Mapping[str, Family] = {
+    "qwen3_vl": QWEN3_VL,
+    "qwen2_5_vl": QWEN2_5_VL,
+    "qwen2_vl": QWEN2_VL,
+    "qwen2": text.QWEN2,
+    "qwen3": text.QWEN3,
+    "llama": text.LLAMA,
+    "mistral": text.MISTRAL,
+    "gemma": text.GEMMA,
+    "gemma2": text.GEMMA2,
+    "gemma3_text": text.GEMMA3_TEXT,
+}
+
+
+def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
+    """Read the family and the configuration of the base directory.
+
+    Raises:
+        UserError: there is no `config.json`, no safetensors weight, or the family is unknown.
+    """
+    config_path = base / "config.json"
+    if not config_path.is_file():
+        raise UserError(
+            f"a base must be a directory with config.json and safetensors weights, but {base} has no config.json",
+            "pass --base DIR with a model saved by `save_pretrained`, or a snapshot downloaded from the hub",
+        )
+    if not any(base.glob("*.safetensors")):
+        raise UserError(
+            f"a base must hold its weights as *.safetensors, but {base} has none",
+            "download or save the weights as safetensors; other formats can run code when they are loaded",
+        )
+    try:
+        config = read_json(config_path)
+    except RecordDamaged as error:
+        raise UserError(error.message, "download or save the base again") from None
+    model_type = str(config.get("model_type"))
+    if model_type not in FAMILIES:
+        raise UserError(
+            f"{config_path}: `model_type` must be a known family, but got `{model_type}`",
+            nearest(model_type, FAMILIES),
+        )
+    return FAMILIES[model_type], config

@@ -1,0 +1,57 @@
+"""Qwen2.5-VL: most vision blocks attend within windows, for which the tower reorders the patches; no DeepStack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainables.model.families import qwen_vision
+from trainables.model.families.family import Config, Family, Inputs, Towers
+
+if TYPE_CHECKING:
+    import torch
+
+
+def qwen2_5_vl_towers(config: Config) -> Towers:
+    """List the linears of the language layers and vision blocks, first to last (the merger is no block)."""
+    vision = config["vision_config"]
+    hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
+    mlp = {"gate_proj": (hidden, feed_forward), "up_proj": (hidden, feed_forward), "down_proj": (feed_forward, hidden)}
+    return qwen_vision.towers(config, mlp, hidden)
+
+
+def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
+    """Return the merged features in the order of the image tokens.
+
+    The tower puts the features back in order for as many groups as it began with; groups that part on the way are
+    lost there. So the merger's output is taken before, and put in order for each group. Windows never cross pictures:
+    within a group the order is that of one group alone.
+    """
+    import torch
+    from transformers.vision_utils import get_vision_window_index
+
+    tower, merged = model.model.visual, []
+    handle = tower.merger.register_forward_hook(lambda _, __, output: merged.append(output))
+    try:
+        qwen_vision.run_tower(model, inputs, groups)
+    finally:
+        handle.remove()
+    by_window, _ = get_vision_window_index(
+        inputs["image_grid_thw"], spatial_merge_size=tower.spatial_merge_size, window_size=tower.window_size,
+        patch_size=tower.patch_size,
+    )  # fmt: skip
+    [features] = merged
+    in_order = torch.argsort(by_window).to(features.device)
+    return (features.view(-1, len(in_order), features.shape[-1])[:, in_order].flatten(0, 1),)
+
+
+QWEN2_5_VL = Family(
+    model_class="Qwen2_5_VLForConditionalGeneration",
+    decoder="model.language_model",
+    towers=qwen2_5_vl_towers,
+    shared_forward=qwen_vision.shared_forward(read_images),
+    outside=qwen_vision.merger_and_patches,
+    image_processor_class=qwen_vision.IMAGE_PROCESSOR_CLASS,
+    image_token=qwen_vision.IMAGE_TOKEN,
+    image_token_mask=qwen_vision.IMAGE_TOKEN_MASK,
+    packed_position_axes=4,
+)

@@ -1,0 +1,37 @@
+"""Qwen2-VL: all patches of a picture attend to each other; no DeepStack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainables.model.families import qwen_vision
+from trainables.model.families.family import Config, Family, Inputs, Towers
+
+if TYPE_CHECKING:
+    import torch
+
+
+def qwen2_vl_towers(config: Config) -> Towers:
+    """List the linears of the language layers and vision blocks, first to last (the merger is no block)."""
+    vision = config["vision_config"]
+    hidden = vision["embed_dim"]  # `hidden_size` is the width of the decoder
+    feed_forward = int(hidden * vision["mlp_ratio"])
+    return qwen_vision.towers(config, {"fc1": (hidden, feed_forward), "fc2": (feed_forward, hidden)}, hidden)
+
+
+def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
+    """Return the merged features."""
+    return (qwen_vision.run_tower(model, inputs, groups).pooler_output,)
+
+
+QWEN2_VL = Family(
+    model_class="Qwen2VLForConditionalGeneration",
+    decoder="model.language_model",
+    towers=qwen2_vl_towers,
+    shared_forward=qwen_vision.shared_forward(read_images),
+    outside=qwen_vision.merger_and_patches,
+    image_processor_class=qwen_vision.IMAGE_PROCESSOR_CLASS,
+    image_token=qwen_vision.IMAGE_TOKEN,
+    image_token_mask=qwen_vision.IMAGE_TOKEN_MASK,
+    packed_position_axes=4,
+)

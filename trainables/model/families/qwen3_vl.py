@@ -1,0 +1,45 @@
+"""Qwen3-VL: all patches of a picture attend to each other; DeepStack adds features to the first language layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainables.model.families import qwen_vision
+from trainables.model.families.family import Config, Family, Inputs, Towers
+
+if TYPE_CHECKING:
+    import torch
+
+
+def qwen3_vl_towers(config: Config) -> Towers:
+    """List the linears of the language layers and vision blocks, first to last (mergers are no blocks)."""
+    vision = config["vision_config"]
+    hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
+    mlp = {"linear_fc1": (hidden, feed_forward), "linear_fc2": (feed_forward, hidden)}
+    return qwen_vision.towers(config, mlp, hidden)
+
+
+def outside(config: Config) -> tuple[str, ...]:
+    """Name the layers around the vision blocks: patches, the merger, and one merger for each tap of DeepStack."""
+    taps = len(config["vision_config"]["deepstack_visual_indexes"])
+    mergers = ["merger", *(f"deepstack_merger_list.{index}" for index in range(taps))]
+    linears = (f"model.visual.{merger}.linear_fc{one}" for merger in mergers for one in (1, 2))
+    return ("model.visual.patch_embed.proj", *linears)
+
+
+def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor, ...]:
+    """Return the merged features, then those that DeepStack adds to the first language layers."""
+    out = qwen_vision.run_tower(model, inputs, groups)
+    return (out.pooler_output, *out.deepstack_features)
+
+
+QWEN3_VL = Family(
+    model_class="Qwen3VLForConditionalGeneration",
+    decoder="model.language_model",
+    towers=qwen3_vl_towers,
+    shared_forward=qwen_vision.shared_forward(read_images),
+    outside=outside,
+    image_processor_class=qwen_vision.IMAGE_PROCESSOR_CLASS,
+    image_token=qwen_vision.IMAGE_TOKEN,
+    image_token_mask=qwen_vision.IMAGE_TOKEN_MASK,
+)

@@ -1,0 +1,91 @@
+"""What the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL have in common.
+
+A tower computes the patches of all pictures of a batch as one sequence (patches, width); `cu_seqlens` holds the bounds
+of what attends to each other. An image token takes a square of neighbouring patches, merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from trainables.model.families.family import (
+    Config,
+    Inputs,
+    LinearShape,
+    SharedForwardSteps,
+    Towers,
+    VisionSteps,
+    decoder_layers,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE_PROCESSOR_CLASS = "Qwen2VLImageProcessorPil"
+IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 a token of the vocabulary, no secret
+IMAGE_TOKEN_MASK = "mm_token_type_ids"  # noqa: S105
+
+
+def towers(config: Config, feed_forward: Mapping[str, tuple[int, int]], hidden: int) -> Towers:
+    """List the linears of the decoder and of a vision tower of blocks `hidden` wide.
+
+    `feed_forward` names the linears of a block's mlp, with their widths. Published configurations of Qwen2-VL and
+    Qwen2.5-VL hold the decoder's values at the top, transformers writes them to `text_config`.
+    """
+    blocks = range(config["vision_config"]["depth"])
+    return {
+        "language": decoder_layers("model.language_model.layers", config.get("text_config") or config),
+        "vision": tuple(
+            (
+                LinearShape(f"model.visual.blocks.{index}.attn.qkv", hidden, 3 * hidden),
+                LinearShape(f"model.visual.blocks.{index}.attn.proj", hidden, hidden),
+                *(LinearShape(f"model.visual.blocks.{index}.mlp.{name}", *widths)
+                  for name, widths in feed_forward.items()),
+            )
+            for index in blocks
+        ),
+    }  # fmt: skip
+
+
+def merger_and_patches(_: Config) -> tuple[str, ...]:
+    """Name the layers around the blocks of Qwen2-VL's and Qwen2.5-VL's vision tower."""
+    return ("model.visual.patch_embed.proj", "model.visual.merger.mlp.0", "model.visual.merger.mlp.2")
+
+
+def shared_forward(read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]]) -> SharedForwardSteps:
+    """Return the steps of a family, which differ only in how pictures become features."""
+    return SharedForwardSteps(VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions))
+
+
+def run_tower(model: Any, inputs: Inputs, groups: int) -> Any:
+    """Run the vision tower on the pictures of a batch, once for each group."""
+    pixels, grid = inputs["pixel_values"].repeat(groups, 1), inputs["image_grid_thw"].repeat(groups, 1)
+    return model.model.visual(pixels, grid_thw=grid)
+
+
+def as_encoder_output(features: Sequence[torch.Tensor]) -> SimpleNamespace:
+    """Wrap features as transformers expects them: merged ones, and those of DeepStack, each as parts to be joined."""
+    merged, *deepstack = features
+    return SimpleNamespace(pooler_output=(merged,), deepstack_features=[(one,) for one in deepstack])
+
+
+def repeat_block_arguments(arguments: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Repeat what a block is given by patch: rotations, and the bounds of the sequences."""
+    import torch
+
+    ends = arguments["cu_seqlens"]
+    return {
+        **arguments,
+        "cu_seqlens": torch.cat([ends, *(ends[1:] + ends[-1] * number for number in range(1, times))]),
+        "position_embeddings": tuple(one.repeat(times, 1) for one in arguments["position_embeddings"]),
+    }
+
+
+def positions(model: Any, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return positions by time, height and width (3, rows, tokens), and their shift behind the prompt (rows, 1)."""
+    return model.model.get_rope_index(
+        inputs["input_ids"], inputs[IMAGE_TOKEN_MASK], inputs["image_grid_thw"],
+        attention_mask=inputs["attention_mask"],
+    )  # fmt: skip

@@ -1,0 +1,24 @@
+"""Plain text decoders: Qwen2, Qwen3, Llama, Mistral and Gemma; no vision tower."""
+
+from __future__ import annotations
+
+from trainables.model.families.family import Config, Family, SharedForwardSteps, Towers, decoder_layers
+
+
+def decoder_towers(config: Config) -> Towers:
+    """List the linears of a plain text decoder, first layer to last; its vision tower has no block."""
+    return {"language": decoder_layers("model.layers", config), "vision": ()}
+
+
+def decoder(model_class: str, logit_limit_key: str | None = None) -> Family:
+    """Describe a plain text decoder by its class in transformers."""
+    return Family(model_class, "model", decoder_towers, SharedForwardSteps(), logit_limit_key=logit_limit_key)
+
+
+QWEN2 = decoder("Qwen2ForCausalLM")
+QWEN3 = decoder("Qwen3ForCausalLM")
+LLAMA = decoder("LlamaForCausalLM")
+MISTRAL = decoder("MistralForCausalLM")
+GEMMA = decoder("GemmaForCausalLM")
+GEMMA2 = decoder("Gemma2ForCausalLM", "final_logit_softcapping")
+GEMMA3_TEXT = decoder("Gemma3ForCausalLM", "final_logit_softcapping")
