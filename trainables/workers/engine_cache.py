@@ -1,4 +1,4 @@
-"""The engine a process keeps between trials, with the battery that proves their arms; and how a trial opens on it."""
+"""The engine that a process keeps between trials, with the self-test of their arms; opens trials on it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from trainables.workers.protocol import Rules
 
 
 @dataclass
-class Resident:
-    """At most one engine; another base, quantization or data set takes its place."""
+class EngineCache:
+    """Holds at most one engine; loading another base, quantization or data set replaces it."""
 
     engine: Engine | None = None
     battery: Battery | None = None
+
+    @property
+    def key(self) -> tuple[str, ...] | None:
+        """Return the `engine_key` of the engine in memory, None without one."""
+        return self.engine.key if self.engine else None
 
     def open(self, record: Record, rules: Rules) -> Trial | BaselineTrial | None:
         """Open the record's trial; one that cannot be opened is closed with the reason, and None is returned."""
@@ -37,15 +42,14 @@ class Resident:
         return None
 
     def drop(self) -> None:
-        """Let go of the engine and end the process that checks adapters."""
-        self.engine = None
-        if self.battery is not None and self.battery.reloader is not None:
-            self.battery.reloader.close()
-        self.battery = None
+        """Release the engine and end the process that checks adapters."""
+        battery, self.engine, self.battery = self.battery, None, None
+        if battery is not None and battery.reloader is not None:
+            battery.reloader.close()
 
     def _engine_for(self, spec: TrialSpec) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
-            self.drop()  # the old base goes before the new one comes
+            self.drop()  # there may be no memory for both
             self.engine = Engine.load(spec)
             self.battery = Battery(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine
