@@ -15,12 +15,11 @@ from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
-from trainables.workers.cohort_runner import CohortRunner
+from trainables.workers.cohort_runner import CohortRunner, TrialGroup
 from trainables.workers.engine_actor import EngineActor, EngineSettings
 from trainables.workers.protocol import Report, Request, Rules
 
 if TYPE_CHECKING:
-    from trainables.cohort.cohort import Cohort
     from trainables.engine import Engine
 
 
@@ -37,7 +36,7 @@ class WatchedRunner(CohortRunner):
     began: list[float] = field(default_factory=list)
     meanwhile: Callable[[int, Any], None] = lambda number, cohort: None
 
-    def _interval(self, cohort: Cohort) -> frozenset[str]:
+    def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         self.intervals.append({trial.record.directory.name for trial in cohort.trials})
         self.began.append(time.monotonic())
         self.meanwhile(len(self.intervals), cohort)

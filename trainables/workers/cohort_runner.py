@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from trainables.record import Record
+from trainables.record import Record, Verdict
 from trainables.workers.protocol import Rules
 
 if TYPE_CHECKING:
-    from trainables.cohort.cohort import Cohort
     from trainables.training.trial import Trial
     from trainables.workers.engine_cache import EngineCache
+
+
+class TrialGroup(Protocol):
+    """Trials that take the steps to their next eval on one base, together or one after another."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """Return the trials that still train."""
+        ...
+
+    def advance(self, stop_requested: Callable[[], bool]) -> Mapping[str, Verdict]:
+        """Take every trial to its next eval; returns the verdicts of those that ended, by trial id."""
+        ...
+
+    def leave(self, trial_id: str) -> None:
+        """Let a trial go between two evals."""
+        ...
+
+    def remove(self) -> None:
+        """Give the base back as it was."""
+        ...
 
 
 @dataclass
@@ -23,7 +43,7 @@ class CohortRunner:
     threads: int
     stop_file: Path
     cache: EngineCache | None = None
-    cohort: Cohort | None = None
+    cohort: TrialGroup | None = None
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
@@ -105,7 +125,7 @@ class CohortRunner:
         if drop_base and self.cache is not None:
             self.cache.drop()
 
-    def _interval(self, cohort: Cohort) -> frozenset[str]:
+    def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         import torch
 
         from trainables.training.failures import infeasible

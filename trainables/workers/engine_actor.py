@@ -47,7 +47,7 @@ class EngineSettings:
 
 
 class EngineActor:
-    """Run by Ray as a named asyncio actor, one for each GPU, or on machines without a GPU as `engine_plan` has it.
+    """Run by Ray as a named asyncio actor, one for each GPU, else as many as `engine_plan` plans.
 
     All it knows of a trial is in the trial's record, so a restarted actor continues where the last one ended.
     """

@@ -12,7 +12,7 @@ class WorkerReplaced(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A worker waits for one trial since `since_seconds`; `peers` are the trials that it expects beside it."""
+    """A worker waits for one trial since `since_seconds`; `peers` are all trials that it expects to train together."""
 
     number: int
     trial: str

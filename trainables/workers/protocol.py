@@ -35,9 +35,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Request:
-    """Asks a worker to train trials, given by the directories of their records.
+    """Asks a worker to train trials.
 
     Attributes:
+        trials: the directories of their records; several should be able to train together: one report answers for all.
         stop_file: its existence asks for a checkpoint and an early end.
         cpus, gpus: what the worker reserves in Ray.
         engine: the name of the engine actor that trains the trials; without one the worker's own process does.
