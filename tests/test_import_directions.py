@@ -54,6 +54,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("trainables.training", ("ray", "mlflow", "trainables.cohort")),
     ("trainables.cohort", ("ray", "mlflow")),
     ("trainables.workers", ("mlflow", "transformers", "peft", "bitsandbytes")),
+    ("trainables.workers.admission", ("asyncio", "time", "pathlib", "ray", "trainables.record")),
     ("sweeps.planning", ("ray", "mlflow")),
     ("sweeps.display", ("ray", "mlflow")),
     ("sweeps.tracking", ("ray",)),

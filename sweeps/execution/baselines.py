@@ -1,8 +1,6 @@
-"""What the base scored, read from the baseline's record."""
+"""Reads what the base scored from the baseline's record."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from sweeps.study import Study
 from trainables.errors import UserError
@@ -11,20 +9,17 @@ from trainables.probes.captions import captions_in
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 
-if TYPE_CHECKING:
-    pass
-
 
 def baseline_of(record: Record, study: Study) -> Baseline:
-    """Read what the base scored.
+    """Read the baseline's metrics and captions.
 
     Raises:
-        UserError: the baseline has no result, or the base itself breaks a guard, which would prune every arm.
+        UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
     """
     verdict = record.verdict()
     if verdict is None or verdict.kind != "completed":
         raise UserError(
-            f"every arm is held against the baseline, but {record.name} ended as {verdict}: "
+            f"the baseline must complete, because every arm is compared with it, but {record.name} ended as {verdict}: "
             f"{verdict.reason if verdict else 'no verdict'}",
             "its record and the message above say why; nothing else was started",
         )
@@ -32,7 +27,8 @@ def baseline_of(record: Record, study: Study) -> Baseline:
     broken = broken_by_baseline(study.guards, measured)
     if broken:
         raise UserError(
-            f"the base itself must keep the guards, else every arm is pruned, but {'; '.join(broken)}",
+            f"the base model must satisfy the guards, but it already violates: {'; '.join(broken)}; "
+            "every trial would be pruned",
             "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
         )
     return Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)

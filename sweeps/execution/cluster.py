@@ -1,4 +1,4 @@
-"""What every node of the Ray cluster sees: the storage, the data, the same libraries, a device that trains."""
+"""Checks that every node of a Ray cluster sees the storage and the data, has equal libraries, and can train."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NODE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class NodeView:
-    """What one node found: its versions, the paths it does not see as the driver does, the state of its machine."""
+    """What one node found: its versions, the paths that differ from those of the driver, and its machine checks."""
 
     node: str
     versions: Mapping[str, str]
@@ -29,11 +29,11 @@ class NodeView:
 
 
 def look(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeView:
-    """Look around on this node.
+    """Check the node that this runs on.
 
     Args:
-        storage: holds the file `token`, which the driver wrote; this node writes one beside it.
-        sizes: the bytes of every file of the data as the driver sees it, 0 for a directory.
+        storage: a directory in which the driver wrote the file `token`; this node writes another one there.
+        sizes: the size in bytes of every data file as the driver sees it, 0 for a directory.
     """
     node = platform.node()
     unseen = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
@@ -56,7 +56,7 @@ def _differs(path: Path, size: int) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what must be equal on all nodes, of this package by its source."""
+    """Return the versions that must be equal on all nodes; that of this package is a hash of its source."""
     digest = sha256()
     for path in sorted((PACKAGE_ROOT / "trainables").rglob("*.py")):
         digest.update(path.read_bytes())
@@ -65,10 +65,10 @@ def versions() -> dict[str, str]:
 
 
 def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeView]:
-    """Start Ray on this machine, or join the cluster at `address`, and let every node look around.
+    """Start Ray on this machine, or join the cluster at `address`, and check every node.
 
     Raises:
-        UserError: Ray does not start, or a node does not answer within its time.
+        UserError: Ray does not start, or a node does not answer within `NODE_SECONDS`.
     """
     import ray
     from ray.exceptions import RayError

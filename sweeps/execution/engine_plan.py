@@ -1,4 +1,4 @@
-"""Who may train together: trials that share a base, a data order and a batch shape; without torch."""
+"""Plans the engines of a launch, and which trials each of them trains; needs no torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trainables.model.families import family_of
 from trainables.spec import TrialSpec, cohort_key, neighbourhood
 
 BUDGET = ("eval_every_steps", "steps")
-MIN_COMPANY = 3  # trials for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
-LANGUAGE_WEIGHT = 0.5  # of a trial that leaves the vision tower alone: it shares all layers below its own
+MIN_TRIALS = 3  # for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
+LANGUAGE_WEIGHT = 0.5  # cost of a trial without vision adapters: it shares all layers below its own
 
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """An engine to start: the node it must run on (None where its GPU decides), and its threads."""
+    """An engine to start: the node it must run on (None when Ray picks one with a free GPU), and its threads."""
 
     node: str | None
     threads: int
@@ -28,36 +28,36 @@ def engine_plans(
     trials: int,
     most_threads: int | None = None,
 ) -> list[EnginePlan]:
-    """Plan one engine for each GPU; without any, on each node (cores by name) as many as have company.
+    """Plan one engine for each GPU; without any, several for each node (`cores`, by name), of `MIN_TRIALS` or more.
 
-    Several narrow engines on a node's cores finish sooner than one wide one: threads of one small product wait for
-    each other, and for whatever else runs there.
+    Several engines with few threads finish sooner than one with many: the threads of a small matrix product wait for
+    each other, and for other processes.
     """
     if gpus:
         threads = bounded(max(1, sum(cores.values()) // gpus), most_threads)
         return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
-    shares = -(-max(1, trials) // (MIN_COMPANY * len(cores)))
+    shares = -(-max(1, trials) // (MIN_TRIALS * len(cores)))
     counts = {node: min(count, shares) for node, count in cores.items()}
     threads = {node: bounded(cores[node] // count, most_threads) for node, count in counts.items()}
     return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
 
 
 def bounded(threads: int, most_threads: int | None) -> int:
-    """Return `threads`, or what the user allows where that is less."""
+    """Return `threads`, cut to what the user allows."""
     return min(threads, most_threads or threads)
 
 
 def most_threads(environment: Mapping[str, str]) -> int | None:
-    """Return the bound that OMP_NUM_THREADS sets, None without one; what is not a number is none, as for OpenMP.
+    """Return the limit that OMP_NUM_THREADS sets, None without one; as OpenMP does, ignore what is not a number.
 
-    On a machine that does other work, threads that wait for one another lose more than they give.
+    On a machine that does other work, more threads than free cores slow an engine down.
     """
     outermost = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(outermost) or None if outermost.isdecimal() else None
 
 
 def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
-    """Deal trials (by number) to engines in parts of like cost; those that share most stay together."""
+    """Distribute trials (by index) over engines in parts of similar cost; trials that share most stay together."""
     order = sorted(range(len(specs)), key=lambda index: _neighbourhood(specs[index]))
     weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
     middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
@@ -68,7 +68,7 @@ def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
 
 
 def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
-    """Return the trials that can train together, a list for each kind; baselines train nothing and are in none."""
+    """Group the trials that can train together; baselines train nothing and are in no group."""
     kinds: dict[tuple[object, ...], list[TrialSpec]] = {}
     for spec in specs:
         if not spec.placement.is_baseline:
@@ -77,7 +77,7 @@ def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
 
 
 def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
-    """Say, for the plan, which trials train together, and what keeps the others apart."""
+    """Describe which trials train together, and the settings that keep the others apart."""
     kinds = cohorts(specs)
     if max_trials == 1:
         return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."

@@ -1,4 +1,4 @@
-"""A session: Ray, its engines and the mirror, held open while a launch has trials to run, one batch or several."""
+"""Keeps Ray, the engines and the MLflow mirror open while a launch runs its batches of trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIRROR_CLOSE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Room:
-    """Ray while it runs: what the cluster has, and the names of the engine actors; none where trials train alone."""
+    """What the cluster has, and the names of the engine actors; no names when every trial trains alone."""
 
     resources: Resources
     engines: Sequence[str]
@@ -33,13 +33,13 @@ class Room:
 
 @dataclass(frozen=True)
 class Listener:
-    """Tells the board and the mirror what the seats do."""
+    """Tells the live table and the mirror what the trials do."""
 
     board: Board
     mirror: Mirror
 
     def started(self, record: Record) -> None:
-        """Pass on that a seat took the trial."""
+        """Pass on that a worker took the trial."""
         self.board.started(record)
         self.mirror.submit(record)
 
@@ -51,7 +51,7 @@ class Listener:
 
 @contextmanager
 def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], launch: Launch) -> Iterator[Mirror]:
-    """Mirror an experiment to MLflow until the end of the block; says what MLflow misses then."""
+    """Mirror an experiment to MLflow until the end of the block, then print how many trials MLflow misses."""
     from sweeps.tracking.mirror import Mirror
 
     tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
@@ -70,7 +70,7 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
 
 @contextmanager
 def ray_room(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Room]:
-    """Start Ray, and engines for so many trials at once; Ctrl-C asks seats to checkpoint until the end of the block."""
+    """Start Ray, and engines for so many trials at once; until the end of the block, Ctrl-C makes trials checkpoint."""
     from sweeps.execution.tuner import engines, ray_session, stopping_on_signals
 
     with ExitStack() as stack:
@@ -84,12 +84,12 @@ def ray_room(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Ro
 def run_batch(
     study: Study, experiment: Experiment, records: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
 ) -> None:
-    """Run those of `records` that have no verdict: baselines first, then the arms that are held against them.
+    """Run those of `records` that have no verdict: the baselines first, then the trials that are compared with them.
 
     Raises:
-        UserError: a baseline has no result, or the base breaks a guard.
+        UserError: a baseline has no result, or the base violates a guard.
     """
-    from sweeps.execution.tuner import Seating, run_seats
+    from sweeps.execution.tuner import TuneSettings, run_trials
     from trainables.workers.protocol import Rules
 
     board = Board(launch.console, records)
@@ -97,10 +97,10 @@ def run_batch(
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
     rules = Rules({}, study.guards, study.constraint)
-    seating = Seating(rules, room.resources, experiment.stop_file, launch.retries, room.engines)
+    settings = TuneSettings(rules, room.resources, experiment.stop_file, launch.retries, room.engines)
     with board:
-        run_seats([record for record in todo if record in baselines], seating, listener)
+        run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():
             known = {record.spec().trial_id: baseline_of(record, study) for record in baselines}
-            seating = replace(seating, rules=replace(rules, baselines=known), scheduler=launch.scheduler)
-            run_seats([record for record in todo if record not in baselines], seating, listener)
+            settings = replace(settings, rules=replace(rules, baselines=known), scheduler=launch.scheduler)
+            run_trials([record for record in todo if record not in baselines], settings, listener)

@@ -1,4 +1,4 @@
-"""Records become seats under Ray Tune; what happens on Ray is told to a listener, one call at a time."""
+"""Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and tells a listener what happens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,21 +27,20 @@ from sweeps.execution.engine_plan import engine_plans, most_threads, shared_out
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from trainables.metrics import metric
 from trainables.record import Record, Verdict
-from trainables.workers.cohort_trainable import CohortSeat
 from trainables.workers.engine_actor import EngineActor, EngineSettings
-from trainables.workers.protocol import Rules
-from trainables.workers.solo_trainable import Seat
+from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, check_version
+from trainables.workers.trainable import TrialWorker
 
-ENGINE_CPUS = 0.5  # what is left of a machine's only core is for the seats, which wait
-MOST_CALLS = 10_000  # seats that wait at once
-NO_RESOURCES = "no node of the cluster"
+ENGINE_CPUS = 0.5  # what is left of a machine's only core is for the workers, which wait
+WAITING_CPUS = 0.01  # of a worker that waits for an engine
+MOST_CALLS = 10_000  # workers that wait for one engine at once
 
 
 class Listener(Protocol):
-    """Is told what the seats do; must not raise, an exception here would end the whole sweep."""
+    """Is told what the trials do; must not raise, an exception here would end the whole launch."""
 
     def started(self, record: Record) -> None:
-        """A seat took the trial."""
+        """A worker took the trial."""
         ...
 
     def advanced(self, record: Record) -> None:
@@ -50,7 +50,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one seat that trains alone holds, and what the cluster has for engines: GPUs, and the cores of each node."""
+    """What a worker reserves that trains in its own process, and what the cluster has: GPUs, and each node's cores."""
 
     cpus: float
     gpus: float
@@ -60,12 +60,12 @@ class Resources:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[Resources]:
-    """Start Ray on this machine, or join the cluster at `address`; gives the resources of one seat.
+    """Start Ray on this machine, or join the cluster at `address`; yields its resources.
 
-    On a machine without GPU a seat holds one core, else one GPU.
+    On a cluster without a GPU, a worker that trains reserves one core, else one GPU.
     """
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours asks the seats to checkpoint first
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours asks the trials to checkpoint first
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
     try:
@@ -94,7 +94,7 @@ def _resources() -> Resources:
 
 @contextmanager
 def stopping_on_signals(stop_file: Path) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into the stop file, so that seats checkpoint; a second one ends at once."""
+    """Turn the first Ctrl-C or SIGTERM into the stop file, so that trials checkpoint; a second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -115,9 +115,9 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
 
 @contextmanager
 def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
-    """Start engine actors for `trials`, as `engine_plans` has them; gives their names.
+    """Start the engine actors that `engine_plans` plans for so many trials; yields their names.
 
-    An engine that dies is started again by Ray; its seats, which fail with it, ask the new one.
+    Ray restarts an engine that dies; its workers, which fail with it, are retried and ask the new one.
     """
     token = uuid4().hex[:8]
     plans = engine_plans(resources.cores, resources.devices, trials, most_threads(os.environ))
@@ -139,11 +139,11 @@ def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int 
 
 
 @dataclass(frozen=True)
-class Seating:
-    """What all seats of a launch share: the rules of their trials, and how often one that dies is tried again.
+class TuneSettings:
+    """What all trials of a launch share: their rules, and how often one whose worker died is tried again.
 
-    `engines` are the names of the engine actors; without any, every seat trains alone in its own process. `scheduler`
-    may end trials early; without any, only guards and checks do.
+    `engines` are the names of the engine actors; without any, every worker trains its trial in its own process.
+    `scheduler` may end trials early; without one, only guards and health checks do.
     """
 
     rules: Rules
@@ -154,57 +154,62 @@ class Seating:
     scheduler: Scheduler | None = None
 
 
-def run_seats(records: Sequence[Record], seating: Seating, listener: Listener) -> None:
-    """Run every record's trial as a seat; a seat that dies is retried from its newest valid checkpoint.
+def run_trials(records: Sequence[Record], settings: TuneSettings, listener: Listener) -> None:
+    """Run every record's trial in a worker; when a worker dies, the trial resumes from its newest valid checkpoint.
 
     Afterwards every record has a verdict, unless the stop file asked for an early end.
+
+    Raises:
+        ProtocolMismatch: a node runs another version of this package.
     """
     if not records:
         return
-    for result in _tuner(records, seating, listener).fit():
-        record = Record(Path((result.config or {})["place"]["record"]))
-        if record.verdict() is None and result.error is not None:
-            record.close(_failed(record, result.error))
-            listener.advanced(record)
+    relay = _Relay(listener, settings)
+    results = _tuner(records, settings, relay).fit()
+    for result in results:
+        if mismatch := relay.mismatch or _mismatch(result.error):
+            raise mismatch
+    for result in results:
+        for record in _records((result.config or {})["request"]):
+            if record.verdict() is None and result.error is not None:
+                record.close(_failed(record, result.error))
+                listener.advanced(record)
 
 
-def _tuner(records: Sequence[Record], seating: Seating, listener: Listener) -> tune.Tuner:
-    places = seated(records, seating.engines)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(places)))  # a cohort waits for all its seats
+def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> tune.Tuner:
+    requests = requests_for(records, settings)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that is invalid before its first eval has none
     return tune.Tuner(
-        CohortSeat if seating.engines else Seat,
-        param_space={
-            "place": tune.grid_search(places),
-            "rules": seating.rules,
-            "stop_file": str(seating.stop_file),
-            "cpus": seating.resources.cpus,
-            "gpus": seating.resources.gpus,
-        },
-        tune_config=tune.TuneConfig(reuse_actors=True, **_scheduling(records, seating.scheduler)),
+        TrialWorker,
+        param_space={"request": tune.grid_search(requests)},
+        tune_config=tune.TuneConfig(reuse_actors=True, **_scheduling(records, settings.scheduler)),
         run_config=tune.RunConfig(
-            name="seats",
-            storage_path=str(seating.stop_file.parent / "ray"),
-            failure_config=tune.FailureConfig(max_failures=seating.retries),
+            name="trials",
+            storage_path=str(settings.stop_file.parent / "ray"),
+            failure_config=tune.FailureConfig(max_failures=settings.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Relay(listener, seating)],
+            callbacks=[relay],
             verbose=0,
         ),
     )
 
 
-def seated(records: Sequence[Record], engine_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Give every record its place: the engine it asks, and the records it expects beside it."""
-    if not engine_names:
-        return [{"record": str(record.directory)} for record in records]
-    shares = shared_out([record.spec() for record in records], len(engine_names))
+def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Request]:
+    """Return a request for every record; with engines, it names one and the trials to expect there."""
+    resources, scheduler = settings.resources, settings.scheduler
+    alone = Request(
+        (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
+        scheduler_metrics=(scheduler.metric,) if scheduler else (),
+    )  # fmt: skip
+    names = [str(record.directory) for record in records]
+    if not settings.engines:
+        return [replace(alone, trials=(name,)) for name in names]
+    waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
+    shares = shared_out([record.spec() for record in records], len(settings.engines))
     return [
-        {
-            "record": str(records[index].directory),
-            "engine": name,
-            "company": [str(records[one].directory) for one in share],
-        }
-        for name, share in zip(engine_names, shares, strict=True)
+        replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in share))
+        for engine, share in zip(settings.engines, shares, strict=True)
         for index in share
     ]
 
@@ -226,7 +231,7 @@ def _scheduling(records: Sequence[Record], scheduler: Scheduler | None) -> dict[
                 **observed, max_t=most_steps, reduction_factor=scheduler.reduction_factor, stop_last_trials=False
             )
         }
-    never_pausing: Any = math.inf  # a seat that pauses would hold up its cohort
+    never_pausing: Any = math.inf  # a trial that pauses would hold up its cohort
     return {
         "scheduler": MedianStoppingRule(
             **observed, min_samples_required=scheduler.min_samples_required, min_time_slice=never_pausing
@@ -235,27 +240,47 @@ def _scheduling(records: Sequence[Record], scheduler: Scheduler | None) -> dict[
 
 
 class _Relay(tune.Callback):
-    def __init__(self, listener: Listener, seating: Seating) -> None:
-        self.listener, self.seating = listener, seating
+    def __init__(self, listener: Listener, settings: TuneSettings) -> None:
+        self.listener, self.settings = listener, settings
+        self.mismatch: ProtocolMismatch | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live board cannot be pickled
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live table cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.listener.started(Record(Path(trial.config["place"]["record"])))
+        for record in _records(trial.config["request"]):
+            self.listener.started(record)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self.listener.advanced(Record(Path(result["record"])))
+        report: Report = result["report"]
+        try:
+            check_version(report)
+        except ProtocolMismatch as mismatch:
+            self.mismatch = mismatch  # raised when Tune has ended: an error here would lose what the trials did
+            return
+        for one in report.trials:
+            self.listener.advanced(Record(Path(one.record)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        record = Record(Path(trial.config["place"]["record"]))
-        scheduler = self.seating.scheduler
-        # a trial that ends without a verdict, and nobody asked all to stop, was stopped by the scheduler
-        if scheduler is not None and record.verdict() is None and not self.seating.stop_file.exists():
-            record.close(stopped_by(scheduler, record.evals()))
-            self.listener.advanced(record)
+        scheduler = self.settings.scheduler
+        if scheduler is None or self.settings.stop_file.exists():
+            return
+        for record in _records(trial.config["request"]):
+            if record.verdict() is None:  # nothing else ends a trial without one
+                record.close(stopped_by(scheduler, record.evals()))
+                self.listener.advanced(record)
+
+
+def _records(request: Request) -> list[Record]:
+    return [Record(Path(trial)) for trial in request.trials]
+
+
+def _mismatch(error: Exception | None) -> ProtocolMismatch | None:
+    if isinstance(error, RayTaskError):
+        error = error.cause
+    return error if isinstance(error, ProtocolMismatch) else None
 
 
 def _failed(record: Record, error: Exception) -> Verdict:

@@ -158,9 +158,9 @@ def wait_for_eval(root: Path, step: int, seconds: float = 150.0) -> Record:
     raise AssertionError(f"no eval at step {step} within {seconds} s")
 
 
-def seat_processes(driver: int) -> list[psutil.Process]:
+def worker_processes(driver: int) -> list[psutil.Process]:
     children = psutil.Process(driver).children(recursive=True)
-    return [child for child in children if child.name().startswith("ray::CohortSeat"[:15])]
+    return [child for child in children if child.name().startswith("ray::TrialWorker"[:15])]
 
 
 ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--eval-every", str(EVAL_EVERY))
@@ -169,8 +169,8 @@ ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--ev
 def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None:
     process = begin(tmp_path, *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
-    victims = seat_processes(process.pid)
-    assert victims, "no seat was found to kill"
+    victims = worker_processes(process.pid)
+    assert victims, "no worker was found to kill"
     for victim in victims:
         victim.kill()
     output, _ = process.communicate(timeout=180)

@@ -1,4 +1,4 @@
-"""An engine actor in this process, on the session's engine, with seats that are mere coroutines; and its fixtures."""
+"""An engine actor in this process, on the session's engine, with workers that are coroutines; and its fixtures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
+from trainables.workers.cohort_runner import CohortRunner, TrialGroup
 from trainables.workers.engine_actor import EngineActor, EngineSettings
-from trainables.workers.protocol import Rules, Standing
+from trainables.workers.protocol import Report, Request, Rules
 
 if TYPE_CHECKING:
-    from trainables.cohort.cohort import Cohort
     from trainables.engine import Engine
 
 
@@ -28,25 +28,37 @@ Solo = Callable[[Record], Record]
 DRIFT = 1e-5  # of values near one, between two orders of the same fp32 sums
 
 
-class WatchedEngine(EngineActor):
-    """Remembers who trained together, and does what a test wants between the start of an interval and its end."""
+@dataclass
+class WatchedRunner(CohortRunner):
+    """Remembers who trained together, and does what a test wants at the start of an interval."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        super().__init__(settings)
-        self.intervals: list[set[str]] = []
-        self.began: list[float] = []
-        self.meanwhile: Callable[[int, Any], None] = lambda number, cohort: None
+    intervals: list[set[str]] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)
+    meanwhile: Callable[[int, Any], None] = lambda number, cohort: None
 
-    def _advance(self, cohort: Cohort) -> set[str]:
+    def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         self.intervals.append({trial.record.directory.name for trial in cohort.trials})
         self.began.append(time.monotonic())
         self.meanwhile(len(self.intervals), cohort)
-        return super()._advance(cohort)
+        return super()._interval(cohort)
+
+
+class WatchedEngine(EngineActor):
+    """An engine actor whose runner is watched."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self.watched = WatchedRunner(settings.threads, Path(settings.stop_file))
+        self.runner = self.watched
+
+    @property
+    def intervals(self) -> list[set[str]]:
+        return self.watched.intervals
 
 
 @dataclass
 class Room:
-    """Makes records below `directory` and seats that ask one engine about them."""
+    """Makes records below `directory`, and workers that ask one engine to train them."""
 
     directory: Path
     engine: Engine
@@ -60,11 +72,11 @@ class Room:
     def actor(self, **settings: Any) -> WatchedEngine:
         import torch
 
-        from trainables.workers.engine_cache import Resident
+        from trainables.workers.engine_cache import EngineCache
 
         values = {"admission_seconds": 0.3, "absence_seconds": 0.3, "stop_file": str(self.stop_file), "threads": 1}
         actor = WatchedEngine(EngineSettings(**(values | settings)))
-        actor._resident = Resident(self.engine)
+        actor.runner.cache = EngineCache(self.engine)
         actor._thread.submit(torch.set_num_threads, 1)
         return actor
 
@@ -76,25 +88,42 @@ class Room:
     def rules(self, record: Record) -> Rules:
         return Rules({record.spec().baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
 
-    async def ask(
-        self, actor: EngineActor, record: Record, company: Sequence[Record] = (), mark: str = "only"
-    ) -> Standing:
-        """Ask for one eval interval, as a seat's `step` does."""
-        names = [str(one.directory) for one in company]
-        return await actor.advance(str(record.directory), self.rules(record), names, mark)
+    def request(self, record: Record, peers: Sequence[Record] = (), worker: str = "only") -> Request:
+        return Request(
+            (str(record.directory),), self.rules(record), str(self.stop_file), cpus=0.01, gpus=0, engine="engine",
+            peers=tuple(str(one.directory) for one in peers), worker=worker,
+        )  # fmt: skip
 
-    async def seat(self, actor: EngineActor, record: Record, company: Sequence[Record] = ()) -> list[Standing]:
-        """Ask until the trial is done, and leave, as Ray Tune makes a seat do; returns all reports."""
-        reports: list[Standing] = []
-        while not reports or not reports[-1]["done"]:
-            reports.append(await self.ask(actor, record, company))
+    async def ask(
+        self, actor: EngineActor, record: Record, peers: Sequence[Record] = (), worker: str = "only"
+    ) -> Report:
+        """Ask for one eval interval, as a worker's `step` does."""
+        return await actor.advance(self.request(record, peers, worker))
+
+    async def worker(self, actor: EngineActor, record: Record, peers: Sequence[Record] = ()) -> list[Report]:
+        """Ask until the trial is done, and leave, as Ray Tune makes a worker do; returns all reports."""
+        reports: list[Report] = []
+        while not reports or not reports[-1].done:
+            reports.append(await self.ask(actor, record, peers))
             assert len(reports) < 10
-        await actor.leave(str(record.directory), "only")
+        await actor.leave(self.request(record, peers))
         return reports
 
-    async def seats(self, actor: EngineActor, records: Sequence[Record]) -> list[list[Standing]]:
-        """Seat all records at once, each in the company of the others."""
-        return await asyncio.gather(*(self.seat(actor, one, records) for one in records))
+    async def workers(self, actor: EngineActor, records: Sequence[Record]) -> list[list[Report]]:
+        """Start a worker for every record at once; each expects all the others."""
+        return await asyncio.gather(*(self.worker(actor, one, records) for one in records))
+
+
+def verdict_in(report: Report) -> str | None:
+    """Return the verdict in a report on one trial."""
+    [trial] = report.trials
+    return str(trial.verdict) if trial.verdict else None
+
+
+def step_in(report: Report) -> int:
+    """Return the step in a report on one trial."""
+    [trial] = report.trials
+    return trial.step
 
 
 def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
@@ -104,8 +133,11 @@ def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
         try:
             return await asyncio.wait_for(story, seconds)
         finally:
-            if actor._serving is not None:
-                actor._serving.cancel()
+            if actor._timer is not None:
+                actor._timer.cancel()
+            for task in actor._tasks:
+                task.cancel()
+            actor._thread.submit(actor.runner.close, False)  # the next test uses the same base
             await asyncio.get_running_loop().run_in_executor(None, actor._thread.shutdown)
 
     return asyncio.run(told())

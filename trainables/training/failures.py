@@ -11,7 +11,7 @@ InputErrors = (UserError, torch.OutOfMemoryError)
 
 
 def infeasible(error: Exception, step: int) -> Verdict:
-    """Return the verdict of a trial that its input, or the memory of the device, does not allow."""
+    """Return the verdict of a trial that its input or the device's memory does not allow; `step` is the last one."""
     if isinstance(error, UserError):
         return Verdict(kind="infeasible", step=step, cause="input", reason=error.message)
     return Verdict(kind="infeasible", step=step, cause="out_of_memory", reason=str(error).splitlines()[0])

@@ -1,99 +1,262 @@
-"""Where seats wait for their engine: who came, who left, who is missing, and what each of them hears."""
+"""Decides who trains together, when, and whose call is answered: `(state, event) -> (state, actions)`.
+
+Nothing here waits, or reads a clock or a file; the engine actor turns what happens into events and carries out actions.
+One job runs at a time: `Describe`, `Open`, `Advance` or `Close`. Each ends with its own event, or with `Failed`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from trainables.record import Record
-from trainables.workers.protocol import Rules, Standing
+from trainables.workers import actions, events
+from trainables.workers.events import Call, Description, WorkerReplaced
 
-LOOK_SECONDS = 1.0  # between two looks at what no message announces: the stop file, verdicts written elsewhere
+
+# ---------------------------------------------------------------- state
+@dataclass(frozen=True)
+class Gathering:
+    """Calls wait for their peers."""
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A seat that waits since `since` (seconds of the loop's clock), and where its report goes.
+class Describing:
+    """The waiting trials are read."""
 
-    `company` are the records it expects beside its own; `seat` tells it from an earlier seat of the same trial.
+
+@dataclass(frozen=True)
+class Opening:
+    """The trials of the next cohort are opened."""
+
+    trials: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The members train; `suspect` when one before them turned invalid on this base."""
+
+    members: tuple[str, ...]
+    suspect: bool = False
+
+
+@dataclass(frozen=True)
+class Between:
+    """The members reached an eval at `since_seconds` and are expected back."""
+
+    members: tuple[str, ...]
+    suspect: bool
+    since_seconds: float
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The cohort is taken off the base."""
+
+
+Phase = Gathering | Describing | Opening | Training | Between | Closing
+
+
+@dataclass(frozen=True)
+class State:
+    """The calls that wait (by trial), and what is known about trials.
+
+    `newest` is the worker that asked last for a trial, `gone` are the trials whose worker left, `ended` those with a
+    verdict. A cohort has at most `max_trials`; calls wait at most `admission_seconds` for their peers to ask, and
+    members of a cohort at most `absence_seconds` after an eval for each other.
     """
 
-    record: Record
-    rules: Rules
-    company: Sequence[str]
-    seat: str
-    since: float
-    report: asyncio.Future[Standing] = field(compare=False)
+    max_trials: int | None = None
+    admission_seconds: float = 60.0
+    absence_seconds: float = 60.0
+    now_seconds: float = 0.0
+    stopped: bool = False
+    waiting: Mapping[str, Call] = field(default_factory=dict)
+    newest: Mapping[str, str] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
+    phase: Phase = Gathering()
+
+    @property
+    def in_job(self) -> tuple[str, ...]:
+        """Return the trials that the running job opens or trains."""
+        if isinstance(self.phase, Opening):
+            return self.phase.trials
+        return self.phase.members if isinstance(self.phase, Training) else ()
 
 
-class SeatReplaced(Exception):
-    """What a seat hears that waited and is gone: another stands for its trial, or none."""
+Step = tuple[State, tuple[actions.Action, ...]]
 
 
-class WaitingRoom:
-    """The seats of one engine; used on its event loop only. A seat that waits is answered once, whatever happens."""
+def absent(state: State) -> frozenset[str]:
+    """Return the trials that calls wait for: expected by one of them, but neither here, nor gone, nor ended."""
+    if not isinstance(state.phase, Gathering):
+        return frozenset()
+    expected = frozenset(peer for call in state.waiting.values() for peer in call.peers)
+    return expected - state.waiting.keys() - state.gone - state.ended
 
-    def __init__(self) -> None:
-        self.waiting: dict[str, Arrival] = {}
-        self.gone: set[str] = set()
-        self._newest: dict[str, str] = {}
-        self._changed = asyncio.Condition()
 
-    async def come(self, record: str, rules: Rules, company: Sequence[str], seat: str) -> asyncio.Future[Standing]:
-        """Let a seat wait, in place of an earlier one of the same trial; returns its report to come."""
-        loop = asyncio.get_running_loop()
-        arrival = Arrival(Record(Path(record)), rules, company, seat, loop.time(), loop.create_future())
-        async with self._changed:
-            self.fail([record], SeatReplaced(record))  # it was killed while it waited
-            self._newest[record] = seat
-            self.gone.discard(record)
-            self.waiting[record] = arrival
-            self._changed.notify_all()
-        return arrival.report
+def decide(state: State, event: events.Event) -> Step:
+    """Return the state after an event, and what the engine must do now, in order."""
+    state, first = _received(state, event)
+    state, then = _proceeded(state)
+    return state, (*first, *then)
 
-    async def go(self, record: str, seat: str) -> None:
-        """Let a seat leave; one that is no longer its trial's newest changes nothing."""
-        async with self._changed:
-            if self._newest.setdefault(record, seat) != seat:
-                return  # overtaken: a retried seat stands for the trial by now
-            self.fail([record], SeatReplaced(record))
-            self.gone.add(record)
-            self._changed.notify_all()
 
-    def report(self, reports: Mapping[str, Standing]) -> None:
-        """Answer those of `reports` who wait."""
-        for name, report in reports.items():
-            arrival = self.waiting.pop(name, None)
-            if arrival is not None and not arrival.report.done():
-                arrival.report.set_result(report)
+def _received(state: State, event: events.Event) -> Step:
+    match event:
+        case events.Arrived(call):
+            return _arrived(state, call)
+        case events.Left(trial, worker):
+            return _left(state, trial, worker)
+        case events.Broke(number, error):
+            return _failed(state, [trial for trial, call in state.waiting.items() if call.number == number], error)
+        case events.Tick() | events.Ended() | events.Stopped():
+            return _noticed(state, event)
+        case _:
+            return _job_ended(state, event)
 
-    def fail(self, names: Iterable[str], error: BaseException) -> None:
-        """End the wait of `names` with an error."""
-        for name in names:
-            arrival = self.waiting.pop(name, None)
-            if arrival is not None and not arrival.report.done():
-                arrival.report.set_exception(error)
 
-    def missing(self) -> set[str]:
-        """Return the records somebody expects beside its own, that neither wait, nor left, nor have a verdict."""
-        expected = {name for arrival in self.waiting.values() for name in arrival.company}
-        absent = expected - self.waiting.keys() - self.gone
-        # whether there is a verdict, not which: one that cannot be read concerns its own seat
-        return {name for name in absent if not (Path(name) / "verdict.json").exists()}
+def _noticed(state: State, event: events.Tick | events.Ended | events.Stopped) -> Step:
+    match event:
+        case events.Tick(now_seconds):
+            return replace(state, now_seconds=max(state.now_seconds, now_seconds)), ()
+        case events.Ended(trials):
+            return replace(state, ended=state.ended | trials), ()
+        case events.Stopped():
+            state = replace(state, stopped=True)
+            return _answered(state, [trial for trial in state.waiting if trial not in state.in_job])
 
-    async def first_came(self) -> float:
-        """Wait until somebody waits; returns since when (seconds of the loop's clock)."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: bool(self.waiting))
-            return min(arrival.since for arrival in self.waiting.values())
 
-    async def until(self, condition: Callable[[], bool], end: float) -> None:
-        """Wait until `condition` holds, at most until `end` (seconds of the loop's clock)."""
-        clock = asyncio.get_running_loop().time
-        async with self._changed:
-            while not condition() and (left := end - clock()) > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), min(left, LOOK_SECONDS))
+def _job_ended(state: State, event: events.Event) -> Step:
+    match event, state.phase:
+        case events.Described(found, held), Describing():
+            return _described(state, found, held)
+        case events.Opened(members), Opening(trials):
+            return _opened(state, trials, members)
+        case events.Reached(members, invalid), Training(before, suspect):
+            return _reached(state, before, Training(members, suspect or invalid))
+        case events.Closed(), Closing():
+            return replace(state, phase=Gathering()), ()
+        case events.Failed(error, out_of_memory), _:
+            return _job_failed(state, error, out_of_memory)
+    raise ValueError(f"{type(event).__name__} does not end {type(state.phase).__name__.lower()}")
+
+
+# ---------------------------------------------------------------- calls
+def _arrived(state: State, call: Call) -> Step:
+    call = replace(call, since_seconds=state.now_seconds)
+    state, replaced = _failed(state, [call.trial], WorkerReplaced(call.trial))  # it was killed while it waited
+    state = replace(
+        state,
+        waiting={**state.waiting, call.trial: call},
+        newest={**state.newest, call.trial: call.worker},
+        gone=state.gone - {call.trial},
+        ended=state.ended - {call.trial},
+    )
+    if not state.stopped or call.trial in state.in_job:
+        return state, replaced
+    state, answers = _answered(state, [call.trial])
+    return state, (*replaced, *answers)
+
+
+def _left(state: State, trial: str, worker: str) -> Step:
+    if state.newest.get(trial, worker) != worker:
+        return state, ()  # a newer worker has the trial
+    state, replaced = _failed(state, [trial], WorkerReplaced(trial))
+    return replace(state, newest={**state.newest, trial: worker}, gone=state.gone | {trial}), replaced
+
+
+def _answered(state: State, trials: Iterable[str]) -> Step:
+    calls = [state.waiting[trial] for trial in trials if trial in state.waiting]
+    return _without(state, calls), tuple(actions.Answer(call) for call in calls)
+
+
+def _failed(state: State, trials: Iterable[str], error: BaseException) -> Step:
+    calls = [state.waiting[trial] for trial in trials if trial in state.waiting]
+    return _without(state, calls), tuple(actions.Fail(call, error) for call in calls)
+
+
+def _without(state: State, calls: Iterable[Call]) -> State:
+    answered = {call.trial for call in calls}
+    return replace(state, waiting={trial: call for trial, call in state.waiting.items() if trial not in answered})
+
+
+# ---------------------------------------------------------------- a cohort
+def _proceeded(state: State) -> Step:
+    match state.phase:
+        case Gathering():
+            return _gathered(state)
+        case Between(members, suspect, since_seconds):
+            missing = [trial for trial in members if trial not in state.waiting and trial not in state.gone]
+            deadline = since_seconds + state.absence_seconds
+            if state.stopped:
+                state, answers = _answered(state, members)
+                return replace(state, phase=Closing()), (*answers, actions.Close(suspect))
+            if missing and state.now_seconds < deadline:
+                return state, (actions.WaitUntil(deadline),)
+            return _advanced(state, members, suspect)
+    return state, ()
+
+
+def _gathered(state: State) -> Step:
+    if not state.waiting:
+        return state, ()
+    deadline = min(call.since_seconds for call in state.waiting.values()) + state.admission_seconds
+    if absent(state) and state.now_seconds < deadline:
+        return state, (actions.WaitUntil(deadline),)
+    return replace(state, phase=Describing()), (actions.Describe(tuple(state.waiting.values())),)
+
+
+def _described(state: State, found: Mapping[str, Description], held: tuple[object, ...] | None) -> Step:
+    trials = chosen({trial: one for trial, one in found.items() if trial in state.waiting}, held, state.max_trials)
+    if not trials:
+        return replace(state, phase=Gathering()), ()
+    return replace(state, phase=Opening(trials)), (actions.Open(tuple(state.waiting[trial] for trial in trials)),)
+
+
+def chosen(
+    found: Mapping[str, Description], held: tuple[object, ...] | None, max_trials: int | None
+) -> tuple[str, ...]:
+    """Return the largest group, cut to `max_trials`; another base is loaded only when nobody needs the one held."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for trial, one in found.items():
+        groups.setdefault(one.group, []).append(trial)
+    if not groups:
+        return ()
+    largest = max(groups.values(), key=lambda trials: (found[trials[0]].engine == held, len(trials)))
+    return tuple(sorted(largest, key=lambda trial: found[trial].order)[:max_trials])
+
+
+def _opened(state: State, trials: tuple[str, ...], members: tuple[str, ...]) -> Step:
+    ended = [trial for trial in trials if trial in state.waiting and trial not in members]
+    state, answers = _answered(replace(state, ended=state.ended | set(ended)), ended)
+    if not members:
+        return replace(state, phase=Gathering()), answers
+    state, then = _advanced(state, members, suspect=False)
+    return state, (*answers, *then)
+
+
+def _advanced(state: State, members: tuple[str, ...], suspect: bool) -> Step:
+    present = tuple(trial for trial in members if trial in state.waiting)
+    if not present:
+        return replace(state, phase=Closing()), (actions.Close(suspect),)
+    leave = tuple(trial for trial in members if trial not in present)
+    return replace(state, phase=Training(present, suspect)), (actions.Advance(leave),)
+
+
+def _reached(state: State, before: tuple[str, ...], now: Training) -> Step:
+    state = replace(state, ended=state.ended | (frozenset(before) - frozenset(now.members)))
+    state, answers = _answered(state, before)
+    if state.stopped or not now.members:
+        return replace(state, phase=Closing()), (*answers, actions.Close(now.suspect))
+    return replace(state, phase=Between(now.members, now.suspect, state.now_seconds)), answers
+
+
+def _job_failed(state: State, error: BaseException, out_of_memory: bool) -> Step:
+    in_job = () if isinstance(state.phase, Closing) else state.in_job or state.waiting
+    together = [trial for trial in in_job if trial in state.waiting]
+    if out_of_memory and len(together) > 1:
+        state, fails = replace(state, max_trials=len(together) // 2), ()  # they wait on, and half as many try
+    else:
+        state, fails = _failed(state, together, error)
+    return replace(state, phase=Closing()), (*fails, actions.Close(drop_base=True))

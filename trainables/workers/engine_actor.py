@@ -1,45 +1,43 @@
-"""The engine actor: one process, one device, one base; it trains the seats that ask it together, as a cohort.
+"""The engine actor: one process, one device and one base, on which it trains the trials of many workers together.
 
-Seats wait in `advance` until their trial reached its next eval. Those that arrive within the admission window make a
-cohort; later ones make the next. Training runs on a thread of its own, so that seats can come and go meanwhile.
+Workers wait in `advance` until their trials reached their next eval. `admission` decides which of them form a cohort;
+the actor tells it what happens and does what it says. Training runs on a thread of its own, so workers can come and go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.record import Record
 from trainables.spec import cohort_key, engine_key, neighbourhood
-from trainables.workers.admission import Arrival, WaitingRoom
-from trainables.workers.protocol import Rules, Standing, standing
+from trainables.workers import actions, events
+from trainables.workers.admission import State, absent, decide
+from trainables.workers.cohort_runner import CohortRunner
+from trainables.workers.events import Call, Description
+from trainables.workers.protocol import Report, Request, Rules, TrialReport, check_version, trial_report
 
 if TYPE_CHECKING:
-    from trainables.cohort.cohort import Cohort
     from trainables.training.trial import Trial
-    from trainables.workers.engine_cache import Resident
-
 
 Result = TypeVar("Result")
 
+LOOK_SECONDS = 1.0  # between two looks at what no message announces: the stop file, verdicts written elsewhere
 REPLY_SECONDS = 1.0  # what answers need to leave a process that is about to end
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine serves: its threads (cores), trials at most in a cohort, how long it waits for seats (seconds).
-
-    `admission_seconds` counts from the first seat that waits; with all of its company there the engine starts at once.
-    A seat that does not come back within `absence_seconds` of an eval is taken out of its cohort.
-    """
+    """How an engine serves: its threads (cores), and the limits of `admission.State`."""
 
     threads: int
     stop_file: str
@@ -49,219 +47,203 @@ class EngineSettings:
 
 
 class EngineActor:
-    """Run by Ray as a named asyncio actor, one for each GPU, one for each node without.
+    """Run by Ray as a named asyncio actor, one for each GPU, else as many as `engine_plan` plans.
 
-    It keeps who waits and nothing of the trials, whose records say where they stand: a new process goes on as the old.
+    All it knows of a trial is in the trial's record, so a restarted actor continues where the last one ended.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.settings = settings
-        self.room = WaitingRoom()
-        self._most = settings.max_trials
-        self._chosen: list[str] = []
+        self.runner = CohortRunner(settings.threads, Path(settings.stop_file))
+        self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
+        self._numbers = itertools.count()
+        self._replies: dict[int, asyncio.Future[TrialReport]] = {}
+        self._rules: dict[str, Rules] = {}  # by trial
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._thread.submit(import_module, "trainables.cohort.cohort")  # torch loads while the seats start
-        self._serving: asyncio.Task[None] | None = None
-        self._resident: Resident | None = None
+        self._thread.submit(import_module, "trainables.cohort.cohort")  # torch loads while the workers start
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def advance(self, record: str, rules: Rules, company: Sequence[str], seat: str) -> Standing:
-        """Take the record's trial to its next eval, with whoever of `company` shares its base; returns where it stands.
-
-        `seat` is the caller's own mark: of two seats that stand for one trial, the one that asked last does.
+    async def advance(self, request: Request) -> Report:
+        """Take the trials of a request to their next eval, together with others that share their base.
 
         Raises:
-            Exception: whatever ended the cohort; the seat may ask again, and goes on from its newest checkpoint.
+            ProtocolMismatch: the worker runs another version of this package.
+            Exception: what ended the cohort; the trials go on from their newest checkpoint when asked for again.
         """
-        if Record(Path(record)).verdict() is not None:  # reached with a seat that was killed meanwhile
-            return standing(Record(Path(record)), self._stop_requested())
-        if self._serving is None or self._serving.done():
-            self._serving = asyncio.get_running_loop().create_task(self._serve())
-        return await (await self.room.come(record, rules, company, seat))
+        check_version(request)
+        records = [Record(Path(trial)) for trial in request.trials]
+        calls = [None if record.verdict() else self._called(request, record) for record in records]
+        heard = await asyncio.gather(*(call for call in calls if call is not None), return_exceptions=True)
+        reports: list[TrialReport] = []
+        for one in heard:
+            if isinstance(one, BaseException):
+                raise one
+            reports.append(one)
+        waited = iter(reports)
+        trials = [trial_report(r) if call is None else next(waited) for r, call in zip(records, calls, strict=True)]
+        return Report(tuple(trials), self.runner.stop_requested(), request.lease_epoch)
 
-    async def leave(self, record: str, seat: str) -> None:
-        """Take the record's trial out of its cohort at the next eval: its seat has ended."""
-        await self.room.go(record, seat)
+    async def leave(self, request: Request) -> None:
+        """Take the trials of a request out of their cohort at the next eval: their worker has ended."""
+        for trial in request.trials:
+            self._tell(events.Left(trial, request.worker))
 
-    # ---------------------------------------------------------------- cohort after cohort
-    async def _serve(self) -> None:
-        while True:
-            cohort = asyncio.ensure_future(self._cohort())
-            await asyncio.wait({cohort})
-            error = cohort.exception()
-            if error is not None:
-                await self._rescue(error)
+    def _called(self, request: Request, record: Record) -> asyncio.Future[TrialReport]:
+        call = Call(next(self._numbers), str(record.directory), request.worker, request.peers)
+        reply = asyncio.get_running_loop().create_future()
+        self._replies[call.number], self._rules[call.trial] = reply, request.rules
+        self._tell(events.Arrived(call))
+        return reply
 
-    async def _cohort(self) -> None:
-        self._chosen = []
-        self._chosen = await self._admitted()
-        cohort = await self._opened_together()
-        members = set(_names(cohort.trials)) if cohort else set()
-        await self._answer([name for name in self._chosen if name not in members])
-        if cohort is None:
+    # ---------------------------------------------------------------- events
+    def _tell(self, event: events.Event) -> None:
+        self._decided(events.Tick(asyncio.get_running_loop().time()))
+        self._decided(event)
+        for seen in self._seen():
+            self._decided(seen)
+
+    def _decided(self, event: events.Event) -> None:
+        self._state, decided = decide(self._state, event)
+        for action in decided:
+            self._carry_out(action)
+
+    def _seen(self) -> Iterable[events.Event]:
+        if self.runner.stop_requested() and not self._state.stopped:
+            yield events.Stopped()
+        # whether there is a verdict, not which: one that cannot be read concerns its own worker
+        if ended := frozenset(trial for trial in absent(self._state) if (Path(trial) / "verdict.json").exists()):
+            yield events.Ended(ended)
+
+    def _look(self) -> None:
+        self._tell(events.Tick(asyncio.get_running_loop().time()))
+
+    # ---------------------------------------------------------------- actions
+    def _carry_out(self, action: actions.Action) -> None:
+        match action:
+            case actions.Answer(call):
+                self._start(self._answer(call))
+            case actions.Fail(call, error):
+                self._reply(call, error)
+            case actions.WaitUntil(seconds):
+                self._wait_until(seconds)
+            case actions.Describe(calls):
+                self._start(self._describe(calls))
+            case actions.Open(calls):
+                self._start(self._open(calls))
+            case actions.Advance(leave):
+                self._start(self._train(leave))
+            case actions.Close(drop_base):
+                self._start(self._close(drop_base))
+
+    def _reply(self, call: Call, reply: TrialReport | BaseException) -> None:
+        future = self._replies.pop(call.number)
+        if future.done():
+            return  # the worker's call was cancelled
+        if isinstance(reply, BaseException):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def _wait_until(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(min(seconds, loop.time() + LOOK_SECONDS), self._look)
+
+    async def _answer(self, call: Call) -> None:
+        report, error = await self._attempted(partial(trial_report, Record(Path(call.trial))))
+        reply = report if error is None else error
+        assert reply is not None
+        self._reply(call, reply)
+
+    async def _describe(self, calls: Iterable[Call]) -> None:
+        found = await self._each(calls, lambda call: describe(Record(Path(call.trial))))
+        self._tell(events.Described(found, self.runner.engine_key))
+
+    async def _open(self, calls: tuple[Call, ...]) -> None:
+        trials = await self._opened(calls)
+        while not self.runner.is_current(trials):  # an invalid trial made the base go: the others open again
+            trials.clear()  # they hold the old base
+            trials = await self._opened(calls)
+        self._tell(events.Opened(await self._in_thread(partial(self.runner.start, trials))))
+
+    async def _opened(self, calls: Iterable[Call]) -> list[Trial]:
+        found = await self._each(
+            calls, lambda call: self.runner.open(Record(Path(call.trial)), self._rules[call.trial])
+        )
+        return [trial for trial in found.values() if trial is not None]
+
+    async def _train(self, leave: tuple[str, ...]) -> None:
+        kinds = await self._in_thread(partial(self.runner.advance, leave))
+        self._tell(events.Reached(self.runner.members(), "invalid" in kinds))
+
+    async def _close(self, drop_base: bool) -> None:
+        await self._in_thread(partial(self.runner.close, drop_base))
+        self._tell(events.Closed())
+
+    # ---------------------------------------------------------------- jobs and their errors
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
             return
-        kinds: set[str] = set()
-        try:
-            while cohort.trials:
-                members = _names(cohort.trials)
-                kinds |= await self._in_thread(partial(self._advance, cohort))
-                await self._answer(members)
-                if self._stop_requested():
-                    break
-                await self._compact(cohort)
-        finally:
-            cohort.remove()
-        if "invalid" in kinds:
-            await self._in_thread(self._drop)  # what made a trial invalid may be in the base
+        self._tell(events.Failed(error, out_of_memory=_is_named("OutOfMemoryError", error)))
+        self._exit_if_lost(error)
+        _forget_frames(error)
 
-    async def _admitted(self) -> list[str]:
-        room = self.room
-        end = await room.first_came() + self.settings.admission_seconds
-        await room.until(lambda: not room.missing() or self._stop_requested(), end)
-        kinds: dict[tuple[object, ...], dict[str, tuple[object, ...]]] = {}
-        for name, (kind, place) in (await self._each(list(room.waiting), _kind_and_place)).items():
-            kinds.setdefault(kind, {})[name] = place
-        if not kinds:
-            return []
-        held = self._resident.engine.key if self._resident and self._resident.engine else None
-        # another base is loaded only when nobody waits for this one
-        _, places = max(kinds.items(), key=lambda item: (item[0][0] == held, len(item[1])))
-        return sorted(places, key=places.__getitem__)[: self._most]
-
-    async def _compact(self, cohort: Cohort) -> None:
-        room, trials = self.room, dict(zip(_names(cohort.trials), cohort.trials, strict=True))
-        end = asyncio.get_running_loop().time() + self.settings.absence_seconds
-        await room.until(lambda: trials.keys() <= room.waiting.keys() | room.gone or self._stop_requested(), end)
-        for absent in trials.keys() - room.waiting.keys():
-            cohort.leave(trials[absent].spec.trial_id)
-
-    async def _answer(self, names: Sequence[str]) -> None:
-        stopped = self._stop_requested()
-        self.room.report(await self._each(names, lambda one: standing(one.record, stopped)))
-
-    async def _each(self, names: Iterable[str], work: Callable[[Arrival], Result]) -> dict[str, Result]:
-        """Do `work` for everyone of `names` who waits; an error ends the wait of that seat alone."""
+    async def _each(self, calls: Iterable[Call], work: Callable[[Call], Result]) -> dict[str, Result]:
+        """Do `work` for every call that still waits; an error concerns that call alone."""
         done: dict[str, Result] = {}
-        for name in names:
-            if name in self.room.waiting:
-                attempt = asyncio.ensure_future(self._in_thread(partial(work, self.room.waiting[name])))
-                await asyncio.wait({attempt})
-                error = attempt.exception()
-                if error is None:
-                    done[name] = attempt.result()
-                else:
-                    self._fail([name], error)
+        for call in calls:
+            if call.trial not in self._state.waiting:
+                continue
+            result, error = await self._attempted(partial(work, call))
+            if error is not None:
+                self._tell(events.Broke(call.number, error))
+                self._exit_if_lost(error)
+                _forget_frames(error)
+            else:
+                done[call.trial] = result  # type: ignore[assignment]
         return done
 
-    # ---------------------------------------------------------------- errors
-    async def _rescue(self, error: BaseException) -> None:
-        """Tell the seats why their cohort ended, or let half as many try when the memory did not suffice."""
-        together = [name for name in self._chosen if name in self.room.waiting]
-        if _is_named("OutOfMemoryError", error) and len(together) > 1:
-            self._most = len(together) // 2  # they still wait
-        else:
-            self._fail(together if self._chosen else list(self.room.waiting), error)
-        _forget_frames(error)
-        await asyncio.wait({asyncio.ensure_future(self._in_thread(self._drop))})
+    async def _attempted(self, work: Callable[[], Result]) -> tuple[Result | None, BaseException | None]:
+        attempt = asyncio.ensure_future(self._in_thread(work))
+        await asyncio.wait({attempt})
+        error = attempt.exception()
+        return (attempt.result(), None) if error is None else (None, error)
 
-    def _fail(self, names: Iterable[str], error: BaseException) -> None:
-        self.room.fail(names, error)
-        if _is_named("AcceleratorError", error):  # the device is of no more use to this process; Ray starts another
-            asyncio.get_running_loop().call_later(REPLY_SECONDS, os._exit, 1)
-
-    # ---------------------------------------------------------------- on the training thread
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _deliverable, work)
 
-    async def _opened_together(self) -> Cohort | None:
-        from trainables.cohort.cohort import Cohort
-
-        found = (await self._each(self._chosen, self._opened)).values()
-        trials = [trial for trial in found if trial is not None]
-        if any(self._resident is None or trial.engine is not self._resident.engine for trial in trials):
-            return await self._opened_together()  # an invalid one made the base go; without it they open again
-        return await self._in_thread(lambda: Cohort(trials[0].engine, trials)) if trials else None
-
-    def _opened(self, arrival: Arrival) -> Trial | None:
-        import torch
-
-        from trainables.workers.engine_cache import Resident
-
-        if arrival.record.verdict() is not None or self._stop_requested():
-            return None
-        if self._resident is None:
-            torch.set_num_threads(self.settings.threads)  # of this thread, which computes
-            self._resident = Resident()
-        trial = self._proved(arrival, self._resident)
-        verdict = arrival.record.verdict()
-        if verdict is not None and verdict.kind == "invalid":
-            self._drop()  # what made the trial invalid may be in the base
-        return trial
-
-    def _proved(self, arrival: Arrival, resident: Resident) -> Trial | None:
-        from trainables.training.baseline import BaselineTrial
-        from trainables.training.failures import InputErrors, infeasible
-
-        trial = resident.open(arrival.record, arrival.rules)
-        if trial is None:
-            return None
-        try:
-            if isinstance(trial, BaselineTrial):
-                trial.advance(self._stop_requested)
-            elif trial.owed() is None:
-                return trial
-        except InputErrors as error:
-            arrival.record.close(infeasible(error, trial.step))
-        finally:
-            trial.remove()  # the base is free for the next; the tensors stay, for the cohort's bank
-        return None
-
-    def _advance(self, cohort: Cohort) -> set[str]:
-        """Take the cohort to its next eval; returns the kinds of the verdicts that this brought."""
-        import torch
-
-        from trainables.training.failures import infeasible
-
-        try:
-            return {verdict.kind for verdict in cohort.advance(self._stop_requested).values()}
-        except torch.OutOfMemoryError as error:
-            if len(cohort.trials) > 1:
-                raise  # fewer may fit
-            trial = cohort.trials[0]
-            verdict = trial.close(infeasible(error, trial.step))
-            cohort.leave(trial.spec.trial_id)
-        return {verdict.kind}
-
-    def _drop(self) -> None:
-        if self._resident is not None:
-            self._resident.drop()
-
-    def _stop_requested(self) -> bool:
-        return Path(self.settings.stop_file).exists()
+    def _exit_if_lost(self, error: BaseException) -> None:
+        if _is_named("AcceleratorError", error):  # this process cannot use the device any more; Ray starts another
+            asyncio.get_running_loop().call_later(REPLY_SECONDS, os._exit, 1)
 
 
-def _kind_and_place(arrival: Arrival) -> tuple[tuple[object, ...], tuple[object, ...]]:
-    """Return what seats share who train together (their engine's key first), and where a seat stands among them."""
-    spec, steps = arrival.record.spec(), arrival.record.checkpoint_steps()
-    begins = steps[0] if steps else 0
-    return (engine_key(spec), spec.placement.is_baseline, cohort_key(spec), begins), neighbourhood(spec)
-
-
-def _names(trials: Iterable[Trial]) -> list[str]:
-    return [str(trial.record.directory) for trial in trials]
+def describe(record: Record) -> Description:
+    """Read what decides with which trials this one can train; those that start at the same step can."""
+    spec, steps = record.spec(), record.checkpoint_steps()
+    engine = engine_key(spec)
+    group = (engine, spec.placement.is_baseline, cohort_key(spec), steps[0] if steps else 0)
+    return Description(engine, group, neighbourhood(spec))
 
 
 def _deliverable(work: Callable[[], Result]) -> Result:
     try:
         return work()
-    except StopIteration as error:  # which no future can hold: who awaits it would wait for ever
+    except StopIteration as error:  # a future cannot hold it: who awaits the future would wait for ever
         raise RuntimeError("the engine's work ended with StopIteration") from error
 
 
 def _is_named(name: str, error: BaseException) -> bool:
-    return any(kind.__name__ == name for kind in type(error).__mro__)  # of torch, which may not be what failed
+    return any(kind.__name__ == name for kind in type(error).__mro__)  # of torch, which may not be imported here
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    while error is not None:  # they hold the base that makes room for the next
+    while error is not None:  # they hold the base, which must go before the next one is loaded
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

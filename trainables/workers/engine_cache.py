@@ -1,4 +1,4 @@
-"""The engine a process keeps between trials, with the self-test that proves their arms; and how a trial opens on it."""
+"""The engine that a process keeps between trials, with the self-test of their arms; opens trials on it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from trainables.workers.protocol import Rules
 
 
 @dataclass
-class Resident:
-    """At most one engine; another base, quantization or data set takes its place."""
+class EngineCache:
+    """Holds at most one engine; loading another base, quantization or data set replaces it."""
 
     engine: Engine | None = None
     selftest: SelfTest | None = None
+
+    @property
+    def key(self) -> tuple[str, ...] | None:
+        """Return the `engine_key` of the engine in memory, None without one."""
+        return self.engine.key if self.engine else None
 
     def open(self, record: Record, rules: Rules) -> Trial | BaselineTrial | None:
         """Open the record's trial; one that cannot be opened is closed with the reason, and None is returned."""
@@ -37,15 +42,14 @@ class Resident:
         return None
 
     def drop(self) -> None:
-        """Let go of the engine and end the process that checks adapters."""
-        self.engine = None
-        if self.selftest is not None and self.selftest.reloader is not None:
-            self.selftest.reloader.close()
-        self.selftest = None
+        """Release the engine and end the process that checks adapters."""
+        selftest, self.engine, self.selftest = self.selftest, None, None
+        if selftest is not None and selftest.reloader is not None:
+            selftest.reloader.close()
 
     def _engine_for(self, spec: TrialSpec) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
-            self.drop()  # the old base goes before the new one comes
+            self.drop()  # there may be no memory for both
             self.engine = Engine.load(spec)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

@@ -1,4 +1,4 @@
-"""Who is planned to train together, what the plan says of it, and how trials are dealt to engines and their places."""
+"""Which trials are planned to train together, what the plan says of it, and how trials are distributed over engines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.execution import tuner as seats
+from sweeps.execution import tuner
 from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, engine_plans, most_threads, shared_out
-from sweeps.execution.tuner import Resources, engines, seated
+from sweeps.execution.tuner import Resources, engines
 from trainables.model import families
-from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
 
 
@@ -106,19 +105,6 @@ def test_kinds_are_kept_together_and_neighbours_within_them() -> None:
     ]
 
 
-def test_a_place_names_the_engine_and_the_company_that_comes_to_it(tmp_path: Path) -> None:
-    records = [Record(tmp_path / str(number)) for number in range(4)]
-    for number, record in enumerate(records):
-        record.create(spec(4 - number))
-    places = seated(records, ["first", "second"])
-    by_record = {Path(place["record"]).name: place for place in places}
-    assert {name: place["engine"] for name, place in by_record.items()} == {
-        "3": "first", "2": "first", "1": "second", "0": "second",
-    }  # fmt: skip
-    assert by_record["3"]["company"] == [str(tmp_path / "3"), str(tmp_path / "2")]
-    assert seated(records, []) == [{"record": str(record.directory)} for record in records]
-
-
 # ---------------------------------------------------------------- what the cluster has
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
     return {"NodeID": name, "Alive": alive, "Resources": resources}
@@ -126,13 +112,13 @@ def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Plant the nodes that Ray tells of."""
+    """Plant the nodes that Ray lists."""
 
     def plant(*nodes: dict[str, Any]) -> None:
         alive = [one["Resources"] for one in nodes if one["Alive"]]
         totals = {kind: sum(one.get(kind, 0) for one in alive) for kind in ("CPU", "GPU")}
-        monkeypatch.setattr(seats.ray, "nodes", lambda: list(nodes))
-        monkeypatch.setattr(seats.ray, "cluster_resources", lambda: {k: v for k, v in totals.items() if v})
+        monkeypatch.setattr(tuner.ray, "nodes", lambda: list(nodes))
+        monkeypatch.setattr(tuner.ray, "cluster_resources", lambda: {k: v for k, v in totals.items() if v})
 
     return plant
 
@@ -147,7 +133,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 )  # fmt: skip
 def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
     cluster(*nodes)
-    assert seats._resources() == resources
+    assert tuner._resources() == resources
 
 
 @pytest.mark.parametrize(
@@ -162,7 +148,7 @@ def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, c
         ({"a": 8, "b": 1}, 0, 12, [EnginePlan("a", 4)] * 2 + [EnginePlan("b", 1)]),
     ],
 )
-def test_an_engine_for_each_gpu_else_as_many_as_have_company(
+def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
     cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
 ) -> None:
     assert engine_plans(cores, gpus, trials) == plans
@@ -202,7 +188,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     engine = Started()
-    monkeypatch.setattr(seats.ray, "remote", lambda _: engine)
+    monkeypatch.setattr(tuner.ray, "remote", lambda _: engine)
     return engine
 
 
@@ -211,9 +197,9 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
 ) -> None:
     killed: list[str] = []
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    monkeypatch.setattr(seats.ray, "kill", killed.append)
+    monkeypatch.setattr(tuner.ray, "kill", killed.append)
     cluster(node("a", CPU=16, GPU=4))
-    with pytest.raises(KeyboardInterrupt), engines(seats._resources(), 33, tmp_path / "stop", 8) as names:
+    with pytest.raises(KeyboardInterrupt), engines(tuner._resources(), 33, tmp_path / "stop", 8) as names:
         raise KeyboardInterrupt
     assert [one["num_gpus"] for one in started.options_seen] == [1] * 4
     assert {one["scheduling_strategy"] for one in started.options_seen} == {"DEFAULT"}
@@ -223,13 +209,13 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
     assert {(one.threads, one.max_trials) for one in started.settings} == {(4, 8)}
 
 
-def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_seats(
+def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_workers(
     cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(seats.ray, "kill", lambda _: None)
+    monkeypatch.setattr(tuner.ray, "kill", lambda _: None)
     first, second = "a" * 56, "b" * 56
     cluster(node("head"), node(first, CPU=1), node(second, CPU=1))
-    with engines(seats._resources(), 11, tmp_path / "stop", None):
+    with engines(tuner._resources(), 11, tmp_path / "stop", None):
         pass
     assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
     assert all(one["scheduling_strategy"].soft for one in started.options_seen)

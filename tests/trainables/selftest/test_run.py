@@ -251,34 +251,37 @@ def test_a_process_killed_at_work_says_nothing_about_the_adapter(
         reloader._ask({"adapter": "nowhere", "batch": "nowhere"})
 
 
-def test_a_seat_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
+def test_a_worker_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
     make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainables.constraint import CONSTRAINT
     from trainables.model.optimizer import Optimizer
-    from trainables.workers.protocol import Rules
-    from trainables.workers.solo_trainable import Seat
+    from trainables.workers.protocol import Request, Rules
+    from trainables.workers.trainable import TrialWorker
 
     def config(name: str, **changes: Any) -> dict[str, Any]:
         spec = make_spec(name=name, steps=1, batch_rows=1, **changes)
         record = Record(tmp_path / name)
         record.create(spec)
-        known = {spec.baseline().trial_id: baseline}
-        return {"place": {"record": str(record.directory)}, "rules": Rules(known, (), CONSTRAINT),
-                "stop_file": str(tmp_path / "stop"), "cpus": 1, "gpus": 0}  # fmt: skip
+        rules = Rules({spec.baseline().trial_id: baseline}, (), CONSTRAINT)
+        return {"request": Request((str(record.directory),), rules, str(tmp_path / "stop"), cpus=1, gpus=0)}
 
-    seat = Seat(config("first"))
-    assert seat.train()["verdict"] == "completed"
-    seat.reset(config("repeat", seed=1))
-    assert seat.train()["verdict"] == "completed"
+    def verdict() -> str:
+        [trial] = worker.train()["report"].trials
+        return str(trial.verdict)
+
+    worker = TrialWorker(config("first"))
+    assert verdict() == "completed"
+    worker.reset(config("repeat", seed=1))
+    assert verdict() == "completed"
     assert read_json(tmp_path / "repeat" / SELFTEST_FILE) == {"proved_by": "first"}
     assert read_json(tmp_path / "first" / SELFTEST_FILE)["reload"]["process"] != os.getpid()
-    engine = seat._resident.engine
+    engine = worker._backend.cache.engine
     with monkeypatch.context() as patched:
         patched.setattr(Optimizer, "step", lambda self, step: 1.0)
-        seat.reset(config("broken", rank=8))
-        assert seat.train()["verdict"] == "invalid(rate)"
-    seat.reset(config("after", rank=8))
-    assert seat.train()["verdict"] == "completed" and seat._resident.engine is not engine
-    seat.cleanup()
-    assert seat._resident.selftest is None
+        worker.reset(config("broken", rank=8))
+        assert verdict() == "invalid(rate)"
+    worker.reset(config("after", rank=8))
+    assert verdict() == "completed" and worker._backend.cache.engine is not engine
+    worker.cleanup()
+    assert worker._backend.cache.selftest is None

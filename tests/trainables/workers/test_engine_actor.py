@@ -1,10 +1,11 @@
-"""The engine with seats that come, go, stay away, are killed and retried, and are stopped."""
+"""The engine actor with workers that arrive late, leave, stay away, are killed and retried, and are stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,36 +17,39 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
     run,
     shared_room_fixture,
     solo_fixture,
+    step_in,
     three_fixture,
     trial_fixture,
+    verdict_in,
 )
 
 from trainables.record import Record, Verdict
 from trainables.spec import Placement, TrialSpec
-from trainables.workers.admission import SeatReplaced
+from trainables.workers.events import WorkerReplaced
+from trainables.workers.protocol import PROTOCOL_VERSION, ProtocolMismatch, Report
 
 
 # ---------------------------------------------------------------- who trains together
-def test_seats_within_the_window_form_one_cohort_and_a_later_one_the_next(
+def test_workers_within_the_window_form_one_cohort_and_a_later_one_the_next(
     room: Room, three: list[Record], solo: Solo
 ) -> None:
     actor = room.actor(admission_seconds=30.0)
     first, second, late = three
 
     async def story() -> list[Any]:
-        early = [asyncio.ensure_future(room.seat(actor, one, [first, second])) for one in (first, second)]
+        early = [asyncio.ensure_future(room.worker(actor, one, [first, second])) for one in (first, second)]
         while not actor.intervals:
             await asyncio.sleep(0.01)
-        return await asyncio.gather(*early, room.seat(actor, late))
+        return await asyncio.gather(*early, room.worker(actor, late))
 
     reports = run(actor, story())
     assert actor.intervals == [{"trial-1", "trial-2"}] * 2 + [{"trial-3"}] * 2
-    assert [[(one["step"], one["done"]) for one in seat] for seat in reports] == [[(1, False), (2, True)]] * 3
+    assert [[(step_in(one), one.done) for one in worker] for worker in reports] == [[(1, False), (2, True)]] * 3
     for record in three:
         assert_alike(record, solo(record))
 
 
-def test_a_seat_that_never_comes_holds_the_others_up_for_the_window_only(room: Room, three: list[Record]) -> None:
+def test_a_worker_that_never_comes_holds_the_others_up_for_the_window_only(room: Room, three: list[Record]) -> None:
     actor = room.actor(admission_seconds=0.5)
     first, second, never = three
 
@@ -67,11 +71,11 @@ def test_the_window_counts_from_the_first_that_waits(room: Room, three: list[Rec
     actor = room.actor(admission_seconds=2.0, max_trials=1)
 
     async def story() -> None:
-        await asyncio.gather(*(room.seat(actor, one, three) for one in three[:2]))  # the third never comes
+        await asyncio.gather(*(room.worker(actor, one, three) for one in three[:2]))  # the third never comes
 
     run(actor, story())
     assert actor.intervals == [{"trial-1"}] * 2 + [{"trial-2"}] * 2
-    assert actor.began[2] - actor.began[1] < 2.0  # it had waited while the first trained
+    assert actor.watched.began[2] - actor.watched.began[1] < 2.0  # it had waited while the first trained
 
 
 def test_who_cannot_share_trains_one_cohort_after_the_other(
@@ -80,7 +84,7 @@ def test_who_cannot_share_trains_one_cohort_after_the_other(
     specs = [trial(1), trial(2), trial(3, data_seed=1), trial(4, steps=3), trial(5, data_seed=1)]
     records = [room.record(spec) for spec in specs]
     actor = room.actor()
-    run(actor, room.seats(actor, records))
+    run(actor, room.workers(actor, records))
     assert [sorted(one) for one in actor.intervals] == [
         *[["trial-1", "trial-2"]] * 2, *[["trial-3", "trial-5"]] * 2, *[["trial-4"]] * 3,
     ]  # fmt: skip
@@ -94,19 +98,19 @@ def test_a_cohort_takes_at_most_so_many_and_neighbours_stay_together(
     specs = [trial(3), trial(1, placement=Placement(language=1, vision=1)), trial(2), trial(4)]
     records = [room.record(spec) for spec in specs]
     actor = room.actor(max_trials=2)
-    run(actor, room.seats(actor, records))
+    run(actor, room.workers(actor, records))
     assert actor.intervals == [{"trial-2", "trial-3"}] * 2 + [{"trial-4", "trial-1"}] * 2
 
 
 # ---------------------------------------------------------------- who leaves
-def test_a_seat_that_stays_away_is_dropped_and_the_others_are_as_without_it(
+def test_a_worker_that_stays_away_is_dropped_and_the_others_are_as_without_it(
     room: Room, three: list[Record], solo: Solo
 ) -> None:
     actor = room.actor()
     *stay, away = three
 
     async def story() -> None:
-        await asyncio.gather(room.ask(actor, away, three), *(room.seat(actor, one, three) for one in stay))
+        await asyncio.gather(room.ask(actor, away, three), *(room.worker(actor, one, three) for one in stay))
 
     run(actor, story())
     assert actor.intervals == [{"trial-1", "trial-2", "trial-3"}, {"trial-1", "trial-2"}]
@@ -115,16 +119,16 @@ def test_a_seat_that_stays_away_is_dropped_and_the_others_are_as_without_it(
         assert_alike(record, solo(record))
 
 
-def test_a_seat_that_leaves_lets_the_others_go_on_at_once(room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_worker_that_leaves_lets_the_others_go_on_at_once(room: Room, three: list[Record], solo: Solo) -> None:
     actor = room.actor(absence_seconds=1000.0)
     *stay, leaver = three
 
     async def stopped_by_tune() -> None:
         await room.ask(actor, leaver, three)
-        await actor.leave(str(leaver.directory), "only")
+        await actor.leave(room.request(leaver))
 
     async def story() -> None:
-        await asyncio.gather(stopped_by_tune(), *(room.seat(actor, one, three) for one in stay))
+        await asyncio.gather(stopped_by_tune(), *(room.worker(actor, one, three) for one in stay))
 
     run(actor, story())
     assert actor.intervals[-1] == {"trial-1", "trial-2"}
@@ -132,58 +136,58 @@ def test_a_seat_that_leaves_lets_the_others_go_on_at_once(room: Room, three: lis
         assert_alike(record, solo(record))
 
 
-def test_a_seat_that_leaves_before_the_start_is_neither_trained_nor_awaited(room: Room, three: list[Record]) -> None:
+def test_a_worker_that_leaves_before_the_start_is_neither_trained_nor_awaited(room: Room, three: list[Record]) -> None:
     actor = room.actor(admission_seconds=1000.0)
     *stay, leaver = three
 
     async def story() -> Any:
         leaving = asyncio.ensure_future(room.ask(actor, leaver, three))
         await asyncio.sleep(0.05)
-        await actor.leave(str(leaver.directory), "only")
-        await asyncio.gather(*(room.seat(actor, one, three) for one in stay))
+        await actor.leave(room.request(leaver))
+        await asyncio.gather(*(room.worker(actor, one, three) for one in stay))
         return await asyncio.gather(leaving, return_exceptions=True)
 
     [heard] = run(actor, story())
-    assert isinstance(heard, SeatReplaced)
+    assert isinstance(heard, WorkerReplaced)
     assert all("trial-3" not in one for one in actor.intervals)
 
 
 # ---------------------------------------------------------------- who is killed
-def test_a_seat_retried_while_its_cohort_trains_goes_on_in_it(room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_worker_retried_while_its_cohort_trains_goes_on_in_it(room: Room, three: list[Record], solo: Solo) -> None:
     actor = room.actor(absence_seconds=1000.0)
     *stay, killed = three
 
     async def killed_and_retried() -> Any:
-        lost = asyncio.ensure_future(room.ask(actor, killed, three, mark="killed"))
+        lost = asyncio.ensure_future(room.ask(actor, killed, three, worker="killed"))
         while not actor.intervals:
             await asyncio.sleep(0.001)
-        reports = [await room.ask(actor, killed, three, mark="retried")]
-        await actor.leave(str(killed.directory), "killed")  # what the old process said last arrives late
-        reports.append(await room.ask(actor, killed, three, mark="retried"))
+        reports = [await room.ask(actor, killed, three, worker="retried")]
+        await actor.leave(room.request(killed, worker="killed"))  # what the old process said last arrives late
+        reports.append(await room.ask(actor, killed, three, worker="retried"))
         return lost, reports
 
     async def story() -> Any:
-        return await asyncio.gather(killed_and_retried(), *(room.seat(actor, one, three) for one in stay))
+        return await asyncio.gather(killed_and_retried(), *(room.worker(actor, one, three) for one in stay))
 
-    actor.meanwhile = lambda number, _: time.sleep(0.2)
+    actor.watched.meanwhile = lambda number, _: time.sleep(0.2)
     (lost, reports), *_ = run(actor, story())
-    assert isinstance(lost.exception(), SeatReplaced)
-    assert [one["step"] for one in reports] == [1, 2]
+    assert isinstance(lost.exception(), WorkerReplaced)
+    assert [step_in(one) for one in reports] == [1, 2]
     assert actor.intervals == [{"trial-1", "trial-2", "trial-3"}] * 2
     for record in three:
         assert_alike(record, solo(record))
 
 
-def test_a_seat_retried_too_late_joins_the_next_cohort(room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_worker_retried_too_late_joins_the_next_cohort(room: Room, three: list[Record], solo: Solo) -> None:
     actor = room.actor(absence_seconds=0.1)
     *stay, killed = three
 
     async def story() -> None:
-        others = [asyncio.ensure_future(room.seat(actor, one, three)) for one in stay]
-        await room.ask(actor, killed, three, mark="killed")
+        others = [asyncio.ensure_future(room.worker(actor, one, three)) for one in stay]
+        await room.ask(actor, killed, three, worker="killed")
         while len(actor.intervals) < 2:
             await asyncio.sleep(0.01)
-        assert (await room.ask(actor, killed, three, mark="retried"))["verdict"] == "completed"
+        assert verdict_in(await room.ask(actor, killed, three, worker="retried")) == "completed"
         await asyncio.gather(*others)
 
     run(actor, story())
@@ -192,13 +196,13 @@ def test_a_seat_retried_too_late_joins_the_next_cohort(room: Room, three: list[R
         assert_alike(record, solo(record))
 
 
-def test_a_seat_that_asks_about_an_ended_trial_hears_so_at_once(room: Room, three: list[Record]) -> None:
+def test_a_worker_that_asks_about_an_ended_trial_hears_so_at_once(room: Room, three: list[Record]) -> None:
     ended, training, _ = three
     actor = room.actor()
 
     async def story() -> Any:
-        await room.seat(actor, ended)
-        actor.meanwhile = lambda number, _: time.sleep(0.5)
+        await room.worker(actor, ended)
+        actor.watched.meanwhile = lambda number, _: time.sleep(0.5)
         busy = asyncio.ensure_future(room.ask(actor, training))
         while len(actor.intervals) < 3:
             await asyncio.sleep(0.01)
@@ -206,7 +210,7 @@ def test_a_seat_that_asks_about_an_ended_trial_hears_so_at_once(room: Room, thre
         return report, busy.done(), await busy
 
     report, waited, _ = run(actor, story())
-    assert (report["verdict"], report["done"], waited) == ("completed", True, False)
+    assert (verdict_in(report), report.done, waited) == ("completed", True, False)
 
 
 def test_nobody_waits_for_a_trial_that_ended(room: Room, three: list[Record]) -> None:
@@ -222,7 +226,7 @@ def test_a_trial_that_is_ahead_trains_apart(room: Room, three: list[Record], sol
     actor = room.actor()
     run(actor, room.ask(actor, ahead))
     actor = room.actor()
-    run(actor, room.seats(actor, three))
+    run(actor, room.workers(actor, three))
     assert actor.intervals == [{"trial-2", "trial-3"}] * 2 + [{"trial-1"}]
     for record in [ahead, *rest]:
         assert_alike(record, solo(record))
@@ -236,7 +240,7 @@ def test_the_base_in_memory_is_used_up_before_another_is_loaded(
     elsewhere = few[0].train.model_copy(update={"sha256": "another"})
     many = [trial(number, steps=1, train=elsewhere) for number in (3, 4, 5)]
     actor = room.actor(max_trials=1)
-    run(actor, room.seats(actor, [room.record(spec) for spec in (*many, *few)]))
+    run(actor, room.workers(actor, [room.record(spec) for spec in (*many, *few)]))
     assert [one for interval in actor.intervals[:2] for one in interval] == ["trial-1", "trial-2"]
     assert len(actor.intervals) == 5
 
@@ -249,10 +253,40 @@ def test_a_new_process_goes_on_where_the_records_stand(room: Room, three: list[R
 
     run(old, story())
     assert [record.checkpoint_steps() for record in three] == [[1]] * 3
-    run(new, room.seats(new, three))
+    run(new, room.workers(new, three))
     assert new.intervals == [{"trial-1", "trial-2", "trial-3"}]
     for record in three:
         assert_alike(record, solo(record))
+
+
+# ---------------------------------------------------------------- requests
+def test_a_request_for_several_trials_is_answered_once_with_all_of_them(
+    room: Room, three: list[Record], solo: Solo
+) -> None:
+    ended, *rest = three
+    actor = room.actor()
+    run(actor, room.worker(actor, ended))
+    actor = room.actor()
+    one = room.request(rest[0], three)
+    request = replace(one, trials=tuple(str(record.directory) for record in three), lease_epoch=7)
+
+    async def story() -> list[Report]:
+        return [await actor.advance(request), await actor.advance(request)]
+
+    first, second = run(actor, story())
+    assert actor.intervals == [{"trial-2", "trial-3"}] * 2
+    assert [(trial.record, trial.step) for trial in first.trials] == list(zip(request.trials, (2, 1, 1), strict=True))
+    assert (first.done, second.done, second.lease_epoch) == (False, True, 7)
+    for record in three:
+        assert_alike(record, solo(record))
+
+
+def test_a_request_of_another_version_is_refused(room: Room, three: list[Record]) -> None:
+    actor = room.actor()
+    request = replace(room.request(three[0]), version=PROTOCOL_VERSION + 1)
+    with pytest.raises(ProtocolMismatch, match=r"but a request has version 2"):
+        run(actor, actor.advance(request))
+    assert actor.intervals == []
 
 
 # ---------------------------------------------------------------- the stop file
@@ -273,18 +307,18 @@ def test_a_stop_file_leads_to_checkpoints_and_an_end_for_all_and_they_go_on(
 
         last.learn = learned
 
-    actor.meanwhile = stopped
-    reports = run(actor, room.seats(actor, records))
-    assert [[(one["verdict"], one["done"]) for one in seat] for seat in reports] == [[(None, True)]] * 3
+    actor.watched.meanwhile = stopped
+    reports = run(actor, room.workers(actor, records))
+    assert [[(verdict_in(one), one.done) for one in worker] for worker in reports] == [[(None, True)]] * 3
     assert [record.checkpoint_steps() for record in records] == [[2], [2], []]
     room.stop_file.unlink()
     actor = room.actor()
-    run(actor, room.seats(actor, records))
+    run(actor, room.workers(actor, records))
     for record in records:
         assert_alike(record, solo(record))
 
 
-def test_a_stop_file_ends_the_wait_for_company(room: Room, three: list[Record]) -> None:
+def test_a_stop_file_ends_the_wait_for_peers(room: Room, three: list[Record]) -> None:
     actor = room.actor(admission_seconds=1000.0)
 
     async def story() -> Any:
@@ -293,6 +327,6 @@ def test_a_stop_file_ends_the_wait_for_company(room: Room, three: list[Record]) 
         room.stop_file.touch()
         return await asking
 
-    assert run(actor, story(), seconds=10.0)["done"]
+    assert run(actor, story(), seconds=10.0).done
     assert actor.intervals == []
     assert three[0].checkpoint_steps() == []

@@ -19,6 +19,7 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
     solo_fixture,
     three_fixture,
     trial_fixture,
+    verdict_in,
 )
 
 from trainables.record import Record
@@ -27,7 +28,7 @@ from trainables.spec import TrialSpec
 
 # ---------------------------------------------------------------- what goes wrong
 @pytest.mark.parametrize("error", [RuntimeError("a planted fault"), StopIteration()])
-def test_an_error_of_the_cohort_reaches_every_seat_and_the_next_one_starts_afresh(
+def test_an_error_of_the_cohort_reaches_every_worker_and_the_next_one_starts_afresh(
     error: Exception, room: Room, three: list[Record], solo: Solo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
@@ -37,11 +38,11 @@ def test_an_error_of_the_cohort_reaches_every_seat_and_the_next_one_starts_afres
         if number == 2:
             raise error
 
-    actor.meanwhile = broken
+    actor.watched.meanwhile = broken
 
     async def story() -> Any:
-        heard = await asyncio.gather(*(room.seat(actor, one, three) for one in three), return_exceptions=True)
-        await asyncio.gather(*(room.seat(actor, one, three) for one in three))
+        heard = await asyncio.gather(*(room.worker(actor, one, three) for one in three), return_exceptions=True)
+        await asyncio.gather(*(room.worker(actor, one, three) for one in three))
         return heard
 
     heard = run(actor, story())
@@ -56,8 +57,8 @@ def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
 ) -> None:
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     actor = room.actor()
-    assert actor._resident is not None
-    actor._resident.drop()
+    assert actor.runner.cache is not None
+    actor.runner.cache.drop()
     bases: list[Any] = []
     left: list[Any] = []
 
@@ -67,7 +68,7 @@ def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
         if number == 1:
             raise RuntimeError("a planted fault")
 
-    actor.meanwhile = broken
+    actor.watched.meanwhile = broken
 
     async def story() -> Any:
         heard = await asyncio.gather(*(room.ask(actor, one, three) for one in three), return_exceptions=True)
@@ -79,7 +80,7 @@ def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
     assert left == [None]
 
 
-def test_a_device_that_failed_ends_the_process_after_the_seats_heard(
+def test_a_device_that_failed_ends_the_process_after_the_workers_heard(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class AcceleratorError(RuntimeError):
@@ -94,7 +95,7 @@ def test_a_device_that_failed_ends_the_process_after_the_seats_heard(
     def broken(number: int, _: object) -> None:
         raise AcceleratorError("device-side assert") if number == 1 else RuntimeError("anything else")
 
-    actor.meanwhile = broken
+    actor.watched.meanwhile = broken
 
     async def story() -> Any:
         heard = await asyncio.gather(*(room.ask(actor, one, three) for one in three), return_exceptions=True)
@@ -134,11 +135,11 @@ def test_an_error_while_a_trial_opens_is_its_own(
 
 
 async def _heard(room: Room, actor: WatchedEngine, records: list[Record]) -> list[Any]:
-    return await asyncio.gather(*(room.seat(actor, one, records) for one in records), return_exceptions=True)
+    return await asyncio.gather(*(room.worker(actor, one, records) for one in records), return_exceptions=True)
 
 
 @pytest.mark.parametrize("file", ["spec.json", "verdict.json", "metrics.jsonl"])
-def test_a_damaged_record_is_its_own_seats_trouble(file: str, room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_damaged_record_is_its_own_workers_trouble(file: str, room: Room, three: list[Record], solo: Solo) -> None:
     *good, bad = three
     (bad.directory / file).write_text("{}\n{}\n")
     actor = room.actor()
@@ -153,8 +154,8 @@ def test_rows_that_do_not_fit_end_all_who_read_them_and_nobody_else(
 ) -> None:
     records = [room.record(trial(number, max_tokens=8 if number > 1 else 2048)) for number in (1, 2, 3)]
     actor = room.actor()
-    _, *long = run(actor, room.seats(actor, records))
-    assert [[one["verdict"] for one in reports] for reports in long] == [["infeasible(input)"]] * 2
+    _, *long = run(actor, room.workers(actor, records))
+    assert [[verdict_in(one) for one in reports] for reports in long] == [["infeasible(input)"]] * 2
     verdict = records[1].verdict()
     assert verdict is not None and "must fit max_tokens = 8" in (verdict.reason or "")
     assert verdict.step == 0
@@ -175,11 +176,11 @@ def test_a_misplaced_adapter_is_invalid_and_the_others_train_on_a_fresh_base(
 
     engines: list[object] = []
     actor = room.actor()
-    actor.meanwhile = lambda number, cohort: engines.append(cohort.engine)
+    actor.watched.meanwhile = lambda number, cohort: engines.append(cohort.engine)
     with monkeypatch.context() as patched:
         patched.setattr("trainables.model.lora.LoraConfig", skipped)
-        _, second, _ = run(actor, room.seats(actor, three))
-    assert [one["verdict"] for one in second] == ["invalid(placement)"]
+        _, second, _ = run(actor, room.workers(actor, three))
+    assert [verdict_in(one) for one in second] == ["invalid(placement)"]
     assert actor.intervals == [{"trial-1", "trial-3"}] * 2
     assert all(one is not room.engine for one in engines)
     for record in (three[0], three[2]):
@@ -200,12 +201,12 @@ def test_a_trial_that_turns_invalid_leaves_alone_and_the_base_goes_after_its_coh
             for _, factor in cohort.trials[1].adapter.trained():
                 factor.data.fill_(float("nan"))
 
-    actor.meanwhile = diverged
-    _, second, _ = run(actor, room.seats(actor, three))
-    assert second[-1]["verdict"] == "invalid(non_finite_loss)"
+    actor.watched.meanwhile = diverged
+    _, second, _ = run(actor, room.workers(actor, three))
+    assert verdict_in(second[-1]) == "invalid(non_finite_loss)"
     for record in (three[0], three[2]):
         assert_alike(record, solo(record))
-    assert actor._resident is not None and actor._resident.engine is None
+    assert actor.runner.cache is not None and actor.runner.cache.engine is None
 
 
 # ---------------------------------------------------------------- memory
@@ -222,8 +223,8 @@ def test_no_memory_for_all_lets_half_as_many_try(
         if len(cohort.trials) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    actor.meanwhile = full
-    run(actor, room.seats(actor, records))
+    actor.watched.meanwhile = full
+    run(actor, room.workers(actor, records))
     assert [len(one) for one in actor.intervals] == [4, 2, 2, 2, 2]
     for record in records:
         assert_alike(record, solo(record))
@@ -241,8 +242,8 @@ def test_no_memory_for_one_alone_is_its_verdict(
 
     monkeypatch.setattr(Cohort, "advance", full)
     actor = room.actor()
-    [[report]] = run(actor, room.seats(actor, three[:1]))
-    assert (report["verdict"], report["done"]) == ("infeasible(out_of_memory)", True)
+    [[report]] = run(actor, room.workers(actor, three[:1]))
+    assert (verdict_in(report), report.done) == ("infeasible(out_of_memory)", True)
     verdict = three[0].verdict()
     assert verdict is not None and verdict.reason == "CUDA out of memory. Tried to allocate 2 GiB"
 
@@ -251,6 +252,6 @@ def test_no_memory_for_one_alone_is_its_verdict(
 def test_a_baseline_is_measured_as_the_base_alone(room: Room, trial: Callable[..., TrialSpec]) -> None:
     record = room.record(trial(1).baseline())
     actor = room.actor()
-    [[report]] = run(actor, room.seats(actor, [record]))
-    assert (report["verdict"], report["done"]) == ("completed", True)
+    [[report]] = run(actor, room.workers(actor, [record]))
+    assert (verdict_in(report), report.done) == ("completed", True)
     assert record.evals()[0].metrics == pytest.approx(room.baseline.metrics)

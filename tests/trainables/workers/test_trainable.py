@@ -1,4 +1,4 @@
-"""Both seats under real Ray Tune, held to one contract; then seats and engines that are killed or stopped by Tune."""
+"""Workers under real Ray Tune: both backends keep one contract; then workers and engines that are killed or stopped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs specs below `root` through `run_seats`; returns their records by name."""
+    """Runs specs below `root` through `run_trials`; returns their records by name."""
 
     root: Path
     resources: Any
@@ -89,7 +89,7 @@ class Runs:
         listener: Listener | None = None,
         scheduler: Scheduler | None = None,
     ) -> dict[str, Record]:
-        from sweeps.execution.tuner import Seating, engines, run_seats
+        from sweeps.execution.tuner import TuneSettings, engines, run_trials
 
         directory = self.root / name
         records = {spec.name: Record(directory / spec.name) for spec in specs}
@@ -98,14 +98,14 @@ class Runs:
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
         with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            seating = Seating(rules, self.resources, stop_file, RETRIES, names, scheduler)
-            run_seats(list(records.values()), seating, listener or Listener())
+            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, names, scheduler)
+            run_trials(list(records.values()), settings, listener or Listener())
         return records
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, resources: Any, baseline: Baseline) -> Runs:
-    return Runs(tmp_path_factory.mktemp("seats"), resources, baseline)
+    return Runs(tmp_path_factory.mktemp("workers"), resources, baseline)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +126,9 @@ def processes(name: str) -> list[psutil.Process]:
 
 # ---------------------------------------------------------------- one contract
 @pytest.mark.slow
-@pytest.mark.parametrize("seats", ["together", "alone"])
-def test_both_seats_keep_the_contract(seats: str, request: pytest.FixtureRequest) -> None:
-    records: dict[str, Record] = request.getfixturevalue(seats)
+@pytest.mark.parametrize("backend", ["together", "alone"])
+def test_both_backends_keep_the_contract(backend: str, request: pytest.FixtureRequest) -> None:
+    records: dict[str, Record] = request.getfixturevalue(backend)
     assert {name: str(record.verdict()) for name, record in records.items()} == {
         "shallow": "completed", "deep": "completed", "both": "completed", "apart": "completed",
         "bad": "infeasible(input)",
@@ -144,13 +144,13 @@ def test_both_seats_keep_the_contract(seats: str, request: pytest.FixtureRequest
 
 
 @pytest.mark.slow
-def test_a_trial_in_company_is_the_trial_alone(together: dict[str, Record], alone: dict[str, Record]) -> None:
+def test_a_trial_with_peers_equals_the_trial_alone(together: dict[str, Record], alone: dict[str, Record]) -> None:
     for name, record in together.items():
         assert_alike(record, alone[name])
 
 
 @pytest.mark.slow
-def test_no_engine_and_no_seat_outlives_its_launch(together: dict[str, Record]) -> None:
+def test_no_engine_and_no_worker_outlives_its_launch(together: dict[str, Record]) -> None:
     deadline = time.monotonic() + 20.0
     while processes("EngineActor") and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -159,7 +159,7 @@ def test_no_engine_and_no_seat_outlives_its_launch(together: dict[str, Record]) 
 
 # ---------------------------------------------------------------- killed and stopped
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["CohortSeat", "EngineActor"])
+@pytest.mark.parametrize("victim", ["TrialWorker", "EngineActor"])
 def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
     victim: str, runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_trial_that_a_scheduler_stops_holds_nobody_up(
 
     class StopsOne(FIFOScheduler):
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            return self.STOP if result["record"].endswith("deep") else self.CONTINUE
+            return self.STOP if result["report"].trials[0].record.endswith("deep") else self.CONTINUE
 
     monkeypatch.setattr("sweeps.execution.tuner.tune.TuneConfig", partial(tune.TuneConfig, scheduler=StopsOne()))
     patient = partial(EngineSettings, absence_seconds=1000.0)
@@ -219,8 +219,8 @@ def test_asha_stops_the_trial_that_learns_nothing(alone: bool, runs: Runs, make_
 
 
 # ---------------------------------------------------------------- light
-def test_seat_engine_and_driver_are_imported_without_torch() -> None:
-    modules = "trainables.workers.cohort_trainable, trainables.workers.engine_actor, sweeps.execution.tuner"
+def test_worker_engine_and_driver_are_imported_without_torch() -> None:
+    modules = "trainables.workers.trainable, trainables.workers.engine_actor, sweeps.execution.tuner"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     planted = code.replace("sweeps.execution.tuner", "trainables.cohort.cohort")

@@ -1,0 +1,140 @@
+"""The requests that a launch sends, and what it makes of reports and errors that come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from sweeps.execution import schedulers, tuner
+from sweeps.execution.schedulers import Asha
+from sweeps.execution.tuner import Resources, TuneSettings, requests_for, run_trials
+from trainables.guards import BestConstraint
+from trainables.record import Record
+from trainables.spec import Placement, Source, TrialSpec
+from trainables.workers import protocol
+from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, TrialReport, check_version
+
+RULES = Rules({}, (), BestConstraint(1.0, 1.0))
+RESOURCES = Resources(cpus=2, gpus=1, devices=1, cores={"a": 2})
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    records = [Record(tmp_path / str(number)) for number in range(4)]
+    for number, record in enumerate(records):
+        record.create(TrialSpec(name=str(number), placement=Placement(language=4 - number), **sources))
+    return records
+
+
+def settings(tmp_path: Path, **more: Any) -> TuneSettings:
+    return TuneSettings(RULES, RESOURCES, tmp_path / "STOP", retries=2, **more)
+
+
+# ---------------------------------------------------------------- requests
+def test_a_request_names_the_engine_and_the_trials_that_share_it(records: list[Record], tmp_path: Path) -> None:
+    requests = requests_for(records, settings(tmp_path, engines=["first", "second"]))
+    by_name = {Path(request.trials[0]).name: request for request in requests}
+    assert {name: request.engine for name, request in by_name.items()} == {
+        "3": "first", "2": "first", "1": "second", "0": "second",
+    }  # fmt: skip
+    assert by_name["3"] == Request(
+        (str(tmp_path / "3"),), RULES, str(tmp_path / "STOP"), cpus=0.01, gpus=0, engine="first",
+        peers=(str(tmp_path / "3"), str(tmp_path / "2")),
+    )  # fmt: skip
+
+
+def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[Record], tmp_path: Path) -> None:
+    scheduler = Asha(metric="eval_loss")
+    assert requests_for(records, settings(tmp_path, scheduler=scheduler)) == [
+        Request(
+            (str(record.directory),), RULES, str(tmp_path / "STOP"), cpus=2, gpus=1, scheduler_metrics=("eval_loss",)
+        )
+        for record in records
+    ]
+
+
+def test_tune_is_told_nothing_but_requests(records: list[Record], tmp_path: Path) -> None:
+    told = settings(tmp_path)
+    built = tuner._tuner(records, told, tuner._Relay(Listener(), told))
+    space: Any = built._local_tuner.param_space
+    assert space == {"request": {"grid_search": requests_for(records, told)}}
+
+
+def test_a_scheduler_reads_what_reports_hold() -> None:
+    assert (schedulers.TIME_ATTRIBUTE, schedulers.METRIC_PREFIX) == (protocol.TIME_ATTRIBUTE, protocol.METRIC_PREFIX)
+
+
+# ---------------------------------------------------------------- reports and errors
+class Listener:
+    """Keeps the names of the records that it is told of."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self, record: Record) -> None:
+        self.heard.append(f"started {record.name}")
+
+    def advanced(self, record: Record) -> None:
+        self.heard.append(f"advanced {record.name}")
+
+
+def report(record: Record, version: int = protocol.PROTOCOL_VERSION) -> Report:
+    return Report((TrialReport(str(record.directory), 1, {}, None),), stopped=False, version=version)
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | None, Exception | None]) -> None:
+    """Have Tune pass reports on, and end every request with an error or without."""
+
+    def fit(relay: Any) -> list[Any]:
+        for request, reported, _ in results:
+            relay.on_trial_start(0, [], SimpleNamespace(config={"request": request}))
+            if reported is not None:
+                relay.on_trial_result(0, [], None, {"report": reported})
+        return [SimpleNamespace(config={"request": request}, error=error) for request, _, error in results]
+
+    monkeypatch.setattr(tuner, "_tuner", lambda records, settings, relay: SimpleNamespace(fit=lambda: fit(relay)))
+
+
+def test_reports_reach_the_listener_and_errors_become_verdicts(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, listener = settings(tmp_path), Listener()
+    good, bad = requests_for(records[:2], told)
+    plant(
+        monkeypatch, (good, report(records[0]), None), (bad, None, RuntimeError("Traceback\nValueError: no such row"))
+    )
+    run_trials(records[:2], told, listener)
+    assert listener.heard == ["started 0", "advanced 0", "started 1", "advanced 1"]
+    verdict = records[1].verdict()
+    assert verdict is not None and (str(verdict), verdict.reason) == ("failed(ValueError)", "ValueError: no such row")
+    assert records[0].verdict() is None
+
+
+def test_a_report_of_another_version_is_refused(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, listener = settings(tmp_path), Listener()
+    [request] = requests_for(records[:1], told)
+    plant(monkeypatch, (request, report(records[0], version=99), None))
+    with pytest.raises(ProtocolMismatch, match="but a report has version 99"):
+        run_trials(records[:1], told, listener)
+    assert listener.heard == ["started 0"]
+
+
+def test_a_worker_that_refuses_a_request_ends_the_launch_and_no_trial(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = settings(tmp_path)
+    [request] = requests_for(records[:1], told)
+    with pytest.raises(ProtocolMismatch) as refused:
+        check_version(report(records[0], version=99))
+    error = RayTaskError("step", "Traceback", refused.value).as_instanceof_cause()
+    plant(monkeypatch, (request, None, error))
+    with pytest.raises(ProtocolMismatch, match="version 99"):
+        run_trials(records[:1], told, Listener())
+    assert records[0].verdict() is None

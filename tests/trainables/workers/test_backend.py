@@ -1,0 +1,309 @@
+"""The backend in the worker's own process: reused in real Ray processes, and in this process for every way to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_room import step_in, verdict_in
+from small_trials import SpecMaker, outcome
+
+from trainables.guards import BestConstraint
+from trainables.probes.probe import Baseline
+from trainables.record import Record
+from trainables.spec import Placement, Source, TrialSpec
+from trainables.workers.protocol import PROTOCOL_VERSION, ProtocolMismatch, Report, Request, Rules
+
+Configure = Callable[[TrialSpec], dict[str, Any]]
+
+
+@pytest.fixture
+def configure(tmp_path: Path, make_spec: SpecMaker, baseline: Baseline) -> Configure:
+    """Make a worker's config for a spec; a trial's record lies below `tmp_path` by its name."""
+
+    def config(spec: TrialSpec) -> dict[str, Any]:
+        record = Record(tmp_path / spec.name)
+        record.create(spec)
+        rules = Rules({spec.baseline().trial_id: baseline}, (), BestConstraint(1.0, 1.0))
+        return {"request": Request((str(record.directory),), rules, str(tmp_path / "stop"), cpus=1, gpus=0)}
+
+    return config
+
+
+# ---------------------------------------------------------------- real Ray
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Any]:
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield ray
+    ray.shutdown()
+
+
+def actor_of(ray: Any, config: dict[str, Any]) -> Any:
+    """Start a worker in a process of its own; the class is local, so Ray sends it by value."""
+    from trainables.workers.trainable import TrialWorker
+
+    class WatchedWorker(TrialWorker):
+        def engine_identity(self) -> int:
+            return id(self._backend.cache.engine)
+
+        def lora_left(self) -> list[str]:
+            assert self._backend.cache.engine is not None
+            return [name for name, _ in self._backend.cache.engine.base.model.named_parameters() if "lora_" in name]
+
+    return ray.remote(num_cpus=0)(WatchedWorker).remote(config=config)
+
+
+def run_to_end(ray: Any, worker: Any) -> list[Report]:
+    results: list[dict[str, Any]] = []
+    while not results or not results[-1]["done"]:
+        results.append(ray.get(worker.train.remote()))
+        assert len(results) < 10
+    return [result["report"] for result in results]
+
+
+def test_a_reused_worker_equals_a_fresh_process_and_loads_the_base_once(
+    ray_session: Any, configure: Configure, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    ray = ray_session
+    first = make_spec(name="first", placement=Placement(language=3), rank=8, steps=2)
+    values = make_spec(seed=2)
+    reused = actor_of(ray, configure(first))
+    fresh = actor_of(ray, configure(values.model_copy(update={"name": "fresh"})))
+
+    reports = run_to_end(ray, reused)
+    assert [(step_in(one), verdict_in(one), one.done) for one in reports] == [(2, "completed", True)]
+    engine = ray.get(reused.engine_identity.remote())
+    assert ray.get(reused.lora_left.remote()) == []
+    assert ray.get(reused.reset.remote(configure(values.model_copy(update={"name": "reused"}))))
+    reports = run_to_end(ray, reused)
+    assert [(step_in(one), one.done) for one in reports] == [(2, False), (4, True)]
+    assert ray.get(reused.engine_identity.remote()) == engine
+
+    run_to_end(ray, fresh)
+    assert ray.get(fresh.engine_identity.remote()) != engine
+    assert outcome(Record(tmp_path / "reused")) == outcome(Record(tmp_path / "fresh"))
+
+    # a stop file leads to a checkpoint and an early end, and the trial goes on where it stood
+    config = configure(values.model_copy(update={"name": "stopped"}))
+    assert ray.get(fresh.reset.remote(config))
+    assert not ray.get(fresh.train.remote())["done"]
+    Path(config["request"].stop_file).touch()
+    result = ray.get(fresh.train.remote())
+    assert (result["done"], verdict_in(result["report"])) == (True, None)
+    stopped = Record(tmp_path / "stopped")
+    assert stopped.verdict() is None
+    assert stopped.checkpoint_steps()[0] == 2
+    Path(config["request"].stop_file).unlink()
+    assert ray.get(fresh.reset.remote(config))
+    run_to_end(ray, fresh)
+    assert outcome(stopped) == outcome(Record(tmp_path / "fresh"))
+
+
+def test_the_driver_imports_the_worker_without_torch() -> None:
+    code = "import sys, trainables.workers.trainable as _; sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    planted = code.replace("trainables.workers.trainable", "trainables.training.trial")
+    assert subprocess.run([sys.executable, "-c", planted], check=False).returncode == 1
+
+
+# ---------------------------------------------------------------- every end, in this process
+def trained(worker: Any) -> Report:
+    """Make one step; returns the report in its result."""
+    return worker.train()["report"]
+
+
+@pytest.fixture
+def worker_of() -> Iterator[Callable[[dict[str, Any]], Any]]:
+    workers = []
+
+    def start(config: dict[str, Any]) -> Any:
+        from trainables.workers.trainable import TrialWorker
+
+        workers.append(TrialWorker(config=config))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.stop()
+
+
+def broken_base(tmp_path: Path) -> Source:
+    (tmp_path / "base").mkdir()
+    return Source(path=tmp_path / "base", sha256="broken")
+
+
+def broken_rows(tmp_path: Path) -> Source:
+    (tmp_path / "rows.jsonl").write_text("{\n")
+    return Source(path=tmp_path / "rows.jsonl", sha256="broken")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (lambda _: {"placement": Placement(language=9)}, "asks for the last 9 of 8 language layers"),
+        (lambda path: {"base": broken_base(path)}, "has no config.json"),
+        (lambda path: {"train": broken_rows(path)}, "rows.jsonl:1: a row must be one JSON object"),
+        (lambda path: {"init_from": Source(path=path, sha256="none")}, "an adapter directory must hold"),
+    ],
+)
+def test_bad_input_makes_the_trial_infeasible_and_the_worker_usable(
+    changes: Callable[[Path], dict],
+    says: str,
+    configure: Configure,
+    make_spec: SpecMaker,
+    worker_of: Callable[[dict[str, Any]], Any],
+    tmp_path: Path,
+) -> None:
+    worker = worker_of(configure(make_spec(name="bad", **changes(tmp_path))))
+    report = trained(worker)
+    assert (verdict_in(report), report.done, step_in(report)) == ("infeasible(input)", True, 0)
+    verdict = Record(tmp_path / "bad").verdict()
+    assert verdict is not None and says in (verdict.reason or "")
+    assert worker.reset(configure(make_spec(name="good", placement=Placement(language=1), steps=1, batch_rows=1)))
+    assert verdict_in(trained(worker)) == "completed"
+
+
+def test_a_row_too_long_says_at_which_step(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    spec = make_spec(name="long", eval_every_steps=1, batch_rows=1)
+    worker = worker_of(configure(spec))
+    assert step_in(trained(worker)) == 1
+    worker._backend._trial.spec = spec.model_copy(update={"max_tokens": 8})
+    assert verdict_in(trained(worker)) == "infeasible(input)"
+    verdict = Record(tmp_path / "long").verdict()
+    assert verdict is not None
+    assert (verdict.step, "must fit max_tokens = 8" in (verdict.reason or "")) == (1, True)
+
+
+@pytest.mark.parametrize("where", ["trainables.training.trial.Trial.advance", "trainables.engine.Engine.load"])
+def test_no_memory_makes_the_trial_infeasible(
+    where: str,
+    configure: Configure,
+    make_spec: SpecMaker,
+    worker_of: Callable[[dict[str, Any]], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    import trainables.training.trial  # noqa: F401 so that the method can be replaced by name
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
+
+    monkeypatch.setattr(where, full)
+    assert verdict_in(trained(worker_of(configure(make_spec(name="big"))))) == "infeasible(out_of_memory)"
+    verdict = Record(tmp_path / "big").verdict()
+    assert verdict is not None and verdict.reason == "CUDA out of memory. Tried to allocate 2 GiB"
+
+
+def test_a_misplaced_adapter_is_invalid_before_the_first_step(
+    configure: Configure,
+    make_spec: SpecMaker,
+    worker_of: Callable[[dict[str, Any]], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    import peft
+
+    import trainables.training.trial  # noqa: F401 torch is imported before it is patched below it
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "trainables.model.lora.LoraConfig",
+            lambda **values: peft.LoraConfig(**values | {"target_modules": values["target_modules"][1:]}),
+        )
+        worker = worker_of(configure(make_spec(name="misplaced")))
+    assert verdict_in(trained(worker)) == "invalid(placement)"
+    fewer = Placement(language=1)  # so that a leftover of the first placement would be one module too many
+    assert worker.reset(configure(make_spec(name="next", placement=fewer, steps=1, batch_rows=1)))
+    assert verdict_in(trained(worker)) == "completed"
+
+
+def test_a_finished_trial_is_not_run_again(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    config = configure(make_spec(name="once", steps=1, batch_rows=1))
+    worker = worker_of(config)
+    worker.train()
+    before = (tmp_path / "once" / "metrics.jsonl").read_bytes()
+    assert worker.reset(config)
+    assert trained(worker).done
+    assert (tmp_path / "once" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_worker_that_starts_under_a_stop_file_does_nothing(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    (tmp_path / "stop").touch()
+    report = trained(worker_of(configure(make_spec(name="late"))))
+    assert (report.done, verdict_in(report)) == (True, None)
+    assert {path.name for path in (tmp_path / "late").iterdir()} == {"spec.json"}
+
+
+# ---------------------------------------------------------------- requests
+def test_the_trials_of_a_request_train_one_after_another(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    specs = [
+        make_spec(name="first", placement=Placement(language=1), steps=2, eval_every_steps=1, batch_rows=1),
+        make_spec(name="bad", placement=Placement(language=9)),
+        make_spec(name="last", placement=Placement(vision=1), steps=1, batch_rows=1),
+    ]
+    requests = [configure(spec)["request"] for spec in specs]
+    baselines = {key: value for one in requests for key, value in one.rules.baselines.items()}
+    together = replace(
+        requests[0],
+        trials=tuple(trial for one in requests for trial in one.trials),
+        rules=replace(requests[0].rules, baselines=baselines),
+        scheduler_metrics=("eval_loss",),
+    )
+    worker = worker_of({"request": together})
+    reports = [trained(worker) for _ in range(3)]
+    assert [[(one.step, one.verdict and one.verdict.kind) for one in report.trials] for report in reports] == [
+        [(1, None), (0, None), (0, None)],
+        [(2, "completed"), (0, None), (0, None)],
+        [(2, "completed"), (0, "infeasible"), (1, "completed")],
+    ]
+    assert [report.done for report in reports] == [False, False, True]
+    alone = worker_of({"request": replace(requests[2], trials=(str(copied(tmp_path / "last")),))})
+    assert trained(alone).done
+    assert outcome(Record(tmp_path / "last")) == outcome(Record(tmp_path / "last-alone"))
+
+
+def copied(directory: Path) -> Path:
+    """Create the same trial again, beside its record."""
+    record = Record(directory.with_name(f"{directory.name}-alone"))
+    record.create(Record(directory).spec())
+    return record.directory
+
+
+def test_a_step_tells_tune_the_report_and_what_the_scheduler_reads(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any]
+) -> None:
+    [request] = configure(make_spec(name="watched", steps=1, batch_rows=1)).values()
+    worker = worker_of({"request": replace(request, scheduler_metrics=("eval_loss",))})
+    result = worker.step()
+    assert result.keys() == {"report", "done", "step", "eval/eval_loss"}
+    [trial] = result["report"].trials
+    assert (result["step"], result["eval/eval_loss"]) == (1, trial.metrics["eval_loss"])
+
+
+def test_a_request_of_another_version_is_refused_before_anything_is_opened(
+    configure: Configure, make_spec: SpecMaker, worker_of: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    [request] = configure(make_spec(name="refused")).values()
+    with pytest.raises(ProtocolMismatch, match=f"version {PROTOCOL_VERSION}, but a request has version 0"):
+        worker_of({"request": replace(request, version=0)})
+    assert {path.name for path in (tmp_path / "refused").iterdir()} == {"spec.json"}

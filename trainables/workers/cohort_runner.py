@@ -1,0 +1,141 @@
+"""Opens and trains the cohort of an engine. Its methods run on the engine's training thread, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from trainables.record import Record, Verdict
+from trainables.workers.protocol import Rules
+
+if TYPE_CHECKING:
+    from trainables.training.trial import Trial
+    from trainables.workers.engine_cache import EngineCache
+
+
+class TrialGroup(Protocol):
+    """Trials that take the steps to their next eval on one base, together or one after another."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """Return the trials that still train."""
+        ...
+
+    def advance(self, stop_requested: Callable[[], bool]) -> Mapping[str, Verdict]:
+        """Take every trial to its next eval; returns the verdicts of those that ended, by trial id."""
+        ...
+
+    def leave(self, trial_id: str) -> None:
+        """Let a trial go between two evals."""
+        ...
+
+    def remove(self) -> None:
+        """Give the base back as it was."""
+        ...
+
+
+@dataclass
+class CohortRunner:
+    """Keeps the base in memory and at most one cohort on it; `threads` are those that torch computes with."""
+
+    threads: int
+    stop_file: Path
+    cache: EngineCache | None = None
+    cohort: TrialGroup | None = None
+
+    @property
+    def engine_key(self) -> tuple[str, ...] | None:
+        """Return the key of the engine in memory, None without one."""
+        return self.cache.key if self.cache else None
+
+    def stop_requested(self) -> bool:
+        """True when the launch asks all trials to checkpoint and end."""
+        return self.stop_file.exists()
+
+    # ---------------------------------------------------------------- open
+    def open(self, record: Record, rules: Rules) -> Trial | None:
+        """Open a trial and run its self-test; None when it has a verdict, or when the launch is to stop."""
+        import torch
+
+        from trainables.workers.engine_cache import EngineCache
+
+        if record.verdict() is not None or self.stop_requested():
+            return None
+        if self.cache is None:
+            torch.set_num_threads(self.threads)  # of this thread
+            self.cache = EngineCache()
+        trial = self._tested(record, rules, self.cache)
+        verdict = record.verdict()
+        if verdict is not None and verdict.kind == "invalid":
+            self.cache.drop()  # what made the trial invalid may be in the base
+        return trial
+
+    def is_current(self, trials: Sequence[Trial]) -> bool:
+        """True when all of these trials are open on the engine in memory."""
+        return all(self.cache is not None and trial.engine is self.cache.engine for trial in trials)
+
+    def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """Make a cohort of opened trials; returns their records."""
+        from trainables.cohort.cohort import Cohort
+
+        self.cohort = Cohort(trials[0].engine, trials) if trials else None
+        return self.members()
+
+    def _tested(self, record: Record, rules: Rules, cache: EngineCache) -> Trial | None:
+        from trainables.training.baseline import BaselineTrial
+        from trainables.training.failures import InputErrors, infeasible
+
+        trial = cache.open(record, rules)
+        if trial is None:
+            return None
+        try:
+            if isinstance(trial, BaselineTrial):
+                trial.advance(self.stop_requested)
+            elif trial.owed() is None:
+                return trial
+        except InputErrors as error:
+            record.close(infeasible(error, trial.step))
+        finally:
+            trial.remove()  # the base is free for the next trial; the cohort still needs the adapter's tensors
+        return None
+
+    # ---------------------------------------------------------------- train
+    def members(self) -> tuple[str, ...]:
+        """Return the records of the trials in the cohort."""
+        return tuple(str(trial.record.directory) for trial in self.cohort.trials) if self.cohort else ()
+
+    def advance(self, leave: Sequence[str]) -> frozenset[str]:
+        """Train all but the trials of `leave` to their next eval; returns the kinds of the verdicts this brought.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no memory for several trials, but fewer may fit.
+        """
+        assert self.cohort is not None
+        for trial in [one for one in self.cohort.trials if str(one.record.directory) in leave]:
+            self.cohort.leave(trial.spec.trial_id)
+        return self._interval(self.cohort)
+
+    def close(self, drop_base: bool) -> None:
+        """Take the cohort off the base, and drop the base if asked to."""
+        cohort, self.cohort = self.cohort, None
+        if cohort is not None:
+            cohort.remove()
+        if drop_base and self.cache is not None:
+            self.cache.drop()
+
+    def _interval(self, cohort: TrialGroup) -> frozenset[str]:
+        import torch
+
+        from trainables.training.failures import infeasible
+
+        try:
+            return frozenset(verdict.kind for verdict in cohort.advance(self.stop_requested).values())
+        except torch.OutOfMemoryError as error:
+            if len(cohort.trials) > 1:
+                raise
+            [trial] = cohort.trials
+            verdict = trial.close(infeasible(error, trial.step))
+            cohort.leave(trial.spec.trial_id)
+        return frozenset({verdict.kind})
