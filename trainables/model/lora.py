@@ -113,10 +113,6 @@ class Adapter:
         config.inference_mode = True  # as PEFT saves it; a loader that trains passes is_trainable=True
         config.save_pretrained(str(directory))
 
-    def lift(self) -> None:
-        """Take the adapter off the base; its tensors stay, for a cohort to train them."""
-        self.remove()
-
     def remove(self) -> None:
         """Take the adapter off the base, which is then as it was before."""
         if not self.live:

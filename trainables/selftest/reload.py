@@ -1,7 +1,7 @@
 """A process of its own that loads a saved adapter with plain PEFT and says whether it computes what the live one does.
 
-It loads the base once and then serves one request a line: `{"adapter": DIR, "batch": FILE}` on its standard input,
-answered by `{"difference": ..., "effect": ...}`. It shares no memory with the process that trains.
+It reads a `BaseToLoad` from its standard input, loads it once, and then answers every `Comparison` with a `Compared`,
+each one line of JSON. It shares no memory with the process that trains.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
+
+from trainables.spec import ComputeDtype, Quantization
 
 if TYPE_CHECKING:
     import torch
@@ -30,16 +33,39 @@ ANSWER_SECONDS = 600.0  # loading a large base from a slow disk is the longest o
 WHOLE_PACKAGE = Path(__file__).resolve().parents[2]
 
 
+@dataclass(frozen=True)
+class BaseToLoad:
+    """What the process loads first, and the threads it computes with."""
+
+    base: str
+    quantization: Quantization
+    compute_dtype: ComputeDtype
+    device: str
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Asks to load the adapter of a directory, and to compare its logits with those in the batch's file."""
+
+    adapter: str
+    batch: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The largest difference of two logits, and the adapter's largest effect on one; or why there is neither."""
+
+    difference: float = 0.0
+    effect: float = 0.0
+    failure: str | None = None
+
+
 class Reloader:
     """Keeps one child process per base; starts it at the first comparison, and again when it has ended."""
 
     def __init__(self, spec: TrialSpec, device: str) -> None:
-        self.settings = {
-            "base": str(spec.base.path),
-            "quantization": spec.quantization,
-            "compute_dtype": spec.compute_dtype,
-            "device": device,
-        }
+        self.loads = BaseToLoad(str(spec.base.path), spec.quantization, spec.compute_dtype, device)
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
 
@@ -60,11 +86,11 @@ class Reloader:
             tensors |= {"labels": batch.labels, "live": live, "off": off}
             batch_file = str(directory / "batch.safetensors")
             save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, batch_file)
-            answer = self._ask({"adapter": str(directory), "batch": batch_file})
+            answer = self._ask(Comparison(str(directory), batch_file))
         process = self._process.pid if self._process else 0
-        if self.settings["device"] != "cpu":
+        if self.loads.device != "cpu":
             self.close()  # on a GPU its copy of the base is memory that the training needs
-        return Reloaded(answer.get("difference", 0.0), answer.get("effect", 0.0), process, answer.get("failure"))
+        return Reloaded(answer.difference, answer.effect, process, answer.failure)
 
     def close(self) -> None:
         """End the other process; it also ends by itself when this one does."""
@@ -78,23 +104,23 @@ class Reloader:
             self._log.close()
             self._process = None
 
-    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
+    def _ask(self, comparison: Comparison) -> Compared:
         process = self._started()
         assert process.stdin and process.stdout and self._log
         with suppress(BrokenPipeError):  # it ended while the base was loading; its log says why
-            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.write(_line(comparison))
             process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], ANSWER_SECONDS)
         line = process.stdout.readline() if ready else ""
         if line:
-            return json.loads(line)
+            return Compared(**json.loads(line))
         code = process.wait() if ready else None
         self._log.seek(0)
         said = [text for text in self._log.read().splitlines() if text.strip()]
         self.close()
         if code is None or code < 0:
             raise RuntimeError(f"the process that checks saved adapters ended with {code}: {said[-1:]}")
-        return {"failure": said[-1] if said else f"exit code {code}"}
+        return Compared(failure=said[-1] if said else f"exit code {code}")
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is not None:
@@ -113,7 +139,8 @@ class Reloader:
                 env=environment,
                 start_new_session=True,  # Ctrl-C asks the trials to checkpoint; this process ends with its parent
             )
-            self._process.stdin.write(json.dumps({**self.settings, "threads": torch.get_num_threads()}) + "\n")  # type: ignore[union-attr]
+            assert self._process.stdin
+            self._process.stdin.write(_line(replace(self.loads, threads=torch.get_num_threads())))
         return self._process
 
 
@@ -123,17 +150,19 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
     from trainables.model.base import load_base
 
-    settings = json.loads(requests.readline())
-    torch.set_num_threads(settings["threads"])
-    device = torch.device(settings["device"])
-    base = load_base(Path(settings["base"]), settings["quantization"], settings["compute_dtype"], device)
+    loads = BaseToLoad(**json.loads(requests.readline()))
+    torch.set_num_threads(loads.threads)
+    base = load_base(Path(loads.base), loads.quantization, loads.compute_dtype, torch.device(loads.device))
     for line in iter(requests.readline, ""):
-        request = json.loads(line)
-        answers.write(json.dumps(_compared(base, Path(request["adapter"]), Path(request["batch"]))) + "\n")
+        answers.write(_line(_compared(base, Comparison(**json.loads(line)))))
         answers.flush()
 
 
-def _compared(base: Base, adapter: Path, batch_file: Path) -> dict[str, float]:
+def _line(value: BaseToLoad | Comparison | Compared) -> str:
+    return json.dumps(asdict(value)) + "\n"
+
+
+def _compared(base: Base, comparison: Comparison) -> Compared:
     import torch
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -141,9 +170,9 @@ def _compared(base: Base, adapter: Path, batch_file: Path) -> dict[str, float]:
     from trainables.data.encoding import Batch
     from trainables.evaluation.evaluator import label_logits
 
-    tensors = {key: value.to(base.device) for key, value in load_file(batch_file).items()}
+    tensors = {key: value.to(base.device) for key, value in load_file(comparison.batch).items()}
     inputs = {key.removeprefix("inputs."): value for key, value in tensors.items() if key.startswith("inputs.")}
-    loaded = PeftModel.from_pretrained(base.model, str(adapter))
+    loaded = PeftModel.from_pretrained(base.model, comparison.adapter)
     try:
         with torch.no_grad():
             logits, _ = label_logits(base, Batch(inputs, tensors["labels"]))
@@ -152,7 +181,7 @@ def _compared(base: Base, adapter: Path, batch_file: Path) -> dict[str, float]:
     difference = (logits - tensors["live"]).abs().max()
     effect = (tensors["live"] - tensors["off"]).abs().max()
     # NaN is no JSON: a comparison that gives no number is a difference without bound
-    return {"difference": float(difference.nan_to_num(3e38, 3e38)), "effect": float(effect)}
+    return Compared(float(difference.nan_to_num(3e38, 3e38)), float(effect))
 
 
 def _python_path() -> list[str]:

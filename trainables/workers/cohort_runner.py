@@ -78,9 +78,9 @@ class CohortRunner:
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Make a cohort of opened trials; returns their records."""
-        from trainables.cohort.cohort import Cohort
+        from trainables.cohort.opening import open_cohort
 
-        self.cohort = Cohort(trials[0].engine, trials) if trials else None
+        self.cohort = open_cohort(trials[0].engine, trials) if trials else None
         return self.members()
 
     def _tested(self, record: Record, rules: Rules, cache: EngineCache) -> Trial | None:

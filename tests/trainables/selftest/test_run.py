@@ -18,7 +18,7 @@ from trainables.model.checksums import base_checksums
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.selftest.judge import BatchFacts, Reloaded, SelfTestFacts, TowerFacts, judge_reload, judge_selftest
-from trainables.selftest.reload import Reloader
+from trainables.selftest.reload import Comparison, Reloader
 from trainables.selftest.run import SELFTEST_FILE, SelfTest, arm_of
 from trainables.spec import Placement
 
@@ -248,7 +248,7 @@ def test_a_process_killed_at_work_says_nothing_about_the_adapter(
         "trainables.selftest.reload.select.select", lambda *_: (reloader._started().kill(), ["ready"])[1:] * 3
     )
     with pytest.raises(RuntimeError, match="ended with -9"):
-        reloader._ask({"adapter": "nowhere", "batch": "nowhere"})
+        reloader._ask(Comparison("nowhere", "nowhere"))
 
 
 def test_a_worker_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
