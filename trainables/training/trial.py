@@ -74,9 +74,8 @@ class Trial:
             self.progress = Progress()
             write_placement(record, self.placement, spec)
             resumed = self._start()
-            self.monitor = HealthMonitor(
-                self.adapter, self.optimizer, uniform_loss(engine), baseline.metrics["eval_loss"]
-            )
+            losses = uniform_loss(engine), baseline.metrics["eval_loss"]
+            self.monitor = HealthMonitor(self.adapter, self.optimizer, *losses)
             if resumed:
                 self.monitor.load(resumed)
             self.rows = engine.row_stream(spec, self.progress.step)
@@ -108,8 +107,7 @@ class Trial:
     def owed(self) -> Verdict | None:
         """Close the trial if it must not train: its arm fails the self-test, or its last eval ended it.
 
-        On resume the guards are checked again: a process may be killed between the checkpoint of an eval and its
-        verdict.
+        A process may be killed after the checkpoint of an eval and before its verdict: the guards judge it again.
         """
         verdict = self._judge() or self._prove() or self._hand_over()
         return self.close(verdict) if verdict else None
@@ -293,10 +291,7 @@ def open_trial(
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
     constraint: Constraint, selftest: SelfTest | None = None,
 ) -> Trial | BaselineTrial:  # fmt: skip
-    """Open `spec` on `engine`; a training trial needs the baseline it is held against, and proves itself by `battery`.
-
-    Workers always bring a self-test; without one the trial trusts its caller to have proved the arm.
-    """
+    """Open `spec` on `engine`; a training trial needs its baseline, and runs `selftest` before it trains, if given."""
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
