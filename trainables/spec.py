@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, nearest, quoted
 from trainables.schedule import SCHEDULES, rows_at
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
@@ -218,14 +218,16 @@ def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
         raise UserError(*_explain(error, where)) from None
 
 
-def read_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
+def read_spec(values: Any, where: str = "spec") -> TrialSpec:
     """Validate the content of a file into a TrialSpec; this is the only reader of format 1.
 
     A file without a format has format 1. One without an arm takes it from its name: the part before the first `-`.
 
     Raises:
-        UserError: as `parse_spec`.
+        UserError: as `parse_spec`, or the file does not hold an object.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: a trial must be a JSON object, but got {quoted(values)}")
     return parse_spec({"format": 1, **_arm_of_name(values.get("name")), **values}, where)
 
 

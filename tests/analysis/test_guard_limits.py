@@ -11,7 +11,8 @@ from analysis.charts.chart import chart_of
 from analysis.frontier import frontier_info
 from analysis.guard_limits import guard_limit
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
-from trainables.guards import Ceiling, Fall, Floor, Guard, described
+from trainables.decision import Guard
+from trainables.guards import Ceiling, Fall, Floor, described
 from trainables.io.files import write_json
 
 NAME = "irrelevant_pass"

@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from sweeps.execution import schedulers, tuner
 from sweeps.execution.schedulers import Asha
 from sweeps.execution.tuner import Resources, TuneSettings, requests_for, run_trials
-from trainables.guards import BestConstraint
+from trainables.constraint import BestConstraint
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
 from trainables.workers import protocol

@@ -17,8 +17,8 @@ from trainables.cohort.cohort import Cohort
 from trainables.cohort.opening import open_cohort
 from trainables.cohort.sequential import SequentialCohort, on_base
 from trainables.cohort.shared_forward import SharedForward
+from trainables.decision import Guard
 from trainables.engine import Engine
-from trainables.guards import Guard
 from trainables.model.dropout import KeyedDropout
 from trainables.probes.probe import Baseline
 from trainables.record import Record

@@ -29,7 +29,7 @@ from trainables.model.families import FAMILIES, Family
 from trainables.model.lora import place
 from trainables.model.placement import resolve
 from trainables.record import Record
-from trainables.selftest.run import Battery
+from trainables.selftest.run import SelfTest
 
 EACH_FAMILY = pytest.mark.parametrize("family", TINY_VISION)
 WITHOUT_DEEPSTACK = pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl"])
@@ -157,7 +157,7 @@ def test_a_trial_is_proved_saved_and_verified(family: str, vision_sources_of: So
     [spec] = vision_arms(sources, [(2, 2)], learning_rate=2e-2, vision_learning_rate=2e-2)
     batch = packed.batches(engine)["mixed"]
     with opened(engine, spec, tmp_path / "trial", baseline, constraint=ANYTHING_GOES) as trial:
-        trial.battery = Battery(engine)
+        trial.selftest = SelfTest(engine)
         while trial.advance(lambda: False) is None:
             pass
         with torch.no_grad():

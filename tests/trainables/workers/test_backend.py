@@ -15,7 +15,7 @@ import pytest
 from engine_room import step_in, verdict_in
 from small_trials import SpecMaker, outcome
 
-from trainables.guards import BestConstraint
+from trainables.constraint import BestConstraint
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec

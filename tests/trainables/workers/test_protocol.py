@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from trainables.constraint import BestConstraint
 from trainables.errors import UserError
-from trainables.guards import BestConstraint, Ceiling, Floor
+from trainables.guards import Ceiling, Floor
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record, Verdict
 from trainables.spec import Placement, Source, TrialSpec
