@@ -43,7 +43,7 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
-    from sweeps.importers.config import Read
+    from sweeps.importers.config import ImportedTrial
     from sweeps.study import Study
     from trainables.record import Record
     from trainables.spec import TrialSpec
@@ -167,7 +167,7 @@ def _run(asking: Asking, launch: Launch) -> list[Record]:
     return run_planned(study, planned, launch)
 
 
-def trials_of(read: Read, asking: Asking) -> tuple[Study, list[TrialSpec]]:
+def trials_of(read: ImportedTrial, asking: Asking) -> tuple[Study, list[TrialSpec]]:
     """Return the study of one trial and the axes around it, baseline first.
 
     Raises:
@@ -194,7 +194,7 @@ def _name_of(config: Path) -> str:
     return (record.parent if record.name == "best" else record).name.rsplit("-", 1)[0]
 
 
-def _show(read: Read, launch: Launch) -> None:
+def _show(read: ImportedTrial, launch: Launch) -> None:
     for part in read.shown:
         launch.console.print(part, highlight=False)
         launch.console.print()

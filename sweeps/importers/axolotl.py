@@ -11,7 +11,7 @@ from sweeps.importers.no_effect import (
     turn_ends,
     turn_keys,
 )
-from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, Rule, Section, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, KeyRule, Section, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
@@ -53,7 +53,7 @@ TEMPLATE = template_of("axolotl")
 ALPACA = "the rows are read, but asked in the base's own chat template, not under `### Instruction:`"
 OTHER_COLUMNS = Accepts({}, "columns have their usual names", "rename them in the rows")
 
-DATASET: dict[str, Rule] = {
+DATASET: dict[str, KeyRule] = {
     "path": Sets("path", text, needed=True),
     "type": Accepts(
         {**dict.fromkeys(("completion", "chat_template", "sharegpt"), ROW_FORMATS), "alpaca": ALPACA},
@@ -90,7 +90,7 @@ DATASET: dict[str, Rule] = {
     "preprocess_shards": Ignored(SPEED),
 }  # fmt: skip
 
-RATE_GROUP: dict[str, Rule] = {
+RATE_GROUP: dict[str, KeyRule] = {
     "name": Ignored("the modules say which tower it is"),
     "modules": Accepts(
         {("visual",): "the vision tower", ("model.visual.blocks",): "the vision tower"}, "a rate is that of a tower",
@@ -99,7 +99,7 @@ RATE_GROUP: dict[str, Rule] = {
     "lr": Sets("lr", rate, needed=True),
 }  # fmt: skip
 
-TABLE: dict[str, Rule] = {
+TABLE: dict[str, KeyRule] = {
     # base and quantization
     "base_model": Sets("base", text, needed=True),
     "trust_remote_code": REMOTE_CODE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, Rule, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Ignored, KeyRule, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
@@ -31,7 +31,7 @@ from sweeps.importers.values import (
     whole,
 )
 
-TABLE: dict[str, Rule] = {
+TABLE: dict[str, KeyRule] = {
     **TRAINER,
     # base and quantization
     "model_name_or_path": Sets("base", text, needed=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.importers.rules import Unread
+from sweeps.importers.rules import InvalidValue
 
 ROW_FORMATS = "how rows are written is read from the rows themselves"
 TURN_KEYS = ({"role": "from", "content": "value"}, {"role": "role", "content": "content"})
@@ -21,7 +21,9 @@ KERNELS = {
 def turn_keys(value: Any, _: Mapping[str, Any]) -> str:
     """Judge which keys of a turn say who speaks and what."""
     if value not in TURN_KEYS:
-        raise Unread("{role: from, content: value} or {role: role, content: content}", "rename the keys in the rows")
+        raise InvalidValue(
+            "{role: from, content: value} or {role: role, content: content}", "rename the keys in the rows"
+        )
     return ROW_FORMATS
 
 
@@ -32,21 +34,21 @@ def speakers(value: Any, _: Mapping[str, Any]) -> str:
         isinstance(names, list) and role in SPEAKERS and set(map(str, names)) <= set(SPEAKERS[role])
         for role, names in value.items()
     ):
-        raise Unread(f"names for roles that are known here ({known})", "rename the speakers in the rows")
+        raise InvalidValue(f"names for roles that are known here ({known})", "rename the speakers in the rows")
     return ROW_FORMATS
 
 
 def trained_roles(value: Any, _: Mapping[str, Any]) -> str:
     """Judge whose turns are supervised."""
     if not isinstance(value, list) or not value or not all(role in SPEAKERS["assistant"] for role in value):
-        raise Unread("[assistant] (all assistant turns are supervised, and no other)", "remove the key")
+        raise InvalidValue("[assistant] (all assistant turns are supervised, and no other)", "remove the key")
     return "all assistant turns are supervised, as here"
 
 
 def turn_ends(value: Any, _: Mapping[str, Any]) -> str:
     """Judge the tokens that end a turn."""
     if not isinstance(value, list) or not all(token in TURN_ENDS for token in value):
-        raise Unread(f"tokens that end a turn in a base's own template: {', '.join(TURN_ENDS)}",
+        raise InvalidValue(f"tokens that end a turn in a base's own template: {', '.join(TURN_ENDS)}",
                      "remove the key: turns end as the base's own template ends them")  # fmt: skip
     return "turns end as the base's own template ends them"
 
@@ -54,14 +56,16 @@ def turn_ends(value: Any, _: Mapping[str, Any]) -> str:
 def special_tokens(value: Any, _: Mapping[str, Any]) -> str:
     """Judge tokens that are given a purpose: the one that pads is masked, every other changes the base."""
     if not isinstance(value, Mapping) or any(given for token, given in value.items() if token != "pad_token"):  # noqa: S105
-        raise Unread("pad_token alone (the base is taken as it is saved)", "save a base with these tokens and name it")
+        raise InvalidValue(
+            "pad_token alone (the base is taken as it is saved)", "save a base with these tokens and name it"
+        )
     return "padding is masked, whichever token pads"
 
 
 def plugins(value: Any, _: Mapping[str, Any]) -> str:
     """Judge plugins of axolotl: faster kernels change nothing, code of others is not run."""
     if not isinstance(value, list) or not all(name in KERNELS for name in value):
-        raise Unread("left out (code of plugins is not run)", "remove it if the result does not depend on it")
+        raise InvalidValue("left out (code of plugins is not run)", "remove it if the result does not depend on it")
     return "a faster kernel, the same result; the plugin is not run here"
 
 
@@ -72,7 +76,7 @@ def split_ratio(value: Any, whole: Mapping[str, Any]) -> str:
         return "off"
     if any(part.get("val_dataset") for part in parts):
         return "`val_dataset` holds the validation rows, so nothing is cut from the training rows"
-    raise Unread(
+    raise InvalidValue(
         "off (a validation set of its own is needed, not a part of the training rows)",
         "write the held-out rows to a file and name it in val_dataset; then split_dataset_ratio: 0",
     )

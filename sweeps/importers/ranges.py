@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.importers.rules import Asked, told_together
-from sweeps.importers.settings import Settled
+from sweeps.importers.rules import ParsedConfig, combined_error
+from sweeps.importers.settings import ImportedSettings
 from trainables.spec import TrialSpec
 
 # the fields of a file that decide a setting, where they do not have its name
@@ -27,7 +27,7 @@ DECIDING = {
 UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # stands for the sources, which are checked elsewhere
 
 
-def check_ranges(asked: Asked, settled: Settled) -> None:
+def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
     """Refuse settings that no trial can have.
 
     Raises:
@@ -35,16 +35,16 @@ def check_ranges(asked: Asked, settled: Settled) -> None:
     """
     sources = dict.fromkeys(("base", "train", "validation", "ood"), UNREAD)
     try:
-        TrialSpec.model_validate({"name": "imported", **sources, **settled.as_values()})
+        TrialSpec.model_validate({"name": "imported", **sources, **imported.as_values()})
     except ValidationError as error:
-        raise told_together([_told(asked, problem) for problem in error.errors()]) from None
+        raise combined_error([_range_problem(parsed, problem) for problem in error.errors()]) from None
 
 
-def _told(asked: Asked, problem: Any) -> tuple[str, str | None]:
+def _range_problem(parsed: ParsedConfig, problem: Any) -> tuple[str, str | None]:
     setting = str(problem["loc"][0]) if problem["loc"] else "max_tokens"
     names = DECIDING.get(setting, (setting,))
-    field = next((name for name in names if name in asked.origins), names[0])
+    field = next((name for name in names if name in parsed.origins), names[0])
     must = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     got = "" if problem["loc"] == () else f", but {setting} became {problem['input']!r}"
-    told = asked.error(field, f"{must}{got}", "write a value within that range, or remove the key")
-    return told.message, told.hint
+    problem_error = parsed.error(field, f"{must}{got}", "write a value within that range, or remove the key")
+    return problem_error.message, problem_error.hint

@@ -12,7 +12,7 @@ from trainables.io.strict_yaml import Document, KeyPath, key_text
 EMPTY = (None, "", [], {})
 
 
-class Unread(ValueError):
+class InvalidValue(ValueError):
     """A value that a key cannot take: what it must be, and what to write instead."""
 
     def __init__(self, must: str, hint: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Judged:
 class Section:
     """A mapping below the key, whose keys have rules of their own."""
 
-    table: Mapping[str, Rule]
+    table: Mapping[str, KeyRule]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Entries:
     """A list below the key, of which exactly one entry is read, by rules of its own."""
 
     field: str
-    table: Mapping[str, Rule]
+    table: Mapping[str, KeyRule]
     must: str
 
 
-Rule = Sets | Ignored | Accepts | Judged | Section | Entries
-Table = Mapping[str, Rule]
+KeyRule = Sets | Ignored | Accepts | Judged | Section | Entries
+Table = Mapping[str, KeyRule]
 
 
 def off(refused: str, hint: str | None = "remove the key") -> Accepts:
@@ -95,25 +95,25 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Line:
+class KeyLine:
     """One key of the file and what became of it."""
 
     key: str
     number: int
     value: Any
     used: bool
-    told: str
+    effect: str
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedConfig:
     """What a file asks for, in our words; `origins` says which key asked for a field."""
 
     document: Document
     tool: Tool
     fields: Mapping[str, Any]
     origins: Mapping[str, KeyPath]
-    lines: tuple[Line, ...]
+    lines: tuple[KeyLine, ...]
 
     def value(self, name: str) -> Any:
         """Return what the file asks for, else the tool's default, else None."""
@@ -134,32 +134,32 @@ class Asked:
 
 
 @dataclass
-class _Found:
+class _Parsing:
     fields: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, KeyPath] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[KeyLine] = field(default_factory=list)
     problems: list[tuple[str, str | None]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)  # fields whose key is there, but cannot be read
 
 
-def ask(document: Document, tool: Tool, given: Collection[str] = ()) -> Asked:
+def parse_config(document: Document, tool: Tool, given: Collection[str] = ()) -> ParsedConfig:
     """Class every key of a file by the rules of its tool; the fields in `given` come from elsewhere.
 
     Raises:
         UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing, each
             with its own hint below it.
     """
-    found = _Found()
+    found = _Parsing()
     _walk(document, tool, tool.table, (), document.values, found)
     for name, message in tool.required.items():
         if name not in found.fields and name not in given and name not in found.broken:
             found.problems.append((f"{document.path}: {message}", tool.missing.get(name)))
     if found.problems:
-        raise told_together(found.problems)
-    return Asked(document, tool, found.fields, found.origins, tuple(found.lines))
+        raise combined_error(found.problems)
+    return ParsedConfig(document, tool, found.fields, found.origins, tuple(found.lines))
 
 
-def told_together(problems: Sequence[tuple[str, str | None]]) -> UserError:
+def combined_error(problems: Sequence[tuple[str, str | None]]) -> UserError:
     """Return one error of several problems, the hint of each below it."""
     if len(problems) == 1:
         return UserError(*problems[0])
@@ -167,7 +167,7 @@ def told_together(problems: Sequence[tuple[str, str | None]]) -> UserError:
 
 
 def _walk(
-    document: Document, tool: Tool, table: Table, above: KeyPath, values: Mapping[str, Any], found: _Found
+    document: Document, tool: Tool, table: Table, above: KeyPath, values: Mapping[str, Any], found: _Parsing
 ) -> None:
     for key, value in values.items():
         keys = (*above, key)
@@ -187,40 +187,40 @@ def _unknown(key: str, table: Table) -> str:
     return hint if hint.endswith("?") else f"{hint}; remove the key if the result does not depend on it"
 
 
-def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any, found: _Found) -> None:  # noqa: C901
+def _apply(document: Document, tool: Tool, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsing) -> None:  # noqa: C901
     # one case a kind of rule
     where = document.where(*keys)
 
-    def told(text: str, used: bool = False) -> None:
-        found.lines.append(Line(key_text(keys), document.lines[keys], value, used, text))
+    def effect(text: str, used: bool = False) -> None:
+        found.lines.append(KeyLine(key_text(keys), document.lines[keys], value, used, text))
 
     try:
         match rule:
             case Ignored(reason):
-                told(reason)
+                effect(reason)
             case Sets(needed=False) | Accepts() | Judged() | Section() if value in EMPTY and value is not False:
-                told("empty: as if it were not there")
+                effect("empty: as if it were not there")
             case Sets(name, read):
                 _set(found, name, read(_given(value)), keys)
-                told(name.replace("_", " "), used=True)
+                effect(name.replace("_", " "), used=True)
             case Accepts(harmless, refused, hint):
-                told(_harmless(value, harmless, refused, hint))
+                effect(_harmless(value, harmless, refused, hint))
             case Judged(judge):
-                told(judge(value, document.values))
+                effect(judge(value, document.values))
             case Section(table):
                 _walk(document, tool, table, keys, _mapping(value), found)
             case Entries(name, table, must):
-                below = _Found()
+                below = _Parsing()
                 _walk(document, tool, table, (*keys, 0), _only(value, must), below)
                 _enter(found, name, below, (*keys, 0))
-    except Unread as error:
+    except InvalidValue as error:
         if isinstance(rule, Sets | Entries):
             found.broken.add(rule.field)
         found.problems.append((f"{where} must be {error.must}, but got {_shown(value)}", error.hint))
 
 
-def _enter(found: _Found, name: str, below: _Found, keys: KeyPath) -> None:
-    found.lines += [replace(line, told=f"{name.replace('_', ' ')} {line.told}") if line.used else line
+def _enter(found: _Parsing, name: str, below: _Parsing, keys: KeyPath) -> None:
+    found.lines += [replace(line, effect=f"{name.replace('_', ' ')} {line.effect}") if line.used else line
                     for line in below.lines]  # fmt: skip
     found.problems += below.problems
     if below.problems:
@@ -229,15 +229,17 @@ def _enter(found: _Found, name: str, below: _Found, keys: KeyPath) -> None:
         _set(found, name, below.fields, keys)
 
 
-def _set(found: _Found, name: str, value: Any, keys: KeyPath) -> None:
+def _set(found: _Parsing, name: str, value: Any, keys: KeyPath) -> None:
     if name in found.fields:
-        raise Unread(f"the only key that says this, beside `{key_text(found.origins[name])}`", "remove one of the two")
+        raise InvalidValue(
+            f"the only key that says this, beside `{key_text(found.origins[name])}`", "remove one of the two"
+        )
     found.fields[name], found.origins[name] = value, keys
 
 
 def _given(value: Any) -> Any:
     if value in EMPTY and value is not False:
-        raise Unread("given, not empty")
+        raise InvalidValue("given, not empty")
     return value
 
 
@@ -250,18 +252,18 @@ def _harmless(value: Any, harmless: Mapping[Any, str], refused: str, hint: str |
     must = "off" if harmless else "left out"
     if others:
         must = "one of " * (len(others) > 1) + ", ".join(_shown(key) for key in others)
-    raise Unread(f"{must} ({refused})", hint)
+    raise InvalidValue(f"{must} ({refused})", hint)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unread("a mapping of keys to values")
+        raise InvalidValue("a mapping of keys to values")
     return value
 
 
 def _only(value: Any, must: str) -> Mapping[str, Any]:
     if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], Mapping) or not value[0]:
-        raise Unread(must, "join the files into one")
+        raise InvalidValue(must, "join the files into one")
     return value[0]
 
 

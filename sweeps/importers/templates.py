@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.importers.rules import Accepts, Asked
+from sweeps.importers.rules import Accepts, ParsedConfig
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 
 CHATML, LLAMA3, INST, GEMMA = "<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>"
 KEYS = ("template", "chat_template")
@@ -61,15 +61,15 @@ def template_of(tool: str) -> Accepts:
     )  # fmt: skip
 
 
-def check_template(asked: Asked, base: Path, model_type: str) -> None:
+def check_template(parsed: ParsedConfig, base: Path, model_type: str) -> None:
     """Refuse a template of another family than the base's.
 
     Raises:
         UserError: naming file, line and key.
     """
     own = _own_of(base)
-    for line in asked.lines:
-        named = TEMPLATES[asked.tool.name].get(line.value) if isinstance(line.value, str) else None
+    for line in parsed.lines:
+        named = TEMPLATES[parsed.tool.name].get(line.value) if isinstance(line.value, str) else None
         if line.key.rsplit(".", 1)[-1] not in KEYS or named is None:
             continue
         if named.families and model_type not in named.families:
@@ -79,7 +79,7 @@ def check_template(asked: Asked, base: Path, model_type: str) -> None:
         else:
             continue
         raise UserError(
-            f"{asked.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
+            f"{parsed.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
             f"`{line.value}` is not: {found}",
             "remove the key, or take the base that this template belongs to",
         )
@@ -92,6 +92,6 @@ def _own_of(base: Path) -> str:
         return jinja.read_text(encoding="utf-8", errors="replace")
     try:
         own = read_json(settings).get("chat_template") if settings.is_file() else None
-    except RecordDamaged:
+    except FileDamaged:
         return ""  # loading the tokenizer will tell
     return own if isinstance(own, str) else ""

@@ -19,7 +19,7 @@ from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
 from trainables.guards import Fall
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import family_of
 from trainables.probes.earlier_stages import accuracy_name
 from trainables.record import MANIFEST, Record, is_whole
@@ -82,14 +82,14 @@ class Course:
         """Return the trial of stage `number` as it goes on from the stage before, which ended well.
 
         Raises:
-            RecordDamaged: the parent's adapter is not what was written: its hash would name another trial.
+            FileDamaged: the parent's adapter is not what was written: its hash would name another trial.
             UserError: there is no optimizer to resume.
         """
         spec = self.legs[number].spec
         same = self.continuation == "same"
         directory = record.checkpoint(record.spec().steps) if same else record.directory / "best"
         if not is_whole(directory):
-            raise RecordDamaged(
+            raise FileDamaged(
                 f"{directory}: what stage {spec.name} goes on from must be as it was written, but it does not match "
                 f"its {MANIFEST}",
                 f"put the directory back from a copy, or delete {record.directory} to train that stage again, and "

@@ -15,9 +15,10 @@ import pytest
 from small_trials import SpecMaker
 from typer.testing import CliRunner
 
-from trainables.checkpoints.adapter_config import ADAPTER_CONFIG as CONFIG
-from trainables.checkpoints.verification import WEIGHTS, Verification, verify
+from trainables.checkpoints.verification import Verification, verify
 from trainables.errors import UserError
+from trainables.model.peft_files import ADAPTER_CONFIG as CONFIG
+from trainables.model.peft_files import ADAPTER_WEIGHTS as WEIGHTS
 
 if TYPE_CHECKING:
     from trainables.engine import Engine

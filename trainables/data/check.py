@@ -15,7 +15,7 @@ from trainables.data.filtered_file import filter_into
 from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
 from trainables.data.images import unreadable
 from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
-from trainables.data.rows import Parsed, Row, named_once, parse_rows
+from trainables.data.rows import ParsedRow, Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.jsonl import objects
 from trainables.model.families import family_of
@@ -38,14 +38,14 @@ File = Annotated[Path, typer.Argument(help="JSONL, a JSON array, or dataset_info
 
 
 @dataclass(frozen=True)
-class Asked:
+class OodLine:
     """One row of a probes' file: where it stands, and the row, or what is wrong with it."""
 
     line: int
     row: OodRow | UserError
 
 
-Line = Parsed | Asked
+CheckedLine = ParsedRow | OodLine
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Checked:
     """
 
     path: Path
-    parsed: tuple[Line, ...]
+    parsed: tuple[CheckedLine, ...]
     problems: tuple[str, ...]
     scanned: tuple[ScannedRow, ...] = ()
     spoiled: frozenset[Path] = frozenset()
@@ -118,7 +118,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     """
     if max_tokens and base is None:
         raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
-    parsed: tuple[Line, ...] = tuple(_asked(path) if asks_probes(path) else parse_rows(path))
+    parsed: tuple[CheckedLine, ...] = tuple(_ood_lines(path) if asks_probes(path) else parse_rows(path))
     rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
     problems += _of_the_whole(rows, path, base) if not problems else []
@@ -146,14 +146,14 @@ def asks_probes(path: Path) -> bool:
     return any(have) and 2 * sum(have) >= len(have)
 
 
-def _asked(path: Path) -> Iterator[Asked]:
-    return (Asked(line, row) for line, row in parse_ood(path))
+def _ood_lines(path: Path) -> Iterator[OodLine]:
+    return (OodLine(line, row) for line, row in parse_ood(path))
 
 
 def _of_the_whole(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
     """Say what is wrong with a file whose rows are each sound; without a base only text must be asked for."""
     try:
-        named_once(rows, path)
+        rows_with_unique_ids(rows, path)
         asked = [row for row in rows.values() if isinstance(row, OodRow)]
         if asked:
             check_kinds(asked, path, needed_kinds(family_of(base)[0].sees) if base else TEXT_KINDS)
@@ -200,7 +200,7 @@ def shown(checked: Checked) -> list[RenderableType]:
 
 
 def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
-    formats = Counter(one.format for one in checked.parsed if isinstance(one, Parsed) and isinstance(one.row, Row))
+    formats = Counter(one.format for one in checked.parsed if isinstance(one, ParsedRow) and isinstance(one.row, Row))
     roles = Counter(message.role for row in rows for message in row.messages)
     facts = [
         ("format", _counts(formats)),

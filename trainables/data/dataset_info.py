@@ -36,7 +36,7 @@ UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 
 @dataclass(frozen=True)
-class Located:
+class DataFile:
     """Where rows stand: the file, their format if it is said (else their keys tell it), and what images relate to."""
 
     file: Path
@@ -45,7 +45,7 @@ class Located:
     entry: str = ""
 
 
-def locate(path: Path) -> Located:
+def locate(path: Path) -> DataFile:
     """Find the rows that `path` names: a data file, or `TABLE.json:NAME`.
 
     Raises:
@@ -56,11 +56,11 @@ def locate(path: Path) -> Located:
         if path.name == TABLE and path.is_file():
             raise UserError(f"{path}: an entry must be chosen, but none is named",
                             f"add it: `{path}:NAME`, with one of {', '.join(_entries(path))}")  # fmt: skip
-        return Located(path, None, path.parent)
+        return DataFile(path, None, path.parent)
     entries = _entries(Path(table))
     if name not in entries:
         raise UserError(f"{table}: `{name}` must be an entry, but there is none of this name", nearest(name, entries))
-    return _located(Path(table), entries[name], f"{table}: `{name}`")
+    return _data_file(Path(table), entries[name], f"{table}: `{name}`")
 
 
 def _entries(table: Path) -> Mapping[str, Any]:
@@ -75,7 +75,7 @@ def _entries(table: Path) -> Mapping[str, Any]:
     return values
 
 
-def _located(table: Path, entry: Any, where: str) -> Located:
+def _data_file(table: Path, entry: Any, where: str) -> DataFile:
     if not isinstance(entry, dict):
         raise UserError(f"{where} must be an object, but got {entry!r}")
     for key, value in entry.items():
@@ -85,7 +85,7 @@ def _located(table: Path, entry: Any, where: str) -> Located:
         raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
     form = _format(entry, where)
     said = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
-    return Located(table.parent / name, form, table.parent, said)
+    return DataFile(table.parent / name, form, table.parent, said)
 
 
 def _check_key(key: str, value: Any, where: str) -> None:

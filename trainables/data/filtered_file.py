@@ -17,7 +17,7 @@ from typing import Any
 
 from trainables.data.duplicates import digest_of
 from trainables.data.filters import BROKEN, Filter, filtered
-from trainables.data.rows import Row, named_once, parse_rows
+from trainables.data.rows import Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.files import write_json, write_text
 
@@ -77,7 +77,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
             f"{broken[0][1].message}\n{len(broken):,} of {len(parsed):,} rows are broken",
             "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
         )
-    rows = named_once({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
+    rows = rows_with_unique_ids({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
     result = filtered(rows, filters)
     dropped = {name: {"count": len(ids), "ids": list(ids)} for name, ids in result.dropped.items()}
     if broken:

@@ -77,7 +77,7 @@ MARKS = tuple(form.mark for form in FORMATS)
 
 
 @dataclass(frozen=True)
-class Told:
+class NormalizedRow:
     """What a row says, whatever its format: its turns, and its images as they are named in the file."""
 
     row_id: str | None
@@ -86,7 +86,7 @@ class Told:
     format: str
 
 
-def told(values: Mapping[str, Any], where: str, form: Format | None = None) -> Told:
+def normalize_row(values: Mapping[str, Any], where: str, form: Format | None = None) -> NormalizedRow:
     """Read the row `values`, of the format its keys tell or of `form`; a key whose value is null counts as absent.
 
     Raises:
@@ -98,7 +98,9 @@ def told(values: Mapping[str, Any], where: str, form: Format | None = None) -> T
     messages, shown = _messages(given, form, where)
     for index, message in enumerate(messages):
         _check_unicode(message.text, f"{where}: turn {index}")
-    return Told(_row_id(given.get(form.row_id), where), messages, _images(given, form, shown, where), form.name)
+    return NormalizedRow(
+        _row_id(given.get(form.row_id), where), messages, _images(given, form, shown, where), form.name
+    )
 
 
 # -------------------------------------------------------------------- which format

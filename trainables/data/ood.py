@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.data.images import picture_files, picture_names
-from trainables.data.rows import named_once
+from trainables.data.rows import rows_with_unique_ids
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.io.jsonl import objects
 
@@ -46,7 +46,7 @@ def read_ood(path: Path, needed: Iterable[str] = OOD_KINDS) -> list[OodRow]:
         if isinstance(row, UserError):
             raise row
         asked[line] = row
-    rows = named_once(asked, path)
+    rows = rows_with_unique_ids(asked, path)
     check_kinds(rows, path, needed)
     return rows
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.chat_text import turns_of
-from trainables.data.dataset_info import Located, locate
-from trainables.data.formats import COMPLETION, Message, Told, told
+from trainables.data.dataset_info import DataFile, locate
+from trainables.data.formats import COMPLETION, Message, NormalizedRow, normalize_row
 from trainables.data.images import picture_files
 from trainables.errors import UserError, named, quoted
 from trainables.io.jsonl import objects
 
 
-def named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
+def rows_with_unique_ids(rows: Mapping[int, Any], path: Path) -> list[Any]:
     """Return the rows of a file, given by their lines.
 
     Raises:
@@ -67,7 +67,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedRow:
     """One row as the file has it: where it stands, of which format it is, and the row, or what is wrong with it."""
 
     line: int
@@ -75,7 +75,7 @@ class Parsed:
     row: Row | UserError
 
 
-def parse_rows(path: Path) -> Iterator[Parsed]:
+def parse_rows(path: Path) -> Iterator[ParsedRow]:
     """Yield every row of a train or validation file, the broken ones as the error that says why.
 
     Raises:
@@ -84,15 +84,15 @@ def parse_rows(path: Path) -> Iterator[Parsed]:
     where = locate(path)
     for line, values in objects(where.file):
         if isinstance(values, UserError):
-            yield Parsed(line, "unreadable", values)
+            yield ParsedRow(line, "unreadable", values)
             continue
         form = "unreadable"
         try:
-            said = told(values, f"{where.file}:{line}", where.format)
+            said = normalize_row(values, f"{where.file}:{line}", where.format)
             form = said.format
-            yield Parsed(line, form, _row(said, where, line))
+            yield ParsedRow(line, form, _row(said, where, line))
         except UserError as error:
-            yield Parsed(line, form, error)
+            yield ParsedRow(line, form, error)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -106,7 +106,7 @@ def read_rows(path: Path) -> list[Row]:
         if isinstance(parsed.row, UserError):
             raise parsed.row
         rows[parsed.line] = parsed.row
-    return named_once(rows, path)
+    return rows_with_unique_ids(rows, path)
 
 
 def read_validation(path: Path) -> list[Row]:
@@ -133,15 +133,15 @@ def _asking(row: Row) -> Row:
     return Row(row.row_id, turns, row.images) if turns and any(turn.role == "user" for turn in turns) else row
 
 
-def _row(said: Told, located: Located, line: int) -> Row:
-    where, messages = f"{located.file}:{line}", said.messages
+def _row(said: NormalizedRow, data_file: DataFile, line: int) -> Row:
+    where, messages = f"{data_file.file}:{line}", said.messages
     row_id = said.row_id or str(line)
     if any(not message.text.strip() for message in messages if message.role in {"assistant", COMPLETION}):
         raise UserError(f"{where}: an answer must not be empty, but that of row `{named(row_id)}` is")
     if messages[0].role == COMPLETION:
         return Row(row_id, messages, ())
     _check_turns([message.role for message in messages], where)
-    return Row(row_id, messages, picture_files(said.images, messages, located.pictures, where))
+    return Row(row_id, messages, picture_files(said.images, messages, data_file.pictures, where))
 
 
 def _check_turns(roles: list[str], where: str) -> None:

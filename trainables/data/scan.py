@@ -170,17 +170,19 @@ class PictureSizes:
 
 def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
     """Encode one row of train or validation and keep its lengths, or why it cannot be encoded."""
-    told = _told(row.row_id, row.prompt, row.answer, row.images)
-    return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion)
+    contents = _contents(row.row_id, row.prompt, row.answer, row.images)
+    return ScannedRow(
+        **contents, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion
+    )
 
 
 def scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
     """Return what a probe row holds, and how long its prompt is."""
-    told = _told(row.row_id, row.messages, row.expect or "", row.images)
-    return ScannedRow(**told, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
+    contents = _contents(row.row_id, row.messages, row.expect or "", row.images)
+    return ScannedRow(**contents, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
 
 
-def _told(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
+def _contents(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
     return {
         "row_id": row_id,
         "question": fingerprint(Row(row_id, question, ())),

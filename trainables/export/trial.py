@@ -27,7 +27,7 @@ TABLE = "dataset_info.json"
 
 
 @dataclass(frozen=True)
-class Trial:
+class ExportedTrial:
     """What is exported: a trial, and the whole names of the modules it adapts."""
 
     spec: TrialSpec
@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass
-class Written:
+class ToolConfig:
     """The keys of a configuration, and in a sentence each what they do not say."""
 
     keys: dict[str, Any]
@@ -60,7 +60,7 @@ def check_tool(tool: str) -> None:
         )
 
 
-def exported(trial: Trial, tool: str) -> str:
+def exported(trial: ExportedTrial, tool: str) -> str:
     """Return the configuration of `tool` that trains this trial, as YAML.
 
     Raises:
@@ -72,7 +72,7 @@ def exported(trial: Trial, tool: str) -> str:
     if trial.spec.placement.is_baseline:
         raise UserError(f"only a trial that trains can be exported, but {trial.spec.name} is the base itself")
     written = TOOLS[tool](trial)
-    unsaid = [*written.unsaid, *_said_by_none(trial.spec)]
+    unsaid = [*written.unsaid, *_never_expressed(trial.spec)]
     head = [f"Footprint's trial {trial.spec.name} ({trial.spec.trial_id}) for {tool}.",
             *(["What this file does not say:"] if unsaid else []), *(f"- {one}" for one in unsaid)]  # fmt: skip
     text = yaml.safe_dump(written.keys, sort_keys=False, allow_unicode=True, width=10**6)
@@ -91,11 +91,11 @@ def export_record(record: Record, tool: str) -> str:
                         "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
     spec = record.spec()
     modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
-    return exported(Trial(spec, modules), tool)
+    return exported(ExportedTrial(spec, modules), tool)
 
 
 # ---------------------------------------------------------------------------------------------- axolotl
-def _axolotl(trial: Trial) -> Written:
+def _axolotl(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     bits, kind, double = BITS[spec.quantization]
     schedule, unsaid = _axolotl_schedule(spec)
@@ -127,7 +127,7 @@ def _axolotl(trial: Trial) -> Written:
         unsaid.append("warm-up of 1 step: axolotl makes it 2")
     if spec.data_seed != spec.seed:
         unsaid.append(f"data_seed {spec.data_seed}: rows are shuffled by the seed there")
-    return Written(keys, unsaid)
+    return ToolConfig(keys, unsaid)
 
 
 def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
@@ -140,7 +140,7 @@ def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
 
 
 # ---------------------------------------------------------------------------------------------- ms-swift
-def _swift(trial: Trial) -> Written:
+def _swift(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     bits, kind, double = BITS[spec.quantization]
     train, validation = (swift_file(written_rows(one.path)) for one in (spec.train, spec.validation))
@@ -160,11 +160,11 @@ def _swift(trial: Trial) -> Written:
         keys["vit_lr"] = spec.vision_learning_rate
     schedule, unsaid = hf_schedule(spec)
     unsaid += dict.fromkeys((*train[1], *validation[1]))
-    return Written({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, unsaid)
+    return ToolConfig({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, unsaid)
 
 
 # ---------------------------------------------------------------------------------------------- LLaMA-Factory
-def _llamafactory(trial: Trial) -> Written:
+def _llamafactory(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     bits, kind, double = BITS[spec.quantization]
     keys: dict[str, Any] = {"model_name_or_path": str(spec.base.path)}
@@ -191,10 +191,10 @@ def _llamafactory(trial: Trial) -> Written:
             unsaid.append(f"vision_learning_rate {spec.vision_learning_rate:g}: it has one rate for both towers")
         else:
             keys["learning_rate"] = spec.vision_learning_rate  # no other tower learns
-    return Written(keys, unsaid)
+    return ToolConfig(keys, unsaid)
 
 
-def _llamafactory_rows(trial: Trial) -> tuple[str, list[str], list[str]]:
+def _llamafactory_rows(trial: ExportedTrial) -> tuple[str, list[str], list[str]]:
     paths = (trial.spec.train.path, trial.spec.validation.path)
     entries = [str(path).rpartition(f"{TABLE}:") for path in paths]
     if all(before for before, _, _ in entries) and entries[0][0] == entries[1][0]:
@@ -223,7 +223,7 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
     }
 
 
-def _said_by_none(spec: TrialSpec) -> list[str]:
+def _never_expressed(spec: TrialSpec) -> list[str]:
     unsaid = [f"--ood {spec.ood.path}: rows outside the task, which only Footprint measures"]
     if spec.batch_warmup_ratio:
         unsaid.append(
@@ -244,7 +244,11 @@ def _number(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-TOOLS: dict[str, Callable[[Trial], Written]] = {"axolotl": _axolotl, "ms-swift": _swift, "llamafactory": _llamafactory}
+TOOLS: dict[str, Callable[[ExportedTrial], ToolConfig]] = {
+    "axolotl": _axolotl,
+    "ms-swift": _swift,
+    "llamafactory": _llamafactory,
+}
 
 
 def hf_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from trainables.errors import UserError
 
 
-class RecordDamaged(UserError):
+class FileDamaged(UserError):
     """A record says something else than was written: it is never repaired by guessing."""
 
     exit_code = 4
@@ -37,12 +37,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RecordDamaged: the file is not JSON.
+        FileDamaged: the file is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecordDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
+        raise FileDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.errors import UserError, nearest
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 
 TowerName = Literal["language", "vision"]
 TOWERS: tuple[TowerName, ...] = ("language", "vision")
@@ -100,7 +100,7 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
         )
     try:
         config = read_json(config_path)
-    except RecordDamaged as error:
+    except FileDamaged as error:
         raise UserError(error.message, "download or save the base again") from None
     model_type = str(config.get("model_type"))
     if model_type not in FAMILIES:

@@ -24,7 +24,7 @@ from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
 from trainables.errors import UserError
 from trainables.guards import Fall
-from trainables.io.files import RecordDamaged, write_json
+from trainables.io.files import FileDamaged, write_json
 from trainables.record import Record, Verdict
 from trainables.spec import Placement
 
@@ -104,7 +104,7 @@ def test_a_parent_that_is_not_as_it_was_written_is_refused(harm: str, course: Co
         shutil.rmtree(directory)
     else:
         (directory / "manifest.json").unlink()
-    with pytest.raises(RecordDamaged, match=r"what stage S2 goes on from must be as it was written") as error:
+    with pytest.raises(FileDamaged, match=r"what stage S2 goes on from must be as it was written") as error:
         course.from_parent(1, record)
     assert error.value.message.startswith(f"{directory}: ")
     assert str(record.directory) in (error.value.hint or "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainables.data.duplicates import digest_of
-from trainables.data.formats import Message, told
+from trainables.data.formats import Message, normalize_row
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 
@@ -307,6 +307,6 @@ LONG = "\x1b[2J" + "x" * 5000
 )
 def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(row: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
-        told(row, "rows.jsonl:1")
+        normalize_row(row, "rows.jsonl:1")
     assert "\\x1b[2J" in caught.value.message and "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 1500

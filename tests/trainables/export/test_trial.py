@@ -13,7 +13,7 @@ import yaml
 from trainables.errors import UserError
 from trainables.export.__main__ import main
 from trainables.export.module_regex import module_expression
-from trainables.export.trial import TOOLS, Trial, export_record, exported
+from trainables.export.trial import TOOLS, ExportedTrial, export_record, exported
 from trainables.io.files import write_json
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.families import family_of
@@ -40,9 +40,9 @@ def spec(**changes: Any) -> TrialSpec:
     )  # fmt: skip
 
 
-def trial(**changes: Any) -> Trial:
+def trial(**changes: Any) -> ExportedTrial:
     made = spec(**changes)
-    return Trial(made, resolve(made.placement, MINI, made.target_modules).module_names)
+    return ExportedTrial(made, resolve(made.placement, MINI, made.target_modules).module_names)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_rate_for_the_one_tower_that_learns_is_its_own() -> None:
 
 def test_a_baseline_and_an_unknown_tool_are_refused() -> None:
     with pytest.raises(UserError, match="only a trial that trains"):
-        exported(Trial(spec().baseline(), ()), "axolotl")
+        exported(ExportedTrial(spec().baseline(), ()), "axolotl")
     with pytest.raises(UserError, match="must be one of axolotl, ms-swift, llamafactory") as caught:
         exported(trial(), "axolotle")
     assert caught.value.hint == "did you mean `axolotl`?"
