@@ -1,4 +1,4 @@
-"""The keys of axolotl that people write, as its schema means them (`axolotl.utils.schemas`, version 0.13); not all."""
+"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, version 0.13)."""
 
 from __future__ import annotations
 

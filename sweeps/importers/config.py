@@ -1,4 +1,4 @@
-"""A configuration file as a trial: read, its sources found, its settings settled, everything told to the reader."""
+"""Reads a configuration file as a trial: settings, sources, and a report of what became of every key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCES = ("base", "train", "validation", "ood")
 
 @dataclass(frozen=True)
 class ImportedTrial:
-    """A configuration as it was read: the trial's settings, its sources, and what to show and keep of the import."""
+    """A trial read from a configuration; `shown` is the report to print, `kept` the report to store as JSON."""
 
     settings: dict[str, Any]
     placement: Placement
@@ -46,12 +46,12 @@ class ImportedTrial:
 def read_config(
     path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
 ) -> ImportedTrial:
-    """Read a configuration of another tool (of `form`, told by its keys when empty), or a trial of our own.
+    """Read a configuration of another tool (`form`, detected by its keys if empty) or a trial of this project.
 
-    `replaced` are the settings that the command line gives; they are only shown here.
+    `replaced` are the settings given on the command line; here they are only shown.
 
     Raises:
-        UserError: it is broken, or asks for what no trial here is; names file, line and key.
+        UserError: the file is broken or cannot be a trial; names file, line and key.
     """
     own = _own_spec(path)
     if own:
@@ -76,7 +76,7 @@ def _read_foreign(
             drop=launch.drop,
         )  # fmt: skip
     family, values = family_of(sources.base.path)
-    if not mini:  # whose template is nobody's
+    if not mini:  # the miniature has a template of its own
         check_template(parsed, sources.base.path, str(values["model_type"]))
     imported = settings_of(parsed, family.towers(values), values, sources.train_rows)
     check_ranges(parsed, imported)
@@ -101,7 +101,7 @@ def _on_miniature(launch: Launch, data_directory: Path) -> Sources:
 
 
 def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[Setting]:
-    # --epochs become steps when the study is expanded
+    # --epochs is converted to steps when the study is expanded
     given = {"steps": replaced["epochs"], **replaced} if "epochs" in replaced else replaced
     epochs = " epochs" if "epochs" in replaced else ""
     return [
@@ -126,8 +126,8 @@ def _source_settings(parsed: ParsedConfig, launch: Launch, sources: Sources) -> 
 def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
     if launch.ood is None:
         raise UserError(
-            f"{parsed.document.path}: rows outside the task are needed to measure what is lost, and {parsed.tool.name} "
-            "has no key for them, but --ood is not given",
+            f"{parsed.document.path}: out-of-distribution rows are needed to measure what is lost, and "
+            f"{parsed.tool.name} has no key for them, but --ood is not given",
             "pass --ood FILE; `python -m trainables.mini show --out DIR` writes an example. Or try the settings on "
             "the miniature: --base mini",
         )

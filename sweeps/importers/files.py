@@ -1,4 +1,4 @@
-"""Which tool wrote a file, and the files it names: relative to itself first, then to the working directory."""
+"""Detects the tool of a configuration and finds its files, relative to it or to the working directory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TOOLS = {tool.name: tool for tool in (AXOLOTL, SWIFT, LLAMAFACTORY)}
 
 
 def tool_of(document: Document, forced: str | None = None) -> Tool:
-    """Return the tool that a file is written for, told by the keys that name its base and its method.
+    """Return the tool of a file, detected by its keys for base and method.
 
     Raises:
-        UserError: no such key stands in the file, or those of several tools do.
+        UserError: the file has no such key, or keys of several tools.
     """
     if forced:
         if forced not in TOOLS:
@@ -31,15 +31,15 @@ def tool_of(document: Document, forced: str | None = None) -> Tool:
         return TOOLS[next(iter(named))]
     if not named:
         signs = "; ".join(f"{tool.name}: {', '.join(tool.signs)}" for tool in TOOLS.values())
-        raise UserError(f"{document.path}: one key must tell the tool, but there is none of {signs}",
-                        "say it: --format axolotl, ms-swift or llamafactory")  # fmt: skip
+        raise UserError(f"{document.path}: one key must identify the tool, but there is none of {signs}",
+                        "pass --format axolotl, ms-swift or llamafactory")  # fmt: skip
     found_keys = "; ".join(f"`{keys[0]}` of {name} (line {document.lines[(keys[0],)]})" for name, keys in named.items())
     raise UserError(f"{document.path}: keys must be those of one tool, but there are {found_keys}",
-                    f"say which: --format {' or '.join(named)}")  # fmt: skip
+                    f"pass --format {' or '.join(named)}")  # fmt: skip
 
 
 def base_of(parsed: ParsedConfig) -> str:
-    """Return the base as a directory where it is one, else as it is written: a name of the hub."""
+    """Return the base as a directory if it exists, else as written: a hub name."""
     written = parsed.fields["base"]
     found = _existing(parsed.document.path, written)
     return str(found) if found else written
@@ -49,7 +49,7 @@ def rows_of(parsed: ParsedConfig, field: str) -> Path:
     """Return the file of rows that `train` or `validation` names.
 
     Raises:
-        UserError: there is none, or it holds nothing; names the key.
+        UserError: the file does not exist or is empty; names the key.
     """
     written = parsed.fields[field]
     written = written["path"] if isinstance(written, dict) else written
@@ -58,7 +58,7 @@ def rows_of(parsed: ParsedConfig, field: str) -> Path:
     found = _existing(parsed.document.path, written)
     if found is None or not found.is_file():
         raise parsed.error(
-            field, f"must name a file of rows, but `{written}` is none, beside the configuration or here",
+            field, f"must name a file of rows, but `{written}` is none, here or next to the configuration",
             "download the rows as JSONL and name the file; or give it with --train and --val",
         )  # fmt: skip
     if not found.read_bytes()[:4096].strip():
@@ -77,8 +77,8 @@ def _of_table(parsed: ParsedConfig, field: str, name: str) -> Path:
     table = _existing(parsed.document.path, f"{directory}/{TABLE}")
     if table is None:
         raise parsed.error(
-            field, f"must be an entry of {directory}/{TABLE}, but there is no such table beside the configuration or "
-            "here", "name the directory in dataset_dir; or give the rows with --train and --val",
+            field, f"must be an entry of {directory}/{TABLE}, but there is no such table next to the configuration "
+            "or in the working directory", "name the directory in dataset_dir; or give the rows with --train and --val",
         )  # fmt: skip
     path = Path(f"{table}:{name}")
     try:

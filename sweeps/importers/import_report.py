@@ -1,4 +1,4 @@
-"""What a reader is shown of an import: every key and what became of it, every setting and where it comes from."""
+"""Shows an import: every key and its effect, every setting and its source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_CHARACTERS = 24
 
 
 def keys_text(parsed: ParsedConfig) -> Group:
-    """Show every key of the file: what it became; or, key by key under one reason, why it changes nothing."""
+    """Show every key of the file with its effect; keys without effect are grouped by reason."""
     used = [line for line in parsed.lines if line.used]
     rest = sorted((line for line in parsed.lines if not line.used), key=lambda line: line.effect)
     head = f"{parsed.document.path.name} ({parsed.tool.name}): {len(parsed.lines)} keys, {len(used)} used"
@@ -30,13 +30,13 @@ def keys_text(parsed: ParsedConfig) -> Group:
 
 
 def settings_text(settings: Sequence[Setting]) -> Group:
-    """Show every setting of the trial and where it comes from."""
+    """Show every setting of the trial and its source."""
     rows = [(one.name, _short(one.value), one.source) for one in settings]
     return Group(Text("the trial", style="bold"), _table(("setting", "value", "from"), rows))
 
 
 def as_json(parsed: ParsedConfig, settings: Sequence[Setting]) -> dict[str, Any]:
-    """Return the import as plain values, to be kept beside the records."""
+    """Return the import as plain values, to be stored with the records."""
     return {
         "file": str(parsed.document.path),
         "tool": parsed.tool.name,

@@ -1,4 +1,4 @@
-"""The keys of LLaMA-Factory that people write, as its dataclasses mean them (version 0.9.4); not all."""
+"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (version 0.9.4)."""
 
 from __future__ import annotations
 

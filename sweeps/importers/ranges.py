@@ -1,4 +1,4 @@
-"""The last look at an imported trial: a setting out of range is told with the file, line and key it comes from."""
+"""Checks the ranges of imported settings; errors name the file, line and key that a setting comes from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sweeps.importers.rules import ParsedConfig, combined_error
 from sweeps.importers.settings import ImportedSettings
 from trainables.spec import TrialSpec
 
-# the fields of a file that decide a setting, where they do not have its name
+# fields that decide a setting of another name
 DECIDING = {
     "vision_learning_rate": ("rate_group", "vision_learning_rate", "learning_rate"),
     "quantization": ("bits", "four_bit", "eight_bit"),
@@ -24,14 +24,14 @@ DECIDING = {
     "data_seed": ("data_seed", "seed"),
     "target_modules": ("targets", "expression", "all_linear"),
 }
-UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # stands for the sources, which are checked elsewhere
+UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # placeholder for the sources, which are checked elsewhere
 
 
 def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
-    """Refuse settings that no trial can have.
+    """Refuse settings outside the ranges of `TrialSpec`.
 
     Raises:
-        UserError: naming file, line and key of each.
+        UserError: names file, line and key of each.
     """
     sources = dict.fromkeys(("base", "train", "validation", "ood"), UNREAD)
     try:

@@ -1,4 +1,4 @@
-"""What becomes of a key of another tool: it sets something, changes nothing for a reason, or is refused by name."""
+"""Rules for keys of other tools: a key sets a field, has no effect for a stated reason, or is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EMPTY = (None, "", [], {})
 
 
 class InvalidValue(ValueError):
-    """A value that a key cannot take: what it must be, and what to write instead."""
+    """A value that a key cannot have: what it must be, and a hint."""
 
     def __init__(self, must: str, hint: str | None = None) -> None:
         super().__init__(must)
@@ -22,7 +22,7 @@ class InvalidValue(ValueError):
 
 @dataclass(frozen=True)
 class Sets:
-    """The key decides a field of the trial; `read` turns its value or raises Unread; `needed` refuses an empty one."""
+    """The key sets a field of the trial; `read` converts its value or raises Unread; `needed` refuses an empty one."""
 
     field: str
     read: Callable[[Any], Any]
@@ -31,14 +31,14 @@ class Sets:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Whatever its value, the key changes nothing that is measured here."""
+    """The key has no effect here, whatever its value."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Accepts:
-    """The values that change nothing, each with its reason; every other value is refused."""
+    """Values without effect, each with its reason; every other value is refused."""
 
     harmless: Mapping[Any, str]
     refused: str
@@ -54,14 +54,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping below the key, whose keys have rules of their own."""
+    """A nested mapping whose keys have rules of their own."""
 
     table: Mapping[str, KeyRule]
 
 
 @dataclass(frozen=True)
 class Entries:
-    """A list below the key, of which exactly one entry is read, by rules of its own."""
+    """A list with exactly one entry, a mapping whose keys have rules of their own."""
 
     field: str
     table: Mapping[str, KeyRule]
@@ -73,16 +73,16 @@ Table = Mapping[str, KeyRule]
 
 
 def off(refused: str, hint: str | None = "remove the key") -> Accepts:
-    """Accept a switch that is off, a weight that is nothing; refuse it otherwise."""
+    """Accept a switch that is off or a number that is 0; refuse other values."""
     return Accepts({False: "off"}, refused, hint)
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool whose configuration is read: its keys, and what it does where a key is not there.
+    """A tool: its keys and the defaults of missing keys.
 
-    `signs` tell its files from other tools'; `defaults` are by field; `required` fields have none, `missing` says what
-    to do about one. `sections` are mappings whose keys are read as if they stood outside.
+    `signs` are keys by which its files are recognized. `defaults` are by field; `required` fields have none, `missing`
+    has a hint for each. `sections` are mappings whose keys are read like top-level keys.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class KeyLine:
-    """One key of the file and what became of it."""
+    """One key of the file and its effect."""
 
     key: str
     number: int
@@ -107,7 +107,7 @@ class KeyLine:
 
 @dataclass(frozen=True)
 class ParsedConfig:
-    """What a file asks for, in our words; `origins` says which key asked for a field."""
+    """A configuration by fields of this project; `origins` holds the key that set each field."""
 
     document: Document
     tool: Tool
@@ -116,18 +116,18 @@ class ParsedConfig:
     lines: tuple[KeyLine, ...]
 
     def value(self, name: str) -> Any:
-        """Return what the file asks for, else the tool's default, else None."""
+        """Return the value in the file, else the tool's default, else None."""
         return self.fields.get(name, self.tool.defaults.get(name))
 
     def origin(self, *names: str) -> str:
-        """Say where the first of the fields that the file gives comes from."""
+        """Return the key that set the first of these fields, or that it is the tool's default."""
         for name in names:
             if name in self.origins:
                 return f"`{key_text(self.origins[name])}`"
         return f"default of {self.tool.name}"
 
     def error(self, name: str, message: str, hint: str | None = None) -> UserError:
-        """Return an error about a field, with file, line and key where the file gives it."""
+        """Return an error about a field, with file, line and key if the file sets it."""
         keys = self.origins.get(name)
         place = self.document.where(*keys) if keys else f"{self.document.path}: `{name}` ({self.origin(name)})"
         return UserError(f"{place} {message}", hint)
@@ -139,15 +139,15 @@ class _Parsing:
     origins: dict[str, KeyPath] = field(default_factory=dict)
     lines: list[KeyLine] = field(default_factory=list)
     problems: list[tuple[str, str | None]] = field(default_factory=list)
-    broken: set[str] = field(default_factory=set)  # fields whose key is there, but cannot be read
+    broken: set[str] = field(default_factory=set)  # fields whose key has an invalid value
 
 
 def parse_config(document: Document, tool: Tool, given: Collection[str] = ()) -> ParsedConfig:
-    """Class every key of a file by the rules of its tool; the fields in `given` come from elsewhere.
+    """Apply the rules of the tool to every key of a file; the fields in `given` need no key.
 
     Raises:
-        UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing, each
-            with its own hint below it.
+        UserError: names every key that is refused, unknown (with the nearest known one), invalid or missing, each with
+            its own hint.
     """
     found = _Parsing()
     _walk(document, tool, tool.table, (), document.values, found)
@@ -160,7 +160,7 @@ def parse_config(document: Document, tool: Tool, given: Collection[str] = ()) ->
 
 
 def combined_error(problems: Sequence[tuple[str, str | None]]) -> UserError:
-    """Return one error of several problems, the hint of each below it."""
+    """Return one error for several problems, each followed by its hint."""
     if len(problems) == 1:
         return UserError(*problems[0])
     return UserError("\n".join(str(UserError(*problem)) for problem in problems))
@@ -188,7 +188,7 @@ def _unknown(key: str, table: Table) -> str:
 
 
 def _apply(document: Document, tool: Tool, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsing) -> None:  # noqa: C901
-    # one case a kind of rule
+    # one case per kind of rule
     where = document.where(*keys)
 
     def effect(text: str, used: bool = False) -> None:
@@ -199,7 +199,7 @@ def _apply(document: Document, tool: Tool, rule: KeyRule, keys: KeyPath, value: 
             case Ignored(reason):
                 effect(reason)
             case Sets(needed=False) | Accepts() | Judged() | Section() if value in EMPTY and value is not False:
-                effect("empty: as if it were not there")
+                effect("empty: same as no key")
             case Sets(name, read):
                 _set(found, name, read(_given(value)), keys)
                 effect(name.replace("_", " "), used=True)
@@ -232,7 +232,7 @@ def _enter(found: _Parsing, name: str, below: _Parsing, keys: KeyPath) -> None:
 def _set(found: _Parsing, name: str, value: Any, keys: KeyPath) -> None:
     if name in found.fields:
         raise InvalidValue(
-            f"the only key that says this, beside `{key_text(found.origins[name])}`", "remove one of the two"
+            f"the only key for this, but there is also `{key_text(found.origins[name])}`", "remove one of the two"
         )
     found.fields[name], found.origins[name] = value, keys
 

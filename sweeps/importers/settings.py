@@ -1,4 +1,4 @@
-"""What a file asks for becomes the settings of a trial, once base and rows are known; each with where it comes from."""
+"""Computes the trial's settings from a parsed configuration, its base and its rows; each setting has its source."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sweeps.importers.targets import Towers, placed
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
-EVALS = 4  # of a run for which nobody wrote how often: guards need them
-LEAST_EVALS = 3  # before a guard can act
+EVALS = 4  # of a run whose configuration does not say how often to evaluate
+LEAST_EVALS = 3  # needed for a guard to act
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of the trial, and the key, default or reckoning it comes from."""
+    """One setting of the trial; `source` is the key, default or computation that it comes from."""
 
     name: str
     value: Any
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class ImportedSettings:
-    """The settings of the imported trial but its sources; `where` tells its placement to the reader."""
+    """Settings of the imported trial without its data sources; `where` describes the placement."""
 
     settings: tuple[Setting, ...]
     placement: Placement
@@ -39,10 +39,10 @@ class ImportedSettings:
 
 
 def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any], train_rows: int) -> ImportedSettings:
-    """Return the trial the file asks for.
+    """Return the settings of the configured trial.
 
     Raises:
-        UserError: its keys together ask for what no trial here is; names file, line and key.
+        UserError: keys contradict each other or need something unsupported; names file, line and key.
     """
     numbers = _numbers(parsed)
     where = placed(parsed, towers, config)
@@ -138,10 +138,10 @@ def _rows(parsed: ParsedConfig) -> list[Setting]:
     return [batch, accumulation]
 
 
-def _packed(parsed: ParsedConfig, sees: bool) -> list[Setting]:
+def _packed(parsed: ParsedConfig, has_vision: bool) -> list[Setting]:
     if not parsed.value("packing"):
         return []
-    if sees:
+    if has_vision:
         return [
             Setting("packed_tokens", 0, f"{parsed.origin('packing')}: pictures are not packed; the result is the same")
         ]
@@ -174,7 +174,7 @@ def _schedule(parsed: ParsedConfig, steps: int) -> list[Setting]:
     elif lowest is not None:
         floor = _plain(parsed, "min_rate_ratio")
     else:
-        floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to nothing in {parsed.tool.name}")
+        floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to 0 in {parsed.tool.name}")
     if name.value == "stable":
         _check_stable(parsed, steps - warmup_steps(steps, warmup.value))
     return [name, warmup, floor]
@@ -203,13 +203,13 @@ def _warmup(parsed: ParsedConfig, steps: int) -> Setting:
         raise parsed.error(field, f"must be within the {steps} steps of the run, but got {count:g}",
                           "warm up over a part of the run, or take more steps")  # fmt: skip
     value = count / steps
-    while warmup_steps(steps, value) > count:  # so that the very same number of steps comes back
+    while warmup_steps(steps, value) > count:  # so that the same number of steps is computed from the ratio
         value = math.nextafter(value, 0.0)
     return Setting("warmup_ratio", value, f"{source}: {count:g} of {steps} steps")
 
 
 def _axolotl_warmup(parsed: ParsedConfig, steps: int) -> tuple[int, str]:
-    """Return its steps of warm-up as `axolotl.core.builders` counts them: a ratio is rounded down, 1 becomes 2."""
+    """Return warm-up steps and source as in `axolotl.core.builders`: a ratio is rounded down, 1 becomes 2."""
     count, ratio, share = parsed.value("warmup_steps"), parsed.value("warmup_ratio"), parsed.value("warmup_share")
     if count is not None:
         found, source = int(count), parsed.origin("warmup_steps")

@@ -1,4 +1,4 @@
-"""What the three tools share, because all of them train with the Trainer of `transformers`."""
+"""Rules shared by the three tools, which all train with the Trainer of `transformers`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ PICTURES = Accepts(
     {}, "pictures keep the size the base's image processor gives them",
     "remove the key and set it in the base's preprocessor_config.json",
 )  # fmt: skip
-# `LLaMA-Factory` and `ms-swift` say so with the arguments of the Trainer, axolotl with keys of the same name
+# arguments of the Trainer in LLaMA-Factory and ms-swift, keys of the same name in axolotl
 SAME_ROWS = {
     "auto_find_batch_size": off("the rows of a step are what the file says, whatever fits"),
     "dataloader_drop_last": off("every row is read, the last ones of an epoch too"),

@@ -1,6 +1,6 @@
-"""The keys of ms-swift that people write, as its parameter reference means them (versions 3.5 to 4); not all.
+"""Common keys of ms-swift, with the meaning of its parameter reference (versions 3.5 to 4).
 
-Sections are as brief 001 writes them.
+Keys may be grouped in sections (`model:`, `tuner:`, …), which ms-swift itself does not require.
 """
 
 from __future__ import annotations

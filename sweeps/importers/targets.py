@@ -1,4 +1,4 @@
-"""The modules another tool adapts become a placement: the last layers of each tower, or a refusal that says why not."""
+"""Converts the modules that a tool adapts to a placement, the last layers of each tower, or refuses them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Towers = Mapping[TowerName, Blocks]
 
 @dataclass(frozen=True)
 class Placed:
-    """A placement with the names of the linears it narrows to, empty for all; `note` is for the reader."""
+    """A placement; `target_modules` are the names of adapted linears, empty for all; `note` is shown to the user."""
 
     placement: Placement
     target_modules: tuple[str, ...]
@@ -32,17 +32,17 @@ def _outside_qwen3_vl(config: Mapping[str, Any]) -> list[str]:
     return ["model.visual.patch_embed.proj", *linears]
 
 
-# layers that LoRA could sit on but that are in no tower, by model type; every family has the two of the vocabulary
+# linear layers outside the towers, by model type; lm_head is outside in every family
 OUTSIDE: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {"qwen3_vl": _outside_qwen3_vl}
 
 
 def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> Placed:
-    """Return the placement whose modules are exactly those the file asks for.
+    """Return the placement with exactly the modules that the file names.
 
     Raises:
-        UserError: they are none, or not the last layers of the towers.
+        UserError: no module matches, or they are not the last layers of the towers.
     """
-    field, targets = _asked_targets(parsed)
+    field, targets = _requested_targets(parsed)
     names: dict[TowerName, list[list[str]]] = {tower: [[linear.name for linear in block] for block in blocks]
                                               for tower, blocks in towers.items()}  # fmt: skip
     inside = [name for blocks in names.values() for block in blocks for name in block]
@@ -60,7 +60,7 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     return _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {note}")
 
 
-def _asked_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
+def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
     if "expression" in parsed.fields:
         return "expression", parsed.fields["expression"]
     if parsed.fields.get("all_linear"):
@@ -77,7 +77,7 @@ def _matched(
 ) -> tuple[set[str], str]:
     frozen = _frozen(parsed)
     if isinstance(targets, AllLinear):
-        # without a word about frozen towers the tool means every linear but the head, the aligner's too
+        # if no tower is frozen explicitly, the tool adapts every linear but the head, the aligner included
         spared = {"lm_head"} if frozen is None else set(outside)
         thawed = [name for tower in TOWERS if tower not in (frozen or ()) for name in _names(towers[tower])]
         return {*thawed, *(set(outside) - spared)}, "all linear layers of the towers that are not frozen"

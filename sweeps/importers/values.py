@@ -1,4 +1,4 @@
-"""Values as other tools write them, read into ours; each reader raises Unread for what is not one."""
+"""Converts values of other tools; each reader raises Unread for what is not one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def seed(value: Any) -> int:
 def rate(value: Any) -> float:
     """Read a learning rate, per optimizer step."""
     if number(value) <= 0:
-        raise InvalidValue("a rate above 0", "write for example 1.0e-4; what shall not learn is frozen instead")
+        raise InvalidValue("a rate above 0", "write for example 1.0e-4; freeze what must not be trained")
     return float(value)
 
 

@@ -71,8 +71,8 @@ def check_is_adapter(directory: Path) -> None:
         if not (directory / name).is_file():
             nested = _nested(directory)
             raise UserError(
-                f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, but {name} is not "
-                "there",
+                f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, "
+                f"but {name} is not there",
                 f"an adapter lies in {directory / nested[0]}" if nested
                 else "save it with safetensors: `model.save_pretrained(DIR)`",
             )  # fmt: skip

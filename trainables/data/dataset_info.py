@@ -1,8 +1,7 @@
-"""LLaMA-Factory's `dataset_info.json` as a table of names: `dataset_info.json:NAME` is the data of that entry.
+"""Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that entry.
 
-Honoured are `file_name`, `formatting`, `columns` and `tags`; pictures are relative to the table, as there. What would
-change which rows are read, or what they teach, is refused by name. An entry that names its columns says that all other
-columns do not count, so they are passed over.
+`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. Keys that would
+change which rows are read or what is trained on are errors. If an entry names its columns, other columns are ignored.
 Source: LLaMA-Factory, data/README.md.
 """
 
@@ -23,7 +22,7 @@ BY_NAME = {form.name: form for form in FORMATS}
 ALPACA_COLUMNS = {"prompt": "question", "query": "context", "response": "answer", "history": "history"}
 SHARED_COLUMNS = {"system": "system", "images": "images"}
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-OTHERS = {  # what an entry may say only if it says nothing by it
+OTHERS = {  # keys that are accepted only with values that change nothing
     "ranking": (False,),
     "split": ("train",),
     "subset": (),
@@ -37,7 +36,7 @@ UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 @dataclass(frozen=True)
 class DataFile:
-    """Where rows stand: the file, their format if it is said (else their keys tell it), and what images relate to."""
+    """A data file; its format (None: detected by keys); the directory of its images; its entry's settings as JSON."""
 
     file: Path
     format: Format | None
@@ -46,10 +45,10 @@ class DataFile:
 
 
 def locate(path: Path) -> DataFile:
-    """Find the rows that `path` names: a data file, or `TABLE.json:NAME`.
+    """Resolve `path`: a data file, or an entry `TABLE.json:NAME`.
 
     Raises:
-        UserError: the table or the entry does not exist, or the entry cannot be honoured; names file and key.
+        UserError: the table or the entry does not exist, or the entry is not supported; names file and key.
     """
     table, colon, name = str(path).rpartition(":")
     if path.exists() or not colon or not table.endswith(".json"):
@@ -90,10 +89,10 @@ def _data_file(table: Path, entry: Any, where: str) -> DataFile:
 
 def _check_key(key: str, value: Any, where: str) -> None:
     if key in REMOTE:
-        raise UserError(f"{where}: `{key}` must not be given, for rows are read from files, but got {value!r}",
+        raise UserError(f"{where}: `{key}` must not be given, because rows are read from files, but got {value!r}",
                         "download the rows and name their file in `file_name`")  # fmt: skip
     if key in OTHERS and value is not None and value not in OTHERS[key]:
-        raise UserError(f"{where}: `{key}` must not be given, for it is not honoured, but got {value!r}",
+        raise UserError(f"{where}: `{key}` must not be given, because it is not supported, but got {value!r}",
                         "write the rows that count into a file of their own")  # fmt: skip
     if key not in (*KNOWN, *OTHERS):
         raise UserError(f"{where}: `{key}` is not a key of an entry", nearest(key, KNOWN))
@@ -107,7 +106,7 @@ def _format(entry: Mapping[str, Any], where: str) -> Format:
     columns = _names(entry, "columns", where)
     if formatting == "alpaca":
         if entry.get("tags"):
-            raise UserError(f"{where}: `tags` must not be given, for rows of `alpaca` have no turns, but it is")
+            raise UserError(f"{where}: `tags` must not be given, because rows of `alpaca` have no turns, but it is")
         return _of_columns(columns, BY_NAME["alpaca"], ALPACA_COLUMNS, where)
     form = _of_columns(columns, BY_NAME["conversations"], {"messages": "turns"}, where)
     return _tagged(form, _names(entry, "tags", where), where)

@@ -19,7 +19,7 @@ from sweeps.importers.import_report import as_json, keys_text, settings_text
 from sweeps.importers.rules import Accepts, Entries, Ignored, KeyRule, Section, Sets, Table, parse_config
 from sweeps.importers.settings import ImportedSettings, settings_of
 from trainables.errors import UserError
-from trainables.export.trial import ExportedTrial, exported
+from trainables.export.trial import ExportedTrial, export_trial
 from trainables.io.strict_yaml import parse_yaml, read_yaml
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.model.families import FAMILIES, family_of
@@ -405,7 +405,7 @@ def test_what_is_exported_is_imported_as_the_same_trial(tool: str, changes: dict
     spec = parse_spec({"name": "C2", "placement": {"language": 2, "vision": 4}, "seed": 42, "data_seed": 42,
                        **sources, **changes})  # fmt: skip
     towers = FAMILIES["qwen3_vl"].towers(MINI_CONFIG)
-    text = exported(ExportedTrial(spec, resolve(spec.placement, towers, spec.target_modules).module_names), tool)
+    text = export_trial(ExportedTrial(spec, resolve(spec.placement, towers, spec.target_modules).module_names), tool)
     document = parse_yaml(text, Path("c2.yaml"))
     found = settings_of(parse_config(document, tool_of(document), EVERYWHERE), towers, MINI_CONFIG, 960)
     back = parse_spec({"name": spec.name, "placement": found.placement, **sources, **found.as_values()})
