@@ -247,8 +247,8 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (with_target("cosine_min_lr_ratio: 2\n"), "c.yaml:8: `cosine_min_lr_ratio` must be a share from 0 to 1", "0.1"),
         (with_target("warmup_ratio: 3\n"), "c.yaml:8: `warmup_ratio` must be a share from 0 to 1", "0.1"),
         (with_target("lr_groups: [{name: v, modules: [visual], lr: 0}]\n"), "`lr_groups[0].lr` must be a rate above 0",
-         "frozen"),
-        (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "frozen"),
+         "freeze"),
+        (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "freeze"),
         (with_target("dataset_exact_deduplication: true\n"), "`dataset_exact_deduplication` must be off", "duplicates"),
         (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains another attention)", None),
         (with_target("auto_find_batch_size: true\n"), "`auto_find_batch_size` must be off", None),
@@ -287,8 +287,8 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
          "weight", None),
         (SWIFT + "train_type: full\n", "`train_type` must be one of lora, but got `full`", "only LoRA is placed here"),
         (SWIFT + "freeze_aligner: false\n", "`freeze_aligner` must be true (the aligner is never adapted)", None),
-        (SWIFT + "tuner: {lora_rank: 4}\nlora_rank: 8\n", "`lora_rank` must be the only key that says this, beside "
-         "`tuner.lora_rank`", "remove one of the two"),
+        (SWIFT + "tuner: {lora_rank: 4}\nlora_rank: 8\n", "`lora_rank` must be the only key for this, but there is "
+         "also `tuner.lora_rank`", "remove one of the two"),
         (LLAMA + "stage: dpo\n", "`stage` must be `sft` (only supervised fine-tuning is done here)", None),
         (LLAMA + "packing: true\n", "`packing` must be off", "neat_packing: true keeps them apart"),
         (LLAMA + "dataset: a,b\n", "`dataset` must be one dataset, but got `a,b`", "join the files"),
@@ -331,7 +331,7 @@ def test_an_unknown_key_that_is_like_none_names_few() -> None:
 @pytest.mark.parametrize(
     ("text", "told", "hint"),
     [
-        ("lora_r: 8\n", "one key must tell the tool, but there is none of axolotl: base_model", "--format axolotl"),
+        ("lora_r: 8\n", "one key must identify the tool, but there is none of axolotl: base_model", "--format axolotl"),
         ("base_model: a\nmodel_name_or_path: b\n", "`base_model` of axolotl (line 1); `model_name_or_path` of "
          "llamafactory (line 2)", "--format axolotl or llamafactory"),
     ],
@@ -475,7 +475,7 @@ def test_a_bad_file_exits_2_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "rows outside the task are needed to measure what is lost, and axolotl has no key for them"),
+        ((), "out-of-distribution rows are needed to measure what is lost, and axolotl has no key for them"),
         (("--base", "mini", "--space", "rnk=4"), "--space must vary a setting, but got `rnk`"),
         (("--base", "mini", "--space", "rank=4;rank=8"), "--space must give `rank` once"),
         (("--base", "mini", "--space", "rank=a"), "--space: `rank` must be values"),

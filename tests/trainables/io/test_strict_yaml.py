@@ -39,7 +39,7 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
     [
         ("a: 1\nrate: 1e-4\n", "config.yaml:2: `rate` must be a number, but YAML 1.1 reads `1e-4` as text", "1.0e-4"),
         ("a:\n  - 2E5\n", "config.yaml:2: `a[0]` must be a number", "write 2.0e+5"),
-        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must stand once, but it stood on line 1 already", "take the last"),
+        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must stand once, but it stood on line 1 already", "use the last"),
         ("a: 1\nb: 2\na: 1\n", "config.yaml:3: `a` must stand once, but it stood on line 1 already", "remove one"),
         ("a:\n\tb: 1\n", "config.yaml:2: must be indented with spaces, but there is a tab: `b`", "by spaces"),
         ("a: 010\n", "config.yaml:1: `a` must be a plain number, but YAML 1.1 reads `010` as 8", "quote it"),
@@ -70,7 +70,7 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
             "replace the alias",
         ),
         ("a: [" + "1, " * MAXIMUM_VALUES + "1]", f"must hold at most {MAXIMUM_VALUES:,} values", "a data file"),
-        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} deep", "never closed"),
+        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} deep", "unclosed bracket"),
         ("", "there are none", "key: value"),
         ("- a\n- b\n", "there are none", "key: value"),
         ("a: \x00\n", "config.yaml: must be YAML", "plain text"),

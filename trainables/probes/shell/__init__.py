@@ -1,1 +1,1 @@
-"""Reads command lines: is an answer exactly one command, and would running it do harm?"""
+"""Reads command lines: whether an answer is exactly one command, and whether running it does harm."""
