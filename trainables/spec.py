@@ -201,7 +201,8 @@ def read_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
     Raises:
         UserError: as `parse_spec`.
     """
-    return parse_spec({"format": 1, **values}, where)
+    # a file may hold anything: what is no mapping is refused by parse_spec
+    return parse_spec({"format": 1, **values} if isinstance(values, Mapping) else values, where)
 
 
 def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
