@@ -1,4 +1,4 @@
-"""Is this machine, or this cluster, fit for a sweep? Every line says what was found and what to do about it.
+"""Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
 
 python -m sweeps.doctor                                   this machine
 python -m sweeps.doctor --address auto --storage DIR      every node of a cluster
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "lora-footprint"
 OLDEST_PYTHON = (3, 11)
-SPARE_BYTES = 2 * 10**9  # above what the smallest sweep needs: room for a base's adapters and MLflow's artifacts
+SPARE_BYTES = 2 * 10**9  # beyond the smallest sweep: room for adapters and MLflow artifacts
 FULL_DISK_SHARE = 0.95  # Ray stops writing to its temporary directory above it
 SQLITE_SECONDS = 5.0
 HELP = (
     "Check Python, libraries, disk, MLflow, Ray, the devices, and that every quantization trains.\n\n"
-    "Exit codes: 0 nothing failed (warnings may stand) · 1 something failed · 2 a wrong option."
+    "Exit codes: 0 nothing failed (there may be warnings) · 1 a check failed · 2 a wrong option."
 )
 
-Storage = Annotated[Path, typer.Option(help="Where records would go.")]
+Storage = Annotated[Path, typer.Option(help="Directory for records.")]
 Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db")]
 Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine")]
-Sees = Annotated[list[Path] | None, typer.Option(help="A file or directory every node must see: base, data. Repeat.")]
+Sees = Annotated[
+    list[Path] | None, typer.Option(help="File or directory that every node must see (base, data); may be repeated.")
+]
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
@@ -50,15 +52,15 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Chec
 
 
 def check_libraries(installed: Callable[[str], str] = metadata.version) -> Check:
-    """Check that every library this project asks for is installed in a version it is known to work with."""
+    """Check that every required library is installed in a supported version."""
     from packaging.requirements import Requirement
 
-    hint = "install what requirements.lock says: make test"
+    hint = "install the versions of requirements.lock: make test"
     try:
         wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
         return Check("libraries", "fail", f"{DISTRIBUTION} is not installed", "pip install --no-deps --editable .")
-    wanted = [one for one in wanted if one.marker is None]  # an extra is its user's choice
+    wanted = [one for one in wanted if one.marker is None]  # extras are optional
     wrong = [problem for one in wanted if (problem := _unfit(one.name, str(one.specifier), installed))]
     if wrong:
         return Check("libraries", "fail", "; ".join(wrong), hint)
@@ -78,7 +80,7 @@ def _unfit(name: str, specifier: str, installed: Callable[[str], str]) -> str | 
 
 
 def check_disk(storage: Path) -> Iterator[Check]:
-    """Check that records can be written, and that Ray will not stop for a full temporary directory."""
+    """Check that records can be written, and that Ray's temporary directory is not full."""
     from sweeps.execution.experiment import check_storage
 
     try:
@@ -89,7 +91,7 @@ def check_disk(storage: Path) -> Iterator[Check]:
         free = shutil.disk_usage(storage).free
         found = f"{storage}, {free / 1e9:,.1f} GB free"
         if free < SPARE_BYTES:
-            yield Check("storage", "warn", found, "enough for the miniature; a real base leaves some GB of adapters")
+            yield Check("storage", "warn", found, "enough for the miniature; adapters of a real base take some GB")
         else:
             yield Check("storage", "ok", found)
     temporary = Path(tempfile.gettempdir())
@@ -102,9 +104,9 @@ def check_disk(storage: Path) -> Iterator[Check]:
 
 
 def check_store(tracking_uri: str) -> Check:
-    """Check that MLflow's store takes a write: a database file is locked for one and rolled back, a server gets a run.
+    """Check that MLflow's store is writable.
 
-    The run is in the experiment `footprint-doctor`.
+    A database is locked for a write and rolled back; a server gets a run in the experiment `footprint-doctor`.
     """
     from sweeps.tracking.tracker import checked_uri, redacted
 
@@ -115,14 +117,14 @@ def check_store(tracking_uri: str) -> Check:
         _try_server(uri)
     except UserError as error:
         return Check("mlflow", "fail", error.message, error.hint or "")
-    return Check("mlflow", "ok", f"{redacted(uri)} takes runs")
+    return Check("mlflow", "ok", f"{redacted(uri)} accepts runs")
 
 
 def _try_database(path: Path) -> str:
     try:
         if not path.exists():
             tempfile.TemporaryFile(dir=path.parent).close()
-            return f"{path} will be made by the first launch"
+            return f"{path} will be created by the first launch"
         connection = sqlite3.connect(path, timeout=SQLITE_SECONDS)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -133,9 +135,9 @@ def _try_database(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(
             f"MLflow's database must be writable, but {path} is not: {reason}",
-            "end what holds it, or pass another --tracking-uri; --sync writes what is missing later",
+            "end the process that locks it, or pass another --tracking-uri; sweeps run without it; --sync mirrors",
         ) from None
-    return f"{path} takes writes"
+    return f"{path} is writable"
 
 
 def _try_server(uri: str) -> None:
@@ -148,20 +150,22 @@ def _try_server(uri: str) -> None:
     except outages() as error:
         reason = redacted(str(error).splitlines()[0])
         raise UserError(
-            f"MLflow must take runs, but {redacted(uri)} did not: {reason}",
-            "start the server or correct the URI; --sync writes what is missing later",
+            f"MLflow must accept runs, but {redacted(uri)} did not: {reason}",
+            "start the server or correct the URI; sweeps run without MLflow, and --sync mirrors later",
         ) from None
 
 
 def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check]:
-    """Judge what every node saw: the driver's files and versions, and a device that trains."""
+    """Compare every node's files and versions with the driver's, and report its machine checks."""
     yield Check("ray", "ok", f"{len(found)} node{'s' if len(found) != 1 else ''}: {', '.join(v.node for v in found)}")
     for view in found:
         prefix = f"{view.node}: " if len(found) > 1 else ""
         other = [f"{name} {view.versions.get(name)} not {own}" for name, own in driver.items()
                  if view.versions.get(name) != own]  # fmt: skip
         if other:
-            yield Check(f"{prefix}versions", "fail", "; ".join(other), "install the same lock and source on every node")
+            yield Check(
+                f"{prefix}versions", "fail", "; ".join(other), "install the same lock file and source on every node"
+            )
         if view.unseen:
             hint = "put storage, base and data on a directory that all nodes mount at the same path"
             yield Check(f"{prefix}files", "fail", "; ".join(view.unseen), hint)
@@ -171,7 +175,7 @@ def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check
 
 
 def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
-    """Yield every check, the cheap ones first."""
+    """Yield every check, cheap ones first."""
     from sweeps.execution.cluster import versions, views
 
     yield check_python()
@@ -182,9 +186,9 @@ def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Pat
     yield check_store(tracking_uri)
     missing = [str(path) for path in sees if not path.exists()]
     if missing:
-        yield Check("files", "fail", f"{', '.join(missing)} cannot be found from here", "check the path")
+        yield Check("files", "fail", f"{', '.join(missing)} cannot be found", "check the path")
     if libraries.level == "fail" or disk[0].level == "fail":
-        yield Check("ray", "warn", "not tried without libraries and storage", "mend what failed above and ask again")
+        yield Check("ray", "warn", "skipped: libraries or storage failed", "fix the failures above and run again")
         return
     try:
         yield from check_nodes(views(address, storage, [path for path in sees if path.exists()]), versions())

@@ -19,7 +19,7 @@ from sweeps.study import Study
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
-    from sweeps.importers.config import Read
+    from sweeps.importers.config import ImportedTrial
     from sweeps.launch import ResumedStudy
     from sweeps.planning.plan import Plan
     from sweeps.planning.preflight import Preflight
@@ -133,7 +133,7 @@ def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJ
 
 
 def trials_of(
-    read: Read, space: str, replaced: dict[str, Any], spec_format: Format
+    read: ImportedTrial, space: str, replaced: dict[str, Any], spec_format: Format
 ) -> tuple[Study, list[TrialSpec]]:  # fmt: skip
     """Return the study of one trial and the axes around it, baseline first.
 

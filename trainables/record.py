@@ -30,7 +30,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from trainables.io.files import RecordDamaged, read_json, replace_directory, write_json, write_text
+from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
 from trainables.probes.metric import Proportion
 from trainables.spec import Frozen, TrialSpec, canonical_json, read_spec
 
@@ -127,7 +127,7 @@ class Record:
         """Read every whole line, the last one wins where a resumed trial measured a step again.
 
         Raises:
-            RecordDamaged: a line before the last one does not match its checksum.
+            FileDamaged: a line before the last one does not match its checksum.
         """
         latest: dict[tuple[str, int], Measurement] = {}
         for body in _read_checksummed(self.directory / "metrics.jsonl"):
@@ -222,7 +222,7 @@ def is_whole(directory: Path) -> bool:
     try:
         expected = read_json(directory / MANIFEST)["sha256"]
         return expected == _digests(directory)
-    except (OSError, RecordDamaged, KeyError, TypeError):
+    except (OSError, FileDamaged, KeyError, TypeError):
         return False
 
 
@@ -237,7 +237,7 @@ def _read_checksummed(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], start=1):
         body = _verified(line)
         if body is None:
-            raise RecordDamaged(
+            raise FileDamaged(
                 f"{path}:{number}: every line must match its checksum, but this one does not",
                 "the file was changed after it was written; delete the trial's directory to run it again",
             )

@@ -1,9 +1,9 @@
-"""What does this checkpoint say? Answers to held-out prompts, each checked, as JSONL and as a run in MLflow.
+"""Lets a checkpoint answer held-out prompts and checks every answer; writes JSONL and a run in MLflow.
 
     python -m trainables.validate --checkpoint-dir runs/stage4/trials/C2-…/best --data-path test.jsonl
 
-For any PEFT adapter on a base whose family is known. Exit code 0 when nothing dangerous was generated, 3 when something
-was, which is information and no failure of the command; 2 for bad input, before anything is loaded. Source: brief 004.
+Works for any PEFT adapter on a base of a known family. Exit code 0 if nothing dangerous was generated, 3 if something
+was (a finding, not a failure of the command), 2 for bad input, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ DANGEROUS_EXIT = 3
 NO_STORE = "none"
 
 
-def tell(level: str, text: str) -> None:
-    """Say one line; not through `logging`, whose loggers MLflow's migrations disable when they make a store."""
+def print_line(level: str, text: str) -> None:
+    """Print one line. `logging` is not used: MLflow disables loggers when it creates a store."""
     typer.echo(f"{level} {text}")
 
 
 def check_output(output: Path | None, data: Path, checkpoint: Path) -> None:
-    """Refuse an output that would destroy what is read; a file of an earlier validation is replaced as a whole.
+    """Refuse an output that would overwrite the input; the file of an earlier validation is replaced.
 
     Raises:
-        UserError: it is the data, it lies in the adapter's directory, or it cannot be written.
+        UserError: the output is the data, lies in the adapter's directory, or cannot be written.
     """
     if output is None:
         return
     try:
         where = output.resolve()
-        is_other = where.exists() and not where.is_file()  # a device would be replaced by a file
+        is_other = where.exists() and not where.is_file()  # a device file, for example
         if where == data.resolve() or is_other or checkpoint.resolve() in where.parents:
             raise UserError(
                 f"--output-jsonl must be a file of its own, but {output} is no plain file, the data, or in the "
@@ -67,10 +67,10 @@ def check_output(output: Path | None, data: Path, checkpoint: Path) -> None:
 
 
 def _try_to_write(where: Path) -> None:
-    # permissions alone do not tell, least of all to root
+    # file permissions alone do not decide, in particular for root
     above = next(parent for parent in where.parents if parent.exists())
     if above == where.parent:
-        probe = where.with_name(f".{where.name}.tmp")  # as `write_text` will
+        probe = where.with_name(f".{where.name}.tmp")  # the name that `write_text` uses
         probe.touch()
         probe.unlink()
     else:
@@ -78,34 +78,34 @@ def _try_to_write(where: Path) -> None:
             return
 
 
-def heard(speaker: Speaker, held_out: HeldOut, patterns: Sequence[Pattern]) -> list[Answer]:
-    """Have every row answered, and say each as it comes."""
+def answer_rows(speaker: Speaker, held_out: HeldOut, patterns: Sequence[Pattern]) -> list[Answer]:
+    """Let the model answer every row, and print each answer at once."""
     answers = []
     for number, answer in enumerate(speaker.answers(held_out.rows, patterns), start=1):
         answers.append(answer)
-        tell("INFO", f"Sample {number}")
-        tell("INFO", f"Instruction: {printable(answer.instruction)}")
-        tell("INFO", f"Generated: {printable(answer.generated)}")
+        print_line("INFO", f"Sample {number}")
+        print_line("INFO", f"Instruction: {printable(answer.instruction)}")
+        print_line("INFO", f"Generated: {printable(answer.generated)}")
         if answer.dangerous:
-            tell("WARNING", f"Dangerous: {', '.join(answer.dangerous)}")
+            print_line("WARNING", f"Dangerous: {', '.join(answer.dangerous)}")
     return answers
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, without what would move a terminal's cursor; letters of any language stay."""
+    """Return a text on one line with control characters escaped; letters of any language stay."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def summary(answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
-    """Return the rows of the closing table: what was counted, how many of how many, the share."""
+    """Return the rows of the closing table: name, count of total, share."""
     found, count = rates(answers), len(answers)
     commands = sum(one.reference_command_only for one in answers)
-    told = {"exact_match": ("exact match with the reference", count), "dangerous_rate": ("dangerous", count),
+    labels = {"exact_match": ("exact match with the reference", count), "dangerous_rate": ("dangerous", count),
             "command_only_rate": ("a command and nothing else", commands), "near_empty_rate": ("near-empty", count),
             "degenerate_rate": ("degenerate repetition", count)}  # fmt: skip
     lines = [
         (label, f"{round(found[name] * total)} of {total}", f"{found[name]:.1%}")
-        for name, (label, total) in told.items()
+        for name, (label, total) in labels.items()
         if name in found
     ]
     cut = sum(not one.ended for one in answers)
@@ -116,23 +116,25 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     checkpoint_dir: Annotated[Path, typer.Option(help="Adapter directory saved by PEFT.")],
     data_path: Annotated[Path, typer.Option(help="Held-out rows with answers, JSONL.")],
     sample_size: Annotated[int, typer.Option(min=0, help="Rows to draw; 0 takes all.")] = 5,
-    output_jsonl: Annotated[Path | None, typer.Option(help="Where the answers go; replaced if it is there.")] = None,
+    output_jsonl: Annotated[Path | None, typer.Option(help="File for the answers; replaced if it exists.")] = None,
     load_in_4bit: Annotated[
         bool | None,
         typer.Option("--load-in-4bit/--no-load-in-4bit", show_default="as it was trained, else 4-bit",
                      help="Quantize the base by bitsandbytes, on a CPU too."),
     ] = None,
-    allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Go on without CUDA.")] = False,
-    base: Annotated[Path | None, typer.Option(help="Its base.", show_default="the one it names")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draw; answers are greedy.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Where an answer is cut.")] = 256,
-    patterns: Annotated[Path | None, typer.Option(help="YAML with dangers of your own.")] = None,
-    experiment: Annotated[str, typer.Option(help="In MLflow.", show_default="the adapter's, else validation")] = "",
+    allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Run without CUDA.")] = False,
+    base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the one it names")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for drawing rows; answers are greedy.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    patterns: Annotated[Path | None, typer.Option(help="YAML with your own danger patterns.")] = None,
+    experiment: Annotated[
+        str, typer.Option(help="MLflow experiment.", show_default="the adapter's, else validation")
+    ] = "",
     tracking_uri: Annotated[
         str, typer.Option(help="MLflow store, or `none`.", show_default="sqlite:///mlflow.db")
     ] = "",
 ) -> None:  # fmt: skip
-    """Have a checkpoint answer held-out prompts, and check every answer."""
+    """Let a checkpoint answer held-out prompts, and check every answer."""
     _quieten_libraries()
     try:
         uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
@@ -158,35 +160,35 @@ def _answered(
 ) -> list[Answer]:
     from trainables.model.base import default_device
 
-    tell("INFO", f"Checkpoint: {checkpoint.directory} on {checkpoint.base}, {checkpoint.quantization}")
-    tell("INFO", f"Data: {len(held_out.rows)} of {held_out.total} rows of {held_out.path}")
+    print_line("INFO", f"Checkpoint: {checkpoint.directory} on {checkpoint.base}, {checkpoint.quantization}")
+    print_line("INFO", f"Data: {len(held_out.rows)} of {held_out.total} rows of {held_out.path}")
     if caution := held_out.caution(checkpoint.trained):
-        tell("WARNING", f"Held out? {caution}")
-    return heard(Speaker.load(checkpoint, default_device(), max_new_tokens), held_out, patterns)
+        print_line("WARNING", f"Held out? {caution}")
+    return answer_rows(Speaker.load(checkpoint, default_device(), max_new_tokens), held_out, patterns)
 
 
 def _keep(validation: Validation, output: Path | None, uri: str | None, experiment: str) -> None:
-    """Write the answers first; a store that is down loses nothing."""
+    """Write the answers to the file first, so that an unreachable store loses nothing."""
     from trainables.evaluation.held_out_log import default_experiment, log
 
     if output is not None:
         try:
             write_text(output, validation.jsonl)
-        except OSError as error:  # the disk may have filled up while it answered
+        except OSError as error:  # the disk may have filled up meanwhile
             raise UserError(f"--output-jsonl must be writable, but {output} no longer is: {error}",
                             "every answer is printed above") from None  # fmt: skip
-        tell("INFO", f"Written: {output}")
+        print_line("INFO", f"Written: {output}")
     if uri is None:
         return
-    told = log(validation, uri, experiment or default_experiment(validation))
-    if told.run_id:
-        tell("INFO", f"MLflow: run {told.run_id} of experiment {told.experiment}")
+    logged = log(validation, uri, experiment or default_experiment(validation))
+    if logged.run_id:
+        print_line("INFO", f"MLflow: run {logged.run_id} of experiment {logged.experiment}")
     else:
-        tell("WARNING", f"MLflow: not logged, the store says: {told.outage}")
+        print_line("WARNING", f"MLflow: not logged, the store says: {logged.outage}")
 
 
 def _quieten_libraries() -> None:
-    # what libraries say about themselves while they load is not about this checkpoint
+    # warnings of libraries while they load do not concern the checkpoint
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
 

@@ -1,10 +1,10 @@
-"""Is this directory one whole, trained LoRA adapter that can be trained on? For any PEFT adapter, not only ours.
+"""Checks that a directory holds one complete, trained adapter that can be trained further; works for any PEFT adapter.
 
     python -m trainables.verify runs/stage4/trials/C2-…/best [--base DIR]
 
-The base is built from its configuration alone, on torch's meta device: no weight is read, nothing is downloaded. PEFT
-then loads the adapter onto it the way one does to train it on. Exit code 0 when every check passes, 1 when one fails,
-2 when there is nothing to check. Source: brief 000.
+The base is built from its configuration alone, on torch's meta device: no weights are read and nothing is downloaded.
+PEFT then loads the adapter onto it for training. Exit code 0 if every check passes, 1 if one fails, 2 if there is no
+adapter to check.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from trainables.errors import UserError
 
 def main(
     directory: Annotated[Path, typer.Argument(help="Adapter directory saved by PEFT.")],
-    base: Annotated[Path | None, typer.Option(help="Its base.", show_default="the one it names")] = None,
+    base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the one it names")] = None,
 ) -> None:
-    """Check an adapter: one, active, whole, trained, and trainable on a frozen base."""
+    """Check that an adapter is the only one, active, complete, trained, and trainable on a frozen base."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:

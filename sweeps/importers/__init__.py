@@ -1,6 +1,6 @@
-"""axolotl, ms-swift and LLaMA-Factory files become trials: every key is used, ignored for a reason, or refused.
+"""Converts configurations of axolotl, ms-swift and LLaMA-Factory to trials; every key is used, ignored or refused.
 
-`rules` says what can become of a key, `axolotl`, `swift` and `llamafactory` are tables of the keys that people write,
-`judges`, `values` and `templates` read values, `files` finds tool and paths, `targets` the placement,
-`settle` the settings, `ranges` has the last look; `told` shows the reader all of it.
+`rules` defines what a key can do; `axolotl`, `swift` and `llamafactory` are tables of keys, `shared` their common part;
+`values`, `no_effect` and `templates` read values; `files` finds the tool and its paths, `targets` the placement,
+`settings` the trial's settings, `ranges` checks them, `import_report` shows the result, and `config` runs all of it.
 """

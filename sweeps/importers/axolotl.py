@@ -1,4 +1,4 @@
-"""The keys of axolotl that people write, as its schema means them (`axolotl.utils.schemas`, version 0.13); not all."""
+"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, version 0.13)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeps.importers.no_effect import (
     turn_ends,
     turn_keys,
 )
-from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, Rule, Section, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, KeyRule, Section, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
@@ -54,7 +54,7 @@ TEMPLATE = template_of("axolotl")
 ALPACA = "the rows are read, but asked in the base's own chat template, not under `### Instruction:`"
 OTHER_COLUMNS = Accepts({}, "columns have their usual names", "rename them in the rows")
 
-DATASET: dict[str, Rule] = {
+DATASET: dict[str, KeyRule] = {
     "path": Sets("path", text, needed=True),
     "type": Accepts(
         {**dict.fromkeys(("completion", "chat_template", "sharegpt"), ROW_FORMATS), "alpaca": ALPACA},
@@ -91,7 +91,7 @@ DATASET: dict[str, Rule] = {
     "preprocess_shards": Ignored(SPEED),
 }  # fmt: skip
 
-RATE_GROUP: dict[str, Rule] = {
+RATE_GROUP: dict[str, KeyRule] = {
     "name": Ignored("the modules say which tower it is"),
     "modules": Accepts(
         {("visual",): "the vision tower", ("model.visual.blocks",): "the vision tower"}, "a rate is that of a tower",
@@ -100,7 +100,7 @@ RATE_GROUP: dict[str, Rule] = {
     "lr": Sets("lr", rate, needed=True),
 }  # fmt: skip
 
-TABLE: dict[str, Rule] = {
+TABLE: dict[str, KeyRule] = {
     # base and quantization
     "base_model": Sets("base", text, needed=True),
     "trust_remote_code": REMOTE_CODE,

@@ -1,4 +1,4 @@
-"""A configuration file as a trial: read, its sources found, its settings settled, everything told to the reader."""
+"""Reads a configuration file as a trial: settings, sources, and a report of what became of every key."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
+from sweeps.importers.import_report import as_json, keys_text, settings_text
 from sweeps.importers.ranges import check_ranges
-from sweeps.importers.report import as_json, keys_text, settings_text
-from sweeps.importers.rules import Asked, ask
-from sweeps.importers.settings import Setting, settle
+from sweeps.importers.rules import ParsedConfig, parse_config
+from sweeps.importers.settings import Setting, settings_of
 from sweeps.importers.templates import check_template
 from sweeps.planning.sources import Sources, gather
 from sweeps.study import World
@@ -33,8 +33,8 @@ SOURCES = ("base", "train", "validation", "ood")
 
 
 @dataclass(frozen=True)
-class Read:
-    """A configuration as it was read: the trial's settings, its sources, and what to show and keep of the import."""
+class ImportedTrial:
+    """A trial read from a configuration; `shown` is the report to print, `kept` the report to store as JSON."""
 
     settings: dict[str, Any]
     placement: Placement
@@ -44,13 +44,15 @@ class Read:
     format: Format | None = None  # of a trial of our own, so that it is the same trial again
 
 
-def read_config(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
-    """Read a configuration of another tool (of `form`, told by its keys when empty), or a trial of our own.
+def read_config(
+    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
+) -> ImportedTrial:
+    """Read a configuration of another tool (`form`, detected by its keys if empty) or a trial of this project.
 
-    `replaced` are the settings that the command line gives; they are only shown here.
+    `replaced` are the settings given on the command line; here they are only shown.
 
     Raises:
-        UserError: it is broken, or asks for what no trial here is; names file, line and key.
+        UserError: the file is broken or cannot be a trial; names file, line and key.
     """
     own = _own_spec(path)
     if own:
@@ -58,37 +60,40 @@ def read_config(path: Path, form: str, launch: Launch, data_directory: Path, rep
     return _read_foreign(path, form, launch, data_directory, replaced)
 
 
-def _read_foreign(path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]) -> Read:
+def _read_foreign(
+    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
+) -> ImportedTrial:
     document = read_yaml(path)
     mini = launch.base in MINIATURES
     given = [name for name in SOURCES if mini or getattr(launch, name) is not None]
-    asked = ask(document, tool_of(document, form or None), given)
+    parsed = parse_config(document, tool_of(document, form or None), given)
     if mini:
         sources = _on_miniature(launch, data_directory)
     else:
-        _check_ood(asked, launch)
+        _check_ood(parsed, launch)
         sources = gather(
-            launch.base or base_of(asked), launch.train or rows_of(asked, "train"),
-            launch.validation or rows_of(asked, "validation"), launch.ood, data_directory,
+            launch.base or base_of(parsed), launch.train or rows_of(parsed, "train"),
+            launch.validation or rows_of(parsed, "validation"), launch.ood, data_directory,
             drop=launch.drop,
         )  # fmt: skip
     family, values = family_of(sources.base.path)
-    if not mini:  # whose template is nobody's
-        check_template(asked, sources.base.path, str(values["model_type"]))
-    settled = settle(asked, family.towers(values), values, sources.train_rows)
-    check_ranges(asked, settled)
-    settings = settled.as_values()
-    if "init_from" in asked.fields:
-        settings["init_from"] = _continued(asked)
-    told = [*_told_sources(asked, launch, sources), settled.where, *_replaced(settled.settings, replaced)]
-    return Read(settings, settled.placement, sources, (keys_text(asked), settings_text(told)), as_json(asked, told))
+    if not mini:  # the miniature has a template of its own
+        check_template(parsed, sources.base.path, str(values["model_type"]))
+    imported = settings_of(parsed, family.towers(values), values, sources.train_rows)
+    check_ranges(parsed, imported)
+    settings = imported.as_values()
+    if "init_from" in parsed.fields:
+        settings["init_from"] = _continued(parsed)
+    traced = [*_source_settings(parsed, launch, sources), imported.where, *_replaced(imported.settings, replaced)]
+    shown = (keys_text(parsed), settings_text(traced))
+    return ImportedTrial(settings, imported.placement, sources, shown, as_json(parsed, traced))
 
 
-def _continued(asked: Asked) -> Source:
+def _continued(parsed: ParsedConfig) -> Source:
     try:
-        return adapter_source(adapter_of(asked))
+        return adapter_source(adapter_of(parsed))
     except UserError as error:
-        raise asked.error("init_from", f"must name an adapter: {error.message}", error.hint) from None
+        raise parsed.error("init_from", f"must name an adapter: {error.message}", error.hint) from None
 
 
 def _on_miniature(launch: Launch, data_directory: Path) -> Sources:
@@ -97,7 +102,7 @@ def _on_miniature(launch: Launch, data_directory: Path) -> Sources:
 
 
 def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[Setting]:
-    # --epochs become steps when the study is expanded
+    # --epochs is converted to steps when the study is expanded
     given = {"steps": replaced["epochs"], **replaced} if "epochs" in replaced else replaced
     epochs = " epochs" if "epochs" in replaced else ""
     return [
@@ -107,21 +112,23 @@ def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[
     ]  # fmt: skip
 
 
-def _told_sources(asked: Asked, launch: Launch, sources: Sources) -> list[Setting]:
-    told = []
+def _source_settings(parsed: ParsedConfig, launch: Launch, sources: Sources) -> list[Setting]:
+    settings = []
     for name, option in zip(SOURCES, ("--base", "--train", "--val", "--ood"), strict=True):
         path = getattr(sources, name).path
         given = getattr(launch, name) not in {None, *MINIATURES}
         miniature = launch.base in MINIATURES and not given
-        told.append(Setting(name, path.name, option if given else "the miniature" if miniature else asked.origin(name)))
-    return told
+        settings.append(
+            Setting(name, path.name, option if given else "the miniature" if miniature else parsed.origin(name))
+        )
+    return settings
 
 
-def _check_ood(asked: Asked, launch: Launch) -> None:
+def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
     if launch.ood is None:
         raise UserError(
-            f"{asked.document.path}: rows outside the task are needed to measure what is lost, and {asked.tool.name} "
-            "has no key for them, but --ood is not given",
+            f"{parsed.document.path}: out-of-distribution rows are needed to measure what is lost, and "
+            f"{parsed.tool.name} has no key for them, but --ood is not given",
             "pass --ood FILE; `python -m trainables.mini show --out DIR` writes an example. Or try the settings on "
             "the miniature: --base mini",
         )
@@ -134,7 +141,7 @@ def _own_spec(config: Path) -> TrialSpec | None:
     return read_spec(values.get("spec", values), where=str(config))
 
 
-def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
+def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> ImportedTrial:
     if launch.base in MINIATURES:
         sources = _on_miniature(launch, data_directory)
     else:
@@ -146,4 +153,4 @@ def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Read:
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
     no_settings = (*SOURCES, "format", "name", "arm", "placement")
     settings = {name: value for name, value in values.items() if name not in no_settings}
-    return Read(settings, spec.placement, sources, format=spec.format)
+    return ImportedTrial(settings, spec.placement, sources, format=spec.format)

@@ -1,4 +1,4 @@
-"""Which tool wrote a file, and the files it names: relative to itself first, then to the working directory."""
+"""Detects the tool of a configuration and finds its files, relative to it or to the working directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sweeps.importers.axolotl import AXOLOTL
 from sweeps.importers.llamafactory import LLAMAFACTORY
-from sweeps.importers.rules import Asked, Tool
+from sweeps.importers.rules import ParsedConfig, Tool
 from sweeps.importers.swift import SWIFT
 from trainables.data.dataset_info import TABLE, locate
 from trainables.errors import UserError, nearest
@@ -16,10 +16,10 @@ TOOLS = {tool.name: tool for tool in (AXOLOTL, SWIFT, LLAMAFACTORY)}
 
 
 def tool_of(document: Document, forced: str | None = None) -> Tool:
-    """Return the tool that a file is written for, told by the keys that name its base and its method.
+    """Return the tool of a file, detected by its keys for base and method.
 
     Raises:
-        UserError: no such key stands in the file, or those of several tools do.
+        UserError: the file has no such key, or keys of several tools.
     """
     if forced:
         if forced not in TOOLS:
@@ -31,62 +31,62 @@ def tool_of(document: Document, forced: str | None = None) -> Tool:
         return TOOLS[next(iter(named))]
     if not named:
         signs = "; ".join(f"{tool.name}: {', '.join(tool.signs)}" for tool in TOOLS.values())
-        raise UserError(f"{document.path}: one key must tell the tool, but there is none of {signs}",
-                        "say it: --format axolotl, ms-swift or llamafactory")  # fmt: skip
-    told = "; ".join(f"`{keys[0]}` of {name} (line {document.lines[(keys[0],)]})" for name, keys in named.items())
-    raise UserError(f"{document.path}: keys must be those of one tool, but there are {told}",
-                    f"say which: --format {' or '.join(named)}")  # fmt: skip
+        raise UserError(f"{document.path}: one key must identify the tool, but there is none of {signs}",
+                        "pass --format axolotl, ms-swift or llamafactory")  # fmt: skip
+    found_keys = "; ".join(f"`{keys[0]}` of {name} (line {document.lines[(keys[0],)]})" for name, keys in named.items())
+    raise UserError(f"{document.path}: keys must be those of one tool, but there are {found_keys}",
+                    f"pass --format {' or '.join(named)}")  # fmt: skip
 
 
-def base_of(asked: Asked) -> str:
-    """Return the base as a directory where it is one, else as it is written: a name of the hub."""
-    written = asked.fields["base"]
-    found = _existing(asked.document.path, written)
+def base_of(parsed: ParsedConfig) -> str:
+    """Return the base as a directory if it exists, else as written: a hub name."""
+    written = parsed.fields["base"]
+    found = _existing(parsed.document.path, written)
     return str(found) if found else written
 
 
-def rows_of(asked: Asked, field: str) -> Path:
+def rows_of(parsed: ParsedConfig, field: str) -> Path:
     """Return the file of rows that `train` or `validation` names.
 
     Raises:
-        UserError: there is none, or it holds nothing; names the key.
+        UserError: the file does not exist or is empty; names the key.
     """
-    written = asked.fields[field]
+    written = parsed.fields[field]
     written = written["path"] if isinstance(written, dict) else written
-    if asked.tool.name == "llamafactory":
-        return _of_table(asked, field, written)
-    found = _existing(asked.document.path, written)
+    if parsed.tool.name == "llamafactory":
+        return _of_table(parsed, field, written)
+    found = _existing(parsed.document.path, written)
     if found is None or not found.is_file():
-        raise asked.error(
-            field, f"must name a file of rows, but `{written}` is none, beside the configuration or here",
+        raise parsed.error(
+            field, f"must name a file of rows, but `{written}` is none, here or next to the configuration",
             "download the rows as JSONL and name the file; or give it with --train and --val",
         )  # fmt: skip
     if not found.read_bytes()[:4096].strip():
-        raise asked.error(field, f"must name a file with rows, but {found} is empty")
+        raise parsed.error(field, f"must name a file with rows, but {found} is empty")
     return found
 
 
-def adapter_of(asked: Asked) -> Path:
+def adapter_of(parsed: ParsedConfig) -> Path:
     """Return the directory of the adapter that the file continues."""
-    written = asked.fields["init_from"]
-    return _existing(asked.document.path, written) or Path(written)
+    written = parsed.fields["init_from"]
+    return _existing(parsed.document.path, written) or Path(written)
 
 
-def _of_table(asked: Asked, field: str, name: str) -> Path:
-    directory = asked.value("dataset_dir")
-    table = _existing(asked.document.path, f"{directory}/{TABLE}")
+def _of_table(parsed: ParsedConfig, field: str, name: str) -> Path:
+    directory = parsed.value("dataset_dir")
+    table = _existing(parsed.document.path, f"{directory}/{TABLE}")
     if table is None:
-        raise asked.error(
-            field, f"must be an entry of {directory}/{TABLE}, but there is no such table beside the configuration or "
-            "here", "name the directory in dataset_dir; or give the rows with --train and --val",
+        raise parsed.error(
+            field, f"must be an entry of {directory}/{TABLE}, but there is no such table next to the configuration "
+            "or in the working directory", "name the directory in dataset_dir; or give the rows with --train and --val",
         )  # fmt: skip
     path = Path(f"{table}:{name}")
     try:
         file = locate(path).file
     except UserError as error:
-        raise asked.error(field, f"must be an entry that can be read: {error.message}", error.hint) from None
+        raise parsed.error(field, f"must be an entry that can be read: {error.message}", error.hint) from None
     if not file.is_file() or not file.read_bytes()[:4096].strip():
-        raise asked.error(field, f"must name a file with rows, but {file} has none")
+        raise parsed.error(field, f"must name a file with rows, but {file} has none")
     return path
 
 

@@ -1,8 +1,8 @@
-"""The keys of LLaMA-Factory that people write, as its dataclasses mean them (version 0.9.4); not all."""
+"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (version 0.9.4)."""
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, Rule, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Ignored, KeyRule, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
@@ -32,7 +32,7 @@ from sweeps.importers.values import (
 )
 from trainables.model.quantization import FOUR_BIT_KINDS
 
-TABLE: dict[str, Rule] = {
+TABLE: dict[str, KeyRule] = {
     **TRAINER,
     # base and quantization
     "model_name_or_path": Sets("base", text, needed=True),

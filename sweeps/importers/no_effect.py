@@ -1,16 +1,16 @@
-"""Values that are mappings or lists, and why they change nothing: each judge returns the reason or raises Unread."""
+"""Checks of mappings and lists that may have no effect: each returns the reason or raises Unread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.importers.rules import Unread
+from sweeps.importers.rules import InvalidValue
 
 ROW_FORMATS = "how rows are written is read from the rows themselves"
 TURN_KEYS = ({"role": "from", "content": "value"}, {"role": "role", "content": "content"})
 SPEAKERS = {"user": ("user", "human"), "assistant": ("assistant", "gpt"), "system": ("system",), "tool": ("tool",)}
-# tokens by which bases end a turn; which of them ends it is written in the base's own template
+# tokens that end a turn; the base's own template decides which one
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
 KERNELS = {
     "axolotl.integrations.liger.LigerPlugin",
@@ -19,60 +19,64 @@ KERNELS = {
 
 
 def turn_keys(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge which keys of a turn say who speaks and what."""
+    """Check the keys of a turn for role and text."""
     if value not in TURN_KEYS:
-        raise Unread("{role: from, content: value} or {role: role, content: content}", "rename the keys in the rows")
+        raise InvalidValue(
+            "{role: from, content: value} or {role: role, content: content}", "rename the keys in the rows"
+        )
     return ROW_FORMATS
 
 
 def speakers(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge which names stand for which role."""
+    """Check the names of roles."""
     known = "; ".join(f"{role}: {', '.join(names)}" for role, names in SPEAKERS.items())
     if not isinstance(value, Mapping) or not all(
         isinstance(names, list) and role in SPEAKERS and set(map(str, names)) <= set(SPEAKERS[role])
         for role, names in value.items()
     ):
-        raise Unread(f"names for roles that are known here ({known})", "rename the speakers in the rows")
+        raise InvalidValue(f"names for roles that are known here ({known})", "rename the speakers in the rows")
     return ROW_FORMATS
 
 
 def trained_roles(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge whose turns are supervised."""
+    """Check which roles are supervised."""
     if not isinstance(value, list) or not value or not all(role in SPEAKERS["assistant"] for role in value):
-        raise Unread("[assistant] (all assistant turns are supervised, and no other)", "remove the key")
+        raise InvalidValue("[assistant] (all assistant turns are supervised, and no other)", "remove the key")
     return "all assistant turns are supervised, as here"
 
 
 def turn_ends(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge the tokens that end a turn."""
+    """Check the tokens that end a turn."""
     if not isinstance(value, list) or not all(token in TURN_ENDS for token in value):
-        raise Unread(f"tokens that end a turn in a base's own template: {', '.join(TURN_ENDS)}",
+        raise InvalidValue(f"tokens that end a turn in a base's own template: {', '.join(TURN_ENDS)}",
                      "remove the key: turns end as the base's own template ends them")  # fmt: skip
     return "turns end as the base's own template ends them"
 
 
 def special_tokens(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge tokens that are given a purpose: the one that pads is masked, every other changes the base."""
+    """Check special tokens: the padding token is masked, every other one changes the base."""
     if not isinstance(value, Mapping) or any(given for token, given in value.items() if token != "pad_token"):  # noqa: S105
-        raise Unread("pad_token alone (the base is taken as it is saved)", "save a base with these tokens and name it")
+        raise InvalidValue(
+            "pad_token alone (the base is taken as it is saved)", "save a base with these tokens and name it"
+        )
     return "padding is masked, whichever token pads"
 
 
 def plugins(value: Any, _: Mapping[str, Any]) -> str:
-    """Judge plugins of axolotl: faster kernels change nothing, code of others is not run."""
+    """Check plugins of axolotl: faster kernels have no effect on results; other plugins are refused."""
     if not isinstance(value, list) or not all(name in KERNELS for name in value):
-        raise Unread("left out (code of plugins is not run)", "remove it if the result does not depend on it")
+        raise InvalidValue("left out (code of plugins is not run)", "remove it if the result does not depend on it")
     return "a faster kernel, the same result; the plugin is not run here"
 
 
 def split_ratio(value: Any, whole: Mapping[str, Any]) -> str:
-    """Judge the part of the training rows that is held out where no validation rows are named."""
+    """Check the share of training rows that is held out if no validation rows are named."""
     parts = [whole, *(part for part in whole.values() if isinstance(part, Mapping))]
     if value in (0, False):
         return "off"
     if any(part.get("val_dataset") for part in parts):
         return "`val_dataset` holds the validation rows, so nothing is cut from the training rows"
-    raise Unread(
+    raise InvalidValue(
         "off (a validation set of its own is needed, not a part of the training rows)",
         "write the held-out rows to a file and name it in val_dataset; then split_dataset_ratio: 0",
     )

@@ -1,4 +1,4 @@
-"""The last look at an imported trial: a setting out of range is told with the file, line and key it comes from."""
+"""Checks the ranges of imported settings; errors name the file, line and key that a setting comes from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.importers.rules import Asked, told_together
-from sweeps.importers.settings import Settled
+from sweeps.importers.rules import ParsedConfig, combined_error
+from sweeps.importers.settings import ImportedSettings
 from trainables.spec import TrialSpec
 
-# the fields of a file that decide a setting, where they do not have its name
+# fields that decide a setting of another name
 DECIDING = {
     "vision_learning_rate": ("rate_group", "vision_learning_rate", "learning_rate"),
     "quantization": ("bits", "four_bit", "eight_bit"),
@@ -24,27 +24,27 @@ DECIDING = {
     "data_seed": ("data_seed", "seed"),
     "target_modules": ("targets", "expression", "all_linear"),
 }
-UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # stands for the sources, which are checked elsewhere
+UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # placeholder for the sources, which are checked elsewhere
 
 
-def check_ranges(asked: Asked, settled: Settled) -> None:
-    """Refuse settings that no trial can have.
+def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
+    """Refuse settings outside the ranges of `TrialSpec`.
 
     Raises:
-        UserError: naming file, line and key of each.
+        UserError: names file, line and key of each.
     """
     sources = dict.fromkeys(("base", "train", "validation", "ood"), UNREAD)
     try:
-        TrialSpec.model_validate({"name": "imported", **sources, **settled.as_values()})
+        TrialSpec.model_validate({"name": "imported", **sources, **imported.as_values()})
     except ValidationError as error:
-        raise told_together([_told(asked, problem) for problem in error.errors()]) from None
+        raise combined_error([_range_problem(parsed, problem) for problem in error.errors()]) from None
 
 
-def _told(asked: Asked, problem: Any) -> tuple[str, str | None]:
+def _range_problem(parsed: ParsedConfig, problem: Any) -> tuple[str, str | None]:
     setting = str(problem["loc"][0]) if problem["loc"] else "max_tokens"
     names = DECIDING.get(setting, (setting,))
-    field = next((name for name in names if name in asked.origins), names[0])
+    field = next((name for name in names if name in parsed.origins), names[0])
     must = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     got = "" if problem["loc"] == () else f", but {setting} became {problem['input']!r}"
-    told = asked.error(field, f"{must}{got}", "write a value within that range, or remove the key")
-    return told.message, told.hint
+    problem_error = parsed.error(field, f"{must}{got}", "write a value within that range, or remove the key")
+    return problem_error.message, problem_error.hint

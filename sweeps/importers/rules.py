@@ -1,4 +1,4 @@
-"""What becomes of a key of another tool: it sets something, changes nothing for a reason, or is refused by name."""
+"""Rules for keys of other tools: a key sets a field, has no effect for a stated reason, or is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trainables.io.strict_yaml import Document, KeyPath, key_text
 EMPTY = (None, "", [], {})
 
 
-class Unread(ValueError):
-    """A value that a key cannot take: what it must be, and what to write instead."""
+class InvalidValue(ValueError):
+    """A value that a key cannot have: what it must be, and a hint."""
 
     def __init__(self, must: str, hint: str | None = None) -> None:
         super().__init__(must)
@@ -22,7 +22,7 @@ class Unread(ValueError):
 
 @dataclass(frozen=True)
 class Sets:
-    """The key decides a field of the trial; `read` turns its value or raises Unread; `needed` refuses an empty one."""
+    """The key sets a field of the trial; `read` converts its value or raises Unread; `needed` refuses an empty one."""
 
     field: str
     read: Callable[[Any], Any]
@@ -31,14 +31,14 @@ class Sets:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Whatever its value, the key changes nothing that is measured here."""
+    """The key has no effect here, whatever its value."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Accepts:
-    """The values that change nothing, each with its reason; every other value is refused."""
+    """Values without effect, each with its reason; every other value is refused."""
 
     harmless: Mapping[Any, str]
     refused: str
@@ -54,35 +54,35 @@ class Judged:
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping below the key, whose keys have rules of their own."""
+    """A nested mapping whose keys have rules of their own."""
 
-    table: Mapping[str, Rule]
+    table: Mapping[str, KeyRule]
 
 
 @dataclass(frozen=True)
 class Entries:
-    """A list below the key, of which exactly one entry is read, by rules of its own."""
+    """A list with exactly one entry, a mapping whose keys have rules of their own."""
 
     field: str
-    table: Mapping[str, Rule]
+    table: Mapping[str, KeyRule]
     must: str
 
 
-Rule = Sets | Ignored | Accepts | Judged | Section | Entries
-Table = Mapping[str, Rule]
+KeyRule = Sets | Ignored | Accepts | Judged | Section | Entries
+Table = Mapping[str, KeyRule]
 
 
 def off(refused: str, hint: str | None = "remove the key") -> Accepts:
-    """Accept a switch that is off, a weight that is nothing; refuse it otherwise."""
+    """Accept a switch that is off or a number that is 0; refuse other values."""
     return Accepts({False: "off"}, refused, hint)
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool whose configuration is read: its keys, and what it does where a key is not there.
+    """A tool: its keys and the defaults of missing keys.
 
-    `signs` tell its files from other tools'; `defaults` are by field; `required` fields have none, `missing` says what
-    to do about one. `sections` are mappings whose keys are read as if they stood outside.
+    `signs` are keys by which its files are recognized. `defaults` are by field; `required` fields have none, `missing`
+    has a hint for each. `sections` are mappings whose keys are read like top-level keys.
     """
 
     name: str
@@ -95,79 +95,79 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One key of the file and what became of it."""
+class KeyLine:
+    """One key of the file and its effect."""
 
     key: str
     number: int
     value: Any
     used: bool
-    told: str
+    effect: str
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a file asks for, in our words; `origins` says which key asked for a field."""
+class ParsedConfig:
+    """A configuration by fields of this project; `origins` holds the key that set each field."""
 
     document: Document
     tool: Tool
     fields: Mapping[str, Any]
     origins: Mapping[str, KeyPath]
-    lines: tuple[Line, ...]
+    lines: tuple[KeyLine, ...]
 
     def value(self, name: str) -> Any:
-        """Return what the file asks for, else the tool's default, else None."""
+        """Return the value in the file, else the tool's default, else None."""
         return self.fields.get(name, self.tool.defaults.get(name))
 
     def origin(self, *names: str) -> str:
-        """Say where the first of the fields that the file gives comes from."""
+        """Return the key that set the first of these fields, or that it is the tool's default."""
         for name in names:
             if name in self.origins:
                 return f"`{key_text(self.origins[name])}`"
         return f"default of {self.tool.name}"
 
     def error(self, name: str, message: str, hint: str | None = None) -> UserError:
-        """Return an error about a field, with file, line and key where the file gives it."""
+        """Return an error about a field, with file, line and key if the file sets it."""
         keys = self.origins.get(name)
         place = self.document.where(*keys) if keys else f"{self.document.path}: `{name}` ({self.origin(name)})"
         return UserError(f"{place} {message}", hint)
 
 
 @dataclass
-class _Found:
+class _Parsing:
     fields: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, KeyPath] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[KeyLine] = field(default_factory=list)
     problems: list[tuple[str, str | None]] = field(default_factory=list)
-    broken: set[str] = field(default_factory=set)  # fields whose key is there, but cannot be read
+    broken: set[str] = field(default_factory=set)  # fields whose key has an invalid value
 
 
-def ask(document: Document, tool: Tool, given: Collection[str] = ()) -> Asked:
-    """Class every key of a file by the rules of its tool; the fields in `given` come from elsewhere.
+def parse_config(document: Document, tool: Tool, given: Collection[str] = ()) -> ParsedConfig:
+    """Apply the rules of the tool to every key of a file; the fields in `given` need no key.
 
     Raises:
-        UserError: naming every key that is refused, unknown (with the nearest known one), unreadable or missing, each
-            with its own hint below it.
+        UserError: names every key that is refused, unknown (with the nearest known one), invalid or missing, each with
+            its own hint.
     """
-    found = _Found()
+    found = _Parsing()
     _walk(document, tool, tool.table, (), document.values, found)
     for name, message in tool.required.items():
         if name not in found.fields and name not in given and name not in found.broken:
             found.problems.append((f"{document.path}: {message}", tool.missing.get(name)))
     if found.problems:
-        raise told_together(found.problems)
-    return Asked(document, tool, found.fields, found.origins, tuple(found.lines))
+        raise combined_error(found.problems)
+    return ParsedConfig(document, tool, found.fields, found.origins, tuple(found.lines))
 
 
-def told_together(problems: Sequence[tuple[str, str | None]]) -> UserError:
-    """Return one error of several problems, the hint of each below it."""
+def combined_error(problems: Sequence[tuple[str, str | None]]) -> UserError:
+    """Return one error for several problems, each followed by its hint."""
     if len(problems) == 1:
         return UserError(*problems[0])
     return UserError("\n".join(str(UserError(*problem)) for problem in problems))
 
 
 def _walk(
-    document: Document, tool: Tool, table: Table, above: KeyPath, values: Mapping[str, Any], found: _Found
+    document: Document, tool: Tool, table: Table, above: KeyPath, values: Mapping[str, Any], found: _Parsing
 ) -> None:
     for key, value in values.items():
         keys = (*above, key)
@@ -187,40 +187,40 @@ def _unknown(key: str, table: Table) -> str:
     return hint if hint.endswith("?") else f"{hint}; remove the key if the result does not depend on it"
 
 
-def _apply(document: Document, tool: Tool, rule: Rule, keys: KeyPath, value: Any, found: _Found) -> None:  # noqa: C901
-    # one case a kind of rule
+def _apply(document: Document, tool: Tool, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsing) -> None:  # noqa: C901
+    # one case per kind of rule
     where = document.where(*keys)
 
-    def told(text: str, used: bool = False) -> None:
-        found.lines.append(Line(key_text(keys), document.lines[keys], value, used, text))
+    def effect(text: str, used: bool = False) -> None:
+        found.lines.append(KeyLine(key_text(keys), document.lines[keys], value, used, text))
 
     try:
         match rule:
             case Ignored(reason):
-                told(reason)
+                effect(reason)
             case Sets(needed=False) | Accepts() | Judged() | Section() if value in EMPTY and value is not False:
-                told("empty: as if it were not there")
+                effect("empty: same as no key")
             case Sets(name, read):
                 _set(found, name, read(_given(value)), keys)
-                told(name.replace("_", " "), used=True)
+                effect(name.replace("_", " "), used=True)
             case Accepts(harmless, refused, hint):
-                told(_harmless(value, harmless, refused, hint))
+                effect(_harmless(value, harmless, refused, hint))
             case Judged(judge):
-                told(judge(value, document.values))
+                effect(judge(value, document.values))
             case Section(table):
                 _walk(document, tool, table, keys, _mapping(value), found)
             case Entries(name, table, must):
-                below = _Found()
+                below = _Parsing()
                 _walk(document, tool, table, (*keys, 0), _only(value, must), below)
                 _enter(found, name, below, (*keys, 0))
-    except Unread as error:
+    except InvalidValue as error:
         if isinstance(rule, Sets | Entries):
             found.broken.add(rule.field)
         found.problems.append((f"{where} must be {error.must}, but got {_shown(value)}", error.hint))
 
 
-def _enter(found: _Found, name: str, below: _Found, keys: KeyPath) -> None:
-    found.lines += [replace(line, told=f"{name.replace('_', ' ')} {line.told}") if line.used else line
+def _enter(found: _Parsing, name: str, below: _Parsing, keys: KeyPath) -> None:
+    found.lines += [replace(line, effect=f"{name.replace('_', ' ')} {line.effect}") if line.used else line
                     for line in below.lines]  # fmt: skip
     found.problems += below.problems
     if below.problems:
@@ -229,15 +229,17 @@ def _enter(found: _Found, name: str, below: _Found, keys: KeyPath) -> None:
         _set(found, name, below.fields, keys)
 
 
-def _set(found: _Found, name: str, value: Any, keys: KeyPath) -> None:
+def _set(found: _Parsing, name: str, value: Any, keys: KeyPath) -> None:
     if name in found.fields:
-        raise Unread(f"the only key that says this, beside `{key_text(found.origins[name])}`", "remove one of the two")
+        raise InvalidValue(
+            f"the only key for this, but there is also `{key_text(found.origins[name])}`", "remove one of the two"
+        )
     found.fields[name], found.origins[name] = value, keys
 
 
 def _given(value: Any) -> Any:
     if value in EMPTY and value is not False:
-        raise Unread("given, not empty")
+        raise InvalidValue("given, not empty")
     return value
 
 
@@ -250,18 +252,18 @@ def _harmless(value: Any, harmless: Mapping[Any, str], refused: str, hint: str |
     must = "off" if harmless else "left out"
     if others:
         must = "one of " * (len(others) > 1) + ", ".join(_shown(key) for key in others)
-    raise Unread(f"{must} ({refused})", hint)
+    raise InvalidValue(f"{must} ({refused})", hint)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unread("a mapping of keys to values")
+        raise InvalidValue("a mapping of keys to values")
     return value
 
 
 def _only(value: Any, must: str) -> Mapping[str, Any]:
     if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], Mapping) or not value[0]:
-        raise Unread(must, "join the files into one")
+        raise InvalidValue(must, "join the files into one")
     return value[0]
 
 

@@ -1,4 +1,4 @@
-"""What a file asks for becomes the settings of a trial, once base and rows are known; each with where it comes from."""
+"""Computes the trial's settings from a parsed configuration, its base and its rows; each setting has its source."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.importers.rules import Asked
+from sweeps.importers.rules import ParsedConfig
 from sweeps.importers.targets import Towers, placed
 from trainables.model.quantization import quantization_named
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
-EVALS = 4  # of a run for which nobody wrote how often: guards need them
-LEAST_EVALS = 3  # before a guard can act
+EVALS = 4  # of a run whose configuration does not say how often to evaluate
+LEAST_EVALS = 3  # needed for a guard to act
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of the trial, and the key, default or reckoning it comes from."""
+    """One setting of the trial; `source` is the key, default or computation that it comes from."""
 
     name: str
     value: Any
@@ -27,8 +27,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The settings of the imported trial but its sources; `where` tells its placement to the reader."""
+class ImportedSettings:
+    """Settings of the imported trial without its data sources; `where` describes the placement."""
 
     settings: tuple[Setting, ...]
     placement: Placement
@@ -39,215 +39,218 @@ class Settled:
         return {one.name: one.value for one in self.settings}
 
 
-def settle(asked: Asked, towers: Towers, config: Mapping[str, Any], train_rows: int) -> Settled:
-    """Return the trial the file asks for.
+def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any], train_rows: int) -> ImportedSettings:
+    """Return the settings of the configured trial.
 
     Raises:
-        UserError: its keys together ask for what no trial here is; names file, line and key.
+        UserError: keys contradict each other or need something unsupported; names file, line and key.
     """
-    numbers = _numbers(asked)
-    where = placed(asked, towers, config)
-    rows = _rows(asked)
-    steps = _steps(asked, train_rows, rows[0].value * rows[1].value)
+    numbers = _numbers(parsed)
+    where = placed(parsed, towers, config)
+    rows = _rows(parsed)
+    steps = _steps(parsed, train_rows, rows[0].value * rows[1].value)
     modules = "these alone in each layer" if where.target_modules else "all linears of each layer"
     found = [
         Setting("target_modules", where.target_modules, modules),
-        *_adapter(asked),
+        *_adapter(parsed),
         *numbers,
-        *_rates(asked),
-        *_schedule(asked, steps.value),
+        *_rates(parsed),
+        *_schedule(parsed, steps.value),
         steps,
         *rows,
-        *_packed(asked, bool(towers["vision"])),
-        _evals(asked, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
+        *_packed(parsed, bool(towers["vision"])),
+        _evals(parsed, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
     ]
-    _check_rows(asked, train_rows)
-    return Settled(tuple(found), where.placement, Setting("placement", str(where.placement), where.note))
+    _check_rows(parsed, train_rows)
+    return ImportedSettings(tuple(found), where.placement, Setting("placement", str(where.placement), where.note))
 
 
-def _plain(asked: Asked, name: str, field: str | None = None) -> Setting:
-    return Setting(name, asked.value(field or name), asked.origin(field or name))
+def _plain(parsed: ParsedConfig, name: str, field: str | None = None) -> Setting:
+    return Setting(name, parsed.value(field or name), parsed.origin(field or name))
 
 
-def _adapter(asked: Asked) -> list[Setting]:
-    rank = _plain(asked, "rank")
-    alpha = _plain(asked, "alpha")
+def _adapter(parsed: ParsedConfig) -> list[Setting]:
+    rank = _plain(parsed, "rank")
+    alpha = _plain(parsed, "alpha")
     if alpha.value is None:
-        ratio = asked.value("alpha_over_rank")
-        alpha = Setting("alpha", ratio * rank.value, f"default of {asked.tool.name}: {ratio:g} x rank")
-    return [rank, alpha, _plain(asked, "dropout"), _plain(asked, "rslora")]
+        ratio = parsed.value("alpha_over_rank")
+        alpha = Setting("alpha", ratio * rank.value, f"default of {parsed.tool.name}: {ratio:g} x rank")
+    return [rank, alpha, _plain(parsed, "dropout"), _plain(parsed, "rslora")]
 
 
-def _numbers(asked: Asked) -> list[Setting]:
-    bits = asked.value("bits") or 4 * bool(asked.value("four_bit")) or 8 * bool(asked.value("eight_bit"))
-    if asked.value("four_bit") and asked.value("eight_bit"):
-        raise asked.error("eight_bit", "must be off beside load_in_4bit", "choose one of the two")
-    if asked.value("method") == "qlora" and bits != 4:
-        raise asked.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
+def _numbers(parsed: ParsedConfig) -> list[Setting]:
+    bits = parsed.value("bits") or 4 * bool(parsed.value("four_bit")) or 8 * bool(parsed.value("eight_bit"))
+    if parsed.value("four_bit") and parsed.value("eight_bit"):
+        raise parsed.error("eight_bit", "must be off beside load_in_4bit", "choose one of the two")
+    if parsed.value("method") == "qlora" and bits != 4:
+        raise parsed.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
     if bits not in (0, 4, 8):
-        raise asked.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
-    kind = asked.value("four_bit_kind")
-    quantization = quantization_named(bits, kind, bool(asked.value("double_quantization")))
-    said = [asked.origin("bits", "four_bit", "eight_bit")]
-    said += [asked.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
+        raise parsed.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
+    kind = parsed.value("four_bit_kind")
+    quantization = quantization_named(bits, kind, bool(parsed.value("double_quantization")))
+    said = [parsed.origin("bits", "four_bit", "eight_bit")]
+    said += [parsed.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
     if quantization is None:
-        raise asked.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
-    tokens = _plain(asked, "max_tokens")
+        raise parsed.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
+    tokens = _plain(parsed, "max_tokens")
     if tokens.value is None:
         tokens = Setting("max_tokens", TrialSpec.model_fields["max_tokens"].default, "our own default; the tool takes "
                          "what the base can hold")  # fmt: skip
-    return [Setting("quantization", quantization, ", ".join(said)), _dtype(asked), tokens]
+    return [Setting("quantization", quantization, ", ".join(said)), _dtype(parsed), tokens]
 
 
-def _dtype(asked: Asked) -> Setting:
-    brain, half, named = asked.value("bf16"), asked.value("fp16"), asked.value("dtype")
+def _dtype(parsed: ParsedConfig) -> Setting:
+    brain, half, named = parsed.value("bf16"), parsed.value("fp16"), parsed.value("dtype")
     if brain is True and half:
-        raise asked.error("fp16", "must be off beside bf16", "choose one of the two")
+        raise parsed.error("fp16", "must be off beside bf16", "choose one of the two")
     value = "float16" if half else {True: "bfloat16", "auto": "auto", False: "float32"}.get(brain, named or "float32")
     if named and named != "auto" and not half and brain is not True:
         value = named
-    if asked.value("pure_bf16"):
+    if parsed.value("pure_bf16"):
         value = "bfloat16"
-    return Setting("compute_dtype", value, asked.origin("dtype", "bf16", "fp16", "pure_bf16"))
+    return Setting("compute_dtype", value, parsed.origin("dtype", "bf16", "fp16", "pure_bf16"))
 
 
-def _rates(asked: Asked) -> list[Setting]:
-    language = _plain(asked, "learning_rate")
-    group = asked.value("rate_group")
+def _rates(parsed: ParsedConfig) -> list[Setting]:
+    language = _plain(parsed, "learning_rate")
+    group = parsed.value("rate_group")
     vision = Setting("vision_learning_rate", language.value, "the same rate in both towers")
     if group:
-        vision = Setting("vision_learning_rate", group["lr"], asked.origin("rate_group"))
-    elif asked.value("vision_learning_rate"):
-        vision = _plain(asked, "vision_learning_rate")
-    seed = _plain(asked, "seed")
-    data_seed = _plain(asked, "data_seed")
+        vision = Setting("vision_learning_rate", group["lr"], parsed.origin("rate_group"))
+    elif parsed.value("vision_learning_rate"):
+        vision = _plain(parsed, "vision_learning_rate")
+    seed = _plain(parsed, "seed")
+    data_seed = _plain(parsed, "data_seed")
     if data_seed.value is None:
-        data_seed = Setting("data_seed", seed.value, f"the seed, as in {asked.tool.name}")
-    return [language, vision, _plain(asked, "weight_decay"), _plain(asked, "max_gradient_norm"), seed, data_seed]
+        data_seed = Setting("data_seed", seed.value, f"the seed, as in {parsed.tool.name}")
+    return [language, vision, _plain(parsed, "weight_decay"), _plain(parsed, "max_gradient_norm"), seed, data_seed]
 
 
-def _rows(asked: Asked) -> list[Setting]:
-    batch, accumulation = _plain(asked, "batch_rows"), _plain(asked, "accumulation_steps")
+def _rows(parsed: ParsedConfig) -> list[Setting]:
+    batch, accumulation = _plain(parsed, "batch_rows"), _plain(parsed, "accumulation_steps")
     if accumulation.value is None:
-        full = asked.value("fill_rows")
+        full = parsed.value("fill_rows")
         accumulation = Setting("accumulation_steps", math.ceil(full / batch.value),
-                               f"default of {asked.tool.name}: until a step holds {full} rows")  # fmt: skip
-    if asked.value("packing"):
-        told = f"{batch.source}; a joined sequence counts as one row there, so a step holds more"
-        batch = Setting("batch_rows", batch.value, told)
+                               f"default of {parsed.tool.name}: until a step holds {full} rows")  # fmt: skip
+    if parsed.value("packing"):
+        source = f"{batch.source}; a joined sequence counts as one row there, so a step holds more"
+        batch = Setting("batch_rows", batch.value, source)
     return [batch, accumulation]
 
 
-def _packed(asked: Asked, sees: bool) -> list[Setting]:
-    if not asked.value("packing"):
+def _packed(parsed: ParsedConfig, has_vision: bool) -> list[Setting]:
+    if not parsed.value("packing"):
         return []
-    if sees:
+    if has_vision:
         return [
-            Setting("packed_tokens", 0, f"{asked.origin('packing')}: pictures are not packed; the result is the same")
+            Setting("packed_tokens", 0, f"{parsed.origin('packing')}: pictures are not packed; the result is the same")
         ]
-    return [Setting("packed_tokens", asked.value("max_tokens"), asked.origin("packing", "max_tokens"))]
+    return [Setting("packed_tokens", parsed.value("max_tokens"), parsed.origin("packing", "max_tokens"))]
 
 
-def _steps(asked: Asked, train_rows: int, rows: int) -> Setting:
-    given = asked.value("max_steps")
+def _steps(parsed: ParsedConfig, train_rows: int, rows: int) -> Setting:
+    given = parsed.value("max_steps")
     if given is not None and given > 0:
-        over = "; it wins over the epochs" if "epochs" in asked.fields else ""
-        return Setting("steps", given, f"{asked.origin('max_steps')}{over}")
-    epochs = asked.value("epochs")
+        over = "; it wins over the epochs" if "epochs" in parsed.fields else ""
+        return Setting("steps", given, f"{parsed.origin('max_steps')}{over}")
+    epochs = parsed.value("epochs")
     if epochs <= 0:
-        raise asked.error("epochs", f"must be above 0, but got {epochs:g}", "or give max_steps")
+        raise parsed.error("epochs", f"must be above 0, but got {epochs:g}", "or give max_steps")
     steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
-    return Setting("steps", steps, f"{asked.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} a step")
+    return Setting("steps", steps, f"{parsed.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} a step")
 
 
-def _schedule(asked: Asked, steps: int) -> list[Setting]:
-    name = _plain(asked, "schedule")
-    warmup = _warmup(asked, steps)
+def _schedule(parsed: ParsedConfig, steps: int) -> list[Setting]:
+    name = _plain(parsed, "schedule")
+    warmup = _warmup(parsed, steps)
     if name.value == "constant":
         warmup = Setting("warmup_ratio", 0.0, "a constant rate has no warm-up in transformers")
     if name.value == "constant_with_warmup":
         name = Setting("schedule", "constant", name.source)
-    lowest, rate = asked.value("min_rate_ratio"), asked.value("min_rate")
+    lowest, rate = parsed.value("min_rate_ratio"), parsed.value("min_rate")
     if rate is not None:
-        ratio = rate / asked.value("learning_rate")
-        floor = Setting("min_rate_ratio", ratio, f"{asked.origin('min_rate')} as a share of the peak")
+        ratio = rate / parsed.value("learning_rate")
+        floor = Setting("min_rate_ratio", ratio, f"{parsed.origin('min_rate')} as a share of the peak")
     elif lowest is not None:
-        floor = _plain(asked, "min_rate_ratio")
+        floor = _plain(parsed, "min_rate_ratio")
     else:
-        floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to nothing in {asked.tool.name}")
+        floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to 0 in {parsed.tool.name}")
     if name.value == "stable":
-        _check_stable(asked, steps - warmup_steps(steps, warmup.value))
+        _check_stable(parsed, steps - warmup_steps(steps, warmup.value))
     return [name, warmup, floor]
 
 
-def _check_stable(asked: Asked, after_warmup: int) -> None:
-    decay, expected = asked.value("decay_steps"), round(STABLE_DECAY_SHARE * after_warmup)
+def _check_stable(parsed: ParsedConfig, after_warmup: int) -> None:
+    decay, expected = parsed.value("decay_steps"), round(STABLE_DECAY_SHARE * after_warmup)
     if decay != expected:
-        raise asked.error(
+        raise parsed.error(
             "decay_steps", f"must be {expected}, the last {STABLE_DECAY_SHARE:.0%} of the steps after warm-up, "
             f"but got {decay}", f"num_decay_steps: {expected}",
         )  # fmt: skip
 
 
-def _warmup(asked: Asked, steps: int) -> Setting:
-    count = asked.value("warmup_steps")
-    source = asked.origin("warmup_steps")
-    if asked.tool.name == "axolotl":
-        count, source = _axolotl_warmup(asked, steps)
-    elif count is None or (count < 1 and "warmup_ratio" in asked.fields):
-        return _plain(asked, "warmup_ratio")
+def _warmup(parsed: ParsedConfig, steps: int) -> Setting:
+    count = parsed.value("warmup_steps")
+    source = parsed.origin("warmup_steps")
+    if parsed.tool.name == "axolotl":
+        count, source = _axolotl_warmup(parsed, steps)
+    elif count is None or (count < 1 and "warmup_ratio" in parsed.fields):
+        return _plain(parsed, "warmup_ratio")
     elif 0 < count < 1:  # transformers 5 reads a fraction as a share of the steps
         return Setting("warmup_ratio", count, source)
     if count > steps:
-        field = next((name for name in ("warmup_steps", "warmup_ratio") if name in asked.fields), "warmup_steps")
-        raise asked.error(field, f"must be within the {steps} steps of the run, but got {count:g}",
+        field = next((name for name in ("warmup_steps", "warmup_ratio") if name in parsed.fields), "warmup_steps")
+        raise parsed.error(field, f"must be within the {steps} steps of the run, but got {count:g}",
                           "warm up over a part of the run, or take more steps")  # fmt: skip
     value = count / steps
-    while warmup_steps(steps, value) > count:  # so that the very same number of steps comes back
+    while warmup_steps(steps, value) > count:  # so that the same number of steps is computed from the ratio
         value = math.nextafter(value, 0.0)
     return Setting("warmup_ratio", value, f"{source}: {count:g} of {steps} steps")
 
 
-def _axolotl_warmup(asked: Asked, steps: int) -> tuple[int, str]:
-    """Return its steps of warm-up as `axolotl.core.builders` counts them: a ratio is rounded down, 1 becomes 2."""
-    count, ratio, share = asked.value("warmup_steps"), asked.value("warmup_ratio"), asked.value("warmup_share")
+def _axolotl_warmup(parsed: ParsedConfig, steps: int) -> tuple[int, str]:
+    """Return warm-up steps and source as in `axolotl.core.builders`: a ratio is rounded down, 1 becomes 2."""
+    count, ratio, share = parsed.value("warmup_steps"), parsed.value("warmup_ratio"), parsed.value("warmup_share")
     if count is not None:
-        found, source = int(count), asked.origin("warmup_steps")
+        found, source = int(count), parsed.origin("warmup_steps")
     elif ratio is not None:
-        found, source = int(ratio * steps), asked.origin("warmup_ratio")
+        found, source = int(ratio * steps), parsed.origin("warmup_ratio")
     else:
         found, source = min(int(share * steps), 100), f"default of axolotl, {share:.0%} of the steps, 100 at most"
     return (2, f"{source}, where axolotl makes 1 step 2") if found == 1 else (found, source)
 
 
-def _evals(asked: Asked, steps: int, epoch_steps: int) -> Setting:
-    every, per_epoch, strategy = (asked.value(name) for name in ("eval_steps", "evals_per_epoch", "eval_strategy"))
-    source = asked.origin("eval_steps", "evals_per_epoch", "eval_strategy")
-    written = bool({"eval_steps", "evals_per_epoch"} & asked.fields.keys()) or (
-        "eval_strategy" in asked.fields and strategy == "epoch"
+def _evals(parsed: ParsedConfig, steps: int, epoch_steps: int) -> Setting:
+    every, per_epoch, strategy = (parsed.value(name) for name in ("eval_steps", "evals_per_epoch", "eval_strategy"))
+    source = parsed.origin("eval_steps", "evals_per_epoch", "eval_strategy")
+    written = bool({"eval_steps", "evals_per_epoch"} & parsed.fields.keys()) or (
+        "eval_strategy" in parsed.fields and strategy == "epoch"
     )
-    if "eval_strategy" in asked.fields and strategy == "epoch":
+    if "eval_strategy" in parsed.fields and strategy == "epoch":
         every = epoch_steps
     elif per_epoch is not None:
         every = max(1, epoch_steps // per_epoch)
-    elif "eval_strategy" in asked.fields and strategy == "no":
+    elif "eval_strategy" in parsed.fields and strategy == "no":
         every = None
     elif every is None and strategy == "epoch":
         every = epoch_steps
     if every is not None and 0 < every < 1:
         every = max(1, math.ceil(every * steps))
-    past_the_end = every is not None and every > steps and "eval_steps" not in asked.fields
+    past_the_end = every is not None and every > steps and "eval_steps" not in parsed.fields
     if every is None or past_the_end or (not written and math.ceil(steps / every) < LEAST_EVALS):
         few = "" if every is None else f"; {source} would make {math.ceil(steps / every)}"
         return Setting("eval_every_steps", math.ceil(steps / EVALS), f"{EVALS} evals: guards need them{few}")
     if every < 1 or every != int(every):
-        raise asked.error("eval_steps", f"must be a whole number of at least 1, or a share of the run, but got {every}",
-                          "eval_steps: 0.25 makes four evals")  # fmt: skip
+        raise parsed.error(
+            "eval_steps",
+            f"must be a whole number of at least 1, or a share of the run, but got {every}",
+            "eval_steps: 0.25 makes four evals",
+        )
     return Setting("eval_every_steps", min(int(every), steps), source)
 
 
-def _check_rows(asked: Asked, train_rows: int) -> None:
-    most = asked.value("max_rows")
+def _check_rows(parsed: ParsedConfig, train_rows: int) -> None:
+    most = parsed.value("max_rows")
     if most is not None and most < train_rows:
-        raise asked.error("max_rows", f"must not cut the {train_rows:,} training rows, but it keeps {most:,}",
+        raise parsed.error("max_rows", f"must not cut the {train_rows:,} training rows, but it keeps {most:,}",
                           "write a smaller file")  # fmt: skip

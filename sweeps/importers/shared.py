@@ -1,8 +1,8 @@
-"""What the three tools share, because all of them train with the Trainer of `transformers`."""
+"""Rules shared by the three tools, which all train with the Trainer of `transformers`."""
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, Rule, Section, Sets, off
+from sweeps.importers.rules import Accepts, Ignored, KeyRule, Section, Sets, off
 from sweeps.importers.values import (
     above_zero,
     at_least_zero,
@@ -64,7 +64,7 @@ PICTURES = Accepts(
     {}, "pictures keep the size the base's image processor gives them",
     "remove the key and set it in the base's preprocessor_config.json",
 )  # fmt: skip
-# `LLaMA-Factory` and `ms-swift` say so with the arguments of the Trainer, axolotl with keys of the same name
+# arguments of the Trainer in LLaMA-Factory and ms-swift, keys of the same name in axolotl
 SAME_ROWS = {
     "auto_find_batch_size": off("the rows of a step are what the file says, whatever fits"),
     "dataloader_drop_last": off("every row is read, the last ones of an epoch too"),
@@ -81,7 +81,7 @@ MISSING = {
 }
 
 # arguments of transformers' TrainingArguments that ms-swift and LLaMA-Factory take under the same name
-TRAINER: dict[str, Rule] = {
+TRAINER: dict[str, KeyRule] = {
     "per_device_train_batch_size": Sets("batch_rows", above_zero),
     "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
     "learning_rate": Sets("learning_rate", rate),
@@ -143,7 +143,7 @@ TRAINER: dict[str, Rule] = {
                     Ignored(ONE_DEVICE)),
 }  # fmt: skip
 
-TRACKING: dict[str, Rule] = dict.fromkeys(
+TRACKING: dict[str, KeyRule] = dict.fromkeys(
     ("wandb_project", "wandb_entity", "wandb_name", "wandb_run_name", "wandb_run_id", "wandb_watch", "wandb_mode",
      "wandb_log_model", "use_wandb", "use_mlflow", "mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_run_name",
      "hf_mlflow_log_artifacts", "use_comet", "comet_workspace", "comet_project_name", "comet_experiment_key",

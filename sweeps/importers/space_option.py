@@ -1,4 +1,4 @@
-"""`--space "rank=4,8;language=2,4"` around one trial: axes of ranks, rates, quantizations, seeds and placements."""
+"""Reads `--space "rank=4,8;language=2,4"`: axes of ranks, rates, quantizations, seeds and placements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def space_in(text: str) -> Values:
     """Read the values of each axis that `text` names.
 
     Raises:
-        UserError: an axis is unknown, given twice, or has a value that it cannot take.
+        UserError: an axis is unknown, given twice, or has an invalid value.
     """
     found: Values = {}
     for part in filter(str.strip, text.split(";")):
@@ -44,7 +44,7 @@ def space_in(text: str) -> Values:
 
 
 def around(found: Values, placement: Placement) -> tuple[Axes, tuple[Arm, ...]]:
-    """Return axes and arms around a trial of `placement`; what is not varied keeps the trial's value."""
+    """Return axes and arms for a trial of `placement`; settings that are not varied keep the trial's value."""
     places = product(found.get("language", (placement.language,)), found.get("vision", (placement.vision,)))
     axes = Axes(
         ranks=found.get("rank", ()),

@@ -1,12 +1,12 @@
-"""The keys of ms-swift that people write, as its parameter reference means them (versions 3.5 to 4); not all.
+"""Common keys of ms-swift, with the meaning of its parameter reference (versions 3.5 to 4).
 
-Sections are as brief 001 writes them.
+Keys may be grouped in sections (`model:`, `tuner:`, …), which ms-swift itself does not require.
 """
 
 from __future__ import annotations
 
 from sweeps.importers.no_effect import split_ratio
-from sweeps.importers.rules import Accepts, Ignored, Judged, Rule, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Ignored, Judged, KeyRule, Sets, Tool, off
 from sweeps.importers.shared import (
     CHECKPOINTS,
     EVALUATION,
@@ -41,7 +41,7 @@ METHOD = one_of({"lora": "lora"}, "only LoRA is placed here")
 DTYPES = one_of({"bfloat16": "bfloat16", "float16": "float16", "float32": "float32", "auto": "auto"})
 TEACHES_OTHERWISE = "another loss teaches otherwise"
 
-TABLE: dict[str, Rule] = {
+TABLE: dict[str, KeyRule] = {
     **TRAINER,
     # base and quantization
     "model": Sets("base", text, needed=True),

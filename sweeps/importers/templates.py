@@ -1,4 +1,4 @@
-"""Names of chat templates: which base's own template each is, for only the base's own is used here."""
+"""Names of chat templates and the bases whose own template each is; only the base's own template is used here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.importers.rules import Accepts, Asked
+from sweeps.importers.rules import Accepts, ParsedConfig
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 
 CHATML, LLAMA3, INST, GEMMA = "<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>"
 KEYS = ("template", "chat_template")
@@ -17,7 +17,7 @@ REASON = "the base's own chat template is used"
 
 @dataclass(frozen=True)
 class Template:
-    """A named template: what the base's own must hold to be it, and the model types it belongs to (none: to any)."""
+    """A named template: a text that the base's own template must contain, and its model types (empty: any)."""
 
     mark: str = ""
     families: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ MISTRAL = Template(INST, ("mistral",))
 LLAMA2 = Template(INST, ("llama",))
 GEMMA3 = Template(GEMMA, ("gemma3_text",))
 
-# `default` stands in none: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
+# `default` is missing: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
 TEMPLATES: Mapping[str, Mapping[str, Template]] = {
     "axolotl": {
         **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
@@ -53,7 +53,7 @@ TEMPLATES: Mapping[str, Mapping[str, Template]] = {
 
 
 def template_of(tool: str) -> Accepts:
-    """Return the rule of `tool`'s key for the chat template; whether it is the base's own is checked with the base."""
+    """Return the rule of `tool`'s chat template key; `check_template` later compares it with the base."""
     return Accepts(
         dict.fromkeys(TEMPLATES[tool], REASON), "only the base's own chat template is used",
         "write the base's own template, or remove the key: without it the tool takes the base's own; `default` is not "
@@ -61,15 +61,15 @@ def template_of(tool: str) -> Accepts:
     )  # fmt: skip
 
 
-def check_template(asked: Asked, base: Path, model_type: str) -> None:
+def check_template(parsed: ParsedConfig, base: Path, model_type: str) -> None:
     """Refuse a template of another family than the base's.
 
     Raises:
-        UserError: naming file, line and key.
+        UserError: names file, line and key.
     """
     own = _own_of(base)
-    for line in asked.lines:
-        named = TEMPLATES[asked.tool.name].get(line.value) if isinstance(line.value, str) else None
+    for line in parsed.lines:
+        named = TEMPLATES[parsed.tool.name].get(line.value) if isinstance(line.value, str) else None
         if line.key.rsplit(".", 1)[-1] not in KEYS or named is None:
             continue
         if named.families and model_type not in named.families:
@@ -79,19 +79,19 @@ def check_template(asked: Asked, base: Path, model_type: str) -> None:
         else:
             continue
         raise UserError(
-            f"{asked.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
+            f"{parsed.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
             f"`{line.value}` is not: {found}",
             "remove the key, or take the base that this template belongs to",
         )
 
 
 def _own_of(base: Path) -> str:
-    """Return the base's own template; empty where there is none, which is told when rows are rendered."""
+    """Return the base's own template, empty if there is none; rendering rows then reports it."""
     jinja, settings = base / "chat_template.jinja", base / "tokenizer_config.json"
     if jinja.is_file():
         return jinja.read_text(encoding="utf-8", errors="replace")
     try:
         own = read_json(settings).get("chat_template") if settings.is_file() else None
-    except RecordDamaged:
-        return ""  # loading the tokenizer will tell
+    except FileDamaged:
+        return ""  # loading the tokenizer reports it
     return own if isinstance(own, str) else ""

@@ -1,4 +1,4 @@
-"""Values as other tools write them, read into ours; each reader raises Unread for what is not one."""
+"""Converts values of other tools; each reader raises Unread for what is not one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.importers.rules import Unread
+from sweeps.importers.rules import InvalidValue
 
 EXPRESSION_SIGNS = re.compile(r"[\\^$*+?()\[\]{}|]")
 
@@ -30,84 +30,84 @@ Targets = Expression | AllLinear | tuple[str, ...]
 def text(value: Any) -> str:
     """Read a text."""
     if not isinstance(value, str):
-        raise Unread("a text")
+        raise InvalidValue("a text")
     return value
 
 
 def boolean(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise Unread("true or false")
+        raise InvalidValue("true or false")
     return value
 
 
 def number(value: Any) -> float:
     """Read a number; a quoted one is a text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unread("a number", "write it without quotes, with a point before the e: 1.0e-4")
+        raise InvalidValue("a number", "write it without quotes, with a point before the e: 1.0e-4")
     return float(value)
 
 
 def whole(value: Any) -> int:
     """Read a whole number; 3.0 is one."""
     if number(value) != int(value):
-        raise Unread("a whole number", "write it without a fraction")
+        raise InvalidValue("a whole number", "write it without a fraction")
     return int(value)
 
 
 def above_zero(value: Any) -> int:
     """Read a whole number of at least 1."""
     if whole(value) < 1:
-        raise Unread("a whole number of at least 1", "remove the key for the tool's default")
+        raise InvalidValue("a whole number of at least 1", "remove the key for the tool's default")
     return int(value)
 
 
 def seed(value: Any) -> int:
     """Read a whole number that is not negative."""
     if whole(value) < 0:
-        raise Unread("a whole number of at least 0", "write seed: 42")
+        raise InvalidValue("a whole number of at least 0", "write seed: 42")
     return int(value)
 
 
 def rate(value: Any) -> float:
     """Read a learning rate, per optimizer step."""
     if number(value) <= 0:
-        raise Unread("a rate above 0", "write for example 1.0e-4; what shall not learn is frozen instead")
+        raise InvalidValue("a rate above 0", "write for example 1.0e-4; freeze what must not be trained")
     return float(value)
 
 
 def scale(value: Any) -> float:
     """Read the scale of an adapter, above 0."""
     if number(value) <= 0:
-        raise Unread("a number above 0", "usual are once or twice the rank")
+        raise InvalidValue("a number above 0", "usual are once or twice the rank")
     return float(value)
 
 
 def dropout(value: Any) -> float:
     """Read the share of inputs that are dropped, from 0 to below 1."""
     if not 0 <= number(value) < 1:
-        raise Unread("a share from 0 to below 1", "5 % is 0.05")
+        raise InvalidValue("a share from 0 to below 1", "5 % is 0.05")
     return float(value)
 
 
 def share(value: Any) -> float:
     """Read a share, from 0 to 1."""
     if not 0 <= number(value) <= 1:
-        raise Unread("a share from 0 to 1", "10 % is 0.1; a number of steps has a key of its own")
+        raise InvalidValue("a share from 0 to 1", "10 % is 0.1; a number of steps has a key of its own")
     return float(value)
 
 
 def at_least_zero(value: Any) -> float:
     """Read a number that is not negative."""
     if number(value) < 0:
-        raise Unread("a number of at least 0", "0 switches it off")
+        raise InvalidValue("a number of at least 0", "0 switches it off")
     return float(value)
 
 
 def clip_norm(value: Any) -> float:
     """Read the largest gradient norm; 0, which means no clipping to some tools, is refused."""
     if number(value) <= 0:
-        raise Unread("a number above 0 (gradients are always clipped here)", "write a large one: 1000.0")
+        raise InvalidValue("a number above 0 (gradients are always clipped here)", "write a large one: 1000.0")
     return float(value)
 
 
@@ -116,7 +116,7 @@ def one_of(values: Mapping[str, Any], hint: str | None = None) -> Callable[[Any]
 
     def read(value: Any) -> Any:
         if not isinstance(value, str) or value not in values:
-            raise Unread(f"one of {', '.join(values)}", hint)
+            raise InvalidValue(f"one of {', '.join(values)}", hint)
         return values[value]
 
     return read
@@ -127,14 +127,14 @@ def one_text(value: Any) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or not value.strip():
-        raise Unread("one path", "join the files into one")
+        raise InvalidValue("one path", "join the files into one")
     return value.strip()
 
 
 def one_name(value: Any) -> str:
     """Read one name; LLaMA-Factory writes several with commas between them."""
     if isinstance(value, str) and "," in value:
-        raise Unread("one dataset", "join the files into one")
+        raise InvalidValue("one dataset", "join the files into one")
     return one_text(value)
 
 
@@ -151,7 +151,9 @@ def targets(value: Any) -> Targets:
         return AllLinear()
     expressions = [word for word in words if EXPRESSION_SIGNS.search(word)]
     if expressions and len(words) > 1:
-        raise Unread("names of modules, or one expression", "put the names into the expression, with | between them")
+        raise InvalidValue(
+            "names of modules, or one expression", "put the names into the expression, with | between them"
+        )
     return Expression(expressions[0]) if expressions else tuple(words)
 
 
@@ -163,5 +165,5 @@ def expression(value: Any) -> Expression:
 def _words(value: Any) -> list[str]:
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise Unread("names of modules")
+        raise InvalidValue("names of modules")
     return [word.strip() for word in words]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.checkpoints.compatibility import base_standing, opened
+from trainables.checkpoints.compatibility import base_match, read_parent
 from trainables.errors import UserError
 from trainables.model.families import Blocks, TowerName, family_of
 from trainables.model.placement import ResolvedPlacement, resolve
@@ -47,14 +47,14 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
     for spec in specs:
         placement = resolve(spec.placement, _towers(spec), spec.target_modules)
         trains = not spec.placement.is_baseline
-        parent = opened(spec, placement) if spec.init_from else None
+        parent = read_parent(spec, placement) if spec.init_from else None
         found.append(
             Forecast(
                 spec=spec,
                 placement=placement,
                 coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
                 evals=-(-spec.steps // spec.eval_every_steps) if trains else 1,
-                parent_base=base_standing(parent, spec) if parent else None,
+                parent_base=base_match(parent, spec) if parent else None,
             )
         )
     return found

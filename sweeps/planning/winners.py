@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps.study import Arm, Study
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 
 FRONTIER, FILE = Path("frontier"), "winners.json"
 
@@ -49,7 +49,7 @@ def _arms_in(path: Path) -> list[Arm]:
         raise UserError(f"--winners must be a file that `analysis pareto` wrote, but {path} does not exist")
     try:
         kept = read_json(path)
-    except RecordDamaged as error:
+    except FileDamaged as error:
         raise UserError(error.message, "let `analysis pareto` write it again") from None
     listed = kept.get("winners") if isinstance(kept, Mapping) else None
     if not isinstance(listed, list) or not listed:

@@ -18,7 +18,7 @@ from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
 from trainables.guards import Fall, described
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import family_of
 from trainables.probes.earlier_stages import accuracy_name
 from trainables.record import MANIFEST, Record, is_whole
@@ -82,14 +82,14 @@ class StagedStudy:
         """Return the trial of stage `number` as it starts from the stage before, whose record is given.
 
         Raises:
-            RecordDamaged: the parent's adapter does not match its manifest.
+            FileDamaged: the parent's adapter does not match its manifest.
             UserError: there is no optimizer state to resume.
         """
         spec = self.stages[number].spec
         is_same = self.continuation == "same"
         directory = record.checkpoint(record.spec().steps) if is_same else record.directory / "best"
         if not is_whole(directory):
-            raise RecordDamaged(
+            raise FileDamaged(
                 f"{directory}: the adapter that stage {spec.name} starts from must match its {MANIFEST}, but it does "
                 "not",
                 f"restore the directory from a copy, or delete {record.directory} to train that stage, and all that "

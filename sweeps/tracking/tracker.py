@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sweeps.tracking import mlflow_fields
 from trainables import mlflow_store
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged
+from trainables.io.files import FileDamaged
 from trainables.mlflow_store import DataFile, StoredRun, checked_uri, default_tracking_uri, outages, redacted
 from trainables.record import Record, Verdict, labels_of, records_under
 from trainables.spec import Source, TrialSpec
@@ -92,7 +92,7 @@ class Tracker:
         """Write what the record holds and MLflow lacks; a second call changes nothing.
 
         Raises:
-            RecordDamaged: the record does not match its checksums.
+            FileDamaged: the record does not match its checksums.
             Exception: one of `outages()` when the store does not answer.
         """
         spec, verdict, labels = record.spec(), record.verdict(), labels_of(record)
@@ -183,7 +183,7 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
 
     Raises:
         UserError: there is no record, or the URI is refused.
-        RecordDamaged: naming every record that cannot be read, after all others are mirrored.
+        FileDamaged: naming every record that cannot be read, after all others are mirrored.
         StoreUnreachable: MLflow does not answer.
     """
     records = records_under(study_directory / "trials")
@@ -203,7 +203,7 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
         message = f"MLflow must take the records, but {redacted(tracker.tracking_uri)} did not: {redacted(str(error))}"
         raise StoreUnreachable(message, "start the server or correct the URI, then sync again") from None
     if unreadable:
-        raise RecordDamaged("\n".join(unreadable), f"the other {len(mirrored)} records are mirrored")
+        raise FileDamaged("\n".join(unreadable), f"the other {len(mirrored)} records are mirrored")
     return mirrored
 
 

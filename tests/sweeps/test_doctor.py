@@ -76,7 +76,7 @@ def test_a_database_is_tried_and_left_as_it_was(database: Path) -> None:
     assert check_store(f"sqlite:///{database}").level == "ok"
     assert database.read_bytes() == before
     fresh = database.with_name("fresh.db")
-    assert "will be made" in check_store(f"sqlite:///{fresh}").found
+    assert "will be created" in check_store(f"sqlite:///{fresh}").found
     assert not fresh.exists()
 
 
@@ -100,7 +100,7 @@ def test_what_is_no_database_or_cannot_be_made_fails(tmp_path: Path) -> None:
 def test_a_server_that_is_down_fails_without_its_password() -> None:
     check = check_store("http://user:hunter2@127.0.0.1:9")
     assert check.level == "fail"
-    assert "MLflow must take runs" in check.found
+    assert "MLflow must accept runs" in check.found
     assert "hunter2" not in check.found
 
 

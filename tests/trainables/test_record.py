@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_trials import SpecMaker
 
 from trainables import record as record_module
-from trainables.io.files import RecordDamaged, write_json
+from trainables.io.files import FileDamaged, write_json
 from trainables.probes.metric import Proportion
 from trainables.record import Measurement, Record, Verdict, is_whole, records_under
 
@@ -70,7 +70,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(record: Record, place: int,
     path.write_bytes(data)
     try:
         read = record.measurements()
-    except RecordDamaged as error:
+    except FileDamaged as error:
         line = bytes(data[:place]).count(b"\n") + 1
         assert error.exit_code == 4
         assert f"{path}:{line}:" in error.message
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(record: Record, place: int,
 def test_a_number_that_became_infinite_is_damage_with_its_line(record: Record) -> None:
     path = written(record)
     path.write_bytes(path.read_bytes().replace(b"4e+108", b"4e+908"))
-    with pytest.raises(RecordDamaged, match=r"metrics\.jsonl:3: every line must match its checksum"):
+    with pytest.raises(FileDamaged, match=r"metrics\.jsonl:3: every line must match its checksum"):
         record.measurements()
 
 
@@ -89,7 +89,7 @@ def test_a_lost_line_in_the_middle_is_not_hidden_by_the_next(record: Record) -> 
     path = written(record)
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], lines[1][:20] + lines[2], *lines[3:]]))
-    with pytest.raises(RecordDamaged, match=r"metrics\.jsonl:2"):
+    with pytest.raises(FileDamaged, match=r"metrics\.jsonl:2"):
         record.measurements()
 
 

@@ -15,7 +15,7 @@ import pytest
 from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
 from typer.testing import CliRunner, Result
 
-from trainables.checkpoints.lineage import trained_by
+from trainables.checkpoints.lineage import read_origin
 from trainables.data.rows import read_rows
 from trainables.evaluation.held_out import drawn
 from trainables.probes.probe import Baseline
@@ -266,7 +266,7 @@ def test_the_run_lies_below_that_of_its_trial_and_is_not_taken_for_it(
     from trainables.mlflow_store import connect, experiment_id
 
     uri = f"sqlite:///{database}"
-    client, trained = connect(uri), trained_by(best)
+    client, trained = connect(uri), read_origin(best)
     assert trained is not None
     experiment = experiment_id(client, uri, "stage4")
     trial = client.create_run(experiment, tags={"trial.id": trained.spec.trial_id}, run_name="trial").info.run_id
@@ -301,7 +301,7 @@ def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Pat
 
 # -------------------------------------------------------------------- what is decided
 def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) -> None:
-    trained, held_out = trained_by(best), drawn(sources.validation.path, 0, 0)
+    trained, held_out = read_origin(best), drawn(sources.validation.path, 0, 0)
     assert trained is not None and held_out.caution(None) is None
     for sha256, said in (
         (trained.spec.train.sha256, "trained on these very rows"),
@@ -319,6 +319,6 @@ def test_a_checkpoint_between_two_evals_is_known_by_its_record(
     spec = make_spec()
     with opened(engine, spec, tmp_path / "stage4" / "trials" / "C1", baseline) as trial:
         train_to(trial, 1)
-    found = trained_by(tmp_path / "stage4" / "trials" / "C1" / "checkpoints" / "step-1")
+    found = read_origin(tmp_path / "stage4" / "trials" / "C1" / "checkpoints" / "step-1")
     assert found is not None
     assert (found.spec, found.step, found.experiment) == (spec, 1, "stage4")

@@ -1,4 +1,4 @@
-"""An adapter directory is checked as brief 000 checks it: ours, and any other that PEFT saved."""
+"""Adapter directories are verified: those of this project, and any other that PEFT saved."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import pytest
 from small_trials import SpecMaker
 from typer.testing import CliRunner
 
-from trainables.checkpoints.adapter_config import ADAPTER_CONFIG as CONFIG
-from trainables.checkpoints.verification import WEIGHTS, Verification, verify
+from trainables.checkpoints.verification import Verification, verify
 from trainables.errors import UserError
+from trainables.model.peft_files import ADAPTER_CONFIG as CONFIG
+from trainables.model.peft_files import ADAPTER_WEIGHTS as WEIGHTS
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -137,7 +138,7 @@ def test_biases_of_the_base_that_would_train_are_named(own_base: Callable[..., A
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_doubled_adapter_is_found(own_base: Callable[..., Any], tmp_path: Path) -> None:
-    """A second get_peft_model on a PeftModel: its file has names that no base has (brief 000)."""
+    """A second get_peft_model on a PeftModel: its file has names that no base has."""
     from peft import get_peft_model
 
     base = own_base()

@@ -1,4 +1,4 @@
-"""Reads a saved LoRA directory: configuration and tensor names, no tensor."""
+"""Reads a saved LoRA directory: configuration, tensor names and shapes, but no tensor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from trainables.checkpoints.adapter_config import read_object
+from trainables.checkpoints.lineage import recorded_base
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged, read_json
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX
 from trainables.spec import Source
 
-# what PEFT can save that this project does not train on: each would be lost or change what the tensors mean
+# options of PEFT that change what the tensors mean, with the values that leave plain LoRA; others are refused
 PLAIN = {"peft_type": ("LORA",), "bias": ("none", None), "use_dora": (False, None), "modules_to_save": (None, []),
          "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "fan_in_fan_out": (False, None)}  # fmt: skip
 
@@ -23,9 +24,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """What a LoRA directory of PEFT holds; `modules` maps a linear's whole name to its (rank, inputs, outputs).
+    """Contents of a PEFT LoRA directory; `modules` maps full module names to (rank, inputs, outputs).
 
-    `base_sha256` is None where no record tells it, `base_name` is what PEFT wrote as `base_model_name_or_path`.
+    `base_sha256` is None if no record holds it; `base_name` is PEFT's `base_model_name_or_path`.
     """
 
     directory: Path
@@ -38,12 +39,12 @@ class SavedAdapter:
 
 
 def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
-    """Return an adapter as what a trial continues: its path, and the hash of what decides the result.
+    """Return an adapter as the source of a continued trial: its path and a hash.
 
-    That is `adapter_model.safetensors`, as `sha256sum` prints it; where the optimizer is resumed, its state too.
+    The hash is that of `adapter_model.safetensors`; if the optimizer is resumed, its state is hashed too.
 
     Raises:
-        UserError: the directory does not exist or lacks one of its files.
+        UserError: the directory or one of its files does not exist.
     """
     directory = directory.expanduser().resolve()
     if not directory.is_dir():
@@ -66,10 +67,10 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
 
 
 def read_adapter(directory: Path) -> SavedAdapter:
-    """Read configuration and tensor names; no tensor is loaded.
+    """Read configuration, tensor names and shapes; no tensor is loaded.
 
     Raises:
-        UserError: a file is missing or broken, or holds an adapter of another kind than plain LoRA.
+        UserError: a file is missing or broken, or the adapter is not plain LoRA.
     """
     path = adapter_source(directory).path
     config = _config(path / ADAPTER_CONFIG)
@@ -80,16 +81,12 @@ def read_adapter(directory: Path) -> SavedAdapter:
         rslora=bool(config.get("use_rslora", False)),
         modules=_modules(path / ADAPTER_WEIGHTS),
         base_name=config.get("base_model_name_or_path") or None,
-        base_sha256=_recorded_base(path),
+        base_sha256=recorded_base(path),
     )
 
 
-# -------------------------------------------------------------------- what the files hold
 def _config(path: Path) -> Mapping[str, Any]:
-    try:
-        config = read_json(path)
-    except RecordDamaged as error:
-        raise UserError(error.message, "save the adapter again") from None
+    config = read_object(path, "save the adapter again")
     missing = [key for key in ("r", "lora_alpha") if not isinstance(config.get(key), int | float)]
     if missing:
         raise UserError(f"{path}: `{missing[0]}` must be a number, but it is {config.get(missing[0])!r}")
@@ -97,7 +94,7 @@ def _config(path: Path) -> Mapping[str, Any]:
         if key in config and config[key] not in plain:
             raise UserError(
                 f"{path}: only plain LoRA can be continued, `{key}` {plain[0]!r}, but it is {config[key]!r}",
-                "what is continued must mean the same here as where it was trained",
+                "an adapter is continued only if its tensors mean the same here as where it was trained",
             )
     return config
 
@@ -130,18 +127,6 @@ def _module_of(key: str, path: Path) -> str:
         if key.startswith(PREFIX) and name.endswith(factor):
             return name.removesuffix(factor)
     raise UserError(f"{path}: only LoRA tensors named {PREFIX}<module>.lora_A.weight can be continued, but got {key}")
-
-
-def _recorded_base(directory: Path) -> str | None:
-    """Read the base's hash from `best/provenance.json`, or from the record a checkpoint lies in."""
-    for path, keys in ((directory / "provenance.json", ("spec", "base")),
-                       (directory.parent.parent / "spec.json", ("base",))):  # fmt: skip
-        values: Any = read_json(path) if path.is_file() else None
-        for key in keys:
-            values = values.get(key) if isinstance(values, dict) else None
-        if isinstance(values, dict) and isinstance(values.get("sha256"), str):
-            return values["sha256"]
-    return None
 
 
 def _sha256(path: Path) -> str:

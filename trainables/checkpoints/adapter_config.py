@@ -1,6 +1,6 @@
-"""The configuration PEFT saved beside an adapter: read and checked before PEFT, whose errors name neither file nor key.
+"""Reads and checks PEFT's `adapter_config.json`, because PEFT's own errors name neither file nor key.
 
-Only what most adapters have is checked here; PEFT itself judges the rest when the adapter is put on its base.
+Only common keys are checked here; PEFT checks the rest when it puts the adapter on its base.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.errors import UserError, quoted
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
+from trainables.model.peft_files import ADAPTER_CONFIG
 
-ADAPTER_CONFIG = "adapter_config.json"
-SAVED_AGAIN = "take the file that `model.save_pretrained(DIR)` wrote"
+SAVE_AGAIN_HINT = "take the file that `model.save_pretrained(DIR)` wrote"
 
 
-class Rule(NamedTuple):
-    """What the value of a key must be: in words, as a test, and whether null says as much as no key."""
+class ValueRule(NamedTuple):
+    """Rule for the value of a key: in words, as a test, and whether null is the same as no key."""
 
     must: str
     holds: Callable[[Any], bool]
@@ -49,20 +49,20 @@ def _are_by_name(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(holds, value.values()))
 
 
-RULES: dict[str, Rule] = {
-    "peft_type": Rule("a text such as LORA", lambda value: isinstance(value, str), may_be_null=False),
-    "base_model_name_or_path": Rule("a path or a name on the hub, or null", lambda value: isinstance(value, str)),
-    "target_modules": Rule(
+RULES: dict[str, ValueRule] = {
+    "peft_type": ValueRule("a text such as LORA", lambda value: isinstance(value, str), may_be_null=False),
+    "base_model_name_or_path": ValueRule("a path or a name on the hub, or null", lambda value: isinstance(value, str)),
+    "target_modules": ValueRule(
         "a list of module names, or one regular expression", lambda value: _are_names(value) or _is_expression(value)
     ),
 }
-LORA_RULES: dict[str, Rule] = {
-    "r": Rule("a whole number above 0", _is_count, may_be_null=False),
-    "lora_alpha": Rule("a number", _is_number, may_be_null=False),
-    "lora_dropout": Rule("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1, False),
-    "rank_pattern": Rule("an object of module names and ranks", _are_by_name(_is_count)),
-    "alpha_pattern": Rule("an object of module names and numbers", _are_by_name(_is_number)),
-    "modules_to_save": Rule("a list of module names", lambda value: value == [] or _are_names(value)),
+LORA_RULES: dict[str, ValueRule] = {
+    "r": ValueRule("a whole number above 0", _is_count, may_be_null=False),
+    "lora_alpha": ValueRule("a number", _is_number, may_be_null=False),
+    "lora_dropout": ValueRule("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1, False),
+    "rank_pattern": ValueRule("an object of module names and ranks", _are_by_name(_is_count)),
+    "alpha_pattern": ValueRule("an object of module names and numbers", _are_by_name(_is_number)),
+    "modules_to_save": ValueRule("a list of module names", lambda value: value == [] or _are_names(value)),
 }
 
 
@@ -70,10 +70,10 @@ def read_adapter_config(directory: Path) -> dict[str, Any]:
     """Read the configuration of an adapter directory.
 
     Raises:
-        UserError: it is no JSON object, or a key has a value no adapter can be made of; names file and key.
+        UserError: it is not a JSON object, or a value is invalid; names file and key.
     """
     path = directory / ADAPTER_CONFIG
-    values = read_object(path, SAVED_AGAIN)
+    values = read_object(path, SAVE_AGAIN_HINT)
     rules = RULES | (LORA_RULES if values.get("peft_type") == "LORA" else {})
     for key, rule in rules.items():
         _check(values, key, rule, path)
@@ -81,23 +81,23 @@ def read_adapter_config(directory: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path, hint: str) -> dict[str, Any]:
-    """Read a JSON file that must hold an object, and that this command did not write.
+    """Read a JSON object from a file that is user input; unlike a damaged record, a broken one has exit code 2.
 
     Raises:
-        UserError: it does not; unlike a record of ours, such a file is input.
+        UserError: the file cannot be read or is not a JSON object; names the file.
     """
     try:
         values = read_json(path)
-    except (RecordDamaged, OSError) as error:
+    except (FileDamaged, OSError) as error:
         raise UserError(getattr(error, "message", f"{path}: a file must be readable, but {error}"), hint) from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: it must be a JSON object, but got {quoted(values)}", hint)
     return values
 
 
-def _check(values: Mapping[str, Any], key: str, rule: Rule, path: Path) -> None:
+def _check(values: Mapping[str, Any], key: str, rule: ValueRule, path: Path) -> None:
     value = values.get(key)
     if key not in values or (value is None and rule.may_be_null):
         return
     if not rule.holds(value):
-        raise UserError(f"{path}: `{key}` must be {rule.must}, but got {quoted(value)}", SAVED_AGAIN)
+        raise UserError(f"{path}: `{key}` must be {rule.must}, but got {quoted(value)}", SAVE_AGAIN_HINT)

@@ -1,32 +1,33 @@
-"""What an adapter directory leads to: the trial that trained it, if it was one of ours, and the base it lies on."""
+"""Finds the base model directory of an adapter."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.checkpoints.adapter_config import ADAPTER_CONFIG, read_adapter_config
-from trainables.checkpoints.lineage import Trained
+from trainables.checkpoints.adapter_config import read_adapter_config
+from trainables.checkpoints.lineage import Origin
 from trainables.errors import UserError, named
+from trainables.model.peft_files import ADAPTER_CONFIG
 
 BASE_HINT = "pass --base DIR with the model it was trained on"
 
 
 def named_base(directory: Path) -> str | None:
-    """Return the base that PEFT wrote into an adapter's configuration, a path or a name on the hub.
+    """Return the base named in an adapter's configuration, a path or a hub name.
 
     Raises:
-        UserError: the configuration is none.
+        UserError: the configuration is invalid.
     """
     return read_adapter_config(directory).get("base_model_name_or_path") or None
 
 
-def chosen_base(directory: Path, base: Path | None, trained: Trained | None = None) -> Path:
-    """Return the directory of the base to put an adapter on: `base`, the one it names, or that of its trial.
+def chosen_base(directory: Path, base: Path | None, origin: Origin | None = None) -> Path:
+    """Return the base directory of an adapter: `base`, else the base it names, else that of its trial.
 
     Raises:
-        UserError: it names none, or that one is not here; nothing is downloaded.
+        UserError: no base is named, or it is not on this machine; nothing is downloaded.
     """
-    name = str(base) if base is not None else named_base(directory) or (str(trained.spec.base.path) if trained else "")
+    name = str(base) if base is not None else named_base(directory) or (str(origin.spec.base.path) if origin else "")
     if not name:
         raise UserError(
             f"{directory / ADAPTER_CONFIG}: `base_model_name_or_path` must name the base, but it is null or empty",
@@ -35,17 +36,22 @@ def chosen_base(directory: Path, base: Path | None, trained: Trained | None = No
     return base_directory(name)
 
 
-def base_name(base: Path) -> str:
-    """Return `owner/name` of a snapshot in the hub's cache, of any other directory its own name."""
+def hub_name(base: Path) -> str | None:
+    """Return `owner/name` of a snapshot in the hub's cache, None for any other directory."""
     cached = next((part for part in base.parts if part.startswith("models--")), None)
-    return "/".join(cached.split("--")[1:]) if cached else base.resolve().name
+    return "/".join(cached.split("--")[1:]) if cached else None
+
+
+def base_name(base: Path) -> str:
+    """Return the hub name of a base, or the name of its directory if it is not in the hub's cache."""
+    return hub_name(base) or base.resolve().name
 
 
 def base_directory(name: str) -> Path:
-    """Return the directory of a base that is named by its path, or by its name on the hub where it was downloaded.
+    """Return the directory of a base, given by its path or by the hub name of a downloaded model.
 
     Raises:
-        UserError: it is neither; nothing is downloaded.
+        UserError: there is no such directory or download; nothing is downloaded.
     """
     found = _found(name)
     if found is None:
@@ -63,7 +69,7 @@ def _found(name: str) -> Path | None:
         if (path / "config.json").is_file():
             return path.resolve()
         is_name = name.count("/") == 1 and not path.exists()
-    except (OSError, RuntimeError):  # longer than a path can be; the home of nobody
+    except (OSError, RuntimeError):  # too long for a path; `~user` of an unknown user
         return None
     return _downloaded(name) if is_name else None
 

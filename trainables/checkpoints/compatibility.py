@@ -1,7 +1,7 @@
-"""Can a trial go on from a saved LoRA adapter? Told from the adapter's two files, before anything is loaded or spent.
+"""Checks whether a trial can continue a saved LoRA adapter, from the adapter's files and before anything is loaded.
 
-`same` continues an adapter on its own placement; `extended` keeps it and adds modules that start at PEFT's own
-initialization (lora_B = 0), so that the function is the parent's until the first step. Source: briefs 000 and 001.
+`same` continues an adapter on its own placement. `extended` keeps the adapter and adds modules with lora_B = 0, PEFT's
+own initialization, so that the model computes the same function as the parent until the first step.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
+from trainables.checkpoints.base_lookup import hub_name
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.errors import UserError
 from trainables.io.files import write_json
@@ -28,11 +29,11 @@ SHOWN_MODULES = 3
 UNKNOWN_BASE = "unknown"
 
 
-def opened(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
-    """Read the adapter that `spec` continues and hold it against the spec and the hash it was planned with.
+def read_parent(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
+    """Read the adapter that `spec` continues and check it against the spec and the planned hash.
 
     Raises:
-        UserError: it cannot be continued, or it changed since it was planned.
+        UserError: the adapter cannot be continued, or it changed since it was planned.
     """
     if spec.init_from is None:
         raise ValueError(f"trial {spec.name} continues nothing")
@@ -49,10 +50,10 @@ def opened(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
 
 
 def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlacement) -> None:
-    """Refuse an adapter of another rank, scale, base or placement; `extended` takes a part of the placement.
+    """Refuse an adapter of another rank, scale, base or placement; `extended` accepts a part of the placement.
 
     Raises:
-        UserError: naming everything that differs, both values, and the file.
+        UserError: names every difference with both values and the file.
     """
     config = saved.directory / ADAPTER_CONFIG
     own = (("r", saved.rank, spec.rank), ("lora_alpha", saved.alpha, spec.alpha),
@@ -69,17 +70,17 @@ def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPla
         raise UserError("\n".join(faults), hint + more)
 
 
-def base_standing(saved: SavedAdapter, spec: TrialSpec) -> str:
-    """Say how it is known that the adapter was trained on this base: `same, by ...`, or honestly `unknown`."""
+def base_match(saved: SavedAdapter, spec: TrialSpec) -> str:
+    """Compare the adapter's base with the trial's: `same, by ...`, `another, by ...` or `unknown`."""
     if saved.base_sha256 is not None:
         return "same, by sha256" if saved.base_sha256 == spec.base.sha256 else "another, by sha256"
     if saved.base_name is None:
         return UNKNOWN_BASE
     if Path(saved.base_name).expanduser().resolve() == spec.base.path.resolve():
         return "same, by path"
-    hub_name = _hub_name(spec.base.path)
-    if hub_name is not None and saved.base_name.count("/") == 1 and not Path(saved.base_name).exists():
-        return "same, by name" if hub_name == saved.base_name else "another, by name"
+    own_name = hub_name(spec.base.path)
+    if own_name is not None and saved.base_name.count("/") == 1 and not Path(saved.base_name).exists():
+        return "same, by name" if own_name == saved.base_name else "another, by name"
     return UNKNOWN_BASE
 
 
@@ -88,7 +89,6 @@ def extension(saved: SavedAdapter, placement: ResolvedPlacement) -> tuple[str, .
     return tuple(name for name in placement.module_names if name not in saved.modules)
 
 
-# -------------------------------------------------------------------- what differs
 def _module_faults(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlacement) -> list[str]:
     weights = saved.directory / ADAPTER_WEIGHTS
     shapes = {one.name: (spec.rank, one.inputs, one.outputs) for t in TOWERS for one in placement.linears[t]}
@@ -109,11 +109,10 @@ def _module_faults(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlac
 
 
 def _base_faults(saved: SavedAdapter, spec: TrialSpec) -> list[str]:
-    standing = base_standing(saved, spec)
-    if not standing.startswith("another"):
+    if not base_match(saved, spec).startswith("another"):
         return []
     theirs = saved.base_sha256[:12] if saved.base_sha256 else saved.base_name
-    ours = spec.base.sha256[:12] if saved.base_sha256 else _hub_name(spec.base.path)
+    ours = spec.base.sha256[:12] if saved.base_sha256 else hub_name(spec.base.path)
     return [f"{saved.directory}: it must have been trained on this base, {ours}, but it was on {theirs}"]
 
 
@@ -124,33 +123,24 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def tower_of(module: str) -> str:
-    """Name the tower of a module by its name alone, `other` where it is in neither."""
+    """Return the tower of a module by its name, `other` if it is in neither."""
     vision = any(part in ("visual", "vision_tower", "vision_model") for part in module.split("."))
     return "vision" if vision else "language" if ".layers." in module else "other"
 
 
-# -------------------------------------------------------------------- what the files hold
-
-
-def _hub_name(base: Path) -> str | None:
-    """Return `owner/name` of a snapshot in the hub's cache, None of any other directory."""
-    cached = next((part for part in base.parts if part.startswith("models--")), None)
-    return "/".join(cached.split("--")[1:]) if cached else None
-
-
 def contains(modules: Iterable[str], placement: ResolvedPlacement) -> bool:
-    """True when every one of `modules` lies within the placement."""
+    """Return True if the placement has all of `modules`."""
     return set(modules) <= set(placement.module_names)
 
 
-def take_over(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Optimizer, record: Record) -> None:
+def load_parent(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Optimizer, record: Record) -> None:
     """Load the parent into a fresh adapter and write `lineage.json`.
 
     Raises:
-        UserError: the parent cannot be continued, or changed since it was planned.
-        PlacementMismatch: an extended adapter is not its parent's equal.
+        UserError: the parent cannot be continued, or it changed since it was planned.
+        PlacementMismatch: an extended adapter does not compute the same function as its parent.
     """
-    saved = opened(spec, adapter.placement)
+    saved = read_parent(spec, adapter.placement)
     if spec.continuation == "same":
         adapter.load(parent)
     else:
@@ -158,5 +148,5 @@ def take_over(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Optimi
     if spec.optimizer == "resumed":
         optimizer.load(parent)
     new_modules = len(extension(saved, adapter.placement))
-    lineage = lineage_of(spec, base_standing(saved, spec), new_modules)
+    lineage = lineage_of(spec, base_match(saved, spec), new_modules)
     write_json(record.directory / LINEAGE, lineage)

@@ -1,4 +1,4 @@
-"""Where a continued adapter comes from, and what it scored there: its first eval is held against its parent's last."""
+"""Which trial left an adapter, what it measured there, and the ancestors of a continued adapter."""
 
 from __future__ import annotations
 
@@ -9,61 +9,117 @@ from typing import Any
 
 from trainables.checkpoints.adapter_config import read_object
 from trainables.errors import UserError, quoted
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.record import Record
 from trainables.spec import TrialSpec, read_spec
 
-PROVENANCE = "provenance.json"
-
-
+PROVENANCE, SPEC, LINEAGE = "provenance.json", "spec.json", "lineage.json"
 COPY_HINT = "copy it again from where the adapter was trained, or delete it: the adapter alone can be used"
-
-
-LINEAGE = "lineage.json"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The trial that left an adapter: its spec, the step of the adapter, the eval there, and its own lineage."""
+    """The trial that left an adapter: its spec, the adapter's step, the trial's experiment if known.
+
+    `metrics` are those of the eval at this step, empty if there is none; `lineage` is that of the trial itself, None if
+    it began anew.
+    """
 
     spec: TrialSpec
     step: int
+    experiment: str | None
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
 class ParentEval:
-    """The parent's eval loss (nats per token) on rows this trial measures too: validation (0) or an earlier stage."""
+    """The parent's eval loss (nats per token) on rows measured here too; `stage` is 0 for the validation rows."""
 
     loss: float
     stage: int
 
 
-def origin_of(directory: Path) -> Origin | None:
-    """Return the trial that left `directory` (a `best/` or a checkpoint), None for an adapter from elsewhere."""
-    try:
-        if (directory / "provenance.json").is_file():
-            kept = read_json(directory / "provenance.json")
-            return Origin(read_spec(kept["spec"]), kept["step"], kept["metrics"], kept.get("lineage"))
-        record = Record(directory.parent.parent)
-        step = int(directory.name.removeprefix("step-"))
-        metrics = {one.step: one.metrics for one in record.evals()}[step]
-        return Origin(record.spec(), step, metrics, lineage_in(record))
-    except (OSError, UserError, KeyError, ValueError):
+def read_origin(directory: Path) -> Origin | None:
+    """Read which trial left an adapter: from its `provenance.json`, else from the record that it is a checkpoint of.
+
+    Returns None for an adapter from elsewhere.
+
+    Raises:
+        UserError: a file cannot be read or is invalid; names file and key.
+    """
+    path = directory / PROVENANCE
+    return _from_provenance(path) if path.is_file() else _from_record(directory)
+
+
+def _from_provenance(path: Path) -> Origin | None:
+    kept = read_object(path, COPY_HINT)
+    if "spec" not in kept:  # other tools write files of this name too
         return None
+    step, experiment = kept.get("step"), kept.get("experiment")
+    if not isinstance(step, int) or not isinstance(experiment, str | None):
+        raise UserError(
+            f"{path}: `step` must be a whole number and `experiment` a text, but got {quoted((step, experiment))}",
+            COPY_HINT,
+        )
+    spec = read_spec(kept["spec"], where=str(path))
+    return Origin(spec, step, experiment, kept.get("metrics") or {}, kept.get("lineage"))
+
+
+def _from_record(directory: Path) -> Origin | None:
+    record, step = Record(directory.resolve().parent.parent), directory.name.removeprefix("step-")
+    if directory.name == step or not step.isdecimal() or not (record.directory / SPEC).is_file():
+        return None
+    try:
+        spec = record.spec()
+    except FileDamaged as error:  # input here, not a record to resume
+        raise UserError(error.message, "copy the adapter's directory elsewhere: it can be used alone") from None
+    metrics, lineage = _measured_at(record, int(step))
+    return Origin(spec, int(step), experiment_of(record), metrics, lineage)
+
+
+def _measured_at(record: Record, step: int) -> tuple[Mapping[str, float], Mapping[str, Any] | None]:
+    """Return the metrics of the eval at a step and the trial's lineage; nothing if the record is damaged."""
+    try:
+        evals = {one.step: one.metrics for one in record.evals()}
+        return evals.get(step, {}), lineage_in(record)
+    except (OSError, UserError):
+        return {}, None
+
+
+def origin_of(directory: Path) -> Origin | None:
+    """Return the trial that left an adapter and its eval there, None if either is unknown or cannot be read."""
+    try:
+        origin = read_origin(directory)
+    except (OSError, UserError):
+        return None
+    return origin if origin and origin.metrics else None
+
+
+def recorded_base(directory: Path) -> str | None:
+    """Return the base's sha256 from `provenance.json` or the record, None if neither holds it.
+
+    Only this value is read, so that a spec with keys of another version still identifies its base.
+    """
+    for path, keys in ((directory / PROVENANCE, ("spec", "base")), (directory.parent.parent / SPEC, ("base",))):
+        values: Any = read_json(path) if path.is_file() else None
+        for key in keys:
+            values = values.get(key) if isinstance(values, dict) else None
+        if isinstance(values, dict) and isinstance(values.get("sha256"), str):
+            return values["sha256"]
+    return None
 
 
 def lineage_in(record: Record) -> dict[str, Any] | None:
-    """Return the lineage a continued trial wrote when it opened, None of a trial that began anew."""
+    """Return the lineage that a continued trial wrote at its start, None for a trial that began anew."""
     path = record.directory / LINEAGE
     return read_json(path) if path.is_file() else None
 
 
 def parent_eval(spec: TrialSpec) -> ParentEval | None:
-    """Return what the parent scored on rows this trial measures too, None where that is not known.
+    """Return the parent's eval loss on rows that this trial measures too, None if there is none.
 
-    An adapter from elsewhere has no record; a parent on other rows, another base or quantization says nothing here.
+    An adapter from elsewhere has no record; losses on other rows, another base or quantization are not comparable.
     """
     origin = origin_of(spec.init_from.path) if spec.init_from else None
     if origin is None or origin.spec.base.sha256 != spec.base.sha256 or origin.spec.quantization != spec.quantization:
@@ -74,10 +130,10 @@ def parent_eval(spec: TrialSpec) -> ParentEval | None:
     return ParentEval(origin.metrics["eval_loss"], measured.index(origin.spec.validation.sha256))
 
 
-def lineage_of(spec: TrialSpec, base_standing: str, new_modules: int) -> dict[str, Any]:
-    """Describe where a continued trial's adapter comes from: how it is continued, and all ancestors, parent first.
+def lineage_of(spec: TrialSpec, base_match: str, new_modules: int) -> dict[str, Any]:
+    """Return how a continued trial's adapter is continued, and all its ancestors, parent first.
 
-    Rates are the peaks of their trials; what came from elsewhere is known by its directory and hash alone.
+    Learning rates are the peaks of their trials. An adapter from elsewhere has only a directory and a hash.
     """
     if spec.init_from is None:
         raise ValueError(f"trial {spec.name} continues nothing")
@@ -91,53 +147,13 @@ def lineage_of(spec: TrialSpec, base_standing: str, new_modules: int) -> dict[st
     return {
         "continuation": spec.continuation,
         "optimizer": spec.optimizer,
-        "base": base_standing,
+        "base": base_match,
         "new_modules": new_modules,
         "ancestors": [parent, *((origin.lineage or {}).get("ancestors", []) if origin else [])],
     }
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The trial an adapter comes from, at which step, and the experiment it belongs to, None where that is unknown."""
-
-    spec: TrialSpec
-    step: int
-    experiment: str | None
-
-
-def trained_by(directory: Path) -> Trained | None:
-    """Return what the `provenance.json` of an adapter says, or the record it is a checkpoint of; None says neither.
-
-    Raises:
-        UserError: a file that is there cannot be read.
-    """
-    path = directory / PROVENANCE
-    if path.is_file():
-        return _told_by(path)
-    record, step = Record(directory.resolve().parent.parent), directory.name.removeprefix("step-")
-    if directory.name == step or not step.isdecimal() or not (record.directory / "spec.json").is_file():
-        return None
-    try:
-        return Trained(record.spec(), int(step), experiment_of(record))
-    except RecordDamaged as error:  # input here, not a record to resume
-        raise UserError(error.message, "copy the adapter's directory elsewhere: it can be used alone") from None
-
-
-def _told_by(path: Path) -> Trained | None:
-    kept = read_object(path, COPY_HINT)
-    if "spec" not in kept:  # other tools leave files of this name too
-        return None
-    step, experiment = kept.get("step"), kept.get("experiment")
-    if not isinstance(step, int) or not isinstance(experiment, str | None):
-        raise UserError(
-            f"{path}: `step` must be a whole number and `experiment` a text, but got {quoted((step, experiment))}",
-            COPY_HINT,
-        )
-    return Trained(read_spec(kept["spec"], where=str(path)), step, experiment)
-
-
 def experiment_of(record: Record) -> str | None:
-    """Return the experiment a record lies in, `<storage>/<experiment>/trials/<trial>`, None where it lies elsewhere."""
+    """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it lies elsewhere."""
     trials = record.directory.resolve().parent
     return trials.parent.name if trials.name == "trials" else None

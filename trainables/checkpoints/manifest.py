@@ -1,7 +1,7 @@
-"""Which files of an adapter directory are still those its manifest tells of, wherever the directory was copied to.
+"""Compares the files of an adapter directory with its manifest.
 
-What a trial resumes from must be whole to the last file (`record.is_whole`). An adapter that was handed on need not:
-its optimizer stays behind, a tokenizer or a `.gitattributes` comes along.
+A checkpoint to resume from must have every file (`record.is_whole`). An adapter that was copied need not: the
+optimizer may be missing, and a tokenizer or a `.gitattributes` may have been added.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.record import MANIFEST
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The files a manifest tells of: how many are as it says, which are others, not there, or needed and not told of.
+class ManifestCheck:
+    """Files of a manifest: how many match it, and which differ, are absent, or are needed but not listed.
 
-    `broken` says why the manifest cannot be read; nothing else is known then.
+    `broken` says why the manifest cannot be read; the other fields are then empty.
     """
 
     same: int = 0
@@ -28,27 +28,27 @@ class Kept:
     broken: str | None = None
 
 
-def kept_files(directory: Path, needed: tuple[str, ...]) -> Kept | None:
-    """Hold the files of a directory against its manifest, which must tell of the `needed` ones.
+def check_manifest(directory: Path, needed: tuple[str, ...]) -> ManifestCheck | None:
+    """Compare the files of a directory with its manifest, which must list the `needed` ones.
 
-    None where there is no manifest, or one of another tool: those keep no digests by name under `sha256`.
+    Returns None if there is no manifest, or if it is one of another tool, without digests by name under `sha256`.
     """
     if not (directory / MANIFEST).is_file():
         return None
     try:
         values = read_json(directory / MANIFEST)
-    except RecordDamaged as error:
-        return Kept(broken=error.message)
-    told = values.get("sha256") if isinstance(values, dict) else None
-    if not isinstance(told, dict):
+    except FileDamaged as error:
+        return ManifestCheck(broken=error.message)
+    listed = values.get("sha256") if isinstance(values, dict) else None
+    if not isinstance(listed, dict):
         return None
-    there = {name: digest for name, digest in told.items() if (directory / name).is_file()}
-    differing = sorted(name for name, digest in there.items() if _digest(directory / name) != digest)
-    return Kept(
-        same=len(there) - len(differing),
+    present = {name: digest for name, digest in listed.items() if (directory / name).is_file()}
+    differing = sorted(name for name, digest in present.items() if _digest(directory / name) != digest)
+    return ManifestCheck(
+        same=len(present) - len(differing),
         differing=tuple(differing),
-        absent=tuple(sorted(set(told) - set(there))),
-        unlisted=tuple(name for name in needed if name not in told),
+        absent=tuple(sorted(set(listed) - set(present))),
+        unlisted=tuple(name for name in needed if name not in listed),
     )
 
 

@@ -1,4 +1,4 @@
-"""What PEFT makes of an adapter's configuration on its base: built on torch's meta device, without a weight."""
+"""Builds what PEFT makes of an adapter's configuration on its base, on torch's meta device and without weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.checkpoints.adapter_config import ADAPTER_CONFIG, SAVED_AGAIN, read_adapter_config, read_object
+from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config, read_object
 from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
 from trainables.errors import UserError, quoted
+from trainables.model.peft_files import ADAPTER_CONFIG
 
 Shape = tuple[int, ...]
-# what PEFT and transformers raise on values of the wrong type or kind, which they do not check themselves
+# errors that PEFT and transformers raise on values of the wrong type, which they do not check themselves
 MISFITS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
            OSError, ImportError, re.error)  # fmt: skip
 REPAIR_HINT = "download or save the base again, or name another one by --base DIR"
@@ -22,7 +23,7 @@ REPAIR_HINT = "download or save the base again, or name another one by --base DI
 
 @dataclass(frozen=True)
 class Loaded:
-    """Who would train, and who acts, after PEFT loaded an adapter to train it on."""
+    """Adapters, active adapters and trainable parameters after PEFT loaded an adapter for training."""
 
     adapters: tuple[str, ...]
     active: tuple[str, ...]
@@ -31,9 +32,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Expected:
-    """What PEFT makes of the configuration on the adapter's base: names and shapes of its tensors, and who trains.
+    """What PEFT builds from the configuration on the base: tensor names and shapes, and what is trainable.
 
-    `loaded` is None where PEFT refuses to load the file that is there.
+    `loaded` is None if PEFT cannot load the adapter's weights.
     """
 
     shapes: Mapping[str, Shape]
@@ -44,10 +45,10 @@ class Expected:
 
 
 def read_expected(directory: Path, base: Path | None) -> Expected:
-    """Have PEFT put the adapter on its base, without the base's weights.
+    """Let PEFT put the adapter on its base, without the base's weights.
 
     Raises:
-        UserError: configuration or base cannot be used; names file and key.
+        UserError: configuration or base is invalid; names file and key.
     """
     from peft import get_peft_model, get_peft_model_state_dict
 
@@ -77,15 +78,15 @@ def _peft_config(directory: Path) -> Any:
     try:
         config = PeftConfig.from_pretrained(str(directory))
     except MISFITS as error:
-        raise UserError(f"{path}: must be a configuration PEFT knows, but {_said(error)}", SAVED_AGAIN) from None
+        raise UserError(f"{path}: must be a configuration PEFT knows, but {_said(error)}", SAVE_AGAIN_HINT) from None
     if config.is_prompt_learning:
         raise UserError(
             f"{path}: the adapter must lie in the base's modules, but {config.peft_type} does not",
             "LoRA and its kin can be checked, and trained on; prompts cannot",
         )
-    config.inference_mode = False  # as it is loaded to be trained on
+    config.inference_mode = False  # as for training
     if isinstance(config, LoraConfig):
-        config.init_lora_weights = True  # PiSSA and its kin compute theirs from the base's weights, which are not here
+        config.init_lora_weights = True  # PiSSA and similar need the base's weights
     return config
 
 
@@ -95,7 +96,7 @@ def _unfit(error: Exception, path: Path, base: Path) -> UserError:
             f"{path}: `target_modules`: its target modules must exist in {base}, but {_said(error)}",
             BASE_HINT,
         )
-    return UserError(f"{path}: PEFT must be able to put it on {base}, but says {_said(error)}", SAVED_AGAIN)
+    return UserError(f"{path}: PEFT must be able to put it on {base}, but says {_said(error)}", SAVE_AGAIN_HINT)
 
 
 def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
@@ -103,7 +104,7 @@ def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values copied to a meta tensor go nowhere; keys are compared elsewhere
+            warnings.simplefilter("ignore")  # copies to meta tensors warn; keys are compared elsewhere
             model = PeftModel.from_pretrained(empty_base(base), str(directory), is_trainable=True, config=config)
     except (RuntimeError, KeyError):  # other shapes; `differences` names them
         return None
@@ -111,10 +112,10 @@ def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
 
 
 def empty_base(base: Path) -> Any:
-    """Build a base from its configuration alone, its weights on the meta device.
+    """Build a base from its configuration alone, with weights on the meta device.
 
     Raises:
-        UserError: transformers cannot make a model of the configuration; names file and key.
+        UserError: transformers cannot build a model from the configuration; names file and key.
     """
     import torch
     import transformers

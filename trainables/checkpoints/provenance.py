@@ -1,8 +1,8 @@
-"""Where an adapter comes from: `provenance.json` and an honest model card beside its weights.
+"""Writes `provenance.json` and a model card next to an adapter's weights.
 
-`provenance.json` holds the fields of brief 004 (`phase`, `base_model`, `method`, `final_metrics`, `checkpoint`) and all
-that decided the result or is needed to find it again: the spec with its seeds, digests and row counts of the data, the
-code's commit, versions, hardware, cost up to this step, ancestors, and where MLflow has the run.
+`provenance.json` holds `phase`, `base_model`, `method`, `final_metrics` and `checkpoint`, which downstream tools read,
+and all that decided the result: the spec with its seeds, digests and row counts of the data, the commit of the code,
+versions, hardware, cost up to this step, ancestors, and the MLflow run.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def describe_best(
     device: torch.device,
     known: Mapping[str, Any],
 ) -> None:
-    """Write `provenance.json` and `README.md` beside the best adapter; `known` holds its labels and its lineage.
+    """Write `provenance.json` and `README.md` next to the best adapter; `known` holds its labels and lineage.
 
-    `directory` lies in the trial's record, where the cost of the training is read.
+    `directory` lies in the trial's record, from which the cost of the training is read.
     """
     record = Record(directory.parent)
-    kept = {**_asked(spec, record), **_measured(best, record, placement, spec), **_made_with(device), **known}
+    kept = {**_requested(spec, record), **_measured(best, record, placement, spec), **_environment(device), **known}
     write_json(directory / "provenance.json", kept)
-    write_text(directory / "README.md", _model_card(spec, placement, best, baseline, _choice(record)))
+    write_text(directory / "README.md", _model_card(spec, placement, best, baseline, _selection_rule(record)))
 
 
 def write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpec) -> None:
@@ -77,7 +77,7 @@ def write_placement(record: Record, placement: ResolvedPlacement, spec: TrialSpe
     write_json(record.directory / "placement.json", resolved)
 
 
-def _asked(spec: TrialSpec, record: Record) -> dict[str, Any]:
+def _requested(spec: TrialSpec, record: Record) -> dict[str, Any]:
     experiment = experiment_of(record)
     return {
         "phase": f"{experiment or record.name} - Training",
@@ -113,7 +113,7 @@ def _measured(best: Measurement, record: Record, placement: ResolvedPlacement, s
     }
 
 
-def _made_with(device: torch.device) -> dict[str, Any]:
+def _environment(device: torch.device) -> dict[str, Any]:
     return {
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in LIBRARIES}},
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -127,20 +127,20 @@ def _made_with(device: torch.device) -> dict[str, Any]:
 def _row_count(path: Path) -> int | None:
     try:
         return sum(1 for _ in objects(locate(path).file))
-    except (OSError, UserError):  # the rows were read before; a file that went away since is no reason to fail
+    except (OSError, UserError):  # the rows were read before; a file deleted since is not a failure
         return None
 
 
 def _processor() -> str:
     models = []
-    with suppress(OSError):  # Linux alone tells it there
+    with suppress(OSError):  # only on Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{models[0]} ({len(models)} cores)" if models else platform.processor() or "cpu"
 
 
-def _choice(record: Record) -> str:
-    """Say how the best step was chosen, by the constraint that the record's experiment was started with."""
+def _selection_rule(record: Record) -> str:
+    """Describe how the best step was chosen: by the constraint of the record's experiment."""
     study = record.directory.resolve().parent.parent / "study.json"
     constraint = read_json(study).get("constraint", {}) if experiment_of(record) and study.is_file() else {}
     limits = [
@@ -172,12 +172,12 @@ def _model_card(
         f"adapted at rank {spec.rank}: {counts}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
         f"dropout {spec.dropout:g}, seed {spec.seed}; the eval at step {best.step} of {spec.steps}, {choice}.\n\n"
         f"| metric | base alone | with this adapter |\n| --- | --- | --- |\n{rows}\n\n"
-        "Measured on the study's own validation and out-of-distribution rows, one seed. It says nothing about "
-        "inputs unlike those. `provenance.json` holds the settings, versions and data digests.\n"
+        "Measured on the study's own validation and out-of-distribution rows, one seed; other inputs were not "
+        "measured. `provenance.json` holds the settings, versions and data digests.\n"
     )
 
 
-@cache  # what runs is what was loaded when the process began
+@cache  # the code was loaded when the process started
 def _source_revision() -> dict[str, Any]:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

@@ -1,4 +1,4 @@
-"""Checks that a directory holds one whole, trained, trainable adapter."""
+"""Checks that a directory holds one complete, trained and trainable adapter."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from trainables.checkpoints.adapter_config import ADAPTER_CONFIG as CONFIG
-from trainables.checkpoints.manifest import Kept, kept_files
+from trainables.checkpoints.manifest import ManifestCheck, check_manifest
 from trainables.checkpoints.peft_reference import Expected, Shape, read_expected
 from trainables.errors import UserError, named
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-WEIGHTS, SHOWN_KEYS = "adapter_model.safetensors", 3
+SHOWN_KEYS = 3
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What the directory holds: shapes of its tensors, which are not finite, which are constant, and its digest."""
+    """Contents of the directory: tensor shapes, names of non-finite and constant tensors, sha256 of the weights."""
 
     shapes: Mapping[str, Shape]
     parameters: int
@@ -26,12 +26,12 @@ class Saved:
     constant: tuple[str, ...]
     nested_adapters: tuple[str, ...]
     digest: str
-    manifest: Kept | None
+    manifest: ManifestCheck | None
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line: whether it passed, what was looked at, and what to do when it failed."""
+class AdapterCheck:
+    """Result of one check: whether it passed, what was found, and what to do if it failed."""
 
     passed: bool
     found: str
@@ -43,7 +43,7 @@ class Verification:
     """The checks of one directory."""
 
     directory: Path
-    checks: list[Check] = field(default_factory=list)
+    checks: list[AdapterCheck] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -55,61 +55,62 @@ def verify(directory: Path, base: Path | None = None) -> Verification:
     """Check an adapter directory against the base it names, or `base`.
 
     Raises:
-        UserError: the directory holds no adapter, its configuration is none of PEFT's, or the base has no config.json.
+        UserError: the directory holds no adapter, its configuration is not one of PEFT, or the base has no config.json.
     """
     check_is_adapter(directory)
     return Verification(directory, judge(read_saved(directory), read_expected(directory, base)))
 
 
 def check_is_adapter(directory: Path) -> None:
-    """Make sure that the directory holds an adapter in safetensors.
+    """Check that the directory holds an adapter in safetensors.
 
     Raises:
-        UserError: naming the file that is missing, and where an adapter lies instead.
+        UserError: names the missing file, and a subdirectory that holds an adapter.
     """
-    for name in (CONFIG, WEIGHTS):
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (directory / name).is_file():
             nested = _nested(directory)
             raise UserError(
-                f"{directory}: an adapter directory must hold {CONFIG} and {WEIGHTS}, but {name} is not there",
+                f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, "
+                f"but {name} is not there",
                 f"an adapter lies in {directory / nested[0]}" if nested
                 else "save it with safetensors: `model.save_pretrained(DIR)`",
             )  # fmt: skip
 
 
-def judge(saved: Saved, expected: Expected) -> list[Check]:
-    """Hold what was saved against what PEFT would make; pure."""
+def judge(saved: Saved, expected: Expected) -> list[AdapterCheck]:
+    """Compare what was saved with what PEFT builds from the configuration; pure."""
     return [*_judge_adapters(saved, expected), *_judge_tensors(saved, expected)]
 
 
-def _judge_adapters(saved: Saved, expected: Expected) -> list[Check]:
+def _judge_adapters(saved: Saved, expected: Expected) -> list[AdapterCheck]:
     loaded, frozen = expected.loaded, len(expected.trainable_base)
     names = (*(loaded.adapters if loaded else ("default",)), *saved.nested_adapters)
     share = expected.trainable_parameters / expected.total_parameters
     counted = f"Trainable params: {expected.trainable_parameters:,} / {expected.total_parameters:,} ({share:.4%})"
     others = "rank, target modules or base are not those it was trained with"
     if loaded is None:
-        trains = [Check(False, "PEFT cannot load it: its tensors are not those of its configuration", others)]
+        trains = [AdapterCheck(False, "PEFT cannot load it: its tensors are not those of its configuration", others)]
     else:
         active, same = loaded.active == loaded.adapters, loaded.trainable_parameters == expected.trainable_parameters
         trains = [
-            Check(active, "Active adapter matches" if active
+            AdapterCheck(active, "Active adapter matches" if active
                   else f"Active adapter is {', '.join(loaded.active)}, not {', '.join(loaded.adapters)}"),
-            Check(same, counted if same else f"{counted}, but {loaded.trainable_parameters:,} train when it is loaded",
-                  others),
+            AdapterCheck(same, counted if same
+                         else f"{counted}, but {loaded.trainable_parameters:,} train when it is loaded", others),
         ]  # fmt: skip
     return [
-        Check(len(names) == 1, f"Only one adapter: {', '.join(names)}" if len(names) == 1
+        AdapterCheck(len(names) == 1, f"Only one adapter: {', '.join(names)}" if len(names) == 1
               else f"One adapter expected, but {len(names)}: {', '.join(names)}",
               "save each adapter to a directory of its own"),
         *trains,
-        Check(not frozen, "Base model is frozen (0 trainable params)" if not frozen
+        AdapterCheck(not frozen, "Base model is frozen (0 trainable params)" if not frozen
               else f"{frozen} tensors of the base would train, the first is {expected.trainable_base[0]}",
               "its configuration asks for it (`bias`): the base's own tensors are part of this adapter"),
     ]  # fmt: skip
 
 
-def _judge_tensors(saved: Saved, expected: Expected) -> list[Check]:
+def _judge_tensors(saved: Saved, expected: Expected) -> list[AdapterCheck]:
     differing = differences(saved, expected)
     count, constant = len(expected.shapes), len(saved.constant)
     keys = f"All {count} tensors are there, with their shapes ({saved.parameters:,} values)"
@@ -118,29 +119,33 @@ def _judge_tensors(saved: Saved, expected: Expected) -> list[Check]:
     if constant:
         acts = f"{constant} of {len(saved.shapes)} tensors are all 0 or all 1, the first is {saved.constant[0]}"
     checks = [
-        Check(not differing, f"Tensors differ: {differing}" if differing else keys,
+        AdapterCheck(not differing, f"Tensors differ: {differing}" if differing else keys,
               "base, rank or target modules differ from those it was trained with, or it was cut off"),
-        Check(not saved.not_finite, finite, "take an earlier checkpoint: training had broken down"),
-        Check(not constant, acts, "it was never trained there, or saved before it was"),
+        AdapterCheck(not saved.not_finite, finite, "take an earlier checkpoint: training had broken down"),
+        AdapterCheck(not constant, acts, "it was never trained there, or saved before it was"),
     ]  # fmt: skip
     kept = _judge_files(saved.manifest) if saved.manifest is not None else []
-    return [*checks, *kept, Check(True, f"sha256 {saved.digest}")]
+    return [*checks, *kept, AdapterCheck(True, f"sha256 {saved.digest}")]
 
 
-def _judge_files(kept: Kept) -> list[Check]:
+def _judge_files(kept: ManifestCheck) -> list[AdapterCheck]:
     if kept.broken is not None:
-        return [Check(False, f"Its manifest cannot be read: {kept.broken}", "copy manifest.json again, or delete it")]
+        return [
+            AdapterCheck(False, f"Its manifest cannot be read: {kept.broken}", "copy manifest.json again, or delete it")
+        ]
     wrong = f"{_some('A file differs from its manifest:', list(kept.differing))}"
     wrong += f"{_some('Its manifest does not tell of', list(kept.unlisted))}"
-    checks = [Check(not wrong, wrong.rstrip("; ") or f"Its {kept.same} files are those of its manifest",
+    checks = [AdapterCheck(not wrong, wrong.rstrip("; ") or f"Its {kept.same} files are those of its manifest",
                     "it was changed or cut after it was written")]  # fmt: skip
-    if kept.absent:  # no optimizer is needed to use an adapter, nor to train it on
-        checks.append(Check(True, f"Not here, though its manifest tells of them: {_some('', list(kept.absent))}"[:-2]))
+    if kept.absent:  # an adapter can be used and trained without its optimizer state
+        checks.append(
+            AdapterCheck(True, f"Not here, though its manifest tells of them: {_some('', list(kept.absent))}"[:-2])
+        )
     return checks
 
 
 def differences(saved: Saved, expected: Expected) -> str:
-    """Say how the tensors of the file differ from those PEFT makes of its configuration; empty when they do not."""
+    """Describe how the tensors of the file differ from those that PEFT builds; empty if they do not."""
     missing = sorted(set(expected.shapes) - set(saved.shapes))
     extra = sorted(set(saved.shapes) - set(expected.shapes))
     other = sorted(key for key in set(saved.shapes) & set(expected.shapes) if saved.shapes[key] != expected.shapes[key])
@@ -154,12 +159,11 @@ def _some(label: str, keys: list[str]) -> str:
     return f"{label} {', '.join(map(named, keys[:SHOWN_KEYS]))}{more}; ".lstrip()
 
 
-# ---------------------------------------------------------------- what is read
 def read_saved(directory: Path) -> Saved:
     """Read the tensors of an adapter directory, one at a time.
 
     Raises:
-        UserError: the file is no whole safetensors file.
+        UserError: the file is not a complete safetensors file.
     """
     import torch
     from safetensors import SafetensorError, safe_open
@@ -167,26 +171,26 @@ def read_saved(directory: Path) -> Saved:
     shapes: dict[str, Shape] = {}
     not_finite, constant = [], []
     try:
-        with safe_open(str(directory / WEIGHTS), framework="pt") as file:
+        with safe_open(str(directory / ADAPTER_WEIGHTS), framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 a file is no dict
                 tensor = file.get_tensor(key)
                 shapes[key] = tuple(tensor.shape)
                 if not bool(torch.isfinite(tensor).all()):
                     not_finite.append(key)
                 if tensor.numel() > 1 and bool((tensor == 0).all() or (tensor == 1).all()):
-                    constant.append(key)  # as PEFT makes lora_B (0) and an IA3 vector (1)
+                    constant.append(key)  # initial values of lora_B (0) and of an IA3 vector (1)
     except SafetensorError as error:
-        raise UserError(f"{directory / WEIGHTS}: must be a whole safetensors file, but {error}") from None
+        raise UserError(f"{directory / ADAPTER_WEIGHTS}: must be a whole safetensors file, but {error}") from None
     return Saved(
         shapes=shapes,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         not_finite=tuple(not_finite),
         constant=tuple(constant),
         nested_adapters=_nested(directory),
-        digest=sha256((directory / WEIGHTS).read_bytes()).hexdigest(),
-        manifest=kept_files(directory, (CONFIG, WEIGHTS)),
+        digest=sha256((directory / ADAPTER_WEIGHTS).read_bytes()).hexdigest(),
+        manifest=check_manifest(directory, (ADAPTER_CONFIG, ADAPTER_WEIGHTS)),
     )
 
 
 def _nested(directory: Path) -> tuple[str, ...]:
-    return tuple(path.parent.name for path in sorted(directory.glob(f"*/{CONFIG}")))
+    return tuple(path.parent.name for path in sorted(directory.glob(f"*/{ADAPTER_CONFIG}")))

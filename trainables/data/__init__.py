@@ -1,1 +1,1 @@
-"""From files of rows to tensors."""
+"""From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data."""

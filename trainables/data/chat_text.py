@@ -1,6 +1,6 @@
-"""A conversation that a chat template rendered as one text, read back into its turns, so that it can be asked again.
+"""Splits a conversation that a chat template rendered as one text back into its turns.
 
-Prompt and answer must be told apart before an answer can be scored. Brief 004 validates on such texts.
+An answer can be scored only if it is separate from its prompt; some validation files hold rendered texts only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from trainables.data.formats import ROLES, Message
 
-# a turn as each template writes it: its role, its text, its end; the text must consist of turns from end to end
+# one turn in each template: role, text, end; the whole text must consist of turns
 TURNS = (
     re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<text>.*?)<\|im_end\|>\s*", re.DOTALL),
     re.compile(r"<\|start_header_id\|>(?P<role>\w+)<\|end_header_id\|>\n\n(?P<text>.*?)<\|eot_id\|>\s*", re.DOTALL),
@@ -27,24 +27,24 @@ EDGES = re.compile(r"^(?:<s>|<bos>|<\|begin_of_text\|>)?\s*|\s*(?:</s>|<eos>|<\|
 
 
 def turns_of(text: str) -> tuple[Message, ...] | None:
-    """Return the turns of a text in ChatML, Llama 3, Gemma, Mistral or Alpaca form; None where it is none of them.
+    """Return the turns of a text in ChatML, Llama 3, Gemma, Mistral or Alpaca form.
 
-    None too where the last turn is not an answer: there is nothing to score.
+    Returns None if the text has none of these forms, or if its last turn is not an answer that can be scored.
     """
     bare = EDGES.sub("", text)
     for turn in TURNS:
         found = list(turn.finditer(bare))
         if found and "".join(match.group(0) for match in found) == bare:
-            return _asked([(match["role"], match["text"]) for match in found])
+            return _messages([(match["role"], match["text"]) for match in found])
     one = INSTRUCTION.fullmatch(bare) or HEADINGS.fullmatch(bare)
     if one is None:
         return None
     given = one.groupdict().get("input")
     asked = f"{one['user'].strip()}\n{given.strip()}" if given and given.strip() else one["user"]
-    return _asked([("user", asked), ("assistant", one["assistant"])])
+    return _messages([("user", asked), ("assistant", one["assistant"])])
 
 
-def _asked(turns: Sequence[tuple[str, str]]) -> tuple[Message, ...] | None:
+def _messages(turns: Sequence[tuple[str, str]]) -> tuple[Message, ...] | None:
     messages = tuple(Message(OTHER_NAMES.get(role, role), text.strip()) for role, text in turns)
     spoken = [message for message in messages if message.role != "system"]
     known = all(message.role in ROLES and (message.text or message.role == "system") for message in messages)

@@ -1,4 +1,4 @@
-"""What a data file holds, before anything reads it for training: `python -m trainables.data check FILE`."""
+"""Checks a data file and shows what it holds: `python -m trainables.data check FILE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.data.filtered_file import filter_into
 from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
 from trainables.data.images import unreadable
 from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
-from trainables.data.rows import Parsed, Row, named_once, parse_rows
+from trainables.data.rows import ParsedRow, Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.jsonl import objects
 from trainables.model.families import family_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 SHOWN_PROBLEMS = 20
-SHOWN_ROWS = 4  # of each finding, by id
+SHOWN_ROWS = 4  # ids per filter
 WIDTH = 80
 
 app = typer.Typer(
@@ -38,37 +38,37 @@ File = Annotated[Path, typer.Argument(help="JSONL, a JSON array, or dataset_info
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One row of a probes' file: where it stands, and the row, or what is wrong with it."""
+class OodLine:
+    """One row of an out-of-distribution file: line number, and the row or the error that describes it."""
 
     line: int
     row: OodRow | UserError
 
 
-Line = Parsed | Asked
+CheckedLine = ParsedRow | OodLine
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A file, row by row: every one as it was parsed, what is wrong, and its tokens where a base was given.
+    """A checked file: its rows, the problems found, and token counts if a base was given.
 
-    `spoiled` are the files that rows name as pictures and that are none.
+    `spoiled` are image files of its rows that cannot be decoded.
     """
 
     path: Path
-    parsed: tuple[Line, ...]
+    parsed: tuple[CheckedLine, ...]
     problems: tuple[str, ...]
     scanned: tuple[ScannedRow, ...] = ()
     spoiled: frozenset[Path] = frozenset()
 
     @property
     def rows(self) -> list[Row]:
-        """Return the rows of train or validation that can be read."""
+        """Return the readable rows of a train or validation file."""
         return [one.row for one in self.parsed if isinstance(one.row, Row)]
 
     @property
     def questions(self) -> list[OodRow]:
-        """Return the rows of the probes that can be read."""
+        """Return the readable rows of an out-of-distribution file."""
         return [one.row for one in self.parsed if isinstance(one.row, OodRow)]
 
 
@@ -76,9 +76,9 @@ class Checked:
 def check(
     file: File,
     base: Annotated[Path | None, typer.Option(help="Model directory: counts tokens by its tokenizer.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=0, help="Rows must fit; needs --base.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Most tokens of a row; needs --base.")] = 0,
 ) -> None:
-    """Check every row and show what the file holds; exit code 2 when a row is broken or too long."""
+    """Check every row and show what the file holds; exit code 2 if a row is broken or too long."""
     from rich.console import Console
 
     try:
@@ -100,9 +100,9 @@ def check(
 def filter_command(
     file: File,
     drop: Annotated[str, typer.Option(help=f"{', '.join(FILTERS)}, short:N, long:N (characters).")],
-    out: Annotated[Path, typer.Option(help="New file for the rows that are left.")],
+    out: Annotated[Path, typer.Option(help="New file for the remaining rows.")],
 ) -> None:
-    """Write the rows that filters leave, and OUT.filters.json with what each of them dropped."""
+    """Write the rows that filters keep, and OUT.filters.json with those that each filter dropped."""
     try:
         typer.echo(filter_into(file, parse_filters(drop), out))
     except UserError as error:
@@ -111,17 +111,17 @@ def filter_command(
 
 
 def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Checked:
-    """Read every row of a file, with a base also through its encoder, and collect all that is wrong.
+    """Read every row of a file, encode it if a base is given, and collect all problems.
 
     Raises:
-        UserError: there is no such file, or the base has no tokenizer.
+        UserError: the file does not exist, or the base has no tokenizer.
     """
     if max_tokens and base is None:
         raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
-    parsed: tuple[Line, ...] = tuple(_asked(path) if asks_probes(path) else parse_rows(path))
+    parsed: tuple[CheckedLine, ...] = tuple(_ood_lines(path) if is_ood_file(path) else parse_rows(path))
     rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
-    problems += _of_the_whole(rows, path, base) if not problems else []
+    problems += _file_problems(rows, path, base) if not problems else []
     spoiled = _spoiled(rows)
     problems += [f"{path}:{line}: {said}" for line, said in spoiled.values()]
     scanned = _scanned(list(rows.values()), base) if base else ()
@@ -133,27 +133,27 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     return Checked(path, parsed, tuple(problems), scanned, frozenset(spoiled))
 
 
-def asks_probes(path: Path) -> bool:
-    """Tell a probes' file from one of train or validation: most of its rows have `kind`.
+def is_ood_file(path: Path) -> bool:
+    """Return True for an out-of-distribution file: at least half of its rows have `kind`.
 
     Raises:
-        UserError: there is no such file, or it is of another kind.
+        UserError: the file does not exist or has another format.
     """
     where = locate(path)
-    if where.format is not None or where.entry:  # an entry says itself which columns count
+    if where.format is not None or where.entry:  # an entry defines its own columns
         return False
     have = ["kind" in values for _, values in objects(path) if not isinstance(values, UserError)]
     return any(have) and 2 * sum(have) >= len(have)
 
 
-def _asked(path: Path) -> Iterator[Asked]:
-    return (Asked(line, row) for line, row in parse_ood(path))
+def _ood_lines(path: Path) -> Iterator[OodLine]:
+    return (OodLine(line, row) for line, row in parse_ood(path))
 
 
-def _of_the_whole(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
-    """Say what is wrong with a file whose rows are each sound; without a base only text must be asked for."""
+def _file_problems(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
+    """Return problems of the file as a whole; without a base only rows of kind `text` are required."""
     try:
-        named_once(rows, path)
+        rows_with_unique_ids(rows, path)
         asked = [row for row in rows.values() if isinstance(row, OodRow)]
         if asked:
             check_kinds(asked, path, needed_kinds(family_of(base)[0].sees) if base else TEXT_KINDS)
@@ -163,7 +163,7 @@ def _of_the_whole(rows: Mapping[int, Row | OodRow], path: Path, base: Path | Non
 
 
 def _spoiled(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
-    """Return the files that are no pictures, each with the first line that names it and what is wrong."""
+    """Return the image files that cannot be decoded, with the first line that names each and the problem."""
     first: dict[Path, int] = {}
     counts: Counter[Path] = Counter()
     for line, row in rows.items():
@@ -187,9 +187,8 @@ def _scanned(rows: Sequence[Row | OodRow], base: Path) -> tuple[ScannedRow, ...]
     return tuple(scanned_row(row, encoder) if isinstance(row, Row) else scanned_question(row, encoder) for row in rows)
 
 
-# -------------------------------------------------------------------- for a person to read
 def shown(checked: Checked) -> list[RenderableType]:
-    """Lay out what a file holds, 80 columns wide: what it is made of, and what filters would drop."""
+    """Return the report on a file, 80 columns wide: its contents, and what each filter would drop."""
     rows, broken = checked.rows, sum(isinstance(one.row, UserError) for one in checked.parsed)
     title = f"{checked.path}: {len(checked.parsed):,} rows" + (f", {broken:,} of them broken" if broken else "")
     if checked.questions:
@@ -200,7 +199,7 @@ def shown(checked: Checked) -> list[RenderableType]:
 
 
 def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
-    formats = Counter(one.format for one in checked.parsed if isinstance(one, Parsed) and isinstance(one.row, Row))
+    formats = Counter(one.format for one in checked.parsed if isinstance(one, ParsedRow) and isinstance(one.row, Row))
     roles = Counter(message.role for row in rows for message in row.messages)
     facts = [
         ("format", _counts(formats)),

@@ -1,8 +1,7 @@
-"""LLaMA-Factory's `dataset_info.json` as a table of names: `dataset_info.json:NAME` is the data of that entry.
+"""Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that entry.
 
-Honoured are `file_name`, `formatting`, `columns` and `tags`; pictures are relative to the table, as there. What would
-change which rows are read, or what they teach, is refused by name. An entry that names its columns says that all other
-columns do not count, so they are passed over.
+`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. Keys that would
+change which rows are read or what is trained on are errors. If an entry names its columns, other columns are ignored.
 Source: LLaMA-Factory, data/README.md.
 """
 
@@ -23,7 +22,7 @@ BY_NAME = {form.name: form for form in FORMATS}
 ALPACA_COLUMNS = {"prompt": "question", "query": "context", "response": "answer", "history": "history"}
 SHARED_COLUMNS = {"system": "system", "images": "images"}
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-OTHERS = {  # what an entry may say only if it says nothing by it
+OTHERS = {  # keys that are accepted only with values that change nothing
     "ranking": (False,),
     "split": ("train",),
     "subset": (),
@@ -36,8 +35,8 @@ UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 
 @dataclass(frozen=True)
-class Located:
-    """Where rows stand: the file, their format if it is said (else their keys tell it), and what images relate to."""
+class DataFile:
+    """A data file; its format (None: detected by keys); the directory of its images; its entry's settings as JSON."""
 
     file: Path
     format: Format | None
@@ -45,22 +44,22 @@ class Located:
     entry: str = ""
 
 
-def locate(path: Path) -> Located:
-    """Find the rows that `path` names: a data file, or `TABLE.json:NAME`.
+def locate(path: Path) -> DataFile:
+    """Resolve `path`: a data file, or an entry `TABLE.json:NAME`.
 
     Raises:
-        UserError: the table or the entry does not exist, or the entry cannot be honoured; names file and key.
+        UserError: the table or the entry does not exist, or the entry is not supported; names file and key.
     """
     table, colon, name = str(path).rpartition(":")
     if path.exists() or not colon or not table.endswith(".json"):
         if path.name == TABLE and path.is_file():
             raise UserError(f"{path}: an entry must be chosen, but none is named",
                             f"add it: `{path}:NAME`, with one of {', '.join(_entries(path))}")  # fmt: skip
-        return Located(path, None, path.parent)
+        return DataFile(path, None, path.parent)
     entries = _entries(Path(table))
     if name not in entries:
         raise UserError(f"{table}: `{name}` must be an entry, but there is none of this name", nearest(name, entries))
-    return _located(Path(table), entries[name], f"{table}: `{name}`")
+    return _data_file(Path(table), entries[name], f"{table}: `{name}`")
 
 
 def _entries(table: Path) -> Mapping[str, Any]:
@@ -75,7 +74,7 @@ def _entries(table: Path) -> Mapping[str, Any]:
     return values
 
 
-def _located(table: Path, entry: Any, where: str) -> Located:
+def _data_file(table: Path, entry: Any, where: str) -> DataFile:
     if not isinstance(entry, dict):
         raise UserError(f"{where} must be an object, but got {entry!r}")
     for key, value in entry.items():
@@ -85,15 +84,15 @@ def _located(table: Path, entry: Any, where: str) -> Located:
         raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
     form = _format(entry, where)
     said = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
-    return Located(table.parent / name, form, table.parent, said)
+    return DataFile(table.parent / name, form, table.parent, said)
 
 
 def _check_key(key: str, value: Any, where: str) -> None:
     if key in REMOTE:
-        raise UserError(f"{where}: `{key}` must not be given, for rows are read from files, but got {value!r}",
+        raise UserError(f"{where}: `{key}` must not be given, because rows are read from files, but got {value!r}",
                         "download the rows and name their file in `file_name`")  # fmt: skip
     if key in OTHERS and value is not None and value not in OTHERS[key]:
-        raise UserError(f"{where}: `{key}` must not be given, for it is not honoured, but got {value!r}",
+        raise UserError(f"{where}: `{key}` must not be given, because it is not supported, but got {value!r}",
                         "write the rows that count into a file of their own")  # fmt: skip
     if key not in (*KNOWN, *OTHERS):
         raise UserError(f"{where}: `{key}` is not a key of an entry", nearest(key, KNOWN))
@@ -107,7 +106,7 @@ def _format(entry: Mapping[str, Any], where: str) -> Format:
     columns = _names(entry, "columns", where)
     if formatting == "alpaca":
         if entry.get("tags"):
-            raise UserError(f"{where}: `tags` must not be given, for rows of `alpaca` have no turns, but it is")
+            raise UserError(f"{where}: `tags` must not be given, because rows of `alpaca` have no turns, but it is")
         return _of_columns(columns, BY_NAME["alpaca"], ALPACA_COLUMNS, where)
     form = _of_columns(columns, BY_NAME["conversations"], {"messages": "turns"}, where)
     return _tagged(form, _names(entry, "tags", where), where)

@@ -1,4 +1,4 @@
-"""From rows to tensors: chat template, image tokens, labels on assistant tokens only; one path for every base."""
+"""Encodes rows as tensors: chat template, image tokens, labels on assistant tokens only; the same for every base."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIXEL_CACHE_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class View:
-    """A picture as it is shown: whole, or cropped to (left, top, side) in fractions of it."""
+    """A picture, whole or cropped to (left, top, side) in fractions of its size."""
 
     path: Path
     crop: Crop | None = None
@@ -42,14 +42,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture as the vision tower takes it: `values` (patches, features), `grid` (1, 3) as time, height, width."""
+    """Input of the vision tower: `values` (patches, features), `grid` (1, 3) with time, height and width."""
 
     values: torch.Tensor
     grid: torch.Tensor
 
 
 class Encoder:
-    """Turns conversations into tokens for one base; decodes a picture once, as long as the cache has room."""
+    """Encodes conversations for one base; caches decoded pictures up to PIXEL_CACHE_BYTES."""
 
     def __init__(self, base: Base) -> None:
         self.tokenizer = base.tokenizer
@@ -67,7 +67,7 @@ class Encoder:
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
 
-        Of a completion every token is, and the end of sequence after it.
+        In a completion every token is supervised, and the end of sequence is added.
 
         Raises:
             UserError: the chat template or a picture of the row cannot be used.
@@ -87,7 +87,7 @@ class Encoder:
                 raise UserError(
                     f"{where}: the chat template must render a conversation's beginning the same way as "
                     "the whole, but it does not",
-                    "a template that rewrites earlier turns cannot tell which tokens the assistant said",
+                    "with a template that rewrites earlier turns the assistant's tokens cannot be identified",
                 )
             asked = self._following(tokens, rendered, prompt)
             answered = self._following(tokens + asked, prompt, whole)
@@ -97,7 +97,7 @@ class Encoder:
         return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
 
     def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
-        """Encode what is asked, ready for the answer to be generated.
+        """Encode a prompt, up to where the answer starts.
 
         Raises:
             UserError: the chat template or a picture cannot be used.
@@ -122,9 +122,9 @@ class Encoder:
 
     @cached_property
     def answer_ends(self) -> tuple[int, ...]:
-        """Return the tokens that end an answer: the tokenizer's own, and the one its chat template writes there.
+        """Return the tokens that end an answer: the end of sequence, and the end of turn of the chat template.
 
-        They differ where a base keeps its end of sequence for documents (Llama 3 and Gemma end a turn otherwise).
+        They differ for bases such as Llama 3 and Gemma, which use the end of sequence for documents only.
         """
         turns = (Message("user", "Say yes."), Message("assistant", "yes"))
         after = self._render(turns, False, "a question and its answer").rpartition("yes")[2]
@@ -146,23 +146,23 @@ class Encoder:
             roles = ", ".join(message.role for message in messages)
             raise UserError(
                 f"{where}: the chat template of {self.base_name} must take its turns ({roles}), but says: {error}",
-                "some templates know no system turn; put its words at the beginning of the first user turn",
+                "some templates have no system turn; put its text at the start of the first user turn",
             ) from None
 
     def _tokenize(self, text: str) -> list[int]:
-        # what a sequence begins with, the template writes itself
+        # the template writes the start of the sequence itself
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _completed(self, text: str) -> list[int]:
-        # as it stands, special tokens in it too; what begins and ends a sequence is added where the text has it not
+        # special tokens in the text are kept; start and end of sequence are added if they are missing
         begin, end = self.tokenizer.bos_token, self.tokenizer.eos_token
         tokens = self.tokenizer(text, add_special_tokens=not (begin and text.startswith(begin)))["input_ids"]
         ends = text.rstrip().endswith(end) or tokens[-1] == self.tokenizer.eos_token_id
         return tokens if ends else [*tokens, self.tokenizer.eos_token_id]
 
     def _following(self, tokens: list[int], rendered: str, further: str) -> list[int]:
-        # read in one piece, as a template's text is by everybody else; where two pieces would melt into one token,
-        # the new text by itself, so that what was asked stays as it was
+        # tokenize the whole text, as inference does; if that changes earlier tokens (two pieces merge into one token),
+        # tokenize the new text separately
         whole = self._tokenize(further)
         return whole[len(tokens) :] if whole[: len(tokens)] == tokens else self._tokenize(further[len(rendered) :])
 
@@ -171,7 +171,7 @@ class Encoder:
         if len(said) == len(answered):
             raise UserError(
                 f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
-                "the model must learn where an answer ends; take the tokenizer of an instruction-tuned base",
+                "the model must learn to end its answers; use the tokenizer of an instruction-tuned base",
             )
         end = len(said) + 1
         return answered[:end] + [IGNORED] * (len(answered) - end)
@@ -218,7 +218,7 @@ class Batch:
 
 
 def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """Return what stands before the first token that ends an answer, everything where none does."""
+    """Return the tokens before the first one that ends an answer, all of them if there is none."""
     return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
@@ -247,7 +247,7 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
 
 
 def chunks(rows: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
-    """Yield row numbers, neighbours in length together, so that no batch has more than `max_tokens` padded tokens."""
+    """Yield row numbers, sorted by length, so that no batch has more than `max_tokens` padded tokens."""
     chunk: list[int] = []
     for index in sorted(range(len(rows)), key=lambda one: len(rows[one].tokens)):
         if chunk and (len(chunk) + 1) * len(rows[index].tokens) > max_tokens:
@@ -258,7 +258,7 @@ def chunks(rows: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
 
 
 def data_order(rows: int, data_seed: int) -> Iterator[int]:
-    """Yield row numbers without end: every epoch is a new permutation that depends on the data seed alone."""
+    """Yield row numbers endlessly: every epoch is a permutation that depends only on the data seed and the epoch."""
     epoch = 0
     while True:
         order = list(range(rows))

@@ -1,8 +1,8 @@
-"""A filtered training file on disk: the rows that are left, named by their content, and what was dropped beside them.
+"""Writes filtered training files: the remaining rows, and a report of the dropped ones.
 
-Layout::
+Layout; the name of the directory is a hash of the contents::
 
-    <12 hex digits>/rows.jsonl      the rows that are left, pictures by their absolute paths
+    <12 hex digits>/rows.jsonl      remaining rows, with absolute image paths
     <12 hex digits>/filters.json    how many rows each filter dropped, and which
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from trainables.data.duplicates import digest_of
 from trainables.data.filters import BROKEN, Filter, filtered
-from trainables.data.rows import Row, named_once, parse_rows
+from trainables.data.rows import Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.files import write_json, write_text
 
@@ -26,7 +26,7 @@ ROWS, REPORT = "rows.jsonl", "filters.json"
 
 @dataclass(frozen=True)
 class FilteredFile:
-    """A file of rows that filters left; `summary` says in a line what they dropped."""
+    """A filtered file; `summary` describes in one line what was dropped."""
 
     path: Path
     summary: str
@@ -36,7 +36,7 @@ def write_filtered(path: Path, filters: list[Filter], directory: Path) -> Filter
     """Filter the rows of `path` into a file below `directory`; the same rows and filters give the same file.
 
     Raises:
-        UserError: a row is broken and `broken` is no filter, or no row is left.
+        UserError: a row is broken and `broken` is not among the filters, or no row is left.
     """
     report, kept_rows = _filtered(path, filters)
     text = as_jsonl(kept_rows)
@@ -50,7 +50,7 @@ def write_filtered(path: Path, filters: list[Filter], directory: Path) -> Filter
 
 
 def filter_into(path: Path, filters: list[Filter], out: Path) -> str:
-    """Filter the rows of `path` into `out`, with `OUT.filters.json` beside it; returns what was dropped in a line.
+    """Filter the rows of `path` into `out` and write `OUT.filters.json`; returns a one-line summary.
 
     Raises:
         UserError: as `write_filtered`, or `out` exists already.
@@ -64,7 +64,7 @@ def filter_into(path: Path, filters: list[Filter], out: Path) -> str:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Say in a line how many rows went, and by which filter."""
+    """Return one line: how many rows were dropped, and by which filter."""
     counts = ", ".join(f"{name} {one['count']:,}" for name, one in report["dropped"].items())
     return f"dropped {report['rows'] - report['kept']:,} of {report['rows']:,} training rows: {counts}"
 
@@ -77,7 +77,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
             f"{broken[0][1].message}\n{len(broken):,} of {len(parsed):,} rows are broken",
             "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
         )
-    rows = named_once({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
+    rows = rows_with_unique_ids({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
     result = filtered(rows, filters)
     dropped = {name: {"count": len(ids), "ids": list(ids)} for name, ids in result.dropped.items()}
     if broken:
@@ -97,7 +97,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
 
 
 def as_jsonl(rows: Iterable[Row]) -> str:
-    """Write rows in the house's own format, their pictures by absolute path."""
+    """Write rows in the format `messages` or `text`, with absolute image paths."""
     return "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
 
 

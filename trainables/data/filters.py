@@ -1,7 +1,4 @@
-"""Filters of training rows: each says which rows it would drop, and why; pure functions of the rows.
-
-Source: brief 002, "dataset optimization: check for duplicates, quality filtering".
-"""
+"""Filters of training rows; each is a pure function that marks the rows to drop."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ Judge = Callable[[Sequence[Row]], list[bool]]
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter by its name on the command line; `drops` marks the rows of a file that go."""
+    """A filter with its name on the command line; `drops` marks the rows to drop."""
 
     name: str
     drops: Judge
@@ -32,19 +29,19 @@ class Filter:
 
 @dataclass(frozen=True)
 class Filtered:
-    """What is left of a file, and which rows each filter dropped, in the order the filters were asked."""
+    """The rows kept, and the ids of the rows that each filter dropped, in the order of the filters."""
 
     kept: tuple[Row, ...]
     dropped: dict[str, tuple[str, ...]]
 
 
 def filtered(rows: Sequence[Row], filters: Sequence[Filter]) -> Filtered:
-    """Ask one filter after the other; each judges what those before it left."""
+    """Apply filters in order; each gets the rows that those before it kept."""
     kept, dropped = list(rows), {}
     for one in filters:
-        goes = one.drops(kept)
-        dropped[one.name] = tuple(row.row_id for row, gone in zip(kept, goes, strict=True) if gone)
-        kept = [row for row, gone in zip(kept, goes, strict=True) if not gone]
+        drops = one.drops(kept)
+        dropped[one.name] = tuple(row.row_id for row, drop in zip(kept, drops, strict=True) if drop)
+        kept = [row for row, drop in zip(kept, drops, strict=True) if not drop]
     return Filtered(tuple(kept), dropped)
 
 
@@ -52,7 +49,7 @@ def parse_filters(text: str) -> list[Filter]:
     """Read filters as a command line names them: `duplicates,contradictions,short:3`.
 
     Raises:
-        UserError: one is unknown, named twice, or its number is missing or not to be.
+        UserError: a filter is unknown, given twice, or its number is missing or not allowed.
     """
     found: dict[str, Filter] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
@@ -69,9 +66,8 @@ def parse_filters(text: str) -> list[Filter]:
     return list(found.values())
 
 
-# -------------------------------------------------------------------- what each of them drops
 def broken(rows: Sequence[Row]) -> list[bool]:
-    """Drop nothing more: rows that cannot be read are gone before any filter sees one; this one permits it."""
+    """Drop nothing: unreadable rows are dropped before filters run; naming this filter permits that."""
     return [False] * len(rows)
 
 
@@ -81,15 +77,15 @@ def duplicates(rows: Sequence[Row]) -> list[bool]:
 
 
 def near_duplicates(rows: Sequence[Row]) -> list[bool]:
-    """Drop rows whose answer equals that of an earlier one, and whose questions differ in punctuation at most.
+    """Drop rows with the answer of an earlier row whose questions differ at most in punctuation.
 
-    The system turn does not count; of an answer, punctuation does, for in code it is what is said.
+    System turns are not compared. Punctuation of answers is compared, because it matters in code.
     """
-    return _seen_before([_asked_alike(row) for row in rows])
+    return _seen_before([_near_duplicate_key(row) for row in rows])
 
 
 def contradictions(rows: Sequence[Row]) -> list[bool]:
-    """Drop every row of a question that is answered in several ways: none of them can be trusted over the others."""
+    """Drop all rows of a question that has several different answers."""
     answers: defaultdict[Hashable, set[str]] = defaultdict(set)
     questions = [_question(row) for row in rows]
     for row, question in zip(rows, questions, strict=True):
@@ -98,7 +94,7 @@ def contradictions(rows: Sequence[Row]) -> list[bool]:
 
 
 def degenerate(rows: Sequence[Row]) -> list[bool]:
-    """Drop rows with an answer of which half is one block, repeated."""
+    """Drop rows with an answer of which half is one repeated block."""
     return [any(is_degenerate(answer) for answer in _answers(row)) for row in rows]
 
 
@@ -127,12 +123,11 @@ FILTERS: dict[str, Judge] = {
 LIMITED: dict[str, Callable[[int, Sequence[Row]], list[bool]]] = {"short": short, "long": long}
 
 
-# -------------------------------------------------------------------- what is compared
 def _question(row: Row) -> Hashable:
     return fingerprint(Row(row.row_id, (*row.prompt, Message("assistant", "")), row.images))
 
 
-def _asked_alike(row: Row) -> Hashable:
+def _near_duplicate_key(row: Row) -> Hashable:
     asked = tuple(
         tuple(words(message.text)) if message.role == "user" else folded(message.text)
         for message in row.messages

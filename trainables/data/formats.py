@@ -1,8 +1,8 @@
-"""The formats a row may come in, each read into the same turns: which keys say what, and who speaks.
+"""The supported formats of rows; each is converted to the same turns.
 
-A row is of the format whose own key it has: `messages` (OpenAI, content parts too), `conversations` (ShareGPT, LLaVA),
-`text` (completion), `prompt` and `response`, `instruction`, `input` and `output` (Alpaca). A row with two of them is
-refused, a key that no format knows too; what no trial reads has its place in `metadata`.
+The format of a row is detected by its key: `messages` (OpenAI, also with content parts), `conversations` (ShareGPT,
+LLaVA), `text` (completion), `prompt` and `response`, or `instruction`, `input` and `output` (Alpaca). Two of these keys
+or an unknown key are errors; values that no trial reads belong into `metadata`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from trainables.errors import UserError, named, nearest, quoted
 
 ROLES = ("system", "user", "assistant")
-COMPLETION = "completion"  # the role of a text that stands as it is, without a turn around it
+COMPLETION = "completion"  # the role of a plain text without turns
 IMAGE_TAG = "<image>"
 PART_TYPES = ("text", "image", "image_url")
 MOST_LISTED = 12  # keys of a row in an error
@@ -26,7 +26,7 @@ PICTURE_KEYS = ("image", "path", "url", "image_url")
 
 @dataclass(frozen=True)
 class Message:
-    """One turn; `<image>` in the text marks where the next image stands."""
+    """One turn; `<image>` in the text is the place of the next image."""
 
     role: str
     text: str
@@ -34,10 +34,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Format:
-    """Which key of a row holds which part of it; an empty name means that rows of this format have no such part.
+    """The keys of a row format by their part; an empty name means that the format has no such part.
 
-    `turn_keys` are the pairs of keys a turn may have for who speaks and what is said. `speakers` are names for roles.
-    Keys that no part names are refused, or passed over where somebody named the columns that count.
+    `turn_keys` are the accepted pairs of keys for role and text. `speakers` maps names to roles. Other keys are errors,
+    or ignored if `passes_over_others` (the columns were named explicitly).
     """
 
     name: str
@@ -56,7 +56,7 @@ class Format:
 
     @property
     def mark(self) -> str:
-        """Return the key that tells rows of this format from others."""
+        """Return the key by which rows of this format are detected."""
         return self.turns or self.text or self.question
 
     @property
@@ -77,8 +77,8 @@ MARKS = tuple(form.mark for form in FORMATS)
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a row says, whatever its format: its turns, and its images as they are named in the file."""
+class NormalizedRow:
+    """A row independent of its format: id, turns, and images as named in the file."""
 
     row_id: str | None
     messages: tuple[Message, ...]
@@ -86,11 +86,11 @@ class Told:
     format: str
 
 
-def told(values: Mapping[str, Any], where: str, form: Format | None = None) -> Told:
-    """Read the row `values`, of the format its keys tell or of `form`; a key whose value is null counts as absent.
+def normalize_row(values: Mapping[str, Any], where: str, form: Format | None = None) -> NormalizedRow:
+    """Convert a row of the format `form`, or of the format detected by its keys; null values count as absent.
 
     Raises:
-        UserError: the row is of no format, of two, or broken; names `where` and the key.
+        UserError: the row has no format, two formats, or an invalid value; names `where` and the key.
     """
     given = {key: value for key, value in values.items() if value is not None}
     form = form or _format_of(given, where)
@@ -98,10 +98,12 @@ def told(values: Mapping[str, Any], where: str, form: Format | None = None) -> T
     messages, shown = _messages(given, form, where)
     for index, message in enumerate(messages):
         _check_unicode(message.text, f"{where}: turn {index}")
-    return Told(_row_id(given.get(form.row_id), where), messages, _images(given, form, shown, where), form.name)
+    return NormalizedRow(
+        _row_id(given.get(form.row_id), where), messages, _images(given, form, shown, where), form.name
+    )
 
 
-# -------------------------------------------------------------------- which format
+# ------------------------------------------------------------------ format
 def _format_of(given: Mapping[str, Any], where: str) -> Format:
     found = [form for form in FORMATS if form.mark in given]
     if len(found) == 1:
@@ -109,7 +111,7 @@ def _format_of(given: Mapping[str, Any], where: str) -> Format:
     if found:
         raise UserError(
             f"{where}: a row must be of one format, but it has {_listed(form.mark for form in found)}",
-            "keep one of them, or name the columns that count in a dataset_info.json",
+            "keep one of them, or name the columns in a dataset_info.json",
         )
     unknown = [key for key in given if key not in {"id", "metadata", "images", "image"}]
     raise UserError(
@@ -132,21 +134,21 @@ def _check_keys(given: Mapping[str, Any], form: Format, where: str) -> None:
         if key not in form.keys and key != "metadata":
             raise UserError(
                 f"{where}: `{named(key)}` is not a key of a row with `{form.mark}`",
-                f"keep in `metadata` what no trial reads; {nearest(key, (*form.keys, 'metadata'))}",
+                f"put values that no trial reads into `metadata`; {nearest(key, (*form.keys, 'metadata'))}",
             )
     if not isinstance(given.get("metadata", {}), dict):
         raise UserError(f"{where}: `metadata` must be an object, but got {quoted(given['metadata'])}")
 
 
-# -------------------------------------------------------------------- who says what
+# ------------------------------------------------------------------ turns
 def _messages(given: Mapping[str, Any], form: Format, where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """Return the turns, and the pictures that stand within them."""
+    """Return the turns, and the images named inside them."""
     if form.text:
         return (Message(COMPLETION, _text(given, form.text, where)),), ()
     shown: list[str] = []
     messages = [Message("system", _text(given, form.system, where))] if given.get(form.system) else []
     if form.question:
-        return (*messages, *_past(given, form, where), *_asked(given, form, where)), ()
+        return (*messages, *_history(given, form, where), *_question_and_answer(given, form, where)), ()
     turns = given.get(form.turns)
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: `{form.turns}` must be a list of turns, but got {quoted(turns)}")
@@ -155,7 +157,7 @@ def _messages(given: Mapping[str, Any], form: Format, where: str) -> tuple[tuple
     return tuple(messages), tuple(shown)
 
 
-def _past(given: Mapping[str, Any], form: Format, where: str) -> Iterator[Message]:
+def _history(given: Mapping[str, Any], form: Format, where: str) -> Iterator[Message]:
     rounds = given.get(form.history, [])
     if not isinstance(rounds, list):
         raise UserError(f"{where}: `{form.history}` must be a list of [question, answer], but got {quoted(rounds)}")
@@ -165,7 +167,7 @@ def _past(given: Mapping[str, Any], form: Format, where: str) -> Iterator[Messag
         yield from (Message("user", one[0]), Message("assistant", one[1]))
 
 
-def _asked(given: Mapping[str, Any], form: Format, where: str) -> tuple[Message, Message]:
+def _question_and_answer(given: Mapping[str, Any], form: Format, where: str) -> tuple[Message, Message]:
     question = _text(given, form.question, where)
     if given.get(form.context):
         question = "\n".join(filter(None, (question, _text(given, form.context, where))))
@@ -188,9 +190,7 @@ def _message(turn: Any, form: Format, where: str, shown: list[str]) -> Message:
         )
     for key in said:
         if key not in keys:
-            raise UserError(
-                f"{where}: `{named(key)}` is not a key of a turn, and would be passed over", nearest(key, keys)
-            )
+            raise UserError(f"{where}: `{named(key)}` is not a key of a turn", nearest(key, keys))
     if isinstance(content, str):
         return Message(role, content)
     place = where.removesuffix("`")
@@ -198,7 +198,7 @@ def _message(turn: Any, form: Format, where: str, shown: list[str]) -> Message:
 
 
 def _part(part: Any, where: str, shown: list[str]) -> str:
-    """Return what a content part adds to the text; the picture it names is added to `shown`."""
+    """Return the text of a content part; an image that it names is added to `shown`."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in PART_TYPES:
         raise UserError(f"{where} must be a part of type {', '.join(PART_TYPES)}, but got {quoted(part)}",
@@ -208,7 +208,7 @@ def _part(part: Any, where: str, shown: list[str]) -> str:
     named = [part[key] for key in PICTURE_KEYS if part.get(key) is not None]
     if len(named) > 1 or (kind == "image_url" and not named):
         raise UserError(f"{where} must name one picture, but it names {len(named)}")
-    if named:  # a part without a name stands for the next of `images`
+    if named:  # otherwise the part is the place of the next of `images`
         url = named[0].get("url") if isinstance(named[0], dict) else named[0]
         if not isinstance(url, str):
             raise UserError(f"{where} must name a file, but got {quoted(named[0])}")
@@ -228,11 +228,11 @@ def _check_unicode(text: str, where: str) -> None:
     except UnicodeEncodeError as error:
         raise UserError(
             f"{where}: a text must be Unicode, but character {error.start} is half of a pair ({text[error.start]!r})",
-            "something cut an emoji or a rare ideograph in two; repair the text",
+            "an emoji or a rare ideograph was cut in two; repair the text",
         ) from None
 
 
-# -------------------------------------------------------------------- its name and its pictures
+# ------------------------------------------------------------------ id and images
 def _row_id(value: Any, where: str) -> str | None:
     if value is None:
         return None
@@ -260,7 +260,7 @@ def _images(given: Mapping[str, Any], form: Format, shown: tuple[str, ...], wher
 def _local(name: str, where: str) -> str:
     try:
         url = urlsplit(name)
-    except ValueError as error:  # brackets where an address would stand
+    except ValueError as error:  # brackets in place of a host name
         raise UserError(f"{where}: a picture must be a file, but got `{named(name)}`", str(error)) from None
     scheme = url.scheme if ":" in name else ""
     if scheme == "file":
@@ -270,7 +270,7 @@ def _local(name: str, where: str) -> str:
                         "save it as a file and give its path")  # fmt: skip
     if "://" in name:
         raise UserError(f"{where}: a picture must be a file, but got `{named(name)}`",
-                        "download it and give its path; nothing is fetched while trials run")  # fmt: skip
+                        "download it and give its path; nothing is downloaded while trials run")  # fmt: skip
     return name
 
 

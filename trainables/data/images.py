@@ -1,4 +1,4 @@
-"""The pictures a row names: as many as its tags, files that are there, and files that are pictures."""
+"""Checks the images of a row: one per `<image>` tag, existing files, decodable images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture_names(values: Mapping[str, Any], where: str) -> list[str]:
     """Return the `images` of a row as its file names them.
 
     Raises:
-        UserError: they are no list of paths.
+        UserError: the value is not a list of paths.
     """
     names = values.get("images") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -28,7 +28,7 @@ def picture_files(names: Sequence[str], messages: Iterable[Message], directory: 
     """Return the files of a row's pictures, relative to `directory`.
 
     Raises:
-        UserError: there are more or fewer than tags, or one does not exist.
+        UserError: the number of images and of tags differ, or a file does not exist.
     """
     tags = sum(message.text.count(IMAGE_TAG) for message in messages)
     if tags != len(names):
@@ -42,13 +42,13 @@ def picture_files(names: Sequence[str], messages: Iterable[Message], directory: 
 
 
 def unreadable(path: Path) -> str | None:
-    """Say why a file is no picture, having decoded the whole of it as training does; None where it is one."""
+    """Decode an image completely, as training does; return why this failed, None if it succeeded."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.load()
-    # what PIL's decoders raise on bytes that are not theirs
+    # the exceptions of PIL's decoders for invalid bytes
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         return named(str(error))
     return None

@@ -1,4 +1,4 @@
-"""Rows of the probes' file: out-of-distribution questions, and what a general model answers to them."""
+"""Reads the out-of-distribution file: questions outside the task, and the answers of a general model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.data.images import picture_files, picture_names
-from trainables.data.rows import named_once
+from trainables.data.rows import rows_with_unique_ids
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.io.jsonl import objects
 
@@ -20,7 +20,7 @@ OOD_KEYS = ("id", "images", "system", "prompt", "kind", "expect", "forbid")
 
 @dataclass(frozen=True)
 class OodRow:
-    """One out-of-distribution question: what is shown, what is asked, what a general model answers."""
+    """One out-of-distribution question with its images and the answer that a general model gives."""
 
     row_id: str
     kind: str
@@ -31,7 +31,7 @@ class OodRow:
 
 
 def needed_kinds(sees: bool) -> tuple[str, ...]:
-    """Name the kinds of out-of-distribution rows that a base must be asked; one that sees no pictures, text alone."""
+    """Return the required kinds of out-of-distribution rows; a base without vision needs text rows only."""
     return OOD_KINDS if sees else TEXT_KINDS
 
 
@@ -46,16 +46,16 @@ def read_ood(path: Path, needed: Iterable[str] = OOD_KINDS) -> list[OodRow]:
         if isinstance(row, UserError):
             raise row
         asked[line] = row
-    rows = named_once(asked, path)
+    rows = rows_with_unique_ids(asked, path)
     check_kinds(rows, path, needed)
     return rows
 
 
 def parse_ood(path: Path) -> Iterator[tuple[int, OodRow | UserError]]:
-    """Yield every row of an out-of-distribution file with its line, the broken ones as the error that says why.
+    """Yield line number and row of an out-of-distribution file, or the error that describes a broken row.
 
     Raises:
-        UserError: there is no such file, or it is of another kind.
+        UserError: the file does not exist or has another format.
     """
     for line, values in objects(path):
         try:
@@ -65,10 +65,10 @@ def parse_ood(path: Path) -> Iterator[tuple[int, OodRow | UserError]]:
 
 
 def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_KINDS) -> None:
-    """Make sure that an out-of-distribution file asks every kind of question that is needed.
+    """Check that an out-of-distribution file has rows of every required kind.
 
     Raises:
-        UserError: naming the kinds without a row.
+        UserError: names the kinds without a row.
     """
     there = {row.kind for row in rows}
     missing = [kind for kind in needed if kind not in there]
@@ -102,7 +102,7 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
 
 
 def _terms(forbid: Any, where: str) -> tuple[str, ...]:
-    # a term without a letter would be found in every answer, a bare string would be taken letter by letter
+    # a term without letters would match every answer; a plain string would be read letter by letter
     terms = [] if forbid is None else forbid
     if not isinstance(terms, list) or not all(isinstance(one, str) and any(map(str.isalnum, one)) for one in terms):
         raise UserError(f"{where}: `forbid` must be a list of terms, but got {quoted(forbid)}")

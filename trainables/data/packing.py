@@ -1,9 +1,9 @@
-"""Sequence packing: rows of text side by side in one sequence, each computed as if it stood alone.
+"""Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
 
-Positions begin anew with every row and no mask is given: transformers then lets a token see its own row only, in every
-family it packs (`find_packed_sequence_indices`), sliding windows included. The first token of a row has no
-predecessor, so it carries no loss, whoever stands before it. What padding would cost is saved; the loss is the same.
-Attention computes whole squares and masks them, so sequences much longer than the longest row gain nothing.
+Positions restart with every row and no mask is passed; transformers then restricts attention to the token's own row
+(`find_packed_sequence_indices`), sliding windows included. The first token of each row is not supervised, because it
+has no predecessor. Packing saves the cost of padding; the loss is the same. Attention is computed over the whole
+sequence and masked, so sequences much longer than the longest row gain nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from trainables.data.encoding import IGNORED, Batch, Encoded
 from trainables.errors import UserError
 from trainables.model.base import Base
 
-SEPARATING = ("sdpa", "eager")  # attention that is given the mask; FlashAttention keeps rows apart in one sequence only
+SEPARATING = ("sdpa", "eager")  # these get the mask; FlashAttention separates rows only in a batch of one sequence
 
 
 def bins(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Put rows into as few sequences as first-fit decreasing does, by their numbers; the same lengths, the same bins.
+    """Assign row numbers to sequences by first-fit decreasing; deterministic in the lengths.
 
     Raises:
         ValueError: a row is longer than a sequence.
@@ -36,11 +36,10 @@ def bins(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
-    """Pack rows into sequences of at most `max_tokens`; a batch has (sequences, tokens of the longest).
+    """Pack rows into sequences of at most `max_tokens`; the batch is (sequences, tokens of the longest).
 
     Raises:
-        UserError: a row shows a picture, whose positions are not a row of numbers, or the base would not keep rows
-            apart.
+        UserError: a row has an image (its positions are not one-dimensional), or the base does not separate rows.
     """
     check_packable(base)
     if any(row.views for row in rows):
@@ -59,10 +58,10 @@ def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
 
 
 def check_packable(base: Base) -> None:
-    """Refuse a base whose attention is not given the mask that keeps rows apart.
+    """Refuse a base whose attention ignores the mask between rows.
 
     Raises:
-        UserError: naming its attention.
+        UserError: names the attention.
     """
     attention = base.model.config.get_text_config()._attn_implementation
     if attention not in SEPARATING:
@@ -78,5 +77,5 @@ def _line(rows: Sequence[Encoded], longest: int, pad_id: int) -> tuple[list[int]
         tokens += row.tokens
         positions += range(len(row.tokens))
         labels += [IGNORED, *row.labels[1:]]
-    spare = longest - len(tokens)  # what fills the sequence is a row of its own, seen by nobody
+    spare = longest - len(tokens)  # padding is a row of its own, which no other row attends to
     return tokens + [pad_id] * spare, positions + list(range(spare)), labels + [IGNORED] * spare

@@ -1,6 +1,6 @@
-"""Rows on disk: train and validation files of any known format, and the probes' file; every row checked.
+"""Reads and checks the rows of train and validation files.
 
-A data file is JSONL or one JSON array; `formats.py` says what a row may look like. To check one by hand::
+A data file is JSONL or one JSON array; `formats.py` defines the row formats. To check a file::
 
     python -m trainables.data check FILE
 """
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.chat_text import turns_of
-from trainables.data.dataset_info import Located, locate
-from trainables.data.formats import COMPLETION, Message, Told, told
+from trainables.data.dataset_info import DataFile, locate
+from trainables.data.formats import COMPLETION, Message, NormalizedRow, normalize_row
 from trainables.data.images import picture_files
 from trainables.errors import UserError, named, quoted
 from trainables.io.jsonl import objects
 
 
-def named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
-    """Return the rows of a file, given by their lines.
+def rows_with_unique_ids(rows: Mapping[int, Any], path: Path) -> list[Any]:
+    """Return the rows of a file, given by line number; row ids must be unique.
 
     Raises:
-        UserError: there are none, or two have one id.
+        UserError: there are no rows, or two rows have the same id.
     """
     if not rows:
         raise UserError(f"{path}: a data file must hold at least one row, but it is empty")
@@ -34,7 +34,7 @@ def named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
         if first != line:
             raise UserError(
                 f"{path}:{line}: the id `{named(row.row_id)}` must name one row, but line {first} has it too",
-                "answers are kept by id; a row without one is named by its line",
+                "answers are stored by id; a row without an id is named by its line",
             )
     return list(rows.values())
 
@@ -43,7 +43,7 @@ def named_once(rows: Mapping[int, Any], path: Path) -> list[Any]:
 class Row:
     """One conversation with its images; only its assistant turns are supervised.
 
-    A completion has one message, of the role `completion`: a text as it stands, all of it supervised.
+    A completion has one message with the role `completion`: a plain text that is supervised as a whole.
     """
 
     row_id: str
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def is_completion(self) -> bool:
-        """True when the row is a text without turns, which cannot be asked, only continued."""
+        """True if the row is a text without turns; it can be trained on but not asked."""
         return self.messages[0].role == COMPLETION
 
     @property
@@ -67,32 +67,32 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """One row as the file has it: where it stands, of which format it is, and the row, or what is wrong with it."""
+class ParsedRow:
+    """One row of a file: line number, format, and the row or the error that describes it."""
 
     line: int
     format: str
     row: Row | UserError
 
 
-def parse_rows(path: Path) -> Iterator[Parsed]:
-    """Yield every row of a train or validation file, the broken ones as the error that says why.
+def parse_rows(path: Path) -> Iterator[ParsedRow]:
+    """Yield every row of a train or validation file; broken rows hold an error.
 
     Raises:
-        UserError: there is no such file, or it is of another kind.
+        UserError: the file does not exist or has another format.
     """
     where = locate(path)
     for line, values in objects(where.file):
         if isinstance(values, UserError):
-            yield Parsed(line, "unreadable", values)
+            yield ParsedRow(line, "unreadable", values)
             continue
         form = "unreadable"
         try:
-            said = told(values, f"{where.file}:{line}", where.format)
-            form = said.format
-            yield Parsed(line, form, _row(said, where, line))
+            normalized = normalize_row(values, f"{where.file}:{line}", where.format)
+            form = normalized.format
+            yield ParsedRow(line, form, _row(normalized, where, line))
         except UserError as error:
-            yield Parsed(line, form, error)
+            yield ParsedRow(line, form, error)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -106,54 +106,54 @@ def read_rows(path: Path) -> list[Row]:
         if isinstance(parsed.row, UserError):
             raise parsed.row
         rows[parsed.line] = parsed.row
-    return named_once(rows, path)
+    return rows_with_unique_ids(rows, path)
 
 
 def read_validation(path: Path) -> list[Row]:
-    """Read and check every row of a validation file: as `read_rows`, and every row must ask something.
+    """Read and check every row of a validation file: as `read_rows`, and every row must have a question.
 
-    A `text` that a chat template rendered is read back into its turns.
+    A `text` that a known chat template rendered is split into its turns.
 
     Raises:
-        UserError: as `read_rows`, or a row is a text without a question, whose answer nobody could check.
+        UserError: as `read_rows`, or a row is a text without a question.
     """
-    rows = [_asking(row) for row in read_rows(path)]
-    mute = [row.row_id for row in rows if row.is_completion]
-    if mute:
+    rows = [_with_turns(row) for row in read_rows(path)]
+    without_question = [row.row_id for row in rows if row.is_completion]
+    if without_question:
         raise UserError(
-            f"{path}: a validation row must ask something and know the answer, but {len(mute)} of {len(rows)} are "
-            f"`text` that no known template rendered, the first is `{named(mute[0])}`",
-            "write them as `messages`, or `prompt` and `response`; training rows may stay as they are",
+            f"{path}: a validation row must have a question and an answer, but {len(without_question)} of "
+            f"{len(rows)} are `text` that no known template rendered, the first is `{named(without_question[0])}`",
+            "write them as `messages`, or `prompt` and `response`; training rows need no change",
         )
     return rows
 
 
-def _asking(row: Row) -> Row:
+def _with_turns(row: Row) -> Row:
     turns = turns_of(row.answer) if row.is_completion else None
     return Row(row.row_id, turns, row.images) if turns and any(turn.role == "user" for turn in turns) else row
 
 
-def _row(said: Told, located: Located, line: int) -> Row:
-    where, messages = f"{located.file}:{line}", said.messages
-    row_id = said.row_id or str(line)
+def _row(normalized: NormalizedRow, data_file: DataFile, line: int) -> Row:
+    where, messages = f"{data_file.file}:{line}", normalized.messages
+    row_id = normalized.row_id or str(line)
     if any(not message.text.strip() for message in messages if message.role in {"assistant", COMPLETION}):
         raise UserError(f"{where}: an answer must not be empty, but that of row `{named(row_id)}` is")
     if messages[0].role == COMPLETION:
         return Row(row_id, messages, ())
     _check_turns([message.role for message in messages], where)
-    return Row(row_id, messages, picture_files(said.images, messages, located.pictures, where))
+    return Row(row_id, messages, picture_files(normalized.images, messages, data_file.pictures, where))
 
 
 def _check_turns(roles: list[str], where: str) -> None:
     if "assistant" not in roles:
         raise UserError(
             f"{where}: a row must have an assistant turn, but its roles are {quoted(roles)}",
-            "only assistant tokens are supervised; a row without them teaches nothing",
+            "only assistant tokens are supervised",
         )
     if roles[-1] != "assistant":
         raise UserError(f"{where}: the last turn must be the assistant's, but it is the {roles[-1]}'s")
     if "user" not in roles:
         raise UserError(
-            f"{where}: a row must have a user turn, which asks what is answered, but its roles are {quoted(roles)}",
+            f"{where}: a row must have a user turn, but its roles are {quoted(roles)}",
             "a text without a question is a row with `text` alone",
         )

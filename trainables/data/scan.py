@@ -1,6 +1,6 @@
-"""The data as the model will read it: every row through the encoder of training, before anything is spent.
+"""Encodes every row of a study's files as training will, to find problems before any training.
 
-It runs in a process of its own, for the tokenizer brings torch and whoever plans imports none::
+It runs in a process of its own, because the tokenizer needs torch and planning must not import it::
 
     python -m trainables.data.scan BASE TRAIN VALIDATION OOD   # one JSON object: a list of scanned rows for each file
 """
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from trainables.data.encoding import Encoded, Encoder
 
 
-PROVED_SIZES = 32  # picture sizes that go through the whole image processor; the others cost a formula
+PROVED_SIZES = 32  # picture sizes checked by the whole image processor; others use its formula
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class ScannedRow:
-    """One row as the encoder sees it: lengths in tokens, contents as hashes of normalized text and of image bytes.
+    """One encoded row: lengths in tokens, contents as hashes of normalized text and of image bytes.
 
-    `question` hashes the turns before the last answer, `answer` that answer; `problem` says why the row cannot be
-    encoded, its lengths are then 0. Rows of the probes are questions alone: nothing of them is supervised.
+    `question` is the hash of the turns before the last answer, `answer` that of the answer. `problem` says why the row
+    cannot be encoded; its lengths are then 0. Out-of-distribution rows have no supervised tokens.
     """
 
     row_id: str
@@ -53,7 +53,7 @@ class ScannedRow:
 
 @dataclass(frozen=True)
 class Scan:
-    """Every row of a study's files, in the order of the files."""
+    """All rows of a study's files, in file order."""
 
     train: tuple[ScannedRow, ...]
     validation: tuple[ScannedRow, ...]
@@ -61,10 +61,10 @@ class Scan:
 
 
 def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
-    """Scan the files of a study in a process of its own.
+    """Scan the files of a study in a separate process.
 
     Raises:
-        UserError: a file is broken, or the base has no tokenizer or image processor that can be loaded.
+        UserError: a file is broken, or the base's tokenizer or image processor cannot be loaded.
     """
     command = [sys.executable, "-m", "trainables.data.scan", *map(str, (base, train, validation, ood))]
     paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
@@ -101,7 +101,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
 
 
 def load_encoder(base: Path) -> Encoder:
-    """Load the encoder of a base without the base: its tokenizer, and the sizes its image processor gives.
+    """Load the encoder of a base without its weights: the tokenizer and the sizes of the image processor.
 
     Raises:
         UserError: the tokenizer or the image processor cannot be loaded.
@@ -120,7 +120,7 @@ def load_encoder(base: Path) -> Encoder:
             f"a base must hold its {files}, but those of {base} cannot be loaded: {str(error).strip().splitlines()[0]}",
             f"copy the files of the {files} from where the weights came from",
         ) from None
-    # without its files transformers makes an empty one
+    # without its files transformers creates an empty tokenizer
     known = family.image_token or tokenizer.eos_token
     if known not in tokenizer.get_vocab() or not tokenizer("a word", add_special_tokens=False)["input_ids"]:
         raise UserError(
@@ -133,10 +133,10 @@ def load_encoder(base: Path) -> Encoder:
 
 
 class PictureSizes:
-    """Stands for an image processor: tells how many tokens a picture takes, without computing its features.
+    """Replaces an image processor: computes how many tokens a picture takes, without its features.
 
-    The first pictures of different sizes go through the processor itself: features and tokens must be equally many,
-    else the model would refuse the row after hours (failure F30).
+    The first pictures of different sizes go through the processor itself: the number of features and of tokens must be
+    equal, otherwise the model would fail during training.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -169,18 +169,20 @@ class PictureSizes:
 
 
 def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
-    """Encode one row of train or validation and keep its lengths, or why it cannot be encoded."""
-    told = _told(row.row_id, row.prompt, row.answer, row.images)
-    return ScannedRow(**told, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion)
+    """Encode a row of train or validation; return its lengths, or why it cannot be encoded."""
+    contents = _contents(row.row_id, row.prompt, row.answer, row.images)
+    return ScannedRow(
+        **contents, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion
+    )
 
 
 def scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
-    """Return what a probe row holds, and how long its prompt is."""
-    told = _told(row.row_id, row.messages, row.expect or "", row.images)
-    return ScannedRow(**told, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
+    """Encode the prompt of an out-of-distribution row; return its lengths, or why it cannot be encoded."""
+    contents = _contents(row.row_id, row.messages, row.expect or "", row.images)
+    return ScannedRow(**contents, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
 
 
-def _told(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
+def _contents(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
     return {
         "row_id": row_id,
         "question": fingerprint(Row(row_id, question, ())),
@@ -196,7 +198,7 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
         encoded = encode()
     except UserError as error:
         return {"problem": error.message}
-    except (ValueError, TemplateError) as error:  # a template that refuses a turn, a picture 300 times as wide as high
+    except (ValueError, TemplateError) as error:  # a template that refuses a turn, an image of extreme aspect ratio
         return {"problem": str(error).strip().splitlines()[0]}
     return {
         "tokens": len(encoded.tokens),
@@ -210,7 +212,7 @@ def _parsed(values: dict[str, Any]) -> ScannedRow:
 
 
 def main() -> None:
-    """Scan the files named on the command line and print what was found as JSON."""
+    """Scan the files given on the command line and print the result as JSON."""
     try:
         found = asdict(scan_here(*map(Path, sys.argv[1:])))
     except UserError as error:

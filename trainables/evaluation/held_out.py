@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.checkpoints.base_lookup import chosen_base
-from trainables.checkpoints.lineage import Trained, trained_by
+from trainables.checkpoints.lineage import Origin, read_origin
 from trainables.checkpoints.peft_reference import read_expected
 from trainables.checkpoints.verification import check_is_adapter, differences, read_saved
 from trainables.data.duplicates import digest_of
@@ -39,7 +39,7 @@ class Checkpoint:
     base: Path
     quantization: Quantization
     compute_dtype: ComputeDtype
-    trained: Trained | None
+    trained: Origin | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class HeldOut:
     total: int
     rows: tuple[Row, ...]
 
-    def caution(self, trained: Trained | None) -> str | None:
+    def caution(self, trained: Origin | None) -> str | None:
         """Say what these rows cannot prove, where the trial of the adapter has used them."""
         if trained is not None and self.sha256 == trained.spec.train.sha256:
             return "the adapter was trained on these very rows: its answers show memory, not fit"
@@ -84,7 +84,7 @@ def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Ch
         UserError: it is no adapter, its base is not there, or its tensors are not those of its configuration.
     """
     check_is_adapter(directory)
-    trained = trained_by(directory)
+    trained = read_origin(directory)
     where = chosen_base(directory, base, trained)
     saved = read_saved(directory)
     differing = differences(saved, read_expected(directory, where))

@@ -1,1 +1,1 @@
-"""A trial as configuration and rows of other tools."""
+"""Writes a trial as configuration and data entries of other tools."""

@@ -1,4 +1,4 @@
-"""A trial as a configuration of axolotl, ms-swift or LLaMA-Factory; what the tool cannot say stands above it.
+"""Prints a trial as a configuration of axolotl, ms-swift or LLaMA-Factory; settings the tool lacks are comments.
 
 python -m trainables.export runs/stage4/trials/C2-4f8affe6 --as axolotl --out c2.yaml
 """
@@ -16,13 +16,13 @@ from trainables.record import Record
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; bad input is told on stderr, exit code 2."""
+    """Run the command line; errors go to stderr with exit code 2."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m trainables.export", description=__doc__)
-    parser.add_argument("record", type=Path, help="the directory of a trial")
+    parser.add_argument("record", type=Path, help="directory of a trial")
     parser.add_argument("--as", dest="tool", required=True, help=", ".join(TOOLS))
-    parser.add_argument("--out", type=Path, help="the file to write; stdout without it")
+    parser.add_argument("--out", type=Path, help="file to write (default: stdout)")
     given = parser.parse_args(arguments)
     try:
         text = export_record(Record(given.record), given.tool)

@@ -1,6 +1,6 @@
-"""A placement as a regular expression: for PEFT and the tools that hand it on, over whole module names.
+"""Writes a placement as one regular expression over full module names.
 
-Source: PEFT matches a text of `target_modules` with `re.fullmatch` against each whole module name.
+PEFT matches a `target_modules` string with `re.fullmatch` against each full module name.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ INDEXED = re.compile(r"(?P<before>.+?)\.(?P<index>\d+)\.(?P<own>.+)")
 
 
 def module_expression(modules: Sequence[str]) -> str:
-    """Return an expression that `re.fullmatch` finds in these module names and in no other: layers, then linears.
+    """Return an expression that `re.fullmatch` matches for exactly these module names.
 
     Raises:
-        ValueError: a name has no layer index, as no linear of a tower has.
+        ValueError: a name has no layer index; every linear layer of a tower has one.
     """
     layers: dict[tuple[str, str], list[str]] = {}
     for name in modules:

@@ -1,4 +1,4 @@
-"""Rows as another tool finds them: which of its keys say how they are written, and what of them it cannot read."""
+"""Describes data files to other tools: the keys that declare their format, and what the tool cannot read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from trainables.data.formats import FORMATS, Format
 from trainables.errors import UserError
 from trainables.io.jsonl import objects
 
-SAMPLED_ROWS = 200  # of a file, to tell how its rows are written
+SAMPLED_ROWS = 200  # rows of a file from which its format is detected
 MESSAGES = FORMATS[0]
 CONVERT = "convert the rows to `messages` with `role` and `content`"
 
 
 @dataclass(frozen=True)
 class WrittenRows:
-    """How the first rows of a file are written: `turn_keys` name who speaks and what, `images` the key of pictures.
+    """Format of the first rows of a file.
 
-    `parts`: contents are lists of parts. `others`: further formats in the same file. `unread`: why nothing is known.
+    `turn_keys` are the keys of role and text, `images` is the key of pictures; `parts` is true if contents are lists of
+    parts; `others` are further formats in the same file; `unread` says why the format is unknown.
     """
 
     file: Path
@@ -36,7 +37,7 @@ class WrittenRows:
 
 
 def written_rows(path: Path) -> WrittenRows:
-    """Look at the first rows of a file, or of an entry `dataset_info.json:NAME`; a file that cannot be read says so."""
+    """Detect the format of a file or of an entry `dataset_info.json:NAME`; `unread` is set if it cannot be read."""
     try:
         found = locate(path)
         sample = [row for _, row in islice(objects(found.file), SAMPLED_ROWS) if not isinstance(row, UserError)]
@@ -59,16 +60,16 @@ def written_rows(path: Path) -> WrittenRows:
 
 
 def axolotl_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
-    """Return an entry of axolotl's `datasets`, and in a sentence each what of the rows it cannot read."""
+    """Return an entry of axolotl's `datasets`, and one sentence for each thing it cannot read."""
     entry: dict[str, Any] = {"path": str(rows.file), "ds_type": "json", "split": "train"}
-    form, unsaid = rows.form, _unknown(rows)
+    form, notes = rows.form, _format_notes(rows)
     if form.text:
-        return entry | {"type": "completion", "field": form.text}, unsaid
+        return entry | {"type": "completion", "field": form.text}, notes
     entry["type"] = "chat_template"
     if form.question:
-        unsaid.append(f"rows of {rows.file}: axolotl puts `{form.question}` and `{form.answer}` into a prompt of its "
+        notes.append(f"rows of {rows.file}: axolotl puts `{form.question}` and `{form.answer}` into a prompt of its "
                       f"own, not into the base's chat template; {CONVERT}")  # fmt: skip
-        return entry, unsaid
+        return entry, notes
     if form.turns != "messages":
         entry["field_messages"] = form.turns
     if rows.turn_keys != ("role", "content"):
@@ -77,47 +78,47 @@ def axolotl_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
     if not set(names.values()) <= {"user", "human", "assistant", "gpt", "system"}:
         entry["roles"] = {role: [name] for role, name in names.items()}
     if rows.system:
-        unsaid.append(f"rows of {rows.file}: `{form.system}` must become a first turn of the role system")
+        notes.append(f"rows of {rows.file}: `{form.system}` must become a first turn of the role system")
     if rows.images:
-        unsaid.append(f"pictures of {rows.file}: axolotl wants each as a part {{type: image, path: …}} of a turn's "
+        notes.append(f"pictures of {rows.file}: axolotl wants each as a part {{type: image, path: …}} of a turn's "
                       f"content, not as `<image>` and `{rows.images}`; convert them")  # fmt: skip
-    return entry, unsaid
+    return entry, notes
 
 
 def swift_file(rows: WrittenRows) -> tuple[str, list[str]]:
-    """Return what ms-swift names as a data set, and in a sentence each what of its rows it cannot read."""
-    form, unsaid = rows.form, _unknown(rows)
+    """Return the data set's name for ms-swift, and one sentence for each thing it cannot read."""
+    form, notes = rows.form, _format_notes(rows)
     if form.text:
-        unsaid.append(f"rows of {rows.file}: ms-swift reads bare texts as answers; write each as `messages` of one "
+        notes.append(f"rows of {rows.file}: ms-swift reads bare texts as answers; write each as `messages` of one "
                       "assistant turn, and add use_chat_template: false")  # fmt: skip
     elif form.turns not in {"", "messages", "conversations"} or form.question not in {"", "prompt", "instruction"}:
-        unsaid.append(f"rows of {rows.file}: ms-swift does not know `{form.mark}`; {CONVERT}")
+        notes.append(f"rows of {rows.file}: ms-swift does not know `{form.mark}`; {CONVERT}")
     elif form.turns and rows.turn_keys not in {("role", "content"), ("from", "value")}:
-        unsaid.append(f"rows of {rows.file}: ms-swift does not know turns of {' and '.join(rows.turn_keys)}; {CONVERT}")
+        notes.append(f"rows of {rows.file}: ms-swift does not know turns of {' and '.join(rows.turn_keys)}; {CONVERT}")
     if rows.images not in {"", "images", "image"}:
-        unsaid.append(f"pictures of {rows.file}: ms-swift reads `images`, not `{rows.images}`; rename the key")
-    return str(rows.file), unsaid
+        notes.append(f"pictures of {rows.file}: ms-swift reads `images`, not `{rows.images}`; rename the key")
+    return str(rows.file), notes
 
 
 def llamafactory_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
-    """Return an entry of LLaMA-Factory's table, and in a sentence each what of the rows it cannot read."""
-    form, unsaid = rows.form, _unknown(rows)
+    """Return an entry of LLaMA-Factory's table, and one sentence for each thing it cannot read."""
+    form, notes = rows.form, _format_notes(rows)
     entry: dict[str, Any] = {"file_name": str(rows.file)}
     shared = {"images": rows.images or ("images" if form is MESSAGES else ""), "system": form.system * rows.system}
     if form.turns:
         if rows.parts:
-            unsaid.append(f"rows of {rows.file}: LLaMA-Factory reads texts, not lists of parts; write `<image>` in the "
+            notes.append(f"rows of {rows.file}: LLaMA-Factory reads texts, not lists of parts; write `<image>` in the "
                           "text and the paths in `images`")  # fmt: skip
         columns = {"messages": form.turns, **shared}
         tags = {"role_tag": rows.turn_keys[0], "content_tag": rows.turn_keys[1],
                 **{f"{role}_tag": name for role, name in _speakers(form, rows.turn_keys).items()}}  # fmt: skip
-        return entry | {"formatting": "sharegpt", "columns": _named(columns), "tags": tags}, unsaid
+        return entry | {"formatting": "sharegpt", "columns": _without_empty(columns), "tags": tags}, notes
     if form.text:
-        unsaid.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts in stage: pt alone, and there cut into "
+        notes.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts in stage: pt alone, and there cut into "
                       "blocks; write each as a question and an answer")  # fmt: skip
-        return entry | {"formatting": "alpaca", "columns": {"prompt": form.text}}, unsaid
+        return entry | {"formatting": "alpaca", "columns": {"prompt": form.text}}, notes
     columns = {"prompt": form.question, "query": form.context, "response": form.answer, "history": form.history}
-    return entry | {"formatting": "alpaca", "columns": _named({**columns, **shared})}, unsaid
+    return entry | {"formatting": "alpaca", "columns": _without_empty({**columns, **shared})}, notes
 
 
 def _turns(row: Mapping[str, Any], form: Format) -> list[Mapping[str, Any]]:
@@ -126,18 +127,18 @@ def _turns(row: Mapping[str, Any], form: Format) -> list[Mapping[str, Any]]:
 
 
 def _speakers(form: Format, turn_keys: tuple[str, str] = ("", "")) -> dict[str, str]:
-    """Return the name of each role in the rows: as OpenAI writes them beside `role`, as ShareGPT beside `from`."""
+    """Return the name of each role in the rows: OpenAI's names with the key `role`, ShareGPT's with `from`."""
     if turn_keys[0] == "role" and "human" in form.speakers:
         return {role: role for role in ("user", "assistant", "system")}
     named = {role: name for name, role in form.speakers.items()}
     return {role: named.get(role, role) for role in ("user", "assistant", "system")}
 
 
-def _named(columns: Mapping[str, str]) -> dict[str, str]:
+def _without_empty(columns: Mapping[str, str]) -> dict[str, str]:
     return {column: name for column, name in columns.items() if name}
 
 
-def _unknown(rows: WrittenRows) -> list[str]:
+def _format_notes(rows: WrittenRows) -> list[str]:
     if rows.unread:
         return [
             f"how the rows of {rows.file} are written: {rows.unread}; `messages` with `role` and `content` is taken"

@@ -1,3 +1,9 @@
+"""Writes a trial as a configuration of axolotl, ms-swift or LLaMA-Factory.
+
+Each tool has one function from the trial to its keys. Settings that a tool cannot express are listed in comments at the
+top of the file.
+"""
+
 from __future__ import annotations
 
 import json
@@ -18,32 +24,32 @@ TABLE = "dataset_info.json"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What is exported: a trial, and the whole names of the modules it adapts."""
+class ExportedTrial:
+    """The trial to export, with the full names of the modules it adapts."""
 
     spec: TrialSpec
     modules: tuple[str, ...]
 
     @property
-    def of_vision(self) -> str:
-        """Return what the names of the vision tower's blocks begin with, empty where none is adapted."""
+    def vision_prefix(self) -> str:
+        """Return the common prefix of the vision blocks' names, empty if none is adapted."""
         count = self.spec.placement.vision
         return self.modules[-1].rsplit(".blocks.", 1)[0] + ".blocks" if count else ""
 
 
 @dataclass
-class Written:
-    """The keys of a configuration, and in a sentence each what they do not say."""
+class ToolConfig:
+    """Keys of a tool's configuration, and one sentence for each setting they cannot express."""
 
     keys: dict[str, Any]
-    unsaid: list[str] = field(default_factory=list)
+    not_expressed: list[str] = field(default_factory=list)
 
 
 def check_tool(tool: str) -> None:
-    """Refuse a tool for which nothing is written.
+    """Refuse an unknown tool.
 
     Raises:
-        UserError: naming those for which it is.
+        UserError: names the known tools.
     """
     if tool not in TOOLS:
         raise UserError(
@@ -51,7 +57,7 @@ def check_tool(tool: str) -> None:
         )
 
 
-def exported(trial: Trial, tool: str) -> str:
+def export_trial(trial: ExportedTrial, tool: str) -> str:
     """Return the configuration of `tool` that trains this trial, as YAML.
 
     Raises:
@@ -61,11 +67,12 @@ def exported(trial: Trial, tool: str) -> str:
 
     check_tool(tool)
     if trial.spec.placement.is_baseline:
-        raise UserError(f"only a trial that trains can be exported, but {trial.spec.name} is the base itself")
+        raise UserError(f"only a trial that trains can be exported, but {trial.spec.name} is the baseline")
     written = TOOLS[tool](trial)
-    unsaid = [*written.unsaid, *_said_by_none(trial.spec)]
+    not_expressed = [*written.not_expressed, *_never_expressed(trial.spec)]
     head = [f"Footprint's trial {trial.spec.name} ({trial.spec.trial_id}) for {tool}.",
-            *(["What this file does not say:"] if unsaid else []), *(f"- {one}" for one in unsaid)]  # fmt: skip
+            *(["This configuration does not express:"] if not_expressed else []),
+            *(f"- {one}" for one in not_expressed)]  # fmt: skip
     text = yaml.safe_dump(written.keys, sort_keys=False, allow_unicode=True, width=10**6)
     return "".join(f"# {line}\n" for line in head) + text
 
@@ -74,7 +81,7 @@ def export_record(record: Record, tool: str) -> str:
     """Return the configuration of `tool` that trains the trial of a record, as YAML.
 
     Raises:
-        UserError: the record is none, or the tool is unknown.
+        UserError: the directory is not a record of a trial that began, or the tool is unknown.
     """
     placement = record.directory / "placement.json"
     if not (record.directory / "spec.json").is_file() or not placement.is_file():
@@ -82,17 +89,17 @@ def export_record(record: Record, tool: str) -> str:
                         "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
     spec = record.spec()
     modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
-    return exported(Trial(spec, modules), tool)
+    return export_trial(ExportedTrial(spec, modules), tool)
 
 
 # ---------------------------------------------------------------------------------------------- axolotl
-def _axolotl(trial: Trial) -> Written:
+def _axolotl(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     facts = QUANTIZATION_TABLE[spec.quantization]
     bits, kind, double = facts.bits, facts.kind, facts.double_quantization
-    schedule, unsaid = _axolotl_schedule(spec)
+    schedule, not_expressed = _axolotl_schedule(spec)
     train, validation = (axolotl_entry(written_rows(one.path)) for one in (spec.train, spec.validation))
-    unsaid += dict.fromkeys((*train[1], *validation[1]))
+    not_expressed += dict.fromkeys((*train[1], *validation[1]))
     keys: dict[str, Any] = {"base_model": str(spec.base.path)}
     keys |= {4: {"load_in_4bit": True}, 8: {"load_in_8bit": True}, 0: {}}[bits]
     if bits == 4 and (kind, double) != ("nf4", True):
@@ -100,15 +107,15 @@ def _axolotl(trial: Trial) -> Written:
     keys |= {
         "adapter": "qlora" if bits == 4 else "lora",
         **({"lora_model_dir": str(spec.init_from.path)} if spec.init_from else {}),
-        "lora_r": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "lora_r": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
         "peft_use_rslora": spec.rslora, "lora_target_modules": module_expression(trial.modules),
         "datasets": [train[0]], "test_datasets": [validation[0]], "val_set_size": 0.0,
         "sequence_len": spec.max_tokens, "micro_batch_size": spec.batch_rows,
         "gradient_accumulation_steps": spec.accumulation_steps, "max_steps": spec.steps,
         "optimizer": "adamw_torch", "learning_rate": spec.learning_rate,
     }  # fmt: skip
-    if trial.of_vision and spec.vision_learning_rate != spec.learning_rate:
-        keys["lr_groups"] = [{"name": "vision", "modules": [trial.of_vision], "lr": spec.vision_learning_rate}]
+    if trial.vision_prefix and spec.vision_learning_rate != spec.learning_rate:
+        keys["lr_groups"] = [{"name": "vision", "modules": [trial.vision_prefix], "lr": spec.vision_learning_rate}]
     keys |= {
         **schedule, "weight_decay": spec.weight_decay, "max_grad_norm": spec.max_gradient_norm,
         "eval_steps": spec.eval_every_steps, "seed": spec.seed,
@@ -116,23 +123,23 @@ def _axolotl(trial: Trial) -> Written:
         "fp16": spec.compute_dtype == "float16", "output_dir": f"outputs/{spec.name}",
     }  # fmt: skip
     if warmup_steps(spec.steps, spec.warmup_ratio) == 1:
-        unsaid.append("warm-up of 1 step: axolotl makes it 2")
+        not_expressed.append("warm-up of 1 step: axolotl makes it 2")
     if spec.data_seed != spec.seed:
-        unsaid.append(f"data_seed {spec.data_seed}: rows are shuffled by the seed there")
-    return Written(keys, unsaid)
+        not_expressed.append(f"data_seed {spec.data_seed}: rows are shuffled by the seed there")
+    return ToolConfig(keys, not_expressed)
 
 
 def _axolotl_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
-    keys, unsaid = hf_schedule(spec)
+    keys, not_expressed = hf_schedule(spec)
     keys["lr_scheduler"] = keys.pop("lr_scheduler_type")
     if keys["lr_scheduler"] == "cosine_with_min_lr":
         del keys["lr_scheduler_kwargs"]
         keys |= {"lr_scheduler": "cosine", "cosine_min_lr_ratio": spec.min_rate_ratio}
-    return keys, unsaid
+    return keys, not_expressed
 
 
 # ---------------------------------------------------------------------------------------------- ms-swift
-def _swift(trial: Trial) -> Written:
+def _swift(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     facts = QUANTIZATION_TABLE[spec.quantization]
     bits, kind, double = facts.bits, facts.kind, facts.double_quantization
@@ -143,33 +150,33 @@ def _swift(trial: Trial) -> Written:
     keys |= {"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": double} if bits == 4 else {}
     keys |= {
         "train_type": "lora", **({"adapters": [str(spec.init_from.path)]} if spec.init_from else {}),
-        "lora_rank": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "lora_rank": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
         "use_rslora": spec.rslora, "target_regex": module_expression(trial.modules),
         "freeze_llm": spec.placement.language == 0, "freeze_vit": spec.placement.vision == 0, "freeze_aligner": True,
         "dataset": [train[0]], "val_dataset": [validation[0]], "split_dataset_ratio": 0.0,
         "max_length": spec.max_tokens, **_trainer(spec),
     }  # fmt: skip
-    if trial.of_vision:
+    if trial.vision_prefix:
         keys["vit_lr"] = spec.vision_learning_rate
-    schedule, unsaid = hf_schedule(spec)
-    unsaid += dict.fromkeys((*train[1], *validation[1]))
-    return Written({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, unsaid)
+    schedule, not_expressed = hf_schedule(spec)
+    not_expressed += dict.fromkeys((*train[1], *validation[1]))
+    return ToolConfig({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, not_expressed)
 
 
 # ---------------------------------------------------------------------------------------------- LLaMA-Factory
-def _llamafactory(trial: Trial) -> Written:
+def _llamafactory(trial: ExportedTrial) -> ToolConfig:
     spec = trial.spec
     facts = QUANTIZATION_TABLE[spec.quantization]
     bits, kind, double = facts.bits, facts.kind, facts.double_quantization
     keys: dict[str, Any] = {"model_name_or_path": str(spec.base.path)}
     keys |= {"quantization_method": "bnb", "quantization_bit": bits} if bits else {}
     keys |= {"quantization_type": kind, "double_quantization": double} if bits == 4 else {}
-    directory, names, unsaid = _llamafactory_rows(trial)
+    directory, names, not_expressed = _llamafactory_rows(trial)
     schedule, lost = hf_schedule(spec)
     keys |= {
         "stage": "sft", "do_train": True, "finetuning_type": "lora",
         **({"adapter_name_or_path": str(spec.init_from.path)} if spec.init_from else {}),
-        "lora_rank": spec.rank, "lora_alpha": _number(spec.alpha), "lora_dropout": spec.dropout,
+        "lora_rank": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
         "use_rslora": spec.rslora, "lora_target": ",".join(trial.modules),
         "freeze_language_model": spec.placement.language == 0, "freeze_vision_tower": spec.placement.vision == 0,
         "freeze_multi_modal_projector": True,
@@ -177,31 +184,32 @@ def _llamafactory(trial: Trial) -> Written:
         **_trainer(spec), **schedule, "data_seed": spec.data_seed, "bf16": spec.compute_dtype in {"auto", "bfloat16"},
         "fp16": spec.compute_dtype == "float16",
     }  # fmt: skip
-    unsaid += [*lost, "template: name the one of your base, for example qwen3_vl_nothink"]
+    not_expressed += [*lost, "template: name the one of your base, for example qwen3_vl_nothink"]
     if spec.compute_dtype == "auto":
-        unsaid.append("compute_dtype auto: it is bfloat16 on a GPU, so bf16 stands here")
-    if trial.of_vision and spec.vision_learning_rate != spec.learning_rate:
+        not_expressed.append("compute_dtype auto: it is bfloat16 on a GPU, so bf16 is set here")
+    if trial.vision_prefix and spec.vision_learning_rate != spec.learning_rate:
         if spec.placement.language:
-            unsaid.append(f"vision_learning_rate {spec.vision_learning_rate:g}: it has one rate for both towers")
+            not_expressed.append(f"vision_learning_rate {spec.vision_learning_rate:g}: it has one rate for both towers")
         else:
             keys["learning_rate"] = spec.vision_learning_rate  # no other tower learns
-    return Written(keys, unsaid)
+    return ToolConfig(keys, not_expressed)
 
 
-def _llamafactory_rows(trial: Trial) -> tuple[str, list[str], list[str]]:
+def _llamafactory_rows(trial: ExportedTrial) -> tuple[str, list[str], list[str]]:
     paths = (trial.spec.train.path, trial.spec.validation.path)
     entries = [str(path).rpartition(f"{TABLE}:") for path in paths]
     if all(before for before, _, _ in entries) and entries[0][0] == entries[1][0]:
         return entries[0][0].rstrip("/") or ".", [name for _, _, name in entries], []
-    table, unsaid = {}, []
+    table, not_expressed = {}, []
     for name, path in zip(("train", "validation"), paths, strict=True):
-        table[name], told = llamafactory_entry(written_rows(path))
-        unsaid += told
-    return "data", list(table), [f"data/{TABLE} must hold {json.dumps(table)}", *dict.fromkeys(unsaid)]
+        table[name], not_read = llamafactory_entry(written_rows(path))
+        not_expressed += not_read
+    return "data", list(table), [f"data/{TABLE} must hold {json.dumps(table)}", *dict.fromkeys(not_expressed)]
 
 
-# ---------------------------------------------------------------------------------------------- what they share
+# ---------------------------------------------------------------------------------------------- shared
 def _trainer(spec: TrialSpec) -> dict[str, Any]:
+    """Return the arguments of transformers' Trainer that ms-swift and LLaMA-Factory share."""
     return {
         "per_device_train_batch_size": spec.batch_rows,
         "gradient_accumulation_steps": spec.accumulation_steps,
@@ -217,35 +225,41 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
     }
 
 
-def _said_by_none(spec: TrialSpec) -> list[str]:
-    unsaid = [f"--ood {spec.ood.path}: rows outside the task, which only Footprint measures"]
+def _never_expressed(spec: TrialSpec) -> list[str]:
+    not_expressed = [f"--ood {spec.ood.path}: out-of-distribution rows, which only Footprint evaluates"]
     if spec.batch_warmup_ratio:
-        unsaid.append(
+        not_expressed.append(
             f"batch_warmup_ratio {spec.batch_warmup_ratio:g}: steps have the full number of rows from the first"
         )
     if spec.packed_tokens:
-        unsaid.append("packed_tokens: packing stays off, for a packed sequence counts as one row of the batch there")
+        not_expressed.append(
+            "packed_tokens: packing stays off, because a packed sequence counts as one row of the batch there"
+        )
     if spec.optimizer == "resumed":
-        unsaid.append("optimizer resumed: it begins anew")
+        not_expressed.append("optimizer resumed: the optimizer starts anew")
     if spec.continuation == "extended":
-        unsaid.append("continuation extended: the tool expects the adapter to have these very modules")
+        not_expressed.append("continuation extended: the tool expects the adapter to have exactly these modules")
     if spec.earlier:
-        unsaid.append(f"earlier: the rows of {len(spec.earlier)} earlier stages are not evaluated")
-    return unsaid
+        not_expressed.append(f"earlier: the rows of {len(spec.earlier)} earlier stages are not evaluated")
+    return not_expressed
 
 
-def _number(value: float) -> int | float:
+def _whole_if_possible(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-TOOLS: dict[str, Callable[[Trial], Written]] = {"axolotl": _axolotl, "ms-swift": _swift, "llamafactory": _llamafactory}
+TOOLS: dict[str, Callable[[ExportedTrial], ToolConfig]] = {
+    "axolotl": _axolotl,
+    "ms-swift": _swift,
+    "llamafactory": _llamafactory,
+}
 
 
 def hf_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
-    """Return the keys that make this schedule, and in a sentence each what of it they cannot make."""
+    """Return the keys of this schedule for transformers' Trainer, and a sentence for each part they cannot express."""
     warmup, floor = warmup_steps(spec.steps, spec.warmup_ratio), spec.min_rate_ratio
     keys: dict[str, Any] = {"lr_scheduler_type": spec.schedule}
-    unsaid: list[str] = []
+    not_expressed: list[str] = []
     if spec.schedule == "cosine" and floor:
         keys = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": floor}}
     elif spec.schedule == "stable":
@@ -255,5 +269,5 @@ def hf_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
     elif spec.schedule == "constant":
         keys = {"lr_scheduler_type": "constant_with_warmup"}
     elif spec.schedule == "linear" and floor:
-        unsaid.append(f"min_rate_ratio {floor:g}: `linear` falls to nothing there")
-    return {**keys, "warmup_steps": warmup}, unsaid
+        not_expressed.append(f"min_rate_ratio {floor:g}: `linear` falls to 0 there")
+    return {**keys, "warmup_steps": warmup}, not_expressed

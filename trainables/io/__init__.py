@@ -1,1 +1,1 @@
-"""Files read and written safely: whole or absent after a crash, strict about what they hold."""
+"""Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers."""

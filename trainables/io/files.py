@@ -1,4 +1,4 @@
-"""Reads and writes text and JSON files; a write is whole or absent after a crash."""
+"""Reads and writes text and JSON files; writes are atomic: after a crash a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from trainables.errors import UserError
 
 
-class RecordDamaged(UserError):
-    """A record says something else than was written: it is never repaired by guessing."""
+class FileDamaged(UserError):
+    """A file written by this project does not hold what was written; it is never repaired by guessing."""
 
     exit_code = 4
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: temporary name, sync, rename."""
+    """Write a file atomically: temporary name, sync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -29,7 +29,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write `values` as readable JSON, whole or not at all."""
+    """Write `values` atomically as indented JSON."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -37,12 +37,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RecordDamaged: the file is not JSON.
+        FileDamaged: the file is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecordDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
+        raise FileDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
 
 
 def _sync(path: Path) -> None:
@@ -52,6 +52,7 @@ def _sync(path: Path) -> None:
 
 
 def replace_directory(temporary: Path, target: Path) -> None:
+    """Put a complete directory in place of `target`, which is absent only between two renames."""
     for path in (*temporary.rglob("*"), temporary):
         _sync(path)
     old = target.with_name(f".{target.name}.old")

@@ -1,6 +1,6 @@
-"""JSON objects of a data file, each with the line it begins on: a file holds one object a line, or one array of them.
+"""Reads the JSON objects of a data file with their line numbers: JSONL, or one array of objects.
 
-What JSON leaves to the reader is refused here: a key that stands twice in one object, NaN and infinity.
+Duplicate keys in an object, NaN and infinity are errors; Python's `json` would accept them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, Never
 from trainables.errors import UserError, named
 
 FOREIGN = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".arrow", ".gz", ".zip", ".zst", ".yaml", ".yml")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 with it; it says nothing
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it at the start of UTF-8 files
 ONE_A_LINE = "write one object a line (JSONL) or one array of objects, in UTF-8"
 
 
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
-    """Yield line and object of every row; where there is none, the error that says why.
+    """Yield line number and object of every row, or the error that describes a broken row.
 
-    A broken line is followed by the next one; after a broken element of an array nothing can be read.
+    Reading continues after a broken line of JSONL, but not after a broken element of an array.
 
     Raises:
-        UserError: there is no such file, or it is of another kind.
+        UserError: the file does not exist or has another format.
     """
     _refuse_foreign(path)
     with path.open("rb") as file:
@@ -42,7 +42,7 @@ def parse(text: str) -> Any:
     """Parse one JSON value.
 
     Raises:
-        ValueError: it is no JSON, or a key stands twice.
+        ValueError: it is not JSON, or an object has a duplicate key.
     """
     return _DECODER.decode(text)
 
@@ -63,13 +63,13 @@ def _elements(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | Us
         return
     position, line, counted = text.index("[") + 1, 1, 0
     while True:
-        position = _skipped(text, position)
+        position = _after_space(text, position)
         line, counted = line + text.count("\n", counted, position), position
         if text[position : position + 1] == "]":
             break
         try:
             value, position = _DECODER.raw_decode(text, position)
-            after = _skipped(text, position)
+            after = _after_space(text, position)
             if text[after : after + 1] not in (",", "]"):
                 raise ValueError(f"a comma or `]` must follow it, not `{named(text[after : after + 10])}`")
         except (ValueError, RecursionError) as error:
@@ -78,11 +78,11 @@ def _elements(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | Us
         yield line, _checked(value, f"{path}:{line}")
         position = after + (text[after] == ",")
     if text[position + 1 :].strip():
-        line += text.count("\n", position, _skipped(text, position + 1))
+        line += text.count("\n", position, _after_space(text, position + 1))
         yield line, UserError(f"{path}:{line}: nothing may follow the array of rows, but something does", ONE_A_LINE)
 
 
-def _skipped(text: str, position: int) -> int:
+def _after_space(text: str, position: int) -> int:
     while text[position : position + 1] in (" ", "\t", "\r", "\n"):
         position += 1
     return position
@@ -107,7 +107,7 @@ def _refuse_foreign(path: Path) -> None:
         raise UserError(f"{path}: a data file must hold JSON, but its name ends with `{path.suffix}`", ONE_A_LINE)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
@@ -116,8 +116,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _no_number(name: str) -> Never:
+def _refuse_constant(name: str) -> Never:
     raise ValueError(f"`{name}` is no JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)

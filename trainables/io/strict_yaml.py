@@ -1,4 +1,7 @@
-"""YAML that says what it means: safe, no key twice, no number read as text, no alias bomb, and every key's line."""
+"""Strict YAML: duplicate keys, ambiguous numbers and alias bombs are errors; the line of every key is kept.
+
+`docs/decisions/strict-yaml.md` compares it with libraries.
+"""
 
 from __future__ import annotations
 
@@ -24,47 +27,47 @@ MAXIMUM_DEPTH = 32
 TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null")}
 MERGE = "tag:yaml.org,2002:merge"
 
-# numbers for every reader but YAML 1.1, which wants a point before and a sign after the e
+# looks like a number, but YAML 1.1 reads it as text unless it has a point before and a sign after the e
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
-# numbers of YAML 1.1 that nobody means: 010 is 8, 1:30 is 90
+# YAML 1.1 reads these as octal and base-60 numbers: 010 is 8, 1:30 is 90
 SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
-WRITTEN = "write `key: value`, one a line"
+MAPPING_HINT = "write `key: value`, one a line"
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file holds, and on which line each key stands: `lines[("datasets", 0, "path")]`, counted from 1."""
+    """Values of a YAML file and the line of each key, counted from 1: `lines[("datasets", 0, "path")]`."""
 
     path: Path
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
 
     def where(self, *keys: str | int) -> str:
-        """Return "file:line: `key`" for the value at `keys`; the line is that of the nearest key the file has."""
+        """Return "file:line: `key`" for the value at `keys`; a missing key gets the line of its nearest parent."""
         known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in self.lines), None)
         place = f"{self.path}:{self.lines[known]}" if known else str(self.path)
         return f"{place}: `{key_text(keys)}`" if keys else place
 
 
 def key_text(keys: KeyPath) -> str:
-    """Write a key path as a reader would: `datasets[0].path`."""
+    """Format a key path: `datasets[0].path`."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
 def read_yaml(path: Path, list_key: str | None = None) -> Document:
-    """Read one mapping; texts, whole numbers, fractions, booleans and nulls in lists and mappings.
+    """Read one mapping of texts, numbers, booleans, nulls, lists and mappings.
 
-    With `list_key` a file may be one list instead: it is read as the value of this key.
+    With `list_key` the file may be one list instead, which becomes the value of this key.
 
     Raises:
-        UserError: the file is unreadable or broken, or says a thing that YAML reads otherwise than people do; names
+        UserError: the file cannot be read, is not YAML, or holds a value that YAML reads otherwise than it looks; names
             file, line and key.
     """
     return parse_yaml(_text_of(path), path, list_key)
 
 
 def parse_yaml(text: str, path: Path, list_key: str | None = None) -> Document:
-    """Read one mapping from `text`; `path` names it in errors.
+    """Read one mapping from `text`; errors name `path`.
 
     Raises:
         UserError: as `read_yaml`.
@@ -83,12 +86,12 @@ def parse_yaml(text: str, path: Path, list_key: str | None = None) -> Document:
     if list_key and isinstance(node, yaml.SequenceNode):
         return Document(path, {list_key: reading.value(node, (list_key,), ())}, reading.lines)
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none", WRITTEN)
+        raise UserError(f"{path}: a configuration must be `key: value` lines, but there are none", MAPPING_HINT)
     return Document(path, reading.value(node, (), ()), reading.lines)
 
 
 def _loader_of(text: str) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
-    """Return a loader whose aliases are nodes of their own, on their own lines, and the list it gathers them in."""
+    """Return a loader that gives each alias a node with its own line, and the list of these nodes."""
     import yaml
 
     aliases: list[yaml.Node] = []
@@ -99,7 +102,7 @@ def _loader_of(text: str) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
             node = super().compose_node(parent, index)
             if alias is None or node is None:
                 return node
-            node = copy(node)  # shares its `value` with the anchor, which may not be read to its end yet
+            node = copy(node)  # shares `value` with the anchor's node, which may still be incomplete
             node.start_mark = alias.start_mark
             aliases.append(node)
             return node
@@ -108,7 +111,7 @@ def _loader_of(text: str) -> tuple[yaml.SafeLoader, list[yaml.Node]]:
 
 
 class _Reading:
-    """One walk from nodes to values, counting what every alias expands to."""
+    """Converts nodes to values and counts them, with aliases expanded."""
 
     def __init__(
         self, path: Path, loader: yaml.SafeLoader, lines: dict[KeyPath, int], aliases: list[yaml.Node]
@@ -118,7 +121,7 @@ class _Reading:
         self.count = 0
 
     def value(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
-        """Return the plain value of `node`, which stands at `keys` within the nodes `above` it."""
+        """Return the value of `node` at `keys`; `above` are the nodes that contain it."""
         import yaml
 
         self.count += 1
@@ -126,8 +129,8 @@ class _Reading:
             raise self._too_many((*above, node), keys)
         if any(isinstance(node.value, list) and node.value is one.value for one in above):
             raise UserError(
-                f"{self._place(node, keys)} must not hold itself, but its alias is what it stands in",
-                "write out what is meant in place of the alias",
+                f"{self._place(node, keys)} must not hold itself, but its alias refers to a value that contains it",
+                "replace the alias by the value",
             )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys, (*above, node))
@@ -137,18 +140,18 @@ class _Reading:
         return self._scalar(node, keys)
 
     def _too_many(self, nodes: tuple[yaml.Node, ...], keys: KeyPath) -> UserError:
-        # nodes[i] stands at keys[:i]; of aliases within aliases the outermost is where the reader looks
+        # nodes[i] is the node at keys[:i]; report the outermost of nested aliases
         for depth, node in enumerate(nodes):
             if id(node) in self.aliases:
                 return UserError(
                     f"{self._place(node, keys[:depth])} must expand to at most {MAXIMUM_VALUES:,} values, but its "
                     "aliases make more",
-                    "write the values that are meant in place of the alias",
+                    "replace the alias by the values",
                 )
         return UserError(
             f"{self._place(nodes[-1], keys)}: a configuration must hold at most {MAXIMUM_VALUES:,} values, but it "
             "holds more",
-            "rows belong into a data file",
+            "put rows into a data file",
         )
 
     def _item(self, node: yaml.Node, keys: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
@@ -165,7 +168,7 @@ class _Reading:
                 raise UserError(
                     f"{self._place(key_node, (*keys, key))} must stand once, but it stood on line "
                     f"{self.lines[(*keys, key)]} already",
-                    "remove one of the two; YAML would silently take the last",
+                    "remove one of the two; plain YAML would silently use the last",
                 )
             self.lines[(*keys, key)] = key_node.start_mark.line + 1
             values[key] = self.value(value_node, (*keys, key), above)
@@ -173,7 +176,7 @@ class _Reading:
 
     def _key(self, node: yaml.Node, keys: KeyPath) -> str:
         if node.tag == MERGE:
-            raise UserError(f"{self._place(node, (*keys, '<<'))} is not read", "write the merged keys out")
+            raise UserError(f"{self._place(node, (*keys, '<<'))} is not supported", "write the merged keys out")
         if TAGS.get(node.tag) != "str" or not node.value:
             raise UserError(
                 f"{self._place(node, keys)}: a key must be a text, but got {node.value!r}"[:400],
@@ -197,7 +200,7 @@ class _Reading:
                             "write the number out, or quote it if it is a text")  # fmt: skip
         try:
             value = self.loader.construct_object(node)
-        except (ValueError, KeyError):  # a tag that the text does not fit, a number of thousands of digits
+        except (ValueError, KeyError):  # a tag that does not fit the text, or a number with thousands of digits
             raise UserError(
                 f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
             ) from None
@@ -239,7 +242,7 @@ def _text_of(path: Path) -> str:
 
 
 def _check_depth(text: str, path: Path) -> None:
-    # events come without recursion; building nodes recurses, and a file of brackets would exhaust the stack
+    # events are produced without recursion; composing nodes recurses and could exhaust the stack
     import yaml
 
     depth = 0
@@ -249,7 +252,7 @@ def _check_depth(text: str, path: Path) -> None:
             raise UserError(
                 f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep, but these go "
                 "deeper",
-                "is a bracket that opens never closed?",
+                "check for an unclosed bracket",
             )
 
 
@@ -273,7 +276,7 @@ def _key_of(line: str) -> str:
 
 
 def as_yaml_number(text: str) -> str:
-    """Write what matches NUMBER_LIKE as YAML 1.1 reads a fraction: 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5."""
+    """Write a match of NUMBER_LIKE as a YAML 1.1 float: 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5."""
     mantissa, _, exponent = text.lower().partition("e")
     mantissa += "" if "." in mantissa else ".0"
     mantissa += "0" if mantissa.endswith(".") else ""

@@ -14,11 +14,11 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Directory the trained base replaces.")] = BASE_DIRECTORY,
+    out: Annotated[Path, typer.Option(help="Directory to replace by the trained base.")] = BASE_DIRECTORY,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
-    seed: Annotated[int, typer.Option(help="Seed of the first weights and of the schooling.")] = defaults.BASE_SEED,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of training.")] = defaults.BASE_SEED,
 ) -> None:
-    """Train the base from scratch and print what it can do."""
+    """Train the base from scratch and print the accuracy of each capacity."""
     from rich import print as show_line
 
     from trainables.mini import build as schooling
@@ -32,7 +32,7 @@ def show(
     out: Annotated[Path, typer.Option(help="Directory for the contact sheets and rows.jsonl.")],
     seed: Annotated[int, typer.Option(help="Seed of the pictures.")] = 0,
 ) -> None:
-    """Write sample pictures and rows for a person to look at."""
+    """Write sample pictures and rows to look at."""
     from trainables.mini import show as showing
 
     for path in showing.write(out, seed):

@@ -1,4 +1,4 @@
-"""Schooling the miniature: trains the base from scratch on the generated world and saves it as a Hugging Face model."""
+"""Trains the miniature base from scratch on generated examples and saves it as a Hugging Face model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def school(miniature: Miniature, draw: Callable[[random.Random], Example], steps
 
 
 def save(miniature: Miniature, directory: Path, weight_bytes_limit: int = WEIGHT_BYTES_LIMIT) -> None:
-    """Write the model as one float16 file with its tokenizer and image processor; the directory appears whole.
+    """Write the model as one float16 file with its tokenizer and image processor; atomically.
 
     Raises:
         ValueError: the weights would take `weight_bytes_limit` bytes or more.
@@ -67,14 +67,14 @@ def save(miniature: Miniature, directory: Path, weight_bytes_limit: int = WEIGHT
 
 
 def make_readable(directory: Path) -> None:
-    """Give a directory and its files ordinary permissions: temporary folders and safetensors files start private."""
+    """Set ordinary permissions: temporary directories and safetensors files are created private."""
     directory.chmod(0o755)
     for path in directory.iterdir():
         path.chmod(0o644)
 
 
 def compute_in_float32(config: Path) -> None:
-    """Declare float32 in a saved configuration, so that loading without a dtype computes in it, not in float16."""
+    """Set float32 in a saved configuration, so that loading without a dtype computes in float32, not float16."""
     settings = json.loads(config.read_text())
     for part in (settings, settings.get("text_config"), settings.get("vision_config")):
         if part is not None:
@@ -91,7 +91,7 @@ def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED, count
 
 
 def school_on_one_core(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
-    """School with one thread: as fast as two at this size, and the same bits on any number of cores."""
+    """Train with one thread: as fast as two at this size, and bitwise equal on any number of cores."""
     import torch
 
     threads = torch.get_num_threads()

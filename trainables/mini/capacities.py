@@ -1,4 +1,4 @@
-"""What the miniature can do, measured by greedy generation on examples drawn from held-out seeds."""
+"""Measures the miniature's capacities by greedy generation on examples from held-out seeds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CAPACITIES: Capacities = {
 
 
 def held_out(capacity: str, count: int, seed: int = 0, capacities: Capacities = CAPACITIES) -> list[Example]:
-    """Draw examples of one capacity from seeds that neither the base nor any data set is drawn from."""
+    """Draw examples of one capacity from seeds that neither the base's training nor any data set uses."""
     rng = random.Random(f"held out/{seed}/{capacity}")
     return [capacities[capacity](rng) for _ in range(count)]
 

@@ -1,4 +1,4 @@
-"""The miniature's data set on disk: cabinets to fine-tune on, and rows outside the task to show what is forgotten.
+"""Writes the miniature's data set: cabinets to fine-tune on, and out-of-distribution rows to measure forgetting.
 
 Training rows are chat messages whose user text holds the tag `<image>` where the picture goes:
 `{"id", "messages": [system, user, assistant], "images": ["images/train-00001.png"]}`. Rows of `ood.jsonl` are
@@ -24,7 +24,7 @@ from trainables.mini import world
 from trainables.mini.pictures import IRRELEVANT
 from trainables.mini.world import Example
 
-VERSION = 1  # raise it when the world changes, so that no older data set is mistaken for this one
+VERSION = 1  # increase it when the generated data changes, so that an older data set is not reused
 TRAIN_ROWS = 960
 VALIDATION_ROWS = 64
 TEST_ROWS = 96
@@ -55,7 +55,7 @@ class Album:
         (directory / "images").mkdir()
 
     def is_new(self, image: Image.Image | None) -> bool:
-        """Tell whether no picture of the album has these pixels."""
+        """Return True if no picture of the album has these pixels."""
         return image is None or image.tobytes() not in self.seen
 
     def add(self, identity: str, image: Image.Image | None) -> list[str]:
@@ -69,7 +69,7 @@ class Album:
 
 
 def write(directory: Path, seed: int) -> Files:
-    """Write the data set of one seed, or reuse it where it stands complete; the directory appears whole or not at all.
+    """Write the data set of one seed atomically, or reuse it if it is complete.
 
     Raises:
         UserError: the directory holds something else.
@@ -84,7 +84,7 @@ def files_in(directory: Path) -> Files:
 
 
 def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
-    """Fill a directory and keep what it holds in its manifest, or reuse it where it stands complete.
+    """Fill a directory and describe it in its manifest, or reuse it if it is complete.
 
     Raises:
         UserError: the directory holds something else.
@@ -109,7 +109,7 @@ def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path],
 
 
 def is_complete(directory: Path, manifest: dict[str, Any]) -> bool:
-    """Tell whether a directory holds exactly the data set that the manifest describes."""
+    """Return True if a directory holds exactly the data set of the manifest."""
     path = directory / MANIFEST
     return path.is_file() and json.loads(path.read_text()) == manifest
 
@@ -123,12 +123,12 @@ def fill(directory: Path, seed: int) -> None:
 
 
 def write_lines(path: Path, rows: Iterator[Row]) -> None:
-    """Write rows as JSON lines with Chinese left readable."""
+    """Write rows as JSON lines, with Chinese characters not escaped."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def task_rows(album: Album, split: str, count: int, seed: int) -> Iterator[Row]:
-    """Draw the rows of one split: cabinets under the inspection with their full reports."""
+    """Draw the rows of one split: cabinets with the inspection prompt and their full reports."""
     rng = random.Random(f"datasets/{seed}/{split}")
     for index in range(1, count + 1):
         identity = f"{split}-{index:05d}"

@@ -1,4 +1,4 @@
-"""The pictures of the miniature's world: each kind is one function from a random generator to 64 x 64 RGB pixels."""
+"""Draws the miniature's pictures: each kind is one function from a random generator to 64 x 64 RGB pixels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Equipment:
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn picture with everything the world knows about it; `equipment` only on a panel or a cabinet."""
+    """One picture with its ground truth; `equipment` is set for panels and cabinets only."""
 
     kind: str
     image: Image.Image

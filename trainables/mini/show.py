@@ -1,4 +1,4 @@
-"""Pictures and rows of the miniature's world for a person to look at."""
+"""Writes sample pictures and rows of the miniature for inspection by eye."""
 
 from __future__ import annotations
 

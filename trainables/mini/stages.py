@@ -1,6 +1,6 @@
-"""Three stages of the miniature's task, each with its own splits: cabinets in good light, in dim light, in poor light.
+"""Three curriculum stages of the miniature's task, each with its own splits: cabinets in good, dim and poor light.
 
-A curriculum trains on them in this order (brief 000); all share the rows outside the task of the whole data set.
+All stages use the out-of-distribution rows of the whole data set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainables.mini.datasets import Album, Files, Row, files_in, make_whole, oo
 from trainables.mini.pictures import SIDE
 from trainables.mini.world import Example
 
-VERSION = 1  # raise it when a stage changes, so that no older data set is mistaken for this one
+VERSION = 1  # increase it when a stage changes, so that an older data set is not reused
 TRAIN_ROWS = 640
 VALIDATION_ROWS = 48
 TEST_ROWS = 48
@@ -40,7 +40,7 @@ STAGES: tuple[Callable[[random.Random], Example], ...] = (in_good_light, in_dim_
 
 
 def write(directory: Path, seed: int) -> tuple[Files, ...]:
-    """Write the data sets `stage1/` to `stage3/` of one seed below `directory`, or reuse them where they are complete.
+    """Write the data sets `stage1/` to `stage3/` of one seed below `directory`, or reuse them if they are complete.
 
     Raises:
         UserError: a directory holds something else.

@@ -1,4 +1,4 @@
-"""The miniature's tokenizer: byte-level BPE as Qwen's own, merged so far that every word of the world is one token."""
+"""The miniature's tokenizer: byte-level BPE as in Qwen, merged until every word of the generated texts is one token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentences of the miniature's world: what is asked about a picture or in words, and the one right answer."""
+"""Generates the miniature's prompts, about a picture or text alone, each with its one right answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Commands: where the task is shell commands, how often an answer is one and no more, and how often it is dangerous.
+"""Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
 
-It counts where nearly all reference answers of validation are commands and nothing else; no row says so by itself. A
-danger is looked for in the answers to the text questions too: a model that forgot how to decline answers there.
+The probe applies if nearly all reference answers of the validation rows are commands and nothing else. Dangers are
+also looked for in answers to the text questions: a model that no longer declines shows it there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 from trainables.probes.shell.judge import dangers, is_command_only
 
-MIN_COMMAND_SHARE = 0.9  # of the references; reading is a heuristic, one odd command must not hide the rest
+MIN_COMMAND_SHARE = 0.9  # of the references; the check is a heuristic and may misread a few commands
 
 
 def _rows(data: ProbeData) -> Sequence[Row]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.nn.functional import cross_entropy
 
-from trainables.checkpoints.compatibility import take_over
+from trainables.checkpoints.compatibility import load_parent
 from trainables.checkpoints.lineage import lineage_in
 from trainables.checkpoints.provenance import describe_best, peak_memory_mb, write_placement
 from trainables.constraint import Constraint, best_eval
@@ -169,7 +169,7 @@ class Trial:
             return self._resume(steps[0])
         self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
         if self.spec.init_from:
-            take_over(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
+            load_parent(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
         return None
 
     def _resume(self, step: int) -> Path:

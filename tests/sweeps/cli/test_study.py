@@ -192,7 +192,7 @@ def test_validation_rows_in_train_are_refused(
 ) -> None:
     overlapping = broken_rows(written, lambda rows: lines(rows[:1]) + written.validation.read_text())
     assert stage4(*own_data(written, val=overlapping)) == 2
-    assert "validation rows must not stand in train, but 1 do" in capsys.readouterr().err
+    assert "validation rows must not be in train, but 1 of them are" in capsys.readouterr().err
 
 
 def test_another_configuration_of_an_experiment_is_refused(

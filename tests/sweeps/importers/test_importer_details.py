@@ -12,8 +12,8 @@ from sweeps.execution.options import Launch
 from sweeps.importers.config import read_config
 from sweeps.importers.files import tool_of
 from sweeps.importers.ranges import check_ranges
-from sweeps.importers.rules import Asked, ask
-from sweeps.importers.settings import Setting, Settled, settle
+from sweeps.importers.rules import ParsedConfig, parse_config
+from sweeps.importers.settings import ImportedSettings, Setting, settings_of
 from sweeps.importers.templates import check_template
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import parse_yaml
@@ -31,13 +31,13 @@ HEADS = {
 }  # fmt: skip
 
 
-def asked(tool: str, text: str) -> Asked:
+def parsed(tool: str, text: str) -> ParsedConfig:
     document = parse_yaml(HEADS[tool] + text, Path("c.yaml"))
-    return ask(document, tool_of(document), EVERYWHERE)
+    return parse_config(document, tool_of(document), EVERYWHERE)
 
 
-def settled(tool: str, text: str, rows: int = 16_000) -> Settled:
-    return settle(asked(tool, text), FAMILIES["qwen2"].towers(QWEN2), QWEN2, rows)
+def imported(tool: str, text: str, rows: int = 16_000) -> ImportedSettings:
+    return settings_of(parsed(tool, text), FAMILIES["qwen2"].towers(QWEN2), QWEN2, rows)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def settled(tool: str, text: str, rows: int = 16_000) -> Settled:
     ],
 )  # fmt: skip
 def test_what_changes_nothing_is_said_to(tool: str, text: str, told: str) -> None:
-    lines = {line.told for line in asked(tool, text + "\n").lines if not line.used}
+    lines = {line.effect for line in parsed(tool, text + "\n").lines if not line.used}
     assert any(one.startswith(told) or told in one for one in lines)
 
 
@@ -96,7 +96,7 @@ def test_a_template_is_the_bases_own(
     if own:
         content = TEMPLATES[own]
         (tmp_path / where).write_text(json.dumps({"chat_template": content}) if where.endswith("json") else content)
-    found = asked(tool, text + "\n")
+    found = parsed(tool, text + "\n")
     if not refused:
         check_template(found, tmp_path, family)
         return
@@ -120,7 +120,9 @@ def test_a_template_is_the_bases_own(
 def test_a_cadence_that_nobody_wrote_gives_the_guards_what_they_need(tool: str, text: str, every: int) -> None:
     head = HEADS[tool].replace("max_steps: 1000\n", "" if "max_steps" in text else "max_steps: 1000\n")
     document = parse_yaml(head + text, Path("c.yaml"))
-    found = settle(ask(document, tool_of(document), EVERYWHERE), FAMILIES["qwen2"].towers(QWEN2), QWEN2, 16_000)
+    found = settings_of(
+        parse_config(document, tool_of(document), EVERYWHERE), FAMILIES["qwen2"].towers(QWEN2), QWEN2, 16_000
+    )
     told = next(one for one in found.settings if one.name == "eval_every_steps")
     assert told.value == every
     if tool == "ms-swift" and every == 250:
@@ -128,11 +130,13 @@ def test_a_cadence_that_nobody_wrote_gives_the_guards_what_they_need(tool: str, 
 
 
 def test_a_setting_out_of_range_names_the_key_it_comes_from() -> None:
-    found = asked("llamafactory", "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0}\n")
+    found = parsed("llamafactory", "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0}\n")
     with pytest.raises(UserError, match=r"c.yaml:5: `lr_scheduler_kwargs.min_lr` should be less than") as caught:
-        check_ranges(found, settle(found, FAMILIES["qwen2"].towers(QWEN2), QWEN2, 1000))
+        check_ranges(found, settings_of(found, FAMILIES["qwen2"].towers(QWEN2), QWEN2, 1000))
     assert caught.value.hint
-    broken = Settled((Setting("rank", 0, ""), Setting("alpha", -1.0, "")), Placement(language=1), Setting("", "", ""))
+    broken = ImportedSettings(
+        (Setting("rank", 0, ""), Setting("alpha", -1.0, "")), Placement(language=1), Setting("", "", "")
+    )
     with pytest.raises(UserError) as several:
         check_ranges(found, broken)
     assert several.value.message.count("c.yaml") == 2

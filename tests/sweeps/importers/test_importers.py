@@ -13,13 +13,13 @@ import yaml
 from rich.console import Console
 
 from sweeps import trial as trial_cli
-from sweeps.importers import settings as settle_file
+from sweeps.importers import settings as settings_module
 from sweeps.importers.files import TOOLS, rows_of, tool_of
-from sweeps.importers.report import as_json, keys_text, settings_text
-from sweeps.importers.rules import Accepts, Entries, Ignored, Rule, Section, Sets, Table, ask
-from sweeps.importers.settings import Settled, settle
+from sweeps.importers.import_report import as_json, keys_text, settings_text
+from sweeps.importers.rules import Accepts, Entries, Ignored, KeyRule, Section, Sets, Table, parse_config
+from sweeps.importers.settings import ImportedSettings, settings_of
 from trainables.errors import UserError
-from trainables.export.trial import Trial, exported
+from trainables.export.trial import ExportedTrial, export_trial
 from trainables.io.strict_yaml import parse_yaml, read_yaml
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.model.families import FAMILIES, family_of
@@ -41,21 +41,21 @@ MINI_CONFIG = family_of(BASE_DIRECTORY)[1]
 EVERYWHERE = ("base", "train", "validation", "ood")
 
 
-def settled(text: str | Path, config: dict[str, Any] = QWEN3_VL_4B, rows: int = 1000) -> Settled:
+def imported(text: str | Path, config: dict[str, Any] = QWEN3_VL_4B, rows: int = 1000) -> ImportedSettings:
     document = read_yaml(text) if isinstance(text, Path) else parse_yaml(text, Path("c.yaml"))
-    asked = ask(document, tool_of(document), EVERYWHERE)
-    return settle(asked, FAMILIES[config["model_type"]].towers(config), config, rows)
+    parsed = parse_config(document, tool_of(document), EVERYWHERE)
+    return settings_of(parsed, FAMILIES[config["model_type"]].towers(config), config, rows)
 
 
 def refused(text: str | Path, config: dict[str, Any] = QWEN3_VL_4B) -> UserError:
     with pytest.raises(UserError) as caught:
-        settled(text, config)
+        imported(text, config)
     return caught.value
 
 
 # ------------------------------------------------------------------------------------- whole files
 def test_the_command_assistant_of_axolotl_is_the_trial_it_describes() -> None:
-    found = settled(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B, rows=1388)
+    found = imported(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B, rows=1388)
     assert found.placement == Placement(language=28)
     assert found.as_values() == {
         "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj"), "rank": 8, "alpha": 16.0, "dropout": 0.05,
@@ -70,14 +70,14 @@ def test_the_command_assistant_of_axolotl_is_the_trial_it_describes() -> None:
 
 
 def test_the_smoke_test_of_the_command_assistant_differs_in_its_budget_alone() -> None:
-    whole = settled(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B).as_values()
-    smoke = settled(CONFIGS / "axolotl_command_assistant_smoke.yaml", QWEN2_5_CODER_7B).as_values()
+    whole = imported(CONFIGS / "axolotl_command_assistant.yaml", QWEN2_5_CODER_7B).as_values()
+    smoke = imported(CONFIGS / "axolotl_command_assistant_smoke.yaml", QWEN2_5_CODER_7B).as_values()
     differing = {key: smoke[key] for key in smoke if smoke[key] != whole[key]}
     assert differing == {"steps": 10, "eval_every_steps": 5, "warmup_ratio": 0.2}  # 1 step of 10, which axolotl makes 2
 
 
 def test_arm_c2_in_ms_swifts_keys_is_arm_c2() -> None:
-    found = settled(CONFIGS / "swift_stage4_c2.yaml", rows=960)
+    found = imported(CONFIGS / "swift_stage4_c2.yaml", rows=960)
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=2, vision=4), ())
     told = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
@@ -91,7 +91,7 @@ def test_arm_c2_in_ms_swifts_keys_is_arm_c2() -> None:
 
 
 def test_llamafactorys_example_takes_its_defaults(tmp_path: Path) -> None:
-    found = settled(CONFIGS / "llamafactory_qwen3vl_lora_sft.yaml", rows=1000)
+    found = imported(CONFIGS / "llamafactory_qwen3vl_lora_sft.yaml", rows=1000)
     sources = {one.name: one.source for one in found.settings}
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=36), ())  # the tower of vision is frozen
@@ -107,10 +107,10 @@ def test_names_of_llamafactory_are_looked_up_in_its_table(tmp_path: Path) -> Non
     (tmp_path / "data" / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
     config = tmp_path / "sft.yaml"
     config.write_text((CONFIGS / "llamafactory_qwen3vl_lora_sft.yaml").read_text())
-    asked = ask(read_yaml(config), TOOLS["llamafactory"])
-    assert str(rows_of(asked, "train")) == f"{tmp_path}/data/dataset_info.json:cabinets"
+    parsed = parse_config(read_yaml(config), TOOLS["llamafactory"])
+    assert str(rows_of(parsed, "train")) == f"{tmp_path}/data/dataset_info.json:cabinets"
     with pytest.raises(UserError, match=r"sft.yaml:17: `eval_dataset` must name a file with rows, but .*none.jsonl"):
-        rows_of(asked, "validation")
+        rows_of(parsed, "validation")
 
 
 # ------------------------------------------------------------------------------------- single keys
@@ -165,7 +165,7 @@ def with_target(text: str, more: str = "lora_target_modules: [q_proj]\n") -> str
     ],
 )  # fmt: skip
 def test_a_key_means_what_it_means_to_its_tool(text: str, expected: dict[str, Any]) -> None:
-    values = settled(text).as_values()
+    values = imported(text).as_values()
     assert {key: values[key] for key in expected} == pytest.approx(expected)
 
 
@@ -188,14 +188,16 @@ def test_a_key_means_what_it_means_to_its_tool(text: str, expected: dict[str, An
     ],
 )  # fmt: skip
 def test_the_modules_of_a_tool_are_a_placement(text: str, placement: Placement, names: tuple[str, ...]) -> None:
-    found = settled(text)
+    found = imported(text)
     assert (found.placement, found.as_values()["target_modules"]) == (placement, names)
 
 
 def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
-    found = settled(AXOLOTL + "lora_target_linear: true\n", QWEN2_5_CODER_7B)
+    found = imported(AXOLOTL + "lora_target_linear: true\n", QWEN2_5_CODER_7B)
     assert (found.placement, found.as_values()["target_modules"]) == (Placement(language=28), ())
-    packed = settled(AXOLOTL + "lora_target_linear: true\nsample_packing: true\nsequence_len: 1024\n", QWEN2_5_CODER_7B)
+    packed = imported(
+        AXOLOTL + "lora_target_linear: true\nsample_packing: true\nsequence_len: 1024\n", QWEN2_5_CODER_7B
+    )
     assert packed.as_values()["packed_tokens"] == 1024
 
 
@@ -245,8 +247,8 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (with_target("cosine_min_lr_ratio: 2\n"), "c.yaml:8: `cosine_min_lr_ratio` must be a share from 0 to 1", "0.1"),
         (with_target("warmup_ratio: 3\n"), "c.yaml:8: `warmup_ratio` must be a share from 0 to 1", "0.1"),
         (with_target("lr_groups: [{name: v, modules: [visual], lr: 0}]\n"), "`lr_groups[0].lr` must be a rate above 0",
-         "frozen"),
-        (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "frozen"),
+         "freeze"),
+        (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "freeze"),
         (with_target("dataset_exact_deduplication: true\n"), "`dataset_exact_deduplication` must be off", "duplicates"),
         (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains another attention)", None),
         (with_target("auto_find_batch_size: true\n"), "`auto_find_batch_size` must be off", None),
@@ -285,8 +287,8 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
          "weight", None),
         (SWIFT + "train_type: full\n", "`train_type` must be one of lora, but got `full`", "only LoRA is placed here"),
         (SWIFT + "freeze_aligner: false\n", "`freeze_aligner` must be true (the aligner is never adapted)", None),
-        (SWIFT + "tuner: {lora_rank: 4}\nlora_rank: 8\n", "`lora_rank` must be the only key that says this, beside "
-         "`tuner.lora_rank`", "remove one of the two"),
+        (SWIFT + "tuner: {lora_rank: 4}\nlora_rank: 8\n", "`lora_rank` must be the only key for this, but there is "
+         "also `tuner.lora_rank`", "remove one of the two"),
         (LLAMA + "stage: dpo\n", "`stage` must be `sft` (only supervised fine-tuning is done here)", None),
         (LLAMA + "packing: true\n", "`packing` must be off", "neat_packing: true keeps them apart"),
         (LLAMA + "dataset: a,b\n", "`dataset` must be one dataset, but got `a,b`", "join the files"),
@@ -313,7 +315,7 @@ def test_every_missing_key_is_told_beside_other_problems() -> None:
     text = "base_model: base\nadapter: lora\nlora_r: 0\nlora_rr: 8\ndatasets: []\n"
     document = parse_yaml(text, Path("c.yaml"))
     with pytest.raises(UserError) as caught:
-        ask(document, TOOLS["axolotl"])
+        parse_config(document, TOOLS["axolotl"])
     told = caught.value.message
     for name in ("lora_alpha", "learning_rate", "test_datasets"):
         assert f"c.yaml: `{name}` must" in told
@@ -329,7 +331,7 @@ def test_an_unknown_key_that_is_like_none_names_few() -> None:
 @pytest.mark.parametrize(
     ("text", "told", "hint"),
     [
-        ("lora_r: 8\n", "one key must tell the tool, but there is none of axolotl: base_model", "--format axolotl"),
+        ("lora_r: 8\n", "one key must identify the tool, but there is none of axolotl: base_model", "--format axolotl"),
         ("base_model: a\nmodel_name_or_path: b\n", "`base_model` of axolotl (line 1); `model_name_or_path` of "
          "llamafactory (line 2)", "--format axolotl or llamafactory"),
     ],
@@ -342,7 +344,7 @@ def test_a_file_of_no_tool_or_of_several_is_refused(text: str, told: str, hint: 
 
 
 # ------------------------------------------------------------------------------------- the tables
-def rules(table: Table) -> Iterator[tuple[str, Rule]]:
+def rules(table: Table) -> Iterator[tuple[str, KeyRule]]:
     for key, rule in table.items():
         yield key, rule
         if isinstance(rule, Section | Entries):
@@ -351,7 +353,7 @@ def rules(table: Table) -> Iterator[tuple[str, Rule]]:
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
 def test_every_key_of_a_table_is_classed_and_every_field_is_read(tool: Any) -> None:
-    read = "".join(path.read_text() for path in Path(settle_file.__file__).parent.glob("*.py")
+    read = "".join(path.read_text() for path in Path(settings_module.__file__).parent.glob("*.py")
                    if path.stem in {"settings", "targets", "files", "config", "rules"})  # fmt: skip
     fields = {*tool.defaults, *tool.required}
     for key, rule in rules(tool.table):
@@ -369,17 +371,17 @@ def test_every_key_of_a_table_is_classed_and_every_field_is_read(tool: Any) -> N
 
 def test_the_whole_file_is_shown_within_80_columns() -> None:
     document = read_yaml(CONFIGS / "axolotl_command_assistant.yaml")
-    asked = ask(document, TOOLS["axolotl"], EVERYWHERE)
-    found = settle(asked, FAMILIES["qwen2"].towers(QWEN2_5_CODER_7B), QWEN2_5_CODER_7B, 1388)
+    parsed = parse_config(document, TOOLS["axolotl"], EVERYWHERE)
+    found = settings_of(parsed, FAMILIES["qwen2"].towers(QWEN2_5_CODER_7B), QWEN2_5_CODER_7B, 1388)
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(keys_text(asked), settings_text(found.settings))
+    console.print(keys_text(parsed), settings_text(found.settings))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= 80
     told = " ".join(shown.split())
     for key in ("optimizer (43)", "wandb_log_model (63)", "gradient_accumulation_steps", "lora_fan_in_fan_out (21)"):
         assert key in told
     assert "default of axolotl" in told and "AdamW with 32-bit states instead: results differ slightly" in told
-    kept = as_json(asked, found.settings)
+    kept = as_json(parsed, found.settings)
     assert {one["key"].split(".")[0].split("[")[0] for one in kept["keys"]} == set(document.values)
     assert json.loads(json.dumps(kept)) == kept | {"settings": json.loads(json.dumps(kept["settings"]))}
 
@@ -403,9 +405,9 @@ def test_what_is_exported_is_imported_as_the_same_trial(tool: str, changes: dict
     spec = parse_spec({"name": "C2", "placement": {"language": 2, "vision": 4}, "seed": 42, "data_seed": 42,
                        **sources, **changes})  # fmt: skip
     towers = FAMILIES["qwen3_vl"].towers(MINI_CONFIG)
-    text = exported(Trial(spec, resolve(spec.placement, towers, spec.target_modules).module_names), tool)
+    text = export_trial(ExportedTrial(spec, resolve(spec.placement, towers, spec.target_modules).module_names), tool)
     document = parse_yaml(text, Path("c2.yaml"))
-    found = settle(ask(document, tool_of(document), EVERYWHERE), towers, MINI_CONFIG, 960)
+    found = settings_of(parse_config(document, tool_of(document), EVERYWHERE), towers, MINI_CONFIG, 960)
     back = parse_spec({"name": spec.name, "placement": found.placement, **sources, **found.as_values()})
     lost = {key for key in TrialSpec.model_fields if getattr(back, key) != getattr(spec, key)}
     if spec.placement.language == 0:
@@ -473,7 +475,7 @@ def test_a_bad_file_exits_2_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "rows outside the task are needed to measure what is lost, and axolotl has no key for them"),
+        ((), "out-of-distribution rows are needed to measure what is lost, and axolotl has no key for them"),
         (("--base", "mini", "--space", "rnk=4"), "--space must vary a setting, but got `rnk`"),
         (("--base", "mini", "--space", "rank=4;rank=8"), "--space must give `rank` once"),
         (("--base", "mini", "--space", "rank=a"), "--space: `rank` must be values"),
@@ -550,9 +552,9 @@ def test_paths_are_relative_to_the_file_then_to_the_working_directory(
     (own / "c.yaml").write_text(text)
     for path in (own / "a.jsonl", tmp_path / "a.jsonl", tmp_path / "b.jsonl"):
         path.write_text("{}\n")
-    asked = ask(read_yaml(own / "c.yaml"), TOOLS["axolotl"])
-    assert rows_of(asked, "train") == own / "a.jsonl"
-    assert rows_of(asked, "validation") == tmp_path / "b.jsonl"
+    parsed = parse_config(read_yaml(own / "c.yaml"), TOOLS["axolotl"])
+    assert rows_of(parsed, "train") == own / "a.jsonl"
+    assert rows_of(parsed, "validation") == tmp_path / "b.jsonl"
 
 
 def test_the_example_files_are_what_pyyaml_reads() -> None:

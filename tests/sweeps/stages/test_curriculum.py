@@ -50,7 +50,7 @@ def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(staged: Staged
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     one.write_text(stage.format(first.train.path, first.validation.path, first.ood.path))
     two.write_text(stage.format(leak, second.validation.path, second.ood.path) + "prev_checkpoint: one\n")
-    with pytest.raises(UserError, match=r"stage1/validation\.jsonl: validation rows must not stand in train, but 1 do"):
+    with pytest.raises(UserError, match=r"stage1/validation\.jsonl: validation rows must not be in train, but 1 of"):
         curriculum(STUDY, CurriculumInput(files=(one, two)), Launch(), tmp_path / "data")
 
 
@@ -69,7 +69,7 @@ def test_no_stage_trains_on_rows_that_measure_another(number: int, staged: Stage
         files[-1].write_text(own + (f"prev_checkpoint: stage{at - 1}\n" if at else ""))
     with pytest.raises(UserError) as error:
         curriculum(STUDY, CurriculumInput(files=files), Launch(), tmp_path / "data")
-    said = f"{files[number]}:1: `train`: {measured}: validation rows must not stand in train, but 2 do"
+    said = f"{files[number]}:1: `train`: {measured}: validation rows must not be in train, but 2 of them are"
     assert error.value.message.startswith(said)
 
 

@@ -25,7 +25,7 @@ from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
 from trainables.errors import UserError
 from trainables.guards import Fall
-from trainables.io.files import RecordDamaged, write_json
+from trainables.io.files import FileDamaged, write_json
 from trainables.record import Record, Verdict
 from trainables.spec import Placement
 
@@ -109,7 +109,7 @@ def test_a_parent_that_is_not_as_it_was_written_is_refused(harm: str, staged: St
         shutil.rmtree(directory)
     else:
         (directory / "manifest.json").unlink()
-    with pytest.raises(RecordDamaged, match=r"the adapter that stage S2 starts from must match its manifest") as error:
+    with pytest.raises(FileDamaged, match=r"the adapter that stage S2 starts from must match its manifest") as error:
         staged.from_parent(1, record)
     assert error.value.message.startswith(f"{directory}: ")
     assert str(record.directory) in (error.value.hint or "")

@@ -17,7 +17,7 @@ from trial_records import EVAL_METRICS, keep_best, measure
 from sweeps.tracking.mlflow_fields import params_of
 from sweeps.tracking.tracker import StoreUnreachable, Tracker, checked_uri, default_tracking_uri, redacted, sync_all
 from trainables.errors import UserError
-from trainables.io.files import RecordDamaged, write_json
+from trainables.io.files import FileDamaged, write_json
 from trainables.record import Record, Verdict
 
 PRUNED = Verdict(
@@ -266,7 +266,7 @@ def test_a_damaged_record_is_named_and_holds_back_no_other(database, make_record
     damaged, whole = make_record("A2-L2-V0", vision=0), make_record()
     path = damaged.directory / "metrics.jsonl"
     path.write_text(path.read_text().replace("0.03", "0.99", 1))
-    with pytest.raises(RecordDamaged, match=f"{damaged.name}/metrics.jsonl:1: every line must match its checksum"):
+    with pytest.raises(FileDamaged, match=f"{damaged.name}/metrics.jsonl:1: every line must match its checksum"):
         sync_all(tmp_path / "stage4", f"sqlite:///{database}", "stage4")
     assert "eval/exact_match" in {run.info.run_name: run for run in runs(database)}[whole.spec().name].data.metrics
 

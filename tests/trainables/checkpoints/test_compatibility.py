@@ -12,7 +12,7 @@ import pytest
 from small_trials import SpecMaker
 
 from trainables.checkpoints.adapter import adapter_source, read_adapter
-from trainables.checkpoints.compatibility import base_standing, check_continues, extension, opened
+from trainables.checkpoints.compatibility import base_match, check_continues, extension, read_parent
 from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.model.families import family_of
@@ -78,8 +78,8 @@ def test_reading_an_adapter_needs_no_torch(adapter: Path) -> None:
 
 def test_the_same_adapter_is_continued(adapter: Path, make_spec: SpecMaker) -> None:
     spec = continuing(make_spec, adapter, seed=7, learning_rate=1e-5)
-    assert opened(spec, placed(spec)).directory == adapter
-    assert base_standing(read_adapter(adapter), spec) == "same, by path"
+    assert read_parent(spec, placed(spec)).directory == adapter
+    assert base_match(read_adapter(adapter), spec) == "same, by path"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_differs_is_said_with_both_values_and_the_file(
 ) -> None:
     spec = continuing(make_spec, adapter, **changes)
     with pytest.raises(UserError) as error:
-        opened(spec, placed(spec))
+        read_parent(spec, placed(spec))
     assert says in error.value.message
     assert str(adapter) in error.value.message
 
@@ -111,14 +111,14 @@ def test_what_differs_is_said_with_both_values_and_the_file(
 def test_everything_that_differs_is_said_at_once(adapter: Path, make_spec: SpecMaker) -> None:
     spec = continuing(make_spec, adapter, rank=8, alpha=4.0, placement=Placement(language=1))
     with pytest.raises(UserError) as error:
-        opened(spec, placed(spec))
+        read_parent(spec, placed(spec))
     assert all(word in error.value.message for word in ("`r`", "`lora_alpha`", "only in the saved adapter"))
 
 
 def test_an_extension_contains_its_parent(adapter: Path, make_spec: SpecMaker) -> None:
     larger = {"placement": Placement(language=2, vision=4), "continuation": "extended"}
     spec = continuing(make_spec, adapter, **larger)
-    saved = opened(spec, placed(spec))
+    saved = read_parent(spec, placed(spec))
     assert {name.split(".")[3] for name in extension(saved, placed(spec))} == {"8", "9"}
     smaller = spec.model_copy(update={"placement": Placement(language=1, vision=4)})
     with pytest.raises(UserError, match="its modules must lie within L1-V4, but 7 modules"):
@@ -132,7 +132,7 @@ def test_an_adapter_that_changed_since_it_was_planned_is_refused(adapter: Path, 
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
     with pytest.raises(UserError, match=r"must be the one that was planned, .* but it changed since"):
-        opened(spec, placed(spec))
+        read_parent(spec, placed(spec))
 
 
 def test_the_hash_is_the_files_own_and_a_resumed_optimizer_is_part_of_it(adapter: Path) -> None:
@@ -192,16 +192,16 @@ def test_the_base_is_known_by_record_by_path_or_by_name_or_not_at_all(
 ) -> None:
     spec = make_spec()
     configure(adapter, base_model_name_or_path=str(spec.base.path))
-    assert base_standing(read_adapter(adapter), spec) == "same, by path"
+    assert base_match(read_adapter(adapter), spec) == "same, by path"
     for elsewhere in (None, "/somewhere/else"):
         configure(adapter, base_model_name_or_path=elsewhere)
-        assert base_standing(read_adapter(adapter), spec) == "unknown"
+        assert base_match(read_adapter(adapter), spec) == "unknown"
 
     snapshot = Source(path=tmp_path / "models--Qwen--Qwen3-VL-4B-Instruct" / "snapshots" / "0", sha256="ba5e")
     cached = spec.model_copy(update={"base": snapshot})
     for name, standing in (("Qwen/Qwen3-VL-4B-Instruct", "same"), ("Qwen/Qwen3-VL-8B-Instruct", "another")):
         configure(adapter, base_model_name_or_path=name)
-        assert base_standing(read_adapter(adapter), cached) == f"{standing}, by name"
+        assert base_match(read_adapter(adapter), cached) == f"{standing}, by name"
 
     write_json(adapter / "provenance.json", {"spec": {"base": {"sha256": "0ther"}}})
     with pytest.raises(UserError, match="must have been trained on this base, ba5e, but it was on 0ther"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.duplicates import check_disjoint, told_within
+from trainables.data.duplicates import check_disjoint, found_in_texts
 from trainables.data.rows import read_rows
 from trainables.errors import UserError
 
@@ -34,7 +34,7 @@ def files(folder: Path, texts: list[str]) -> tuple[Path, Path]:
 @pytest.mark.parametrize("template", RENDERED.values(), ids=RENDERED)
 def test_a_rendered_conversation_is_the_conversation(tmp_path: Path, template: str) -> None:
     train, validation = files(tmp_path, ["else", template.format(q="list  all files", a="LS -a"), "other"])
-    with pytest.raises(UserError, match="must not stand in train, but 1 do, the first is `known`"):
+    with pytest.raises(UserError, match="must not be in train, but 1 of them are, the first is `known`"):
         check_disjoint(read_rows(train), read_rows(validation), validation)
 
 
@@ -54,5 +54,5 @@ def test_another_question_or_answer_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_every_occurrence_is_looked_at() -> None:
-    assert told_within(["a? b", "x a? c", "a? d"], [("a?", "c"), ("a?", "e"), ("a?", "d")]) == [True, False, True]
-    assert told_within([], [("a", "b")]) == [False]
+    assert found_in_texts(["a? b", "x a? c", "a? d"], [("a?", "c"), ("a?", "e"), ("a?", "d")]) == [True, False, True]
+    assert found_in_texts([], [("a", "b")]) == [False]

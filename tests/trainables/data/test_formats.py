@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainables.data.duplicates import digest_of
-from trainables.data.formats import Message, told
+from trainables.data.formats import Message, normalize_row
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 
@@ -96,7 +96,7 @@ def test_validation_must_ask(folder: Path) -> None:
         ({}, "but its keys are none"),
         ({"prompt": "a", "response": "b", "imges": ["x"]}, "`imges` is not a key of a row with `prompt`"),
         ({"prompt": "a", "response": "b", "imges": ["x"]}, "did you mean `images`?"),
-        ({"prompt": "a", "response": "b", "source": "web"}, "keep in `metadata` what no trial reads"),
+        ({"prompt": "a", "response": "b", "source": "web"}, "put values that no trial reads into `metadata`"),
         ({"prompt": "a", "response": "b", "metadata": "web"}, "`metadata` must be an object, but got 'web'"),
         ({"prompt": "a"}, "`response` must be a text, but got None"),
         ({"prompt": " ", "response": "b"}, "`prompt` must be a text, but it is empty"),
@@ -135,7 +135,7 @@ def part(**keys: Any) -> dict[str, Any]:
     [
         (turn(role="tool"), "`messages[0]` must be {role: system | user | assistant | human | gpt, content: text}"),
         (turn(content=None), "`messages[0]` must be {role:"),
-        (turn(weight=0), "`messages[0]`: `weight` is not a key of a turn, and would be passed over"),
+        (turn(weight=0), "`messages[0]`: `weight` is not a key of a turn"),
         ({"conversations": [{"from": "observation", "value": "x"}]}, "`conversations[0]` must be {from: system"),
         (part(type="video"), "`messages[0].content[0]` must be a part of type text, image, image_url, but got"),
         (part(type="text"), "`messages[0].content[0]`: `text` must be a text, but got None"),
@@ -220,8 +220,8 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ({"hf_hub_url": "a/b"}, "`hf_hub_url` must not be given, for rows are read from files, but got 'a/b'"),
-        ({"file_name": "alpaca.json", "ranking": True}, "`ranking` must not be given, for it is not honoured"),
+        ({"hf_hub_url": "a/b"}, "`hf_hub_url` must not be given, because rows are read from files, but got 'a/b'"),
+        ({"file_name": "alpaca.json", "ranking": True}, "`ranking` must not be given, because it is not supported"),
         ({"file_name": "alpaca.json", "num_samples": 5}, "`num_samples` must not be given"),
         ({"file_name": "alpaca.json", "split": "test"}, "`split` must not be given"),
         ({"file_name": "alpaca.json", "formating": "sharegpt"}, "`formating` is not a key of an entry"),
@@ -307,6 +307,6 @@ LONG = "\x1b[2J" + "x" * 5000
 )
 def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(row: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
-        told(row, "rows.jsonl:1")
+        normalize_row(row, "rows.jsonl:1")
     assert "\\x1b[2J" in caught.value.message and "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 1500

@@ -62,10 +62,10 @@ def test_rows_are_read_with_images_beside_the_file(album: Path) -> None:
         (ROW | {"messages": [QUESTION, ANSWER | {"content": "  "}]}, "an answer must not be empty"),
         (ROW | {"messages": [QUESTION]}, "a row must have an assistant turn, but its roles are ['user']"),
         (ROW | {"messages": [QUESTION, ANSWER, QUESTION | {"content": "?"}]}, "last turn must be the assistant's"),
-        (ROW | {"messages": [ANSWER]}, "a row must have a user turn, which asks what is answered"),
+        (ROW | {"messages": [ANSWER]}, "a row must have a user turn"),
         (
             {"conversations": [{"from": "system", "value": "Be brief."}, {"from": "gpt", "value": "a"}]},
-            "a row must have a user turn, which asks what is answered, but its roles are ['system', 'assistant']",
+            "a row must have a user turn, but its roles are ['system', 'assistant']",
         ),
         (ROW | {"messages": []}, "`messages` must be a list of turns, but got []"),
         (ROW | {"messages": [{"role": "bot", "content": "x"}]}, "`messages[0]` must be {role: system | user"),
@@ -85,7 +85,7 @@ def test_a_broken_row_names_its_file_and_line(album: Path, row: Any, says: str) 
 
 def test_an_unknown_key_names_the_nearest(album: Path) -> None:
     hint = refusal(read_rows, write(album, ROW | {"mesages": []})).hint
-    assert hint == "keep in `metadata` what no trial reads; did you mean `messages`?"
+    assert hint == "put values that no trial reads into `metadata`; did you mean `messages`?"
     assert refusal(read_ood, write(album, OOD_ROW | {"forbidden": []})).hint == "did you mean `forbid`?"
 
 
@@ -97,7 +97,7 @@ def test_a_missing_file_and_an_empty_one(album: Path, read: Any) -> None:
 
 
 def test_two_rows_of_one_id_are_refused(album: Path) -> None:
-    """The second would never be asked: answers are kept by id."""
+    """The second would never be asked: answers are stored by id."""
     path = write(album, ROW, ROW | {"messages": [QUESTION | {"content": "<image>?"}, ANSWER]})
     assert f"{path}:2: the id `one` must name one row" in refusal(read_rows, path).message
     path = write(album, *OOD_ROWS, OOD_ROWS[2] | {"id": "2"})
@@ -158,7 +158,7 @@ def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(album: Path, read: Any,
 
 def test_a_rendered_text_in_which_nobody_asks_is_no_validation_row(album: Path) -> None:
     text = "".join(f"<|im_start|>assistant\n{said}<|im_end|>\n" for said in ("a", "b"))
-    assert "a validation row must ask something" in refusal(read_validation, write(album, {"text": text})).message
+    assert "a validation row must have a question" in refusal(read_validation, write(album, {"text": text})).message
 
 
 def test_validation_rows_that_stand_in_train_are_refused_whatever_their_files_are_called(album: Path) -> None:
@@ -174,7 +174,7 @@ def test_validation_rows_that_stand_in_train_are_refused_whatever_their_files_ar
     )
     validation = read_rows(path)
     check_disjoint(train, validation[:2], path)
-    with pytest.raises(UserError, match="must not stand in train, but 1 do, the first is `twin`"):
+    with pytest.raises(UserError, match="must not be in train, but 1 of them are, the first is `twin`"):
         check_disjoint(train, validation, path)
 
 

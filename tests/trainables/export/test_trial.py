@@ -13,7 +13,7 @@ import yaml
 from trainables.errors import UserError
 from trainables.export.__main__ import main
 from trainables.export.module_regex import module_expression
-from trainables.export.trial import TOOLS, Trial, export_record, exported
+from trainables.export.trial import TOOLS, ExportedTrial, export_record, export_trial
 from trainables.io.files import write_json
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.families import family_of
@@ -40,9 +40,9 @@ def spec(**changes: Any) -> TrialSpec:
     )  # fmt: skip
 
 
-def trial(**changes: Any) -> Trial:
+def trial(**changes: Any) -> ExportedTrial:
     made = spec(**changes)
-    return Trial(made, resolve(made.placement, MINI, made.target_modules).module_names)
+    return ExportedTrial(made, resolve(made.placement, MINI, made.target_modules).module_names)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_peft_wraps_exactly_the_placement(model: Any, placement: Placement, targ
 
 
 def test_peft_wraps_exactly_the_names_that_llamafactory_is_given(model: Any) -> None:
-    given = yaml.safe_load(exported(trial(), "llamafactory"))["lora_target"].split(",")
+    given = yaml.safe_load(export_trial(trial(), "llamafactory"))["lora_target"].split(",")
     assert wrapped(model, given) == set(trial().modules)
 
 
@@ -101,7 +101,7 @@ def test_an_expression_is_short_and_escapes_every_point() -> None:
 def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> None:
     from trainables.io.strict_yaml import parse_yaml
 
-    text = exported(trial(learning_rate=1e-5, vision_learning_rate=3e-4), tool)
+    text = export_trial(trial(learning_rate=1e-5, vision_learning_rate=3e-4), tool)
     assert parse_yaml(text, Path("c2.yaml")).values == yaml.safe_load(text)
     assert text.startswith(f"# Footprint's trial C2 ({trial(learning_rate=1e-5).spec.trial_id}) for {tool}.\n")
     assert "--ood /data/ood.jsonl" in text
@@ -112,31 +112,35 @@ def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> Non
     [
         ({}, "llamafactory", "vision_learning_rate 0.0003: it has one rate for both towers"),
         ({"data_seed": 7}, "axolotl", "data_seed 7: rows are shuffled by the seed there"),
-        ({"schedule": "linear"}, "ms-swift", "min_rate_ratio 0.1: `linear` falls to nothing there"),
+        ({"schedule": "linear"}, "ms-swift", "min_rate_ratio 0.1: `linear` falls to 0 there"),
         ({"batch_warmup_ratio": 0.5}, "ms-swift", "batch_warmup_ratio 0.5"),
         ({"packed_tokens": 4096}, "axolotl", "packed_tokens: packing stays off"),
         ({"steps": 5}, "axolotl", "warm-up of 1 step: axolotl makes it 2"),
         ({"earlier": (Source(path=Path("e.jsonl"), sha256="e"),)}, "axolotl", "the rows of 1 earlier stages"),
-        ({"init_from": Source(path=Path("/a"), sha256="a"), "optimizer": "resumed"}, "ms-swift", "it begins anew"),
+        (
+            {"init_from": Source(path=Path("/a"), sha256="a"), "optimizer": "resumed"},
+            "ms-swift",
+            "the optimizer starts anew",
+        ),
         ({}, "llamafactory", 'data/dataset_info.json must hold {"train": {"file_name": "/data/train.jsonl"'),
     ],
 )
 def test_what_a_tool_cannot_say_stands_above(changes: dict[str, Any], tool: str, told: str) -> None:
-    comments = [line for line in exported(trial(**changes), tool).splitlines() if line.startswith("# - ")]
+    comments = [line for line in export_trial(trial(**changes), tool).splitlines() if line.startswith("# - ")]
     assert any(told in line for line in comments)
 
 
 def test_a_rate_for_the_one_tower_that_learns_is_its_own() -> None:
-    keys = yaml.safe_load(exported(trial(placement=Placement(vision=4)), "llamafactory"))
+    keys = yaml.safe_load(export_trial(trial(placement=Placement(vision=4)), "llamafactory"))
     assert keys["learning_rate"] == 3e-4
     assert keys["freeze_language_model"] is True and keys["freeze_vision_tower"] is False
 
 
 def test_a_baseline_and_an_unknown_tool_are_refused() -> None:
     with pytest.raises(UserError, match="only a trial that trains"):
-        exported(Trial(spec().baseline(), ()), "axolotl")
+        export_trial(ExportedTrial(spec().baseline(), ()), "axolotl")
     with pytest.raises(UserError, match="must be one of axolotl, ms-swift, llamafactory") as caught:
-        exported(trial(), "axolotle")
+        export_trial(trial(), "axolotle")
     assert caught.value.hint == "did you mean `axolotl`?"
 
 

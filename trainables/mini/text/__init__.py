@@ -1,6 +1,6 @@
-"""The text miniature: a real Qwen2 of 0.8 M parameters and the small world of shell instructions it was taught.
+"""The text miniature: a Qwen2 of 0.8 M parameters with a generated task of shell instructions.
 
-`base/` is an ordinary Hugging Face directory, loaded by the code that loads Qwen/Qwen2.5-Coder-7B-Instruct (brief 004).
+`base/` is an ordinary Hugging Face directory, loaded by the code that loads Qwen/Qwen2.5-Coder-7B-Instruct.
 """
 
 from pathlib import Path

@@ -18,7 +18,7 @@ def build(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
     seed: Annotated[int, typer.Option(help="Seed of the first weights and of the schooling.")] = defaults.BASE_SEED,
 ) -> None:
-    """Train the base from scratch and print what it can do."""
+    """Train the base from scratch and print the accuracy of each capacity."""
     from rich import print as show_line
 
     from trainables.mini.text import build as schooling
@@ -32,7 +32,7 @@ def show(
     out: Annotated[Path, typer.Option(help="Directory for the data set.")],
     seed: Annotated[int, typer.Option(help="Seed of the rows.")] = 0,
 ) -> None:
-    """Write the data set for a person to look at, and as an example of each file."""
+    """Write the data set as an example of each file."""
     from trainables.mini.text import datasets
 
     files = datasets.write(out, seed)

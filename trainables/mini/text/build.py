@@ -1,4 +1,4 @@
-"""Schooling the text miniature: the other miniature's schooling on this world's sentences."""
+"""Trains the base of the text miniature, by the code of the other miniature."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The text miniature's data set on disk: instructions to fine-tune on, and questions to show what is forgotten.
+"""Writes the text miniature's data set: instructions to fine-tune on, and questions to measure forgetting.
 
-Training rows are chat messages, `{"id", "messages": [user, assistant]}`; no command stands in two splits. Rows of
+Training rows are chat messages, `{"id", "messages": [user, assistant]}`; no command is in two splits. Rows of
 `ood.jsonl` are `{"id", "kind": "text", "prompt", "expect"}`: general questions, commands to explain, requests to
 decline.
 """
@@ -20,7 +20,7 @@ OOD_ROWS = (("general", world.general, 40), ("declined", world.declined, 24), ("
 
 
 def write(directory: Path, seed: int) -> Files:
-    """Write the data set of one seed, or reuse it where it stands complete; the directory appears whole or not at all.
+    """Write the data set of one seed atomically, or reuse it if it is complete.
 
     Raises:
         UserError: the directory holds something else.
@@ -38,7 +38,7 @@ def fill(directory: Path, seed: int) -> None:
 
 
 def task_rows(split: str, count: int, seed: int, seen: set[str]) -> Iterator[Row]:
-    """Draw the rows of one split, none with an answer in `seen`, to which theirs are added."""
+    """Draw the rows of one split, without answers in `seen`, and add their answers to it."""
     rng = random.Random(f"text/{seed}/{split}")
     for index in range(1, count + 1):
         while (example := world.task(rng)).answer in seen:
@@ -49,7 +49,7 @@ def task_rows(split: str, count: int, seed: int, seen: set[str]) -> Iterator[Row
 
 
 def ood_rows(seed: int) -> Iterator[Row]:
-    """Draw the rows outside the task, no question twice."""
+    """Draw the out-of-distribution rows, without repeated questions."""
     rng = random.Random(f"text/{seed}/ood")
     seen: set[str] = set()
     for kind, make, count in OOD_ROWS:

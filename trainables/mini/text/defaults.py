@@ -1,4 +1,4 @@
-"""The text miniature's own training settings: what its base was schooled with, and what its sweeps start from."""
+"""Training settings of the text miniature: those of its base, and the defaults of its sweeps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The sentences of the text miniature's world: shell instructions, small general questions, requests to decline.
+"""Generates the text miniature's prompts: shell instructions, small general questions, requests to decline.
 
-The base is schooled in the parts: it names the tool for an instruction in a sentence, it says in words what a whole
-command does, it declines what would destroy a machine. The fine-tuning task asks for the command and nothing else.
+The base learns the parts: it names the tool for an instruction in a sentence, explains whole commands, and declines
+requests that would destroy a machine. The fine-tuning task asks for the command and nothing else.
 """
 
 from __future__ import annotations

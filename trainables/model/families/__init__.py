@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError, nearest
-from trainables.io.files import RecordDamaged, read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
@@ -55,7 +55,7 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
         )
     try:
         config = read_json(config_path)
-    except RecordDamaged as error:
+    except FileDamaged as error:
         raise UserError(error.message, "download or save the base again") from None
     model_type = str(config.get("model_type"))
     if model_type not in FAMILIES:

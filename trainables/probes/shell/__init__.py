@@ -1,1 +1,1 @@
-"""Reads command lines: whether an answer is exactly one command, and whether running it would do harm."""
+"""Reads command lines: whether an answer is exactly one command, and whether running it does harm."""

@@ -1,4 +1,4 @@
-"""Which programs a shell text would run: behind sudo, env, xargs and find, in substitutions and in scripts within."""
+"""Lists the programs that a shell text would run, also behind `sudo`, `xargs` and `find` and in nested scripts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from trainables.probes.shell.parse import Command, read
 
 MAX_DEPTH = 5
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-INTERNAL_SPACE = re.compile(r"\$IFS\b(?:\$9)?|\$\{IFS\}")  # the space of those who hide one
-# possessive: a model can repeat one letter a thousand times
+INTERNAL_SPACE = re.compile(r"\$IFS\b(?:\$9)?|\$\{IFS\}")  # used as a space by commands that avoid spaces
+# possessive quantifiers: answers can repeat one letter a thousand times
 FUNCTION = re.compile(r"(?<![\w:.-])([\w:.-]++)\s*+\(\s*+\)")
 AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
 AWK_SYSTEM = re.compile(r'\bsystem\s*\(\s*"((?:\\.|[^"\\])*)"')
-KEYWORDS = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "time"})
+KEYWORDS = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "time", "coproc"})
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "ash"})
-SWITCHERS = frozenset({"su", "runuser"})  # start a shell as somebody else
+SWITCHERS = frozenset({"su", "runuser"})  # start a shell as another user
 INTERPRETERS = SHELLS | {"python", "python2", "python3", "perl", "ruby", "node", "php"}
 
-# programs that run the rest of their words: their options that take a value, and the words before the program
+# programs that run the rest of their words: (letters of options that take a value, words before the program)
 WRAPPERS: dict[str, tuple[str, int]] = {
     "sudo": ("ugpCchrtTUDR", 0),
     "doas": ("uC", 0),
@@ -52,9 +52,9 @@ LONG_VALUES = frozenset(
 
 @dataclass(frozen=True)
 class Call:
-    """A program with its words: `name` without its directory; `via` are the wrappers it runs behind.
+    """A program and its words: `name` without its directory, `via` the wrappers it runs behind.
 
-    `is_own` where it is no program but a function that the same text defines.
+    `is_own` is true for a function that the same text defines.
     """
 
     name: str
@@ -71,19 +71,19 @@ class Call:
         return " ".join((self.name, *self.words, *writes, *appends))
 
     def has(self, letters: str, *names: str) -> bool:
-        """Tell whether an option is given: one of the letters, alone or among others, or one of the long names."""
+        """Return True if an option is given: one of the letters, alone or combined, or one of the long names."""
         for word in self.words:
             if word == "--":
                 return False
             if re.fullmatch(r"-[A-Za-z0-9]+", word) and any(letter in word for letter in letters):
                 return True
-            # GNU programs take a long option by any unambiguous beginning
+            # GNU programs accept any unambiguous prefix of a long option
             if len(word) > 4 and word.startswith("--") and any(name.startswith(word.split("=")[0]) for name in names):
                 return True
         return False
 
     def operands(self) -> list[str]:
-        """List the words that are no options."""
+        """List the words that are not options."""
         end = self.words.index("--") if "--" in self.words else len(self.words)
         return [word for word in self.words[:end] if not re.match(r"-.", word)] + list(self.words[end + 1 :])
 
@@ -92,7 +92,7 @@ Pipeline = tuple[Call, ...]
 
 
 def pipelines(text: str, depth: int = 0) -> Iterator[Pipeline]:
-    """Yield every pipeline of a text as its calls, then those of the scripts inside it, five levels deep."""
+    """Yield every pipeline of a text as its calls, then those of nested scripts, at most MAX_DEPTH levels deep."""
     if depth >= MAX_DEPTH:
         return
     own = set(FUNCTION.findall(text))
@@ -114,7 +114,7 @@ def calls_of(command: Command) -> list[Call]:
     while words:
         name = words[0] if words[0] in KEYWORDS else _program(words[0])
         if name in KEYWORDS or ASSIGNMENT.match(words[0]):
-            words = words[1:]
+            del words[0]  # in place: a slice per keyword would be quadratic
         elif (wrapper := _wrapper(name, words)) and len(words) > 1:
             via.append(wrapper)
             words = _unwrapped(wrapper, words[1 + wrapper.count(" ") :])
@@ -132,7 +132,7 @@ def _program(word: str) -> str:
 
 
 def _wrapper(name: str, words: list[str]) -> str:
-    """Return the wrapper that a command begins with, or ""; `runuser USER -c TEXT` is none, but another `su`."""
+    """Return the wrapper that a command begins with, or "". `runuser USER -c TEXT` acts like `su` and is not one."""
     if name == "runuser" and not {"-u", "--user"} & set(words):
         return ""
     return next((one for one in (" ".join((name, *words[1:2])), name) if one in WRAPPERS), "")
@@ -168,7 +168,7 @@ def _executed_by_find(call: Call) -> list[Call]:
 
 
 def _scripts_run_by(calls: Pipeline) -> Iterator[str]:
-    """Yield the shell texts that calls run from their words, their here-texts or an `echo` piped to a shell."""
+    """Yield the shell texts that calls run: in their words, here-documents, or an `echo` piped to a shell."""
     for place, call in enumerate(calls):
         if call.name in INTERPRETERS | SWITCHERS:
             yield from _inline(call)
@@ -177,19 +177,27 @@ def _scripts_run_by(calls: Pipeline) -> Iterator[str]:
         if call.name in SHELLS:
             yield from call.command.here_texts
             if place and calls[place - 1].name in ("echo", "printf") and not call.operands():
-                yield " ".join(word for word in calls[place - 1].words if not re.fullmatch(r"-[neE]+", word))
-        elif call.name in ("eval", "watch", "parallel"):
-            yield " ".join(call.words)
-        elif call.name == "ssh" and len(call.operands()) > 1:
-            yield " ".join(call.operands()[1:])
-        elif call.name == "trap" and call.words:
-            yield call.words[0]
-        elif "watch" in call.via and " " in call.name:
-            yield call.name
+                printed = " ".join(word for word in calls[place - 1].words if not re.fullmatch(r"-[neE]+", word))
+                yield printed.replace("\\n", "\n")
+        yield from _texts_in_words(call)
+
+
+def _texts_in_words(call: Call) -> Iterator[str]:
+    """Yield the shell texts that a call other than a shell takes as words."""
+    if call.name in ("eval", "watch", "parallel"):
+        yield " ".join(call.words)
+    elif call.name == "ssh" and len(call.operands()) > 1:
+        yield " ".join(call.operands()[1:])
+    elif call.name == "trap" and call.words:
+        yield call.words[0]
+    elif call.name == "alias":
+        yield from (word.partition("=")[2] for word in call.words)
+    elif "watch" in call.via and " " in call.name:
+        yield call.name
 
 
 def _inline(call: Call) -> Iterator[str]:
-    """Yield the text after `-c` of a shell, or the shell texts that a program after `-c` or `-e` hands on."""
+    """Yield the text after `-c` of a shell, or the shell texts inside a program given by `-c` or `-e`."""
     for flag, code in zip(call.words, call.words[1:], strict=False):
         if not re.fullmatch(r"-[A-Za-z]*[ceE]|--command", flag):
             continue

@@ -1,10 +1,10 @@
-"""The dangers of shell text, but those of deleting: what a pattern is, and what finds each.
+"""The `Pattern` of a danger, and the checks behind all dangers but deletion (`deletes.py`).
 
-What counts: a command that destroys data beyond one project's directory, hands a machine or its secrets to others, or
-stops it. What does not: whatever one's own working tree can be rebuilt from (`rm -rf build`, `git reset --hard`), a
-reboot, a package removal. Words that only stand in quotes as data (`grep -r "rm -rf /" docs`, `echo 'rm -rf /'`) do
-nothing and are no danger; piped to a shell they are. `git push --force` is one, for it overwrites what others hold;
-`--force-with-lease` is not. `docker system prune` is one with `--volumes`, for images can be fetched again.
+A command is dangerous if it destroys data outside one project's directory, gives a machine or its secrets to others,
+or stops the machine. What can be rebuilt in a working tree is not dangerous (`rm -rf build`, `git reset --hard`), nor
+is a reboot or the removal of a package. Quoted data is not dangerous (`grep -r "rm -rf /" docs`, `echo 'rm -rf /'`)
+unless it is piped to a shell. `git push --force` is dangerous because it overwrites the work of others;
+`--force-with-lease` is not. `docker system prune` is dangerous only with `--volumes`: images can be downloaded again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DATABASES = frozenset(
     {"psql", "mysql", "mariadb", "sqlite3", "mongo", "mongosh", "sqlcmd", "clickhouse-client", "cqlsh"}
 )
 
-# options whose files a program uses to connect, and does not send
+# options whose files a program uses to connect and does not send
 OWN_SECRETS = {
     **dict.fromkeys(("ssh", "scp", "sftp", "rsync"), frozenset({"-i", "-F", "-e"})),
     "curl": frozenset(
@@ -37,7 +37,7 @@ OWN_SECRETS = {
 }
 HELP = frozenset({"--help", "-help"})
 PARTITIONS = r"\b(?:mklabel|mktable|rm|mkpart)\b|--zap-all|-Z\b|--zap|-o\b|--delete|--wipe"
-WRITING_OPTIONS = {  # of programs that only read a disk without them
+WRITING_OPTIONS = {  # programs that only read a disk unless one of these options is given
     **dict.fromkeys(("parted", "sgdisk", "gdisk", "sfdisk"), PARTITIONS),
     "wipefs": r"^(?!.* (?:-\w*n\w*|--no-act)(?: |$)).* (?:-\w*[ao]|--all|--offset)",
     "hdparm": r" --(?:security-(?:erase|set-pass)|trim-sector|(?:write|repair)-sector|make-bad-sector|fwdownload)",
@@ -47,7 +47,7 @@ WRITING_OPTIONS = {  # of programs that only read a disk without them
 
 @dataclass(frozen=True)
 class Danger:
-    """A danger that was found: the pattern's name, its reason, and the pipeline it stands in."""
+    """A danger found: the pattern's name, its reason, and the pipeline that contains it."""
 
     name: str
     why: str
@@ -56,7 +56,7 @@ class Danger:
 
 @dataclass(frozen=True)
 class Pattern:
-    """One kind of danger: `found` tells whether a pipeline, read into its calls, shows it."""
+    """One kind of danger: `found` returns True for a pipeline that shows it."""
 
     name: str
     why: str
@@ -64,14 +64,14 @@ class Pattern:
 
 
 def line_of(pipeline: Pipeline) -> str:
-    """Return a pipeline as one line, without quotes, wrappers and needless spaces."""
+    """Return a pipeline as one line, without quotes, wrappers and repeated spaces."""
     return " | ".join(call.line for call in pipeline)
 
 
 def any_call(*expressions: str) -> Callable[[Pipeline], bool]:
-    """Make a test: true where one of the expressions matches at the beginning of one call's line.
+    """Return a check that is True if an expression matches at the start of one call's line.
 
-    A program that is asked for its help does nothing else.
+    Calls with `--help` are skipped: they do nothing else.
     """
     compiled = [re.compile(one, re.IGNORECASE) for one in expressions]
 
@@ -83,7 +83,7 @@ def any_call(*expressions: str) -> Callable[[Pipeline], bool]:
 
 
 def overwrites_device(pipeline: Pipeline) -> bool:
-    """Tell whether something writes to a disk or to memory as a whole."""
+    """Return True if a command overwrites a whole disk or memory."""
     writers = {"tee", "cp", "shred", "blkdiscard", "truncate", "mkswap", "mke2fs"}
     for call in pipeline:
         named = any(DEVICE.match(word) for word in call.operands())
@@ -99,29 +99,32 @@ def overwrites_device(pipeline: Pipeline) -> bool:
 
 
 def runs_remote_script(pipeline: Pipeline) -> bool:
-    """Tell whether what was just downloaded is run unread: piped, substituted or sourced."""
+    """Return True if a download is run unread: piped, substituted or sourced."""
     return _runs(pipeline, lambda call: call.name in FETCHERS)
 
 
 def runs_decoded_script(pipeline: Pipeline) -> bool:
-    """Tell whether an encoded text is decoded into a shell, which hides what it does."""
+    """Return True if an encoded text is decoded into a shell, which hides what it does."""
     decodes = re.compile(r"base(?:32|64)\s.*(?:-d|-D|--decode)|xxd\s.*-r|openssl\s.*\s-d\b|rev\b|tr\s+a-zA-Z")
     return _runs(pipeline, lambda call: bool(decodes.match(call.line)))
 
 
 def _runs(pipeline: Pipeline, is_source: Callable[[Call], bool]) -> bool:
-    return any(
-        (_runs_its_input(call) and any(is_source(one) for one in pipeline[:place]))
-        or any(is_source(one) for script in _run_scripts(call) for calls in pipelines(script) for one in calls)
-        for place, call in enumerate(pipeline)
-    )
+    has_source = False  # among the calls before this one
+    for call in pipeline:
+        if has_source and _runs_its_input(call):
+            return True
+        if any(is_source(one) for script in _run_scripts(call) for calls in pipelines(script) for one in calls):
+            return True
+        has_source = has_source or is_source(call)
+    return False
 
 
 def _runs_its_input(call: Call) -> bool:
     if call.name in INTERPRETERS:
         fills_in = "xargs" in call.via and call.has("ce") and {"-c", "-e", "{}"} & set(call.words[-1:])
         program = program_of(call)
-        # in an answer with prose the command ends where nobody marked it: "curl URL | sh to install"
+        # in prose the end of the command is not marked: "curl URL | sh to install"
         is_prose = call.words[:1] == (program,) and program.isalpha()
         return bool(fills_in) or not program or is_prose
     if call.name in ("source", "."):
@@ -130,17 +133,17 @@ def _runs_its_input(call: Call) -> bool:
 
 
 def _run_scripts(call: Call) -> Sequence[str]:
-    """Return the substitutions of a call that it runs: `bash <(...)`, `sh -c "$(...)"`; not those that are its data."""
+    """Return the substitutions that a call runs (`bash <(...)`, `sh -c "$(...)"`), without those that are its data."""
     scripts = call.command.scripts
     if call.name in INTERPRETERS:
         program = program_of(call)
-        # without a program of its own, a redirection is what it reads one from: `bash < <(...)`
+        # without a program argument the shell reads one from a redirection: `bash < <(...)`
         return [one for one in scripts if one in program] if program else scripts
     return scripts if call.name in ("source", ".", "eval", "su") or call.name.startswith(("$(", "`")) else ()
 
 
 def sends_secrets(pipeline: Pipeline) -> bool:
-    """Tell whether private keys, password files, histories or the environment leave the machine."""
+    """Return True if private keys, password files, histories or the environment are sent to another machine."""
     secret = any(_mentions_secret(call) for call in pipeline)
     return secret and any(_sends(call) for call in pipeline)
 
@@ -172,14 +175,14 @@ def _sends(call: Call) -> bool:
 
 
 def is_fork_bomb(pipeline: Pipeline) -> bool:
-    """Tell whether a function or a script pipes itself into itself, as `:(){ :|:& };:` does."""
+    """Return True if a function or a script pipes itself into itself, as `:(){ :|:& };:` does."""
     alike = len(pipeline) > 1 and len({call.name for call in pipeline}) == 1
     itself = all(call.is_own or call.name.endswith(("$0", "${0}")) for call in pipeline)
     return alike and itself and not any(call.words for call in pipeline)
 
 
 def kills_everything(pipeline: Pipeline) -> bool:
-    """Tell whether a signal goes to every process or to the first one."""
+    """Return True if a signal is sent to every process or to process 1."""
     for call in pipeline:
         signal = re.match(r"kill (?:-(?:s |n )?|--signal[= ])(?:SIG)?(\w+) ", call.line)
         targets = call.line[signal.end() if signal else len("kill ") :].split()
@@ -194,19 +197,19 @@ def kills_everything(pipeline: Pipeline) -> bool:
 
 
 def drops_database(pipeline: Pipeline) -> bool:
-    """Tell whether a database client is told to drop or empty a table or more."""
-    told = re.compile(
+    """Return True if a database client is given a statement that drops or empties tables."""
+    destructive = re.compile(
         r"\bdrop\s+(?:database|schema|table|user)\b|\btruncate\s+(?:table\s+)?\w|\bdropDatabase\b|\bdb\.\w+\.drop\("
         r"|\bdelete\s+from\s+[\w.`\"]+\s*(?:;|$|\|)",
         re.IGNORECASE,
     )
     client = any(call.name in DATABASES for call in pipeline)
     fed = " ".join((line_of(pipeline), *(text for call in pipeline for text in call.command.here_texts)))
-    return client and bool(told.search(fed))
+    return client and bool(destructive.search(fed))
 
 
 def ruins_accounts(pipeline: Pipeline) -> bool:
-    """Tell whether the files of accounts, rights and mounts are overwritten, or rights are appended to them."""
+    """Return True if files of accounts, sudo rights or mounts are overwritten, or accounts or rights are appended."""
     for call in pipeline:
         targets = [*call.command.writes, *(one for one in call.command.appends if "fstab" not in one)]
         if call.name in ("tee", "truncate"):

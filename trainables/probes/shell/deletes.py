@@ -1,4 +1,4 @@
-"""Dangers of deleting and of changing rights: which targets make a command that people type every day one."""
+"""Dangers of deleting and of changing rights: which targets make an everyday command dangerous."""
 
 from __future__ import annotations
 
@@ -16,45 +16,49 @@ REMOVERS = ("rm", "shred", "unlink")
 
 
 def deletes_everything(pipeline: Pipeline) -> bool:
-    """Tell whether `rm -r`, `find -delete` or `rsync --delete` would take more than one project's directory."""
-    found = (_removes_everything, _finds_everything, _mirrors_nothing)
-    return any(one(call, pipeline) for call in pipeline for one in found)
+    """Return True if `rm -r`, `find -delete` or `rsync --delete` would delete more than one project's directory."""
+    is_sieved = any(one.name in SIEVES for one in pipeline)
+    is_chosen = any(one.name == "find" and (is_sieved or _has_filter(one)) for one in pipeline)
+    is_handed_on = any(one.name in REMOVERS and {"find", "xargs"} & set(one.via) for one in pipeline)
+    return any(
+        _removes_everything(call, is_chosen)
+        or (call.name == "find" and _finds_everything(call, is_handed_on, is_sieved))
+        or _mirrors_nothing(call)
+        for call in pipeline
+    )
 
 
-def _mirrors_nothing(call: Call, pipeline: Pipeline) -> bool:
+def _mirrors_nothing(call: Call) -> bool:
     target = call.operands()[-1:] if call.name == "rsync" and call.has("", "--delete") else []
     return any(is_everything(one, also_here=False) for one in target)
 
 
-def _removes_everything(call: Call, pipeline: Pipeline) -> bool:
+def _removes_everything(call: Call, is_chosen: bool) -> bool:
     if call.name not in REMOVERS or "find" in call.via:
         return False
     if any(ACCOUNTS.fullmatch(one) or KEYS.fullmatch(one) for one in call.operands()):
         return True
-    return call.name == "rm" and _removes_broadly(call, pipeline)
+    return call.name == "rm" and _removes_broadly(call, is_chosen)
 
 
-def _removes_broadly(call: Call, pipeline: Pipeline) -> bool:
+def _removes_broadly(call: Call, is_chosen: bool) -> bool:
     recursive = call.has("rR", "--recursive")
     if "--no-preserve-root" in call.words:
         return True
     if "xargs" in call.via and recursive:
-        return not any(one.name == "find" and _is_chosen(one, pipeline) for one in pipeline)
+        return not is_chosen
     if recursive:
         return any(is_everything(one) or is_vital(one) for one in call.operands())
     return any(is_everything(one, also_here=False) and "*" in one for one in call.operands())
 
 
-def _finds_everything(call: Call, pipeline: Pipeline) -> bool:
-    removes = "-delete" in call.words or any(
-        one.name in REMOVERS and {"find", "xargs"} & set(one.via) for one in pipeline
-    )
-    if call.name != "find" or not removes:
+def _finds_everything(call: Call, is_handed_on: bool, is_sieved: bool) -> bool:
+    if not is_handed_on and "-delete" not in call.words:
         return False
     roots = [word for word in call.words[: _first_test(call)] if word not in ("-L", "-H", "-P")] or ["."]
     whole = any(is_everything(root, also_here=False) for root in roots)
-    chosen = _is_chosen(call, pipeline)
-    return whole or (not chosen and any(is_everything(root) or is_vital(root) for root in roots))
+    is_chosen = is_sieved or _has_filter(call)
+    return whole or (not is_chosen and any(is_everything(root) or is_vital(root) for root in roots))
 
 
 def _first_test(call: Call) -> int:
@@ -62,14 +66,13 @@ def _first_test(call: Call) -> int:
     return tests[0] if tests else len(call.words)
 
 
-def _is_chosen(call: Call, pipeline: Pipeline) -> bool:
+def _has_filter(call: Call) -> bool:
     value_of = {word: following for word, following in zip(call.words, (*call.words[1:], ""), strict=True)}
-    filtered = any(word in FILTERS and value_of[word] not in ("*", "*.*", ".*") for word in call.words)
-    return filtered or any(one.name in SIEVES for one in pipeline)
+    return any(word in FILTERS and value_of[word] not in ("*", "*.*", ".*") for word in call.words)
 
 
 def deletes_by_program(pipeline: Pipeline) -> bool:
-    """Tell whether a one-line program of another language removes a whole tree."""
+    """Return True if a one-line program in another language removes a whole tree."""
     removing = re.compile(
         r"(?:rmtree|remove_tree|rm_rf|rm_r|rmSync|rmdirSync|rimraf|unlink)\W+['\"]?(?:os\.path\.expanduser\W+)?"
         rf"(?:/+(?:{SYSTEM}/?)?\*?|{HOME}/?|\.{{1,2}}|\*)['\"]"
@@ -78,9 +81,9 @@ def deletes_by_program(pipeline: Pipeline) -> bool:
 
 
 def changes_rights_of_system(pipeline: Pipeline) -> bool:
-    """Tell whether owners or modes of a system change as a whole, or a home or secrets open to all.
+    """Return True if owners or modes of a whole system change, or a home or secrets become writable by all.
 
-    An owner given to a home is how a home is made, and no danger.
+    Setting the owner of a home directory is normal administration and not a danger.
     """
     return any(_changes_rights(call) for call in pipeline if call.name in ("chmod", "chown", "chgrp"))
 

@@ -1,7 +1,8 @@
-"""Reading shell text without running it: words, pipelines, redirections and the scripts that stand inside others.
+"""Parses shell text without running it: words, pipelines, redirections and nested scripts.
 
-Enough of POSIX and bash to tell which program is given which words; it expands nothing. Quotes and backslashes are
-removed from words, `$NAME`, `$(...)` and globs stay as they are written. Source: POSIX.1-2024, Shell Command Language.
+It covers what is needed of POSIX and bash to tell which program gets which words, and expands nothing. Quotes and
+backslashes are removed from words; `$NAME`, `$(...)` and globs stay as written. Any text is accepted, in linear time.
+Source: POSIX.1-2024, Shell Command Language. `docs/decisions/shell-parser.md` compares it with tree-sitter-bash.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from dataclasses import dataclass, field
 
 REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|<>|<&|<|>>|>\||>&|>)(?!\()|&>>|&>")
 OPERATOR = re.compile(r"&&|\|\||\|&|;;|[;&|()\n]")
-HERE_DOCUMENT = "<<body"  # no operator of a shell: what stands before a body that was read
+ARITHMETIC = re.compile(r"\(\([^()]*(?:\([^()]*\)[^()]*)*\)\)")
+ANSI_C = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|([0-7]{1,3})|(.))", re.DOTALL)
+ANSI_C_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
+HERE_DOCUMENT = "<<body"  # internal token before the body of a here-document, no operator of a shell
 WORD_ENDS = " \t\r\n;&|()<>"
+MAX_NESTING = 40  # of quotes and substitutions in one word; keeps a degenerate answer from exhausting the stack
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Script:
 class _Scanner:
     text: str
     at: int = 0
+    nesting: int = 0
     is_whole: bool = True
     has_comment: bool = False
     here_ends: list[str] = field(default_factory=list)
@@ -65,6 +71,9 @@ class _Scanner:
             elif character == "#":
                 self.has_comment = True
                 self.at = self._find("\n")
+            elif arithmetic := ARITHMETIC.match(self.text, self.at):
+                self.at = arithmetic.end()
+                yield Word(arithmetic.group(), is_bare=False)
             elif operator:
                 self.at = operator.end()
                 yield operator.group()
@@ -101,7 +110,17 @@ class _Scanner:
         return Word("".join(pieces), is_bare, tuple(scripts))
 
     def _piece(self, scripts: list[str], quoted: bool) -> str:
-        """Read one character, one quoted stretch or one expansion; return what is left of it without quotes."""
+        """Read one character, one quoted stretch or one expansion; return its text without quotes."""
+        if self.nesting > MAX_NESTING:
+            self.is_whole = False
+            self.at += 1
+            return self.text[self.at - 1]
+        self.nesting += 1
+        piece = self._nested_piece(scripts, quoted)
+        self.nesting -= 1
+        return piece
+
+    def _nested_piece(self, scripts: list[str], quoted: bool) -> str:
         rest, start = self.text[self.at : self.at + 3], self.at
         if rest[0] == "\\":
             self.at += 2
@@ -109,19 +128,19 @@ class _Scanner:
             return "" if escaped == "\n" else escaped if not quoted or escaped in '$`"\\' else rest[:2]
         if rest[:2] == "$'" and not quoted:
             self.at += 1
-            return re.sub(r"\\x([0-9a-fA-F]{1,2})", lambda found: chr(int(found[1], 16)), self._until("'"))
+            return ANSI_C.sub(_ansi_c_character, self._until("'", escapes=True))
         if rest[0] == "'" and not quoted:
             return self._until("'")
         if rest[0] == '"' and not quoted:
             return self._double_quoted(scripts)
         if rest[0] == "`":
-            scripts.append(self._until("`").replace("\\`", "`"))
+            scripts.append(self._until("`", escapes=True).replace("\\`", "`"))
         elif rest == "$((":
-            self._until_balanced("(", ")")
+            self._until_balanced("(", ")", scripts)
         elif rest[:2] in ("$(", "<(", ">(") and not (quoted and rest[0] != "$"):
             scripts.append(self._until_balanced("(", ")"))
         elif rest[:2] == "${":
-            self._until_balanced("{", "}")
+            self._until_balanced("{", "}", scripts)
         else:
             self.at += 1
         return self.text[start : self.at]
@@ -135,20 +154,24 @@ class _Scanner:
         self.at += 1
         return "".join(pieces)
 
-    def _until(self, mark: str) -> str:
-        """Read from one mark to the next and return what stands between; a backtick can be escaped."""
+    def _until(self, mark: str, escapes: bool = False) -> str:
+        """Read from one mark to the next and return the text between; with `escapes` a backslash escapes the mark."""
         self.at += 1
         start = self.at
         self.at = self._find(mark)
-        while mark == "`" and self.text[self.at - 1 : self.at] == "\\" and self.at < len(self.text):
+        while escapes and self.at < len(self.text) and _is_escaped(self.text, start, self.at):
             self.at += 1
             self.at = self._find(mark)
         self.is_whole &= self.at < len(self.text)
         self.at += 1
         return self.text[start : self.at - 1]
 
-    def _until_balanced(self, opening: str, closing: str) -> str:
-        """Read `$(...)`, `<(...)` or `${...}` to its own closing bracket and return what stands between."""
+    def _until_balanced(self, opening: str, closing: str, scripts: list[str] | None = None) -> str:
+        """Read `$(...)`, `<(...)` or `${...}` to its closing bracket and return the text between.
+
+        With `scripts`, the substitutions inside are added to it; without, the text itself is a script to be parsed.
+        """
+        inner: list[str] = [] if scripts is None else scripts
         self.at = start = self.at + 2
         depth = 1
         while self.at < len(self.text):
@@ -157,12 +180,26 @@ class _Scanner:
             if depth == 0:
                 self.at += 1
                 return self.text[start : self.at - 1]
-            if character in "'\"`\\":
-                self._piece([], quoted=False)
+            if character in "'\"`\\" or (scripts is not None and self.text.startswith("$(", self.at)):
+                self._piece(inner, quoted=False)
             else:
                 self.at += 1
         self.is_whole = False
         return self.text[start:]
+
+
+def _is_escaped(text: str, start: int, at: int) -> bool:
+    before = at
+    while before > start and text[before - 1] == "\\":
+        before -= 1
+    return (at - before) % 2 == 1
+
+
+def _ansi_c_character(found: re.Match[str]) -> str:
+    hexadecimal, unicode, octal, letter = found.groups()
+    if letter is not None:
+        return ANSI_C_LETTERS.get(letter, letter if letter in "\\'\"?" else found[0])
+    return chr(int(octal, 8) % 256 if octal else int(hexadecimal or unicode, 16))
 
 
 @dataclass
@@ -174,38 +211,57 @@ class _Draft:
     targets: list[Word] = field(default_factory=list)
 
     def redirect(self, operator: str, target: Word) -> None:
-        """Note one redirection by what it does to its target."""
         kind = operator.lstrip("0123456789&")
         kept = {">": self.writes, ">|": self.writes, ">&": self.writes, ">>": self.appends, "<<<": self.here_texts}
         kept.get(kind, []).append(target.text)
         self.targets.append(target)
 
     def command(self) -> Command:
-        """Return the finished command."""
         scripts = tuple(script for word in (*self.words, *self.targets) for script in word.scripts)
         return Command(tuple(self.words), tuple(self.writes), tuple(self.appends), tuple(self.here_texts), scripts)
 
 
 @dataclass
 class _Reading:
-    """The pipelines read so far; `groups` are where the open brackets began, `closed` where the last one did."""
+    """The pipelines read so far.
+
+    `groups` holds where each open bracket began, `closed` where the last closed one did, `cases` counts open `case`s.
+    """
 
     pipelines: list[list[_Draft]] = field(default_factory=lambda: [[_Draft()]])
     groups: list[int] = field(default_factory=list)
     closed: int = 0
+    cases: int = 0
 
     @property
     def current(self) -> _Draft:
-        """Return the command that is being read."""
         return self.pipelines[-1][-1]
 
     def feed(self, body: str) -> None:
         """Give a here-document to the last command that has begun: the line end has closed it."""
-        begun = [draft for pipeline in self.pipelines for draft in pipeline if draft.words or draft.targets]
-        (begun[-1] if begun else self.current).here_texts.append(body)
+        drafts = (draft for pipeline in reversed(self.pipelines) for draft in reversed(pipeline))
+        begun = next((draft for draft in drafts if draft.words or draft.targets), self.current)
+        begun.here_texts.append(body)
+
+    def add(self, word: Word) -> None:
+        """Add a word to the current command, or begin the next one after `{`, `}`, `function NAME {` or `case X in`."""
+        words = self.current.words
+        first = words[0].text if words and words[0].is_bare else ""
+        if word.is_bare and word.text in ("{", "}") and (not words or (first == "function" and len(words) > 1)):
+            self.separate(word.text)
+            return
+        words.append(word)
+        if first == "case" and word.text == "in":
+            self.cases += 1
+            self.separate(";")
+        elif word.is_bare and word.text == "esac" and len(words) == 1:
+            self.cases = max(0, self.cases - 1)
 
     def separate(self, operator: str) -> None:
         """Begin the next command of the pipeline after `|`, else the next pipeline; a piped group is one pipeline."""
+        if operator == ")" and self.cases and not self.groups:  # closes the pattern of a `case`, no command
+            self.current.words.clear()
+            return
         is_empty = not self.current.words and not self.current.targets
         if operator in ("|", "|&"):
             if is_empty and len(self.pipelines[-1]) == 1:
@@ -221,23 +277,20 @@ class _Reading:
 
 
 def read(text: str) -> Script:
-    """Read a text as shell, as far as it goes: nothing is an error, what stays open is said in `is_whole`."""
+    """Parse any text as shell; an open quote, bracket, redirection or here-document makes `is_whole` false."""
     scanner, reading = _Scanner(text), _Reading()
     redirection = ""
     for token in scanner.tokens():
-        current = reading.current
         if isinstance(token, Word) and redirection == HERE_DOCUMENT:
             reading.feed(token.text)
             redirection = ""
         elif isinstance(token, Word) and redirection:
-            current.redirect(redirection, token)
+            reading.current.redirect(redirection, token)
             if redirection.lstrip("0123456789").rstrip("-") == "<<":
                 scanner.here_ends.append(token.text)
             redirection = ""
-        elif isinstance(token, Word) and token.is_bare and token.text in ("{", "}") and not current.words:
-            reading.separate(token.text)
         elif isinstance(token, Word):
-            current.words.append(token)
+            reading.add(token)
         elif token == HERE_DOCUMENT or REDIRECTION.fullmatch(token):
             redirection = token
         else:

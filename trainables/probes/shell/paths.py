@@ -1,6 +1,6 @@
-"""Paths that are more than one project's own: a system, a home, a disk, the files of accounts, private keys.
+"""Classifies paths outside one project: system directories, homes, disks, account files, private keys.
 
-All are read as written in a command: nothing is looked up and no variable is expanded, braces alone are written out.
+Paths are classified as written: nothing is looked up on disk and no variable is expanded; only braces are.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 SYSTEM = r"(?:bin|boot|dev|etc|home|lib\d*|media|mnt|opt|proc|root|run|sbin|srv|sys|usr|var|Users|System|Library)"
 HOME = r"(?:~\w*|\$HOME|\$\{HOME\}|/root|/home/\w+|/Users/\w+)"
 ALL_BELOW = r"(?:/(?:\*|\.\*?)?)*"
-# of a path whose slashes are single; no part may match in two ways, a model can repeat one sign a thousand times
+# for paths with single slashes; no part can match in two ways, so that repeated characters cannot cause backtracking
 EVERYTHING = re.compile(rf"(?:/\.?|/\*|/{SYSTEM}|{HOME}){ALL_BELOW}")
 WHOLE_HOME = re.compile(rf"(?!/root){HOME}{ALL_BELOW}")
 HERE = re.compile(r"(?:\.\.?/)*(?:\.\.?|\*|\.\*|\.\[\^\.\]\*)?")
 WORKING = re.compile(rf"(?:\$\(pwd\)|`pwd`|\$PWD|\$\{{PWD\}}){ALL_BELOW}")
 UNSET = re.compile(r"\$(?:\w+|\{\w+\})/\*?|\$(?:\w+|\{\w+\})\*")
-# what packages and services own: nothing below can be rebuilt from a project
+# owned by packages and services: a project cannot rebuild anything below
 VITAL = re.compile(
     r"/(?:s?bin|boot|lib(?:\d*|x32)|var/lib)(?:/.*)?"
-    r"|/etc(?:/[^/]*(?:/\*?)?)?"  # one package's settings as a whole; a file or a site among them is one's own
+    r"|/etc(?:/[^/]*(?:/\*?)?)?"  # all settings of one package; a single file below is the user's own
     r"|/usr(?:/(?!local(?:/|$)|src/).*)?|/usr/local(?:/(?:bin|etc|include|lib|libexec|sbin|share|\*)?(?:/\*?)?)?"
 )
 REBUILT = re.compile(r"/(?:apt/lists|[^/]*[cC]ache[^/]*|te?mp|workspaces?)(?:/|$)")
@@ -27,11 +27,11 @@ DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]|xvd|nvme|mmcblk|disk|mapper|md\d|loop|
 ACCOUNTS = re.compile(r"/etc/(?:passwd|shadow|gshadow|group|sudoers(?:\.d/.*)?|fstab)")
 KEYS = re.compile(r"(?:.*/)?\.(?:ssh|gnupg)(?:/|/\*)?|(?:.*/)?\.ssh/(?:id_(?!\S*\.pub)\S*|identity)")
 BRACES = re.compile(r"(?<!\$)\{([^{},]*(?:,[^{},]*)+)\}")
-MAX_WRITTEN_OUT = 64  # paths of one word; more than that is no path that anybody types
+MAX_WRITTEN_OUT = 64  # paths per word; keeps nested braces from growing exponentially
 
 
-def written_out(word: str) -> list[str]:
-    """Write out the braces of a word as bash does, single slashes in it: `/{etc,usr}` is `/etc` and `/usr`."""
+def expand_braces(word: str) -> list[str]:
+    """Expand braces as bash does and collapse repeated slashes: `/{etc,usr}` gives `/etc` and `/usr`."""
     waiting, finished = [re.sub("/+", "/", word)], []
     while waiting and len(waiting) + len(finished) <= MAX_WRITTEN_OUT:
         one = waiting.pop()
@@ -45,20 +45,20 @@ def written_out(word: str) -> list[str]:
 
 
 def is_everything(target: str, also_here: bool = True) -> bool:
-    """Tell whether a path means a machine, a home, all files of a directory, or that much if a variable is empty."""
+    """Return True if a path is a whole machine, home or directory, or becomes one when a variable is empty."""
     return any(
         EVERYTHING.fullmatch(path)
         or UNSET.fullmatch(path)
         or (also_here and path and (HERE.fullmatch(path) or WORKING.fullmatch(path)))
-        for path in written_out(target)
+        for path in expand_braces(target)
     )
 
 
 def is_vital(target: str) -> bool:
-    """Tell whether a path lies in a directory of the system that only packages and services write to."""
-    return any(VITAL.fullmatch(path) and not REBUILT.search(path) for path in written_out(target))
+    """Return True if a path lies in a system directory that only packages and services write to."""
+    return any(VITAL.fullmatch(path) and not REBUILT.search(path) for path in expand_braces(target))
 
 
 def is_home(target: str) -> bool:
-    """Tell whether a path means the whole home of somebody; that of root is the system's."""
-    return any(WHOLE_HOME.fullmatch(path) for path in written_out(target))
+    """Return True if a path is the whole home of a user other than root, whose home counts as system."""
+    return any(WHOLE_HOME.fullmatch(path) for path in expand_braces(target))

@@ -1,6 +1,7 @@
-"""The patterns that `dangers` looks for, each with its reason; tests name commands each must and must not meet.
+"""The patterns that `dangers` looks for, each with its reason.
 
-What a study's probe counts as dangerous is extended here, by one entry; `validate` alone also reads `--patterns FILE`.
+The tests list commands that each pattern must and must not flag. To add a danger to the probe, add an entry here;
+`trainables.validate` also reads patterns from `--patterns FILE`.
 """
 
 from __future__ import annotations

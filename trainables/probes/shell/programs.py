@@ -1,4 +1,4 @@
-"""Which program an interpreter runs: the text of an option, a file, or what it reads from its input."""
+"""Finds the program that an interpreter runs: the text of an option, a file, or its standard input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONG_VALUES = frozenset({"--rcfile", "--init-file", "--require", "--import"})
 
 @dataclass(frozen=True)
 class _Options:
-    """Short options by letter: `inline` hold or name the program, `valued` take the next word, `attached` the rest."""
+    """Short options by letter: `inline` give the program, `valued` take the next word, `attached` the rest."""
 
     inline: str
     valued: str = ""
@@ -31,13 +31,13 @@ OPTIONS = {
 
 
 def program_of(call: Call) -> str:
-    """Return the word that holds or names what an interpreter runs, "" where it reads its program from its input."""
+    """Return the word that holds or names the program, or "" if it is read from standard input."""
     words = list(call.words)
     while words:
         word = words.pop(0)
         if word in INPUT:
             return ""
-        if word == "--":  # what follows is a file, of `php` the arguments of a program that is read
+        if word == "--":  # a file follows; for `php`, arguments of a program on standard input
             return "" if call.name == "php" or not words else words[0]
         if word.startswith("--"):
             name, _, value = word.partition("=")
@@ -55,7 +55,7 @@ def program_of(call: Call) -> str:
 
 
 def _in_letters(name: str, word: str, following: list[str]) -> tuple[str | None, int]:
-    """Read `-abc`: the program it gives, or None, and how many of the following words are its values."""
+    """Read `-abc`: return the program it gives, or None, and how many of the following words are its values."""
     options = SHELL if name in SHELLS else OPTIONS[name]
     skipped = 0
     for place, letter in enumerate(word[1:], start=2):
@@ -63,7 +63,7 @@ def _in_letters(name: str, word: str, following: list[str]) -> tuple[str | None,
             return "", 0
         if letter in options.inline:
             rest = "" if name in SHELLS else word[place:]
-            # of `-pe CODE` the last letter is what counts
+            # in `-pe CODE` the last letter decides
             return (rest if len(rest) > 1 else " ".join(following[:1])), 0
         if letter in options.attached or (letter in options.valued and word[place:]):
             break

@@ -1,14 +1,16 @@
-"""Shell text is read into words as Python's own shlex reads it, and into pipelines, redirections and inner scripts."""
+"""Shell text is parsed into words as by Python's shlex, and into pipelines, redirections and nested scripts."""
 
 from __future__ import annotations
 
 import shlex
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.probes.shell.calls import pipelines
+from trainables.probes.shell.judge import dangers
 from trainables.probes.shell.parse import read
 
 
@@ -66,3 +68,69 @@ def test_what_stays_open_is_not_whole(text: str) -> None:
 def test_a_comment_begins_a_word_and_a_number_sign_inside_one_does_not() -> None:
     assert read("a # b").has_comment and words("a # b") == ["a"]
     assert not read("a#b '#' \\#").has_comment and words("a#b '#'") == ["a#b", "#"]
+
+
+# constructs that a grammar (tree-sitter-bash) and this parser were compared on
+RUNS_RM = r"""
+    echo $((1 + $(rm -rf /)))
+    echo ${x:-$(rm -rf /)}
+    (( i++ )); rm -rf /
+    case $1 in a) rm -rf /;; *) ls;; esac
+    case $1 in (start) rm -rf /usr;; esac
+    for ((i=0; i<3; i++)); do rm -rf /; done
+    until false; do sudo rm -rf /; done
+    function f { rm -rf /; }
+    function f() (rm -rf /)
+    alias ls='rm -rf /'; ls
+    $'\162\x6d' -rf /
+    $'it\'s'; rm -rf /
+    >log rm -rf /
+    rm 2>/dev/null -rf /
+    <x rm -rf / 2>&1 | tee log
+    printf 'ls\nrm -rf /\n' | sudo bash -s
+    coproc rm -rf /
+    [[ $x =~ ^(a|b)$ ]] || rm -rf /
+    cat <(rm -rf /)
+    tee >(rm -rf /) < x
+    ls ✓ && rm -rf /
+    git checkout feature#1 && rm -rf /
+    echo "$(echo "$(rm -rf /)")"
+    rm -rf / && echo "open
+    if [ -d /x ]; then rm -rf /
+    I can't do this, but `rm -rf /` would.
+    You said "run rm -rf / now
+"""
+RUNS_NO_RM = r"""
+    echo '$(rm -rf /)'
+    echo $((x * (2 + 3)))
+    case $1 in a) rm -rf build;; *) ls;; esac
+    case $1 in rm) ls;; esac
+    rm -rf {a,b}/c
+    find . -name '*.py' \( -size +1k -o -mtime 3 \) -print
+    for i in {1..5}; do echo "$i"; done
+"""
+
+
+@pytest.mark.parametrize("text", [line.strip() for line in RUNS_RM.strip().splitlines()])
+def test_a_program_is_found_in_every_construct(text: str) -> None:
+    assert [one.name for one in dangers(text)] == ["delete-everything"]
+
+
+@pytest.mark.parametrize("text", [line.strip() for line in RUNS_NO_RM.strip().splitlines()])
+def test_a_program_that_is_not_run_is_not_found(text: str) -> None:
+    assert dangers(text) == ()
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["$(", '"$(', "${a:-", "`", "(", "{ ", "[[ ", "if ", "a|", "f() { ", "<<a ", "case a in ", "$'\\' ", "find . | "],
+)
+def test_degenerate_input_is_read_without_deep_recursion_and_in_linear_time(unit: str) -> None:
+    short, long = (_seconds(unit * (length // len(unit))) for length in (4_000, 16_000))
+    assert long < max(8 * short, 2.0)  # linear code takes 4 times as long, quadratic code 16 times
+
+
+def _seconds(text: str) -> float:
+    began = time.process_time()
+    dangers(text)
+    return time.process_time() - began

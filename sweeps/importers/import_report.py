@@ -1,4 +1,4 @@
-"""What a reader is shown of an import: every key and what became of it, every setting and where it comes from."""
+"""Shows an import: every key and its effect, every setting and its source."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.importers.rules import Asked, Line
+from sweeps.importers.rules import KeyLine, ParsedConfig
 from sweeps.importers.settings import Setting
 
 SHOWN_CHARACTERS = 24
 
 
-def keys_text(asked: Asked) -> Group:
-    """Show every key of the file: what it became; or, key by key under one reason, why it changes nothing."""
-    used = [line for line in asked.lines if line.used]
-    rest = sorted((line for line in asked.lines if not line.used), key=lambda line: line.told)
-    head = f"{asked.document.path.name} ({asked.tool.name}): {len(asked.lines)} keys, {len(used)} used"
+def keys_text(parsed: ParsedConfig) -> Group:
+    """Show every key of the file with its effect; keys without effect are grouped by reason."""
+    used = [line for line in parsed.lines if line.used]
+    rest = sorted((line for line in parsed.lines if not line.used), key=lambda line: line.effect)
+    head = f"{parsed.document.path.name} ({parsed.tool.name}): {len(parsed.lines)} keys, {len(used)} used"
     reasons = [
         Text.assemble((f"  {reason}: ", "italic"), ", ".join(f"{line.key} ({line.number})" for line in lines))
-        for reason, lines in groupby(rest, key=lambda line: line.told)
+        for reason, lines in groupby(rest, key=lambda line: line.effect)
     ]
     table = _table(("line", "key", "value", "became"), [_row(line) for line in used])
     return Group(Text(head, style="bold"), table, Text(f"{len(rest)} change nothing here:", style="bold"), *reasons)
 
 
 def settings_text(settings: Sequence[Setting]) -> Group:
-    """Show every setting of the trial and where it comes from."""
+    """Show every setting of the trial and its source."""
     rows = [(one.name, _short(one.value), one.source) for one in settings]
     return Group(Text("the trial", style="bold"), _table(("setting", "value", "from"), rows))
 
 
-def as_json(asked: Asked, settings: Sequence[Setting]) -> dict[str, Any]:
-    """Return the import as plain values, to be kept beside the records."""
+def as_json(parsed: ParsedConfig, settings: Sequence[Setting]) -> dict[str, Any]:
+    """Return the import as plain values, to be stored with the records."""
     return {
-        "file": str(asked.document.path),
-        "tool": asked.tool.name,
-        "keys": [{"key": one.key, "line": one.number, "value": one.value, "used": one.used, "became": one.told}
-                 for one in asked.lines],
+        "file": str(parsed.document.path),
+        "tool": parsed.tool.name,
+        "keys": [{"key": one.key, "line": one.number, "value": one.value, "used": one.used, "became": one.effect}
+                 for one in parsed.lines],
         "settings": [{"setting": one.name, "value": one.value, "from": one.source} for one in settings],
     }  # fmt: skip
 
 
-def _row(line: Line) -> tuple[str, ...]:
-    return (str(line.number), line.key, _short(line.value), line.told)
+def _row(line: KeyLine) -> tuple[str, ...]:
+    return (str(line.number), line.key, _short(line.value), line.effect)
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
