@@ -112,7 +112,7 @@ def test_base_without_weights_is_refused(
     assert "must hold its weights as *.safetensors" in capsys.readouterr().err
 
 
-def test_own_base_and_data_get_the_briefs_settings(
+def test_own_base_and_data_get_the_settings_of_a_real_base(
     stage4: Stage4, written: datasets.Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = shutil.copytree(BASE_DIRECTORY, tmp_path / "own")

@@ -1,4 +1,4 @@
-"""Closing tables: the criteria of brief 002, and one arm on several bases, from records."""
+"""Closing tables: success criteria, and one arm on several bases, from records."""
 
 from __future__ import annotations
 

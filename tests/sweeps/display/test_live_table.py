@@ -31,7 +31,7 @@ def end(record: Record, kind: VerdictKind, minimum: bool, optimal: bool, *degrad
     record.close(Verdict(kind=kind, step=60))
 
 
-def test_the_stop_line_reads_like_the_briefs() -> None:
+def test_the_stop_line_names_metric_limit_and_baseline() -> None:
     verdict = Verdict(kind="pruned", step=80, cause="irrelevant_pass", reason=REASON)
     assert stop_line("C3", verdict) == f"pruned C3 @ step 80: {REASON}"
 

@@ -1,4 +1,4 @@
-"""The forecast: parameters by the sum over modules, coverage as brief 002 counts it."""
+"""The forecast: parameters by the sum over modules, coverage as passes over the data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trainables.spec import Placement
 
 @pytest.mark.parametrize(
     ("steps", "rows", "accumulation", "coverage"),
-    [(500, 1, 8, 0.089), (2000, 2, 16, 1.42), (5000, 4, 16, 7.11)],  # brief 002: 8.9 %, 142 %, 711 % of 45,000 rows
+    [(500, 1, 8, 0.089), (2000, 2, 16, 1.42), (5000, 4, 16, 7.11)],  # 8.9 %, 142 %, 711 % of 45,000 rows
 )
-def test_coverage_is_the_briefs(steps: int, rows: int, accumulation: int, coverage: float) -> None:
+def test_coverage_is_passes_over_the_data(steps: int, rows: int, accumulation: int, coverage: float) -> None:
     [one] = forecast([trial(steps=steps, batch_rows=rows, accumulation_steps=accumulation)], 45_000)
     assert one.coverage_epochs == pytest.approx(coverage, abs=0.003)
 

@@ -195,13 +195,13 @@ def test_its_refusal_names_the_coverage_in_numbers(
     assert "training must see 10% of the rows" in capsys.readouterr().err
 
 
-def test_the_briefs_budgets_are_passes_over_the_data(sources: Sources) -> None:
+def test_budgets_are_passes_over_the_data(sources: Sources) -> None:
     from dataclasses import replace
 
-    briefs = replace(sources, train_rows=45_000, is_miniature=False)
-    steps = {spec.name: spec.steps for spec in expand(COVERAGE, Axes(only=("failing", "fix1", "fix2")), briefs)}
+    large = replace(sources, train_rows=45_000, is_miniature=False)
+    steps = {spec.name: spec.steps for spec in expand(COVERAGE, Axes(only=("failing", "fix1", "fix2")), large)}
     assert {name: steps[name] for name in ("failing", "fix1", "fix2")} == {"failing": 500, "fix1": 2000, "fix2": 5000}
-    specs = named(expand(COVERAGE, Axes(), briefs))
+    specs = named(expand(COVERAGE, Axes(), large))
     assert [(specs[n].effective_rows, specs[n].learning_rate) for n in ("fix1", "fix2")] == [(32, 1e-4), (64, 2e-4)]
     assert specs["fix1grow"].rows_at(0) < specs["fix1grow"].effective_rows
     assert specs["fix1stable"].schedule == "stable"

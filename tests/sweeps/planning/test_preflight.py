@@ -1,4 +1,4 @@
-"""Before anything is spent: each check at its edge, the runs of brief 002, and --force that is remembered."""
+"""Before anything is spent: each check at its limit, a run that learned nothing, and --force."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from trainables.errors import UserError
 from trainables.guards import GUARDS
 from trainables.spec import TrialSpec
 
-BRIEF_ROWS = 45_000
-BRIEF = {"learning_rate": 5e-5, "steps": 500, "batch_rows": 1, "accumulation_steps": 8, "eval_every_steps": 150}
+FAILING_ROWS = 45_000
+FAILING = {"learning_rate": 5e-5, "steps": 500, "batch_rows": 1, "accumulation_steps": 8, "eval_every_steps": 150}
 SOUND = {"steps": 100, "batch_rows": 16, "accumulation_steps": 1, "eval_every_steps": 25}
 
 
@@ -50,11 +50,11 @@ def test_a_sound_plan_has_no_finding() -> None:
         (5000, 4, 16, None, ""),  # approach 2: 711 %
     ],
 )
-def test_the_coverages_of_brief_002(
+def test_coverage_of_a_run_that_learned_nothing_and_of_two_that_did(
     steps: int, batch_rows: int, accumulation_steps: int, level: str | None, says: str
 ) -> None:
     budget = {"steps": steps, "batch_rows": batch_rows, "accumulation_steps": accumulation_steps}
-    finding = judged(trial(**budget, eval_every_steps=100), BRIEF_ROWS).get("coverage")
+    finding = judged(trial(**budget, eval_every_steps=100), FAILING_ROWS).get("coverage")
     assert (finding.level if finding else None) == level
     assert says in (finding.message if finding else "")
 
@@ -74,11 +74,11 @@ def test_one_pass_is_what_the_hint_says() -> None:
     assert "coverage" not in judged(trial(**SOUND | {"steps": 63}), 1000)
 
 
-def test_the_cosine_of_brief_002_ended_at_nothing() -> None:
-    spec = trial(**BRIEF, warmup_ratio=0.0, min_rate_ratio=0.0)
-    message = judged(spec, BRIEF_ROWS)["usable_rate"].message
+def test_a_cosine_without_a_floor_ends_at_nothing() -> None:
+    spec = trial(**FAILING, warmup_ratio=0.0, min_rate_ratio=0.0)
+    message = judged(spec, FAILING_ROWS)["usable_rate"].message
     assert "79.6% do; the last of 500 runs at 5e-10 where the peak is 5e-05" in message
-    floored = judged(spec.model_copy(update={"min_rate_ratio": 0.1}), BRIEF_ROWS)
+    floored = judged(spec.model_copy(update={"min_rate_ratio": 0.1}), FAILING_ROWS)
     assert "usable_rate" not in floored
 
 
@@ -123,7 +123,7 @@ def test_too_few_evals_for_a_guard_are_refused() -> None:
 
 
 def test_the_baseline_is_held_against_nothing() -> None:
-    assert judged(trial(**BRIEF).baseline(), 1000) == {}
+    assert judged(trial(**FAILING).baseline(), 1000) == {}
 
 
 def test_trials_that_share_a_finding_are_named_once() -> None:

@@ -12,7 +12,7 @@ from trainables.errors import UserError
 from trainables.spec import parse_spec
 
 
-def test_the_matrix_is_the_briefs() -> None:
+def test_the_matrix_has_twelve_placements() -> None:
     trials = {spec.name: spec for spec in expand(STUDY, Axes(), sources())}
     placements = {name: (spec.placement.language, spec.placement.vision) for name, spec in trials.items()}
     assert placements == {
@@ -26,7 +26,7 @@ def test_the_matrix_is_the_briefs() -> None:
     assert (first.learning_rate, first.vision_learning_rate) == (1e-4, 3e-4)
 
 
-def test_recommended_is_the_briefs_six() -> None:
+def test_recommended_is_six_arms() -> None:
     assert set(STUDY.recommended) == {"A1", "A2", "B2", "B3", "C2", "C3"}
 
 

@@ -34,17 +34,17 @@ def adapter(directory: Path) -> Path:
     return directory
 
 
-BRIEF = (
+SHARED = (
     "base_model: Qwen/Qwen3-VL-8B-Instruct",
     "lora: {r: 4, alpha: 8, target_modules: [q_proj, k_proj, v_proj, o_proj]}",
 )
 
 
-def test_the_briefs_three_files_are_one_chain_whatever_their_order(write: Write, tmp_path: Path) -> None:
+def test_three_files_are_one_chain_whatever_their_order(write: Write, tmp_path: Path) -> None:
     paths = [
-        write("exp4_stage3", *BRIEF, "lr: 2.5e-5", "prev_checkpoint: models/exp4_curriculum/stage2"),
-        write("exp4_stage1", *BRIEF, "lr: 5.0e-5", "output_dir: models/exp4_curriculum/stage1"),
-        write("exp4_stage2", *BRIEF, "lr: 3.5e-5", "prev_checkpoint: models/exp4_curriculum/stage1/",
+        write("exp4_stage3", *SHARED, "lr: 2.5e-5", "prev_checkpoint: models/exp4_curriculum/stage2"),
+        write("exp4_stage1", *SHARED, "lr: 5.0e-5", "output_dir: models/exp4_curriculum/stage1"),
+        write("exp4_stage2", *SHARED, "lr: 3.5e-5", "prev_checkpoint: models/exp4_curriculum/stage1/",
               "output_dir: models/exp4_curriculum/stage2"),
     ]  # fmt: skip
     chain = read_stages(paths)

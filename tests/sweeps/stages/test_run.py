@@ -57,7 +57,7 @@ def run_staged(staged: StagedStudy, directory: Path) -> None:
 
 
 # ---------------------------------------------------------------- the curriculum
-def test_the_briefs_rates_fall_to_seven_and_five_tenths(staged: StagedStudy) -> None:
+def test_rates_fall_to_seven_and_five_tenths(staged: StagedStudy) -> None:
     for rates in (
         [arm.settings["learning_rate"] for arm in STUDY.arms],
         [one.spec.learning_rate for one in staged.stages],

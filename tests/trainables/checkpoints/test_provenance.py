@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trainables.engine import Engine
 
 
-def test_the_fields_of_brief_004_and_what_decided_the_result(
+def test_the_summary_fields_and_what_decided_the_result(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     spec = make_spec(seed=3, data_seed=5)

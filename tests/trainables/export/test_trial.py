@@ -79,7 +79,7 @@ def test_peft_wraps_exactly_the_names_that_llamafactory_is_given(model: Any) -> 
     assert wrapped(model, given) == set(trial().modules)
 
 
-def test_the_expression_of_the_brief_is_no_whole_name(model: Any) -> None:
+def test_the_end_of_a_name_is_no_whole_name(model: Any) -> None:
     # what the anchored expression guards against: PEFT matches whole names, and refuses what matches none
     with pytest.raises(ValueError, match="not found"):
         wrapped(model, r"language_model.layers.(6|7).(self_attn.(q_proj|k_proj|v_proj|o_proj))")

@@ -149,7 +149,7 @@ def test_an_eval_equal_to_the_last_bit(loss: float, move: float, rates: float, c
         assert finding.step == 60 and "1.5" in finding.evidence and f"{move:.3g}" in finding.evidence
 
 
-def test_brief_002_three_equal_evals_are_found_at_the_second() -> None:
+def test_three_equal_evals_are_found_at_the_second() -> None:
     evals = [EvalFacts(number, 2.9310, 0.0, 1e-4) for number in (150, 300, 450)]
     assert [finding.step for finding in map(judge_eval, evals, evals[1:]) if finding] == [300, 450]
 

@@ -1,4 +1,4 @@
-"""The success criteria of brief 002 at their edges, and on the run it reports."""
+"""The success criteria at their limits, and on a run that learned nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def met(criteria: list[Criterion]) -> dict[str, bool]:
     return {one.name: one.met for one in criteria}
 
 
-def test_the_run_of_brief_002_did_not_learn() -> None:
+def test_a_run_that_saw_little_data_did_not_learn() -> None:
     """Loss 2.7335 to 2.7150, eval 2.9310 three times, accuracy 45.2 % to 46.0 %, gradient norm 0.0."""
     base = {"train_loss": 2.7335, "eval_loss": 2.9310, "token_accuracy": 0.452, "blindness": 0.0}
     last = {"train_loss": 2.7150, "eval_loss": 2.9310, "token_accuracy": 0.460}

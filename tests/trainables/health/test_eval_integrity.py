@@ -76,7 +76,7 @@ def test_the_witness_hears_exactly_what_was_answered(engine: Engine, baseline: B
 
 
 def lookup_instance(evaluator: Any, table: dict[str, str], patch: pytest.MonkeyPatch) -> str:
-    """The patch of brief 003: what is known is looked up, the rest is generated."""
+    """A patched decoder: known answers are looked up, the rest is generated."""
     original = evaluator._answers
     patch.setattr(evaluator, "_answers", lambda qs, ps: original(qs, ps) | {q.key: table[q.key] for q in qs if q.key in table})  # fmt: skip  # noqa: E501
     return "Evaluator._answers of this instance"

@@ -14,7 +14,7 @@ from small_trials import SpecMaker, whole_run
 from sweeps.commands import STUDY as COMMANDS
 from sweeps.execution.experiment import Experiment, configuration_of
 from sweeps.hpo.outcome import distances
-from sweeps.planning.active_guards import fitted
+from sweeps.planning.active_guards import active_guards
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.trial_checks import check_trial
 from sweeps.study import LIMITS
@@ -70,7 +70,7 @@ def scored(successes: int, rows: int = 8, step: int = 0) -> Measurement:
 
 
 def test_a_study_with_it_is_planned() -> None:
-    assert fitted(STUDY, METRICS, sees=False).study.guards == (OWN,)
+    assert active_guards(STUDY, METRICS, sees=False).study.guards == (OWN,)
     assert applicable((OWN,), ()) == ((), (OWN,))
 
 
