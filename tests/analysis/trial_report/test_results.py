@@ -138,7 +138,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 def test_a_name_or_a_reason_cannot_become_html(tmp_path: Path) -> None:
     name = f"C2`{HOSTILE}"
-    spec = spec_of(tmp_path, name, placement=Placement(language=2, vision=0))
+    spec = spec_of(tmp_path, name, arm="C2", placement=Placement(language=2, vision=0))
     record_of(tmp_path, spec.baseline(), {0: BASE_LOSS}).close(Verdict(kind="completed", step=0))
     record = Record(tmp_path / "runs" / "stage4" / "trials" / "hostile")
     kept = record_of(tmp_path, spec.model_copy(update={"name": "C2"}), LOSSES)
