@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.record import Record
-from trainables.spec import cohort_key, engine_key, neighbourhood
+from trainables.spec import cohort_key, cohort_order, engine_key
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
@@ -229,7 +229,7 @@ def describe(record: Record) -> Description:
     spec, steps = record.spec(), record.checkpoint_steps()
     engine = engine_key(spec)
     group = (engine, spec.placement.is_baseline, cohort_key(spec), steps[0] if steps else 0)
-    return Description(engine, group, neighbourhood(spec))
+    return Description(engine, group, cohort_order(spec))
 
 
 def _deliverable(work: Callable[[], Result]) -> Result:
