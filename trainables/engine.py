@@ -59,7 +59,7 @@ class Engine:
         if len(encoded.tokens) > max_tokens:
             raise UserError(
                 f"row `{row.row_id}` must fit max_tokens = {max_tokens}, but it has {len(encoded.tokens)} tokens",
-                "raise max_tokens or shorten the row; rows are never cut, because that can remove the answer or the image",
+                "raise max_tokens or shorten the row; rows are never cut, since that can remove its answer or image",
             )
         return encoded
 

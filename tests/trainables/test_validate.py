@@ -139,12 +139,12 @@ def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> N
         ((), {"checkpoint": Path("nowhere")}, "an adapter directory must hold"),
         ((), {"store": "./mlruns"}, "a tracking URI must be"),
         (("--base", "nowhere"), {}, "the base must be a directory"),
-        (("--output-jsonl", "."), {}, "--output-jsonl must be a file of its own"),
+        (("--output-jsonl", "."), {}, "--output-jsonl must be a separate file"),
         (("--output-jsonl", f"{__file__}/out.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "/proc/x.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "/proc/new/x.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "x" * 300), {}, "--output-jsonl must be writable"),
-        (("--output-jsonl", "/dev/null"), {}, "--output-jsonl must be a file of its own"),
+        (("--output-jsonl", "/dev/null"), {}, "--output-jsonl must be a separate file"),
     ],
 )
 def test_bad_input_exits_2_before_anything_is_loaded(
@@ -250,7 +250,7 @@ def test_a_half_adapter_is_refused(run: Run, best: Path, tmp_path: Path) -> None
     save_file(dict(list(tensors.items())[1:]), half / "adapter_model.safetensors")
     done = run(checkpoint=half)
     assert done.exit_code == 2
-    assert "an adapter must be whole and finite, but missing base_model" in done.output
+    assert "an adapter must be complete and finite, but missing base_model" in done.output
 
 
 def test_it_runs_as_a_module() -> None:
@@ -304,8 +304,8 @@ def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) ->
     trained, held_out = read_origin(best), drawn(sources.validation.path, 0, 0)
     assert trained is not None and held_out.caution(None) is None
     for sha256, said in (
-        (trained.spec.train.sha256, "trained on these very rows"),
-        (trained.spec.validation.sha256, "chosen on these very rows"),
+        (trained.spec.train.sha256, "trained on this file"),
+        (trained.spec.validation.sha256, "chosen on this file"),
     ):
         assert said in (replace(held_out, sha256=sha256).caution(trained) or "")
 
