@@ -257,7 +257,7 @@ def falling(*values: float) -> list[Measurement]:
         ((0.92, 0.95, 0.65, 0.70), True),  # compared with the first eval, not with the best or the last
     ],
 )
-def test_a_fall_is_held_against_the_hand_over(values: tuple[float, ...], broken: bool) -> None:
+def test_a_fall_is_measured_from_the_first_eval(values: tuple[float, ...], broken: bool) -> None:
     decision = FALL.decide(NOTHING, falling(*values))
     assert isinstance(decision, Stop) == broken
     assert (FALL.excess(NOTHING, falling(*values)) > 0) == broken

@@ -97,7 +97,7 @@ class Cohort:
         seconds = (time.perf_counter() - began) / max(1, len(losses))
         has_images = any("pixel_values" in batch.inputs for batch in batches)
         for number, loss in losses.items():
-            verdict = self.trials[number].learn(loss, has_images, seconds)
+            verdict = self.trials[number].finish_step(loss, has_images, seconds)
             if verdict:
                 self.left[number] = verdict
 
@@ -166,7 +166,7 @@ class Cohort:
         for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
-                verdict = trial.conclude(measured[number], self.evaluator.asking(number), seconds / len(numbers))
+                verdict = trial.finish_eval(measured[number], self.evaluator.asking(number), seconds / len(numbers))
                 if verdict:
                     self.left[number] = verdict
 

@@ -53,7 +53,7 @@ class CohortEvaluator:
         evaluator, members = self.evaluator, tuple(baselines)
         with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
             decoded = self._decode(evaluator.prompts, members)
-        said = witness.said_by_batch()
+        recorded = witness.answers_by_batch()
         answers = self._answers(evaluator.questions, decoded, members)
         validation, train_slice = (
             self._losses(rows, members) for rows in (evaluator.validation, evaluator.train_slice)
@@ -63,8 +63,8 @@ class CohortEvaluator:
         for member in members:
             before = tuple(losses[member] for losses in earlier)
             evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], before)
-            heard = [text for one, texts in zip(decoded, said, strict=True) for text in texts[one.rows_of(member)]]
-            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], heard)
+            own = [text for one, texts in zip(decoded, recorded, strict=True) for text in texts[one.rows_of(member)]]
+            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], own)
         return measured
 
     def asking(self, member: int) -> MemberEvaluator:

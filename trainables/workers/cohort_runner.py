@@ -93,7 +93,7 @@ class CohortRunner:
         try:
             if isinstance(trial, BaselineTrial):
                 trial.advance(self.stop_requested)
-            elif trial.owed() is None:
+            elif trial.check_before_training() is None:
                 return trial
         except InputErrors as error:
             record.close(infeasible(error, trial.step))
