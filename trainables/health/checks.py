@@ -118,7 +118,7 @@ def judge_eval(before: EvalFacts, now: EvalFacts, limits: HealthLimits = LIMITS)
     """
     if now.eval_loss != before.eval_loss or now.rate_sum == 0:
         return None
-    same = f"eval loss {now.eval_loss!r} at steps {before.step} and {now.step}, equal to the last bit"
+    same = f"eval loss {now.eval_loss!r} at steps {before.step} and {now.step}, exactly equal"
     moved = f"the adapter moved by {now.relative_move:.3g} of its norm"
     check = "broken_eval" if now.relative_move > limits.min_relative_move else "no_learning"
     return Finding(check, "invalid", now.step, f"{same}; {moved}")

@@ -106,19 +106,17 @@ class Trial:
         return verdict or self._evaluate()
 
     def check_before_training(self) -> Verdict | None:
-        """Run the guards on the last eval, then the self-test and, for a continued trial, the first eval.
+        """Run the guards, the self-test and the first eval of a continued trial; close the trial if one ends it.
 
-        Closes the trial and returns the verdict if one of them ends it. The guards run again on resume, because the
-        process may have been killed after the checkpoint of an eval and before its verdict was written.
+        On resume the guards run again: the process may have been killed before it wrote a verdict of the last eval.
         """
         verdict = self._judge() or self._run_selftest() or self._first_eval()
         return self.close(verdict) if verdict else None
 
     def finish_step(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
-        """Update the weights from the gradients of a step, and run the health checks.
+        """Update the weights from the gradients of a step; close the trial if a health check ends it.
 
-        `loss` is the mean in nats per supervised token, `seconds` the duration of forward and backward. Closes the
-        trial and returns the verdict if a health check ends it.
+        `loss` is the mean in nats per supervised token, `seconds` the duration of forward and backward.
         """
         began = time.perf_counter()
         progress = self.progress
@@ -294,11 +292,7 @@ def open_trial(
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
     constraint: Constraint, selftest: SelfTest | None = None,
 ) -> Trial | BaselineTrial:  # fmt: skip
-    """Open the trial of `spec` on `engine`; a trial that trains needs `baseline`, and runs `selftest` if given.
-
-    Raises:
-        ValueError: the trial trains, but there is no baseline.
-    """
+    """Open the trial of `spec` on `engine`; a trial that trains needs `baseline`, and runs `selftest` if given."""
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
