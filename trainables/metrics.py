@@ -57,5 +57,5 @@ def reported(data: ProbeData) -> frozenset[str]:
 
 
 def generality(metrics: Collection[str]) -> str:
-    """Return the reported metric that stands for generality: the one on images if reported, else the one on text."""
+    """Return the metric of generality: the one on images if trials report it, else the one on text."""
     return next((name for name in GENERALITY if name in metrics), GENERALITY[0])

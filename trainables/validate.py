@@ -28,8 +28,8 @@ from trainables.evaluation.held_out import (
     Validation,
     check_device,
     check_rows_fit,
-    checked,
-    drawn,
+    sampled_rows,
+    verified_checkpoint,
 )
 from trainables.io.files import write_text
 from trainables.mlflow_store import checked_uri, default_tracking_uri
@@ -143,8 +143,8 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
         check_output(output_jsonl, data_path, checkpoint_dir)
         check_device(allow_cpu)
         rules = read_patterns(patterns) if patterns else PATTERNS
-        held_out = drawn(data_path, sample_size, seed)
-        checkpoint = checked(checkpoint_dir, base, load_in_4bit)
+        held_out = sampled_rows(data_path, sample_size, seed)
+        checkpoint = verified_checkpoint(checkpoint_dir, base, load_in_4bit)
         check_rows_fit(held_out, checkpoint.base)
         answers = _answered(checkpoint, held_out, rules, max_new_tokens)
         command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])

@@ -33,7 +33,9 @@ COHORT: dict[str, Any] = dict.fromkeys(
     lambda now: now + 1,
 )
 OWN: dict[str, Any] = {
+    "format": lambda _: 1,
     "name": lambda _: "other",
+    "arm": lambda _: "other",
     "placement": lambda _: Placement(language=1),
     **dict.fromkeys(("rank", "seed"), lambda now: now + 1),
     **dict.fromkeys(("alpha", "learning_rate", "vision_learning_rate", "max_gradient_norm"), lambda now: 2 * now),

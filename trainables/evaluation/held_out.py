@@ -77,7 +77,7 @@ class Validation:
         return "".join(one.line for one in self.answers)
 
 
-def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Checkpoint:
+def verified_checkpoint(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Checkpoint:
     """Find the base of an adapter and its quantization, and verify that the adapter is complete.
 
     Raises:
@@ -107,7 +107,7 @@ def chosen_quantization(trained: Quantization | None, load_in_4bit: bool | None)
     return trained if trained in FOUR_BIT else DEFAULT_FOUR_BIT
 
 
-def drawn(path: Path, sample_size: int, seed: int) -> HeldOut:
+def sampled_rows(path: Path, sample_size: int, seed: int) -> HeldOut:
     """Read the held-out rows and sample `sample_size` of them, in file order; 0 uses all.
 
     Raises:

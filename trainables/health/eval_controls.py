@@ -77,14 +77,14 @@ def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
 
 def judge_nonsense(step: int, evaluator: ControlEvaluator, limits: EvalControlLimits = LIMITS) -> Finding | None:
     """Answer nonsense questions with the evaluator; reference answers to them show that answers are not generated."""
-    asked = nonsense(evaluator.data)
-    if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
+    pairs = nonsense(evaluator.data)
+    if len({normalized(row.answer) for _, row in pairs}) < limits.min_distinct_references:
         return None
-    answers = evaluator.ask([question for question, _ in asked])
-    hits = sum(same_answer(answers[question.key], row.answer) for question, row in asked) / len(asked)
+    answers = evaluator.ask([question for question, _ in pairs])
+    hits = sum(same_answer(answers[question.key], row.answer) for question, row in pairs) / len(pairs)
     if hits <= limits.max_nonsense_match:
         return None
-    evidence = f"{hits:.0%} of {len(asked)} nonsense questions without a picture got the reference answer of their row"
+    evidence = f"{hits:.0%} of {len(pairs)} nonsense questions without an image got the reference answer of their row"
     return Finding("nonsense_prompts", "invalid", step, evidence)
 
 

@@ -25,8 +25,8 @@ def text_rows(engine: Engine, spec: TrialSpec) -> list[Encoded]:
     indices = [index for index, row in enumerate(engine.train) if not row.images][:CANDIDATE_ROWS]
     if indices:
         return _shortest_and_longest([engine.encode(index, spec.max_tokens) for index in indices])
-    asked = [one for one in engine.evaluator.data.of_kind("text") if one.expect and not one.images][:CANDIDATE_ROWS]
-    rows = [Row(one.row_id, (*one.messages, Message("assistant", one.expect or "")), ()) for one in asked]
+    questions = [one for one in engine.evaluator.data.of_kind("text") if one.expect and not one.images][:CANDIDATE_ROWS]
+    rows = [Row(one.row_id, (*one.messages, Message("assistant", one.expect or "")), ()) for one in questions]
     return _shortest_and_longest([engine.encoder.conversation(row) for row in rows])
 
 
