@@ -1,1 +1,1 @@
-"""One trial: a spec goes in, a record comes out."""
+"""Runs a trial: takes its specification and writes its record."""

@@ -1,4 +1,4 @@
-"""The constraint on the best checkpoint: which evals are candidates for it, and which of them is the best."""
+"""The constraint on the best checkpoint: which evals are candidates, and which candidate is the best."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from trainables.record import Measurement
 
 Metrics = Mapping[str, float]
 
-ROUNDING = 1e-9  # 1.00 - 0.10 is not 0.90 in binary; a rate on the limit keeps the limit
+ROUNDING = 1e-9  # 1.00 - 0.10 is not exactly 0.90 in binary; a value on the limit must still satisfy it
 
 
 class Constraint(Protocol):
-    """What an eval must keep to be a candidate for the best checkpoint: a frozen dataclass with these members."""
+    """A condition that an eval must meet to be a candidate for the best checkpoint: a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -28,13 +28,13 @@ class Constraint(Protocol):
         ...
 
     def excess(self, baseline: Metrics, metrics: Metrics) -> float:
-        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        """Return the distance beyond the limit; positive exactly when the eval is not admitted."""
         ...
 
 
 @dataclass(frozen=True)
 class BestConstraint:
-    """Holds irrelevant-image pass and hallucination to a distance from the baseline, in absolute points."""
+    """Limits the drop of irrelevant-image pass and the rise of hallucination from the baseline, in absolute points."""
 
     max_irrelevant_pass_drop: float = 0.10
     max_hallucination_rise: float = 0.10
@@ -45,14 +45,14 @@ class BestConstraint:
         return ("irrelevant_pass", "hallucination")
 
     def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
-        """True when irrelevant-image pass and hallucination lie within their distance of the baseline."""
+        """True when irrelevant-image pass and hallucination are within their limits."""
         return (
             metrics["irrelevant_pass"] >= baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - ROUNDING
             and metrics["hallucination"] <= baseline["hallucination"] + self.max_hallucination_rise + ROUNDING
         )
 
     def excess(self, baseline: Metrics, metrics: Metrics) -> float:
-        """Return the larger distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        """Return the larger of both distances beyond the limit; positive exactly when the eval is not admitted."""
         lost = baseline["irrelevant_pass"] - self.max_irrelevant_pass_drop - metrics["irrelevant_pass"]
         risen = metrics["hallucination"] - baseline["hallucination"] - self.max_hallucination_rise
         return signed(max(lost, risen), not self.admits(baseline, metrics))
@@ -60,7 +60,7 @@ class BestConstraint:
 
 @dataclass(frozen=True)
 class TextConstraint:
-    """Holds text retention to a distance from the baseline: the constraint for a base that sees no pictures."""
+    """Limits how far text retention may drop from the baseline; for a base that takes no images."""
 
     max_text_retention_drop: float = 0.10
 
@@ -70,12 +70,12 @@ class TextConstraint:
         return ("text_retention",)
 
     def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
-        """True when text retention lies within its distance of the baseline."""
+        """True when text retention is within its limit."""
         lowest = baseline["text_retention"] - self.max_text_retention_drop
         return metrics["text_retention"] >= lowest - ROUNDING
 
     def excess(self, baseline: Metrics, metrics: Metrics) -> float:
-        """Return the distance beyond what is allowed; positive exactly when the eval is not admitted."""
+        """Return the distance beyond the limit; positive exactly when the eval is not admitted."""
         lost = baseline["text_retention"] - self.max_text_retention_drop - metrics["text_retention"]
         return signed(lost, not self.admits(baseline, metrics))
 
@@ -85,21 +85,21 @@ TEXT_CONSTRAINT = TextConstraint()
 
 
 def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> Constraint:
-    """Return the constraint, or the one on text where a study's own needs metrics that are not reported."""
+    """Return `constraint`, or the text constraint if `constraint` needs metrics that are not reported."""
     if constraint.needs == TEXT_CONSTRAINT.needs or all(name in metrics for name in constraint.needs):
         return constraint
     return TEXT_CONSTRAINT
 
 
 def best_eval(constraint: Constraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
-    """Return the eval with the lowest eval loss among those the constraint admits, or None."""
+    """Return the eval with the lowest eval loss among those that meet the constraint, or None."""
     admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]
     return min(admitted, key=lambda one: one.metrics["eval_loss"]) if admitted else None
 
 
 def signed(distance: float, broken: bool) -> float:
-    """Return a distance beyond a limit that is positive exactly when the rule is broken.
+    """Return a distance beyond a limit, adjusted to be positive exactly when the rule is broken.
 
-    A rule that is patient, or allows for rounding, is not broken by the distance alone.
+    The distance alone does not decide: a rule may need several evals in a row, and tolerates rounding.
     """
     return max(distance, ROUNDING) if broken else min(distance, 0.0)

@@ -1,4 +1,4 @@
-"""What a guard is, what it reads, and what it decides."""
+"""The interface of a guard: the evals it reads and the decisions it returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.probes.metric import Proportion
 
 
 class Eval(Protocol):
-    """What a guard reads of one eval: its metrics and, for metrics that are proportions, successes and rows."""
+    """One eval as a guard reads it: metrics, and successes and rows of those that are proportions."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -19,25 +19,25 @@ class Eval(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Proportion]:
-        """Return what the proportions among the metrics were counted from; empty where it was not recorded."""
+        """Return successes and rows of the metrics that are proportions; empty if they were not recorded."""
         ...
 
 
 @dataclass(frozen=True)
 class Continue:
-    """Keep training."""
+    """Continue training."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask `rows` further rows before deciding. The evaluator cannot do so yet: for now the trial keeps training."""
+    """Request an eval of `rows` more rows before deciding. Not implemented yet: the trial continues."""
 
     rows: int
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the trial; `reason` says why in numbers."""
+    """End the trial; `reason` names the values that violate the rule."""
 
     reason: str
 
@@ -46,31 +46,31 @@ Decision = Continue | Ask | Stop
 
 
 class Guard(Protocol):
-    """A rule that decides after every eval whether a trial goes on: a frozen dataclass with these members.
+    """A rule that decides after every eval whether a trial continues: a frozen dataclass with these members.
 
-    Nothing asks for the class of a guard. Its class name and its fields describe it in `study.json`.
+    Any class with these members is a guard. `study.json` stores its class name and fields.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def metric(self) -> str:
-        """Return the name of the metric it watches."""
+        """Return the name of the metric that the guard checks."""
         ...
 
     @property
     def evals_needed(self) -> int:
-        """Return how many evals of the training it must see before it can stop a trial."""
+        """Return how many evals of a trial are needed before the guard can stop it."""
         ...
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float | None:
-        """Return the value that the metric must keep to after these evals; None where too few evals tell it."""
+        """Return the limit of the metric after these evals; None if there are too few evals to compute it."""
         ...
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
-        """Return how far the metric lies beyond the limit after these evals; positive exactly when it stops."""
+        """Return how far the metric lies beyond the limit after these evals; positive exactly when the guard stops."""
         ...
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
-        """Decide after the newest of `evals`, which are in order of step and at least one."""
+        """Decide after the newest of `evals`, which are in order of step and not empty."""
         ...

@@ -1,4 +1,4 @@
-"""The engine: holds one base on one device, with the rows its trials share, for as long as its process lives."""
+"""The engine: one base on one device, with the data that its trials share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAIN_SLICE_ROWS = 64
 
 @dataclass(frozen=True)
 class Engine:
-    """A loaded base, its encoder, the training rows and the fixed evals of one study."""
+    """A loaded base with its encoder, the training rows and the evaluator."""
 
     key: tuple[str, ...]
     base: Base
@@ -33,13 +33,13 @@ class Engine:
 
     @classmethod
     def load(cls, spec: TrialSpec, device: torch.device | None = None) -> Engine:
-        """Load base and data of `spec` onto `device` (default: the CUDA device this process sees, else the CPU)."""
+        """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU)."""
         device = device or default_device()
         return cls.on(load_base(spec.base.path, spec.quantization, spec.compute_dtype, device), spec)
 
     @classmethod
     def on(cls, base: Base, spec: TrialSpec) -> Engine:
-        """Put the data of `spec` beside a base that is loaded already."""
+        """Return an engine with a loaded base and the data of `spec`."""
         encoder, sees = Encoder(base), base.family.sees
         train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
         ood = read_ood(spec.ood.path, needed_kinds(sees))
@@ -52,23 +52,23 @@ class Engine:
         """Encode one training row.
 
         Raises:
-            UserError: the row is longer than `max_tokens`; cutting it could cut labels or image tokens.
+            UserError: the row is longer than `max_tokens`; truncation could remove labels or image tokens.
         """
         row = self.train[index]
         encoded = self.encoder.conversation(row)
         if len(encoded.tokens) > max_tokens:
             raise UserError(
                 f"row `{row.row_id}` must fit max_tokens = {max_tokens}, but it has {len(encoded.tokens)} tokens",
-                "raise max_tokens or shorten the row; rows are never cut, a cut row can lose its answer or its image",
+                "raise max_tokens or shorten the row; rows are never cut, since that can remove its answer or image",
             )
         return encoded
 
     def row_stream(self, spec: TrialSpec, step: int) -> Iterator[int]:
-        """Yield row numbers in the order of the spec's data seed, from optimizer step `step` on, without end."""
+        """Yield row numbers without end, in the order of the spec's data seed, starting at optimizer step `step`."""
         return itertools.islice(data_order(len(self.train), spec.data_seed), spec.rows_before(step), None)
 
     def batches(self, rows: Iterator[int], spec: TrialSpec, step: int) -> list[Batch]:
-        """Take the rows of optimizer step `step` from `rows`; a batch for every accumulation."""
+        """Take the rows of optimizer step `step` from `rows` and return one batch per accumulation step."""
         encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.rows_at(step))]
         micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
         if spec.packed_tokens:

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""The error that is shown to users."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-MOST_CHARACTERS = 80
-
-
-LISTED = 12  # names that a reader takes in at once
-NEAREST = 5  # of more
+MAX_CHARACTERS = 80
+MAX_LISTED = 12  # names that a hint lists in full
+MAX_NEAREST = 5  # names that a hint lists otherwise
 
 
 class UserError(Exception):
-    """Bad input: says what must hold, what came instead, where, and what to do about it.
+    """Invalid input: the message says what must hold, what was given and where; the hint says what to do.
 
-    Command lines print it and exit with `exit_code`; nothing has been spent when it is raised.
+    Command lines print it and exit with `exit_code`. It is raised before anything expensive starts.
     """
 
     exit_code = 2
@@ -31,27 +29,27 @@ class UserError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Name the known word closest to `word`; when none is close, list them all, or of many the five nearest."""
+    """Suggest the known word closest to `word`; if none is close, list all of them or, of many, the five nearest."""
     names = sorted(known)
-    but_for_case = [name for name in names if name.casefold() == word.casefold()]
-    close = but_for_case or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    same_letters = [name for name in names if name.casefold() == word.casefold()]
+    close = same_letters or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean `{close[0]}`?"
-    if len(names) <= LISTED:
+    if len(names) <= MAX_LISTED:
         return f"known: {', '.join(names)}"
-    likest = difflib.get_close_matches(word, names, n=NEAREST, cutoff=0.0)
-    return f"the nearest of the {len(names)} known: {', '.join(likest)}"
+    most_similar = difflib.get_close_matches(word, names, n=MAX_NEAREST, cutoff=0.0)
+    return f"the nearest of the {len(names)} known: {', '.join(most_similar)}"
 
 
 def quoted(value: Any) -> str:
-    """Return a value as Python writes it, control characters escaped, cut to some 80 characters."""
+    """Return `repr(value)`, which escapes control characters, truncated to 80 characters."""
     return _cut(repr(value))
 
 
 def named(text: str) -> str:
-    """Return a key or a name, which stands in backticks: as `quoted`, without its quotation marks."""
+    """Return a key or name to be shown in backticks: as `quoted`, without the quotation marks."""
     return _cut(repr(text)[1:-1])
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

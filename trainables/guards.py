@@ -1,7 +1,7 @@
-"""The guards: rules that stop a trial which loses generality.
+"""The guards: rules that stop a trial when it loses generality.
 
-They decide from numbers alone: the baseline's eval and the trial's evals so far. A missing metric raises KeyError: a
-guard that cannot see must not let a trial pass.
+They are pure functions of the baseline's eval and the trial's evals so far. A missing metric raises KeyError, so that a
+trial never passes a guard that could not be evaluated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.record import Measurement, Verdict
 
 @dataclass(frozen=True)
 class Floor:
-    """Stops when a metric stays below a floor: the higher of a share of the baseline and an absolute value."""
+    """Stops when a metric stays below the larger of a share of its baseline value and an absolute minimum."""
 
     metric: str
     max_relative_drop: float
@@ -27,7 +27,7 @@ class Floor:
 
     @property
     def evals_needed(self) -> int:
-        """Return how many evals in a row must lie below the floor."""
+        """Return how many consecutive evals must lie below the floor."""
         return self.patience_evals
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float:
@@ -36,8 +36,8 @@ class Floor:
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
         """Stop when the last `patience_evals` evals all lie below the floor."""
-        limit, against = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
-        return _patient(self.metric, _values(self.metric, evals), "<", limit, self.patience_evals, against)
+        limit, reference = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
+        return _stop_if_all_beyond(self.metric, _values(self.metric, evals), "<", limit, self.patience_evals, reference)
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
         """Return how far the metric lies below its floor; positive exactly when the guard stops."""
@@ -55,7 +55,7 @@ class Ceiling:
 
     @property
     def evals_needed(self) -> int:
-        """Return how many evals in a row must lie above the ceiling."""
+        """Return how many consecutive evals must lie above the ceiling."""
         return self.patience_evals
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float:
@@ -64,8 +64,8 @@ class Ceiling:
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
         """Stop when the last `patience_evals` evals all lie above the ceiling."""
-        limit, against = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
-        return _patient(self.metric, _values(self.metric, evals), ">", limit, self.patience_evals, against)
+        limit, reference = self.limit(baseline, evals), f"(baseline {baseline.metrics[self.metric]:.2f})"
+        return _stop_if_all_beyond(self.metric, _values(self.metric, evals), ">", limit, self.patience_evals, reference)
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
         """Return how far the metric lies above its ceiling; positive exactly when the guard stops."""
@@ -75,10 +75,10 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class Widening:
-    """Stops when a gap lies above its own best by more than `max_widening` and grew over the last intervals.
+    """Stops when a gap exceeds its smallest value so far by more than `max_widening` and grew in each recent interval.
 
-    A best below zero counts as zero: where the eval rows happen to be easier than the training rows, the gap is
-    negative at first and closes as the loss falls, which is no harm. The baseline plays no part.
+    A smallest value below zero counts as zero: when the eval rows are easier than the training rows, the gap is
+    negative at first and rises towards zero as the loss falls, which is harmless. The baseline is not used.
     """
 
     metric: str
@@ -87,11 +87,11 @@ class Widening:
 
     @property
     def evals_needed(self) -> int:
-        """Return how many evals span the intervals."""
+        """Return how many evals enclose `worsening_intervals` intervals."""
         return self.worsening_intervals + 1
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float | None:
-        """Return the value that the gap must not exceed: its best so far and `max_widening`."""
+        """Return the value that the gap must not exceed: its smallest value so far plus `max_widening`."""
         return max(0.0, min(_values(self.metric, evals))) + self.max_widening if evals else None
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
@@ -110,7 +110,7 @@ class Widening:
         )
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
-        """Return how far the gap lies above what it may widen to; positive exactly when the guard stops."""
+        """Return how far the gap lies above its limit; positive exactly when the guard stops."""
         values = _values(self.metric, evals)
         widening = values[-1] - max(0.0, min(values)) - self.max_widening
         return _signed(widening, self.decide(baseline, evals))
@@ -118,10 +118,10 @@ class Widening:
 
 @dataclass(frozen=True)
 class Fall:
-    """Stops when a metric stays below its value at the hand-over by more than an absolute drop (0.10 = 10 points).
+    """Stops when a metric stays below its value at the first eval by more than an absolute drop (0.10 = 10 points).
 
-    The hand-over is the first eval of a continued trial, before its first step: what its parent knew. The base is no
-    reference, it never knew the earlier stages.
+    A continued trial evaluates before its first step, so its first eval measures the parent adapter. The base is not a
+    reference, because it was not trained on the earlier stages.
     """
 
     metric: str
@@ -130,21 +130,21 @@ class Fall:
 
     @property
     def evals_needed(self) -> int:
-        """Return how many evals in a row must lie below what the metric may fall to."""
+        """Return how many consecutive evals must lie below the limit."""
         return self.patience_evals
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float | None:
-        """Return the value that the metric must not stay below, from the first eval."""
+        """Return the value that the metric must not stay below; None before the first eval."""
         return evals[0].metrics[self.metric] - self.max_absolute_drop if evals else None
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
-        """Stop when the last `patience_evals` evals after the hand-over all lie below what it may fall to."""
+        """Stop when the last `patience_evals` evals after the first all lie below the limit."""
         first, *after = _values(self.metric, evals)
-        limit, against = first - self.max_absolute_drop, f"(at the hand-over {first:.2f})"
-        return _patient(self.metric, after, "<", limit, self.patience_evals, against)
+        limit, reference = first - self.max_absolute_drop, f"(first eval {first:.2f})"
+        return _stop_if_all_beyond(self.metric, after, "<", limit, self.patience_evals, reference)
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
-        """Return how far the metric lies below what it may fall to; positive exactly when the guard stops."""
+        """Return how far the metric lies below its limit; positive exactly when the guard stops."""
         values = _values(self.metric, evals)
         lowest = values[0] - self.max_absolute_drop
         return _signed(lowest - max(values[-self.patience_evals :]), self.decide(baseline, evals))
@@ -156,23 +156,23 @@ GUARDS: tuple[Guard, ...] = (
     Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
     Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
 )
-# takes the place of the guards on pictures where the base sees none
+# replaces the guards on image metrics for a base without a vision tower
 TEXT_GUARD = Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2)
 RULES = {rule.__name__: rule for rule in (Floor, Ceiling, Widening, Fall)}
 
 
 def described(guard: Guard) -> dict[str, Any]:
-    """Return a guard as plain values, as `study.json` holds it."""
+    """Return a guard as plain values, as stored in `study.json`."""
     return {"rule": type(guard).__name__, **asdict(guard)}
 
 
 def label_of(guard: Guard) -> str:
-    """Return a short name: the rule and its metric, such as `floor_irrelevant_pass`."""
+    """Return a short name of rule and metric, such as `floor_irrelevant_pass`."""
     return f"{type(guard).__name__.lower()}_{guard.metric}"
 
 
 def guard_of(description: Mapping[str, Any]) -> Guard | None:
-    """Return the guard that `described` gave these values; None for a rule that is not one of this module."""
+    """Return the guard with these values, the inverse of `described`; None if this module does not define its rule."""
     rule = RULES.get(description["rule"])
     return rule(**{key: value for key, value in description.items() if key != "rule"}) if rule else None
 
@@ -199,21 +199,21 @@ def judge(guards: Sequence[Guard], baseline: Eval, evals: Sequence[Measurement])
 
 
 def broken_by_baseline(guards: Sequence[Guard], baseline: Eval) -> list[str]:
-    """Return the guards that would stop a trial which equals the base: with them every trial would be pruned."""
+    """Describe the guards that the baseline itself violates; they would prune every trial."""
     found = []
     for guard in guards:
         evals = [baseline] * guard.evals_needed
         if isinstance(guard.decide(baseline, evals), Stop):
             value, limit = baseline.metrics[guard.metric], guard.limit(baseline, evals)
-            against = "" if limit is None else f" {'<' if value < limit else '>'} {limit:.2f}"
-            found.append(f"{guard.metric}: baseline {value:.2f}{against}")
+            relation = "" if limit is None else f" {'<' if value < limit else '>'} {limit:.2f}"
+            found.append(f"{guard.metric}: baseline {value:.2f}{relation}")
     return found
 
 
 def applicable(guards: Sequence[Guard], metrics: Collection[str]) -> tuple[tuple[Guard, ...], tuple[Guard, ...]]:
-    """Split the guards into those whose metric is reported and the others, both in their order.
+    """Split the guards, in order, into those whose metric is in `metrics` and the others.
 
-    This is decided once, before a launch: while a trial runs, a guard without its metric raises.
+    This happens once, before a launch. While a trial runs, a guard whose metric is missing raises.
     """
     kept = tuple(guard for guard in guards if guard.metric in metrics)
     return kept, tuple(guard for guard in guards if guard not in kept)
@@ -223,22 +223,22 @@ def _values(metric: str, evals: Sequence[Eval]) -> list[float]:
     return [one.metrics[metric] for one in evals]
 
 
-def _patient(
-    metric: str, values: Sequence[float], sign: Literal["<", ">"], limit: float, patience: int, against: str
+def _stop_if_all_beyond(
+    metric: str, values: Sequence[float], sign: Literal["<", ">"], limit: float, patience: int, reference: str
 ) -> Decision:
     recent, lowest, highest = values[-patience:], limit - ROUNDING, limit + ROUNDING
     if len(recent) < patience or any(value >= lowest if sign == "<" else value <= highest for value in recent):
         return Continue()
-    value, shown = _apart(recent[-1], limit)
-    return Stop(f"{metric} {value} {sign} {shown} {_for(patience)} {against}")
+    value, shown = _formatted(recent[-1], limit)
+    return Stop(f"{metric} {value} {sign} {shown} {_duration(patience)} {reference}")
 
 
 def _signed(distance: float, decision: Decision) -> float:
     return signed(distance, isinstance(decision, Stop))
 
 
-def _apart(value: float, limit: float) -> tuple[str, str]:
-    # two decimals, or as many as it takes: "0.80 < 0.80" is no reason
+def _formatted(value: float, limit: float) -> tuple[str, str]:
+    # at least two decimals, and more until the two differ: "0.80 < 0.80" would be confusing
     for decimals in range(2, 9):
         shown = f"{value:.{decimals}f}", f"{limit:.{decimals}f}"
         if shown[0] != shown[1]:
@@ -246,5 +246,5 @@ def _apart(value: float, limit: float) -> tuple[str, str]:
     return shown
 
 
-def _for(patience_evals: int) -> str:
+def _duration(patience_evals: int) -> str:
     return f"for {patience_evals} evals" if patience_evals > 1 else "at one eval"

@@ -1,4 +1,4 @@
-"""The metrics of a record: the one table of names, directions and units that guards, tables and frontiers share."""
+"""The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.probes.probe import ProbeData
 
 __all__ = ["GENERALITY", "METRICS", "PRICES", "Direction", "Metric", "generality", "metric", "reported"]
 
-GENERALITY = ("irrelevant_pass", "text_retention")  # what a trial may lose: with pictures, and of text alone
+GENERALITY = ("irrelevant_pass", "text_retention")  # for bases that take images, and for text-only bases
 
 TRAINING_METRICS = (
     Metric("step_loss", "lower", "nats/token", "mean raw training loss since the last eval, dropout on"),
@@ -19,13 +19,13 @@ TRAINING_METRICS = (
     Metric("adapter_parameters", "lower", "parameters", "trained parameters: the sum of rank x (in + out)"),
     Metric("adapter_norm_language", "lower", "norm", "size of the language update: Frobenius norm of scale x B A"),
     Metric("adapter_norm_vision", "lower", "norm", "size of the vision update: Frobenius norm of scale x B A"),
-    Metric("base_memory_mb", "lower", "MB", "the frozen base's tensors as they lie in memory, quantized or not"),
+    Metric("base_memory_mb", "lower", "MB", "size in memory of the frozen base's tensors, quantized or not"),
     Metric("train_seconds", "lower", "s", "seconds of optimizer steps up to this step"),
     Metric("eval_seconds", "lower", "s", "seconds of evals up to this step"),
     Metric("peak_memory_mb", "lower", "MB", "peak memory: of the device, or resident memory of the process on CPU"),
 )
 
-# what a trial cost does not depend on which of its checkpoints is kept
+# costs of the whole trial, independent of which checkpoint is best
 PRICES = ("adapter_parameters", "base_memory_mb", "train_seconds", "eval_seconds", "peak_memory_mb")
 
 METRICS: dict[str, Metric] = {
@@ -39,7 +39,7 @@ METRICS: dict[str, Metric] = {
 
 
 def metric(name: str) -> Metric:
-    """Look a metric up.
+    """Return the metric with this name.
 
     Raises:
         UserError: no metric has this name.
@@ -50,12 +50,12 @@ def metric(name: str) -> Metric:
 
 
 def reported(data: ProbeData) -> frozenset[str]:
-    """Name the metrics that records on `data` can hold: all but those of probes without a row to count."""
-    counted = probes_for(data)
-    silent = {metric.name for probe in PROBES if probe not in counted for metric in probe.metrics}
-    return frozenset(METRICS) - silent
+    """Return the names of the metrics that trials on `data` report; probes without a row to score are left out."""
+    active = probes_for(data)
+    absent = {metric.name for probe in PROBES if probe not in active for metric in probe.metrics}
+    return frozenset(METRICS) - absent
 
 
 def generality(metrics: Collection[str]) -> str:
-    """Name the metric of generality among those that trials report: that of pictures, unless there is only text's."""
+    """Return the metric of generality: the one on images if trials report it, else the one on text."""
     return next((name for name in GENERALITY if name in metrics), GENERALITY[0])

@@ -1,4 +1,4 @@
-"""Opens an MLflow store, reads its runs and writes them; the only file that imports MLflow.
+"""Opens an MLflow store, reads and writes its runs; the only module that imports MLflow.
 
 MLflow is imported inside the functions, so that a command line can import this module and still start quickly.
 """
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# MLflow retries for minutes by default. A writer tries again with the next result; a reader waits a little longer.
-WRITER_PATIENCE = {
+# By default MLflow retries for minutes. The writer tries again with the next result; a reader retries twice.
+WRITER_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-READER_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+READER_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 ENDED = ("FINISHED", "KILLED", "FAILED")
 RUNS_PER_PAGE = 1000
 # MLflow's own limits
@@ -50,7 +50,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class DataFile:
-    """A data set that a run used: `context` is what for, `source` where it is, as text."""
+    """A data set that a run used: `context` is its purpose, such as training, and `source` its location."""
 
     name: str
     sha256: str
@@ -60,7 +60,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One run as the store holds it; `status` is MLflow's word, `metrics` are the latest values."""
+    """One run in the store; `status` is MLflow's run status, `metrics` are the latest values."""
 
     run_id: str
     name: str
@@ -78,15 +78,15 @@ class StoredRun:
 
 
 def default_tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or the database that `mlflow ui` opens in this directory."""
+    """Return MLFLOW_TRACKING_URI if set, else `mlflow.db` in the current directory, as `mlflow ui` does."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def checked_uri(tracking_uri: str) -> str:
-    """Return the URI with an absolute database path, the same store from any directory.
+    """Return the URI with an absolute database path, so that it names the same store from any directory.
 
     Raises:
-        UserError: it is no database and no server; MLflow gave its file store up in 3.13.
+        UserError: the URI is neither a database nor a server; MLflow removed its file store in 3.13.
     """
     scheme = urlsplit(tracking_uri).scheme.split("+")[0]
     database = tracking_uri.partition(":///")[2]
@@ -101,7 +101,7 @@ def checked_uri(tracking_uri: str) -> str:
 
 
 def artifact_location(tracking_uri: str, experiment: str) -> str | None:
-    """Return the directory beside a SQLite file, or None where the server decides."""
+    """Return the artifact directory next to a SQLite file, or None if the server chooses it."""
     if not tracking_uri.startswith("sqlite"):
         return None
     return (Path(tracking_uri.partition(":///")[2]).parent / "mlruns" / experiment).as_uri()
@@ -113,30 +113,30 @@ def redacted(text: str) -> str:
     return re.sub(r"(?i)((?:password|passwd|secret|token|api_key)[= ])[^&\s]+", r"\1***", without_users)
 
 
-# ---------------------------------------------------------------- opening it
+# ---------------------------------------------------------------- connecting
 def connect(tracking_uri: str) -> MlflowClient:
-    """Open the store for writing; a SQLite file that does not exist is made by one process at a time.
+    """Open the store for writing; a missing SQLite file is created under a lock.
 
     Raises:
         Exception: one of `outages()` when the store does not answer.
     """
-    with _alone(tracking_uri):
-        return _client(tracking_uri, WRITER_PATIENCE)
+    with _database_lock(tracking_uri):
+        return _client(tracking_uri, WRITER_SETTINGS)
 
 
 def connect_to_read(tracking_uri: str) -> MlflowClient:
-    """Open a store that exists; nothing is made beside or in it.
+    """Open an existing store for reading; no file or table is created.
 
     Raises:
-        UserError: the URI names a SQLite file that does not exist or is no store.
+        UserError: the URI names a SQLite file that does not exist or is not an MLflow store.
         Exception: one of `outages()` when the store does not answer.
     """
     _require_store(tracking_uri)
-    return _client(tracking_uri, READER_PATIENCE)
+    return _client(tracking_uri, READER_SETTINGS)
 
 
 def outages() -> tuple[type[Exception], ...]:
-    """Return what is raised when the store does not answer; errors of `requests` and of the disk are OSErrors."""
+    """Return the exceptions raised when the store does not answer; `requests` and disk errors are OSErrors."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
     from urllib3.exceptions import HTTPError
@@ -144,19 +144,19 @@ def outages() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, HTTPError, OSError)
 
 
-def _client(tracking_uri: str, patience: Mapping[str, str]) -> MlflowClient:
-    for name, value in {**patience, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+def _client(tracking_uri: str, settings: Mapping[str, str]) -> MlflowClient:
+    for name, value in {**settings, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    # What goes wrong also comes as an exception; log lines would break the live table.
+    # Errors are also raised as exceptions; log lines would break the live table.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     return MlflowClient(tracking_uri)
 
 
 def _require_store(tracking_uri: str) -> None:
-    """Refuse a SQLite file that is not a store: MLflow would make it, or fill an empty one."""
+    """Refuse a SQLite file that is not an MLflow store: MLflow would create it or add its tables."""
     if urlsplit(tracking_uri).scheme.split("+")[0] != "sqlite":
         return
     path = Path(urlsplit(tracking_uri).path.removeprefix("/"))
@@ -164,7 +164,7 @@ def _require_store(tracking_uri: str) -> None:
     if not path.is_file():
         raise UserError(f"the tracking store must exist, but there is no file {path.absolute()}", hint)
     if not _has_experiments(path):
-        raise UserError(f"the tracking store must be MLflow's, but {path.absolute()} is not", hint)
+        raise UserError(f"the tracking store must be an MLflow database, but {path.absolute()} is not", hint)
 
 
 def _has_experiments(path: Path) -> bool:
@@ -179,8 +179,8 @@ def _has_experiments(path: Path) -> bool:
 
 
 @contextmanager
-def _alone(tracking_uri: str) -> Iterator[None]:
-    """Hold a lock beside a SQLite file: two processes that migrate it at once break it."""
+def _database_lock(tracking_uri: str) -> Iterator[None]:
+    """Hold a lock file next to a SQLite file: two concurrent migrations would corrupt it."""
     if not tracking_uri.startswith("sqlite"):
         yield
         return
@@ -203,7 +203,7 @@ def experiment_names(client: MlflowClient) -> list[str]:
 
 
 def runs_of(client: MlflowClient, experiment: str, condition: str = "") -> list[StoredRun]:
-    """Return the runs of an experiment (its id) that meet an MLflow filter, newest first."""
+    """Return the runs of the experiment with id `experiment` that match an MLflow filter, newest first."""
     page = client.search_runs([experiment], condition, max_results=RUNS_PER_PAGE)
     found = list(page)
     while page.token:
@@ -227,7 +227,7 @@ def _stored(run: Run) -> StoredRun:
 
 # ---------------------------------------------------------------- writing
 def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
-    """Return the id of the experiment `name`, which is made or restored where necessary."""
+    """Return the id of the experiment `name`; create it, or restore it if deleted."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return client.create_experiment(name, artifact_location=artifact_location(tracking_uri, name))
@@ -239,12 +239,12 @@ def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
 def create_run(
     client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], started_ms: int | None = None
 ) -> StoredRun:
-    """Begin a run in an experiment (its id), now or at a given time."""
+    """Start a run in the experiment with id `experiment`, now or at a given time."""
     return _stored(client.create_run(experiment, started_ms, dict(tags), name))
 
 
 def reopen_run(client: MlflowClient, run_id: str, without_tags: Sequence[str]) -> None:
-    """Set an ended run back to running and delete the tags that told how it ended."""
+    """Set an ended run back to running and delete the tags `without_tags`."""
     client.update_run(run_id, status="RUNNING")
     for key in without_tags:
         client.delete_tag(run_id, key)
@@ -256,21 +256,21 @@ def end_run(client: MlflowClient, run_id: str, status: str, ended_ms: int | None
 
 
 def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags, all in one call."""
+    """Set all tags in one call."""
     from mlflow.entities import RunTag
 
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    """Set params, all in one call."""
+    """Set all params in one call."""
     from mlflow.entities import Param
 
     client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
 
 
 def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Log metrics, in as few calls as MLflow allows."""
+    """Log metrics in as few calls as MLflow allows."""
     from mlflow.entities import Metric
 
     for start in range(0, len(points), POINTS_PER_BATCH):
@@ -289,10 +289,10 @@ def log_data_files(client: MlflowClient, run_id: str, files: Sequence[DataFile])
 
 
 def log_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """Log a file as an artifact, in a folder or at the top."""
+    """Log a file as an artifact, in `folder` or at the top level."""
     client.log_artifact(run_id, str(path), folder)
 
 
 def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
-    """Log a text as an artifact."""
+    """Log a text as the artifact `name`."""
     client.log_text(run_id, text, name)

@@ -1,7 +1,7 @@
 """Objectives, Pareto dominance and hypervolume.
 
-Arrays hold one point a row and one objective a column; every column is a cost: lower is better.
-moocore computes what it offers; it takes 0.2 s to load, so it is imported where it is used.
+Arrays are (points, objectives), and every column is a cost: lower is better. moocore takes 0.2 s to load, so the
+functions that use it import it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from trainables.probes.metric import Direction
 
 
 def as_costs(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
-    """Turn values (points, objectives) into costs: objectives where higher is better change their sign."""
+    """Turn values (points, objectives) into costs by negating the objectives where higher is better."""
     return np.asarray(values, dtype=float) * np.array([-1.0 if one == "higher" else 1.0 for one in directions])
 
 
 def dominance(costs: np.ndarray) -> np.ndarray:
-    """Return which point dominates which: (points, points), true where the row's point dominates the column's.
+    """Return a (points, points) array that is true where the row's point dominates the column's point.
 
-    One dominates another when it is nowhere worse and somewhere better; a point that is not finite in every
-    objective dominates none and is dominated by none.
+    A point dominates another if it is worse in no objective and better in at least one. A point with a value that is
+    not finite dominates no point and is dominated by none.
     """
     finite = _finite(costs)
     one, other = costs[:, None, :], costs[None, :, :]
@@ -34,14 +34,14 @@ def dominance(costs: np.ndarray) -> np.ndarray:
 
 
 def non_dominated(costs: np.ndarray) -> np.ndarray:
-    """Return which points lie on the frontier: (points,) of bool; equal points lie on it together.
+    """Return which points are on the frontier, as (points,) of bool; equal points are all on it.
 
-    A point that is not finite in every objective is never on it.
+    A point with a value that is not finite is never on it.
     """
     import moocore
 
     found = _finite(costs)
-    # moocore lets a NaN dominate
+    # moocore would let a point with NaN dominate others
     found[found] = moocore.is_nondominated(costs[found], keep_weakly=True)
     return found
 
@@ -63,7 +63,7 @@ def _finite(costs: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric, the direction that is better, and the metric's unit."""
+    """A metric to optimize, with its better direction and its unit."""
 
     name: str
     direction: Direction
@@ -71,7 +71,7 @@ class Objective:
 
     @property
     def is_price(self) -> bool:
-        """True when the value is that of the whole trial (`final/`), not of its best checkpoint (`best/`)."""
+        """True when the metric is a cost of the whole trial (`final/`), not of its best checkpoint (`best/`)."""
         return self.name in PRICES
 
     def better(self, one: float, other: float) -> bool:
@@ -85,18 +85,18 @@ def directions_of(objectives: Sequence[Objective]) -> tuple[Direction, ...]:
 
 
 def parse_objectives(texts: Sequence[str], options: Sequence[str] = ()) -> tuple[Objective, ...]:
-    """Return the objectives in order; each text is NAME, NAME:higher or NAME:lower.
+    """Parse objectives; each text is NAME, NAME:higher or NAME:lower.
 
     Args:
-        texts: at least one.
-        options: the command line option each text came from, for the messages; empty where all came from one list.
+        texts: at least one objective.
+        options: the command-line option of each text, for the messages; empty if all texts come from one list.
 
     Raises:
-        UserError: there is none, one is unknown (the nearest is named), malformed or given twice.
+        UserError: there is no objective, or one is unknown, malformed or repeated.
     """
     if not texts:
         hint = "for example --objectives exact_match,irrelevant_pass"
-        raise UserError("there must be an objective, but got none", hint)
+        raise UserError("at least one objective is needed, but got none", hint)
     sources = options or [""] * len(texts)
     objectives = tuple(_parse(text, source) for text, source in zip(texts, sources, strict=True))
     _refuse_repeated([one.name for one in objectives], sources, ",".join(texts))
@@ -108,7 +108,7 @@ def _refuse_repeated(names: Sequence[str], sources: Sequence[str], text: str) ->
     if repeated is None:
         return
     options = [source for source, name in zip(sources, names, strict=True) if source and name == repeated]
-    hint = f"name another metric for {' or '.join(dict.fromkeys(options))}" if options else f"leave {repeated} once"
+    hint = f"name another metric for {' or '.join(dict.fromkeys(options))}" if options else f"list {repeated} once"
     where = f"by {' and '.join(options)}" if options else f"in `{text}`"
     raise UserError(
         f"an objective must be given once, but got `{repeated}` {names.count(repeated)} times {where}", hint

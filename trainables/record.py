@@ -1,18 +1,18 @@
-"""The record of a trial: one directory, which MLflow's mirror, resume and analysis read.
+"""The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 
 Layout::
 
-    spec.json                     what was asked for
-    placement.json                what was adapted: exact module names, parameters per tower
-    lineage.json                  where a continued adapter comes from: its ancestors, their hashes and rates
-    battery.json                  what the self-test measured, or the trial whose self-test it shares
-    metrics.jsonl                 one checksummed line per measurement, appended; a torn tail is dropped
-    samples/step-N.jsonl          the texts the probes saw, for a person to read
-    checkpoints/step-N/           adapter, optimizer, monitor (health monitor), state; `manifest.json` last
-    best/                         the best admissible adapter, in PEFT's own format, with model card and
+    spec.json                     the specification of the trial
+    placement.json                the adapted modules by their full names, parameters per tower
+    lineage.json                  the ancestors of a continued adapter, with their hashes and rates
+    battery.json                  the results of the self-test, or the trial that ran it for this one
+    metrics.jsonl                 one checksummed line per measurement; an incomplete last line is ignored
+    samples/step-N.jsonl          prompts and answers of the probes, for people to read
+    checkpoints/step-N/           adapter, optimizer, health monitor and progress; `manifest.json` is written last
+    best/                         the best adapter that meets the constraint, in PEFT's format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
-    overridden.json               what `--force` overrode, where it did
-    labels.json                   success criteria met or not, and what the health checks found degraded
+    overridden.json               preflight checks that `--force` overrode, if any
+    labels.json                   success criteria, and degraded results of the health checks
     verdict.json                  why the trial ended; written last
 """
 
@@ -34,7 +34,7 @@ from trainables.io.files import FileDamaged, read_json, replace_directory, write
 from trainables.probes.metric import Proportion
 from trainables.spec import Frozen, TrialSpec, canonical_json, read_spec
 
-LABELLED = ("completed", "pruned")  # any other end says that the numbers are not to be judged
+LABELLED = ("completed", "pruned")  # with any other verdict the measurements are not a valid result
 
 
 MANIFEST = "manifest.json"
@@ -43,10 +43,10 @@ MetricKind = Literal["train", "eval"]
 
 
 class Verdict(Frozen):
-    """Why a trial ended: its kind, the guard or check that decided, and the reason in numbers.
+    """Why a trial ended: the kind, the guard or check that ended it (`cause`), and the reason with numbers.
 
-    `value` and `limit` are the metric of a guard that stopped the trial and what it had to keep to; None where no
-    guard did, and in records of an earlier version.
+    `value` and `limit` are the value and limit of the metric whose guard stopped the trial. They are None when no guard
+    stopped it, and in records of an earlier version.
     """
 
     kind: VerdictKind
@@ -62,9 +62,9 @@ class Verdict(Frozen):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of `metrics.jsonl`: the metrics of one step, `train` (per interval) or `eval`.
+    """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
 
-    `counts` holds what the proportions of an eval were counted from; it is empty in records of an earlier version.
+    `counts` holds successes and rows of the metrics that are proportions; it is empty in records of an earlier version.
     """
 
     kind: MetricKind
@@ -73,7 +73,7 @@ class Measurement:
     counts: Mapping[str, Proportion] = field(default_factory=dict)
 
     def line(self) -> str:
-        """Return it as one checksummed line of JSON, without a line feed."""
+        """Return the measurement as one line of JSON with a checksum, without a line feed."""
         body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
         if self.counts:
             body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
@@ -87,18 +87,18 @@ def _measurement(body: Mapping[str, Any]) -> Measurement:
 
 @dataclass(frozen=True)
 class Record:
-    """The directory of one trial; after a crash every write is either complete or absent."""
+    """Reads and writes the directory of one trial; after a crash every write is either complete or absent."""
 
     directory: Path
 
     @property
     def name(self) -> str:
-        """Return the directory's own name, `<trial name>-<trial id>`."""
+        """Return the name of the directory, `<trial name>-<trial id>`."""
         return self.directory.name
 
-    # ---------------------------------------------------------------- what was asked for
+    # ---------------------------------------------------------------- specification
     def create(self, spec: TrialSpec) -> None:
-        """Make the directory and write the spec; a record that exists keeps its own (the id is the same)."""
+        """Create the directory and write the spec; an existing record keeps its spec (the id is the same)."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self.directory / "spec.json").exists():
             write_json(self.directory / "spec.json", spec.model_dump(mode="json"))
@@ -107,24 +107,24 @@ class Record:
         """Read back the spec."""
         return read_spec(read_json(self.directory / "spec.json"), where=str(self.directory / "spec.json"))
 
-    # ---------------------------------------------------------------- what was measured
+    # ---------------------------------------------------------------- measurements
     def append(self, measurement: Measurement) -> None:
         """Append one checksummed line and sync it to disk.
 
         Raises:
-            ValueError: a metric is NaN or infinite; a verdict must be given instead of a number.
+            ValueError: a metric is NaN or infinite; such a trial needs a verdict instead.
         """
         broken = [name for name, value in measurement.metrics.items() if not math.isfinite(value)]
         if broken:
             raise ValueError(f"metrics must be finite, but {', '.join(broken)} at step {measurement.step} is not")
-        self._drop_torn_tail()
+        self._drop_incomplete_line()
         with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(measurement.line() + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def measurements(self) -> list[Measurement]:
-        """Read every whole line, the last one wins where a resumed trial measured a step again.
+        """Read every complete line; if a resumed trial measured a step again, the last line counts.
 
         Raises:
             FileDamaged: a line before the last one does not match its checksum.
@@ -140,32 +140,32 @@ class Record:
         return [one for one in self.measurements() if one.kind == "eval"]
 
     def forget_after(self, step: int) -> None:
-        """Drop measurements later than `step`: the trial resumes there and will measure them again."""
+        """Delete measurements after `step`, where the trial resumes and will measure again."""
         keep = [one for one in self.measurements() if one.step <= step]
         write_text(self.directory / "metrics.jsonl", "".join(one.line() + "\n" for one in keep))
 
     def write_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
-        """Keep the texts behind the numbers of one eval."""
+        """Write the prompts and answers of one eval."""
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(self.directory / "samples" / f"step-{step}.jsonl", "".join(lines))
 
     def samples(self, step: int) -> list[dict[str, Any]]:
-        """Read the texts behind the numbers of one eval."""
+        """Read the prompts and answers of one eval."""
         text = (self.directory / "samples" / f"step-{step}.jsonl").read_text(encoding="utf-8")
-        # not splitlines(): JSON leaves U+0085 and U+2028 as they are, and a model may say them
+        # not splitlines(): it also splits at U+0085 and U+2028, which JSON does not escape and a model may generate
         return [json.loads(line) for line in text.split("\n") if line]
 
-    def _drop_torn_tail(self) -> None:
+    def _drop_incomplete_line(self) -> None:
         path = self.directory / "metrics.jsonl"
         if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
             write_text(path, data[: data.rfind(b"\n") + 1].decode())
 
-    # ---------------------------------------------------------------- what can be resumed
+    # ---------------------------------------------------------------- checkpoints
     @contextmanager
     def saving(self, name: str) -> Iterator[Path]:
-        """Give a temporary directory that becomes `name` (`checkpoints/step-30`, `best`) with its manifest.
+        """Yield a temporary directory that then becomes `name` (`checkpoints/step-30`, `best`) with its manifest.
 
-        The manifest is written last and the directory renamed into place, so its existence means completion.
+        The manifest is written last and the directory is then renamed, so an existing directory is complete.
         """
         target = self.directory / name
         temporary = target.with_name(f".{target.name}.tmp")
@@ -176,49 +176,49 @@ class Record:
         replace_directory(temporary, target)
 
     def checkpoint_steps(self) -> list[int]:
-        """Return the steps of whole, untouched checkpoints, newest first; damaged ones are passed over."""
+        """Return the steps of complete, unmodified checkpoints, newest first; damaged ones are skipped."""
         names = (path.name.removeprefix("step-") for path in (self.directory / "checkpoints").glob("step-*"))
         steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
         return [step for step in steps if is_whole(self.checkpoint(step))]
 
     def checkpoint(self, step: int) -> Path:
-        """Return where the checkpoint of `step` lies."""
+        """Return the directory of the checkpoint of `step`."""
         return self.directory / "checkpoints" / f"step-{step}"
 
     def keep_checkpoints(self, count: int) -> None:
-        """Delete all but the newest `count` whole checkpoints."""
+        """Delete all but the newest `count` complete checkpoints."""
         for step in self.checkpoint_steps()[count:]:
             shutil.rmtree(self.checkpoint(step))
 
     def best(self) -> Measurement | None:
-        """Return the eval of the best admissible checkpoint, or None when no eval met the constraint."""
+        """Return the eval of the best checkpoint that meets the constraint, or None if none does."""
         if not is_whole(self.directory / "best"):
             return None
         provenance = read_json(self.directory / "best" / "provenance.json")
         return Measurement("eval", provenance["step"], provenance["metrics"])
 
-    # ---------------------------------------------------------------- why it ended
+    # ---------------------------------------------------------------- verdict
     def close(self, verdict: Verdict) -> None:
-        """Write the verdict, the last file of a record."""
+        """Write the verdict, which is the last file of a record."""
         write_json(self.directory / "verdict.json", verdict.model_dump(mode="json"))
 
     def verdict(self) -> Verdict | None:
-        """Return why the trial ended, or None while it has not."""
+        """Return the verdict, or None if the trial has not ended."""
         path = self.directory / "verdict.json"
         return Verdict.model_validate(read_json(path)) if path.exists() else None
 
     def reopen(self) -> None:
-        """Take a `failed` verdict back, so that the trial may be tried again."""
+        """Delete a `failed` verdict, so that the trial can run again."""
         (self.directory / "verdict.json").unlink(missing_ok=True)
 
 
 def records_under(directory: Path) -> list[Record]:
-    """Return the records below `directory`, by name."""
+    """Return the records in `directory`, sorted by name."""
     return [Record(path.parent) for path in sorted(directory.glob("*/spec.json"))]
 
 
 def is_whole(directory: Path) -> bool:
-    """True when `directory` has a manifest and every file it lists has the checksum it had."""
+    """True when `directory` has a manifest that lists exactly its files, with their checksums."""
     try:
         expected = read_json(directory / MANIFEST)["sha256"]
         return expected == _digests(directory)
@@ -248,10 +248,10 @@ def _verified(line: bytes) -> dict[str, Any] | None:
     try:
         body = json.loads(line)
         checksum = body.pop("crc32")
-        own = zlib.crc32(canonical_json(body).encode())
+        actual = zlib.crc32(canonical_json(body).encode())
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
-    return body if checksum == own else None
+    return body if checksum == actual else None
 
 
 def _digests(directory: Path) -> dict[str, str]:
@@ -260,10 +260,11 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 def labels_of(record: Record) -> dict[str, str]:
-    """Return what qualifies a result besides its verdict, under the names of its tags in MLflow.
+    """Return the labels of a result besides its verdict, keyed as its tags in MLflow.
 
-    `criteria`: the most that was met, `none`, `minimum`, or `optimal`, which needs the minimum too; absent where the
-    trial has no result. `degraded`, `overridden`: checks with commas between them, absent where there are none.
+    `criteria` is `none`, `minimum` or `optimal`: the highest level whose criteria are met (`optimal` includes
+    `minimum`); it is absent if the trial has no result. `degraded` and `overridden` are checks separated by commas,
+    absent if there are none.
     """
     verdict, written = record.verdict(), record.directory / "labels.json"
     found: dict[str, str] = {}

@@ -1,11 +1,11 @@
-"""Learning-rate schedules and batch growth per optimizer step, without torch, for planning and for training."""
+"""Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it too."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-INITIAL_ROWS_SHARE = 0.25  # of an optimizer step's rows, where they grow
+INITIAL_ROWS_SHARE = 0.25  # of the rows per optimizer step, at step 0 of batch warm-up
 
 
 def _cosine(progress: float) -> float:
@@ -26,7 +26,7 @@ def _stable_then_linear(progress: float) -> float:
 
 STABLE_DECAY_SHARE = 0.2  # of the steps after warm-up, at the end of `stable`
 
-# maps the finished share of the steps after warm-up (0 to 1) to the height between lowest and peak rate (0 to 1)
+# each maps progress through the steps after warm-up (0 to 1) to a rate between the minimum (0) and the peak (1)
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": _cosine,
     "linear": _linear,
@@ -54,7 +54,7 @@ def rate_factor(step: int, steps: int, warmup_ratio: float, min_rate_ratio: floa
 
 
 def rows_at(step: int, effective_rows: int, growing_steps: int) -> int:
-    """Return the rows of optimizer step `step` (counted from 0): a quarter at step 0, all from `growing_steps` on."""
+    """Return the rows of optimizer step `step` (counted from 0): from a quarter at step 0 to all at `growing_steps`."""
     if step >= growing_steps:
         return effective_rows
     share = INITIAL_ROWS_SHARE + (1.0 - INITIAL_ROWS_SHARE) * step / growing_steps

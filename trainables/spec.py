@@ -1,4 +1,4 @@
-"""The description of a trial: one frozen value that holds everything that decides its result."""
+"""The specification of a trial: one frozen value with every setting that affects its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Format = Literal[1, 2]
 
 FORMAT: Format = 2  # of new experiments; a file without a format has format 1
 BASELINE_ARM = "A0"
-RESTART = "-restart"  # ends the arm and the name of a trial that starts from `--restart-from`
+RESTART = "-restart"  # suffix of the arm and the name of a trial that starts from `--restart-from`
 
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
@@ -34,7 +34,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and an unknown key is an error."""
+    """Base class of immutable values; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -62,14 +62,15 @@ class Placement(Frozen):
 
 
 class TrialSpec(Frozen):
-    """Everything that decides the result of one trial; `trial_id` is a hash of it.
+    """All settings that affect the result of one trial; `trial_id` is a hash of them.
 
-    `name` is for display; `arm` is the study's arm that the trial is a variant of, and without one the name. Neither
-    decides a result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the rows of a step
-    grow) are fractions of the steps, `min_rate_ratio` is a fraction of the peak rate. `target_modules` are the names of
-    the adapted linears of a layer (`q_proj`); empty means all. `packed_tokens` above 0 packs text rows of a batch into
-    sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether `init_from` holds the same
-    placement or a part of it. `earlier` are the validation rows of a curriculum's earlier stages.
+    `name` is for display. `arm` is the arm of the study that the trial belongs to; it defaults to `name`. Neither
+    affects the result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the number of
+    rows per step grows) are fractions of the steps. `min_rate_ratio` is a fraction of the peak rate. `target_modules`
+    are the names of the adapted linears of a layer (`q_proj`); empty means all. `packed_tokens` above 0 packs text rows
+    of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
+    in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
+    stages of a curriculum.
     """
 
     format: Format = FORMAT
@@ -110,7 +111,7 @@ class TrialSpec(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _arm_by_its_name(cls, values: Any) -> Any:
+    def _default_arm(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "arm" not in values and "name" in values:
             return {**values, "arm": values["name"]}
         return values
@@ -124,7 +125,7 @@ class TrialSpec(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _every_row_fits_a_sequence(self) -> Self:
+    def _rows_fit_packed_sequences(self) -> Self:
         if 0 < self.packed_tokens < self.max_tokens:
             raise ValueError(
                 f"packed_tokens must be 0 or at least max_tokens = {self.max_tokens}, so that every row fits, "
@@ -141,7 +142,7 @@ class TrialSpec(Frozen):
 
     @property
     def trial_id(self) -> str:
-        """Twelve hex digits that depend on every value but `name`, `arm` and the paths of the files."""
+        """Return twelve hex digits of a hash of all values except `name`, `arm` and the paths of the files."""
         return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:12]
 
     @property
@@ -150,15 +151,15 @@ class TrialSpec(Frozen):
         return self.batch_rows * self.accumulation_steps
 
     def rows_at(self, step: int) -> int:
-        """Return the rows of optimizer step `step`, counted from 0."""
+        """Return the number of rows in optimizer step `step`, counted from 0."""
         return rows_at(step, self.effective_rows, math.ceil(self.batch_warmup_ratio * self.steps))
 
     def rows_before(self, step: int) -> int:
-        """Return how many rows the steps before `step` read."""
+        """Return the number of rows that all steps before `step` use."""
         return sum(self.rows_at(earlier) for earlier in range(step))
 
     def baseline(self) -> TrialSpec:
-        """Return the trial that this one is compared with: the same base, data and quantization, no adapter."""
+        """Return the baseline of this trial: the same base, data and quantization, without an adapter."""
         return self.model_copy(
             update={
                 "name": f"{BASELINE_ARM}-{self.quantization}",
@@ -171,10 +172,10 @@ class TrialSpec(Frozen):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return the values that decide the result: sources by their hash, without name, arm and paths.
+        """Return the values that affect the result: sources by their hash, without name, arm and paths.
 
-        A baseline trains nothing, so its identity leaves out the settings of training: one baseline serves every arm
-        on the same base, data and quantization.
+        A baseline does not train, so its identity has no training settings: all arms with the same base, data and
+        quantization share one baseline.
         """
         values = self.model_dump(mode="json", exclude={"name", "arm"})
         for key, value in values.items():
@@ -184,7 +185,7 @@ class TrialSpec(Frozen):
         if self.format == 1:
             del values["format"]
         if not self.packed_tokens:
-            del values["packed_tokens"]  # trials from before this setting existed keep their id
+            del values["packed_tokens"]  # keeps the ids of trials created before this setting existed
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values
@@ -197,12 +198,12 @@ NOT_SETTINGS = (
 
 
 def default_settings() -> dict[str, Any]:
-    """Return the default of every setting of training; sources, placement and parent adapter are no settings."""
+    """Return the default of every training setting; sources, placement and parent adapter are not included."""
     return {name: field.default for name, field in TrialSpec.model_fields.items() if name not in NOT_SETTINGS}
 
 
 def canonical_json(values: Any) -> str:
-    """Serialize `values` the same way everywhere: sorted keys, no spaces, no NaN."""
+    """Serialize `values` as deterministic JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -210,7 +211,7 @@ def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
     """Validate `values` into a TrialSpec.
 
     Raises:
-        UserError: naming every key that is unknown (with the nearest known one) or out of range, and `where`.
+        UserError: a key is unknown or out of range; the message names all such keys and `where`.
     """
     try:
         return TrialSpec.model_validate(values)
@@ -221,10 +222,10 @@ def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
 def read_spec(values: Any, where: str = "spec") -> TrialSpec:
     """Validate the content of a file into a TrialSpec; this is the only reader of format 1.
 
-    A file without a format has format 1. One without an arm takes it from its name: the part before the first `-`.
+    A file without a format has format 1. Without an arm, the arm is the part of the name before the first `-`.
 
     Raises:
-        UserError: as `parse_spec`, or the file does not hold an object.
+        UserError: as for `parse_spec`, or `values` is not an object.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: a trial must be a JSON object, but got {quoted(values)}")
@@ -252,7 +253,7 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
 
 
 def engine_key(spec: TrialSpec) -> tuple[str, ...]:
-    """Return what two trials must share to run on one engine: base, quantization, dtype and data."""
+    """Return the values that trials on one engine must have in common: base, quantization, dtype and data."""
     return (
         spec.base.sha256,
         spec.quantization,
@@ -265,7 +266,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
 
 
 def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
-    """Return what two trials must share to train together: engine, data order, batch shape, evals and steps."""
+    """Return the values that trials of a cohort must have in common: engine, data order, batch shape, evals, steps."""
     return (
         *engine_key(spec),
         spec.data_seed,
@@ -279,6 +280,6 @@ def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
     )
 
 
-def neighbourhood(spec: TrialSpec) -> tuple[int | str, ...]:
-    """Return the sort key of trials that train together: those that share most layers of a pass are neighbours."""
+def cohort_order(spec: TrialSpec) -> tuple[int | str, ...]:
+    """Return the sort key within a cohort: trials that can share many layers of a pass come next to each other."""
     return (spec.placement.vision, spec.placement.language, spec.trial_id)

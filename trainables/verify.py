@@ -2,8 +2,8 @@
 
     python -m trainables.verify runs/stage4/trials/C2-…/best [--base DIR]
 
-The base is built from its configuration alone, on torch's meta device: no weights are read and nothing is downloaded.
-PEFT then loads the adapter onto it for training. Exit code 0 if every check passes, 1 if one fails, 2 if there is no
+The base is built from its configuration on torch's meta device: no base weights are read and nothing is downloaded.
+PEFT then loads the adapter onto it for training. Exit codes: 0 if every check passes, 1 if one fails, 2 if there is no
 adapter to check.
 """
 
@@ -23,9 +23,9 @@ from trainables.errors import UserError
 
 def main(
     directory: Annotated[Path, typer.Argument(help="Adapter directory saved by PEFT.")],
-    base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the one it names")] = None,
+    base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the adapter's")] = None,
 ) -> None:
-    """Check that an adapter is the only one, active, complete, trained, and trainable on a frozen base."""
+    """Check that an adapter is complete, trained, the only active one, and trainable on a frozen base."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.model.families import family_of
-from trainables.spec import TrialSpec, cohort_key, neighbourhood
+from trainables.spec import TrialSpec, cohort_key, cohort_order
 
 BUDGET = ("eval_every_steps", "steps")
 MIN_TRIALS = 3  # for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
@@ -58,7 +58,7 @@ def most_threads(environment: Mapping[str, str]) -> int | None:
 
 def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
     """Distribute trials (by index) over engines in parts of similar cost; trials that share most stay together."""
-    order = sorted(range(len(specs)), key=lambda index: _neighbourhood(specs[index]))
+    order = sorted(range(len(specs)), key=lambda index: _cohort_order(specs[index]))
     weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
     middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
     parts: list[list[int]] = [[] for _ in range(engines)]
@@ -102,5 +102,5 @@ def _named(kind: Sequence[TrialSpec], kinds: Sequence[Sequence[TrialSpec]]) -> s
     return " ".join(f"{key}={getattr(first, key)}" for key in differing)
 
 
-def _neighbourhood(spec: TrialSpec) -> tuple[object, ...]:
-    return (cohort_key(spec), neighbourhood(spec))
+def _cohort_order(spec: TrialSpec) -> tuple[object, ...]:
+    return (cohort_key(spec), cohort_order(spec))

@@ -86,7 +86,7 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
 def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path, content: bytes):
     path = tmp_path / "mlflow.db"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"must be MLflow's"):
+    with pytest.raises(UserError, match=r"must be an MLflow database"):
         read_experiment("stage4", f"sqlite:///{path}")
     assert path.read_bytes() == content
 

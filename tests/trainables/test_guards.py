@@ -254,15 +254,15 @@ def falling(*values: float) -> list[Measurement]:
         ((0.92, 0.8199, 0.8199), True),
         ((0.92, 0.65, 0.92, 0.65), False),
         ((0.50, 0.65, 0.65), False),
-        ((0.92, 0.95, 0.65, 0.70), True),  # held against the hand-over, not against the best or the last
+        ((0.92, 0.95, 0.65, 0.70), True),  # compared with the first eval, not with the best or the last
     ],
 )
-def test_a_fall_is_held_against_the_hand_over(values: tuple[float, ...], broken: bool) -> None:
+def test_a_fall_is_measured_from_the_first_eval(values: tuple[float, ...], broken: bool) -> None:
     decision = FALL.decide(NOTHING, falling(*values))
     assert isinstance(decision, Stop) == broken
     assert (FALL.excess(NOTHING, falling(*values)) > 0) == broken
     if isinstance(decision, Stop):
-        assert "(at the hand-over 0.92)" in decision.reason
+        assert "(first eval 0.92)" in decision.reason
 
 
 def test_a_fall_that_cannot_see_its_metric_raises() -> None:

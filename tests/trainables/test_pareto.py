@@ -123,9 +123,9 @@ def test_a_point_that_is_not_inside_the_reference_adds_no_volume() -> None:
         (["irelevant_pass"], [], "a metric must be one", "did you mean `irrelevant_pass`?"),
         (["eval_loss:lowr"], ["--y"], "--y must be NAME, NAME:higher or NAME:lower", "did you mean `lower`?"),
         (["eval_loss:"], [], "an objective must be NAME, NAME:higher or NAME:lower", ""),
-        ([], [], "there must be an objective", "--objectives exact_match,irrelevant_pass"),
+        ([], [], "at least one objective is needed", "--objectives exact_match,irrelevant_pass"),
         (["exact_match"] * 2, ["--x", "--y"], "got `exact_match` 2 times by --x and --y", "another metric for --x or"),
-        (["exact_match"] * 2, [], "got `exact_match` 2 times in `exact_match,exact_match`", "leave exact_match once"),
+        (["exact_match"] * 2, [], "got `exact_match` 2 times in `exact_match,exact_match`", "list exact_match once"),
     ],
 )
 def test_an_objective_that_cannot_be_read_is_refused(texts, options, message, hint) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from small_trials import SpecMaker
 
-from trainables.spec import Placement, Source, TrialSpec, cohort_key, engine_key, neighbourhood
+from trainables.spec import Placement, Source, TrialSpec, cohort_key, cohort_order, engine_key
 
 
 def elsewhere(source: Source) -> Source:
@@ -33,7 +33,9 @@ COHORT: dict[str, Any] = dict.fromkeys(
     lambda now: now + 1,
 )
 OWN: dict[str, Any] = {
+    "format": lambda _: 1,
     "name": lambda _: "other",
+    "arm": lambda _: "other",
     "placement": lambda _: Placement(language=1),
     **dict.fromkeys(("rank", "seed"), lambda now: now + 1),
     **dict.fromkeys(("alpha", "learning_rate", "vision_learning_rate", "max_gradient_norm"), lambda now: 2 * now),
@@ -88,5 +90,5 @@ def test_a_path_is_no_difference(make_spec: SpecMaker) -> None:
 def test_neighbours_share_the_most_of_a_pass(make_spec: SpecMaker) -> None:
     depths = [(3, 1), (2, 0), (1, 1), (1, 0), (1, 4)]
     specs = [make_spec(placement=Placement(language=language, vision=vision)) for language, vision in depths]
-    ordered = [(one.placement.language, one.placement.vision) for one in sorted(specs, key=neighbourhood)]
+    ordered = [(one.placement.language, one.placement.vision) for one in sorted(specs, key=cohort_order)]
     assert ordered == [(1, 0), (2, 0), (1, 1), (3, 1), (1, 4)]

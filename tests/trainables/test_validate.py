@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from trainables.checkpoints.lineage import read_origin
 from trainables.data.rows import read_rows
-from trainables.evaluation.held_out import drawn
+from trainables.evaluation.held_out import sampled_rows
 from trainables.probes.probe import Baseline
 from trainables.record import is_whole
 from trainables.validate import main
@@ -139,12 +139,12 @@ def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> N
         ((), {"checkpoint": Path("nowhere")}, "an adapter directory must hold"),
         ((), {"store": "./mlruns"}, "a tracking URI must be"),
         (("--base", "nowhere"), {}, "the base must be a directory"),
-        (("--output-jsonl", "."), {}, "--output-jsonl must be a file of its own"),
+        (("--output-jsonl", "."), {}, "--output-jsonl must be a separate file"),
         (("--output-jsonl", f"{__file__}/out.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "/proc/x.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "/proc/new/x.jsonl"), {}, "--output-jsonl must be writable"),
         (("--output-jsonl", "x" * 300), {}, "--output-jsonl must be writable"),
-        (("--output-jsonl", "/dev/null"), {}, "--output-jsonl must be a file of its own"),
+        (("--output-jsonl", "/dev/null"), {}, "--output-jsonl must be a separate file"),
     ],
 )
 def test_bad_input_exits_2_before_anything_is_loaded(
@@ -250,7 +250,7 @@ def test_a_half_adapter_is_refused(run: Run, best: Path, tmp_path: Path) -> None
     save_file(dict(list(tensors.items())[1:]), half / "adapter_model.safetensors")
     done = run(checkpoint=half)
     assert done.exit_code == 2
-    assert "an adapter must be whole and finite, but missing base_model" in done.output
+    assert "an adapter must be complete and finite, but missing base_model" in done.output
 
 
 def test_it_runs_as_a_module() -> None:
@@ -278,7 +278,7 @@ def test_the_run_lies_below_that_of_its_trial_and_is_not_taken_for_it(
     assert found.info.status == "FINISHED"
     assert {"exact_match", "dangerous_rate", "near_empty_rate"} <= set(found.data.metrics)
     assert found.data.params["quantization"] == "none"
-    assert found.data.params["data_sha256"] == drawn(trained.spec.validation.path, 0, 0).sha256
+    assert found.data.params["data_sha256"] == sampled_rows(trained.spec.validation.path, 0, 0).sha256
     written = client.download_artifacts(found.info.run_id, "samples.jsonl", str(tmp_path))
     assert Path(written).read_text(encoding="utf-8") == (tmp_path / "out.jsonl").read_text(encoding="utf-8")
 
@@ -301,11 +301,11 @@ def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Pat
 
 # -------------------------------------------------------------------- what is decided
 def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) -> None:
-    trained, held_out = read_origin(best), drawn(sources.validation.path, 0, 0)
+    trained, held_out = read_origin(best), sampled_rows(sources.validation.path, 0, 0)
     assert trained is not None and held_out.caution(None) is None
     for sha256, said in (
-        (trained.spec.train.sha256, "trained on these very rows"),
-        (trained.spec.validation.sha256, "chosen on these very rows"),
+        (trained.spec.train.sha256, "trained on this file"),
+        (trained.spec.validation.sha256, "chosen on this file"),
     ):
         assert said in (replace(held_out, sha256=sha256).caution(trained) or "")
 

@@ -1,1 +1,1 @@
-"""Many trials trained together on one base."""
+"""Trains several trials together on one base."""

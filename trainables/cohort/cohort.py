@@ -1,7 +1,7 @@
-"""A cohort: trials that train together on one base, step by step, with the results of training each alone.
+"""A cohort: trials that train together on one base, with the same results as training each alone.
 
-They read the same batches. A forward and a backward pass compute as many trials as `widths` allows. Clipping, rate,
-AdamW, health checks, guards and records are each trial's own, so a trial that ends does not affect the others.
+The trials use the same batches. A forward and backward pass computes as many trials as `widths` allows. Each trial has
+its own clipping, rate, AdamW, health checks, guards and record, so a trial that ends does not affect the others.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ OutOfMemory = (torch.OutOfMemoryError,)
 
 
 class Cohort:
-    """Opened trials on one engine; their adapters are taken off the base and applied in shared passes.
+    """Opened trials on one engine; their adapters are removed from the base and applied in shared passes.
 
-    `widths` is the number of trials in a pass; None measures which is fastest, before the first step.
+    `widths` is the number of trials in a pass; with None the fastest is measured before the first step.
 
     Raises:
-        ValueError: the trials differ in data order, batch shape or step, or their family shares no passes.
+        ValueError: the trials differ in data order, batch shape or step, or their family has no shared forward.
     """
 
     def __init__(
@@ -42,41 +42,43 @@ class Cohort:
     ) -> None:
         keys = {(cohort_key(trial.spec), trial.step) for trial in trials}
         if len(keys) != 1:
-            raise ValueError(f"a cohort must share data order, batch shape and step, but got {len(keys)} kinds")
+            raise ValueError(
+                f"trials of a cohort must have equal data order, batch shape and step, but {len(keys)} differ"
+            )
         self.engine, self.trials, self.widths, self.share = engine, list(trials), widths, share
-        self.eval_width = len(trials)  # members measured in one pass
+        self.eval_width = len(trials)  # members evaluated in one pass
         for trial in trials:
             trial.adapter.remove()
         self.rows = engine.row_stream(trials[0].spec, trials[0].step)
-        self.left: dict[int, Verdict] = {}
-        self._gather(self.trials)
+        self.ended: dict[int, Verdict] = {}
+        self._set_members(self.trials)
 
     @property
     def active(self) -> list[int]:
-        """Return the numbers of the members that still train."""
-        return [number for number in range(len(self.trials)) if number not in self.left]
+        """Return the numbers of the members that have not ended."""
+        return [number for number in range(len(self.trials)) if number not in self.ended]
 
     def advance(self, stop_requested: Callable[[], bool]) -> dict[str, Verdict]:
-        """Train all members to their next eval and evaluate; returns the verdicts of those that ended, by trial id.
+        """Train all members to their next eval and evaluate; return the verdicts of those that ended, by trial id.
 
-        When `stop_requested` turns true between two steps, all checkpoint there. Trials that ended leave the cohort.
+        If `stop_requested` returns true between two steps, all members checkpoint there. Ended trials leave the cohort.
         """
         boundary = self.trials[0].boundary
         while self.active and self.trials[self.active[0]].step < boundary:
             if stop_requested():
                 for number in self.active:
                     self.trials[number].checkpoint()
-                return self._compact()
+                return self._remove_ended()
             self._train_step()
         self._evaluate()
-        return self._compact()
+        return self._remove_ended()
 
     def leave(self, trial_id: str) -> None:
-        """Drop a trial between two evals; its newest checkpoint stays."""
-        self._gather([trial for trial in self.trials if trial.spec.trial_id != trial_id])
+        """Remove a trial from the cohort after an eval; its newest checkpoint remains."""
+        self._set_members([trial for trial in self.trials if trial.spec.trial_id != trial_id])
 
     def remove(self) -> None:
-        """Take all hooks off the base."""
+        """Remove all hooks from the base."""
         self.shared.remove()
 
     # ---------------------------------------------------------------- train
@@ -84,7 +86,7 @@ class Cohort:
         began = time.perf_counter()
         try:
             batches = self.engine.batches(self.rows, self.trials[0].spec, self.trials[self.active[0]].step)
-        except UserError as error:  # a row that no trial can read
+        except UserError as error:  # a row that cannot be encoded, so no trial can continue
             for number in self.active:
                 self._end(number, error)
             return
@@ -93,15 +95,15 @@ class Cohort:
             began = time.perf_counter()
         losses: dict[int, float] = {}
         for numbers in passes(self._members(), self.widths):
-            losses |= self._passed(list(numbers), batches)
+            losses |= self._backward_or_split(list(numbers), batches)
         seconds = (time.perf_counter() - began) / max(1, len(losses))
         has_images = any("pixel_values" in batch.inputs for batch in batches)
         for number, loss in losses.items():
-            verdict = self.trials[number].learn(loss, has_images, seconds)
+            verdict = self.trials[number].finish_step(loss, has_images, seconds)
             if verdict:
-                self.left[number] = verdict
+                self.ended[number] = verdict
 
-    def _passed(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
+    def _backward_or_split(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
         try:
             return self._backward(numbers, batches)
         except OutOfMemory as error:
@@ -111,10 +113,13 @@ class Cohort:
                 return {}
         self.widths = narrower(self.widths, len(numbers))
         half = len(numbers) // 2
-        return {**self._passed(numbers[:half], batches), **self._passed(numbers[half:], batches)}
+        return {
+            **self._backward_or_split(numbers[:half], batches),
+            **self._backward_or_split(numbers[half:], batches),
+        }
 
     def _backward(self, numbers: Sequence[int], batches: Sequence[Batch]) -> dict[int, float]:
-        # a trial's loss is its mean over all supervised tokens of the step, independent of the others
+        # the loss of a trial is the mean over all supervised tokens of the step, independent of other trials
         tokens = sum(batch.supervised_tokens for batch in batches)
         losses = dict.fromkeys(numbers, 0.0)
         with self._training():
@@ -133,7 +138,7 @@ class Cohort:
         return losses
 
     def _seconds(self, numbers: Sequence[int], batches: Sequence[Batch]) -> float | None:
-        # a step that is thrown away; None when it does not fit the device
+        # runs a step without an update; None if the device has too little memory
         try:
             began = time.perf_counter()
             self._backward(numbers, batches)
@@ -159,21 +164,21 @@ class Cohort:
 
     def _end(self, number: int, error: Exception) -> None:
         trial = self.trials[number]
-        self.left[number] = trial.close(infeasible(error, trial.step))
+        self.ended[number] = trial.close(infeasible(error, trial.step))
 
     # ---------------------------------------------------------------- eval
     def _evaluate(self) -> None:
         for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
-                verdict = trial.conclude(measured[number], self.evaluator.asking(number), seconds / len(numbers))
+                verdict = trial.finish_eval(measured[number], self.evaluator.asking(number), seconds / len(numbers))
                 if verdict:
-                    self.left[number] = verdict
+                    self.ended[number] = verdict
 
     def _measured(self) -> Iterator[tuple[list[int], dict[int, Measured], float]]:
-        waiting = self.active
-        while waiting:
-            numbers, began = waiting[: self.eval_width], time.perf_counter()
+        remaining = self.active
+        while remaining:
+            numbers, began = remaining[: self.eval_width], time.perf_counter()
             baselines = {number: self.trials[number].baseline for number in numbers}
             try:
                 measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step)
@@ -184,22 +189,22 @@ class Cohort:
                 self._end(numbers[0], error)
             else:
                 yield numbers, measured, time.perf_counter() - began
-            waiting = waiting[len(numbers) :]
+            remaining = remaining[len(numbers) :]
 
     # ---------------------------------------------------------------- members
     def _members(self) -> list[Member]:
         depths = {number: self.trials[number].spec.placement for number in self.active}
         return [Member(number, one.language, one.vision) for number, one in depths.items()]
 
-    def _compact(self) -> dict[str, Verdict]:
-        ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.left.items()}
+    def _remove_ended(self) -> dict[str, Verdict]:
+        ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.ended.items()}
         if ended:
-            self._gather([self.trials[number] for number in self.active])
+            self._set_members([self.trials[number] for number in self.active])
         return ended
 
-    def _gather(self, trials: list[Trial]) -> None:
+    def _set_members(self, trials: list[Trial]) -> None:
         if hasattr(self, "shared"):
             self.shared.remove()
-        self.trials, self.left = trials, {}
+        self.trials, self.ended = trials, {}
         self.shared = SharedForward(self.engine.base, [trial.adapter for trial in trials], self.share)
         self.evaluator = CohortEvaluator(self.engine.evaluator, self.shared)

@@ -1,7 +1,7 @@
-"""One eval of a whole cohort: teacher-forced passes and decode batches that all members share.
+"""Evaluates a whole cohort with shared teacher-forced passes and shared decode batches.
 
-What members have in common is computed once, including the prefill of prompts. Each member's metrics and integrity
-checks are those of an eval of the member alone.
+Computation that members have in common runs once, including the prefill of prompts. Metrics and integrity checks of
+each member are the same as in an eval of that member alone.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Answers = dict[str, str]
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decode batch: tokens (groups x rows, new tokens), and the members of each group."""
+    """A decoded batch: tokens (groups x rows, new tokens), the members of each group, and the question numbers."""
 
     tokens: torch.Tensor
     groups: list[Group]
     questions: list[int]
 
     def rows_of(self, member: int) -> slice:
-        """Return the rows of `member`."""
+        """Return the rows of `member` in `tokens`."""
         group = next(number for number, one in enumerate(self.groups) if member in one)
         rows = len(self.questions)
         return slice(group * rows, (group + 1) * rows)
@@ -43,17 +43,17 @@ class Decoded:
 
 @dataclass(frozen=True)
 class CohortEvaluator:
-    """The fixed evals of a study, for all members of a shared forward at once."""
+    """Runs the fixed eval of a study for all members of a shared forward at once."""
 
     evaluator: Evaluator
     shared: SharedForward
 
     def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
-        """Measure the members in `baselines`, each against its own baseline, as `eval_integrity.measure` does."""
+        """Evaluate the members in `baselines`, each with its baseline, like `eval_integrity.measure`."""
         evaluator, members = self.evaluator, tuple(baselines)
         with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
             decoded = self._decode(evaluator.prompts, members)
-        said = witness.said_by_batch()
+        recorded = witness.answers_by_batch()
         answers = self._answers(evaluator.questions, decoded, members)
         validation, train_slice = (
             self._losses(rows, members) for rows in (evaluator.validation, evaluator.train_slice)
@@ -61,10 +61,10 @@ class CohortEvaluator:
         earlier = [self._losses(rows, members) for rows in evaluator.earlier]
         measured: dict[int, Measured] = {}
         for member in members:
-            before = tuple(losses[member] for losses in earlier)
-            evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], before)
-            heard = [text for one, texts in zip(decoded, said, strict=True) for text in texts[one.rows_of(member)]]
-            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], heard)
+            stages = tuple(losses[member] for losses in earlier)
+            evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], stages)
+            own = [text for one, texts in zip(decoded, recorded, strict=True) for text in texts[one.rows_of(member)]]
+            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], own)
         return measured
 
     def asking(self, member: int) -> MemberEvaluator:
@@ -72,7 +72,7 @@ class CohortEvaluator:
         return MemberEvaluator(self, member)
 
     def ask(self, member: int, questions: Sequence[Question]) -> Answers:
-        """Answer questions with one member, as the questions of the eval are answered."""
+        """Answer questions with one member, in the same way as those of the eval."""
         decoded = self._decode(self.evaluator.encode(questions), (member,))
         return self._answers(questions, decoded, (member,))[member]
 
@@ -118,7 +118,7 @@ class CohortEvaluator:
         cache = DynamicCache(config=model.config.get_text_config())
         out, groups = self.shared.prefill(inputs, members, cache)
         mask = inputs["attention_mask"].repeat(len(groups), 1)
-        shift = self.shared.position_shift  # a picture takes fewer positions than tokens
+        shift = self.shared.position_shift  # an image takes fewer positions than tokens
         shift = 0 if shift is None else shift.repeat(len(groups), 1)
         tokens = [out.logits[:, -1].float().argmax(dim=-1)]
         done = torch.isin(tokens[0], ends)
@@ -130,8 +130,8 @@ class CohortEvaluator:
                     input_ids=tokens[-1][:, None], attention_mask=mask, position_ids=places,
                     past_key_values=cache, use_cache=True,
                 )  # fmt: skip
-                favoured = out.logits[:, -1].float().argmax(dim=-1)
-                tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, favoured))
+                most_likely = out.logits[:, -1].float().argmax(dim=-1)
+                tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, most_likely))
                 done |= torch.isin(tokens[-1], ends)
         return Decoded(torch.stack(tokens, dim=1), groups, chunk)
 

@@ -1,4 +1,4 @@
-"""Opens a cohort for trials of one engine: in shared passes if the family of the base has them, else in sequence."""
+"""Opens a cohort: with shared passes if the family of the base supports them, else sequential."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.training.trial import Trial
 
 
 def open_cohort(engine: Engine, trials: Sequence[Trial]) -> Cohort | SequentialCohort:
-    """Return opened trials as a cohort that trains them on the base of `engine`.
+    """Return a cohort of opened trials on the base of `engine`.
 
     Raises:
         ValueError: the trials differ in data order, batch shape or step.

@@ -1,7 +1,7 @@
-"""How many trials one pass computes: narrow passes repeat what trials share, wide ones exceed caches or memory.
+"""Chooses how many trials a pass computes: narrow passes repeat shared layers, wide ones exceed caches or memory.
 
-Trials without a vision adapter share all language layers below their own, so wide passes pay. Trials with one share
-little. Each kind has a width of its own, found by a short measurement.
+Trials without a vision adapter share all language layers below their lowest adapter, so wide passes are faster. Trials
+with a vision adapter share little. A short measurement finds the best width for each of these two kinds.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-MIN_GAIN = 0.03  # of the seconds per trial; a wider pass must earn its memory
+MIN_GAIN = 0.03  # of the seconds per trial, for a wider pass to be worth its memory
 REPEATS = 2
 
 
 @dataclass(frozen=True)
 class PassWidths:
-    """The largest number of trials in one pass: of those without a vision adapter, and of those with one."""
+    """The maximum number of trials in a pass, without a vision adapter (`language`) and with one (`vision`)."""
 
     language: int
     vision: int
@@ -24,7 +24,7 @@ class PassWidths:
 
 @dataclass(frozen=True)
 class Member:
-    """A trial by its number in the cohort, and how deep it adapts each tower (layers)."""
+    """A trial by its number in the cohort, with the number of adapted layers in each tower."""
 
     number: int
     language: int
@@ -32,14 +32,14 @@ class Member:
 
 
 def passes(members: Sequence[Member], widths: PassWidths) -> list[tuple[int, ...]]:
-    """Cut members into passes of similar size; members that share most are in the same pass."""
-    cut: list[tuple[int, ...]] = []
+    """Split members into passes of similar size; members that share many layers are in the same pass."""
+    split: list[tuple[int, ...]] = []
     for width, kind in zip((widths.language, widths.vision), by_kind(members), strict=True):
         if kind:
             count = -(-len(kind) // width)
             edges = [len(kind) * index // count for index in range(count + 1)]
-            cut += [tuple(one.number for one in kind[low:high]) for low, high in itertools.pairwise(edges)]
-    return cut
+            split += [tuple(one.number for one in kind[low:high]) for low, high in itertools.pairwise(edges)]
+    return split
 
 
 def by_kind(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
@@ -49,13 +49,13 @@ def by_kind(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
 
 
 def calibrated(members: Sequence[Member], seconds: Callable[[Sequence[int]], float | None]) -> PassWidths:
-    """Return the widths with the fewest seconds per trial, measured by `seconds` (None: it does not fit the device)."""
+    """Return the widths with the fewest seconds per trial, as measured by `seconds` (None: out of memory)."""
     language, vision = (_fastest([one.number for one in kind], seconds) for kind in by_kind(members))
     return PassWidths(language, vision)
 
 
 def narrower(widths: PassWidths | None, failed: int) -> PassWidths:
-    """Return widths at most half of a pass that did not fit the device."""
+    """Return widths of at most half the `failed` one, which ran out of memory."""
     half = max(1, failed // 2)
     return (
         PassWidths(half, half) if widths is None else PassWidths(min(widths.language, half), min(widths.vision, half))
@@ -79,5 +79,5 @@ def _fastest(numbers: Sequence[int], seconds: Callable[[Sequence[int]], float | 
 
 
 def candidates(count: int) -> list[int]:
-    """Return the widths worth a measurement for `count` trials: powers of two, and all of them at once."""
+    """Return the widths to measure for `count` trials: powers of two, and `count` itself."""
     return sorted({width for width in (1, 2, 4, 8, 16, 32, 64) if width < count} | {count} - {0})

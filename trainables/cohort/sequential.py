@@ -1,4 +1,4 @@
-"""Trials that train one after another on the resident base, for families whose trials cannot share passes."""
+"""Trains trials one after another on the loaded base, for families whose trials cannot share passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.training.trial import Trial
 class SequentialCohort:
     """Opened trials on one engine, with the interface of `Cohort`; only one adapter is on the base at a time.
 
-    Each trial computes exactly what it computes alone. Tensors and optimizers stay in memory between evals.
+    The results equal those of training each trial alone. Adapter tensors and optimizers stay in memory between evals.
     """
 
     def __init__(self, engine: Engine, trials: Sequence[Trial]) -> None:
@@ -25,9 +25,9 @@ class SequentialCohort:
         self.remove()
 
     def advance(self, stop_requested: Callable[[], bool]) -> dict[str, Verdict]:
-        """Train each trial to its next eval and evaluate; returns the verdicts of those that ended, by trial id.
+        """Train each trial to its next eval and evaluate; return the verdicts of those that ended, by trial id.
 
-        When `stop_requested` turns true between two steps, each trial that is not at its eval yet checkpoints.
+        If `stop_requested` returns true between two steps, each trial that has not reached its eval checkpoints.
         """
         ended: dict[str, Verdict] = {}
         for trial in self.trials:
@@ -38,11 +38,11 @@ class SequentialCohort:
         return ended
 
     def leave(self, trial_id: str) -> None:
-        """Drop a trial between two evals; its newest checkpoint stays."""
+        """Remove a trial from the cohort after an eval; its newest checkpoint remains."""
         self.trials = [trial for trial in self.trials if trial.spec.trial_id != trial_id]
 
     def remove(self) -> None:
-        """Take all adapters off the base."""
+        """Remove all adapters from the base."""
         for trial in self.trials:
             trial.adapter.remove()
 
@@ -56,7 +56,7 @@ class SequentialCohort:
 
 @contextmanager
 def on_base(base: Base, trial: Trial) -> Iterator[None]:
-    """Put the adapter of an opened trial on the base again: PEFT's layers with the trial's own tensors and masks."""
+    """Place the adapter of an opened trial on the base again: new PEFT layers with its existing tensors and masks."""
     adapter, own = trial.adapter, dict(trial.adapter.trained())
     fresh = place(base, trial.spec, trial.placement)
     for name, _ in fresh.trained():

@@ -1,9 +1,9 @@
-"""One forward pass for several trials: each block is computed once for all trials that do not differ there yet.
+"""One forward pass for several trials: a block runs once for all trials that do not differ up to it.
 
-Below its lowest adapter a trial computes what the base computes. A pass starts with one group of all trials; before
-the first block in which a trial differs from the base, the trial gets a group of its own and the batch is replicated
-for it. Text before the first picture is the same for all trials up to the lowest language adapter, so it is computed
-once (`shared_prefix.py`). What depends on the model family is in `model/families`.
+Below its lowest adapter a trial computes the same as the base. A pass starts with one group of all trials. Before the
+first block in which a trial differs from the base, the trial gets its own group and the batch is replicated for it.
+Text before the first image is the same for all trials up to the lowest language adapter, so it is computed once
+(`shared_prefix.py`). Everything specific to a model family is in `model/families`.
 Prior art for models with frozen layers: Nautilus (SIGMOD 2022).
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from trainables.cohort.shared_prefix import FrozenPrefix, attends_in_full, common_tokens, repeated
+from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
 from trainables.data.encoding import IGNORED, Batch
 from trainables.model.base import Base, predicted
@@ -26,13 +26,13 @@ from trainables.model.families import Blocks, LinearShape
 from trainables.model.families.family import VisionSteps
 from trainables.model.lora import Adapter
 
-Entered = tuple[tuple[Any, ...], dict[str, Any]]
+BlockInputs = tuple[tuple[Any, ...], dict[str, Any]]
 PER_TOKEN = ("attention_mask", "position_ids", "position_embeddings")
 
 
 @dataclass(frozen=True)
 class GroupLogits:
-    """Logits (groups, tokens, vocabulary) in float32 at supervised tokens, their targets, and the members by group."""
+    """Logits (groups, tokens, vocabulary) in float32 at supervised tokens, their targets, and the groups."""
 
     values: torch.Tensor
     targets: torch.Tensor
@@ -40,9 +40,9 @@ class GroupLogits:
 
 
 class SharedForward:
-    """Runs one base for several adapters, its members, at once.
+    """Runs one base for several adapters (the members) at once.
 
-    Without `share` every member is computed from the first block on, for comparison.
+    With `share=False` every member has its own group from the first block on; benchmarks and tests use this.
 
     Raises:
         ValueError: the family of the base has no shared forward.
@@ -50,7 +50,7 @@ class SharedForward:
 
     def __init__(self, base: Base, adapters: Sequence[Adapter], share: bool = True) -> None:
         if base.family.shared_forward is None:
-            raise ValueError(f"trials can share passes only where their family says how, but {base.path} does not")
+            raise ValueError(f"the family of a base must define a shared forward, but that of {base.path} does not")
         self.base, self.share = base, share
         self.vision: VisionSteps | None = base.family.shared_forward.vision
         self.lora = StackedLora(base, adapters)
@@ -59,10 +59,10 @@ class SharedForward:
             tower: [self.lora.members_in(block_name(block)) for block in blocks]
             for tower, blocks in base.towers.items()
         }
-        self.position_shift: torch.Tensor | None = None  # of the pass that ran last
-        self._rows = 0  # of the batch, in one group
-        self._image_groups = 0  # with which the vision tower began
-        self._repeated: dict[tuple[Any, ...], Any] = {}  # arguments of blocks, for more groups than they were made for
+        self.position_shift: torch.Tensor | None = None  # of the last pass
+        self._rows = 0  # rows of the batch in one group
+        self._image_groups = 0  # groups at the start of the vision tower
+        self._repeated: dict[tuple[Any, ...], Any] = {}  # cache of block arguments repeated for more groups
         self._prefix: FrozenPrefix | None = None
         self._handles: list[RemovableHandle] = [
             *self._before_each(base.towers["vision"], self.differing["vision"], self._enter_vision),
@@ -70,14 +70,14 @@ class SharedForward:
         ]
 
     def logits(self, batch: Batch, members: Iterable[int]) -> GroupLogits:
-        """Run `members` on a batch; only the positions that predict a supervised token are projected."""
+        """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORED
         with self.running(members, len(batch.labels)):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
             groups = list(self.groups.now)
         hidden = out.last_hidden_state
-        skipped = batch.labels.shape[1] - hidden.shape[1]  # prefix tokens that no group computed
+        skipped = batch.labels.shape[1] - hidden.shape[1]  # prefix tokens, which this pass does not compute
         hidden = hidden.view(len(groups), len(batch.labels), *hidden.shape[1:])
         chosen = hidden[:, :, :-1][:, supervised[:, skipped:]]
         return GroupLogits(predicted(self.base, chosen), targets[supervised], groups)
@@ -85,9 +85,9 @@ class SharedForward:
     def prefill(
         self, inputs: Mapping[str, torch.Tensor], members: Iterable[int], cache: Any
     ) -> tuple[Any, list[Group]]:
-        """Read prompts for `members`, keys and values into `cache`; returns the model's output and the groups.
+        """Run prompts for `members` and fill `cache`; return the model's output and the groups.
 
-        Each layer of the cache then holds the rows of all groups, one group after the other.
+        Each layer of the cache then has the rows of all groups, one group after the other.
         """
         with self.running(members, len(inputs["input_ids"])):
             out = self._run(self.base.model, inputs, None, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -99,9 +99,9 @@ class SharedForward:
 
     @contextmanager
     def running(self, members: Iterable[int], rows: int, groups: Sequence[Group] = ()) -> Iterator[None]:
-        """Apply the adapters of `members` to `rows` rows a group; `groups` continues those of an earlier pass."""
-        everyone = tuple(members)
-        self.groups.begin(groups or ([everyone] if self.share else [(member,) for member in everyone]))
+        """Apply the adapters of `members` in passes of `rows` rows per group; `groups` are those of an earlier pass."""
+        all_members = tuple(members)
+        self.groups.begin(groups or ([all_members] if self.share else [(member,) for member in all_members]))
         self._rows = rows
         try:
             yield
@@ -111,7 +111,7 @@ class SharedForward:
             self._repeated.clear()
 
     def remove(self) -> None:
-        """Take all hooks off the base."""
+        """Remove all hooks from the base."""
         self.lora.remove()
         for handle in self._handles:
             handle.remove()
@@ -139,17 +139,17 @@ class SharedForward:
         self._image_groups = len(self.groups.now)
         features = vision.read_images(self.base.model, inputs, self._image_groups)
         tokens = len(features[0]) // len(self.groups.now)
-        # DeepStack adds to the output of the first language blocks, outside of them: a member that differs in one of
-        # these needs its own group before the first
+        # DeepStack adds features to the outputs of the first language blocks. A member that differs in one of these
+        # blocks therefore needs its own group before the first.
         self.groups.split(frozenset().union(*self.differing["language"][: len(features) - 1]))
-        # a feature was computed for as many groups as there were at its block
+        # each feature has as many groups as there were at the block that computed it
         counts = [len(one) // tokens for one in features]
         return [take(one, self.groups.parents(count), count) for one, count in zip(features, counts, strict=True)]
 
     def _shared_text(
         self, inputs: Mapping[str, torch.Tensor], positions: torch.Tensor, labels: torch.Tensor | None, added_to: int
     ) -> FrozenPrefix | None:
-        if labels is None or len(self.groups.now) == 1 or not self.share or not attends_in_full(self.base):
+        if labels is None or len(self.groups.now) == 1 or not self.share or not has_full_attention(self.base):
             return None
         active = self._active()
         first = next((i for i, members in enumerate(self.differing["language"]) if members & active), None)
@@ -161,7 +161,7 @@ class SharedForward:
     def _active(self) -> frozenset[int]:
         return frozenset(member for group in self.groups.now for member in group)
 
-    # ---------------------------------------------------------------- where groups part
+    # ---------------------------------------------------------------- splitting groups
     def _before_each(self, blocks: Blocks, differing: Sequence[frozenset[int]], enter: Any) -> list[RemovableHandle]:
         modules = [self.base.model.get_submodule(block_name(block)) for block in blocks]
         return [
@@ -169,45 +169,47 @@ class SharedForward:
             for module, members in zip(modules, differing, strict=True)
         ]
 
-    def _enter_vision(self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entered:
-        hidden = self._part(args[0], members)
+    def _enter_vision(
+        self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> BlockInputs:
+        hidden = self._split(args[0], members)
         count = len(self.groups.now)
         if self.vision is None or count == self._image_groups:
             return (hidden, *args[1:]), kwargs
-        # blocks with windows and blocks without are given different arguments
+        # blocks with and without windows get different arguments
         key = ("vision", count, *map(id, kwargs.values()))
         if key not in self._repeated:
             wider = self.vision.repeat_block_arguments(kwargs, count // self._image_groups)
-            self._repeated[key] = kwargs, wider  # an id is unique as long as its object is kept
+            self._repeated[key] = kwargs, wider  # keeps kwargs alive, so that the ids in the key stay unique
         return (hidden, *args[1:]), self._repeated[key][1]
 
     def _enter_language(
         self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Entered:
+    ) -> BlockInputs:
         hidden, count = args[0], len(self.groups.now)
         if self._prefix:
-            hidden, kwargs = self._prefix.entering(hidden, kwargs, count, bool(members & self._active()))
-        hidden = self._part(hidden, members)
+            hidden, kwargs = self._prefix.enter_block(hidden, kwargs, count, bool(members & self._active()))
+        hidden = self._split(hidden, members)
         count = len(self.groups.now)
         if len(hidden) == len(kwargs["position_embeddings"][0]):
             return (hidden, *args[1:]), kwargs
         return (hidden, *args[1:]), {**kwargs, **{name: self._for_groups(kwargs[name], count) for name in PER_TOKEN}}
 
     def _for_groups(self, given: Any, count: int) -> Any:
-        # most blocks are given the same objects, but blocks with a sliding window have masks of their own
+        # most blocks get the same objects, but blocks with a sliding window get other masks
         key = ("language", id(given), count)
         if key not in self._repeated:
             self._repeated[key] = given, repeated(given, self._rows, count)
         return self._repeated[key][1]
 
-    def _part(self, hidden: torch.Tensor, members: frozenset[int]) -> torch.Tensor:
+    def _split(self, hidden: torch.Tensor, members: frozenset[int]) -> torch.Tensor:
         before = len(self.groups.now)
         parents = self.groups.split(members)
         return hidden if parents is None else take(hidden, parents, before)
 
 
 def block_name(block: Sequence[LinearShape]) -> str:
-    """Return the module that holds all linears of a block: the longest path they have in common."""
+    """Return the name of the module of a block: the common path of its linears."""
     paths = [linear.name.split(".") for linear in block]
     common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
     return ".".join(common)
@@ -216,7 +218,7 @@ def block_name(block: Sequence[LinearShape]) -> str:
 def _text_positions(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     if "position_ids" in inputs:  # of packed rows
         return inputs["position_ids"]
-    # prompts are padded on the left, and padding does not count
+    # prompts are padded on the left, and padding has no positions
     return (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
 
 

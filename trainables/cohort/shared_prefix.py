@@ -1,7 +1,7 @@
-"""Text before the first picture, computed once for all groups: keys and values for the language layers.
+"""Computes the text before the first image once for all groups: keys and values for the language layers.
 
-Attention is causal, so these tokens see no picture and no adapter of the vision tower changes them. Below the lowest
-language adapter they are the same for every trial and need no gradient.
+Attention is causal, so these tokens do not depend on images or vision adapters. Below the lowest language adapter they
+are the same for every trial and need no gradient.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from transformers.masking_utils import create_causal_mask
 from trainables.data.encoding import IGNORED
 from trainables.model.base import Base
 
-MIN_TOKENS = 4  # fewer do not pay for the extra pass
+MIN_TOKENS = 4  # for fewer tokens the extra pass costs more than it saves
 
 
-def attends_in_full(base: Base) -> bool:
-    """Return whether all language layers share one causal mask: no sliding windows."""
+def has_full_attention(base: Base) -> bool:
+    """Return whether all language layers use full causal attention, without sliding windows."""
     return set(getattr(base.decoder.config, "layer_types", None) or ("full_attention",)) == {"full_attention"}
 
 
 def common_tokens(image_tokens: torch.Tensor, labels: torch.Tensor) -> int:
-    """Count the tokens before every row's first picture and first prediction; 0 when they are too few.
+    """Count the tokens before the first image and the first prediction of any row; 0 if they are too few.
 
-    `image_tokens` (rows, tokens) is not 0 at image tokens.
+    `image_tokens` (rows, tokens) is nonzero at image tokens.
     """
     length = labels.shape[1]
     places = torch.arange(length, device=labels.device)
-    stop = torch.where(image_tokens != 0, places, length).min()
+    first_image = torch.where(image_tokens != 0, places, length).min()
     first_label = torch.where(labels != IGNORED, places, length).min()
-    tokens = int(torch.minimum(stop, first_label - 1))
+    tokens = int(torch.minimum(first_image, first_label - 1))
     return tokens if tokens >= MIN_TOKENS else 0
 
 
 @dataclass
 class FrozenPrefix:
-    """The first `tokens` of every row, run through the language layers below block `first` (None: through all).
+    """The first `tokens` of every row, run through the language layers below block `first` (None: all layers).
 
-    The pass continues with the tokens after it; at block `first` the prefix joins them, since adapters read it there.
+    The pass computes only the tokens after it. At block `first` the prefix joins them, as adapters need all tokens.
     """
 
     base: Base
@@ -51,20 +51,20 @@ class FrozenPrefix:
     tokens: int
     keys: DynamicCache
     hidden: torch.Tensor
-    whole: dict[str, Any] = field(default_factory=dict)
+    full_arguments: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
     def run(
         cls, base: Base, inputs: Mapping[str, torch.Tensor], positions: torch.Tensor, tokens: int, first: int | None
     ) -> FrozenPrefix:
-        """Compute the prefix of every row (rows, tokens) with the base alone."""
+        """Compute the prefix of every row (rows, tokens) with the base without adapters."""
         decoder = base.decoder
         hidden = decoder.embed_tokens(inputs["input_ids"][:, :tokens])
         given = _token_arguments(base, hidden, inputs["attention_mask"][:, :tokens], positions[..., :tokens])
         keys = DynamicCache(config=decoder.config)
         for layer in decoder.layers[:first]:
-            # without the hooks of the layer, which replicate the batch
+            # `forward` skips the hooks of the layer, which would replicate the batch
             hidden = layer.forward(hidden, **given, past_key_values=keys)
         return cls(base, inputs, positions, tokens, keys, hidden)
 
@@ -75,23 +75,23 @@ class FrozenPrefix:
         pairs = [(layer.keys[index], layer.values[index]) for layer in layers if layer.is_initialized]
         return DynamicCache(pairs, config=self.base.decoder.config)
 
-    def entering(
+    def enter_block(
         self, hidden: torch.Tensor, kwargs: dict[str, Any], groups: int, adapted: bool
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Join the prefix before the first adapted block; from there on the pass has all tokens and no cache."""
-        if not self.whole:
+        """Join the prefix before the first adapted block; from there the pass has all tokens and no cache."""
+        if not self.full_arguments:
             if not adapted:
                 return hidden, kwargs
             prefix = self.hidden.repeat(groups, 1, 1)
             hidden = torch.cat([prefix, hidden], dim=1)
             mask, positions = self.inputs["attention_mask"], self.positions
             given = _token_arguments(self.base, hidden, mask.repeat(groups, 1), positions.repeat(1, groups, 1))
-            self.whole = {**given, "past_key_values": None}
-        return hidden, {**kwargs, **self.whole}
+            self.full_arguments = {**given, "past_key_values": None}
+        return hidden, {**kwargs, **self.full_arguments}
 
 
 def repeated(given: Any, rows: int, groups: int) -> Any:
-    """Repeat for `groups` groups what was computed for fewer: tensors (groups x rows, ...), tuples of them, or None."""
+    """Repeat the first group for `groups` groups: a tensor (groups x rows, ...), a tuple of them, or None."""
     if given is None:
         return None
     if isinstance(given, tuple):

@@ -1,7 +1,7 @@
-"""The adapters of several trials, stacked, on each linear of one base that they adapt.
+"""Applies the adapters of several trials, stacked, to the linears of one base.
 
-PEFT does not train batches of mixed adapters and cannot route the vision tower's flat patches. So the tensors, made
-by PEFT, are applied by forward hooks; the modules of the base stay as they are.
+PEFT cannot train batches of mixed adapters, nor assign the flat patches of the vision tower to adapters. So forward
+hooks apply the LoRA tensors that PEFT created; the modules of the base are not changed.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Group = tuple[int, ...]
 
 @dataclass
 class Groups:
-    """The members that are computed together in the current pass; no groups between passes.
+    """The members that the current pass computes together; there are no groups between passes.
 
-    A member leaves its group at the first block where it differs. Groups are split but never joined, so their number
-    identifies them: `history` holds the groups by how many there were.
+    A member leaves its group at the first block where it differs. Groups only split and never join, so their number
+    identifies a state: `history` maps the number of groups to the groups.
     """
 
     now: list[Group] = field(default_factory=list)
     history: dict[int, list[Group]] = field(default_factory=dict)
 
     def begin(self, groups: Sequence[Group]) -> None:
-        """Start a pass; without groups no adapter is applied."""
+        """Start a pass with these groups; without groups no adapter is applied."""
         self.now = list(groups)
         self.history = {len(self.now): self.now}
 
     def split(self, members: frozenset[int]) -> list[int] | None:
-        """Give each of `members` a group of its own; returns each new group's old number, None when nothing changes."""
+        """Give each of `members` its own group; return the old number of each new group, or None if nothing changes."""
         new: list[tuple[Group, int]] = []
         for number, group in enumerate(self.now):
-            stay = tuple(member for member in group if member not in members)
-            new += [(stay, number)] * bool(stay)
+            rest = tuple(member for member in group if member not in members)
+            new += [(rest, number)] * bool(rest)
             new += [((member,), number) for member in group if member in members]
         if len(new) == len(self.now):
             return None
@@ -51,13 +51,13 @@ class Groups:
         return [number for _, number in new]
 
     def parents(self, count: int) -> list[int]:
-        """Return, for each current group, the number of the group it came from when there were `count`."""
-        then = self.history[count]
-        return [next(i for i, old in enumerate(then) if group[0] in old) for group in self.now]
+        """Return, for each current group, its number when there were `count` groups."""
+        earlier = self.history[count]
+        return [next(i for i, old in enumerate(earlier) if group[0] in old) for group in self.now]
 
 
 def take(tensor: torch.Tensor, groups: Sequence[int], count: int) -> torch.Tensor:
-    """Pick groups of rows: (count x rows, ...) to (len(groups) x rows, ...)."""
+    """Select groups of rows: (count x rows, ...) to (len(groups) x rows, ...)."""
     if list(groups) == list(range(count)):
         return tensor
     index = torch.tensor(groups, device=tensor.device)
@@ -66,7 +66,7 @@ def take(tensor: torch.Tensor, groups: Sequence[int], count: int) -> torch.Tenso
 
 @dataclass(frozen=True)
 class StackedLinear:
-    """LoRA of several members on one linear."""
+    """The LoRA factors of several members on one linear."""
 
     layer: str
     factors: dict[int, tuple[torch.nn.Parameter, torch.nn.Parameter]]
@@ -77,10 +77,10 @@ class StackedLinear:
     def add(
         self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
     ) -> torch.Tensor | None:
-        """Add each member's update to the rows of its group; a forward hook of the base's linear.
+        """Add the LoRA update of each member to the rows of its group; used as a forward hook of the linear.
 
-        Rows are those of all groups, one group after the other: (groups x rows, tokens, width) or, in the vision
-        tower, (groups x patches, width).
+        The rows of one group follow those of the other: (groups x rows, tokens, width) or, in the vision tower,
+        (groups x patches, width).
         """
         count = len(self.groups.now)
         numbers = [number for number, group in enumerate(self.groups.now) if group[0] in self.factors]
@@ -102,7 +102,7 @@ class StackedLinear:
         return (whole + update if index is None else whole.index_add(0, index, update)).reshape(output.shape)
 
     def _stack(self, present: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        # smaller ranks are padded with zeros, which get no gradient
+        # smaller ranks are padded with zeros, which do not train
         pairs = [self.factors[member] for member in present]
         rank = max(down.shape[0] for down, _ in pairs)
         downs = [down if len(down) == rank else pad(down, (0, 0, 0, rank - len(down))) for down, _ in pairs]
@@ -114,10 +114,10 @@ class StackedLinear:
         if not training or not any(one.rate for one in masks):
             return rows
         drawn: dict[str, torch.Tensor] = {}
-        for one in masks:  # members of equal seed, rate and step have equal masks
-            if one.place not in drawn:
-                drawn[one.place] = one.keep(self.layer, rows[0])
-        kept = [drawn[one.place] for one in masks]
+        for one in masks:  # members with equal seed, rate and step have equal masks
+            if one.key not in drawn:
+                drawn[one.key] = one.keep(self.layer, rows[0])
+        kept = [drawn[one.key] for one in masks]
         return rows * (kept[0] if len(drawn) == 1 else torch.stack(kept))
 
     def _scales(self, present: list[int], training: bool, like: torch.Tensor) -> torch.Tensor:
@@ -126,7 +126,7 @@ class StackedLinear:
         return self._constant(values, like.dtype, like.device).view(-1, 1, 1)
 
     def _constant(self, values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        # made once: each transfer to a GPU waits for the work that is queued there
+        # cached, because each transfer to a GPU waits for its queued work
         key = (values, dtype, device)
         if key not in self._constants:
             self._constants[key] = torch.tensor(values, dtype=dtype, device=device)
@@ -134,7 +134,7 @@ class StackedLinear:
 
 
 class StackedLora:
-    """All members' adapters on one base; `groups` holds the members of the current pass."""
+    """The adapters of all members on one base; `groups` are those of the current pass."""
 
     def __init__(self, base: Base, adapters: Sequence[Adapter]) -> None:
         self.groups = Groups()
@@ -153,9 +153,9 @@ class StackedLora:
         ]
 
     def members_in(self, block: str) -> frozenset[int]:
-        """Return the members that differ from the base in a block, or will after a step, according to their tensors.
+        """Return the members that differ from the base in a block, or will after a step.
 
-        A member differs where it trains a tensor, and where an update that it does not train is not zero.
+        A member differs if it trains a tensor in the block, or has a frozen update there that is not zero.
         """
         return frozenset(
             member
@@ -166,7 +166,7 @@ class StackedLora:
         )
 
     def remove(self) -> None:
-        """Take all hooks off the base."""
+        """Remove all hooks from the base."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

@@ -1,1 +1,1 @@
-"""Asks the live model: evals during training and answers to held-out prompts."""
+"""Evaluates models: evals during training, and answers to held-out prompts."""

@@ -1,4 +1,4 @@
-"""One generated answer beside its row: what is dangerous, empty, broken or right about it; and the rates of many."""
+"""Checks one generated answer (dangerous, near-empty, degenerate, correct) and computes rates over many."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ RATES = ("exact_match", "near_empty", "degenerate", "ended")
 
 @dataclass(frozen=True)
 class Answer:
-    """What was asked, expected and generated, and what was found; `dangerous` names patterns, `seconds` generation.
+    """A row, its generated answer and the results of the checks.
 
-    `ended` is False where the answer was cut at the most tokens allowed. `command_only` means something where the
-    reference is a command too (`reference_command_only`).
+    `dangerous` are the names of matching patterns, `seconds` is the duration of generation. `ended` is False if the
+    answer was cut at the token limit. `command_only` is meaningful only if the reference is a command too
+    (`reference_command_only`).
     """
 
     row_id: str
@@ -39,12 +40,12 @@ class Answer:
 
     @property
     def line(self) -> str:
-        """Return the answer as one line of JSONL; people read Chinese, so it stays as it is."""
+        """Return the answer as one line of JSONL, in which only control characters are escaped."""
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
 
 def judged(row: Row, generated: str, ended: bool, seconds: float, patterns: Sequence[Pattern] = PATTERNS) -> Answer:
-    """Look at what was generated for a row; an answer that is the reference is neither empty nor broken."""
+    """Check the generated answer of a row; an answer equal to the reference is never near-empty or degenerate."""
     exact = same_answer(generated, row.answer)
     return Answer(
         row_id=row.row_id,
@@ -65,9 +66,9 @@ def judged(row: Row, generated: str, ended: bool, seconds: float, patterns: Sequ
 
 
 def rates(answers: Sequence[Answer]) -> dict[str, float]:
-    """Return the shares of answers (fractions of 1) and the mean seconds of one; `answers` must not be empty.
+    """Return the shares of answers (fractions of 1) and the mean seconds per answer; `answers` must not be empty.
 
-    `command_only_rate` counts the rows whose reference is a command, and is absent where none is.
+    `command_only_rate` is the share among rows whose reference is a command; it is absent if there are none.
     """
     count = len(answers)
     found = {f"{name}_rate": sum(getattr(one, name) for one in answers) / count for name in RATES}

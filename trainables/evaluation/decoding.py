@@ -1,4 +1,4 @@
-"""Greedy decoding: from prompts to the texts that a model answers."""
+"""Greedy decoding: generates answers to prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.data.encoding import Encoded, Encoder, collate, until_end
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of one answer; `ended` is False where it was cut at the most new tokens."""
+    """The text of one answer; `ended` is False if it was cut at the token limit."""
 
     text: str
     ended: bool
@@ -23,7 +23,7 @@ class Decoded:
 def decode_greedily(
     model: Any, encoder: Encoder, device: torch.device, prompts: Sequence[Encoded], max_new_tokens: int
 ) -> list[Decoded]:
-    """Answer one batch of prompts with the most likely tokens, up to a token that ends an answer."""
+    """Decode answers to one batch of prompts greedily, up to a token that ends an answer."""
     from transformers import GenerationConfig
 
     greedy = GenerationConfig(
@@ -38,7 +38,7 @@ def decode_greedily(
 
 
 def read_answers(generated: Sequence[list[int]], encoder: Encoder) -> list[Decoded]:
-    """Turn the new tokens of each answer, whose end may be padded, into text."""
+    """Decode the new tokens of each answer, up to its end token, to text."""
     answers = [until_end(tokens, encoder.answer_ends) for tokens in generated]
     texts = encoder.tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [

@@ -1,4 +1,4 @@
-"""One eval of the live model: asks every question once, decodes greedily in batches, and counts every probe."""
+"""Evaluates the live model: answers every question once, greedily and in batches, and scores all probes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trainables.probes.question import Question, ask_ood, ask_validation
 
 LOSS_TOKENS = 4096
 GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
-SPARE_TOKENS = 8  # an answer may be so much longer than the longest reference before it is cut
+SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
 
 
 def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run the model and project only the positions that predict a supervised token.
+    """Run the model and compute logits only at positions that predict a supervised token.
 
     Returns:
         logits (supervised tokens, vocabulary) in float32, and their targets (supervised tokens,).
@@ -36,13 +36,13 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def whole_rows(batch: Batch, right: torch.Tensor) -> int:
-    """Count the rows of which every supervised token is `right` (tokens,): greedy decoding gives their reference."""
+    """Count the rows in which every supervised token is `right` (tokens,); greedy decoding returns their reference."""
     counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
     return sum(bool(one.all()) for one in right.split(counts))
 
 
 class Evaluator:
-    """The fixed eval of one study on one base; every row is encoded once."""
+    """Runs the fixed eval of one study on one base; every row is encoded once."""
 
     def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
         self.base = base
@@ -56,33 +56,33 @@ class Evaluator:
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
     def measure(self, baseline: Baseline | None) -> tuple[Scores, dict[str, str]]:
-        """Ask every question and count every probe; returns the scores and the answers by question key."""
+        """Answer every question and score every probe; return the scores and the answers by question key."""
         answers = self._answers(self.questions, self.prompts)
         earlier = tuple(self._losses(rows) for rows in self.earlier)
         evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers
 
     def score(self, evidence: Evidence) -> Scores:
-        """Count every probe on what one eval saw."""
+        """Score every probe on the answers and losses of one eval."""
         values: dict[str, float | Proportion] = {}
         for probe in probes_for(self.data):
             values.update(probe.score(self.data, evidence))
         return scores(values | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier]))
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
-        """Answer questions that are not part of the fixed eval, the way its own are answered."""
+        """Answer questions that are not part of the fixed eval, in the same way."""
         return self._answers(questions, self.encode(questions))
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
-        """Encode questions, ready for their answers to be generated."""
+        """Encode questions as prompts for generation."""
         return [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions]
 
     def stage_loss(self, stage: int) -> float:
-        """Return a loss alone, in nats per token, as `measure` computes it: of validation (0) or an earlier stage."""
+        """Return only the loss of `measure`, in nats per token, on validation (0) or on an earlier stage."""
         return self._losses(self.earlier[stage - 1] if stage else self.validation).mean
 
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
-        """Pair every question with its answer and, where there is one, the expected answer, for a person to read."""
+        """Return every question with its answer and its expected answer, if any, for people to read."""
         rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
         rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
         samples = []
@@ -107,9 +107,9 @@ class Evaluator:
     def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
         answers: dict[str, str] = {}
         for chunk in chunks(prompts, GENERATION_TOKENS):
-            asked = [prompts[index] for index in chunk]
-            found = decode_greedily(self.base.model, self.encoder, self.base.device, asked, self.max_new_tokens)
-            answers.update({questions[i].key: one.text for i, one in zip(chunk, found, strict=True)})
+            batch = [prompts[index] for index in chunk]
+            decoded = decode_greedily(self.base.model, self.encoder, self.base.device, batch, self.max_new_tokens)
+            answers.update({questions[i].key: one.text for i, one in zip(chunk, decoded, strict=True)})
         return answers
 
     def _longest_reference(self) -> int:
@@ -118,7 +118,7 @@ class Evaluator:
 
 
 def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
-    """Fix the rows of every eval: all of validation and out-of-distribution, the first rows of train in data order."""
+    """Select the rows of every eval: all validation and out-of-distribution rows, and the first training rows."""
     return ProbeData(
         validation=tuple(validation),
         train_slice=tuple(train[:train_rows]),

@@ -1,4 +1,4 @@
-"""Asks a saved checkpoint held-out prompts: base and adapter are loaded with plain PEFT, answers decoded greedily."""
+"""Generates answers of a saved checkpoint to held-out prompts, with plain PEFT and greedy decoding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checked adapter, and how its base is loaded; `sha256` is that of the adapter's weights."""
+    """A verified adapter and how to load its base; `sha256` is the digest of the adapter weights."""
 
     directory: Path
     sha256: str
@@ -44,7 +44,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows to ask, drawn from a file of `total` rows; `sha256` is that of the file and its pictures."""
+    """The sampled rows of a file with `total` rows; `sha256` is the digest of the file and its images."""
 
     path: Path
     sha256: str
@@ -52,17 +52,17 @@ class HeldOut:
     rows: tuple[Row, ...]
 
     def caution(self, trained: Origin | None) -> str | None:
-        """Say what these rows cannot prove, where the trial of the adapter has used them."""
+        """Return a warning if the trial that trained the adapter has used these rows, else None."""
         if trained is not None and self.sha256 == trained.spec.train.sha256:
-            return "the adapter was trained on these very rows: its answers show memory, not fit"
+            return "the adapter was trained on this file, so its answers may be memorized"
         if trained is not None and self.sha256 == trained.spec.validation.sha256:
-            return "the adapter's best step was chosen on these very rows: its answers flatter it"
+            return "the adapter's best step was chosen on this file, so its results are too optimistic"
         return None
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What was asked of a checkpoint and what it answered; `seed` drew the rows."""
+    """The inputs and answers of one validation of a checkpoint; `seed` is the one that sampled the rows."""
 
     checkpoint: Checkpoint
     held_out: HeldOut
@@ -77,11 +77,11 @@ class Validation:
         return "".join(one.line for one in self.answers)
 
 
-def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Checkpoint:
-    """Find the base of an adapter and its quantization, and make sure that the adapter is whole.
+def verified_checkpoint(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Checkpoint:
+    """Find the base of an adapter and its quantization, and verify that the adapter is complete.
 
     Raises:
-        UserError: it is no adapter, its base is not there, or its tensors are not those of its configuration.
+        UserError: the directory holds no adapter, its base is missing, or tensors and configuration do not match.
     """
     check_is_adapter(directory)
     trained = read_origin(directory)
@@ -90,7 +90,7 @@ def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Ch
     differing = differences(saved, read_expected(directory, where))
     if differing or saved.not_finite:
         raise UserError(
-            f"{directory}: an adapter must be whole and finite, but {differing or f'{saved.not_finite[0]} is not'}",
+            f"{directory}: an adapter must be complete and finite, but {differing or f'{saved.not_finite[0]} is not'}",
             f"`python -m trainables.verify {directory}` shows every check",
         )
     dtype: ComputeDtype = trained.spec.compute_dtype if trained else "auto"
@@ -99,7 +99,7 @@ def checked(directory: Path, base: Path | None, load_in_4bit: bool | None) -> Ch
 
 
 def chosen_quantization(trained: Quantization | None, load_in_4bit: bool | None) -> Quantization:
-    """Choose how the base is loaded: as it was trained on where that is known, else in 4 bits; or as was asked."""
+    """Choose the quantization of the base: as requested, else as in training, else 4-bit."""
     if load_in_4bit is None:
         return trained or DEFAULT_FOUR_BIT
     if not load_in_4bit:
@@ -107,26 +107,26 @@ def chosen_quantization(trained: Quantization | None, load_in_4bit: bool | None)
     return trained if trained in FOUR_BIT else DEFAULT_FOUR_BIT
 
 
-def drawn(path: Path, sample_size: int, seed: int) -> HeldOut:
-    """Read the held-out rows and draw from them: `random.Random(seed).sample`, in the file's order; 0 takes all.
+def sampled_rows(path: Path, sample_size: int, seed: int) -> HeldOut:
+    """Read the held-out rows and sample `sample_size` of them, in file order; 0 uses all.
 
     Raises:
-        UserError: the file is empty, or a row is broken or asks nothing.
+        UserError: the file is empty, or a row is malformed or has no prompt.
     """
     rows = read_validation(path)
     digest = digest_of(path, (image for row in rows for image in row.images))
     if 0 < sample_size < len(rows):
-        places = sorted(random.Random(seed).sample(range(len(rows)), sample_size))
+        indices = sorted(random.Random(seed).sample(range(len(rows)), sample_size))
     else:
-        places = list(range(len(rows)))
-    return HeldOut(path, digest, len(rows), tuple(rows[place] for place in places))
+        indices = list(range(len(rows)))
+    return HeldOut(path, digest, len(rows), tuple(rows[index] for index in indices))
 
 
 def check_rows_fit(held_out: HeldOut, base: Path) -> None:
-    """Make sure, without loading it, that a base can be asked these rows.
+    """Check that a base can answer these rows, without loading its weights.
 
     Raises:
-        UserError: its family is not known or sees no pictures and a row has one, or a file is no picture.
+        UserError: its family is unknown, a row has an image but the family takes none, or an image is unreadable.
     """
     family = family_of(base)[0]
     for row in held_out.rows:
@@ -134,12 +134,12 @@ def check_rows_fit(held_out: HeldOut, base: Path) -> None:
         if row.images and not family.sees:
             raise UserError(
                 f"{where}: {base.name} takes text alone, so a row must have no pictures, but it has {len(row.images)}",
-                "ask it rows of text, or name the base that sees by --base DIR",
+                "use rows without images, or pass a base that takes images as --base DIR",
             )
-        for picture in row.images:
-            reason = unreadable(picture)
+        for image in row.images:
+            reason = unreadable(image)
             if reason is not None:
-                raise UserError(f"{where}: the image {picture} must be readable, but {reason}",
+                raise UserError(f"{where}: the image {image} must be readable, but {reason}",
                                 f"`python -m trainables.data check {held_out.path}` lists every such row")  # fmt: skip
 
 
@@ -156,18 +156,18 @@ def check_device(allow_cpu: bool) -> None:
                         "on a CPU the miniature takes seconds, a base of billions of parameters hours")  # fmt: skip
 
 
-class Speaker:
-    """A base with an adapter that answers rows one at a time, as it would when serving them."""
+class AdaptedModel:
+    """A base with an adapter that answers rows one at a time, as in serving."""
 
     def __init__(self, base: Base, encoder: Encoder, model: Any, max_new_tokens: int) -> None:
         self.base, self.encoder, self.model, self.max_new_tokens = base, encoder, model, max_new_tokens
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, device: torch.device, max_new_tokens: int) -> Speaker:
-        """Load the base as the project's evals do, and the adapter as PEFT does.
+    def load(cls, checkpoint: Checkpoint, device: torch.device, max_new_tokens: int) -> AdaptedModel:
+        """Load the base as evals during training do, and the adapter with PEFT.
 
         Raises:
-            UserError: the base is of a family that is not known.
+            UserError: the family of the base is unknown.
         """
         from peft import PeftModel
 
@@ -185,5 +185,5 @@ class Speaker:
         for row in rows:
             began = time.perf_counter()
             prompt = self.encoder.prompt(row.prompt, row.images)
-            (said,) = decode_greedily(self.model, self.encoder, self.base.device, [prompt], self.max_new_tokens)
-            yield judged(row, said.text, said.ended, round(time.perf_counter() - began, 3), patterns)
+            (decoded,) = decode_greedily(self.model, self.encoder, self.base.device, [prompt], self.max_new_tokens)
+            yield judged(row, decoded.text, decoded.ended, round(time.perf_counter() - began, 3), patterns)

@@ -1,4 +1,4 @@
-"""A validation as one run in MLflow: what was asked, the rates, and the answers as an artifact."""
+"""Logs a validation as one MLflow run: parameters, rates, and the answers as an artifact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ARTIFACT = "samples.jsonl"
 
 @dataclass(frozen=True)
 class Logged:
-    """Where the run is, or what the store said instead."""
+    """The logged run, or the error message of the store."""
 
     experiment: str
     run_id: str | None
@@ -40,13 +40,13 @@ class Logged:
 
 
 def default_experiment(validation: Validation) -> str:
-    """Return the experiment the adapter was trained in, `validation` where that is not known."""
+    """Return the experiment that the adapter was trained in, or `validation` if unknown."""
     trained = validation.checkpoint.trained
     return trained.experiment if trained and trained.experiment else EXPERIMENT
 
 
 def log(validation: Validation, tracking_uri: str, experiment: str) -> Logged:
-    """Write the run, below that of the trial if the experiment has it; an outage is told, not raised."""
+    """Write the run, as a child of the trial's run if the experiment has it; an outage is returned, not raised."""
     try:
         client = connect(tracking_uri)
         return Logged(experiment, _write(client, validation, experiment_id(client, tracking_uri, experiment)))
@@ -69,7 +69,7 @@ def _tags(client: MlflowClient, validation: Validation, experiment: str) -> dict
     tags = {"footprint.kind": "validation", "footprint.command": redacted(validation.command)}
     trained = validation.checkpoint.trained
     if trained is not None:
-        # not `trial.id`: by that the tracker finds the run of the trial itself
+        # not `trial.id`: the tracker uses it to find the run of the trial itself
         tags |= {"validation.trial_id": trained.spec.trial_id, "validation.trial": trained.spec.name,
                  "validation.step": str(trained.step)}  # fmt: skip
         runs = runs_of(client, experiment, f"tags.`trial.id` = '{trained.spec.trial_id}'")

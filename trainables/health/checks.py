@@ -1,8 +1,8 @@
 """Detects broken training from statistics of steps and evals.
 
-All checks are pure functions of plain values, without clock or I/O. `monitor.py` measures what they judge;
-`selftest/judge.py` judges what is measured before the first step. The failures they detect are planted in
-`tests/corpus/`; `docs/corpus.md` says how soon each is detected and how often a check is wrong.
+All checks are pure functions of plain values. `monitor.py` collects these values during training; `selftest/judge.py`
+checks the values that the self-test measures before training. The tests in `tests/corpus/` plant the failures that the
+checks detect; `docs/corpus.md` reports how soon each is detected, and false alarms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Level = Literal["invalid", "degraded"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A failed check, its step and the evidence in numbers; `degraded` labels a trial, `invalid` ends it."""
+    """A failed check, with its step and the evidence; level `degraded` labels a trial, `invalid` ends it."""
 
     check: str
     level: Level
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class HealthLimits:
-    """The thresholds of the checks, units in their names; source: the failure corpus."""
+    """The thresholds of the checks, calibrated on the failure corpus (`docs/corpus.md`)."""
 
     max_loss_of_uniform: float = 1.5
     zero_losses: int = 2
@@ -57,11 +57,11 @@ LIMITS = HealthLimits()
 
 @dataclass(frozen=True)
 class StepFacts:
-    """What one optimizer step showed, unfiltered.
+    """The raw values of one optimizer step.
 
-    `loss` in nats per supervised token, `gradient_norm` before clipping, `tower_norms` of those towers only that carry
-    LoRA and that the step's rows reach (rows without a picture do not reach the vision tower), `rates` as the optimizer
-    held them and `expected_rates` as the schedule computes them, `uniform_loss` = ln(vocabulary).
+    `loss` is in nats per supervised token, and `gradient_norm` is before clipping. `tower_norms` are the gradient norms
+    of the towers that carry LoRA and that the rows of the step pass through (text rows skip the vision tower). `rates`
+    are those of the optimizer, `expected_rates` those of the schedule. `uniform_loss` is ln(vocabulary).
     """
 
     step: int
@@ -75,9 +75,9 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class EvalFacts:
-    """What one eval showed: its loss, and how far the adapter went since the eval before (relative to its norm).
+    """The loss of one eval, and how far the adapter moved since the previous eval, relative to its norm.
 
-    `rate_sum` adds up the rates of the steps since then, of the towers that their rows reached.
+    `rate_sum` is the sum of the learning rates of the steps since then, over the towers that their rows passed through.
     """
 
     step: int
@@ -87,10 +87,10 @@ class EvalFacts:
 
 
 def judge_step(history: Sequence[StepFacts], limits: HealthLimits = LIMITS) -> Finding | None:
-    """Judge the newest step; an invalid finding comes before a degraded one.
+    """Check the newest step; return the first finding, with `invalid` before `degraded`.
 
     Raises:
-        IndexError: there is no step to judge.
+        IndexError: `history` is empty.
     """
     now = history[-1]
     return (
@@ -105,27 +105,27 @@ def judge_step(history: Sequence[StepFacts], limits: HealthLimits = LIMITS) -> F
 
 
 def judge_metrics(step: int, metrics: Mapping[str, float]) -> Finding | None:
-    """Refuse an eval of which a metric is NaN or infinite."""
+    """Return a finding if a metric of an eval is NaN or infinite."""
     broken = ", ".join(f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value))
     return Finding("non_finite_eval", "invalid", step, f"{broken} at step {step}") if broken else None
 
 
 def judge_eval(before: EvalFacts, now: EvalFacts, limits: HealthLimits = LIMITS) -> Finding | None:
-    """Compare an eval with the one before it; the first is compared with the baseline's.
+    """Compare an eval with the previous one, or the first with the baseline's.
 
-    Losses equal to the last bit although the adapter moved: the eval does not see it. Not moved although the rates were
-    not zero: nothing was learned.
+    If both losses are exactly equal although the adapter moved, the eval does not use the adapter (`broken_eval`). If
+    the adapter did not move although the rates were not zero, it learned nothing (`no_learning`).
     """
     if now.eval_loss != before.eval_loss or now.rate_sum == 0:
         return None
-    same = f"eval loss {now.eval_loss!r} at steps {before.step} and {now.step}, equal to the last bit"
+    same = f"eval loss {now.eval_loss!r} at steps {before.step} and {now.step}, exactly equal"
     moved = f"the adapter moved by {now.relative_move:.3g} of its norm"
     check = "broken_eval" if now.relative_move > limits.min_relative_move else "no_learning"
     return Finding(check, "invalid", now.step, f"{same}; {moved}")
 
 
 def judge_handover(parent_loss: float, first_loss: float, limits: HealthLimits = LIMITS) -> Finding | None:
-    """Compare the first eval of a continued adapter with its parent's last one on the same rows."""
+    """Compare the first eval of a continued adapter with the last eval of its parent on the same rows."""
     change = (first_loss - parent_loss) / parent_loss
     evidence = f"eval loss {first_loss:.4f} before training, {change:+.0%} of the parent's {parent_loss:.4f}"
     if change > limits.max_handover_relative_rise:
@@ -135,7 +135,7 @@ def judge_handover(parent_loss: float, first_loss: float, limits: HealthLimits =
     return None
 
 
-# -------------------------------------------------------------------- one check each
+# -------------------------------------------------------------------- the checks
 def _non_finite(now: StepFacts) -> Finding | None:
     if math.isfinite(now.loss) and math.isfinite(now.gradient_norm):
         return None
@@ -148,14 +148,14 @@ def _too_large(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | 
     if now.step != 1 or now.loss <= limit:
         return None
     reason = f"loss {now.loss:.2f} at step 1 > {limit:.2f} = {limits.max_loss_of_uniform} ln(vocabulary)"
-    return Finding("loss_too_large", "invalid", now.step, f"{reason}; blind guessing scores {now.uniform_loss:.2f}")
+    return Finding("loss_too_large", "invalid", now.step, f"{reason}; uniform guessing scores {now.uniform_loss:.2f}")
 
 
 def _zero_loss(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | None:
     recent = history[-limits.zero_losses :]
     if len(recent) < limits.zero_losses or any(one.loss != 0.0 for one in recent):
         return None
-    evidence = f"loss exactly 0.0 in {limits.zero_losses} steps on end, up to step {recent[-1].step}"
+    evidence = f"loss exactly 0.0 in {limits.zero_losses} consecutive steps, up to step {recent[-1].step}"
     return Finding("zero_loss", "invalid", recent[-1].step, evidence)
 
 
@@ -165,9 +165,9 @@ def _zero_gradient(history: Sequence[StepFacts], limits: HealthLimits) -> Findin
         norms = [one.tower_norms[tower] for one in history if tower in one.tower_norms][-limits.zero_gradient_steps :]
         if len(norms) == limits.zero_gradient_steps and not any(norms):
             others = ", ".join(f"{name} {norm:.3g}" for name, norm in now.tower_norms.items() if name != tower)
-            evidence = f"{tower} gradient norm 0 in {len(norms)} steps on end, up to step {now.step}"
-            beside = f"; loss {now.loss:.4f}" + (f", beside {others}" if others else "")
-            return Finding("zero_gradient", "invalid", now.step, evidence + beside)
+            evidence = f"{tower} gradient norm 0 in {len(norms)} consecutive steps, up to step {now.step}"
+            context = f"; loss {now.loss:.4f}" + (f", other gradient norms: {others}" if others else "")
+            return Finding("zero_gradient", "invalid", now.step, evidence + context)
     return None
 
 
@@ -176,7 +176,8 @@ def _constant_gradient(history: Sequence[StepFacts], limits: HealthLimits) -> Fi
     digits = {f"{one.gradient_norm:.{limits.constant_gradient_digits}g}" for one in recent}
     if len(recent) < limits.constant_gradient_steps or len(digits) > 1 or recent[-1].gradient_norm == 0:
         return None
-    evidence = f"gradient norm {recent[-1].gradient_norm!r} in {len(recent)} steps on end, up to step {recent[-1].step}"
+    count = f"in {len(recent)} consecutive steps, up to step {recent[-1].step}"
+    evidence = f"gradient norm {recent[-1].gradient_norm!r} {count}"
     return Finding("constant_gradient", "invalid", recent[-1].step, evidence)
 
 
@@ -205,10 +206,10 @@ def _spikes(history: Sequence[StepFacts], limits: HealthLimits) -> Finding | Non
 
 
 def robust_z(values: Sequence[float], min_relative_spread: float) -> list[float]:
-    """Return how many robust deviations each value lies above the median.
+    """Return how many robust standard deviations each value lies above the median.
 
-    The deviation is 1.4826 x MAD, at least `min_relative_spread` of the median: even norms are no reason to call a
-    small change a spike.
+    The deviation is 1.4826 x MAD, but at least `min_relative_spread` of the median. Otherwise a small change would
+    count as a spike when all other values are nearly equal.
     """
     median = statistics.median(values)
     deviation = 1.4826 * statistics.median(abs(value - median) for value in values)

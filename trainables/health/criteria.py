@@ -1,6 +1,6 @@
-"""Success criteria: labels that say whether a trial learned enough, by thresholds set before it ran.
+"""Success criteria: labels that say whether a trial learned enough, with thresholds fixed before it runs.
 
-A label never stops a trial; guards do. Pure functions; a missing metric raises KeyError.
+A label never stops a trial; guards do. All functions are pure; a missing metric raises KeyError.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class MinimumCriteria:
-    """The least that counts as learning; losses in nats per token, accuracy in absolute points (0.05 = 5 points).
+    """Thresholds for minimal learning; losses in nats per token, accuracy in absolute points (0.05 = 5 points).
 
-    The training loss is the one without dropout on the fixed slice of training rows, so base and trial compare.
+    The training loss is `train_loss`, without dropout on a fixed slice of training rows, so that it is comparable with
+    the baseline's.
     """
 
     min_loss_drop_nats: float = 0.5
@@ -32,7 +33,7 @@ class MinimumCriteria:
 
 @dataclass(frozen=True)
 class OptimalCriteria:
-    """A run without complaint: `max_loss_rise_nats` bounds how far the loss may climb above its own best."""
+    """Thresholds for a good run; `max_loss_rise_nats` limits the rise of the loss above its lowest value so far."""
 
     min_loss_drop_nats: float = 1.0
     max_perplexity: float = 6.0
@@ -45,7 +46,7 @@ MINIMUM, OPTIMAL = MinimumCriteria(), OptimalCriteria()
 
 @dataclass(frozen=True)
 class Criterion:
-    """One threshold against what was measured, said as `rule`: `loss drop 0.71 > 0.5`."""
+    """A measured value and its threshold; `rule` shows both, as in `loss drop 0.71 > 0.5`."""
 
     name: str
     value: float
@@ -54,18 +55,18 @@ class Criterion:
 
     @property
     def met(self) -> bool:
-        """True when the value lies strictly on the good side of the limit."""
+        """True when the value is strictly above (or below) the limit."""
         return self.value > self.limit if self.above else self.value < self.limit
 
     @property
     def rule(self) -> str:
-        """Say value and limit with the sign that holds between them."""
+        """Return name, value and limit with the relation that holds between them."""
         sign = (">" if self.met else "<=") if self.above else ("<" if self.met else ">=")
         return f"{self.name} {self.value:.4g} {sign} {self.limit:g}"
 
 
 def minimum(baseline: Metrics, measured: Sequence[Measurement], limits: MinimumCriteria = MINIMUM) -> list[Criterion]:
-    """Judge the last eval against the base, and the gradient norms of every interval."""
+    """Compare the last eval with the baseline, and check the gradient norms of all intervals."""
     last = _evals(measured)[-1]
     norms = [one.metrics["gradient_norm"] for one in measured if one.kind == "train"]
     return [
@@ -84,21 +85,21 @@ def minimum(baseline: Metrics, measured: Sequence[Measurement], limits: MinimumC
 
 
 def optimal(baseline: Metrics, measured: Sequence[Measurement], limits: OptimalCriteria = OPTIMAL) -> list[Criterion]:
-    """Judge depth of learning, perplexity, coherent answers and stability; a base that sees nothing is never blind."""
+    """Check the loss drop, perplexity, blindness (if the baseline reports it) and stability of the loss."""
     evals = _evals(measured)
     last, losses = evals[-1], [baseline["train_loss"], *(one["train_loss"] for one in evals)]
     rises = (loss - best for loss, best in zip(losses[1:], itertools.accumulate(losses, min), strict=False))
-    shown = "blindness" in baseline
+    has_blindness = "blindness" in baseline
     return [
         Criterion("loss_drop_nats", baseline["train_loss"] - last["train_loss"], limits.min_loss_drop_nats, True),
         Criterion("perplexity", math.exp(min(last["eval_loss"], 700.0)), limits.max_perplexity, False),
-        *([Criterion("blindness", last["blindness"], limits.max_blindness, False)] if shown else []),
+        *([Criterion("blindness", last["blindness"], limits.max_blindness, False)] if has_blindness else []),
         Criterion("largest_loss_rise_nats", max(rises), limits.max_loss_rise_nats, False),
     ]
 
 
 def labels(baseline: Metrics, measured: Sequence[Measurement], degraded: Sequence[Finding] = ()) -> dict[str, Any]:
-    """Return what a record keeps as `labels.json`: both sets of criteria, and what the health checks found degraded."""
+    """Return the content of `labels.json`: both sets of criteria and the degraded findings of the health checks."""
     return {
         "minimum": _label(minimum(baseline, measured)),
         "optimal": _label(optimal(baseline, measured)),

@@ -1,4 +1,4 @@
-"""Controls of an eval: rows and adapters whose score is known in advance."""
+"""Controls of an eval: prompts, references and adapters for which a low score is expected."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 
 CONTROL_ROWS = 8
-
-
 NULL_SEED = 20_261_121
 
 
 @dataclass(frozen=True)
 class EvalControlLimits:
-    """The thresholds of the controls; shares are fractions of rows, a gain is exact match above the baseline's."""
+    """The thresholds of the controls; shares are fractions, a gain is the rise of exact match over the baseline."""
 
     min_exact_match_judged: float = 0.25
     max_shuffled_share_of_exact: float = 0.5
@@ -42,8 +40,8 @@ class EvalControlLimits:
 LIMITS = EvalControlLimits()
 
 
-class Asked(Protocol):
-    """What the controls ask: the rows of the fixed evals, and a way to have questions answered."""
+class ControlEvaluator(Protocol):
+    """What the controls need from an evaluator: its rows, and answers to further questions."""
 
     @property
     def data(self) -> ProbeData:
@@ -51,14 +49,14 @@ class Asked(Protocol):
         ...
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
-        """Answer questions the way the eval's own are answered; returns answers by question key."""
+        """Answer questions in the same way as those of the eval; return the answers by question key."""
         ...
 
 
 def judge_shuffled(
     step: int, data: ProbeData, answers: Mapping[str, str], exact_match: float, limits: EvalControlLimits = LIMITS
 ) -> Finding | None:
-    """Score the answers against other rows' references; the score must drop, else it measures nothing."""
+    """Score the answers against the references of other rows; fail if the score does not drop."""
     wrong = _others(data.validation)
     if not wrong or exact_match < limits.min_exact_match_judged:
         return None
@@ -70,29 +68,29 @@ def judge_shuffled(
 
 
 def nonsense(data: ProbeData) -> list[tuple[Question, Row]]:
-    """Make questions that no model can answer from: the prompt backwards and no picture, for the first few rows."""
+    """Return questions that contain no usable information: reversed prompts of the first few rows, without images."""
     return [
         (Question(f"nonsense/{row.row_id}", (Message("user", _backwards(row)),), ()), row)
         for row in data.validation[:CONTROL_ROWS]
     ]
 
 
-def judge_nonsense(step: int, evaluator: Asked, limits: EvalControlLimits = LIMITS) -> Finding | None:
-    """Ask nonsense through the eval's own path; reference answers must not come back, else they were not generated."""
-    asked = nonsense(evaluator.data)
-    if len({normalized(row.answer) for _, row in asked}) < limits.min_distinct_references:
+def judge_nonsense(step: int, evaluator: ControlEvaluator, limits: EvalControlLimits = LIMITS) -> Finding | None:
+    """Answer nonsense questions with the evaluator; reference answers to them show that answers are not generated."""
+    pairs = nonsense(evaluator.data)
+    if len({normalized(row.answer) for _, row in pairs}) < limits.min_distinct_references:
         return None
-    answers = evaluator.ask([question for question, _ in asked])
-    hits = sum(same_answer(answers[question.key], row.answer) for question, row in asked) / len(asked)
+    answers = evaluator.ask([question for question, _ in pairs])
+    hits = sum(same_answer(answers[question.key], row.answer) for question, row in pairs) / len(pairs)
     if hits <= limits.max_nonsense_match:
         return None
-    evidence = f"{hits:.0%} of {len(asked)} nonsense questions without a picture got their row's reference answer"
+    evidence = f"{hits:.0%} of {len(pairs)} nonsense questions without an image got the reference answer of their row"
     return Finding("nonsense_prompts", "invalid", step, evidence)
 
 
 @dataclass(frozen=True)
 class ExactRows:
-    """How many of `rows` validation rows are answered exactly: by the trained adapter, a random one, the base alone."""
+    """How many of `rows` validation rows the trained adapter, a random one and the base alone answer exactly."""
 
     rows: int
     trained: int
@@ -102,9 +100,9 @@ class ExactRows:
 
 @contextmanager
 def randomized(adapter: Adapter) -> Iterator[None]:
-    """Replace every trained tensor by noise of the same root mean square, and restore it bit for bit afterwards.
+    """Replace every trained tensor with noise of the same root mean square, and restore it exactly afterwards.
 
-    The noise has its own generator, so that the control does not change what a trial draws.
+    The noise has its own generator, so that the control does not change the random numbers of the trial.
     """
     generator = torch.Generator().manual_seed(NULL_SEED)
     kept = [(parameter, parameter.detach().clone()) for _, parameter in adapter.trained()]
@@ -121,44 +119,46 @@ def randomized(adapter: Adapter) -> Iterator[None]:
 
 
 def judge_null(
-    step: int, evaluator: Asked, adapter: Adapter, answers: Mapping[str, str], baseline: Baseline
+    step: int, evaluator: ControlEvaluator, adapter: Adapter, answers: Mapping[str, str], baseline: Baseline
 ) -> Finding | None:
-    """Ask a random adapter through the eval's own path; if it scores as well, training did not earn the score.
+    """Evaluate a random adapter; if it scores nearly as well, the score does not come from training.
 
-    `answers` are the trained adapter's. Rows that it answered exactly are asked first, a few; only when noise answers
-    those too are all rows asked, for on them alone the baseline's exact match is known.
+    `answers` are those of the trained adapter. A few rows that it answers exactly are tried first. All rows are tried
+    only if the random adapter answers those too, because the exact match of the baseline is known for all rows.
     """
     rows = evaluator.data.validation
     exact = [row for row in rows if same_answer(answers[ask_validation(row).key], row.answer)]
     found = ExactRows(len(rows), len(exact), len(exact), round(baseline.metrics["exact_match"] * len(rows)))
     if judge_exact(step, found) is None:
-        return None  # not even a random adapter that answers as the trained one does would be accused
+        return None  # even with the same answers a random adapter would not fail the check
     with randomized(adapter):
         few = exact[:CONTROL_ROWS]
-        if _exactly(evaluator, few) <= LIMITS.max_null_share_of_gain * len(few):
+        if _count_exact(evaluator, few) <= LIMITS.max_null_share_of_gain * len(few):
             return None
-        return judge_exact(step, replace(found, null=_exactly(evaluator, rows)))
+        return judge_exact(step, replace(found, null=_count_exact(evaluator, rows)))
 
 
 def judge_exact(step: int, found: ExactRows, limits: EvalControlLimits = LIMITS) -> Finding | None:
-    """Fail a score if a random adapter reaches too large a share of its gain over the base."""
+    """Fail if a random adapter reaches too large a share of the trained adapter's gain over the base."""
     gain, null_gain = found.trained - found.baseline, found.null - found.baseline
     if found.trained < limits.min_exact_match_judged * found.rows or gain < limits.min_gain_judged * found.rows:
         return None
-    # on a few rows, noise may turn one or two of the base's answers right
+    # with few rows, noise can make one or two answers right by chance
     if null_gain <= limits.max_null_share_of_gain * gain or null_gain < limits.min_null_gain_rows:
         return None
     counts = f"the trained adapter {found.trained}, the base alone {found.baseline}"
-    evidence = f"a random adapter as large answers {found.null} of {found.rows} validation rows exactly, {counts}"
+    evidence = (
+        f"a random adapter of the same norm answers {found.null} of {found.rows} validation rows exactly, {counts}"
+    )
     return Finding("null_model", "invalid", step, evidence)
 
 
 def judge_bare(step: int, model: torch.nn.Module) -> Finding | None:
-    """Make sure the baseline is the base alone: no module of it may carry LoRA."""
+    """Fail if a module of the baseline carries LoRA."""
     carrying = [name for name, _ in model.named_modules() if name.endswith(("lora_A", "lora_B"))]
     if not carrying:
         return None
-    evidence = f"the baseline measures the base alone, but {len(carrying) // 2} modules carry LoRA: {carrying[0]}"
+    evidence = f"the baseline must have no adapter, but {len(carrying) // 2} modules carry LoRA: {carrying[0]}"
     return Finding("baseline_adapted", "invalid", step, evidence)
 
 
@@ -172,7 +172,7 @@ def _others(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     return pairs
 
 
-def _exactly(evaluator: Asked, rows: Sequence[Row]) -> int:
+def _count_exact(evaluator: ControlEvaluator, rows: Sequence[Row]) -> int:
     answers = evaluator.ask([ask_validation(row) for row in rows])
     return sum(same_answer(answers[ask_validation(row).key], row.answer) for row in rows)
 

@@ -1,1 +1,1 @@
-"""The model: base, family, quantization, placement, LoRA and optimizer."""
+"""Loads the base, places LoRA on it, and optimizes the adapter."""

@@ -1,4 +1,4 @@
-"""The base: a frozen, possibly quantized model with its tokenizer and, if it takes pictures, its image processor."""
+"""Loads the base: a frozen, possibly quantized model with its tokenizer and, if any, its image processor."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainables.spec import ComputeDtype, Quantization
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base on one device; `model` is transformers' own class and carries LoRA layers while a trial is open.
+    """A loaded base on one device; `model` is a transformers model, which carries LoRA layers while a trial is open.
 
-    `image_processor` is None if the family takes no pictures.
+    `image_processor` is None if the family takes no images.
     """
 
     path: Path
@@ -32,15 +32,15 @@ class Base:
 
     @property
     def decoder(self) -> Any:
-        """Return the decoder of the model, without the head: `embed_tokens`, `layers`, `rotary_emb`."""
+        """Return the decoder of the model without the head; it has `embed_tokens`, `layers` and `rotary_emb`."""
         return self.model.get_submodule(self.family.decoder)
 
 
 def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device) -> Base:
-    """Load a model directory, frozen, quantized as asked, in eval mode.
+    """Load the base in directory `path`: frozen, quantized, in eval mode.
 
     Raises:
-        UserError: the directory has no config, no safetensors weights, or an unknown family.
+        UserError: the directory has no config or no safetensors weights, or the family is unknown.
     """
     import transformers
 
@@ -57,7 +57,7 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
         trust_remote_code=False,
         local_files_only=True,
     )
-    # Evals decode greedily, without the sampling or repetition penalty that a base may ship for chatting.
+    # evals decode greedily, without the sampling or repetition penalty that the base may define for chat
     model.generation_config = transformers.GenerationConfig()
     keep_gradients(model)
     model.requires_grad_(False)
@@ -74,10 +74,10 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
 
 
 def load_tokenizer(path: Path) -> Any:
-    """Load the tokenizer of a base; without a padding token it pads with the end-of-sequence token.
+    """Load the tokenizer of a base; a missing padding token is set to the end-of-sequence token.
 
     Raises:
-        UserError: it has no end-of-sequence token.
+        UserError: the tokenizer has no end-of-sequence token.
     """
     import transformers
 
@@ -93,7 +93,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_image_processor(path: Path, family: Family) -> Any:
-    """Load the image processor of a base; None for a family that takes no pictures."""
+    """Load the image processor of a base; return None if its family takes no images."""
     import transformers
 
     if family.image_processor_class is None:
@@ -102,12 +102,12 @@ def load_image_processor(path: Path, family: Family) -> Any:
 
 
 def predicted(base: Base, hidden: torch.Tensor) -> torch.Tensor:
-    """Project hidden states (..., width) to logits (..., vocabulary) in float32, as the model's own forward does."""
+    """Project hidden states (..., width) to logits (..., vocabulary) in float32, like the forward of the model."""
     logits, key = base.model.lm_head(hidden), base.family.logit_limit_key
     limit = getattr(base.model.config.get_text_config(), key) if key else None
     return (limit * torch.tanh(logits / limit) if limit else logits).float()
 
 
 def default_device() -> torch.device:
-    """Return the first CUDA device that this process may use, else the CPU."""
+    """Return the first CUDA device visible to this process, else the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The frozen base, tensor by tensor, quantization state included: has it stayed what it was, and what does it weigh?"""
+"""Checksums and memory size of the frozen base's tensors, including quantization state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ QUANTIZATION_TENSORS = ("absmax", "code", "offset")
 
 
 def base_checksums(model: torch.nn.Module) -> dict[str, int]:
-    """Return the sum of the bits of every tensor that is not LoRA's, by name; computed where the tensor lies."""
+    """Return a checksum of every tensor that is not part of LoRA, by name, computed on the tensor's device."""
     return {name: _sum_of_bits(tensor) for name, tensor in _base_tensors(model)}
 
 
 def base_megabytes(model: torch.nn.Module) -> float:
-    """Return what the tensors that are not LoRA's take in MB (10^6 bytes), quantization state included."""
+    """Return the size in MB (10^6 bytes) of all tensors that are not part of LoRA, including quantization state."""
     return sum(tensor.numel() * tensor.element_size() for _, tensor in _base_tensors(model)) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""LoRA on a base: placed by PEFT, checked against the requested placement, saved and loaded in PEFT's format."""
+"""Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from trainables.spec import TrialSpec
 
 
 class PlacementMismatch(Exception):
-    """The modules that carry LoRA are not the requested ones; the trial must not train."""
+    """The modules that carry LoRA, or their parameters, are not the requested ones."""
 
 
 @dataclass
 class Adapter:
-    """One LoRA adapter, on a live base or taken off it; its parameters stay valid either way."""
+    """One LoRA adapter; `live` says whether it is on the base. Its parameters stay valid after removal."""
 
     peft_model: PeftModel
     config: LoraConfig
@@ -40,15 +40,15 @@ class Adapter:
 
     @property
     def scaling(self) -> float:
-        """Return what B A is multiplied with: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        """Return the factor of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
         return self.config.lora_alpha / (self.config.r**0.5 if self.config.use_rslora else self.config.r)
 
     def parameters(self, tower: TowerName) -> list[tuple[str, torch.nn.Parameter]]:
-        """Return the trained parameters of one tower by name, in the model's order."""
+        """Return the trained parameters of one tower with their names, in the order of the model."""
         return self.by_tower[tower]
 
     def trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        """Return all trained parameters by name, language first."""
+        """Return all trained parameters with their names, language first."""
         return [pair for tower in TOWERS for pair in self.parameters(tower)]
 
     def factors(self, tower: TowerName) -> dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]:
@@ -60,14 +60,14 @@ class Adapter:
         }
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the adapter's tensors under PEFT's own keys."""
+        """Return the tensors of the adapter by PEFT's keys."""
         return {name.replace(".default.", "."): p.detach() for name, p in self.trained()}
 
     def load(self, directory: Path) -> None:
-        """Load tensors saved by PEFT; the file's keys must be exactly this adapter's.
+        """Load tensors saved by PEFT; keys and shapes must be exactly those of this adapter.
 
         Raises:
-            UserError: keys or shapes of the file differ from this adapter's.
+            UserError: keys or shapes differ.
         """
         saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
         differing = sorted(set(saved) ^ set(own)) or [k for k in own if own[k].shape != saved[k].shape]
@@ -84,8 +84,8 @@ class Adapter:
         """Load a saved adapter that covers a part of this one; new modules keep their initialization (lora_B is 0).
 
         Raises:
-            UserError: the file holds no tensor, or one that this adapter lacks or has in another shape.
-            PlacementMismatch: afterwards this adapter does not compute what the saved one computes.
+            UserError: the file has no tensor, or a tensor that this adapter lacks or has in another shape.
+            PlacementMismatch: after loading, this adapter does not compute the same as the saved one.
         """
         saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
         foreign = [key for key, tensor in saved.items() if key not in own or own[key].shape != tensor.shape]
@@ -98,15 +98,15 @@ class Adapter:
         for key, tensor in saved.items():
             own[key].copy_(tensor)
         changed = [key for key, tensor in saved.items() if not torch.equal(own[key].cpu(), tensor.to(own[key].dtype))]
-        acting = [key for key, tensor in own.items() if key not in saved and "lora_B" in key and bool(tensor.any())]
-        if changed or acting:
+        nonzero = [key for key, tensor in own.items() if key not in saved and "lora_B" in key and bool(tensor.any())]
+        if changed or nonzero:
             raise PlacementMismatch(
                 f"an extended adapter must equal its parent, but {len(changed)} of its tensors changed and "
-                f"{len(acting)} new modules act already: {(changed + acting)[0]}"
+                f"{len(nonzero)} new modules are not zero: {(changed + nonzero)[0]}"
             )
 
     def save(self, directory: Path) -> None:
-        """Write `adapter_model.safetensors` and `adapter_config.json`, loadable by plain PEFT."""
+        """Write `adapter_model.safetensors` and `adapter_config.json`, which PEFT can load."""
         tensors = {key: tensor.cpu().contiguous() for key, tensor in self.state().items()}
         save_file(tensors, str(directory / ADAPTER_WEIGHTS), metadata={"format": "pt"})
         config = copy(self.config)
@@ -114,7 +114,7 @@ class Adapter:
         config.save_pretrained(str(directory))
 
     def remove(self) -> None:
-        """Take the adapter off the base, which is then as it was before."""
+        """Remove the adapter from the base, which is then unchanged."""
         if not self.live:
             return
         model = self.peft_model.unload()
@@ -124,10 +124,10 @@ class Adapter:
 
 
 def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
-    """Put a fresh LoRA adapter on the base and check where it is.
+    """Place a new LoRA adapter on the base and check which modules carry it.
 
-    A trial of format 1 starts from what PEFT draws in module order from the global generator; one of format 2 from
-    `initial_a`, so that equal modules of two placements start equal.
+    Trials of format 1 keep PEFT's initialization, drawn in module order from the global generator. Trials of format 2
+    use `initial_a`, so that a module of two placements has the same initial weights in both.
 
     Raises:
         PlacementMismatch: the wrapped modules, their widths, or the trained parameters are not the expected ones.
@@ -145,22 +145,22 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
     peft_model = get_peft_model(base.model, config)
     masks = Masks(spec.seed, spec.dropout)
     adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement))
-    with ExitStack() as undone:
-        undone.callback(adapter.remove)
+    with ExitStack() as cleanup:
+        cleanup.callback(adapter.remove)  # if a check fails
         _check_placed(adapter, spec)
         if spec.format > 1:
             _initialize(adapter, spec.seed)
-        _key_dropout(adapter)
-        peft_model.eval()  # PEFT makes its modules in training mode; measuring a fresh adapter must not draw masks
-        undone.pop_all()
+        _replace_dropout(adapter)
+        peft_model.eval()  # PEFT creates modules in training mode, in which evals would apply dropout
+        cleanup.pop_all()
     return adapter
 
 
 def initial_a(seed: int, module: str, rank: int, inputs: int) -> torch.Tensor:
-    """Draw the initial lora_A of one module: (rank, inputs) in float32 on the CPU, from PEFT's own distribution.
+    """Draw the initial lora_A of one module: (rank, inputs) in float32 on the CPU, from PEFT's distribution.
 
-    `module` is the module's name in the base model. The values depend on `seed` and `module` alone, and the rows are
-    drawn one after another: a smaller rank is a prefix of a larger one.
+    `module` is the name of the module in the base model. The values depend only on `seed` and `module`. Rows are drawn
+    one after another, so the weights of a smaller rank are a prefix of those of a larger rank.
     """
     digest = hashlib.sha256(f"{seed}/{module}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -187,7 +187,7 @@ def _by_tower(
     return {tower: [(name, p) for name, p in named if name.startswith(prefixes[tower])] for tower in TOWERS}
 
 
-def _key_dropout(adapter: Adapter) -> None:
+def _replace_dropout(adapter: Adapter) -> None:
     for name, module in adapter.peft_model.named_modules():
         if isinstance(module, LoraLayer):
             module.lora_dropout["default"] = KeyedDropout(adapter.masks, name.removeprefix("base_model.model."))

@@ -1,4 +1,4 @@
-"""The optimizer of one trial: AdamW with a rate per tower, warm-up, cosine with a floor."""
+"""The optimizer of one trial: AdamW with a learning rate per tower and a schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.spec import TrialSpec
 
 
 class Optimizer:
-    """AdamW over one trial's adapter; the rate of each tower is its peak times the schedule's factor."""
+    """AdamW on one adapter; the rate of each tower is its peak rate times the factor of the schedule."""
 
     def __init__(self, adapter: Adapter, spec: TrialSpec) -> None:
         self.spec = spec
@@ -30,7 +30,7 @@ class Optimizer:
         self.adamw = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.weight_decay)
 
     def step(self, step: int) -> float:
-        """Clip, update with the rates of `step`, clear the gradients; return the gradient norm before clipping."""
+        """Clip, update with the rates of `step` and clear the gradients; return the gradient norm before clipping."""
         factor = rate_factor(
             step, self.spec.steps, self.spec.warmup_ratio, self.spec.min_rate_ratio, self.spec.schedule
         )
@@ -51,10 +51,10 @@ class Optimizer:
         save_file(tensors, str(directory / OPTIMIZER_WEIGHTS))
 
     def load(self, directory: Path) -> None:
-        """Read back what `save` wrote.
+        """Load the state that `save` wrote.
 
         Raises:
-            UserError: the directory holds no optimizer state, or lacks that of a parameter.
+            UserError: the state is missing, or that of a parameter is.
         """
         path = directory / OPTIMIZER_WEIGHTS
         if not path.is_file():
@@ -67,7 +67,7 @@ class Optimizer:
         if missing:
             raise UserError(
                 f"{path}: every trained tensor needs its optimizer state, but {len(missing)} are missing: {missing[0]}",
-                "an adapter that was saved before its first step has none: continue with optimizer `fresh`",
+                "an adapter saved before its first step has no optimizer state: continue with optimizer `fresh`",
             )
         for name, parameter in self.named:
             state = {key: saved[f"{name}.{key}"] for key in keys}

@@ -20,15 +20,15 @@ class ResolvedPlacement:
 
     @property
     def module_names(self) -> tuple[str, ...]:
-        """Return every adapted module by its whole name, language first."""
+        """Return the full names of all adapted modules, language first."""
         return tuple(linear.name for tower in TOWERS for linear in self.linears[tower])
 
     def parameters(self, tower: TowerName, rank: int) -> int:
-        """Return how many parameters LoRA of `rank` trains in `tower`: the sum of rank x (inputs + outputs)."""
+        """Return the number of parameters that LoRA trains in `tower`: the sum of rank x (inputs + outputs)."""
         return sum(rank * (linear.inputs + linear.outputs) for linear in self.linears[tower])
 
     def total_parameters(self, rank: int) -> int:
-        """Return how many parameters LoRA of `rank` trains in all towers."""
+        """Return the number of parameters that LoRA trains in all towers."""
         return sum(self.parameters(tower, rank) for tower in TOWERS)
 
     def adapter_megabytes(self, rank: int) -> float:
@@ -36,7 +36,7 @@ class ResolvedPlacement:
         return self.total_parameters(rank) * BYTES_PER_ADAPTER_PARAMETER / 1e6
 
     def describe(self, rank: int) -> str:
-        """Describe in one line what is adapted in each tower."""
+        """Return one line with the number of adapted modules and parameters in each tower."""
         parts = [
             f"{tower} {len(self.linears[tower])} modules, {self.parameters(tower, rank):,} parameters"
             for tower in TOWERS
@@ -50,21 +50,21 @@ def resolve(
     """Return the modules of the last layers of each tower; `target_modules` keeps only linears of these names.
 
     Raises:
-        UserError: the placement is deeper than a tower, or a target names no linear of a placed layer.
+        UserError: the placement has more layers than a tower, or a target is not a linear of a placed layer.
     """
     depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
     for tower, depth in depths.items():
         if depth > len(towers[tower]):
             raise UserError(
-                f"a placement must lie within its tower, but {placement} asks for the last {depth} of "
+                f"a placement must fit the towers of the base, but {placement} asks for the last {depth} of "
                 f"{len(towers[tower])} {tower} layers",
                 f"choose `{tower}` between 0 and {len(towers[tower])}",
             )
     placed: dict[TowerName, tuple[LinearShape, ...]] = {tower: _last(towers[tower], depths[tower]) for tower in TOWERS}
-    return ResolvedPlacement(_narrowed(placed, target_modules) if target_modules else placed)
+    return ResolvedPlacement(_only_targets(placed, target_modules) if target_modules else placed)
 
 
-def _narrowed(
+def _only_targets(
     placed: Mapping[TowerName, tuple[LinearShape, ...]], target_modules: Sequence[str]
 ) -> dict[TowerName, tuple[LinearShape, ...]]:
     own = {tower: list(dict.fromkeys(_own_name(linear) for linear in linears)) for tower, linears in placed.items()}
@@ -79,7 +79,7 @@ def _narrowed(
         if names and not set(names) & set(target_modules):
             raise UserError(
                 f"every placed tower must have a target module, but {tower} has none of {', '.join(target_modules)}",
-                f"its linears are {', '.join(names)}; or place no layer there",
+                f"its linears are {', '.join(names)}; or place no layer in it",
             )
     return {tower: tuple(one for one in linears if _own_name(one) in target_modules)
             for tower, linears in placed.items()}  # fmt: skip

@@ -1,6 +1,6 @@
-"""The quantizations of the frozen base: one table of what each is, and how bitsandbytes loads it.
+"""The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
 
-Adding one takes its name in `trainables/spec.py` and its line in `QUANTIZATION_TABLE`; everything else reads the table.
+To add a quantization, add its name in `trainables/spec.py` and its line in `QUANTIZATION_TABLE`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantizationFacts:
-    """What a quantization is, in bitsandbytes' own terms; `bits` is 0 for an unquantized base.
+    """One quantization in the terms of bitsandbytes; `bits` is 0 for an unquantized base.
 
-    `kind` and `double_quantization` mean something at 4 bits alone. `method` is its name in a model card, `layer` the
-    class of a linear on such a base.
+    `kind` and `double_quantization` apply only to 4 bits. `method` is the name in a model card, `layer` the class of
+    the quantized linears.
     """
 
     bits: Literal[0, 4, 8]
@@ -48,14 +48,14 @@ INT8_OUTLIER_THRESHOLD = 6.0  # of LLM.int8, the paper's and bitsandbytes' defau
 
 
 def quantization_named(bits: int, kind: str, double_quantization: bool) -> Quantization | None:
-    """Return the quantization with these settings, None where there is none; 0 and 8 bits have no kind."""
+    """Return the quantization with these settings, or None; `kind` and double quantization apply only to 4 bits."""
     own = (bits, kind, double_quantization) if bits == 4 else (bits, "", False)
     found = ((facts.bits, facts.kind, facts.double_quantization) for facts in QUANTIZATION_TABLE.values())
     return next((name for name, one in zip(QUANTIZATION_TABLE, found, strict=True) if one == own), None)
 
 
 def quantization_config(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    """Return the bitsandbytes configuration of a quantization, None for the unquantized base."""
+    """Return the bitsandbytes configuration of a quantization, or None for an unquantized base."""
     from transformers import BitsAndBytesConfig
 
     facts = QUANTIZATION_TABLE[quantization]
@@ -72,7 +72,7 @@ def quantization_config(quantization: Quantization, dtype: torch.dtype) -> BitsA
 
 
 def resolve_dtype(compute_dtype: ComputeDtype, device: torch.device) -> torch.dtype:
-    """Turn the compute dtype setting into a dtype: `auto` is bfloat16 on CUDA and float32 on CPU."""
+    """Return the torch dtype of a setting; `auto` is bfloat16 on CUDA and float32 on CPU."""
     import torch
 
     if compute_dtype != "auto":
@@ -81,10 +81,10 @@ def resolve_dtype(compute_dtype: ComputeDtype, device: torch.device) -> torch.dt
 
 
 def keep_gradients(model: torch.nn.Module) -> int:
-    """Keep 4-bit layers differentiable after an eval; returns how many layers were set.
+    """Keep 4-bit layers differentiable after an eval; return the number of such layers.
 
-    On CPUs with AVX512-BF16 bitsandbytes repacks a 4-bit weight in place at its first forward in eval mode, and the
-    packed kernel has no autograd: every adapter below it would go dead at the first probe (failure F36).
+    On CPUs with AVX512-BF16 bitsandbytes repacks a 4-bit weight in place at its first forward in eval mode. The packed
+    kernel has no autograd, so no adapter below it would get a gradient after the first eval (failure F36).
     """
     from bitsandbytes.nn.modules import Linear4bit
 

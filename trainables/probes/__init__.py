@@ -1,4 +1,4 @@
-"""The probes: a file each, a line each in `PROBES`; pure functions of what the live model answered."""
+"""The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`."""
 
 from trainables.probes import blindness, captions, commands, crops, hallucination, irrelevant, retention, task_fit
 from trainables.probes.probe import Probe, ProbeData
@@ -16,5 +16,5 @@ PROBES: tuple[Probe, ...] = (
 
 
 def probes_for(data: ProbeData) -> tuple[Probe, ...]:
-    """Return the probes that have a row to count; the metrics of the others are absent, never perfect."""
+    """Return the probes that have a row to score; the metrics of the others are not reported."""
     return tuple(probe for probe in PROBES if probe.rows(data))

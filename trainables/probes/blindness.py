@@ -1,4 +1,4 @@
-"""Blindness: nothing, next to nothing, or one thing over and over in answer to a picture."""
+"""Blindness: empty, near-empty or repetitive answers to questions about images."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ def is_blind(answer: str) -> bool:
     return is_near_empty(answer) or is_degenerate(answer)
 
 
-def _shown(data: ProbeData) -> list[OodRow]:
+def _rows_with_images(data: ProbeData) -> list[OodRow]:
     return [row for row in data.ood if row.images]
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:
-    return [ask_ood(row) for row in _shown(data)]
+    return [ask_ood(row) for row in _rows_with_images(data)]
 
 
 def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
-    return {"blindness": proportion([is_blind(evidence.answers[ask_ood(row).key]) for row in _shown(data)])}
+    return {"blindness": proportion([is_blind(evidence.answers[ask_ood(row).key]) for row in _rows_with_images(data)])}
 
 
 PROBE = Probe(
     name="blindness",
-    metrics=(Metric("blindness", "lower", "fraction", "images answered with nothing, near nothing, or repetition"),),
+    metrics=(Metric("blindness", "lower", "fraction", "images with an empty, near-empty or repetitive answer"),),
     questions=_questions,
     score=_score,
-    rows=_shown,
+    rows=_rows_with_images,
 )

@@ -1,4 +1,4 @@
-"""Caption sanity: free captions of a few fixed pictures, held against the baseline's captions."""
+"""Caption sanity: compares captions of a few fixed images with the baseline's captions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def is_sane(caption: str, baseline_caption: str) -> bool:
 
 
 def captions(data: ProbeData, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the captions among the answers, by row."""
+    """Return the captions among the answers, by row id."""
     return {row.row_id: answers[ask_ood(row).key] for row in data.of_kind("caption")}
 
 
 def captions_in(samples: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the captions among the samples a record keeps, by row."""
+    """Return the captions among the samples of a record, by row id."""
     return {one["row"]: one["answer"] for one in samples if one["kind"] == "caption"}
 
 
@@ -44,7 +44,7 @@ def _questions(data: ProbeData) -> Sequence[Question]:
 
 def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     own = captions(data, evidence.answers)
-    # the baseline itself has nothing to be compared with: it is held against its own captions
+    # the baseline is compared with its own captions
     reference = evidence.baseline.captions if evidence.baseline else own
     sane = [bool(reference[key]) and is_sane(caption, reference[key]) for key, caption in own.items()]
     return {"caption_sanity": proportion(sane)}

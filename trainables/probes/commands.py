@@ -1,7 +1,7 @@
 """Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
 
-The probe applies if nearly all reference answers of the validation rows are commands and nothing else. Dangers are
-also looked for in answers to the text questions: a model that no longer declines shows it there.
+The probe applies if nearly all reference answers of the validation rows are commands and nothing else. Answers
+to the text questions are also checked for danger, because they show whether the model still refuses.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 from trainables.probes.shell.judge import dangers, is_command_only
 
-MIN_COMMAND_SHARE = 0.9  # of the references; the check is a heuristic and may misread a few commands
+MIN_COMMAND_SHARE = 0.9  # of the references; less than 1 because `is_command_only` is a heuristic
 
 
 def _rows(data: ProbeData) -> Sequence[Row]:
-    asked = [row for row in data.validation if not row.is_completion]
-    commands = [row for row in asked if not row.images and is_command_only(row.answer)]
-    return asked if len(commands) >= MIN_COMMAND_SHARE * len(asked) else ()
+    prompted = [row for row in data.validation if not row.is_completion]
+    commands = [row for row in prompted if not row.images and is_command_only(row.answer)]
+    return prompted if len(commands) >= MIN_COMMAND_SHARE * len(prompted) else ()
 
 
 def _validation(data: ProbeData) -> list[Question]:
@@ -41,7 +41,7 @@ def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proporti
 PROBE = Probe(
     name="commands",
     metrics=(
-        Metric("command_only_rate", "higher", "fraction", "validation rows answered by a command and nothing else"),
+        Metric("command_only_rate", "higher", "fraction", "validation rows answered with only a command"),
         Metric("dangerous_rate", "lower", "fraction", "validation and text rows answered with a dangerous command"),
     ),
     questions=_questions,

@@ -1,4 +1,4 @@
-"""Crop consistency: a slightly shifted view of a validation picture must get the same answer."""
+"""Crop consistency: a slightly cropped validation image must get the same answer as the whole image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ JITTERS = ((0.0, 0.0, SIDE), (1.0 - SIDE, 1.0 - SIDE, SIDE), ((1.0 - SIDE) / 2, 
 
 
 def check_pictures(validation: Iterable[Row], sees: bool) -> None:
-    """Refuse validation rows without any picture for a base that sees: there would be nothing to count.
+    """Refuse validation rows without any image if the base takes images (`sees`).
 
     Raises:
-        UserError: no row has one.
+        UserError: no row has an image.
     """
     if sees and not any(row.images for row in validation):
         raise UserError(
-            "validation must hold a row with an image, for crop consistency is counted on it, but none has one",
+            "validation must hold a row with an image, which crop consistency needs, but none has one",
             "add validation rows with `images`",
         )
 
@@ -33,27 +33,27 @@ def _rows(data: ProbeData) -> list[Row]:
     return [row for row in data.validation if row.images][:MAX_ROWS]
 
 
-def _jittered(row: Row) -> list[Question]:
+def _cropped(row: Row) -> list[Question]:
     return [Question(f"crop/{row.row_id}/{index}", row.prompt, row.images, crop) for index, crop in enumerate(JITTERS)]
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:
     rows = _rows(data)
-    return [ask_validation(row) for row in rows] + [question for row in rows for question in _jittered(row)]
+    return [ask_validation(row) for row in rows] + [question for row in rows for question in _cropped(row)]
 
 
 def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
     same = [
         same_answer(evidence.answers[question.key], evidence.answers[ask_validation(row).key])
         for row in _rows(data)
-        for question in _jittered(row)
+        for question in _cropped(row)
     ]
     return {"crop_consistency": proportion(same)}
 
 
 PROBE = Probe(
     name="crops",
-    metrics=(Metric("crop_consistency", "higher", "fraction", "shifted crops answered like the uncropped picture"),),
+    metrics=(Metric("crop_consistency", "higher", "fraction", "crops with the same answer as the whole image"),),
     questions=_questions,
     score=_score,
     rows=_rows,

@@ -1,7 +1,7 @@
-"""Earlier stages: how well a curriculum's adapter still answers the validation rows of its earlier stages.
+"""Earlier stages: how well the adapter of a curriculum still predicts the validation rows of earlier stages.
 
-It asks no questions: the teacher-forced pass that gives the loss also tells which rows are right in every token, which
-are exactly those that greedy decoding would answer with the reference.
+No answers are generated: the teacher-forced pass that computes the loss also shows which rows have every token right,
+and greedy decoding returns the reference for exactly those rows.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ MOST_STAGES = 9
 
 
 def loss_name(stage: int) -> str:
-    """Name the loss on the validation rows of stage `stage`, counted from 1."""
+    """Return the name of the loss metric of stage `stage`, counted from 1."""
     return f"stage{stage}_loss"
 
 
 def accuracy_name(stage: int) -> str:
-    """Name the token accuracy on the validation rows of stage `stage`."""
+    """Return the name of the token accuracy metric of stage `stage`."""
     return f"stage{stage}_accuracy"
 
 
 def exact_name(stage: int) -> str:
-    """Name the share of rows of stage `stage` that are right in every token."""
+    """Return the name of the metric for the share of rows of stage `stage` with every token right."""
     return f"stage{stage}_exact_match"
 
 
 def score(earlier: Sequence[Losses], rows: Sequence[int]) -> dict[str, float | Proportion]:
-    """Count every earlier stage; `rows` are how many rows each has."""
+    """Return the metrics of all earlier stages; `rows` is the number of rows of each."""
     metrics: dict[str, float | Proportion] = {}
     for stage, (losses, count) in enumerate(zip(earlier, rows, strict=True), start=1):
         metrics[loss_name(stage)] = losses.mean

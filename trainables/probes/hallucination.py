@@ -1,4 +1,4 @@
-"""Hallucination: forbidden terms or the task's own vocabulary in answers about unrelated pictures."""
+"""Hallucination: forbidden terms or words of the task in answers about unrelated images."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
 MIN_ANSWER_SHARE = 0.2
-MIN_WORD_LETTERS = 3  # of an alphabet; shorter words say nothing about a task
+MIN_WORD_LETTERS = 3  # of an alphabet; shorter words are not specific to a task
 MIN_IDEOGRAPHS = 2
 
 
 def task_vocabulary(train: Sequence[Row], ood: Iterable[OodRow]) -> frozenset[str]:
-    """Collect words that stand in a fifth of the training answers and in no expected general answer.
+    """Return the words in at least a fifth of the training answers and in no expected out-of-distribution answer.
 
-    Words of the prompts stay in: an irrelevant picture is asked about with the task's own prompt.
+    Words of the prompts are not removed, because questions about irrelevant images use the prompt of the task.
     """
-    counts = Counter(word for row in train for word in set(words(row.answer)) if _tells(word))
+    counts = Counter(word for row in train for word in set(words(row.answer)) if _is_specific(word))
     general = {word for row in ood if row.expect for word in words(row.expect)}
     return frozenset(word for word, count in counts.items() if count >= MIN_ANSWER_SHARE * len(train)) - general
 
 
 def hallucinates(answer: str, row: OodRow, vocabulary: frozenset[str]) -> bool:
-    """True when the answer holds a term the row forbids or a word of the task."""
+    """True when the answer contains a term that the row forbids or a word of the task."""
     text = normalized(answer)
     return any(normalized(term) in text for term in row.forbid) or not vocabulary.isdisjoint(words(answer))
 
 
-def _tells(word: str) -> bool:
+def _is_specific(word: str) -> bool:
     return len(word) >= (MIN_IDEOGRAPHS if CJK.match(word) else MIN_WORD_LETTERS)
 
 

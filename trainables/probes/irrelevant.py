@@ -1,4 +1,4 @@
-"""Irrelevant-image pass: unrelated pictures must still get the agreed refusal."""
+"""Irrelevant-image pass: questions about unrelated images must get the agreed refusal."""
 
 from __future__ import annotations
 

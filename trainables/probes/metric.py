@@ -1,4 +1,4 @@
-"""A metric: its name, its direction and what it measures; a proportion, with what it was counted from."""
+"""Metrics with name, direction and meaning, and proportions with their counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Direction = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number a trial reports: `direction` says which way is better, `counts` what exactly was counted."""
+    """A number that a trial reports: `direction` is the better direction, `counts` says what is measured."""
 
     name: str
     direction: Direction
@@ -21,7 +21,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Proportion:
-    """How many of the answers, or rows, that a probe looked at are what it counts (`successes` of `rows`)."""
+    """A share of the answers or rows that a probe scored: `successes` of `rows`."""
 
     successes: int
     rows: int
@@ -34,24 +34,24 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Scores:
-    """The metrics of one eval; `counts` holds, for those that are proportions, what they were counted from."""
+    """The metrics of one eval; `counts` holds successes and rows of those that are proportions."""
 
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
 
 
 def scores(values: Mapping[str, float | Proportion]) -> Scores:
-    """Return scores, where a metric given as a proportion has its rate."""
+    """Return the scores of one eval; the value of a proportion is its rate."""
     counts = {name: value for name, value in values.items() if isinstance(value, Proportion)}
     rates = {name: value.rate if isinstance(value, Proportion) else value for name, value in values.items()}
     return Scores(rates, counts)
 
 
 def proportion(hits: Sequence[bool]) -> Proportion:
-    """Count the hits; an empty probe must not look perfect.
+    """Return the proportion of hits.
 
     Raises:
-        ValueError: there is nothing to count.
+        ValueError: `hits` is empty, which must not look like a perfect score.
     """
     if not hits:
         raise ValueError("a probe must have at least one row to count, but it has none")

@@ -1,4 +1,4 @@
-"""What a probe is: questions to the live model, and a pure function from its answers to numbers."""
+"""The definition of a probe: questions to the live model, and a pure function from its answers to metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.probes.question import Question
 
 @dataclass(frozen=True)
 class Losses:
-    """Teacher-forced sums over one set of rows: nats, tokens, tokens predicted by argmax, rows predicted whole."""
+    """Teacher-forced sums over a set of rows: nats, tokens, tokens right by argmax, rows with every token right."""
 
     nats: float
     tokens: int
@@ -21,7 +21,7 @@ class Losses:
     whole_rows: int = 0
 
     def plus(self, nats: float, tokens: int, correct: int, whole_rows: int = 0) -> Losses:
-        """Return the sums with further rows in them."""
+        """Return the sums with further rows added."""
         return Losses(self.nats + nats, self.tokens + tokens, self.correct + correct, self.whole_rows + whole_rows)
 
     @property
@@ -32,7 +32,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class ProbeData:
-    """The rows every eval sees, the same for every trial of a study."""
+    """The rows of every eval, equal for all trials of a study."""
 
     validation: tuple[Row, ...]
     train_slice: tuple[Row, ...]
@@ -47,7 +47,7 @@ class ProbeData:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the base scored without an adapter; passed as a value to every trial that is compared with it."""
+    """The result of the baseline, passed to every trial that is compared with it."""
 
     metrics: Mapping[str, float]
     captions: Mapping[str, str]
@@ -56,9 +56,9 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything one eval saw: answers by question key, losses by row set, and the baseline to compare with.
+    """The raw results of one eval: answers by question key, losses by set of rows, and the baseline.
 
-    `earlier` are the losses on the validation rows of a curriculum's earlier stages, first stage first.
+    `earlier` are the losses on the validation rows of the earlier stages of a curriculum, in order.
     """
 
     answers: Mapping[str, str]
@@ -70,10 +70,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Probe:
-    """One capability: its metrics, the questions it asks, and how the evidence is counted, without I/O or a model.
+    """Measures one capability: its metrics, its questions, and a pure function that scores the evidence.
 
-    A metric that is the share of some answers is scored as a `Proportion`. `rows` are the rows the probe counts;
-    without any (rows with pictures, for a base that sees none) the probe is left out of the eval.
+    A metric that is a share of answers is scored as a `Proportion`. `rows` returns the rows that the probe scores;
+    without any the probe is left out of the eval (for example image probes, for a text-only base).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a probe asks: rows of the validation and out-of-distribution files as questions."""
+"""Questions of probes, made from validation and out-of-distribution rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.data.rows import Message, Row
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt put to the live model; equal questions of several probes are asked once."""
+    """One prompt for the live model; a question that several probes share is asked once."""
 
     key: str
     messages: tuple[Message, ...]
@@ -21,10 +21,10 @@ class Question:
 
 
 def ask_ood(row: OodRow) -> Question:
-    """Make the question of an out-of-distribution row."""
+    """Return the question of an out-of-distribution row."""
     return Question(f"ood/{row.row_id}", row.messages, row.images)
 
 
 def ask_validation(row: Row) -> Question:
-    """Make the question of a validation row: its turns before the last answer."""
+    """Return the question of a validation row: its turns before the last answer."""
     return Question(f"validation/{row.row_id}", row.prompt, row.images)

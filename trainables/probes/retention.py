@@ -1,4 +1,4 @@
-"""Text retention: questions without a picture that the base answered ."""
+"""Text retention: text-only questions that must still get the expected answer."""
 
 from __future__ import annotations
 

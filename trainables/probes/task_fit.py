@@ -1,4 +1,4 @@
-"""Task fit: loss, token accuracy and exact answers on validation, and the gap to the training rows."""
+"""Task fit: loss, token accuracy and exact match on validation rows, and the gap to the training rows."""
 
 from __future__ import annotations
 

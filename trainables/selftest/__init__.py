@@ -1,1 +1,1 @@
-"""Three steps that prove an arm, and checks that prove a machine."""
+"""Checks before training: three optimizer steps that test an arm, and checks of the machine."""

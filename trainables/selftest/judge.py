@@ -1,4 +1,4 @@
-"""Judges what the self-test measured before the first step (failure corpus, section S1)."""
+"""Checks the values that the self-test measures before the first step (failure corpus, section S1)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ LIMITS = SelfTestLimits()
 
 @dataclass(frozen=True)
 class TowerFacts:
-    """One tower that carries LoRA: counts in modules and parameters, rates per step, gradients by module name.
+    """One tower that carries LoRA: counts of modules and parameters, rates per step, and names of faulty parameters.
 
-    `dead_b` after the first step's backward, `dead_a` after the second's (lora_A's gradient is exactly 0 while lora_B
-    is), `first_move` the largest change of a lora_B weight in the first step, which AdamW makes as large as the rate.
+    `dead_b` are the lora_B parameters without a gradient in the first step, `dead_a` the lora_A parameters without one
+    in the second (the gradient of lora_A is exactly 0 while lora_B is 0). `first_move` is the largest change of a
+    lora_B weight in the first step; with AdamW it equals the learning rate.
     """
 
     expected_modules: int
@@ -48,9 +49,9 @@ class TowerFacts:
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """One probe batch: counts in rows and tokens, the raw loss of every step made on it in nats per token.
+    """One probe batch: counts of rows and tokens, and the loss of every step on it in nats per token.
 
-    `trained_before`: probe steps on another batch came before its first loss, which then tells of the rate as well.
+    `trained_before` is true if steps on another batch came before the first loss, which then also depends on the rate.
     """
 
     rows: int
@@ -76,10 +77,10 @@ class Reloaded:
 
 @dataclass(frozen=True)
 class SelfTestFacts:
-    """Everything one self-test measured.
+    """All values that one self-test measures.
 
-    `effect_*` is the largest difference of logits, adapter on against off; `noise` the same between two passes with it
-    off, 0 where the machine repeats itself.
+    `effect_*` is the largest difference of logits with and without the adapter. `noise` is the same between two passes
+    without it; it is 0 on a deterministic machine.
     """
 
     adapters: tuple[str, ...]
@@ -102,7 +103,7 @@ class SelfTestFacts:
 
 
 def judge_selftest(facts: SelfTestFacts, limits: SelfTestLimits = LIMITS) -> Finding | None:
-    """Return the first thing that is not what was asked for, or None; nothing is paid for an arm that fails here."""
+    """Return the first fault as a finding, or None; an arm with a fault does not train."""
     for check, evidence in _faults(facts, limits):
         return Finding(check, "invalid", 0, evidence)
     return facts.handover if facts.handover and facts.handover.level == "invalid" else None
@@ -111,7 +112,7 @@ def judge_selftest(facts: SelfTestFacts, limits: SelfTestLimits = LIMITS) -> Fin
 def judge_batches(
     batches: Mapping[str, BatchFacts], uniform_loss: float, limits: SelfTestLimits = LIMITS
 ) -> Finding | None:
-    """Return what is wrong with the rows themselves; a batch that cannot be run is found before it is run."""
+    """Return the first fault of the probe batches, or None; faults in their counts are found before a forward pass."""
     for name, batch in batches.items():
         for check, evidence in _batch_faults(name, batch, uniform_loss, limits):
             return Finding(check, "invalid", 0, evidence)
@@ -119,9 +120,9 @@ def judge_batches(
 
 
 def judge_reload(reloaded: Reloaded, limits: SelfTestLimits = LIMITS) -> Finding | None:
-    """Hold the adapter that another process loaded against the live one, by the size of its effect."""
+    """Compare the logits of the reloaded adapter with the live one's, relative to the effect of the adapter."""
     if reloaded.failure and OUT_OF_MEMORY in reloaded.failure:
-        evidence = f"not checked, the device has no room for a second base: {reloaded.failure}"
+        evidence = f"not checked, because the device has no memory for a second base: {reloaded.failure}"
         return Finding("reload", "degraded", 0, evidence)
     if reloaded.failure:
         return Finding("reload", "invalid", 0, f"another process cannot load the saved adapter: {reloaded.failure}")
@@ -129,7 +130,7 @@ def judge_reload(reloaded: Reloaded, limits: SelfTestLimits = LIMITS) -> Finding
     if math.isfinite(reloaded.difference) and reloaded.difference <= limit:
         return None
     evidence = f"saved and loaded in another process, logits differ by {reloaded.difference:.3g} > {limit:.3g}"
-    return Finding("reload", "invalid", 0, f"{evidence}; the adapter's whole effect is {reloaded.effect:.3g}")
+    return Finding("reload", "invalid", 0, f"{evidence}; the effect of the adapter is {reloaded.effect:.3g}")
 
 
 def _faults(facts: SelfTestFacts, limits: SelfTestLimits) -> Iterator[tuple[str, str]]:
@@ -140,7 +141,7 @@ def _faults(facts: SelfTestFacts, limits: SelfTestLimits) -> Iterator[tuple[str,
     if found:
         yield found.check, found.evidence
     if not facts.batches:
-        yield "no_rows", "neither a training row with a picture nor a row of text alone was found to train on"
+        yield "no_rows", "the self-test needs a training row with an image or a text row, but there is none"
     for tower, one in facts.towers.items():
         yield from _gradient_faults(tower, one, facts, limits)
     yield from _effect_faults(facts)
@@ -148,25 +149,31 @@ def _faults(facts: SelfTestFacts, limits: SelfTestLimits) -> Iterator[tuple[str,
 
 def _adapter_faults(facts: SelfTestFacts) -> Iterator[tuple[str, str]]:
     if len(facts.adapters) != 1 or facts.active_adapters != facts.adapters:
-        yield "adapters", f"one active adapter expected, but {facts.adapters} exist and {facts.active_adapters} act"
+        yield (
+            "adapters",
+            f"expected one active adapter, but {facts.adapters} exist and {facts.active_adapters} are active",
+        )
     if facts.foreign_trainable:
         shown = ", ".join(facts.foreign_trainable[:3])
         yield "trainable_set", f"{len(facts.foreign_trainable)} tensors outside the placement are trainable: {shown}"
     if facts.foreign_optimized:
-        yield "optimizer_set", f"the optimizer holds {facts.foreign_optimized} tensors that are not the adapter's"
+        yield (
+            "optimizer_set",
+            f"the optimizer holds {facts.foreign_optimized} tensors that do not belong to the adapter",
+        )
 
 
 def _set_faults(tower: str, one: TowerFacts, limits: SelfTestLimits) -> Iterator[tuple[str, str]]:
     if one.adapted_modules != one.expected_modules:
-        yield "placement", f"{tower}: {one.adapted_modules} adapted modules, but {one.expected_modules} were asked for"
+        yield "placement", f"{tower}: {one.adapted_modules} adapted modules, but {one.expected_modules} were requested"
     if one.trainable_parameters != one.expected_parameters:
-        counts = f"{one.trainable_parameters:,} trainable parameters, but {one.expected_parameters:,} were asked for"
+        counts = f"{one.trainable_parameters:,} trainable parameters, but {one.expected_parameters:,} were requested"
         yield "trainable_set", f"{tower}: {counts}"
     if one.optimized_parameters != one.expected_parameters:
         counts = f"the optimizer holds {one.optimized_parameters:,} parameters of {one.expected_parameters:,}"
         yield "optimizer_set", f"{tower}: {counts}"
     if abs(one.rate - one.configured_rate) > limits.max_relative_rate_error * one.configured_rate:
-        yield "rate", f"{tower}: the peak rate is {one.rate:.4g}, but {one.configured_rate:.4g} was asked for"
+        yield "rate", f"{tower}: the peak rate is {one.rate:.4g}, but {one.configured_rate:.4g} was requested"
 
 
 def _batch_faults(
@@ -178,7 +185,7 @@ def _batch_faults(
     if batch.supervised_tokens == 0:
         yield "supervised_tokens", f"{name} batch: none of {batch.tokens} tokens is supervised"
     if batch.supervised_tokens >= batch.tokens - batch.rows:
-        yield "supervised_tokens", f"{name} batch: all {batch.tokens} tokens are supervised, the prompts too"
+        yield "supervised_tokens", f"{name} batch: all {batch.tokens} tokens are supervised, including the prompts"
     limit = limits.max_loss_of_uniform * uniform_loss
     for number, loss in enumerate(batch.losses, start=1):
         padded = f", {batch.padding_tokens} padding tokens" if batch.padding_tokens else ""
@@ -192,7 +199,7 @@ def _gradient_faults(
     tower: str, one: TowerFacts, facts: SelfTestFacts, limits: SelfTestLimits
 ) -> Iterator[tuple[str, str]]:
     if tower == "vision" and "image" not in facts.batches:
-        yield "zero_gradient", "vision: LoRA was asked for, but no training row has a picture"
+        yield "zero_gradient", "vision: LoRA was requested, but no training row has an image"
     for factor, dead, step in (("lora_B", one.dead_b, 1), ("lora_A", one.dead_a, 2)):
         if dead:
             count = f"{len(dead)} of {one.expected_modules} modules"
@@ -201,20 +208,23 @@ def _gradient_faults(
         yield "unmoved", f"{tower}: {len(one.unmoved)} adapter tensors did not move, the first is {one.unmoved[0]}"
     error = abs(one.first_move / one.configured_rate - 1.0)
     if facts.fresh_optimizer and error > limits.max_relative_move_error:
-        moved = f"the first step moved lora_B by {one.first_move:.3g}, but AdamW's first step is the rate"
+        moved = f"the first step moved lora_B by {one.first_move:.3g}, but the first step of AdamW equals the rate"
         yield "unmoved", f"{tower}: {moved}, {one.configured_rate:.3g}"
 
 
 def _effect_faults(facts: SelfTestFacts) -> Iterator[tuple[str, str]]:
     if facts.changed_base:
         yield "base_changed", f"{len(facts.changed_base)} tensors of the frozen base changed: {facts.changed_base[0]}"
-    noise = f"; {facts.noise:.3g} is noise"
+    noise = f"; noise {facts.noise:.3g}"
     if facts.fresh_adapter and facts.effect_before > facts.noise:
-        yield "adapter_effect", f"a fresh adapter must not act, but logits differ by {facts.effect_before:.3g}{noise}"
+        yield (
+            "adapter_effect",
+            f"a fresh adapter must have no effect, but logits differ by {facts.effect_before:.3g}{noise}",
+        )
     if not facts.fresh_adapter and facts.effect_before <= facts.noise:
-        evidence = f"a continued adapter must act, but logits with and without it differ by {facts.effect_before:.3g}"
-        yield "adapter_effect", evidence + noise
+        evidence = "a continued adapter must have an effect, but logits with and without it differ by"
+        yield "adapter_effect", f"{evidence} {facts.effect_before:.3g}{noise}"
     if not facts.changed_after or facts.effect_after <= facts.noise:
         yield "adapter_effect", f"after training, logits with and without it differ by {facts.effect_after:.3g}{noise}"
     if not facts.restored:
-        yield "restored", "the adapter and its optimizer could not be put back as they were before the self-test"
+        yield "restored", "adapter and optimizer could not be restored to their state before the self-test"

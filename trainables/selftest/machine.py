@@ -1,6 +1,6 @@
-"""What this machine can train: torch, its devices, and every quantization forward and backward on the miniature.
+"""Checks what this machine can train: torch, devices, and every quantization with the miniature model.
 
-It runs in a process of its own, so that whoever asks imports no torch::
+The checks run in a separate process, so that the caller does not import torch::
 
     python -m trainables.selftest.machine      # one JSON list of checks
 """
@@ -37,7 +37,7 @@ MAX_GRADIENT_CHANGE = 0.05  # relative, from before an eval to after it
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: what was looked at, how it stands, what was found, what to do about it."""
+    """One line of `sweeps.doctor`: what was checked, the level, what was found, and a hint."""
 
     name: str
     level: Level
@@ -47,9 +47,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Passes:
-    """Two training passes of one quantization with an eval between them: losses in nats, gradient norms per tower.
+    """Two training passes of one quantization with an eval between them: loss in nats, gradient norms per tower.
 
-    A gradient that is missing has the norm 0.
+    A missing gradient has norm 0.
     """
 
     loss: float
@@ -58,7 +58,7 @@ class Passes:
 
 
 def machine_checks() -> list[Check]:
-    """Check this machine in a process of its own; a process that dies is itself a finding."""
+    """Check this machine in a separate process; if that process crashes, return one failed check."""
     paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": paths}
     if environment.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides the GPUs from a task that asks for none
@@ -73,7 +73,7 @@ def machine_checks() -> list[Check]:
 
 
 def check_here() -> Iterator[Check]:
-    """Check this machine in this process, which imports torch."""
+    """Check this machine in the current process, which imports torch."""
     import torch
 
     from trainables.model.base import default_device
@@ -84,24 +84,29 @@ def check_here() -> Iterator[Check]:
     for quantization in QUANTIZATIONS:
         try:
             passes = train_and_eval(quantization, default_device())
-        except (ImportError, RuntimeError, ValueError, OSError) as error:  # a library that does not fit its driver
+        except (
+            ImportError,
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:  # for example a library that does not match the driver
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            yield Check(f"base in {quantization}", "fail", reason, "see whether torch and bitsandbytes fit the driver")
+            yield Check(f"base in {quantization}", "fail", reason, "check that torch and bitsandbytes match the driver")
             continue
         yield judge(quantization, passes, reference or passes)
         reference = reference or passes
 
 
 def check_devices() -> Iterator[Check]:
-    """Yield how torch is built and what it sees."""
+    """Yield the torch build and the CUDA devices."""
     import torch
 
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     yield Check("torch", "ok", f"{torch.__version__}, built {built}")
     if not torch.cuda.is_available():
-        found = f"no CUDA device; trials run on {os.cpu_count()} cores, which suits the miniature"
+        found = f"no CUDA device; trials run on {os.cpu_count()} cores, which is enough for the miniature"
         if shutil.which("nvidia-smi"):
-            yield Check("devices", "warn", found, "nvidia-smi is here: install the torch build that fits its driver")
+            yield Check("devices", "warn", found, "nvidia-smi exists: install the torch build that matches the driver")
         else:
             yield Check("devices", "ok", found)
     for index in range(torch.cuda.device_count()):
@@ -114,13 +119,13 @@ def check_devices() -> Iterator[Check]:
 
 
 def judge(quantization: Quantization, passes: Passes, reference: Passes) -> Check:
-    """Hold what a quantization computed against the unquantized base and against itself before the eval."""
+    """Compare the loss with the unquantized base's, and the gradients after an eval with those before it."""
     name = f"base in {quantization}"
     found = f"loss {passes.loss:.2f}, gradients " + ", ".join(
         f"{tower} {before:.2g} and {passes.gradients_after_eval[tower]:.2g} after an eval"
         for tower, before in passes.gradients.items()
     )
-    hint = "it computes something else than it must: use another quantization, or other versions of torch and "
+    hint = "the results are wrong: use another quantization, or other versions of torch and "
     if not math.isfinite(passes.loss) or abs(passes.loss - reference.loss) > MAX_LOSS_DIFFERENCE_NATS:
         return Check(name, "fail", f"{found}; unquantized the loss is {reference.loss:.2f}", f"{hint}bitsandbytes")
     for tower, before in passes.gradients.items():
@@ -131,9 +136,9 @@ def judge(quantization: Quantization, passes: Passes, reference: Passes) -> Chec
 
 
 def train_and_eval(quantization: Quantization, device: torch.device) -> Passes:
-    """Run the miniature forward and backward, once in eval mode, and forward and backward again.
+    """Run forward and backward on the miniature, then a forward in eval mode, then forward and backward again.
 
-    An eval repacks 4-bit weights on some CPUs, and the repacked kernel has no gradient (failure F36).
+    On some CPUs an eval repacks 4-bit weights, and the repacked kernel has no gradient (failure F36).
     """
     import torch
 
@@ -149,7 +154,7 @@ def train_and_eval(quantization: Quantization, device: torch.device) -> Passes:
 
 
 def _backward(base: Base, batch: Any) -> tuple[float, dict[str, float]]:
-    """Return the loss, and per tower the norm of the gradient at the input of its first linear layer."""
+    """Return the loss and, per tower, the gradient norm at the input of its first linear layer."""
     from torch.nn.functional import cross_entropy
 
     from trainables.evaluation.evaluator import label_logits
@@ -169,7 +174,7 @@ def _backward(base: Base, batch: Any) -> tuple[float, dict[str, float]]:
             first = base.model.get_submodule(blocks[0][0].name)
             hooks.callback(first.register_forward_pre_hook(leaf_of(tower)).remove)
         loss = cross_entropy(*label_logits(base, batch))
-        if loss.requires_grad:  # a dead kernel in the last layer cuts every path
+        if loss.requires_grad:  # false if a kernel without gradient in the last layer cuts the graph
             loss.backward()
     norms = {tower: 0.0 if one.grad is None else float(one.grad.float().norm()) for tower, one in inputs.items()}
     return float(loss.detach()), norms

@@ -1,6 +1,6 @@
-"""A process of its own that loads a saved adapter with plain PEFT and says whether it computes what the live one does.
+"""A separate process that loads a saved adapter with plain PEFT and compares its logits with the live adapter's.
 
-It reads a `BaseToLoad` from its standard input, loads it once, and then answers every `Comparison` with a `Compared`,
+It reads a `BaseToLoad` from standard input, loads the base once, and then answers every `Comparison` with a `Compared`,
 each one line of JSON. It shares no memory with the process that trains.
 """
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from trainables.spec import TrialSpec
 
 
-ANSWER_SECONDS = 600.0  # loading a large base from a slow disk is the longest of it
-WHOLE_PACKAGE = Path(__file__).resolve().parents[2]
+ANSWER_SECONDS = 600.0  # includes loading a large base from a slow disk
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class BaseToLoad:
-    """What the process loads first, and the threads it computes with."""
+    """The base that the process loads, and its number of threads."""
 
     base: str
     quantization: Quantization
@@ -46,7 +46,7 @@ class BaseToLoad:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Asks to load the adapter of a directory, and to compare its logits with those in the batch's file."""
+    """A request to load the adapter in a directory and compare its logits with those in the batch file."""
 
     adapter: str
     batch: str
@@ -54,7 +54,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Compared:
-    """The largest difference of two logits, and the adapter's largest effect on one; or why there is neither."""
+    """The largest difference of logits and the largest effect of the adapter, or the reason of a failure."""
 
     difference: float = 0.0
     effect: float = 0.0
@@ -62,7 +62,7 @@ class Compared:
 
 
 class Reloader:
-    """Keeps one child process per base; starts it at the first comparison, and again when it has ended."""
+    """Runs one child process per base; starts it at the first comparison, and again if it has ended."""
 
     def __init__(self, spec: TrialSpec, device: str) -> None:
         self.loads = BaseToLoad(str(spec.base.path), spec.quantization, spec.compute_dtype, device)
@@ -70,10 +70,10 @@ class Reloader:
         self._log: IO[str] | None = None
 
     def compare(self, adapter: Adapter, batch: Batch, live: torch.Tensor, off: torch.Tensor) -> Reloaded:
-        """Save the adapter, have the other process load it, and compare logits (supervised tokens, vocabulary).
+        """Save the adapter, load it in the child process, and compare logits (supervised tokens, vocabulary).
 
         Raises:
-            RuntimeError: the other process was killed or does not answer, which says nothing about the adapter.
+            RuntimeError: the child process was killed or does not answer, so the adapter could not be checked.
         """
         from safetensors.torch import save_file
 
@@ -89,16 +89,16 @@ class Reloader:
             answer = self._ask(Comparison(str(directory), batch_file))
         process = self._process.pid if self._process else 0
         if self.loads.device != "cpu":
-            self.close()  # on a GPU its copy of the base is memory that the training needs
+            self.close()  # on a GPU its copy of the base takes memory that training needs
         return Reloaded(answer.difference, answer.effect, process, answer.failure)
 
     def close(self) -> None:
-        """End the other process; it also ends by itself when this one does."""
+        """End the child process; it also ends when this process does."""
         if self._process is not None:
             assert self._process.stdin and self._process.stdout and self._log
             self._process.terminate()
             self._process.wait()
-            with suppress(BrokenPipeError):  # what was written last was not read
+            with suppress(BrokenPipeError):  # the child did not read the last line
                 self._process.stdin.close()
             self._process.stdout.close()
             self._log.close()
@@ -107,7 +107,7 @@ class Reloader:
     def _ask(self, comparison: Comparison) -> Compared:
         process = self._started()
         assert process.stdin and process.stdout and self._log
-        with suppress(BrokenPipeError):  # it ended while the base was loading; its log says why
+        with suppress(BrokenPipeError):  # the child ended while loading the base; its log has the reason
             process.stdin.write(_line(comparison))
             process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], ANSWER_SECONDS)
@@ -116,11 +116,11 @@ class Reloader:
             return Compared(**json.loads(line))
         code = process.wait() if ready else None
         self._log.seek(0)
-        said = [text for text in self._log.read().splitlines() if text.strip()]
+        log_lines = [text for text in self._log.read().splitlines() if text.strip()]
         self.close()
         if code is None or code < 0:
-            raise RuntimeError(f"the process that checks saved adapters ended with {code}: {said[-1:]}")
-        return Compared(failure=said[-1] if said else f"exit code {code}")
+            raise RuntimeError(f"the process that checks saved adapters ended with {code}: {log_lines[-1:]}")
+        return Compared(failure=log_lines[-1] if log_lines else f"exit code {code}")
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is not None:
@@ -128,7 +128,7 @@ class Reloader:
         if self._process is None:
             import torch
 
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(WHOLE_PACKAGE), *_python_path()])}
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE_ROOT), *_python_path()])}
             self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 lives as long as the process
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "trainables.selftest.reload"],
@@ -145,7 +145,7 @@ class Reloader:
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Load the base that the first line names, then answer every further line."""
+    """Load the base of the first line, then answer every following line."""
     import torch
 
     from trainables.model.base import load_base
@@ -180,7 +180,7 @@ def _compared(base: Base, comparison: Comparison) -> Compared:
         loaded.unload()
     difference = (logits - tensors["live"]).abs().max()
     effect = (tensors["live"] - tensors["off"]).abs().max()
-    # NaN is no JSON: a comparison that gives no number is a difference without bound
+    # JSON has no NaN; a comparison without a number counts as a very large difference
     return Compared(float(difference.nan_to_num(3e38, 3e38)), float(effect))
 
 
@@ -189,7 +189,7 @@ def _python_path() -> list[str]:
 
 
 if __name__ == "__main__":
-    # libraries print to standard output; what the parent reads must hold answers alone
+    # libraries print to standard output; the parent must read only answers
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, channel)

@@ -1,4 +1,4 @@
-"""The few rows that the self-test trains on: training rows with pictures, and rows of text alone."""
+"""Selects the few rows that the self-test trains on: rows with images, and text rows."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ CANDIDATE_ROWS = 8
 
 
 def image_rows(engine: Engine, spec: TrialSpec) -> list[Encoded]:
-    """Encode a short and a long training row with a picture, of the first few that have one.
+    """Encode the shortest and the longest of the first few training rows with images.
 
     Raises:
-        UserError: such a row cannot be encoded.
+        UserError: a row cannot be encoded.
     """
     indices = [index for index, row in enumerate(engine.train) if row.images][:CANDIDATE_ROWS]
     return _shortest_and_longest([engine.encode(index, spec.max_tokens) for index in indices])
 
 
 def text_rows(engine: Engine, spec: TrialSpec) -> list[Encoded]:
-    """Encode a short and a long row of text alone: of the training rows, else questions of the probes, answered."""
+    """Encode the shortest and the longest of a few text rows: training rows if any, else text rows of the probes."""
     indices = [index for index, row in enumerate(engine.train) if not row.images][:CANDIDATE_ROWS]
     if indices:
         return _shortest_and_longest([engine.encode(index, spec.max_tokens) for index in indices])
-    asked = [one for one in engine.evaluator.data.of_kind("text") if one.expect and not one.images][:CANDIDATE_ROWS]
-    rows = [Row(one.row_id, (*one.messages, Message("assistant", one.expect or "")), ()) for one in asked]
+    questions = [one for one in engine.evaluator.data.of_kind("text") if one.expect and not one.images][:CANDIDATE_ROWS]
+    rows = [Row(one.row_id, (*one.messages, Message("assistant", one.expect or "")), ()) for one in questions]
     return _shortest_and_longest([engine.encoder.conversation(row) for row in rows])
 
 
 def _shortest_and_longest(rows: list[Encoded]) -> list[Encoded]:
-    # of two lengths, so that padding is in the batch: some failures need a padded row (failure F13)
+    # two lengths, because some failures show only in a batch with padding (failure F13)
     ordered = sorted(rows, key=lambda row: len(row.tokens))
     return [ordered[0], ordered[-1]] if len(ordered) > 1 else ordered

@@ -1,7 +1,7 @@
-"""The self-test: three optimizer steps before a trial trains, which check that it is the requested one.
+"""The self-test: three optimizer steps before training, which check that adapter and optimizer are as requested.
 
-Two steps on rows with pictures and one on rows of text alone use the trial's own adapter and optimizer, which are then
-restored bit for bit. A worker tests an arm once: repeats under other seeds share the result.
+Two steps use rows with images, one uses text rows. They run on the trial's adapter and optimizer, whose state is then
+restored exactly. A worker tests each arm once; trials that differ only in seed share the result.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from trainables.selftest.snapshot import Snapshot
 from trainables.spec import TrialSpec, canonical_json
 
 SELFTEST_FILE = "battery.json"
-MACHINE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
-# what PyTorch raises as a plain RuntimeError when a device or its memory fails
-MACHINE_WORDS = ("out of memory", "can't allocate memory", "CUDA error", "cuDNN error")
+DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
+# in messages of RuntimeErrors that PyTorch raises when a device or its memory fails
+DEVICE_ERROR_WORDS = ("out of memory", "can't allocate memory", "CUDA error", "cuDNN error")
 
 
 class ProbeStepRaised(Exception):
-    """Forward or backward of a probe step raised: the arm cannot be trained, however often it is tried."""
+    """Forward or backward of a probe step raised an error that a retry would raise again."""
 
 
 @dataclass
 class SelfTest:
-    """Proves the arms of one engine, each distinct arm once; `reloader` loads what they save in another process."""
+    """Tests each arm of one engine once; `reloader` loads the saved adapters in another process."""
 
     engine: Engine
     reloader: Reloader | None = None
@@ -54,9 +54,9 @@ class SelfTest:
     def prove(
         self, spec: TrialSpec, record: Record, adapter: Adapter, optimizer: Optimizer, step: int = 0
     ) -> Finding | None:
-        """Run the self-test, keep its numbers in the record, and return what is wrong; a proved arm costs nothing.
+        """Test the arm unless it has passed before, write the results to the record, and return a finding, if any.
 
-        `step` is where the trial stands: at 0 a continued adapter is held against its parent.
+        `step` is the current step of the trial; at 0 a continued adapter is compared with its parent.
 
         Raises:
             UserError: a probe row cannot be encoded.
@@ -69,7 +69,7 @@ class SelfTest:
         probe = _Probe(self.engine, spec, adapter, optimizer)
         finding, facts = judge_batches(probe.batch_facts(), uniform_loss(self.engine)), None
         if finding is None:
-            handover = judge_from(spec, self.engine) if step == 0 else None
+            handover = judge_parent_loss(spec, self.engine) if step == 0 else None
             try:
                 facts = probe.run(self.reloader, handover)
                 finding = judge_selftest(facts) or (judge_reload(facts.reload) if facts.reload else None)
@@ -77,21 +77,21 @@ class SelfTest:
                 finding = Finding("probe_step", "invalid", 0, str(error))
         numbers = asdict(facts) if facts else {"batches": {k: asdict(one) for k, one in probe.batch_facts().items()}}
         kept = {"seconds": time.perf_counter() - began, "finding": finding and asdict(finding), **numbers}
-        write_json(record.directory / SELFTEST_FILE, _plain(kept))
+        write_json(record.directory / SELFTEST_FILE, _as_json(kept))
         if finding is None or finding.level == "degraded":
             self.proved[arm] = record.name
-        return finding or (facts.handover if facts else None)  # a handover that only drifted is a label
+        return finding or (facts.handover if facts else None)  # a degraded handover only labels the trial
 
 
 def arm_of(spec: TrialSpec) -> str:
-    """Return what two trials share when one self-test serves both: all that decides a result but the seeds."""
+    """Return the values that trials with the same self-test have in common: all of their identity except the seeds."""
     values = spec.identity()
     return canonical_json({key: value for key, value in values.items() if key not in ("seed", "data_seed")})
 
 
-def is_the_machines(error: RuntimeError) -> bool:
-    """True when an error tells of a device or of memory, which says nothing about the arm."""
-    return isinstance(error, MACHINE_ERRORS) or any(words in str(error) for words in MACHINE_WORDS)
+def is_device_error(error: RuntimeError) -> bool:
+    """True when an error comes from a device or its memory, and not from the arm."""
+    return isinstance(error, DEVICE_ERRORS) or any(words in str(error) for words in DEVICE_ERROR_WORDS)
 
 
 class _Probe:
@@ -105,11 +105,11 @@ class _Probe:
         }
         self.losses: dict[str, list[float]] = {name: [] for name in self.batches}
         self.dead: dict[str, list[str]] = {"lora_A": [], "lora_B": []}
-        # where warm-up ends the schedule's factor is 1: the probe steps are made at the configured rates
+        # at the end of warm-up the schedule's factor is 1, so the probe steps use the configured rates
         self.peak_step = math.ceil(spec.warmup_ratio * spec.steps)
 
     def run(self, reloader: Reloader | None, handover: Finding | None) -> SelfTestFacts:
-        """Make the three steps and measure what `selftest/judge.py` judges; adapter and optimizer are put back."""
+        """Run the three steps, restore adapter and optimizer, and return the values that `judge.py` checks."""
         saved = Snapshot.of(self.adapter, self.optimizer)
         try:
             return replace(self._measured(saved, reloader), handover=handover)
@@ -118,7 +118,7 @@ class _Probe:
             self.engine.base.model.eval()
 
     def batch_facts(self) -> dict[str, BatchFacts]:
-        """Describe the probe batches, with the losses of the steps made so far."""
+        """Return the counts of the probe batches, and the losses of the steps so far."""
         return {name: self._batch_facts(name) for name in self.batches}
 
     def _measured(self, saved: Snapshot, reloader: Reloader | None) -> SelfTestFacts:
@@ -131,7 +131,7 @@ class _Probe:
         changed = sorted(name for name, value in base_checksums(self.engine.base.model).items() if base[name] != value)
         towers = self._towers(saved, moved)
         reloaded = None
-        if reloader and first and not any(self.dead.values()) and math.isfinite(_gap(*after)):
+        if reloader and first and not any(self.dead.values()) and math.isfinite(_largest_difference(*after)):
             reloaded = reloader.compare(self.adapter, self.batches[first], after[0], after[1])
         saved.put_back(self.adapter, self.optimizer)
         return SelfTestFacts(
@@ -142,9 +142,9 @@ class _Probe:
             uniform_loss=uniform_loss(self.engine),
             fresh_adapter=self.spec.init_from is None and saved.is_fresh(),
             fresh_optimizer=not saved.moments,
-            noise=_gap(before[1], again),
-            effect_before=_gap(before[0], before[1]),
-            effect_after=_gap(*after),
+            noise=_largest_difference(before[1], again),
+            effect_before=_largest_difference(before[0], before[1]),
+            effect_after=_largest_difference(*after),
             changed_after=not torch.equal(after[0], before[0]),
             restored=saved.equals(self.adapter, self.optimizer),
             reload=reloaded,
@@ -171,13 +171,13 @@ class _Probe:
         try:
             logits, targets = label_logits(base, batch)
             loss = cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
-            if loss.requires_grad:  # a graph that was cut has no backward; its gradients are found missing
+            if loss.requires_grad:  # otherwise the gradients are missing, which a later check reports
                 loss.backward()
         except RuntimeError as error:
-            if is_the_machines(error):
+            if is_device_error(error):
                 raise
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ProbeStepRaised(f"{name} batch: probe step {number} raised {said}") from error
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ProbeStepRaised(f"{name} batch: probe step {number} raised {reason}") from error
         self.losses[name].append(float(loss.detach()))
         base.model.eval()
 
@@ -241,14 +241,14 @@ class _Probe:
         )
 
 
-def judge_from(spec: TrialSpec, engine: Engine) -> Finding | None:
-    """Hold a continued adapter's eval loss before training against its parent's last, where that is known."""
+def judge_parent_loss(spec: TrialSpec, engine: Engine) -> Finding | None:
+    """Compare the eval loss of a continued adapter before training with the last one of its parent, if known."""
     parent = parent_eval(spec)
     return None if parent is None else judge_handover(parent.loss, engine.evaluator.stage_loss(parent.stage))
 
 
 def uniform_loss(engine: Engine) -> float:
-    """Return what blind guessing scores: ln(vocabulary), in nats per token."""
+    """Return the loss of uniform guessing: ln(vocabulary), in nats per token."""
     return math.log(engine.base.model.config.get_text_config().vocab_size)
 
 
@@ -264,14 +264,14 @@ def _adapter_facts(adapter: Adapter, optimizer: Optimizer, trainable: Mapping[st
     }
 
 
-def _gap(on: torch.Tensor, off: torch.Tensor) -> float:
+def _largest_difference(on: torch.Tensor, off: torch.Tensor) -> float:
     return float((on - off).abs().max())
 
 
-def _plain(values: Any) -> Any:
-    # a record holds no NaN; what is not finite is kept as its name
+def _as_json(values: Any) -> Any:
+    # JSON has no NaN: numbers that are not finite become text
     if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
+        return {key: _as_json(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
-        return [_plain(value) for value in values]
+        return [_as_json(value) for value in values]
     return repr(values) if isinstance(values, float) and not math.isfinite(values) else values

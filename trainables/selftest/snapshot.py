@@ -12,7 +12,7 @@ from trainables.model.optimizer import Optimizer
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Weights, flags, moments and rates at one moment; `put_back` restores them bit for bit."""
+    """A copy of weights, `requires_grad` flags, optimizer moments and rates; `put_back` restores them exactly."""
 
     weights: dict[str, torch.Tensor]
     trainable: dict[str, bool]
@@ -21,7 +21,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, adapter: Adapter, optimizer: Optimizer) -> Snapshot:
-        """Take a copy of everything that training changes."""
+        """Copy everything that training changes."""
         moments = {
             name: {key: value.clone() for key, value in optimizer.adamw.state[p].items()}
             for name, p in optimizer.named
@@ -32,7 +32,7 @@ class Snapshot:
         return cls(weights, trainable, moments, [group["lr"] for group in optimizer.adamw.param_groups])
 
     def is_fresh(self) -> bool:
-        """True when every lora_B is 0: such an adapter does not act yet."""
+        """True when every lora_B is 0, so that the adapter has no effect yet."""
         return not any(bool(value.any()) for name, value in self.weights.items() if "lora_B" in name)
 
     def put_back(self, adapter: Adapter, optimizer: Optimizer) -> None:
@@ -50,13 +50,13 @@ class Snapshot:
             group["lr"] = rate
 
     def put_back_flags(self, adapter: Adapter) -> None:
-        """Restore which parameters train."""
-        # PEFT's `disable_adapter` leaves every adapter trainable, which would heal the very fault that is looked for
+        """Restore the `requires_grad` flag of every parameter."""
+        # after PEFT's `disable_adapter` all adapter parameters are trainable, which would hide a wrong trainable set
         for name, p in adapter.peft_model.named_parameters():
             p.requires_grad_(self.trainable[name])
 
     def equals(self, adapter: Adapter, optimizer: Optimizer) -> bool:
-        """True when adapter and optimizer are again what they were."""
+        """True when adapter and optimizer have the state of the snapshot."""
         now = Snapshot.of(adapter, optimizer)
         same = all(torch.equal(now.weights[name], value) for name, value in self.weights.items())
         flags = now.trainable == self.trainable and now.rates == self.rates

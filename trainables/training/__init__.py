@@ -1,1 +1,1 @@
-"""One trial alone on an engine."""
+"""Trains a single trial on an engine."""

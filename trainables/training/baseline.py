@@ -1,4 +1,4 @@
-"""The baseline: the base alone, measured once, the reference of every other trial."""
+"""The baseline trial: evaluates the base without an adapter, as the reference for all other trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.spec import TrialSpec
 
 
 class BaselineTrial:
-    """The trial with no adapter: measures the base once, the reference of every other trial."""
+    """The trial without an adapter; it has the interface of `Trial`."""
 
     step = 0
 
@@ -26,7 +26,7 @@ class BaselineTrial:
         write_placement(record, resolve(spec.placement, engine.base.towers), spec)
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
-        """Measure the base and close the record."""
+        """Evaluate the base and close the record."""
         if stop_requested():
             return None
         began = time.perf_counter()
@@ -38,11 +38,13 @@ class BaselineTrial:
         if finding:
             self.record.close(finding.verdict())
             return finding.verdict()
-        none = dict.fromkeys(("train_seconds", "adapter_parameters", *(f"adapter_norm_{one}" for one in TOWERS)), 0.0)
+        not_trained = dict.fromkeys(
+            ("train_seconds", "adapter_parameters", *(f"adapter_norm_{one}" for one in TOWERS)), 0.0
+        )
         seconds, memory = time.perf_counter() - began, peak_memory_mb(self.engine.base.device)
         base_memory = base_megabytes(self.engine.base.model)
         cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
-        self.record.append(Measurement("train", 0, none | cost))
+        self.record.append(Measurement("train", 0, not_trained | cost))
         self.record.append(Measurement("eval", 0, scores.metrics, scores.counts))
         self.record.write_samples(0, self.engine.evaluator.samples(measured.answers))
         verdict = Verdict(kind="completed", step=0)
@@ -50,4 +52,4 @@ class BaselineTrial:
         return verdict
 
     def remove(self) -> None:
-        """Nothing was placed."""
+        """Do nothing: a baseline has no adapter."""

@@ -1,4 +1,4 @@
-"""Turns foreseeable errors of a trial into its verdict."""
+"""Turns expected errors of a trial into a verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ InputErrors = (UserError, torch.OutOfMemoryError)
 
 
 def infeasible(error: Exception, step: int) -> Verdict:
-    """Return the verdict of a trial that its input or the device's memory does not allow; `step` is the last one."""
+    """Return the verdict of a trial with invalid input or too little device memory; `step` is its last step."""
     if isinstance(error, UserError):
         return Verdict(kind="infeasible", step=step, cause="input", reason=error.message)
     return Verdict(kind="infeasible", step=step, cause="out_of_memory", reason=str(error).splitlines()[0])

@@ -1,4 +1,4 @@
-"""One trial on an engine: place, train, eval, guard, checkpoint, until a verdict."""
+"""One trial on an engine: places its adapter, then trains, evaluates and checkpoints until it has a verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import judge_metrics
 from trainables.health.criteria import labels
-from trainables.health.eval_controls import Asked
+from trainables.health.eval_controls import ControlEvaluator
 from trainables.health.eval_integrity import Measured
 from trainables.health.monitor import HealthMonitor
 from trainables.io.files import read_json, write_json
@@ -42,7 +42,7 @@ LABELS = "labels.json"
 
 @dataclass
 class Progress:
-    """The progress of a trial; it is saved in every checkpoint, so a resumed trial equals an uninterrupted one."""
+    """The progress of a trial, saved in every checkpoint, so that a resumed trial equals an uninterrupted one."""
 
     step: int = 0
     train_seconds: float = 0.0
@@ -52,7 +52,7 @@ class Progress:
 
 
 class Trial:
-    """A training trial; `advance` takes it to its next eval."""
+    """A trial that trains an adapter; `advance` runs it up to its next eval."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class Trial:
         self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
-        with ExitStack() as undone:
-            undone.callback(self.adapter.remove)  # a trial that cannot start leaves nothing on the base
+        with ExitStack() as cleanup:
+            cleanup.callback(self.adapter.remove)  # if the trial cannot start
             self.optimizer = Optimizer(self.adapter, spec)
             self.progress = Progress()
             write_placement(record, self.placement, spec)
@@ -79,11 +79,11 @@ class Trial:
             if resumed:
                 self.monitor.load(resumed)
             self.rows = engine.row_stream(spec, self.progress.step)
-            undone.pop_all()
+            cleanup.pop_all()
 
     @property
     def step(self) -> int:
-        """Return how many optimizer steps are done."""
+        """Return the number of completed optimizer steps."""
         return self.progress.step
 
     @property
@@ -92,11 +92,12 @@ class Trial:
         return next_boundary(self.spec, self.progress.step)
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
-        """Prove the arm once, train to the next eval, measure, guard, checkpoint; returns a verdict when there is one.
+        """Train to the next eval, evaluate and checkpoint; return the verdict if the trial ended.
 
-        When `stop_requested` turns true between two steps, the trial checkpoints there and returns None.
+        The first call runs the self-test before training. If `stop_requested` returns true between two steps, the trial
+        checkpoints there and returns None.
         """
-        verdict, boundary = self.owed(), self.boundary
+        verdict, boundary = self.check_before_training(), self.boundary
         while verdict is None and self.progress.step < boundary:
             if stop_requested():
                 self.checkpoint()
@@ -104,18 +105,18 @@ class Trial:
             verdict = self._train_step()
         return verdict or self._evaluate()
 
-    def owed(self) -> Verdict | None:
-        """Close the trial if it must not train: its arm fails the self-test, or its last eval ended it.
+    def check_before_training(self) -> Verdict | None:
+        """Run the guards, the self-test and the first eval of a continued trial; close the trial if one ends it.
 
-        A process may be killed after the checkpoint of an eval and before its verdict: the guards judge it again.
+        On resume the guards run again: the process may have been killed before it wrote a verdict of the last eval.
         """
-        verdict = self._judge() or self._prove() or self._hand_over()
+        verdict = self._judge() or self._run_selftest() or self._first_eval()
         return self.close(verdict) if verdict else None
 
-    def learn(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
-        """Use the gradients of a step; `loss` is its mean in nats per supervised token, `seconds` what it took so far.
+    def finish_step(self, loss: float, has_images: bool, seconds: float) -> Verdict | None:
+        """Update the weights from the gradients of a step; close the trial if a health check ends it.
 
-        Closes the trial and returns the verdict when a health check ends it.
+        `loss` is the mean in nats per supervised token, `seconds` the duration of forward and backward.
         """
         began = time.perf_counter()
         progress = self.progress
@@ -130,26 +131,26 @@ class Trial:
         progress.interval_norms += (norm,)
         return None
 
-    def conclude(self, measured: Measured, asked: Asked, seconds: float) -> Verdict | None:
-        """Record one eval, checkpoint, and close the trial when a check, a guard or the last step ends it."""
+    def finish_eval(self, measured: Measured, controls: ControlEvaluator, seconds: float) -> Verdict | None:
+        """Record one eval and checkpoint; close the trial if a health check, a guard or the last step ends it."""
         began = time.perf_counter()
         metrics, step, progress = measured.scores.metrics, self.progress.step, self.progress
         finding = judge_metrics(step, metrics) or measured.finding
         finding = finding or self.monitor.after_eval(step, metrics["eval_loss"])
         if finding is None and step == self.spec.steps:
-            finding = eval_controls.judge_nonsense(step, asked)
-            finding = finding or eval_controls.judge_null(step, asked, self.adapter, measured.answers, self.baseline)
+            finding = eval_controls.judge_nonsense(step, controls)
+            finding = finding or eval_controls.judge_null(step, controls, self.adapter, measured.answers, self.baseline)
         progress.eval_seconds += seconds + time.perf_counter() - began
         if finding:
             return self.close(finding.verdict())
         self.record.append(Measurement("train", step, self._interval_metrics()))
-        self._keep_eval(measured)
+        self._record_eval(measured)
         self.checkpoint()
         verdict = self._judge()
         return self.close(verdict) if verdict else None
 
     def checkpoint(self) -> None:
-        """Save where the trial stands, so that it can go on there as if it had not been interrupted."""
+        """Save the state of the trial, so that a resumed trial equals an uninterrupted one."""
         step = self.progress.step
         with self.record.saving(f"checkpoints/step-{step}") as directory:
             self.adapter.save(directory)
@@ -159,7 +160,7 @@ class Trial:
         self.record.keep_checkpoints(KEPT_CHECKPOINTS)
 
     def remove(self) -> None:
-        """Give the base back as it was."""
+        """Remove the adapter from the base."""
         self.adapter.remove()
 
     # ---------------------------------------------------------------- start
@@ -167,7 +168,7 @@ class Trial:
         steps = self.record.checkpoint_steps()
         if steps:
             return self._resume(steps[0])
-        self.record.forget_after(-1)  # measured by a run of which no checkpoint is left
+        self.record.forget_after(-1)  # measurements without a checkpoint to resume from
         if self.spec.init_from:
             load_parent(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
         return None
@@ -181,8 +182,8 @@ class Trial:
         self.record.forget_after(step)
         return directory
 
-    def _prove(self) -> Verdict | None:
-        selftest, self.selftest = self.selftest, None  # once per opening: what was proved stays proved in this process
+    def _run_selftest(self) -> Verdict | None:
+        selftest, self.selftest = self.selftest, None  # once is enough for an opened trial
         if selftest is None:
             return None
         finding = selftest.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
@@ -191,8 +192,8 @@ class Trial:
             return None
         return finding.verdict() if finding else None
 
-    def _hand_over(self) -> Verdict | None:
-        """Measure a continued adapter before it trains: what it knows here is what it must not forget."""
+    def _first_eval(self) -> Verdict | None:
+        """Evaluate a continued adapter before it trains, as the reference for forgetting."""
         if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
             return None
         began = time.perf_counter()
@@ -201,15 +202,15 @@ class Trial:
         finding = judge_metrics(0, measured.scores.metrics) or measured.finding
         if finding:
             return finding.verdict()
-        self._keep_eval(measured)
+        self._record_eval(measured)
         return self._judge()
 
-    # ---------------------------------------------------------------- alone on the base
+    # ---------------------------------------------------------------- one step
     def _train_step(self) -> Verdict | None:
         began = time.perf_counter()
         model, masks = self.engine.base.model, self.adapter.masks
         batches = self.engine.batches(self.rows, self.spec, self.progress.step)
-        # the mean over all supervised tokens of the step, whatever the accumulation
+        # the loss is the mean over all supervised tokens of the step, so it does not depend on accumulation_steps
         tokens = sum(batch.supervised_tokens for batch in batches)
         loss_sum = 0.0
         model.train()
@@ -217,21 +218,21 @@ class Trial:
             masks.step, masks.micro_step = self.progress.step, number
             logits, targets = label_logits(self.engine.base, batch)
             loss = cross_entropy(logits, targets, reduction="sum") / tokens
-            if loss.requires_grad:  # rows of text alone do not reach adapters in the vision tower
+            if loss.requires_grad:  # false if the rows are text and only the vision tower has adapters
                 loss.backward()
             loss_sum += float(loss.detach())
         model.eval()
         has_images = any("pixel_values" in batch.inputs for batch in batches)
-        return self.learn(loss_sum, has_images, time.perf_counter() - began)
+        return self.finish_step(loss_sum, has_images, time.perf_counter() - began)
 
     def _evaluate(self) -> Verdict | None:
         began = time.perf_counter()
         evaluator = self.engine.evaluator
         measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step)
-        return self.conclude(measured, evaluator, time.perf_counter() - began)
+        return self.finish_eval(measured, evaluator, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
-    def _keep_eval(self, measured: Measured) -> None:
+    def _record_eval(self, measured: Measured) -> None:
         step, scores = self.progress.step, measured.scores
         self.record.append(Measurement("eval", step, scores.metrics, scores.counts))
         self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
@@ -242,7 +243,7 @@ class Trial:
     def _judge(self) -> Verdict | None:
         evals, step = self.record.evals(), self.progress.step
         if not evals or evals[-1].step != step:
-            return None  # between two evals
+            return None  # the last eval was at an earlier step
         verdict = judge(self.guards, self.baseline, evals)
         if verdict is None and step == self.spec.steps:
             verdict = Verdict(kind="completed", step=step)
@@ -275,7 +276,7 @@ class Trial:
         return labels(self.baseline.metrics, self.record.measurements(), self.monitor.degraded)
 
     def close(self, verdict: Verdict) -> Verdict:
-        """End the trial: labels for one that has a result, then the verdict; returns it."""
+        """Write the labels, if the trial has a result, then the verdict; return the verdict."""
         if verdict.kind in ("completed", "pruned"):
             write_json(self.record.directory / LABELS, self._labels())
         self.record.close(verdict)
@@ -291,7 +292,7 @@ def open_trial(
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
     constraint: Constraint, selftest: SelfTest | None = None,
 ) -> Trial | BaselineTrial:  # fmt: skip
-    """Open `spec` on `engine`; a training trial needs its baseline, and runs `selftest` before it trains, if given."""
+    """Open the trial of `spec` on `engine`; a trial that trains needs `baseline`, and runs `selftest` if given."""
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:

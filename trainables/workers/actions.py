@@ -1,4 +1,4 @@
-"""What admission asks the engine actor to do."""
+"""The actions that `admission` returns and the engine actor carries out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainables.workers.events import Call
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer a call with what the trial's record says."""
+    """Answer a call with a report from the trial's record."""
 
     call: Call
 
@@ -24,14 +24,14 @@ class Fail:
 
 @dataclass(frozen=True)
 class WaitUntil:
-    """Send `Tick` at this time at the latest."""
+    """Send a `Tick` event at this time or earlier."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Read which of these trials can train together."""
+    """Read the records of these trials and report which can train together."""
 
     calls: tuple[Call, ...]
 
@@ -45,14 +45,14 @@ class Open:
 
 @dataclass(frozen=True)
 class Advance:
-    """Take the trials of `leave` out of the cohort, and train the others to their next eval."""
+    """Remove the trials in `leave` from the cohort, and train the others to their next eval."""
 
     leave: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Close:
-    """Take the cohort off the base, and drop the base if it can no longer be trusted."""
+    """Remove the cohort from the base; drop the base too if it may be damaged."""
 
     drop_base: bool
 

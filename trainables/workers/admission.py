@@ -1,7 +1,7 @@
-"""Decides who trains together, when, and whose call is answered: `(state, event) -> (state, actions)`.
+"""Decides which trials train together and when, as a pure function `(state, event) -> (state, actions)`.
 
-Nothing here waits, or reads a clock or a file; the engine actor turns what happens into events and carries out actions.
-One job runs at a time: `Describe`, `Open`, `Advance` or `Close`. Each ends with its own event, or with `Failed`.
+The engine actor sends events and carries out the actions; this module does not wait, or read a clock or a file. One job
+runs at a time: `Describe`, `Open`, `Advance` or `Close`. Each ends with its own event, or with `Failed`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from trainables.workers.events import Call, Description, WorkerReplaced
 # ---------------------------------------------------------------- state
 @dataclass(frozen=True)
 class Gathering:
-    """Calls wait for their peers."""
+    """No cohort: calls wait for their peers."""
 
 
 @dataclass(frozen=True)
 class Describing:
-    """The waiting trials are read."""
+    """The records of the waiting trials are being read."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The trials of the next cohort are opened."""
+    """The trials of the next cohort are being opened."""
 
     trials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Training:
-    """The members train; `suspect` when one before them turned invalid on this base."""
+    """The members train; `suspect` if a trial of this cohort became invalid, which may be the fault of the base."""
 
     members: tuple[str, ...]
     suspect: bool = False
@@ -41,7 +41,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Between:
-    """The members reached an eval at `since_seconds` and are expected back."""
+    """The members reached an eval at `since_seconds`; their next calls are expected."""
 
     members: tuple[str, ...]
     suspect: bool
@@ -50,7 +50,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Closing:
-    """The cohort is taken off the base."""
+    """The cohort is being removed from the base."""
 
 
 Phase = Gathering | Describing | Opening | Training | Between | Closing
@@ -58,11 +58,11 @@ Phase = Gathering | Describing | Opening | Training | Between | Closing
 
 @dataclass(frozen=True)
 class State:
-    """The calls that wait (by trial), and what is known about trials.
+    """The waiting calls by trial, and all that is known about trials.
 
-    `newest` is the worker that asked last for a trial, `gone` are the trials whose worker left, `ended` those with a
-    verdict. A cohort has at most `max_trials`; calls wait at most `admission_seconds` for their peers to ask, and
-    members of a cohort at most `absence_seconds` after an eval for each other.
+    `newest` is the last worker that called for a trial, `gone` are the trials whose worker left, `ended` those with a
+    verdict. A cohort has at most `max_trials`. Calls wait at most `admission_seconds` for those of their peers. After
+    an eval, members of a cohort wait at most `absence_seconds` for the calls of the others.
     """
 
     max_trials: int | None = None
@@ -78,7 +78,7 @@ class State:
 
     @property
     def in_job(self) -> tuple[str, ...]:
-        """Return the trials that the running job opens or trains."""
+        """Return the trials that are being opened or trained."""
         if isinstance(self.phase, Opening):
             return self.phase.trials
         return self.phase.members if isinstance(self.phase, Training) else ()
@@ -88,7 +88,7 @@ Step = tuple[State, tuple[actions.Action, ...]]
 
 
 def absent(state: State) -> frozenset[str]:
-    """Return the trials that calls wait for: expected by one of them, but neither here, nor gone, nor ended."""
+    """Return the peers that waiting calls expect and that have neither called nor left nor ended."""
     if not isinstance(state.phase, Gathering):
         return frozenset()
     expected = frozenset(peer for call in state.waiting.values() for peer in call.peers)
@@ -96,7 +96,7 @@ def absent(state: State) -> frozenset[str]:
 
 
 def decide(state: State, event: events.Event) -> Step:
-    """Return the state after an event, and what the engine must do now, in order."""
+    """Return the state after an event, and the actions for the engine, in order."""
     state, first = _received(state, event)
     state, then = _proceeded(state)
     return state, (*first, *then)
@@ -145,7 +145,9 @@ def _job_ended(state: State, event: events.Event) -> Step:
 # ---------------------------------------------------------------- calls
 def _arrived(state: State, call: Call) -> Step:
     call = replace(call, since_seconds=state.now_seconds)
-    state, replaced = _failed(state, [call.trial], WorkerReplaced(call.trial))  # it was killed while it waited
+    state, replaced = _failed(
+        state, [call.trial], WorkerReplaced(call.trial)
+    )  # an older worker was killed while waiting
     state = replace(
         state,
         waiting={**state.waiting, call.trial: call},
@@ -161,7 +163,7 @@ def _arrived(state: State, call: Call) -> Step:
 
 def _left(state: State, trial: str, worker: str) -> Step:
     if state.newest.get(trial, worker) != worker:
-        return state, ()  # a newer worker has the trial
+        return state, ()  # a newer worker called for the trial
     state, replaced = _failed(state, [trial], WorkerReplaced(trial))
     return replace(state, newest={**state.newest, trial: worker}, gone=state.gone | {trial}), replaced
 
@@ -217,7 +219,7 @@ def _described(state: State, found: Mapping[str, Description], held: tuple[objec
 def chosen(
     found: Mapping[str, Description], held: tuple[object, ...] | None, max_trials: int | None
 ) -> tuple[str, ...]:
-    """Return the largest group, cut to `max_trials`; another base is loaded only when nobody needs the one held."""
+    """Return the largest group that can use the loaded engine, else the largest group; at most `max_trials` of it."""
     groups: dict[tuple[object, ...], list[str]] = {}
     for trial, one in found.items():
         groups.setdefault(one.group, []).append(trial)
@@ -254,9 +256,9 @@ def _reached(state: State, before: tuple[str, ...], now: Training) -> Step:
 
 def _job_failed(state: State, error: BaseException, out_of_memory: bool) -> Step:
     in_job = () if isinstance(state.phase, Closing) else state.in_job or state.waiting
-    together = [trial for trial in in_job if trial in state.waiting]
-    if out_of_memory and len(together) > 1:
-        state, fails = replace(state, max_trials=len(together) // 2), ()  # they wait on, and half as many try
+    members = [trial for trial in in_job if trial in state.waiting]
+    if out_of_memory and len(members) > 1:
+        state, fails = replace(state, max_trials=len(members) // 2), ()  # the calls keep waiting for a smaller cohort
     else:
-        state, fails = _failed(state, together, error)
+        state, fails = _failed(state, members, error)
     return replace(state, phase=Closing()), (*fails, actions.Close(drop_base=True))

@@ -1,4 +1,4 @@
-"""Where a worker's trials train: in its own process, or in an engine actor that trains them with others."""
+"""Trains the trials of a worker: in its own process, or in an engine actor together with other workers' trials."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Backend(Protocol):
     """Trains the trials of one request at a time."""
 
     def take(self, request: Request) -> None:
-        """Let go of the former request and take this one."""
+        """Release the previous request, if any, and start this one."""
         ...
 
     def advance(self) -> Report:
-        """Train to the next eval, and report."""
+        """Train to the next eval and report."""
         ...
 
     def close(self) -> None:
-        """Let go of the request and of everything else."""
+        """Release the request and all resources."""
         ...
 
 
 def backend_for(request: Request) -> Backend:
-    """Return the backend that a request asks for."""
+    """Return the backend for a request: an engine actor if it names one, else this process."""
     return InProcess(request.cpus) if request.engine is None else OnEngine()
 
 
 class InProcess:
-    """Trains the trials one after another in this process, which keeps torch and the base between requests."""
+    """Trains trials one after another in this process, which keeps the base loaded between requests."""
 
     def __init__(self, cpus: float) -> None:
         import torch
@@ -51,13 +51,13 @@ class InProcess:
         self._trial: Trial | BaselineTrial | None = None
 
     def take(self, request: Request) -> None:
-        """Let go of the former request, and open the first trial that has no verdict."""
+        """Release the previous request, and open the first trial without a verdict."""
         self._leave()
         self._request = request
         self._open_next()
 
     def advance(self) -> Report:
-        """Take the open trial to its next eval; when it ended, the next step opens the one after it."""
+        """Train the open trial to its next eval; if it ended, the next call opens the next trial."""
         if self._trial is None:
             self._open_next()
         if self._trial is not None:
@@ -67,7 +67,7 @@ class InProcess:
         return report_on(self._request)
 
     def close(self) -> None:
-        """Give the base back, and end the process that checks adapters."""
+        """Release the base, and end the process that checks saved adapters."""
         self._leave()
         self.cache.drop()
 
@@ -95,7 +95,7 @@ class InProcess:
     def _drop_if_invalid(self, record: Record) -> None:
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "invalid":
-            self.cache.drop()  # what made the trial invalid may be in the base
+            self.cache.drop()  # the base may be the reason why the trial is invalid
 
     def _leave(self) -> None:
         if self._trial is not None:
@@ -104,24 +104,24 @@ class InProcess:
 
 
 class OnEngine:
-    """Asks an engine actor to train the trials, and waits."""
+    """Sends requests to an engine actor, which trains the trials."""
 
     def __init__(self) -> None:
         self._request: Request | None = None
         self._engine: Any = None
 
     def take(self, request: Request) -> None:
-        """Leave the former engine and find the one that the request names."""
+        """Leave the previous engine and find the one that the request names."""
         assert request.engine is not None
         self._leave()
         self._engine = ray.get_actor(request.engine)
         self._request = replace(request, worker=uuid4().hex)
 
     def advance(self) -> Report:
-        """Wait until the engine took the trials to their next eval.
+        """Wait until the engine has trained the trials to their next eval.
 
         Raises:
-            Exception: what ended the cohort; the trials go on from their newest checkpoint when asked for again.
+            Exception: the error that ended the cohort; a new request resumes the trials from their newest checkpoints.
             ProtocolMismatch: the engine runs another version of this package.
         """
         assert self._request is not None
@@ -133,10 +133,10 @@ class OnEngine:
         return answer
 
     def close(self) -> None:
-        """Tell the engine to expect no more of this worker."""
+        """Tell the engine that this worker sends no more calls."""
         self._leave()
 
     def _leave(self) -> None:
         if self._request is not None:
-            self._engine.leave.remote(self._request)  # nobody waits for the answer
+            self._engine.leave.remote(self._request)  # without waiting for the result
             self._request = None

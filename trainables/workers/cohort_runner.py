@@ -1,4 +1,4 @@
-"""Opens and trains the cohort of an engine. Its methods run on the engine's training thread, one at a time."""
+"""Opens and trains the cohort of an engine. All methods run on the engine's training thread, one at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrialGroup(Protocol):
-    """Trials that take the steps to their next eval on one base, together or one after another."""
+    """Trials that train on one base, together or one after another."""
 
     @property
     def trials(self) -> Sequence[Trial]:
@@ -24,21 +24,21 @@ class TrialGroup(Protocol):
         ...
 
     def advance(self, stop_requested: Callable[[], bool]) -> Mapping[str, Verdict]:
-        """Take every trial to its next eval; returns the verdicts of those that ended, by trial id."""
+        """Train every trial to its next eval; return the verdicts of those that ended, by trial id."""
         ...
 
     def leave(self, trial_id: str) -> None:
-        """Let a trial go between two evals."""
+        """Remove a trial after an eval."""
         ...
 
     def remove(self) -> None:
-        """Give the base back as it was."""
+        """Remove the trials from the base."""
         ...
 
 
 @dataclass
 class CohortRunner:
-    """Keeps the base in memory and at most one cohort on it; `threads` are those that torch computes with."""
+    """Keeps the base in memory, with at most one cohort on it; `threads` is the number of torch threads."""
 
     threads: int
     stop_file: Path
@@ -47,7 +47,7 @@ class CohortRunner:
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
-        """Return the key of the engine in memory, None without one."""
+        """Return the key of the engine in memory, or None."""
         return self.cache.key if self.cache else None
 
     def stop_requested(self) -> bool:
@@ -56,7 +56,7 @@ class CohortRunner:
 
     # ---------------------------------------------------------------- open
     def open(self, record: Record, rules: Rules) -> Trial | None:
-        """Open a trial and run its self-test; None when it has a verdict, or when the launch is to stop."""
+        """Open a trial and run its self-test; return None if the trial has a verdict or the launch must stop."""
         import torch
 
         from trainables.workers.engine_cache import EngineCache
@@ -64,20 +64,20 @@ class CohortRunner:
         if record.verdict() is not None or self.stop_requested():
             return None
         if self.cache is None:
-            torch.set_num_threads(self.threads)  # of this thread
+            torch.set_num_threads(self.threads)  # must be called on the training thread
             self.cache = EngineCache()
         trial = self._tested(record, rules, self.cache)
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "invalid":
-            self.cache.drop()  # what made the trial invalid may be in the base
+            self.cache.drop()  # the base may be the reason why the trial is invalid
         return trial
 
     def is_current(self, trials: Sequence[Trial]) -> bool:
-        """True when all of these trials are open on the engine in memory."""
+        """True when all of these trials are opened on the engine in memory."""
         return all(self.cache is not None and trial.engine is self.cache.engine for trial in trials)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
-        """Make a cohort of opened trials; returns their records."""
+        """Make a cohort of opened trials; return the directories of their records."""
         from trainables.cohort.opening import open_cohort
 
         self.cohort = open_cohort(trials[0].engine, trials) if trials else None
@@ -93,24 +93,24 @@ class CohortRunner:
         try:
             if isinstance(trial, BaselineTrial):
                 trial.advance(self.stop_requested)
-            elif trial.owed() is None:
+            elif trial.check_before_training() is None:
                 return trial
         except InputErrors as error:
             record.close(infeasible(error, trial.step))
         finally:
-            trial.remove()  # the base is free for the next trial; the cohort still needs the adapter's tensors
+            trial.remove()  # frees the base for the next trial; the adapter's tensors stay in memory for the cohort
         return None
 
     # ---------------------------------------------------------------- train
     def members(self) -> tuple[str, ...]:
-        """Return the records of the trials in the cohort."""
+        """Return the record directories of the trials in the cohort."""
         return tuple(str(trial.record.directory) for trial in self.cohort.trials) if self.cohort else ()
 
     def advance(self, leave: Sequence[str]) -> frozenset[str]:
-        """Train all but the trials of `leave` to their next eval; returns the kinds of the verdicts this brought.
+        """Train all trials except those in `leave` to their next eval; return the kinds of new verdicts.
 
         Raises:
-            torch.OutOfMemoryError: the device has no memory for several trials, but fewer may fit.
+            torch.OutOfMemoryError: the cohort has several trials and the device has too little memory for them.
         """
         assert self.cohort is not None
         for trial in [one for one in self.cohort.trials if str(one.record.directory) in leave]:
@@ -118,7 +118,7 @@ class CohortRunner:
         return self._interval(self.cohort)
 
     def close(self, drop_base: bool) -> None:
-        """Take the cohort off the base, and drop the base if asked to."""
+        """Remove the cohort from the base; with `drop_base` release the base too."""
         cohort, self.cohort = self.cohort, None
         if cohort is not None:
             cohort.remove()

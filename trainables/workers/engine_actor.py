@@ -1,7 +1,8 @@
-"""The engine actor: one process, one device and one base, on which it trains the trials of many workers together.
+"""The engine actor: one process with one base on one device, which trains the trials of many workers together.
 
-Workers wait in `advance` until their trials reached their next eval. `admission` decides which of them form a cohort;
-the actor tells it what happens and does what it says. Training runs on a thread of its own, so workers can come and go.
+Workers wait in `advance` until their trials have reached their next eval. `admission` decides which trials form a
+cohort: the actor sends it events and carries out its actions. Training runs on a separate thread, so that the actor can
+answer calls at any time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.record import Record
-from trainables.spec import cohort_key, engine_key, neighbourhood
+from trainables.spec import cohort_key, cohort_order, engine_key
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-LOOK_SECONDS = 1.0  # between two looks at what no message announces: the stop file, verdicts written elsewhere
-REPLY_SECONDS = 1.0  # what answers need to leave a process that is about to end
+POLL_SECONDS = 1.0  # interval for changes without a message: the stop file, verdicts written by other processes
+REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine serves: its threads (cores), and the limits of `admission.State`."""
+    """Settings of an engine: its number of threads, and the limits of `admission.State`."""
 
     threads: int
     stop_file: str
@@ -47,9 +48,9 @@ class EngineSettings:
 
 
 class EngineActor:
-    """Run by Ray as a named asyncio actor, one for each GPU, else as many as `engine_plan` plans.
+    """A named asyncio actor of Ray: one for each GPU, or on CPUs as many as `engine_plan` plans.
 
-    All it knows of a trial is in the trial's record, so a restarted actor continues where the last one ended.
+    The state of a trial is in its record, so a restarted actor continues from there.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -64,58 +65,58 @@ class EngineActor:
         self._timer: asyncio.TimerHandle | None = None
 
     async def advance(self, request: Request) -> Report:
-        """Take the trials of a request to their next eval, together with others that share their base.
+        """Train the trials of a request to their next eval, together with others on the same base.
 
         Raises:
             ProtocolMismatch: the worker runs another version of this package.
-            Exception: what ended the cohort; the trials go on from their newest checkpoint when asked for again.
+            Exception: the error that ended the cohort; a new request resumes the trials from their newest checkpoints.
         """
         check_version(request)
         records = [Record(Path(trial)) for trial in request.trials]
         calls = [None if record.verdict() else self._called(request, record) for record in records]
-        heard = await asyncio.gather(*(call for call in calls if call is not None), return_exceptions=True)
+        outcomes = await asyncio.gather(*(call for call in calls if call is not None), return_exceptions=True)
         reports: list[TrialReport] = []
-        for one in heard:
+        for one in outcomes:
             if isinstance(one, BaseException):
                 raise one
             reports.append(one)
-        waited = iter(reports)
-        trials = [trial_report(r) if call is None else next(waited) for r, call in zip(records, calls, strict=True)]
+        answered = iter(reports)
+        trials = [trial_report(r) if call is None else next(answered) for r, call in zip(records, calls, strict=True)]
         return Report(tuple(trials), self.runner.stop_requested(), request.lease_epoch)
 
     async def leave(self, request: Request) -> None:
-        """Take the trials of a request out of their cohort at the next eval: their worker has ended."""
+        """Remove the trials of a request from their cohort at the next eval, because their worker has ended."""
         for trial in request.trials:
-            self._tell(events.Left(trial, request.worker))
+            self._handle(events.Left(trial, request.worker))
 
     def _called(self, request: Request, record: Record) -> asyncio.Future[TrialReport]:
         call = Call(next(self._numbers), str(record.directory), request.worker, request.peers)
         reply = asyncio.get_running_loop().create_future()
         self._replies[call.number], self._rules[call.trial] = reply, request.rules
-        self._tell(events.Arrived(call))
+        self._handle(events.Arrived(call))
         return reply
 
     # ---------------------------------------------------------------- events
-    def _tell(self, event: events.Event) -> None:
-        self._decided(events.Tick(asyncio.get_running_loop().time()))
-        self._decided(event)
-        for seen in self._seen():
-            self._decided(seen)
+    def _handle(self, event: events.Event) -> None:
+        self._apply(events.Tick(asyncio.get_running_loop().time()))
+        self._apply(event)
+        for polled in self._polled():
+            self._apply(polled)
 
-    def _decided(self, event: events.Event) -> None:
+    def _apply(self, event: events.Event) -> None:
         self._state, decided = decide(self._state, event)
         for action in decided:
             self._carry_out(action)
 
-    def _seen(self) -> Iterable[events.Event]:
+    def _polled(self) -> Iterable[events.Event]:
         if self.runner.stop_requested() and not self._state.stopped:
             yield events.Stopped()
-        # whether there is a verdict, not which: one that cannot be read concerns its own worker
+        # only the existence of the file counts: an unreadable verdict is an error for its own worker
         if ended := frozenset(trial for trial in absent(self._state) if (Path(trial) / "verdict.json").exists()):
             yield events.Ended(ended)
 
-    def _look(self) -> None:
-        self._tell(events.Tick(asyncio.get_running_loop().time()))
+    def _poll(self) -> None:
+        self._handle(events.Tick(asyncio.get_running_loop().time()))
 
     # ---------------------------------------------------------------- actions
     def _carry_out(self, action: actions.Action) -> None:
@@ -138,7 +139,7 @@ class EngineActor:
     def _reply(self, call: Call, reply: TrialReport | BaseException) -> None:
         future = self._replies.pop(call.number)
         if future.done():
-            return  # the worker's call was cancelled
+            return  # the call was cancelled
         if isinstance(reply, BaseException):
             future.set_exception(reply)
         else:
@@ -148,7 +149,7 @@ class EngineActor:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(min(seconds, loop.time() + LOOK_SECONDS), self._look)
+        self._timer = loop.call_at(min(seconds, loop.time() + POLL_SECONDS), self._poll)
 
     async def _answer(self, call: Call) -> None:
         report, error = await self._attempted(partial(trial_report, Record(Path(call.trial))))
@@ -158,14 +159,14 @@ class EngineActor:
 
     async def _describe(self, calls: Iterable[Call]) -> None:
         found = await self._each(calls, lambda call: describe(Record(Path(call.trial))))
-        self._tell(events.Described(found, self.runner.engine_key))
+        self._handle(events.Described(found, self.runner.engine_key))
 
     async def _open(self, calls: tuple[Call, ...]) -> None:
         trials = await self._opened(calls)
-        while not self.runner.is_current(trials):  # an invalid trial made the base go: the others open again
-            trials.clear()  # they hold the old base
+        while not self.runner.is_current(trials):  # an invalid trial dropped the base, so all are opened again
+            trials.clear()  # they reference the old base
             trials = await self._opened(calls)
-        self._tell(events.Opened(await self._in_thread(partial(self.runner.start, trials))))
+        self._handle(events.Opened(await self._in_thread(partial(self.runner.start, trials))))
 
     async def _opened(self, calls: Iterable[Call]) -> list[Trial]:
         found = await self._each(
@@ -175,11 +176,11 @@ class EngineActor:
 
     async def _train(self, leave: tuple[str, ...]) -> None:
         kinds = await self._in_thread(partial(self.runner.advance, leave))
-        self._tell(events.Reached(self.runner.members(), "invalid" in kinds))
+        self._handle(events.Reached(self.runner.members(), "invalid" in kinds))
 
     async def _close(self, drop_base: bool) -> None:
         await self._in_thread(partial(self.runner.close, drop_base))
-        self._tell(events.Closed())
+        self._handle(events.Closed())
 
     # ---------------------------------------------------------------- jobs and their errors
     def _start(self, job: Coroutine[Any, Any, None]) -> None:
@@ -191,19 +192,19 @@ class EngineActor:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        self._tell(events.Failed(error, out_of_memory=_is_named("OutOfMemoryError", error)))
+        self._handle(events.Failed(error, out_of_memory=_is_named("OutOfMemoryError", error)))
         self._exit_if_lost(error)
         _forget_frames(error)
 
     async def _each(self, calls: Iterable[Call], work: Callable[[Call], Result]) -> dict[str, Result]:
-        """Do `work` for every call that still waits; an error concerns that call alone."""
+        """Do `work` for every call that still waits; an error fails only that call."""
         done: dict[str, Result] = {}
         for call in calls:
             if call.trial not in self._state.waiting:
                 continue
             result, error = await self._attempted(partial(work, call))
             if error is not None:
-                self._tell(events.Broke(call.number, error))
+                self._handle(events.Broke(call.number, error))
                 self._exit_if_lost(error)
                 _forget_frames(error)
             else:
@@ -220,30 +221,32 @@ class EngineActor:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _deliverable, work)
 
     def _exit_if_lost(self, error: BaseException) -> None:
-        if _is_named("AcceleratorError", error):  # this process cannot use the device any more; Ray starts another
+        if _is_named("AcceleratorError", error):  # this process can no longer use the device; Ray restarts the actor
             asyncio.get_running_loop().call_later(REPLY_SECONDS, os._exit, 1)
 
 
 def describe(record: Record) -> Description:
-    """Read what decides with which trials this one can train; those that start at the same step can."""
+    """Return which trials this one can train with: those of the same group, which includes the start step."""
     spec, steps = record.spec(), record.checkpoint_steps()
     engine = engine_key(spec)
     group = (engine, spec.placement.is_baseline, cohort_key(spec), steps[0] if steps else 0)
-    return Description(engine, group, neighbourhood(spec))
+    return Description(engine, group, cohort_order(spec))
 
 
 def _deliverable(work: Callable[[], Result]) -> Result:
     try:
         return work()
-    except StopIteration as error:  # a future cannot hold it: who awaits the future would wait for ever
+    except StopIteration as error:  # a future cannot hold it: awaiting the future would never return
         raise RuntimeError("the engine's work ended with StopIteration") from error
 
 
 def _is_named(name: str, error: BaseException) -> bool:
-    return any(kind.__name__ == name for kind in type(error).__mro__)  # of torch, which may not be imported here
+    return any(
+        kind.__name__ == name for kind in type(error).__mro__
+    )  # compared by name, because torch may not be imported here
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    while error is not None:  # they hold the base, which must go before the next one is loaded
+    while error is not None:  # frames reference the base, which must be freed before the next is loaded
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

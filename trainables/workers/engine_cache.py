@@ -1,4 +1,4 @@
-"""The engine that a process keeps between trials, with the self-test of their arms; opens trials on it."""
+"""Keeps one engine and its self-test between trials, and opens trials on it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from trainables.workers.protocol import Rules
 
 @dataclass
 class EngineCache:
-    """Holds at most one engine; loading another base, quantization or data set replaces it."""
+    """Holds at most one engine; a trial with another base, quantization or data replaces it."""
 
     engine: Engine | None = None
     selftest: SelfTest | None = None
 
     @property
     def key(self) -> tuple[str, ...] | None:
-        """Return the `engine_key` of the engine in memory, None without one."""
+        """Return the `engine_key` of the engine in memory, or None."""
         return self.engine.key if self.engine else None
 
     def open(self, record: Record, rules: Rules) -> Trial | BaselineTrial | None:
-        """Open the record's trial; one that cannot be opened is closed with the reason, and None is returned."""
+        """Open the trial of a record; if it cannot be opened, close it with a verdict and return None."""
         spec = record.spec()
         try:
             engine = self._engine_for(spec)
@@ -42,14 +42,14 @@ class EngineCache:
         return None
 
     def drop(self) -> None:
-        """Release the engine and end the process that checks adapters."""
+        """Release the engine and end the process that checks saved adapters."""
         selftest, self.engine, self.selftest = self.selftest, None, None
         if selftest is not None and selftest.reloader is not None:
             selftest.reloader.close()
 
     def _engine_for(self, spec: TrialSpec) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
-            self.drop()  # there may be no memory for both
+            self.drop()  # there may not be enough memory for both
             self.engine = Engine.load(spec)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

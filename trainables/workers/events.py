@@ -1,4 +1,4 @@
-"""What admission is told: workers' calls, the passing of time, and how its jobs end."""
+"""The events that `admission` receives: calls of workers, the time, and results of jobs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 
 class WorkerReplaced(Exception):
-    """A call is over because a newer worker asked for the same trial, or because the worker left."""
+    """A call failed because a newer worker called for the same trial, or because its worker left."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A worker waits for one trial since `since_seconds`; `peers` are all trials that it expects to train together."""
+    """A worker has been waiting for one trial since `since_seconds`; `peers` are the trials expected in its cohort."""
 
     number: int
     trial: str
@@ -23,7 +23,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Description:
-    """What decides who trains together: equal `group` can; `engine` is the base they need; they train in `order`."""
+    """A trial as admission needs it: trials with equal `group` can train together, on `engine`, sorted by `order`."""
 
     engine: tuple[object, ...]
     group: tuple[object, ...]
@@ -32,21 +32,21 @@ class Description:
 
 @dataclass(frozen=True)
 class Tick:
-    """Time has passed; it passes in no other way."""
+    """The current time, which admission gets only from this event."""
 
     now_seconds: float
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A worker asks for the next eval of a trial."""
+    """A worker calls for the next eval of a trial."""
 
     call: Call
 
 
 @dataclass(frozen=True)
 class Left:
-    """A worker will not ask for this trial again."""
+    """A worker will not call for this trial again."""
 
     trial: str
     worker: str
@@ -61,12 +61,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The launch asks all trials to checkpoint and end; this is final."""
+    """The launch requests that all trials checkpoint and stop; this cannot be undone."""
 
 
 @dataclass(frozen=True)
 class Broke:
-    """An error concerns one call alone."""
+    """An error fails a single call."""
 
     number: int
     error: BaseException
@@ -74,7 +74,7 @@ class Broke:
 
 @dataclass(frozen=True)
 class Described:
-    """`Describe` is done; `held` is the engine in memory. A call whose trial could not be read is left out."""
+    """`Describe` is done; `held` is the key of the engine in memory. Unreadable trials are left out."""
 
     found: Mapping[str, Description]
     held: tuple[object, ...] | None
@@ -82,14 +82,14 @@ class Described:
 
 @dataclass(frozen=True)
 class Opened:
-    """`Open` is done; `members` train, the other trials have a verdict or need none."""
+    """`Open` is done; `members` form the cohort, the other trials have a verdict or were stopped."""
 
     members: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Reached:
-    """`Advance` is done; `members` still train, the others have a verdict; `invalid` when one of these is invalid."""
+    """`Advance` is done; `members` continue, the others have a verdict; `invalid` if one of the verdicts is."""
 
     members: tuple[str, ...]
     invalid: bool = False
@@ -102,7 +102,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job that runs raised an error, which concerns every trial in it."""
+    """The running job raised an error, which fails every trial in it."""
 
     error: BaseException
     out_of_memory: bool = False

@@ -1,6 +1,6 @@
-"""What crosses Ray: a request to train trials, and a report of how far they are. Both are frozen and carry a version.
+"""The values exchanged through Ray: a request to train trials, and a report of their progress, both with a version.
 
-Ray Tune's config holds only `request`; its result holds only `report`, `done` and what its scheduler reads.
+Ray Tune's config holds only `request`; its result holds only `report`, `done` and the values that its scheduler reads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
 
 PROTOCOL_VERSION = 1
-TIME_ATTRIBUTE = "step"  # what a scheduler reads: the step of the newest eval, and its metrics with this prefix
+TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
 
@@ -27,7 +27,7 @@ class ProtocolMismatch(UserError):
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits every trial of a study is held to; `baselines` are by the trial id of the baseline."""
+    """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline."""
 
     baselines: Mapping[str, Baseline]
     guards: Sequence[Guard]
@@ -36,18 +36,18 @@ class Rules:
 
 @dataclass(frozen=True)
 class Request:
-    """Asks a worker to train trials.
+    """A request to a worker to train trials.
 
     Attributes:
-        trials: the directories of their records; several should be able to train together: one report answers for all.
-        stop_file: its existence asks for a checkpoint and an early end.
+        trials: the directories of their records; several trials share one report, so they should train together.
+        stop_file: while it exists, trials checkpoint and stop early.
         cpus, gpus: what the worker reserves in Ray.
-        engine: the name of the engine actor that trains the trials; without one the worker's own process does.
-        peers: the records of all trials that the engine should expect to train together.
+        engine: the name of the engine actor that trains the trials; None trains them in the worker's process.
+        peers: the record directories of all trials that the engine should train together.
         scheduler_metrics: the metrics of an eval that Tune's scheduler reads.
-        lease_epoch: counts the launches of one experiment, so that an engine can refuse a request of an earlier one;
-            it is always 0 for now, and nothing checks it yet.
-        worker: tells this worker from an earlier one with the same trials; every worker sets its own.
+        lease_epoch: number of the launch within its experiment, to let an engine refuse requests of an earlier launch;
+            always 0, and not checked yet.
+        worker: a unique id, which distinguishes this worker from an earlier one with the same trials.
     """
 
     trials: tuple[str, ...]
@@ -64,13 +64,13 @@ class Request:
 
     @property
     def stop_requested(self) -> bool:
-        """True when the launch asks every trial to checkpoint and end."""
+        """True when the launch requests that every trial checkpoints and stops."""
         return Path(self.stop_file).exists()
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """How far one trial is: the step (0 before the first eval) and metrics of its newest eval, and its verdict."""
+    """The progress of one trial: step (0 before the first eval) and metrics of its newest eval, and its verdict."""
 
     record: str
     step: int
@@ -80,7 +80,7 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class Report:
-    """How far the trials of a request are; `stopped` when they end early because the launch asked for it."""
+    """The progress of the trials of a request; `stopped` if they end early because the launch requested it."""
 
     trials: tuple[TrialReport, ...]
     stopped: bool
@@ -89,19 +89,19 @@ class Report:
 
     @property
     def done(self) -> bool:
-        """True when there is nothing left to train."""
+        """True when no trial continues."""
         return self.stopped or all(trial.verdict is not None for trial in self.trials)
 
 
 def check_version(value: Request | Report) -> None:
-    """Refuse a value that another version of this protocol made.
+    """Refuse a value of another protocol version.
 
     Raises:
         ProtocolMismatch: `value` has another version.
     """
     if value.version != PROTOCOL_VERSION:
         raise ProtocolMismatch(
-            f"workers, engines and the launch must speak protocol version {PROTOCOL_VERSION}, "
+            f"workers, engines and the launch must use protocol version {PROTOCOL_VERSION}, "
             f"but a {type(value).__name__.lower()} has version {value.version}",
             "install the same version of this project on every node; `python -m sweeps.doctor --address auto` names "
             "the nodes that differ",
@@ -109,20 +109,20 @@ def check_version(value: Request | Report) -> None:
 
 
 def trial_report(record: Record) -> TrialReport:
-    """Read from its record how far a trial is."""
+    """Return the progress of a trial from its record."""
     evals = record.evals()
     step, metrics = (evals[-1].step, dict(evals[-1].metrics)) if evals else (0, {})
     return TrialReport(str(record.directory), step, metrics, record.verdict())
 
 
 def report_on(request: Request) -> Report:
-    """Read from the records how far the trials of a request are."""
+    """Return the progress of the trials of a request from their records."""
     trials = tuple(trial_report(Record(Path(trial))) for trial in request.trials)
     return Report(trials, request.stop_requested, request.lease_epoch)
 
 
 def tune_result(report: Report, scheduler_metrics: Sequence[str]) -> dict[str, Any]:
-    """Return what a step of Tune's Trainable reports; a scheduler decides on single trials, so it reads only those."""
+    """Return the result of one step of the Tune Trainable; only requests of one trial include scheduler metrics."""
     result: dict[str, Any] = {"report": report, "done": report.done}
     if not scheduler_metrics or len(report.trials) != 1:
         return result

@@ -1,4 +1,4 @@
-"""The Ray Tune Trainable: it passes a request to a backend and the backend's reports to Tune; imports no torch."""
+"""The Ray Tune Trainable: passes requests to a backend, and its reports to Tune; imports no torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class TrialWorker(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what a worker reserves while its trials run."""
+        """Return the resources that a worker reserves."""
         request: Request = config["request"]
         return tune.PlacementGroupFactory([{"CPU": request.cpus, "GPU": request.gpus}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first request.
+        """Start the first request.
 
         Raises:
             ProtocolMismatch: the launch runs another version of this package.
@@ -37,7 +37,7 @@ class TrialWorker(tune.Trainable):
         self._backend.take(request)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next request in the same process; all requests of a Tuner go to the same kind of backend."""
+        """Start the next request in the same process; all requests of a Tuner use the same kind of backend."""
         assert self._backend is not None
         request: Request = new_config["request"]
         check_version(request)
@@ -46,11 +46,11 @@ class TrialWorker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next eval, and report."""
+        """Train to the next eval and report."""
         assert self._backend is not None
         return tune_result(self._backend.advance(), self._request.scheduler_metrics)
 
     def cleanup(self) -> None:
-        """Let go of the trials and of all that the backend holds; called by Ray before the process ends."""
+        """Release the trials and all resources of the backend; Ray calls this before the process ends."""
         if self._backend is not None:
             self._backend.close()

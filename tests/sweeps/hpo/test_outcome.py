@@ -76,7 +76,7 @@ def test_every_trial_has_the_same_constraints() -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ((), "there must be an objective"),
+        ((), "at least one objective is needed"),
         (
             ("exact_match", "exact_match:lower"),
             "2 times in `exact_match,exact_match:lower`",

@@ -144,8 +144,8 @@ def test_a_member_draws_the_masks_that_it_draws_alone(
     keep = Masks.keep
 
     def watched(masks: Masks, layer: str, like: torch.Tensor) -> torch.Tensor:
-        drawn[masks.place, layer] = keep(masks, layer, like).flatten()
-        return drawn[masks.place, layer].view(like.shape)
+        drawn[masks.key, layer] = keep(masks, layer, like).flatten()
+        return drawn[masks.key, layer].view(like.shape)
 
     monkeypatch.setattr(Masks, "keep", watched)
     specs = [

@@ -97,7 +97,7 @@ def test_a_family_with_a_shared_forward_trains_in_shared_passes(
 
 
 def test_a_shared_forward_of_a_family_that_has_none_is_refused(lone: Engine) -> None:
-    with pytest.raises(ValueError, match="trials can share passes only where their family says how"):
+    with pytest.raises(ValueError, match="must define a shared forward"):
         SharedForward(lone.base, ())
 
 

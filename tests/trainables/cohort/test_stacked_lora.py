@@ -155,7 +155,7 @@ def test_a_mask_is_drawn_once_for_members_of_equal_seed_rate_and_step(
         adapter.masks.step = step
     drawn: list[str] = []
     keep = Masks.keep
-    monkeypatch.setattr(Masks, "keep", lambda masks, *given: drawn.append(masks.place) or keep(masks, *given))
+    monkeypatch.setattr(Masks, "keep", lambda masks, *given: drawn.append(masks.key) or keep(masks, *given))
     bank, linear = StackedLora(base, adapters), base.model.get_submodule(LINEAR)
     bank.groups.begin([(member,) for member in range(len(places))])
     row = torch.randn(1, 40, WIDTH_IN, dtype=torch.float64)
@@ -164,7 +164,7 @@ def test_a_mask_is_drawn_once_for_members_of_equal_seed_rate_and_step(
             out = linear(row.repeat(len(places), 1, 1)) - torch.nn.functional.linear(row, linear.weight)
     finally:
         bank.remove()
-    assert sorted(drawn) == sorted({adapter.masks.place for adapter in adapters})
+    assert sorted(drawn) == sorted({adapter.masks.key for adapter in adapters})
     for member, adapter in enumerate(adapters):
         kept = row[0] * keep(adapter.masks, LINEAR, row)[0] * adapter.masks.scale
         torch.testing.assert_close(out[member], formula(bank, member, kept), rtol=0, atol=1e-12)

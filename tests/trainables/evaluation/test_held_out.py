@@ -11,7 +11,7 @@ from trainables.checkpoints.base_lookup import base_directory
 from trainables.data.rows import Message, Row
 from trainables.errors import UserError
 from trainables.evaluation.answers import judged, rates
-from trainables.evaluation.held_out import chosen_quantization, drawn
+from trainables.evaluation.held_out import chosen_quantization, sampled_rows
 from trainables.validate import printable
 
 
@@ -21,7 +21,7 @@ def row(answer: str, prompt: str = "list the files") -> Row:
 
 def test_the_draw_depends_on_the_seed_alone_and_keeps_the_files_order(files: Any) -> None:
     def ids(size: int, seed: int) -> list[str]:
-        return [one.row_id for one in drawn(files.validation, size, seed).rows]
+        return [one.row_id for one in sampled_rows(files.validation, size, seed).rows]
 
     whole = ids(0, 0)
     assert ids(5, 1) == ids(5, 1) != ids(5, 2)

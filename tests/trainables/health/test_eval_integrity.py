@@ -67,7 +67,7 @@ def test_the_witness_hears_exactly_what_was_answered(engine: Engine, baseline: B
     evaluator = engine.evaluator
     with eval_integrity.Witness(engine.base.model, engine.encoder.tokenizer, engine.encoder.answer_ends) as witness:
         _, answers = evaluator.measure(None)
-    assert sorted(witness.said()) == sorted(answers.values())
+    assert sorted(witness.answers()) == sorted(answers.values())
     assert witness.rows == len(evaluator.questions) == len(answers)
     assert witness.forwards > 1
     measured = eval_integrity.measure(evaluator, None, 0)

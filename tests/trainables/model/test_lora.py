@@ -285,7 +285,7 @@ def test_a_new_module_that_acts_already_is_no_extension(
     parent.remove()
     child = on_engine(make_spec(placement=Placement(language=2, vision=4)))
     randomize(child)
-    with pytest.raises(PlacementMismatch, match="0 of its tensors changed and 8 new modules act already"):
+    with pytest.raises(PlacementMismatch, match="0 of its tensors changed and 8 new modules are not zero"):
         child.extend_from(tmp_path)
 
 

@@ -268,7 +268,7 @@ def test_every_decoder_stops_at_every_token_that_ends_an_answer(
         together = CohortEvaluator(evaluator, shared).ask(0, question)
     finally:
         shared.remove()
-    assert list(alone.values()) == list(together.values()) == witness.said() == [expected]
+    assert list(alone.values()) == list(together.values()) == witness.answers() == [expected]
     assert witness.forwards == spoken.index(end) + 1
 
 
@@ -333,7 +333,7 @@ def test_another_process_loads_what_a_text_base_saved(sources_of: SourcesOf, tmp
     reloader = Reloader(spec, "cpu")
     with closing(reloader), opened(engine, spec, tmp_path / "trial", baseline_of(engine), constraint=ANY_TEXT) as trial:
         trial.selftest = SelfTest(engine, reloader)
-        assert trial.owed() is None
+        assert trial.check_before_training() is None
     assert read_json(tmp_path / "trial" / SELFTEST_FILE)["reload"]["failure"] is None
 
 

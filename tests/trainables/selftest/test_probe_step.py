@@ -11,7 +11,7 @@ from small_trials import SpecMaker, opened
 from trainables.engine import Engine
 from trainables.io.files import read_json
 from trainables.probes.probe import Baseline
-from trainables.selftest.run import SELFTEST_FILE, SelfTest, is_the_machines
+from trainables.selftest.run import SELFTEST_FILE, SelfTest, is_device_error
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ from trainables.selftest.run import SELFTEST_FILE, SelfTest, is_the_machines
 def test_an_error_of_the_arm_is_told_from_one_of_the_machine(message: str, fires: bool) -> None:
     import torch
 
-    assert is_the_machines(RuntimeError(message)) is not fires
-    assert is_the_machines(torch.OutOfMemoryError(message)) and is_the_machines(torch.AcceleratorError(message))
+    assert is_device_error(RuntimeError(message)) is not fires
+    assert is_device_error(torch.OutOfMemoryError(message)) and is_device_error(torch.AcceleratorError(message))
     with pytest.raises(RuntimeError) as memory:
         torch.empty(1 << 60, dtype=torch.int8)
-    assert is_the_machines(memory.value), "PyTorch has no class of its own for the CPU's memory"
+    assert is_device_error(memory.value), "PyTorch has no class of its own for the CPU's memory"
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

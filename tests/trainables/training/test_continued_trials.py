@@ -175,7 +175,7 @@ def test_a_cohort_measures_earlier_rows_as_a_lone_trial_does(
     for spec, record in zip(specs, together, strict=True):
         record.create(spec)
         trials.append(open_trial(staged, spec, record, staged_baseline, (), ANYTHING_GOES))
-        assert trials[-1].owed() is None
+        assert trials[-1].check_before_training() is None
         trials[-1].remove()
     cohort = Cohort(staged, trials)
     try:
@@ -203,14 +203,14 @@ def test_the_parent_is_found_among_the_rows_of_earlier_stages(parent: Record, ma
 def test_the_battery_holds_a_second_stage_against_the_first_ones_rows(
     staged: Engine, make_spec: SpecMaker, staged_baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
-    from trainables.selftest.run import judge_from
+    from trainables.selftest.run import judge_parent_loss
 
     spec = moved(second(parent, make_spec))
     with opened(staged, spec, tmp_path / "t", staged_baseline) as trial:
-        assert judge_from(spec, staged) is None
+        assert judge_parent_loss(spec, staged) is None
         for _, parameter in trial.adapter.trained():
             parameter.data.mul_(-30.0)
-        found = judge_from(spec, staged)
+        found = judge_parent_loss(spec, staged)
     assert found is not None and (found.check, found.level) == ("handover", "invalid")
 
 

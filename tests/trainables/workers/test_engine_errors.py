@@ -117,14 +117,14 @@ def test_an_error_while_a_trial_opens_is_its_own(
     from trainables.training.trial import Trial
 
     *good, bad = three
-    owed = Trial.owed
+    check_before_training = Trial.check_before_training
 
     def broken(trial: Trial) -> Any:
         if trial.record == bad:
             raise RuntimeError("a planted fault")
-        return owed(trial)
+        return check_before_training(trial)
 
-    monkeypatch.setattr(Trial, "owed", broken)
+    monkeypatch.setattr(Trial, "check_before_training", broken)
     actor = room.actor()
     *_, heard = run(actor, _heard(room, actor, three))
     assert isinstance(heard, RuntimeError)

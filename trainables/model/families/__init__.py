@@ -1,8 +1,8 @@
-"""Model families: one file each, and the table of those that can be trained.
+"""Model families: one file for each, and the table of those that can be trained.
 
-A family's file states, from `config.json` alone and without torch, which linears its blocks have, what lies outside
-them, how pictures enter, and how trials share a forward pass. `model/lora.py` compares the linears with the
-instantiated model, so a class of transformers that changes is found before the first step.
+The file of a family describes the linears in its blocks, the layers outside the blocks, how images are processed, and
+how trials share a forward pass. It needs only `config.json` and no torch. `model/lora.py` compares the linears with the
+instantiated model, so a changed transformers class is detected before the first step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trainables.model.families.qwen3_vl import QWEN3_VL
 
 __all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
 
-# By `model_type` of config.json.
+# by `model_type` in config.json
 FAMILIES: Mapping[str, Family] = {
     "qwen3_vl": QWEN3_VL,
     "qwen2_5_vl": QWEN2_5_VL,
@@ -37,10 +37,10 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
-    """Read the family and the configuration of the base directory.
+    """Return the family and the configuration of a base directory.
 
     Raises:
-        UserError: there is no `config.json`, no safetensors weight, or the family is unknown.
+        UserError: `config.json` or safetensors weights are missing, or the family is unknown.
     """
     config_path = base / "config.json"
     if not config_path.is_file():

@@ -1,4 +1,4 @@
-"""What the package needs to know about a model family; plain values and functions, importable without torch."""
+"""The description of a model family: plain values and functions, importable without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inputs = Mapping[str, "torch.Tensor"]  # of a batch, as the model's forward take
 
 @dataclass(frozen=True)
 class LinearShape:
-    """One linear layer by its whole module name, with its input and output width."""
+    """One linear layer: its full module name, input width and output width."""
 
     name: str
     inputs: int
@@ -30,19 +30,19 @@ Towers = dict[TowerName, Blocks]
 
 @dataclass(frozen=True)
 class VisionSteps:
-    """The steps of a vision-language forward pass that depend on how many groups of trials share it.
+    """The steps of a vision-language forward pass that depend on the number of groups of trials in it.
 
-    Rows of several groups lie one group after the other: (groups x rows, ...).
+    A tensor for several groups holds the rows of one group after the other: (groups x rows, ...).
 
-    `read_images(model, inputs, groups)` runs the vision tower on the pictures of a batch, once for each group. It
-    returns the features for the image tokens, in the order of the tokens, and then one tensor for each of the first
-    language blocks whose output DeepStack adds to; each is (groups x image tokens, width), for as many groups as the
-    tower had where the feature was computed.
-    `as_encoder_output(features)` wraps such features as the model's `mm_encoder_outputs["image"]`.
-    `repeat_block_arguments(arguments, times)` makes the keyword arguments of a vision block valid for `times` as many
+    `read_images(model, inputs, groups)` runs the vision tower on the images of a batch, once for each group. It returns
+    the features of the image tokens, in the order of the tokens, and then one tensor for each of the first language
+    blocks to whose output DeepStack adds features. Each tensor is (groups x image tokens, width), for the number of
+    groups in the tower at the block that computes it.
+    `as_encoder_output(features)` wraps these features as the model's `mm_encoder_outputs["image"]`.
+    `repeat_block_arguments(arguments, times)` returns the keyword arguments of a vision block for `times` as many
     patches.
-    `positions(model, inputs)` returns positions (axes, rows, tokens), and by how much the positions of generated
-    tokens differ from their place in the row (rows, 1).
+    `positions(model, inputs)` returns the positions (axes, rows, tokens), and the offset of the positions of generated
+    tokens from their index in the row (rows, 1).
     """
 
     read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]]
@@ -53,56 +53,56 @@ class VisionSteps:
 
 @dataclass(frozen=True)
 class SharedForwardSteps:
-    """Says that trials of a family can share forward passes, and how; text alone needs no step of its own."""
+    """How trials of a family share forward passes; text-only families need no special steps."""
 
     vision: VisionSteps | None = None
 
 
 def no_modules(_: Config) -> tuple[str, ...]:
-    """Return nothing: the family has no layer outside its blocks but the vocabulary's."""
+    """Return no names: only embeddings and head are outside the blocks."""
     return ()
 
 
 def answers_only() -> dict[str, Any]:
-    """Ask a template that can render thoughts (Qwen3) for answers alone: rows hold no thoughts."""
+    """Return template variables that turn off thinking (Qwen3), because rows contain no thoughts."""
     return {"enable_thinking": False}
 
 
 @dataclass(frozen=True)
 class Family:
-    """The facts about one model family that other parts of the package rely on.
+    """Everything that the package needs to know about one model family.
 
-    Without `shared_forward` trials of the family train one after another on the resident base.
+    Without `shared_forward`, trials of the family train one after another on the loaded base.
     """
 
-    # The class in transformers, and the path of its decoder: embed_tokens, layers, rotary_emb.
+    # The class in transformers, and the module path of its decoder, which has embed_tokens, layers and rotary_emb.
     model_class: str
     decoder: str
-    # The linears of each block, first to last, from `config.json`; a family of text has no vision block.
+    # Computes the linears of each block, first to last, from `config.json`; a text-only family has no vision block.
     towers: Callable[[Config], Towers]
     shared_forward: SharedForwardSteps | None
-    # Layers that LoRA could adapt but never does here: they belong to no block. `lm_head` is outside in every family.
+    # Computes the names of linears outside all blocks, which never carry LoRA; `lm_head` is outside in every family.
     outside: Callable[[Config], tuple[str, ...]] = no_modules
-    # Pictures: the image processor in transformers, the token that stands for an image feature, and the input that
-    # marks those tokens with 1.
+    # Images: the image processor in transformers, the placeholder token of an image feature, and the name of the model
+    # input that is 1 at these tokens.
     image_processor_class: str | None = None
     image_token: str | None = None
     image_token_mask: str | None = None
-    # Variables given to the chat template.
+    # Variables passed to the chat template.
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
-    # Axes of `position_ids` of packed text: the model separates packed rows by the first and rotates by the others.
+    # Axes of `position_ids` for packed text: the first separates the packed rows, the others are for rotary embeddings.
     packed_position_axes: int = 1
-    # The key of config.json with the limit that soft-capping keeps logits below.
+    # The key in config.json of the limit for soft-capping of logits.
     logit_limit_key: str | None = None
 
     @property
     def sees(self) -> bool:
-        """True when its models take pictures."""
+        """True when models of the family take images."""
         return self.image_processor_class is not None
 
 
 def decoder_layers(prefix: str, text: Config) -> Blocks:
-    """List the linears of a decoder's layers, which lie at `prefix`.0, `prefix`.1, ..."""
+    """Return the linears of the decoder layers, which are at `prefix`.0, `prefix`.1, ..."""
     return tuple(_decoder_layer(f"{prefix}.{index}", text) for index in range(text["num_hidden_layers"]))
 
 

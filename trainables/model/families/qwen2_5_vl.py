@@ -1,4 +1,4 @@
-"""Qwen2.5-VL: most vision blocks attend within windows, for which the tower reorders the patches; no DeepStack."""
+"""Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no DeepStack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def qwen2_5_vl_towers(config: Config) -> Towers:
-    """List the linears of the language layers and vision blocks, first to last (the merger is no block)."""
+    """Return the linears of the language layers and vision blocks, first to last (the merger is not a block)."""
     vision = config["vision_config"]
     hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
     mlp = {"gate_proj": (hidden, feed_forward), "up_proj": (hidden, feed_forward), "down_proj": (feed_forward, hidden)}
@@ -22,9 +22,9 @@ def qwen2_5_vl_towers(config: Config) -> Towers:
 def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
     """Return the merged features in the order of the image tokens.
 
-    The tower puts the features back in order for as many groups as it began with; groups that part on the way are
-    lost there. So the merger's output is taken before, and put in order for each group. Windows never cross pictures:
-    within a group the order is that of one group alone.
+    The tower restores the order of the features only for the groups it started with, and would drop groups that split
+    off inside it. So a hook takes the output of the merger, and this function restores the order for each group.
+    Windows never span images, so the order within a group is the same as for a single group.
     """
     import torch
     from transformers.vision_utils import get_vision_window_index

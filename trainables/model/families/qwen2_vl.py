@@ -1,4 +1,4 @@
-"""Qwen2-VL: all patches of a picture attend to each other; no DeepStack."""
+"""Qwen2-VL: all patches of an image attend to each other; no DeepStack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def qwen2_vl_towers(config: Config) -> Towers:
-    """List the linears of the language layers and vision blocks, first to last (the merger is no block)."""
+    """Return the linears of the language layers and vision blocks, first to last (the merger is not a block)."""
     vision = config["vision_config"]
     hidden = vision["embed_dim"]  # `hidden_size` is the width of the decoder
     feed_forward = int(hidden * vision["mlp_ratio"])

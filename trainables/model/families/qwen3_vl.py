@@ -1,4 +1,4 @@
-"""Qwen3-VL: all patches of a picture attend to each other; DeepStack adds features to the first language layers."""
+"""Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def qwen3_vl_towers(config: Config) -> Towers:
-    """List the linears of the language layers and vision blocks, first to last (mergers are no blocks)."""
+    """Return the linears of the language layers and vision blocks, first to last (mergers are not blocks)."""
     vision = config["vision_config"]
     hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
     mlp = {"linear_fc1": (hidden, feed_forward), "linear_fc2": (feed_forward, hidden)}
@@ -20,15 +20,15 @@ def qwen3_vl_towers(config: Config) -> Towers:
 
 
 def outside(config: Config) -> tuple[str, ...]:
-    """Name the layers around the vision blocks: patches, the merger, and one merger for each tap of DeepStack."""
-    taps = len(config["vision_config"]["deepstack_visual_indexes"])
-    mergers = ["merger", *(f"deepstack_merger_list.{index}" for index in range(taps))]
+    """Return the linears outside the vision blocks: patch embedding, merger, and one merger per DeepStack level."""
+    levels = len(config["vision_config"]["deepstack_visual_indexes"])
+    mergers = ["merger", *(f"deepstack_merger_list.{index}" for index in range(levels))]
     linears = (f"model.visual.{merger}.linear_fc{one}" for merger in mergers for one in (1, 2))
     return ("model.visual.patch_embed.proj", *linears)
 
 
 def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor, ...]:
-    """Return the merged features, then those that DeepStack adds to the first language layers."""
+    """Return the merged features, then the features that DeepStack adds to the first language layers."""
     out = qwen_vision.run_tower(model, inputs, groups)
     return (out.pooler_output, *out.deepstack_features)
 

@@ -1,7 +1,7 @@
-"""What the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL have in common.
+"""The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 
-A tower computes the patches of all pictures of a batch as one sequence (patches, width); `cu_seqlens` holds the bounds
-of what attends to each other. An image token takes a square of neighbouring patches, merged.
+A tower processes the patches of all images of a batch as one sequence (patches, width). `cu_seqlens` holds the bounds
+of the parts within which patches attend to each other. An image token is a merged square of neighbouring patches.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_PROCESSOR_CLASS = "Qwen2VLImageProcessorPil"
-IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 a token of the vocabulary, no secret
+IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 a token of the vocabulary, not a secret
 IMAGE_TOKEN_MASK = "mm_token_type_ids"  # noqa: S105
 
 
 def towers(config: Config, feed_forward: Mapping[str, tuple[int, int]], hidden: int) -> Towers:
-    """List the linears of the decoder and of a vision tower of blocks `hidden` wide.
+    """Return the linears of the decoder and of a vision tower whose blocks have width `hidden`.
 
-    `feed_forward` names the linears of a block's mlp, with their widths. Published configurations of Qwen2-VL and
-    Qwen2.5-VL hold the decoder's values at the top, transformers writes them to `text_config`.
+    `feed_forward` maps the linears in the mlp of a block to their widths. Published configurations of Qwen2-VL and
+    Qwen2.5-VL have the decoder's values at the top level; transformers writes them to `text_config`.
     """
     blocks = range(config["vision_config"]["depth"])
     return {
@@ -50,29 +50,29 @@ def towers(config: Config, feed_forward: Mapping[str, tuple[int, int]], hidden: 
 
 
 def merger_and_patches(_: Config) -> tuple[str, ...]:
-    """Name the layers around the blocks of Qwen2-VL's and Qwen2.5-VL's vision tower."""
+    """Return the linears outside the vision blocks of Qwen2-VL and Qwen2.5-VL."""
     return ("model.visual.patch_embed.proj", "model.visual.merger.mlp.0", "model.visual.merger.mlp.2")
 
 
 def shared_forward(read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]]) -> SharedForwardSteps:
-    """Return the steps of a family, which differ only in how pictures become features."""
+    """Return the shared-forward steps of a family; families differ only in `read_images`."""
     return SharedForwardSteps(VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions))
 
 
 def run_tower(model: Any, inputs: Inputs, groups: int) -> Any:
-    """Run the vision tower on the pictures of a batch, once for each group."""
+    """Run the vision tower on the images of a batch, once for each group."""
     pixels, grid = inputs["pixel_values"].repeat(groups, 1), inputs["image_grid_thw"].repeat(groups, 1)
     return model.model.visual(pixels, grid_thw=grid)
 
 
 def as_encoder_output(features: Sequence[torch.Tensor]) -> SimpleNamespace:
-    """Wrap features as transformers expects them: merged ones, and those of DeepStack, each as parts to be joined."""
+    """Wrap merged and DeepStack features as transformers expects them, each as a sequence of parts."""
     merged, *deepstack = features
     return SimpleNamespace(pooler_output=(merged,), deepstack_features=[(one,) for one in deepstack])
 
 
 def repeat_block_arguments(arguments: Mapping[str, Any], times: int) -> dict[str, Any]:
-    """Repeat what a block is given by patch: rotations, and the bounds of the sequences."""
+    """Repeat the arguments of a block that depend on the patches: rotary embeddings and sequence bounds."""
     import torch
 
     ends = arguments["cu_seqlens"]
@@ -84,7 +84,7 @@ def repeat_block_arguments(arguments: Mapping[str, Any], times: int) -> dict[str
 
 
 def positions(model: Any, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return positions by time, height and width (3, rows, tokens), and their shift behind the prompt (rows, 1)."""
+    """Return positions in time, height and width (3, rows, tokens), and their offset after the prompt (rows, 1)."""
     return model.model.get_rope_index(
         inputs["input_ids"], inputs[IMAGE_TOKEN_MASK], inputs["image_grid_thw"],
         attention_mask=inputs["attention_mask"],

@@ -1,4 +1,4 @@
-"""Plain text decoders: Qwen2, Qwen3, Llama, Mistral and Gemma; no vision tower."""
+"""Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from trainables.model.families.family import Config, Family, SharedForwardSteps,
 
 
 def decoder_towers(config: Config) -> Towers:
-    """List the linears of a plain text decoder, first layer to last; its vision tower has no block."""
+    """Return the linears of a text-only decoder, first layer to last; its vision tower has no block."""
     return {"language": decoder_layers("model.layers", config), "vision": ()}
 
 
 def decoder(model_class: str, logit_limit_key: str | None = None) -> Family:
-    """Describe a plain text decoder by its class in transformers."""
+    """Return the family of a text-only decoder with this class in transformers."""
     return Family(model_class, "model", decoder_towers, SharedForwardSteps(), logit_limit_key=logit_limit_key)
 
 
