@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import typer
 
-from sweeps.cli.options import EXIT_CODES, OF_A_LAUNCH, LaunchOptions
+from sweeps.cli.options import ACCEPTED_BY_RESUME, EXIT_CODES, LaunchOptions
 from sweeps.cli.signature import Parameter, parameters_of, signature_of
 from sweeps.study import Study
 from trainables.errors import UserError
@@ -29,7 +29,7 @@ FINISHING = ("resume", "sync")
 class CommandLine(Generic[OwnT]):
     """The command line of a study: its own options, the shared ones that it takes, and the job they ask for.
 
-    `changed` replaces values of parameters, as in `parameters_of`. With `resumes_as_asked` a launch is resumed by the
+    `changed` replaces values of parameters, as in `parameters_of`. With `resume_takes_all_options` a launch is resumed by the
     same options, otherwise by those of a launch alone.
     """
 
@@ -38,17 +38,17 @@ class CommandLine(Generic[OwnT]):
     shared: tuple[str, ...]
     job: Callable[[OwnT, LaunchOptions, Launch], Job[Any]]
     changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    resumes_as_asked: bool = False
+    resume_takes_all_options: bool = False
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters, its own first."""
         own = parameters_of(self.own, None, self.changed)
         return [*own, *parameters_of(LaunchOptions, self.shared, self.changed)]
 
-    def kept_by_resume(self) -> Collection[str]:
+    def accepted_by_resume(self) -> Collection[str]:
         """Return the names of the parameters that `--resume` takes."""
         every = [one.name for one in self.parameters()]
-        return every if self.resumes_as_asked else OF_A_LAUNCH
+        return every if self.resume_takes_all_options else ACCEPTED_BY_RESUME
 
 
 def run_command_line(line: CommandLine[Any]) -> None:
@@ -67,7 +67,7 @@ def run_command_line(line: CommandLine[Any]) -> None:
 
 def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
     """Return the command that finishes what was begun: arguments, `--resume`, and the options that it takes."""
-    kept = [one for one in given if one.name in line.kept_by_resume() and one.name not in (*FINISHING, "dry_run")]
+    kept = [one for one in given if one.name in line.accepted_by_resume() and one.name not in (*FINISHING, "dry_run")]
     words = ["python", "-m", f"sweeps.{line.study.name}"]
     words += [word for one in kept if one.is_argument for word in one.words(values[one.name])]
     words += ["--resume", *(word for one in kept if not one.is_argument for word in one.words(values[one.name]))]
@@ -98,7 +98,7 @@ def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Pa
     shared = LaunchOptions(**{name: values[name] for name in line.shared})
     own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
     launch = shared.launch(shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]]))
-    if not line.resumes_as_asked:
+    if not line.resume_takes_all_options:
         _check_finishing(line, values, given)
     launch.directory(line.study)  # an impossible name is refused before anything is read
     if shared.sync:
@@ -114,10 +114,10 @@ def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Pa
 
 
 def _print_summary(job: Job[Any], records: list[Record]) -> None:
-    from sweeps.display.closing_tables import closing
+    from sweeps.display.closing_tables import closing_tables
     from sweeps.display.summary import summary
 
-    for table in closing(job.study, records):
+    for table in closing_tables(job.study, records):
         job.launch.console.print(table)
     text = summary(job.study, records, job.launch.experiment or job.study.name)
     job.launch.console.print(text, soft_wrap=True, highlight=False)
@@ -147,7 +147,7 @@ def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: C
     finishing = next((one for one in given if one.name in FINISHING and values[one.name]), None)
     if finishing is None:
         return
-    allowed = {finishing.name, *line.kept_by_resume()}
+    allowed = {finishing.name, *line.accepted_by_resume()}
     ignored = [one.flag for one in given if one.name not in allowed]
     if ignored:
         raise UserError(

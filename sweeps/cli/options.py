@@ -131,7 +131,7 @@ class LaunchOptions:
 
 
 # which experiment, and how it is run: the options that --resume and --sync accept
-OF_A_LAUNCH = (
+ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")

@@ -60,12 +60,12 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
     """
     from sweeps.execution.schedulers import parse_scheduler
     from sweeps.launch import StudyJob, resumed
-    from sweeps.planning.winners import around
+    from sweeps.planning.winners import with_winners
 
     launch = replace(launch, scheduler=parse_scheduler(shared.scheduler, shared.scheduler_options))
     if shared.resume:
         return resumed(study, launch)
-    chosen = around(study, own.winners, words_in(own.only))
+    chosen = with_winners(study, own.winners, words_in(own.only))
     chosen = replace(chosen, refused=()) if launch.force else chosen
     return StudyJob(chosen, _axes(chosen, own, shared), launch)
 

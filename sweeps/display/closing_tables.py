@@ -24,7 +24,7 @@ SHORT = {
 }
 
 
-def closing(study: Study, records: Sequence[Record]) -> list[Group]:
+def closing_tables(study: Study, records: Sequence[Record]) -> list[Group]:
     """Return the tables that a study asks for, of trials that have a result."""
     return [TABLES[name](records) for name in study.tables]
 

@@ -51,7 +51,7 @@ class Line:
         return self.seconds / self.step * (self.steps - self.step)
 
 
-class Board:
+class LiveTable:
     """The live table of trials: placement, step, loss, probes, verdict, time left."""
 
     def __init__(self, console: Console, records: Sequence[Record]) -> None:
@@ -62,7 +62,7 @@ class Board:
         self.began = time.monotonic()
         self._live: Live | None = None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> LiveTable:
         if self.console.is_terminal:
             self._live = Live(self.table(), console=self.console, refresh_per_second=4)
             self._live.start()

@@ -26,7 +26,7 @@ def summary(study: Study, records: list[Record], experiment: str) -> str:
     return "\n".join(lines)
 
 
-GENERALITY_SAID = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}
+GENERALITY_NAMES = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}
 
 
 class _Arm(NamedTuple):
@@ -54,7 +54,7 @@ def _frontier(records: list[Record]) -> list[str]:
     front = [arm for arm, keep in zip(gained, on_frontier, strict=True) if keep]
     said = "; ".join(
         f"{arm.name} answers {arm.fit:.0%} exactly and keeps {arm.best.metrics[kept]:.0%} "
-        f"{GENERALITY_SAID[kept]} (step {arm.best.step})"
+        f"{GENERALITY_NAMES[kept]} (step {arm.best.step})"
         for arm in sorted(front, key=lambda arm: -arm.fit)
     )
     return [

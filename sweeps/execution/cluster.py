@@ -19,16 +19,16 @@ NODE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class NodeView:
+class NodeReport:
     """What one node found: its versions, the paths that differ from those of the driver, and its machine checks."""
 
     node: str
     versions: Mapping[str, str]
-    unseen: tuple[str, ...]
+    path_problems: tuple[str, ...]
     machine: tuple[Check, ...]
 
 
-def look(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeView:
+def check_this_node(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeReport:
     """Check the node that this runs on.
 
     Args:
@@ -36,15 +36,15 @@ def look(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeView:
         sizes: the size in bytes of every data file as the driver sees it, 0 for a directory.
     """
     node = platform.node()
-    unseen = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
+    path_problems = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
     try:
         if not (storage / token).is_file():
-            unseen.append(f"{storage}: it is not the driver's")
+            path_problems.append(f"{storage}: it is not the driver's")
         else:
             (storage / f"{token}-{node}").touch()
     except OSError as error:
-        unseen.append(f"{storage}: {error.strerror}")
-    return NodeView(node, versions(), tuple(unseen), tuple(machine_checks()))
+        path_problems.append(f"{storage}: {error.strerror}")
+    return NodeReport(node, versions(), tuple(path_problems), tuple(machine_checks()))
 
 
 def _differs(path: Path, size: int) -> str | None:
@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "footprint": digest.hexdigest()[:8]}
 
 
-def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeView]:
+def node_reports(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeReport]:
     """Start Ray on this machine, or join the cluster at `address`, and check every node.
 
     Raises:
@@ -81,7 +81,7 @@ def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[Nod
     (storage / token).touch()
     try:
         with ray_session(address):
-            task: Any = ray.remote(num_cpus=0)(look)
+            task: Any = ray.remote(num_cpus=0)(check_this_node)
             nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
             asked = [
                 task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(

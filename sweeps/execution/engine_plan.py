@@ -26,7 +26,7 @@ def engine_plans(
     cores: Mapping[str, int],
     gpus: int,
     trials: int,
-    most_threads: int | None = None,
+    max_threads: int | None = None,
 ) -> list[EnginePlan]:
     """Plan one engine for each GPU; without any, several for each node (`cores`, by name), of `MIN_TRIALS` or more.
 
@@ -34,20 +34,20 @@ def engine_plans(
     each other, and for other processes.
     """
     if gpus:
-        threads = bounded(max(1, sum(cores.values()) // gpus), most_threads)
+        threads = _limited(max(1, sum(cores.values()) // gpus), max_threads)
         return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
     shares = -(-max(1, trials) // (MIN_TRIALS * len(cores)))
     counts = {node: min(count, shares) for node, count in cores.items()}
-    threads = {node: bounded(cores[node] // count, most_threads) for node, count in counts.items()}
+    threads = {node: _limited(cores[node] // count, max_threads) for node, count in counts.items()}
     return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
 
 
-def bounded(threads: int, most_threads: int | None) -> int:
+def _limited(threads: int, max_threads: int | None) -> int:
     """Return `threads`, cut to what the user allows."""
-    return min(threads, most_threads or threads)
+    return min(threads, max_threads or threads)
 
 
-def most_threads(environment: Mapping[str, str]) -> int | None:
+def thread_limit(environment: Mapping[str, str]) -> int | None:
     """Return the limit that OMP_NUM_THREADS sets, None without one; as OpenMP does, ignore what is not a number.
 
     On a machine that does other work, more threads than free cores slow an engine down.
@@ -56,7 +56,7 @@ def most_threads(environment: Mapping[str, str]) -> int | None:
     return int(outermost) or None if outermost.isdecimal() else None
 
 
-def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
+def distribute(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
     """Distribute trials (by index) over engines in parts of similar cost; trials that share most stay together."""
     order = sorted(range(len(specs)), key=lambda index: _neighbourhood(specs[index]))
     weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
-from sweeps.execution.session import mirrored, ray_room, run_batch
+from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.study import Study
 from trainables.record import Record
 
@@ -24,7 +24,7 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
         for record in records:
             mirror.submit(record)
         if todo:
-            with ray_room(experiment, len(todo), launch) as room:
-                run_batch(study, experiment, records, room, launch, mirror)
+            with started_cluster(experiment, len(todo), launch) as cluster:
+                run_batch(study, experiment, records, cluster, launch, mirror)
     if experiment.stop_file.exists():
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweeps.display.live_table import Board
+from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.experiment import Experiment
 from sweeps.study import Study
@@ -24,7 +24,7 @@ MIRROR_CLOSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Room:
+class Cluster:
     """What the cluster has, and the names of the engine actors; no names when every trial trains alone."""
 
     resources: Resources
@@ -32,20 +32,20 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Listener:
+class ProgressUpdater:
     """Tells the live table and the mirror what the trials do."""
 
-    board: Board
+    live_table: LiveTable
     mirror: Mirror
 
     def started(self, record: Record) -> None:
         """Pass on that a worker took the trial."""
-        self.board.started(record)
+        self.live_table.started(record)
         self.mirror.submit(record)
 
     def advanced(self, record: Record) -> None:
         """Pass on that a trial has a new eval or a verdict."""
-        self.board.advanced(record)
+        self.live_table.advanced(record)
         self.mirror.submit(record)
 
 
@@ -69,7 +69,7 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
 
 
 @contextmanager
-def ray_room(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Room]:
+def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
     """Start Ray, and engines for so many trials at once; until the end of the block, Ctrl-C makes trials checkpoint."""
     from sweeps.execution.tuner import engines, ray_session, stopping_on_signals
 
@@ -78,11 +78,11 @@ def ray_room(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Ro
         stack.enter_context(stopping_on_signals(experiment.stop_file))
         alone = launch.cohort == 1
         started = nullcontext([]) if alone else engines(resources, trials, experiment.stop_file, launch.cohort)
-        yield Room(resources, stack.enter_context(started))
+        yield Cluster(resources, stack.enter_context(started))
 
 
 def run_batch(
-    study: Study, experiment: Experiment, records: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
+    study: Study, experiment: Experiment, records: Sequence[Record], cluster: Cluster, launch: Launch, mirror: Mirror
 ) -> None:
     """Run those of `records` that have no verdict: the baselines first, then the trials that are compared with them.
 
@@ -92,13 +92,13 @@ def run_batch(
     from sweeps.execution.tuner import TuneSettings, run_trials
     from trainables.workers.protocol import Rules
 
-    board = Board(launch.console, records)
-    listener = Listener(board, mirror)
+    live_table = LiveTable(launch.console, records)
+    listener = ProgressUpdater(live_table, mirror)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
     rules = Rules({}, study.guards, study.constraint)
-    settings = TuneSettings(rules, room.resources, experiment.stop_file, launch.retries, room.engines)
-    with board:
+    settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
+    with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():
             known = {record.spec().trial_id: baseline_of(record, study) for record in baselines}

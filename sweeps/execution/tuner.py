@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.engine_plan import engine_plans, most_threads, shared_out
+from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from trainables.metrics import metric
 from trainables.record import Record, Verdict
@@ -33,7 +33,7 @@ from trainables.workers.trainable import TrialWorker
 
 ENGINE_CPUS = 0.5  # what is left of a machine's only core is for the workers, which wait
 WAITING_CPUS = 0.01  # of a worker that waits for an engine
-MOST_CALLS = 10_000  # workers that wait for one engine at once
+MAX_CONCURRENT_CALLS = 10_000  # workers that wait for one engine at once
 
 
 class Listener(Protocol):
@@ -120,12 +120,12 @@ def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int 
     Ray restarts an engine that dies; its workers, which fail with it, are retried and ask the new one.
     """
     token = uuid4().hex[:8]
-    plans = engine_plans(resources.cores, resources.devices, trials, most_threads(os.environ))
+    plans = engine_plans(resources.cores, resources.devices, trials, thread_limit(os.environ))
     names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
     actors: list[Any] = [
         ray.remote(EngineActor)
         .options(
-            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MOST_CALLS,
+            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MAX_CONCURRENT_CALLS,
             scheduling_strategy=NodeAffinitySchedulingStrategy(one.node, soft=True) if one.node else "DEFAULT",
         )
         .remote(EngineSettings(threads=one.threads, stop_file=str(stop_file), max_trials=max_trials))
@@ -206,7 +206,7 @@ def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Requ
     if not settings.engines:
         return [replace(alone, trials=(name,)) for name in names]
     waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
-    shares = shared_out([record.spec() for record in records], len(settings.engines))
+    shares = distribute([record.spec() for record in records], len(settings.engines))
     return [
         replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in share))
         for engine, share in zip(settings.engines, shares, strict=True)

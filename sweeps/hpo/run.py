@@ -16,10 +16,10 @@ from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
-from sweeps.execution.session import Room, mirrored, ray_room, run_batch
+from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion
-from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_bare, spec_of
+from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
@@ -194,7 +194,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     baselines = {spec.trial_id: record for spec, record in zip(bare, experiment.begin(bare), strict=True)}
 
     def key_of(point: Point) -> str | None:
-        return None if is_bare(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
+        return None if is_baseline_point(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
 
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
@@ -226,12 +226,12 @@ def run_cohorts(begun: RunningSearch) -> None:
     ):
         for record in records:
             mirror.submit(record)
-        room: Room | None = None
+        cluster: Cluster | None = None
         while batch := _next_cohort(begun):
             asked = [_created(begun, one) for one in batch]
             if reopened([*begun.baselines.values(), *asked]):
-                room = room or stack.enter_context(ray_room(experiment, begun.search.cohort, launch))
-                _run_cohort(begun, asked, room, mirror)
+                cluster = cluster or stack.enter_context(started_cluster(experiment, begun.search.cohort, launch))
+                _run_cohort(begun, asked, cluster, mirror)
             for one, record in zip(batch, asked, strict=True):
                 baseline = begun.baselines[record.spec().baseline().trial_id]
                 begun.searcher.tell(
@@ -262,7 +262,7 @@ def _overridden(begun: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFind
     return [replace(one, trials=()) for one in refusals if not one.trials or alike & set(one.trials)]
 
 
-def _run_cohort(begun: RunningSearch, asked: Sequence[Record], room: Room, mirror: Mirror) -> None:
+def _run_cohort(begun: RunningSearch, asked: Sequence[Record], cluster: Cluster, mirror: Mirror) -> None:
     """Run a cohort, with the baselines in the first.
 
     Raises:
@@ -270,7 +270,7 @@ def _run_cohort(begun: RunningSearch, asked: Sequence[Record], room: Room, mirro
         KeyboardInterrupt: the launch was stopped.
     """
     begun.launch.console.print(describe([one.spec() for one in asked], begun.launch.cohort), soft_wrap=True)
-    run_batch(begun.search.study, begun.experiment, [*begun.baselines.values(), *asked], room, begun.launch, mirror)
+    run_batch(begun.search.study, begun.experiment, [*begun.baselines.values(), *asked], cluster, begun.launch, mirror)
     if begun.experiment.stop_file.exists():
         raise KeyboardInterrupt
 

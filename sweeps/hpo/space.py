@@ -31,7 +31,7 @@ Point = Mapping[str, Value]
 PLACEMENT = ("language", "vision")
 ALPHA_RATIO = "alpha_ratio"  # alpha over rank: the scale of the update, whatever its rank
 EPOCHS = "epochs"
-MOST_PASSES = 1_000_000  # over the data; no alpha is as many times its rank either
+MAX_EPOCHS_OR_RATIO = 1_000_000  # over the data; no alpha is as many times its rank either
 SETTINGS = (
     "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "warmup_ratio",
 )  # fmt: skip
@@ -223,8 +223,8 @@ def _check_dimension(name: str, dimension: Dimension) -> None:
 def _problem(name: str, value: Value) -> str | None:
     """Return why a trial cannot have this value of a dimension; None where it can."""
     if name in (ALPHA_RATIO, EPOCHS):
-        is_sane = not isinstance(value, str) and 0 < value <= MOST_PASSES
-        return None if is_sane else f"input should be a number greater than 0 and at most {MOST_PASSES:,}"
+        is_sane = not isinstance(value, str) and 0 < value <= MAX_EPOCHS_OR_RATIO
+        return None if is_sane else f"input should be a number greater than 0 and at most {MAX_EPOCHS_OR_RATIO:,}"
     try:
         TrialSpec.model_validate({"placement": {name: value}} if name in PLACEMENT else {name: value})
     except ValidationError as error:  # always: a trial has sources as well
@@ -246,7 +246,7 @@ def _rising(value: Value) -> tuple[bool, float, str]:
     return (isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value))
 
 
-def is_bare(point: Point) -> bool:
+def is_baseline_point(point: Point) -> bool:
     """True when a point places no adapter: that is the baseline, and no arm."""
     return not point["language"] and not point["vision"]
 
@@ -290,7 +290,7 @@ def corners(space: Space, study: Study, sources: Sources, spec_format: Format = 
     def trial(point: Point) -> TrialSpec:
         return spec_of(point, study, sources, spec_format)
 
-    specs = {spec.trial_id: spec for point in points if not is_bare(point) for spec in [trial(point)]}
+    specs = {spec.trial_id: spec for point in points if not is_baseline_point(point) for spec in [trial(point)]}
     baselines = {spec.baseline().trial_id: spec.baseline() for spec in specs.values()}
     if len(baselines) == 1:
         baselines = {key: spec.model_copy(update={"name": BASELINE_ARM}) for key, spec in baselines.items()}

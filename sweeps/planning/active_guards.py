@@ -11,7 +11,7 @@ from trainables.guards import TEXT_GUARD, applicable
 from trainables.metrics import metric
 from trainables.probes import blindness, captions, crops, hallucination, irrelevant
 
-OF_PICTURES = frozenset(
+PICTURE_METRICS = frozenset(
     one.name
     for probe in (blindness.PROBE, captions.PROBE, crops.PROBE, hallucination.PROBE, irrelevant.PROBE)
     for one in probe.metrics
@@ -49,7 +49,7 @@ def active_guards(study: Study, reported: Collection[str], sees: bool) -> Active
 
 
 def _reasons(metrics: Sequence[str], sees: bool) -> list[str]:
-    unseen = [name for name in metrics if name in OF_PICTURES and not sees]
+    unseen = [name for name in metrics if name in PICTURE_METRICS and not sees]
     uncounted = [name for name in metrics if name not in unseen]
     reasons = (("the base has no vision tower", unseen), ("its rows give them nothing to count", uncounted))
     return [

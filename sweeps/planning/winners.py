@@ -14,7 +14,7 @@ from trainables.io.files import FileDamaged, read_json
 FRONTIER, FILE = Path("frontier"), "winners.json"
 
 
-def around(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
+def with_winners(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
     """Return the study with the placements of `winners` as its arms; `winners_of` of a study names the default file.
 
     A declared arm with one language layer is kept where a winner has the same vision blocks and more language layers.
@@ -54,7 +54,7 @@ def _arms_in(path: Path) -> list[Arm]:
     listed = kept.get("winners") if isinstance(kept, Mapping) else None
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path}: `winners` must name a placement, but it is {listed!r}",
-                        "an empty frontier has nothing to narrow around")  # fmt: skip
+                        "an empty frontier has nothing to narrow with_winners")  # fmt: skip
     arms: dict[tuple[int, int], Arm] = {}
     for number, one in enumerate(listed):
         arm = _arm(one, f"{path}: `winners[{number}]`")

@@ -96,7 +96,7 @@ def _from_files(
     for number, stage in enumerate(chain.stages):
         sources = _gathered(base, naming, stage, data_directory)
         arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
-        with stage.told_at():
+        with stage.errors_at():
             found.append((_spec(study, arm, given, launch, sources), sources))
     return found
 
@@ -167,7 +167,7 @@ def _check_unseen(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> Non
         others = [path for path in measured if path != spec.validation.path]  # its own was checked when it was read
         rows = read_rows(spec.train.path) if others else []
         for path in others:
-            with _told_at(files, number, "train"):
+            with _errors_at(files, number, "train"):
                 check_disjoint(rows, measured[path], path)
 
 
@@ -175,16 +175,16 @@ def _check_adapters(staged: StagedStudy, files: Sequence[StageFile]) -> None:
     """Refuse a stage that cannot start from the adapter that it is given, or from the stage before."""
     forecasts: list[Forecast] = []
     for number, stage in enumerate(staged.stages):
-        with _told_at(files, number, "lora", "target_modules"):
+        with _errors_at(files, number, "lora", "target_modules"):
             forecasts += forecast([stage.spec], stage.sources.train_rows)
     if staged.start is not None:
         given = bool(files) and "prev_checkpoint" in files[0].values
-        with _told_at(files, 0, "prev_checkpoint") if given else nullcontext():
+        with _errors_at(files, 0, "prev_checkpoint") if given else nullcontext():
             forecast([staged.first()], staged.stages[0].sources.train_rows)
     for number, (before, after) in enumerate(itertools.pairwise(forecasts), start=1):
-        with _told_at(files, number, "prev_checkpoint"):
+        with _errors_at(files, number, "prev_checkpoint"):
             check_continuation(before, after, staged.continuation)
 
 
-def _told_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:
-    return files[number].told_at(*keys) if files else nullcontext()
+def _errors_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:
+    return files[number].errors_at(*keys) if files else nullcontext()

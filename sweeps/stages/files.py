@@ -52,19 +52,19 @@ MAXIMUM_SHOWN = 80  # characters of a value in an error
 
 
 @dataclass(frozen=True)
-class KeyRule:
+class NumberRule:
     """What a number must be: in words, and as a test."""
 
     words: str
     holds: Callable[[float], bool]
 
 
-ABOVE_0 = KeyRule("above 0", lambda value: value > 0)
-AT_LEAST_0 = KeyRule("0 or more", lambda value: value >= 0)
-AT_LEAST_1 = KeyRule("1 or more", lambda value: value >= 1)
+ABOVE_0 = NumberRule("above 0", lambda value: value > 0)
+AT_LEAST_0 = NumberRule("0 or more", lambda value: value >= 0)
+AT_LEAST_1 = NumberRule("1 or more", lambda value: value >= 1)
 RULES = {
     "lr": ABOVE_0, "vision_lr": ABOVE_0, "epochs": ABOVE_0, "steps": AT_LEAST_1, "eval_every": AT_LEAST_1,
-    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": KeyRule("0 or more and below 1", lambda value: 0 <= value < 1),
+    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": NumberRule("0 or more and below 1", lambda value: 0 <= value < 1),
     "language_layers": AT_LEAST_0, "vision_blocks": AT_LEAST_0,
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ class StageFile:
         return (self.document.path.parent / Path(self.values[key]).expanduser()).resolve()
 
     @contextmanager
-    def told_at(self, *keys: str | int) -> Iterator[None]:
+    def errors_at(self, *keys: str | int) -> Iterator[None]:
         """Put "file:line: `key`" before what an error within says.
 
         Raises:
@@ -261,6 +261,6 @@ def _parent_of(stage: StageFile, stages: Sequence[StageFile]) -> StageFile | Pat
             f"the stages given are {', '.join(one.name for one in stages)}; "
             "`output_dir` says what a stage's directory is called",
         )
-    with stage.told_at("prev_checkpoint"):
+    with stage.errors_at("prev_checkpoint"):
         adapter_source(found)
     return found

@@ -70,11 +70,11 @@ def stage_summary(staged: StagedStudy, records: Sequence[Record]) -> Group:
         parts += [Text(), _lineage(rows)]
     if any(row.spec.earlier for row in rows):
         parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
-    parts.append(Text(f"\n{ending(staged, records)}"))
+    parts.append(Text(f"\n{outcome_text(staged, records)}"))
     return Group(*parts)
 
 
-def ending(staged: StagedStudy, records: Sequence[Record]) -> str:
+def outcome_text(staged: StagedStudy, records: Sequence[Record]) -> str:
     """Say how many stages completed, and where the adapter is that a next study can start from."""
     arms = [record for record in records if not record.spec().placement.is_baseline]
     good = [record for record in arms if staged.can_continue(record)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import found_text, matrix, quality_grid
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
 from sweeps.execution.options import Launch
-from sweeps.execution.session import mirrored, ray_room, run_batch
+from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
@@ -30,7 +30,7 @@ from trainables.record import Record
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from sweeps.execution.session import Room
+    from sweeps.execution.session import Cluster
     from sweeps.tracking.mirror import Mirror
 
 
@@ -142,20 +142,25 @@ def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -
         for record in (*baselines, *done):
             mirror.submit(record)
         if len(done) < len(staged.stages) and all(map(staged.can_continue, done)):
-            with ray_room(experiment, 1, launch) as room:
+            with started_cluster(experiment, 1, launch) as cluster:
                 if reopened(baselines):
-                    run_batch(planned.plans[0].active.study, experiment, baselines, room, launch, mirror)
+                    run_batch(planned.plans[0].active.study, experiment, baselines, cluster, launch, mirror)
                 while len(done) < len(staged.stages):
                     if experiment.stop_file.exists() or not all(map(staged.can_continue, done)):
                         break
-                    done.append(_run_stage(planned, experiment, done, room, launch, mirror))
+                    done.append(_run_stage(planned, experiment, done, cluster, launch, mirror))
     if experiment.stop_file.exists():
         raise KeyboardInterrupt
     return [*baselines, *done]
 
 
 def _run_stage(
-    planned: StagesPlan, experiment: Experiment, done: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
+    planned: StagesPlan,
+    experiment: Experiment,
+    done: Sequence[Record],
+    cluster: Cluster,
+    launch: Launch,
+    mirror: Mirror,
 ) -> Record:
     staged, number = planned.staged, len(done)
     spec = staged.from_parent(number, done[-1]) if done else staged.first()
@@ -163,7 +168,7 @@ def _run_stage(
     mirror.submit(record)
     reopened([record])
     baseline = experiment.record_of(staged.baseline(number))
-    run_batch(planned.plans[number].active.study, experiment, [baseline, record], room, launch, mirror)
+    run_batch(planned.plans[number].active.study, experiment, [baseline, record], cluster, launch, mirror)
     return record
 
 

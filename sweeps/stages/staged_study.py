@@ -25,7 +25,7 @@ from trainables.record import MANIFEST, Record, is_whole
 from trainables.spec import BASELINE_ARM, TrialSpec, parse_spec, read_spec
 
 STAGES_FILE = "course.json"  # its name and its key `legs` are those of the first format
-MOST_POINTS_FORGOTTEN = 0.10  # of the token accuracy that an earlier stage ended with
+MAX_ACCURACY_DROP = 0.10  # of the token accuracy that an earlier stage ended with
 PATIENCE_EVALS = 2
 
 Continuation = Literal["same", "extended"]
@@ -69,7 +69,7 @@ class StagedStudy:
     def study_of(self, number: int) -> Study:
         """Return the study with the guards of one stage, among them one for every earlier stage's rows."""
         earlier = range(1, len(self.stages[number].spec.earlier) + 1)
-        kept = tuple(Fall(accuracy_name(one), MOST_POINTS_FORGOTTEN, PATIENCE_EVALS) for one in earlier)
+        kept = tuple(Fall(accuracy_name(one), MAX_ACCURACY_DROP, PATIENCE_EVALS) for one in earlier)
         return replace(self.study, guards=(*self.study.guards, *kept))
 
     def can_continue(self, record: Record) -> bool:

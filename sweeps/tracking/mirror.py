@@ -49,9 +49,9 @@ class Mirror:
             self._wake.wait()
             self._wake.clear()
             closing = self._closing
-            if self._survives(self._open_launch):
+            if self._succeeds(self._open_launch):
                 self._write_waiting()
-        self._survives(self._tracker.close_launch)
+        self._succeeds(self._tracker.close_launch)
 
     def _open_launch(self) -> None:
         self._tracker.open_launch(self._command, self._tags)
@@ -61,12 +61,12 @@ class Mirror:
             batch = dict(self._waiting)
             self._resubmitted.clear()
         for name, record in batch.items():
-            if self._survives(self._tracker.sync, record):
+            if self._succeeds(self._tracker.sync, record):
                 with self._lock:
                     if name not in self._resubmitted:
                         del self._waiting[name]
 
-    def _survives(self, write: Callable[..., None], *arguments: Record) -> bool:
+    def _succeeds(self, write: Callable[..., None], *arguments: Record) -> bool:
         """Call `write`; False when MLflow or the record failed. Any other exception is a bug and ends this thread."""
         try:
             write(*arguments)

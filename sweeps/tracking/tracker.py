@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
-OF_THE_END = ("verdict", "best", "criteria", "degraded", "overridden")  # tags that a trial run anew loses
+OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # tags that a trial run anew loses
 
 
 __all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri", "outages", "redacted", "sync_all"]
@@ -132,7 +132,7 @@ class Tracker:
         return mlflow_store.create_run(self._client, self._experiment_id, spec.name, tags, started_ms)
 
     def _reopen(self, run: StoredRun, labels: Mapping[str, str]) -> None:
-        stale = [key for key in run.tags if key.split(".")[0] in OF_THE_END]
+        stale = [key for key in run.tags if key.split(".")[0] in OUTCOME_TAGS]
         mlflow_store.reopen_run(self._client, run.run_id, stale)
         self._set_tags(run, labels)
 

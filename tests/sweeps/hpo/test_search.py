@@ -18,7 +18,7 @@ from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
 from sweeps.hpo import run as search_launch
 from sweeps.hpo.run import RunningSearch, begin, run_cohorts
-from sweeps.hpo.space import Choice, Search, Space, corners, is_bare
+from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
@@ -76,7 +76,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
                 finish(record)
 
     monkeypatch.setattr(search_launch, "mirrored", nothing)
-    monkeypatch.setattr(search_launch, "ray_room", nothing)
+    monkeypatch.setattr(search_launch, "started_cluster", nothing)
     monkeypatch.setattr(search_launch, "run_batch", run_batch)
     return ran
 
@@ -111,7 +111,7 @@ def test_a_search_runs_cohorts_to_its_budget(begun: Begin, batches: Batches) -> 
         best = by_id[key].best()
         assert outcome.values == ((best.metrics["exact_match"], best.metrics["irrelevant_pass"]) if best else ())
         assert (outcome.state == "pruned") == (str(by_id[key].verdict()) == "pruned(hallucination)")
-    assert not any(is_bare(vars(one.spec().placement)) for batch in arms for one in batch)
+    assert not any(is_baseline_point(vars(one.spec().placement)) for batch in arms for one in batch)
 
 
 def test_a_finished_search_runs_nothing_and_a_larger_budget_goes_on(begun: Begin, batches: Batches) -> None:

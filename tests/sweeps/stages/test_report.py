@@ -12,7 +12,7 @@ from saved_adapters import left_by, saved
 from sweeps.curriculum import STUDY
 from sweeps.execution.options import Launch
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.report import ending, stage_summary
+from sweeps.stages.report import outcome_text, stage_summary
 from sweeps.stages.staged_study import StagedStudy, continued
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.io.files import write_json
@@ -103,7 +103,7 @@ def test_the_last_good_stage_is_named_where_a_guard_objects(
 ) -> None:
     why = Verdict(kind="pruned", step=60, cause="stage1_accuracy", reason="stage1_accuracy 0.65 < 0.82 for 2 evals")
     records = ran((1.0, 0.5, DONE), (0.5, 0.9, why))
-    said = ending(staged, records)
+    said = outcome_text(staged, records)
     assert said.startswith("S2 did not end well (pruned(stage1_accuracy): stage1_accuracy 0.65 < 0.82 for 2 evals)")
     assert f"The last good stage is S1: {records[0].checkpoint(80)}" in said
-    assert ending(staged, records[1:]) == "No stage completed well; there is no adapter to continue."
+    assert outcome_text(staged, records[1:]) == "No stage completed well; there is no adapter to continue."
