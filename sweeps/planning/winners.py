@@ -54,7 +54,7 @@ def _arms_in(path: Path) -> list[Arm]:
     listed = kept.get("winners") if isinstance(kept, Mapping) else None
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path}: `winners` must name a placement, but it is {listed!r}",
-                        "an empty frontier has nothing to narrow with_winners")  # fmt: skip
+                        "the frontier of the earlier study is empty, so it has no winners")  # fmt: skip
     arms: dict[tuple[int, int], Arm] = {}
     for number, one in enumerate(listed):
         arm = _arm(one, f"{path}: `winners[{number}]`")
