@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
-    """Return the job that the options ask for.
+    """Return the job that the options describe.
 
     Raises:
         UserError: the budget is given twice, an axis is unknown, or there is nothing to resume.

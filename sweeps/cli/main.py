@@ -1,4 +1,4 @@
-"""The driver of every command line: parses options, plans, shows or runs a job, and exits with a documented code."""
+"""The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented code."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FINISHING = ("resume", "sync")
 
 @dataclass(frozen=True)
 class CommandLine(Generic[OwnT]):
-    """The command line of a study: its own options, the shared ones that it takes, and the job they ask for.
+    """The command line of a study: its own options, the shared options it accepts, and a function that makes the job.
 
-    `changed` replaces values of parameters, as in `parameters_of`. With `resume_takes_all_options` a launch is resumed by the
-    same options, otherwise by those of a launch alone.
+    `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
+    `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`.
     """
 
     study: Study
@@ -46,13 +46,13 @@ class CommandLine(Generic[OwnT]):
         return [*own, *parameters_of(LaunchOptions, self.shared, self.changed)]
 
     def accepted_by_resume(self) -> Collection[str]:
-        """Return the names of the parameters that `--resume` takes."""
-        every = [one.name for one in self.parameters()]
-        return every if self.resume_takes_all_options else ACCEPTED_BY_RESUME
+        """Return the names of the parameters that `--resume` accepts."""
+        names = [one.name for one in self.parameters()]
+        return names if self.resume_takes_all_options else ACCEPTED_BY_RESUME
 
 
 def run_command_line(line: CommandLine[Any]) -> None:
-    """Parse the command line, do what it asks and exit with a documented code."""
+    """Parse the command line, plan, show or run its job, and exit with a documented code."""
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
     parameters = line.parameters()
 
@@ -60,13 +60,13 @@ def run_command_line(line: CommandLine[Any]) -> None:
         given = [one for one in parameters if _is_given(context, one.name)]
         raise typer.Exit(_exit_code_of(line, values, given))
 
-    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] typer reads it
+    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] for typer
     app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
     app()
 
 
 def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
-    """Return the command that finishes what was begun: arguments, `--resume`, and the options that it takes."""
+    """Return the command that resumes this launch: its arguments, `--resume`, and the options that it accepts."""
     kept = [one for one in given if one.name in line.accepted_by_resume() and one.name not in (*FINISHING, "dry_run")]
     words = ["python", "-m", f"sweeps.{line.study.name}"]
     words += [word for one in kept if one.is_argument for word in one.words(values[one.name])]
@@ -87,8 +87,8 @@ def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Coll
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
-        again = resume_command(line, values, given)
-        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {again}", err=True)
+        resuming = resume_command(line, values, given)
+        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {resuming}", err=True)
         return 130
 
 
@@ -100,7 +100,7 @@ def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Pa
     launch = shared.launch(shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]]))
     if not line.resume_takes_all_options:
         _check_finishing(line, values, given)
-    launch.directory(line.study)  # an impossible name is refused before anything is read
+    launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if shared.sync:
         _sync_records(line.study, launch)
         return 0
@@ -124,18 +124,18 @@ def _print_summary(job: Job[Any], records: list[Record]) -> None:
 
 
 def _sync_records(study: Study, launch: Launch) -> None:
-    """Complete MLflow from the records of an experiment.
+    """Copy to MLflow what it lacks of an experiment's records.
 
     Raises:
-        UserError: there are none, or MLflow does not answer.
+        UserError: there are no records, or MLflow does not answer.
     """
     from sweeps.tracking.tracker import default_tracking_uri, sync_all
 
     directory = launch.directory(study)
     if not (directory / "study.json").exists():
-        raise UserError(f"only an experiment with records can be mirrored, but {directory} has none")
+        raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none")
     names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name)
-    typer.echo(f"mirrored {len(names)} trials of `{directory.name}`")
+    typer.echo(f"copied {len(names)} trials of `{directory.name}` to MLflow")
 
 
 def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> None:
@@ -151,9 +151,9 @@ def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: C
     ignored = [one.flag for one in given if one.name not in allowed]
     if ignored:
         raise UserError(
-            f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps what it was begun "
-            "with",
-            f"leave out {ignored[0]}, or begin another with --experiment NAME",
+            f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps the settings it was "
+            "started with",
+            f"leave out {ignored[0]}, or start another experiment with --experiment NAME",
         )
 
 
