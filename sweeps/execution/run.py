@@ -1,4 +1,4 @@
-"""Runs the records of an experiment in one session: MLflow, Ray, baselines first."""
+"""Runs the records of an experiment in one session with Ray and MLflow, baselines first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainables.record import Record
 
 
 def run_records(study: Study, experiment: Experiment, records: Sequence[Record], launch: Launch) -> None:
-    """Run the records without a verdict and the failed ones; the experiment is locked by the caller.
+    """Run the trials that have no verdict or failed; the caller must have locked the experiment.
 
     Raises:
-        UserError: a baseline has no result, or the base breaks a guard.
+        UserError: a baseline has no result, or the base violates a guard.
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     todo = reopened(records)

@@ -25,7 +25,7 @@ MIRROR_CLOSE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the cluster has, and the names of the engine actors; no names when every trial trains alone."""
+    """The resources of a running Ray cluster, and the names of its engine actors; no names with `--cohort 1`."""
 
     resources: Resources
     engines: Sequence[str]
@@ -33,25 +33,25 @@ class Cluster:
 
 @dataclass(frozen=True)
 class ProgressUpdater:
-    """Tells the live table and the mirror what the trials do."""
+    """Updates the live table and the MLflow mirror as trials progress."""
 
     live_table: LiveTable
     mirror: Mirror
 
     def started(self, record: Record) -> None:
-        """Pass on that a worker took the trial."""
+        """Show that a worker has started the trial."""
         self.live_table.started(record)
         self.mirror.submit(record)
 
     def advanced(self, record: Record) -> None:
-        """Pass on that a trial has a new eval or a verdict."""
+        """Show a new eval or verdict of a trial."""
         self.live_table.advanced(record)
         self.mirror.submit(record)
 
 
 @contextmanager
 def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], launch: Launch) -> Iterator[Mirror]:
-    """Mirror an experiment to MLflow until the end of the block, then print how many trials MLflow misses."""
+    """Copy results to MLflow until the end of the block, then print how many trials MLflow lacks."""
     from sweeps.tracking.mirror import Mirror
 
     tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
@@ -63,28 +63,28 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
         left = mirror.close(MIRROR_CLOSE_SECONDS)
     if left:
         launch.console.print(
-            f"MLflow misses {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
+            f"MLflow lacks {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
 @contextmanager
 def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
-    """Start Ray, and engines for so many trials at once; until the end of the block, Ctrl-C makes trials checkpoint."""
+    """Start Ray, and engines for `trials` trials; until the end of the block, Ctrl-C makes trials checkpoint."""
     from sweeps.execution.tuner import engines, ray_session, stopping_on_signals
 
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
-        alone = launch.cohort == 1
-        started = nullcontext([]) if alone else engines(resources, trials, experiment.stop_file, launch.cohort)
+        no_engines = launch.cohort == 1
+        started = nullcontext([]) if no_engines else engines(resources, trials, experiment.stop_file, launch.cohort)
         yield Cluster(resources, stack.enter_context(started))
 
 
 def run_batch(
     study: Study, experiment: Experiment, records: Sequence[Record], cluster: Cluster, launch: Launch, mirror: Mirror
 ) -> None:
-    """Run those of `records` that have no verdict: the baselines first, then the trials that are compared with them.
+    """Run the trials in `records` that have no verdict, baselines first.
 
     Raises:
         UserError: a baseline has no result, or the base violates a guard.
