@@ -138,7 +138,7 @@ def stopped_by(scheduler: Scheduler, evals: Sequence[Measurement]) -> Verdict:
         step=last.step,
         cause=CAUSE,
         reason=f"{scheduler.name} stopped it: {scheduler.metric} {last.metrics[scheduler.metric]:.4g} at step "
-        f"{last.step} is behind the other trials",
+        f"{last.step} fell behind the other trials",
     )
 
 

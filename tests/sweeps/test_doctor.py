@@ -139,8 +139,8 @@ def test_a_node_with_files_of_its_own_says_so(tmp_path: Path) -> None:
     view = check_this_node(tmp_path, "token", {str(tmp_path / "train.jsonl"): 3, str(tmp_path / "base"): 0})
     assert view.path_problems == (
         f"{tmp_path}/train.jsonl: it has 6 bytes instead of 3",
-        f"{tmp_path}/base: there is none",
-        f"{tmp_path}: it is not the driver's",
+        f"{tmp_path}/base: it does not exist",
+        f"{tmp_path}: it is not the directory that the driver uses",
     )
 
 
@@ -155,7 +155,7 @@ def view(node: str, **changes: object) -> NodeReport:
     [
         ({"versions": {"python": "3.12", "footprint": "abc"}}, "two: versions", "python 3.12 not 3.11"),
         ({"versions": {"python": "3.11"}}, "two: versions", "footprint None not abc"),
-        ({"unseen": ("/data/train.jsonl: there is none",)}, "two: files", "there is none"),
+        ({"path_problems": ("/data/train.jsonl: it does not exist",)}, "two: files", "there is none"),
         ({"machine": (Check("base in nf4", "fail", "no gradient"),)}, "two: base in nf4", "no gradient"),
     ],
 )

@@ -57,7 +57,7 @@ def test_the_plan_names_one_cohort_and_its_base() -> None:
 def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: object) -> None:
     said = describe([spec(1), spec(2), spec(3, **{key: value})], None)
     assert said == (
-        f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; they differ there, so they cannot share a pass."
+        f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; trials that differ in these settings cannot share a pass."
     )
 
 

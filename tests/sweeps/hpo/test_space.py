@@ -144,7 +144,7 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
         ("learning_rate=1e-4..inf", "`learning_rate`: input should be a finite number, but got `inf`"),
         ("warmup_ratio=0.5..2", "`warmup_ratio`: input should be less than or equal to 1, but got `2.0`"),
         ("quantization=nf5", "`quantization`: input should be 'none', 'int8'"),
-        ("rank=8,8.0", "`rank` must have each value once, but got 8, 8"),
+        ("rank=8,8.0", "values of a search's `rank` must differ, but got 8, 8"),
     ],
 )
 def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, said: str) -> None:

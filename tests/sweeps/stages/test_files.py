@@ -94,7 +94,7 @@ def test_a_chain_may_begin_at_an_adapter_from_elsewhere(write: Write, tmp_path: 
         (("lr: '1e-4'",), ":4: `lr` must be a number, but got '1e-4'", "write 1.0e-4 without quotes"),
         (("lr: 1.0e-4", "lr: 2.0e-4"), ":5: `lr`", "remove one"),
         (("steps: 5", "epochs: 1.0"), "both set the budget", "remove one"),
-        (("name: a/b",), ":4: `name` must be letters, digits and _, but got 'a/b'", "called as its file"),
+        (("name: a/b",), ":4: `name` must be letters, digits and _, but got 'a/b'", "name of the file"),
         (("lr: -1.0",), ":4: `lr` must be above 0, but got -1.0", "the study's own"),
         (("lr: 0.0",), ":4: `lr` must be above 0, but got 0.0", "the study's own"),
         (("vision_lr: 0",), ":4: `vision_lr` must be above 0, but got 0", "the study's own"),
@@ -166,8 +166,8 @@ def test_missing_rows_are_named(write: Write, tmp_path: Path) -> None:
     [
         ({"a": "c", "b": "a", "c": "b"}, "the stages go in a circle: a -> b -> c"),
         ({"a": None, "b": "c", "c": "b"}, "must lead back to a, but it goes in a circle"),
-        ({"a": None, "b": None}, "a and b both begin one"),
-        ({"a": None, "b": "a", "c": "a"}, "one stage must go on from a, but b does too"),
+        ({"a": None, "b": None}, "a and b both start one"),
+        ({"a": None, "b": "a", "c": "a"}, "only one stage can continue a, but b does too"),
     ],
 )
 def test_stages_that_are_no_chain_are_refused(parents: dict[str, str | None], says: str, write: Write) -> None:
@@ -178,12 +178,12 @@ def test_stages_that_are_no_chain_are_refused(parents: dict[str, str | None], sa
 
 
 def test_two_stages_of_one_name_are_refused(write: Write) -> None:
-    with pytest.raises(UserError, match=r"`name`: a name must be one stage's"):
+    with pytest.raises(UserError, match=r"`name`: the names of stages must differ"):
         read_stages([write("one", "name: same"), write("two", "name: same", "prev_checkpoint: same")])
 
 
 def test_beside_a_list_of_stages_nothing_may_stand(write: Write) -> None:
-    with pytest.raises(UserError, match="beside `stages` there must be no key"):
+    with pytest.raises(UserError, match="a file with `stages` must have no other key"):
         read_stages([write("all", "stages: []", "lr: 1.0e-4", data=False)])
     for number, value in enumerate(("[]", "{a: 1}", "[1]", "text")):
         with pytest.raises(UserError, match="must be a list of stages") as error:
