@@ -28,7 +28,7 @@ def test_a_row_that_cannot_be_encoded_is_refused(name: str) -> None:
     findings = found(scan_of(**{name: [broken]}))
     assert list(findings) == ["encoding"]
     assert findings["encoding"].level == "refuse"
-    assert f"every row of {name} must become tokens" in findings["encoding"].message
+    assert f"every row of {name} must be encodable" in findings["encoding"].message
     assert findings["encoding"].message.endswith("(broken) are not; the first: a picture is cut")
 
 
