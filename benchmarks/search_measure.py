@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.search_table import LANGUAGE, RANKS, RATES, STUDY, VISION
 from sweeps.hpo.outcome import Outcome, outcome
 from sweeps.hpo.sampler import Searcher, SearchSettings
-from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_bare
+from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_baseline_point
 from trainables import pareto
 from trainables.pareto import as_costs, directions_of, parse_objectives
 from trainables.record import Measurement, Verdict
@@ -48,15 +48,15 @@ class Table:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
         """Judge recorded rows as a search would; the row without adapter is the baseline."""
-        baseline = next(row for row in rows if is_bare(row))["evals"][0]
-        found = {key_of(row): _outcome(row, baseline) for row in rows if not is_bare(row)}
+        baseline = next(row for row in rows if is_baseline_point(row))["evals"][0]
+        found = {key_of(row): _outcome(row, baseline) for row in rows if not is_baseline_point(row)}
         outcomes = {key: one for key, one in found.items() if key is not None}
         return cls(outcomes, hypervolume(list(outcomes.values())))
 
 
 def key_of(point: Point) -> str | None:
     """Return what names a trial of the table, None for the baseline."""
-    return None if is_bare(point) else " ".join(f"{point[name]:g}" for name in SPACE.dimensions)
+    return None if is_baseline_point(point) else " ".join(f"{point[name]:g}" for name in SPACE.dimensions)
 
 
 def hypervolume(outcomes: Sequence[Outcome]) -> float:

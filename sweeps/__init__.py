@@ -1,1 +1,1 @@
-"""What to run, and running it on Ray."""
+"""Declares studies, plans their trials and runs them on Ray."""

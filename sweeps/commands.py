@@ -1,4 +1,4 @@
-"""Commands: how much LoRA before a command-line assistant loses other tasks, or answers dangerous requests.
+"""Commands: how much LoRA a command-line assistant takes before it loses other tasks or obeys dangerous requests.
 
 python -m sweeps.commands                    on the embedded text miniature
 python -m sweeps.commands --only L2,L2_attention --seeds 3

@@ -1,10 +1,10 @@
-"""Coverage: how much of the data a run must see, and at which rate, before it learns anything.
+"""Coverage: how much of the data a run must see, and at which learning rate, before it learns anything.
 
 python -m sweeps.coverage                    two fixes of a failed run and two variants, on the miniature
-python -m sweeps.coverage --force            the failed run too, which the plan refuses
+python -m sweeps.coverage --force            also the failed run, which preflight refuses
 python -m sweeps.coverage --only fix1 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
 
-Budgets are passes over the data, so that they mean the same on any data set. The failed run had 45,000 rows.
+Budgets are given in epochs, so that they do not depend on the size of the data set. The failed run had 45,000 rows.
 """
 
 from sweeps.study import Arm, Study
@@ -15,7 +15,7 @@ STUDY = Study(
     question="How much of the data must a run see, and at which rate, before it learns?",
     arms=(
         Arm("A0", language=0, vision=0),
-        # 500 steps of 8 rows, 8.9 % of the data, a cosine to nothing
+        # 500 steps of 8 rows: 8.9 % of the data; the cosine schedule ends at 0
         Arm(
             "failing",
             language=2,
@@ -26,9 +26,9 @@ STUDY = Study(
             miniature={"batch_rows": 8, "accumulation_steps": 1, "learning_rate": 1e-4, "vision_learning_rate": 1.5e-3,
                        "eval_every_steps": 4},
         ),
-        # approach 1: 2,000 steps of 32 rows
+        # fix 1: 2,000 steps of 32 rows
         Arm("fix1", language=2, vision=4),
-        # approach 2: 5,000 steps of 64 rows at twice the rate
+        # fix 2: 5,000 steps of 64 rows at twice the learning rate
         Arm(
             "fix2",
             language=2,
@@ -38,7 +38,7 @@ STUDY = Study(
             miniature={"batch_rows": 16, "accumulation_steps": 4, "learning_rate": 4e-4, "vision_learning_rate": 6e-3,
                        "eval_every_steps": 27},
         ),
-        # rows that grow, and a rate that stays up until the last fifth
+        # fix 1 with a growing batch, and fix 1 with a constant rate until the last fifth of the steps
         Arm("fix1grow", language=2, vision=4, settings={"batch_warmup_ratio": 0.3}),
         Arm("fix1stable", language=2, vision=4, settings={"schedule": "stable"}),
     ),

@@ -11,8 +11,8 @@ from trainables.mini import defaults
 STUDY = Study(
     name="curriculum",
     question="Does an adapter that learns in stages keep what the earlier stages taught?",
-    # rates fall to 0.7 and 0.5 of the first: a fresh optimizer overshoots on trained weights;
-    # 36 language layers are all of Qwen3-VL-4B and -8B
+    # The later rates are 0.7 and 0.5 of the first: a fresh optimizer overshoots on trained weights.
+    # Qwen3-VL-4B and -8B have 36 language layers.
     arms=(
         Arm(
             "S1",

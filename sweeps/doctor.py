@@ -22,13 +22,13 @@ from trainables.errors import UserError
 from trainables.selftest.machine import Check
 
 if TYPE_CHECKING:
-    from sweeps.execution.cluster import NodeView
+    from sweeps.execution.cluster import NodeReport
 
 
 DISTRIBUTION = "lora-footprint"
 OLDEST_PYTHON = (3, 11)
-SPARE_BYTES = 2 * 10**9  # beyond the smallest sweep: room for adapters and MLflow artifacts
-FULL_DISK_SHARE = 0.95  # Ray stops writing to its temporary directory above it
+SPARE_BYTES = 2 * 10**9  # recommended free space for adapters and MLflow artifacts
+FULL_DISK_SHARE = 0.95  # above it, Ray stops writing to its temporary directory
 SQLITE_SECONDS = 5.0
 HELP = (
     "Check Python, libraries, disk, MLflow, Ray, the devices, and that every quantization trains.\n\n"
@@ -44,7 +44,7 @@ Sees = Annotated[
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
-    """Check the interpreter."""
+    """Check the version of Python."""
     found = ".".join(map(str, version))
     if version[:2] < OLDEST_PYTHON:
         return Check("python", "fail", f"{found}, but it must be 3.11 or newer", "make PYTHON=python3.11 doctor")
@@ -61,13 +61,13 @@ def check_libraries(installed: Callable[[str], str] = metadata.version) -> Check
     except metadata.PackageNotFoundError:
         return Check("libraries", "fail", f"{DISTRIBUTION} is not installed", "pip install --no-deps --editable .")
     wanted = [one for one in wanted if one.marker is None]  # extras are optional
-    wrong = [problem for one in wanted if (problem := _unfit(one.name, str(one.specifier), installed))]
+    wrong = [problem for one in wanted if (problem := _version_problem(one.name, str(one.specifier), installed))]
     if wrong:
         return Check("libraries", "fail", "; ".join(wrong), hint)
     return Check("libraries", "ok", ", ".join(f"{one.name} {installed(one.name)}" for one in wanted[:5]))
 
 
-def _unfit(name: str, specifier: str, installed: Callable[[str], str]) -> str | None:
+def _version_problem(name: str, specifier: str, installed: Callable[[str], str]) -> str | None:
     from packaging.specifiers import SpecifierSet
 
     try:
@@ -91,7 +91,7 @@ def check_disk(storage: Path) -> Iterator[Check]:
         free = shutil.disk_usage(storage).free
         found = f"{storage}, {free / 1e9:,.1f} GB free"
         if free < SPARE_BYTES:
-            yield Check("storage", "warn", found, "enough for the miniature; adapters of a real base take some GB")
+            yield Check("storage", "warn", found, "enough for the miniature; adapters of a real base take several GB")
         else:
             yield Check("storage", "ok", found)
     temporary = Path(tempfile.gettempdir())
@@ -104,9 +104,9 @@ def check_disk(storage: Path) -> Iterator[Check]:
 
 
 def check_store(tracking_uri: str) -> Check:
-    """Check that MLflow's store is writable.
+    """Check that the MLflow store is writable.
 
-    A database is locked for a write and rolled back; a server gets a run in the experiment `footprint-doctor`.
+    A database gets a transaction that is rolled back; a server gets a run in the experiment `footprint-doctor`.
     """
     from sweeps.tracking.tracker import checked_uri, redacted
 
@@ -135,7 +135,8 @@ def _try_database(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(
             f"MLflow's database must be writable, but {path} is not: {reason}",
-            "end the process that locks it, or pass another --tracking-uri; sweeps run without it; --sync mirrors",
+            "end the process that locks it, or pass another --tracking-uri; sweeps run without MLflow, and --sync "
+            "copies their records to it later",
         ) from None
     return f"{path} is writable"
 
@@ -151,32 +152,34 @@ def _try_server(uri: str) -> None:
         reason = redacted(str(error).splitlines()[0])
         raise UserError(
             f"MLflow must accept runs, but {redacted(uri)} did not: {reason}",
-            "start the server or correct the URI; sweeps run without MLflow, and --sync mirrors later",
+            "start the server or correct the URI; sweeps run without MLflow, and --sync copies their records to it "
+            "later",
         ) from None
 
 
-def check_nodes(found: list[NodeView], driver: dict[str, str]) -> Iterator[Check]:
+def check_nodes(found: list[NodeReport], driver: dict[str, str]) -> Iterator[Check]:
     """Compare every node's files and versions with the driver's, and report its machine checks."""
-    yield Check("ray", "ok", f"{len(found)} node{'s' if len(found) != 1 else ''}: {', '.join(v.node for v in found)}")
-    for view in found:
-        prefix = f"{view.node}: " if len(found) > 1 else ""
-        other = [f"{name} {view.versions.get(name)} not {own}" for name, own in driver.items()
-                 if view.versions.get(name) != own]  # fmt: skip
+    names = ", ".join(report.node for report in found)
+    yield Check("ray", "ok", f"{len(found)} node{'s' if len(found) != 1 else ''}: {names}")
+    for report in found:
+        prefix = f"{report.node}: " if len(found) > 1 else ""
+        other = [f"{name} {report.versions.get(name)} not {own}" for name, own in driver.items()
+                 if report.versions.get(name) != own]  # fmt: skip
         if other:
             yield Check(
                 f"{prefix}versions", "fail", "; ".join(other), "install the same lock file and source on every node"
             )
-        if view.unseen:
+        if report.path_problems:
             hint = "put storage, base and data on a directory that all nodes mount at the same path"
-            yield Check(f"{prefix}files", "fail", "; ".join(view.unseen), hint)
+            yield Check(f"{prefix}files", "fail", "; ".join(report.path_problems), hint)
         else:
-            yield Check(f"{prefix}files", "ok", "storage and data are the driver's")
-        yield from (Check(f"{prefix}{one.name}", one.level, one.found, one.hint) for one in view.machine)
+            yield Check(f"{prefix}files", "ok", "same storage and data as the driver")
+        yield from (Check(f"{prefix}{one.name}", one.level, one.found, one.hint) for one in report.machine)
 
 
 def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
-    """Yield every check, cheap ones first."""
-    from sweeps.execution.cluster import versions, views
+    """Yield the results of all checks, fast checks first."""
+    from sweeps.execution.cluster import node_reports, versions
 
     yield check_python()
     libraries = check_libraries()
@@ -191,7 +194,7 @@ def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Pat
         yield Check("ray", "warn", "skipped: libraries or storage failed", "fix the failures above and run again")
         return
     try:
-        yield from check_nodes(views(address, storage, [path for path in sees if path.exists()]), versions())
+        yield from check_nodes(node_reports(address, storage, [path for path in sees if path.exists()]), versions())
     except UserError as error:
         yield Check("ray", "fail", error.message, error.hint or "")
 

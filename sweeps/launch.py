@@ -1,6 +1,6 @@
-"""Launches jobs: a job is planned, shown and run, whether it is a study, a staged study or a search.
+"""Launches jobs. A job (a study, a staged study or a search) is planned, shown and run.
 
-`run` launches a study, from Python as from the command line::
+`run` launches a study from Python::
 
     from sweeps.launch import run
     from sweeps.stage4 import STUDY
@@ -36,33 +36,33 @@ from trainables.model.families import family_of
 from trainables.record import Record
 
 
-class Checked(Protocol):
-    """A plan of any job: it has passed through the checks before a launch."""
+class JobPlan(Protocol):
+    """The plan of any job, with the results of the preflight checks."""
 
     @property
     def preflight(self) -> Preflight:
-        """Return what the checks found."""
+        """Return the results of the preflight checks."""
         ...
 
 
-PlanT = TypeVar("PlanT", bound=Checked)
+PlanT = TypeVar("PlanT", bound=JobPlan)
 
 
 class Job(Protocol[PlanT]):
-    """Something to launch; `plan` makes the value that `show` prints and `run` carries out."""
+    """A unit of work to launch; `plan` returns the plan that `show` prints and `run` executes."""
 
     @property
     def study(self) -> Study:
-        """Return the study: its name, its question, the tables it ends with."""
+        """Return the study, which has the name, the question and the closing tables."""
         ...
 
     @property
     def launch(self) -> Launch:
-        """Return how it is run."""
+        """Return the launch options."""
         ...
 
     def plan(self, data_directory: Path) -> PlanT:
-        """Read and check everything; only rows are written, below `data_directory`.
+        """Read and check all input; writes only the miniature's and filtered rows, below `data_directory`.
 
         Raises:
             UserError: anything that would make the job fail later.
@@ -74,10 +74,10 @@ class Job(Protocol[PlanT]):
         ...
 
     def run(self, planned: PlanT) -> list[Record]:
-        """Run the trials of the plan that have no result, and return all their records.
+        """Run the trials of the plan that have no result, and return the records of all its trials.
 
         Raises:
-            UserError: the plan is refused, or the experiment was begun with another configuration.
+            UserError: preflight refuses the plan, or the experiment has another configuration.
             KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
         """
         ...
@@ -88,7 +88,7 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     """Plan a job and run it.
 
     Raises:
-        UserError: bad input, before anything is spent.
+        UserError: the input is invalid; nothing was trained.
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     directory = job.launch.directory(job.study)
@@ -98,12 +98,12 @@ def run_job(job: Job[PlanT]) -> list[Record]:
 
 
 def show_job(job: Job[PlanT]) -> None:
-    """Plan a job and print the plan; nothing is left behind.
+    """Plan a job and print the plan; leaves no files.
 
     Raises:
-        UserError: the job would be refused.
+        UserError: the input is invalid, or preflight refuses the plan.
     """
-    job.launch.directory(job.study)  # an impossible name is refused before anything is read
+    job.launch.directory(job.study)  # refuse an invalid experiment name before anything is read
     with tempfile.TemporaryDirectory() as scratch:
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
@@ -114,16 +114,16 @@ def show_job(job: Job[PlanT]) -> None:
 # -------------------------------------------------------------------- a study
 @dataclass(frozen=True)
 class StudyJob:
-    """The trials of a study, all of them independent."""
+    """The job of a study of independent trials."""
 
     study: Study
     axes: Axes
     launch: Launch
 
     def plan(self, data_directory: Path) -> Plan:
-        """Expand the study on its sources and check its trials."""
+        """Read the base and the data, expand the study into trials, and check them."""
         study, axes, launch = self.study, self.axes, self.launch
-        chosen_arms(study, axes.only)  # an unknown arm is refused before any file is written
+        chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         files = launch.train, launch.validation, launch.ood
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop)
         specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)
@@ -133,7 +133,7 @@ class StudyJob:
         return planned
 
     def show(self, planned: Plan) -> None:
-        """Print the matrix, the data, and what the checks found."""
+        """Print the trials, a summary of the data, and the findings of preflight."""
         show_plan(self.study, planned, self.launch)
 
     def run(self, planned: Plan) -> list[Record]:
@@ -142,13 +142,13 @@ class StudyJob:
 
 
 def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
-    """Print a plan: its trials, which of them train together, the data, warnings and overridden refusals."""
+    """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
 
 
 def run_plan(planned: Plan, launch: Launch) -> list[Record]:
-    """Run the trials of a plan, as `Job.run`."""
+    """Run the trials of a plan; returns and raises the same as `Job.run`."""
     study, specs = planned.active.study, planned.specs
     overridden = admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(study))
@@ -166,16 +166,16 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
     """Run a study's trials, baselines first, and return their records; finished trials are not run again.
 
     Raises:
-        UserError: bad input, before anything is spent.
+        UserError: the input is invalid; nothing was trained.
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     return run_job(StudyJob(study, axes or Axes(), launch or Launch()))
 
 
-# -------------------------------------------------------------------- what an experiment began
+# -------------------------------------------------------------------- resuming an experiment
 @dataclass(frozen=True)
-class Begun:
-    """The records of an experiment that was begun; its trials were checked then."""
+class ResumedPlan:
+    """The records of an existing experiment; its trials were checked when it was started."""
 
     records: list[Record]
     preflight: Preflight = field(default_factory=lambda: Preflight({}, ()))
@@ -183,22 +183,22 @@ class Begun:
 
 @dataclass(frozen=True)
 class ResumedStudy:
-    """The trials that an experiment has begun: those without a verdict, and the failed ones, are run."""
+    """The job that resumes an experiment: it runs the trials that have no verdict or failed."""
 
     study: Study
     launch: Launch
 
-    def plan(self, data_directory: Path) -> Begun:
+    def plan(self, data_directory: Path) -> ResumedPlan:
         """Read the records; nothing is expanded or checked again."""
-        return Begun(Experiment(self.launch.directory(self.study)).records())
+        return ResumedPlan(Experiment(self.launch.directory(self.study)).records())
 
-    def show(self, planned: Begun) -> None:
+    def show(self, planned: ResumedPlan) -> None:
         """Print the trials."""
         names = ", ".join(record.name for record in planned.records)
         self.launch.console.print(f"resumes {names}", soft_wrap=True, highlight=False)
 
-    def run(self, planned: Begun) -> list[Record]:
-        """Run what has no result, with the scheduler that is asked for now."""
+    def run(self, planned: ResumedPlan) -> list[Record]:
+        """Run the trials that have no verdict or failed, with the scheduler of this launch."""
         experiment, spec = Experiment(self.launch.directory(self.study)), planned.records[0].spec()
         study = active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
         with experiment.locked():
@@ -209,7 +209,7 @@ class ResumedStudy:
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:
-    """Return the job that finishes what an experiment has begun.
+    """Return the job that resumes an experiment.
 
     Raises:
         UserError: the experiment has no trial.
@@ -224,7 +224,7 @@ def resumed(study: Study, launch: Launch) -> ResumedStudy:
 
 
 def resume(study: Study, launch: Launch) -> list[Record]:
-    """Finish what an experiment has begun: every trial without a verdict, and every failed one.
+    """Resume an experiment: run every trial that has no verdict or failed.
 
     Raises:
         UserError: the experiment does not exist.

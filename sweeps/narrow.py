@@ -1,8 +1,8 @@
-"""Narrow: ranks 8, 16 and 32 at half, equal and double rates, on Stage 4's winners and with one language layer.
+"""Narrow: ranks 8, 16 and 32 at 0.5, 1 and 2 times the rates, on Stage 4's winners and with one language layer.
 
 python -m sweeps.narrow                      on the winners of `analysis pareto --experiment stage4`
-python -m sweeps.narrow --winners FILE       on the placements of another winners.json
-python -m sweeps.narrow --only C2,E2         arms by name, without any winners
+python -m sweeps.narrow --winners FILE       on the placements in another winners.json
+python -m sweeps.narrow --only C2,E2         on arms chosen by name; reads no winners.json
 """
 
 from sweeps.study import ONE_EPOCH, Arm, Study

@@ -1,4 +1,4 @@
-"""Quantization: the same arm on five quantizations of its base, with one seed and one data order.
+"""Quantization: the same arm on five quantizations of its base, with the same seed and data order.
 
 python -m sweeps.quantization                on the embedded miniature
 python -m sweeps.quantization --seeds 3
@@ -10,7 +10,7 @@ from trainables.mini import defaults
 
 STUDY = Study(
     name="quantization",
-    question="How coarse may the base be before the same arm learns less, or forgets more?",
+    question="How far can the base be quantized before the same arm learns less or forgets more?",
     arms=(
         Arm("A0", language=0, vision=0),
         Arm("C2", language=2, vision=4),
@@ -28,7 +28,7 @@ STUDY = Study(
         "epochs": 1.0,
         "eval_every_steps": 100,
     },
-    # rsLoRA scales the update by 64 / sqrt(32) = 11.3 where Stage 4 has 32 / 16 = 2; at its rates a guard stops the arm
+    # rsLoRA scales the update by 64 / sqrt(32) = 11.3, Stage 4 by 32 / 16 = 2; at Stage 4's rates a guard stops the arm
     miniature={
         **defaults.SETTINGS,
         "rank": 32,

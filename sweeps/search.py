@@ -1,4 +1,4 @@
-"""Search: placement, rank, rates, dropout, quantization and budget, chosen by a sampler from the results so far.
+"""Search: a sampler chooses placement, rank, rates, dropout, quantization and epochs from the results so far.
 
 python -m sweeps.search                      24 trials on the embedded miniature, 8 at a time
 python -m sweeps.search --sampler gp --trials 48 --vary quantization=none,nf4-double

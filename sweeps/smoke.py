@@ -1,4 +1,4 @@
-"""Smoke: ten steps that check a set-up before a real study.
+"""Smoke: a run of ten steps that checks a setup before a real study.
 
 python -m sweeps.smoke                       on the embedded miniature, in about a minute
 python -m sweeps.smoke --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
@@ -9,7 +9,7 @@ from trainables.mini import defaults
 
 STUDY = Study(
     name="smoke",
-    question="Does this set-up load, train both towers, measure, guard, checkpoint and record?",
+    question="Does this setup load, train both towers, measure, guard, checkpoint and record?",
     arms=(
         Arm("A0", language=0, vision=0),
         Arm("C1", language=2, vision=2),
@@ -25,7 +25,7 @@ STUDY = Study(
         "eval_every_steps": 3,
     },
     miniature={**defaults.SETTINGS, "steps": 10, "eval_every_steps": 3},
-    # ten steps check a set-up; how much of the data they see does not matter
+    # ten steps only check the setup, so coverage of the data does not matter
     limits=PreflightLimits(refuse_below_coverage_epochs=0.0, warn_below_coverage_epochs=0.0),
 )
 

@@ -1,6 +1,6 @@
-"""Stage 4: how many LoRA modules, and where, before the model loses its generality.
+"""Stage 4: how many LoRA modules, and in which tower, a model takes before it loses its generality.
 
-python -m sweeps.stage4                      the twelve placements on the embedded miniature
+python -m sweeps.stage4                      all twelve placements on the embedded miniature
 python -m sweeps.stage4 --recommended        the six to try first
 python -m sweeps.stage4 --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl --epochs 1
 """

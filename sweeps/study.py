@@ -1,4 +1,4 @@
-"""What a study is made of: arms, settings, guards and limits. A study is a file of plain values."""
+"""The parts of a study: arms, settings, guards and preflight limits. A study is a file of plain values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainables.decision import Guard
 from trainables.guards import GUARDS
 from trainables.spec import Quantization
 
-# settings of a base whose batches hold one row: 16 rows per optimizer step
+# one row per forward pass, 16 rows per optimizer step
 ROW_BY_ROW: Mapping[str, Any] = {"batch_rows": 1, "accumulation_steps": 16}
 ONE_EPOCH: Mapping[str, Any] = {**ROW_BY_ROW, "epochs": 1.0, "eval_every_steps": 50}
 
 
 @dataclass(frozen=True)
 class PreflightLimits:
-    """The thresholds of the checks before a launch; a share is a fraction of the rows, or of the steps."""
+    """The thresholds of the preflight checks; a share is a fraction of the rows or of the steps."""
 
     refuse_below_coverage_epochs: float = 0.10
     warn_below_coverage_epochs: float = 0.90
@@ -44,8 +44,7 @@ World = Literal["pictures", "text"]
 class Arm:
     """One placement of a study: how many of the last layers of each tower carry LoRA.
 
-    `settings` and `miniature` are merged over those of the study for this arm. A `placement` in them replaces
-    `language` and `vision`.
+    `settings` and `miniature` override those of the study. A `placement` in them overrides `language` and `vision`.
     """
 
     name: str
@@ -59,12 +58,12 @@ class Arm:
 class Study:
     """A question, and the trials that answer it.
 
-    `settings` hold what differs from the defaults of `TrialSpec`; `epochs` may stand for `steps`. On the embedded
-    miniature `miniature` is merged over them, and `world` says which miniature: Qwen3-VL on pictures, or Qwen2 on shell
-    commands. `ranks`, `learning_rates` and `quantizations` are varied unless the command line varies them;
-    `rate_factors` multiply the learning rate of each arm. `varies` names what else differs between its trials (`steps`,
-    `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail the plan's checks on
-    purpose: they run only by name or with --force. `tables` names the tables shown at the end.
+    `settings` override the defaults of `TrialSpec`; `epochs` can be given instead of `steps`. On the embedded
+    miniature, `miniature` overrides them. `world` selects the miniature: Qwen3-VL on pictures, or Qwen2 on shell
+    commands. `ranks`, `learning_rates` and `quantizations` are the values to vary unless the command line gives others;
+    `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
+    (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
+    on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""One trial from a configuration of axolotl, ms-swift or LLaMA-Factory, or from our own spec.json; and axes around it.
+"""Runs one trial from a configuration of axolotl, ms-swift or LLaMA-Factory, or from a spec.json, and variants of it.
 
 python -m sweeps.trial CONFIG.yaml --ood ood.jsonl --dry-run
 python -m sweeps.trial CONFIG.yaml --ood ood.jsonl --space "rank=4,8;language=2,4"
-python -m sweeps.trial CONFIG.yaml --base mini              its settings on the embedded miniature, or mini-text
+python -m sweeps.trial CONFIG.yaml --base mini              the same settings on the embedded miniature, or mini-text
 python -m sweeps.trial runs/stage4/trials/C2-…/best/provenance.json --space "seeds=3"
 """
 
@@ -33,13 +33,13 @@ TRIAL_FILES = ("spec.json", "provenance.json")
 
 @dataclass(frozen=True)
 class TrialOptions:
-    """The configuration, and what is varied around it."""
+    """The configuration, and the axes to vary."""
 
     config: Path = field(metadata=argument())
-    """A YAML of axolotl, ms-swift or LLaMA-Factory; a spec.json; a provenance.json."""
+    """YAML file of axolotl, ms-swift or LLaMA-Factory, or a spec.json or provenance.json."""
     space: str = field(default="", metadata=option(SPACE))
-    """Axes around it: rank=4,8;language=2,4. Also vision, learning_rate, quantization, seeds."""
-    format: str = field(default="", metadata=option(MODEL, shown_default="told by keys"))
+    """Axes to vary: rank=4,8;language=2,4. Also vision, learning_rate, quantization, seeds."""
+    format: str = field(default="", metadata=option(MODEL, shown_default="detected from its keys"))
     """Format of the configuration: axolotl, ms-swift or llamafactory."""
 
 
@@ -48,7 +48,7 @@ SHARED = (
 )  # fmt: skip
 CHANGED = {
     "base": {
-        "help": "Model directory or hub name; mini, mini-text: the miniatures.",
+        "help": "Model directory or hub name; mini and mini-text are the miniatures.",
         "shown_default": "the file's",
     },
     "experiment": {"shown_default": "the file's"},
@@ -57,20 +57,20 @@ CHANGED = {
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """The plan of the trials around a configuration, and what is kept of its import."""
+    """The plan of a configuration's trials, and the values that import.json keeps."""
 
     plan: Plan
     kept: dict[str, Any] | None
 
     @property
     def preflight(self) -> Preflight:
-        """Return what the checks found."""
+        """Return the results of the preflight checks."""
         return self.plan.preflight
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """The trial of a configuration, and those on the axes around it."""
+    """The job of a configuration: its trial, and the variants along the axes."""
 
     study: Study
     launch: Launch
@@ -78,7 +78,7 @@ class TrialJob:
     replaced: dict[str, Any]
 
     def plan(self, data_directory: Path) -> TrialPlan:
-        """Read the configuration, print how its keys were taken, and check its trials."""
+        """Read the configuration, print how each of its keys is interpreted, and check the trials."""
         from sweeps.execution.experiment import Experiment
         from sweeps.importers.config import read_config
         from sweeps.planning.plan import plan_specs
@@ -92,7 +92,7 @@ class TrialJob:
         return TrialPlan(plan_specs(study, specs, read.sources), read.kept)
 
     def show(self, planned: TrialPlan) -> None:
-        """Print the matrix, the data, and what the checks found."""
+        """Print the trials, a summary of the data, and the findings of preflight."""
         from sweeps.launch import show_plan
 
         show_plan(planned.plan.active.study, planned.plan, self.launch)
@@ -113,14 +113,14 @@ class TrialJob:
 
 def main() -> None:
     """Run the command line and exit with a documented code."""
-    run_command_line(CommandLine(TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resumes_as_asked=True))
+    run_command_line(CommandLine(TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resume_takes_all_options=True))
 
 
 def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
-    """Return the job that the options ask for.
+    """Return the job that the options describe.
 
     Raises:
-        UserError: the budget is set twice, an axis is unknown, or there is nothing to resume.
+        UserError: the budget is given twice, an axis is unknown, or there is nothing to resume.
     """
     from sweeps.launch import resumed
 
@@ -135,7 +135,7 @@ def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJ
 def trials_of(
     read: ImportedTrial, space: str, replaced: dict[str, Any], spec_format: Format
 ) -> tuple[Study, list[TrialSpec]]:  # fmt: skip
-    """Return the study of one trial and the axes around it, baseline first.
+    """Return the study of a configuration, and its trials, baseline first.
 
     Raises:
         UserError: an axis is unknown, or a value is out of range.

@@ -1,10 +1,10 @@
-"""Unfreeze: 2, then 4, then 6 vision blocks, each stage from the best adapter of the one before, until a guard stops.
+"""Unfreeze: 2, then 4, then 6 vision blocks. Each stage extends the best adapter of the stage before.
 
 python -m sweeps.unfreeze                    on the embedded miniature
 python -m sweeps.unfreeze --init-from runs/stage4/trials/A1-…/best
 python -m sweeps.unfreeze --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl
 
-The language tower keeps its last 2 layers.
+The adapter always covers the last 2 language layers. The study ends at the first stage that a guard stops.
 """
 
 from sweeps.study import ONE_EPOCH, Arm, Study
@@ -12,14 +12,14 @@ from trainables.mini import defaults
 
 STUDY = Study(
     name="unfreeze",
-    question="How far up may the vision tower be unfrozen before the guards object?",
+    question="How many vision blocks can be unfrozen before a guard stops the training?",
     arms=(
         Arm("C1", language=2, vision=2),
         Arm("C2", language=2, vision=4),
         Arm("C3", language=2, vision=6),
     ),
     settings=ONE_EPOCH,
-    # half of the rates: three stages in a row spend more generality than one
+    # half the rates: three stages in a row lose more generality than one
     miniature={
         **defaults.SETTINGS,
         "learning_rate": defaults.LEARNING_RATE / 2,

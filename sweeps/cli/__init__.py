@@ -1,1 +1,1 @@
-"""Command lines: from options to calls."""
+"""Command lines: parses options and calls the launch."""

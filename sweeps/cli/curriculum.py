@@ -1,4 +1,4 @@
-"""The command line of a curriculum: stages from YAML files, or the miniature's own three."""
+"""The command line of a curriculum: stages from YAML files, or the miniature's three stages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CurriculumOptions:
-    """Which stages run."""
+    """The options of a curriculum."""
 
     files: list[Path] | None = field(default=None, metadata=argument("the miniature's three stages"))
-    """YAML: a file for each stage, or one with a list `stages`."""
+    """YAML files: one per stage, or one with a list `stages`."""
     stages: list[Path] | None = field(default=None, metadata=option(MODEL))
-    """The stage files, as an option."""
+    """YAML files of stages, given as an option instead."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
     """Seed of initialization and dropout."""
     resume_optimizer: bool = field(default=False, metadata=option(RUN))
@@ -47,8 +47,8 @@ def main(study: Study) -> None:
         from sweeps.stages.staged_study import begun_stages
 
         if shared.resume:
-            begun = begun_stages(study, launch)
-            return StagedJob(study, launch, lambda _: begun)
+            staged = begun_stages(study, launch)
+            return StagedJob(study, launch, lambda _: staged)
         return StagedJob(study, launch, lambda below: _stages(study, own, shared, launch, below))
 
     run_command_line(CommandLine(study, CurriculumOptions, SHARED, job, CHANGED))

@@ -1,4 +1,4 @@
-"""The driver of every command line: parses options, plans, shows or runs a job, and exits with a documented code."""
+"""The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import typer
 
-from sweeps.cli.options import EXIT_CODES, OF_A_LAUNCH, LaunchOptions
+from sweeps.cli.options import ACCEPTED_BY_RESUME, EXIT_CODES, LaunchOptions
 from sweeps.cli.signature import Parameter, parameters_of, signature_of
 from sweeps.study import Study
 from trainables.errors import UserError
@@ -27,10 +27,10 @@ FINISHING = ("resume", "sync")
 
 @dataclass(frozen=True)
 class CommandLine(Generic[OwnT]):
-    """The command line of a study: its own options, the shared ones that it takes, and the job they ask for.
+    """The command line of a study: its own options, the shared options it accepts, and a function that makes the job.
 
-    `changed` replaces values of parameters, as in `parameters_of`. With `resumes_as_asked` a launch is resumed by the
-    same options, otherwise by those of a launch alone.
+    `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
+    `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`.
     """
 
     study: Study
@@ -38,21 +38,21 @@ class CommandLine(Generic[OwnT]):
     shared: tuple[str, ...]
     job: Callable[[OwnT, LaunchOptions, Launch], Job[Any]]
     changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    resumes_as_asked: bool = False
+    resume_takes_all_options: bool = False
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters, its own first."""
         own = parameters_of(self.own, None, self.changed)
         return [*own, *parameters_of(LaunchOptions, self.shared, self.changed)]
 
-    def kept_by_resume(self) -> Collection[str]:
-        """Return the names of the parameters that `--resume` takes."""
-        every = [one.name for one in self.parameters()]
-        return every if self.resumes_as_asked else OF_A_LAUNCH
+    def accepted_by_resume(self) -> Collection[str]:
+        """Return the names of the parameters that `--resume` accepts."""
+        names = [one.name for one in self.parameters()]
+        return names if self.resume_takes_all_options else ACCEPTED_BY_RESUME
 
 
 def run_command_line(line: CommandLine[Any]) -> None:
-    """Parse the command line, do what it asks and exit with a documented code."""
+    """Parse the command line, plan, show or run its job, and exit with a documented code."""
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
     parameters = line.parameters()
 
@@ -60,14 +60,14 @@ def run_command_line(line: CommandLine[Any]) -> None:
         given = [one for one in parameters if _is_given(context, one.name)]
         raise typer.Exit(_exit_code_of(line, values, given))
 
-    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] typer reads it
+    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] for typer
     app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
     app()
 
 
 def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
-    """Return the command that finishes what was begun: arguments, `--resume`, and the options that it takes."""
-    kept = [one for one in given if one.name in line.kept_by_resume() and one.name not in (*FINISHING, "dry_run")]
+    """Return the command that resumes this launch: its arguments, `--resume`, and the options that it accepts."""
+    kept = [one for one in given if one.name in line.accepted_by_resume() and one.name not in (*FINISHING, "dry_run")]
     words = ["python", "-m", f"sweeps.{line.study.name}"]
     words += [word for one in kept if one.is_argument for word in one.words(values[one.name])]
     words += ["--resume", *(word for one in kept if not one.is_argument for word in one.words(values[one.name]))]
@@ -87,8 +87,8 @@ def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Coll
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
-        again = resume_command(line, values, given)
-        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {again}", err=True)
+        resuming = resume_command(line, values, given)
+        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {resuming}", err=True)
         return 130
 
 
@@ -98,9 +98,9 @@ def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Pa
     shared = LaunchOptions(**{name: values[name] for name in line.shared})
     own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
     launch = shared.launch(shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]]))
-    if not line.resumes_as_asked:
+    if not line.resume_takes_all_options:
         _check_finishing(line, values, given)
-    launch.directory(line.study)  # an impossible name is refused before anything is read
+    launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if shared.sync:
         _sync_records(line.study, launch)
         return 0
@@ -114,28 +114,28 @@ def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Pa
 
 
 def _print_summary(job: Job[Any], records: list[Record]) -> None:
-    from sweeps.display.closing_tables import closing
+    from sweeps.display.closing_tables import closing_tables
     from sweeps.display.summary import summary
 
-    for table in closing(job.study, records):
+    for table in closing_tables(job.study, records):
         job.launch.console.print(table)
     text = summary(job.study, records, job.launch.experiment or job.study.name)
     job.launch.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _sync_records(study: Study, launch: Launch) -> None:
-    """Complete MLflow from the records of an experiment.
+    """Copy to MLflow what it lacks of an experiment's records.
 
     Raises:
-        UserError: there are none, or MLflow does not answer.
+        UserError: there are no records, or MLflow does not answer.
     """
     from sweeps.tracking.tracker import default_tracking_uri, sync_all
 
     directory = launch.directory(study)
     if not (directory / "study.json").exists():
-        raise UserError(f"only an experiment with records can be mirrored, but {directory} has none")
+        raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none")
     names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name)
-    typer.echo(f"mirrored {len(names)} trials of `{directory.name}`")
+    typer.echo(f"copied {len(names)} trials of `{directory.name}` to MLflow")
 
 
 def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> None:
@@ -147,13 +147,13 @@ def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: C
     finishing = next((one for one in given if one.name in FINISHING and values[one.name]), None)
     if finishing is None:
         return
-    allowed = {finishing.name, *line.kept_by_resume()}
+    allowed = {finishing.name, *line.accepted_by_resume()}
     ignored = [one.flag for one in given if one.name not in allowed]
     if ignored:
         raise UserError(
-            f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps what it was begun "
-            "with",
-            f"leave out {ignored[0]}, or begin another with --experiment NAME",
+            f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps the settings it was "
+            "started with",
+            f"leave out {ignored[0]}, or start another experiment with --experiment NAME",
         )
 
 

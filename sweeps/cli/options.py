@@ -1,4 +1,4 @@
-"""The options of every command line: a frozen dataclass whose field docstrings are the help texts."""
+"""The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 EXIT_CODES = (
-    "Exit codes: 0 all trials have a result (pruned is a result) · 2 bad input, nothing was spent · "
+    "Exit codes: 0 all trials have a result (pruned is a result) · 2 invalid input, nothing was trained · "
     "3 some trials are invalid, infeasible or failed · 4 a record is damaged · 5 another launch runs this experiment · "
-    "130 stopped, everything checkpointed, resume with --resume."
+    "130 stopped, all running trials have checkpoints, resume with --resume."
 )
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
@@ -23,9 +23,9 @@ OPTION = "option"
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is shown on a command line: its panel, its flag where the field's name is not it, its default.
+    """How a field appears on a command line; a field without a panel is a positional argument.
 
-    `help` replaces the field's docstring. Without a panel the field is a positional argument.
+    `flag` replaces the flag derived from the field's name, and `help` replaces the field's docstring.
     """
 
     panel: str = ""
@@ -49,12 +49,12 @@ def argument(shown_default: str = "") -> dict[str, Option]:
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """The options that command lines share; each names those that it takes."""
+    """The options that command lines share; each command line names the ones it accepts."""
 
     steps: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
     """Optimizer steps."""
     epochs: float = field(default=0.0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
-    """Passes over the data, instead of --steps."""
+    """Passes over the training rows, instead of --steps."""
     eval_every: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
     """Steps between evals."""
     settings: str = field(default="", metadata=option(SPACE, "--set", shown_default="the study's"))
@@ -66,12 +66,12 @@ class LaunchOptions:
     val: Path | None = field(default=None, metadata=option(MODEL))
     """Held-out rows: JSONL."""
     ood: Path | None = field(default=None, metadata=option(MODEL))
-    """Out-of-distribution rows: JSONL of irrelevant, caption and text rows."""
+    """Out-of-distribution rows: JSONL with irrelevant, caption and text rows."""
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
     init_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
-    """LoRA directory that every arm starts from: it continues the adapter, or adds modules to it."""
+    """LoRA directory that every arm starts from: the arm continues the adapter, or adds modules to it."""
     restart_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """Earlier LoRA directory: every arm gets a second trial that starts from it, for comparison."""
     storage: Path = field(default=Path("runs"), metadata=option(RUN))
@@ -82,23 +82,23 @@ class LaunchOptions:
     """MLflow tracking URI."""
     address: str = field(default="", metadata=option(RUN, shown_default="this machine"))
     """Ray cluster, e.g. auto."""
-    cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="what fits and is fastest"))
-    """Most trials trained together on one base; 1 trains each alone."""
+    cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="chosen by memory and speed"))
+    """Maximum number of trials trained together on one base; 1 trains each alone."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
-    """Stop trials that fall behind: asha, median."""
+    """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
     """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
     dry_run: bool = field(default=False, metadata=option(RUN))
     """Print the plan and write nothing."""
     force: bool = field(default=False, metadata=option(RUN))
-    """Run although the plan's checks refuse it; the records say so."""
+    """Run although preflight refuses the plan; the records show it."""
     resume: bool = field(default=False, metadata=option(RUN))
-    """Finish the trials of an experiment that was begun."""
+    """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
-    """Complete MLflow from the records."""
+    """Copy to MLflow what it lacks of the records; run nothing."""
 
     def launch(self, command: str) -> Launch:
-        """Return how the job is run; `command` is what MLflow shows as its command."""
+        """Return the launch of these options; MLflow shows `command` as the command of the run."""
         from sweeps.execution.options import Launch
 
         return Launch(
@@ -130,8 +130,8 @@ class LaunchOptions:
         return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 
-# which experiment, and how it is run: the options that --resume and --sync accept
-OF_A_LAUNCH = (
+# the options that --resume and --sync accept: they choose the experiment, or how it runs
+ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")

@@ -1,4 +1,4 @@
-"""The command line of a search: its space, its sampler, its budget."""
+"""The command line of a search: its space, its sampler and its budget."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What is searched; the defaults are those of the search."""
+    """The options of a search; `main` replaces the defaults by the search's values."""
 
     sampler: str = field(default="nsga2", metadata=option(SPACE))
     """Sampler: nsga2, tpe, gp or random."""
     trials: int = field(default=24, metadata=option(SPACE, minimum=1))
-    """Number of different trials in all."""
+    """Total number of different trials."""
     cohort: int = field(default=8, metadata=option(SPACE, minimum=1))
-    """Trials asked for, and trained, at a time."""
+    """Number of trials that are suggested and trained at a time."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
     """Seed of the sampler."""
     objectives: str = field(default="", metadata=option(SPACE))
     """Metrics to optimize, each NAME or NAME:higher or NAME:lower."""
     vary: list[str] | None = field(default=None, metadata=option(SPACE, shown_default="the search's"))
-    """A dimension as rank=8,16 or learning_rate=1e-4..1e-3; repeatable."""
+    """A dimension of the space, as rank=8,16 or learning_rate=1e-4..1e-3; may be repeated."""
 
 
 SHARED = (
@@ -50,12 +50,12 @@ def main(search: Search) -> None:
 
     own = {name: getattr(search, name) for name in ("sampler", "trials", "cohort", "seed")}
     defaults = {name: {"default": value} for name, value in {**own, "objectives": ",".join(search.objectives)}.items()}
-    line = CommandLine(search.study, SearchOptions, SHARED, job, defaults, resumes_as_asked=True)
+    line = CommandLine(search.study, SearchOptions, SHARED, job, defaults, resume_takes_all_options=True)
     run_command_line(line)
 
 
 def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: Launch) -> SearchJob:
-    """Return the job that the options ask for.
+    """Return the job that the options describe.
 
     Raises:
         UserError: options are malformed, or there is no search to resume.
@@ -69,7 +69,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         settings={**search.study.settings, **fixed},
         miniature={**search.study.miniature, **fixed},
     )
-    asked = replace(
+    changed = replace(
         search,
         study=study,
         space=search.space.changed(parse_dimensions(own.vary or ())),
@@ -79,9 +79,9 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         cohort=own.cohort,
         seed=own.seed,
     )
-    scheduler = _scheduler(asked.objectives, shared.scheduler, shared.scheduler_options)
+    scheduler = _scheduler(changed.objectives, shared.scheduler, shared.scheduler_options)
     launch = replace(launch, scheduler=scheduler, cohort=1 if own.cohort == 1 else None)
-    return resumed_search(asked, launch) if shared.resume and not shared.dry_run else SearchJob(asked, launch)
+    return resumed_search(changed, launch) if shared.resume and not shared.dry_run else SearchJob(changed, launch)
 
 
 def _sampler(name: str):
@@ -94,7 +94,7 @@ def _sampler(name: str):
 
 
 def _scheduler(names: Sequence[str], name: str, options: str) -> Scheduler | None:
-    """Return the scheduler; without a metric of its own it takes the search's only objective."""
+    """Return the scheduler; its default metric is the objective of the search, if there is only one."""
     from sweeps.execution.schedulers import parse_scheduler
     from trainables.pareto import parse_objectives
 

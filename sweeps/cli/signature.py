@@ -1,4 +1,4 @@
-"""From dataclasses of options to the signature that typer reads, and from values back to words of a command line."""
+"""Converts dataclasses of options to the signature that typer reads, and values back to words of a command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweeps.cli.options import OPTION, Option
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a command line, from a field of a dataclass."""
+    """One parameter of a command line, made from a field of a dataclass."""
 
     name: str
     type: Any
@@ -31,11 +31,11 @@ class Parameter:
 
     @property
     def flag(self) -> str:
-        """Return the option as it is typed, and an argument's name in capitals."""
+        """Return the flag of an option, or the name of an argument in capitals."""
         return self.name.upper() if self.is_argument else self.option.flag or f"--{self.name.replace('_', '-')}"
 
     def words(self, value: Any) -> list[str]:
-        """Return the words that give the parameter this value."""
+        """Return the words of a command line that set the parameter to this value."""
         if self.is_argument or isinstance(value, bool):
             values = [] if isinstance(value, bool) else value if isinstance(value, list | tuple) else [value]
             return [self.flag] if value is True else [str(one) for one in values]
@@ -47,9 +47,9 @@ class Parameter:
 def parameters_of(
     options: type, names: Collection[str] | None = None, changed: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Parameter]:
-    """Return the parameters of a dataclass of options, in its order; only those in `names` where these are given.
+    """Return the parameters of a dataclass of options, in field order; only those in `names` if it is given.
 
-    `changed` replaces, for a parameter by name, its `default` or values of its `Option`.
+    `changed` maps names of parameters to replacements of their `default` or of values of their `Option`.
     """
     helps, types, found = _docstrings(options), get_type_hints(options), []
     for one in fields(options):
@@ -64,7 +64,7 @@ def parameters_of(
 
 
 def signature_of(parameters: Collection[Parameter]) -> inspect.Signature:
-    """Return the signature of a typer command with these parameters, behind its context."""
+    """Return the signature of a typer command: its context, then these parameters."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     context = inspect.Parameter("context", keyword, annotation=typer.Context)
     own = [
@@ -76,10 +76,10 @@ def signature_of(parameters: Collection[Parameter]) -> inspect.Signature:
 
 def _typer(one: Parameter) -> Any:
     shown = one.option
-    told: dict[str, Any] = {"help": shown.help, "show_default": shown.shown_default or True}
+    texts: dict[str, Any] = {"help": shown.help, "show_default": shown.shown_default or True}
     if one.is_argument:
-        return typer.Argument(**told)
-    return typer.Option(one.flag, min=shown.minimum, rich_help_panel=shown.panel, **told)
+        return typer.Argument(**texts)
+    return typer.Option(one.flag, min=shown.minimum, rich_help_panel=shown.panel, **texts)
 
 
 def _default(one: Field[Any]) -> Any:
@@ -87,7 +87,7 @@ def _default(one: Field[Any]) -> Any:
 
 
 def _docstrings(options: type) -> dict[str, str]:
-    """Return the string behind each field of a dataclass, its lines joined."""
+    """Return the docstring after each field of a dataclass, as one line."""
     [definition] = ast.parse(textwrap.dedent(inspect.getsource(options))).body
     found: dict[str, str] = {}
     body = definition.body if isinstance(definition, ast.ClassDef) else []

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """What is varied, and which arms run."""
+    """The options that choose arms and axes of a study."""
 
     only: str = field(default="", metadata=option(SPACE))
     """Arms to run, e.g. A1,C2."""
     winners: Path | None = field(default=None, metadata=option(SPACE, shown_default="none"))
     """Use the placements in this winners.json of `analysis pareto` as the arms."""
     recommended: bool = field(default=False, metadata=option(SPACE))
-    """Run only the arms to try first."""
+    """Run only the arms that the study recommends to try first."""
     rank: str = field(default="", metadata=option(SPACE))
-    """Ranks, e.g. 8,16,32; alpha keeps its ratio."""
+    """Ranks, e.g. 8,16,32; alpha keeps its ratio to the rank."""
     rates: str = field(default="", metadata=option(SPACE, "--lr"))
-    """Language rates, e.g. 1e-4,3e-4; vision keeps its ratio."""
+    """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio."""
     quant: str = field(default="", metadata=option(SPACE))
     """Quantizations: none, int8, fp4, nf4, nf4-double."""
     seeds: int = field(default=1, metadata=option(SPACE, minimum=1))
@@ -53,25 +53,25 @@ def main(study: Study) -> None:
 
 
 def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launch) -> StudyJob | ResumedStudy:
-    """Return the job that the options ask for.
+    """Return the job that the options describe.
 
     Raises:
         UserError: options are malformed or exclude each other.
     """
     from sweeps.execution.schedulers import parse_scheduler
     from sweeps.launch import StudyJob, resumed
-    from sweeps.planning.winners import around
+    from sweeps.planning.winners import with_winners
 
     launch = replace(launch, scheduler=parse_scheduler(shared.scheduler, shared.scheduler_options))
     if shared.resume:
         return resumed(study, launch)
-    chosen = around(study, own.winners, words_in(own.only))
+    chosen = with_winners(study, own.winners, words_in(own.only))
     chosen = replace(chosen, refused=()) if launch.force else chosen
     return StudyJob(chosen, _axes(chosen, own, shared), launch)
 
 
 def words_in(text: str) -> tuple[str, ...]:
-    """Return the words of a list with commas."""
+    """Return the words of a comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
@@ -96,4 +96,4 @@ def _numbers(text: str, kind: type, flag: str) -> tuple[Any, ...]:
     try:
         return tuple(kind(word) for word in words_in(text))
     except ValueError:
-        raise UserError(f"{flag} must be numbers with commas between them, but got `{text}`") from None
+        raise UserError(f"{flag} must be comma-separated numbers, but got `{text}`") from None

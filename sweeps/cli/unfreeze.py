@@ -1,4 +1,4 @@
-"""The command line of a progressive unfreezing: each arm of the study extends the best of the one before."""
+"""The command line of a progressive unfreezing: each arm extends the best adapter of the arm before."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class UnfreezeOptions:
     """Settings of all stages."""
 
     rank: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
-    """Rank of all stages; alpha keeps its ratio."""
+    """Rank of all stages; alpha keeps its ratio to the rank."""
     rate: float = field(default=0.0, metadata=option(SPACE, "--lr", minimum=0, shown_default="the study's"))
-    """Language rate; vision keeps its ratio."""
+    """Language learning rate; the vision rate keeps its ratio."""
     quant: str = field(default="", metadata=option(SPACE, shown_default="the study's"))
     """Quantization: none, int8, fp4, nf4 or nf4-double."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
@@ -44,8 +44,8 @@ def main(study: Study) -> None:
         from sweeps.stages.staged_study import begun_stages
 
         if shared.resume:
-            begun = begun_stages(study, launch)
-            return StagedJob(study, launch, lambda _: begun)
+            staged = begun_stages(study, launch)
+            return StagedJob(study, launch, lambda _: staged)
         return StagedJob(study, launch, lambda below: _stages(study, own, shared, launch, below))
 
     run_command_line(CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED))

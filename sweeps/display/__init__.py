@@ -1,1 +1,1 @@
-"""What a sweep shows in the terminal: text and tables."""
+"""Text and tables that a sweep prints in the terminal."""

@@ -1,4 +1,4 @@
-"""Closing tables that a study asks for, shown before the summary of a launch."""
+"""The closing tables that a study names in `tables`, shown before the summary of a launch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SHORT = {
 }
 
 
-def closing(study: Study, records: Sequence[Record]) -> list[Group]:
-    """Return the tables that a study asks for, of trials that have a result."""
+def closing_tables(study: Study, records: Sequence[Record]) -> list[Group]:
+    """Return the tables that a study names, from the records of its trials."""
     return [TABLES[name](records) for name in study.tables]
 
 
 def criteria_table(records: Sequence[Record]) -> Group:
-    """Show every trial against the success criteria: values, and whether they meet the minimum and the optimum."""
+    """Show the success criteria of every trial: values, and whether they meet the minimum and the optimum."""
     table = _table(("trial",), (*SHORT.values(), "minimum", "optimal"))
     for record in records:
         baseline, spec = _baseline_of(record, records), record.spec()
@@ -39,9 +39,9 @@ def criteria_table(records: Sequence[Record]) -> Group:
         measured = record.measurements()
         least, most = minimum(baseline, measured), optimal(baseline, measured)
         values = {one.name: one for one in (*most, *least)}
-        both = all(one.met for one in least)
+        is_minimum = all(one.met for one in least)
         cells = [_value(values[name]) for name in SHORT]
-        table.add_row(spec.name, *cells, _yes(both), _yes(both and all(one.met for one in most)))
+        table.add_row(spec.name, *cells, _yes(is_minimum), _yes(is_minimum and all(one.met for one in most)))
     limits = (
         f"minimum: loss drop > {MINIMUM.min_loss_drop_nats:g}, eval drop > {MINIMUM.min_eval_improvement_nats:g} nats, "
         f"tokens > +{100 * MINIMUM.min_token_accuracy_rise:g} points, gradient > {MINIMUM.min_gradient_norm:g}; "
@@ -59,7 +59,7 @@ def quantization_table(records: Sequence[Record]) -> Group:
         if baseline is None or not record.evals():
             continue
         last, train = record.evals()[-1], [one for one in record.measurements() if one.kind == "train"]
-        reference = next((one for one in arms if _pairs(one.spec(), spec) and one.evals()), None)
+        reference = next((one for one in arms if _is_unquantized_twin(one.spec(), spec) and one.evals()), None)
         change = last.metrics["eval_loss"] - reference.evals()[-1].metrics["eval_loss"] if reference else None
         table.add_row(
             spec.name.replace(f"-{spec.quantization}", "", 1),
@@ -75,10 +75,10 @@ def quantization_table(records: Sequence[Record]) -> Group:
         )
     note = (
         "alone: the loss of that base without an adapter. base MB: tensors of the frozen base in memory, not the peak "
-        "of the process, which holds one base after another. s/step: shared by the trials that train together."
+        "of the process, which loads several bases in turn. s/step: shared by the trials that train together."
     )
     return Group(
-        Text("\nthe same arm on other bases; change of the loss against `none`:"), table, Text(note, style="dim")
+        Text("\nthe same arm on each quantization; change of the loss from `none`:"), table, Text(note, style="dim")
     )
 
 
@@ -88,9 +88,9 @@ TABLES: dict[str, Callable[[Sequence[Record]], Group]] = {
 }
 
 
-def _pairs(one: TrialSpec, other: TrialSpec) -> bool:
-    same = {"name", "arm", "quantization"}
-    return one.quantization == "none" and one.model_dump(exclude=same) == other.model_dump(exclude=same)
+def _is_unquantized_twin(one: TrialSpec, other: TrialSpec) -> bool:
+    differing = {"name", "arm", "quantization"}
+    return one.quantization == "none" and one.model_dump(exclude=differing) == other.model_dump(exclude=differing)
 
 
 def _baseline_of(record: Record, records: Sequence[Record]) -> Metrics | None:

@@ -1,4 +1,4 @@
-"""The plan as text: the matrix of trials, what the data holds, what preflight found."""
+"""The plan as text: the trials, a summary of the data, and the findings of preflight."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NO_VISION_TOWER = "No vision tower: vision LoRA is ignored; arms that are equal 
 
 
 def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> list[RenderableType]:
-    """Return the parts of a printed plan: trials, cohorts, data, what does not apply, and what the checks found.
+    """Return the parts of a printed plan: trials, cohorts, data, notes on what does not apply, and findings.
 
-    Refusals are among them where they are overridden.
+    Refusals are included only when `is_forced`, because they are then overridden.
     """
     parts: list[RenderableType] = [
         matrix(study, planned.forecasts, planned.sources.train_rows),
@@ -40,13 +40,13 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
 
 
 def found_text(preflight: Preflight, is_forced: bool) -> list[Text]:
-    """Return the text of the warnings, and of the refusals that are overridden; nothing when there are none."""
+    """Return the text of the warnings, and of the refusals when they are overridden; empty without any."""
     found = [one for one in preflight.findings if is_forced or one.level == "warn"]
     return [findings_text(found)] if found else []
 
 
 def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
-    """Show what is about to be trained: parameters per tower, adapter size, coverage of the data."""
+    """Show the trials: parameters per tower, adapter size, coverage of the data."""
     spec = forecasts[-1].spec
     usable = usable_share(spec, PREFLIGHT_LIMITS.usable_rate_ratio)
     return Group(
@@ -55,21 +55,21 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
         Text(
             f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
-            f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. Language and vision are trained "
-            "parameters."
+            f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. The columns language and vision count "
+            "trained parameters."
         ),
     )
 
 
 def quality_grid(data: Mapping[str, FileQuality]) -> Group:
-    """Show what every file holds, and how long its training rows are."""
+    """Show the statistics of every file, and the lengths of the training rows."""
     train = data["train"]
     lengths = ", ".join(f"{count:,} up to {tokens}" for tokens, count in train.histogram.items())
-    return Group(_grid(quality_table(data), left=("data",)), Text(f"training rows by their tokens: {lengths}"))
+    return Group(_grid(quality_table(data), left=("data",)), Text(f"training rows by length in tokens: {lengths}"))
 
 
 def findings_text(findings: Sequence[PreflightFinding]) -> Text:
-    """Say what was found before anything is spent, a line for each finding and one for what to do about it."""
+    """Return the findings as text, one line for each finding and one for its hint."""
     text = Text()
     for one in findings:
         trials = f" ({listed(one.trials)})" if one.trials else ""

@@ -14,11 +14,11 @@ from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
 from trainables.record import Measurement, Record, labels_of
 
-SHOWN_TRIALS = 4  # of each finding
+SHOWN_TRIALS = 4  # in a list of trials
 
 
 def summary(study: Study, records: list[Record], experiment: str) -> str:
-    """Sum up a launch: how the trials ended, the frontier in words, and the next command."""
+    """Return the summary of a launch: how the trials ended, the frontier in words, and the next command."""
     kinds = Counter(verdict.kind for record in records if (verdict := record.verdict()))
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
@@ -26,7 +26,7 @@ def summary(study: Study, records: list[Record], experiment: str) -> str:
     return "\n".join(lines)
 
 
-GENERALITY_SAID = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}
+GENERALITY_NAMES = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}
 
 
 class _Arm(NamedTuple):
@@ -40,26 +40,26 @@ def _frontier(records: list[Record]) -> list[str]:
     arms = _admissible(records)
     gained = [arm for arm in arms if arm.fit > arm.baseline_fit]
     if not arms:
-        return ["No arm finished with its generality intact: the frontier is empty."]
+        return ["No completed arm has an eval that meets the constraint: the frontier is empty."]
     if not gained:
         nearest = max(arms, key=lambda arm: arm.fit - arm.baseline_fit)
         return [
-            f"No arm gained over the baseline with its generality intact: of {len(arms)} admissible trials "
-            f"{nearest.name} comes nearest and answers {nearest.fit:.1%} exactly (step {nearest.best.step}), the "
-            f"baseline {nearest.baseline_fit:.1%}. Longer training or a higher rate is the next question."
+            f"No arm that meets the constraint beats the baseline: of {len(arms)} such trials {nearest.name} comes "
+            f"closest, with {nearest.fit:.1%} exact answers (step {nearest.best.step}) against "
+            f"{nearest.baseline_fit:.1%} of the baseline. Try longer training or a higher learning rate."
         ]
     kept = generality(gained[0].best.metrics)
     points = np.array([[arm.fit, arm.best.metrics[kept]] for arm in gained])
     on_frontier = non_dominated(as_costs(points, ("higher", "higher")))
     front = [arm for arm, keep in zip(gained, on_frontier, strict=True) if keep]
-    said = "; ".join(
+    described = "; ".join(
         f"{arm.name} answers {arm.fit:.0%} exactly and keeps {arm.best.metrics[kept]:.0%} "
-        f"{GENERALITY_SAID[kept]} (step {arm.best.step})"
+        f"{GENERALITY_NAMES[kept]} (step {arm.best.step})"
         for arm in sorted(front, key=lambda arm: -arm.fit)
     )
     return [
-        f"Frontier of task fit against generality, {len(gained)} of {len(arms)} admissible trials gain over the "
-        f"baseline: {said}."
+        f"Frontier of task fit and generality ({len(gained)} of {len(arms)} trials that meet the constraint beat the "
+        f"baseline): {described}."
     ]
 
 
@@ -84,11 +84,12 @@ def _labels(records: list[Record]) -> list[str]:
         for name, one in labels.items():
             if label in one:
                 by_checks.setdefault(one[label].replace(",", ", "), []).append(name)
-        told = "; ".join(f"{listed(names)} ({checks})" for checks, names in by_checks.items())
-        lines += [f"{meaning[0].upper()}{meaning[1:]}: {told}."] if told else []
+        labelled = "; ".join(f"{listed(names)} ({checks})" for checks, names in by_checks.items())
+        lines += [f"{meaning[0].upper()}{meaning[1:]}: {labelled}."] if labelled else []
     return lines
 
 
 def listed(trials: Sequence[str]) -> str:
+    """Return the first trials with commas between them, and the count of the others."""
     more = f" and {len(trials) - SHOWN_TRIALS} more" if len(trials) > SHOWN_TRIALS else ""
     return ", ".join(trials[:SHOWN_TRIALS]) + more

@@ -1,11 +1,12 @@
 """Runs trials on Ray.
 
-- session: what a launch keeps open while it runs batches of trials
-- tuner: Ray, the engines, and Tune, which sends every worker its request
-- engine_plan: which engines to start, and which trials each of them trains
-- baselines: what the base scored
+- run: runs the records of an experiment in one session
+- session: keeps Ray, the engines and the MLflow mirror open while batches of trials run
+- tuner: starts Ray and the engines, and runs trials under Tune
+- engine_plan: plans which engines to start and which trials each of them trains
+- baselines: reads the scores of the base from its record
 - experiment: the directory of one experiment
-- options: how a study is launched
-- schedulers: the Tune schedulers that may end trials early
-- cluster: whether every node of a cluster can take part
+- options: the options of a launch
+- schedulers: the Tune schedulers that can end trials early
+- cluster: checks every node of a cluster
 """

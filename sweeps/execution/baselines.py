@@ -1,4 +1,4 @@
-"""Reads what the base scored from the baseline's record."""
+"""Reads the scores of the base from the baseline's record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.record import Record
 
 
 def baseline_of(record: Record, study: Study) -> Baseline:
-    """Read the baseline's metrics and captions.
+    """Return the baseline's metrics, captions and counts.
 
     Raises:
         UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
@@ -21,7 +21,7 @@ def baseline_of(record: Record, study: Study) -> Baseline:
         raise UserError(
             f"the baseline must complete, because every arm is compared with it, but {record.name} ended as {verdict}: "
             f"{verdict.reason if verdict else 'no verdict'}",
-            "its record and the message above say why; nothing else was started",
+            "the message above and its record explain why; no other trial was started",
         )
     measured = record.evals()[0]
     broken = broken_by_baseline(study.guards, measured)

@@ -1,4 +1,4 @@
-"""Checks that every node of a Ray cluster sees the storage and the data, has equal libraries, and can train."""
+"""Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can train."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ NODE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class NodeView:
-    """What one node found: its versions, the paths that differ from those of the driver, and its machine checks."""
+class NodeReport:
+    """The checks of one node: its versions, the paths that differ from the driver's, and its machine checks."""
 
     node: str
     versions: Mapping[str, str]
-    unseen: tuple[str, ...]
+    path_problems: tuple[str, ...]
     machine: tuple[Check, ...]
 
 
-def look(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeView:
-    """Check the node that this runs on.
+def check_this_node(storage: Path, token: str, sizes: Mapping[str, int]) -> NodeReport:
+    """Check the node on which this runs.
 
     Args:
-        storage: a directory in which the driver wrote the file `token`; this node writes another one there.
-        sizes: the size in bytes of every data file as the driver sees it, 0 for a directory.
+        storage: a directory in which the driver wrote the file `token`; this node writes another file there.
+        sizes: the size in bytes of every data file on the driver, 0 for a directory.
     """
     node = platform.node()
-    unseen = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
+    path_problems = [f"{path}: {problem}" for path, size in sizes.items() if (problem := _differs(Path(path), size))]
     try:
         if not (storage / token).is_file():
-            unseen.append(f"{storage}: it is not the driver's")
+            path_problems.append(f"{storage}: it is not the directory that the driver uses")
         else:
             (storage / f"{token}-{node}").touch()
     except OSError as error:
-        unseen.append(f"{storage}: {error.strerror}")
-    return NodeView(node, versions(), tuple(unseen), tuple(machine_checks()))
+        path_problems.append(f"{storage}: {error.strerror}")
+    return NodeReport(node, versions(), tuple(path_problems), tuple(machine_checks()))
 
 
 def _differs(path: Path, size: int) -> str | None:
     if not path.exists():
-        return "there is none"
+        return "it does not exist"
     if size and path.stat().st_size != size:
         return f"it has {path.stat().st_size:,} bytes instead of {size:,}"
     return None
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that must be equal on all nodes; that of this package is a hash of its source."""
+    """Return the versions that must be equal on all nodes; for this package, a hash of its source."""
     digest = sha256()
     for path in sorted((PACKAGE_ROOT / "trainables").rglob("*.py")):
         digest.update(path.read_bytes())
@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "footprint": digest.hexdigest()[:8]}
 
 
-def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeView]:
+def node_reports(address: str | None, storage: Path, paths: Sequence[Path]) -> list[NodeReport]:
     """Start Ray on this machine, or join the cluster at `address`, and check every node.
 
     Raises:
@@ -81,22 +81,22 @@ def views(address: str | None, storage: Path, paths: Sequence[Path]) -> list[Nod
     (storage / token).touch()
     try:
         with ray_session(address):
-            task: Any = ray.remote(num_cpus=0)(look)
+            task: Any = ray.remote(num_cpus=0)(check_this_node)
             nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-            asked = [
+            reports = [
                 task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
                     storage, token, sizes
                 )
                 for node in nodes
             ]
-            return ray.get(asked, timeout=NODE_SECONDS)
+            return ray.get(reports, timeout=NODE_SECONDS)
     except (RayError, ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UserError(
             f"Ray must start and every node answer, but: {reason}",
-            "`ray status` says which nodes are up; every node needs this project installed at the same version"
+            "`ray status` shows which nodes are up; every node needs this project installed at the same version"
             if address
-            else "see the newest session_*/logs below the directory that RAY_TMPDIR names, /tmp/ray by default",
+            else "see the newest session_*/logs in RAY_TMPDIR, by default /tmp/ray",
         ) from None
     finally:
         for path in storage.glob(f"{token}*"):

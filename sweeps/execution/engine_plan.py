@@ -1,4 +1,4 @@
-"""Plans the engines of a launch, and which trials each of them trains; needs no torch."""
+"""Plans the engines of a launch, and which trials each of them trains; imports no torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trainables.model.families import family_of
 from trainables.spec import TrialSpec, cohort_key, cohort_order
 
 BUDGET = ("eval_every_steps", "steps")
-MIN_TRIALS = 3  # for an engine on a CPU: fewer share little, more cost as much each (docs/log.md)
-LANGUAGE_WEIGHT = 0.5  # cost of a trial without vision adapters: it shares all layers below its own
+MIN_TRIALS = 3  # per engine on a CPU: fewer share too little work, more save no further time (docs/log.md)
+LANGUAGE_WEIGHT = 0.5  # relative cost of a trial without vision adapters, which shares the layers below its adapters
 
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """An engine to start: the node it must run on (None when Ray picks one with a free GPU), and its threads."""
+    """An engine to start: its node (None when Ray chooses one with a free GPU), and its number of threads."""
 
     node: str | None
     threads: int
@@ -26,38 +26,38 @@ def engine_plans(
     cores: Mapping[str, int],
     gpus: int,
     trials: int,
-    most_threads: int | None = None,
+    max_threads: int | None = None,
 ) -> list[EnginePlan]:
-    """Plan one engine for each GPU; without any, several for each node (`cores`, by name), of `MIN_TRIALS` or more.
+    """Plan one engine per GPU, or without GPUs several per node, each for `MIN_TRIALS` or more trials.
 
-    Several engines with few threads finish sooner than one with many: the threads of a small matrix product wait for
-    each other, and for other processes.
+    `cores` maps names of nodes to numbers of cores. On a CPU, several engines with few threads finish sooner than one
+    engine with many: the threads of a small matrix product wait for each other, and for other processes.
     """
     if gpus:
-        threads = bounded(max(1, sum(cores.values()) // gpus), most_threads)
+        threads = _limited(max(1, sum(cores.values()) // gpus), max_threads)
         return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
     shares = -(-max(1, trials) // (MIN_TRIALS * len(cores)))
     counts = {node: min(count, shares) for node, count in cores.items()}
-    threads = {node: bounded(cores[node] // count, most_threads) for node, count in counts.items()}
+    threads = {node: _limited(cores[node] // count, max_threads) for node, count in counts.items()}
     return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
 
 
-def bounded(threads: int, most_threads: int | None) -> int:
-    """Return `threads`, cut to what the user allows."""
-    return min(threads, most_threads or threads)
+def _limited(threads: int, max_threads: int | None) -> int:
+    """Return `threads`, at most `max_threads`."""
+    return min(threads, max_threads or threads)
 
 
-def most_threads(environment: Mapping[str, str]) -> int | None:
-    """Return the limit that OMP_NUM_THREADS sets, None without one; as OpenMP does, ignore what is not a number.
+def thread_limit(environment: Mapping[str, str]) -> int | None:
+    """Return the limit in OMP_NUM_THREADS, None without one; values that are not numbers are ignored, as in OpenMP.
 
-    On a machine that does other work, more threads than free cores slow an engine down.
+    On a busy machine, more threads than free cores slow an engine down.
     """
     outermost = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(outermost) or None if outermost.isdecimal() else None
 
 
-def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
-    """Distribute trials (by index) over engines in parts of similar cost; trials that share most stay together."""
+def distribute(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
+    """Distribute trials (by index) over engines with similar cost for each; trials that share more stay together."""
     order = sorted(range(len(specs)), key=lambda index: _cohort_order(specs[index]))
     weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
     middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
@@ -68,7 +68,7 @@ def shared_out(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
 
 
 def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
-    """Group the trials that can train together; baselines train nothing and are in no group."""
+    """Group the trials that can train together; baselines do not train and are in no group."""
     kinds: dict[tuple[object, ...], list[TrialSpec]] = {}
     for spec in specs:
         if not spec.placement.is_baseline:
@@ -77,7 +77,7 @@ def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
 
 
 def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
-    """Describe which trials train together, and the settings that keep the others apart."""
+    """Return a sentence on which trials train together, and which settings separate the cohorts."""
     kinds = cohorts(specs)
     if max_trials == 1:
         return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."
@@ -88,7 +88,7 @@ def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
         )
     sizes = ", ".join(f"{len(kind)} on {_named(kind, kinds)}" for kind in kinds)
     most = f", at most {max_trials} at once" if max_trials else ""
-    reason = "; they differ there, so they cannot share a pass" if len(kinds) > 1 else ""
+    reason = "; trials that differ in these settings cannot share a pass" if len(kinds) > 1 else ""
     return f"{len(kinds)} cohort{'s' * (len(kinds) != 1)}{most}: {sizes}{reason}."
 
 

@@ -24,12 +24,13 @@ from trainables.record import Record, records_under
 from trainables.spec import FORMAT, Format, TrialSpec, default_settings
 
 RESERVE_BYTES = 200 * 10**6
-DECIDES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
-CHECKPOINT_FACTOR = 12  # adapter + two AdamW moments, in two checkpoints, one best and one being written
+# setting of an arm -> the key of `study.json` that it determines
+DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
+CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the best one, one being written)
 
 
 class AlreadyRunning(UserError):
-    """Another launch holds the experiment."""
+    """Another launch has locked the experiment."""
 
     exit_code = 5
 
@@ -42,20 +43,20 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """Return the experiment's name, also in MLflow."""
+        """Return the name of the experiment, which is also its name in MLflow."""
         return self.directory.name
 
     @property
     def stop_file(self) -> Path:
-        """Return the file whose existence asks every trial to checkpoint and stop."""
+        """Return the stop file; when it exists, every running trial checkpoints and stops."""
         return self.directory / "STOP"
 
     @property
     def format(self) -> Format:
-        """Return the format of its specs; a new experiment has the current one.
+        """Return the format of its specs; a new experiment has the current format.
 
         Raises:
-            UserError: it was begun by a later version.
+            UserError: a later version of this package created the experiment.
         """
         path = self.directory / "study.json"
         return read_configuration(path)["format"] if path.exists() else FORMAT
@@ -65,15 +66,15 @@ class Experiment:
         return records_under(self.directory / "trials")
 
     def record_of(self, spec: TrialSpec) -> Record:
-        """Return the record of a trial, found by its id: the trial may have been begun under another name."""
+        """Return the record of a trial, found by its id, because the trial may exist under another name."""
         found = sorted((self.directory / "trials").glob(f"*-{spec.trial_id}"))
         return Record(found[0] if found else self.directory / "trials" / f"{spec.name}-{spec.trial_id}")
 
     def configure(self, configuration: Mapping[str, Any]) -> None:
-        """Write the configuration, or refuse one that differs from the one that the experiment was begun with.
+        """Write the configuration of a new experiment, or compare it with that of an existing one.
 
         Raises:
-            UserError: naming every setting that differs.
+            UserError: they differ; names every setting that differs.
         """
         path = self.directory / "study.json"
         if not path.exists():
@@ -99,15 +100,15 @@ class Experiment:
         return records
 
     def keep_preflight(self, found: Preflight, overridden: Sequence[PreflightFinding]) -> None:
-        """Write what the checks found before the launch, and whether --force overrode a refusal."""
+        """Write the findings of preflight, and whether --force overrode a refusal."""
         write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the experiment for one launch.
+        """Lock the experiment for one launch.
 
         Raises:
-            AlreadyRunning: another launch holds it.
+            AlreadyRunning: another launch has locked it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("a+", encoding="utf-8") as file:
@@ -116,8 +117,9 @@ class Experiment:
             except BlockingIOError:
                 file.seek(0)
                 raise AlreadyRunning(
-                    f"`{self.name}` must be launched once at a time, but process {file.read().strip()} runs it",
-                    "wait for it, or stop it with Ctrl-C",
+                    f"an experiment can have one launch at a time, but process {file.read().strip()} runs "
+                    f"`{self.name}`",
+                    "wait for that process, or stop it with Ctrl-C",
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -127,9 +129,9 @@ class Experiment:
 
 
 def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
-    """Return the values that all trials of an experiment share, so that they can be compared."""
+    """Return the settings that all trials of an experiment must share to be comparable."""
     spec = next((one for one in specs if not one.placement.is_baseline), specs[0])
-    own = {DECIDES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)} | {*study.varies}
+    own = {DETERMINES.get(key, key) for arm in study.arms for key in (*arm.settings, *arm.miniature)} | {*study.varies}
     shared = {
         "format": spec.format,
         "base": spec.base.sha256,
@@ -147,12 +149,12 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """Read `study.json`; this is the only reader of format 1.
+    """Read `study.json` and convert format 1 to the current content.
 
-    A file without a format has format 1. There, `fixed` of a search leaves out the settings that had their default.
+    A file without `format` has format 1. In format 1, `fixed` of a search has no settings with default values.
 
     Raises:
-        UserError: the format is of a later version.
+        UserError: a later version of this package wrote the file.
     """
     kept = {"format": 1, **read_json(path)}
     if kept["format"] not in get_args(Format):
@@ -162,14 +164,14 @@ def read_configuration(path: Path) -> dict[str, Any]:
         )
     if "fixed" in kept:
         fixed = merged(default_settings(), kept["fixed"])
-        if "steps" in kept["fixed"]:  # where a format-1 search had both budgets, its steps counted
+        if "steps" in kept["fixed"]:  # in format 1, `steps` overrides `epochs`
             fixed.pop("epochs", None)
         kept["fixed"] = {key: value for key, value in fixed.items() if f"space.{key}" not in kept}
     return json.loads(json.dumps(kept))
 
 
 def reopened(records: Sequence[Record]) -> list[Record]:
-    """Take failed verdicts back, so that those trials run again; returns the records without a verdict."""
+    """Remove failed verdicts, so that those trials run again; return the records without a verdict."""
     for record in records:
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "failed":
@@ -178,16 +180,16 @@ def reopened(records: Sequence[Record]) -> list[Record]:
 
 
 def adapter_bytes(forecasts: Sequence[Forecast], trials: int) -> int:
-    """Return the size of the adapters of so many trials, each as large as the largest of `forecasts`."""
+    """Return the size of the adapters of `trials` trials, each as large as the largest in `forecasts`."""
     largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in forecasts)
     return int(largest * 1e6 * trials)
 
 
 def check_storage(storage: Path, adapter_bytes: int) -> None:
-    """Refuse a storage that cannot be written or has no room for the records.
+    """Check that the storage is writable and has space for the records.
 
     Raises:
-        UserError: saying how many bytes are free and how many are needed.
+        UserError: it is not writable, or has too little free space.
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a job is launched."""
+"""The options of a launch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Launch:
-    """How a job is run, and where its base and data are; nothing here decides a result but the data and `scheduler`.
+    """How a job runs, and where its base and data are.
 
-    The scheduler ends trials early, so the experiment's configuration keeps it.
+    Only `base`, the data, `drop` and `scheduler` affect the results. The experiment's configuration includes the
+    scheduler, because it ends trials early.
     """
 
     storage: Path = Path("runs")
@@ -37,19 +38,19 @@ class Launch:
     console: Console = field(default_factory=Console)
 
     def directory(self, study: Study) -> Path:
-        """Return the experiment's directory, absolute: workers run elsewhere.
+        """Return the absolute path of the experiment's directory; workers have another working directory.
 
         Raises:
-            UserError: the experiment's name would lead out of the storage.
+            UserError: the experiment's name is a path.
         """
         name = self.experiment or study.name
         if Path(name).name != name or name == "..":
-            raise UserError(f"--experiment must be a name, but got `{name}`", "choose where it lies with --storage")
+            raise UserError(f"--experiment must be a name, but got `{name}`", "choose its directory with --storage")
         return self.storage.expanduser().resolve() / name
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:
-    """Return what `study.json` keeps of the scheduler; nothing without one."""
+    """Return the entry of the scheduler in `study.json`; empty without a scheduler."""
     if launch.scheduler is None:
         return {}
     return {"scheduler": {"name": launch.scheduler.name, **launch.scheduler.model_dump()}}

@@ -1,4 +1,4 @@
-"""Runs the records of an experiment in one session: MLflow, Ray, baselines first."""
+"""Runs the records of an experiment in one session with Ray and MLflow, baselines first."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
-from sweeps.execution.session import mirrored, ray_room, run_batch
+from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.study import Study
 from trainables.record import Record
 
 
 def run_records(study: Study, experiment: Experiment, records: Sequence[Record], launch: Launch) -> None:
-    """Run the records without a verdict and the failed ones; the experiment is locked by the caller.
+    """Run the trials that have no verdict or failed; the caller must have locked the experiment.
 
     Raises:
-        UserError: a baseline has no result, or the base breaks a guard.
+        UserError: a baseline has no result, or the base violates a guard.
         KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
     """
     todo = reopened(records)
@@ -24,7 +24,7 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
         for record in records:
             mirror.submit(record)
         if todo:
-            with ray_room(experiment, len(todo), launch) as room:
-                run_batch(study, experiment, records, room, launch, mirror)
+            with started_cluster(experiment, len(todo), launch) as cluster:
+                run_batch(study, experiment, records, cluster, launch, mirror)
     if experiment.stop_file.exists():
         raise KeyboardInterrupt

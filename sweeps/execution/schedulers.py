@@ -1,8 +1,8 @@
 """Ray Tune's schedulers as options, checked before a launch.
 
-Ray ignores unknown arguments and metrics that are not reported, and then stops nothing. So names are checked against
-these models, metrics against what probes measure, and a scheduler that could never stop a trial is refused. Schedulers
-that pause trials (HyperBand, PBT) are not offered: a paused trial blocks its cohort.
+Ray ignores unknown arguments and unreported metrics, and then stops no trial. Therefore option names, metrics, and
+whether the scheduler can stop a trial at all are checked here. Schedulers that pause trials (HyperBand, PBT) are not
+supported: a paused trial blocks its cohort.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from trainables.probes import PROBES
 from trainables.record import Measurement, Verdict
 from trainables.spec import Frozen, PositiveInt, TrialSpec
 
-TIME_ATTRIBUTE = "step"  # both as `trainables.workers.protocol` reports them
+TIME_ATTRIBUTE = "step"  # this name and the prefix are those of `trainables.workers.protocol`
 METRIC_PREFIX = "eval/"
 CAUSE = "scheduler"
 
 
 class Asha(Frozen):
-    """Asynchronous successive halving: an eval that is not among the best 1/`reduction_factor` of those seen ends it.
+    """Asynchronous successive halving (arXiv:1810.05934).
 
-    Rungs lie at `grace_period` optimizer steps and every `reduction_factor` times as many. Source: arXiv:1810.05934.
+    A trial ends when its eval is not among the best 1/`reduction_factor` at a rung. Rungs are at `grace_period`
+    optimizer steps, times powers of `reduction_factor`.
     """
 
     name: ClassVar[str] = "asha"
@@ -46,9 +47,10 @@ class Asha(Frozen):
 
 
 class Median(Frozen):
-    """The median rule: a trial whose best eval is worse than the median of the others' running means ends.
+    """The median stopping rule (Google Vizier): a trial ends when its best eval is worse than the median trial.
 
-    From `grace_period` optimizer steps on, with `min_samples_required` other trials that came as far. Source: Vizier.
+    The median is that of the other trials' running means. The rule applies from `grace_period` optimizer steps, once
+    `min_samples_required` other trials have reached the step.
     """
 
     name: ClassVar[str] = "median"
@@ -72,7 +74,7 @@ SCHEDULERS: dict[str, type[Asha] | type[Median]] = {kind.name: kind for kind in 
 
 
 def parse_scheduler(name: str, options: str) -> Scheduler | None:
-    """Return the scheduler of `--scheduler NAME --scheduler-options KEY=VALUE,...`, None where no name is given.
+    """Return the scheduler of `--scheduler NAME --scheduler-options KEY=VALUE,...`, None without a name.
 
     Raises:
         UserError: the name or a key is unknown (with the nearest known one) or repeated, or a value is out of range.
@@ -96,19 +98,20 @@ def parse_scheduler(name: str, options: str) -> Scheduler | None:
         raise UserError(
             f"--scheduler-options: `{key}`: {problem['msg'].removeprefix('Value error, ').lower()}, "
             f"but got `{problem['input']}`",
-            f"left out, it is {kind.model_fields[key].default}",
+            f"the default is {kind.model_fields[key].default}",
         ) from None
 
 
 def check_scheduler(scheduler: Scheduler, specs: Sequence[TrialSpec], reported: Collection[str]) -> None:
-    """Refuse a scheduler that could never stop any of these trials; `reported` are the metrics that evals will hold.
+    """Refuse a scheduler that could never stop any of these trials; `reported` are the metrics of their evals.
 
     Raises:
         UserError: its metric is not reported, there are too few trials, or the first eval it looks at is the last.
     """
     if scheduler.metric not in reported:
         raise UserError(
-            f"scheduler {scheduler.name} must see its metric, but evals on this data have no `{scheduler.metric}`",
+            f"the metric of scheduler {scheduler.name} must be measured, but evals on this data have no "
+            f"`{scheduler.metric}`",
             nearest(scheduler.metric, reported),
         )
     arms = [spec for spec in specs if not spec.placement.is_baseline]
@@ -121,8 +124,8 @@ def check_scheduler(scheduler: Scheduler, specs: Sequence[TrialSpec], reported: 
     if not any(_first_decision(scheduler, spec) < spec.steps for spec in arms):
         spec = arms[0]
         raise UserError(
-            f"scheduler {scheduler.name} must see an eval before the last, but with grace_period="
-            f"{scheduler.grace_period} it first looks at step {_first_decision(scheduler, spec)} of {spec.steps}",
+            f"scheduler {scheduler.name} must decide before the last eval, but with grace_period="
+            f"{scheduler.grace_period} it first decides at step {_first_decision(scheduler, spec)} of {spec.steps}",
             f"lower grace_period, or the {spec.eval_every_steps} steps between evals (--eval-every)",
         )
 
@@ -158,7 +161,7 @@ def _values(options: str) -> dict[str, str]:
         key, separator, value = (part.strip() for part in word.partition("="))
         if not separator:
             raise UserError(
-                f"--scheduler-options must be KEY=VALUE with commas between them, but got `{word}`",
+                f"--scheduler-options must be comma-separated KEY=VALUE, but got `{word}`",
                 "for example metric=eval_loss,grace_period=30",
             )
         if key in values:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweeps.display.live_table import Board
+from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.experiment import Experiment
 from sweeps.study import Study
@@ -24,34 +24,34 @@ MIRROR_CLOSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Room:
-    """What the cluster has, and the names of the engine actors; no names when every trial trains alone."""
+class Cluster:
+    """The resources of a running Ray cluster, and the names of its engine actors; no names with `--cohort 1`."""
 
     resources: Resources
     engines: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Tells the live table and the mirror what the trials do."""
+class ProgressUpdater:
+    """Updates the live table and the MLflow mirror as trials progress."""
 
-    board: Board
+    live_table: LiveTable
     mirror: Mirror
 
     def started(self, record: Record) -> None:
-        """Pass on that a worker took the trial."""
-        self.board.started(record)
+        """Show that a worker has started the trial."""
+        self.live_table.started(record)
         self.mirror.submit(record)
 
     def advanced(self, record: Record) -> None:
-        """Pass on that a trial has a new eval or a verdict."""
-        self.board.advanced(record)
+        """Show a new eval or verdict of a trial."""
+        self.live_table.advanced(record)
         self.mirror.submit(record)
 
 
 @contextmanager
 def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], launch: Launch) -> Iterator[Mirror]:
-    """Mirror an experiment to MLflow until the end of the block, then print how many trials MLflow misses."""
+    """Copy results to MLflow until the end of the block, then print how many trials MLflow lacks."""
     from sweeps.tracking.mirror import Mirror
 
     tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
@@ -63,28 +63,28 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
         left = mirror.close(MIRROR_CLOSE_SECONDS)
     if left:
         launch.console.print(
-            f"MLflow misses {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
+            f"MLflow lacks {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
 @contextmanager
-def ray_room(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Room]:
-    """Start Ray, and engines for so many trials at once; until the end of the block, Ctrl-C makes trials checkpoint."""
+def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
+    """Start Ray, and engines for `trials` trials; until the end of the block, Ctrl-C makes trials checkpoint."""
     from sweeps.execution.tuner import engines, ray_session, stopping_on_signals
 
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
-        alone = launch.cohort == 1
-        started = nullcontext([]) if alone else engines(resources, trials, experiment.stop_file, launch.cohort)
-        yield Room(resources, stack.enter_context(started))
+        no_engines = launch.cohort == 1
+        started = nullcontext([]) if no_engines else engines(resources, trials, experiment.stop_file, launch.cohort)
+        yield Cluster(resources, stack.enter_context(started))
 
 
 def run_batch(
-    study: Study, experiment: Experiment, records: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
+    study: Study, experiment: Experiment, records: Sequence[Record], cluster: Cluster, launch: Launch, mirror: Mirror
 ) -> None:
-    """Run those of `records` that have no verdict: the baselines first, then the trials that are compared with them.
+    """Run the trials in `records` that have no verdict, baselines first.
 
     Raises:
         UserError: a baseline has no result, or the base violates a guard.
@@ -92,13 +92,13 @@ def run_batch(
     from sweeps.execution.tuner import TuneSettings, run_trials
     from trainables.workers.protocol import Rules
 
-    board = Board(launch.console, records)
-    listener = Listener(board, mirror)
+    live_table = LiveTable(launch.console, records)
+    listener = ProgressUpdater(live_table, mirror)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
     rules = Rules({}, study.guards, study.constraint)
-    settings = TuneSettings(rules, room.resources, experiment.stop_file, launch.retries, room.engines)
-    with board:
+    settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
+    with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():
             known = {record.spec().trial_id: baseline_of(record, study) for record in baselines}

@@ -1,4 +1,4 @@
-"""Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and tells a listener what happens."""
+"""Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and notifies a listener."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.engine_plan import engine_plans, most_threads, shared_out
+from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from trainables.metrics import metric
 from trainables.record import Record, Verdict
@@ -31,26 +31,30 @@ from trainables.workers.engine_actor import EngineActor, EngineSettings
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, check_version
 from trainables.workers.trainable import TrialWorker
 
-ENGINE_CPUS = 0.5  # what is left of a machine's only core is for the workers, which wait
-WAITING_CPUS = 0.01  # of a worker that waits for an engine
-MOST_CALLS = 10_000  # workers that wait for one engine at once
+ENGINE_CPUS = 0.5  # on a machine with one core, the waiting workers need the rest
+WAITING_CPUS = 0.01  # for a worker that waits for an engine
+MAX_CALLS = 10_000  # workers that can wait for one engine at once
 
 
 class Listener(Protocol):
-    """Is told what the trials do; must not raise, an exception here would end the whole launch."""
+    """Receives the events of trials. Its methods must not raise: an exception would end the whole launch."""
 
     def started(self, record: Record) -> None:
-        """A worker took the trial."""
+        """Called when a worker has started the trial."""
         ...
 
     def advanced(self, record: Record) -> None:
-        """A trial has a new eval or a verdict."""
+        """Called when the trial may have a new eval or a verdict."""
         ...
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a worker reserves that trains in its own process, and what the cluster has: GPUs, and each node's cores."""
+    """The resources of a cluster.
+
+    A worker that trains in its own process reserves `cpus` and `gpus`. `devices` is the number of GPUs of the cluster,
+    and `cores` the number of cores of each node.
+    """
 
     cpus: float
     gpus: float
@@ -60,12 +64,9 @@ class Resources:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[Resources]:
-    """Start Ray on this machine, or join the cluster at `address`; yields its resources.
-
-    On a cluster without a GPU, a worker that trains reserves one core, else one GPU.
-    """
+    """Start Ray on this machine, or join the cluster at `address`; yields its resources."""
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # ours asks the trials to checkpoint first
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
     try:
@@ -75,8 +76,8 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
 
 def _shut_down() -> None:
-    # Tune leaves cycles that hold references to Ray. One that the collector drops on another thread (MLflow's mirror)
-    # while Ray shuts down ends this process at once, results and all.
+    # Tune leaves reference cycles to Ray objects. If the garbage collector frees one on another thread (the MLflow
+    # mirror) while Ray shuts down, this process crashes. So collect first, and disable the collector meanwhile.
     gc.collect()
     gc.disable()
     try:
@@ -94,7 +95,7 @@ def _resources() -> Resources:
 
 @contextmanager
 def stopping_on_signals(stop_file: Path) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into the stop file, so that trials checkpoint; a second one ends at once."""
+    """Create the stop file on the first Ctrl-C or SIGTERM, so that trials checkpoint; the second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -115,17 +116,17 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
 
 @contextmanager
 def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
-    """Start the engine actors that `engine_plans` plans for so many trials; yields their names.
+    """Start the engine actors that `engine_plans` plans for `trials` trials; yields their names.
 
-    Ray restarts an engine that dies; its workers, which fail with it, are retried and ask the new one.
+    Ray restarts an engine that dies. Its workers fail too, and Tune retries them with the new engine.
     """
     token = uuid4().hex[:8]
-    plans = engine_plans(resources.cores, resources.devices, trials, most_threads(os.environ))
+    plans = engine_plans(resources.cores, resources.devices, trials, thread_limit(os.environ))
     names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
     actors: list[Any] = [
         ray.remote(EngineActor)
         .options(
-            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MOST_CALLS,
+            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MAX_CALLS,
             scheduling_strategy=NodeAffinitySchedulingStrategy(one.node, soft=True) if one.node else "DEFAULT",
         )
         .remote(EngineSettings(threads=one.threads, stop_file=str(stop_file), max_trials=max_trials))
@@ -140,10 +141,11 @@ def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int 
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """What all trials of a launch share: their rules, and how often one whose worker died is tried again.
+    """The settings of all trials of a launch.
 
-    `engines` are the names of the engine actors; without any, every worker trains its trial in its own process.
-    `scheduler` may end trials early; without one, only guards and health checks do.
+    A trial whose worker dies is retried up to `retries` times. `engines` are the names of the engine actors; without
+    any, every worker trains its trial in its own process. `scheduler` can end trials early; without one, only guards
+    and health checks do.
     """
 
     rules: Rules
@@ -157,7 +159,7 @@ class TuneSettings:
 def run_trials(records: Sequence[Record], settings: TuneSettings, listener: Listener) -> None:
     """Run every record's trial in a worker; when a worker dies, the trial resumes from its newest valid checkpoint.
 
-    Afterwards every record has a verdict, unless the stop file asked for an early end.
+    Afterwards every record has a verdict, unless the stop file ended the launch early.
 
     Raises:
         ProtocolMismatch: a node runs another version of this package.
@@ -179,7 +181,9 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
 def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> tune.Tuner:
     requests = requests_for(records, settings)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
-    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that is invalid before its first eval has none
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
+        "1"  # a trial that is invalid before its first eval reports no metrics
+    )
     return tune.Tuner(
         TrialWorker,
         param_space={"request": tune.grid_search(requests)},
@@ -196,7 +200,7 @@ def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> 
 
 
 def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Request]:
-    """Return a request for every record; with engines, it names one and the trials to expect there."""
+    """Return a request for every record; with engines, it names an engine and all trials of that engine."""
     resources, scheduler = settings.resources, settings.scheduler
     alone = Request(
         (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
@@ -206,7 +210,7 @@ def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Requ
     if not settings.engines:
         return [replace(alone, trials=(name,)) for name in names]
     waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
-    shares = shared_out([record.spec() for record in records], len(settings.engines))
+    shares = distribute([record.spec() for record in records], len(settings.engines))
     return [
         replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in share))
         for engine, share in zip(settings.engines, shares, strict=True)
@@ -225,13 +229,13 @@ def _scheduling(records: Sequence[Record], scheduler: Scheduler | None) -> dict[
     }
     if isinstance(scheduler, Asha):
         most_steps = max(record.spec().steps for record in records)
-        # a trial that reached its last step is complete by itself
+        # a trial that has reached its last step ends by itself
         return {
             "scheduler": ASHAScheduler(
                 **observed, max_t=most_steps, reduction_factor=scheduler.reduction_factor, stop_last_trials=False
             )
         }
-    never_pausing: Any = math.inf  # a trial that pauses would hold up its cohort
+    never_pausing: Any = math.inf  # a paused trial would block its cohort
     return {
         "scheduler": MedianStoppingRule(
             **observed, min_samples_required=scheduler.min_samples_required, min_time_slice=never_pausing
@@ -245,7 +249,7 @@ class _Relay(tune.Callback):
         self.mismatch: ProtocolMismatch | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for Tuner.restore, which is never used; a live table cannot be pickled
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a live table cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for record in _records(trial.config["request"]):
@@ -258,7 +262,7 @@ class _Relay(tune.Callback):
         try:
             check_version(report)
         except ProtocolMismatch as mismatch:
-            self.mismatch = mismatch  # raised when Tune has ended: an error here would lose what the trials did
+            self.mismatch = mismatch  # raised after Tune has ended: an exception here would lose results
             return
         for one in report.trials:
             self.listener.advanced(Record(Path(one.record)))
@@ -268,7 +272,7 @@ class _Relay(tune.Callback):
         if scheduler is None or self.settings.stop_file.exists():
             return
         for record in _records(trial.config["request"]):
-            if record.verdict() is None:  # nothing else ends a trial without one
+            if record.verdict() is None:  # only a scheduler ends a trial without a verdict
                 record.close(stopped_by(scheduler, record.evals()))
                 self.listener.advanced(record)
 

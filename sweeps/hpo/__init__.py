@@ -1,1 +1,1 @@
-"""Search over placements and settings with Optuna."""
+"""Searches placements and settings with Optuna."""

@@ -1,6 +1,6 @@
-"""The outcome of a trial for a search: its objective values, how far it broke each guard, and how it ended.
+"""The outcome of a trial for a search: its objective values, its distance to each guard's limit, and how it ended.
 
-Pure functions of a record's verdict and measurements; a metric that is missing raises KeyError.
+The functions are pure functions of a record's verdict and measurements. A missing metric raises KeyError.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from trainables.record import Measurement, Record, Verdict
 
 State = Literal["complete", "pruned", "failed"]
 
-BEST = "best"  # the constraint on a trial's best eval
+BEST = "best"  # name of the constraint on a trial's best eval
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended; only a complete one has `values`, in the order of the objectives.
+    """How a trial ended; only a complete trial has `values`, in the order of the objectives.
 
-    A constraint above 0 is broken.
+    A constraint above 0 is violated.
     """
 
     state: State
@@ -33,7 +33,7 @@ class Outcome:
 
     @property
     def is_feasible(self) -> bool:
-        """True when the trial is complete and broke nothing."""
+        """True when the trial is complete and violates no constraint."""
         return self.state == "complete" and all(value <= 0.0 for value in self.constraints.values())
 
 
@@ -50,11 +50,11 @@ def outcome(
     verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Measurement, study: Study,
     objectives: Sequence[Objective],
 ) -> Outcome:  # fmt: skip
-    """Return the outcome of a trial that ended.
+    """Return the outcome of a trial that has ended.
 
-    A pruned trial is pruned, with its broken guards. An invalid, infeasible or failed one says nothing about its
-    settings and is failed. A trial without an admissible eval has the values of its last eval and breaks the constraint
-    on the best. Prices (seconds, parameters) are those of the whole trial.
+    A pruned trial is `pruned` and has its constraints but no values. Invalid, infeasible and failed trials say nothing
+    about their settings and are `failed`. A trial without an eval that meets the constraint has the values of its last
+    eval and violates `BEST`. Prices (seconds, parameters) are those of the whole trial.
     """
     if verdict.kind not in ("completed", "pruned"):
         return Outcome("failed")
@@ -69,7 +69,7 @@ def outcome(
 
 
 def distances(measured: Sequence[Measurement], baseline: Measurement, study: Study) -> dict[str, float]:
-    """Return how far every guard of a study is broken (above 0) or kept, and the constraint on the best eval."""
+    """Return the distance to the limit of every guard and of the constraint on the best eval; above 0 is violated."""
     evals = [one for one in measured if one.kind == "eval"]
     found = {label_of(guard): guard.excess(baseline, evals) for guard in study.guards}
     return found | {BEST: min(study.constraint.excess(baseline.metrics, one.metrics) for one in evals)}

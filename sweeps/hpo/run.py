@@ -1,4 +1,4 @@
-"""The job of a search: cohorts that Optuna asks for are run like the trials of any study, and their results told."""
+"""The job of a search: runs cohorts of trials that Optuna suggests, and tells Optuna their outcomes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
-from sweeps.execution.session import Room, mirrored, ray_room, run_batch
+from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion
-from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_bare, spec_of
+from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunningSearch:
-    """What the cohorts of a running search share."""
+    """The values that all cohorts of a running search share."""
 
     search: Search
     settings: SearchSettings
@@ -48,46 +48,46 @@ class RunningSearch:
     baselines: dict[str, Record]
 
     def records(self) -> list[Record]:
-        """Return the records of the baselines and of every trial asked for so far."""
+        """Return the records of the baselines and of all trials so far."""
         return [*self.baselines.values(), *(one for one in self.experiment.records() if not _is_baseline(one))]
 
 
 @dataclass(frozen=True)
 class SearchJob:
-    """A search: cohorts that Optuna asks for, run one after another to the budget."""
+    """The job of a search: runs one cohort after another until the budget is used."""
 
     search: Search
     launch: Launch
 
     @property
     def study(self) -> Study:
-        """Return the study without arms that the search's trials belong to."""
+        """Return the study of the search, which has no arms."""
         return self.search.study
 
     def plan(self, data_directory: Path) -> Plan:
-        """Check base and data, and every edge of the space."""
+        """Check the base, the data, and every edge of the space."""
         return plan_search(self.search, self.launch, data_directory)
 
     def show(self, planned: Plan) -> None:
-        """Print the space, the budget, the data, and what the checks found."""
+        """Print the space, the budget, a summary of the data, and the findings of preflight."""
         show_search(self.search, planned, self.launch)
 
     def run(self, planned: Plan) -> list[Record]:
-        """Run the search to its budget; one that was begun with the same settings is continued."""
+        """Run the search until its budget is used; an existing search with the same settings is continued."""
         admit(planned.preflight, self.launch.force)
         experiment = Experiment(self.launch.directory(self.study))
         with experiment.locked():
-            begun = begin(self.search, planned, experiment, self.launch)
+            running = begin(self.search, planned, experiment, self.launch)
             self.show(planned)
-            run_cohorts(begun)
-            return begun.records()
+            run_cohorts(running)
+            return running.records()
 
 
 def resumed_search(search: Search, launch: Launch) -> SearchJob:
-    """Return the job that finishes a search; its settings must be those that it was begun with.
+    """Return the job that resumes a search; its settings must be unchanged.
 
     Raises:
-        UserError: no search was begun.
+        UserError: there is no search.
     """
     directory = launch.directory(search.study)
     if not (directory / "search.db").exists():
@@ -98,7 +98,7 @@ def resumed_search(search: Search, launch: Launch) -> SearchJob:
 
 
 def settings_of(search: Search) -> SearchSettings:
-    """Return what decides which trials are asked for.
+    """Return the settings that determine the points of a search.
 
     Raises:
         UserError: an objective is unknown.
@@ -107,21 +107,21 @@ def settings_of(search: Search) -> SearchSettings:
 
 
 def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
-    """Read and check base, data and every edge of the space; only the miniature's rows are written.
+    """Read and check base, data and every edge of the space; writes only the miniature's and filtered rows.
 
     Raises:
         UserError: anything that would make the search fail later.
     """
     settings = settings_of(search)
     if launch.scheduler:
-        _check_decided(launch.scheduler, settings.objectives)
+        _check_metric(launch.scheduler, settings.objectives)
     files = launch.train, launch.validation, launch.ood
     sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop)
     for objective in settings.objectives:
         if objective.name not in sources.reported:
             raise UserError(
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
-                f"for what they may lose: {generality(sources.reported)}",
+                f"the metric of generality on this data is {generality(sources.reported)}",
             )
     spec_format = Experiment(launch.directory(search.study)).format
     specs = list(corners(search.space, search.study, sources, spec_format))
@@ -131,30 +131,30 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     return plan_specs(search.study, specs, sources)
 
 
-def _check_decided(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
-    """Refuse a scheduler that would stop the trials that the search looks for.
+def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
+    """Refuse a scheduler that would stop the trials that the search prefers.
 
     Raises:
-        UserError: it looks at another metric than the only objective, or that is sought the other way.
+        UserError: the scheduler's metric is not the only objective, or the objective has the opposite direction.
     """
     hint = f"pass --objectives {scheduler.metric}, or leave out --scheduler"
     if [scheduler.metric] != [one.name for one in objectives]:
         raise UserError(
-            f"a scheduler decides on one objective, the search's own, but got {scheduler.metric} and the objectives "
-            f"{', '.join(one.name for one in objectives)}",
+            f"the metric of a scheduler must be the only objective of the search, but got {scheduler.metric} and the "
+            f"objectives {', '.join(one.name for one in objectives)}",
             hint,
         )
     own = metric(scheduler.metric).direction
     if objectives[0].direction != own:
         raise UserError(
             f"a scheduler keeps the trials whose {scheduler.metric} is {own}, but the objective is "
-            f"{scheduler.metric}:{objectives[0].direction}: it would stop what the search seeks",
+            f"{scheduler.metric}:{objectives[0].direction}: it would stop the trials that the search prefers",
             hint,
         )
 
 
 def show_search(search: Search, planned: Plan, launch: Launch) -> None:
-    """Print what is searched, on which data, and what the plan warns of."""
+    """Print the space, the objectives, the budget, a summary of the data, and the findings of preflight."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("varied", no_wrap=True)
     table.add_column("between")
@@ -163,24 +163,24 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     objectives = " and ".join(f"{one.name} ({one.direction} is better)" for one in settings_of(search).objectives)
     launch.console.print(Text(f"{search.study.name}: {search.study.question}", style="bold"), table)
     launch.console.print(
-        f"{search.trials} trials for {objectives}; {search.sampler} asks for {search.cohort} at a time, seed "
+        f"{search.trials} trials for {objectives}; {search.sampler} suggests {search.cohort} at a time, seed "
         f"{search.seed}.",
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
-    for told in (planned.sources.dropped, planned.active.left_out):
-        if told:
-            launch.console.print(told, soft_wrap=True, highlight=False)
+    for note in (planned.sources.dropped, planned.active.left_out):
+        if note:
+            launch.console.print(note, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 
-# -------------------------------------------------------------------- one cohort after the other
+# -------------------------------------------------------------------- running cohorts
 def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch) -> RunningSearch:
-    """Open the search of an experiment; one that was begun with the same settings is continued.
+    """Open the search of an experiment, or create it.
 
     Raises:
-        UserError: it was begun with other settings; names every one that differs.
+        UserError: it exists with other settings; names every setting that differs.
     """
     search, sources = replace(search, study=planned.active.study), planned.sources
     settings, specs = settings_of(search), planned.specs
@@ -190,11 +190,11 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     experiment.configure(
         {**configuration_of(study, specs), **configuration_in(settings), "fixed": fixed, **scheduler_in(launch)}
     )
-    bare = [spec for spec in specs if spec.placement.is_baseline]
-    baselines = {spec.trial_id: record for spec, record in zip(bare, experiment.begin(bare), strict=True)}
+    unadapted = [spec for spec in specs if spec.placement.is_baseline]
+    baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 
     def key_of(point: Point) -> str | None:
-        return None if is_bare(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
+        return None if is_baseline_point(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
 
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
@@ -202,7 +202,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
 
 
 def configuration_in(settings: SearchSettings) -> dict[str, Any]:
-    """Return what `study.json` keeps of a search; the budget is not kept, so that it can be raised later."""
+    """Return the entries of a search in `study.json`; without the budget, so that it can be raised later."""
     return {
         "sampler": settings.sampler,
         "seed": settings.seed,
@@ -212,66 +212,73 @@ def configuration_in(settings: SearchSettings) -> dict[str, Any]:
     }
 
 
-def run_cohorts(begun: RunningSearch) -> None:
-    """Ask for cohorts, run them and tell their outcomes, until the budget is spent.
+def run_cohorts(running: RunningSearch) -> None:
+    """Ask Optuna for cohorts, run them and tell their outcomes, until the budget is used.
 
     Raises:
         UserError: a baseline has no result.
         KeyboardInterrupt: the launch was stopped.
     """
-    records, experiment, launch = begun.records(), begun.experiment, begun.launch
+    records, experiment, launch = running.records(), running.experiment, running.launch
     with (
-        mirrored(begun.search.study, experiment, list(begun.baselines.values()), launch) as mirror,
+        mirrored(running.search.study, experiment, list(running.baselines.values()), launch) as mirror,
         ExitStack() as stack,
     ):
         for record in records:
             mirror.submit(record)
-        room: Room | None = None
-        while batch := _next_cohort(begun):
-            asked = [_created(begun, one) for one in batch]
-            if reopened([*begun.baselines.values(), *asked]):
-                room = room or stack.enter_context(ray_room(experiment, begun.search.cohort, launch))
-                _run_cohort(begun, asked, room, mirror)
-            for one, record in zip(batch, asked, strict=True):
-                baseline = begun.baselines[record.spec().baseline().trial_id]
-                begun.searcher.tell(
-                    one.key, outcome_of(record, baseline, begun.search.study, begun.settings.objectives)
+        cluster: Cluster | None = None
+        while batch := _next_cohort(running):
+            cohort = [_created(running, one) for one in batch]
+            if reopened([*running.baselines.values(), *cohort]):
+                cluster = cluster or stack.enter_context(started_cluster(experiment, running.search.cohort, launch))
+                _run_cohort(running, cohort, cluster, mirror)
+            for one, record in zip(batch, cohort, strict=True):
+                baseline = running.baselines[record.spec().baseline().trial_id]
+                running.searcher.tell(
+                    one.key, outcome_of(record, baseline, running.search.study, running.settings.objectives)
                 )
-    left = begun.search.trials - begun.searcher.asked_count
+    left = running.search.trials - running.searcher.asked_count
     if left > 0:
-        launch.console.print(f"the space holds no more trials: {left} of {begun.search.trials} were not needed")
+        launch.console.print(f"the space has no more trials: {left} of the {running.search.trials} were not run")
 
 
-def _next_cohort(begun: RunningSearch) -> list[Suggestion]:
-    """Return the unfinished trials of a stopped launch, filled up to a cohort; empty when the budget is spent."""
-    left = begun.searcher.unfinished()
-    budget = begun.search.trials - begun.searcher.asked_count
-    return [*left, *begun.searcher.ask(max(0, min(begun.search.cohort - len(left), budget)))]
+def _next_cohort(running: RunningSearch) -> list[Suggestion]:
+    """Return the unfinished trials of a stopped launch, filled up to a cohort; empty when the budget is used."""
+    unfinished = running.searcher.unfinished()
+    budget = running.search.trials - running.searcher.asked_count
+    return [*unfinished, *running.searcher.ask(max(0, min(running.search.cohort - len(unfinished), budget)))]
 
 
-def _created(begun: RunningSearch, asked: Suggestion) -> Record:
-    spec_format = begun.planned.specs[0].format
-    spec = spec_of(asked.point, begun.search.study, begun.planned.sources, spec_format)
-    return begun.experiment.begin([spec], _overridden(begun, spec))[0]
+def _created(running: RunningSearch, suggestion: Suggestion) -> Record:
+    spec_format = running.planned.specs[0].format
+    spec = spec_of(suggestion.point, running.search.study, running.planned.sources, spec_format)
+    return running.experiment.begin([spec], _overridden(running, spec))[0]
 
 
-def _overridden(begun: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFinding]:
-    """Return the refusals that --force overrode for a trial: those of the corners with as many steps."""
-    alike = {one.spec.name for one in begun.planned.forecasts if one.spec.steps == spec.steps}
-    refusals = begun.planned.preflight.refusals if begun.launch.force else ()
+def _overridden(running: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFinding]:
+    """Return the refusals that --force overrode for a trial: those of planned trials with the same steps."""
+    alike = {one.spec.name for one in running.planned.forecasts if one.spec.steps == spec.steps}
+    refusals = running.planned.preflight.refusals if running.launch.force else ()
     return [replace(one, trials=()) for one in refusals if not one.trials or alike & set(one.trials)]
 
 
-def _run_cohort(begun: RunningSearch, asked: Sequence[Record], room: Room, mirror: Mirror) -> None:
-    """Run a cohort, with the baselines in the first.
+def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Cluster, mirror: Mirror) -> None:
+    """Run a cohort; the first cohort includes the baselines.
 
     Raises:
         UserError: a baseline has no result.
         KeyboardInterrupt: the launch was stopped.
     """
-    begun.launch.console.print(describe([one.spec() for one in asked], begun.launch.cohort), soft_wrap=True)
-    run_batch(begun.search.study, begun.experiment, [*begun.baselines.values(), *asked], room, begun.launch, mirror)
-    if begun.experiment.stop_file.exists():
+    running.launch.console.print(describe([one.spec() for one in cohort], running.launch.cohort), soft_wrap=True)
+    run_batch(
+        running.search.study,
+        running.experiment,
+        [*running.baselines.values(), *cohort],
+        cluster,
+        running.launch,
+        mirror,
+    )
+    if running.experiment.stop_file.exists():
         raise KeyboardInterrupt
 
 

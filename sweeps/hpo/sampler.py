@@ -1,7 +1,7 @@
-"""Asks Optuna for the next trials and tells it their outcomes; nothing runs here.
+"""Optuna's ask-and-tell interface: asks for the next trials, and tells their outcomes. It runs no trial.
 
-The SQLite file holds the whole state of a search: every cohort has a new sampler, seeded by the search's seed and the
-number of trials asked so far, so that a search that was killed continues as if it had not been.
+The SQLite file holds the whole state of a search. Every cohort has a new sampler, seeded by the search's seed and the
+number of trials so far, so that a killed search continues with the same trials.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-ATTEMPTS_PER_TRIAL = 4  # asked for one new point, before it is drawn at random
+ATTEMPTS_PER_TRIAL = 4  # suggestions of the sampler per new point, before a point is drawn at random
 MIN_POPULATION = 4
-DRAWS_PER_TRIAL = 1000  # at random for one new point, before the space counts as exhausted
+DRAWS_PER_TRIAL = 1000  # random draws per new point, before the space counts as exhausted
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to run, and its trial id, which equal trainings share."""
+    """A point to run; `key` is its trial id, which points with equal training share."""
 
     key: str
     point: Point
@@ -38,7 +38,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What decides, with the outcomes, which points a search asks for; `cohort` trials are asked for at a time."""
+    """The settings that determine, with the outcomes, the points of a search; `cohort` points are asked at a time."""
 
     space: Space
     objectives: tuple[Objective, ...]
@@ -48,10 +48,10 @@ class SearchSettings:
 
 
 class Searcher:
-    """One search; `key_of` gives the trial id of a point, None where it is no trial (the baseline)."""
+    """One search; `key_of` returns the trial id of a point, None for a baseline."""
 
     def __init__(self, settings: SearchSettings, storage: str | None, key_of: Callable[[Point], str | None]) -> None:
-        """Open the search kept in `storage` (an SQLAlchemy URL), or begin it; None keeps it in memory."""
+        """Open or create the search in `storage` (an SQLAlchemy URL); None keeps it in memory."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -66,22 +66,22 @@ class Searcher:
         self.outcomes: dict[str, Outcome] = {}
         self._running: dict[str, list[Trial]] = {}
         for frozen in self._study.get_trials(deepcopy=False):
-            self._recall(frozen)
+            self._restore(frozen)
 
     @property
     def asked_count(self) -> int:
-        """Return how many different trials were asked for so far."""
+        """Return the number of different trials so far."""
         return len(self.outcomes.keys() | self._running.keys())
 
     def unfinished(self) -> list[Suggestion]:
-        """Return the suggestions without an outcome: of a stopped launch, or of the newest cohort."""
+        """Return the suggestions without an outcome, from a stopped launch or from the newest cohort."""
         return [Suggestion(key, self._point(trials[0].params)) for key, trials in self._running.items()]
 
     def ask(self, count: int) -> list[Suggestion]:
-        """Ask for `count` new trials; fewer when the space is exhausted.
+        """Return `count` new suggestions; fewer when the space is exhausted.
 
-        A repeated suggestion gets the known outcome, now or when its running twin ends, and the sampler is asked again.
-        When it only repeats itself, points are drawn at random.
+        A suggestion that repeats a trial gets that trial's outcome, at once or when it ends, and the sampler is asked
+        again. When it only suggests repeats, points are drawn at random.
         """
         number = len(self._study.get_trials(deepcopy=False))
         seed = Random(f"{self.settings.seed}-{number}").randrange(2**31)
@@ -103,12 +103,12 @@ class Searcher:
         return fresh
 
     def tell(self, key: str, outcome: Outcome) -> None:
-        """Tell the outcome of a trial to every suggestion of it."""
+        """Tell Optuna the outcome of a trial, for every suggestion of it."""
         for trial in self._running.pop(key):
             self._tell(trial, outcome)
         self.outcomes[key] = outcome
 
-    # ---------------------------------------------------------------- Optuna's terms
+    # ---------------------------------------------------------------- Optuna
     def _ask_once(self) -> list[Suggestion]:
         trial = self._study.ask(self._distributions)
         point = self._point(trial.params)
@@ -128,20 +128,20 @@ class Searcher:
         from optuna.trial import TrialState
 
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        told = trial.constraints
+        known = trial.constraints
         for name, value in outcome.constraints.items():
-            if name not in told:  # a launch that was killed between two of them told the first
+            if name not in known:  # a launch that was killed here has set some of them
                 trial.set_constraint(name, value)
         self._study.tell(trial, list(outcome.values) or None, states[outcome.state])
 
-    def _recall(self, frozen: FrozenTrial) -> None:
-        """Take up a trial of an earlier launch; one without all its values failed."""
+    def _restore(self, frozen: FrozenTrial) -> None:
+        """Restore a trial of an earlier launch; an unfinished trial without all its parameters is failed."""
         from optuna.trial import Trial, TrialState
 
         if frozen.state is TrialState.WAITING:
             return
-        whole = frozen.params.keys() == self._distributions.keys()
-        key = self.key_of(self._point(frozen.params)) if whole else None
+        is_complete = frozen.params.keys() == self._distributions.keys()
+        key = self.key_of(self._point(frozen.params)) if is_complete else None
         if frozen.state.is_finished():
             if key is not None:
                 self.outcomes[key] = _outcome(frozen)
@@ -166,10 +166,10 @@ def _sampler(settings: SearchSettings, seed: int) -> BaseSampler:
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # constant_liar, multivariate: years old
+        warnings.simplefilter("ignore", ExperimentalWarning)  # constant_liar and multivariate
         match settings.sampler:
             case "nsga2":
-                # Optuna's own population of 50 is more than most budgets: all of them would be drawn at random
+                # the first generation is random, and Optuna's default of 50 is more than most budgets
                 return samplers.NSGAIISampler(population_size=max(MIN_POPULATION, settings.cohort), seed=seed)
             case "tpe":
                 startup = settings.cohort
@@ -181,22 +181,22 @@ def _sampler(settings: SearchSettings, seed: int) -> BaseSampler:
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
-    """Return a dimension in Optuna's terms; numbers to choose from are counted, so that their order is known."""
+    """Return the Optuna distribution of a dimension; choices of numbers are indices, so that their order is known."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if not isinstance(dimension, Choice):
         return FloatDistribution(dimension.low, dimension.high, log=True)
-    if dimension.is_counted:
+    if dimension.is_ordered:
         return IntDistribution(0, len(dimension.values) - 1)
     return CategoricalDistribution(dimension.values)
 
 
 def _value(dimension: Dimension, param: Any) -> Value:
-    return dimension.values[param] if isinstance(dimension, Choice) and dimension.is_counted else param
+    return dimension.values[param] if isinstance(dimension, Choice) and dimension.is_ordered else param
 
 
 def _param(dimension: Dimension, value: Value) -> Any:
-    return dimension.values.index(value) if isinstance(dimension, Choice) and dimension.is_counted else value
+    return dimension.values.index(value) if isinstance(dimension, Choice) and dimension.is_ordered else value
 
 
 def _outcome(frozen: FrozenTrial) -> Outcome:

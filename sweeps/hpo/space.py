@@ -1,7 +1,7 @@
-"""The space of a search as plain dimensions, and the trial of a point; without torch and Optuna.
+"""The space of a search, and the trial of each of its points; imports neither torch nor Optuna.
 
-A point maps every dimension to a value. Points that would train the same adapter are one trial: the values of a tower
-without an adapter are ignored.
+A point maps every dimension to a value. Points that train the same adapter are one trial: the learning rate of a tower
+without an adapter is ignored.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Value = int | float | str
 Point = Mapping[str, Value]
 
 PLACEMENT = ("language", "vision")
-ALPHA_RATIO = "alpha_ratio"  # alpha over rank: the scale of the update, whatever its rank
+ALPHA_RATIO = "alpha_ratio"  # alpha / rank, which is the scale of the update
 EPOCHS = "epochs"
-MOST_PASSES = 1_000_000  # over the data; no alpha is as many times its rank either
+MAX_EPOCHS_OR_RATIO = 1_000_000
 SETTINGS = (
     "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "warmup_ratio",
 )  # fmt: skip
 RATES = {"language": "learning_rate", "vision": "vision_learning_rate"}
-# Real numbers. Epochs are not among them: steps are whole, and trials that differ in them train apart.
+# Settings that can be drawn from a range. Epochs cannot: trials that differ in steps cannot train together.
 RANGED = ("learning_rate", "vision_learning_rate", "weight_decay", "warmup_ratio", "dropout", ALPHA_RATIO)
 EXAMPLES = {
     "language": "0,1,2", "vision": "0,2,4", ALPHA_RATIO: "1,2,4", EPOCHS: "1,2", "rank": "8,16,32",
@@ -47,18 +47,18 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values; numbers in rising order, so that samplers may know what lies near."""
+    """One of these values; numbers are in rising order."""
 
     values: tuple[Value, ...]
 
     @property
     def edges(self) -> tuple[Value, ...]:
-        """Return the values that a plan checks: all."""
+        """Return the values that a plan checks, which are all of them."""
         return self.values
 
     @property
-    def is_counted(self) -> bool:
-        """True when there are several and all are numbers: their order says which lie near each other."""
+    def is_ordered(self) -> bool:
+        """True when there are several values and all are numbers, so that samplers can use their order."""
         return len(self.values) > 1 and not any(isinstance(value, str) for value in self.values)
 
     def as_json(self) -> list[Any]:
@@ -66,7 +66,7 @@ class Choice:
         return list(self.values)
 
     def draw(self, random: Random) -> Value:
-        """Draw one, each as likely as the others."""
+        """Draw a value uniformly."""
         return random.choice(self.values)
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class LogRange:
 
     @property
     def edges(self) -> tuple[Value, ...]:
-        """Return the values that a plan checks: both ends."""
+        """Return the values that a plan checks, which are both ends."""
         return (self.low, self.high)
 
     def as_json(self) -> list[Any]:
@@ -90,11 +90,11 @@ class LogRange:
         return ["log", self.low, self.high]
 
     def draw(self, random: Random) -> Value:
-        """Draw a number."""
+        """Draw a number uniformly in its logarithm."""
         return math.exp(random.uniform(math.log(self.low), math.log(self.high)))
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}, by its logarithm"
+        return f"{self.low:g} to {self.high:g}, log-uniform"
 
 
 Dimension = Choice | LogRange
@@ -102,10 +102,10 @@ Dimension = Choice | LogRange
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions by name: settings of a trial, `language` and `vision` (layers), `alpha_ratio`, `epochs` for steps.
+    """Dimensions by name: settings of a trial, `language` and `vision` (layers), `alpha_ratio`, `epochs`.
 
     Raises:
-        UserError: a name is unknown, a value is none that a trial could have, or there is nothing to search.
+        UserError: a name is unknown, a value is invalid for a trial, or no point places an adapter.
     """
 
     dimensions: Mapping[str, Dimension]
@@ -113,10 +113,10 @@ class Space:
     def __post_init__(self) -> None:
         for name in self.dimensions:
             if name not in EXAMPLES:
-                raise UserError(f"a search can vary settings it knows, but got `{name}`", nearest(name, EXAMPLES))
+                raise UserError(f"a search cannot vary `{name}`", nearest(name, EXAMPLES))
         for name in PLACEMENT:
             if name not in self.dimensions:
-                raise UserError(f"a search is over placements, but its space has no `{name}`", example(name))
+                raise UserError(f"the space of a search must have `{name}`, but it has none", example(name))
         if EPOCHS in self.dimensions and "steps" in self.dimensions:
             raise UserError(
                 "`epochs` and `steps` both set the budget, but only one of them may be varied",
@@ -126,22 +126,22 @@ class Space:
             _check_dimension(name, dimension)
         if not any(value for name in PLACEMENT for value in self.dimensions[name].edges):
             raise UserError(
-                "a search must place an adapter somewhere, but its `language` and its `vision` are 0 alone",
+                "a search must place an adapter somewhere, but its `language` and its `vision` have only the value 0",
                 example("language"),
             )
 
     def changed(self, changes: Mapping[str, Dimension]) -> Space:
-        """Return the space with some dimensions replaced; a budget in steps replaces one in epochs, and back."""
+        """Return the space with some dimensions replaced; `steps` replaces `epochs`, and vice versa."""
         dropped = {"steps": EPOCHS, EPOCHS: "steps"}
         kept = {key: one for key, one in self.dimensions.items() if key not in {dropped.get(name) for name in changes}}
         return Space({**kept, **changes})
 
     def draw(self, random: Random) -> dict[str, Value]:
-        """Draw a point, every dimension by itself."""
+        """Draw a point, each dimension independently."""
         return {name: dimension.draw(random) for name, dimension in self.dimensions.items()}
 
     def as_json(self) -> dict[str, list[Any]]:
-        """Return the dimensions as plain values, to be compared with those an experiment was begun with."""
+        """Return the dimensions as plain values, which `study.json` keeps."""
         return {name: one.as_json() for name, one in self.dimensions.items()}
 
 
@@ -149,7 +149,7 @@ class Space:
 class Search:
     """A study without arms, the space that its trials are drawn from, and the budget.
 
-    `objectives` are metrics, each NAME, NAME:higher or NAME:lower; `cohort` of the `trials` are asked for at a time.
+    `objectives` are metrics, each as NAME, NAME:higher or NAME:lower; `cohort` of the `trials` train at a time.
     """
 
     study: Study
@@ -162,10 +162,10 @@ class Search:
 
 
 def parse_dimension(text: str) -> tuple[str, Dimension]:
-    """Read `NAME=1,2,4` (one of these) or `NAME=1e-4..1e-3` (a number between, by its logarithm).
+    """Read `NAME=1,2,4` (one of these values) or `NAME=1e-4..1e-3` (a number in this range, log-uniform).
 
     Raises:
-        UserError: the text says neither.
+        UserError: the text has neither form.
     """
     name, separator, values = text.partition("=")
     words = [word.strip() for word in values.split(",") if word.strip()]
@@ -174,7 +174,7 @@ def parse_dimension(text: str) -> tuple[str, Dimension]:
         if dots and 0 < float(low) < float(high):
             return name.strip(), LogRange(float(low), float(high))
         if separator and words and not dots:
-            return name.strip(), Choice(tuple(sorted((_number(word) for word in words), key=_rising)))
+            return name.strip(), Choice(tuple(sorted((_number(word) for word in words), key=_sort_key)))
     except ValueError:
         pass
     raise UserError(
@@ -183,10 +183,10 @@ def parse_dimension(text: str) -> tuple[str, Dimension]:
 
 
 def parse_dimensions(texts: Sequence[str]) -> dict[str, Dimension]:
-    """Read what `--vary` was given, each as `parse_dimension` does.
+    """Read all values of `--vary`, each as `parse_dimension` does.
 
     Raises:
-        UserError: one says neither, or names a dimension that another names.
+        UserError: a value is malformed, or a dimension is repeated.
     """
     found: dict[str, Dimension] = {}
     for text in texts:
@@ -195,14 +195,14 @@ def parse_dimensions(texts: Sequence[str]) -> dict[str, Dimension]:
             same = [one for one in texts if one.partition("=")[0].strip() == name]
             raise UserError(
                 f"--vary must name a dimension once, but `{name}` is repeated: {' and '.join(same)}",
-                f"say all of it in one, {example(name)}",
+                f"give all its values in one --vary, {example(name)}",
             )
         found[name] = dimension
     return found
 
 
 def example(name: str) -> str:
-    """Return a hint: how a dimension is given, or which one was meant."""
+    """Return a hint: an example of a dimension, or the nearest name of one."""
     return f"for example --vary {name}={EXAMPLES[name]}" if name in EXAMPLES else nearest(name, EXAMPLES)
 
 
@@ -214,20 +214,20 @@ def _check_dimension(name: str, dimension: Dimension) -> None:
             example(name),
         )
     for value in dimension.edges:
-        if wrong := _problem(name, value):
-            raise UserError(f"a search's `{name}`: {wrong}, but got `{value}`", example(name))
+        if problem := _problem(name, value):
+            raise UserError(f"a search's `{name}`: {problem}, but got `{value}`", example(name))
     if len(set(dimension.edges)) < len(dimension.edges):
-        raise UserError(f"a search's `{name}` must have each value once, but got {dimension}", example(name))
+        raise UserError(f"the values of a search's `{name}` must differ, but got {dimension}", example(name))
 
 
 def _problem(name: str, value: Value) -> str | None:
-    """Return why a trial cannot have this value of a dimension; None where it can."""
+    """Return why a trial cannot have this value of a dimension, None if it can."""
     if name in (ALPHA_RATIO, EPOCHS):
-        is_sane = not isinstance(value, str) and 0 < value <= MOST_PASSES
-        return None if is_sane else f"input should be a number greater than 0 and at most {MOST_PASSES:,}"
+        is_valid = not isinstance(value, str) and 0 < value <= MAX_EPOCHS_OR_RATIO
+        return None if is_valid else f"input should be a number greater than 0 and at most {MAX_EPOCHS_OR_RATIO:,}"
     try:
         TrialSpec.model_validate({"placement": {name: value}} if name in PLACEMENT else {name: value})
-    except ValidationError as error:  # always: a trial has sources as well
+    except ValidationError as error:  # always raised, because required fields are missing too
         found = [one["msg"] for one in error.errors() if one["loc"][-1] == name]
         return found[0].lower() if found else None
     return None
@@ -242,17 +242,17 @@ def _number(word: str) -> Value:
     return word
 
 
-def _rising(value: Value) -> tuple[bool, float, str]:
+def _sort_key(value: Value) -> tuple[bool, float, str]:
     return (isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value))
 
 
-def is_bare(point: Point) -> bool:
-    """True when a point places no adapter: that is the baseline, and no arm."""
+def is_baseline_point(point: Point) -> bool:
+    """True when a point places no adapter, which makes it a baseline."""
     return not point["language"] and not point["vision"]
 
 
 def spec_of(point: Point, study: Study, sources: Sources, spec_format: Format = FORMAT) -> TrialSpec:
-    """Return the trial of a point, named by its placement, rank and id; its arm is its placement.
+    """Return the trial of a point; its name has placement, rank and id, and its arm is the placement.
 
     Raises:
         UserError: a value is out of range.
@@ -275,14 +275,14 @@ def spec_of(point: Point, study: Study, sources: Sources, spec_format: Format = 
 
 
 def fixed_settings(study: Study, sources: Sources) -> dict[str, Any]:
-    """Return the settings that all trials of a search share where no dimension varies them."""
+    """Return the settings of all trials of a search, before the dimensions vary some of them."""
     return merged_settings(study, None, {}, sources.is_miniature)
 
 
 def corners(space: Space, study: Study, sources: Sources, spec_format: Format = FORMAT) -> Iterator[TrialSpec]:
-    """Yield the baselines, then trials with every edge of every dimension, the other dimensions at their last edge.
+    """Yield the baselines, then trials with each edge of each dimension, the other dimensions at their last edge.
 
-    No check combines dimensions, so a plan that finds nothing in these trials finds nothing in any of the search.
+    No check combines dimensions, so if a plan has no findings for these trials, it has none for any other trial.
     """
     last = {name: dimension.edges[-1] for name, dimension in space.dimensions.items()}
     points = [last, *({**last, name: value} for name, one in space.dimensions.items() for value in one.edges[:-1])]
@@ -290,7 +290,7 @@ def corners(space: Space, study: Study, sources: Sources, spec_format: Format = 
     def trial(point: Point) -> TrialSpec:
         return spec_of(point, study, sources, spec_format)
 
-    specs = {spec.trial_id: spec for point in points if not is_bare(point) for spec in [trial(point)]}
+    specs = {spec.trial_id: spec for point in points if not is_baseline_point(point) for spec in [trial(point)]}
     baselines = {spec.baseline().trial_id: spec.baseline() for spec in specs.values()}
     if len(baselines) == 1:
         baselines = {key: spec.model_copy(update={"name": BASELINE_ARM}) for key, spec in baselines.items()}

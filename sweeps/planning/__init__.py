@@ -1,1 +1,1 @@
-"""From a study to checked trial specs; nothing is run."""
+"""Expands studies into trial specs and checks them; runs nothing."""

@@ -11,7 +11,7 @@ from trainables.guards import TEXT_GUARD, applicable
 from trainables.metrics import metric
 from trainables.probes import blindness, captions, crops, hallucination, irrelevant
 
-OF_PICTURES = frozenset(
+PICTURE_METRICS = frozenset(
     one.name
     for probe in (blindness.PROBE, captions.PROBE, crops.PROBE, hallucination.PROBE, irrelevant.PROBE)
     for one in probe.metrics
@@ -20,14 +20,14 @@ OF_PICTURES = frozenset(
 
 @dataclass(frozen=True)
 class ActiveGuards:
-    """The study with the guards that apply, and one line on what was left out and why, empty when all apply."""
+    """The study with the guards that apply; `left_out` explains in one line which do not, empty when all apply."""
 
     study: Study
     left_out: str = ""
 
 
 def active_guards(study: Study, reported: Collection[str], sees: bool) -> ActiveGuards:
-    """Leave out the guards whose metric no trial will report; without picture metrics, text is guarded instead.
+    """Drop the guards whose metric no trial reports; add a guard on text retention when no picture metric remains.
 
     Raises:
         UserError: a guard's metric is unknown.
@@ -36,22 +36,22 @@ def active_guards(study: Study, reported: Collection[str], sees: bool) -> Active
         metric(guard.metric)
     kept, dropped = applicable(study.guards, reported)
     constraint = applicable_constraint(study.constraint, reported)
-    told = []
+    notes = []
     if dropped:
-        told += _reasons([guard.metric for guard in dropped], sees)
+        notes += _reasons([guard.metric for guard in dropped], sees)
     if constraint != study.constraint:
-        held = ", ".join(f"{name} {value:g}" for name, value in vars(constraint).items())
-        told.append(f"the best checkpoint is held to {held}")
+        limits = ", ".join(f"{name} {value:g}" for name, value in vars(constraint).items())
+        notes.append(f"the best checkpoint must meet {limits}")
         if not any(guard.metric == TEXT_GUARD.metric for guard in kept):
             kept = (*kept, TEXT_GUARD)
-            told.append(f"an arm is stopped when {TEXT_GUARD.metric} falls by {TEXT_GUARD.max_relative_drop:.0%}")
-    return ActiveGuards(replace(study, guards=kept, constraint=constraint), "; ".join(told))
+            notes.append(f"an arm is stopped when {TEXT_GUARD.metric} falls by {TEXT_GUARD.max_relative_drop:.0%}")
+    return ActiveGuards(replace(study, guards=kept, constraint=constraint), "; ".join(notes))
 
 
 def _reasons(metrics: Sequence[str], sees: bool) -> list[str]:
-    unseen = [name for name in metrics if name in OF_PICTURES and not sees]
-    uncounted = [name for name in metrics if name not in unseen]
-    reasons = (("the base has no vision tower", unseen), ("its rows give them nothing to count", uncounted))
+    need_pictures = [name for name in metrics if name in PICTURE_METRICS and not sees]
+    need_rows = [name for name in metrics if name not in need_pictures]
+    reasons = (("the base has no vision tower", need_pictures), ("the data has no rows for them", need_rows))
     return [
-        f"guards that do not apply, for {why}: {', '.join(dict.fromkeys(names))}" for why, names in reasons if names
+        f"guards that do not apply because {why}: {', '.join(dict.fromkeys(names))}" for why, names in reasons if names
     ]

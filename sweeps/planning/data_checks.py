@@ -1,4 +1,4 @@
-"""Preflight checks of the rows: encoding, labels, repetition, leakage."""
+"""Preflight checks of the rows: encoding, labels, repetition and leakage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.data.scan import Scan
 
 # -------------------------------------------------------------------- the data
 def check_data(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
-    """Yield what is wrong with the rows themselves, whoever trains on them."""
+    """Yield the findings about the rows, which do not depend on any trial's settings."""
     qualities = quality_of(scan)
     for name, quality in qualities.items():
         yield from _encoding(name, quality, scan)
@@ -38,8 +38,8 @@ def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[Preflight
         yield PreflightFinding(
             "refuse",
             "encoding",
-            f"every row of {name} must become tokens, but {named_rows(broken)} do not; the first: {problem}",
-            "repair or drop them; a trial fails where it meets one",
+            f"every row of {name} must be encodable, but {named_rows(broken)} are not; the first: {problem}",
+            "repair or drop them; a trial fails when it reads one",
         )
 
 
@@ -50,9 +50,9 @@ def _labels(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
             yield PreflightFinding(
                 "refuse" if rows.share >= limits.refuse_above_unlabelled_share else "warn",
                 "labels",
-                f"a row of {name} must supervise its answer and nothing else, but {named_rows(rows)} supervise no "
-                "token of an answer, or every token",
-                "look at how the chat template renders these rows; some templates drop what stands in <think> tags",
+                f"the labels of a row of {name} must cover its answer and nothing else, but those of "
+                f"{named_rows(rows)} cover no token of the answer, or every token",
+                "look at how the chat template renders these rows; some templates drop the text in <think> tags",
             )
 
 
@@ -63,7 +63,7 @@ def _repeated(name: str, quality: FileQuality, limits: PreflightLimits) -> Itera
             "repeated_rows",
             f"at most {limits.warn_above_repeated_share:.0%} of {name} should repeat an earlier row, "
             f"but {named_rows(quality.repeated)} do",
-            "drop them, or count them in: they weigh more than the others",
+            "drop them, or accept that repeated rows weigh more than the others",
         )
 
 
@@ -72,16 +72,16 @@ def _answers(train: FileQuality, limits: PreflightLimits) -> Iterator[PreflightF
         yield PreflightFinding(
             "warn",
             "contradictions",
-            "one question about the same pictures should have one answer, but "
-            f"{named_rows(train.contradictory)} of train answer otherwise than an earlier row",
-            "read these rows; where several answers are right, exact match measures none of them",
+            "the same question about the same pictures should have the same answer, but "
+            f"{named_rows(train.contradictory)} of train differ from the answer of an earlier row",
+            "read these rows; if several answers are right, exact match cannot measure them",
         )
     if train.answers == 1 and train.rows > 1:
         yield PreflightFinding(
             "warn",
             "one_answer",
-            f"training rows should have answers to tell apart, but all {train.rows:,} have the same one",
-            "a model learns it without reading the question",
+            f"training rows should have different answers, but all {train.rows:,} have the same one",
+            "a model can learn it without reading the question",
         )
 
 
@@ -90,6 +90,6 @@ def _leaked(what: str, name: str, rows: Rows, limits: PreflightLimits) -> Iterat
         yield PreflightFinding(
             "refuse" if rows.share > limits.refuse_above_leaked_share else "warn",
             f"{what}_leak",
-            f"a {what} of {name} must not stand in train, but {named_rows(rows)} have one that does",
-            "move these rows to one file; an eval on what was trained measures memory",
+            f"a {what} of {name} must not also be in train, but in {named_rows(rows)} it is",
+            "keep these rows in one of the files only; an eval on training rows measures memorization",
         )

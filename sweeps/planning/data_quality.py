@@ -1,7 +1,7 @@
-"""What a scan says about the data: lengths, repetitions, leaks; counted per file, nothing judged.
+"""Statistics of the scanned data, per file: lengths, repetitions, leaks. The checks in `data_checks` judge them.
 
-Text is compared normalized and pictures by their bytes, each apart from the other: the same answer under another
-picture is how classes look, the same picture in train and validation is a leak whatever is asked about it.
+Normalized text and the bytes of pictures are compared separately. Different pictures with the same answer are normal
+in classification; the same picture in train and validation is a leak even if the questions differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHOWN_ROWS = 5  # of each finding, by id
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that share a property: how many, of how many, and the first of them by id."""
+    """Rows that share a property: their count, the count of all rows, and the ids of the first `SHOWN_ROWS`."""
 
     count: int
     total: int
@@ -25,13 +25,13 @@ class Rows:
 
     @property
     def share(self) -> float:
-        """Return the fraction of the rows they are taken from."""
+        """Return `count` as a fraction of `total`."""
         return self.count / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of rows in tokens, after the chat template and with every image token."""
+    """Lengths of rows in tokens, after the chat template, image tokens included."""
 
     shortest: int
     median: int
@@ -41,10 +41,10 @@ class Lengths:
 
 @dataclass(frozen=True)
 class FileQuality:
-    """One file of rows; `histogram` counts rows by the power of two their tokens do not exceed.
+    """Statistics of one file; `histogram` counts rows by their tokens, rounded up to a power of two.
 
-    `repeated` rows equal an earlier one in text and pictures; `contradictory` rows ask what an earlier one asks, of
-    the same pictures, and answer otherwise; `same_text` rows repeat an earlier one's text, whatever they show.
+    `repeated` rows equal an earlier row in text and pictures. `contradictory` rows have the question and the pictures
+    of an earlier row but another answer. `same_text` rows have the text of an earlier row, with any pictures.
     """
 
     rows: int
@@ -61,7 +61,7 @@ class FileQuality:
 
 
 def file_quality(rows: Sequence[ScannedRow]) -> FileQuality:
-    """Count what one file holds; lengths are those of the rows that can be encoded."""
+    """Return the statistics of one file; lengths count only the rows that can be encoded."""
     encoded = [row for row in rows if row.problem is None]
     lengths = sorted(row.tokens for row in encoded) or [0]
     tokens = max(1, sum(lengths))
@@ -81,36 +81,39 @@ def file_quality(rows: Sequence[ScannedRow]) -> FileQuality:
 
 
 def chosen(rows: Sequence[ScannedRow], keep: Sequence[bool]) -> Rows:
-    """Count the rows that are kept and name the first of them."""
+    """Return the rows for which `keep` is true."""
     names = [row.row_id for row, kept in zip(rows, keep, strict=True) if kept]
     return Rows(len(names), len(rows), tuple(names[:SHOWN_ROWS]))
 
 
 def with_pictures_of(rows: Sequence[ScannedRow], train: Sequence[ScannedRow]) -> Rows:
-    """Return the rows of which a picture also stands in train."""
+    """Return the rows that have a picture in common with train."""
     seen = {picture for row in train for picture in row.pictures}
     return chosen(rows, [not seen.isdisjoint(row.pictures) for row in rows])
 
 
 def with_questions_of(rows: Sequence[ScannedRow], train: Sequence[ScannedRow]) -> Rows:
-    """Return the rows without a picture of which the question also stands in train, however it is answered there."""
+    """Return the rows without a picture whose question is also in train, with any answer."""
     seen = {row.question for row in train if not row.pictures}
     return chosen(rows, [not row.pictures and row.question in seen for row in rows])
 
 
 def longer_than(rows: Sequence[ScannedRow], max_tokens: int) -> Rows:
-    """Return the rows that do not fit `max_tokens`."""
+    """Return the rows with more than `max_tokens` tokens."""
     return chosen(rows, [row.tokens > max_tokens for row in rows])
 
 
 def without_labels(rows: Sequence[ScannedRow]) -> Rows:
-    """Return the conversations that supervise nothing but the end of the turn, or everything; a text does."""
+    """Return the conversations whose labels cover only the end of the turn, or every token.
+
+    Plain-text rows are left out: their labels cover every token by design.
+    """
     encodable = [row for row in rows if row.problem is None and not row.is_completion]
     return chosen(encodable, [not 1 < row.supervised_tokens < row.tokens - 1 for row in encodable])
 
 
 def quality_of(scan: Scan) -> dict[str, FileQuality]:
-    """Count what every file of a study holds."""
+    """Return the statistics of every file of a study, by name."""
     return {name: file_quality(rows) for name, rows in vars(scan).items()}
 
 
@@ -157,7 +160,7 @@ def _contradicting(rows: Sequence[ScannedRow]) -> list[bool]:
 
 
 def _quantile(values: Sequence[int], fraction: float) -> int:
-    # the smallest value that `fraction` of the rows do not exceed: a length that a row really has
+    # the nearest-rank quantile, which is the length of an actual row
     return values[max(0, -(-len(values) * round(fraction * 100) // 100) - 1)]
 
 

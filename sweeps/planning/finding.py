@@ -1,4 +1,4 @@
-"""A finding of the checks before a launch."""
+"""The result type of the preflight checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Level = Literal["refuse", "warn"]
 
 @dataclass(frozen=True)
 class PreflightFinding:
-    """What a check found, what to do about it, and in which trials.
+    """A problem that a check found, a hint, and the trials it concerns.
 
-    A finding without trials is about the data and concerns all trials, baselines too.
+    A finding without trials is about the data and concerns all trials, including baselines.
     """
 
     level: Level
@@ -31,5 +31,6 @@ class PreflightFinding:
 
 
 def named_rows(rows: Rows) -> str:
+    """Return the count of the rows and the first ids, as "3 of 40 (a, b, c)"."""
     more = ", ..." if rows.count > len(rows.first) else ""
     return f"{rows.count:,} of {rows.total:,} ({', '.join(rows.first)}{more})"

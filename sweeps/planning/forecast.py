@@ -1,4 +1,4 @@
-"""The forecast of each trial: trained parameters, adapter size, coverage of the data, number of evals."""
+"""Forecasts of each trial: trained parameters, adapter size, coverage of the data, number of evals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from trainables.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Forecast:
-    """One trial as planned; `coverage_epochs` = steps x rows per step / training rows.
+    """The planned numbers of one trial; `coverage_epochs` = steps x rows per step / training rows.
 
-    `parent_base` says how the base of a continued adapter was identified.
+    `parent_base` names how the base of a continued adapter was identified.
     """
 
     spec: TrialSpec
@@ -37,7 +37,7 @@ class Forecast:
 
 
 def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
-    """Resolve every placement against its base's configuration; no weights, no torch.
+    """Resolve every placement against the configuration of its base; reads no weights and imports no torch.
 
     Raises:
         UserError: a placement is deeper than its tower, or an adapter cannot be continued.
@@ -67,27 +67,27 @@ def _towers(spec: TrialSpec) -> dict[TowerName, Blocks]:
 
 def _check_depths(specs: list[TrialSpec]) -> None:
     towers = {spec.trial_id: {tower: len(blocks) for tower, blocks in _towers(spec).items()} for spec in specs}
-    fits = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
-    deep = [spec for spec in specs if spec not in fits]
-    arms = dict.fromkeys(spec.arm for spec in fits if not spec.placement.is_baseline)
-    if deep and arms:
-        layers = towers[deep[0].trial_id]
+    valid = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
+    too_deep = [spec for spec in specs if spec not in valid]
+    arms = dict.fromkeys(spec.arm for spec in valid if not spec.placement.is_baseline)
+    if too_deep and arms:
+        layers = towers[too_deep[0].trial_id]
         raise UserError(
-            f"a placement must lie within its base, but {deep[0].name} asks for {deep[0].placement} of "
-            f"{layers['language']} language layers and {layers['vision'] or 'no'} vision blocks, "
-            f"as do {len(deep)} of {len(specs)} trials",
+            f"a placement must not be deeper than its base, but {too_deep[0].name} needs {too_deep[0].placement} and "
+            f"the base has {layers['language']} language layers and {layers['vision'] or 'no'} vision blocks; "
+            f"{len(too_deep)} of {len(specs)} trials are too deep",
             f"--only {','.join(arms)} fits",
         )
 
 
 def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:
-    """Return the fraction of the steps whose rate is at least `usable_rate_ratio` of the peak."""
+    """Return the fraction of the steps whose learning rate is at least `usable_rate_ratio` of the peak."""
     factors = [_rate_factor(spec, step) for step in range(spec.steps)]
     return sum(factor >= usable_rate_ratio for factor in factors) / spec.steps
 
 
 def last_rate(spec: TrialSpec) -> float:
-    """Return the language rate of the last step."""
+    """Return the language learning rate of the last step."""
     return spec.learning_rate * _rate_factor(spec, spec.steps - 1)
 
 
@@ -96,7 +96,7 @@ def _rate_factor(spec: TrialSpec, step: int) -> float:
 
 
 def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:
-    """Return the matrix as rows of text, the header first."""
+    """Return the table of trials as rows of text, the header first."""
     header = ("trial", "id", "place", "rank", "quant", "language", "vision", "adapter", "coverage", "evals")
     return [
         header,

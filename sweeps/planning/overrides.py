@@ -1,4 +1,4 @@
-"""Reads `--set schedule=stable,batch_warmup_ratio=0.2`: the settings of a trial without an option of their own."""
+"""Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from trainables.errors import UserError, nearest
 from trainables.spec import TrialSpec
 
-# settings with an option of their own, and values that are no settings
+# how to set the fields of a spec that --set does not accept
 ELSEWHERE = {
-    "format": "the experiment's own", "arm": "--only",
-    "name": "an arm's own", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
+    "format": "set by the experiment", "arm": "--only",
+    "name": "set by the arm", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
@@ -20,7 +20,7 @@ SETTABLE = tuple(name for name in TrialSpec.model_fields if name not in ELSEWHER
 
 
 def parse_settings(text: str) -> dict[str, Any]:
-    """Read `key=value` pairs with commas between them; a list has `+` between its items, a trial checks the values.
+    """Read comma-separated `key=value` pairs; `+` separates the items of a list. `TrialSpec` validates the values.
 
     Raises:
         UserError: a pair is malformed, or a key is repeated, unknown, or has an option of its own.
@@ -29,9 +29,9 @@ def parse_settings(text: str) -> dict[str, Any]:
     for pair in filter(None, (one.strip() for one in text.split(","))):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
-            raise UserError(f"--set must be key=value with commas between, but got `{pair}`", "e.g. schedule=stable")
+            raise UserError(f"--set must be comma-separated key=value, but got `{pair}`", "e.g. schedule=stable")
         if key in ELSEWHERE:
-            raise UserError(f"--set: `{key}` must be given where it belongs", ELSEWHERE[key])
+            raise UserError(f"--set: `{key}` must not be given in --set", ELSEWHERE[key])
         if key not in SETTABLE:
             raise UserError(f"--set: `{key}` is not a setting of a trial", nearest(key, SETTABLE))
         if key in settings:

@@ -1,4 +1,4 @@
-"""The plan of a launch: trials with their forecasts, and what the checks found, before anything is spent."""
+"""Plans a launch: its trials, their forecasts, and the findings of preflight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a launch, what they read, and what was found; `active.study` has the guards that apply."""
+    """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply."""
 
     sources: Sources
     forecasts: list[Forecast]
@@ -31,7 +31,7 @@ class Plan:
 
 
 def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
-    """Check trials that all read `sources`; nothing is written.
+    """Check trials that all read `sources`; writes nothing.
 
     Raises:
         UserError: anything that would make a trial fail later.
@@ -42,6 +42,6 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     return Plan(sources, forecasts, preflight(forecasts, active.study.guards, scanned, active.study.limits), active)
 
 
-@cache  # sources are compared by content; several stages may read the same rows
+@cache  # several stages may read the same rows; sources are equal when their content is
 def _scanned(sources: Sources) -> Scan:
     return scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)

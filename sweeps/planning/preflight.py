@@ -1,7 +1,7 @@
-"""The checks before a launch: each finding refuses it or warns.
+"""Preflight: the checks before a launch. Each finding is a refusal or a warning.
 
-All are pure functions of the forecasts, the guards and the scanned data. The thresholds are set so that a run that sees
-8.9 % of its data, or ends at 5e-10 of a rate of 5e-5, is refused; docs/corpus.md lists the failures they come from.
+All checks are pure functions of the forecasts, the guards and the scanned data. For example, they refuse a run that
+sees 8.9 % of its data, and one whose learning rate falls from 5e-5 to 5e-10; docs/corpus.md lists such failures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Preflight:
-    """The data of a launch, and what the checks found."""
+    """The statistics of a launch's data, and the findings of the checks."""
 
     data: dict[str, FileQuality]
     findings: tuple[PreflightFinding, ...]
@@ -37,14 +37,14 @@ class Preflight:
         return tuple(one for one in self.findings if one.level == "refuse")
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return the statistics and the findings as plain values."""
         return asdict(self)
 
 
 def preflight(
     forecasts: Sequence[Forecast], guards: Sequence[Guard], scan: Scan, limits: PreflightLimits = PREFLIGHT_LIMITS
 ) -> Preflight:
-    """Check a launch against the limits; refusals come first, equal findings of several trials are merged."""
+    """Check a launch against the limits; refusals come first, and equal findings of several trials are merged."""
     merged: dict[PreflightFinding, list[str]] = {}
     for forecast in forecasts:
         if not forecast.spec.placement.is_baseline:
@@ -56,16 +56,16 @@ def preflight(
 
 
 def admit(found: Preflight, force: bool) -> tuple[PreflightFinding, ...]:
-    """Return the refusals that `force` overrides, none when there are none.
+    """Return the refusals that `force` overrides; empty when there is no refusal.
 
     Raises:
-        UserError: the launch is refused; names every reason with what to do about it.
+        UserError: there are refusals and `force` is false; lists every refusal with its hint.
     """
     if found.refusals and not force:
         reasons = "\n".join(f"  {one.check}: {one.message}\n    {one.hint}" for one in found.refusals)
         plural = "s" * (len(found.refusals) != 1)
         raise UserError(
             f"{len(found.refusals)} preflight check{plural} failed; nothing was run:\n{reasons}",
-            "change what they name, or run anyway with --force; the records will say so",
+            "follow these hints, or run anyway with --force, which the records will show",
         )
     return found.refusals

@@ -1,4 +1,4 @@
-"""Finds and checks the base and the rows of a study: the miniature's or a user's own."""
+"""Finds and checks the base and the data of a study: the embedded miniature or the user's own."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt")
 
 @dataclass(frozen=True)
 class Sources:
-    """The base and the data of a study, by content; `train_rows` counts the training rows.
+    """The base and the data of a study, identified by content; `train_rows` is the number of training rows.
 
-    `dropped` says what the filters removed. `sees`: the base takes pictures. `reported` names the metrics that records
-    of its trials can hold.
+    `dropped` is a summary of the rows that filters removed. `sees` is True when the base accepts pictures. `reported`
+    names the metrics that records of its trials can hold.
     """
 
     base: Source
@@ -56,12 +56,12 @@ def gather(
     base: str | None, train: Path | None, validation: Path | None, ood: Path | None, mini: Path,
     world: World = "pictures", drop: str = "",
 ) -> Sources:  # fmt: skip
-    """Find base and data, read and check every row, hash what was found.
+    """Find the base and the data, check every row, and hash the files.
 
     Args:
-        mini: directory of the miniature's rows, which are written when no data is given; text rows go to `<mini>-text`.
-        world: the miniature that replaces what is not given.
-        drop: filters of the training rows; the rows left are written to `filtered` next to `mini`.
+        mini: directory for the miniature's rows, written when no data is given; text rows go to `<mini>-text`.
+        world: the miniature to use when no base or no data is given.
+        drop: filters of the training rows; the remaining rows are written to `filtered` next to `mini`.
 
     Raises:
         UserError: something is missing or unreadable, or a row is in both train and validation.
@@ -150,7 +150,7 @@ def _locate(base: str | None, world: World) -> Path:
 
 
 def _base_digest(base: Path) -> str:
-    """Hash the configuration and the weights; of a large weight file only its size and both ends."""
+    """Hash the configuration and the weights; of a large weight file, only its size, start and end."""
     digest = sha256((base / "config.json").read_bytes())
     for path in sorted(base.glob("*.safetensors")):
         size = path.stat().st_size

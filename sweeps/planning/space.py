@@ -1,7 +1,8 @@
 """Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
 
-Settings are merged, each layer over the one before: the defaults of `TrialSpec`, the study's, its miniature's (where
-the miniature is the base), the arm's, the arm's own on the miniature, and what the launch fixes.
+Settings are merged in this order, later ones override earlier ones: the defaults of `TrialSpec`, the study's settings,
+its `miniature` settings (when the miniature is the base), the arm's settings, its `miniature` settings, and the
+settings that the launch fixes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ BUDGET = {"steps", "epochs"}
 
 @dataclass(frozen=True)
 class Axes:
-    """What a launch varies or fixes; an empty axis keeps the study's own value.
+    """What a launch varies or fixes; an empty axis keeps the study's value.
 
-    `init_from` is the adapter that every arm continues, `restart_from` that of a second trial of every arm.
+    Every arm continues the adapter in `init_from`. With `restart_from` every arm has a second trial that starts from
+    that adapter.
     """
 
     only: tuple[str, ...] = ()
@@ -40,19 +42,19 @@ class Axes:
 def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FORMAT) -> list[TrialSpec]:
     """Return the trials of a launch, the baseline of each quantization first; equal trials are merged.
 
-    Alpha keeps its ratio to the rank along an axis of ranks, the vision rate its ratio to the language rate.
-    `spec_format` is the format of the experiment.
+    When ranks vary, alpha keeps its ratio to the rank; when language rates vary, the vision rate keeps its ratio to
+    them. `spec_format` is the format of the experiment.
 
     Raises:
-        UserError: an arm is unknown, a value is out of range, or no arm places anything on this base.
+        UserError: an arm is unknown, a value is out of range, or no arm places an adapter on this base.
     """
-    axes = _with_own(study, axes)
+    axes = _with_study_axes(study, axes)
     chosen = chosen_arms(study, axes.only)
     trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources, spec_format)]
     if not sources.sees and all(spec.placement.is_baseline for spec in trials):
         raise UserError(
-            f"an arm must place something, but the base has no vision tower and "
-            f"{', '.join(arm.name for arm in chosen)} places nothing else",
+            f"an arm must place an adapter, but the base has no vision tower and "
+            f"{', '.join(arm.name for arm in chosen)} has no language layers",
             "choose arms with language layers",
         )
     baselines = [spec.baseline() for spec in trials]
@@ -77,7 +79,7 @@ def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_forma
             {
                 **settings,
                 "format": spec_format,
-                "placement": _placed(arm, settings, sources),
+                "placement": _placement(arm, settings, sources),
                 **sources.as_settings(),
                 **_scaled(settings, rank, rate),
                 "name": _name(arm, axes, rank, rate, quantization, seed),
@@ -91,21 +93,21 @@ def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_forma
     ]
 
 
-def _with_own(study: Study, axes: Axes) -> Axes:
+def _with_study_axes(study: Study, axes: Axes) -> Axes:
     own = {key: getattr(study, key) for key in ("ranks", "learning_rates", "quantizations")}
     return replace(axes, **{key: getattr(axes, key) or value for key, value in own.items()})
 
 
-def _placed(arm: Arm, settings: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+def _placement(arm: Arm, settings: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
     placement = settings.get("placement", {"language": arm.language, "vision": arm.vision})
     return placement if sources.sees else {**placement, "vision": 0}
 
 
 def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
-    """Return the arms of a study by name; without names, all but those that the study's plan refuses on purpose.
+    """Return the arms of a study by name; without names, all arms except those in `study.refused`.
 
     Raises:
-        UserError: a name is no arm.
+        UserError: a name is not an arm of the study.
     """
     arms = {arm.name: arm for arm in study.arms}
     for name in only:
@@ -115,10 +117,10 @@ def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
 
 
 def settings_of(study: Study, arm: Arm | None, fixed: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    """Return the merged settings of an arm, with `steps` where the last layer that sets a budget sets `epochs`.
+    """Return the merged settings of an arm; a budget in `epochs` is converted to `steps`.
 
     Raises:
-        UserError: the rows of a step are not whole numbers.
+        UserError: `batch_rows` or `accumulation_steps` is not a whole number.
     """
     settings = merged_settings(study, arm, fixed, sources.is_miniature)
     epochs = settings.pop("epochs", None)
@@ -130,14 +132,14 @@ def settings_of(study: Study, arm: Arm | None, fixed: Mapping[str, Any], sources
 def merged_settings(
     study: Study, arm: Arm | None, fixed: Mapping[str, Any], is_miniature: bool
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the settings of an arm, or without one those that all trials share; the budget is steps or epochs."""
+    """Return the settings of an arm, or without an arm those of all trials; the budget is in steps or in epochs."""
     shared = (study.settings, study.miniature) if is_miniature else (study.settings,)
     own = () if arm is None else (arm.settings, arm.miniature) if is_miniature else (arm.settings,)
     return merged(default_settings(), *shared, *own, fixed)
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge layers of settings, later over earlier; a later budget replaces an earlier one, in steps or in epochs."""
+    """Merge layers of settings, later ones over earlier ones; a later `steps` replaces `epochs`, and vice versa."""
     settings: dict[str, Any] = {}
     for layer in layers:
         if BUDGET & layer.keys():
@@ -147,15 +149,15 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def steps_of(epochs: float, settings: Mapping[str, Any], train_rows: int) -> int:
-    """Return the optimizer steps of so many passes over the training rows, at least 1.
+    """Return the number of optimizer steps in `epochs` passes over the training rows, at least 1.
 
     Raises:
-        UserError: the rows of a step are not whole numbers.
+        UserError: `batch_rows` or `accumulation_steps` is not a whole number.
     """
-    return max(1, round(epochs * train_rows / _rows_a_step(settings)))
+    return max(1, round(epochs * train_rows / _rows_per_step(settings)))
 
 
-def _rows_a_step(settings: Mapping[str, Any]) -> int:
+def _rows_per_step(settings: Mapping[str, Any]) -> int:
     rows = 1
     for key in ("batch_rows", "accumulation_steps"):
         if not isinstance(settings[key], int) or settings[key] < 1:

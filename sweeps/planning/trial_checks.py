@@ -1,4 +1,4 @@
-"""Checks of one trial: coverage, schedule, evals, row lengths, parent adapter."""
+"""Preflight checks of one trial: coverage, schedule, evals, row lengths and parent adapter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainables.spec import TrialSpec
 def check_trial(
     forecast: Forecast, guards: Sequence[Guard], scan: Scan, limits: PreflightLimits
 ) -> Iterator[PreflightFinding]:
-    """Yield the findings of one trial that trains."""
+    """Yield the findings about one trial that is not a baseline."""
     yield from _coverage(forecast, len(scan.train), limits)
     yield from _schedule(forecast.spec, limits)
     yield from _evals(forecast, guards)
@@ -51,7 +51,7 @@ def _coverage(forecast: Forecast, train_rows: int, limits: PreflightLimits) -> I
             "effective_batch",
             f"an optimizer step should see at least {limits.warn_below_effective_rows} rows, but {spec.batch_rows} x "
             f"{spec.accumulation_steps} are {spec.effective_rows}",
-            "raise accumulation_steps; it costs no memory",
+            "raise accumulation_steps, which takes no more memory",
         )
 
 
@@ -62,8 +62,8 @@ def _schedule(spec: TrialSpec, limits: PreflightLimits) -> Iterator[PreflightFin
             "refuse" if usable < limits.refuse_below_usable_share else "warn",
             "usable_rate",
             f"{limits.refuse_below_usable_share:.0%} of the steps must and {limits.warn_below_usable_share:.0%} should "
-            f"train at {limits.usable_rate_ratio:.0%} of the peak rate or more, but {usable:.1%} do; the last of "
-            f"{spec.steps} runs at {last_rate(spec):.1g} where the peak is {spec.learning_rate:g}",
+            f"train at {limits.usable_rate_ratio:.0%} of the peak rate or more, but {usable:.1%} do; the rate of the "
+            f"last of {spec.steps} steps is {last_rate(spec):.1g}, and the peak is {spec.learning_rate:g}",
             f"raise min_rate_ratio, now {spec.min_rate_ratio:g}, to {limits.usable_rate_ratio:g}"
             if spec.min_rate_ratio < limits.usable_rate_ratio
             else f"lower warmup_ratio, now {spec.warmup_ratio:g}, or train longer",
@@ -80,17 +80,17 @@ def _schedule(spec: TrialSpec, limits: PreflightLimits) -> Iterator[PreflightFin
 
 
 def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[PreflightFinding]:
-    spec, blind = forecast.spec, [guard for guard in guards if guard.evals_needed > forecast.evals]
-    if not blind:
+    spec, inactive = forecast.spec, [guard for guard in guards if guard.evals_needed > forecast.evals]
+    if not inactive:
         return
-    needed = max(guard.evals_needed for guard in blind)
+    needed = max(guard.evals_needed for guard in inactive)
     every = (spec.steps - 1) // (needed - 1)
-    names = ", ".join(guard.metric for guard in blind)
+    names = ", ".join(guard.metric for guard in inactive)
     yield PreflightFinding(
         "refuse",
         "evals",
-        f"a guard must see {needed} evals before it can stop an arm, but {spec.steps} steps with one every "
-        f"{spec.eval_every_steps} have {forecast.evals}: {names} would never act",
+        f"a guard needs {needed} evals before it can stop an arm, but {spec.steps} steps with one every "
+        f"{spec.eval_every_steps} have {forecast.evals}: the guards on {names} could never stop it",
         f"--eval-every {every}, or more steps" if every else f"train at least {needed} steps",
     )
 
@@ -101,8 +101,8 @@ def _parent(forecast: Forecast) -> Iterator[PreflightFinding]:
             "warn",
             "parent_base",
             f"an adapter should be continued on the base it was trained on, but {forecast.spec.init_from.path} does "
-            "not say which that was",
-            "its modules and shapes do fit; look at `base_model_name_or_path` in its adapter_config.json",
+            "not name that base",
+            "its modules and shapes match this base; check `base_model_name_or_path` in its adapter_config.json",
         )
 
 
@@ -113,22 +113,24 @@ def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[PreflightFinding]:
         yield PreflightFinding(
             "refuse",
             "max_tokens",
-            f"every training row must fit max_tokens = {spec.max_tokens}, but {named_rows(long)} are longer",
-            f"raise max_tokens to {longest}, shorten them, or shrink their pictures; a row is never cut",
+            f"every training row must have at most max_tokens = {spec.max_tokens} tokens, but {named_rows(long)} have "
+            "more",
+            f"raise max_tokens to {longest}, shorten the rows, or shrink their pictures; rows are never truncated",
         )
 
 
 def check_packable(specs: Sequence[TrialSpec], scan: Scan) -> None:
-    """Refuse packed trials on training rows with pictures, which cannot be packed.
+    """Refuse packed trials whose training rows have pictures, which cannot be packed.
 
     Raises:
         UserError: naming the trials and the rows.
     """
     packed = [spec.name for spec in specs if spec.packed_tokens and not spec.placement.is_baseline]
-    shown = [row.row_id for row in scan.train if row.pictures]
-    if packed and shown:
+    pictured = [row.row_id for row in scan.train if row.pictures]
+    if packed and pictured:
         raise UserError(
-            f"packed_tokens packs rows of text, but {len(shown):,} of {len(scan.train):,} training rows show a "
-            f"picture, the first is `{shown[0]}`; it is set for {', '.join(packed[:4])}{', ...' * (len(packed) > 4)}",
+            f"packed_tokens can pack only text rows, but {len(pictured):,} of {len(scan.train):,} training rows have a "
+            f"picture, the first is `{pictured[0]}`; it is set for {', '.join(packed[:4])}"
+            f"{', ...' * (len(packed) > 4)}",
             "set packed_tokens to 0, or train on rows without pictures",
         )

@@ -14,14 +14,14 @@ from trainables.io.files import FileDamaged, read_json
 FRONTIER, FILE = Path("frontier"), "winners.json"
 
 
-def around(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
-    """Return the study with the placements of `winners` as its arms; `winners_of` of a study names the default file.
+def with_winners(study: Study, winners: Path | None, only: tuple[str, ...]) -> Study:
+    """Return the study with the placements of `winners` as its arms; `study.winners_of` names the default file.
 
-    A declared arm with one language layer is kept where a winner has the same vision blocks and more language layers.
-    With arms chosen by name the study is returned as it is.
+    A declared arm with one language layer is kept when a winner has the same vision blocks and more language layers.
+    The study is unchanged when arms are chosen by name.
 
     Raises:
-        UserError: both were given, or the file is missing, broken, or names no placement.
+        UserError: both are given, or the file is missing, invalid, or names no placement.
     """
     if winners and only:
         raise UserError("--winners and --only both choose arms, but only one of them may be given")
@@ -50,11 +50,11 @@ def _arms_in(path: Path) -> list[Arm]:
     try:
         kept = read_json(path)
     except FileDamaged as error:
-        raise UserError(error.message, "let `analysis pareto` write it again") from None
+        raise UserError(error.message, "run `analysis pareto` to write it again") from None
     listed = kept.get("winners") if isinstance(kept, Mapping) else None
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path}: `winners` must name a placement, but it is {listed!r}",
-                        "an empty frontier has nothing to narrow around")  # fmt: skip
+                        "the frontier of the earlier study is empty, so it has no winners")  # fmt: skip
     arms: dict[tuple[int, int], Arm] = {}
     for number, one in enumerate(listed):
         arm = _arm(one, f"{path}: `winners[{number}]`")

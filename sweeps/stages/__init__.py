@@ -1,1 +1,1 @@
-"""One adapter trained through several stages."""
+"""Trains one adapter in several stages, one after another."""

@@ -1,4 +1,4 @@
-"""Makes the stages of a curriculum: from stage files, or the miniature's own three."""
+"""Makes the stages of a curriculum, from stage files or from the miniature's three stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DI
 
 @dataclass(frozen=True)
 class CurriculumInput:
-    """What a command line gives for a curriculum; without files the stages are the miniature's."""
+    """The options of a curriculum; without `files` the stages are the miniature's."""
 
     files: Sequence[Path] = ()
     start: Path | None = None
@@ -37,10 +37,10 @@ class CurriculumInput:
 
 
 def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_directory: Path) -> StagedStudy:
-    """Read and check all stages; only the miniature's rows are written, below `data_directory`.
+    """Read and check all stages; writes only the miniature's rows, below `data_directory`.
 
     Raises:
-        UserError: naming file, line and key of what is wrong.
+        UserError: a stage is invalid; names file, line and key.
     """
     chain = read_stages(given.files) if given.files else None
     if chain and chain.start and given.start:
@@ -50,10 +50,10 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
             "leave one of the two out",
         )
     found = _from_files(study, chain, given, launch, data_directory) if chain else \
-        _of_the_miniature(study, given, launch, data_directory)  # fmt: skip
+        _from_miniature(study, given, launch, data_directory)  # fmt: skip
     files = chain.stages if chain else ()
     specs = [spec for spec, _ in found]
-    _check_unseen(specs, files)
+    _check_leaks(specs, files)
     stages = [
         Stage(spec.model_copy(update={"earlier": tuple(one.validation for one in specs[:number])}), sources)
         for number, (spec, sources) in enumerate(found)
@@ -64,7 +64,7 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
     return staged
 
 
-def _of_the_miniature(
+def _from_miniature(
     study: Study, given: CurriculumInput, launch: Launch, data_directory: Path
 ) -> list[tuple[TrialSpec, Sources]]:
     from trainables.mini import stages
@@ -85,8 +85,8 @@ def _of_the_miniature(
 def _from_files(
     study: Study, chain: StageChain, given: CurriculumInput, launch: Launch, data_directory: Path
 ) -> list[tuple[TrialSpec, Sources]]:
-    naming = None if launch.base else _naming_base(chain.stages)
-    base = naming.values["base_model"] if naming else launch.base
+    base_stage = None if launch.base else _stage_with_base(chain.stages)
+    base = base_stage.values["base_model"] if base_stage else launch.base
     for key in ("lr", "vision_lr"):
         without = [stage for stage in chain.stages if key not in stage.values]
         if without and len(without) < len(chain.stages):
@@ -94,33 +94,33 @@ def _from_files(
                             f"{without[0].name} has none", f"add `{key}` to it")  # fmt: skip
     found = []
     for number, stage in enumerate(chain.stages):
-        sources = _gathered(base, naming, stage, data_directory)
+        sources = _sources(base, base_stage, stage, data_directory)
         arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
-        with stage.told_at():
+        with stage.errors_at():
             found.append((_spec(study, arm, given, launch, sources), sources))
     return found
 
 
-def _naming_base(stages: Sequence[StageFile]) -> StageFile | None:
+def _stage_with_base(stages: Sequence[StageFile]) -> StageFile | None:
     named = [stage for stage in stages if "base_model" in stage.values]
     for stage in named[1:]:
         one, other = named[0].values["base_model"], stage.values["base_model"]
         if other != one:
             raise UserError(
-                f"{stage.where('base_model')} must be the base of every stage, {one}, but it is {other}",
-                "an adapter can be continued on its own base only",
+                f"{stage.where('base_model')} must be the base of all stages, {one}, but it is {other}",
+                "an adapter can only be continued on the base it was trained on",
             )
     return named[0] if named else None
 
 
-def _gathered(base: str | None, naming: StageFile | None, stage: StageFile, data_directory: Path) -> Sources:
+def _sources(base: str | None, base_stage: StageFile | None, stage: StageFile, data_directory: Path) -> Sources:
     paths = {key: stage.path(key) for key in NEEDED}
     try:
         return gather(base, paths["train"], paths["validation"], paths["ood"], data_directory)
     except UserError as error:
-        about = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
-        key = next(about, None)  # it names the file it is about, or else it is about the base
-        where = stage.where(key) if key else naming.where("base_model") if naming else "--base"
+        named = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
+        key = next(named, None)  # an error that names no data file is about the base
+        where = stage.where(key) if key else base_stage.where("base_model") if base_stage else "--base"
         raise UserError(f"{where}: {error.message}", error.hint or EXAMPLES) from None
 
 
@@ -135,22 +135,22 @@ def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources) -> Arm:
 
 
 def _placement(study: Study, stage: StageFile, sources: Sources) -> dict[str, int]:
-    """Return the depth of each tower: by default all language layers, or the miniature's own placement."""
+    """Return the depth of each tower; the default is all language layers, or the miniature's placement."""
     family, config = family_of(sources.base.path)
     layers = {tower: len(blocks) for tower, blocks in family.towers(config).items()}
     all_language = {"language": layers["language"], "vision": 0}
-    unsaid = study.miniature.get("placement", all_language) if sources.is_miniature else all_language
-    placement = {**unsaid, **stage.depths}
+    default = study.miniature.get("placement", all_language) if sources.is_miniature else all_language
+    placement = {**default, **stage.depths}
     for key, tower in DEPTHS.items():
         if placement[tower] > layers[tower]:
             raise UserError(
-                f"{stage.where('lora', key)} must be at most {layers[tower]}, for the base has no more {tower} layers, "
-                f"but got {placement[tower]}",
+                f"{stage.where('lora', key)} must be at most {layers[tower]}, the number of {tower} layers of the "
+                f"base, but got {placement[tower]}",
                 f"choose between 0 and {layers[tower]}",
             )
     if not any(placement.values()):
         raise UserError(f"{stage.where('lora')} must adapt a layer, but `language_layers` and `vision_blocks` are 0",
-                        "without `language_layers` all language layers are adapted")  # fmt: skip
+                        "leave out `language_layers` to adapt all language layers")  # fmt: skip
     return placement
 
 
@@ -160,31 +160,31 @@ def _spec(study: Study, arm: Arm, given: CurriculumInput, launch: Launch, source
 
 
 # -------------------------------------------------------------------- between the stages
-def _check_unseen(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> None:
+def _check_leaks(specs: Sequence[TrialSpec], files: Sequence[StageFile]) -> None:
     """Refuse a stage that trains on another stage's validation rows."""
     measured = {spec.validation.path: read_validation(spec.validation.path) for spec in specs}
     for number, spec in enumerate(specs):
-        others = [path for path in measured if path != spec.validation.path]  # its own was checked when it was read
+        others = [path for path in measured if path != spec.validation.path]  # `gather` has checked its own
         rows = read_rows(spec.train.path) if others else []
         for path in others:
-            with _told_at(files, number, "train"):
+            with _errors_at(files, number, "train"):
                 check_disjoint(rows, measured[path], path)
 
 
 def _check_adapters(staged: StagedStudy, files: Sequence[StageFile]) -> None:
-    """Refuse a stage that cannot start from the adapter that it is given, or from the stage before."""
+    """Refuse a stage that cannot start from the given adapter or from the stage before."""
     forecasts: list[Forecast] = []
     for number, stage in enumerate(staged.stages):
-        with _told_at(files, number, "lora", "target_modules"):
+        with _errors_at(files, number, "lora", "target_modules"):
             forecasts += forecast([stage.spec], stage.sources.train_rows)
     if staged.start is not None:
         given = bool(files) and "prev_checkpoint" in files[0].values
-        with _told_at(files, 0, "prev_checkpoint") if given else nullcontext():
+        with _errors_at(files, 0, "prev_checkpoint") if given else nullcontext():
             forecast([staged.first()], staged.stages[0].sources.train_rows)
     for number, (before, after) in enumerate(itertools.pairwise(forecasts), start=1):
-        with _told_at(files, number, "prev_checkpoint"):
+        with _errors_at(files, number, "prev_checkpoint"):
             check_continuation(before, after, staged.continuation)
 
 
-def _told_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:
-    return files[number].told_at(*keys) if files else nullcontext()
+def _errors_at(files: Sequence[StageFile], number: int, *keys: str) -> AbstractContextManager[None]:
+    return files[number].errors_at(*keys) if files else nullcontext()

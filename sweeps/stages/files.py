@@ -1,18 +1,17 @@
-"""Stages of a user's own as YAML: a file each, as curricula are usually kept, or one file with a list `stages`.
+"""Reads the user's stages from YAML: one file per stage, or one file with a list `stages`.
 
-    name: stage2                       # default: the file's name
-    prev_checkpoint: models/stage1     # a stage by name or `output_dir`, or any LoRA directory; none begins anew
-    output_dir: models/stage2          # what a later stage calls this one
+    name: stage2                       # default: the name of the file
+    prev_checkpoint: models/stage1     # name or `output_dir` of a stage, or a LoRA directory; default: a new adapter
+    output_dir: models/stage2          # a name that `prev_checkpoint` of a later stage can use for this one
     base_model: Qwen/Qwen3-VL-8B-Instruct
-    train: stage2/train.jsonl          # relative to the YAML file, as validation and ood are
+    train: stage2/train.jsonl          # relative to the YAML file, like validation and ood
     validation: stage2/val.jsonl
     ood: ood.jsonl
     lr: 3.5e-5
     lora: {r: 4, alpha: 8, target_modules: [q_proj, k_proj, v_proj, o_proj], language_layers: 36}
 
-Also `vision_lr`, `epochs` or `steps`, `eval_every`; in `lora` also `dropout` and `vision_blocks`. Whatever is not said
-is the study's own. Any other key is refused by name: a setting that is ignored is not the one that was asked for. What
-a value must be without knowing base and rows is checked here.
+Other keys are `vision_lr`, `epochs` or `steps`, `eval_every`, and in `lora` also `dropout` and `vision_blocks`. Keys
+that are left out have the study's values. Unknown keys are errors. The checks here need neither the base nor the rows.
 """
 
 from __future__ import annotations
@@ -52,26 +51,26 @@ MAXIMUM_SHOWN = 80  # characters of a value in an error
 
 
 @dataclass(frozen=True)
-class KeyRule:
-    """What a number must be: in words, and as a test."""
+class NumberRule:
+    """A condition on a number, in words and as a predicate."""
 
     words: str
-    holds: Callable[[float], bool]
+    is_met: Callable[[float], bool]
 
 
-ABOVE_0 = KeyRule("above 0", lambda value: value > 0)
-AT_LEAST_0 = KeyRule("0 or more", lambda value: value >= 0)
-AT_LEAST_1 = KeyRule("1 or more", lambda value: value >= 1)
+ABOVE_0 = NumberRule("above 0", lambda value: value > 0)
+AT_LEAST_0 = NumberRule("0 or more", lambda value: value >= 0)
+AT_LEAST_1 = NumberRule("1 or more", lambda value: value >= 1)
 RULES = {
     "lr": ABOVE_0, "vision_lr": ABOVE_0, "epochs": ABOVE_0, "steps": AT_LEAST_1, "eval_every": AT_LEAST_1,
-    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": KeyRule("0 or more and below 1", lambda value: 0 <= value < 1),
+    "r": AT_LEAST_1, "alpha": ABOVE_0, "dropout": NumberRule("0 or more and below 1", lambda value: 0 <= value < 1),
     "language_layers": AT_LEAST_0, "vision_blocks": AT_LEAST_0,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class StageFile:
-    """One stage as written: `values` by key, and where in which file they stand; paths are absolute."""
+    """One stage as written in a file; `keys` lead to its `values` in the YAML document."""
 
     name: str
     document: Document
@@ -83,15 +82,15 @@ class StageFile:
         return self.document.where(*self.keys, *keys)
 
     def path(self, key: str) -> Path:
-        """Return the file a key names, relative to the YAML file."""
+        """Return the absolute path of the file that a key names, relative to the YAML file."""
         return (self.document.path.parent / Path(self.values[key]).expanduser()).resolve()
 
     @contextmanager
-    def told_at(self, *keys: str | int) -> Iterator[None]:
-        """Put "file:line: `key`" before what an error within says.
+    def errors_at(self, *keys: str | int) -> Iterator[None]:
+        """Prefix the message of a UserError that is raised in the block with "file:line: `key`".
 
         Raises:
-            UserError: the one that was raised within, and where.
+            UserError: the block raised one.
         """
         try:
             yield
@@ -100,22 +99,22 @@ class StageFile:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what the stage sets, as settings of a trial; its placement is no part of them."""
+        """Return the values of the stage as settings of a trial, without its placement."""
         lora: Mapping[str, Any] = self.values.get("lora", {})
-        found = {ours: self.values[theirs] for theirs, ours in SETTINGS.items() if theirs in self.values}
-        found |= {ours: lora[theirs] for theirs, ours in LORA_SETTINGS.items() if theirs in lora}
+        found = {setting: self.values[key] for key, setting in SETTINGS.items() if key in self.values}
+        found |= {setting: lora[key] for key, setting in LORA_SETTINGS.items() if key in lora}
         return found
 
     @property
     def depths(self) -> dict[str, int]:
-        """Return how many last layers the stage adapts, of the towers it says so of; the rest is not its own."""
+        """Return how many last layers the stage adapts, only for the towers that it names."""
         lora: Mapping[str, Any] = self.values.get("lora", {})
         return {tower: lora[key] for key, tower in DEPTHS.items() if key in lora}
 
 
 @dataclass(frozen=True)
 class StageChain:
-    """Stages in the order they train, and the adapter from elsewhere that the first one continues, if there is one."""
+    """Stages in training order; `start` is the adapter that the first one continues, None for a new one."""
 
     stages: tuple[StageFile, ...]
     start: Path | None
@@ -125,7 +124,7 @@ def read_stages(paths: Sequence[Path]) -> StageChain:
     """Read stage files and put them in the order of their `prev_checkpoint`.
 
     Raises:
-        UserError: naming file, line and key of whatever is wrong; nothing has been started.
+        UserError: a stage is invalid, or the stages are not one chain; names file, line and key.
     """
     stages = [stage for path in paths for stage in _stages_in(path)]
     names: dict[str, StageFile] = {}
@@ -133,8 +132,9 @@ def read_stages(paths: Sequence[Path]) -> StageChain:
         other = names.setdefault(stage.name, stage)
         if other is not stage:
             raise UserError(
-                f"{stage.where('name')}: a name must be one stage's, but {other.where('name')} is {stage.name} too",
-                "give one of the two another `name`; without one a stage is called as its file",
+                f"{stage.where('name')}: the names of stages must differ, but {other.where('name')} is {stage.name} "
+                "too",
+                "give one of the two another `name`; the default is the name of the file",
             )
     return _ordered(stages)
 
@@ -145,11 +145,13 @@ def _stages_in(path: Path) -> list[StageFile]:
         return [_stage(document, (), document.values, path.stem)]
     for key in document.values:
         if key != "stages":
-            raise UserError(f"{document.where(key)}: beside `stages` there must be no key", "put it into each stage")
+            raise UserError(
+                f"{document.where(key)}: a file with `stages` must have no other key", "put it into each stage"
+            )
     listed = document.values["stages"]
     if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
         raise UserError(f"{document.where('stages')} must be a list of stages, but got {_shown(listed)}",
-                        "write each stage below it, its keys indented behind `- `, as `- name: stage1`")  # fmt: skip
+                        "write each stage below it as a list item, e.g. `- name: stage1`")  # fmt: skip
     return [_stage(document, ("stages", i), one, f"stage{i + 1}") for i, one in enumerate(listed)]
 
 
@@ -159,20 +161,20 @@ def _stage(document: Document, keys: tuple[str | int, ...], values: Mapping[str,
     stage = StageFile(_name_of(values.get("name", name)), document, keys, values)
     if not NAME.fullmatch(stage.name):
         raise UserError(f"{stage.where('name')} must be letters, digits and _, but got {_shown(stage.name)}",
-                        "without `name` a stage is called as its file")  # fmt: skip
+                        "the default of `name` is the name of the file")  # fmt: skip
     for key in NEEDED:
         if key not in values:
             raise UserError(f"{stage.where()}: stage {stage.name} must have `{key}`, but it has none",
-                            "each stage has its own train and validation rows")  # fmt: skip
+                            "each stage names its own train, validation and ood files")  # fmt: skip
         if not stage.path(key).is_file():
             raise UserError(f"{stage.where(key)} must be a file, but {stage.path(key)} is not",
-                            "a relative path begins at the YAML file's directory")  # fmt: skip
+                            "paths are relative to the directory of the YAML file")  # fmt: skip
     if "steps" in values and "epochs" in values:
         raise UserError(f"{stage.where('epochs')} and `steps` both set the budget, but only one of them may be given",
                         "remove one of the two")  # fmt: skip
     targets = values.get("lora", {}).get("target_modules", [])
     if not all(isinstance(one, str) for one in targets):
-        raise UserError(f"{stage.where('lora', 'target_modules')} must be names of linears, but got {_shown(targets)}",
+        raise UserError(f"{stage.where('lora', 'target_modules')} must be names of modules, but got {_shown(targets)}",
                         KINDS[list][1])  # fmt: skip
     return stage
 
@@ -192,9 +194,9 @@ def _check(
         if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
             raise UserError(f"{where} must be {KINDS[kind][0]}, but got {_shown(value)}", _as_kind(value, kind))
         rule = RULES.get(key)
-        if rule and not rule.holds(value):
+        if rule and not rule.is_met(value):
             raise UserError(f"{where} must be {rule.words}, but got {_shown(value)}",
-                            f"without `{key}` the study's own value holds")  # fmt: skip
+                            f"leave out `{key}` to use the study's value")  # fmt: skip
 
 
 def _as_kind(value: Any, kind: type) -> str:
@@ -223,22 +225,22 @@ def _ordered(stages: Sequence[StageFile]) -> StageChain:
     if len(first) > 1:
         raise UserError(
             f"{first[1].where('prev_checkpoint')}: stages must be one chain, but {first[0].name} and {first[1].name} "
-            "both begin one",
-            "say in `prev_checkpoint` which stage goes on from which",
+            "both start one",
+            "name in `prev_checkpoint` the stage that each stage continues",
         )
     chain = [first[0]]
     while following := [stage for stage in stages if parents[stage.name] is chain[-1]]:
         if len(following) > 1:
             raise UserError(
-                f"{following[1].where('prev_checkpoint')}: one stage must go on from {chain[-1].name}, but "
+                f"{following[1].where('prev_checkpoint')}: only one stage can continue {chain[-1].name}, but "
                 f"{following[0].name} does too",
-                "a curriculum does not branch; run the other branch as one of its own",
+                "a curriculum cannot branch; run the other branch as another curriculum",
             )
         chain.append(following[0])
     if len(chain) < len(stages):
         left = next(stage for stage in stages if stage not in chain)
         raise UserError(f"{left.where('prev_checkpoint')} must lead back to {first[0].name}, but it goes in a circle",
-                        "say in `prev_checkpoint` which stage goes on from which")  # fmt: skip
+                        "name in `prev_checkpoint` the stage that each stage continues")  # fmt: skip
     start = parents[first[0].name]
     return StageChain(tuple(chain), start if isinstance(start, Path) else None)
 
@@ -250,7 +252,7 @@ def _parent_of(stage: StageFile, stages: Sequence[StageFile]) -> StageFile | Pat
     for other in stages:
         if given == other.name or Path(given) == Path(other.values.get("output_dir", "\0")):
             return other
-    for other in stages:  # the name as it was written, before what a trial's name may not hold was replaced
+    for other in stages:  # a name may be written with the characters that `_name_of` replaces
         if _name_of(given) == other.name:
             return other
     places = (Path(given).expanduser(), stage.document.path.parent / given)
@@ -258,9 +260,8 @@ def _parent_of(stage: StageFile, stages: Sequence[StageFile]) -> StageFile | Pat
     if found is None:
         raise UserError(
             f"{stage.where('prev_checkpoint')} must be a stage or a directory with an adapter, but {given} is neither",
-            f"the stages given are {', '.join(one.name for one in stages)}; "
-            "`output_dir` says what a stage's directory is called",
+            f"the stages are {', '.join(one.name for one in stages)}; a stage can also be named by its `output_dir`",
         )
-    with stage.told_at("prev_checkpoint"):
+    with stage.errors_at("prev_checkpoint"):
         adapter_source(found)
     return found

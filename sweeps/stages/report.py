@@ -1,4 +1,4 @@
-"""The closing report of a staged study: each stage's first loss against its parent's last, and what was forgotten."""
+"""The closing report of a staged study: how each stage's loss continues its parent's, and what was forgotten."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trainables.probes.earlier_stages import accuracy_name, exact_name, loss_nam
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
-LONGEST_NAME, LONGEST_PLACE = 12, 36  # characters; with hash and rates they make 80 columns
+LONGEST_NAME, LONGEST_PLACE = 12, 36  # characters, so that the table fits 80 columns
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage as it ran; losses in nats per token, None where there is none (no parent, or not known of it)."""
+    """The results of one stage; losses are in nats per token, None without a parent or when its loss is unknown."""
 
     spec: TrialSpec
     parents_last: float | None
@@ -32,17 +32,17 @@ class StageRow:
 
     @property
     def last(self) -> Mapping[str, float]:
-        """Return the last eval, empty where the stage never got that far."""
+        """Return the last eval, empty when the stage has none."""
         return self.evals[-1] if self.evals else {}
 
     def after(self, stage: int, own: int) -> tuple[float, float] | None:
-        """Return token accuracy and exact match on the rows of stage `stage` after this one, which is number `own`."""
+        """Return token accuracy and exact match on the rows of stage `stage`, at the end of this stage, `own`."""
         names = (accuracy_name(stage), exact_name(stage)) if stage < own else ("token_accuracy", "exact_match")
         return (self.last[names[0]], self.last[names[1]]) if names[0] in self.last and stage <= own else None
 
 
 def stage_rows(records: Sequence[Record]) -> list[StageRow]:
-    """Return a row for each stage among the records, in order."""
+    """Return a row for each stage among the records, baselines excluded, in order."""
     return [_row(record) for record in records if not record.spec().placement.is_baseline]
 
 
@@ -63,34 +63,34 @@ def _row(record: Record) -> StageRow:
 
 
 def stage_summary(staged: StagedStudy, records: Sequence[Record]) -> Group:
-    """Show every stage, its accuracy on earlier stages' rows, and which stage is the last good one."""
+    """Show every stage, its accuracy on earlier stages' rows, and the last stage that can be continued."""
     rows = stage_rows(records)
     parts: list[Table | Text] = [_stages(rows)]
     if any(row.lineage for row in rows):
         parts += [Text(), _lineage(rows)]
     if any(row.spec.earlier for row in rows):
         parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
-    parts.append(Text(f"\n{ending(staged, records)}"))
+    parts.append(Text(f"\n{outcome_text(staged, records)}"))
     return Group(*parts)
 
 
-def ending(staged: StagedStudy, records: Sequence[Record]) -> str:
-    """Say how many stages completed, and where the adapter is that a next study can start from."""
+def outcome_text(staged: StagedStudy, records: Sequence[Record]) -> str:
+    """Return how many stages completed, and the directory of the adapter that a later study can continue."""
     arms = [record for record in records if not record.spec().placement.is_baseline]
     good = [record for record in arms if staged.can_continue(record)]
     if not good:
-        return "No stage completed well; there is no adapter to continue."
+        return "No stage completed with a usable adapter; there is none to continue."
     last = good[-1]
     name = last.spec().name
-    held = "best" if staged.continuation == "extended" or last.best() is not None else ""
-    place = last.directory / "best" if held else last.checkpoint(last.spec().steps)
+    has_best = staged.continuation == "extended" or last.best() is not None
+    place = last.directory / "best" if has_best else last.checkpoint(last.spec().steps)
     if len(good) == len(staged.stages):
-        return f"All {len(good)} stages ended well. The last, {name}: {place}"
+        return f"All {len(good)} stages completed. Adapter of the last stage, {name}: {place}"
     verdict = arms[-1].verdict()
     why = f"{verdict}: {verdict.reason}" if verdict and verdict.reason else str(verdict or "stopped")
     if verdict and verdict.kind == "completed":
-        why = "no eval of it was admissible"
-    return f"{arms[-1].spec().name} did not end well ({why}). The last good stage is {name}: {place}"
+        why = "none of its evals meets the constraint"
+    return f"Stage {arms[-1].spec().name} cannot be continued ({why}). The last stage that can is {name}: {place}"
 
 
 def _stages(rows: Sequence[StageRow]) -> Table:
@@ -110,7 +110,7 @@ def _stages(rows: Sequence[StageRow]) -> Table:
 
 
 def _lineage(rows: Sequence[StageRow]) -> Table:
-    """Show the adapter that each stage starts from: its hash, and the peak language rates before and now."""
+    """Show the adapter that each stage starts from: its hash, and the peak language rates of parent and stage."""
     table = _table(("stage", "starts from", "sha256"), ("its rate", "own rate"), ())
     for row in rows:
         if not row.lineage:
@@ -122,7 +122,7 @@ def _lineage(rows: Sequence[StageRow]) -> Table:
             rate = f"{parent['learning_rate']:.2g}"
         table.add_row(
             _shortened(row.spec.name, LONGEST_NAME),
-            Text(_shortened(place, LONGEST_PLACE)),  # a path may hold what rich takes for markup
+            Text(_shortened(place, LONGEST_PLACE)),  # rich would interpret brackets of a plain string as markup
             parent["sha256"][:12],
             rate,
             f"{row.spec.learning_rate:.2g}",
@@ -131,7 +131,7 @@ def _lineage(rows: Sequence[StageRow]) -> Table:
 
 
 def _shortened(text: str, length: int) -> str:
-    """Return the end of a text that is too long: paths and trials differ at their ends."""
+    """Cut the start of a text that is too long: paths and names of trials differ at their ends."""
     return text if len(text) <= length else f"…{text[1 - length :]}"
 
 

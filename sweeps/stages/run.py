@@ -1,4 +1,4 @@
-"""The job of a staged study: all stages are checked first, then run in order until one does not complete."""
+"""The job of a staged study: checks all stages first, then runs them in order until one does not complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import found_text, matrix, quality_grid
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
 from sweeps.execution.options import Launch
-from sweeps.execution.session import mirrored, ray_room, run_batch
+from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
@@ -30,13 +30,13 @@ from trainables.record import Record
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from sweeps.execution.session import Room
+    from sweeps.execution.session import Cluster
     from sweeps.tracking.mirror import Mirror
 
 
 @dataclass(frozen=True)
 class StagesPlan:
-    """The stages and the plan of each; `preflight` holds the findings of all."""
+    """The stages and the plan of each; `preflight` has the findings of all stages."""
 
     staged: StagedStudy
     plans: tuple[Plan, ...]
@@ -45,7 +45,7 @@ class StagesPlan:
 
 @dataclass(frozen=True)
 class StagedJob:
-    """A staged study; `stages_in` makes its stages, and writes the rows it must write below a directory."""
+    """The job of a staged study; `stages_in` makes its stages, and writes the miniature's rows below a directory."""
 
     study: Study
     launch: Launch
@@ -60,16 +60,16 @@ class StagedJob:
         show_stages(planned, self.launch)
 
     def run(self, planned: StagesPlan) -> list[Record]:
-        """Run the stages, print what came of them, and return the records of baselines and stages."""
+        """Run the stages, print a summary, and return the records of baselines and stages."""
         records = run_stages(planned, self.launch)
         self.launch.console.print()
         self.launch.console.print(stage_summary(planned.staged, records), soft_wrap=True, highlight=False)
         return records
 
 
-# -------------------------------------------------------------------- before anything is spent
+# -------------------------------------------------------------------- the plan
 def plan_stages(staged: StagedStudy) -> StagesPlan:
-    """Check every stage, and that each can start from the one before; nothing is written.
+    """Check every stage, and that each can start from the one before; writes nothing.
 
     Raises:
         UserError: anything that would make a stage fail later.
@@ -77,7 +77,7 @@ def plan_stages(staged: StagedStudy) -> StagesPlan:
     if len(staged.stages) > MOST_STAGES:
         raise UserError(
             f"a staged study must have at most {MOST_STAGES} stages, but it has {len(staged.stages)}",
-            "continue its last adapter in a second one, with --init-from",
+            "continue its last adapter in a second staged study, with --init-from",
         )
     plans = [
         plan_specs(
@@ -95,30 +95,30 @@ def plan_stages(staged: StagedStudy) -> StagesPlan:
 
 def show_stages(planned: StagesPlan, launch: Launch) -> None:
     """Print the stages as one matrix, then the data and the findings of each."""
-    say, plans = launch.console.print, planned.plans
+    show, plans = launch.console.print, planned.plans
     trained = [one for plan in plans for one in plan.forecasts if not one.spec.placement.is_baseline]
-    say(matrix(planned.staged.study, trained, plans[-1].sources.train_rows))
+    show(matrix(planned.staged.study, trained, plans[-1].sources.train_rows))
     shown: set[str] = set()
     for plan in plans:
         spec = plan.specs[-1]
         if spec.train.sha256 not in shown:
-            say(f"\n{spec.name} reads {spec.train.path}", soft_wrap=True, highlight=False)
-            say(quality_grid(plan.preflight.data))
+            show(f"\n{spec.name} reads {spec.train.path}", soft_wrap=True, highlight=False)
+            show(quality_grid(plan.preflight.data))
         shown.add(spec.train.sha256)
         if plan.active.left_out:
-            say(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
+            show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
-            say(text, soft_wrap=True, highlight=False)
+            show(text, soft_wrap=True, highlight=False)
 
 
 # -------------------------------------------------------------------- the stages in order
 def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
-    """Run the stages, and return the records of those that were begun, baselines among them.
+    """Run the stages, and return the records of the baselines and of every stage that was started.
 
-    A stage that has a result is not run again; one that did not complete is the last.
+    A stage that has a result is not run again. No stage follows one that did not complete.
 
     Raises:
-        UserError: the plan is refused, or the experiment was begun with other stages.
+        UserError: preflight refuses the plan, or the experiment has other stages.
         KeyboardInterrupt: the launch was stopped; the running stage has checkpointed.
     """
     staged, plans = planned.staged, planned.plans
@@ -142,20 +142,25 @@ def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -
         for record in (*baselines, *done):
             mirror.submit(record)
         if len(done) < len(staged.stages) and all(map(staged.can_continue, done)):
-            with ray_room(experiment, 1, launch) as room:
+            with started_cluster(experiment, 1, launch) as cluster:
                 if reopened(baselines):
-                    run_batch(planned.plans[0].active.study, experiment, baselines, room, launch, mirror)
+                    run_batch(planned.plans[0].active.study, experiment, baselines, cluster, launch, mirror)
                 while len(done) < len(staged.stages):
                     if experiment.stop_file.exists() or not all(map(staged.can_continue, done)):
                         break
-                    done.append(_run_stage(planned, experiment, done, room, launch, mirror))
+                    done.append(_run_stage(planned, experiment, done, cluster, launch, mirror))
     if experiment.stop_file.exists():
         raise KeyboardInterrupt
     return [*baselines, *done]
 
 
 def _run_stage(
-    planned: StagesPlan, experiment: Experiment, done: Sequence[Record], room: Room, launch: Launch, mirror: Mirror
+    planned: StagesPlan,
+    experiment: Experiment,
+    done: Sequence[Record],
+    cluster: Cluster,
+    launch: Launch,
+    mirror: Mirror,
 ) -> Record:
     staged, number = planned.staged, len(done)
     spec = staged.from_parent(number, done[-1]) if done else staged.first()
@@ -163,12 +168,12 @@ def _run_stage(
     mirror.submit(record)
     reopened([record])
     baseline = experiment.record_of(staged.baseline(number))
-    run_batch(planned.plans[number].active.study, experiment, [baseline, record], room, launch, mirror)
+    run_batch(planned.plans[number].active.study, experiment, [baseline, record], cluster, launch, mirror)
     return record
 
 
 def _ended(staged: StagedStudy, experiment: Experiment) -> list[Record]:
-    """Return the stages that have a result, in order; a failed one runs again."""
+    """Return the records of the stages that have a result, in order; a failed stage has none and runs again."""
     done: list[Record] = []
     for number in _numbers(staged):
         spec = staged.from_parent(number, done[-1]) if done else staged.first()

@@ -1,7 +1,7 @@
-"""A staged study as a value: its stages, how each starts from the one before, and the file that keeps it.
+"""The value of a staged study: its stages, how each starts from the one before, and its JSON file.
 
-A curriculum continues one adapter on new data (`same`: from the last checkpoint). An unfreezing adds modules to it
-(`extended`: from the best checkpoint, which must be admissible).
+A curriculum continues the last checkpoint of a stage on new data (continuation `same`). An unfreezing adds modules to
+the best checkpoint, which must meet the constraint (continuation `extended`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from trainables.probes.earlier_stages import accuracy_name
 from trainables.record import MANIFEST, Record, is_whole
 from trainables.spec import BASELINE_ARM, TrialSpec, parse_spec, read_spec
 
-STAGES_FILE = "course.json"  # its name and its key `legs` are those of the first format
-MOST_POINTS_FORGOTTEN = 0.10  # of the token accuracy that an earlier stage ended with
+STAGES_FILE = "course.json"  # this name and the key `legs` are kept from format 1
+MAX_ACCURACY_DROP = 0.10  # below the token accuracy of an earlier stage at its end
 PATIENCE_EVALS = 2
 
 Continuation = Literal["same", "extended"]
@@ -34,7 +34,7 @@ Optimizer = Literal["fresh", "resumed"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its trial, as far as it is known before the stage before has been trained, and what it reads."""
+    """One stage: its base and data, and its trial without `init_from`, which the stage before will write."""
 
     spec: TrialSpec
     sources: Sources
@@ -51,14 +51,14 @@ class StagedStudy:
     start: Path | None = None
 
     def baseline(self, number: int) -> TrialSpec:
-        """Return the trial that stage `number` is compared with; stages that read the same rows share it."""
+        """Return the baseline of stage `number`; stages that read the same rows share one."""
         spec = self.stages[number].spec.baseline()
         is_shared = len({stage.spec.baseline().trial_id for stage in self.stages}) == 1
         name = BASELINE_ARM if is_shared else f"{BASELINE_ARM}-{self.stages[number].spec.name}"
         return spec.model_copy(update={"name": name})
 
     def first(self) -> TrialSpec:
-        """Return the trial of the first stage; it starts from `start` as later stages do from the stage before.
+        """Return the trial of the first stage, which continues `start` if there is one.
 
         Raises:
             UserError: `start` holds no adapter, or no optimizer state to resume.
@@ -67,19 +67,19 @@ class StagedStudy:
         return continued(spec, self.start, self.continuation, self.optimizer) if self.start else spec
 
     def study_of(self, number: int) -> Study:
-        """Return the study with the guards of one stage, among them one for every earlier stage's rows."""
+        """Return the study with one additional guard per earlier stage, on the accuracy on that stage's rows."""
         earlier = range(1, len(self.stages[number].spec.earlier) + 1)
-        kept = tuple(Fall(accuracy_name(one), MOST_POINTS_FORGOTTEN, PATIENCE_EVALS) for one in earlier)
-        return replace(self.study, guards=(*self.study.guards, *kept))
+        own = tuple(Fall(accuracy_name(one), MAX_ACCURACY_DROP, PATIENCE_EVALS) for one in earlier)
+        return replace(self.study, guards=(*self.study.guards, *own))
 
     def can_continue(self, record: Record) -> bool:
-        """True when the next stage can start from this one: it completed and, to be extended, has a best."""
+        """True when the next stage can start from this one: it completed and, for `extended`, has a best eval."""
         verdict = record.verdict()
         is_completed = verdict is not None and verdict.kind == "completed"
         return is_completed and (self.continuation == "same" or record.best() is not None)
 
     def from_parent(self, number: int, record: Record) -> TrialSpec:
-        """Return the trial of stage `number` as it starts from the stage before, whose record is given.
+        """Return the trial of stage `number`, which starts from the stage before; `record` is that stage's.
 
         Raises:
             FileDamaged: the parent's adapter does not match its manifest.
@@ -92,14 +92,14 @@ class StagedStudy:
             raise FileDamaged(
                 f"{directory}: the adapter that stage {spec.name} starts from must match its {MANIFEST}, but it does "
                 "not",
-                f"restore the directory from a copy, or delete {record.directory} to train that stage, and all that "
-                "follow, again",
+                f"restore the directory from a copy, or delete {record.directory} to train that stage and all later "
+                "ones again",
             )
         return continued(spec, directory, self.continuation, self.optimizer)
 
 
 def continued(spec: TrialSpec, directory: Path, continuation: Continuation, optimizer: Optimizer) -> TrialSpec:
-    """Return the spec as it starts from an adapter.
+    """Return the spec with the adapter in `directory` as its start.
 
     Raises:
         UserError: the directory holds no adapter, or no optimizer state to resume.
@@ -110,10 +110,10 @@ def continued(spec: TrialSpec, directory: Path, continuation: Continuation, opti
 
 
 def check_continuation(before: Forecast, after: Forecast, continuation: Continuation) -> None:
-    """Refuse a stage that cannot start from the adapter that the one before will write; nothing is read.
+    """Refuse a stage that cannot start from the adapter that the stage before will write; reads no file.
 
     Raises:
-        UserError: naming both stages and everything that differs.
+        UserError: naming both stages and every difference.
     """
     linears = [linear for group in before.placement.linears.values() for linear in group]
     saved = SavedAdapter(
@@ -132,9 +132,9 @@ def check_continuation(before: Forecast, after: Forecast, continuation: Continua
         raise UserError(message, error.hint) from None
 
 
-# -------------------------------------------------------------------- what is written down
+# -------------------------------------------------------------------- JSON files
 def configuration_of_stages(staged: StagedStudy) -> dict[str, Any]:
-    """Return what `study.json` keeps, so that other stages under the same name are refused."""
+    """Return the content of `study.json`, by which other stages under the same experiment name are refused."""
     shared = {
         "format": staged.stages[0].spec.format,
         "base": staged.stages[0].spec.base.sha256,
@@ -150,7 +150,7 @@ def configuration_of_stages(staged: StagedStudy) -> dict[str, Any]:
 
 
 def as_json(staged: StagedStudy) -> dict[str, Any]:
-    """Return plain values: all that `--resume` needs besides the study."""
+    """Return the content of `STAGES_FILE`, which `--resume` reads."""
     stages = [
         {
             "spec": stage.spec.model_dump(mode="json"),
@@ -164,10 +164,10 @@ def as_json(staged: StagedStudy) -> dict[str, Any]:
 
 
 def begun_stages(study: Study, launch: Launch) -> StagedStudy:
-    """Read the staged study that an experiment began.
+    """Read the staged study of an existing experiment.
 
     Raises:
-        UserError: the experiment has none.
+        UserError: the experiment has no `STAGES_FILE`.
     """
     path = launch.directory(study) / STAGES_FILE
     if not path.is_file():

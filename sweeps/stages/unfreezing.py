@@ -14,7 +14,7 @@ from trainables.errors import UserError
 
 
 def unfreezing(study: Study, axes: Axes, launch: Launch, data_directory: Path) -> StagedStudy:
-    """Return a study's arms as stages on the same rows; the first starts from `axes.init_from`.
+    """Return the arms of a study as stages on the same rows; the first starts from `axes.init_from` if given.
 
     Raises:
         UserError: base, data or settings are invalid.

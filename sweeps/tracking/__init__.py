@@ -1,1 +1,1 @@
-"""From records to MLflow."""
+"""Copies records to MLflow."""

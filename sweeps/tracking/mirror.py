@@ -1,4 +1,4 @@
-"""Background MLflow writer: one thread, so that neither an outage nor a slow disk delays the sweep."""
+"""Background MLflow writer: one thread, so that neither an outage nor a slow store delays the sweep."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainables.record import Record
 
 
 class Mirror:
-    """Passes records to a tracker on its own thread; a failed write is repeated at the next result and at the close."""
+    """Passes records to a tracker on its own thread; a failed write is retried with the next result and on close."""
 
     def __init__(self, tracker: Tracker, command: str, tags: Mapping[str, str]) -> None:
-        """Start the writer; the launch (`command`, `tags`) opens as soon as MLflow answers."""
+        """Start the writer thread; it opens the launch (`command`, `tags`) as soon as MLflow answers."""
         self._tracker, self._command, self._tags = tracker, command, dict(tags)
         self._waiting: dict[str, Record] = {}
         self._resubmitted: set[str] = set()
@@ -29,14 +29,14 @@ class Mirror:
         self._writer.start()
 
     def submit(self, record: Record) -> None:
-        """Queue a record that holds something new; returns at once and never raises."""
+        """Queue a record that has changed; returns at once and never raises."""
         with self._lock:
             self._waiting[record.name] = record
             self._resubmitted.add(record.name)
         self._wake.set()
 
     def close(self, timeout_seconds: float) -> list[str]:
-        """Try what is queued once more and end the launch; return the names of the records that are not mirrored."""
+        """Retry the queued records and end the launch; return the names of the records that MLflow still lacks."""
         self._closing = True
         self._wake.set()
         self._writer.join(timeout_seconds)
@@ -49,9 +49,9 @@ class Mirror:
             self._wake.wait()
             self._wake.clear()
             closing = self._closing
-            if self._survives(self._open_launch):
+            if self._succeeds(self._open_launch):
                 self._write_waiting()
-        self._survives(self._tracker.close_launch)
+        self._succeeds(self._tracker.close_launch)
 
     def _open_launch(self) -> None:
         self._tracker.open_launch(self._command, self._tags)
@@ -61,13 +61,13 @@ class Mirror:
             batch = dict(self._waiting)
             self._resubmitted.clear()
         for name, record in batch.items():
-            if self._survives(self._tracker.sync, record):
+            if self._succeeds(self._tracker.sync, record):
                 with self._lock:
                     if name not in self._resubmitted:
                         del self._waiting[name]
 
-    def _survives(self, write: Callable[..., None], *arguments: Record) -> bool:
-        """Call `write`; False when MLflow or the record failed. Any other exception is a bug and ends this thread."""
+    def _succeeds(self, write: Callable[..., None], *arguments: Record) -> bool:
+        """Call `write`; return False on an error of MLflow or of the record. Other exceptions end this thread."""
         try:
             write(*arguments)
         except (*outages(), UserError) as error:

@@ -1,4 +1,4 @@
-"""Turns a record into MLflow's params, tags, metrics and files; the same record always gives the same."""
+"""Converts a record to MLflow params, tags, metrics and artifacts; the result depends on the record only."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from trainables.mlflow_store import Point
 from trainables.record import Measurement, Record, Verdict
 from trainables.spec import TrialSpec
 
-TAG_LETTERS = 5000  # what every MLflow store takes
+TAG_LETTERS = 5000  # the length that every MLflow store accepts
 
 
 def params_of(spec: TrialSpec) -> dict[str, str]:
-    """Return the main settings; all are set on every run, for MLflow's parallel coordinates drop a run without one."""
+    """Return the main settings; every run has all of them, because MLflow's parallel coordinates omit other runs."""
     values: dict[str, Any] = {
         "language_layers": spec.placement.language,
         "vision_blocks": spec.placement.vision,
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
     }
-    same = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "seed")
-    return {key: str(value) for key, value in {**values, **{key: getattr(spec, key) for key in same}}.items()}
+    fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "seed")
+    return {key: str(value) for key, value in {**values, **{key: getattr(spec, key) for key in fields}}.items()}
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """Return the tags that tell why a trial ended."""
+    """Return the tags that explain why a trial ended."""
     names = ("kind", "cause", "reason", "step", "limit")
     parts = {name: getattr(verdict, name) for name in names}
     tags = {f"verdict.{part}": str(value)[:TAG_LETTERS] for part, value in parts.items() if value is not None}
@@ -41,7 +41,7 @@ def lineage_tags(record: Record) -> dict[str, str]:
         return {}
     tags = {"parent_directory": str(spec.init_from.path), "parent_sha256": spec.init_from.sha256,
             "continuation": spec.continuation, "optimizer": spec.optimizer}  # fmt: skip
-    if kept is not None:  # written when the trial opens
+    if kept is not None:  # the file is written when the trial starts
         ancestors = kept["ancestors"]
         tags["parent_base"] = kept["base"]
         for name, key in (("parent", "trial_id"), ("parent_name", "trial"), ("parent_step", "step")):
@@ -54,7 +54,7 @@ def lineage_tags(record: Record) -> dict[str, str]:
 
 
 def curve_points(measurements: Iterable[Measurement], start_ms: int) -> Iterator[Point]:
-    """Yield `train/<metric>` and `eval/<metric>` at their optimizer step, timed by the trial's own clock."""
+    """Yield `train/<metric>` and `eval/<metric>` at their optimizer step, with timestamps from `wall_seconds`."""
     timestamp_ms = start_ms
     for one in measurements:
         if "wall_seconds" in one.metrics:
@@ -64,9 +64,9 @@ def curve_points(measurements: Iterable[Measurement], start_ms: int) -> Iterator
 
 
 def summary_points(measurements: Iterable[Measurement], best: Measurement | None, ended_ms: int) -> list[Point]:
-    """Return `final/<metric>` (the last eval, with what only training measures) and `best/<metric>`.
+    """Return `final/<metric>` (of the last eval and the last training measurement) and `best/<metric>`.
 
-    All lie at step 0: MLflow shows the latest step first, and a resumed trial may end at an earlier one.
+    All have step 0: MLflow shows the value of the highest step, and a trial that is run again may end at a lower one.
     """
     last = {one.kind: one.metrics for one in measurements}
     final = {**last.get("train", {}), **last.get("eval", {})}
@@ -76,7 +76,7 @@ def summary_points(measurements: Iterable[Measurement], best: Measurement | None
 
 
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files to upload, each with its folder in MLflow: spec, proofs, last samples, best adapter."""
+    """Yield the files to upload, each with its folder in MLflow: spec, checks, last samples, best adapter."""
     yield record.directory / "spec.json", "config"
     for name in ("placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
         if (record.directory / name).exists():

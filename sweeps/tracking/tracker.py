@@ -1,7 +1,7 @@
-"""Writes records into MLflow; writing again changes nothing, and a lost store can be rebuilt.
+"""Writes records to MLflow; writing is idempotent, and a lost store can be rebuilt.
 
-Experiment = study; parent run = one launch; child run = one trial, found by its tag `trial.id`. What MLflow already
-holds is read back from MLflow, so after a restart, an outage or a wiped store only what is missing is written.
+A study is an MLflow experiment, a launch a parent run, and a trial a child run, found by its tag `trial.id`. The
+tracker asks MLflow what it already has, so it writes only what is missing after a restart, an outage or a lost store.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
-OF_THE_END = ("verdict", "best", "criteria", "degraded", "overridden")  # tags that a trial run anew loses
+OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # removed when a trial is run again
 
 
 __all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri", "outages", "redacted", "sync_all"]
 
 
 class StoreUnreachable(UserError):
-    """MLflow did not accept the records; nothing is lost, because the records are the source."""
+    """MLflow did not accept the records; nothing is lost, because the records have all the data."""
 
     exit_code = 4
 
 
 class Tracker:
-    """Writes the records of one study into one MLflow store; connects at first use, not when made."""
+    """Writes the records of one study to one MLflow store; connects at first use."""
 
     def __init__(self, tracking_uri: str, study_name: str) -> None:
         """Store the URI and the study's name.
@@ -55,9 +55,9 @@ class Tracker:
 
     # ---------------------------------------------------------------- launches
     def open_launch(self, command: str, tags: Mapping[str, str]) -> None:
-        """Begin the parent run of this launch; a second call changes nothing.
+        """Start the parent run of this launch; a second call changes nothing.
 
-        Launches that still count as running were killed before they could end: they become KILLED.
+        Launches that are still RUNNING were killed before they could end, so they become KILLED.
         """
         if self._launch_id is None:
             for launch in self._launches("attributes.status = 'RUNNING'"):
@@ -65,7 +65,7 @@ class Tracker:
             self._launch_id = self._create_launch(command, tags)
 
     def join_launch(self, command: str, tags: Mapping[str, str]) -> None:
-        """Write below the newest launch in MLflow, or below a new, finished one where there is none."""
+        """Write below the newest launch in MLflow; if there is none, below a new launch that is finished at once."""
         launches = self._launches()
         if launches:
             self._launch_id = launches[0].run_id
@@ -89,7 +89,7 @@ class Tracker:
 
     # ---------------------------------------------------------------- trials
     def sync(self, record: Record) -> None:
-        """Write what the record holds and MLflow lacks; a second call changes nothing.
+        """Write what MLflow lacks of a record; a second call changes nothing.
 
         Raises:
             FileDamaged: the record does not match its checksums.
@@ -132,7 +132,7 @@ class Tracker:
         return mlflow_store.create_run(self._client, self._experiment_id, spec.name, tags, started_ms)
 
     def _reopen(self, run: StoredRun, labels: Mapping[str, str]) -> None:
-        stale = [key for key in run.tags if key.split(".")[0] in OF_THE_END]
+        stale = [key for key in run.tags if key.split(".")[0] in OUTCOME_TAGS]
         mlflow_store.reopen_run(self._client, run.run_id, stale)
         self._set_tags(run, labels)
 
@@ -179,38 +179,39 @@ class Tracker:
 
 
 def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[str]:
-    """Rebuild or complete the mirror from `study_directory`/trials; return the names of the records mirrored.
+    """Copy to MLflow what it lacks of `study_directory`/trials; return the names of the records copied.
 
     Raises:
-        UserError: there is no record, or the URI is refused.
-        FileDamaged: naming every record that cannot be read, after all others are mirrored.
+        UserError: there is no record, or the URI is invalid.
+        FileDamaged: a record cannot be read; names all such records, after all others are copied.
         StoreUnreachable: MLflow does not answer.
     """
     records = records_under(study_directory / "trials")
     if not records:
         raise UserError(f"a study to sync must have records, but {study_directory / 'trials'} holds none")
     tracker = Tracker(tracking_uri, study_name)
-    mirrored, unreadable = [], []
+    copied, unreadable = [], []
     try:
         tracker.join_launch("sync", {"footprint.baseline": ",".join(_baseline_ids(records))})
         for record in records:
             try:
                 tracker.sync(record)
-                mirrored.append(record.name)
+                copied.append(record.name)
             except UserError as error:
                 unreadable.append(error.message)
     except outages() as error:
-        message = f"MLflow must take the records, but {redacted(tracker.tracking_uri)} did not: {redacted(str(error))}"
+        uri = redacted(tracker.tracking_uri)
+        message = f"MLflow must accept the records, but {uri} did not: {redacted(str(error))}"
         raise StoreUnreachable(message, "start the server or correct the URI, then sync again") from None
     if unreadable:
-        raise FileDamaged("\n".join(unreadable), f"the other {len(mirrored)} records are mirrored")
-    return mirrored
+        raise FileDamaged("\n".join(unreadable), f"the other {len(copied)} records are copied to MLflow")
+    return copied
 
 
 def _baseline_ids(records: list[Record]) -> list[str]:
     ids = set()
     for record in records:
-        with suppress(UserError):  # the sync itself reports records that cannot be read
+        with suppress(UserError):  # `sync_all` reports records that cannot be read
             spec = record.spec()
             ids |= {spec.trial_id} if spec.placement.is_baseline else set()
     return sorted(ids)
@@ -222,5 +223,5 @@ def _data_file(name: str, source: Source, context: str) -> DataFile:
 
 
 def _written_ms(record: Record, name: str) -> int:
-    """Return when a file of the record was written, so that a rebuilt run keeps its times."""
+    """Return the time in ms at which a file of the record was written, so that a rebuilt run keeps its times."""
     return round(1000 * (record.directory / name).stat().st_mtime)

@@ -15,7 +15,7 @@ import pytest
 
 from sweeps import doctor
 from sweeps.doctor import check_disk, check_libraries, check_nodes, check_python, check_store
-from sweeps.execution.cluster import NodeView, look, versions, views
+from sweeps.execution.cluster import NodeReport, check_this_node, node_reports, versions
 from trainables.errors import UserError
 from trainables.selftest.machine import Check
 
@@ -126,8 +126,8 @@ def test_a_node_sees_what_the_driver_sees(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
     (tmp_path / "train.jsonl").write_text("{}\n")
     sizes = {str(tmp_path / "train.jsonl"): 3, str(tmp_path): 0}
-    view = look(tmp_path, "token", sizes)
-    assert view.unseen == ()
+    view = check_this_node(tmp_path, "token", sizes)
+    assert view.path_problems == ()
     assert view.machine == (Check("torch", "ok", "2.13"),)
     assert (tmp_path / f"token-{view.node}").exists()
 
@@ -136,17 +136,17 @@ def test_a_node_sees_what_the_driver_sees(tmp_path: Path) -> None:
 def test_a_node_with_files_of_its_own_says_so(tmp_path: Path) -> None:
     """The directory is there, but it is another disk: nothing of the driver stands in it."""
     (tmp_path / "train.jsonl").write_text("{}\n{}\n")
-    view = look(tmp_path, "token", {str(tmp_path / "train.jsonl"): 3, str(tmp_path / "base"): 0})
-    assert view.unseen == (
+    view = check_this_node(tmp_path, "token", {str(tmp_path / "train.jsonl"): 3, str(tmp_path / "base"): 0})
+    assert view.path_problems == (
         f"{tmp_path}/train.jsonl: it has 6 bytes instead of 3",
-        f"{tmp_path}/base: there is none",
-        f"{tmp_path}: it is not the driver's",
+        f"{tmp_path}/base: it does not exist",
+        f"{tmp_path}: it is not the directory that the driver uses",
     )
 
 
-def view(node: str, **changes: object) -> NodeView:
+def view(node: str, **changes: object) -> NodeReport:
     return replace(
-        NodeView(node, {"python": "3.11", "footprint": "abc"}, (), (Check("torch", "ok", "2.13"),)), **changes
+        NodeReport(node, {"python": "3.11", "footprint": "abc"}, (), (Check("torch", "ok", "2.13"),)), **changes
     )
 
 
@@ -155,7 +155,7 @@ def view(node: str, **changes: object) -> NodeView:
     [
         ({"versions": {"python": "3.12", "footprint": "abc"}}, "two: versions", "python 3.12 not 3.11"),
         ({"versions": {"python": "3.11"}}, "two: versions", "footprint None not abc"),
-        ({"unseen": ("/data/train.jsonl: there is none",)}, "two: files", "there is none"),
+        ({"path_problems": ("/data/train.jsonl: it does not exist",)}, "two: files", "there is none"),
         ({"machine": (Check("base in nf4", "fail", "no gradient"),)}, "two: base in nf4", "no gradient"),
     ],
 )
@@ -170,8 +170,8 @@ def test_a_node_that_differs_fails_by_name(broken: dict[str, object], name: str,
 def test_every_node_of_a_real_ray_is_asked(tmp_path: Path) -> None:
     """Ray on this machine, with the quantizations trained in a process of the node."""
     (tmp_path / "train.jsonl").write_text("{}\n")
-    [found] = views(None, tmp_path, [tmp_path / "train.jsonl"])
-    assert found.unseen == ()
+    [found] = node_reports(None, tmp_path, [tmp_path / "train.jsonl"])
+    assert found.path_problems == ()
     assert found.versions == versions()
     assert {one.level for one in found.machine} <= {"ok", "warn"}
     assert len([one for one in found.machine if one.name.startswith("base in")]) == 5
@@ -184,7 +184,7 @@ def test_a_cluster_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_cluster)
     with pytest.raises(UserError, match="Ray must start and every node answer") as caught:
-        views("auto", tmp_path, [])
+        node_reports("auto", tmp_path, [])
     assert "ray status" in (caught.value.hint or "")
     assert list(tmp_path.iterdir()) == []
 
@@ -194,8 +194,8 @@ def test_a_cluster_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.M
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """Call the doctor below a fresh directory, with one healthy node and no Ray."""
 
-    def one_node(*_: object) -> list[NodeView]:
-        return [NodeView("here", versions(), (), (Check("torch", "ok", "2.13"),))]
+    def one_node(*_: object) -> list[NodeReport]:
+        return [NodeReport("here", versions(), (), (Check("torch", "ok", "2.13"),))]
 
     def call(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["doctor", *arguments])
@@ -203,7 +203,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]
             doctor.main()
         return int(exit_info.value.code or 0)
 
-    monkeypatch.setattr("sweeps.execution.cluster.views", one_node)
+    monkeypatch.setattr("sweeps.execution.cluster.node_reports", one_node)
     monkeypatch.chdir(tmp_path)
     return call
 
@@ -222,7 +222,7 @@ def test_what_failed_is_said_with_a_hint_and_the_exit_code(
     def no_ray(*_: object) -> None:
         raise UserError("Ray must start and every node answer, but: no", "see the logs")
 
-    monkeypatch.setattr("sweeps.execution.cluster.views", no_ray)
+    monkeypatch.setattr("sweeps.execution.cluster.node_reports", no_ray)
     assert asked("--sees", "no.jsonl") == 1
     output = capsys.readouterr().out
     assert "fail  files " in output

@@ -20,7 +20,7 @@ from rich.console import Console
 from sweeps.commands import STUDY as COMMANDS
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
-from sweeps.hpo.space import fixed_settings, is_bare, spec_of
+from sweeps.hpo.space import fixed_settings, is_baseline_point, spec_of
 from sweeps.launch import resume, run
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.forecast import forecast
@@ -84,7 +84,7 @@ def test_a_trial_of_format_1_keeps_its_id(launched: str) -> None:
 @pytest.mark.parametrize("base", ["miniature", "real base"])
 def test_a_point_of_a_search_of_format_1_keeps_its_id(base: str) -> None:
     random = Random(0)
-    points = [point for point in (SEARCH.space.draw(random) for _ in range(12)) if not is_bare(point)]
+    points = [point for point in (SEARCH.space.draw(random) for _ in range(12)) if not is_baseline_point(point)]
     specs = [spec_of(point, SEARCH.study, sources(base == "miniature", True)) for point in points]
     assert {as_format_1(spec).trial_id for spec in specs} == set(IDS[f"search, {base}, sees"].values())
 

@@ -35,11 +35,11 @@ def test_winners_are_the_frontier_and_nothing_else(
     assert found["winners"][0]["records"] == ["/runs/C2"]
     assert found["winners"][0]["settings"] == {"rank": 16, "quantization": "none"}
 
-    from sweeps.planning.winners import around
+    from sweeps.planning.winners import with_winners
     from sweeps.stage4 import STUDY
 
     path = tmp_path / "winners.json"
     path.write_text(as_winners_json(frontier_info(experiment, OBJECTIVES)))
     assert json.loads(path.read_text()) == found
-    arms = around(STUDY, path, ()).arms
+    arms = with_winners(STUDY, path, ()).arms
     assert [(arm.name, arm.language, arm.vision) for arm in arms] == [("A0", 0, 0), ("C2", 2, 4), ("B3", 0, 6)]

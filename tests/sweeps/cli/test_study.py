@@ -61,7 +61,7 @@ def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureF
     ("arguments", "message"),
     [
         (("--rank", "0"), "`rank`: input should be greater than or equal to 1, but got 0"),
-        (("--rank", "8,x"), "--rank must be numbers with commas between them, but got `8,x`"),
+        (("--rank", "8,x"), "--rank must be comma-separated numbers, but got `8,x`"),
         (("--quant", "nf3"), "`quantization`: input should be"),
         (("--only", "A9"), "an arm must be one of study stage4, but got `A9`"),
         (("--only", "A1", "--recommended"), "only one of them may be given"),
@@ -69,20 +69,20 @@ def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureF
         (("--base", "/nowhere"), "--train, --val and --ood are not all given"),
         (("--train", "x.jsonl"), "must be given together"),
         (("--resume",), "only an experiment that was begun can be resumed"),
-        (("--sync",), "only an experiment with records can be mirrored"),
+        (("--sync",), "only an experiment with records can be copied to MLflow"),
         (
             ("--resume", "--dry-run"),
-            "--resume cannot be combined with --dry-run: the experiment keeps what it was begun with",
+            "--resume cannot be combined with --dry-run: the experiment keeps the settings it was started with",
         ),
         (("--resume", "--lr", "1e-3", "--set", "x=1", "--only", "A9"), "cannot be combined with --only, --lr, --set"),
         (("--sync", "--dry-run"), "--sync cannot be combined with --dry-run"),
         (("--resume", "--sync"), "--resume cannot be combined with --sync"),
         (("--experiment", "../x", "--dry-run"), "--experiment must be a name, but got `../x`"),
         (("--experiment", ".."), "--experiment must be a name"),
-        (("--set", "epochs=2"), "`epochs` must be given where it belongs"),
+        (("--set", "epochs=2"), "`epochs` must not be given in --set"),
         (
             ("--only", "A1,A2", "--scheduler", "asha", "--scheduler-options", "grace_period=9999", "--dry-run"),
-            "must see an eval before the last",
+            "must decide before the last eval",
         ),
     ],
 )

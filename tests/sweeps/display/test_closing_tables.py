@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from sweeps.display.closing_tables import TABLES, closing, criteria_table, quantization_table
+from sweeps.display.closing_tables import TABLES, closing_tables, criteria_table, quantization_table
 from sweeps.quantization import STUDY
 from sweeps.stage4 import STUDY as STAGE4
 from trainables.record import Measurement, Record, Verdict
@@ -74,6 +74,6 @@ def test_another_seed_is_no_pair(make: Make, tmp_path: Path) -> None:
 
 def test_a_study_shows_the_tables_it_names_and_no_other(make: Make) -> None:
     records = [make("A0", 2.7, 0.45), make("fix1", 2.1, 0.55)]
-    assert closing(STAGE4, records) == []
-    assert len(closing(STUDY, records)) == 1
-    assert len(closing(replace(STUDY, tables=tuple(TABLES)), records)) == len(TABLES)
+    assert closing_tables(STAGE4, records) == []
+    assert len(closing_tables(STUDY, records)) == 1
+    assert len(closing_tables(replace(STUDY, tables=tuple(TABLES)), records)) == len(TABLES)

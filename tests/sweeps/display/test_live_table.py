@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from sweeps.display.live_table import Board, stop_line
+from sweeps.display.live_table import LiveTable, stop_line
 from trainables.io.files import write_json
 from trainables.record import Measurement, Record, Verdict, VerdictKind, labels_of
 
@@ -19,7 +19,7 @@ def console(terminal: bool) -> Console:
     return Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
 
 
-def written(board: Board) -> str:
+def written(board: LiveTable) -> str:
     assert isinstance(board.console.file, io.StringIO)
     return board.console.file.getvalue()
 
@@ -38,7 +38,7 @@ def test_the_stop_line_names_metric_limit_and_baseline() -> None:
 
 def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Record]) -> None:
     record = make_record()
-    board = Board(console(terminal=False), [record])
+    board = LiveTable(console(terminal=False), [record])
     with board:
         board.started(record)
         metrics = {"eval_loss": 0.25, "exact_match": 0.5, "irrelevant_pass": 0.71, "hallucination": 0.0}
@@ -55,7 +55,7 @@ def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Re
 
 def test_a_board_of_a_text_model_shows_what_text_can_lose(make_record: Callable[..., Record]) -> None:
     record = make_record("E0", 1, 0, steps=())
-    board = Board(console(terminal=False), [record])
+    board = LiveTable(console(terminal=False), [record])
     with board:
         metrics = {"eval_loss": 0.25, "exact_match": 0.5, "text_retention": 0.91, "dangerous_rate": 0.02}
         record.append(Measurement("eval", 80, metrics))
@@ -67,7 +67,7 @@ def test_a_board_of_a_text_model_shows_what_text_can_lose(make_record: Callable[
 
 
 def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
-    board = Board(console(terminal=True), [make_record()])
+    board = LiveTable(console(terminal=True), [make_record()])
     with board:
         pass
     assert max(len(line) for line in written(board).splitlines()) <= 81
@@ -82,7 +82,7 @@ def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
     write_json(record.directory / "overridden.json", [{"check": "coverage"}])
     end(record, "completed", True, True, "gradient_spikes")
     end(whole, "completed", True, False)
-    board = Board(console(terminal=True), [record, whole])
+    board = LiveTable(console(terminal=True), [record, whole])
     board.console.print(board.table())
     marked, plain, *caption = written(board).splitlines()[1:]
     assert f" {name}†‡ " in marked and "completed, optimal" in marked and "L2-V4  60/120  0.060" in marked
@@ -94,14 +94,14 @@ def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
 def test_where_80_columns_are_too_few_only_the_verdict_is_cut(make_record: Callable[..., Record]) -> None:
     record = make_record("C2-lr0.0005-nf4-s2")
     record.close(Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason=REASON))
-    board = Board(console(terminal=True), [record])
+    board = LiveTable(console(terminal=True), [record])
     board.console.print(board.table())
     cut = written(board).splitlines()[1]
     assert " C2-lr0.0005-nf4-s2  L2-V2  60/120  0.060 " in cut and "pruned(irr" in cut and cut.count("…") == 1
 
 
 def test_without_labels_there_is_no_legend(make_record: Callable[..., Record]) -> None:
-    board = Board(console(terminal=True), [make_record()])
+    board = LiveTable(console(terminal=True), [make_record()])
     board.console.print(board.table())
     assert len(written(board).splitlines()) == 3
 

@@ -52,7 +52,7 @@ def test_an_arm_that_gained_nothing_is_not_on_the_frontier(finished: Arm) -> Non
     """It keeps all generality, so dominance alone would name it."""
     said = frontier(finished("A0", 0.04), finished("B1", 0.04, 1.0), finished("C1", 0.6, 0.9))
     assert said == (
-        "Frontier of task fit against generality, 1 of 2 admissible trials gain over the baseline: "
+        "Frontier of task fit and generality (1 of 2 trials that meet the constraint beat the baseline): "
         "C1 answers 60% exactly and keeps 90% irrelevant-image pass (step 30)."
     )
 
@@ -64,8 +64,8 @@ def test_the_least_gain_counts(finished: Arm) -> None:
 def test_where_no_arm_gained_that_is_said_with_the_numbers(finished: Arm) -> None:
     said = frontier(finished("A0", 0.04), finished("B1", 0.01), finished("C1", 0.04))
     assert said == (
-        "No arm gained over the baseline with its generality intact: of 2 admissible trials C1 comes nearest and "
-        "answers 4.0% exactly (step 30), the baseline 4.0%. Longer training or a higher rate is the next question."
+        "No arm that meets the constraint beats the baseline: of 2 such trials C1 comes closest, with "
+        "4.0% exact answers (step 30) against 4.0% of the baseline. Try longer training or a higher learning rate."
     )
 
 
@@ -73,12 +73,12 @@ def test_a_gain_is_over_the_baseline_of_the_same_quantization(finished: Arm) -> 
     """Held against the other baseline, C1 would lose its gain and B1 would have one."""
     baselines = finished("A0-none", 0.5, quantization="none"), finished("A0-nf4", 0.1, quantization="nf4")
     said = frontier(*baselines, finished("B1", 0.4, quantization="none"), finished("C1", 0.3, quantization="nf4"))
-    assert "1 of 2 admissible trials" in said and "C1 answers 30%" in said and "B1" not in said
+    assert "1 of 2 trials that meet the constraint" in said and "C1 answers 30%" in said and "B1" not in said
 
 
 def test_what_was_stopped_is_no_gain(finished: Arm) -> None:
     said = frontier(finished("A0", 0.04), finished("C1", 0.9, kind="pruned"))
-    assert said == "No arm finished with its generality intact: the frontier is empty."
+    assert said == "No completed arm has an eval that meets the constraint: the frontier is empty."
 
 
 def test_a_baseline_that_broke_leaves_an_empty_frontier(finished: Arm) -> None:

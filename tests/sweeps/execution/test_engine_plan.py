@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sweeps.execution import tuner
-from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, engine_plans, most_threads, shared_out
+from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, distribute, engine_plans, thread_limit
 from sweeps.execution.tuner import Resources, engines
 from trainables.model import families
 from trainables.spec import Placement, Source, TrialSpec
@@ -57,7 +57,7 @@ def test_the_plan_names_one_cohort_and_its_base() -> None:
 def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: object) -> None:
     said = describe([spec(1), spec(2), spec(3, **{key: value})], None)
     assert said == (
-        f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; they differ there, so they cannot share a pass."
+        f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; trials that differ in these settings cannot share a pass."
     )
 
 
@@ -79,7 +79,7 @@ def test_alone_is_said_too() -> None:
 # ---------------------------------------------------------------- dealt to engines
 @pytest.mark.parametrize(("trials", "engine_count"), [(24, 1), (24, 5), (3, 8), (0, 2), (7, 2)])
 def test_parts_are_of_like_size_and_everybody_is_in_one(trials: int, engine_count: int) -> None:
-    parts = shared_out([spec(1 + number % 4, seed=number) for number in range(trials)], engine_count)
+    parts = distribute([spec(1 + number % 4, seed=number) for number in range(trials)], engine_count)
     assert len(parts) == engine_count
     assert sorted(index for part in parts for index in part) == list(range(trials))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -87,7 +87,7 @@ def test_parts_are_of_like_size_and_everybody_is_in_one(trials: int, engine_coun
 
 def test_a_trial_that_shares_more_weighs_less() -> None:
     specs = [spec(2), spec(4), *(spec(language, vision) for language in (0, 2, 4) for vision in (2, 4, 6))]
-    assert [len(part) for part in shared_out(specs, 2)] == [6, 5]
+    assert [len(part) for part in distribute(specs, 2)] == [6, 5]
 
 
 def test_kinds_are_kept_together_and_neighbours_within_them() -> None:
@@ -96,7 +96,7 @@ def test_kinds_are_kept_together_and_neighbours_within_them() -> None:
         for language, vision in ((2, 1), (1, 0), (3, 0), (1, 2))
         for quantization in ("nf4", "int8")
     ]
-    parts = [[(specs[index].quantization, specs[index].name) for index in part] for part in shared_out(specs, 4)]
+    parts = [[(specs[index].quantization, specs[index].name) for index in part] for part in distribute(specs, 4)]
     assert parts == [
         [("int8", "L1-V0"), ("int8", "L3-V0")],
         [("int8", "L2-V1"), ("int8", "L1-V2")],
@@ -160,7 +160,7 @@ def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
      ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
 )  # fmt: skip
 def test_the_environment_bounds_the_threads_of_an_engine(said: dict[str, str], bound: int | None) -> None:
-    assert most_threads(said) == bound
+    assert thread_limit(said) == bound
 
 
 @pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])

@@ -46,10 +46,10 @@ def test_options_become_values_of_their_types() -> None:
         ("ahsa", "", "--scheduler must be one of asha, median, but got `ahsa`", "did you mean `asha`?"),
         ("hyperband", "", "--scheduler must be one of", ""),
         ("", "grace_period=30", "--scheduler-options need a --scheduler", "known: asha, median"),
-        ("asha", "grace_period", "must be KEY=VALUE", "for example metric=eval_loss,grace_period=30"),
+        ("asha", "grace_period", "must be comma-separated KEY=VALUE", "for example metric=eval_loss,grace_period=30"),
         ("asha", "grace_period=30,grace_period=60", "`grace_period` must be given once, but it is repeated",
          "leave out grace_period=30 or grace_period=60"),
-        ("asha", "grace_period=0", "`grace_period`: input should be greater than or equal to 1", "left out, it is 1"),
+        ("asha", "grace_period=0", "`grace_period`: input should be greater than or equal to 1", "the default is 1"),
         ("asha", "grace_period=soon", "`grace_period`", ""),
         ("asha", "reduction_factor=1", "`reduction_factor`", ""),
         ("asha", "metric=eval_los", "a scheduler's metric must be one that every eval measures, but got `eval_los`",
@@ -76,7 +76,7 @@ def test_a_scheduler_that_first_looks_at_the_last_eval_is_refused(grace_period: 
     if passes:
         check_scheduler(Asha(grace_period=grace_period), specs, METRICS)
         return
-    with pytest.raises(UserError, match="first looks at step 120 of 120"):
+    with pytest.raises(UserError, match="first decides at step 120 of 120"):
         check_scheduler(Asha(grace_period=grace_period), specs, METRICS)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sweeps.hpo.outcome import Outcome
 from sweeps.hpo.sampler import Searcher, SearchSettings
-from sweeps.hpo.space import Choice, LogRange, Point, Sampler, Space, is_bare
+from sweeps.hpo.space import Choice, LogRange, Point, Sampler, Space, is_baseline_point
 from trainables.pareto import parse_objectives
 
 SPACE = Space({"language": Choice((0, 1, 2, 4)), "vision": Choice((0, 2)), "rank": Choice((4, 16))})
@@ -22,7 +22,7 @@ MakeSearcher = Callable[..., Searcher]
 
 
 def key_of(point: Point) -> str | None:
-    return None if is_bare(point) else " ".join(str(point[name]) for name in SPACE.dimensions)
+    return None if is_baseline_point(point) else " ".join(str(point[name]) for name in SPACE.dimensions)
 
 
 def known(point: Point) -> Outcome:

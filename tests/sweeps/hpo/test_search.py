@@ -18,7 +18,7 @@ from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
 from sweeps.hpo import run as search_launch
 from sweeps.hpo.run import RunningSearch, begin, run_cohorts
-from sweeps.hpo.space import Choice, Search, Space, corners, is_bare
+from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
@@ -76,7 +76,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
                 finish(record)
 
     monkeypatch.setattr(search_launch, "mirrored", nothing)
-    monkeypatch.setattr(search_launch, "ray_room", nothing)
+    monkeypatch.setattr(search_launch, "started_cluster", nothing)
     monkeypatch.setattr(search_launch, "run_batch", run_batch)
     return ran
 
@@ -111,7 +111,7 @@ def test_a_search_runs_cohorts_to_its_budget(begun: Begin, batches: Batches) -> 
         best = by_id[key].best()
         assert outcome.values == ((best.metrics["exact_match"], best.metrics["irrelevant_pass"]) if best else ())
         assert (outcome.state == "pruned") == (str(by_id[key].verdict()) == "pruned(hallucination)")
-    assert not any(is_bare(vars(one.spec().placement)) for batch in arms for one in batch)
+    assert not any(is_baseline_point(vars(one.spec().placement)) for batch in arms for one in batch)
 
 
 def test_a_finished_search_runs_nothing_and_a_larger_budget_goes_on(begun: Begin, batches: Batches) -> None:
@@ -186,7 +186,7 @@ def test_what_force_overrode_stands_beside_the_trials_it_concerns(begun: Begin, 
         (("--objectives", "exact_mach"), "did you mean `exact_match`?"),
         (("--vary", "rnak=4"), "did you mean `rank`?"),
         (("--vary", "rank=4..2"), "--vary must be"),
-        (("--scheduler", "asha"), "a scheduler decides on one objective"),
+        (("--scheduler", "asha"), "the metric of a scheduler must be the only objective"),
         (("--objectives", "exact_match", "--scheduler", "asha", "--scheduler-options", "grace=1"), "`grace_period`"),
         (("--vary", "rank=8..32"), "but got `rank` from 8 to 32"),
         (("--vary", "rank=a,b"), "hint: for example --vary rank=8,16,32"),
@@ -218,11 +218,14 @@ ONE_OBJECTIVE = ("--objectives", "exact_match", "--scheduler", "asha")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*ONE_OBJECTIVE, "--scheduler-options", "metric=eval_loss"), "a scheduler decides on one objective"),
+        (
+            (*ONE_OBJECTIVE, "--scheduler-options", "metric=eval_loss"),
+            "the metric of a scheduler must be the only objective",
+        ),
         (("--objectives", "exact_match:lower", "--scheduler", "asha"), "the objective is exact_match:lower"),
         (("--objectives", "eval_loss:higher", "--scheduler", "median"), "the objective is eval_loss:higher"),
         ((*ONE_OBJECTIVE, "--trials", "1"), "scheduler asha compares trials and needs 2 or more, but got 1"),
-        ((*ONE_OBJECTIVE, "--scheduler-options", "grace_period=101"), "it first looks at step 120 of 120"),
+        ((*ONE_OBJECTIVE, "--scheduler-options", "grace_period=101"), "it first decides at step 120 of 120"),
     ],
 )
 def test_a_dry_run_refuses_the_scheduler_that_the_run_would(

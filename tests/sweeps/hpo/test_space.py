@@ -12,7 +12,16 @@ from searched_sources import SOURCES
 
 import sweeps.search
 from sweeps.hpo import space as search_space
-from sweeps.hpo.space import Choice, LogRange, Space, corners, is_bare, parse_dimension, parse_dimensions, spec_of
+from sweeps.hpo.space import (
+    Choice,
+    LogRange,
+    Space,
+    corners,
+    is_baseline_point,
+    parse_dimension,
+    parse_dimensions,
+    spec_of,
+)
 from sweeps.search import SEARCH
 from trainables.errors import UserError
 
@@ -103,7 +112,7 @@ def test_what_is_not_real_is_not_drawn_from_a_range(name: str) -> None:
 def test_whatever_is_drawn_from_a_range_is_a_trial(name: str) -> None:
     space = SEARCH.space.changed({name: LogRange(0.01, 0.9)})
     assert len(list(corners(space, SEARCH.study, SOURCES))) > 2
-    drawn = [point for number in range(8) if not is_bare(point := space.draw(Random(number)))]
+    drawn = [point for number in range(8) if not is_baseline_point(point := space.draw(Random(number)))]
     assert len({spec_of(point, SEARCH.study, SOURCES).trial_id for point in drawn}) == len(drawn) > 4
 
 
@@ -135,7 +144,7 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
         ("learning_rate=1e-4..inf", "`learning_rate`: input should be a finite number, but got `inf`"),
         ("warmup_ratio=0.5..2", "`warmup_ratio`: input should be less than or equal to 1, but got `2.0`"),
         ("quantization=nf5", "`quantization`: input should be 'none', 'int8'"),
-        ("rank=8,8.0", "`rank` must have each value once, but got 8, 8"),
+        ("rank=8,8.0", "values of a search's `rank` must differ, but got 8, 8"),
     ],
 )
 def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, said: str) -> None:

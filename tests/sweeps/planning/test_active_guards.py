@@ -1,4 +1,4 @@
-"""A study on a base that sees no pictures: what of it applies is decided before anything is spent, and told."""
+"""A study on a base that sees no pictures: the plan decides and reports which guards apply."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
     assert stopped is not None and (stopped.kind, stopped.cause) == ("pruned", "text_retention")
     assert found.study.constraint == TextConstraint()
     assert found.left_out == (
-        "guards that do not apply, for the base has no vision tower: irrelevant_pass, hallucination, caption_sanity; "
-        "the best checkpoint is held to max_text_retention_drop 0.1; an arm is stopped when text_retention falls by 20%"
+        "guards that do not apply because the base has no vision tower: irrelevant_pass, hallucination, "
+        "caption_sanity; "
+        "the best checkpoint must meet max_text_retention_drop 0.1; an arm is stopped when text_retention falls by 20%"
     )
     assert replace(found.study, guards=STUDY.guards, constraint=STUDY.constraint) == STUDY
     assert active_guards(found.study, TEXT, sees=False).left_out == ""  # decided once
@@ -49,9 +50,9 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
         (
             False,
             {"dangerous_rate"},
-            "guards that do not apply, for its rows give them nothing to count: dangerous_rate",
+            "guards that do not apply because the data has no rows for them: dangerous_rate",
         ),
-        (True, {"dangerous_rate"}, "guards that do not apply, for its rows give them nothing to count: dangerous_rate"),
+        (True, {"dangerous_rate"}, "guards that do not apply because the data has no rows for them: dangerous_rate"),
     ],
 )
 def test_a_guard_of_text_that_counts_nothing_is_not_laid_to_the_vision_tower(
@@ -63,11 +64,11 @@ def test_a_guard_of_text_that_counts_nothing_is_not_laid_to_the_vision_tower(
 def test_each_guard_that_is_left_out_has_its_own_reason() -> None:
     both = replace(COMMANDS, guards=(*COMMANDS.guards, Ceiling("hallucination", 0.1, 1)))
     assert active_guards(both, TEXT - {"dangerous_rate"}, sees=False).left_out == (
-        "guards that do not apply, for the base has no vision tower: hallucination; "
-        "guards that do not apply, for its rows give them nothing to count: dangerous_rate"
+        "guards that do not apply because the base has no vision tower: hallucination; "
+        "guards that do not apply because the data has no rows for them: dangerous_rate"
     )
     seeing = active_guards(both, TEXT - {"dangerous_rate"}, sees=True).left_out
-    assert seeing.endswith("for its rows give them nothing to count: dangerous_rate, hallucination")
+    assert seeing.endswith("because the data has no rows for them: dangerous_rate, hallucination")
 
 
 def test_a_guard_on_a_metric_that_does_not_exist_is_no_guard_that_does_not_apply() -> None:

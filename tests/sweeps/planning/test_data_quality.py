@@ -28,8 +28,8 @@ def test_a_row_that_cannot_be_encoded_is_refused(name: str) -> None:
     findings = found(scan_of(**{name: [broken]}))
     assert list(findings) == ["encoding"]
     assert findings["encoding"].level == "refuse"
-    assert f"every row of {name} must become tokens" in findings["encoding"].message
-    assert findings["encoding"].message.endswith("(broken) do not; the first: a picture is cut")
+    assert f"every row of {name} must be encodable" in findings["encoding"].message
+    assert findings["encoding"].message.endswith("(broken) are not; the first: a picture is cut")
 
 
 @pytest.mark.parametrize("supervised_tokens", [0, 1, 39])
@@ -80,7 +80,7 @@ def test_a_picture_of_train_in_an_eval(name: str, count: int, level: str) -> Non
     leaked = rows("leaked", count, pictures=("picture train-7", "its own"))
     findings = found(scan_of(**{name: leaked}))
     assert {check: one.level for check, one in findings.items()} == {"picture_leak": level}
-    assert f"a picture of {name} must not stand in train" in findings["picture_leak"].message
+    assert f"a picture of {name} must not also be in train" in findings["picture_leak"].message
 
 
 def test_a_question_of_train_in_an_eval() -> None:

@@ -21,5 +21,5 @@ def test_rows_of_text_may_be_packed_and_rows_with_pictures_may_not() -> None:
     check_packable([trial(), trial(**PACKED).baseline()], seen)
     with pytest.raises(UserError) as caught:
         check_packable([trial(), trial(**PACKED)], seen)
-    assert "1 of 6 training rows show a picture, the first is `seen`; it is set for " in caught.value.message
+    assert "1 of 6 training rows have a picture, the first is `seen`; it is set for " in caught.value.message
     assert caught.value.exit_code == 2

@@ -19,7 +19,7 @@ from sweeps.planning.parents import continuing
 from sweeps.planning.sources import Sources, gather
 from sweeps.planning.space import Axes, expand
 from sweeps.planning.trial_checks import check_trial
-from sweeps.planning.winners import around
+from sweeps.planning.winners import with_winners
 from sweeps.stage4 import STUDY
 from sweeps.study import PREFLIGHT_LIMITS, Arm, Study
 from sweeps.tracking.mlflow_fields import lineage_tags
@@ -122,14 +122,14 @@ def placed(study: Study) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.parametrize("arm", [arm for arm in STUDY.arms if arm.language > 1], ids=lambda arm: arm.name)
 def test_every_winner_of_stage_4_is_tried_with_one_language_layer(tmp_path: Path, arm: Arm) -> None:
-    study = around(NARROW, winners(tmp_path, (arm.name, arm.language, arm.vision)), ())
+    study = with_winners(NARROW, winners(tmp_path, (arm.name, arm.language, arm.vision)), ())
     assert (1, arm.vision) in placed(study).values()
 
 
 def test_winners_become_the_arms_with_one_language_layer_beside_them(tmp_path: Path) -> None:
-    study = around(NARROW, winners(tmp_path, ("C2", 2, 4), ("B3", 0, 6), ("C2", 2, 4)), ())
+    study = with_winners(NARROW, winners(tmp_path, ("C2", 2, 4), ("B3", 0, 6), ("C2", 2, 4)), ())
     assert placed(study) == {"A0": (0, 0), "C2": (2, 4), "B3": (0, 6), "E2": (1, 4)}
-    assert placed(around(STUDY, winners(tmp_path, ("C3", 2, 6)), ())) == {"A0": (0, 0), "C3": (2, 6)}
+    assert placed(with_winners(STUDY, winners(tmp_path, ("C3", 2, 6)), ())) == {"A0": (0, 0), "C3": (2, 6)}
 
 
 def test_narrow_finds_what_pareto_wrote_and_says_so_when_it_did_not(
@@ -137,13 +137,13 @@ def test_narrow_finds_what_pareto_wrote_and_says_so_when_it_did_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
-        around(NARROW, None, ())
+        with_winners(NARROW, None, ())
     assert "frontier/stage4/winners.json does not exist" in error.value.message
     assert "analysis pareto --experiment stage4" in (error.value.hint or "")
     winners(tmp_path / "frontier" / "stage4", ("A1", 2, 0))
-    assert placed(around(NARROW, None, ())) == {"A0": (0, 0), "A1": (2, 0), "E0": (1, 0)}
-    assert around(NARROW, None, ("C2",)) is NARROW
-    assert around(STUDY, None, ()) is STUDY
+    assert placed(with_winners(NARROW, None, ())) == {"A0": (0, 0), "A1": (2, 0), "E0": (1, 0)}
+    assert with_winners(NARROW, None, ("C2",)) is NARROW
+    assert with_winners(STUDY, None, ()) is STUDY
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_broken_file_of_winners_is_refused(text: str, says: str, tmp_path: Pat
     path = tmp_path / "winners.json"
     path.write_text(text)
     with pytest.raises(UserError, match=says) as error:
-        around(NARROW, path, ())
+        with_winners(NARROW, path, ())
     assert str(path) in error.value.message and error.value.exit_code == 2
 
 

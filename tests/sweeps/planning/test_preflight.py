@@ -77,7 +77,7 @@ def test_one_pass_is_what_the_hint_says() -> None:
 def test_a_cosine_without_a_floor_ends_at_nothing() -> None:
     spec = trial(**FAILING, warmup_ratio=0.0, min_rate_ratio=0.0)
     message = judged(spec, FAILING_ROWS)["usable_rate"].message
-    assert "79.6% do; the last of 500 runs at 5e-10 where the peak is 5e-05" in message
+    assert "79.6% do; the rate of the last of 500 steps is 5e-10, and the peak is 5e-05" in message
     floored = judged(spec.model_copy(update={"min_rate_ratio": 0.1}), FAILING_ROWS)
     assert "usable_rate" not in floored
 
@@ -117,7 +117,7 @@ def test_too_few_evals_for_a_guard_are_refused() -> None:
     assert "evals" not in judged(trial(**SOUND | {"eval_every_steps": 49}))
     finding = judged(trial(**SOUND | {"eval_every_steps": 50}))["evals"]
     assert finding.level == "refuse"
-    assert "100 steps with one every 50 have 2: generalization_gap would never act" in finding.message
+    assert "100 steps with one every 50 have 2: the guards on generalization_gap could never stop it" in finding.message
     assert finding.hint == "--eval-every 49, or more steps"
     assert judged(trial(**SOUND | {"steps": 2}))["evals"].hint == "train at least 3 steps"
 
@@ -147,7 +147,7 @@ def test_a_row_longer_than_max_tokens_is_refused() -> None:
     assert judged(spec, scan=scan_of(train=[row("fits", tokens=41)])) == {}
     finding = judged(spec, scan=scan_of(train=[row("long", tokens=42)]))["max_tokens"]
     assert finding.level == "refuse"
-    assert "must fit max_tokens = 41, but 1 of 1,000 (long) are longer" in finding.message
+    assert "must have at most max_tokens = 41 tokens, but 1 of 1,000 (long) have more" in finding.message
     assert "raise max_tokens to 42" in finding.hint
 
 

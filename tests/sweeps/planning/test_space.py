@@ -69,7 +69,7 @@ def test_on_a_base_that_sees_nothing_arms_place_their_language_half() -> None:
     blind = sources(sees=False)
     assert [str(spec.placement) for spec in expand(STUDY, Axes(), blind)] == ["L0-V0", "L2-V0", "L4-V0"]
     assert [spec.name for spec in expand(STUDY, Axes(only=("C2",)), blind)] == ["A0", "C2"]
-    with pytest.raises(UserError, match="the base has no vision tower and B1, B3 places nothing else"):
+    with pytest.raises(UserError, match="the base has no vision tower and B1, B3 has no language layers"):
         expand(STUDY, Axes(only=("B1", "B3")), blind)
 
 

@@ -158,7 +158,7 @@ def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(staged: S
     ("extra", "says"),
     [
         (("lr: 1.0e-4\n", ""), "`lr` must be given in every stage or in none, but two has none"),
-        (("base_model: a\n", "base_model: b\n"), "must be the base of every stage, a, but it is b"),
+        (("base_model: a\n", "base_model: b\n"), "must be the base of all stages, a, but it is b"),
     ],
 )
 def test_stages_that_disagree_are_refused(

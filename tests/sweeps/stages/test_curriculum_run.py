@@ -63,4 +63,4 @@ def test_stages_go_on_from_each_other_and_a_stopped_one_is_finished(tmp_path: Pa
         assert began == pytest.approx(parent.evals()[-1].metrics["eval_loss"], rel=1e-3)
     kept = lineage_in(third)
     assert kept is not None and [one["trial"] for one in kept["ancestors"]] == ["S2", "S1"]
-    assert "All 3 stages ended well" in output
+    assert "All 3 stages completed" in output

@@ -87,27 +87,27 @@ def test_a_chain_may_begin_at_an_adapter_from_elsewhere(write: Write, tmp_path: 
         (("lora: {r: true}",), ":4: `lora.r` must be a whole number, but got True", "write it as 8"),
         (("lora: {r: 4.5}",), ":4: `lora.r` must be a whole number, but got 4.5", "write it as 8"),
         (("lora: [4]",), ":4: `lora` must be a mapping, but got [4]", "{r: 4, alpha: 8}"),
-        (("lora: {target_modules: [1]}",), ":4: `lora.target_modules` must be names of linears", "[q_proj, v_proj]"),
+        (("lora: {target_modules: [1]}",), ":4: `lora.target_modules` must be names of modules", "[q_proj, v_proj]"),
         (("lora: {target_modules: q_proj}",), ":4: `lora.target_modules` must be a list", "[q_proj, v_proj]"),
         (("name: yes",), ":4: `name` must be a text, but got True", "quote it"),
         (("lr: 1e-4",), "1e-4", "1.0e-4"),
         (("lr: '1e-4'",), ":4: `lr` must be a number, but got '1e-4'", "write 1.0e-4 without quotes"),
         (("lr: 1.0e-4", "lr: 2.0e-4"), ":5: `lr`", "remove one"),
         (("steps: 5", "epochs: 1.0"), "both set the budget", "remove one"),
-        (("name: a/b",), ":4: `name` must be letters, digits and _, but got 'a/b'", "called as its file"),
-        (("lr: -1.0",), ":4: `lr` must be above 0, but got -1.0", "the study's own"),
-        (("lr: 0.0",), ":4: `lr` must be above 0, but got 0.0", "the study's own"),
-        (("vision_lr: 0",), ":4: `vision_lr` must be above 0, but got 0", "the study's own"),
-        (("epochs: 0.0",), ":4: `epochs` must be above 0, but got 0.0", "the study's own"),
-        (("epochs: -3",), ":4: `epochs` must be above 0, but got -3", "the study's own"),
-        (("steps: 0",), ":4: `steps` must be 1 or more, but got 0", "the study's own"),
-        (("eval_every: 0",), ":4: `eval_every` must be 1 or more, but got 0", "the study's own"),
-        (("lora: {r: 0}",), ":4: `lora.r` must be 1 or more, but got 0", "the study's own"),
-        (("lora:", "  alpha: 0"), ":5: `lora.alpha` must be above 0, but got 0", "the study's own"),
-        (("lora: {dropout: 1}",), ":4: `lora.dropout` must be 0 or more and below 1, but got 1", "the study's own"),
-        (("lora: {dropout: -0.1}",), ":4: `lora.dropout` must be 0 or more and below 1", "the study's own"),
+        (("name: a/b",), ":4: `name` must be letters, digits and _, but got 'a/b'", "name of the file"),
+        (("lr: -1.0",), ":4: `lr` must be above 0, but got -1.0", "the study's value"),
+        (("lr: 0.0",), ":4: `lr` must be above 0, but got 0.0", "the study's value"),
+        (("vision_lr: 0",), ":4: `vision_lr` must be above 0, but got 0", "the study's value"),
+        (("epochs: 0.0",), ":4: `epochs` must be above 0, but got 0.0", "the study's value"),
+        (("epochs: -3",), ":4: `epochs` must be above 0, but got -3", "the study's value"),
+        (("steps: 0",), ":4: `steps` must be 1 or more, but got 0", "the study's value"),
+        (("eval_every: 0",), ":4: `eval_every` must be 1 or more, but got 0", "the study's value"),
+        (("lora: {r: 0}",), ":4: `lora.r` must be 1 or more, but got 0", "the study's value"),
+        (("lora:", "  alpha: 0"), ":5: `lora.alpha` must be above 0, but got 0", "the study's value"),
+        (("lora: {dropout: 1}",), ":4: `lora.dropout` must be 0 or more and below 1, but got 1", "the study's value"),
+        (("lora: {dropout: -0.1}",), ":4: `lora.dropout` must be 0 or more and below 1", "the study's value"),
         (("lora: {language_layers: -1}",), ":4: `lora.language_layers` must be 0 or more, but got -1", "the study's"),
-        (("lora: {vision_blocks: -1}",), ":4: `lora.vision_blocks` must be 0 or more, but got -1", "the study's own"),
+        (("lora: {vision_blocks: -1}",), ":4: `lora.vision_blocks` must be 0 or more, but got -1", "the study's value"),
         (("prev_checkpoint: models/stage1",), ":4: `prev_checkpoint` must be a stage or a directory", "output_dir"),
         (("prev_checkpoint: one",), ":4: `prev_checkpoint` must lead back to a first stage", "first stage has no"),
     ],
@@ -166,8 +166,8 @@ def test_missing_rows_are_named(write: Write, tmp_path: Path) -> None:
     [
         ({"a": "c", "b": "a", "c": "b"}, "the stages go in a circle: a -> b -> c"),
         ({"a": None, "b": "c", "c": "b"}, "must lead back to a, but it goes in a circle"),
-        ({"a": None, "b": None}, "a and b both begin one"),
-        ({"a": None, "b": "a", "c": "a"}, "one stage must go on from a, but b does too"),
+        ({"a": None, "b": None}, "a and b both start one"),
+        ({"a": None, "b": "a", "c": "a"}, "only one stage can continue a, but b does too"),
     ],
 )
 def test_stages_that_are_no_chain_are_refused(parents: dict[str, str | None], says: str, write: Write) -> None:
@@ -178,12 +178,12 @@ def test_stages_that_are_no_chain_are_refused(parents: dict[str, str | None], sa
 
 
 def test_two_stages_of_one_name_are_refused(write: Write) -> None:
-    with pytest.raises(UserError, match=r"`name`: a name must be one stage's"):
+    with pytest.raises(UserError, match=r"`name`: the names of stages must differ"):
         read_stages([write("one", "name: same"), write("two", "name: same", "prev_checkpoint: same")])
 
 
 def test_beside_a_list_of_stages_nothing_may_stand(write: Write) -> None:
-    with pytest.raises(UserError, match="beside `stages` there must be no key"):
+    with pytest.raises(UserError, match="a file with `stages` must have no other key"):
         read_stages([write("all", "stages: []", "lr: 1.0e-4", data=False)])
     for number, value in enumerate(("[]", "{a: 1}", "[1]", "text")):
         with pytest.raises(UserError, match="must be a list of stages") as error:

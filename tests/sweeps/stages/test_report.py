@@ -12,7 +12,7 @@ from saved_adapters import left_by, saved
 from sweeps.curriculum import STUDY
 from sweeps.execution.options import Launch
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.report import ending, stage_summary
+from sweeps.stages.report import outcome_text, stage_summary
 from sweeps.stages.staged_study import StagedStudy, continued
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.io.files import write_json
@@ -67,7 +67,7 @@ def test_the_first_eval_stands_beside_the_parents_last(staged: StagedStudy, ran:
     assert second[2:] == ["0.00014", "0.500", "0.520", "(+4%)", "0.400", "0.50", "completed"]
     remembered = [line for line in lines if line[:1] == ["S3"]][-1]
     assert remembered == ["S3", "0.80", "(0.40)", "0.80", "(0.40)", "0.90", "(0.50)"]
-    assert "All 3 stages ended well" in text
+    assert "All 3 stages completed" in text
     assert max(map(len, text.split("All 3")[0].splitlines())) <= 80
 
 
@@ -103,7 +103,9 @@ def test_the_last_good_stage_is_named_where_a_guard_objects(
 ) -> None:
     why = Verdict(kind="pruned", step=60, cause="stage1_accuracy", reason="stage1_accuracy 0.65 < 0.82 for 2 evals")
     records = ran((1.0, 0.5, DONE), (0.5, 0.9, why))
-    said = ending(staged, records)
-    assert said.startswith("S2 did not end well (pruned(stage1_accuracy): stage1_accuracy 0.65 < 0.82 for 2 evals)")
-    assert f"The last good stage is S1: {records[0].checkpoint(80)}" in said
-    assert ending(staged, records[1:]) == "No stage completed well; there is no adapter to continue."
+    said = outcome_text(staged, records)
+    assert said.startswith(
+        "Stage S2 cannot be continued (pruned(stage1_accuracy): stage1_accuracy 0.65 < 0.82 for 2 evals)"
+    )
+    assert f"The last stage that can is S1: {records[0].checkpoint(80)}" in said
+    assert outcome_text(staged, records[1:]) == "No stage completed with a usable adapter; there is none to continue."

@@ -77,7 +77,7 @@ def test_a_study_with_it_is_planned() -> None:
 def test_its_evals_are_checked_before_anything_runs(make_spec: SpecMaker) -> None:
     (once,) = forecast([make_spec(steps=4, eval_every_steps=4)], 12)
     (twice,) = forecast([make_spec(steps=4, eval_every_steps=2)], 12)
-    assert "exact_match would never act" in evals_finding(once)
+    assert "the guards on exact_match could never stop it" in evals_finding(once)
     assert evals_finding(twice) == ""
 
 
