@@ -19,7 +19,7 @@ from trainables.record import Measurement, Verdict
 OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
 
 
-REFERENCE = (0.0, 0.80)  # the base's own fit, and the guard's floor under the generality
+REFERENCE = (0.0, 0.80)  # an exact match of 0, and the guard's limit on the irrelevant-image pass
 
 
 SPACE = Space(
@@ -47,7 +47,7 @@ class Table:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
-        """Judge recorded rows as a search would; the row without adapter is the baseline."""
+        """Compute outcomes from recorded rows as a search does; the row without an adapter is the baseline."""
         baseline = next(row for row in rows if is_bare(row))["evals"][0]
         found = {key_of(row): _outcome(row, baseline) for row in rows if not is_bare(row)}
         outcomes = {key: one for key, one in found.items() if key is not None}
@@ -55,12 +55,12 @@ class Table:
 
 
 def key_of(point: Point) -> str | None:
-    """Return what names a trial of the table, None for the baseline."""
+    """Return the key of a trial of the table, None for the baseline."""
     return None if is_bare(point) else " ".join(f"{point[name]:g}" for name in SPACE.dimensions)
 
 
 def hypervolume(outcomes: Sequence[Outcome]) -> float:
-    """Return the hypervolume that feasible outcomes dominate, against `REFERENCE`; 0 for none."""
+    """Return the hypervolume that the feasible outcomes dominate, against `REFERENCE`; 0 when none is feasible."""
     values = [one.values for one in outcomes if one.is_feasible]
     directions = directions_of(OBJECTIVES)
     if not values:
