@@ -76,7 +76,7 @@ class Bench:
 
 
 def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
-    """Train the trials one after the other, each alone on the base; with `last`, only to that step and without an eval."""
+    """Train the trials one after the other, each alone; with `last`, only up to that step and without an eval."""
     device = bench.engine.base.device
     begin_peak(device)
     began, steps, trials = now(device), 0.0, []
