@@ -54,7 +54,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A scatter plot of the first two objectives; `seeds` are single trials of a mean, `step` is the frontier's edge."""
+    """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge."""
 
     title: str
     x: Objective

@@ -76,7 +76,7 @@ def test_a_degraded_or_forced_trial_is_marked_with_a_footnote_everywhere(pareto,
     _, markdown, _ = pareto("--experiment", "stage4", "--format", "markdown")
     page = (tmp_path / "frontier/stage4/pareto.html").read_text(encoding="utf-8")
     notes = (
-        "† degraded, a health check complained: gradient_spikes in C2 (1 of 3 seeds).",
+        "† degraded, a health check found a problem: gradient_spikes in C2 (1 of 3 seeds).",
         "‡ started with --force although the pre-flight refused it: coverage in C1; usable_rate in C1.",
     )
     assert code == 0

@@ -177,7 +177,7 @@ def test_another_rank_is_another_count(saved: Path) -> None:
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps({**config, "r": 8}))
     said = failed(verify(saved))
-    assert said[0] == "PEFT cannot load it: its tensors are not those of its configuration"
+    assert said[0] == "PEFT cannot load it: its tensors do not match its configuration"
     assert any("other shape" in line for line in said)
 
 
@@ -208,14 +208,14 @@ def test_an_adapter_taken_from_mlflow_passes_without_its_optimizer_and_with_file
     verification = verify(saved)
     assert verification.passed, failed(verification)
     said = [check.found for check in verification.checks]
-    assert "Not here, though its manifest tells of them: optimizer.safetensors" in said
+    assert "Listed in its manifest, but missing: optimizer.safetensors" in said
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "Its manifest cannot be read"),
-        ('{"sha256": {}}', f"Its manifest does not tell of {CONFIG}, {WEIGHTS}"),
+        ('{"sha256": {}}', f"Its manifest does not list {CONFIG}, {WEIGHTS}"),
     ],
 )
 def test_a_manifest_that_proves_nothing_is_a_check_that_fails(text: str, said: str, saved: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_manifest_of_another_tool_is_left_alone(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda d: (d / WEIGHTS).unlink(), f"but {WEIGHTS} is not there"),
+        (lambda d: (d / WEIGHTS).unlink(), f"but it has no {WEIGHTS}"),
         (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:-9]), "must be a whole safetensors file"),
         (lambda d: (d / CONFIG).write_text('{"peft_type": "LORAX"}'), "must be a configuration PEFT knows"),
     ],
@@ -252,7 +252,7 @@ def test_a_prompt_is_not_called_an_adapter_that_can_be_checked(own_base: Callabl
     from peft import PromptTuningConfig
 
     by_peft(own_base(), PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), tmp_path / "prompt")
-    with pytest.raises(UserError, match="the adapter must lie in the base's modules"):
+    with pytest.raises(UserError, match="the adapter must be part of the base's modules"):
         verify(tmp_path / "prompt")
 
 
@@ -283,7 +283,7 @@ def command(*words: object) -> Any:
         ({"lora_dropout": 2}, "`lora_dropout` must be a number from 0"),
         ({"target_modules": "("}, "`target_modules` must be a list of module names, or one regular"),
         ({"target_modules": [3]}, "`target_modules` must be a list of module names, or one regular"),
-        ({"rank_pattern": {"(": 8}}, "PEFT must be able to put it on"),
+        ({"rank_pattern": {"(": 8}}, "PEFT must be able to add it to"),
         ({"peft_type": 5}, "`peft_type` must be a text"),
         ({"peft_type": None}, "`peft_type` must be a text"),
         ({"base_model_name_or_path": None}, "`base_model_name_or_path` must name the base, but it is null"),
@@ -309,11 +309,14 @@ def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, said
         ({"model_type": None}, "`model_type` must be one that transformers knows"),
         (
             {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.Own"}},
-            "`auto_map` asks to run code that came with the base",
+            "`auto_map` needs code that came with the base",
         ),
         ({"architectures": ["NoSuchModel"]}, "`architectures` must name a model class of transformers"),
         ({"architectures": ["logging"]}, "`architectures` must name a model class of transformers"),
-        ({"text_config": {"model_type": "qwen3_vl_text", "hidden_size": "wide"}}, "a model must be made of it"),
+        (
+            {"text_config": {"model_type": "qwen3_vl_text", "hidden_size": "wide"}},
+            "transformers must be able to build a model from it",
+        ),
     ],
 )
 def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, said: str, saved: Path, tmp_path: Path) -> None:

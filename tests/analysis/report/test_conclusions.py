@@ -20,7 +20,7 @@ def test_the_best_fit_of_the_frontier_is_shipped_with_its_price(make_trial, make
     assert "700,000 trained parameters" in said
     assert "If irrelevant_pass matters more, take B2" in said
     assert "No larger placement has finished, so more LoRA may still be better." in said
-    assert "With fewer than 3 seeds its lead is not established" in said
+    assert "With fewer than 3 seeds its advantage is not established" in said
 
 
 def test_more_lora_that_was_stopped_or_fits_no_better_was_not_better(
@@ -87,7 +87,7 @@ def test_a_degraded_or_forced_placement_is_marked_and_the_marks_are_explained(
     info = frontier_info(make_experiment(make_baseline(), *spiked, forced), objectives)
     assert conclusion(info)[0].startswith("Ship C2 L2·V4†‡: exact_match")
     assert footnotes(info) == [
-        "† degraded, a health check complained: gradient_spikes in C2 (2 of 3 seeds).",
+        "† degraded, a health check found a problem: gradient_spikes in C2 (2 of 3 seeds).",
         "‡ started with --force although the pre-flight refused it: labels in C2, B1; coverage in B1.",
     ]
 

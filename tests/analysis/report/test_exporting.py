@@ -55,8 +55,8 @@ def test_each_winner_is_a_file_of_its_own(winner: Record, tmp_path: Path, tool: 
 
 def test_what_cannot_be_exported_is_told(winner: Record, tmp_path: Path) -> None:
     for asked, tool, told in (
-        (info(winner.directory), "unsloth", "a tool to write for must be one of axolotl, ms-swift, llamafactory"),
-        (info(winner.directory, on_frontier=False), "axolotl", "nothing of `stage4` is on the frontier"),
+        (info(winner.directory), "unsloth", "the tool must be one of axolotl, ms-swift, llamafactory"),
+        (info(winner.directory, on_frontier=False), "axolotl", "no placement of `stage4` is on the frontier"),
         (info(tmp_path / "elsewhere"), "axolotl", "the settings of A1 are read from its record, but"),
         (info(None), "axolotl", "it has none is not here"),
     ):

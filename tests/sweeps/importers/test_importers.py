@@ -204,7 +204,7 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
 @pytest.mark.parametrize(
     ("text", "told", "hint"),
     [
-        ("lora_target_linear: true\n", "`lora_target_linear` must name layers of the towers alone, but it also names "
+        ("lora_target_linear: true\n", "`lora_target_linear` must name layers of the towers only, but it also names "
          "model.visual.patch_embed.proj", "an expression"),
         ("lora_target_modules: [linear_fc1]\n", "it also names model.visual.merger.linear_fc1", "an expression"),
         ("lora_target_modules: '.*visual.*'\n", "it also names model.visual.patch_embed.proj", None),
@@ -253,9 +253,9 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains with another attention)", None),
         (with_target("auto_find_batch_size: true\n"), "`auto_find_batch_size` must be off", None),
         (LLAMA + "auto_find_batch_size: true\n", "`auto_find_batch_size` must be off", None),
-        (LLAMA + "image_max_pixels: 262144\n", "`image_max_pixels` must be left out (the base's image processor", "preprocessor"),
-        (SWIFT + "max_pixels: 262144\n", "`max_pixels` must be left out (the base's image processor", "preprocessor"),
-        (with_target("image_size: 512\n"), "`image_size` must be left out (the base's image processor", "preprocessor"),
+        (LLAMA + "image_max_pixels: 262144\n", "`image_max_pixels` must be left out (the base's", "preprocessor"),
+        (SWIFT + "max_pixels: 262144\n", "`max_pixels` must be left out (the base's", "preprocessor"),
+        (with_target("image_size: 512\n"), "`image_size` must be left out (the base's", "preprocessor"),
         (LLAMA + "tokenized_path: x\n", "`tokenized_path` must be left out", None),
         (with_target("dataloader_drop_last: true\n"), "`dataloader_drop_last` must be off", None),
         (with_target("eot_tokens: ['<stop>']\n"), "`eot_tokens` must be tokens that end a turn", "remove the key"),
@@ -442,7 +442,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
 
 BAD_FILES = {
-    "duplicate": ("lora_r: 8\nlora_r: 16\n", "bad.yaml:2: `lora_r` must stand once"),
+    "duplicate": ("lora_r: 8\nlora_r: 16\n", "bad.yaml:2: `lora_r` must occur once"),
     "tab": ("base_model:\n\tx: 1\n", "bad.yaml:2: must be indented with spaces, but there is a tab"),
     "text": (AXOLOTL.replace("1.0e-4", "1e-4"), "bad.yaml:5: `learning_rate` must be a number"),
     "bomb": ("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -477,7 +477,7 @@ def test_a_bad_file_exits_2_and_starts_nothing(
     [
         (
             (),
-            "out-of-distribution rows are needed to measure lost generality, but --ood is not given and axolotl has no key",
+            "out-of-distribution rows are needed to measure lost generality, but --ood is not given and",
         ),
         (("--base", "mini", "--space", "rnk=4"), "--space must vary a setting, but got `rnk`"),
         (("--base", "mini", "--space", "rank=4;rank=8"), "--space must give `rank` once"),

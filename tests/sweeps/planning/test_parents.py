@@ -91,7 +91,7 @@ def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], t
         (("--init-from", "{parent}"), "but A1, A2, B1, B2, B3, C1, D1 do not"),
         (
             ("--init-from", "{parent}", "--only", "C2", "--rank", "8"),
-            "`r` must equal this trial's, but it is 16 and not 8",
+            "`r` must equal this trial's value 8, but it is 16",
         ),
         (("--restart-from", "{parent}/none", "--only", "C2"), "an adapter to continue must be a directory"),
     ],

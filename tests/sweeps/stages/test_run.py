@@ -143,7 +143,7 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
     [
         (
             {"rank": 8},
-            "stage S2 must continue S1, but\nS1/adapter_config.json: `r` must equal this trial's, but it is",
+            "stage S2 must continue S1, but\nS1/adapter_config.json: `r` must equal this trial's value",
         ),
         ({"placement": Placement(language=3, vision=4)}, "its modules must equal L3-V4, but 7 modules"),
     ],
@@ -192,7 +192,7 @@ def test_unfreezing_grows_the_vision_tower_on_one_baseline(unfreeze: StagedStudy
     assert unfreeze.baseline(0).name == "A0"
     plan_stages(unfreeze)
     backwards = replace(unfreeze, stages=unfreeze.stages[::-1])
-    with pytest.raises(UserError, match=r"stage C2 must continue C3, but\n.*must lie within L2-V4"):
+    with pytest.raises(UserError, match=r"stage C2 must continue C3, but\n.*must be part of L2-V4"):
         plan_stages(backwards)
 
 
@@ -216,7 +216,7 @@ def test_a_first_stage_may_extend_an_adapter(unfreeze: StagedStudy, tmp_path: Pa
     assert started.first().init_from and started.first().continuation == "extended"
     plan_stages(started)
     larger = saved(tmp_path / "D1", unfreeze.stages[0].spec.model_copy(update={"placement": Placement(language=4)}))
-    with pytest.raises(UserError, match="its modules must lie within L2-V2"):
+    with pytest.raises(UserError, match="its modules must be part of L2-V2"):
         plan_stages(replace(unfreeze, start=larger))
 
 

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_picture_is_named_once_with_its_first_row(album: Path,
     assert result.exit_code == 2
     [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {path}:2: the image {(album / picture).resolve()} must be readable, but ")
-    assert error.endswith("(1 more rows show it)")
+    assert error.endswith("(1 more rows use it)")
     assert table(result.stdout)["pictures"] == "3 of 2 files in 3 rows; 1 cannot be read"
 
 

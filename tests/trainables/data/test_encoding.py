@@ -121,7 +121,9 @@ NO_END_OF_TURN = (
 @pytest.mark.parametrize("template", [FORGETS_EARLIER_ANSWERS, THINKS_FIRST])
 def test_a_template_that_rewrites_earlier_turns_is_refused(template: str, engine: Engine) -> None:
     turns = (Message("user", "a"), Message("assistant", "lamp"), Message("user", "b"), Message("assistant", "red"))
-    with pytest.raises(UserError, match="row `x`: the chat template must render a conversation's beginning the same"):
+    with pytest.raises(
+        UserError, match="row `x`: the chat template must render the beginning of a conversation the same"
+    ):
         with_template(engine.base, template).conversation(Row("x", turns, ()))
 
 

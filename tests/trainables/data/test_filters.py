@@ -75,9 +75,9 @@ def test_filters_are_asked_in_their_order_each_on_what_is_left(album: Path) -> N
     ("text", "says"),
     [
         ("duplicate", "--drop: `duplicate` must be a filter\nhint: did you mean `duplicates`?"),
-        ("short", "`short` must say how many characters, but got `short`"),
-        ("long:0", "`long` must say how many characters, but got `long:0`"),
-        ("long:x", "`long` must say how many characters"),
+        ("short", "`short` needs a number of characters, but got `short`"),
+        ("long:0", "`long` needs a number of characters, but got `long:0`"),
+        ("long:x", "`long` needs a number of characters"),
         ("degenerate:3", "`degenerate` takes no number"),
         ("short:3,short:4", "`short` must be named once"),
     ],

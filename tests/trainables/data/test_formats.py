@@ -107,12 +107,12 @@ def test_validation_must_ask(folder: Path) -> None:
         ({"instruction": "a", "output": "b", "history": [["q"]]}, "`history[0]` must be [question, answer]"),
         ({"id": {}, "text": "a"}, "`id` must be a text or a whole number, but got {}"),
         ({"id": True, "text": "a"}, "`id` must be a text or a whole number, but got True"),
-        ({"text": "cut \ud83d emoji"}, "turn 0: a text must be Unicode, but character 4 is half of a pair"),
+        ({"text": "cut \ud83d emoji"}, "turn 0: a text must be Unicode, but character 4 is half of a surrogate pair"),
         ({"prompt": "a<image>", "response": "b", "images": ["no.png"]}, "the image `no.png` must exist, but"),
         ({"prompt": "a<image>", "response": "b", "image": "a", "images": ["b"]}, "in `images`, `image`"),
-        ('{"text": "a", "text": "b"}', "the key `text` stands twice in one object"),
-        ('{"prompt": "a", "response": "b", "metadata": {"x": 1, "x": 2}}', "the key `x` stands twice"),
-        ('{"text": "a", "metadata": {"score": NaN}}', "`NaN` is no JSON number"),
+        ('{"text": "a", "text": "b"}', "the key `text` occurs twice in one object"),
+        ('{"prompt": "a", "response": "b", "metadata": {"x": 1, "x": 2}}', "the key `x` occurs twice"),
+        ('{"text": "a", "metadata": {"score": NaN}}', "`NaN` is not a JSON number"),
         ('{"text": "a"', "a row must be one JSON object in UTF-8"),
         ("[" * 100_000, "a row must be one JSON object in UTF-8"),
         ('{"id": ' + "1" * 5000 + "}", "a row must be one JSON object in UTF-8"),
@@ -191,7 +191,7 @@ def test_byte_order_marks_tabs_and_other_line_ends_say_nothing(tmp_path: Path, r
         (b"", None, "must hold at least one row, but it is empty"),
         (b'[\n{"text": "a"},\n\n3]', 4, "a row must be a JSON object, but got int"),
         (b'[\n{"text": "a"}\n{"text": "b"}]', 2, "a comma or `]` must follow it"),
-        (b'[\n{"text": "a"},\n{"text": "b", "text": "c"}]', 3, "the key `text` stands twice"),
+        (b'[\n{"text": "a"},\n{"text": "b", "text": "c"}]', 3, "the key `text` occurs twice"),
         (b'[\n{"text": "a"}]\n\n{"text": "b"}', 4, "nothing may follow the array of rows"),
         (b'[\n{"text": "a"},\n{"text": "\xff"}]', 3, "can't decode byte 0xff"),
         (b'{"text": "a"}\n\xff\xfe', 2, "can't decode byte 0xff"),
@@ -258,7 +258,7 @@ def test_an_entry_must_be_chosen_and_exist(folder: Path) -> None:
     with pytest.raises(UserError, match=r"no/dataset_info.json does not"):
         read_rows(folder / "no" / "dataset_info.json:x")
     (folder / "dataset_info.json").write_text('{"a": {}, "a": {}}', encoding="utf-8")
-    with pytest.raises(UserError, match="the key `a` stands twice"):
+    with pytest.raises(UserError, match="the key `a` occurs twice"):
         read_rows(folder / "dataset_info.json:a")
 
 

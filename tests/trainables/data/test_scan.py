@@ -147,7 +147,7 @@ def test_a_template_that_refuses_a_turn_is_told_per_row(
     plain, told = scanned({"messages": [QUESTION, ANSWER]}, with_system, base=refusing).train
     assert plain.problem is None
     assert told.problem is not None
-    assert "must take its turns (system, user" in told.problem and told.problem.endswith("says: no system turn")
+    assert "must accept its turns (system, user" in told.problem and told.problem.endswith("reports: no system turn")
 
 
 def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
@@ -179,7 +179,7 @@ def test_image_tokens_that_differ_from_the_features_are_refused() -> None:
     honest = load_encoder(BASE_DIRECTORY).image_processor
     picture = Image.new("RGB", (64, 64))
     assert int(honest(images=[picture], return_tensors="pt")["image_grid_thw"].prod()) == 64
-    with pytest.raises(UserError, match="64 x 64 pixels make 64 patches on a grid of 64 where 68 are promised"):
+    with pytest.raises(UserError, match="64 x 64 pixels make 64 patches on a grid of 64 where 68 are expected"):
         PictureSizes(Promising(honest))(images=[picture], return_tensors="pt")
 
 

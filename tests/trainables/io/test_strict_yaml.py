@@ -39,8 +39,8 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
     [
         ("a: 1\nrate: 1e-4\n", "config.yaml:2: `rate` must be a number, but YAML 1.1 reads `1e-4` as text", "1.0e-4"),
         ("a:\n  - 2E5\n", "config.yaml:2: `a[0]` must be a number", "write 2.0e+5"),
-        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must stand once, but it stood on line 1 already", "use the last"),
-        ("a: 1\nb: 2\na: 1\n", "config.yaml:3: `a` must stand once, but it stood on line 1 already", "remove one"),
+        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must occur once, but it is also on line 1", "use the last"),
+        ("a: 1\nb: 2\na: 1\n", "config.yaml:3: `a` must occur once, but it is also on line 1", "remove one"),
         ("a:\n\tb: 1\n", "config.yaml:2: must be indented with spaces, but there is a tab: `b`", "by spaces"),
         ("a: 010\n", "config.yaml:1: `a` must be a plain number, but YAML 1.1 reads `010` as 8", "quote it"),
         ("a: 1:30\n", "reads `1:30` as 90", "quote it"),
@@ -53,10 +53,10 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
         ("<<: {a: 1}\n", "config.yaml:1: `<<` is not supported", "write the merged keys out"),
         ("a: 1\n---\nb: 2\n", "config.yaml:2: must be YAML, but found another document", "one document a file"),
         ("a: [1\n", "config.yaml:2: must be YAML", "close every quote and bracket"),
-        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not hold itself", "replace the alias"),
+        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not contain itself", "replace the alias"),
         (
             "a: &x\n  b: 1\n  c:\n    - *x\n",
-            "config.yaml:4: `a.c[0]` must not hold itself",
+            "config.yaml:4: `a.c[0]` must not contain itself",
             "replace the alias",
         ),
         (

@@ -134,9 +134,11 @@ def test_a_template_that_refuses_a_turn_is_a_named_problem(sources_of: SourcesOf
 def test_a_picture_for_a_base_that_takes_none_names_the_row(sources_of: SourcesOf) -> None:
     encoder = packed.plain_engine(sources_of("llama")).encoder
     seen = Row("x", (Message("user", "<image>What?"), Message("assistant", "red.")), (Path("x.png"),))
-    with pytest.raises(UserError, match="row `x`: base takes text alone, so a row must have no pictures, but it has 1"):
+    with pytest.raises(
+        UserError, match="row `x`: base has no vision tower, so a row must have no pictures, but it has 1"
+    ):
         encoder.conversation(seen)
-    with pytest.raises(UserError, match=r"prompt `<image>What\?`: base takes text alone"):
+    with pytest.raises(UserError, match=r"prompt `<image>What\?`: base has no vision tower"):
         encoder.prompt(seen.prompt, seen.images)
 
 

@@ -158,7 +158,7 @@ def test_a_continued_trial_stopped_at_its_start_goes_on_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"rank": 8}, "`r` must equal this trial's, but it is 4 and not 8"),
+        ({"rank": 8}, "`r` must equal this trial's value 8, but it is 4"),
         ({"placement": Placement(language=3, vision=2)}, r"only in this trial's placement"),
     ],
 )

@@ -563,9 +563,9 @@ def test_own_patterns_come_after_the_shipped_ones(tmp_path: Path, before: str) -
         ("patterns:\n- {name: a, pattern: b}", ":2: `patterns[0].why` must be a text, but got None"),
         ("- name: a\n  pattern: '('\n  why: c", ":2: `patterns[0].pattern` must be a regular expression"),
         ("- {name: fork-bomb, pattern: a, why: c}", ":1: `patterns[0].name` must be new"),
-        ("- name: a\n  pattern: b\n  why: c\n  pattern: d", ":4: `patterns[0].pattern` must stand once"),
+        ("- name: a\n  pattern: b\n  why: c\n  pattern: d", ":4: `patterns[0].pattern` must occur once"),
         ("[" * 5000 + "]" * 5000, ":1: values must nest at most"),
-        ("- {name: a, pattern: b, why: &all [*all]}", "must not hold itself"),
+        ("- {name: a, pattern: b, why: &all [*all]}", "must not contain itself"),
     ],
 )
 def test_a_file_of_patterns_says_what_is_wrong_and_where(tmp_path: Path, text: str, said: str) -> None:
