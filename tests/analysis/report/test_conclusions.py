@@ -69,7 +69,7 @@ def test_what_is_not_known_is_told(make_trial, make_experiment, objectives):
         "1 placement with one seed: the spread is unknown",
         "from 3 seeds one covers at most 75%",
         "Without a baseline",
-        "1 trial still without a verdict",
+        "1 trial without a verdict yet",
     ):
         assert part in told
 
