@@ -48,7 +48,8 @@ class Table:
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
         """Compute outcomes from recorded rows as a search does; the row without an adapter is the baseline."""
-        baseline = next(row for row in rows if is_bare(row))["evals"][0]
+        first = next(row for row in rows if is_bare(row))["evals"][0]
+        baseline = Measurement("eval", first["step"], first)
         found = {key_of(row): _outcome(row, baseline) for row in rows if not is_bare(row)}
         outcomes = {key: one for key, one in found.items() if key is not None}
         return cls(outcomes, hypervolume(list(outcomes.values())))
@@ -90,6 +91,6 @@ def compare(table: Table, seeds: int, gp_seeds: int, say: Callable[[str], None])
     return found
 
 
-def _outcome(row: Mapping[str, Any], baseline: Mapping[str, float]) -> Outcome:
+def _outcome(row: Mapping[str, Any], baseline: Measurement) -> Outcome:
     measured = [Measurement("eval", one["step"], one) for one in row["evals"]]
     return outcome(Verdict.model_validate(row["verdict"]), measured, row["best_step"], baseline, STUDY, OBJECTIVES)
