@@ -1,4 +1,4 @@
-"""`cluster.yaml` against the schema in Ray's own wheel, and against what that schema cannot see."""
+"""Tests `cluster.yaml` against Ray's own schema, and for faults that the schema does not cover."""
 
 from __future__ import annotations
 

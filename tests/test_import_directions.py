@@ -1,4 +1,4 @@
-"""Who may import whom: the order of the rooms, what each room must not import, and which libraries load on import.
+"""Tests which package may import which, and which libraries are loaded on import.
 
 Imports inside functions and under TYPE_CHECKING count. Every rule is shown to be broken by a planted import.
 """

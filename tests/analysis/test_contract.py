@@ -1,4 +1,4 @@
-"""What the tracker writes is what the analysis reads: records in, results out, through a real MLflow store."""
+"""Tests that the analysis reads what the tracker writes, through a real MLflow store."""
 
 from __future__ import annotations
 

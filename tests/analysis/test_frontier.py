@@ -1,4 +1,4 @@
-"""Where each placement stands: feasibility first, then dominance, then what the seeds allow to be said."""
+"""Tests the kind of each placement: feasibility first, then dominance, then separability by seeds."""
 
 from __future__ import annotations
 

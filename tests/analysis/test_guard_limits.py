@@ -1,4 +1,4 @@
-"""The guard's line in the chart: a number of the verdict, never read from its sentence."""
+"""Tests the guard's limit in the chart, which is read from verdicts as a number."""
 
 from __future__ import annotations
 

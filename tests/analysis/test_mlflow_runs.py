@@ -1,4 +1,4 @@
-"""What is read back from MLflow, and what a reader must not do to it."""
+"""Tests reading trials from MLflow, and that a reader does not change the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`analysis pareto` as a user runs it."""
+"""Tests `analysis pareto` as a user runs it."""
 
 from __future__ import annotations
 

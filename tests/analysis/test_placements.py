@@ -1,4 +1,4 @@
-"""Which trials belong together, and which may be compared."""
+"""Tests how trials are grouped into placements, and which ones are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means over seeds: what may be said of them, and what not."""
+"""Tests estimates over seeds."""
 
 from __future__ import annotations
 

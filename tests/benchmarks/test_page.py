@@ -1,4 +1,4 @@
-"""The page is written from figures alone, and a second run keeps what it did not measure."""
+"""Tests that the page is written from recorded figures, and that a second run keeps figures it did not measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches replayed over a table: what is counted is right, and the page says who beats luck and who does not."""
+"""Tests the replay of searches over a recorded table, and the page about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures of evals, of what is saved, and of what is loaded again."""
+"""Failures of evals, of saving, and of loading."""
 
 from __future__ import annotations
 

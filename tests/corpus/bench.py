@@ -1,4 +1,4 @@
-"""Where failures are planted: short trials on a few rows of the miniature, each proved by a self-test."""
+"""Runs short trials on a few rows of the miniature, with a planted failure or without one."""
 
 from __future__ import annotations
 

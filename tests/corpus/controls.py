@@ -1,4 +1,4 @@
-"""Healthy runs that look odd: none of them may be called broken, and none may carry a label of degraded training."""
+"""Unusual but healthy runs: none may end as invalid or be labelled as degraded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures that begin while a trial trains: losses, gradients, rates."""
+"""Failures that begin during training: losses, gradients, rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The corpus as tests: each planted failure is found by its check in time, each control is left alone.
+"""Tests that each planted failure is found by its check in time, and that no control raises an alarm.
 
 `make test` runs one bench; `make corpus` runs all of it, with hundreds of healthy runs, and writes `docs/corpus.md`.
 """

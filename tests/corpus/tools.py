@@ -1,4 +1,4 @@
-"""The ways failures get into a trial: a hook on a module, a patched function, a gradient changed on its way."""
+"""Plants failures in a trial: a hook on a module, a patched function, a changed gradient."""
 
 from __future__ import annotations
 

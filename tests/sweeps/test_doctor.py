@@ -1,4 +1,4 @@
-"""The doctor: every line is made to fail once by the fault it is there for."""
+"""Tests the doctor: every check fails once, by the fault it looks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments of format 1, written before specs had a format: they are read, keep their ids, and are resumed.
+"""Tests that experiments of format 1 can be read and resumed, and that their trial ids are unchanged.
 
 `experiments/format1/begun` was written by an earlier version: L1 is finished, L2_attention was killed after step 4, L4
 has not begun. `uninterrupted.json` holds what that version measured when nothing interrupted it.

@@ -1,4 +1,4 @@
-"""The main job for real: Ray, the miniature, bitsandbytes, MLflow; then the same with a killed worker and Ctrl-C."""
+"""Runs a real launch with Ray, bitsandbytes and MLflow on the miniature; then with a killed worker and with Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as the engine leaves them, without the engine."""
+"""Writes records as an engine does, without an engine."""
 
 from __future__ import annotations
 

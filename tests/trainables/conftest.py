@@ -1,4 +1,4 @@
-"""The miniature's rows and two loaded engines, made once per session."""
+"""The miniature's rows and two loaded engines, created once per session."""
 
 from __future__ import annotations
 

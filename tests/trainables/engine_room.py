@@ -1,4 +1,4 @@
-"""An engine actor in this process, on the session's engine, with workers that are coroutines; and its fixtures."""
+"""Runs an engine actor in this process, with coroutines as workers; holds its fixtures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials packed and alone, in float64: engines, adapters that have learned something, batches, gradients."""
+"""Builds packed and solo trials in float64: engines, trained adapters, batches, gradients."""
 
 from __future__ import annotations
 

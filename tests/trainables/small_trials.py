@@ -1,4 +1,4 @@
-"""Trials of a few steps on a few rows of the miniature, and what two equal trials must share."""
+"""Runs trials of a few steps on a few rows of the miniature, and compares equal trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One door to MLflow: what opening, reading and writing a store may and may not do."""
+"""Tests opening, reading and writing an MLflow store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be equal to share an engine and a cohort, and what may differ: every setting of a trial is one or other."""
+"""Tests which settings must be equal to share an engine and a cohort; every setting is classified."""
 
 from __future__ import annotations
 

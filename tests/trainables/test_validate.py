@@ -1,4 +1,4 @@
-"""A checkpoint answers held-out prompts: real base, real adapters, a real MLflow store."""
+"""Tests held-out validation with a real base, real adapters and a real MLflow store."""
 
 from __future__ import annotations
 

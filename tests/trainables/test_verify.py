@@ -1,4 +1,4 @@
-"""Adapter directories are verified: those of this project, and any other that PEFT saved."""
+"""Tests the verification of adapter directories, of this project and of plain PEFT."""
 
 from __future__ import annotations
 

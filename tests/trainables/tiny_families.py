@@ -1,4 +1,4 @@
-"""A tiny model of random weights for every family, made by transformers' own classes.
+"""A tiny model with random weights for every family, built from transformers' classes.
 
 Each has the quirk of its family: grouped keys, heads wider than the model, a sliding window shorter than the rows,
 soft-capped logits, DeepStack, windows in the vision tower, and a chat template that ends a turn as the published one

@@ -1,4 +1,4 @@
-"""Trials trained alone and together on fresh records, with the loss of every step they make."""
+"""Trains trials alone and together on new records, and keeps the loss of every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentences an engineer acts on."""
+"""Tests the sentences of the conclusion."""
 
 from __future__ import annotations
 

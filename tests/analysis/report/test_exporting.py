@@ -1,4 +1,4 @@
-"""The winners of a frontier are written as configurations of another tool, from their records."""
+"""Tests that winners are written as configurations of another tool, from their records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of a trial as a page and two PDFs, from its record alone."""
+"""Tests the page and the two PDFs of a trial, written from its record."""
 
 from __future__ import annotations
 

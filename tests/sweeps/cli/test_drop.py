@@ -1,4 +1,4 @@
-"""--drop filters the training rows and nothing else; trials then name the filtered file, by its content."""
+"""Tests `--drop`: it filters only the training rows, and trials then name the filtered file by its content."""
 
 from __future__ import annotations
 

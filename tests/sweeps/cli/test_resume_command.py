@@ -1,4 +1,4 @@
-"""The command that a stopped launch prints: typed as it is, it finishes that launch."""
+"""Tests the command that a stopped launch prints: typed unchanged, it finishes that launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command lines of a staged: what they ask for reaches every stage, and what would be lost is refused."""
+"""Tests the command lines of staged studies: options reach every stage, or are refused."""
 
 from __future__ import annotations
 

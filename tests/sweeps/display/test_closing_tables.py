@@ -1,4 +1,4 @@
-"""Closing tables: success criteria, and one arm on several bases, from records."""
+"""Tests the closing tables, success criteria and one arm on several bases, from records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: the stop line, a plain line where there is no terminal, a table of 80 columns."""
+"""Tests the live output: the stop line, plain lines without a terminal, and a table of 80 columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launch says afterwards: the frontier in words, and what a reader must know beside it."""
+"""Tests the summary of a launch: the frontier in words, with its caveats."""
 
 from __future__ import annotations
 

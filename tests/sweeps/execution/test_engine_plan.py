@@ -1,4 +1,4 @@
-"""Which trials are planned to train together, what the plan says of it, and how trials are distributed over engines."""
+"""Tests which trials are planned to train together, and how trials are distributed over engines."""
 
 from __future__ import annotations
 

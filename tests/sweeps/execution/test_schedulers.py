@@ -1,4 +1,4 @@
-"""Schedulers as options: nothing that is misspelt, unmeasured or too late passes."""
+"""Tests scheduler options: misspelt, unmeasured or late ones are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A launch outlives Ray's shutdown, whatever another thread collects meanwhile."""
+"""Tests that a launch survives Ray's shutdown while another thread collects garbage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests that a launch sends, and what it makes of reports and errors that come back."""
+"""Tests the requests that a launch sends, and how it handles reports and errors."""
 
 from __future__ import annotations
 

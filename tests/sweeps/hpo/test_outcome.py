@@ -1,4 +1,4 @@
-"""What a search is told of a trial: values, broken guards, and how it ended, from what its record holds."""
+"""Tests the outcome of a trial that a search reports to its sampler: values, constraints and state."""
 
 from __future__ import annotations
 

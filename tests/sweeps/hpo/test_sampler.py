@@ -1,4 +1,4 @@
-"""Ask and tell over a small space whose outcomes are known: states, constraints, repeats, searches that were killed."""
+"""Tests ask and tell over a small space with known outcomes: states, constraints, repeats, killed searches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search as a launch, without Ray: what trials leave is written as an engine would, everything else is real."""
+"""Tests a search as a launch without Ray: the records are written by the test, everything else is real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches for real: one killed without warning and taken up again, and one whose laggards Ray's scheduler stops."""
+"""Runs real searches: one is killed and continued, and one has trials stopped by Ray's scheduler."""
 
 from __future__ import annotations
 

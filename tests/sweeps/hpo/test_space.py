@@ -1,4 +1,4 @@
-"""The space of a search: points are trials, and what could be none is refused by its dimension before a run."""
+"""Tests the search space: points are trials, and an invalid dimension is refused by name before a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study on a base that sees no pictures: what of it applies is decided before anything is spent, and told."""
+"""Tests a study on a base without a vision tower: which guards apply is decided and reported before the launch."""
 
 from __future__ import annotations
 

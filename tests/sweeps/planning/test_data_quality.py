@@ -1,4 +1,4 @@
-"""What a scan says about the data: each fault planted in hand-made rows, at the edge of its threshold."""
+"""Tests the findings of a data scan: each fault is planted in hand-made rows, at its threshold."""
 
 from __future__ import annotations
 

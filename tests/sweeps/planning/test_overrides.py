@@ -1,4 +1,4 @@
-"""`--set`: any setting of a trial, and nothing else."""
+"""Tests `--set`, which sets any setting of a trial."""
 
 from __future__ import annotations
 

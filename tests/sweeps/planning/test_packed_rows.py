@@ -1,4 +1,4 @@
-"""Packing is refused before anything is spent where a training row shows a picture."""
+"""Tests that packing is refused before the launch if a training row has a picture."""
 
 from __future__ import annotations
 

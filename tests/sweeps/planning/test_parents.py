@@ -1,4 +1,4 @@
-"""Arms that go on from an adapter, arms that winners name, and arms that a plan refuses by design."""
+"""Tests arms that continue an adapter, arms from winners, and arms that a plan refuses."""
 
 from __future__ import annotations
 

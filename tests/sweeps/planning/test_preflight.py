@@ -1,4 +1,4 @@
-"""Before anything is spent: each check at its limit, a run that learned nothing, and --force."""
+"""Tests the pre-flight checks: each at its limit, a run that learned nothing, and `--force`."""
 
 from __future__ import annotations
 

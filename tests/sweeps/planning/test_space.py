@@ -1,4 +1,4 @@
-"""Axes become trials: names, scaling, duplicates, budgets."""
+"""Tests how axes become trials: names, scaling, duplicates, budgets."""
 
 from __future__ import annotations
 

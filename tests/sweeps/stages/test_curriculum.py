@@ -1,4 +1,4 @@
-"""A curriculum from stage files: what is adapted, and what is refused with file, line and key before it is planned."""
+"""Tests a curriculum from stage files: what is adapted, and what is refused with file, line and key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A curriculum for real: three stages on the miniature, stopped in the second with Ctrl-C and finished by --resume."""
+"""Runs a real curriculum of three stages, stopped in the second with Ctrl-C and finished by `--resume`."""
 
 from __future__ import annotations
 

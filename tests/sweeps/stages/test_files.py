@@ -1,4 +1,4 @@
-"""Stages as YAML: what is read, the order they are put in, and what is refused with file, line and key."""
+"""Tests stage files in YAML: their values, their order, and errors with file, line and key."""
 
 from __future__ import annotations
 

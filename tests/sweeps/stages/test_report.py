@@ -1,4 +1,4 @@
-"""What is told of stages: where each began, what is left of the ones before, and which is the last good one."""
+"""Tests the report on stages: what each continues, what is kept of earlier stages, and the last good one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A staged study: what is planned, refused and written down before anything runs."""
+"""Tests a staged study before anything runs: its plan, its refusals and its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep's side of the mirror: never slowed, never stopped, and told in the end what is missing."""
+"""Tests the background MLflow writer: it never slows or stops a sweep, and reports what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MLflow holds after a sync, asked of MLflow itself and of its database."""
+"""Tests what MLflow holds after a sync, read through MLflow and from its database."""
 
 from __future__ import annotations
 

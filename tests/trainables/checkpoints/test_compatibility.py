@@ -1,4 +1,4 @@
-"""What a trial may go on from, told from an adapter's files; held against adapters that PEFT itself saved."""
+"""Tests which adapters a trial can continue, with adapters that PEFT itself saved."""
 
 from __future__ import annotations
 

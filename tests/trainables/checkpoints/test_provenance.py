@@ -1,4 +1,4 @@
-"""`provenance.json` says all that is needed to trust an adapter and to make it again."""
+"""Tests that `provenance.json` and the model card describe an adapter completely."""
 
 from __future__ import annotations
 

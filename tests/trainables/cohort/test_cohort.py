@@ -1,4 +1,4 @@
-"""A cohort: who breaks, does not fit, ends or leaves goes alone; the others train on as if nothing had been."""
+"""Tests that a member that fails, ends or leaves does not affect the others of its cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One eval of many members: each is measured, and accused, as if it had been asked alone."""
+"""Tests the joint eval of many members: each is measured as it would be alone."""
 
 from __future__ import annotations
 

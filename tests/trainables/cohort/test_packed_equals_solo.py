@@ -1,4 +1,4 @@
-"""The contract: packed equals solo, in float64 to 1e-10 for gradients and 1e-8 for curves, whoever is in the pass."""
+"""Tests that packed equals solo in float64: 1e-10 for gradients, 1e-8 for loss curves."""
 
 from __future__ import annotations
 

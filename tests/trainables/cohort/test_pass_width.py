@@ -1,4 +1,4 @@
-"""How many trials go through one pass: the cuts, the measurement that finds the width, and what halves it."""
+"""Tests how many trials share a pass: how passes are cut, and how their width is found and halved."""
 
 from __future__ import annotations
 

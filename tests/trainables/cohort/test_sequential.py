@@ -1,4 +1,4 @@
-"""Trials of a family that shares no passes: one after another on the resident base, each exactly as alone."""
+"""Tests families without a shared forward: their trials train one after another, each exactly as alone."""
 
 from __future__ import annotations
 

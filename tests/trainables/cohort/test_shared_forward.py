@@ -1,4 +1,4 @@
-"""The fan-out: what members share is computed once, and where they differ each gets its own rows."""
+"""Tests the shared forward: common parts are computed once, and each group gets its own rows from where it differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bank: which members are computed as one, and what their stacked factors add to a linear of the base."""
+"""Tests stacked LoRA: how members are grouped, and what their factors add to a linear of the base."""
 
 from __future__ import annotations
 

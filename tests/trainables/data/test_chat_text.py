@@ -1,4 +1,4 @@
-"""Texts that templates rendered, read back: the reference is the template itself."""
+"""Tests the parser of rendered chat texts against the templates that rendered them."""
 
 from __future__ import annotations
 

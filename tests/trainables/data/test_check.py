@@ -1,4 +1,4 @@
-"""The command that checks a data file: all problems at once, a table of 80 columns, exit codes 0 and 2."""
+"""Tests the command that checks a data file: all problems at once, a table of 80 columns, exit codes 0 and 2."""
 
 from __future__ import annotations
 

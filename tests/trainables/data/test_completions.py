@@ -1,4 +1,4 @@
-"""A text is read as it stands, special tokens in it too; every token teaches, and the end of sequence after it."""
+"""Tests completions: a text is tokenized unchanged, every token is supervised, and the end of sequence is added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A question and its answer are found in a text that a template rendered, and nowhere by chance."""
+"""Tests that a question and its answer are found in rendered text, without false positives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way a trial ends, each planted."""
+"""Tests every way in which a trial ends; each is planted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each filter drops the row it is for and keeps its neighbour; what is left is a file that reads as the same rows."""
+"""Tests that each filter drops exactly its rows, and that the filtered file holds the remaining rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every format has a real file of its own; the same conversations in any of them are the same rows."""
+"""Tests all row formats on real files: the same conversations in any format give the same rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed rows are computed as if each stood alone: loss and gradients equal, and a leak between rows is seen."""
+"""Tests that packed rows have the loss and gradients of separate rows, and that a leak between rows is found."""
 
 from __future__ import annotations
 

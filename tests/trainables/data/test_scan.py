@@ -1,4 +1,4 @@
-"""The scan: what it counts is what the encoder of training makes of each row, and every planted fault has its row."""
+"""Tests the scan against the encoder of training, with a planted fault for each problem."""
 
 from __future__ import annotations
 

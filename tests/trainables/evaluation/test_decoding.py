@@ -1,4 +1,4 @@
-"""One greedy decoder: what it answers is what PyTorch's argmax says, one token at a time."""
+"""Tests greedy decoding against PyTorch's argmax, one token at a time."""
 
 from __future__ import annotations
 

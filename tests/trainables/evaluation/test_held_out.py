@@ -1,4 +1,4 @@
-"""What a validation decides without a model: which rows, which quantization, what is looked at in an answer."""
+"""Tests held-out validation without a model: row selection, quantization, checks of answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported rows: the file says how its rows are written, or that they must be converted."""
+"""Tests exported data entries: they declare the format of the rows, or say that rows must be converted."""
 
 from __future__ import annotations
 

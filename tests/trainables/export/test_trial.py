@@ -1,4 +1,4 @@
-"""Export: the expression wraps exactly a placement's modules under real PEFT; what a tool cannot say is written."""
+"""Tests the export of trials: real PEFT wraps exactly the placement's modules, and lost settings are listed."""
 
 from __future__ import annotations
 

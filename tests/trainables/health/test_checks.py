@@ -1,4 +1,4 @@
-"""The health checks at their edges: the last history that passes and the first that does not."""
+"""Tests the health checks at their limits: the last history that passes and the first that does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the health checks read from a live trial: norms against PyTorch's own, and a memory that survives a stop."""
+"""Tests the monitor's measurements of a live trial against PyTorch, and that its state survives a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strict YAML: what PyYAML would read silently, and otherwise than its writer meant it, is told with file and line."""
+"""Tests strict YAML: values that PyYAML reads in a surprising way are errors with file and line."""
 
 from __future__ import annotations
 

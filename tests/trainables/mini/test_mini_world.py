@@ -1,4 +1,4 @@
-"""The generated world: deterministic, tokenized word by word, written whole, and never shared between splits."""
+"""Tests the generated data: deterministic, one token per word, complete, and without rows in two splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text miniature: a deterministic world whose splits share nothing, and a base that knows the parts of its task."""
+"""Tests the text miniature: deterministic disjoint splits, and a base that knows only parts of the task."""
 
 from __future__ import annotations
 

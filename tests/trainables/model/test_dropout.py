@@ -1,4 +1,4 @@
-"""Masks that depend on seed, step and layer alone: their rate, their independence, and who draws them."""
+"""Tests dropout masks that depend only on seed, step and layer: their rate and independence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes from config.json against the classes of transformers, and placements against regular expressions."""
+"""Tests shapes from config.json against transformers' classes, and placements against regular expressions."""
 
 from __future__ import annotations
 

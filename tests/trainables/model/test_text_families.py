@@ -1,4 +1,4 @@
-"""Decoders of text alone take the path of a base that sees: every family, against its own class in transformers."""
+"""Tests text-only decoders of every family against their classes in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families that take pictures: their linears, tokens and trials, against their classes in transformers."""
+"""Tests families with a vision tower against their classes in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe of commands: where it counts, and what."""
+"""Tests the probe of commands: when it applies, and what it counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine check: the edges of a sound quantization, and kernels without gradient planted and found."""
+"""Tests the machine check: the limits of a correct quantization, and planted kernels without gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A probe step that raises: the arm's own fault ends the trial as invalid, the machine's is let through."""
+"""Tests a probe step that raises: a fault of the arm is invalid, an error of the machine is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The self-test: what it measures is so, what it touches it puts back, and it is paid once per arm."""
+"""Tests the self-test: its measurements, that it restores what it changes, and that it runs once per arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial that goes on from another's adapter: its first eval, its ancestors, what it adds, what it must not forget."""
+"""Tests a trial that continues an adapter: its first eval, its lineage, new modules, and forgetting."""
 
 from __future__ import annotations
 

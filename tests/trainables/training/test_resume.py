@@ -1,4 +1,4 @@
-"""A trial that was stopped, killed, or continued from another's adapter equals one that was not."""
+"""Tests that a stopped, killed or continued trial equals an uninterrupted one."""
 
 from __future__ import annotations
 

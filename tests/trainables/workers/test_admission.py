@@ -1,4 +1,4 @@
-"""Admission played through by random workers and engines; each rule it keeps is also seen to be broken by a fault."""
+"""Tests admission with random workers and engines; a planted fault breaks each rule."""
 
 from __future__ import annotations
 

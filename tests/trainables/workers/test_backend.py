@@ -1,4 +1,4 @@
-"""The backend in the worker's own process: reused in real Ray processes, and in this process for every way to end."""
+"""Tests the in-process backend: reused in real Ray processes, and in this process for every way to end."""
 
 from __future__ import annotations
 

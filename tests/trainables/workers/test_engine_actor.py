@@ -1,4 +1,4 @@
-"""The engine actor with workers that arrive late, leave, stay away, are killed and retried, and are stopped."""
+"""Tests the engine actor with workers that arrive late, leave, stay away, are killed and retried, or stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way a cohort, a trial in it, a record or the device can fail, and who hears of it: who is concerned alone."""
+"""Tests every failure of a cohort, a trial, a record or the device: only the affected trials are notified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What crosses Ray: values that are equal on the other side, and refused when another version made them."""
+"""Tests the values that cross Ray: they round-trip, and another version is refused."""
 
 from __future__ import annotations
 

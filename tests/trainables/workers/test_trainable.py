@@ -1,4 +1,4 @@
-"""Workers under real Ray Tune: both backends keep one contract; then workers and engines that are killed or stopped."""
+"""Runs workers under real Ray Tune: both backends keep one contract; workers and engines are killed or stopped."""
 
 from __future__ import annotations
 

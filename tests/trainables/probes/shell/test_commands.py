@@ -1,4 +1,4 @@
-"""Commands read as text: what is one and nothing else, what is dangerous, and a user's own patterns."""
+"""Tests the judgement of shell commands: what is only a command, what is dangerous, and a user's own patterns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shell text is parsed into words as by Python's shlex, and into pipelines, redirections and nested scripts."""
+"""Tests the shell parser: words as Python's shlex gives them, pipelines, redirections and nested scripts."""
 
 from __future__ import annotations
 
