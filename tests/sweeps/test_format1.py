@@ -126,7 +126,7 @@ def test_an_experiment_has_the_format_it_was_begun_with(
         new.configure({"format": 1, "steps": 10})
 
 
-def test_the_same_command_finishes_in_format_1_what_was_begun_in_it(
+def test_the_same_command_finishes_an_experiment_of_format_1_in_format_1(
     begun: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.execution.experiment.FORMAT", 2)

@@ -86,7 +86,7 @@ def test_the_baseline_ran_first(sweep: Sweep) -> None:
     assert sweep.records["A0"].evals()[0].metrics["irrelevant_pass"] >= 0.95
 
 
-def test_a_gentle_arm_completes_with_an_adapter(gentle: Record) -> None:
+def test_an_arm_with_a_small_rate_completes_with_an_adapter(gentle: Record) -> None:
     assert str(gentle.verdict()) == "completed"
     assert [one.step for one in gentle.evals()] == [6, 12, 18]
     losses = [one.metrics["eval_loss"] for one in gentle.evals()]
@@ -97,7 +97,7 @@ def test_a_gentle_arm_completes_with_an_adapter(gentle: Record) -> None:
     }  # fmt: skip
 
 
-def test_a_ruined_arm_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) -> None:
+def test_an_arm_with_a_large_rate_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) -> None:
     verdict = ruined.verdict()
     assert verdict is not None
     assert verdict.kind == "pruned"
@@ -107,7 +107,7 @@ def test_a_ruined_arm_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) 
     assert f"pruned A1-lr{RUINOUS:g} @ step {verdict.step}: {verdict.reason}" in sweep.text
 
 
-def test_ray_says_nothing_of_its_own(sweep: Sweep) -> None:
+def test_ray_prints_nothing(sweep: Sweep) -> None:
     assert "╭" not in sweep.text
     assert "Trial status" not in sweep.text
 
@@ -179,7 +179,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None
     assert_alike(record, gentle)
 
 
-def test_ctrl_c_checkpoints_and_resume_ends_alike(tmp_path: Path, gentle: Record) -> None:
+def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path, gentle: Record) -> None:
     process = begin(tmp_path, *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
     process.send_signal(signal.SIGINT)

@@ -129,7 +129,7 @@ def step_in(report: Report) -> int:
 def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
     """Run a story to its end, then stop the engine; a story that hangs fails instead."""
 
-    async def told() -> Any:
+    async def call_in_loop() -> Any:
         try:
             return await asyncio.wait_for(story, seconds)
         finally:
@@ -140,7 +140,7 @@ def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
             actor._thread.submit(actor.runner.close, False)  # the next test uses the same base
             await asyncio.get_running_loop().run_in_executor(None, actor._thread.shutdown)
 
-    return asyncio.run(told())
+    return asyncio.run(call_in_loop())
 
 
 def measured(record: Record) -> list[tuple[str, int, dict[str, float]]]:

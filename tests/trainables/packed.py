@@ -114,15 +114,15 @@ def text_row(asked: str, answered: str) -> Row:
 def batches(engine: Engine) -> dict[str, Batch]:
     """Make one small batch of each kind of rows: with a picture, of text alone, and both beside two pictures."""
     shown = [engine.encode(index, 2048) for index in (0, 1)]
-    said = [
+    output = [
         engine.encoder.conversation(text_row("What is two plus three?", "five.")),
         engine.encoder.conversation(text_row("What is two?", "five six.")),
     ]
     first, second = engine.train[0], engine.train[1]
     asked = "<image>Report the state.<image>"
     both = Row("two", (Message("user", asked), first.messages[-1]), (*first.images, *second.images))
-    mixed = [said[0], shown[1], engine.encoder.conversation(both)]
-    kinds = {"image": shown, "text": said, "mixed": mixed}
+    mixed = [output[0], shown[1], engine.encoder.conversation(both)]
+    kinds = {"image": shown, "text": output, "mixed": mixed}
     return {kind: collated(rows, engine) for kind, rows in kinds.items()}
 
 

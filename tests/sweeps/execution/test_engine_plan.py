@@ -31,7 +31,7 @@ def spec(language: int, vision: int = 0, **changes: Any) -> TrialSpec:
 
 
 # ---------------------------------------------------------------- who trains together
-def test_those_who_cannot_share_are_apart_and_baselines_in_no_cohort() -> None:
+def test_trials_that_cannot_share_are_in_separate_cohorts_and_baselines_in_none() -> None:
     specs = [spec(0), spec(1), spec(2, quantization="int8"), spec(3), spec(4, data_seed=1)]
     assert [[one.placement.language for one in kind] for kind in cohorts(specs)] == [[1, 3], [2], [4]]
 
@@ -54,9 +54,9 @@ def test_the_plan_names_one_cohort_and_its_base() -> None:
         ("steps", 90, 120),
     ],
 )
-def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: object) -> None:
-    said = describe([spec(1), spec(2), spec(3, **{key: value})], None)
-    assert said == (
+def test_the_plan_gives_the_reason_for_separate_cohorts(key: str, value: object, usual: object) -> None:
+    output = describe([spec(1), spec(2), spec(3, **{key: value})], None)
+    assert output == (
         f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; they differ there, so they cannot share a pass."
     )
 
@@ -72,13 +72,13 @@ def test_the_plan_says_when_a_family_shares_no_pass(monkeypatch: pytest.MonkeyPa
     assert describe(specs, 1) == "2 trials train alone (--cohort 1)."
 
 
-def test_alone_is_said_too() -> None:
+def test_the_plan_reports_trials_that_train_alone() -> None:
     assert describe([spec(0), spec(1), spec(2)], 1) == "2 trials train alone (--cohort 1)."
 
 
 # ---------------------------------------------------------------- dealt to engines
 @pytest.mark.parametrize(("trials", "engine_count"), [(24, 1), (24, 5), (3, 8), (0, 2), (7, 2)])
-def test_parts_are_of_like_size_and_everybody_is_in_one(trials: int, engine_count: int) -> None:
+def test_parts_have_similar_sizes_and_hold_each_trial_once(trials: int, engine_count: int) -> None:
     parts = shared_out([spec(1 + number % 4, seed=number) for number in range(trials)], engine_count)
     assert len(parts) == engine_count
     assert sorted(index for part in parts for index in part) == list(range(trials))
@@ -131,7 +131,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
         ([node("head"), node("a", CPU=8.0)], Resources(1, 0, 0, {"a": 8})),
     ],
 )  # fmt: skip
-def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
+def test_the_resources_of_a_cluster_are_read(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
     cluster(*nodes)
     assert tuner._resources() == resources
 
@@ -155,12 +155,12 @@ def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
 
 
 @pytest.mark.parametrize(
-    ("said", "bound"),
+    ("expected", "bound"),
     [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
      ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
 )  # fmt: skip
-def test_the_environment_bounds_the_threads_of_an_engine(said: dict[str, str], bound: int | None) -> None:
-    assert most_threads(said) == bound
+def test_the_environment_bounds_the_threads_of_an_engine(expected: dict[str, str], bound: int | None) -> None:
+    assert most_threads(expected) == bound
 
 
 @pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])

@@ -78,7 +78,7 @@ def test_a_dimension_is_read(text: str, dimension: tuple[str, Choice | LogRange]
 
 
 @pytest.mark.parametrize("text", ["rank", "rank=", "learning_rate=1e-3..1e-4", "learning_rate=0..1", "rank=a..b"])
-def test_what_is_no_dimension_is_refused(text: str) -> None:
+def test_an_invalid_dimension_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--vary must be"):
         parse_dimension(text)
 
@@ -115,7 +115,7 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("rank=a,b", "`rank`: input should be a valid integer, unable to parse string as an integer, but got `a`"),
         ("rank=8.5", "`rank`: input should be a valid integer"),
@@ -138,10 +138,10 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
         ("rank=8,8.0", "`rank` must have each value once, but got 8, 8"),
     ],
 )
-def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, said: str) -> None:
+def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, expected: str) -> None:
     with pytest.raises(UserError) as error:
         SEARCH.space.changed(parse_dimensions([text]))
-    assert said in error.value.message
+    assert expected in error.value.message
     assert "{" not in error.value.message
     assert f"--vary {text.partition('=')[0]}=" in (error.value.hint or "")
 

@@ -41,7 +41,7 @@ def imported(tool: str, text: str, rows: int = 16_000) -> ImportedSettings:
 
 
 @pytest.mark.parametrize(
-    ("tool", "text", "told"),
+    ("tool", "text", "expected"),
     [
         ("axolotl", "special_tokens: {pad_token: x}", "padding is masked, whatever the token"),
         ("axolotl", "datasets: [{path: a, message_property_mappings: {role: from, content: value}}]", "the format"),
@@ -66,9 +66,9 @@ def imported(tool: str, text: str, rows: int = 16_000) -> ImportedSettings:
         ("axolotl", "chat_template: gemma", "the base's own chat template is used"),
     ],
 )  # fmt: skip
-def test_a_key_without_effect_is_reported_with_its_reason(tool: str, text: str, told: str) -> None:
+def test_a_key_without_effect_is_reported_with_its_reason(tool: str, text: str, expected: str) -> None:
     lines = {line.effect for line in parsed(tool, text + "\n").lines if not line.used}
-    assert any(one.startswith(told) or told in one for one in lines)
+    assert any(one.startswith(expected) or expected in one for one in lines)
 
 
 TEMPLATES = {"chatml": "<|im_start|>user", "llama3": "<|start_header_id|>user", "gemma": "<start_of_turn>user"}
@@ -123,10 +123,12 @@ def test_without_an_eval_interval_there_are_enough_evals_for_guards(tool: str, t
     found = settings_of(
         parse_config(document, tool_of(document), EVERYWHERE), FAMILIES["qwen2"].towers(QWEN2), QWEN2, 16_000
     )
-    told = next(one for one in found.settings if one.name == "eval_every_steps")
-    assert told.value == every
+    output = next(one for one in found.settings if one.name == "eval_every_steps")
+    assert output.value == every
     if tool == "ms-swift" and every == 250:
-        assert told.source.startswith("4 evals, because guards need them; ") and told.source.endswith("would give 2")
+        assert output.source.startswith("4 evals, because guards need them; ") and output.source.endswith(
+            "would give 2"
+        )
 
 
 def test_a_setting_out_of_range_names_the_key_it_comes_from() -> None:
@@ -160,6 +162,6 @@ def test_a_missing_adapter_is_an_error_that_names_its_key(tmp_path: Path) -> Non
     ],
 )
 def test_an_unknown_word_gets_a_short_list_of_known_ones(known: Any, hint: str) -> None:
-    told = nearest("qqqqqqqq", known)
-    assert told.startswith(hint) and told.count(",") <= 4
+    output = nearest("qqqqqqqq", known)
+    assert output.startswith(hint) and output.count(",") <= 4
     assert nearest("RANK", ["rank", "x"]) == "did you mean `rank`?"

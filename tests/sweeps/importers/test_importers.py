@@ -80,9 +80,9 @@ def test_arm_c2_in_ms_swifts_keys_is_arm_c2() -> None:
     found = imported(CONFIGS / "swift_stage4_c2.yaml", rows=960)
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=2, vision=4), ())
-    told = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
-    assert told["placement"].startswith("`tuner.target_regex`: by expression, matched against the end of a name")
-    assert told["batch_rows"].endswith("in the tool a packed sequence counts as one row, so its steps hold more rows")
+    output = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
+    assert output["placement"].startswith("`tuner.target_regex`: by expression, matched against the end of a name")
+    assert output["batch_rows"].endswith("in the tool a packed sequence counts as one row, so its steps hold more rows")
     expected = {"rank": 16, "alpha": 32.0, "dropout": 0.1, "learning_rate": 1e-4, "vision_learning_rate": 3e-4,
                 "weight_decay": 0.1, "warmup_ratio": 0.2, "min_rate_ratio": 0.1, "steps": 120, "batch_rows": 2,
                 "accumulation_steps": 8, "eval_every_steps": 50, "compute_dtype": "bfloat16", "quantization": "none",
@@ -202,7 +202,7 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         ("lora_target_linear: true\n", "`lora_target_linear` must name layers of the towers only, but it also names "
          "model.visual.patch_embed.proj", "an expression"),
@@ -217,14 +217,14 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
         ("", "`targets` (default of axolotl) must name the modules to adapt", None),
     ],
 )  # fmt: skip
-def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: str | None) -> None:
+def test_modules_that_are_no_placement_are_refused(text: str, expected: str, hint: str | None) -> None:
     error = refused(AXOLOTL + text)
-    assert told in error.message
+    assert expected in error.message
     assert hint is None or hint in str(error.hint)
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         (with_target("lora_rr: 8\n"), "c.yaml:8: `lora_rr` is not a known key of axolotl", "did you mean `lora_r`?"),
         (with_target("trust_remote_code: true\n"), "c.yaml:8: `trust_remote_code` must be off (code of a model "
@@ -296,9 +296,9 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (LLAMA + "quantization_bit: 3\n", "`quantization_bit` must be 4 or 8, but got 3", None),
     ],
 )  # fmt: skip
-def test_an_unsupported_value_is_refused_and_its_key_named(text: str, told: str, hint: str | None) -> None:
+def test_an_unsupported_value_is_refused_and_its_key_named(text: str, expected: str, hint: str | None) -> None:
     error = refused(text)
-    assert told in error.message
+    assert expected in error.message
     assert hint is None or hint in str(error.hint)
 
 
@@ -316,11 +316,11 @@ def test_missing_keys_are_reported_together_with_other_problems() -> None:
     document = parse_yaml(text, Path("c.yaml"))
     with pytest.raises(UserError) as caught:
         parse_config(document, TOOLS["axolotl"])
-    told = caught.value.message
+    output = caught.value.message
     for name in ("lora_alpha", "learning_rate", "test_datasets"):
-        assert f"c.yaml: `{name}` must" in told
-    assert "`lora_r` must be given" not in told  # it is given; its invalid value is reported
-    assert told.count("`datasets`") == 1
+        assert f"c.yaml: `{name}` must" in output
+    assert "`lora_r` must be given" not in output  # it is given; its invalid value is reported
+    assert output.count("`datasets`") == 1
 
 
 def test_the_hint_on_an_unknown_key_lists_few_known_keys() -> None:
@@ -329,17 +329,17 @@ def test_the_hint_on_an_unknown_key_lists_few_known_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         ("lora_r: 8\n", "one key must identify the tool, but there is none of axolotl: base_model", "--format axolotl"),
         ("base_model: a\nmodel_name_or_path: b\n", "`base_model` of axolotl (line 1); `model_name_or_path` of "
          "llamafactory (line 2)", "--format axolotl or llamafactory"),
     ],
 )  # fmt: skip
-def test_a_file_of_no_tool_or_of_several_is_refused(text: str, told: str, hint: str) -> None:
+def test_a_file_of_no_tool_or_of_several_is_refused(text: str, expected: str, hint: str) -> None:
     with pytest.raises(UserError) as caught:
         tool_of(parse_yaml(text, Path("c.yaml")))
-    assert told in caught.value.message and hint in str(caught.value.hint)
+    assert expected in caught.value.message and hint in str(caught.value.hint)
     assert tool_of(parse_yaml(text, Path("c.yaml")), "axolotl") is TOOLS["axolotl"]
 
 
@@ -377,10 +377,10 @@ def test_the_whole_file_is_shown_within_80_columns() -> None:
     console.print(keys_text(parsed), settings_text(found.settings))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= 80
-    told = " ".join(shown.split())
+    output = " ".join(shown.split())
     for key in ("optimizer (43)", "wandb_log_model (63)", "gradient_accumulation_steps", "lora_fan_in_fan_out (21)"):
-        assert key in told
-    assert "default of axolotl" in told and "AdamW with 32-bit states instead: results differ slightly" in told
+        assert key in output
+    assert "default of axolotl" in output and "AdamW with 32-bit states instead: results differ slightly" in output
     kept = as_json(parsed, found.settings)
     assert {one["key"].split(".")[0].split("[")[0] for one in kept["keys"]} == set(document.values)
     assert json.loads(json.dumps(kept)) == kept | {"settings": json.loads(json.dumps(kept["settings"]))}
@@ -460,20 +460,20 @@ BAD_FILES = {
 def test_a_bad_file_exits_2_and_starts_nothing(
     call: Call, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, told = BAD_FILES[name]
+    text, output = BAD_FILES[name]
     (tmp_path / "bad.yaml").write_text(text)
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "ood.jsonl").write_text("")
     before = sorted(path.name for path in tmp_path.iterdir())
     for more in ((), ("--dry-run",)):
         assert call("bad.yaml", "--ood", "ood.jsonl", *more) == 2
-        assert told in " ".join(capsys.readouterr().err.split())
+        assert output in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in sorted(tmp_path.iterdir())] in (before, sorted([*before, "runs"]))
     assert not list(tmp_path.glob("runs/*"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (
             (),
@@ -489,10 +489,10 @@ def test_a_bad_file_exits_2_and_starts_nothing(
     ],
 )
 def test_bad_options_are_explained(
-    call: Call, arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    call: Call, arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(str(CONFIGS / "axolotl_command_assistant.yaml"), *arguments) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

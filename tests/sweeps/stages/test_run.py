@@ -84,7 +84,7 @@ def test_a_stage_is_guarded_against_forgetting_what_came_before(staged: StagedSt
     assert added == (Fall("stage1_accuracy", 0.10, 2), Fall("stage2_accuracy", 0.10, 2))
 
 
-def test_a_later_stage_goes_on_from_the_last_checkpoint(staged: StagedStudy, tmp_path: Path) -> None:
+def test_a_later_stage_continues_the_last_checkpoint(staged: StagedStudy, tmp_path: Path) -> None:
     record = Record(tmp_path / "S1")
     record.create(staged.stages[0].spec)
     directory = left_by(record, staged.stages[0].spec)
@@ -139,7 +139,7 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (
             {"rank": 8},
@@ -148,14 +148,14 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
         ({"placement": Placement(language=3, vision=4)}, "its modules must equal L3-V4, but 7 modules"),
     ],
 )
-def test_stages_that_cannot_go_on_from_each_other_are_refused(
-    changes: dict[str, Any], says: str, staged: StagedStudy, tmp_path: Path
+def test_stages_that_cannot_continue_each_other_are_refused(
+    changes: dict[str, Any], expected: str, staged: StagedStudy, tmp_path: Path
 ) -> None:
     other = replace(staged.stages[1], spec=staged.stages[1].spec.model_copy(update=changes))
     broken = replace(staged, stages=(staged.stages[0], other))
     with pytest.raises(UserError) as error:
         run_staged(broken, tmp_path)
-    assert says in error.value.message
+    assert expected in error.value.message
     assert not (tmp_path / "runs" / "curriculum").exists(), "nothing was started"
 
 

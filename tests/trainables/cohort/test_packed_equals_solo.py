@@ -250,7 +250,7 @@ def test_records_of_a_cohort_are_those_of_trials_alone(runs: Runs) -> None:
     assert runs.ended == {**dict.fromkeys(STAYING, "completed"), **ended}
 
 
-def test_who_leaves_takes_nothing_from_those_who_stay(runs: Runs) -> None:
+def test_a_leaving_member_does_not_affect_the_others(runs: Runs) -> None:
     for name in STAYING:
         assert apart(runs.cohort.curves[name], runs.left_alone.curves[name]) < LAST_DIGIT, name
 

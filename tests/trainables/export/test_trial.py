@@ -79,7 +79,7 @@ def test_peft_wraps_exactly_the_names_that_llamafactory_is_given(model: Any) -> 
     assert wrapped(model, given) == set(trial().modules)
 
 
-def test_the_end_of_a_name_is_no_whole_name(model: Any) -> None:
+def test_the_end_of_a_module_name_does_not_match(model: Any) -> None:
     # what the anchored expression guards against: PEFT matches whole names, and refuses what matches none
     with pytest.raises(ValueError, match="not found"):
         wrapped(model, r"language_model.layers.(6|7).(self_attn.(q_proj|k_proj|v_proj|o_proj))")
@@ -108,7 +108,7 @@ def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "tool", "told"),
+    ("changes", "tool", "expected"),
     [
         ({}, "llamafactory", "vision_learning_rate 0.0003: LLaMA-Factory has one rate for both towers"),
         ({"data_seed": 7}, "axolotl", "data_seed 7: axolotl shuffles rows by the seed"),
@@ -125,12 +125,12 @@ def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> Non
         ({}, "llamafactory", 'data/dataset_info.json must hold {"train": {"file_name": "/data/train.jsonl"'),
     ],
 )
-def test_what_a_tool_cannot_say_stands_above(changes: dict[str, Any], tool: str, told: str) -> None:
+def test_settings_that_a_tool_lacks_are_listed_in_the_header(changes: dict[str, Any], tool: str, expected: str) -> None:
     comments = [line for line in export_trial(trial(**changes), tool).splitlines() if line.startswith("# - ")]
-    assert any(told in line for line in comments)
+    assert any(expected in line for line in comments)
 
 
-def test_a_rate_for_the_one_tower_that_learns_is_its_own() -> None:
+def test_a_single_trained_tower_has_its_own_rate() -> None:
     keys = yaml.safe_load(export_trial(trial(placement=Placement(vision=4)), "llamafactory"))
     assert keys["learning_rate"] == 3e-4
     assert keys["freeze_language_model"] is True and keys["freeze_vision_tower"] is False

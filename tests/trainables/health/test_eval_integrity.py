@@ -44,7 +44,7 @@ def given(data: ProbeData, *answers: str) -> dict[str, str]:
 
 # ---------------------------------------------------------------- said and scored
 @pytest.mark.parametrize(
-    ("answers", "said", "questions", "fires"),
+    ("answers", "expected", "questions", "fires"),
     [
         ({"a": "x", "b": "y"}, ["y", "x"], 2, False),
         ({"a": "x", "b": "x"}, ["x", "x"], 2, False),
@@ -54,16 +54,16 @@ def given(data: ProbeData, *answers: str) -> dict[str, str]:
         ({"a": "x", "b": "y"}, ["x", "y", "z"], 2, True),
     ],
 )
-def test_answers_are_those_the_model_was_heard_to_say(
-    answers: dict, said: list[str], questions: int, fires: bool
+def test_scored_answers_must_be_those_the_model_generated(
+    answers: dict, expected: list[str], questions: int, fires: bool
 ) -> None:
-    finding = judge_answers(30, answers, questions, said, [])
+    finding = judge_answers(30, answers, questions, expected, [])
     assert (finding is not None) is fires
     if finding:
         assert (finding.check, finding.level, finding.step) == ("answers_not_generated", "invalid", 30)
 
 
-def test_the_witness_hears_exactly_what_was_answered(engine: Engine, baseline: Baseline) -> None:
+def test_the_witness_records_exactly_the_generated_answers(engine: Engine, baseline: Baseline) -> None:
     evaluator = engine.evaluator
     with eval_integrity.Witness(engine.base.model, engine.encoder.tokenizer, engine.encoder.answer_ends) as witness:
         _, answers = evaluator.measure(None)
@@ -146,7 +146,7 @@ def test_shuffled_labels_find_a_score_that_is_always_good() -> None:
     assert judge_shuffled(30, data, swapped, exact_match=0.2) is None, "nothing to judge in a trial that fits nothing"
 
 
-def test_nonsense_is_answered_by_no_model_and_by_every_lookup(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonsense_prompts_expose_a_lookup(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = engine.evaluator
     data = rows("lamp red.", "lamp green.", "lamp blue.", "lamp off.")
     monkeypatch.setattr(evaluator, "data", data)
@@ -214,7 +214,7 @@ def test_a_random_adapter_may_score_what_the_base_scores_and_no_more(found: Exac
         assert f"{found.null} of {found.rows} validation rows" in finding.evidence
 
 
-def test_noise_is_as_large_as_the_adapter_repeats_and_leaves_no_trace(
+def test_a_random_adapter_has_the_same_norm_is_reproducible_and_is_removed(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     import torch

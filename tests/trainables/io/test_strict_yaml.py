@@ -35,7 +35,7 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         ("a: 1\nrate: 1e-4\n", "config.yaml:2: `rate` must be a number, but YAML 1.1 reads `1e-4` as text", "1.0e-4"),
         ("a:\n  - 2E5\n", "config.yaml:2: `a[0]` must be a number", "write 2.0e+5"),
@@ -77,11 +77,11 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
         ("a: " + "1" * 5000, "config.yaml:1: `a` must be of type int", None),
     ],
 )
-def test_what_yaml_would_pass_over_is_told(text, told, hint):
+def test_surprising_yaml_is_an_error(text, expected, hint):
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
         parse_yaml(text, FILE)
-    assert told in caught.value.message
+    assert expected in caught.value.message
     assert len(caught.value.message) < 400
     assert hint is None or hint in str(caught.value.hint)
     assert time.monotonic() - began < 5
@@ -94,12 +94,12 @@ def test_the_hint_for_a_number_is_read_as_that_number():
         assert yaml.safe_load(str(caught.value.hint).removeprefix("write ")) == value
 
 
-def test_a_file_that_is_none(tmp_path):
+def test_a_missing_or_unreadable_file_is_an_error(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"#" * (MAXIMUM_BYTES + 1))
-    for name, told in (("none.yaml", "readable file"), (".", "readable file"), ("large.yaml", "at most 1,048,576"),
+    for name, output in (("none.yaml", "readable file"), (".", "readable file"), ("large.yaml", "at most 1,048,576"),
                        ("latin.yaml", "latin.yaml:2: must be UTF-8")):  # fmt: skip
-        with pytest.raises(UserError, match=told) as caught:
+        with pytest.raises(UserError, match=output) as caught:
             read_yaml(tmp_path / name)
         assert caught.value.hint
     (tmp_path / "marked.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")

@@ -125,10 +125,10 @@ def test_a_template_that_refuses_a_turn_is_a_named_problem(sources_of: SourcesOf
     turns = (Message("system", "Be brief."), Message("user", "What?"), Message("assistant", "red."))
     with pytest.raises(
         UserError, match=r"row `x`: the chat template of base must take its turns \(system, user"
-    ) as told:
+    ) as output:
         packed.plain_engine(sources_of("gemma")).encoder.conversation(Row("x", turns, ()))
-    assert "System role not supported" in told.value.message
-    assert "first user turn" in (told.value.hint or "")
+    assert "System role not supported" in output.value.message
+    assert "first user turn" in (output.value.hint or "")
 
 
 def test_a_picture_for_a_base_that_takes_none_names_the_row(sources_of: SourcesOf) -> None:
@@ -152,7 +152,7 @@ def test_a_tokenizer_without_a_chat_template_cannot_hold_a_conversation(sources_
 
 # -------------------------------------------------------------------- logits
 @FAMILIES
-def test_the_loss_is_the_models_own(family: str, sources_of: SourcesOf) -> None:
+def test_the_loss_equals_the_models_own(family: str, sources_of: SourcesOf) -> None:
     engine = packed.plain_engine(sources_of(family))
     batch = collate([engine.encode(index, 512) for index in range(4)], engine.encoder, engine.base.device, False)
     with torch.no_grad():
@@ -301,7 +301,7 @@ def test_a_cohort_trains_as_its_trials_do_alone(
 
 
 @families("gemma2")
-def test_a_trial_is_proved_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
+def test_a_trial_is_tested_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 

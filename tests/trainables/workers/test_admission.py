@@ -395,7 +395,7 @@ def opened(peers: str) -> World:
     return world
 
 
-def test_with_everybody_there_the_engine_starts_at_once() -> None:
+def test_when_all_members_are_present_the_engine_starts_at_once() -> None:
     world = World(decide)
     world.ask("a", "ab")
     assert (world.job, world.wait_until) == (None, ADMISSION_SECONDS)
@@ -416,7 +416,7 @@ def test_a_late_call_makes_the_next_cohort() -> None:
     assert [call.trial for call in world.job.calls] == ["c"]  # type: ignore[union-attr]
 
 
-def test_an_absent_member_is_left_behind_after_its_time() -> None:
+def test_an_absent_member_is_dropped_after_the_window() -> None:
     world = opened("abc")
     world.finish(0)
     world.ask("a")
@@ -438,7 +438,7 @@ def test_of_two_calls_for_one_trial_the_newer_is_answered_with_the_eval() -> Non
     assert world.cohort == ("a", "b")
 
 
-def test_no_memory_lets_half_as_many_try_and_nobody_hears_of_it() -> None:
+def test_out_of_memory_halves_the_cohort_without_a_reply() -> None:
     world = opened("abcd")
     world.finish(96 + 4)
     assert world.replies == {} and world.job == actions.Close(drop_base=True)
@@ -456,6 +456,6 @@ def test_the_base_in_memory_is_used_before_another_is_loaded() -> None:
     assert chosen({}, None, None) == ()
 
 
-def test_an_event_that_cannot_be_is_refused() -> None:
+def test_an_impossible_event_is_refused() -> None:
     with pytest.raises(ValueError, match="Closed does not end gathering"):
         decide(State(), events.Closed())

@@ -160,7 +160,7 @@ def test_no_engine_and_no_worker_outlives_its_launch(together: dict[str, Record]
 # ---------------------------------------------------------------- killed and stopped
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["TrialWorker", "EngineActor"])
-def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
+def test_a_killed_worker_is_retried_and_every_trial_ends_as_if_undisturbed(
     victim: str, runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
 ) -> None:
     killed: list[int] = []
@@ -179,7 +179,7 @@ def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
 
 
 @pytest.mark.slow
-def test_a_trial_that_a_scheduler_stops_holds_nobody_up(
+def test_a_trial_stopped_by_a_scheduler_delays_no_other(
     runs: Runs, specs: list[TrialSpec], together: dict[str, Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray import tune
