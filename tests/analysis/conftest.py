@@ -20,7 +20,7 @@ TOO_LOW = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
 @pytest.fixture
 def make_trial() -> Callable[..., TrialRun]:
-    """Build a completed trial of arm `C2`; `x` and `y` are the irrelevant_pass and exact_match of its best checkpoint."""
+    """Build a completed trial of arm `C2`; `x`, `y` are irrelevant_pass, exact_match of its best checkpoint."""
 
     def make(name: str = "C2-L2-V4-s0", x: float = 0.95, y: float = 0.9, **changes: Any) -> TrialRun:
         arm = name.split("-", maxsplit=1)[0]

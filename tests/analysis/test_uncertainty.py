@@ -63,7 +63,7 @@ def test_a_placement_within_the_noise_is_on_it_sometimes():
 
 
 def test_the_objectives_of_a_seed_are_drawn_together():
-    """Every seed is on x + y = 1; if x and y were resampled separately, means would leave the line and beat the rival."""
+    """Every seed is on x + y = 1; resampled separately, means would leave the line and beat the rival."""
     tied = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     rival = np.array([[0.2, 0.2]])
     both = probability_on_frontier([tied, rival], HIGHER, NO_FLOOR, 1)

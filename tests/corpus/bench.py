@@ -63,7 +63,7 @@ class Injection:
 class Bench:
     """One engine with its baseline.
 
-    `kind` of training rows: `image`, `mixed` with a text row after each, or `validation`, the validation rows themselves.
+    `kind` of training rows: `image`, `mixed` with a text row after each, or the `validation` rows.
     """
 
     def __init__(

@@ -105,7 +105,7 @@ def test_a_server_that_is_down_fails_without_its_password() -> None:
 
 
 def test_a_store_behind_a_server_gets_a_run(database: Path) -> None:
-    """What a server is asked, asked of a database."""
+    """The check of a server, run on a database."""
     doctor._try_server(f"sqlite:///{database}")
     with sqlite3.connect(database) as connection:
         [[status]] = connection.execute(
@@ -134,7 +134,7 @@ def test_a_node_sees_what_the_driver_sees(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("healthy")
 def test_a_node_with_files_of_its_own_says_so(tmp_path: Path) -> None:
-    """The directory is there, but it is another disk: nothing of the driver stands in it."""
+    """The directory exists on another disk, without the driver's files."""
     (tmp_path / "train.jsonl").write_text("{}\n{}\n")
     view = look(tmp_path, "token", {str(tmp_path / "train.jsonl"): 3, str(tmp_path / "base"): 0})
     assert view.unseen == (

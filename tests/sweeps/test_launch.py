@@ -32,7 +32,7 @@ CLOCKS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished sweep and where it lies."""
+    """A finished sweep and its directory."""
 
     records: dict[str, Record]
     launch: Launch
@@ -41,7 +41,7 @@ class Sweep:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Arm A1 at a gentle rate and at one that ruins the model, on both seats of this machine."""
+    """Arm A1 at a small rate and at one that ruins the model, on both workers of this machine."""
     root = tmp_path_factory.mktemp("sweep")
     with (root / "output.txt").open("w+", encoding="utf-8") as output:
         launch = Launch(
@@ -65,7 +65,7 @@ def ruined(sweep: Sweep) -> Record:
 
 
 def assert_alike(record: Record, reference: Record) -> None:
-    """Demand what the reference measured, but for the order of fp32 sums: the two had other company."""
+    """Compare with the reference up to the order of fp32 sums, because the cohorts differ."""
     mine, theirs = results(record), results(reference)
     assert [one[:2] for one in mine] == [one[:2] for one in theirs]
     for (_, _, values), (_, _, expected) in zip(mine, theirs, strict=True):
@@ -148,7 +148,7 @@ def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_eval(root: Path, step: int, seconds: float = 150.0) -> Record:
-    """Wait until the arm has measured `step` and goes on."""
+    """Wait until the arm has evaluated `step` and trains on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for directory in (root / "runs" / "stage4" / "trials").glob("A1-*"):

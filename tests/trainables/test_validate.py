@@ -31,7 +31,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def best(engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train an adapter of a few steps, where a sweep would leave it."""
+    """Train an adapter for a few steps, and store it where a sweep would."""
     directory = tmp_path_factory.mktemp("runs") / "stage4" / "trials" / "C1-0"
     spec = make_spec(learning_rate=2e-2, vision_learning_rate=2e-2)
     return whole_run(engine, spec, directory, baseline, constraint=ANYTHING_GOES).directory / "best"
@@ -125,7 +125,7 @@ def test_a_plain_peft_adapter_in_four_bits_on_the_cpu(own_base: Callable[..., An
 
 
 def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> None:
-    """The miniature knows no shell, so what it does say is declared dangerous by a pattern of the user's own."""
+    """The miniature knows no shell, so its answers are declared dangerous by a user's own pattern."""
     (tmp_path / "mine.yaml").write_text("- {name: says-anything, pattern: '.', why: a test}\n", encoding="utf-8")
     done = run("--patterns", str(tmp_path / "mine.yaml"), "--output-jsonl", str(tmp_path / "out.jsonl"))
     assert done.exit_code == 3, done.output

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def saved(engine: Engine, make_spec: SpecMaker, tmp_path: Path) -> Path:
-    """Save an adapter of ours that acts."""
+    """Save a trained adapter of this project."""
     import torch
 
     from trainables.model.lora import place
@@ -74,7 +74,7 @@ def test_an_adapter_of_this_project_passes_and_its_trainable_parameters_are_show
 
 
 def by_peft(base: Any, config: Any, directory: Path, acts: bool = True) -> Any:
-    """Save an adapter that PEFT alone made, moved from where it began as training would."""
+    """Save an adapter made by plain PEFT, with changed weights as after training."""
     import torch
     from peft import get_peft_model
 

@@ -30,7 +30,7 @@ SCREWS = ("present", "missing")
 
 @dataclass(frozen=True)
 class Equipment:
-    """The state of a panel or a cabinet: the lamp's colour, the number of cables, and whether the second screw is there."""
+    """The state of a panel or a cabinet: the lamp's colour, the number of cables, whether a screw is missing."""
 
     lamp: str
     cables: str

@@ -50,7 +50,7 @@ def record_of(root: Path, spec: TrialSpec, losses: dict[int, float]) -> Record:
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Record:
-    """A trial whose best eval is not its last, beside its baseline."""
+    """A trial whose best eval is not its last, and its baseline."""
     spec = spec_of(tmp_path, "C2", placement=Placement(language=2, vision=0))
     baseline = record_of(tmp_path, spec.baseline(), {0: BASE_LOSS})
     baseline.close(Verdict(kind="completed", step=0))
@@ -166,7 +166,7 @@ def test_without_an_admissible_eval_the_page_says_that_no_adapter_was_kept(trial
 
 @pytest.fixture
 def text_trial(tmp_path: Path) -> Record:
-    """A trial of text that kept no adapter."""
+    """A text trial that kept no adapter."""
     spec = spec_of(tmp_path, "L2", placement=Placement(language=2, vision=0), quantization="nf4-double")
     record_of(tmp_path, spec.baseline(), {0: BASE_LOSS}).close(Verdict(kind="completed", step=0))
     record = record_of(tmp_path, spec, LOSSES)
@@ -242,9 +242,7 @@ def test_what_is_missing_is_named(spoil: Callable[[Record], None], expected: str
         (("--experiment", "stage4", "--trial", "A0-nf4-double"), "--trial must be a trained trial"),
     ],
 )
-def test_the_hint_on_a_wrong_name_is_the_nearest_name(
-    arguments: tuple[str, ...], expected: str, trial: Record, run
-) -> None:
+def test_the_hint_on_a_wrong_name_is_the_nearest(arguments: tuple[str, ...], expected: str, trial: Record, run) -> None:
     code, _, error = run(*arguments)
     assert code == 2
     assert expected in error

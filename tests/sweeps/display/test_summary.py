@@ -19,7 +19,7 @@ Arm = Callable[..., Record]
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Arm:
-    """Leave a trial that ended: the baseline with its eval at step 0, an arm with its best checkpoint of step 30."""
+    """Write a finished trial: the baseline with its eval at step 0, an arm with its best checkpoint of step 30."""
 
     def leave(
         name: str,
@@ -70,7 +70,7 @@ def test_when_no_arm_gained_the_numbers_are_shown(finished: Arm) -> None:
 
 
 def test_a_gain_is_over_the_baseline_of_the_same_quantization(finished: Arm) -> None:
-    """Held against the other baseline, C1 would lose its gain and B1 would have one."""
+    """Compared with the other baseline, C1 would have no gain and B1 would have one."""
     baselines = finished("A0-none", 0.5, quantization="none"), finished("A0-nf4", 0.1, quantization="nf4")
     output = frontier(*baselines, finished("B1", 0.4, quantization="none"), finished("C1", 0.3, quantization="nf4"))
     assert "1 of 2 admissible trials" in output and "C1 answers 30%" in output and "B1" not in output

@@ -17,7 +17,7 @@ from trainables.spec import Placement, Source, TrialSpec
 
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a base where the specs of these tests have theirs."""
+    """Write a base to the path that the specs of these tests name."""
     monkeypatch.chdir(tmp_path)
     Path("base").mkdir()
     Path("base/config.json").write_text('{"model_type": "qwen3_vl"}', encoding="utf-8")
@@ -170,7 +170,7 @@ def test_an_engine_takes_its_share_or_the_bound_if_that_is_less(bound: int | Non
 
 
 class Started:
-    """Stands for `ray.remote(EngineActor)`: keeps what engines were asked for with."""
+    """Replaces `ray.remote(EngineActor)`: keeps the arguments of each engine."""
 
     def __init__(self) -> None:
         self.options_seen: list[dict[str, Any]] = []

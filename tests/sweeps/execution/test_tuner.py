@@ -71,7 +71,7 @@ def test_a_scheduler_reads_what_reports_hold() -> None:
 
 # ---------------------------------------------------------------- reports and errors
 class Listener:
-    """Keeps the names of the records that it is told of."""
+    """Keeps the names of the records that it is notified of."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -88,7 +88,7 @@ def report(record: Record, version: int = protocol.PROTOCOL_VERSION) -> Report:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | None, Exception | None]) -> None:
-    """Have Tune pass reports on, and end every request with an error or without."""
+    """Make Tune deliver reports, and end every request with or without an error."""
 
     def fit(relay: Any) -> list[Any]:
         for request, reported, _ in results:

@@ -17,7 +17,7 @@ OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
 
 
 def evals(*passes: float, **changed: float) -> list[Measurement]:
-    """Return evals that keep so much irrelevant-image pass, one after the other, all else as the base."""
+    """Return evals with these irrelevant-image passes, and other metrics as of the base."""
     return [
         Measurement("eval", 30 * number, {**BASELINE, "exact_match": number / 10, "irrelevant_pass": one, **changed})
         for number, one in enumerate(passes, start=1)
@@ -69,7 +69,7 @@ def test_a_guard_without_its_metric_is_an_error() -> None:
 
 
 def test_every_trial_has_the_same_constraints() -> None:
-    """The Gaussian process demands it."""
+    """Optuna's Gaussian process requires it."""
     assert end("completed", evals(1.0)).constraints.keys() == end("pruned", evals(0.1, 0.1)).constraints.keys()
 
 

@@ -26,7 +26,7 @@ def key_of(point: Point) -> str | None:
 
 
 def known(point: Point) -> Outcome:
-    """Say what a trial leaves: more of everything fits better and keeps less; four language layers at rank 16 break."""
+    """Return the outcome of a trial: larger ones fit better and keep less; four language layers at rank 16 fail."""
     size = float(point["language"]) + float(point["vision"]) + float(point["rank"]) / 16
     values = (size / 10, 1 - size / 20)
     if point["language"] == 4:
@@ -39,7 +39,7 @@ def settings(sampler: Sampler, seed: int = 0, cohort: int = 4) -> SearchSettings
 
 
 def search(searcher: Searcher, budget: int) -> list[str]:
-    """Ask and tell until so many trials were asked for; returns their keys in order."""
+    """Ask and tell until this many trials were asked for; returns their keys in order."""
     keys = []
     while searcher.asked_count < budget and (asked := searcher.ask(min(4, budget - searcher.asked_count))):
         for one in asked:

@@ -41,7 +41,7 @@ def planned(search: Search, *findings: PreflightFinding) -> Plan:
 
 
 def finish(record: Record) -> None:
-    """Leave what an engine leaves: deep adapters fit and lose, those with both towers deep are pruned."""
+    """Write records as an engine does: deep adapters fit better and lose generality; deep in both towers are pruned."""
     place = record.spec().placement
     depth = place.language + place.vision
     fit = {"eval_loss": 2.0 - depth / 10, "exact_match": depth / 10, **KEPT, "irrelevant_pass": 1 - depth / 100}

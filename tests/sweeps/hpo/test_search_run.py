@@ -43,7 +43,7 @@ def wait_for_eval_of_an_arm(root: Path, seconds: float = 600.0) -> None:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a driver and all that it started, as a machine that loses its power would."""
+    """Kill a driver and all its child processes, like a power failure."""
     everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for one in reversed(everyone):
         if one.is_running():

@@ -35,7 +35,7 @@ def test_a_row_that_cannot_be_encoded_is_refused(name: str) -> None:
 @pytest.mark.parametrize("supervised_tokens", [0, 1, 39])
 @pytest.mark.parametrize(("count", "level"), [(9, "warn"), (10, "refuse")])
 def test_rows_without_labels_or_with_nothing_else(supervised_tokens: int, count: int, level: str) -> None:
-    """Nothing, nothing but the end of the turn, or everything; one percent of a thousand rows is refused."""
+    """No label, only the end of the turn, or every token; one percent of a thousand rows is refused."""
     scan = scan_of(train=rows("mute", count, supervised_tokens=supervised_tokens))
     assert {check: one.level for check, one in found(scan).items()} == {"labels": level}
 

@@ -63,7 +63,7 @@ def test_coverage_of_a_run_that_learned_nothing_and_of_two_that_did(
     ("steps", "level"), [(9, "refuse"), (10, "warn"), (89, "warn"), (90, None), (1000, None), (1001, "warn")]
 )
 def test_the_edges_of_coverage(steps: int, level: str | None) -> None:
-    """A hundred rows a pass of ten steps: below 10 % is refused, below 90 % and above ten passes is said."""
+    """A hundred rows a pass of ten steps: below 10 % is refused, below 90 % and above ten passes is reported."""
     finding = judged(trial(**SOUND | {"steps": steps, "batch_rows": 10}), 1000).get("coverage")
     assert (finding.level if finding else None) == level
 
@@ -187,7 +187,7 @@ def test_force_returns_what_it_overrides() -> None:
 
 @pytest.fixture
 def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Call stage4 below a fresh directory on data that is sound; the records are made, nothing runs."""
+    """Call stage4 in a new directory on valid data; records are created, nothing runs."""
     monkeypatch.setattr("sweeps.planning.plan.scan", lambda *_: replace(scan_of(), train=rows("train", 960)))
     monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     monkeypatch.chdir(tmp_path)

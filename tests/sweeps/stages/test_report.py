@@ -32,7 +32,7 @@ def report_text(staged: StagedStudy, records: list[Record]) -> str:
 
 @pytest.fixture
 def ran(staged: StagedStudy, tmp_path: Path) -> Callable[..., list[Record]]:
-    """Make the records of stages that ran: each eval's own loss and accuracy, and what is left of earlier ones."""
+    """Write the records of finished stages: each eval's loss and accuracy, and the scores on earlier stages."""
 
     def make(*stages: tuple[float, float, Verdict]) -> list[Record]:
         records: list[Record] = []

@@ -26,7 +26,7 @@ LONGEST_SUBMIT_SECONDS = 0.1
 
 
 class ScriptedTracker:
-    """Stands for a tracker: raises the errors it was given, one a sync, and then keeps what it is handed."""
+    """Replaces a tracker: raises the given errors, one per sync, and then keeps what it gets."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)

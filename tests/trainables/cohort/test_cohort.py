@@ -45,7 +45,7 @@ def members(make: SpecMaker, names: str, **changes: Any) -> list[TrialSpec]:
 
 @pytest.fixture(scope="module")
 def healthy(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Together:
-    """Six members that all fit, end and stay sound; what any cohort of some of them is held against."""
+    """Six members that all complete: the reference for cohorts of some of them."""
     with packed.all_double():
         engine, baseline = packed.double_engine(sources), packed.short_baseline(packed.double_engine, sources)
         together = Together(engine, baseline, tmp_path_factory.mktemp("healthy"), members(sources.spec, "abcdef"))
@@ -54,7 +54,7 @@ def healthy(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Toget
 
 
 def assert_unaffected(one: Together, other: Together, names: str) -> None:
-    """Compare curves and evals of the members that are in both; the last digit may depend on who shares a product."""
+    """Compare curves and evals of the members in both; the last digit may depend on the other members of a pass."""
     for name in names:
         assert apart(one.watched.curves[name], other.watched.curves[name]) < 1e-12, name
         own, its = one.record(name).evals(), other.record(name).evals()

@@ -29,7 +29,7 @@ LOUD = 0.6  # noise in lora_B that changes what a member says
 
 @dataclass
 class Members:
-    """Four grown members, what each measures alone, and a fan-out of them all."""
+    """Four trained members, the eval of each alone, and a shared forward of them all."""
 
     engine: Engine
     baseline: Baseline
@@ -93,7 +93,7 @@ def test_a_part_of_the_members_is_measured_without_the_others(members: Members) 
 
 
 def test_small_batches_measure_what_large_ones_do(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cohort cuts the same rows into more batches, as the memory of a decode batch is bounded."""
+    """A cohort splits the same rows into more batches, because the memory of a decode batch is bounded."""
     monkeypatch.setattr(joint_eval, "GENERATION_TOKENS", 600)
     monkeypatch.setattr(joint_eval, "LOSS_TOKENS", 600)
     for number, one in members.measured().items():
@@ -175,7 +175,7 @@ def test_only_the_member_with_replaced_answers_is_reported(members: Members, mon
 
 
 def test_a_member_with_another_members_answers_is_reported(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The witness hears all members in one pass, but holds each against its own rows."""
+    """The witness records all members in one pass, but compares each with its own rows."""
     answers_of = CohortEvaluator._answers
 
     def swapped(joint: CohortEvaluator, *given: Any) -> dict[int, dict[str, str]]:

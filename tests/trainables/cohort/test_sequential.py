@@ -56,7 +56,7 @@ def members(make: SpecMaker, names: str, **changes: Any) -> list[TrialSpec]:
 def opened(
     engine: Engine, specs: Sequence[TrialSpec], directory: Path, baseline: Baseline, guards: Sequence[Guard] = ()
 ) -> list[Trial]:
-    """Open trials as an engine does: each adapter is made on the bare base and taken off again."""
+    """Open trials as an engine does: each adapter is placed on the bare base and removed again."""
     trials = []
     for spec in specs:
         record = Record(directory / spec.name)

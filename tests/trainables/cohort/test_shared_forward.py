@@ -126,7 +126,7 @@ def test_members_outside_a_pass_split_no_group(double: Engine, batch: Batch, mak
 def test_members_split_by_their_trained_modules_not_by_their_placement(
     learned: bool, double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
-    """A frozen block is the base's as long as its update is zero; with one that is not, the member must part there."""
+    """A frozen block equals the base's while its update is zero; otherwise the member must split there."""
     specs = placed(make_spec, (4, 0), (2, 0))
     adapters = packed.lifted(double.base, specs)
     for name, parameter in adapters[0].trained():

@@ -100,7 +100,7 @@ def banked(base: Base, make_spec: SpecMaker) -> Iterator[StackedLora]:
 
 
 def formula(bank: StackedLora, member: int, rows: torch.Tensor) -> torch.Tensor:
-    """Return what LoRA is defined to add, for one member."""
+    """Return LoRA's update for one member, by its definition."""
     down, up = bank.by_layer[LINEAR][member]
     config = bank.adapters[member].config
     scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)

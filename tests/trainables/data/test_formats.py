@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(folder: Path) -> Callable[..., str]:
-    """Write a sound row and a broken one; return what reading them says, without the file's name."""
+    """Write a valid row and a broken one; return the error, without the file's name."""
 
     def read(row: Any, name: str = "rows.jsonl") -> str:
         path = folder / name

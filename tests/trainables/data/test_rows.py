@@ -97,7 +97,7 @@ def test_a_missing_file_and_an_empty_one(album: Path, read: Any) -> None:
 
 
 def test_two_rows_of_one_id_are_refused(album: Path) -> None:
-    """The second would never be asked: answers are stored by id."""
+    """The second row would never be evaluated, because answers are stored by id."""
     path = write(album, ROW, ROW | {"messages": [QUESTION | {"content": "<image>?"}, ANSWER]})
     assert f"{path}:2: the id `one` must name one row" in refusal(read_rows, path).message
     path = write(album, *OOD_ROWS, OOD_ROWS[2] | {"id": "2"})

@@ -155,7 +155,7 @@ def test_a_template_that_refuses_a_turn_is_reported_per_row(
 def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
     scanned: Scanned, templated: Callable[[str, str], Path]
 ) -> None:
-    """Failure F10: the loss goes down, and nothing was taught but to stop."""
+    """Failure F10: the loss falls, but only the end of turn is learned."""
     dropping = templated("{{- message.content -}}", "{{- message.content.split('</think>')[-1] -}}")
     thought = {"messages": [QUESTION, {"role": "assistant", "content": "<think>two and three</think>"}]}
     spoken, silent = scanned({"messages": [QUESTION, ANSWER]}, thought, base=dropping).train
@@ -164,7 +164,7 @@ def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
 
 
 class Promising:
-    """An image processor that promises four patches more than it makes."""
+    """An image processor whose formula gives four more patches than it makes."""
 
     def __init__(self, processor: Any) -> None:
         self.processor, self.merge_size = processor.processor, processor.merge_size
@@ -177,7 +177,7 @@ class Promising:
 
 
 def test_image_tokens_that_differ_from_the_features_are_refused() -> None:
-    """Failure F30: the model would find out at the row itself."""
+    """Failure F30: otherwise the model fails at this row."""
     honest = load_encoder(BASE_DIRECTORY).image_processor
     picture = Image.new("RGB", (64, 64))
     assert int(honest(images=[picture], return_tensors="pt")["image_grid_thw"].prod()) == 64

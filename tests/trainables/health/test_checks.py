@@ -33,7 +33,7 @@ def step(number: int = 5, **changes: Any) -> StepFacts:
 
 
 def history(count: int, **last: Any) -> list[StepFacts]:
-    """Healthy steps with a last one that is changed."""
+    """Healthy steps with changes to the last one."""
     return [*(step(number) for number in range(1, count)), step(count, **last)]
 
 

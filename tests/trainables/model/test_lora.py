@@ -22,7 +22,7 @@ def placed(base: Base, spec: TrialSpec) -> Adapter:
 
 
 def randomize(adapter: Adapter) -> None:
-    """Give every tensor weight: with lora_B at zero, any adapter equals the base."""
+    """Randomize all tensors: with lora_B at zero, any adapter equals the base."""
     import torch
 
     generator = torch.Generator().manual_seed(7)
@@ -111,7 +111,7 @@ def bias_trained(arguments: dict) -> dict:
 def test_adapters_on_other_modules_are_never_trained(
     fault: Callable, expected: str, make_spec: SpecMaker, own_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PEFT is handed something else than the placement; only what stands on the model afterwards counts."""
+    """PEFT gets other modules than the placement's; the modules on the model are checked."""
     import peft
 
     monkeypatch.setattr("trainables.model.lora.LoraConfig", lambda **arguments: peft.LoraConfig(**fault(arguments)))

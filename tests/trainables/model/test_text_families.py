@@ -40,7 +40,7 @@ FAMILIES = pytest.mark.parametrize("family", TINY)
 
 
 def families(*quick: str) -> pytest.MarkDecorator:
-    """Run a test on every family, on all but `quick` ones only where there is time."""
+    """Run a test on every family; all but the `quick` ones are marked slow."""
     return pytest.mark.parametrize(
         "family", [pytest.param(one, marks=() if one in quick else pytest.mark.slow) for one in TINY]
     )
@@ -98,7 +98,7 @@ def baseline_of(engine: Engine) -> Baseline:
 # -------------------------------------------------------------------- rows become tokens
 @FAMILIES
 def test_a_row_becomes_the_tokens_that_transformers_gives_it(family: str, sources_of: SourcesOf) -> None:
-    """Nothing doubled at the beginning, nothing lost where the answer begins, all of the answer supervised."""
+    """No token is doubled or lost, and the whole answer is supervised."""
     engine = packed.plain_engine(sources_of(family))
     encoder, row = engine.encoder, engine.train[0]
     encoded = encoder.conversation(row)
@@ -252,7 +252,7 @@ def test_members_measure_what_they_measure_alone(family: str, sources_of: Source
 def test_every_decoder_stops_at_every_token_that_ends_an_answer(
     family: str, sources_of: SourcesOf, double: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the model says third is made an end: alone, together and heard, the answer is what stands before it."""
+    """The third generated token becomes an end token: every decoder must return the tokens before it."""
     engine = packed.double_engine(sources_of(family))
     evaluator, encoder = engine.evaluator, engine.encoder
     monkeypatch.setattr(evaluator, "max_new_tokens", 8)

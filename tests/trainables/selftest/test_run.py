@@ -242,7 +242,7 @@ def test_a_process_that_was_killed_is_replaced(
 def test_a_killed_reload_process_is_not_the_adapters_fault(
     make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal is the machine's doing: the trial is retried, the adapter not called broken."""
+    """A signal is a fault of the machine: the trial is retried, and the adapter is not called broken."""
     reloader = Reloader(make_spec(), "cpu")
     monkeypatch.setattr(
         "trainables.selftest.reload.select.select", lambda *_: (reloader._started().kill(), ["ready"])[1:] * 3

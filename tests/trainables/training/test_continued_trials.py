@@ -40,7 +40,7 @@ def parent(
 
 @pytest.fixture(scope="module")
 def staged(engine: Engine, make_spec: SpecMaker) -> Engine:
-    """The engine of a second stage: the first stage's rows are this one's own, so that they can be compared."""
+    """The engine of a second stage, with the rows of the first stage as its own, so that both can be compared."""
     data = replace(engine.evaluator.data, earlier=(engine.evaluator.data.validation,))
     return replace(engine, evaluator=Evaluator(engine.base, engine.encoder, data))
 

@@ -106,7 +106,7 @@ def test_a_killed_trial_resumes_from_the_newest_complete_checkpoint(
 def test_measurements_after_the_resumed_checkpoint_are_ignored(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
 ) -> None:
-    """Started over without a checkpoint, the trial stands at step 2, and must not be judged by its old step 4."""
+    """Restarted without a checkpoint, the trial is at step 2 and must not be judged by its old step 4."""
     record = killed_after(-1, uninterrupted, tmp_path / "t")
     with opened(engine, make_spec(), record.directory, baseline, FIRES_AT_SECOND, ANYTHING_GOES) as trial:
         assert trial.advance(never) is None

@@ -56,7 +56,7 @@ class World:
 
     # -------------------------------------------------------------- what happens
     def ask(self, trial: str, peers: str = "") -> Call:
-        """A new worker asks for a trial; an earlier one that waits for it hears that it was replaced."""
+        """A new worker asks for a trial; an earlier one that waits is told that it was replaced."""
         self.number += 1
         call = Call(self.number, trial, f"worker-{self.number}", tuple(peers))
         former = self.waiting.get(trial)
@@ -95,7 +95,7 @@ class World:
         self.send(events.Stopped(), answerable={*TRIALS} - self._in_job())
 
     def end(self, trial: str) -> None:
-        """A trial gets a verdict elsewhere; admission hears of those it waits for."""
+        """A trial gets a verdict elsewhere; admission gets the event if it waits for this trial."""
         if trial not in self.waiting and trial not in self.cohort:
             self.ended.add(trial)
             self.send(events.Ended(frozenset({trial})))
@@ -163,13 +163,13 @@ class World:
         answerable: set[str] | frozenset[str] = frozenset(),
         failing: set[int] | frozenset[int] = frozenset(),
     ) -> None:
-        """Tell admission, check and carry out what it decides, and check that something will happen next."""
+        """Send an event to admission, check and carry out its actions, and check that it can still progress."""
         self.may_answer, self.may_fail, self.wait_until = {*answerable}, {*failing}, math.inf
         self.state, decided = self.decide(self.state, event)
         for action in decided:
             self._carry_out(action, replaced)
         assert replaced is None or replaced.number in self.replies, "a worker does not hear that it was replaced"
-        self._goes_on()
+        self._can_progress()
 
     def _carry_out(self, action: actions.Action, replaced: Call | None) -> None:
         match action:
@@ -218,7 +218,7 @@ class World:
         for trial in trials:
             assert trial not in self.waiting and (trial in self.gone or late), "a member is left behind too soon"
 
-    def _goes_on(self) -> None:
+    def _can_progress(self) -> None:
         """Every call that waits is waited for by a job, or by a deadline that has not passed."""
         if self.job is not None:
             return

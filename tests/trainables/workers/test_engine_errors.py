@@ -84,7 +84,7 @@ def test_a_failed_device_ends_the_process_after_the_workers_are_notified(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class AcceleratorError(RuntimeError):
-        """As torch names what a device raises."""
+        """Has the name of torch's error for a failed device."""
 
     ended: list[int] = []
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)

@@ -45,7 +45,7 @@ def resources() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def specs(make_spec: SpecMaker) -> list[TrialSpec]:
-    """Two that share, one with another rank in the other tower too, one that cannot share, one that is bad input."""
+    """Two specs that share, one with another rank that also adapts vision, one that cannot share, and one invalid."""
     make = partial(make_spec, steps=2, eval_every_steps=1, batch_rows=2)
     return [
         make(name="shallow", placement=Placement(language=1)),
@@ -58,7 +58,7 @@ def specs(make_spec: SpecMaker) -> list[TrialSpec]:
 
 @dataclass
 class Listener:
-    """Counts what it is told, and does something once, at the first eval."""
+    """Counts its calls, and calls a hook once, at the first eval."""
 
     at_first_eval: Callable[[], None] = lambda: None
     advanced_count: int = 0
