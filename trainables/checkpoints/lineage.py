@@ -159,6 +159,6 @@ def lineage_of(spec: TrialSpec, base_match: str, new_modules: int) -> dict[str, 
 
 
 def experiment_of(record: Record) -> str | None:
-    """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it lies elsewhere."""
+    """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it is elsewhere."""
     trials = record.directory.resolve().parent
     return trials.parent.name if trials.name == "trials" else None

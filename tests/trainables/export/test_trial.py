@@ -114,7 +114,7 @@ def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> Non
         ({"data_seed": 7}, "axolotl", "data_seed 7: axolotl shuffles rows by the seed"),
         ({"schedule": "linear"}, "ms-swift", "min_rate_ratio 0.1: `linear` decays to 0 in the tool"),
         ({"batch_warmup_ratio": 0.5}, "ms-swift", "batch_warmup_ratio 0.5"),
-        ({"packed_tokens": 4096}, "axolotl", "packed_tokens: packing stays off"),
+        ({"packed_tokens": 4096}, "axolotl", "packed_tokens: packing is off"),
         ({"steps": 5}, "axolotl", "warm-up of 1 step: axolotl turns it into 2"),
         ({"earlier": (Source(path=Path("e.jsonl"), sha256="e"),)}, "axolotl", "the rows of 1 earlier stages"),
         (
