@@ -44,7 +44,7 @@ def test_the_share_of_the_peak_is_shown_where_the_peak_is_known() -> None:
 def test_a_goal_is_shown_with_its_measured_share_of_the_model() -> None:
     text = page({"shapes": {"deep": shape()}})
     assert "| deep, A: cohort, shared prefix over alone | 80% of the FLOP model's | ≥ 85% |" in text
-    assert "no gradient reach adapters in the vision tower" in text
+    assert "no gradient reaches adapters in the vision tower" in text
 
 
 def test_a_run_of_one_shape_keeps_the_figures_of_another(tmp_path: Path) -> None:

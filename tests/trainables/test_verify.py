@@ -279,7 +279,7 @@ def command(*words: object) -> Any:
     ("change", "expected"),
     [
         ("[]", "it must be a JSON object, but got []"),
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ({"r": "four"}, "`r` must be a whole number above 0, but got 'four'"),
         ({"lora_alpha": None}, "`lora_alpha` must be a number, but got None"),
         ({"lora_dropout": 2}, "`lora_dropout` must be a number from 0"),
@@ -305,7 +305,7 @@ def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, expe
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ("[]", "it must be a JSON object, but got []"),
         ({"model_type": "nothing_known"}, "`model_type` must be one that transformers knows"),
         ({"model_type": None}, "`model_type` must be one that transformers knows"),

@@ -149,7 +149,7 @@ def test_narrow_reads_winners_json_and_reports_when_it_is_missing(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ("[]", "`winners` must name a placement, but it is None"),
         ('{"winners": []}', "`winners` must name a placement, but it is \\[\\]"),
         (
