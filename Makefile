@@ -1,4 +1,4 @@
-# Each target works alone on a clean clone: the environment is created once, and again when the lock changes.
+# Every target works on a clean clone: the environment is created when needed, and again when the lock file changes.
 
 PYTHON ?= python3
 ARGS ?=
@@ -23,7 +23,7 @@ test: .venv/.ready  ## Run the fast tests: no GPU, no cluster, no browser
 	.venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		-m "not slow and not gpu and not cluster and not browser" $(ARGS)
 
-corpus: .venv/.ready  ## Plant every known failure, run hundreds of healthy trials, write docs/corpus.md
+corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)
 
 lint: .venv/.ready  ## Check style, format and types
@@ -31,10 +31,10 @@ lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
-bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS go to the benchmark
+bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS="--help" shows its options
 	.venv/bin/python -m benchmarks $(ARGS)
 
-clean:  ## Remove the environment, builds and caches; runs, mlflow.db and frontiers stay
+clean:  ## Remove the environment, builds and caches; keep runs, mlflow.db and frontiers
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -43,7 +43,7 @@ clean:  ## Remove the environment, builds and caches; runs, mlflow.db and fronti
 		echo "Python must be 3.11 or newer, but \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1)" >&2; \
 		echo "hint: make PYTHON=python3.11 (or newer) and the target" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv || { \
-		echo "hint: on Debian and Ubuntu the module is a package of its own: apt install python3-venv" >&2; exit 2; }
+		echo "hint: on Debian and Ubuntu the module venv is a separate package: apt install python3-venv" >&2; exit 2; }
 	.venv/bin/python -m pip install --quiet --requirement requirements.lock
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -54,8 +54,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
 ) -> None:
     """Print the frontier of a study, and for each other placement why it is not on it.
 
-    Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study narrows
-    around, and logs them to the newest launch.
+    Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
+    with --winners, and logs them to the newest launch.
     """
     from analysis.frontier import frontier_info
     from analysis.mlflow_runs import read_experiment
@@ -66,7 +66,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
 
     if export_as:
         check_tool(export_as)
-    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # report bad input before a store is read
+    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # refuse bad input before reading a store
     study = read_experiment(experiment, tracking_uri)
     if not x:
         objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
@@ -104,7 +104,7 @@ def results(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; bad input is reported in two lines on stderr, exit code 2."""
+    """Run the command line; invalid input is reported in two lines on stderr, with exit code 2."""
     try:
         app(args=None if arguments is None else list(arguments))
     except UserError as error:
@@ -156,7 +156,7 @@ def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:
     try:
         log_frontier(tracking_uri, run_id, files)
     except UserError as error:
-        # the report is already printed, so a store that refuses artifacts is no failure
+        # the report is already printed, so a store that refuses artifacts is not a failure
         _say(f"not logged to MLflow: {error}")
     else:
         _say(f"logged to MLflow: frontier/ of run {run_id}")

@@ -1,4 +1,4 @@
-"""Compares placements: one frozen value, from which every table, file and chart is made."""
+"""Compares placements; the result is one frozen value, from which every table, file and chart is made."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from trainables.pareto import Objective, as_costs, directions_of, dominance, hyp
 Kind = Literal["frontier", "baseline", "dominated", "no gain", "excluded", "running"]
 KINDS: tuple[Kind, ...] = ("frontier", "baseline", "dominated", "no gain", "excluded", "running")
 
-FIT = 1  # the objectives are x, y and further ones; y is the task fit
+FIT = 1  # index of the task fit: the objectives are x, y and further ones, and y is the task fit
 
 
 @dataclass(frozen=True)
 class PlacementResult:
     """The result of one placement and the reason for it.
 
-    `estimates` follow the objectives and are empty where the placement may not be compared; `gain` is the task fit
-    over the baseline of the same quantization, positive when better, None where no such baseline was measured;
+    `estimates` are in the order of the objectives, and empty if the placement is not compared. `gain` is the task fit
+    over the baseline of the same quantization, positive when better, None if no such baseline was measured.
     `probability` is None with fewer than three seeds.
     """
 
@@ -43,7 +43,7 @@ class PlacementResult:
 
 @dataclass(frozen=True)
 class Volume:
-    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value an objective)."""
+    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value per objective)."""
 
     frontier: float
     baseline: float
@@ -52,7 +52,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class FrontierInfo:
-    """All results; `floor` is the guard's limit on the first objective, None where no verdict holds it."""
+    """All results; `floor` is the guard's limit on the first objective, None if it is not known."""
 
     experiment: str
     objectives: tuple[Objective, ...]
@@ -99,7 +99,7 @@ def _require_finished(experiment: ExperimentRuns) -> None:
 
 
 def _require_measured(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> None:
-    """Refuse a metric that no trial has; it would silently exclude them all."""
+    """Refuse a metric that no trial has, because it would silently exclude every trial."""
     finished = [trial for trial in experiment.trials if trial.verdict_kind == "completed"]
     measured = {name for trial in finished for name in (*trial.last, *trial.best)}
     for objective in objectives:
@@ -233,7 +233,7 @@ def _volume(results: Sequence[PlacementResult], objectives: Sequence[Objective])
         return None
     directions = directions_of(objectives)
     costs = as_costs(np.array([[value.mean for value in one.estimates] for one in compared]), directions)
-    # a fraction has a worst value; other units are measured from the worst value seen
+    # the reference is the worst possible value of a fraction, and the worst measured value of other units
     fixed = np.array([[float(objective.direction == "lower") for objective in objectives]])
     bounded = [objective.unit == "fraction" for objective in objectives]
     reference = np.where(bounded, as_costs(fixed, directions)[0], costs.max(axis=0))

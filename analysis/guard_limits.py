@@ -1,4 +1,4 @@
-"""The limit that a guard held a metric to, as the verdicts of an experiment tell it."""
+"""Finds the limit that a guard set on a metric, from the verdicts of an experiment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trainables.record import Measurement
 
 
 def guard_limit(experiment: ExperimentRuns, metric: str) -> float | None:
-    """Return the limit that stopped trials were held to on `metric`; None when none or several are known.
+    """Return the limit on `metric` at which a guard stopped trials; None when no limit or several are known.
 
-    A verdict of an earlier version has no limit. It is then that of the guards in the experiment's `study.json` and
-    the baseline, where both can be read.
+    Verdicts of earlier versions hold no limit. It is then computed from the guards in the experiment's `study.json` and
+    the baseline, if both can be read.
     """
     stopped = [one for one in experiment.trials if one.verdict_kind == "pruned" and one.verdict_cause == metric]
     found: set[float] = set()

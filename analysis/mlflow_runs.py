@@ -1,7 +1,7 @@
 """Reads the trials of a study from MLflow, and logs the finished frontier to it.
 
-The tracker writes an experiment per study, a parent run per launch and a child run per trial; `TrialRun` lists what is
-read back.
+The tracker writes one experiment per study, one parent run per launch and one child run per trial; `TrialRun` holds
+what is read of a child run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainables.mlflow_store import (
     runs_of,
 )
 
-# the SQL store keeps an infinity as the largest double (MySQL and SQLite hold no other)
+# MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
 
 Value = int | float | str
@@ -35,10 +35,10 @@ class TrialRun:
     """One child run: its settings, its measurements and why it ended.
 
     `last` holds the metrics of the last eval, `best` those of the best admissible checkpoint (empty when no eval met
-    the constraint). A number that the store cannot keep reads as NaN or infinite, never as 0. `criteria` is the highest
-    success criterion that was met, None where none was judged. `degraded` names the health checks that complained,
-    `overridden` the refusals that --force overrode. `verdict_cause` is the guard's metric or the
-    check that ended the trial, `verdict_limit` the limit that a guard held that metric to.
+    the constraint). A number that the store cannot represent is read as NaN or infinity, never as 0. `criteria` is the
+    highest success criterion that was met, None if none was judged. `degraded` names the health checks that found a
+    problem, `overridden` the refusals that --force overrode. `verdict_cause` is the guard's metric or the check that
+    ended the trial, `verdict_limit` the guard's limit on that metric.
     """
 
     trial_id: str
@@ -76,7 +76,7 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
     """Read every trial of the experiment `name`; the newest run of a trial wins.
 
     Raises:
-        UserError: the store does not exist or does not answer, or holds no such experiment (the nearest is named).
+        UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
     """
     with _outages_as_user_errors(tracking_uri):
         client = connect_to_read(tracking_uri)
@@ -125,7 +125,7 @@ def _outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
     except outages() as error:
         answer = str(error).strip().partition("\n")[0][:300]
         raise UserError(
-            redacted(f"the tracking store {tracking_uri} must answer, but it says: {answer}"),
+            redacted(f"the tracking store {tracking_uri} must answer, but it reports: {answer}"),
             "check --tracking-uri (or MLFLOW_TRACKING_URI) and that the server runs",
         ) from error
 
@@ -157,9 +157,9 @@ def _trial(run: StoredRun) -> TrialRun:
 
 
 def _arm_in(name: str) -> str:
-    """Return the arm in a trial's display name, for runs that were logged before the arm had a tag of its own.
+    """Return the arm in a trial's display name, for runs logged before the arm had its own tag.
 
-    The one place that parses a name; it cannot find an arm whose own name holds a `-`.
+    An arm whose name contains `-` is not found.
     """
     return name.split("-", maxsplit=1)[0]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from analysis.mlflow_runs import TrialRun
 
 
-# a baseline has no adapter and takes no step, so these need no measurement
+# a baseline has no adapter and is not trained, so these values need no measurement
 BASELINE_PRICES: Mapping[str, float] = {"adapter_parameters": 0.0, "train_seconds": 0.0}
 
 
@@ -26,5 +26,5 @@ def frontier_objectives(x: str, y: str, further: Sequence[str]) -> tuple[Objecti
 
 
 def generality_in(trials: Iterable[TrialRun]) -> str:
-    """Return the metric of generality that these trials report."""
+    """Return the generality metric that these trials report."""
     return generality({name for trial in trials for name in (*trial.best, *trial.last)})

@@ -14,7 +14,7 @@ from trainables.pareto import Objective
 
 State = Literal["admissible", "excluded", "running"]
 
-# how a parameter is written behind an arm's name where several placements share the arm
+# prefixes of parameters in labels, which tell apart placements of one arm
 SHORT_NAMES = {
     "language_layers": "L",
     "vision_blocks": "V",
@@ -34,7 +34,7 @@ SHORT_NAMES = {
 class SeedRun:
     """One trial (one seed) of a placement.
 
-    `values` are in the order of the objectives, NaN where there is none; admissible only if all are finite.
+    `values` are in the order of the objectives, NaN where one is missing; all are finite if the trial is admissible.
     """
 
     trial: TrialRun
@@ -50,7 +50,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class PlacementRuns:
-    """The trials that differ only in the seed; `label` is unique within an experiment."""
+    """Trials that differ only in the seed; `label` is unique within an experiment."""
 
     label: str
     arm: str
@@ -64,7 +64,7 @@ class PlacementRuns:
         return f"L{self.parameters.get('language_layers', '?')}·V{self.parameters.get('vision_blocks', '?')}"
 
     def admissible(self) -> list[SeedRun]:
-        """Return the seeds whose values count."""
+        """Return the admissible seeds."""
         return [seed_run for seed_run in self.seed_runs if seed_run.state == "admissible"]
 
     def last_mean(self, name: str) -> float | None:
@@ -76,8 +76,8 @@ class PlacementRuns:
 def placements_of(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> tuple[PlacementRuns, ...]:
     """Group the trials of an experiment by arm and every logged parameter but the seed; ordered by label.
 
-    Two trials of one seed that share every logged parameter differ in something that is not logged, so they are
-    placements of their own.
+    Two trials with the same seed and the same logged parameters differ in something that is not logged, so each is a
+    separate placement.
     """
     shared: dict[tuple, list[TrialRun]] = defaultdict(list)
     for trial in experiment.trials:
@@ -100,7 +100,7 @@ def _placement(
 
 
 def seed_run_of(trial: TrialRun, objectives: Sequence[Objective], is_baseline: bool = False) -> SeedRun:
-    """Decide on one trial: admissible when it completed, an eval met the constraint, and every objective is finite."""
+    """Judge one trial: admissible if it completed, an eval met the constraint, and every objective is finite."""
     values = tuple(_value(trial, objective, is_baseline) for objective in objectives)
     if trial.verdict_kind is None:
         ended = trial.run_status not in ("RUNNING", "SCHEDULED")
@@ -148,7 +148,7 @@ def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
 
 
 def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRuns]:
-    """Label a placement by its arm, and by what differs where several share the arm."""
+    """Label each placement by its arm, followed by the parameters that differ if several placements share the arm."""
     by_arm: dict[str, list[PlacementRuns]] = defaultdict(list)
     for placement in placements:
         by_arm[placement.arm].append(placement)
@@ -160,8 +160,8 @@ def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRu
             for one in siblings
         ]
         for placement, label in zip(siblings, labels, strict=True):
-            apart = label if labels.count(label) == 1 else f"{label} #{placement.seed_runs[0].trial.trial_id[:6]}"
-            named.append(replace(placement, label=apart))
+            unique = label if labels.count(label) == 1 else f"{label} #{placement.seed_runs[0].trial.trial_id[:6]}"
+            named.append(replace(placement, label=unique))
     return named
 
 

@@ -1,4 +1,4 @@
-"""Fills the templates of pages; a template lies in the folder `templates` of the package that uses it."""
+"""Fills the templates of pages; each template is in the folder `templates` of the package that uses it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 from typing import Any
 
 CELL_LETTERS = 160
-# where CommonMark starts a tag, a comment or a declaration; `0.71 < 0.80` is none
+# the start of a tag, a comment or a declaration in CommonMark; `0.71 < 0.80` is not one
 TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def html(package: str, name: str, /, **values: Any) -> str:
-    """Fill an HTML template of `package`; every value is escaped but one of the type `markupsafe.Markup`."""
+    """Fill an HTML template of `package`; every value is escaped unless its type is `markupsafe.Markup`."""
     return _render(package, name, values, autoescape=True)
 
 
 def markdown(package: str, name: str, /, **values: Any) -> str:
     """Fill a Markdown template of `package`; the filters `cell`, `prose` and `code` keep a value from being markup."""
     text = _render(package, name, values, autoescape=False)
-    return BLANK_LINES.sub("\n\n", text)  # a branch that is not taken leaves its blank lines
+    return BLANK_LINES.sub("\n\n", text)  # skipped branches of the template leave blank lines
 
 
 def cell(value: object) -> str:
@@ -47,7 +47,7 @@ def _render(package: str, name: str, values: dict[str, Any], *, autoescape: bool
 
     environment = Environment(
         loader=PackageLoader(package),
-        autoescape=autoescape,  # noqa: S701 off for Markdown only, whose values the filters escape
+        autoescape=autoescape,  # noqa: S701 off only for Markdown, where the filters escape values
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -31,7 +31,7 @@ class Estimate:
     high: float | None = None
 
     def overlaps(self, other: Estimate) -> bool | None:
-        """True when the two intervals share a value; None when one of them is unknown."""
+        """Return True when the two intervals share a value; None when one of them is unknown."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return None
         return self.low <= other.high and other.low <= self.high
@@ -40,8 +40,8 @@ class Estimate:
 def estimate(values: Sequence[float]) -> Estimate:
     """Summarize the values of one objective, one per seed.
 
-    Source: scipy.stats.bootstrap, percentile method: it stays inside the values and needs no variance, where BCa
-    divides by zero for three equal seeds.
+    Source: scipy.stats.bootstrap with the percentile method, whose interval stays within the values. BCa would divide
+    by zero for three equal seeds.
     """
     sample = np.asarray(values, dtype=float)
     low = high = None
@@ -82,9 +82,9 @@ def probability_on_frontier(
     """Return how often each placement is on the frontier when its seeds are resampled: (placements,).
 
     Args:
-        samples: per placement (seeds, objectives); one with fewer than three seeds keeps its mean.
+        samples: per placement (seeds, objectives); with fewer than three seeds the mean is used in every resample.
         directions: per objective.
-        minimum_fit: (placements,), the value of `fit_column` to be exceeded; NaN where there is none.
+        minimum_fit: (placements,), the value that `fit_column` must exceed; NaN where there is none.
         fit_column: which objective is the task fit.
     """
     generator = np.random.default_rng(GENERATOR_SEED)

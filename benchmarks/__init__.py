@@ -1,1 +1,1 @@
-"""Measurements that are written down with machine and date, and asserted nowhere."""
+"""Benchmarks, whose figures are recorded with machine and date; no test asserts them."""

@@ -1,4 +1,4 @@
-"""`make bench`: measures what sharing a base saves and what the main job takes, and writes `docs/benchmark.md`."""
+"""`make bench`: measures what sharing a base saves and how long the stage4 sweep takes; writes `docs/benchmark.md`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = Path("docs/benchmark.md")
 
 
 class Choice(StrEnum):
-    """The shapes by name, and those that need no GPU."""
+    """The shapes by name; `all-cpu` is every shape that needs no GPU."""
 
     MINI = "mini"
     DEEP = "deep"
@@ -28,19 +28,24 @@ class Choice(StrEnum):
 
 
 def main(
-    shape: Annotated[Choice, typer.Option(help="What is measured; mini includes the sweep.")] = Choice.ALL_CPU,
-    families: Annotated[str, typer.Option(help="Only these, e.g. full,A1x24; the others' figures stay.")] = "",
-    quick: Annotated[bool, typer.Option("--quick", help="Only see that it works; the figures mean nothing.")] = False,
+    shape: Annotated[Choice, typer.Option(help="Model size to measure; mini includes the sweep.")] = Choice.ALL_CPU,
+    families: Annotated[
+        str, typer.Option(help="Only these families, e.g. full,A1x24; figures of the others are kept.")
+    ] = "",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smoke test with few steps; its figures mean nothing.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The page; its figures stay beside it as JSON.", show_default="docs/benchmark.md; none when quick"
+            help="Output page; its figures are kept as JSON in the same directory.",
+            show_default="docs/benchmark.md; none when quick",
         ),
     ] = None,
 ) -> None:
-    """Measure, and write the page; the other shapes' figures stay as they were measured last.
+    """Measure, and write the page; figures of shapes that are not measured are kept.
 
-    Some twenty-five minutes on two idle cores. Exit code 2 when a shape needs a device that is not there.
+    Takes about 25 minutes on two idle cores. Exit code 2 when a shape needs a device that this machine lacks.
     """
     from benchmarks.measure import Effort, measure_shape
     from benchmarks.shapes import SHAPES
@@ -75,7 +80,7 @@ def _check(families: list[str]) -> None:
 
 
 def write(out: Path, shapes: dict[str, Any], sweep: dict[str, Any] | None) -> str:
-    """Add figures to those beside the page `out`, then write it and its plot anew; returns the page."""
+    """Merge new figures into the JSON next to the page `out`, then rewrite the page and its plot; returns the page."""
     from benchmarks.page import page
     from benchmarks.picture import draw
     from trainables.io.files import read_json, write_json, write_text

@@ -1,6 +1,6 @@
-"""Plants every failure of the corpus and runs hundreds of healthy trials: `make corpus`.
+"""`make corpus`: plants every known failure in short trials, and runs hundreds of healthy ones.
 
-Writes `docs/corpus.md`: which check found what at which step, what was missed, and every false alarm.
+Writes `docs/corpus.md`: the check that found each failure, at which step, each missed failure, and each false alarm.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from tests.corpus.bench import Bench, Injection, Seen, planted
 from tests.corpus.controls import CONTROLS, draws
 
 HEALTHY_RUNS = 11 * len(CONTROLS)
-STANDS_FOR = (
-    "These are the failures the checks were written for: recall says that each check works, not what an unknown "
-    "failure would do.",
-    "F28 is no failure: rsLoRA's larger gradients are among the controls.",
-    "F14 and F22 came from DeepSpeed, F18 from several processes, F02 and F25 from trainers of other projects: planted "
-    "here is what they did to gradients, files, rates and flags, in one process.",
-    "F16 is planted as a twentyfold loss. A factor of two is below what a loss shows; that accumulation equals "
-    "one large batch is proved against the reference in `tests/trainables/training/test_trial.py`.",
-    "F12 and F13 overflow through a hook on the miniature's own modules, for its weights do not overflow.",
-    "F36 with bitsandbytes' own kernel needs a CPU with AVX512-BF16 and is left out elsewhere; the same cut by a hook "
-    "runs everywhere.",
+NOTES = (
+    "The checks were written for these failures. Recall shows that each check works; it says nothing about failures "
+    "that are not listed.",
+    "F28 is not planted, because it is not a failure: rsLoRA's larger gradients are among the controls.",
+    "F14 and F22 were seen with DeepSpeed, F18 with several processes, F02 and F25 in trainers of other projects. Here "
+    "their effect on gradients, files, rates and flags is planted in one process.",
+    "F16 is planted as a loss that is 20 times too large. A factor of two cannot be seen in a loss; "
+    "`tests/trainables/training/test_trial.py` proves against a reference that accumulation equals one large batch.",
+    "F12 and F13 overflow through a hook on the miniature's modules, because its own weights do not overflow.",
+    "F36 with bitsandbytes' own kernel needs a CPU with AVX512-BF16 and is skipped on other CPUs; the same failure "
+    "planted by a hook runs everywhere.",
 )
 
 
 @dataclass
 class Benches:
-    """The benches by rows, quantization and dtype, made when first asked for."""
+    """The benches by quantization, kind of rows and dtype; each is created at its first use."""
 
     directory: Path
     made: dict[tuple[str, str, str], Bench] = field(default_factory=dict)
 
     def of(self, quantization: str = "none", kind: str = "image", dtype: str = "float32") -> Bench:
-        """Return the bench of this kind."""
+        """Return the bench for this quantization, kind of rows and dtype."""
         key = (quantization, kind, dtype)
         if key not in self.made:
             self.made[key] = Bench(self.directory / "-".join(key), *key)
@@ -56,7 +56,7 @@ class Benches:
 
 @contextmanager
 def benches() -> Iterator[Benches]:
-    """Give benches in a scratch directory and end their processes afterwards."""
+    """Yield benches in a scratch directory; their processes are ended afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         found = Benches(Path(scratch))
         try:
@@ -67,7 +67,7 @@ def benches() -> Iterator[Benches]:
 
 
 def recall(found: Benches) -> Iterator[tuple[Injection, Seen | None]]:
-    """Plant every failure and tell what saw it."""
+    """Plant every failure; yields each with the check that found it, None where none did."""
     packed = (during_training.PACKED,) if has_packed_kernel() else ()
     for one in (*before_training.INJECTIONS, *during_training.INJECTIONS, *packed, *at_evals.INJECTIONS):
         yield one, planted(found.of(one.quantization), one)
@@ -85,7 +85,7 @@ def has_packed_kernel() -> bool:
 
 
 def false_alarms(found: Benches, count: int) -> Iterator[tuple[str, list[Seen]]]:
-    """Run healthy trials and tell what fired in each: nothing, one hopes."""
+    """Run healthy trials; yields the name of each control with its alarms, an empty list when there were none."""
     for control, changes in draws(count):
         bench = found.of(*control.bench)
         parent = at_evals.continuing(bench, changes.get("optimizer", "fresh")) if control.continues else {}
@@ -95,7 +95,7 @@ def false_alarms(found: Benches, count: int) -> Iterator[tuple[str, list[Seen]]]
 
 
 def page(results: list[tuple[Injection, Seen | None]], healthy: list[tuple[str, list[Seen]]], seconds: float) -> str:
-    """Return the page with machine and date."""
+    """Return the page as Markdown, with the machine and the date."""
     in_time = [one for one, seen in results if seen is not None and seen.step <= one.latest_step]
     alarms = [(what, one) for what, seen in healthy for one in seen]
     delays = Counter("step 0" if s.step == 0 else f"step {s.step}" for _, s in results if s is not None)
@@ -103,11 +103,11 @@ def page(results: list[tuple[Injection, Seen | None]], healthy: list[tuple[str, 
         "# The failure corpus",
         "",
         f"`make corpus`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), no GPU, "
-        f"Python {platform.python_version()}, {seconds:.0f} s. Short trials of the embedded miniature, each proved by "
-        "the self-test; the code that plants them is `tests/corpus/`.",
+        f"Python {platform.python_version()}, {seconds:.0f} s. Short trials of the embedded miniature, each checked by "
+        "the self-test; the code that plants the failures is `tests/corpus/`.",
         "",
         f"- **Recall**: {len(in_time)} of {len(results)} planted failures were found by their own check, in time.",
-        f"- **Detection**: {delays['step 0']} before the first paid step; "
+        f"- **Detection**: {delays['step 0']} before the first training step; "
         f"the others at {', '.join(k for k in sorted(delays, key=lambda k: int(k.split()[1])) if k != 'step 0')}.",
         f"- **False alarms**: {len(alarms)} in {len(healthy)} healthy runs.",
         "",
@@ -116,15 +116,15 @@ def page(results: list[tuple[Injection, Seen | None]], healthy: list[tuple[str, 
         "",
         "## Planted failures",
         "",
-        "Step 0 is the self-test, before anything is paid; evals are at steps 4 and 8.",
+        "Step 0 is the self-test, before training; evals are at steps 4 and 8.",
         "",
         "| failure | planted as | found by | at step | at the latest | evidence |",
         "| --- | --- | --- | --- | --- | --- |",
         *(_row(one, seen) for one, seen in sorted(results, key=lambda pair: pair[0].failure)),
         "",
-        *(f"- {text}" for text in STANDS_FOR),
+        *(f"- {text}" for text in NOTES),
         "",
-        "## Healthy runs that look odd",
+        "## Unusual but healthy runs",
         "",
         "| control | runs | alarms |",
         "| --- | --- | --- |",
@@ -149,11 +149,11 @@ def _control_rows(healthy: list[tuple[str, list[Seen]]]) -> list[str]:
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Where the page is written.")] = Path("docs/corpus.md"),
-    healthy_runs: Annotated[int, typer.Option(min=1, help="How many healthy trials are run.")] = HEALTHY_RUNS,
+    out: Annotated[Path, typer.Option(help="Output page.")] = Path("docs/corpus.md"),
+    healthy_runs: Annotated[int, typer.Option(min=1, help="Number of healthy trials.")] = HEALTHY_RUNS,
 ) -> None:
-    """Run the corpus and write the page; takes some ten minutes on two cores, and exits 1 on a miss or an alarm."""
-    warnings.simplefilter("ignore")  # int8 says the same on every matmul
+    """Run the corpus and write the page: about ten minutes on two cores, exit code 1 on a miss or a false alarm."""
+    warnings.simplefilter("ignore")  # bitsandbytes' int8 repeats one warning on every matmul
     began, results, healthy = time.perf_counter(), [], []
     with benches() as found:
         for one, seen in recall(found):

@@ -1,4 +1,4 @@
-"""The families of trials that are timed: those of Stage 4 by what they adapt, all of them, and one arm many times."""
+"""The families of trials that are timed: Stage 4's arms by their letter, all of them, and variants of one arm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("A", "B", "C", "D", "full", "A1x24")
 
 
 def family(name: str, settings: Mapping[str, Any]) -> list[TrialSpec]:
-    """Return the trials of a family; `settings` are those of a trial but its name and placement."""
+    """Return the trials of a family; `settings` are all settings of a trial except name and placement."""
     if name == "A1x24":
         return [_variant(settings, *one) for one in product(RATES, RANKS, SEEDS)]
     arms = [arm for arm in PLACEMENTS if name == "full" or arm.startswith(name)]
@@ -29,7 +29,7 @@ def trial(arm: str, settings: Mapping[str, Any]) -> TrialSpec:
 
 
 def modelled(spec: TrialSpec) -> Arm:
-    """Return a trial as the FLOP model sees it."""
+    """Return a trial as an arm of the FLOP model."""
     return Arm(spec.placement.language, spec.placement.vision, spec.rank)
 
 

@@ -1,8 +1,8 @@
-"""The FLOP model: what a step of training must compute, for any Qwen3-VL, any batch and any way of sharing.
+"""The FLOP model: counts the FLOPs of a training step for any Qwen3-VL, any batch and any way of sharing.
 
 One multiply-add is 2 FLOPs. A frozen linear of P weights costs 2 P per token forward and 2 P backward (no gradient of
-its weights), causal attention half of the full square forward and 2.5 times that backward. Norms, activations, rotary
-embeddings, dequantization and the optimizer are left out; so is whatever a processor does besides arithmetic.
+its weights). Causal attention costs half of the full square forward and 2.5 times that backward. Norms, activations,
+rotary embeddings, dequantization, the optimizer and everything but arithmetic are not counted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from trainables.data.encoding import Batch
 
 
-ATTENTION_BACKWARD = 2.5  # of its forward; what is not kept is computed again
+ATTENTION_BACKWARD = 2.5  # times its forward, because attention weights are recomputed
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of one Qwen3-VL: widths in values, `taps` the vision blocks after which DeepStack reads."""
+    """The sizes of one Qwen3-VL: widths in values; `taps` are the vision blocks whose outputs DeepStack reads."""
 
     hidden: int
     layers: int
@@ -77,7 +77,7 @@ class Architecture:
 
     @property
     def layer_widths(self) -> int:
-        """Sum inputs and outputs of one language layer's linears: LoRA's parameters at rank 1."""
+        """Sum inputs and outputs of one language layer's linears, which is the number of LoRA parameters at rank 1."""
         attention = 2 * (self.hidden + self.queries) + 2 * (self.hidden + self.keys)
         return attention + 3 * (self.hidden + self.feed_forward)
 
@@ -89,9 +89,9 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one batch holds: tokens a row (padded), tokens before every first picture, labels and patches of all rows.
+    """The counts of one batch: padded tokens per row, tokens before the first picture, labels and patches of all rows.
 
-    `patch_pairs` sums the squares of every picture's patches: the vision tower attends within a picture.
+    `patch_pairs` sums the squared number of patches of every picture, since the vision tower attends within a picture.
     """
 
     rows: int
@@ -103,7 +103,7 @@ class Counts:
 
     @classmethod
     def of(cls, batch: Batch) -> Counts:
-        """Count a batch with pictures, as the project's own prefix counts its tokens."""
+        """Count a batch with pictures; the prefix is counted as `shared_prefix` does."""
         from trainables.cohort.shared_prefix import common_tokens
 
         pictures = batch.inputs["image_grid_thw"].prod(dim=-1).tolist()
@@ -118,13 +118,13 @@ class Counts:
 
     @property
     def tokens(self) -> int:
-        """Return the tokens of all rows, padding included, for it is computed too."""
+        """Return the tokens of all rows, including padding, which is computed too."""
         return self.rows * self.row_tokens
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A trial to the model: how many of the last layers of each tower carry LoRA, and of which rank."""
+    """A trial of the FLOP model: how many of the last layers of each tower carry LoRA, and its rank."""
 
     language: int
     vision: int
@@ -133,7 +133,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOPs of one architecture on one batch; `attention` 0 counts its linears alone, as PyTorch counts a CPU."""
+    """FLOPs of one architecture on one batch; `attention=0` counts linears only, as PyTorch's counter does on a CPU."""
 
     architecture: Architecture
     counts: Counts
@@ -141,64 +141,65 @@ class Cost:
 
     # ---------------------------------------------------------------- pieces
     def layer_forward(self, start: int = 0) -> float:
-        """One language layer for the tokens from `start` on, which attend to all before them."""
+        """Return the FLOPs of one language layer, forward, for tokens from `start` on, which attend to all earlier."""
         own, counts = self.architecture, self.counts
         linears = 2 * own.layer_weights * (counts.row_tokens - start)
         attention = 2 * own.queries * (counts.row_tokens**2 - start**2)
         return counts.rows * (linears + self.attention * attention)
 
     def layer_backward(self, start: int = 0) -> float:
-        """Gradients to the inputs of one language layer."""
+        """Return the FLOPs of the gradients to the inputs of one language layer."""
         own, counts = self.architecture, self.counts
         linears = 2 * own.layer_weights * (counts.row_tokens - start)
         attention = ATTENTION_BACKWARD * 2 * own.queries * (counts.row_tokens**2 - start**2)
         return counts.rows * (linears + self.attention * attention)
 
     def prefix_forward(self) -> float:
-        """One language layer for the tokens before the first picture alone."""
+        """Return the FLOPs of one language layer, forward, for the tokens before the first picture only."""
         own, counts = self.architecture, self.counts
         tokens = counts.prefix_tokens
         return counts.rows * (2 * own.layer_weights * tokens + self.attention * 2 * own.queries * tokens**2)
 
     def block_forward(self) -> float:
-        """One vision block."""
+        """Return the FLOPs of one vision block, forward."""
         own, counts = self.architecture, self.counts
         return 2 * own.block_weights * counts.patches + self.attention * 4 * own.vision_hidden * counts.patch_pairs
 
     def block_backward(self) -> float:
-        """Gradients to the inputs of one vision block."""
+        """Return the FLOPs of the gradients to the inputs of one vision block."""
         own, counts = self.architecture, self.counts
         attention = ATTENTION_BACKWARD * 4 * own.vision_hidden * counts.patch_pairs
         return 2 * own.block_weights * counts.patches + self.attention * attention
 
     def merger(self) -> float:
-        """One merger in one direction."""
+        """Return the FLOPs of one merger, forward or backward."""
         return 2 * self.architecture.merger_weights * self.counts.patches / self.architecture.patches_per_token
 
     def patches_embedded(self) -> float:
-        """The projection of raw patches."""
+        """Return the FLOPs of the projection of raw patches."""
         return 2 * self.architecture.patch_values * self.architecture.vision_hidden * self.counts.patches
 
     def head(self, tokens: int) -> float:
-        """The projection of `tokens` to the vocabulary, forward and to its input."""
+        """Return the FLOPs of the projection of `tokens` to the vocabulary, forward and the gradient to its input."""
         return 4 * self.architecture.hidden * self.architecture.vocabulary * tokens
 
     def adapter(self, arm: Arm, rank: int) -> float:
-        """LoRA forward, the gradients of its factors, and to its inputs, padded to `rank`."""
+        """Return the FLOPs of LoRA, forward and the gradients of its factors and inputs, padded to `rank`."""
         own, counts = self.architecture, self.counts
         language = arm.language * own.layer_widths * counts.tokens
         return 6 * rank * (language + arm.vision * own.block_widths * counts.patches)
 
     # ---------------------------------------------------------------- recipes
     def solo(self, arm: Arm) -> float:
-        """One trial alone: no gradient below its lowest adapter, logits for labels only, nothing computed twice."""
+        """Return the FLOPs of one trial alone: no gradient below its lowest adapter, logits for labels only."""
         return self.one_pass([arm], share=False)
 
     def stock(self, arm: Arm) -> float:
-        """One trial by the default k-bit preparation: every language layer forward, again, and backward; all logits.
+        """Return the FLOPs of one trial by PEFT's default k-bit preparation.
 
-        Its hook makes the text embeddings differentiable. Reentrant checkpointing lets no gradient into the vision
-        tower, whose input needs none: vision adapters are computed and stay as they are.
+        Every language layer is computed forward twice and backward, with logits of all tokens, since a hook makes the
+        text embeddings differentiable. With reentrant checkpointing no gradient reaches the vision tower, so vision
+        adapters are computed but not trained.
         """
         own, counts = self.architecture, self.counts
         vision = own.blocks * self.block_forward() + (1 + len(own.taps)) * self.merger() + self.patches_embedded()
@@ -209,20 +210,20 @@ class Cost:
         return vision + language + self.head(counts.tokens) + arm.rank * adapted
 
     def one_pass(self, arms: Sequence[Arm], share: bool) -> float:
-        """One forward and one backward for all `arms`, as the project's fan-out computes them.
+        """Return the FLOPs of one forward and one backward for all `arms`, as `shared_forward` computes them.
 
-        Groups part at the first block that one of their members adapts. Whatever is computed together is
-        differentiated together: from the first adapted block on, gradients run for every group of the pass.
+        Arms share a group until the first block that one of them adapts. From the first adapted block on, gradients
+        are computed for every group of the pass.
         """
         rank = max(arm.rank for arm in arms)
         adapters = sum(self.adapter(arm, rank) for arm in arms)
-        groups = len(arms) if not share else _groups(self._parted(arms, self.architecture.layers), len(arms))
+        groups = len(arms) if not share else _groups(self._separate(arms, self.architecture.layers), len(arms))
         return (
             self._vision(arms, share) + self._language(arms, share) + self.head(self.counts.labels) * groups + adapters
         )
 
     def passes(self, arms: Sequence[Arm], cut: Sequence[Sequence[int]], share: bool) -> float:
-        """A cohort's step: one pass after the other, each for the arms whose numbers `cut` gives."""
+        """Return the FLOPs of a cohort's step: a pass for each list of arm numbers in `cut`."""
         return sum(self.one_pass([arms[number] for number in numbers], share) for numbers in cut)
 
     def _vision(self, arms: Sequence[Arm], share: bool) -> float:
@@ -238,18 +239,18 @@ class Cost:
             total += count * (self.block_forward() + mergers * self.merger())
             if index >= lowest:
                 total += count * (self.block_backward() + mergers * self.merger())
-        if lowest < own.blocks:  # nothing below wants a gradient
+        if lowest < own.blocks:  # nothing below needs a gradient
             total -= groups[lowest] * 2 * 3 * own.vision_hidden**2 * self.counts.patches
         return total
 
     def _language(self, arms: Sequence[Arm], share: bool) -> float:
         own, sees = self.architecture, any(arm.vision for arm in arms)
         lowest = own.layers - max(arm.language for arm in arms)
-        entering = _groups(self._parted(arms, -1), len(arms)) if share else len(arms)
+        entering = _groups(self._separate(arms, -1), len(arms)) if share else len(arms)
         start = self.counts.prefix_tokens if share and entering > 1 and lowest >= len(own.taps) else 0
         total = lowest * self.prefix_forward() if start else 0.0
         for index in range(own.layers):
-            count = _groups(self._parted(arms, index), len(arms)) if share else len(arms)
+            count = _groups(self._separate(arms, index), len(arms)) if share else len(arms)
             first = start if index < lowest else 0
             total += count * self.layer_forward(first)
             if sees or index >= lowest:
@@ -258,8 +259,8 @@ class Cost:
                 total -= count * 2 * own.qkv_weights * self.counts.tokens
         return total
 
-    def _parted(self, arms: Sequence[Arm], layer: int) -> list[bool]:
-        # who differs in the vision tower or where DeepStack adds enters the language tower apart
+    def _separate(self, arms: Sequence[Arm], layer: int) -> list[bool]:
+        # an arm that adapts the vision tower, or a layer to which DeepStack adds, differs from the first layer on
         own = self.architecture
         starts = [own.layers - arm.language for arm in arms]
         return [
@@ -267,5 +268,5 @@ class Cost:
         ]
 
 
-def _groups(apart: Sequence[bool], members: int) -> int:
-    return sum(apart) + (sum(apart) < members)
+def _groups(separate: Sequence[bool], members: int) -> int:
+    return sum(separate) + (sum(separate) < members)

@@ -1,4 +1,4 @@
-"""One shape, all families, all arms: what is measured becomes plain values that a page can be written from."""
+"""Measures one shape, all families and all arms; returns plain values, from which the page is written."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2
-STANDS_FOR = {"A": "A1", "B": "B2", "C": "C2", "D": "D2"}  # the stock recipe costs the same whatever is adapted
+# the stock recipe costs the same whichever layers are adapted, so one arm of each letter is measured
+STOCK_ARM = {"A": "A1", "B": "B2", "C": "C2", "D": "D2"}
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: steps of a trial, repetitions, families, and those whose first repetition has its evals."""
+    """How much is measured: steps of a trial, repetitions, families, and the families timed with evals (`whole`)."""
 
     steps: int
     repeats: int
@@ -40,7 +41,7 @@ class Effort:
 
     @classmethod
     def of(cls, shape: Shape, quick: bool, families: Sequence[str] = ()) -> Effort:
-        """Return what a shape is worth, or just enough to see that everything works."""
+        """Return the effort of a shape, or that of a smoke test when `quick`."""
         if quick:
             return cls(steps=4, repeats=1, families=families or ("A", "C"))
         return cls(shape.steps, shape.repeats, families or NAMES, shape.whole)
@@ -50,7 +51,7 @@ def measure_shape(shape: Shape, effort: Effort, say: Callable[[str], None]) -> d
     """Measure a shape; returns its machine, its batch, and the figures of every arm by family.
 
     Raises:
-        UserError: the shape needs a device that is not there.
+        UserError: the shape needs a device that this machine lacks.
     """
     import torch
 
@@ -83,7 +84,7 @@ def measure_shape(shape: Shape, effort: Effort, say: Callable[[str], None]) -> d
 
 
 def stock_trial(shape: Shape, spec: TrialSpec, directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run one trial by the stock recipe in a process of its own; adds `whole_seconds`, from its start to its end."""
+    """Run one trial by the stock recipe in its own process; adds `whole_seconds`, from its start to its end."""
     path, out = directory / f"stock-{spec.name}.json", directory / f"stock-{spec.name}-found.json"
     path.write_text(spec.model_dump_json(), encoding="utf-8")
     began = time.perf_counter()
@@ -94,7 +95,7 @@ def stock_trial(shape: Shape, spec: TrialSpec, directory: Path, say: Callable[[s
 
 
 def run_module(module: str, *arguments: str) -> None:
-    """Run a module of this repository in a fresh Python; what it said is shown when it fails."""
+    """Run a module of this repository in a new Python process; its output is printed when it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
@@ -104,7 +105,7 @@ def run_module(module: str, *arguments: str) -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Say what was measured on, and when."""
+    """Return the date and a description of this machine."""
     import torch
 
     return {
@@ -121,7 +122,7 @@ def _bench(shape: Shape, settings: Mapping[str, Any], directory: Path) -> Bench:
 
     spec = trial("C2", settings)
     bench = Bench(Engine.on(shape.load(spec.base.path, spec), spec), directory / "records")
-    run_solo(bench, [spec], last=2)  # the first steps of a process pay for what later ones find
+    run_solo(bench, [spec], last=2)  # warm-up: the first steps of a process are slower
     return bench
 
 
@@ -137,7 +138,7 @@ def _stock_figures(bench: Bench, specs: Sequence[TrialSpec], stock: Mapping[str,
     from benchmarks.sharing import ArmFigures
 
     cost = bench.cost(specs)
-    found = [stock[STANDS_FOR[spec.name[0]]] for spec in specs]
+    found = [stock[STOCK_ARM[spec.name[0]]] for spec in specs]
     return ArmFigures(
         arm="stock",
         flops=sum(cost.stock(modelled(spec)) for spec in specs),
@@ -150,7 +151,7 @@ def _stock_figures(bench: Bench, specs: Sequence[TrialSpec], stock: Mapping[str,
 
 def _needed(effort: Effort) -> list[str]:
     letters = "ABCD" if "full" in effort.families else dict.fromkeys(name[0] for name in effort.families)
-    return [STANDS_FOR[letter] for letter in letters]
+    return [STOCK_ARM[letter] for letter in letters]
 
 
 def _seconds(found: Mapping[str, Any]) -> dict[str, float]:

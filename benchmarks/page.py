@@ -1,4 +1,4 @@
-"""Writes `docs/benchmark.md` from the figures kept beside it; nothing here measures."""
+"""Writes `docs/benchmark.md` from the figures in `docs/benchmark.json`; nothing here measures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = (
 
 
 def page(results: Values) -> str:
-    """Return the page: the sweep as users run it, then every shape, with goals beside figures."""
+    """Return the page: goals and figures, the sweep as users run it, then every shape."""
     shapes = results.get("shapes", {})
     text = templates.markdown(
         "benchmarks",
@@ -41,7 +41,7 @@ def page(results: Values) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """What was aimed at: how often faster (or what share of the model) one arm is than another on a shape."""
+    """A goal: how many times faster than another arm an arm must be on a shape, or at what share of the FLOP model."""
 
     shape: str
     family: str
@@ -51,7 +51,7 @@ class Goal:
     of_model: bool = False
 
     def line(self, families: Values) -> str:
-        """Write the goal with its figure."""
+        """Return the goal and its figure as one row of the table."""
         arms = {one["arm"]: one for one in families[self.family]["arms"]}
         found = ratio(arms[self.than], arms[self.arm])
         what = f"{ARMS[self.arm][2:]} over {ARMS[self.than][2:]}"
@@ -89,7 +89,7 @@ def _goals(shapes: Values) -> list[str]:
 
 
 def family_table(shape: Values, family: Values) -> list[str]:
-    """Return the arms of one family as a table; with the share of the device's peak where that is known."""
+    """Return the arms of one family as a table, with the share of the device's peak FLOPs where it is known."""
     arms = {one["arm"]: one for one in family["arms"]}
     header = (*HEADER, "of peak") if shape["peak_flops"] else HEADER
     lines = [_row(header), _row(["---"] * len(header))]

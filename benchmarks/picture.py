@@ -1,4 +1,4 @@
-"""Draws `docs/images/benchmark.png`: how much faster cohorts train than trials alone, beside the FLOP model's mark."""
+"""Draws `docs/images/benchmark.png`: how much faster cohorts train than trials alone, measured and modelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH = 0.38
 
 
 def draw(shapes: Mapping[str, Any], path: Path) -> None:
-    """Draw a panel a shape: bars for what was measured, a mark for what the FLOP model says."""
+    """Draw one panel per shape: bars for measured ratios, marks for those of the FLOP model."""
     import matplotlib
 
     matplotlib.use("Agg")

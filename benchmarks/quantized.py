@@ -1,4 +1,4 @@
-"""A Qwen3-VL of random weights, quantized to NF4 layer by layer where it will run: never whole in memory."""
+"""Builds a Qwen3-VL of random NF4 weights layer by layer, so that it is never whole in memory in full precision."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 
 def random_nf4(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Build the model of `config` on meta, then give every module random weights on `device`; linears become NF4.
+    """Build the model of `config` on the meta device, then give every module random weights on `device`.
 
-    As transformers quantizes it: all linears but the head, double quantization, computing in `dtype`.
+    Linears are quantized as transformers does: NF4 with double quantization, all but the head, computing in `dtype`.
     """
     from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
 
@@ -28,7 +28,7 @@ def random_nf4(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if left:
         raise RuntimeError(f"every tensor must be on {device}, but {len(left)} are on meta, the first is {left[0]}")
     model.generation_config = GenerationConfig()
-    model.is_loaded_in_4bit = True  # what PEFT asks to know how to adapt it
+    model.is_loaded_in_4bit = True  # PEFT reads this to choose its LoRA layer
     model.requires_grad_(False)
     return model.eval()
 
@@ -50,7 +50,7 @@ def _quantized(linear: torch.nn.Linear, device: torch.device, dtype: torch.dtype
 
 def _materialize(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
-        # buffers are computed, not loaded: those of a fresh module are right
+        # buffers are computed, not loaded, so those of a new module are correct
         fresh = type(module)(module.config)  # type: ignore[arg-type, call-arg]
         for name, buffer in fresh.named_buffers(recurse=False):
             setattr(module, name, buffer.to(device))

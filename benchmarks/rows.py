@@ -1,4 +1,4 @@
-"""The rows the shapes train on: the miniature's own, a few of each kind, so that evals stay short."""
+"""Writes the rows that the shapes train on: a few of each kind of the miniature's, so that evals stay short."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WORDS = ("red", "green", "blue", "yellow", "white", "purple")
 
 @dataclass(frozen=True)
 class Amounts:
-    """How many training rows there are, and how long they are made (tokens before and after the picture, of answer).
+    """The number of training rows and their lengths in tokens: before and after the picture, and of the answer.
 
-    `picture` is the size in pixels that every picture is scaled to; None leaves rows and pictures as they are.
+    Every picture is scaled to the size `picture` (pixels); None leaves rows and pictures unchanged.
     """
 
     train: int
@@ -71,7 +71,7 @@ def _lengthened(row: Row, amounts: Amounts) -> Row:
 
 
 def _words(count: int) -> str:
-    # every one is a single token of the miniature's tokenizer
+    # each word is a single token of the miniature's tokenizer
     return " ".join(WORDS[index % len(WORDS)] for index in range(count))
 
 

@@ -19,7 +19,7 @@ from trainables.record import Measurement, Verdict
 OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
 
 
-REFERENCE = (0.0, 0.80)  # the base's own fit, and the guard's floor under the generality
+REFERENCE = (0.0, 0.80)  # an exact match of 0, and the guard's limit on the irrelevant-image pass
 
 
 SPACE = Space(
@@ -47,20 +47,21 @@ class Table:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Table:
-        """Judge recorded rows as a search would; the row without adapter is the baseline."""
-        baseline = next(row for row in rows if is_baseline_point(row))["evals"][0]
+        """Compute outcomes from recorded rows as a search does; the row without an adapter is the baseline."""
+        first = next(row for row in rows if is_baseline_point(row))["evals"][0]
+        baseline = Measurement("eval", first["step"], first)
         found = {key_of(row): _outcome(row, baseline) for row in rows if not is_baseline_point(row)}
         outcomes = {key: one for key, one in found.items() if key is not None}
         return cls(outcomes, hypervolume(list(outcomes.values())))
 
 
 def key_of(point: Point) -> str | None:
-    """Return what names a trial of the table, None for the baseline."""
+    """Return the key of a trial of the table, None for the baseline."""
     return None if is_baseline_point(point) else " ".join(f"{point[name]:g}" for name in SPACE.dimensions)
 
 
 def hypervolume(outcomes: Sequence[Outcome]) -> float:
-    """Return the hypervolume that feasible outcomes dominate, against `REFERENCE`; 0 for none."""
+    """Return the hypervolume that the feasible outcomes dominate, against `REFERENCE`; 0 when none is feasible."""
     values = [one.values for one in outcomes if one.is_feasible]
     directions = directions_of(OBJECTIVES)
     if not values:
@@ -90,6 +91,6 @@ def compare(table: Table, seeds: int, gp_seeds: int, say: Callable[[str], None])
     return found
 
 
-def _outcome(row: Mapping[str, Any], baseline: Mapping[str, float]) -> Outcome:
+def _outcome(row: Mapping[str, Any], baseline: Measurement) -> Outcome:
     measured = [Measurement("eval", one["step"], one) for one in row["evals"]]
     return outcome(Verdict.model_validate(row["verdict"]), measured, row["best_step"], baseline, STUDY, OBJECTIVES)

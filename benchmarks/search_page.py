@@ -28,7 +28,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class SamplerResult:
-    """One row of the table: the shares found at each budget, as text, and the budgets at which random finds less."""
+    """One row of the table: the share found at each budget, as text, and the budgets at which it beats random."""
 
     name: str
     searches: int
@@ -38,25 +38,28 @@ class SamplerResult:
 
 
 def share_at(shares: Sequence[Sequence[float]], budget: int) -> np.ndarray:
-    """Return the share of the hypervolume that each search had found after so many trials."""
+    """Return the share of the hypervolume that each search had found after `budget` trials: (searches,)."""
     return np.array([one[min(budget // COHORT, len(one)) - 1] for one in shares])
 
 
 def p_value(shares: Shares, sampler: str, budget: int) -> float:
-    """Return Wilcoxon's one-sided p, paired by seed, that a sampler finds more than random; times those compared."""
+    """Return the one-sided p of Wilcoxon's test, paired by seed, that a sampler finds more than random.
+
+    It is multiplied by the number of samplers compared (Bonferroni).
+    """
     from scipy.stats import wilcoxon
 
-    mine, luck = share_at(shares[sampler], budget), share_at(shares[RANDOM], budget)
-    common = min(len(mine), len(luck))
-    differences = mine[:common] - luck[:common]
+    found, random = share_at(shares[sampler], budget), share_at(shares[RANDOM], budget)
+    common = min(len(found), len(random))
+    differences = found[:common] - random[:common]
     if not differences.any():
         return 1.0
-    found: Any = wilcoxon(differences, alternative="greater")
-    return min(1.0, (len(shares) - 1) * float(found.pvalue))
+    test: Any = wilcoxon(differences, alternative="greater")
+    return min(1.0, (len(shares) - 1) * float(test.pvalue))
 
 
 def page(kept: Mapping[str, Any], table: Table) -> str:
-    """Return the page: what was recorded, what each sampler found of it, and what that does not say."""
+    """Return the page: the recorded trials, the share each sampler found, and the limits of the comparison."""
     outcomes = list(table.outcomes.values())
     return templates.markdown(
         "benchmarks",
@@ -97,7 +100,7 @@ def _p(value: float) -> str:
 
 
 def draw(shares: Shares, path: Path) -> None:
-    """Draw the median share over the trials asked for, with the quartiles of each sampler and of random as bands."""
+    """Draw the median share found over the number of trials, a line for each sampler with its quartiles as a band."""
     import matplotlib
 
     matplotlib.use("Agg")

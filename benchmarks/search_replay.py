@@ -1,6 +1,6 @@
-"""Does a sampler find more than luck? Searches replayed over a table of recorded trials, at equal budget.
+"""Compares samplers with random search by replaying searches over a table of recorded trials, at equal budget.
 
-python -m benchmarks.search_replay record    runs every trial of the table for real (some 25 minutes, two idle cores)
+python -m benchmarks.search_replay record    runs every trial of the table (about 25 minutes on two idle cores)
 python -m benchmarks.search_replay           replays every sampler over it and writes docs/search.md
 """
 
@@ -25,9 +25,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    seeds: Annotated[int, typer.Option(min=2, help="Searches of each sampler.")] = SEEDS,
-    gp_seeds: Annotated[int, typer.Option(min=2, help="Searches of GP, which takes a second a trial.")] = 30,
-    out: Annotated[Path, typer.Option(help="The page; its table and figures stay beside it as JSON.")] = PAGE,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of searches of each sampler.")] = SEEDS,
+    gp_seeds: Annotated[int, typer.Option(min=2, help="The same of GP, which takes a second per trial.")] = 30,
+    out: Annotated[
+        Path, typer.Option(help="Output page; its table and figures are kept as JSON in the same directory.")
+    ] = PAGE,
 ) -> None:
     """Replay every sampler over the recorded trials, and write the page."""
     if context.invoked_subcommand:
@@ -44,10 +46,12 @@ def main(
 
 @app.command("record")
 def record_table(
-    out: Annotated[Path, typer.Option(help="The page beside which the table is kept.")] = PAGE,
-    storage: Annotated[Path | None, typer.Option(help="Keep the records here, to go on after a stop.")] = None,
+    out: Annotated[Path, typer.Option(help="Page; the table is written as JSON in the same directory.")] = PAGE,
+    storage: Annotated[
+        Path | None, typer.Option(help="Keep the records here, so that a stopped run can be continued.")
+    ] = None,
 ) -> None:
-    """Run every trial of the table for real, and keep what it left."""
+    """Run every trial of the table, and keep its verdict and evals."""
     from rich.console import Console
 
     from benchmarks.measure import machine

@@ -1,7 +1,7 @@
-"""Miniature trials of a whole small space, recorded once for real, so that searches can be replayed over them.
+"""Runs every miniature trial of a small space once, so that searches can be replayed over the recorded results.
 
 The space: language layers 0, 1, 2, 4 x vision blocks 0, 2, 4, 6 x rank 4, 16 x both rates of `stage4` times 1, 2, 4;
-every other setting is that of `stage4` on the miniature. The table keeps each trial's verdict and evals.
+other settings are those of `stage4` on the miniature. The table keeps the verdict and the evals of each trial.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DECIMALS = 5
 
 STUDY = Study(
     name="search-table",
-    question="What does every trial of a small space leave?",
+    question="What is the result of every trial of a small space?",
     arms=tuple(Arm(f"L{language}V{vision}", language, vision) for language in LANGUAGE for vision in VISION),
     settings=STAGE4.settings,
     miniature=STAGE4.miniature,
@@ -35,9 +35,9 @@ STUDY = Study(
 
 
 def record(storage: Path, console: Console) -> list[dict[str, Any]]:
-    """Run every trial of the space (some 20 minutes on two idle cores), one rank and rate after the other.
+    """Run every trial of the space, one rank and rate after the other: about 20 minutes on two idle cores.
 
-    Trials that have a result below `storage` are not run again. Returns the table's rows.
+    Trials with a result below `storage` are not run again. Returns the rows of the table.
     """
     launch = Launch(storage=storage, tracking_uri=f"sqlite:///{storage / 'mlflow.db'}", console=console)
     found: dict[str, Record] = {}
@@ -49,7 +49,7 @@ def record(storage: Path, console: Console) -> list[dict[str, Any]]:
 
 
 def row_of(record: Record) -> dict[str, Any]:
-    """Return what the table keeps of a trial; rates and other settings follow from language, vision, rank and rate."""
+    """Return the row of a trial; its other settings follow from language, vision, rank and rate."""
     spec, verdict, best = record.spec(), record.verdict(), record.best()
     assert verdict is not None
     return {

@@ -1,7 +1,7 @@
-"""The shapes that are timed: the miniature, a deep one of small widths, and Qwen3-VL-4B's own with random weights.
+"""The model sizes that are timed: the miniature, a deep and narrow one, and Qwen3-VL-4B's sizes with random weights.
 
-A shape gives what any process needs to run its trials: rows, settings, a base. All but the 4B's base is loaded by the
-project's own `load_base`, so nothing about it is special.
+A shape provides the rows, settings and base that a process needs to run its trials. All bases but the 4B's are loaded
+by `load_base`, as in a study.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ PICTURE_4B = (1024, 768)  # pixels; 768 image tokens of 32 x 32
 class Shape:
     """One size of model with its rows and settings.
 
-    `steps` are those of a trial with one eval after the last, `repeats` how often training is timed, `whole` the
-    families whose evals are timed too; `peak_flops` is what the device can do at most (measured on a large bf16
-    product), where that is known.
+    A trial trains `steps` steps with one eval after the last; training is timed `repeats` times, evals only for the
+    families in `whole`. `peak_flops` are the device's peak FLOPs per second (measured on a large bf16 product), None
+    where they are not known.
     """
 
     name: str
@@ -119,7 +119,7 @@ def configuration_4b(miniature: Any) -> Any:
 
 
 def _resized(config: Any, text: Mapping[str, Any], vision: Mapping[str, Any]) -> Any:
-    # the kinds of the layers follow from their number
+    # transformers derives `layer_types` from the number of layers
     own = {key: value for key, value in config.text_config.to_dict().items() if key != "layer_types"}
     whole = {"text_config": own | dict(text), "vision_config": config.vision_config.to_dict() | dict(vision)}
     return type(config)(**(config.to_dict() | whole))
@@ -158,7 +158,7 @@ def _load_4b(directory: Path, _: TrialSpec) -> Base:
 
 
 def random_base(directory: Path, device: torch.device, dtype: torch.dtype) -> Base:
-    """Build a base of random NF4 weights from what `directory` says of it: configuration, tokenizer, processor."""
+    """Build a base of random NF4 weights from the configuration, tokenizer and image processor in `directory`."""
     from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessorPil
 
     from benchmarks.quantized import random_nf4

@@ -1,4 +1,4 @@
-"""Arms 1 to 4 through the project's own code: trials alone, and cohorts that share nothing, a prefix, and their evals.
+"""Runs arms 1 to 4: trials alone, and cohorts that share nothing, the prefix, and the prefix and evals.
 
 All arms run in this process on one resident base with the same threads, trials, steps, rows and evals; their order
 rotates from repetition to repetition.
@@ -34,7 +34,7 @@ ENDINGS = ("completed", "pruned")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one arm: seconds of a step of all its trials (one entry a step), and what else it showed."""
+    """One run of one arm; `step_seconds` is the mean time of one step of all its trials."""
 
     step_seconds: float
     makespan_seconds: float
@@ -55,12 +55,12 @@ class Bench:
     baseline: Baseline = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure what the base scores; it warms the evals up, too."""
+        """Measure the base; this also warms up the evals."""
         scores, answers = self.engine.evaluator.measure(None)
         self.baseline = Baseline(scores.metrics, captions(self.engine.evaluator.data, answers), scores.counts)
 
     def open(self, spec: TrialSpec, stack: ExitStack) -> Trial:
-        """Open a trial on a record of its own; the stack gives the base back."""
+        """Open a trial with a new record; the stack removes its adapter from the base."""
         self.runs += 1
         record = Record(self.directory / f"{self.runs}")
         record.create(spec)
@@ -70,13 +70,13 @@ class Bench:
         return trial
 
     def cost(self, specs: Sequence[TrialSpec]) -> Cost:
-        """Return the FLOP model of this base on the first batch that `specs` read."""
+        """Return the FLOP model of this base for the first batch of `specs`."""
         batch = self.engine.batches(self.engine.row_stream(specs[0], 0), specs[0], 0)[0]
         return Cost(Architecture.of(self.engine.base.model.config), Counts.of(batch))
 
 
 def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
-    """Train the trials one after the other, each alone on the base; with `last` to that step, without an eval."""
+    """Train the trials one after the other, each alone; with `last`, only up to that step and without an eval."""
     device = bench.engine.base.device
     begin_peak(device)
     began, steps, trials = now(device), 0.0, []
@@ -92,7 +92,7 @@ def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
 def run_cohort(
     bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, widths: PassWidths | None
 ) -> Run:
-    """Train the trials as one cohort; without `widths` it calibrates them, which the makespan then holds."""
+    """Train the trials as one cohort; without `widths` it calibrates them, which then counts in the makespan."""
     device = bench.engine.base.device
     begin_peak(device)
     began = now(device)
@@ -114,7 +114,7 @@ def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: PassWid
     broken = [f"{name} {verdict}: {verdict.reason}" for name, verdict in verdicts.items()
               if verdict and verdict.kind not in ENDINGS]  # fmt: skip
     if broken:
-        raise RuntimeError(f"every trial must train to its end, else nothing is timed, but {'; '.join(broken)}")
+        raise RuntimeError(f"every trial must train to its end to be timed, but {'; '.join(broken)}")
     return Run(
         step_seconds=steps,
         makespan_seconds=makespan,
@@ -128,7 +128,7 @@ def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: PassWid
 
 @dataclass
 class ArmFigures:
-    """What all runs of one arm on one family showed; `flops` are the model's for a step of all its trials."""
+    """The figures of all runs of one arm on one family; `flops` are the FLOP model's for one step of all its trials."""
 
     arm: str
     flops: float
@@ -146,7 +146,7 @@ def measure_family(
 ) -> list[ArmFigures]:
     """Run all arms on one family, interleaved; the first `whole_repeats` repetitions with calibration and evals.
 
-    In the others the training steps alone are timed again; batched evals do not change them, so `batched` sits out.
+    The other repetitions time training steps only, without the arm `batched`, whose steps are those of `shared`.
     """
     runs: dict[ArmName, list[tuple[bool, Run]]] = {arm: [] for arm in ARMS}
     for repeat in range(repeats):

@@ -1,7 +1,7 @@
-"""Times the main job as its users run it, each figure in a process of its own.
+"""Times `python -m sweeps.stage4` as users run it, each figure in its own process.
 
-The whole default sweep, the same with every trial alone and by the stock recipe, the price of `--help`, of the
-frontier, the workers' memory, what the miniature's base can do, and what a larger budget adds.
+Measures the default sweep, the same trials without cohorts and by the stock recipe, `--help`, the frontier, the
+workers' memory, the scores of the miniature's base, and the effect of a larger budget.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the page: what was measured, what came out, what was aimed at."""
+    """One line of the page: what was measured, the value, and the goal."""
 
     name: str
     value: str
@@ -63,7 +63,7 @@ def measure_sweep(directory: Path, quick: bool, say: Callable[[str], None]) -> d
 
 
 def seconds_of(command: Sequence[str], directory: Path) -> float:
-    """Run `command` in `directory` and return its wall seconds; its output goes to our stderr when it fails."""
+    """Run `command` in `directory` and return its wall seconds; on failure its output is written to stderr."""
     environment = {**os.environ, "COLUMNS": "100"}
     began = time.perf_counter()
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
@@ -74,7 +74,7 @@ def seconds_of(command: Sequence[str], directory: Path) -> float:
 
 
 def help_figures(directory: Path) -> list[Figure]:
-    """Time `--help` of every command, the median of several runs."""
+    """Time `--help` of every command: the median of several runs."""
     figures = []
     for name, command in COMMANDS.items():
         times = [seconds_of([*command, "--help"], directory) for _ in range(HELP_REPEATS)]
@@ -86,9 +86,12 @@ def help_figures(directory: Path) -> list[Figure]:
 def sweep_figures(
     directory: Path, arguments: Sequence[str], say: Callable[[str], None]
 ) -> tuple[list[Figure], list[Record]]:
-    """Time the sweep by each engine, from the start of its process to its end, and the frontier drawn from it."""
+    """Time the sweep with cohorts, without them and by the stock recipe, and drawing the frontier.
+
+    Each time runs from the start of a process to its end.
+    """
     stage4, pareto = [*COMMANDS["python -m sweeps.stage4"], *arguments], COMMANDS["analysis pareto"]
-    seconds_of([*stage4, "--dry-run"], directory)  # compiles what Python compiles once
+    seconds_of([*stage4, "--dry-run"], directory)  # writes Python's bytecode caches before anything is timed
     say("sweep: every trial alone")
     solo = seconds_of([*stage4, "--cohort", "1", "--experiment", "alone"], directory)
     say(f"{solo:.0f} s\nsweep: cohorts, the default")
@@ -104,15 +107,15 @@ def sweep_figures(
         Figure("the twelve placements at the default budget, cohorts", f"{sweep:.0f} s", "< 300 s"),
         Figure("the same, every trial alone (`--cohort 1`)", f"{solo:.0f} s = {solo / sweep:.2f} times", "≥ 2 times"),
         Figure("the same by the stock recipe", f"{stock:.0f} s = {stock / sweep:.2f} times", "≥ 6 times"),
-        Figure("verdicts that cohorts and trials alone share", agreement(records, alone), "all"),
+        Figure("trials with the same verdict in a cohort and alone", agreement(records, alone), "all"),
         Figure("`analysis pareto --experiment stage4`", f"{statistics.median(frontier):.1f} s", "< 6 s"),
         Figure("largest worker", f"{memory:,.0f} MB", "< 1,500 MB"),
-        Figure("battery, share of all trials' seconds", f"{battery_share(records):.1%}", "<= 5 %"),
+        Figure("self-test, share of all trials' seconds", f"{self_test_share(records):.1%}", "<= 5 %"),
     ], records
 
 
 def stock_seconds(directory: Path) -> float:
-    """Time the trials of the sweep without cohorts by the stock recipe under Ray Tune, with its evals and its stops."""
+    """Time the stock recipe under Ray Tune on the trials of the sweep without cohorts, with equal evals and stops."""
     began = time.perf_counter()
     trials, out = directory / "runs" / "alone" / "trials", directory / "stock"
     run_module("benchmarks.stock", "sweep", str(trials), str(out), "--at-once", str(os.cpu_count() or 1))
@@ -120,42 +123,42 @@ def stock_seconds(directory: Path) -> float:
 
 
 def agreement(records: Sequence[Record], others: Sequence[Record]) -> str:
-    """Count the trials that ended alike, at the same step, in both sweeps."""
+    """Count the trials that ended in both sweeps with the same verdict at the same step."""
     ends = [{record.name: record.verdict() for record in one} for one in (records, others)]
     same = sum((a := ends[0][name]) is not None and (b := ends[1].get(name)) is not None
                and (a.kind, a.cause, a.step) == (b.kind, b.cause, b.step) for name in ends[0])  # fmt: skip
     return f"{same} of {len(ends[0])}"
 
 
-def battery_share(records: Sequence[Record]) -> float:
-    """Return the seconds that trials spent proving themselves, as a share of all their seconds."""
-    proving, working = 0.0, 0.0
+def self_test_share(records: Sequence[Record]) -> float:
+    """Return the seconds of the trials' self-tests, as a share of all their seconds."""
+    test_seconds, other_seconds = 0.0, 0.0
     for record in records:
-        proof = record.directory / "battery.json"
-        proving += read_json(proof).get("seconds", 0.0) if proof.exists() else 0.0
+        report = record.directory / "battery.json"
+        test_seconds += read_json(report).get("seconds", 0.0) if report.exists() else 0.0
         last = [one.metrics for one in record.measurements() if one.kind == "train"][-1]
-        working += last["train_seconds"] + last["eval_seconds"]
-    return proving / (proving + working)
+        other_seconds += last["train_seconds"] + last["eval_seconds"]
+    return test_seconds / (test_seconds + other_seconds)
 
 
 def learning_figures(directory: Path, records: Sequence[Record]) -> list[Figure]:
-    """Say what the base can do, what the best admissible arm learned, and what a larger budget adds to it."""
+    """Return the scores of the base, of the best admissible arm, and of that arm with a larger budget."""
     by_name = {record.spec().name: record for record in records}
     base = by_name["A0"].evals()[0].metrics
     admissible = {name: best for name, record in by_name.items() if (best := record.best()) and name != "A0"}
     name = max(admissible, key=lambda one: admissible[one].metrics["exact_match"])
-    grown = unguarded_fit(directory, name, LARGER_BUDGET * STUDY.miniature["steps"])
+    larger = unguarded_fit(directory, name, LARGER_BUDGET * STUDY.miniature["steps"])
     return [
         Figure("base: irrelevant-image pass", f"{base['irrelevant_pass']:.0%}", "≥ 95 %"),
         Figure("base: text tasks", f"{base['text_retention']:.0%}", "≥ 95 %"),
-        Figure("base: the task it was never taught", f"{base['exact_match']:.0%}", "< 5 %"),
+        Figure("base: the task it was not trained on", f"{base['exact_match']:.0%}", "< 5 %"),
         Figure(f"best admissible arm ({name})", f"{admissible[name].metrics['exact_match']:.0%} exact", "≥ 40 %"),
-        Figure(f"the same arm, {LARGER_BUDGET} times the steps, no guards", f"{grown:.0%} exact", "more"),
+        Figure(f"the same arm, {LARGER_BUDGET} times the steps, no guards", f"{larger:.0%} exact", "more"),
     ]
 
 
 def unguarded_fit(directory: Path, arm: str, steps: int) -> float:
-    """Train one arm for `steps` without guards, which may stop it long before; return its last exact answers."""
+    """Train one arm for `steps` without guards, which could stop it early; returns the exact match of its last eval."""
     launch = Launch(
         storage=directory / "runs",
         experiment="larger",
@@ -167,7 +170,7 @@ def unguarded_fit(directory: Path, arm: str, steps: int) -> float:
 
 
 def trial_row(record: Record) -> dict[str, Any]:
-    """Return one trial's end and its last metrics as plain values."""
+    """Return the verdict and the last metrics of a trial as plain values."""
     last: dict[str, float] = {}
     for measurement in record.measurements():
         last.update(measurement.metrics)

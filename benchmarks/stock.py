@@ -1,7 +1,7 @@
-"""Arm 0, the recipe that users run today: one process a trial, default k-bit preparation, PEFT, HF Trainer.
+"""Arm 0, the usual recipe: one process per trial, PEFT with its default k-bit preparation, the Trainer of transformers.
 
-The rows, their order, rates, steps and evals are those of the other arms; stops are replayed from theirs. As a module
-it is one trial of a shape (`one`), or, under Ray Tune, all trials whose records a sweep left (`sweep`).
+Rows, their order, rates, steps and evals are those of the other arms; a trial stops at the step where theirs stopped.
+As a module it runs one trial of a shape (`one`), or all trials of a recorded sweep under Ray Tune (`sweep`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def train(engine: Engine, spec: TrialSpec, scratch: Path, stop_step: int) -> dict[str, Any]:
-    """Train one trial by the stock recipe up to `stop_step`, an eval every `eval_every_steps`; returns what it showed.
+    """Train one trial by the stock recipe up to `stop_step`, an eval every `eval_every_steps`; returns its figures.
 
-    A trial without adapter measures the base once.
+    A trial without an adapter evaluates the base once.
     """
     import torch
 
@@ -66,7 +66,7 @@ def _prepared(base: Base, spec: TrialSpec) -> Any:
     from trainables.model.placement import resolve
 
     model = prepare_model_for_kbit_training(base.model)
-    if spec.quantization == "none":  # it leaves an unquantized base as it is; the same recipe, by hand
+    if spec.quantization == "none":  # the preparation skips an unquantized base, so the same steps are done here
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={})
     config = LoraConfig(
@@ -115,7 +115,7 @@ def _watch(engine: Engine, spec: TrialSpec, stop_step: int) -> Any:
     from benchmarks.timing import now
 
     class Watch(TrainerCallback):
-        """Times steps, counts adapter tensors without a gradient, and measures as often as the other arms do."""
+        """Times steps, counts adapter tensors without a gradient, and evaluates as often as the other arms do."""
 
         def __init__(self) -> None:
             self.step_seconds: list[float] = []
@@ -142,7 +142,7 @@ def _watch(engine: Engine, spec: TrialSpec, stop_step: int) -> Any:
 
 
 def fresh_trial(spec: TrialSpec, base: Base, scratch: Path, stop_step: int, began: float) -> dict[str, Any]:
-    """Train one trial on a base that was loaded for it; `began` is when its process began to work (seconds)."""
+    """Train one trial on a base loaded for it; `began` is the start of its process in seconds of `perf_counter`."""
     from trainables.engine import Engine
 
     engine = Engine.on(base, spec)
@@ -152,7 +152,7 @@ def fresh_trial(spec: TrialSpec, base: Base, scratch: Path, stop_step: int, bega
 
 @app.command()
 def one(shape: str, spec: Path, out: Path, threads: int) -> None:
-    """Train the trial of a spec file by the stock recipe, and write what it showed."""
+    """Train the trial of a spec file by the stock recipe, and write its figures."""
     began = time.perf_counter()
     import torch
 
@@ -166,9 +166,9 @@ def one(shape: str, spec: Path, out: Path, threads: int) -> None:
 
 @app.command()
 def sweep(
-    trials: Path, out: Path, at_once: Annotated[int, typer.Option(help="Trials at a time, a core each.")] = 2
+    trials: Path, out: Path, at_once: Annotated[int, typer.Option(help="Trials at a time, one core each.")] = 2
 ) -> None:
-    """Train again, under Ray Tune, every trial whose record lies below `trials`, to the step where it ended there."""
+    """Train every trial with a record below `trials` again, under Ray Tune, up to the step where it ended."""
     import ray
     from ray import tune
 

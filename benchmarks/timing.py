@@ -1,4 +1,4 @@
-"""Clocks and peaks: what a run took, read outside of what is timed."""
+"""Measures the time and the peak memory of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLEAR_PEAK = Path("/proc/self/clear_refs")
 
 
 def now(device: torch.device) -> float:
-    """Return the seconds of the clock once the device has done what it was told."""
+    """Return the clock's seconds after all queued work of the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -25,14 +25,14 @@ def now(device: torch.device) -> float:
 
 @dataclass
 class StepClock:
-    """Stands where a trial asks whether it must stop: before every step. Stops it before step `last` + 1, if given."""
+    """A stop check, which a trial calls before every step; it stops the trial before step `last` + 1, if given."""
 
     device: torch.device
     last: int | None = None
     times: list[float] = field(default_factory=list)
 
     def __call__(self) -> bool:
-        """Note the time and tell whether to stop."""
+        """Record the time and return whether to stop."""
         self.times.append(now(self.device))
         return self.last is not None and len(self.times) > self.last
 
@@ -43,13 +43,13 @@ class StepClock:
 
 
 def begin_peak(device: torch.device) -> None:
-    """Forget the peak memory so far, where the system can."""
+    """Reset the peak memory, where the system supports it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR_PEAK.exists():
-        ctypes.CDLL(None).malloc_trim(0)  # what an earlier run freed is not this one's
+        ctypes.CDLL(None).malloc_trim(0)  # memory that an earlier run freed must not count
         CLEAR_PEAK.write_text("5")
 
 
@@ -65,7 +65,7 @@ def peak_mb(device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing: their median and how far they lie apart."""
+    """Repeated measurements of one quantity: their median and range."""
 
     values: tuple[float, ...]
 
@@ -75,7 +75,7 @@ class Spread:
         return statistics.median(self.values)
 
     def text(self, digits: int) -> str:
-        """Write the median, and smallest to largest where there are several; a dash where there is none."""
+        """Return the median, with the range where there are several values; a dash where there is none."""
         if not self.values:
             return "-"
         if len(self.values) == 1:
@@ -84,10 +84,10 @@ class Spread:
 
 
 def largest_difference(left: Mapping[str, Sequence[float]], right: Mapping[str, Sequence[float]]) -> float:
-    """Return the largest absolute difference between two runs' losses, step by step as far as both went.
+    """Return the largest absolute difference between the losses of two runs, over the steps that both have.
 
     Raises:
-        ValueError: the runs have other trials.
+        ValueError: the runs have different trials.
     """
     if left.keys() != right.keys():
         raise ValueError(f"both runs must have the same trials, but {sorted(left.keys() ^ right.keys())} are in one")

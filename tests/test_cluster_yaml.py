@@ -1,4 +1,4 @@
-"""`cluster.yaml` against the schema in Ray's own wheel, and against what that schema cannot see."""
+"""Tests `cluster.yaml` against Ray's own schema, and for faults that the schema does not cover."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def config() -> dict[str, Any]:
 
 
 def faults(config: dict[str, Any]) -> set[str]:
-    """Name what Ray accepts and what then fails, hangs or opens the cluster to its whole network."""
+    """Return faults that Ray's schema accepts but that fail, hang or open the cluster to its network."""
     head, worker = (" ".join(config[f"{role}_start_ray_commands"]) for role in ("head", "worker"))
     found = {
         "autoscaler v2 is on": "RAY_enable_autoscaler_v2=0" not in head,
@@ -49,7 +49,7 @@ def faults(config: dict[str, Any]) -> set[str]:
 
 
 def without(config: dict[str, Any], text: str) -> dict[str, Any]:
-    """Plant a fault: the same file with `text` gone wherever it stands."""
+    """Plant a fault: the same file without `text`."""
     return yaml.safe_load(yaml.safe_dump(config, width=10_000).replace(text, "gone"))
 
 

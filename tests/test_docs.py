@@ -1,4 +1,4 @@
-"""Documents and docstrings name only files, modules and links that exist, and no source that readers cannot see."""
+"""Tests that documents and docstrings name only files, modules and links that exist."""
 
 from __future__ import annotations
 

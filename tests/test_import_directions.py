@@ -1,4 +1,4 @@
-"""Who may import whom: the order of the rooms, what each room must not import, and which libraries load on import.
+"""Tests which package may import which, and which libraries are loaded on import.
 
 Imports inside functions and under TYPE_CHECKING count. Every rule is shown to be broken by a planted import.
 """
@@ -187,22 +187,22 @@ def loaded_by(package: str, root: Path, but: tuple[str, ...] = ()) -> set[str]:
 
 
 # ---------------------------------------------------------------- the rules hold
-def test_no_file_imports_what_it_may_not() -> None:
+def test_no_file_has_a_forbidden_import() -> None:
     assert len(files(ROOT)) > 150, "nothing was read"
     assert violations(ROOT) == set()
 
 
-def test_no_circle_of_imports() -> None:
+def test_there_are_no_circular_imports() -> None:
     assert cycles(ROOT) == []
 
 
-def test_every_room_has_its_place_in_the_order() -> None:
+def test_every_package_is_in_the_order_of_imports() -> None:
     for package, order in ORDER.items():
         found = {room_of(module) for module in files(ROOT) if within(module, package)} - {""}
         assert found == set(order)
 
 
-def test_every_folder_says_in_one_sentence_what_lives_there() -> None:
+def test_every_package_docstring_starts_with_one_sentence() -> None:
     for package in PACKAGES:
         for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
             text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""The chart as values, which both drawers, matplotlib and plotly, draw."""
+"""The chart as plain values, which are drawn by matplotlib (PNG) and plotly (HTML)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """The look of a kind of mark. Colours are Okabe & Ito's, safe for colour-blindness; shapes differ too."""
+    """The look of a kind of mark; colours are Okabe and Ito's, safe for colour-blind readers, and shapes differ too."""
 
     legend: str
     colour: str
@@ -42,7 +42,7 @@ STYLES: dict[Kind, Style] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """One placement (or, where it is not admissible, one of its trials); `spans` are error bars in x and y."""
+    """One placement, or one trial of a placement that is not admissible; `spans` are error bars in x and y."""
 
     kind: Kind
     x: float
@@ -54,7 +54,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A scatter of the first two objectives; `seeds` are single trials behind a mean, `step` the frontier's edge."""
+    """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge."""
 
     title: str
     x: Objective
@@ -67,7 +67,7 @@ class Chart:
     y_range: Span
 
     def label_offsets(self, area: tuple[float, float], character: tuple[float, float]) -> list[tuple[float, float]]:
-        """Place the labels of the marks on an area of that size; see `place_labels`."""
+        """Return the offset of each mark's label on an area of this size; see `place_labels`."""
         points = [
             (_along(mark.x, self.x_range) * area[0], _along(mark.y, self.y_range) * area[1]) for mark in self.marks
         ]
@@ -112,7 +112,7 @@ def staircase(costs: np.ndarray) -> np.ndarray:
 
 
 def axis_title(objective: Objective) -> str:
-    """Write `exact_match (fraction, higher is better)`."""
+    """Return the title of an axis: `exact_match (fraction, higher is better)`."""
     return f"{objective.name} ({objective.unit}, {objective.direction} is better)"
 
 
@@ -152,7 +152,7 @@ def _hover(result: PlacementResult, info: FrontierInfo) -> str:
 
 
 def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
-    """Return the frontier's edge; empty with a third objective, where the edge is a surface."""
+    """Return the frontier's edge; empty with a third objective, because the edge is then a surface."""
     means = [[one.mean for one in result.estimates] for result in info.results if result.on_frontier]
     if len(info.objectives) > 2 or len(means) < 2:
         return ()

@@ -22,7 +22,7 @@ FONT_PIXELS = 12
 
 
 def write_page(info: FrontierInfo, path: Path) -> None:
-    """Write the interactive chart, the table of every placement and the conclusion into one file."""
+    """Write the interactive chart, the table of all placements and the conclusion into one file."""
     from markupsafe import Markup
 
     chart = chart_of(info)

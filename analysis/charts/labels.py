@@ -1,4 +1,4 @@
-"""Places labels near their points so that none covers another; shared by both drawers."""
+"""Places labels near their points without overlaps; used for PNG and HTML."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def place_labels(
 ) -> list[tuple[float, float]]:
     """Return, for each label, the offset of its centre from its point.
 
-    Earlier labels choose first. `points`, `area` (width, height) and `character` (width, height) share one unit,
-    points or pixels, with y upwards; where nothing is free the label takes the place with the least overlap.
+    Earlier labels are placed first; a label without a free place gets the one with the least overlap. `points`, `area`
+    (width, height) and `character` (width, height) have the same unit, points or pixels, and y points upwards.
     """
     marks = [(x - MARK_RADIUS, y - MARK_RADIUS, x + MARK_RADIUS, y + MARK_RADIUS) for x, y in points]
     taken: list[Box] = []
@@ -38,7 +38,7 @@ def place_labels(
 
 
 def _offset(distance: float, angle_degrees: float, size: tuple[float, float]) -> tuple[float, float]:
-    """Move so far that the label's near edge, not its centre, is `distance` away."""
+    """Return the offset at which the label's near edge, not its centre, is `distance` away."""
     cosine, sine = math.cos(math.radians(angle_degrees)), math.sin(math.radians(angle_degrees))
     return cosine * distance + _sign(cosine) * size[0] / 2, sine * distance
 

@@ -1,4 +1,4 @@
-"""Sentences about the frontier: what to ship, what it costs, whether more LoRA was better, and what is not known."""
+"""Sentences about the frontier: which placement to ship, its cost, whether more LoRA was better, and the unknowns."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from analysis.mlflow_runs import TrialRun
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
 from trainables.pareto import Objective
 
-# results of a larger placement against the one to ship
+# outcomes of comparing a larger placement with the one to ship
 LARGER = ("with a better fit", "with a fit not separable from it", "with no better fit", "not admissible")
 
 CRITERIA = ("optimal", "minimum", "none")  # best first
 
-# mark -> its meaning, and the checks of a trial that cause it
+# mark -> its meaning, and a function that returns the checks of a trial that cause it
 CAVEATS: dict[str, tuple[str, Callable[[TrialRun], tuple[str, ...]]]] = {
-    "†": ("degraded, a health check complained", lambda trial: trial.degraded),
+    "†": ("degraded, a health check found a problem", lambda trial: trial.degraded),
     "‡": ("started with --force although the pre-flight refused it", lambda trial: trial.overridden),
 }
 
 
 def recommended(info: FrontierInfo) -> PlacementResult | None:
-    """Return the frontier's best task fit, or the cheapest one that its interval does not separate from that."""
+    """Return the placement with the best task fit, or the cheapest on the frontier that is not separable from it."""
     findings = info.of_kind("frontier")
     if not findings:
         return None
@@ -43,7 +43,7 @@ def conclusion(info: FrontierInfo) -> list[str]:
 
 
 def unknowns(info: FrontierInfo) -> list[str]:
-    """Return what is not known; every report ends with it."""
+    """Return what is not known, as the last part of every report."""
     compared = info.of_kind("frontier", "dominated", "no gain")
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []
@@ -63,17 +63,17 @@ def unknowns(info: FrontierInfo) -> list[str]:
     if any(one.gain is None for one in compared):
         notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
     if running := sum(m.state == "running" for one in info.results for m in one.placement.seed_runs):
-        notes.append(f"{_count(running, 'trial')} still without a verdict: the frontier may change.")
+        notes.append(f"{_count(running, 'trial')} without a verdict yet: the frontier may change.")
     if compared:
         notes.append(
-            "Values are those of each trial's best admissible checkpoint, chosen on the rows it is reported on; "
-            "another draw of validation rows would add a spread that is not shown."
+            "Values are those of each trial's best admissible checkpoint, which was chosen on the same rows it is "
+            "reported on; the spread over other validation rows is not shown."
         )
     return notes
 
 
 def value_text(one: Estimate, objective: Objective) -> str:
-    """Write an estimate: the mean, then its interval [low, high], or its range (minimum–maximum) with two seeds."""
+    """Format an estimate: the mean, then its interval [low, high], or its range (minimum–maximum) with two seeds."""
     form = {"fraction": ".3f", "parameters": ",.0f"}.get(objective.unit, ".4g")
     if one.minimum == one.maximum:
         return f"{one.mean:{form}}"
@@ -83,7 +83,7 @@ def value_text(one: Estimate, objective: Objective) -> str:
 
 
 def values_of(result: PlacementResult, info: FrontierInfo) -> list[str]:
-    """Write every estimate of a placement, in the order of the objectives; empty texts where it was not compared."""
+    """Format every estimate of a placement, in the order of the objectives; empty texts if it was not compared."""
     if not result.estimates:
         return [""] * len(info.objectives)
     return [value_text(one, objective) for one, objective in zip(result.estimates, info.objectives, strict=True)]
@@ -95,14 +95,14 @@ def full_label(result: PlacementResult) -> str:
 
 
 def marked_label(result: PlacementResult) -> str:
-    """Return the full label with the mark of every footnote that concerns one of its trials, `C2 L2·V4†`."""
+    """Return the full label with the marks of the footnotes that apply to its trials, `C2 L2·V4†`."""
     trials = [seed_run.trial for seed_run in result.placement.seed_runs]
     marks = "".join(mark for mark, (_, checks) in CAVEATS.items() if any(checks(trial) for trial in trials))
     return full_label(result) + marks
 
 
 def footnotes(info: FrontierInfo) -> list[str]:
-    """Return a line for each mark: its checks, the placements, and the number of seeds where not all have it."""
+    """Return a line for each mark: its checks, the placements, and the number of seeds if not all are affected."""
     notes = []
     for mark, (meaning, checks_of) in CAVEATS.items():
         where: dict[str, list[str]] = {}
@@ -118,7 +118,7 @@ def footnotes(info: FrontierInfo) -> list[str]:
 
 
 def criteria_text(result: PlacementResult) -> str:
-    """Return the success criteria a placement met, `minimum`, or `2 optimal, 1 none` where its seeds differ."""
+    """Return the success criteria that a placement met: `minimum`, or `2 optimal, 1 none` if its seeds differ."""
     met = Counter(seed_run.trial.criteria for seed_run in result.placement.seed_runs if seed_run.trial.criteria)
     if len(met) == 1:
         return next(iter(met))
@@ -141,7 +141,7 @@ def _both(result: PlacementResult, info: FrontierInfo) -> str:
 
 
 def _alternative(pick: PlacementResult, info: FrontierInfo) -> str:
-    """Return a sentence on the frontier's best in the first objective, where that is another placement."""
+    """Return a sentence on the best placement in the first objective; empty if that is the one to ship."""
     x = info.objectives[0]
     others = [one for one in info.of_kind("frontier") if x.better(one.estimates[0].mean, pick.estimates[0].mean)]
     if not others:
@@ -157,10 +157,10 @@ def _more_lora(pick: PlacementResult, info: FrontierInfo) -> str:
     finished = info.of_kind("frontier", "dominated", "no gain", "excluded")
     larger = [one for one in finished if (_parameters(one) or 0) > parameters]
     if not larger:
-        return "No larger placement has finished, so more LoRA may still be better."
+        return "No larger placement has finished, so more LoRA may be better."
     outcomes = Counter(_against(pick, one, info) for one in larger)
     counts = ", ".join(f"{outcomes[what]} {what}" for what in LARGER if outcomes[what])
-    verdict = "More LoRA still fitted better" if outcomes[LARGER[0]] else "More LoRA was not better"
+    verdict = "More LoRA had a better fit" if outcomes[LARGER[0]] else "More LoRA was not better"
     return f"{verdict}: of {_count(len(larger), 'larger placement')}, {counts}."
 
 
@@ -177,8 +177,8 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
     if pick.not_separable_from:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
-        return f"It lies on the frontier in {pick.probability:.0%} of resampled seeds."
-    return f"With fewer than {MINIMUM_SEEDS} seeds its lead is not established: repeat it with more seeds."
+        return f"It is on the frontier in {pick.probability:.0%} of resampled seeds."
+    return f"With fewer than {MINIMUM_SEEDS} seeds its advantage is not established: repeat it with more seeds."
 
 
 def _nothing_to_ship(info: FrontierInfo) -> str:

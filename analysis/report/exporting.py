@@ -13,17 +13,17 @@ from trainables.record import Record
 
 
 def settings_of_winners(info: FrontierInfo, tool: str) -> dict[str, str]:
-    """Return the configuration of `tool` for each placement on the frontier, by the name of its file.
+    """Return the configuration of `tool` for each placement on the frontier, by file name.
 
-    Of a placement with several seeds it is that of the first.
+    For a placement with several seeds, it is the configuration of the first seed.
 
     Raises:
-        UserError: the tool is unknown, nothing won, or a winner's record is not on this machine.
+        UserError: the tool is unknown, no placement is on the frontier, or a winner's record is not on this machine.
     """
     winners = [one.placement for one in info.results if one.on_frontier and not one.placement.is_baseline]
     if not winners:
-        raise UserError(f"only winners are exported, but nothing of `{info.experiment}` is on the frontier",
-                        "a placement is on it when it gained something and kept its guards")  # fmt: skip
+        raise UserError(f"only winners are exported, but no placement of `{info.experiment}` is on the frontier",
+                        "a placement must gain over the baseline and violate no guard")  # fmt: skip
     return {f"{_name(winner)}.{tool}.yaml": export_record(_record(winner), tool) for winner in winners}
 
 
@@ -42,7 +42,8 @@ def _record(winner: PlacementRuns) -> Record:
     trial = winner.admissible()[0].trial
     if not trial.record or not Path(trial.record).is_dir():
         raise UserError(
-            f"the settings of {trial.name} are read from its record, but {trial.record or 'it has none'} is not here",
-            "run it where the records are, or without --export-as",
+            f"the settings of {trial.name} are read from its record, but "
+            + (f"{trial.record} is not on this machine" if trial.record else "MLflow names none"),
+            "run this on the machine with the records, or without --export-as",
         )
     return Record(Path(trial.record))

@@ -82,9 +82,9 @@ def as_markdown(info: FrontierInfo) -> str:
 
 
 def as_csv(info: FrontierInfo) -> str:
-    """Write one row per placement; a number that is not known is an empty cell."""
+    """Write one row per placement; an unknown number is an empty cell."""
     rows = [_flat(result, info) for result in info.results]
-    # trials that died early may lack parameters
+    # trials that failed early may lack parameters
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -94,7 +94,7 @@ def as_csv(info: FrontierInfo) -> str:
 
 
 def as_json(info: FrontierInfo) -> str:
-    """Write everything that is known, with every trial behind each placement; a number that is not known is null."""
+    """Write all results with the trials of each placement; an unknown number is null."""
     pick = recommended(info)
     body = {
         "experiment": info.experiment,

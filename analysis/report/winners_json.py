@@ -11,7 +11,7 @@ SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate",
 
 
 def winners_of(info: FrontierInfo) -> dict[str, Any]:
-    """Return the placements on the frontier, best task fit first, with their settings and paths of their records."""
+    """Return the placements on the frontier, best task fit first, with their settings and record paths."""
     return {"experiment": info.experiment, "winners": [_winner(one) for one in info.of_kind("frontier")]}
 
 

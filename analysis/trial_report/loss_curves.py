@@ -32,7 +32,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class LossPlot:
-    """The curves, the baseline's loss (nats per token) as a horizontal line, and the step that was kept."""
+    """The curves, the baseline's loss (nats per token, a horizontal line), and the step of the kept adapter."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -48,7 +48,7 @@ def training_plot(name: str, measured: Sequence[Measurement]) -> LossPlot:
 
 
 def eval_plot(name: str, measured: Sequence[Measurement], baseline: float, best_step: int | None) -> LossPlot:
-    """Plot the loss on the validation rows and that of the baseline."""
+    """Plot the loss on the validation rows, and the baseline's loss."""
     curve = Curve("validation rows", BEST.colour, _points(measured, "eval_loss"))
     return LossPlot(f"{name}: eval loss", (curve,), baseline, best_step)
 

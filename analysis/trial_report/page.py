@@ -42,7 +42,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class Samples:
-    """Answers of one eval: those shown, of so many."""
+    """Sample answers of one eval: the rows shown, and how many there are."""
 
     step: int
     rows: list[Row]
@@ -53,7 +53,7 @@ def write_results(results: TrialResults, out: Path, run_id: str | None) -> list[
     """Write the page and its two PDFs below `out`; returns their paths, the page first.
 
     Raises:
-        UserError: `out` cannot be written, or something that the page shows is missing.
+        UserError: `out` cannot be written, or a file that the page shows is missing.
     """
     name, images = f"{results.experiment}/{results.spec.name}", out / "images"
     page, best_step = out / f"{results.stem}_results.md", results.best.step if results.best else None
@@ -62,7 +62,7 @@ def write_results(results: TrialResults, out: Path, run_id: str | None) -> list[
         "eval": eval_plot(name, results.measured, results.baseline["eval_loss"], best_step),
     }
     pictures = {kind: images / f"{results.stem}_{kind}_loss.pdf" for kind in plots}
-    # what is missing is reported before a file is written
+    # compute the page first, so that a missing file is reported before anything is written
     text = page_of(results, run_id, {kind: path.relative_to(out) for kind, path in pictures.items()})
     try:
         for kind, plot in plots.items():
@@ -76,7 +76,7 @@ def write_results(results: TrialResults, out: Path, run_id: str | None) -> list[
 def page_of(results: TrialResults, run_id: str | None, pictures: Mapping[str, Path]) -> str:
     """Return the page as Markdown; `pictures` are the paths of the loss curves, relative to the page."""
     spec, directory = results.spec, results.record.directory
-    course_names = tuple(name for name in SHOWN_AT_EVERY_EVAL if name in results.evals[-1].metrics)
+    eval_columns = tuple(name for name in SHOWN_AT_EVERY_EVAL if name in results.evals[-1].metrics)
     return templates.markdown(
         "analysis.trial_report",
         "results.md",
@@ -93,8 +93,8 @@ def page_of(results: TrialResults, run_id: str | None, pictures: Mapping[str, Pa
         probes=_probes(results),
         labels=_read(directory / "labels.json", {}),
         overridden=_read(directory / "overridden.json", []),
-        course_names=course_names,
-        course=_course(results, course_names),
+        eval_columns=eval_columns,
+        eval_rows=_eval_rows(results, eval_columns),
         samples=_samples(results),
         costs=_costs(results),
     )
@@ -155,7 +155,7 @@ def _probes(results: TrialResults) -> list[Row]:
     ]
 
 
-def _course(results: TrialResults, names: Row) -> list[Row]:
+def _eval_rows(results: TrialResults, names: Row) -> list[Row]:
     best = results.best.step if results.best else None
     base = ("base", *(_number(results.baseline.get(name)) for name in names))
     return [base] + [

@@ -16,10 +16,10 @@ from trainables.spec import TrialSpec
 
 @dataclass(frozen=True)
 class TrialResults:
-    """One trial that ended, with its baseline; `best` is None where no eval was admissible.
+    """One trial that ended, with its baseline; `best` is None if no eval was admissible.
 
-    `provenance` is recorded with an adapter and empty where none was kept. Then `other_provenance` is that of another
-    trial of the same experiment, empty where none has any. `rows` counts those of each data file, where known.
+    `provenance` is recorded with an adapter, and empty if none was kept; `other_provenance` is then that of another
+    trial of the experiment, empty if none has one. `rows` are the row counts of the data files, as far as known.
     """
 
     experiment: str
@@ -48,14 +48,14 @@ def read_results(storage: Path, experiment: str, trial: str | None) -> list[Tria
     """Read the trials of an experiment that trained and ended, or the one that `trial` names.
 
     Raises:
-        UserError: there is no such experiment or trial, or something of its record is missing; it is named.
+        UserError: there is no such experiment or trial, or a part of its record is missing; names the part.
     """
     records = records_under(storage / experiment / "trials")
     if not records:
         known = [path.parent.name for path in storage.glob("*/trials")]
         raise UserError(
             f"--experiment must have records, but {storage / experiment / 'trials'} has none",
-            nearest(experiment, known) if known else "pass --storage with the directory the sweep wrote to",
+            nearest(experiment, known) if known else "pass --storage with the directory that the sweep wrote to",
         )
     trained = {record: spec for record in records if not (spec := record.spec()).placement.is_baseline}
     if trial is None:
@@ -75,7 +75,7 @@ def read_results(storage: Path, experiment: str, trial: str | None) -> list[Tria
 
 
 def runs_of(experiment: str, tracking_uri: str) -> dict[str, str]:
-    """Return the MLflow run of each trial id; none where the store has no such experiment, or does not answer."""
+    """Return the MLflow run of each trial id; empty if the store has no such experiment or does not answer."""
     from analysis.mlflow_runs import read_experiment
 
     try:
@@ -99,7 +99,7 @@ def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[s
     base = baselines.get(spec.baseline().trial_id)
     if base is None or not base.evals():
         raise UserError(
-            f"{record.directory}: its baseline must have been measured, but {spec.baseline().name} left no record here",
+            f"{record.directory}: its baseline must have been measured, but {spec.baseline().name} has no record here",
             "run the study with its arm A0",
         )
     best = record.best()
@@ -118,7 +118,7 @@ def _provenance(record: Record) -> Mapping[str, Any]:
 
 
 def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the rows of the data files by what an adapter or the launch says of files of the same content."""
+    """Return the row counts of the data files, from provenance or pre-flight files with the same sha256."""
     study, preflight = (
         read_json(path) if (path := record.directory.parent.parent / name).is_file() else {}
         for name in ("study.json", "preflight.json")
@@ -126,7 +126,7 @@ def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[s
     counted = {}
     for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood)):
         counts = [one.get("data", {}).get(name, {}) for one in provenances]
-        # an own adapter's count belongs to its own files, whatever digest it names
+        # the first count is from the trial's own adapter, so it needs no comparison of digests
         known = [one for place, one in enumerate(counts) if place == 0 or one.get("sha256") == source.sha256]
         if study.get(name) == source.sha256:
             known.append(preflight.get("data", {}).get(name, {}))

@@ -11,8 +11,9 @@ from sweeps.importers.no_effect import (
     turn_ends,
     turn_keys,
 )
-from sweeps.importers.rules import Accepts, Entries, Ignored, Judged, KeyRule, Section, Sets, Tool, off
+from sweeps.importers.rules import Accepts, CheckedBy, Entries, Ignored, KeyRule, Section, Sets, Tool, off
 from sweeps.importers.shared import (
+    AS_HERE,
     CHECKPOINTS,
     EVALUATION,
     HUB,
@@ -51,35 +52,35 @@ from trainables.model.quantization import FOUR_BIT_KINDS
 
 HUB_DATA = "rows are read from local files"
 TEMPLATE = template_of("axolotl")
-ALPACA = "the rows are read, but asked in the base's own chat template, not under `### Instruction:`"
-OTHER_COLUMNS = Accepts({}, "columns have their usual names", "rename them in the rows")
+ALPACA = "the rows are read, but rendered with the base's own chat template, not under `### Instruction:`"
+OTHER_COLUMNS = Accepts({}, "columns must have their usual names", "rename them in the rows")
 
 DATASET: dict[str, KeyRule] = {
     "path": Sets("path", text, needed=True),
     "type": Accepts(
         {**dict.fromkeys(("completion", "chat_template", "sharegpt"), ROW_FORMATS), "alpaca": ALPACA},
-        "other prompts are other rows",
+        "another prompt format gives other rows",
         "write the rows as `messages`, `text` or `prompt` and `response`",
     ),
-    "field": Accepts({"text": ROW_FORMATS}, "a completion stands in `text`", "rename that field of the rows to text"),
+    "field": Accepts({"text": ROW_FORMATS}, "a completion is read from `text`", "rename the field to text in the rows"),
     "field_messages": Accepts(
-        dict.fromkeys(("messages", "conversations"), ROW_FORMATS), "turns stand in `messages` or `conversations`"
+        dict.fromkeys(("messages", "conversations"), ROW_FORMATS), "turns are read from `messages` or `conversations`"
     ),
     "ds_type": Accepts({"json": "rows are JSONL"}, "rows are JSONL", "write the rows as JSONL"),
-    "split": Accepts({"train": "a local file has this one split"}, HUB_DATA, "name the file of that split"),
+    "split": Accepts({"train": "a local file has only this split"}, HUB_DATA, "name the file of that split"),
     "chat_template": TEMPLATE,
-    "roles": Judged(speakers),
-    "roles_to_train": Judged(trained_roles),
-    "train_on_eos": Accepts({"turn": "as here"}, "the end of every assistant turn is supervised", "train_on_eos: turn"),
-    "train_on_eot": Accepts({"turn": "as here"}, "the end of every assistant turn is supervised", "train_on_eot: turn"),
-    "message_property_mappings": Judged(turn_keys),
+    "roles": CheckedBy(speakers),
+    "roles_to_train": CheckedBy(trained_roles),
+    "train_on_eos": Accepts({"turn": AS_HERE}, "the end of every assistant turn is supervised", "train_on_eos: turn"),
+    "train_on_eot": Accepts({"turn": AS_HERE}, "the end of every assistant turn is supervised", "train_on_eot: turn"),
+    "message_property_mappings": CheckedBy(turn_keys),
     "message_field_role": Accepts(dict.fromkeys(("role", "from"), ROW_FORMATS), "a turn has `role` or `from`"),
     "message_field_content": Accepts(dict.fromkeys(("content", "value"), ROW_FORMATS), "a turn has `content` or "
                                      "`value`"),
-    "field_system": Accepts({"system": ROW_FORMATS}, "a system turn stands in `system`"),
-    "field_tools": Ignored("calls of tools are not read: rows that have them are refused"),
-    "drop_system_message": off("a system turn in the rows is trained with", "remove the turns from the rows"),
-    "split_thinking": off("the base's own template writes what the rows say", "write the rows as they shall be"),
+    "field_system": Accepts({"system": ROW_FORMATS}, "a system turn is read from `system`"),
+    "field_tools": Ignored("tool calls are not supported: rows with them are refused"),
+    "drop_system_message": off("system turns of the rows are kept", "remove the turns from the rows"),
+    "split_thinking": off("the base's own template renders the rows unchanged", "change the rows"),
     **dict.fromkeys(("conversation", "format", "no_input_format"), Accepts({}, "only the base's own chat template is "
                                                                           "used", "write the rows as `messages`")),
     **dict.fromkeys(("field_human", "field_model", "field_instruction", "field_input", "field_output",
@@ -92,9 +93,9 @@ DATASET: dict[str, KeyRule] = {
 }  # fmt: skip
 
 RATE_GROUP: dict[str, KeyRule] = {
-    "name": Ignored("the modules say which tower it is"),
+    "name": Ignored("`modules` names the tower"),
     "modules": Accepts(
-        {("visual",): "the vision tower", ("model.visual.blocks",): "the vision tower"}, "a rate is that of a tower",
+        {("visual",): "the vision tower", ("model.visual.blocks",): "the vision tower"}, "each tower has one rate",
         "modules: [model.visual.blocks]",
     ),
     "lr": Sets("lr", rate, needed=True),
@@ -110,30 +111,30 @@ TABLE: dict[str, KeyRule] = {
         {
             "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
             "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
-            "bnb_4bit_compute_dtype": Ignored("the compute dtype is that of bf16 and fp16"),
-            "llm_int8_threshold": Accepts({6.0: "as here"}, "int8 splits outliers at 6.0 here"),
+            "bnb_4bit_compute_dtype": Ignored("bf16 and fp16 set the compute dtype"),
+            "llm_int8_threshold": Accepts({6.0: AS_HERE}, "the int8 outlier threshold is 6.0 here"),
         }
     ),
     "bf16": Sets("bf16", lambda value: value if value == "auto" else boolean(value)),
     "fp16": Sets("fp16", boolean),
     "gptq": off("a base is quantized when it is loaded", "choose the unquantized model and load_in_4bit"),
-    "fp8": off("there is no fp8 base here"),
+    "fp8": off("fp8 is not supported"),
     **dict.fromkeys(
         ("model_type", "tokenizer_type", "processor_type", "is_llama_derived_model", "is_mistral_derived_model",
          "is_qwen_derived_model"),
-        Ignored("classes follow the family in the base's config.json"),
+        Ignored("the family in the base's config.json sets the classes"),
     ),
     **dict.fromkeys(
         ("base_model_config", "tokenizer_config", "revision_of_model", "tokens",
          "added_tokens_overrides", "resize_token_embeddings_to_32x", "overrides_of_model_config",
          "overrides_of_model_kwargs", "model_quantization_config", "rope_scaling", "fix_untrained_tokens"),
-        Accepts({}, "the base is taken as it is saved", "save a base with these changes and name it"),
+        Accepts({}, "the base is loaded unchanged", "save a base with these changes and name it"),
     ),
-    "special_tokens": Judged(special_tokens),
+    "special_tokens": CheckedBy(special_tokens),
     **dict.fromkeys(("tokenizer_use_fast", "tokenizer_legacy", "tokenizer_save_jinja_files"),
-                    Ignored("the base's own tokenizer is used as it is saved")),
+                    Ignored("the base's own tokenizer is used unchanged")),
     # what is adapted
-    "adapter": Sets("method", one_of({"lora": "lora", "qlora": "qlora"}, "only LoRA is placed here")),
+    "adapter": Sets("method", one_of({"lora": "lora", "qlora": "qlora"}, "only LoRA is supported")),
     "lora_model_dir": Sets("init_from", text),
     "lora_r": Sets("rank", above_zero),
     "lora_alpha": Sets("alpha", scale),
@@ -143,15 +144,15 @@ TABLE: dict[str, KeyRule] = {
     "peft_layers_to_transform": Sets("layers", last_layers),
     "peft_use_rslora": Sets("rslora", boolean),
     "peft_use_dora": off("DoRA is another method"),
-    "peft_init_lora_weights": Accepts({True: "as here"}, "adapters begin as PEFT begins them", "remove the key"),
-    "lora_fan_in_fan_out": off("it is for layers that no family here has"),
+    "peft_init_lora_weights": Accepts({True: AS_HERE}, "adapters have PEFT's default initialization", "remove the key"),
+    "lora_fan_in_fan_out": off("no supported family has such layers"),
     **dict.fromkeys(
         ("lora_modules_to_save", "lora_target_parameters", "peft_layers_pattern", "peft_layer_replication",
          "peft_trainable_token_indices", "loftq_config", "peft", "unfrozen_parameters"),
         Accepts({}, "only LoRA on linear layers is trained", "remove the key"),
     ),
     **dict.fromkeys(("loraplus_lr_ratio", "embedding_lr", "embedding_lr_scale"),
-                    Accepts({}, "a rate is that of a tower", "remove the key")),
+                    Accepts({}, "each tower has one rate", "remove the key")),
     "loraplus_lr_embedding": Ignored("no embedding is trained"),
     "relora": off("ReLoRA is another method"),
     "lora_on_cpu": Ignored(SPEED),
@@ -159,28 +160,28 @@ TABLE: dict[str, KeyRule] = {
     "datasets": Entries("train", DATASET, "a list of one dataset"),
     "test_datasets": Entries("validation", DATASET, "a list of one dataset"),
     "val_set_size": off(
-        "a validation set of its own is needed, not a part of the training rows", "write the held-out rows to a file "
+        "a separate validation set is needed, not a part of the training rows", "write the held-out rows to a file "
         "and name it in test_datasets; then val_set_size: 0.0",
     ),
     "chat_template": TEMPLATE,
-    "eot_tokens": Judged(turn_ends),
+    "eot_tokens": CheckedBy(turn_ends),
     "chat_template_jinja": Accepts({}, "only the base's own chat template is used", "remove the key"),
-    "dataset_exact_deduplication": off("every row of the file is trained on", "python -m sweeps.trial … --drop "
-                                       "duplicates drops them here; then remove the key"),
-    "excess_length_strategy": Accepts({"drop": "rows that are too long are named before the run"}, "rows are not cut",
-                                      "excess_length_strategy: drop"),
+    "dataset_exact_deduplication": off("every row of the file is trained on", "drop duplicates with python -m "
+                                       "sweeps.trial … --drop duplicates; then remove the key"),
+    "excess_length_strategy": Accepts({"drop": "rows that are too long are reported before the run"},
+                                      "rows are not truncated", "excess_length_strategy: drop"),
     "image_size": PICTURES,
-    "image_resize_algorithm": Ignored("it resizes nothing without image_size"),
+    "image_resize_algorithm": Ignored("without image_size no image is resized"),
     "streaming": off("every row is read and checked before the run"),
-    "noisy_embedding_alpha": off("noise on embeddings trains another model"),
-    "default_system_message": Accepts({}, "a system turn stands in the rows", "write it into every row"),
+    "noisy_embedding_alpha": off("noise on embeddings changes the result"),
+    "default_system_message": Accepts({}, "a system turn is a part of the rows", "write it into every row"),
     "sequence_len": Sets("max_tokens", above_zero),
     "sample_packing": Sets("packing", boolean),
     "train_on_inputs": off("only assistant turns are supervised"),
-    "group_by_length": off("rows keep the order of the data seed, so that arms can be compared"),
-    "curriculum_sampling": off("rows keep the order of the data seed"),
+    "group_by_length": off("the data seed sets the order of rows, so that arms can be compared"),
+    "curriculum_sampling": off("the data seed sets the order of rows"),
     "pretraining_dataset": Accepts({}, HUB_DATA, "name a local file in datasets"),
-    "shuffle_merged_datasets": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
+    "shuffle_merged_datasets": Accepts({True: AS_HERE}, "rows are shuffled by the data seed"),
     **dict.fromkeys(
         ("dataset_prepared_path", "dataset_processes", "dataset_num_proc", "dataset_keep_in_memory",
          "skip_prepare_dataset", "dataloader_num_workers", "dataloader_pin_memory",
@@ -198,36 +199,36 @@ TABLE: dict[str, KeyRule] = {
     "lr_groups": Entries("rate_group", RATE_GROUP, "a list of one group, the vision tower"),
     "micro_batch_size": Sets("batch_rows", above_zero),
     "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
-    "batch_size": Accepts({}, "rows of a step are micro_batch_size x gradient_accumulation_steps", "write these two"),
+    "batch_size": Accepts({}, "rows per step are micro_batch_size x gradient_accumulation_steps", "write these two"),
     "num_epochs": Sets("epochs", number),
     "max_steps": Sets("max_steps", whole),
     "optimizer": OPTIMIZER,
-    "optim_args": Accepts({}, "AdamW takes torch's defaults here"),
+    "optim_args": Accepts({}, "AdamW has torch's defaults here"),
     "lr_scheduler": Sets("schedule", SCHEDULE),
     "lr_scheduler_kwargs": SCHEDULE_SETTINGS,
     "cosine_min_lr_ratio": Sets("min_rate_ratio", share),
-    "cosine_constant_lr_ratio": Accepts({}, "the cosine falls to the last step here"),
+    "cosine_constant_lr_ratio": Accepts({}, "the cosine decays until the last step here"),
     "warmup_steps": Sets("warmup_steps", at_least_zero),
     "warmup_ratio": Sets("warmup_ratio", share),
     "weight_decay": Sets("weight_decay", at_least_zero),
     "max_grad_norm": Sets("max_gradient_norm", clip_norm),
-    "adam_beta1": Accepts({0.9: "as here"}, "AdamW's betas are 0.9 and 0.999 here"),
-    "adam_beta2": Accepts({0.999: "as here", 0.95: "0.999 here: results differ slightly"}, "betas are 0.9 and 0.999"),
-    "adam_epsilon": Accepts({1e-8: "as here"}, "AdamW's epsilon is 1e-8 here"),
-    "neftune_noise_alpha": off("noise on embeddings trains another model"),
+    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's betas are 0.9 and 0.999 here"),
+    "adam_beta2": Accepts({0.999: AS_HERE, 0.95: "0.999 here: results differ slightly"}, "betas are 0.9 and 0.999"),
+    "adam_epsilon": Accepts({1e-8: AS_HERE}, "AdamW's epsilon is 1e-8 here"),
+    "neftune_noise_alpha": off("noise on embeddings changes the result"),
     "seed": Sets("seed", seed),
     "eval_steps": Sets("eval_steps", number),
     "evals_per_epoch": Sets("evals_per_epoch", above_zero),
     "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
-    "early_stopping_patience": Accepts({}, "trials are stopped by guards", "remove it: guards stop a trial"),
-    "rl": Accepts({}, "only supervised fine-tuning is done here"),
-    "reward_model": off("only supervised fine-tuning is done here"),
-    "plugins": Judged(plugins),
-    "s2_attention": off("it trains another attention"),
+    "early_stopping_patience": Accepts({}, "guards stop trials here", "remove it: guards stop a trial"),
+    "rl": Accepts({}, "only supervised fine-tuning is supported"),
+    "reward_model": off("only supervised fine-tuning is supported"),
+    "plugins": CheckedBy(plugins),
+    "s2_attention": off("it trains with another attention"),
     "sage_attention": off("it computes attention in eight bits"),
     "liger_use_token_scaling": off("the loss is the mean over tokens here"),
-    "lr_quadratic_warmup": off("the rate warms up in a line here"),
-    "label_smoothing_factor": off("the loss is the plain cross-entropy here"),
+    "lr_quadratic_warmup": off("the rate warms up linearly here"),
+    "label_smoothing_factor": off("the loss is plain cross-entropy here"),
     "resume_from_checkpoint": Accepts({}, "a run of another tool cannot be resumed", "name its adapter in "
                                       "lora_model_dir"),
     **dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Reads a configuration file as a trial: settings, sources, and a report of what became of every key."""
+"""Reads a configuration file as a trial: settings, sources, and a report on the effect of every key."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ImportedTrial:
     sources: Sources
     shown: tuple[Group, ...] = ()
     kept: dict[str, Any] | None = None
-    format: Format | None = None  # of a trial of our own, so that it is the same trial again
+    format: Format | None = None  # that of an imported trial of this project, so that it keeps its id
 
 
 def read_config(
@@ -49,7 +49,7 @@ def read_config(
 ) -> ImportedTrial:
     """Read a configuration of another tool (`form`, detected by its keys if empty) or a trial of this project.
 
-    `replaced` are the settings given on the command line; here they are only shown.
+    `replaced` are the settings given on the command line; this function only shows them.
 
     Raises:
         UserError: the file is broken or cannot be a trial; names file, line and key.
@@ -77,7 +77,7 @@ def _read_foreign(
             drop=launch.drop,
         )  # fmt: skip
     family, values = family_of(sources.base.path)
-    if not mini:  # the miniature has a template of its own
+    if not mini:  # the miniature has its own template
         check_template(parsed, sources.base.path, str(values["model_type"]))
     imported = settings_of(parsed, family.towers(values), values, sources.train_rows)
     check_ranges(parsed, imported)
@@ -127,8 +127,8 @@ def _source_settings(parsed: ParsedConfig, launch: Launch, sources: Sources) -> 
 def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
     if launch.ood is None:
         raise UserError(
-            f"{parsed.document.path}: out-of-distribution rows are needed to measure what is lost, and "
-            f"{parsed.tool.name} has no key for them, but --ood is not given",
+            f"{parsed.document.path}: out-of-distribution rows are needed to measure lost generality, but --ood is not "
+            f"given and {parsed.tool.name} has no key for them",
             "pass --ood FILE; `python -m trainables.mini show --out DIR` writes an example. Or try the settings on "
             "the miniature: --base mini",
         )

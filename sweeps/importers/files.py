@@ -58,7 +58,8 @@ def rows_of(parsed: ParsedConfig, field: str) -> Path:
     found = _existing(parsed.document.path, written)
     if found is None or not found.is_file():
         raise parsed.error(
-            field, f"must name a file of rows, but `{written}` is none, here or next to the configuration",
+            field, f"must name a file of rows, but there is no file `{written}` in the working directory or next to "
+            "the configuration",
             "download the rows as JSONL and name the file; or give it with --train and --val",
         )  # fmt: skip
     if not found.read_bytes()[:4096].strip():

@@ -26,7 +26,9 @@ def keys_text(parsed: ParsedConfig) -> Group:
         for reason, lines in groupby(rest, key=lambda line: line.effect)
     ]
     table = _table(("line", "key", "value", "became"), [_row(line) for line in used])
-    return Group(Text(head, style="bold"), table, Text(f"{len(rest)} change nothing here:", style="bold"), *reasons)
+    return Group(
+        Text(head, style="bold"), table, Text(f"{len(rest)} have no effect on the trial:", style="bold"), *reasons
+    )
 
 
 def settings_text(settings: Sequence[Setting]) -> Group:

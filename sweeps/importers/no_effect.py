@@ -1,4 +1,4 @@
-"""Checks of mappings and lists that may have no effect: each returns the reason or raises Unread."""
+"""Checks of mappings and lists that may have no effect: each returns the reason or raises InvalidValue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeps.importers.rules import InvalidValue
 
-ROW_FORMATS = "how rows are written is read from the rows themselves"
+ROW_FORMATS = "the format is detected from the rows"
 TURN_KEYS = ({"role": "from", "content": "value"}, {"role": "role", "content": "content"})
 SPEAKERS = {"user": ("user", "human"), "assistant": ("assistant", "gpt"), "system": ("system",), "tool": ("tool",)}
 # tokens that end a turn; the base's own template decides which one
@@ -34,7 +34,7 @@ def speakers(value: Any, _: Mapping[str, Any]) -> str:
         isinstance(names, list) and role in SPEAKERS and set(map(str, names)) <= set(SPEAKERS[role])
         for role, names in value.items()
     ):
-        raise InvalidValue(f"names for roles that are known here ({known})", "rename the speakers in the rows")
+        raise InvalidValue(f"names of supported roles ({known})", "rename the speakers in the rows")
     return ROW_FORMATS
 
 
@@ -42,31 +42,29 @@ def trained_roles(value: Any, _: Mapping[str, Any]) -> str:
     """Check which roles are supervised."""
     if not isinstance(value, list) or not value or not all(role in SPEAKERS["assistant"] for role in value):
         raise InvalidValue("[assistant] (all assistant turns are supervised, and no other)", "remove the key")
-    return "all assistant turns are supervised, as here"
+    return "all assistant turns are supervised"
 
 
 def turn_ends(value: Any, _: Mapping[str, Any]) -> str:
     """Check the tokens that end a turn."""
     if not isinstance(value, list) or not all(token in TURN_ENDS for token in value):
         raise InvalidValue(f"tokens that end a turn in a base's own template: {', '.join(TURN_ENDS)}",
-                     "remove the key: turns end as the base's own template ends them")  # fmt: skip
-    return "turns end as the base's own template ends them"
+                     "remove the key: the base's own template ends each turn")  # fmt: skip
+    return "the base's own template ends each turn"
 
 
 def special_tokens(value: Any, _: Mapping[str, Any]) -> str:
     """Check special tokens: the padding token is masked, every other one changes the base."""
     if not isinstance(value, Mapping) or any(given for token, given in value.items() if token != "pad_token"):  # noqa: S105
-        raise InvalidValue(
-            "pad_token alone (the base is taken as it is saved)", "save a base with these tokens and name it"
-        )
-    return "padding is masked, whichever token pads"
+        raise InvalidValue("pad_token only (the base is loaded unchanged)", "save a base with these tokens and name it")
+    return "padding is masked, whatever the token"
 
 
 def plugins(value: Any, _: Mapping[str, Any]) -> str:
     """Check plugins of axolotl: faster kernels have no effect on results; other plugins are refused."""
     if not isinstance(value, list) or not all(name in KERNELS for name in value):
         raise InvalidValue("left out (code of plugins is not run)", "remove it if the result does not depend on it")
-    return "a faster kernel, the same result; the plugin is not run here"
+    return "a faster kernel with the same result; the plugin is not run"
 
 
 def split_ratio(value: Any, whole: Mapping[str, Any]) -> str:
@@ -75,8 +73,8 @@ def split_ratio(value: Any, whole: Mapping[str, Any]) -> str:
     if value in (0, False):
         return "off"
     if any(part.get("val_dataset") for part in parts):
-        return "`val_dataset` holds the validation rows, so nothing is cut from the training rows"
+        return "`val_dataset` holds the validation rows, so no training rows are held out"
     raise InvalidValue(
-        "off (a validation set of its own is needed, not a part of the training rows)",
+        "off (a separate validation set is needed, not a part of the training rows)",
         "write the held-out rows to a file and name it in val_dataset; then split_dataset_ratio: 0",
     )

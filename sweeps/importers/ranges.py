@@ -10,8 +10,8 @@ from sweeps.importers.rules import ParsedConfig, combined_error
 from sweeps.importers.settings import ImportedSettings
 from trainables.spec import TrialSpec
 
-# fields that decide a setting of another name
-DECIDING = {
+# settings that come from fields of other names
+FIELDS_OF_SETTING = {
     "vision_learning_rate": ("rate_group", "vision_learning_rate", "learning_rate"),
     "quantization": ("bits", "four_bit", "eight_bit"),
     "compute_dtype": ("dtype", "bf16", "fp16", "pure_bf16"),
@@ -24,7 +24,7 @@ DECIDING = {
     "data_seed": ("data_seed", "seed"),
     "target_modules": ("targets", "expression", "all_linear"),
 }
-UNREAD: dict[str, Any] = {"path": "none", "sha256": ""}  # placeholder for the sources, which are checked elsewhere
+NO_SOURCE: dict[str, Any] = {"path": "none", "sha256": ""}  # placeholder for the sources, which are checked elsewhere
 
 
 def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
@@ -33,7 +33,7 @@ def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
     Raises:
         UserError: names file, line and key of each.
     """
-    sources = dict.fromkeys(("base", "train", "validation", "ood"), UNREAD)
+    sources = dict.fromkeys(("base", "train", "validation", "ood"), NO_SOURCE)
     try:
         TrialSpec.model_validate({"name": "imported", **sources, **imported.as_values()})
     except ValidationError as error:
@@ -42,9 +42,9 @@ def check_ranges(parsed: ParsedConfig, imported: ImportedSettings) -> None:
 
 def _range_problem(parsed: ParsedConfig, problem: Any) -> tuple[str, str | None]:
     setting = str(problem["loc"][0]) if problem["loc"] else "max_tokens"
-    names = DECIDING.get(setting, (setting,))
+    names = FIELDS_OF_SETTING.get(setting, (setting,))
     field = next((name for name in names if name in parsed.origins), names[0])
     must = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    got = "" if problem["loc"] == () else f", but {setting} became {problem['input']!r}"
+    got = "" if problem["loc"] == () else f", but {setting} is {problem['input']!r}"
     problem_error = parsed.error(field, f"{must}{got}", "write a value within that range, or remove the key")
     return problem_error.message, problem_error.hint

@@ -13,7 +13,7 @@ EMPTY = (None, "", [], {})
 
 
 class InvalidValue(ValueError):
-    """A value that a key cannot have: what it must be, and a hint."""
+    """A key has an invalid value: what it must be, and a hint."""
 
     def __init__(self, must: str, hint: str | None = None) -> None:
         super().__init__(must)
@@ -22,7 +22,7 @@ class InvalidValue(ValueError):
 
 @dataclass(frozen=True)
 class Sets:
-    """The key sets a field of the trial; `read` converts its value or raises Unread; `needed` refuses an empty one."""
+    """The key sets a field; `read` converts its value or raises InvalidValue; `needed` refuses an empty value."""
 
     field: str
     read: Callable[[Any], Any]
@@ -31,7 +31,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class Ignored:
-    """The key has no effect here, whatever its value."""
+    """The key has no effect, whatever its value."""
 
     reason: str
 
@@ -46,29 +46,29 @@ class Accepts:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """`judge` says why a value changes nothing, given the whole file too; it raises Unread for one that would."""
+class CheckedBy:
+    """`check` gets the value and the whole file; it returns why the value has no effect, or raises InvalidValue."""
 
-    judge: Callable[[Any, Mapping[str, Any]], str]
+    check: Callable[[Any, Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A nested mapping whose keys have rules of their own."""
+    """A nested mapping; `table` holds the rules of its keys."""
 
     table: Mapping[str, KeyRule]
 
 
 @dataclass(frozen=True)
 class Entries:
-    """A list with exactly one entry, a mapping whose keys have rules of their own."""
+    """A list with exactly one entry, a mapping; `table` holds the rules of its keys."""
 
     field: str
     table: Mapping[str, KeyRule]
     must: str
 
 
-KeyRule = Sets | Ignored | Accepts | Judged | Section | Entries
+KeyRule = Sets | Ignored | Accepts | CheckedBy | Section | Entries
 Table = Mapping[str, KeyRule]
 
 
@@ -81,8 +81,8 @@ def off(refused: str, hint: str | None = "remove the key") -> Accepts:
 class Tool:
     """A tool: its keys and the defaults of missing keys.
 
-    `signs` are keys by which its files are recognized. `defaults` are by field; `required` fields have none, `missing`
-    has a hint for each. `sections` are mappings whose keys are read like top-level keys.
+    `signs` are keys that identify its files. `defaults` are by field; `required` fields have no default, and `missing`
+    holds a hint for each. `sections` are mappings whose keys are read like top-level keys.
     """
 
     name: str
@@ -176,7 +176,7 @@ def _walk(
             continue
         rule = table.get(key)
         if rule is None:
-            found.problems.append((f"{document.where(*keys)} is not a key of {tool.name} that is known here",
+            found.problems.append((f"{document.where(*keys)} is not a known key of {tool.name}",
                                    _unknown(key, table)))  # fmt: skip
             continue
         _apply(document, tool, rule, keys, value, found)
@@ -198,15 +198,15 @@ def _apply(document: Document, tool: Tool, rule: KeyRule, keys: KeyPath, value: 
         match rule:
             case Ignored(reason):
                 effect(reason)
-            case Sets(needed=False) | Accepts() | Judged() | Section() if value in EMPTY and value is not False:
+            case Sets(needed=False) | Accepts() | CheckedBy() | Section() if value in EMPTY and value is not False:
                 effect("empty: same as no key")
             case Sets(name, read):
                 _set(found, name, read(_given(value)), keys)
                 effect(name.replace("_", " "), used=True)
             case Accepts(harmless, refused, hint):
                 effect(_harmless(value, harmless, refused, hint))
-            case Judged(judge):
-                effect(judge(value, document.values))
+            case CheckedBy(check):
+                effect(check(value, document.values))
             case Section(table):
                 _walk(document, tool, table, keys, _mapping(value), found)
             case Entries(name, table, must):

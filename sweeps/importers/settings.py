@@ -13,7 +13,7 @@ from trainables.model.quantization import quantization_named
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
-EVALS = 4  # of a run whose configuration does not say how often to evaluate
+EVALS = 4  # when the configuration does not say how often to evaluate
 LEAST_EVALS = 3  # needed for a guard to act
 
 
@@ -49,7 +49,7 @@ def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any],
     where = placed(parsed, towers, config)
     rows = _rows(parsed)
     steps = _steps(parsed, train_rows, rows[0].value * rows[1].value)
-    modules = "these alone in each layer" if where.target_modules else "all linears of each layer"
+    modules = "only these in each layer" if where.target_modules else "all linears of each layer"
     found = [
         Setting("target_modules", where.target_modules, modules),
         *_adapter(parsed),
@@ -81,28 +81,28 @@ def _adapter(parsed: ParsedConfig) -> list[Setting]:
 def _numbers(parsed: ParsedConfig) -> list[Setting]:
     bits = parsed.value("bits") or 4 * bool(parsed.value("four_bit")) or 8 * bool(parsed.value("eight_bit"))
     if parsed.value("four_bit") and parsed.value("eight_bit"):
-        raise parsed.error("eight_bit", "must be off beside load_in_4bit", "choose one of the two")
+        raise parsed.error("eight_bit", "must be off if load_in_4bit is on", "choose one of the two")
     if parsed.value("method") == "qlora" and bits != 4:
         raise parsed.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
     if bits not in (0, 4, 8):
         raise parsed.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
     kind = parsed.value("four_bit_kind")
     quantization = quantization_named(bits, kind, bool(parsed.value("double_quantization")))
-    said = [parsed.origin("bits", "four_bit", "eight_bit")]
-    said += [parsed.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
+    sources = [parsed.origin("bits", "four_bit", "eight_bit")]
+    sources += [parsed.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
     if quantization is None:
         raise parsed.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
     tokens = _plain(parsed, "max_tokens")
     if tokens.value is None:
-        tokens = Setting("max_tokens", TrialSpec.model_fields["max_tokens"].default, "our own default; the tool takes "
-                         "what the base can hold")  # fmt: skip
-    return [Setting("quantization", quantization, ", ".join(said)), _dtype(parsed), tokens]
+        tokens = Setting("max_tokens", TrialSpec.model_fields["max_tokens"].default, "default of Footprint; that of "
+                         "the tool is the base's maximum length")  # fmt: skip
+    return [Setting("quantization", quantization, ", ".join(sources)), _dtype(parsed), tokens]
 
 
 def _dtype(parsed: ParsedConfig) -> Setting:
     brain, half, named = parsed.value("bf16"), parsed.value("fp16"), parsed.value("dtype")
     if brain is True and half:
-        raise parsed.error("fp16", "must be off beside bf16", "choose one of the two")
+        raise parsed.error("fp16", "must be off if bf16 is on", "choose one of the two")
     value = "float16" if half else {True: "bfloat16", "auto": "auto", False: "float32"}.get(brain, named or "float32")
     if named and named != "auto" and not half and brain is not True:
         value = named
@@ -133,7 +133,7 @@ def _rows(parsed: ParsedConfig) -> list[Setting]:
         accumulation = Setting("accumulation_steps", math.ceil(full / batch.value),
                                f"default of {parsed.tool.name}: until a step holds {full} rows")  # fmt: skip
     if parsed.value("packing"):
-        source = f"{batch.source}; a joined sequence counts as one row there, so a step holds more"
+        source = f"{batch.source}; in the tool a packed sequence counts as one row, so its steps hold more rows"
         batch = Setting("batch_rows", batch.value, source)
     return [batch, accumulation]
 
@@ -151,13 +151,13 @@ def _packed(parsed: ParsedConfig, has_vision: bool) -> list[Setting]:
 def _steps(parsed: ParsedConfig, train_rows: int, rows: int) -> Setting:
     given = parsed.value("max_steps")
     if given is not None and given > 0:
-        over = "; it wins over the epochs" if "epochs" in parsed.fields else ""
+        over = "; it takes precedence over the epochs" if "epochs" in parsed.fields else ""
         return Setting("steps", given, f"{parsed.origin('max_steps')}{over}")
     epochs = parsed.value("epochs")
     if epochs <= 0:
         raise parsed.error("epochs", f"must be above 0, but got {epochs:g}", "or give max_steps")
     steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
-    return Setting("steps", steps, f"{parsed.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} a step")
+    return Setting("steps", steps, f"{parsed.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} per step")
 
 
 def _schedule(parsed: ParsedConfig, steps: int) -> list[Setting]:
@@ -203,13 +203,13 @@ def _warmup(parsed: ParsedConfig, steps: int) -> Setting:
         raise parsed.error(field, f"must be within the {steps} steps of the run, but got {count:g}",
                           "warm up over a part of the run, or take more steps")  # fmt: skip
     value = count / steps
-    while warmup_steps(steps, value) > count:  # so that the same number of steps is computed from the ratio
+    while warmup_steps(steps, value) > count:  # rounding must not add a step when steps are computed from the ratio
         value = math.nextafter(value, 0.0)
     return Setting("warmup_ratio", value, f"{source}: {count:g} of {steps} steps")
 
 
 def _axolotl_warmup(parsed: ParsedConfig, steps: int) -> tuple[int, str]:
-    """Return warm-up steps and source as in `axolotl.core.builders`: a ratio is rounded down, 1 becomes 2."""
+    """Return warm-up steps and their source, as `axolotl.core.builders` does: a ratio is rounded down, 1 becomes 2."""
     count, ratio, share = parsed.value("warmup_steps"), parsed.value("warmup_ratio"), parsed.value("warmup_share")
     if count is not None:
         found, source = int(count), parsed.origin("warmup_steps")
@@ -217,7 +217,7 @@ def _axolotl_warmup(parsed: ParsedConfig, steps: int) -> tuple[int, str]:
         found, source = int(ratio * steps), parsed.origin("warmup_ratio")
     else:
         found, source = min(int(share * steps), 100), f"default of axolotl, {share:.0%} of the steps, 100 at most"
-    return (2, f"{source}, where axolotl makes 1 step 2") if found == 1 else (found, source)
+    return (2, f"{source}; axolotl turns 1 step into 2") if found == 1 else (found, source)
 
 
 def _evals(parsed: ParsedConfig, steps: int, epoch_steps: int) -> Setting:
@@ -238,13 +238,13 @@ def _evals(parsed: ParsedConfig, steps: int, epoch_steps: int) -> Setting:
         every = max(1, math.ceil(every * steps))
     past_the_end = every is not None and every > steps and "eval_steps" not in parsed.fields
     if every is None or past_the_end or (not written and math.ceil(steps / every) < LEAST_EVALS):
-        few = "" if every is None else f"; {source} would make {math.ceil(steps / every)}"
-        return Setting("eval_every_steps", math.ceil(steps / EVALS), f"{EVALS} evals: guards need them{few}")
+        few = "" if every is None else f"; {source} would give {math.ceil(steps / every)}"
+        return Setting("eval_every_steps", math.ceil(steps / EVALS), f"{EVALS} evals, because guards need them{few}")
     if every < 1 or every != int(every):
         raise parsed.error(
             "eval_steps",
             f"must be a whole number of at least 1, or a share of the run, but got {every}",
-            "eval_steps: 0.25 makes four evals",
+            "eval_steps: 0.25 gives four evals",
         )
     return Setting("eval_every_steps", min(int(every), steps), source)
 

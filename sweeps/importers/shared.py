@@ -16,14 +16,15 @@ from sweeps.importers.values import (
     whole,
 )
 
-RECORD = "every trial leaves a record, MLflow mirrors it"
-CHECKPOINTS = "checkpoints are kept as --resume needs them, and the best adapter"
+RECORD = "every trial writes a record, which is also logged to MLflow"
+CHECKPOINTS = "the checkpoints that --resume needs and the best adapter are always kept"
 SPEED = "changes speed or memory, not the result"
-ONE_DEVICE = "a trial trains on one device; with N of them the tool reads N times the rows a step"
-REPORTED = "what is reported is decided by the probes here"
+ONE_DEVICE = "a trial trains on one device; on N devices the tool reads N times the rows per step"
+REPORTED = "the probes define which metrics are reported"
 HUB = "nothing is uploaded"
 EVALUATION = "evals compute the loss and generate answers in their own batches"
 
+AS_HERE = "the same here"
 LIKE_ADAMW = "AdamW with 32-bit states instead: results differ slightly"
 OPTIMIZER = Accepts(
     {
@@ -34,10 +35,10 @@ OPTIMIZER = Accepts(
             ("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "paged_adamw"), LIKE_ADAMW
         ),
         "adamw_apex_fused": "the same AdamW",
-        "multimodal": "AdamW with a rate per tower, as here",
+        "multimodal": "AdamW with a rate per tower, the same here",
     },
-    "AdamW is the only optimizer here, and another one gives another result",
-    "use optimizer adamw_torch there too, or leave this run to that tool",
+    "AdamW is the only supported optimizer, and another one gives another result",
+    "use optimizer adamw_torch in the tool too, or run this configuration with the tool",
 )
 SCHEDULE = one_of(
     {
@@ -56,18 +57,18 @@ SCHEDULE_SETTINGS = Section(
         "min_lr_rate": Sets("min_rate_ratio", share),
         "min_lr_ratio": Sets("min_rate_ratio", share),
         "num_decay_steps": Sets("decay_steps", above_zero),
-        "decay_type": Accepts({"linear": "as here"}, "`stable` falls in a line here"),
+        "decay_type": Accepts({"linear": AS_HERE}, "the schedule `stable` decays linearly here"),
     }
 )
-REMOTE_CODE = off("code of a model repository is never run", "remove it: a base loads by a class of transformers")
+REMOTE_CODE = off("code of a model repository is never run", "remove it: bases are loaded by classes of transformers")
 PICTURES = Accepts(
-    {}, "pictures keep the size the base's image processor gives them",
+    {}, "the base's image processor sets the size of pictures",
     "remove the key and set it in the base's preprocessor_config.json",
 )  # fmt: skip
 # arguments of the Trainer in LLaMA-Factory and ms-swift, keys of the same name in axolotl
 SAME_ROWS = {
-    "auto_find_batch_size": off("the rows of a step are what the file says, whatever fits"),
-    "dataloader_drop_last": off("every row is read, the last ones of an epoch too"),
+    "auto_find_batch_size": off("the number of rows per step is the one in the file, and is never reduced"),
+    "dataloader_drop_last": off("every row is read, including the last rows of an epoch"),
 }
 
 MISSING = {
@@ -101,19 +102,19 @@ TRAINER: dict[str, KeyRule] = {
     "bf16": Sets("bf16", boolean),
     "fp16": Sets("fp16", boolean),
     "optim": OPTIMIZER,
-    "neftune_noise_alpha": off("noise on embeddings trains another model"),
-    "label_smoothing_factor": off("the loss is the plain cross-entropy here"),
-    "group_by_length": off("rows keep the order of the data seed, so that arms can be compared"),
+    "neftune_noise_alpha": off("noise on embeddings changes the result"),
+    "label_smoothing_factor": off("the loss is plain cross-entropy here"),
+    "group_by_length": off("the data seed sets the order of rows, so that arms can be compared"),
     "resume_from_checkpoint": off("a run of another tool cannot be resumed", "continue its adapter instead"),
-    "adam_beta1": Accepts({0.9: "as here"}, "AdamW's betas are 0.9 and 0.999 here", "remove the key"),
+    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's betas are 0.9 and 0.999 here", "remove the key"),
     "adam_beta2": Accepts(
-        {0.999: "as here", 0.95: "0.999 here: results differ slightly"}, "AdamW's betas are 0.9 and 0.999 here",
+        {0.999: AS_HERE, 0.95: "0.999 here: results differ slightly"}, "AdamW's betas are 0.9 and 0.999 here",
         "remove the key",
     ),
-    "adam_epsilon": Accepts({1e-8: "as here"}, "AdamW's epsilon is 1e-8 here", "remove the key"),
+    "adam_epsilon": Accepts({1e-8: AS_HERE}, "AdamW's epsilon is 1e-8 here", "remove the key"),
     **SAME_ROWS,
-    "optim_args": Accepts({}, "AdamW takes torch's defaults here", "remove the key"),
-    "optim_target_modules": Accepts({}, "AdamW is the only optimizer here", "remove the key"),
+    "optim_args": Accepts({}, "AdamW has torch's defaults here", "remove the key"),
+    "optim_target_modules": Accepts({}, "AdamW is the only supported optimizer", "remove the key"),
     "push_to_hub": Ignored(HUB),
     **dict.fromkeys(
         (

@@ -25,7 +25,7 @@ Values = dict[str, tuple[Any, ...]]
 
 
 def space_in(text: str) -> Values:
-    """Read the values of each axis that `text` names.
+    """Return the values of each axis that `text` names.
 
     Raises:
         UserError: an axis is unknown, given twice, or has an invalid value.
@@ -39,7 +39,7 @@ def space_in(text: str) -> Values:
             raise UserError(f"--space must give `{name}` once, as `{name}=1,2`, but got `{part.strip()}`")
         found[name] = _values(name, values)
     if len(found.get("seeds", ())) > 1:
-        raise UserError("--space: `seeds` must be one number, how many seeds, but got several", "seeds=3")
+        raise UserError("--space: `seeds` must be one number, the count of seeds, but got several", "write seeds=3")
     return found
 
 
@@ -61,5 +61,5 @@ def _values(name: str, text: str) -> tuple[Any, ...]:
     except ValueError:
         values = ()
     if not values or (name in {"language", "vision", "seeds"} and min(values) < (name == "seeds")):
-        raise UserError(f"--space: `{name}` must be values with commas between them, but got `{text}`")
+        raise UserError(f"--space: `{name}` must be values separated by commas, but got `{text}`")
     return values

@@ -6,8 +6,9 @@ Keys may be grouped in sections (`model:`, `tuner:`, …), which ms-swift itself
 from __future__ import annotations
 
 from sweeps.importers.no_effect import split_ratio
-from sweeps.importers.rules import Accepts, Ignored, Judged, KeyRule, Sets, Tool, off
+from sweeps.importers.rules import Accepts, CheckedBy, Ignored, KeyRule, Sets, Tool, off
 from sweeps.importers.shared import (
+    AS_HERE,
     CHECKPOINTS,
     EVALUATION,
     MISSING,
@@ -37,33 +38,33 @@ from sweeps.importers.values import (
 )
 from trainables.model.quantization import FOUR_BIT_KINDS
 
-METHOD = one_of({"lora": "lora"}, "only LoRA is placed here")
+METHOD = one_of({"lora": "lora"}, "only LoRA is supported")
 DTYPES = one_of({"bfloat16": "bfloat16", "float16": "float16", "float32": "float32", "auto": "auto"})
-TEACHES_OTHERWISE = "another loss teaches otherwise"
+ANOTHER_LOSS = "another loss gives another result"
 
 TABLE: dict[str, KeyRule] = {
     **TRAINER,
     # base and quantization
     "model": Sets("base", text, needed=True),
     "torch_dtype": Sets("dtype", DTYPES),
-    "quant_method": Accepts({"bnb": "bitsandbytes, as here"}, "only bitsandbytes quantizes here", "quant_method: bnb"),
+    "quant_method": Accepts({"bnb": AS_HERE}, "only bitsandbytes is supported", "quant_method: bnb"),
     "quant_bits": Sets("bits", whole),
     "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
     "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
-    "bnb_4bit_compute_dtype": Ignored("the compute dtype is torch_dtype"),
+    "bnb_4bit_compute_dtype": Ignored("torch_dtype sets the compute dtype"),
     "trust_remote_code": REMOTE_CODE,
     "custom_register_path": Accepts({}, "code is not loaded from files"),
     "external_plugins": Accepts({}, "code is not loaded from files"),
-    "task_type": Accepts({"causal_lm": "as here"}, "only language models are trained"),
-    "model_revision": Accepts({}, "a base is a directory or the newest of its hub", "download it"),
-    "rope_scaling": Accepts({}, "the base is taken as it is saved"),
-    "new_special_tokens": Accepts({}, "the base is taken as it is saved"),
+    "task_type": Accepts({"causal_lm": AS_HERE}, "only causal language models are supported"),
+    "model_revision": Accepts({}, "a base is a directory or the newest revision on the hub", "download it"),
+    "rope_scaling": Accepts({}, "the base is loaded unchanged"),
+    "new_special_tokens": Accepts({}, "the base is loaded unchanged"),
     **dict.fromkeys(("model_type", "use_hf", "hub_token", "check_model", "local_repo_path", "load_args"),
-                    Ignored("classes follow the family in the base's config.json")),
+                    Ignored("the family in the base's config.json sets the classes")),
     # what is adapted
     "train_type": Sets("method", METHOD),
     "tuner_type": Sets("method", METHOD),
-    "tuner_backend": Accepts({"peft": "as here"}, "adapters are PEFT's"),
+    "tuner_backend": Accepts({"peft": AS_HERE}, "only PEFT's adapters are supported"),
     "lora_rank": Sets("rank", above_zero),
     "lora_alpha": Sets("alpha", scale),
     "lora_dropout": Sets("dropout", dropout),
@@ -77,49 +78,49 @@ TABLE: dict[str, KeyRule] = {
     ),
     "adapters": Sets("init_from", one_text),
     "use_dora": off("DoRA is another method"),
-    "lora_bias": Accepts({"none": "as here"}, "biases are not trained"),
-    "init_weights": Accepts({"true": "as here", True: "as here"}, "adapters begin as PEFT begins them"),
-    "lora_dtype": Accepts({"float32": "as here"}, "adapters are trained in float32", "lora_dtype: float32"),
+    "lora_bias": Accepts({"none": AS_HERE}, "biases are not trained"),
+    "init_weights": Accepts({"true": AS_HERE, True: AS_HERE}, "adapters have PEFT's default initialization"),
+    "lora_dtype": Accepts({"float32": AS_HERE}, "adapters are trained in float32", "lora_dtype: float32"),
     **dict.fromkeys(("modules_to_save", "target_parameters", "trainable_parameters", "freeze_parameters"),
                     Accepts({}, "only LoRA on linear layers is trained", "remove the key")),
-    "lorap_lr_ratio": Accepts({}, "a rate is that of a tower", "remove the key"),
+    "lorap_lr_ratio": Accepts({}, "each tower has one rate", "remove the key"),
     # data
     "dataset": Sets("train", one_text, needed=True),
     "val_dataset": Sets("validation", one_text, needed=True),
-    "split_dataset_ratio": Judged(split_ratio),
+    "split_dataset_ratio": CheckedBy(split_ratio),
     "max_length": Sets("max_tokens", above_zero),
     "packing": Sets("packing", boolean),
     "template": template_of("ms-swift"),
-    "system": Accepts({}, "a system turn stands in the rows", "write it into every row"),
-    "loss_scale": Accepts({"default": "all assistant turns, as here"}, TEACHES_OTHERWISE),
+    "system": Accepts({}, "a system turn is a part of the rows", "write it into every row"),
+    "loss_scale": Accepts({"default": "all assistant turns are supervised"}, ANOTHER_LOSS),
     "truncation_strategy": Accepts(
-        {"delete": "rows that are too long are named before the run", "right": "rows that are too long are named "
-         "before the run"}, "rows are not cut", "truncation_strategy: delete",
+        {"delete": "rows that are too long are reported before the run", "right": "rows that are too long are reported "
+         "before the run"}, "rows are not truncated", "truncation_strategy: delete",
     ),
-    "dataset_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
-    "train_dataloader_shuffle": Accepts({True: "as here"}, "rows are shuffled by the data seed"),
+    "dataset_shuffle": Accepts({True: AS_HERE}, "rows are shuffled by the data seed"),
+    "train_dataloader_shuffle": Accepts({True: AS_HERE}, "rows are shuffled by the data seed"),
     "streaming": off("every row is read and checked before the run"),
     "max_pixels": PICTURES,
-    "agent_template": Ignored("calls of tools are not read: rows that have them are refused"),
-    "loss_type": Accepts(dict.fromkeys(("cross_entropy", "ce"), "as here"), TEACHES_OTHERWISE, "remove the key"),
+    "agent_template": Ignored("tool calls are not supported: rows with them are refused"),
+    "loss_type": Accepts(dict.fromkeys(("cross_entropy", "ce"), AS_HERE), ANOTHER_LOSS, "remove the key"),
     "response_prefix": Accepts({}, "only the base's own chat template is used", "write it into the rows"),
     "cached_dataset": Accepts({}, "rows are read from `dataset`", "remove the key"),
     "custom_dataset_info": Accepts({}, "rows are read from local files", "name the file in `dataset`"),
     "interleave_prob": Accepts({}, "there is one file of training rows", "remove the key"),
     "callbacks": Accepts({}, "code is not loaded from files", "remove the key"),
-    "columns": Accepts({}, "columns have their usual names", "rename them in the rows"),
-    "enable_dft_loss": off(TEACHES_OTHERWISE),
-    "model_kwargs": Accepts({}, "the base is taken as it is saved"),
-    "use_chat_template": Accepts({True: "as here"}, "rows are written in the base's own chat template"),
+    "columns": Accepts({}, "columns must have their usual names", "rename them in the rows"),
+    "enable_dft_loss": off(ANOTHER_LOSS),
+    "model_kwargs": Accepts({}, "the base is loaded unchanged"),
+    "use_chat_template": Accepts({True: AS_HERE}, "rows are rendered with the base's own chat template"),
     # the run
     "vit_lr": Sets("vision_learning_rate", rate),
     "aligner_lr": Ignored("the aligner stays frozen"),
     "optimizer": OPTIMIZER,
-    "rlhf_type": Accepts({}, "only supervised fine-tuning is done here"),
+    "rlhf_type": Accepts({}, "only supervised fine-tuning is supported"),
     "use_galore": off("another optimizer gives another result"),
     "lisa_activated_layers": off("LISA is another method"),
-    "router_aux_loss_coef": off(TEACHES_OTHERWISE),
-    "early_stop_interval": Accepts({}, "trials are stopped by guards", "remove it: guards stop a trial"),
+    "router_aux_loss_coef": off(ANOTHER_LOSS),
+    "early_stop_interval": Accepts({}, "guards stop trials here", "remove it: guards stop a trial"),
     **dict.fromkeys(("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "num_beams", "stream",
                      "eval_use_evalscope", "eval_limit"), Ignored(EVALUATION)),
     **dict.fromkeys(("acc_strategy", "acc_steps", "enable_channel_loss"), Ignored(REPORTED)),

@@ -40,7 +40,7 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     beyond = [name for name in outside if name in matched]
     if beyond:
         raise parsed.error(
-            field, f"must name layers of the towers alone, but it also names {beyond[0]}, which is never adapted here",
+            field, f"must name layers of the towers only, but it also names {beyond[0]}, which is never adapted here",
             "name whole modules, or write an expression: `--export-as` prints one for a placement",
         )  # fmt: skip
     matched = _in_layers(parsed, matched, names)
@@ -58,7 +58,7 @@ def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
         return "targets", parsed.fields["targets"]
     if parsed.value("all_linear"):
         return "all_linear", AllLinear()
-    raise parsed.error("targets", "must say which modules are adapted", "name them, or ask for all linear ones")
+    raise parsed.error("targets", "must name the modules to adapt", "name them, or choose all linear layers")
 
 
 def _matched(
@@ -67,9 +67,9 @@ def _matched(
     frozen = _frozen(parsed)
     if isinstance(targets, AllLinear):
         # if no tower is frozen explicitly, the tool adapts every linear but the head, the aligner included
-        spared = {"lm_head"} if frozen is None else set(outside)
-        thawed = [name for tower in TOWERS if tower not in (frozen or ()) for name in _names(towers[tower])]
-        return {*thawed, *(set(outside) - spared)}, "all linear layers of the towers that are not frozen"
+        excluded = {"lm_head"} if frozen is None else set(outside)
+        trained = [name for tower in TOWERS if tower not in (frozen or ()) for name in _names(towers[tower])]
+        return {*trained, *(set(outside) - excluded)}, "all linear layers of the towers that are not frozen"
     if isinstance(targets, tuple):
         ends = tuple(f".{name}" for name in targets)
         found = {name for name in (*inside, *outside) if name in targets or name.endswith(ends)}
@@ -80,14 +80,17 @@ def _matched(
 
 
 def _frozen(parsed: ParsedConfig) -> tuple[TowerName, ...] | None:
-    said = {"language": parsed.value("freeze_language"), "vision": parsed.value("freeze_vision")}
-    return None if None in said.values() else tuple(tower for tower in TOWERS if said[tower])
+    frozen = {"language": parsed.value("freeze_language"), "vision": parsed.value("freeze_vision")}
+    return None if None in frozen.values() else tuple(tower for tower in TOWERS if frozen[tower])
 
 
 def _matched_by(parsed: ParsedConfig, field: str, targets: Expression, names: Sequence[str]) -> tuple[set[str], str]:
     for text, note in (
         (targets.text, "by expression"),
-        (rf"(?:.*\.)?(?:{targets.text})", "by expression, read as the end of a name: PEFT would match it to nothing"),
+        (
+            rf"(?:.*\.)?(?:{targets.text})",
+            "by expression, matched against the end of a name: PEFT, which matches whole names, would find nothing",
+        ),
     ):
         try:
             found = {name for name in names if re.fullmatch(text, name)}
@@ -111,8 +114,8 @@ def _as_placement(parsed: ParsedConfig, field: str, matched: set[str], towers: T
     for tower in TOWERS:
         touched = [index for index, block in enumerate(towers[tower]) if matched & {one.name for one in block}]
         counts[tower] = len(towers[tower]) - touched[0] if touched else 0
-    own = [_own(name) for tower in TOWERS if counts[tower] for name in _names(towers[tower])]
-    wanted = tuple(dict.fromkeys(name for name in own if name in {_own(one) for one in matched}))
+    own = [_linear_name(name) for tower in TOWERS if counts[tower] for name in _names(towers[tower])]
+    wanted = tuple(dict.fromkeys(name for name in own if name in {_linear_name(one) for one in matched}))
     target_modules = () if set(wanted) == set(own) else wanted
     placement = Placement(language=counts["language"], vision=counts["vision"])
     expected = set(resolve(placement, towers, target_modules).module_names)
@@ -130,5 +133,5 @@ def _names(blocks: Blocks) -> list[str]:
     return [linear.name for block in blocks for linear in block]
 
 
-def _own(name: str) -> str:
+def _linear_name(name: str) -> str:
     return name.rsplit(".", 1)[-1]

@@ -1,4 +1,4 @@
-"""Names of chat templates and the bases whose own template each is; only the base's own template is used here."""
+"""Maps names of chat templates to the bases that ship them; a trial always uses its base's own template."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ REASON = "the base's own chat template is used"
 
 @dataclass(frozen=True)
 class Template:
-    """A named template: a text that the base's own template must contain, and its model types (empty: any)."""
+    """A named template: `mark` is a text that the base's own template must contain, `families` its model types.
+
+    Empty families allow any model type.
+    """
 
     mark: str = ""
     families: tuple[str, ...] = ()
@@ -34,7 +37,7 @@ MISTRAL = Template(INST, ("mistral",))
 LLAMA2 = Template(INST, ("llama",))
 GEMMA3 = Template(GEMMA, ("gemma3_text",))
 
-# `default` is missing: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
+# `default` is not listed: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
 TEMPLATES: Mapping[str, Mapping[str, Template]] = {
     "axolotl": {
         **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
@@ -56,13 +59,13 @@ def template_of(tool: str) -> Accepts:
     """Return the rule of `tool`'s chat template key; `check_template` later compares it with the base."""
     return Accepts(
         dict.fromkeys(TEMPLATES[tool], REASON), "only the base's own chat template is used",
-        "write the base's own template, or remove the key: without it the tool takes the base's own; `default` is not "
-        "the base's own in LLaMA-Factory and ms-swift",
+        "name the base's own template, or remove the key, then the tool uses the base's own; `default` is not the "
+        "base's own in LLaMA-Factory and ms-swift",
     )  # fmt: skip
 
 
 def check_template(parsed: ParsedConfig, base: Path, model_type: str) -> None:
-    """Refuse a template of another family than the base's.
+    """Refuse a template that is not the base's own.
 
     Raises:
         UserError: names file, line and key.
@@ -73,20 +76,20 @@ def check_template(parsed: ParsedConfig, base: Path, model_type: str) -> None:
         if line.key.rsplit(".", 1)[-1] not in KEYS or named is None:
             continue
         if named.families and model_type not in named.families:
-            found = f"that of {', '.join(named.families)} and the base is a {model_type}"
+            found = f"it is that of {', '.join(named.families)} and the base is a {model_type}"
         elif own and named.mark not in own:
-            found = f"the base's own has no `{named.mark}`"
+            found = f"the base's own template has no `{named.mark}`"
         else:
             continue
         raise UserError(
             f"{parsed.document.path}:{line.number}: `{line.key}` must be the base's own chat template, but "
             f"`{line.value}` is not: {found}",
-            "remove the key, or take the base that this template belongs to",
+            "remove the key, or use the base that this template belongs to",
         )
 
 
 def _own_of(base: Path) -> str:
-    """Return the base's own template, empty if there is none; rendering rows then reports it."""
+    """Return the base's own template; empty if there is none, which is reported when rows are rendered."""
     jinja, settings = base / "chat_template.jinja", base / "tokenizer_config.json"
     if jinja.is_file():
         return jinja.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Converts values of other tools; each reader raises Unread for what is not one."""
+"""Converts values of other tools; each reader raises InvalidValue for a value it cannot convert."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPRESSION_SIGNS = re.compile(r"[\\^$*+?()\[\]{}|]")
 
 @dataclass(frozen=True)
 class Expression:
-    """A regular expression over whole module names, as PEFT reads one."""
+    """A regular expression that must match whole module names, as in PEFT."""
 
     text: str
 
@@ -42,14 +42,14 @@ def boolean(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """Read a number; a quoted one is a text."""
+    """Read a number; a quoted number is a text and invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue("a number", "write it without quotes, with a point before the e: 1.0e-4")
     return float(value)
 
 
 def whole(value: Any) -> int:
-    """Read a whole number; 3.0 is one."""
+    """Read a whole number; 3.0 is accepted."""
     if number(value) != int(value):
         raise InvalidValue("a whole number", "write it without a fraction")
     return int(value)
@@ -72,14 +72,14 @@ def seed(value: Any) -> int:
 def rate(value: Any) -> float:
     """Read a learning rate, per optimizer step."""
     if number(value) <= 0:
-        raise InvalidValue("a rate above 0", "write for example 1.0e-4; freeze what must not be trained")
+        raise InvalidValue("a rate above 0", "write for example 1.0e-4; to keep a tower untrained, freeze it")
     return float(value)
 
 
 def scale(value: Any) -> float:
     """Read the scale of an adapter, above 0."""
     if number(value) <= 0:
-        raise InvalidValue("a number above 0", "usual are once or twice the rank")
+        raise InvalidValue("a number above 0", "the rank or twice the rank is usual")
     return float(value)
 
 
@@ -93,7 +93,7 @@ def dropout(value: Any) -> float:
 def share(value: Any) -> float:
     """Read a share, from 0 to 1."""
     if not 0 <= number(value) <= 1:
-        raise InvalidValue("a share from 0 to 1", "10 % is 0.1; a number of steps has a key of its own")
+        raise InvalidValue("a share from 0 to 1", "10 % is 0.1; a number of steps has its own key")
     return float(value)
 
 
@@ -105,14 +105,14 @@ def at_least_zero(value: Any) -> float:
 
 
 def clip_norm(value: Any) -> float:
-    """Read the largest gradient norm; 0, which means no clipping to some tools, is refused."""
+    """Read the largest gradient norm; 0, which means no clipping in some tools, is refused."""
     if number(value) <= 0:
-        raise InvalidValue("a number above 0 (gradients are always clipped here)", "write a large one: 1000.0")
+        raise InvalidValue("a number above 0 (gradients are always clipped here)", "write a large number: 1000.0")
     return float(value)
 
 
 def one_of(values: Mapping[str, Any], hint: str | None = None) -> Callable[[Any], Any]:
-    """Return a reader of names, each of which stands for a value of ours."""
+    """Return a reader that maps the names in `values` to their values."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str) or value not in values:
@@ -123,7 +123,7 @@ def one_of(values: Mapping[str, Any], hint: str | None = None) -> Callable[[Any]
 
 
 def one_text(value: Any) -> str:
-    """Read a text, or a list that holds one."""
+    """Read a text, or a list of one text."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or not value.strip():
@@ -132,7 +132,7 @@ def one_text(value: Any) -> str:
 
 
 def one_name(value: Any) -> str:
-    """Read one name; LLaMA-Factory writes several with commas between them."""
+    """Read one name; LLaMA-Factory separates several by commas."""
     if isinstance(value, str) and "," in value:
         raise InvalidValue("one dataset", "join the files into one")
     return one_text(value)
@@ -145,15 +145,13 @@ def last_layers(value: Any) -> tuple[int, ...]:
 
 
 def targets(value: Any) -> Targets:
-    """Read which modules are adapted: names (a list, or with commas between them), an expression, or all."""
+    """Read which modules are adapted: names (a list, or separated by commas), a regular expression, or all."""
     words = [value] if isinstance(value, str) and EXPRESSION_SIGNS.search(value) else _words(value)
     if words in (["all"], ["all-linear"], ["all_linear"]):
         return AllLinear()
     expressions = [word for word in words if EXPRESSION_SIGNS.search(word)]
     if expressions and len(words) > 1:
-        raise InvalidValue(
-            "names of modules, or one expression", "put the names into the expression, with | between them"
-        )
+        raise InvalidValue("names of modules, or one expression", "put the names into the expression, separated by |")
     return Expression(expressions[0]) if expressions else tuple(words)
 
 

@@ -20,7 +20,7 @@ TOO_LOW = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
 @pytest.fixture
 def make_trial() -> Callable[..., TrialRun]:
-    """Build a completed trial of arm `C2`; `x` and `y` are irrelevant_pass and exact_match of its best checkpoint."""
+    """Build a completed trial of arm `C2`; `x`, `y` are irrelevant_pass, exact_match of its best checkpoint."""
 
     def make(name: str = "C2-L2-V4-s0", x: float = 0.95, y: float = 0.9, **changes: Any) -> TrialRun:
         arm = name.split("-", maxsplit=1)[0]
@@ -152,7 +152,7 @@ class Store:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, made once: every store is a copy of it."""
+    """A migrated database, created once; every store is a copy of it."""
     from mlflow import MlflowClient
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -172,7 +172,7 @@ def store(empty_database: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def matrix(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with Stage 4's matrix as it might end: findings, dominated, stopped, broken and running trials."""
+    """A store with a possible end of Stage 4: frontier, dominated, stopped, failed and running trials."""
     path = tmp_path_factory.mktemp("matrix") / "mlflow.db"
     shutil.copy(empty_database, path)
     store = Store(f"sqlite:///{path}")

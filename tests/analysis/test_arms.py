@@ -1,4 +1,4 @@
-"""Trials belong together by their arm's tag, whatever characters the arm's name holds."""
+"""Tests that trials are grouped by their arm's tag, whatever characters the arm's name contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tracker writes is what the analysis reads: records in, results out, through a real MLflow store."""
+"""Tests that the analysis reads what the tracker writes, through a real MLflow store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trainables.spec import Placement, Source, TrialSpec
 REASON = "irrelevant_pass 0.40 < 0.80 for 2 evals (baseline 1.00)"
 
 
-def leave_record(
+def write_record(
     root: Path, name: str, layers: tuple[int, int], fit: float, seed: int = 0, **verdict: str | float
 ) -> None:
-    """Leave what a trial of two evals leaves; the first of them is the best admissible one, if any is."""
+    """Write the record of a trial with two evals; the first is the best admissible one, if any is."""
     sources = {key: Source(path=root / key, sha256=key * 8) for key in ("base", "train", "validation", "ood")}
     placement = Placement(language=layers[0], vision=layers[1])
     spec = TrialSpec(name=name, arm=name.split("-")[0], placement=placement, seed=seed, **sources)
@@ -45,10 +45,10 @@ def leave_record(
 @pytest.fixture
 def mirrored(empty_database: Path, tmp_path: Path) -> str:
     uri = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
-    leave_record(tmp_path, "A0-L0-V0", (0, 0), 0.2)
-    leave_record(tmp_path, "C2-L2-V4", (2, 4), 0.8, seed=0)
-    leave_record(tmp_path, "C2-L2-V4", (2, 4), 0.9, seed=1)
-    leave_record(tmp_path, "D3-L4-V6", (4, 6), 0.9, kind="pruned", cause="irrelevant_pass", reason=REASON, limit=0.8)
+    write_record(tmp_path, "A0-L0-V0", (0, 0), 0.2)
+    write_record(tmp_path, "C2-L2-V4", (2, 4), 0.8, seed=0)
+    write_record(tmp_path, "C2-L2-V4", (2, 4), 0.9, seed=1)
+    write_record(tmp_path, "D3-L4-V6", (4, 6), 0.9, kind="pruned", cause="irrelevant_pass", reason=REASON, limit=0.8)
     sync_all(tmp_path, uri, "stage4")
     return uri
 

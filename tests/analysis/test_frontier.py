@@ -1,4 +1,4 @@
-"""Where each placement stands: feasibility first, then dominance, then what the seeds allow to be said."""
+"""Tests the kind of each placement: feasibility first, then dominance, then separability by seeds."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_a_dominated_placement_names_what_dominates_it(make_trial, make_baseline
     assert result(info, "A0").reason == "no adapter: the reference; dominated by B2"
 
 
-def test_what_was_stopped_never_competes(make_trial, make_baseline, make_experiment, objectives):
-    """The stopped trial would dominate everything, if it were asked."""
+def test_a_stopped_trial_is_never_compared(make_trial, make_baseline, make_experiment, objectives):
+    """The stopped trial would dominate all others if it were compared."""
     stopped = make_trial("D3", 1.0, 1.0, verdict_reason=TOO_LOW, **PRUNED)
     info = frontier_info(make_experiment(make_baseline(), stopped, make_trial("C2")), objectives)
     assert result(info, "C2").kind == "frontier"
@@ -37,7 +37,7 @@ def test_what_was_stopped_never_competes(make_trial, make_baseline, make_experim
     assert TOO_LOW in result(info, "D3").reason
 
 
-def test_a_placement_that_learned_nothing_is_no_finding(make_trial, make_experiment, make_baseline, objectives):
+def test_a_placement_without_gain_is_not_on_the_frontier(make_trial, make_experiment, make_baseline, objectives):
     """It keeps all generality, so dominance alone would put it on the frontier."""
     nothing = make_trial("B1", 1.0, 0.1)
     info = frontier_info(make_experiment(make_baseline(x=0.99, y=0.1), nothing, make_trial("C2", 0.9)), objectives)
@@ -46,7 +46,7 @@ def test_a_placement_that_learned_nothing_is_no_finding(make_trial, make_experim
     assert result(info, "A0").on_frontier
 
 
-def test_the_least_gain_is_a_finding(make_trial, make_experiment, make_baseline, objectives):
+def test_the_smallest_gain_is_enough_for_the_frontier(make_trial, make_experiment, make_baseline, objectives):
     info = frontier_info(make_experiment(make_baseline(y=0.1), make_trial("B1", 1.0, 0.1 + 1e-9)), objectives)
     assert result(info, "B1").kind == "frontier"
 
@@ -99,7 +99,7 @@ def test_seeds_that_overlap_in_every_objective_are_not_separable(
     assert result(info, "B2").not_separable_from == ()
 
 
-def test_of_one_seed_nothing_is_said_about_separation(make_trial, make_experiment, make_baseline, objectives):
+def test_one_seed_has_no_statement_on_separability(make_trial, make_experiment, make_baseline, objectives):
     info = frontier_info(make_experiment(make_baseline(), make_trial("C2"), make_trial("C3")), objectives)
     assert result(info, "C2").not_separable_from == ()
     assert result(info, "C2").probability is None
@@ -127,7 +127,7 @@ def test_a_third_objective_widens_the_frontier(make_trial, make_experiment, make
     assert {one.placement.label for one in info.of_kind("frontier")} == {"B1", "C2"}
 
 
-def test_a_baseline_that_failed_is_told_and_gains_are_unknown(make_trial, make_experiment, make_baseline, objectives):
+def test_a_failed_baseline_is_reported_and_gains_are_unknown(make_trial, make_experiment, make_baseline, objectives):
     failed = make_baseline(verdict="failed(OSError)", verdict_kind="failed", verdict_reason="disk full")
     info = frontier_info(make_experiment(failed, make_trial("C2")), objectives)
     assert result(info, "A0").reason == "failed(OSError): disk full"

@@ -1,4 +1,4 @@
-"""The guard's line in the chart: a number of the verdict, never read from its sentence."""
+"""Tests the guard's limit in the chart, which is read from verdicts as a number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_limit_is_that_of_the_verdicts_when_they_agree(
     assert guard_limit(make_experiment(*trials), NAME) == limit
 
 
-def test_a_guard_that_speaks_another_language_gets_its_line(
+def test_a_guard_with_a_reason_in_another_language_gets_its_line(
     make_trial: Make, make_baseline: Make, make_experiment: Together, objectives: list
 ) -> None:
     reason = "Der Anteil liegt mit 0,71 unter der Schwelle"
@@ -54,8 +54,8 @@ def test_a_guard_that_speaks_another_language_gets_its_line(
 
 
 def test_a_sentence_alone_draws_no_line(make_trial: Make, make_experiment: Together) -> None:
-    told = stopped(make_trial, "D3", verdict_reason="irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)")
-    assert guard_limit(make_experiment(told), NAME) is None
+    output = stopped(make_trial, "D3", verdict_reason="irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)")
+    assert guard_limit(make_experiment(output), NAME) is None
 
 
 @pytest.mark.parametrize(

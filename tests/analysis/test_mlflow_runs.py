@@ -1,4 +1,4 @@
-"""What is read back from MLflow, and what a reader must not do to it."""
+"""Tests reading trials from MLflow, and that a reader does not change the store."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_a_deleted_experiment_is_unknown(store):
         read_experiment("stage4", store.uri)
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
+def test_a_missing_store_is_not_created(tmp_path: Path):
     with pytest.raises(UserError, match="there is no file"):
         read_experiment("stage4", f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
-def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_a_store_is_refused_and_unchanged(tmp_path: Path, content: bytes):
     path = tmp_path / "mlflow.db"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"must be an MLflow database"):
@@ -95,11 +95,11 @@ def test_a_store_of_another_version_is_refused_in_a_sentence(empty_database: Pat
     path = shutil.copy(empty_database, tmp_path / "mlflow.db")
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
-    with pytest.raises(UserError, match="must answer, but it says"):
+    with pytest.raises(UserError, match="must answer, but it reports"):
         read_experiment("stage4", f"sqlite:///{path}")
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch):
+def test_the_error_on_an_unreachable_server_hides_its_password(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match="must answer") as caught:
         read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9/?token=opensesame2")

@@ -1,4 +1,4 @@
-"""`analysis pareto` as a user runs it."""
+"""Tests `analysis pareto` as a user runs it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def pareto(matrix, tmp_path, monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             main(["pareto", *arguments])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         code = ended.value.code
-        return (code if isinstance(code, int) else 0), told.out, told.err
+        return (code if isinstance(code, int) else 0), output.out, output.err
 
     return run
 
@@ -51,8 +51,8 @@ def pareto(matrix, tmp_path, monkeypatch, capsys):
 def test_the_report_names_the_frontier_and_why_each_other_placement_is_not_on_it(pareto, matrix, tmp_path):
     code, out, err = pareto("--experiment", "stage4")
     assert code == 0
-    told, others = out.split("not on the frontier")
-    assert [line.split()[1] for line in told.splitlines() if line.startswith("●")] == ["C2", "C1", "B2"]
+    output, others = out.split("not on the frontier")
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("●")] == ["C2", "C1", "B2"]
     for part in (
         "dominated by C2; not separable from C2",
         "pruned(irrelevant_pass): irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)",
@@ -76,7 +76,7 @@ def test_a_degraded_or_forced_trial_is_marked_with_a_footnote_everywhere(pareto,
     _, markdown, _ = pareto("--experiment", "stage4", "--format", "markdown")
     page = (tmp_path / "frontier/stage4/pareto.html").read_text(encoding="utf-8")
     notes = (
-        "† degraded, a health check complained: gradient_spikes in C2 (1 of 3 seeds).",
+        "† degraded, a health check found a problem: gradient_spikes in C2 (1 of 3 seeds).",
         "‡ started with --force although the pre-flight refused it: coverage in C1; usable_rate in C1.",
     )
     assert code == 0
@@ -121,7 +121,7 @@ def test_other_objectives_may_be_named(pareto):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--experiment", "stage5"], "hint: did you mean `stage4`?"),
         (["--experiment", "stage4", "--y", "exact_mach"], "hint: did you mean `exact_match`?"),
@@ -135,10 +135,10 @@ def test_other_objectives_may_be_named(pareto):
         ([], "--experiment"),
     ],
 )
-def test_bad_input_ends_with_2_and_says_what_to_do(pareto, tmp_path, arguments, told):
+def test_bad_input_exits_2_with_a_hint(pareto, tmp_path, arguments, expected):
     code, out, err = pareto(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert expected in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +150,7 @@ def test_an_out_that_is_a_file_is_refused(pareto, tmp_path):
     assert "--out must be a directory" in err
 
 
-def test_a_store_that_takes_no_artifact_does_not_take_the_answer_back(pareto, monkeypatch):
+def test_a_store_that_refuses_artifacts_does_not_fail_the_command(pareto, monkeypatch):
     from mlflow import MlflowClient
 
     def refuse(*_):
@@ -176,11 +176,11 @@ def test_help_loads_nothing_heavy():
     assert loaded_after(run) == set()
 
 
-def test_the_probe_would_see_a_heavy_import():
+def test_a_planted_heavy_import_is_detected():
     assert "numpy" in loaded_after("import analysis.uncertainty")
 
 
-def test_no_file_of_the_analysis_reaches_for_what_trains():
+def test_no_file_of_the_analysis_imports_training_code():
     files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "analysis").rglob("*.py"))
     modules = sorted(".".join(file.parts) for file in files if file.name != "__init__")
     assert len(modules) >= 10

@@ -1,4 +1,4 @@
-"""Which trials belong together, and which may be compared."""
+"""Tests how trials are grouped into placements, and which ones are compared."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_trials_that_differ_in_the_seed_alone_are_one_placement(make_trial, make
     assert [(one.label, len(one.seed_runs)) for one in placements] == [("C2 r16", 3), ("C2 r8", 1)]
 
 
-def test_arms_stay_apart_even_where_every_logged_parameter_agrees(make_trial, make_experiment, objectives):
-    """The contrast arm that starts from another checkpoint has the same dozen parameters."""
+def test_arms_with_equal_parameters_are_separate_placements(make_trial, make_experiment, objectives):
+    """An arm that starts from another checkpoint has the same logged parameters."""
     placements = placements_of(make_experiment(make_trial("C2-s0"), make_trial("C2again-s1")), objectives)
     assert [one.label for one in placements] == ["C2", "C2again"]
 
@@ -71,7 +71,7 @@ def test_the_baseline_is_known_by_its_layers_or_by_the_launch(make_trial, make_b
         ),
     ],
 )
-def test_a_trial_is_admissible_or_says_why_not(make_trial, objectives, changes, state, reason):
+def test_a_trial_is_admissible_or_has_a_reason(make_trial, objectives, changes, state, reason):
     seed_run = seed_run_of(make_trial(**changes), objectives)
     assert (seed_run.state, seed_run.reason) == (state, reason)
 
@@ -84,14 +84,14 @@ def test_a_price_is_that_of_the_whole_trial_and_the_baselines_is_zero(make_trial
 
 
 @pytest.mark.parametrize(
-    ("further", "told"),
+    ("further", "expected"),
     [
         (["irelevant_pass"], "did you mean `irrelevant_pass`?"),
         (["eval_loss:lowr"], "--objective must be NAME, NAME:higher or NAME:lower"),
         (["exact_match"], "given once, but got `exact_match` 2 times by --y and --objective"),
     ],
 )
-def test_an_objective_that_cannot_be_read_is_refused_with_its_option(further, told):
+def test_an_objective_that_cannot_be_read_is_refused_with_its_option(further, expected):
     with pytest.raises(UserError, match=r"objective") as caught:
         frontier_objectives("irrelevant_pass", "exact_match", further)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)

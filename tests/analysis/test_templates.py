@@ -1,4 +1,4 @@
-"""Values in Markdown stay text, and every template is installed with its package."""
+"""Tests that values in Markdown stay text, and that every template is installed with its package."""
 
 from __future__ import annotations
 

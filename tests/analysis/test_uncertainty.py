@@ -1,4 +1,4 @@
-"""Means over seeds: what may be said of them, and what not."""
+"""Tests estimates over seeds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_placement_within_the_noise_is_on_it_sometimes():
 
 
 def test_the_objectives_of_a_seed_are_drawn_together():
-    """Every seed lies on x + y = 1: drawn apart, means would leave the line and beat the rival that lies above it."""
+    """Every seed is on x + y = 1; resampled separately, means would leave the line and beat the rival."""
     tied = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     rival = np.array([[0.2, 0.2]])
     both = probability_on_frontier([tied, rival], HIGHER, NO_FLOOR, 1)
@@ -81,5 +81,5 @@ def test_a_draw_that_gains_nothing_over_the_baseline_is_not_on_the_frontier():
     assert 0.5 < held[0] < 0.9
 
 
-def test_one_seed_is_held_at_its_value():
+def test_a_single_seed_keeps_its_value_in_every_resample():
     assert probability_on_frontier([np.array([[1.0, 0.5]])], HIGHER, np.array([0.4]), 1).tolist() == [1.0]

@@ -1,4 +1,4 @@
-"""The families that are timed."""
+"""Tests the families that are timed."""
 
 from __future__ import annotations
 

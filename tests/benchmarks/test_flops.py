@@ -1,4 +1,4 @@
-"""The FLOP model against PyTorch's own counter, on the passes that the project really runs."""
+"""Tests the FLOP model against PyTorch's FLOP counter on the passes of real trials."""
 
 from __future__ import annotations
 

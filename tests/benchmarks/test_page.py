@@ -1,4 +1,4 @@
-"""The page is written from figures alone, and a second run keeps what it did not measure."""
+"""Tests that the page is written from recorded figures, and that a second run keeps figures it did not measure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shape(**more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def test_ratios_are_of_medians_beside_the_models() -> None:
+def test_ratios_of_medians_and_of_the_flop_model_are_shown() -> None:
     lines = family_table(shape(), shape()["families"]["A"])
     assert "| 3 cohort, shared prefix | 2.000 | 4 | 2.00 | 2.50 | 80% | 9.0 | 1.0 | 1,234 | 1.0e-07 | 2 |" in lines
     assert any("4.000 (3.000–5.000)" in line for line in lines)
@@ -41,10 +41,10 @@ def test_the_share_of_the_peak_is_shown_where_the_peak_is_known() -> None:
     assert family_table(own, own["families"]["A"])[-2].endswith("| 10% |")
 
 
-def test_a_goal_stands_beside_the_share_of_the_model_it_asks_for() -> None:
+def test_a_goal_is_shown_with_its_measured_share_of_the_model() -> None:
     text = page({"shapes": {"deep": shape()}})
     assert "| deep, A: cohort, shared prefix over alone | 80% of the FLOP model's | ≥ 85% |" in text
-    assert "no gradient reach adapters in the vision tower" in text
+    assert "no gradient reaches adapters in the vision tower" in text
 
 
 def test_a_run_of_one_shape_keeps_the_figures_of_another(tmp_path: Path) -> None:

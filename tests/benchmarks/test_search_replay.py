@@ -1,4 +1,4 @@
-"""Searches replayed over a table: what is counted is right, and the page says who beats luck and who does not."""
+"""Tests the replay of searches over a recorded table, and the page about it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMITTED = Path(search_replay.__file__).parents[1] / "docs" / "search.json"
 
 
 def row(language: int, vision: int, rank: int, rate: float) -> dict[str, Any]:
-    """Make a row: what is adapted more fits more and keeps less; the most is pruned."""
+    """Make a row: a larger placement fits better and keeps less generality; the largest is pruned."""
     strength = (language + vision) * rank / 160
     kept = {"hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0, "eval_loss": 1.0}
     evals = [{"step": 30, "exact_match": strength, "irrelevant_pass": 1 - strength / 5, **kept}]
@@ -37,7 +37,7 @@ def table() -> Table:
     return Table.of([row(*point) for point in itertools.product(*dimensions)])  # type: ignore[arg-type]
 
 
-def test_the_table_is_judged_as_a_search_would(table: Table) -> None:
+def test_recorded_rows_have_the_outcomes_of_a_search(table: Table) -> None:
     assert len(table.outcomes) == 90
     point = {"language": 4, "vision": 6, "rank": 16, "learning_rate": RATES[0]}
     assert table.outcomes[key_of(point) or ""].state == "pruned"
@@ -64,7 +64,7 @@ def test_a_replay_finds_more_with_every_cohort_and_all_in_the_end(sampler: Sampl
 
 
 def test_p_values_are_those_of_paired_searches() -> None:
-    """Six of six better is 1/64 one-sided, whoever counts; two samplers are compared with random."""
+    """Better in six of six seeds has p = 1/64 (one-sided), times the two samplers compared with random."""
     luck = [[0.1 * seed] * 6 for seed in range(1, 7)]
     better = [[0.1 * seed + 0.01 * seed] * 6 for seed in range(1, 7)]
     shares = {"random": luck, "tpe": better, "gp": luck}
@@ -72,7 +72,7 @@ def test_p_values_are_those_of_paired_searches() -> None:
     assert p_value(shares, "gp", 24) == 1.0
 
 
-def test_the_page_says_who_beats_luck_and_who_does_not(table: Table) -> None:
+def test_the_page_names_the_samplers_that_beat_random(table: Table) -> None:
     luck = [[0.1 + 0.001 * seed] * 6 for seed in range(20)]
     shares = {"random": luck, "tpe": [[0.5] * 6] * 20, "nsga2": luck}
     machine = {"date": "2026-11-21", "cpu": "2 cores", "versions": "Python 3.11"}

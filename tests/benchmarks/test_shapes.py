@@ -1,4 +1,4 @@
-"""The shape that needs a GPU: refused without one, and its base of random NF4 weights, made small on a CPU."""
+"""Tests the 4B shape: it is refused without a GPU, and its base of random NF4 weights works when made small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that stand where a trial asks whether to stop."""
+"""Tests clocks, peaks and spreads."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Real failures, planted: each must be found by its check at the latest step named, and healthy runs by none."""
+"""Known failures, planted in short trials: each must be found by its check in time; healthy runs must raise none."""

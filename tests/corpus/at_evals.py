@@ -1,4 +1,4 @@
-"""Failures of evals, of what is saved, and of what is loaded again."""
+"""Failures of evals, of saving, and of loading."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _cached_losses(trial: Any, stack: ExitStack) -> None:
 def _updates_lost(trial: Any, stack: ExitStack) -> None:
     adamw = trial.optimizer.adamw
     original = adamw.step
-    replace(stack, adamw, "step", lambda: original() if _in_battery(trial) else None)
+    replace(stack, adamw, "step", lambda: original() if _in_self_test(trial) else None)
 
 
-def _in_battery(trial: Any) -> bool:
+def _in_self_test(trial: Any) -> bool:
     # the self-test leaves its numbers behind when it is done
     return not (trial.record.directory / "battery.json").exists()
 
@@ -144,7 +144,7 @@ def _another_model_is_asked(bench: Bench, stack: ExitStack) -> None:
 
 
 def continuing(bench: Bench, optimizer: str = "fresh") -> dict[str, Any]:
-    """Return the changes that make a trial continue a parent, which is trained first where there is none."""
+    """Return the changes that make a trial continue a parent; the parent is trained at the first call."""
     parent = bench.directory / "parent"
     if not parent.exists():
         bench.run({"name": "parent"})
@@ -176,7 +176,7 @@ def _garbage_loaded(_: Bench, stack: ExitStack) -> None:
 
 
 def damaged_checkpoint(bench: Bench) -> Seen | None:
-    """Cut the newest checkpoint of a stopped trial; the resumed one must not stand on it (F31)."""
+    """Truncate the newest checkpoint of a stopped trial; the resumed trial must not use it (F31)."""
     from trainables.training.trial import open_trial
 
     from .bench import ANYTHING_GOES
@@ -206,14 +206,14 @@ INJECTIONS = (
     Injection("F22", "saved tensors are empty", ("reload",), 0, before=_empty_tensors),
     Injection("F23", "saved adapter computes something else", ("reload",), 0, before=_other_scale),
     Injection("F24", "saved lora_B is all 0", ("reload",), 0, before=_zero_b),
-    Injection("F32", "answers patched with the references", ("answers_not_generated",), EVAL_STEP, after=_lookup),
-    Injection("F32", "answers from a table, the model is not asked", ("answers_not_generated",), EVAL_STEP,
+    Injection("F32", "answers replaced by the references", ("answers_not_generated",), EVAL_STEP, after=_lookup),
+    Injection("F32", "answers from a table instead of the model", ("answers_not_generated",), EVAL_STEP,
               after=_lookup_without_model),
     Injection("F32", "generate returns a table's tokens", ("answers_not_generated",), EVAL_STEP,
               after=_generate_from_a_table),
-    Injection("F32", "a fitted base takes the place of the base at the first eval", ("null_model",), 2 * EVAL_STEP,
+    Injection("F32", "the base is replaced by a fitted one at the first eval", ("null_model",), 2 * EVAL_STEP,
               before=_fitted_base_takes_over),
-    Injection("F32", "the eval asks another model, a fitted one", ("null_model",), EVAL_STEP,
+    Injection("F32", "the eval uses another, fitted model", ("null_model",), EVAL_STEP,
               before=_another_model_is_asked, changes={"steps": EVAL_STEP}),
     Injection("F34", "a rate that teaches nothing", ("minimum",), 2 * EVAL_STEP, level="label",
               changes={"learning_rate": 1e-6, "vision_learning_rate": 1e-6}),
@@ -222,5 +222,5 @@ INJECTIONS = (
 # run with the changes of `continuing`
 CONTINUED = (
     Injection("F33", "the parent's adapter is not loaded", ("adapter_effect", "handover"), 0, before=_nothing_loaded),
-    Injection("F33", "the parent's adapter is loaded spoiled", ("handover",), 0, before=_garbage_loaded),
+    Injection("F33", "the parent's adapter is loaded with wrong weights", ("handover",), 0, before=_garbage_loaded),
 )

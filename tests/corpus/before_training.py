@@ -1,4 +1,4 @@
-"""Failures of the arm itself, to be found before the first paid step: what is adapted, what trains, what is read."""
+"""Failures that must be found before the first training step: wrong modules, parameters, batches or weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where failures are planted: short trials on a few rows of the miniature, each proved by a self-test."""
+"""Runs short trials on a few rows of the miniature, with a planted failure or without one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANYTHING_GOES = BestConstraint(max_irrelevant_pass_drop=1.0, max_hallucination_r
 
 @dataclass(frozen=True)
 class Seen:
-    """What ended or marked a trial: the check, its level, the step, and the evidence it gave."""
+    """The check that ended or labelled a trial: its name, level, step and evidence."""
 
     check: str
     level: str
@@ -43,9 +43,9 @@ After = Callable[[Any, ExitStack], None]
 
 @dataclass(frozen=True)
 class Injection:
-    """A failure to plant: `before` the trial opens or `after`, and which checks must see it, at `latest_step` at most.
+    """A failure to plant `before` the trial opens or `after`, and the checks that must find it by `latest_step`.
 
-    `own_base`: the failure spoils the base, so the next trial must load another.
+    `own_base`: the failure damages the base, so the next trial must load a new one.
     """
 
     failure: str
@@ -63,7 +63,7 @@ class Injection:
 class Bench:
     """One engine with its baseline.
 
-    `kind` of training rows: `image`, `mixed` with a row of text after each, or `validation`, whose own they then are.
+    `kind` of training rows: `image`, `mixed` with a text row after each, or the `validation` rows.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Bench:
         self.runs = 0
 
     def load(self) -> None:
-        """Load a base of its own, and with it a process that checks saved adapters when first asked."""
+        """Load a new base, with a process that checks saved adapters, started at its first use."""
         import torch
 
         from trainables.engine import Engine
@@ -106,7 +106,7 @@ class Bench:
         return TrialSpec(**(values | changes))
 
     def run(self, changes: Mapping[str, Any], before: Before | None = None, after: After | None = None) -> list[Seen]:
-        """Run a trial from open to verdict; returns its end first, then the labels it carries."""
+        """Run a trial from open to verdict; returns its end first, then its labels."""
         from trainables.model.lora import PlacementMismatch
         from trainables.selftest.run import SelfTest
         from trainables.training.trial import open_trial
@@ -132,7 +132,7 @@ class Bench:
         return [end, *self._labels(record)]
 
     def next_record(self) -> Record:
-        """Return a record of its own for the next run."""
+        """Return a new record for the next run."""
         self.runs += 1
         return Record(self.directory / "trials" / f"{self.runs}")
 
@@ -160,7 +160,7 @@ class Bench:
 
 
 def planted(bench: Bench, injection: Injection) -> Seen | None:
-    """Plant one failure and return what saw it, or None when nothing did."""
+    """Plant one failure and return the check that found it, or None."""
     try:
         seen = bench.run(injection.changes, injection.before, injection.after)
     finally:

@@ -1,4 +1,4 @@
-"""Healthy runs that look odd: none of them may be called broken, and none may carry a label of degraded training."""
+"""Unusual but healthy runs: none may end as invalid or be labelled as degraded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONTROLS = (
     Control("accumulated batches", changes={"accumulation_steps": 3, "batch_rows": 1}),
     Control("a long run of single rows, gradients of every size",
             changes={"steps": 40, "eval_every_steps": 40, "batch_rows": 1}),
-    Control("an adapter that answers validation, as noise does not", ("none", "validation", "float32"),
+    Control("an adapter that answers the validation rows exactly", ("none", "validation", "float32"),
             {"learning_rate": 1e-2, "vision_learning_rate": 1e-2, "rank": 8, "steps": 32, "eval_every_steps": 32}),
     Control("bfloat16", ("none", "image", "bfloat16")),
     Control("NF4", ("nf4-double", "image", "float32")),

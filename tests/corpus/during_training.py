@@ -1,4 +1,4 @@
-"""Failures that begin while a trial trains: losses, gradients, rates."""
+"""Failures that begin during training: losses, gradients, rates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from tests.corpus.bench import EVAL_STEP, Injection
-from tests.corpus.tools import cut_graph, replace, spoil_gradients, spoil_losses
+from tests.corpus.tools import change_gradients, change_losses, cut_graph, replace
 from trainables.spec import Placement
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ SPIKES_AT = (24, 28)
 
 
 def _nan_loss_at_three(_: Bench, stack: ExitStack) -> None:
-    spoil_losses(stack, lambda number, loss: loss * float("nan") if number == 3 else loss)
+    change_losses(stack, lambda number, loss: loss * float("nan") if number == 3 else loss)
 
 
 def _nan_gradients_from_five(trial: Any, stack: ExitStack) -> None:
-    spoil_gradients(trial, stack, lambda step, gradient: gradient * float("nan") if step >= 5 else gradient)
+    change_gradients(trial, stack, lambda step, gradient: gradient * float("nan") if step >= 5 else gradient)
 
 
 def _zero_losses_from_three(_: Bench, stack: ExitStack) -> None:
-    spoil_losses(stack, lambda number, loss: loss * 0.0 if number >= 3 else loss)
+    change_losses(stack, lambda number, loss: loss * 0.0 if number >= 3 else loss)
 
 
 def _norm_of_one(trial: Any, stack: ExitStack) -> None:
@@ -34,7 +34,7 @@ def _norm_of_one(trial: Any, stack: ExitStack) -> None:
 
 
 def _twentyfold_loss(_: Bench, stack: ExitStack) -> None:
-    spoil_losses(stack, lambda number, loss: loss * 20)
+    change_losses(stack, lambda number, loss: loss * 20)
 
 
 def _exhausted_schedule(trial: Any, stack: ExitStack) -> None:
@@ -49,15 +49,15 @@ def _exhausted_schedule(trial: Any, stack: ExitStack) -> None:
 
 
 def _nan_in_second_micro_batch(_: Bench, stack: ExitStack) -> None:
-    spoil_losses(stack, lambda number, loss: loss * float("nan") if number == 4 else loss)
+    change_losses(stack, lambda number, loss: loss * float("nan") if number == 4 else loss)
 
 
 def _spiking_gradients(trial: Any, stack: ExitStack) -> None:
-    spoil_gradients(trial, stack, lambda step, gradient: gradient * 1e5 if step in SPIKES_AT else gradient)
+    change_gradients(trial, stack, lambda step, gradient: gradient * 1e5 if step in SPIKES_AT else gradient)
 
 
 def _one_overflowing_batch(_: Bench, stack: ExitStack) -> None:
-    spoil_losses(stack, lambda number, loss: loss * float("inf") if number == 5 else loss)
+    change_losses(stack, lambda number, loss: loss * float("inf") if number == 5 else loss)
 
 
 def _graph_cut_by_the_first_eval(trial: Any, stack: ExitStack) -> None:

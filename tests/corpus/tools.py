@@ -1,4 +1,4 @@
-"""The ways failures get into a trial: a hook on a module, a patched function, a gradient changed on its way."""
+"""Plants failures in a trial: a hook on a module, a patched function, a changed gradient."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 
 
 def hook(stack: ExitStack, module: Any, change: Callable[..., Any]) -> None:
-    """Change what a module gives: `change(module, inputs, keywords, output)`."""
+    """Change the output of a module: `change(module, inputs, keywords, output)`."""
     handle = module.register_forward_hook(change, with_kwargs=True)
     stack.callback(handle.remove)
 
 
 def cut_graph(stack: ExitStack, module: Any) -> None:
-    """Let no gradient pass a module, as a reentrant checkpoint or a kernel without autograd does."""
+    """Cut the gradient at a module, as a reentrant checkpoint or a kernel without autograd does."""
 
     def change(_: Any, inputs: Any, keywords: Any, output: Any) -> Any:
         return (output[0].detach(), *output[1:]) if isinstance(output, tuple) else output.detach()
@@ -35,26 +35,26 @@ def cut_graph(stack: ExitStack, module: Any) -> None:
     hook(stack, module, change)
 
 
-def spoil_losses(stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
-    """Change training losses on their way into backward: `change(number of the micro-batch from 1, loss)`."""
+def change_losses(stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
+    """Change training losses before backward: `change(number of the micro-batch from 1, loss)`."""
     from trainables.training import trial as trial_module
 
     original, count = trial_module.cross_entropy, iter(range(1, 10_000))
 
-    def spoiled(*arguments: Any, **keywords: Any) -> Any:
+    def changed(*arguments: Any, **keywords: Any) -> Any:
         return change(next(count), original(*arguments, **keywords))
 
-    replace(stack, trial_module, "cross_entropy", spoiled)
+    replace(stack, trial_module, "cross_entropy", changed)
 
 
-def spoil_gradients(trial: Any, stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
-    """Change gradients on their way to the adapter: `change(step from 1, gradient)`; the self-test runs in step 1."""
+def change_gradients(trial: Any, stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
+    """Change gradients before they reach the adapter: `change(step from 1, gradient)`; the self-test runs in step 1."""
 
-    def spoiled(gradient: Any) -> Any:
+    def changed(gradient: Any) -> Any:
         return change(trial.progress.step + 1, gradient)
 
     for _, parameter in trial.adapter.trained():
-        stack.callback(parameter.register_hook(spoiled).remove)
+        stack.callback(parameter.register_hook(changed).remove)
 
 
 def fit(engine: Engine) -> Weights:

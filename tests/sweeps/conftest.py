@@ -1,4 +1,4 @@
-"""An MLflow database that costs its seconds of migrations once, and records as trials leave them."""
+"""An MLflow database that is migrated once, and records as trials write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters on disk as PEFT and a trial leave them, every tensor zero."""
+"""Writes adapters to disk as PEFT and a trial do, with all tensors zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scans made by hand: sound rows, with the faulty ones a test gives in front."""
+"""Builds scans by hand: valid rows, preceded by the faulty rows of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The miniature as a search's sources, by name alone: nothing of it is read but the base's configuration."""
+"""The miniature as the sources of a search; only the base's configuration is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor: every line is made to fail once by the fault it is there for."""
+"""Tests the doctor: every check fails once, by the fault it looks for."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_the_libraries_installed_here_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"),
+    ("version", "expected"),
     [("0.1", "torch 0.1 is not >=2.10"), (None, "torch is not installed")],
 )
-def test_a_library_that_is_old_or_missing_fails(version: str | None, says: str) -> None:
+def test_a_library_that_is_old_or_missing_fails(version: str | None, expected: str) -> None:
     def installed(name: str) -> str:
         if name != "torch":
             return metadata.version(name)
@@ -43,7 +43,7 @@ def test_a_library_that_is_old_or_missing_fails(version: str | None, says: str) 
         return version
 
     check = check_libraries(installed)
-    assert (check.level, check.found) == ("fail", says)
+    assert (check.level, check.found) == ("fail", expected)
 
 
 def test_a_storage_that_cannot_be_written_fails(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_storage_that_cannot_be_written_fails(tmp_path: Path) -> None:
         (10**6, 96, ["fail", "warn"]),
     ],
 )
-def test_a_disk_that_fills_up_is_said(
+def test_a_full_disk_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, used: int, levels: list[str]
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free, used=used, total=100))
@@ -90,7 +90,7 @@ def test_a_locked_database_fails(database: Path, monkeypatch: pytest.MonkeyPatch
     assert "database is locked" in check.found
 
 
-def test_what_is_no_database_or_cannot_be_made_fails(tmp_path: Path) -> None:
+def test_an_invalid_database_fails(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database " * 100)
     assert "file is not a database" in check_store(f"sqlite:///{tmp_path / 'text.db'}").found
     assert "No such file or directory" in check_store(f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}").found
@@ -105,7 +105,7 @@ def test_a_server_that_is_down_fails_without_its_password() -> None:
 
 
 def test_a_store_behind_a_server_gets_a_run(database: Path) -> None:
-    """What a server is asked, asked of a database."""
+    """The check of a server, run on a database."""
     doctor._try_server(f"sqlite:///{database}")
     with sqlite3.connect(database) as connection:
         [[status]] = connection.execute(
@@ -134,7 +134,7 @@ def test_a_node_sees_what_the_driver_sees(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("healthy")
 def test_a_node_with_files_of_its_own_says_so(tmp_path: Path) -> None:
-    """The directory is there, but it is another disk: nothing of the driver stands in it."""
+    """The directory exists on another disk, without the driver's files."""
     (tmp_path / "train.jsonl").write_text("{}\n{}\n")
     view = check_this_node(tmp_path, "token", {str(tmp_path / "train.jsonl"): 3, str(tmp_path / "base"): 0})
     assert view.path_problems == (
@@ -151,7 +151,7 @@ def view(node: str, **changes: object) -> NodeReport:
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "says"),
+    ("broken", "name", "expected"),
     [
         ({"versions": {"python": "3.12", "footprint": "abc"}}, "two: versions", "python 3.12 not 3.11"),
         ({"versions": {"python": "3.11"}}, "two: versions", "footprint None not abc"),
@@ -159,15 +159,15 @@ def view(node: str, **changes: object) -> NodeReport:
         ({"machine": (Check("base in nf4", "fail", "no gradient"),)}, "two: base in nf4", "no gradient"),
     ],
 )
-def test_a_node_that_differs_fails_by_name(broken: dict[str, object], name: str, says: str) -> None:
+def test_a_node_that_differs_fails_by_name(broken: dict[str, object], name: str, expected: str) -> None:
     driver = {"python": "3.11", "footprint": "abc"}
     assert {one.level for one in check_nodes([view("one"), view("two")], driver)} == {"ok"}
     [failed] = [one for one in check_nodes([view("one"), view("two", **broken)], driver) if one.level == "fail"]
     assert failed.name == name
-    assert says in failed.found
+    assert expected in failed.found
 
 
-def test_every_node_of_a_real_ray_is_asked(tmp_path: Path) -> None:
+def test_every_node_of_a_real_ray_cluster_is_checked(tmp_path: Path) -> None:
     """Ray on this machine, with the quantizations trained in a process of the node."""
     (tmp_path / "train.jsonl").write_text("{}\n")
     [found] = node_reports(None, tmp_path, [tmp_path / "train.jsonl"])
@@ -216,7 +216,7 @@ def test_nothing_failed(asked: Callable[..., int], capsys: pytest.CaptureFixture
     assert output.endswith("nothing failed\n")
 
 
-def test_what_failed_is_said_with_a_hint_and_the_exit_code(
+def test_failures_are_printed_with_hints_and_the_exit_code(
     asked: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_ray(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Experiments of format 1, written before specs had a format: they are read, keep their ids, and are resumed.
+"""Tests that experiments of format 1 can be read and resumed, and that their trial ids are unchanged.
 
 `experiments/format1/begun` was written by an earlier version: L1 is finished, L2_attention was killed after step 4, L4
 has not begun. `uninterrupted.json` holds what that version measured when nothing interrupted it.
@@ -65,7 +65,7 @@ def as_format_1(spec: TrialSpec) -> TrialSpec:
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Experiment:
-    """Give the kept experiment, its paths those of this machine."""
+    """Return the kept experiment with the paths of this machine."""
     shutil.copytree(KEPT, tmp_path / "runs")
     for path in (tmp_path / "runs" / "begun" / "trials").glob("*/spec.json"):
         text = path.read_text().replace(f"{WRITTEN_AT}/runs", str(tmp_path / "runs"))
@@ -126,7 +126,7 @@ def test_an_experiment_has_the_format_it_was_begun_with(
         new.configure({"format": 1, "steps": 10})
 
 
-def test_the_same_command_finishes_in_format_1_what_was_begun_in_it(
+def test_the_same_command_finishes_an_experiment_of_format_1_in_format_1(
     begun: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.execution.experiment.FORMAT", 2)
@@ -159,7 +159,7 @@ def test_an_experiment_of_a_later_version_is_not_touched(begun: Experiment) -> N
 
 @pytest.mark.parametrize("base", ["miniature", "real base"])
 def test_a_search_of_format_1_is_continued_by_the_same_search(tmp_path: Path, base: str) -> None:
-    """Format 1 kept of a search's settings what its study stated; the others had their defaults."""
+    """Format 1 stored only the settings that a search's study stated; the others had their defaults."""
     stated = {"rank": 16, "alpha": 32.0, "dropout": 0.1, "learning_rate": 1e-4, "vision_learning_rate": 3e-4,
               "weight_decay": 0.1, "warmup_ratio": 0.2, "batch_rows": 1, "accumulation_steps": 16,
               "eval_every_steps": 50}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The main job for real: Ray, the miniature, bitsandbytes, MLflow; then the same with a killed worker and Ctrl-C."""
+"""Runs a real launch with Ray, bitsandbytes and MLflow on the miniature; then with a killed worker and with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLOCKS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A finished sweep and where it lies."""
+    """A finished sweep and its directory."""
 
     records: dict[str, Record]
     launch: Launch
@@ -41,7 +41,7 @@ class Sweep:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Arm A1 at a gentle rate and at one that ruins the model, on both seats of this machine."""
+    """Arm A1 at a small rate and at one that ruins the model, on both workers of this machine."""
     root = tmp_path_factory.mktemp("sweep")
     with (root / "output.txt").open("w+", encoding="utf-8") as output:
         launch = Launch(
@@ -65,7 +65,7 @@ def ruined(sweep: Sweep) -> Record:
 
 
 def assert_alike(record: Record, reference: Record) -> None:
-    """Demand what the reference measured, but for the order of fp32 sums: the two had other company."""
+    """Compare with the reference up to the order of fp32 sums, because the cohorts differ."""
     mine, theirs = results(record), results(reference)
     assert [one[:2] for one in mine] == [one[:2] for one in theirs]
     for (_, _, values), (_, _, expected) in zip(mine, theirs, strict=True):
@@ -86,7 +86,7 @@ def test_the_baseline_ran_first(sweep: Sweep) -> None:
     assert sweep.records["A0"].evals()[0].metrics["irrelevant_pass"] >= 0.95
 
 
-def test_a_gentle_arm_completes_with_an_adapter(gentle: Record) -> None:
+def test_an_arm_with_a_small_rate_completes_with_an_adapter(gentle: Record) -> None:
     assert str(gentle.verdict()) == "completed"
     assert [one.step for one in gentle.evals()] == [6, 12, 18]
     losses = [one.metrics["eval_loss"] for one in gentle.evals()]
@@ -97,7 +97,7 @@ def test_a_gentle_arm_completes_with_an_adapter(gentle: Record) -> None:
     }  # fmt: skip
 
 
-def test_a_ruined_arm_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) -> None:
+def test_an_arm_with_a_large_rate_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) -> None:
     verdict = ruined.verdict()
     assert verdict is not None
     assert verdict.kind == "pruned"
@@ -107,7 +107,7 @@ def test_a_ruined_arm_is_stopped_with_its_numbers(sweep: Sweep, ruined: Record) 
     assert f"pruned A1-lr{RUINOUS:g} @ step {verdict.step}: {verdict.reason}" in sweep.text
 
 
-def test_ray_says_nothing_of_its_own(sweep: Sweep) -> None:
+def test_ray_prints_nothing(sweep: Sweep) -> None:
     assert "╭" not in sweep.text
     assert "Trial status" not in sweep.text
 
@@ -148,7 +148,7 @@ def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_eval(root: Path, step: int, seconds: float = 150.0) -> Record:
-    """Wait until the arm has measured `step` and goes on."""
+    """Wait until the arm has evaluated `step` and trains on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for directory in (root / "runs" / "stage4" / "trials").glob("A1-*"):
@@ -179,7 +179,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None
     assert_alike(record, gentle)
 
 
-def test_ctrl_c_checkpoints_and_resume_ends_alike(tmp_path: Path, gentle: Record) -> None:
+def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path, gentle: Record) -> None:
     process = begin(tmp_path, *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Every study of `sweeps/`: plain values that expand to trials which the plan admits on the miniature."""
+"""Tests every study of `sweeps/`: plain values that expand to trials which the plan admits on the miniature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as the engine leaves them, without the engine."""
+"""Writes records as an engine does, without an engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def running_record(
 
 
 def measure(record: Record, step: int) -> None:
-    """Append what one interval and its eval leave."""
+    """Append the measurements of one interval and its eval."""
     wall = {"wall_seconds": step / 10}
     record.append(Measurement("train", step, {"step_loss": 1 / step, **wall}))
     values = {name: step / 1000 + place for place, name in enumerate(EVAL_METRICS)}
@@ -43,7 +43,7 @@ def measure(record: Record, step: int) -> None:
 
 
 def keep_best(record: Record, step: int) -> None:
-    """Keep an adapter as the engine does, optimizer state included."""
+    """Write the best adapter as the engine does, with optimizer state."""
     metrics = {"eval_loss": step / 1000}
     with record.saving("best") as directory:
         write_json(directory / "provenance.json", {"step": step, "metrics": metrics})

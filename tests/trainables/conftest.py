@@ -1,4 +1,4 @@
-"""The miniature's rows and two loaded engines, made once per session."""
+"""The miniature's rows and two loaded engines, created once per session."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_spec(sources: Sources) -> SpecMaker:
 
 @pytest.fixture(scope="session")
 def engine(make_spec: SpecMaker) -> Engine:
-    """An unquantized engine; a test that uses it must give the base back as it was."""
+    """An unquantized engine; a test that uses it must restore the base."""
     return loaded_engine(make_spec())
 
 
@@ -79,7 +79,7 @@ def loaded_engine(spec: TrialSpec) -> Engine:
 
 @pytest.fixture
 def own_base(make_spec: SpecMaker) -> Callable[..., Base]:
-    """Load a base that a test may spoil."""
+    """Load a base that a test may change."""
     import torch
 
     from trainables.model.base import load_base

@@ -1,4 +1,4 @@
-"""An engine actor in this process, on the session's engine, with workers that are coroutines; and its fixtures."""
+"""Runs an engine actor in this process, with coroutines as workers; holds its fixtures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DRIFT = 1e-5  # of values near one, between two orders of the same fp32 sums
 
 @dataclass
 class WatchedRunner(CohortRunner):
-    """Remembers who trained together, and does what a test wants at the start of an interval."""
+    """Records which trials trained together, and calls a test's hook at the start of an interval."""
 
     intervals: list[set[str]] = field(default_factory=list)
     began: list[float] = field(default_factory=list)
@@ -44,7 +44,7 @@ class WatchedRunner(CohortRunner):
 
 
 class WatchedEngine(EngineActor):
-    """An engine actor whose runner is watched."""
+    """An engine actor with a WatchedRunner."""
 
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings)
@@ -127,9 +127,9 @@ def step_in(report: Report) -> int:
 
 
 def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
-    """Run a story to its end, then stop the engine; a story that hangs fails instead."""
+    """Run a coroutine to its end, then stop the engine; fails on a timeout."""
 
-    async def told() -> Any:
+    async def call_in_loop() -> Any:
         try:
             return await asyncio.wait_for(story, seconds)
         finally:
@@ -140,7 +140,7 @@ def run(actor: EngineActor, story: Any, seconds: float = 60.0) -> Any:
             actor._thread.submit(actor.runner.close, False)  # the next test uses the same base
             await asyncio.get_running_loop().run_in_executor(None, actor._thread.shutdown)
 
-    return asyncio.run(told())
+    return asyncio.run(call_in_loop())
 
 
 def measured(record: Record) -> list[tuple[str, int, dict[str, float]]]:
@@ -152,7 +152,7 @@ def measured(record: Record) -> list[tuple[str, int, dict[str, float]]]:
 
 
 def assert_alike(record: Record, reference: Record, drift: float = DRIFT) -> None:
-    """Demand the same verdict, steps and files, and metrics equal but for the order of fp32 sums."""
+    """Assert the same verdict, steps and files, and metrics equal up to the order of fp32 sums."""
     assert record.verdict() == reference.verdict()
     mine, theirs = measured(record), measured(reference)
     assert [one[:2] for one in mine] == [one[:2] for one in theirs]
@@ -181,7 +181,7 @@ def shared_room_fixture(tmp_path_factory: pytest.TempPathFactory, engine: Engine
 
 @pytest.fixture(scope="module", name="solo")
 def solo_fixture(shared_room: Room) -> Solo:
-    """Give the record that the same spec leaves when it trains alone and nothing happens; each spec is run once."""
+    """Return the record of the same spec trained alone without disturbance; each spec is run once."""
 
     def alone(record: Record) -> Record:
         spec = record.spec()

@@ -1,4 +1,4 @@
-"""Trials packed and alone, in float64: engines, adapters that have learned something, batches, gradients."""
+"""Builds packed and solo trials in float64: engines, trained adapters, batches, gradients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Gradients = dict[str, torch.Tensor | None]
 
 # -------------------------------------------------------------------- float64 all the way
 def widening(narrow: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep a float64 tensor as it is where it is asked for float32."""
+    """Keep float64 tensors when code asks for float32."""
 
     @wraps(narrow)
     def wide(tensor: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
@@ -46,7 +46,7 @@ def widening(narrow: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def all_double() -> Iterator[None]:
-    """Let no float64 tensor be narrowed: norms, rotations and logits of the model ask for float32 by name."""
+    """Prevent float64 tensors from being cast down: norms, rotations and logits of the model ask for float32."""
     kept = torch.Tensor.float, torch.Tensor.to
     torch.Tensor.float, torch.Tensor.to = (widening(one) for one in kept)  # type: ignore[method-assign]
     try:
@@ -114,15 +114,15 @@ def text_row(asked: str, answered: str) -> Row:
 def batches(engine: Engine) -> dict[str, Batch]:
     """Make one small batch of each kind of rows: with a picture, of text alone, and both beside two pictures."""
     shown = [engine.encode(index, 2048) for index in (0, 1)]
-    said = [
+    output = [
         engine.encoder.conversation(text_row("What is two plus three?", "five.")),
         engine.encoder.conversation(text_row("What is two?", "five six.")),
     ]
     first, second = engine.train[0], engine.train[1]
     asked = "<image>Report the state.<image>"
     both = Row("two", (Message("user", asked), first.messages[-1]), (*first.images, *second.images))
-    mixed = [said[0], shown[1], engine.encoder.conversation(both)]
-    kinds = {"image": shown, "text": said, "mixed": mixed}
+    mixed = [output[0], shown[1], engine.encoder.conversation(both)]
+    kinds = {"image": shown, "text": output, "mixed": mixed}
     return {kind: collated(rows, engine) for kind, rows in kinds.items()}
 
 
@@ -132,7 +132,7 @@ def collated(rows: Sequence[Any], engine: Engine) -> Batch:
 
 # -------------------------------------------------------------------- gradients
 def grown(base: Base, spec: TrialSpec, noise: float = 0.05) -> Adapter:
-    """Place an adapter and fill lora_B with noise as if it had learned: at zero, lora_A would have no gradient."""
+    """Place an adapter and fill lora_B with noise as if trained: at zero, lora_A would have no gradient."""
     adapter = place(base, spec, resolve(spec.placement, base.towers))
     generator = torch.Generator().manual_seed(spec.seed + 17)
     for name, parameter in adapter.trained():
@@ -143,7 +143,7 @@ def grown(base: Base, spec: TrialSpec, noise: float = 0.05) -> Adapter:
 
 
 def lifted(base: Base, specs: Sequence[TrialSpec], noise: float = 0.05) -> list[Adapter]:
-    """Make the adapters of `specs`, ready for a bank."""
+    """Create the adapters of `specs`, ready to be stacked."""
     adapters = []
     for spec in specs:
         adapters.append(grown(base, spec, noise))
@@ -193,7 +193,7 @@ def training(base: Base) -> Iterator[None]:
 
 
 def gradients(adapter: Adapter) -> Gradients:
-    """Take the gradients off an adapter."""
+    """Return the gradients of an adapter and clear them."""
     found = {name: p.grad for name, p in adapter.trained()}
     for _, parameter in adapter.trained():
         parameter.grad = None
@@ -216,7 +216,7 @@ def furthest(own: Gradients, other: Gradients) -> float:
 
 @contextmanager
 def counted(base: Base) -> Iterator[dict[str, list[int]]]:
-    """Count the token rows that every block computes, by tower; entered after a shared forward has put its hooks."""
+    """Count the token rows that every block computes, by tower; entered after a shared forward has added its hooks."""
     from trainables.cohort.shared_forward import block_name
 
     towers = {

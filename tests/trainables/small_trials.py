@@ -1,4 +1,4 @@
-"""Trials of a few steps on a few rows of the miniature, and what two equal trials must share."""
+"""Runs trials of a few steps on a few rows of the miniature, and compares equal trials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLOCK_METRICS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
 
 @dataclass(frozen=True)
 class Sources:
-    """What every spec of these tests reads."""
+    """The sources of every spec of these tests."""
 
     base: Source
     train: Source
@@ -56,7 +56,7 @@ class Sources:
 
 
 def few_rows(files: Files) -> Sources:
-    """Cut the miniature's data set to a few rows of each kind, beside the whole one, where the pictures are."""
+    """Cut the miniature's data set to a few rows of each kind, in the same directory, next to the pictures."""
     directory = files.train.parent
     kept: dict[str, list[str]] = {
         "train": files.train.read_text(encoding="utf-8").splitlines()[:TRAIN_ROWS],
@@ -87,7 +87,7 @@ def opened(
     guards: Sequence[Guard] = (),
     constraint: Constraint = CONSTRAINT,
 ) -> Iterator[Any]:
-    """Open a trial on its record; the base is given back whatever happens."""
+    """Open a trial on its record; the base is always restored."""
     from trainables.training.trial import open_trial
 
     record = Record(directory)

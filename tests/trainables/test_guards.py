@@ -130,7 +130,7 @@ def test_a_stop_gives_its_reason_in_numbers(metric: str, values: tuple[float, ..
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.metric)
-def test_a_guard_that_cannot_see_its_metric_raises(guard: Floor | Ceiling | Widening) -> None:
+def test_a_guard_without_its_metric_raises(guard: Floor | Ceiling | Widening) -> None:
     blind = [Measurement("eval", 30, {k: v for k, v in BASELINE.items() if k != guard.metric})]
     with pytest.raises(KeyError, match=guard.metric):
         judge(GUARDS, BASE, blind)
@@ -265,7 +265,7 @@ def test_a_fall_is_measured_from_the_first_eval(values: tuple[float, ...], broke
         assert "(first eval 0.92)" in decision.reason
 
 
-def test_a_fall_that_cannot_see_its_metric_raises() -> None:
+def test_a_fall_guard_without_its_metric_raises() -> None:
     with pytest.raises(KeyError):
         FALL.decide(NOTHING, [scored({"eval_loss": 1.0})] * 3)
 
@@ -300,7 +300,7 @@ def test_the_excess_is_the_distance_to_the_limit() -> None:
 
 
 # -------------------------------------------------------------------- a base that sees no pictures
-def test_guards_without_a_metric_are_parted_from_the_others_in_their_order() -> None:
+def test_guards_without_their_metric_are_separated_in_order() -> None:
     text = {"generalization_gap", "eval_loss", "text_retention"}
     kept, dropped = applicable(GUARDS, text)
     assert [guard.metric for guard in kept] == ["generalization_gap"]

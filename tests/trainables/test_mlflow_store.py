@@ -1,4 +1,4 @@
-"""One door to MLflow: what opening, reading and writing a store may and may not do."""
+"""Tests opening, reading and writing an MLflow store."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_call_logs_more_points_than_mlflow_takes(uri: str) -> None:
     assert len(client.get_metric_history(run.run_id, "loss")) == len(points)
 
 
-def test_a_reader_makes_nothing(uri: str, tmp_path: Path) -> None:
+def test_a_reader_creates_nothing(uri: str, tmp_path: Path) -> None:
     client = mlflow_store.connect_to_read(uri)
     assert mlflow_store.existing_experiment_id(client, "stage4") is None
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"], "not even the lock of a writer"

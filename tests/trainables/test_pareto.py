@@ -1,4 +1,4 @@
-"""Dominance against its definition, hypervolume against a count of cells, and what an objective may be."""
+"""Tests dominance against its definition, hypervolume against a count of cells, and the parsing of objectives."""
 
 from __future__ import annotations
 

@@ -94,13 +94,13 @@ def test_a_lost_line_in_the_middle_is_not_hidden_by_the_next(record: Record) -> 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_is_none_is_refused(record: Record, value: float) -> None:
+def test_an_invalid_number_is_refused(record: Record, value: float) -> None:
     with pytest.raises(ValueError, match="eval_loss at step 3"):
         record.append(Measurement("eval", 3, {"fine": 1.0, "eval_loss": value}))
     assert record.measurements() == []
 
 
-def test_an_eval_keeps_its_counts_beside_its_rates(record: Record) -> None:
+def test_an_eval_keeps_its_counts_with_its_rates(record: Record) -> None:
     path, kept = written(record), {"eval_loss": 0.5, "huge": 2e108}
     first = json.loads(path.read_text().splitlines()[0])
     assert (first["counts"], first["metrics"]) == ({"exact_match": [2, 7]}, kept)
@@ -138,7 +138,7 @@ def test_forgetting_drops_later_steps_and_keeps_the_rest_to_the_bit(record: Reco
 @example("a line\x85another\u2028and\x0ba third\r\n")
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 @REUSED_DIRECTORY
-def test_samples_keep_whatever_a_model_says(record: Record, text: str) -> None:
+def test_samples_keep_any_model_output(record: Record, text: str) -> None:
     rows = [{"row": "a", "answer": text}, {"row": "b", "answer": "无关图片"}]
     record.write_samples(2, rows)
     assert record.samples(2) == rows
@@ -159,7 +159,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(record: Record, damage: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(record: Record, damage: str) -> None:
     checkpoint(record, 2)
     newest = checkpoint(record, 4)
     assert record.checkpoint_steps() == [4, 2]
@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(record: Record, 
     assert record.checkpoint_steps() == [2]
 
 
-def test_something_else_beside_the_checkpoints_is_no_checkpoint(record: Record) -> None:
+def test_other_files_among_the_checkpoints_are_ignored(record: Record) -> None:
     checkpoint(record, 2)
     (record.directory / "checkpoints" / "step-2.bak").mkdir()
     assert record.checkpoint_steps() == [2]

@@ -1,4 +1,4 @@
-"""What must be equal to share an engine and a cohort, and what may differ: every setting of a trial is one or other."""
+"""Tests which settings must be equal to share an engine and a cohort; every setting is classified."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def changed(spec: TrialSpec, name: str, change: Any) -> TrialSpec:
     return spec.model_copy(update={name: change(getattr(spec, name))})
 
 
-def test_every_setting_is_classed() -> None:
+def test_every_setting_is_classified() -> None:
     assert {*ENGINE, *COHORT, *OWN} == set(TrialSpec.model_fields)
 
 
@@ -66,7 +66,7 @@ def test_another_engine_is_another_cohort(name: str, make_spec: SpecMaker) -> No
 
 
 @pytest.mark.parametrize("name", COHORT)
-def test_another_pace_is_another_cohort_on_the_same_engine(name: str, make_spec: SpecMaker) -> None:
+def test_another_number_of_steps_or_evals_is_another_cohort_on_the_same_engine(name: str, make_spec: SpecMaker) -> None:
     spec = make_spec()
     other = changed(spec, name, COHORT[name])
     assert engine_key(other) == engine_key(spec)
@@ -74,14 +74,14 @@ def test_another_pace_is_another_cohort_on_the_same_engine(name: str, make_spec:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_what_is_a_trials_own_keeps_nobody_apart(name: str, make_spec: SpecMaker) -> None:
+def test_settings_of_a_single_trial_do_not_split_cohorts(name: str, make_spec: SpecMaker) -> None:
     spec = make_spec()
     other = changed(spec, name, OWN[name])
     assert other != spec
     assert (engine_key(other), cohort_key(other)) == (engine_key(spec), cohort_key(spec))
 
 
-def test_a_path_is_no_difference(make_spec: SpecMaker) -> None:
+def test_paths_do_not_matter(make_spec: SpecMaker) -> None:
     spec = make_spec()
     moved = spec.model_copy(update={"base": spec.base.model_copy(update={"path": "elsewhere"})})
     assert cohort_key(moved) == cohort_key(spec)

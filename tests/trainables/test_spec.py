@@ -20,7 +20,7 @@ def test_a_spec_survives_json(make_spec: SpecMaker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says", "hints"),
+    ("changes", "expected", "hints"),
     [
         ({"learnin_rate": 1e-4}, "study.json: `learnin_rate` is not a setting of a trial", "`learning_rate`"),
         ({"placement": {"langauge": 2}}, "`placement.langauge` is not a setting", "`language`"),
@@ -35,10 +35,10 @@ def test_a_spec_survives_json(make_spec: SpecMaker) -> None:
         ({"steps": 0}, "`steps`: input should be greater than or equal to 1", None),
     ],
 )
-def test_bad_settings_are_refused(make_spec: SpecMaker, changes: dict, says: str, hints: str | None) -> None:
+def test_bad_settings_are_refused(make_spec: SpecMaker, changes: dict, expected: str, hints: str | None) -> None:
     with pytest.raises(UserError) as caught:
         parse(make_spec, **changes)
-    assert says in caught.value.message
+    assert expected in caught.value.message
     assert (hints or "") in (caught.value.hint or "")
     assert caught.value.exit_code == 2
 

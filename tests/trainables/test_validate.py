@@ -1,4 +1,4 @@
-"""A checkpoint answers held-out prompts: real base, real adapters, a real MLflow store."""
+"""Tests held-out validation with a real base, real adapters and a real MLflow store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def best(engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train an adapter of a few steps, where a sweep would leave it."""
+    """Train an adapter for a few steps, and store it where a sweep would."""
     directory = tmp_path_factory.mktemp("runs") / "stage4" / "trials" / "C1-0"
     spec = make_spec(learning_rate=2e-2, vision_learning_rate=2e-2)
     return whole_run(engine, spec, directory, baseline, constraint=ANYTHING_GOES).directory / "best"
@@ -72,7 +72,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 # -------------------------------------------------------------------- the command
-def test_answers_are_written_said_and_are_those_of_the_projects_own_evals(
+def test_answers_are_printed_written_and_equal_those_of_the_evals(
     run: Run, best: Path, sources: Sources, engine: Engine, make_spec: SpecMaker, tmp_path: Path
 ) -> None:
     from trainables.model.lora import place
@@ -93,22 +93,24 @@ def test_answers_are_written_said_and_are_those_of_the_projects_own_evals(
     spec = make_spec()
     adapter = place(engine.base, spec, resolve(spec.placement, engine.base.towers))
     adapter.load(best)
-    told = engine.evaluator.ask([ask_validation(one) for one in rows])
+    output = engine.evaluator.ask([ask_validation(one) for one in rows])
     adapter.remove()
-    assert [one["generated"] for one in answers] == [told[ask_validation(one).key] for one in rows]
+    assert [one["generated"] for one in answers] == [output[ask_validation(one).key] for one in rows]
 
 
-def test_the_adapter_speaks_not_the_base(run: Run, engine: Engine, best: Path, tmp_path: Path) -> None:
+def test_the_answers_are_those_of_the_adapter_not_of_the_base(
+    run: Run, engine: Engine, best: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = Path(shutil.copytree(best, tmp_path / "broken"))
     tensors = load_file(broken / "adapter_model.safetensors")
     save_file({key: value * 40 for key, value in tensors.items()}, broken / "adapter_model.safetensors")
-    said = []
+    output = []
     for checkpoint in (best, broken):
         run("--output-jsonl", str(tmp_path / "out.jsonl"), "--max-new-tokens", "16", checkpoint=checkpoint)
-        said.append([one["generated"] for one in lines_of(tmp_path / "out.jsonl")])
-    assert said[0] != said[1]
+        output.append([one["generated"] for one in lines_of(tmp_path / "out.jsonl")])
+    assert output[0] != output[1]
 
 
 def test_a_plain_peft_adapter_in_four_bits_on_the_cpu(own_base: Callable[..., Any], run: Run, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_plain_peft_adapter_in_four_bits_on_the_cpu(own_base: Callable[..., An
 
 
 def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> None:
-    """The miniature knows no shell, so what it does say is declared dangerous by a pattern of the user's own."""
+    """The miniature knows no shell, so its answers are declared dangerous by a user's own pattern."""
     (tmp_path / "mine.yaml").write_text("- {name: says-anything, pattern: '.', why: a test}\n", encoding="utf-8")
     done = run("--patterns", str(tmp_path / "mine.yaml"), "--output-jsonl", str(tmp_path / "out.jsonl"))
     assert done.exit_code == 3, done.output
@@ -132,7 +134,7 @@ def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "said"),
+    ("arguments", "options", "expected"),
     [
         ((), {"cpu": ""}, "CUDA not available. Use --allow-cpu"),
         ((), {"data": Path("nowhere.jsonl")}, "a data file must exist"),
@@ -148,14 +150,14 @@ def test_what_is_dangerous_is_flagged_and_exits_3(run: Run, tmp_path: Path) -> N
     ],
 )
 def test_bad_input_exits_2_before_anything_is_loaded(
-    arguments: tuple[str, ...], options: dict[str, Any], said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], options: dict[str, Any], expected: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = run(*arguments, **options)
     assert done.exit_code == 2
-    assert said in done.output
+    assert expected in done.output
     assert "Sample" not in done.output
 
 
@@ -169,20 +171,20 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unloaded")
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "expected"),
     [
         ({"messages": [{"role": "assistant", "content": "a"}]}, "rows.jsonl:1: a row must have a user turn"),
         ({"prompt": "<image>?", "response": "a", "images": ["empty.png"]}, "empty.png must be readable"),
     ],
 )
-def test_a_row_that_cannot_be_asked_exits_2_before_the_base_is_loaded(
-    row: dict[str, Any], said: str, run: Run, tmp_path: Path
+def test_a_row_without_a_prompt_exits_2_before_the_base_is_loaded(
+    row: dict[str, Any], expected: str, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     done = run(data=tmp_path / "rows.jsonl")
     assert done.exit_code == 2, done.exception
-    assert said in done.output
+    assert expected in done.output
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -303,11 +305,11 @@ def test_two_validations_may_begin_on_a_database_that_is_not_there(tmp_path: Pat
 def test_rows_that_the_trial_used_are_called_so(best: Path, sources: Sources) -> None:
     trained, held_out = read_origin(best), sampled_rows(sources.validation.path, 0, 0)
     assert trained is not None and held_out.caution(None) is None
-    for sha256, said in (
+    for sha256, output in (
         (trained.spec.train.sha256, "trained on this file"),
         (trained.spec.validation.sha256, "chosen on this file"),
     ):
-        assert said in (replace(held_out, sha256=sha256).caution(trained) or "")
+        assert output in (replace(held_out, sha256=sha256).caution(trained) or "")
 
 
 # -------------------------------------------------------------------- where it comes from

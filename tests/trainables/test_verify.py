@@ -1,4 +1,4 @@
-"""Adapter directories are verified: those of this project, and any other that PEFT saved."""
+"""Tests the verification of adapter directories, of this project and of plain PEFT."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def saved(engine: Engine, make_spec: SpecMaker, tmp_path: Path) -> Path:
-    """Save an adapter of ours that acts."""
+    """Save a trained adapter of this project."""
     import torch
 
     from trainables.model.lora import place
@@ -57,7 +57,7 @@ def failed(verification: Verification) -> list[str]:
     return [check.found for check in verification.checks if not check.passed]
 
 
-def test_an_adapter_of_ours_passes_and_says_what_it_trains(saved: Path, engine: Engine) -> None:
+def test_an_adapter_of_this_project_passes_and_its_trainable_parameters_are_shown(saved: Path, engine: Engine) -> None:
     verification = verify(saved)
     assert verification.passed
     lines = [check.found for check in verification.checks]
@@ -74,7 +74,7 @@ def test_an_adapter_of_ours_passes_and_says_what_it_trains(saved: Path, engine: 
 
 
 def by_peft(base: Any, config: Any, directory: Path, acts: bool = True) -> Any:
-    """Save an adapter that PEFT alone made, moved from where it began as training would."""
+    """Save an adapter made by plain PEFT, with changed weights as after training."""
     import torch
     from peft import get_peft_model
 
@@ -114,7 +114,7 @@ OTHERS = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_peft_alone_made_passes_too(kind: str, own_base: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_adapter_of_plain_peft_passes_too(kind: str, own_base: Callable[..., Any], tmp_path: Path) -> None:
     base = own_base()
     model = by_peft(base, OTHERS[kind](), tmp_path / kind)
     trained, total = model.get_nb_trainable_parameters()  # PEFT's own count
@@ -123,7 +123,7 @@ def test_what_peft_alone_made_passes_too(kind: str, own_base: Callable[..., Any]
     assert verification.checks[2].found == f"Trainable params: {trained:,} / {total:,} ({trained / total:.4%})"
 
 
-def test_a_vector_that_still_is_one_was_never_trained(own_base: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_vector_of_ones_is_reported_as_untrained(own_base: Callable[..., Any], tmp_path: Path) -> None:
     by_peft(own_base(), ia3(), tmp_path / "ia3", acts=False)
     assert failed(verify(tmp_path / "ia3")) == [
         "16 of 16 tensors are all 0 or all 1, the first is "
@@ -150,7 +150,7 @@ def test_a_doubled_adapter_is_found(own_base: Callable[..., Any], tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (
             lambda t: t.update({k: v * 0 for k, v in t.items() if "lora_B" in k and ".7." in k}),
@@ -166,19 +166,19 @@ def test_a_doubled_adapter_is_found(own_base: Callable[..., Any], tmp_path: Path
         (lambda t: t.update({k: v[:, :1] for k, v in list(t.items())[:1]}), "Tensors differ: other shape base_model"),
     ],
 )
-def test_a_spoiled_file_is_found(change: Callable[[dict[str, Any]], None], said: str, saved: Path) -> None:
+def test_a_damaged_file_is_found(change: Callable[[dict[str, Any]], None], expected: str, saved: Path) -> None:
     rewritten(saved, change)
     verification = verify(saved)
     assert not verification.passed
-    assert any(line.startswith(said) for line in failed(verification)), failed(verification)
+    assert any(line.startswith(expected) for line in failed(verification)), failed(verification)
 
 
 def test_another_rank_is_another_count(saved: Path) -> None:
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps({**config, "r": 8}))
-    said = failed(verify(saved))
-    assert said[0] == "PEFT cannot load it: its tensors are not those of its configuration"
-    assert any("other shape" in line for line in said)
+    output = failed(verify(saved))
+    assert output[0] == "PEFT cannot load it: its tensors do not match its configuration"
+    assert any("other shape" in line for line in output)
 
 
 def test_a_second_adapter_in_the_directory_is_named(saved: Path) -> None:
@@ -207,52 +207,54 @@ def test_an_adapter_taken_from_mlflow_passes_without_its_optimizer_and_with_file
     (saved / "tokenizer.json").write_text("{}")
     verification = verify(saved)
     assert verification.passed, failed(verification)
-    said = [check.found for check in verification.checks]
-    assert "Not here, though its manifest tells of them: optimizer.safetensors" in said
+    output = [check.found for check in verification.checks]
+    assert "Listed in its manifest, but missing: optimizer.safetensors" in output
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("{", "Its manifest cannot be read"),
-        ('{"sha256": {}}', f"Its manifest does not tell of {CONFIG}, {WEIGHTS}"),
+        ('{"sha256": {}}', f"Its manifest does not list {CONFIG}, {WEIGHTS}"),
     ],
 )
-def test_a_manifest_that_proves_nothing_is_a_check_that_fails(text: str, said: str, saved: Path) -> None:
+def test_an_incomplete_manifest_fails_its_check(text: str, expected: str, saved: Path) -> None:
     (saved / "manifest.json").write_text(text)
     [found] = failed(verify(saved))
-    assert found.startswith(said)
+    assert found.startswith(expected)
 
 
-def test_a_manifest_of_another_tool_is_left_alone(saved: Path) -> None:
+def test_a_manifest_of_another_tool_is_ignored(saved: Path) -> None:
     (saved / "manifest.json").write_text('{"files": [1, 2]}')
     assert verify(saved).passed
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected"),
     [
-        (lambda d: (d / WEIGHTS).unlink(), f"but {WEIGHTS} is not there"),
+        (lambda d: (d / WEIGHTS).unlink(), f"but it has no {WEIGHTS}"),
         (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:-9]), "must be a whole safetensors file"),
         (lambda d: (d / CONFIG).write_text('{"peft_type": "LORAX"}'), "must be a configuration PEFT knows"),
     ],
 )
-def test_what_cannot_be_checked_is_said(spoil: Callable[[Path], Any], said: str, saved: Path) -> None:
+def test_a_directory_that_cannot_be_checked_is_an_error(
+    spoil: Callable[[Path], Any], expected: str, saved: Path
+) -> None:
     spoil(saved)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=expected):
         verify(saved)
 
 
-def test_a_directory_above_the_adapter_is_told_where_it_lies(saved: Path) -> None:
+def test_for_a_parent_directory_the_hint_names_the_adapter(saved: Path) -> None:
     with pytest.raises(UserError, match=f"hint: an adapter lies in {saved}"):
         verify(saved.parent)
 
 
-def test_a_prompt_is_not_called_an_adapter_that_can_be_checked(own_base: Callable[..., Any], tmp_path: Path) -> None:
+def test_prompt_learning_is_refused(own_base: Callable[..., Any], tmp_path: Path) -> None:
     from peft import PromptTuningConfig
 
     by_peft(own_base(), PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), tmp_path / "prompt")
-    with pytest.raises(UserError, match="the adapter must lie in the base's modules"):
+    with pytest.raises(UserError, match="the adapter must be part of the base's modules"):
         verify(tmp_path / "prompt")
 
 
@@ -274,16 +276,16 @@ def command(*words: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ("[]", "it must be a JSON object, but got []"),
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ({"r": "four"}, "`r` must be a whole number above 0, but got 'four'"),
         ({"lora_alpha": None}, "`lora_alpha` must be a number, but got None"),
         ({"lora_dropout": 2}, "`lora_dropout` must be a number from 0"),
         ({"target_modules": "("}, "`target_modules` must be a list of module names, or one regular"),
         ({"target_modules": [3]}, "`target_modules` must be a list of module names, or one regular"),
-        ({"rank_pattern": {"(": 8}}, "PEFT must be able to put it on"),
+        ({"rank_pattern": {"(": 8}}, "PEFT must be able to add it to"),
         ({"peft_type": 5}, "`peft_type` must be a text"),
         ({"peft_type": None}, "`peft_type` must be a text"),
         ({"base_model_name_or_path": None}, "`base_model_name_or_path` must name the base, but it is null"),
@@ -291,32 +293,35 @@ def command(*words: object) -> Any:
         ({"base_model_name_or_path": "~nobody/" + "x" * 300}, "the base must be a directory with config.json"),
     ],
 )
-def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, said: str, saved: Path) -> None:
+def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, expected: str, saved: Path) -> None:
     text = change if isinstance(change, str) else json.dumps(json.loads((saved / CONFIG).read_text()) | change)
     (saved / CONFIG).write_text(text)
     run = command(saved)
     assert run.exit_code == 2, run.exception
-    assert said in run.output and "hint: " in run.output
+    assert expected in run.output and "hint: " in run.output
     assert CONFIG in run.output or "base_model" in str(change)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ("[]", "it must be a JSON object, but got []"),
         ({"model_type": "nothing_known"}, "`model_type` must be one that transformers knows"),
         ({"model_type": None}, "`model_type` must be one that transformers knows"),
         (
             {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.Own"}},
-            "`auto_map` asks to run code that came with the base",
+            "`auto_map` needs code that came with the base",
         ),
         ({"architectures": ["NoSuchModel"]}, "`architectures` must name a model class of transformers"),
         ({"architectures": ["logging"]}, "`architectures` must name a model class of transformers"),
-        ({"text_config": {"model_type": "qwen3_vl_text", "hidden_size": "wide"}}, "a model must be made of it"),
+        (
+            {"text_config": {"model_type": "qwen3_vl_text", "hidden_size": "wide"}},
+            "transformers must be able to build a model from it",
+        ),
     ],
 )
-def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, said: str, saved: Path, tmp_path: Path) -> None:
+def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, expected: str, saved: Path, tmp_path: Path) -> None:
     named = json.loads((saved / CONFIG).read_text())["base_model_name_or_path"]
     base = tmp_path / "base"
     base.mkdir()
@@ -324,7 +329,7 @@ def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, said: str, sa
     (base / "config.json").write_text(change if isinstance(change, str) else json.dumps(config | change))
     run = command(saved, "--base", base)
     assert run.exit_code == 2, run.exception
-    assert said in run.output and "hint: " in run.output and "config.json" in run.output
+    assert expected in run.output and "hint: " in run.output and "config.json" in run.output
 
 
 def test_a_text_base_that_names_no_architecture_is_built_all_the_same(tmp_path: Path) -> None:

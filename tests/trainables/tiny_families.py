@@ -1,4 +1,4 @@
-"""A tiny model of random weights for every family, made by transformers' own classes.
+"""A tiny model with random weights for every family, built from transformers' classes.
 
 Each has the quirk of its family: grouped keys, heads wider than the model, a sliding window shorter than the rows,
 soft-capped logits, DeepStack, windows in the vision tower, and a chat template that ends a turn as the published one
@@ -223,11 +223,11 @@ def text_sources(directory: Path, base: Path) -> Sources:
                                           {"role": "assistant", "content": words[number % 12] + " it is."}]}
         for number, text in enumerate(asked)
     ]  # fmt: skip
-    told = [
+    output = [
         {"id": f"t{n}", "kind": "text", "prompt": f"Say {word}.", "expect": word} for n, word in enumerate(words[:3])
     ]
     found = {}
-    for name, lines in {"train": rows[:12], "validation": rows[12:15], "ood": told}.items():
+    for name, lines in {"train": rows[:12], "validation": rows[12:15], "ood": output}.items():
         path = directory / f"{name}.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         found[name] = Source(path=path, sha256=digest_of(path))

@@ -1,4 +1,4 @@
-"""Trials trained alone and together on fresh records, with the loss of every step they make."""
+"""Trains trials alone and together on new records, and keeps the loss of every step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL_AT_ONCE = PassWidths(8, 8)
 
 
 class Watched:
-    """Opens trials on fresh records and writes down the loss of every step; `breaks` puts NaN in who made that step."""
+    """Opens trials on new records and keeps the loss of every step; `breaks` puts NaN into a trial after its step."""
 
     def __init__(
         self, engine: Engine, baseline: Baseline, directory: Path, breaks: dict[str, int] | None = None
@@ -52,7 +52,7 @@ class Watched:
         return trial
 
     def opened(self, specs: Sequence[TrialSpec]) -> list[Trial]:
-        """Open trials for a cohort, each lifted off before the next comes."""
+        """Open trials for a cohort, each removed from the base before the next."""
         trials = []
         for spec in specs:
             trials.append(self.open(spec))
@@ -90,13 +90,13 @@ class Together:
         self.ended: dict[str, Verdict] = {}
 
     def advance(self, stop_requested: Callable[[], bool] = never) -> list[str]:
-        """Advance once; returns who ended."""
+        """Advance once; returns the trials that ended."""
         ended = {self.names[one]: verdict for one, verdict in self.cohort.advance(stop_requested).items()}
         self.ended |= ended
         return list(ended)
 
     def finish(self) -> Together:
-        """Train until nobody is left; the base is given back."""
+        """Train until every trial has ended; the base is restored."""
         try:
             while self.cohort.trials:
                 self.advance()
@@ -113,7 +113,7 @@ class Together:
 
 
 def train_alone(watched: Watched, specs: list[TrialSpec], steps: int) -> None:
-    """Train each to step `steps` by itself."""
+    """Train each trial alone to step `steps`."""
     for spec in specs:
         trial = watched.open(spec)
         train_to(trial, steps)

@@ -1,1 +1,1 @@
-"""Adapters on disk: what they must hold, where they come from, what they can continue."""
+"""Adapters on disk: reads, checks and describes them, and finds their base and their parents."""

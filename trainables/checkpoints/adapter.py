@@ -1,4 +1,4 @@
-"""Reads a saved LoRA directory: configuration, tensor names and shapes, but no tensor."""
+"""Reads configuration, tensor names and shapes of a saved LoRA directory, without loading tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.errors import UserError
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX
 from trainables.spec import Source
 
-# options of PEFT that change what the tensors mean, with the values that leave plain LoRA; others are refused
+# options of PEFT that change what the tensors mean, with their values in plain LoRA; other values are refused
 PLAIN = {"peft_type": ("LORA",), "bias": ("none", None), "use_dora": (False, None), "modules_to_save": (None, []),
          "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "fan_in_fan_out": (False, None)}  # fmt: skip
 
@@ -39,7 +39,7 @@ class SavedAdapter:
 
 
 def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
-    """Return an adapter as the source of a continued trial: its path and a hash.
+    """Return the path and the hash of an adapter to continue.
 
     The hash is that of `adapter_model.safetensors`; if the optimizer is resumed, its state is hashed too.
 
@@ -60,7 +60,7 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
         if not state.is_file():
             raise UserError(
                 f"{directory}: a resumed optimizer needs {OPTIMIZER_WEIGHTS}, but there is none",
-                "continue from a checkpoint or `best` of a trial, or with optimizer `fresh`",
+                "continue from a checkpoint or `best` of a trial, or set optimizer `fresh`",
             )
         digest = sha256(f"{digest} {_sha256(state)}".encode()).hexdigest()
     return Source(path=directory, sha256=digest)
@@ -93,8 +93,8 @@ def _config(path: Path) -> Mapping[str, Any]:
     for key, plain in PLAIN.items():
         if key in config and config[key] not in plain:
             raise UserError(
-                f"{path}: only plain LoRA can be continued, `{key}` {plain[0]!r}, but it is {config[key]!r}",
-                "an adapter is continued only if its tensors mean the same here as where it was trained",
+                f"{path}: only plain LoRA can be continued, with `{key}` {plain[0]!r}, but it is {config[key]!r}",
+                "with this value the adapter's tensors have a meaning that is not supported",
             )
     return config
 
@@ -114,7 +114,7 @@ def _modules(path: Path) -> dict[str, Shape]:
     for name in sorted({_module_of(key, path) for key in shapes}):
         pair = [shapes.get(f"{PREFIX}{name}.{factor}.weight") for factor in ("lora_A", "lora_B")]
         if pair[0] is None or pair[1] is None:
-            raise UserError(f"{path}: every module must have lora_A and lora_B, but {name} has one of them only")
+            raise UserError(f"{path}: every module must have lora_A and lora_B, but {name} has only one of them")
         modules[name] = (pair[0][0], pair[0][1], pair[1][0])
     if not modules:
         raise UserError(f"{path}: an adapter must hold LoRA tensors, but it holds none")

@@ -1,6 +1,6 @@
 """Reads and checks PEFT's `adapter_config.json`, because PEFT's own errors name neither file nor key.
 
-Only common keys are checked here; PEFT checks the rest when it puts the adapter on its base.
+Only common keys are checked here; PEFT checks the others when it adds the adapter to its base.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json
 from trainables.model.peft_files import ADAPTER_CONFIG
 
-SAVE_AGAIN_HINT = "take the file that `model.save_pretrained(DIR)` wrote"
+SAVE_AGAIN_HINT = "use the file that `model.save_pretrained(DIR)` wrote"
 
 
 class ValueRule(NamedTuple):
-    """Rule for the value of a key: in words, as a test, and whether null is the same as no key."""
+    """Rule for the value of a key: as text, as a function, and whether null is the same as no key."""
 
     must: str
     holds: Callable[[Any], bool]
@@ -81,7 +81,7 @@ def read_adapter_config(directory: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path, hint: str) -> dict[str, Any]:
-    """Read a JSON object from a file that is user input; unlike a damaged record, a broken one has exit code 2.
+    """Read a JSON object from a file that is user input; if it is broken, the exit code is 2, not that of a record.
 
     Raises:
         UserError: the file cannot be read or is not a JSON object; names the file.

@@ -1,7 +1,7 @@
-"""Checks whether a trial can continue a saved LoRA adapter, from the adapter's files and before anything is loaded.
+"""Checks whether a trial can continue a saved LoRA adapter; reads the adapter's files before anything is loaded.
 
 `same` continues an adapter on its own placement. `extended` keeps the adapter and adds modules with lora_B = 0, PEFT's
-own initialization, so that the model computes the same function as the parent until the first step.
+default initialization, so that the model computes the same function as the parent until the first step.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def read_parent(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
         UserError: the adapter cannot be continued, or it changed since it was planned.
     """
     if spec.init_from is None:
-        raise ValueError(f"trial {spec.name} continues nothing")
+        raise ValueError(f"trial {spec.name} continues no adapter")
     now = adapter_source(spec.init_from.path, spec.optimizer)
     if now.sha256 != spec.init_from.sha256:
         raise UserError(
-            f"{now.path}: the adapter must be the one that was planned, sha256 {spec.init_from.sha256[:12]}, "
-            f"but it changed since and is {now.sha256[:12]}",
-            "plan again in another experiment, or put the adapter back",
+            f"{now.path}: the adapter must be unchanged since it was planned, sha256 {spec.init_from.sha256[:12]}, "
+            f"but its sha256 is {now.sha256[:12]}",
+            "plan again in another experiment, or restore the adapter",
         )
     saved = read_adapter(now.path)
     check_continues(saved, spec, placement)
@@ -50,7 +50,7 @@ def read_parent(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
 
 
 def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlacement) -> None:
-    """Refuse an adapter of another rank, scale, base or placement; `extended` accepts a part of the placement.
+    """Refuse an adapter of another rank, scale, base or placement; `extended` accepts a subset of the placement.
 
     Raises:
         UserError: names every difference with both values and the file.
@@ -59,14 +59,14 @@ def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPla
     own = (("r", saved.rank, spec.rank), ("lora_alpha", saved.alpha, spec.alpha),
            ("use_rslora", saved.rslora, spec.rslora))  # fmt: skip
     faults = [
-        f"{config}: `{key}` must equal this trial's, but it is {theirs} and not {ours}"
+        f"{config}: `{key}` must equal this trial's value {ours}, but it is {theirs}"
         for key, theirs, ours in own
         if theirs != ours
     ]
     faults += _module_faults(saved, spec, placement) + _base_faults(saved, spec)
     if faults:
-        hint = "rank, scale and base must be the saved adapter's, and so must the placement"
-        more = " or, `extended`, hold all of its modules" if spec.continuation == "extended" else ""
+        hint = "rank, scale, base and placement must be those of the saved adapter"
+        more = "; an `extended` placement may add modules" if spec.continuation == "extended" else ""
         raise UserError("\n".join(faults), hint + more)
 
 
@@ -96,7 +96,7 @@ def _module_faults(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlac
     missing = extension(saved, placement) if spec.continuation == "same" else ()
     faults = []
     if extra or missing:
-        rule = "equal" if spec.continuation == "same" else "lie within"
+        rule = "equal" if spec.continuation == "same" else "be part of"
         sides = ((extra, "only in the saved adapter"), (missing, "only in this trial's placement"))
         parts = [f"{_listed(names)} {what}" for names, what in sides if names]
         faults.append(f"{weights}: its modules must {rule} {spec.placement}, but {'; '.join(parts)}")
@@ -113,7 +113,7 @@ def _base_faults(saved: SavedAdapter, spec: TrialSpec) -> list[str]:
         return []
     theirs = saved.base_sha256[:12] if saved.base_sha256 else saved.base_name
     ours = spec.base.sha256[:12] if saved.base_sha256 else hub_name(spec.base.path)
-    return [f"{saved.directory}: it must have been trained on this base, {ours}, but it was on {theirs}"]
+    return [f"{saved.directory}: it must have been trained on this base, {ours}, but it was trained on {theirs}"]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -134,7 +134,7 @@ def contains(modules: Iterable[str], placement: ResolvedPlacement) -> bool:
 
 
 def load_parent(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Optimizer, record: Record) -> None:
-    """Load the parent into a fresh adapter and write `lineage.json`.
+    """Load the parent adapter into a new adapter and write `lineage.json`.
 
     Raises:
         UserError: the parent cannot be continued, or it changed since it was planned.

@@ -1,4 +1,4 @@
-"""Which trial left an adapter, what it measured there, and the ancestors of a continued adapter."""
+"""Finds the trial that wrote an adapter, its eval at that step, and the ancestors of a continued adapter."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from trainables.record import Record
 from trainables.spec import TrialSpec, read_spec
 
 PROVENANCE, SPEC, LINEAGE = "provenance.json", "spec.json", "lineage.json"
-COPY_HINT = "copy it again from where the adapter was trained, or delete it: the adapter alone can be used"
+COPY_HINT = "copy it again from where the adapter was trained, or delete it: the adapter can be used without it"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The trial that left an adapter: its spec, the adapter's step, the trial's experiment if known.
+    """The trial that wrote an adapter: its spec, the adapter's step, the trial's experiment if known.
 
     `metrics` are those of the eval at this step, empty if there is none; `lineage` is that of the trial itself, None if
-    it began anew.
+    it continued no adapter.
     """
 
     spec: TrialSpec
@@ -34,14 +34,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class ParentEval:
-    """The parent's eval loss (nats per token) on rows measured here too; `stage` is 0 for the validation rows."""
+    """The parent's eval loss (nats per token) on rows that this trial evaluates too.
+
+    `stage` is the position of these rows: 0 for the validation rows, then the rows of earlier stages.
+    """
 
     loss: float
     stage: int
 
 
 def read_origin(directory: Path) -> Origin | None:
-    """Read which trial left an adapter: from its `provenance.json`, else from the record that it is a checkpoint of.
+    """Read which trial wrote an adapter: from its `provenance.json`, else from the record that contains it.
 
     Returns None for an adapter from elsewhere.
 
@@ -72,8 +75,10 @@ def _from_record(directory: Path) -> Origin | None:
         return None
     try:
         spec = record.spec()
-    except FileDamaged as error:  # input here, not a record to resume
-        raise UserError(error.message, "copy the adapter's directory elsewhere: it can be used alone") from None
+    except FileDamaged as error:  # the record is input here, and not resumed
+        raise UserError(
+            error.message, "copy the adapter's directory elsewhere: it can be used without its record"
+        ) from None
     metrics, lineage = _measured_at(record, int(step))
     return Origin(spec, int(step), experiment_of(record), metrics, lineage)
 
@@ -88,7 +93,7 @@ def _measured_at(record: Record, step: int) -> tuple[Mapping[str, float], Mappin
 
 
 def origin_of(directory: Path) -> Origin | None:
-    """Return the trial that left an adapter and its eval there, None if either is unknown or cannot be read."""
+    """Return the trial that wrote an adapter and its eval, None if either is unknown or cannot be read."""
     try:
         origin = read_origin(directory)
     except (OSError, UserError):
@@ -111,13 +116,13 @@ def recorded_base(directory: Path) -> str | None:
 
 
 def lineage_in(record: Record) -> dict[str, Any] | None:
-    """Return the lineage that a continued trial wrote at its start, None for a trial that began anew."""
+    """Return the lineage that a continued trial wrote at its start, None for a trial that continues no adapter."""
     path = record.directory / LINEAGE
     return read_json(path) if path.is_file() else None
 
 
 def parent_eval(spec: TrialSpec) -> ParentEval | None:
-    """Return the parent's eval loss on rows that this trial measures too, None if there is none.
+    """Return the parent's eval loss on rows that this trial evaluates too, None if there is none.
 
     An adapter from elsewhere has no record; losses on other rows, another base or quantization are not comparable.
     """
@@ -131,12 +136,12 @@ def parent_eval(spec: TrialSpec) -> ParentEval | None:
 
 
 def lineage_of(spec: TrialSpec, base_match: str, new_modules: int) -> dict[str, Any]:
-    """Return how a continued trial's adapter is continued, and all its ancestors, parent first.
+    """Return how a trial continues its parent adapter, and all ancestors, parent first.
 
     Learning rates are the peaks of their trials. An adapter from elsewhere has only a directory and a hash.
     """
     if spec.init_from is None:
-        raise ValueError(f"trial {spec.name} continues nothing")
+        raise ValueError(f"trial {spec.name} continues no adapter")
     origin = origin_of(spec.init_from.path)
     parent: dict[str, Any] = {"directory": str(spec.init_from.path), "sha256": spec.init_from.sha256}
     if origin is not None:
@@ -154,6 +159,6 @@ def lineage_of(spec: TrialSpec, base_match: str, new_modules: int) -> dict[str, 
 
 
 def experiment_of(record: Record) -> str | None:
-    """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it lies elsewhere."""
+    """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it is elsewhere."""
     trials = record.directory.resolve().parent
     return trials.parent.name if trials.name == "trials" else None

@@ -1,7 +1,7 @@
 """Compares the files of an adapter directory with its manifest.
 
-A checkpoint to resume from must have every file (`record.is_whole`). An adapter that was copied need not: the
-optimizer may be missing, and a tokenizer or a `.gitattributes` may have been added.
+A checkpoint to resume from must have every file (`record.is_whole`). A copied adapter need not: the optimizer may be
+missing, and a tokenizer or a `.gitattributes` may have been added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.record import MANIFEST
 class ManifestCheck:
     """Files of a manifest: how many match it, and which differ, are absent, or are needed but not listed.
 
-    `broken` says why the manifest cannot be read; the other fields are then empty.
+    `broken` is the reason why the manifest cannot be read; the other fields are then empty.
     """
 
     same: int = 0
@@ -31,7 +31,7 @@ class ManifestCheck:
 def check_manifest(directory: Path, needed: tuple[str, ...]) -> ManifestCheck | None:
     """Compare the files of a directory with its manifest, which must list the `needed` ones.
 
-    Returns None if there is no manifest, or if it is one of another tool, without digests by name under `sha256`.
+    Returns None if there is no manifest, or if it is from another tool and has no digests by name under `sha256`.
     """
     if not (directory / MANIFEST).is_file():
         return None

@@ -1,4 +1,4 @@
-"""Builds what PEFT makes of an adapter's configuration on its base, on torch's meta device and without weights."""
+"""Builds the PEFT model of an adapter's configuration and base on torch's meta device, without weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from trainables.model.peft_files import ADAPTER_CONFIG
 
 Shape = tuple[int, ...]
 # errors that PEFT and transformers raise on values of the wrong type, which they do not check themselves
-MISFITS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
+WRONG_TYPE_ERRORS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
            OSError, ImportError, re.error)  # fmt: skip
-REPAIR_HINT = "download or save the base again, or name another one by --base DIR"
+REPAIR_HINT = "download or save the base again, or pass another one with --base DIR"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Expected:
-    """What PEFT builds from the configuration on the base: tensor names and shapes, and what is trainable.
+    """The model that PEFT builds from configuration and base: tensor names and shapes, and what is trainable.
 
     `loaded` is None if PEFT cannot load the adapter's weights.
     """
@@ -45,7 +45,7 @@ class Expected:
 
 
 def read_expected(directory: Path, base: Path | None) -> Expected:
-    """Let PEFT put the adapter on its base, without the base's weights.
+    """Let PEFT add the adapter to its base, without the base's weights.
 
     Raises:
         UserError: configuration or base is invalid; names file and key.
@@ -58,8 +58,8 @@ def read_expected(directory: Path, base: Path | None) -> Expected:
     own = {id(parameter) for parameter in bare.parameters()}
     try:
         model = get_peft_model(bare, config)
-    except MISFITS as error:
-        raise _unfit(error, directory / ADAPTER_CONFIG, where) from None
+    except WRONG_TYPE_ERRORS as error:
+        raise _cannot_adapt(error, directory / ADAPTER_CONFIG, where) from None
     trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return Expected(
         shapes={name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()},
@@ -77,26 +77,26 @@ def _peft_config(directory: Path) -> Any:
     read_adapter_config(directory)
     try:
         config = PeftConfig.from_pretrained(str(directory))
-    except MISFITS as error:
-        raise UserError(f"{path}: must be a configuration PEFT knows, but {_said(error)}", SAVE_AGAIN_HINT) from None
+    except WRONG_TYPE_ERRORS as error:
+        raise UserError(f"{path}: must be a configuration PEFT knows, but {_message(error)}", SAVE_AGAIN_HINT) from None
     if config.is_prompt_learning:
         raise UserError(
-            f"{path}: the adapter must lie in the base's modules, but {config.peft_type} does not",
-            "LoRA and its kin can be checked, and trained on; prompts cannot",
+            f"{path}: the adapter must be part of the base's modules, but {config.peft_type} is not",
+            "LoRA and similar adapters can be checked; prompt learning cannot",
         )
-    config.inference_mode = False  # as for training
+    config.inference_mode = False  # load it as for training
     if isinstance(config, LoraConfig):
         config.init_lora_weights = True  # PiSSA and similar need the base's weights
     return config
 
 
-def _unfit(error: Exception, path: Path, base: Path) -> UserError:
+def _cannot_adapt(error: Exception, path: Path, base: Path) -> UserError:
     if isinstance(error, ValueError) and "arget modules" in str(error):
         return UserError(
-            f"{path}: `target_modules`: its target modules must exist in {base}, but {_said(error)}",
+            f"{path}: `target_modules`: its target modules must exist in {base}, but {_message(error)}",
             BASE_HINT,
         )
-    return UserError(f"{path}: PEFT must be able to put it on {base}, but says {_said(error)}", SAVE_AGAIN_HINT)
+    return UserError(f"{path}: PEFT must be able to add it to {base}, but reports {_message(error)}", SAVE_AGAIN_HINT)
 
 
 def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
@@ -106,13 +106,13 @@ def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # copies to meta tensors warn; keys are compared elsewhere
             model = PeftModel.from_pretrained(empty_base(base), str(directory), is_trainable=True, config=config)
-    except (RuntimeError, KeyError):  # other shapes; `differences` names them
+    except (RuntimeError, KeyError):  # shapes differ; `differences` names them
         return None
     return Loaded(tuple(model.peft_config), tuple(model.active_adapters), model.get_nb_trainable_parameters()[0])
 
 
 def empty_base(base: Path) -> Any:
-    """Build a base from its configuration alone, with weights on the meta device.
+    """Build a base from its configuration only, with weights on the meta device.
 
     Raises:
         UserError: transformers cannot build a model from the configuration; names file and key.
@@ -125,18 +125,20 @@ def empty_base(base: Path) -> Any:
     path = base / "config.json"
     try:
         config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    except (*MISFITS, StrictDataclassError) as error:
+    except (*WRONG_TYPE_ERRORS, StrictDataclassError) as error:
         raise _no_base(error, path) from None
     make = _model_class(config, path)
     try:
         with torch.device("meta"):
             return make(config)
-    except (*MISFITS, StrictDataclassError) as error:
+    except (*WRONG_TYPE_ERRORS, StrictDataclassError) as error:
         raise _no_model(error, path) from None
 
 
 def _no_model(error: Exception, path: Path) -> UserError:
-    return UserError(f"{path}: a model must be made of it, but transformers says {_said(error)}", REPAIR_HINT)
+    return UserError(
+        f"{path}: transformers must be able to build a model from it, but reports {_message(error)}", REPAIR_HINT
+    )
 
 
 def _no_base(error: Exception, path: Path) -> UserError:
@@ -145,8 +147,8 @@ def _no_base(error: Exception, path: Path) -> UserError:
     values = read_object(path, REPAIR_HINT)
     if "auto_map" in values and "trust_remote_code" in str(error):
         return UserError(
-            f"{path}: `auto_map` asks to run code that came with the base, which is never done",
-            "name a base by --base DIR whose `model_type` transformers itself knows",
+            f"{path}: `auto_map` needs code that came with the base, which is never run",
+            "pass --base DIR with a base whose `model_type` transformers itself knows",
         )
     if values.get("model_type") in CONFIG_MAPPING:
         return _no_model(error, path)
@@ -171,5 +173,5 @@ def _model_class(config: Any, path: Path) -> Any:
     return found
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,8 +1,8 @@
 """Writes `provenance.json` and a model card next to an adapter's weights.
 
 `provenance.json` holds `phase`, `base_model`, `method`, `final_metrics` and `checkpoint`, which downstream tools read,
-and all that decided the result: the spec with its seeds, digests and row counts of the data, the commit of the code,
-versions, hardware, cost up to this step, ancestors, and the MLflow run.
+and everything that determined the result: the spec with its seeds, digests and row counts of the data, the commit of
+the code, versions, hardware, cost up to this step, ancestors, and the MLflow run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def describe_best(
 ) -> None:
     """Write `provenance.json` and `README.md` next to the best adapter; `known` holds its labels and lineage.
 
-    `directory` lies in the trial's record, from which the cost of the training is read.
+    `directory` is in the trial's record, from which the cost of the training is read.
     """
     record = Record(directory.parent)
     kept = {**_requested(spec, record), **_measured(best, record, placement, spec), **_environment(device), **known}
@@ -127,7 +127,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
 def _row_count(path: Path) -> int | None:
     try:
         return sum(1 for _ in objects(locate(path).file))
-    except (OSError, UserError):  # the rows were read before; a file deleted since is not a failure
+    except (OSError, UserError):  # training has already read the rows; a file deleted since is not a failure
         return None
 
 
@@ -148,7 +148,7 @@ def _selection_rule(record: Record) -> str:
         for key, value in constraint.items()
         if (found := re.fullmatch(r"max_(\w+)_(drop|rise)", key))
     ]
-    return f"the lowest eval loss with {' and '.join(limits)}" if limits else "the lowest eval loss that was admitted"
+    return f"the lowest eval loss with {' and '.join(limits)}" if limits else "the lowest admissible eval loss"
 
 
 def _model_card(
@@ -169,7 +169,7 @@ def _model_card(
     return (
         f"---\nlibrary_name: peft\nbase_model: {base_name(spec.base.path)}\ntags: [lora, footprint]\n---\n"
         f"# {spec.name}: LoRA on {' and '.join(depths[tower] for tower in adapted)}\n\n"
-        f"adapted at rank {spec.rank}: {counts}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
+        f"Adapted at rank {spec.rank}: {counts}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
         f"dropout {spec.dropout:g}, seed {spec.seed}; the eval at step {best.step} of {spec.steps}, {choice}.\n\n"
         f"| metric | base alone | with this adapter |\n| --- | --- | --- |\n{rows}\n\n"
         "Measured on the study's own validation and out-of-distribution rows, one seed; other inputs were not "

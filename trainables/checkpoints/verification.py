@@ -72,14 +72,14 @@ def check_is_adapter(directory: Path) -> None:
             nested = _nested(directory)
             raise UserError(
                 f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, "
-                f"but {name} is not there",
-                f"an adapter lies in {directory / nested[0]}" if nested
+                f"but it has no {name}",
+                f"there is an adapter in {directory / nested[0]}" if nested
                 else "save it with safetensors: `model.save_pretrained(DIR)`",
             )  # fmt: skip
 
 
 def judge(saved: Saved, expected: Expected) -> list[AdapterCheck]:
-    """Compare what was saved with what PEFT builds from the configuration; pure."""
+    """Compare the saved adapter with the one that PEFT builds from its configuration."""
     return [*_judge_adapters(saved, expected), *_judge_tensors(saved, expected)]
 
 
@@ -88,9 +88,9 @@ def _judge_adapters(saved: Saved, expected: Expected) -> list[AdapterCheck]:
     names = (*(loaded.adapters if loaded else ("default",)), *saved.nested_adapters)
     share = expected.trainable_parameters / expected.total_parameters
     counted = f"Trainable params: {expected.trainable_parameters:,} / {expected.total_parameters:,} ({share:.4%})"
-    others = "rank, target modules or base are not those it was trained with"
+    others = "rank, target modules or base differ from those of its training"
     if loaded is None:
-        trains = [AdapterCheck(False, "PEFT cannot load it: its tensors are not those of its configuration", others)]
+        trains = [AdapterCheck(False, "PEFT cannot load it: its tensors do not match its configuration", others)]
     else:
         active, same = loaded.active == loaded.adapters, loaded.trainable_parameters == expected.trainable_parameters
         trains = [
@@ -102,11 +102,11 @@ def _judge_adapters(saved: Saved, expected: Expected) -> list[AdapterCheck]:
     return [
         AdapterCheck(len(names) == 1, f"Only one adapter: {', '.join(names)}" if len(names) == 1
               else f"One adapter expected, but {len(names)}: {', '.join(names)}",
-              "save each adapter to a directory of its own"),
+              "save each adapter to a separate directory"),
         *trains,
         AdapterCheck(not frozen, "Base model is frozen (0 trainable params)" if not frozen
               else f"{frozen} tensors of the base would train, the first is {expected.trainable_base[0]}",
-              "its configuration asks for it (`bias`): the base's own tensors are part of this adapter"),
+              "because of `bias` in its configuration, tensors of the base are part of this adapter"),
     ]  # fmt: skip
 
 
@@ -115,14 +115,14 @@ def _judge_tensors(saved: Saved, expected: Expected) -> list[AdapterCheck]:
     count, constant = len(expected.shapes), len(saved.constant)
     keys = f"All {count} tensors are there, with their shapes ({saved.parameters:,} values)"
     finite = f"not finite: {_some('', list(saved.not_finite))}" if saved.not_finite else "All values are finite"
-    acts = "It acts: no tensor is all 0, nor all 1"
+    acts = "It has an effect: no tensor is all 0 or all 1"
     if constant:
         acts = f"{constant} of {len(saved.shapes)} tensors are all 0 or all 1, the first is {saved.constant[0]}"
     checks = [
         AdapterCheck(not differing, f"Tensors differ: {differing}" if differing else keys,
-              "base, rank or target modules differ from those it was trained with, or it was cut off"),
-        AdapterCheck(not saved.not_finite, finite, "take an earlier checkpoint: training had broken down"),
-        AdapterCheck(not constant, acts, "it was never trained there, or saved before it was"),
+              "base, rank or target modules differ from those of its training, or the file is incomplete"),
+        AdapterCheck(not saved.not_finite, finite, "use an earlier checkpoint: training had diverged"),
+        AdapterCheck(not constant, acts, "these tensors were never trained, or saved before training"),
     ]  # fmt: skip
     kept = _judge_files(saved.manifest) if saved.manifest is not None else []
     return [*checks, *kept, AdapterCheck(True, f"sha256 {saved.digest}")]
@@ -134,18 +134,16 @@ def _judge_files(kept: ManifestCheck) -> list[AdapterCheck]:
             AdapterCheck(False, f"Its manifest cannot be read: {kept.broken}", "copy manifest.json again, or delete it")
         ]
     wrong = f"{_some('A file differs from its manifest:', list(kept.differing))}"
-    wrong += f"{_some('Its manifest does not tell of', list(kept.unlisted))}"
-    checks = [AdapterCheck(not wrong, wrong.rstrip("; ") or f"Its {kept.same} files are those of its manifest",
-                    "it was changed or cut after it was written")]  # fmt: skip
+    wrong += f"{_some('Its manifest does not list', list(kept.unlisted))}"
+    checks = [AdapterCheck(not wrong, wrong.rstrip("; ") or f"Its {kept.same} files match its manifest",
+                    "it was changed or truncated after it was written")]  # fmt: skip
     if kept.absent:  # an adapter can be used and trained without its optimizer state
-        checks.append(
-            AdapterCheck(True, f"Not here, though its manifest tells of them: {_some('', list(kept.absent))}"[:-2])
-        )
+        checks.append(AdapterCheck(True, f"Listed in its manifest, but missing: {_some('', list(kept.absent))}"[:-2]))
     return checks
 
 
 def differences(saved: Saved, expected: Expected) -> str:
-    """Describe how the tensors of the file differ from those that PEFT builds; empty if they do not."""
+    """Describe how the tensors of the file differ from those that PEFT builds; empty if they are equal."""
     missing = sorted(set(expected.shapes) - set(saved.shapes))
     extra = sorted(set(saved.shapes) - set(expected.shapes))
     other = sorted(key for key in set(saved.shapes) & set(expected.shapes) if saved.shapes[key] != expected.shapes[key])

@@ -1,4 +1,4 @@
-"""Checks a data file and shows what it holds: `python -m trainables.data check FILE`."""
+"""Checks a data file and summarizes its contents: `python -m trainables.data check FILE`."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ CheckedLine = ParsedRow | OodLine
 class Checked:
     """A checked file: its rows, the problems found, and token counts if a base was given.
 
-    `spoiled` are image files of its rows that cannot be decoded.
+    `unreadable_images` are image files of its rows that cannot be decoded.
     """
 
     path: Path
     parsed: tuple[CheckedLine, ...]
     problems: tuple[str, ...]
     scanned: tuple[ScannedRow, ...] = ()
-    spoiled: frozenset[Path] = frozenset()
+    unreadable_images: frozenset[Path] = frozenset()
 
     @property
     def rows(self) -> list[Row]:
@@ -75,10 +75,10 @@ class Checked:
 @app.command()
 def check(
     file: File,
-    base: Annotated[Path | None, typer.Option(help="Model directory: counts tokens by its tokenizer.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=0, help="Most tokens of a row; needs --base.")] = 0,
+    base: Annotated[Path | None, typer.Option(help="Model directory, whose tokenizer counts tokens.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=0, help="Largest allowed row in tokens; needs --base.")] = 0,
 ) -> None:
-    """Check every row and show what the file holds; exit code 2 if a row is broken or too long."""
+    """Check every row and summarize the file; exit code 2 if a row is broken or too long."""
     from rich.console import Console
 
     try:
@@ -102,7 +102,7 @@ def filter_command(
     drop: Annotated[str, typer.Option(help=f"{', '.join(FILTERS)}, short:N, long:N (characters).")],
     out: Annotated[Path, typer.Option(help="New file for the remaining rows.")],
 ) -> None:
-    """Write the rows that filters keep, and OUT.filters.json with those that each filter dropped."""
+    """Write the remaining rows to OUT, and the rows that each filter dropped to OUT.filters.json."""
     try:
         typer.echo(filter_into(file, parse_filters(drop), out))
     except UserError as error:
@@ -122,15 +122,15 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
     problems += _file_problems(rows, path, base) if not problems else []
-    spoiled = _spoiled(rows)
-    problems += [f"{path}:{line}: {said}" for line, said in spoiled.values()]
+    bad_images = _unreadable_images(rows)
+    problems += [f"{path}:{line}: {problem}" for line, problem in bad_images.values()]
     scanned = _scanned(list(rows.values()), base) if base else ()
-    named = {line for line, row in rows.items() if not spoiled.keys().isdisjoint(row.images)}
+    reported = {line for line, row in rows.items() if not bad_images.keys().isdisjoint(row.images)}
     for line, one in zip(rows, scanned, strict=False):
-        if line not in named and (one.problem or one.tokens > max_tokens > 0):
+        if line not in reported and (one.problem or one.tokens > max_tokens > 0):
             wrong = one.problem or f"row `{one.row_id}` must fit {max_tokens} tokens, but it has {one.tokens:,}"
             problems.append(f"{path}:{line}: {wrong}")
-    return Checked(path, parsed, tuple(problems), scanned, frozenset(spoiled))
+    return Checked(path, parsed, tuple(problems), scanned, frozenset(bad_images))
 
 
 def is_ood_file(path: Path) -> bool:
@@ -140,7 +140,7 @@ def is_ood_file(path: Path) -> bool:
         UserError: the file does not exist or has another format.
     """
     where = locate(path)
-    if where.format is not None or where.entry:  # an entry defines its own columns
+    if where.format is not None or where.entry:  # the table's entry defines the columns
         return False
     have = ["kind" in values for _, values in objects(path) if not isinstance(values, UserError)]
     return any(have) and 2 * sum(have) >= len(have)
@@ -162,8 +162,8 @@ def _file_problems(rows: Mapping[int, Row | OodRow], path: Path, base: Path | No
     return []
 
 
-def _spoiled(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
-    """Return the image files that cannot be decoded, with the first line that names each and the problem."""
+def _unreadable_images(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
+    """Return the image files that cannot be decoded, each with the first line that names it and the problem."""
     first: dict[Path, int] = {}
     counts: Counter[Path] = Counter()
     for line, row in rows.items():
@@ -174,7 +174,7 @@ def _spoiled(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
     for picture, line in first.items():
         reason = unreadable(picture)
         if reason is not None:
-            others = f" ({counts[picture] - 1:,} more rows show it)" if counts[picture] > 1 else ""
+            others = f" ({counts[picture] - 1:,} more rows use it)" if counts[picture] > 1 else ""
             found[picture] = (line, f"the image {picture} must be readable, but {reason}{others}\n"
                                     "hint: replace it or drop its row")  # fmt: skip
     return found
@@ -226,9 +226,9 @@ def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
 
 def _pictures(rows: Sequence[Row | OodRow], checked: Checked) -> str:
     pictures = [picture for row in rows for picture in row.images]
-    showing = sum(bool(row.images) for row in rows)
-    spoiled = f"; {len(checked.spoiled):,} cannot be read" if checked.spoiled else ""
-    return f"{len(pictures):,} of {len(set(pictures)):,} files in {showing:,} rows{spoiled}"
+    with_pictures = sum(bool(row.images) for row in rows)
+    unreadable_part = f"; {len(checked.unreadable_images):,} cannot be read" if checked.unreadable_images else ""
+    return f"{len(pictures):,} of {len(set(pictures)):,} files in {with_pictures:,} rows{unreadable_part}"
 
 
 def _token_facts(checked: Checked) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ BY_NAME = {form.name: form for form in FORMATS}
 ALPACA_COLUMNS = {"prompt": "question", "query": "context", "response": "answer", "history": "history"}
 SHARED_COLUMNS = {"system": "system", "images": "images"}
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-OTHERS = {  # keys that are accepted only with values that change nothing
+OTHERS = {  # keys that are accepted only with values that have no effect
     "ranking": (False,),
     "split": ("train",),
     "subset": (),
@@ -36,7 +36,7 @@ UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 @dataclass(frozen=True)
 class DataFile:
-    """A data file; its format (None: detected by keys); the directory of its images; its entry's settings as JSON."""
+    """A data file, its format (None: detected by keys), the directory of its images, its entry's settings as JSON."""
 
     file: Path
     format: Format | None
@@ -83,8 +83,8 @@ def _data_file(table: Path, entry: Any, where: str) -> DataFile:
     if not isinstance(name, str) or not name:
         raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
     form = _format(entry, where)
-    said = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
-    return DataFile(table.parent / name, form, table.parent, said)
+    settings = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
+    return DataFile(table.parent / name, form, table.parent, settings)
 
 
 def _check_key(key: str, value: Any, where: str) -> None:
@@ -93,7 +93,7 @@ def _check_key(key: str, value: Any, where: str) -> None:
                         "download the rows and name their file in `file_name`")  # fmt: skip
     if key in OTHERS and value is not None and value not in OTHERS[key]:
         raise UserError(f"{where}: `{key}` must not be given, because it is not supported, but got {value!r}",
-                        "write the rows that count into a file of their own")  # fmt: skip
+                        "write the rows to use into a separate file")  # fmt: skip
     if key not in (*KNOWN, *OTHERS):
         raise UserError(f"{where}: `{key}` is not a key of an entry", nearest(key, KNOWN))
 
@@ -102,7 +102,7 @@ def _format(entry: Mapping[str, Any], where: str) -> Format:
     formatting = entry.get("formatting") or "alpaca"
     if formatting not in {"alpaca", "sharegpt"}:
         raise UserError(f"{where}: `formatting` must be alpaca or sharegpt, but got {formatting!r}",
-                        "rows of OpenAI's format are `sharegpt` with `tags`")  # fmt: skip
+                        "for rows in OpenAI's format write `sharegpt` with `tags`")  # fmt: skip
     columns = _names(entry, "columns", where)
     if formatting == "alpaca":
         if entry.get("tags"):
@@ -117,7 +117,7 @@ def _of_columns(columns: Mapping[str, str], usual: Format, own: Mapping[str, str
     for column, name in columns.items():
         if column in UNREAD_COLUMNS:
             raise UserError(f"{where}: `columns.{column}` must not be given, but it names `{name}`",
-                            "tools, sound, video and preferences are not trained on here")  # fmt: skip
+                            "tools, audio, video and preferences are not supported")  # fmt: skip
         if column not in known:
             raise UserError(f"{where}: `columns.{column}` is not a column of `{usual.name}`", nearest(column, known))
     if not columns:
@@ -127,10 +127,10 @@ def _of_columns(columns: Mapping[str, str], usual: Format, own: Mapping[str, str
     if not {"question", "turns"} & parts.keys():
         raise UserError(f"{where}: `columns` must name `{next(iter(own))}`, but names {', '.join(columns)}")
     if usual.name == "alpaca" and parts.keys() == {"question", "images"}:
-        return Format("text", text=parts["question"], images=(), passes_over_others=True)
+        return Format("text", text=parts["question"], images=(), ignores_other_keys=True)
     if usual.name == "alpaca" and "answer" not in parts:
         raise UserError(f"{where}: `columns` must name `response`, but names {', '.join(columns)}")
-    return Format(usual.name, **parts, passes_over_others=True)
+    return Format(usual.name, **parts, ignores_other_keys=True)
 
 
 def _tagged(form: Format, tags: Mapping[str, str], where: str) -> Format:
@@ -141,11 +141,11 @@ def _tagged(form: Format, tags: Mapping[str, str], where: str) -> Format:
     for tag in tags:
         if tag not in usual:
             raise UserError(f"{where}: `tags.{tag}` is not a tag", nearest(tag, usual))
-    said = {**usual, **tags}
-    speakers = {said["user_tag"]: "user", said["assistant_tag"]: "assistant", said["system_tag"]: "system"}
+    names = {**usual, **tags}
+    speakers = {names["user_tag"]: "user", names["assistant_tag"]: "assistant", names["system_tag"]: "system"}
     if len(speakers) < 3:
         raise UserError(f"{where}: `tags` must name three speakers, but two of them are the same")
-    return replace(form, turn_keys=((said["role_tag"], said["content_tag"]),), speakers=speakers)
+    return replace(form, turn_keys=((names["role_tag"], names["content_tag"]),), speakers=speakers)
 
 
 def _names(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:

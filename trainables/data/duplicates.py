@@ -12,7 +12,7 @@ from trainables.data.dataset_info import locate
 from trainables.data.rows import Row
 from trainables.errors import UserError, named
 
-# text that templates write between question and answer: special tokens, the role, headings such as `### Response:`
+# text that chat templates put between question and answer: special tokens, a role, headings such as `### Response:`
 BETWEEN = re.compile(r"(?:<[^<>\s]{1,40}>|\[/?[a-z]{1,9}\]|assistant|model|gpt|response|output|answer|[\s#:*])*")
 ANSWER_ENDS = re.compile(r"\s|<|\[|$|\x00")
 QUESTION_BEGINS = ("", " ", ">", "]", ":", "\x00")
@@ -20,12 +20,12 @@ END = "\x00"
 
 
 def folded(text: str) -> str:
-    """Normalize case, character width and white space (NFKC, casefold)."""
+    """Return a text with normalized case, character width and white space (NFKC, casefold)."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def found_in_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each folded (question, answer) return whether a text contains the answer right after the question."""
+    """Return, for each folded (question, answer), whether a text contains the answer right after the question."""
     joined = END.join((*texts, ""))
     return [_is_in_text(question, answer, joined) for question, answer in pairs]
 
@@ -47,7 +47,7 @@ def _is_in_text(question: str, answer: str, joined: str) -> bool:
 def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_path: Path) -> None:
     """Refuse validation rows that are also in train: same normalized conversation and same image bytes.
 
-    A training text that contains question and answer one after the other counts as the row, too.
+    A training text that contains the question followed by the answer counts as the same row.
 
     Raises:
         UserError: names the number of rows in both files and the first of them.
@@ -63,7 +63,7 @@ def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_p
         raise UserError(
             f"{validation_path}: validation rows must not be in train, but {len(overlap)} of them are, "
             f"the first is `{named(overlap[0])}`",
-            "remove them from one of the two files; an eval on trained rows measures memory, not fit",
+            "remove them from one of the two files; an eval on training rows measures memorization, not fit",
         )
 
 

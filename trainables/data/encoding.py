@@ -1,4 +1,4 @@
-"""Encodes rows as tensors: chat template, image tokens, labels on assistant tokens only; the same for every base."""
+"""Encodes rows as tensors: chat template, image tokens, and labels on assistant tokens only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.model.base import Base
 
 IGNORED = -100
-NO_TOKEN = -1  # the image token of a base that takes text alone
+NO_TOKEN = -1  # image token id of a base without a vision tower
 PIXEL_CACHE_BYTES = 512 * 2**20
 
 
@@ -42,7 +42,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Input of the vision tower: `values` (patches, features), `grid` (1, 3) with time, height and width."""
+    """Input of the vision tower: `values` (patches, features), and `grid` (1, 3) with time, height and width."""
 
     values: torch.Tensor
     grid: torch.Tensor
@@ -67,7 +67,7 @@ class Encoder:
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
 
-        In a completion every token is supervised, and the end of sequence is added.
+        In a completion every token is supervised, and the end-of-sequence token is added.
 
         Raises:
             UserError: the chat template or a picture of the row cannot be used.
@@ -85,19 +85,19 @@ class Encoder:
             whole = self._render(row.messages[: index + 1], False, where)
             if not (prompt.startswith(rendered) and whole.startswith(prompt)):
                 raise UserError(
-                    f"{where}: the chat template must render a conversation's beginning the same way as "
-                    "the whole, but it does not",
-                    "with a template that rewrites earlier turns the assistant's tokens cannot be identified",
+                    f"{where}: the chat template must render the beginning of a conversation the same way as in "
+                    "the whole conversation, but it does not",
+                    "if a template rewrites earlier turns, the assistant's tokens cannot be identified",
                 )
-            asked = self._following(tokens, rendered, prompt)
-            answered = self._following(tokens + asked, prompt, whole)
-            tokens += asked + answered
-            labels += [IGNORED] * len(asked) + self._until_end_of_turn(answered, where)
+            question = self._following(tokens, rendered, prompt)
+            answer = self._following(tokens + question, prompt, whole)
+            tokens += question + answer
+            labels += [IGNORED] * len(question) + self._until_end_of_turn(answer, where)
             rendered = whole
         return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
 
     def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
-        """Encode a prompt, up to where the answer starts.
+        """Encode a prompt, up to the start of the answer.
 
         Raises:
             UserError: the chat template or a picture cannot be used.
@@ -136,7 +136,7 @@ class Encoder:
         if not self.tokenizer.chat_template:
             raise UserError(
                 f"{where}: a conversation needs a chat template, but the tokenizer of {self.base_name} has none",
-                "take an instruction-tuned base, or copy its chat_template.jinja beside the weights",
+                "use an instruction-tuned base, or copy its chat_template.jinja into the base's directory",
             )
         try:
             return self.tokenizer.apply_chat_template(
@@ -145,16 +145,16 @@ class Encoder:
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise UserError(
-                f"{where}: the chat template of {self.base_name} must take its turns ({roles}), but says: {error}",
+                f"{where}: the chat template of {self.base_name} must accept its turns ({roles}), but reports: {error}",
                 "some templates have no system turn; put its text at the start of the first user turn",
             ) from None
 
     def _tokenize(self, text: str) -> list[int]:
-        # the template writes the start of the sequence itself
+        # the template itself adds the start-of-sequence token
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _completed(self, text: str) -> list[int]:
-        # special tokens in the text are kept; start and end of sequence are added if they are missing
+        # special tokens in the text are kept; start and end of sequence are added if missing
         begin, end = self.tokenizer.bos_token, self.tokenizer.eos_token
         tokens = self.tokenizer(text, add_special_tokens=not (begin and text.startswith(begin)))["input_ids"]
         ends = text.rstrip().endswith(end) or tokens[-1] == self.tokenizer.eos_token_id
@@ -166,21 +166,22 @@ class Encoder:
         whole = self._tokenize(further)
         return whole[len(tokens) :] if whole[: len(tokens)] == tokens else self._tokenize(further[len(rendered) :])
 
-    def _until_end_of_turn(self, answered: list[int], where: str) -> list[int]:
-        said = until_end(answered, self.answer_ends)
-        if len(said) == len(answered):
+    def _until_end_of_turn(self, answer: list[int], where: str) -> list[int]:
+        before_end = until_end(answer, self.answer_ends)
+        if len(before_end) == len(answer):
             raise UserError(
                 f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
                 "the model must learn to end its answers; use the tokenizer of an instruction-tuned base",
             )
-        end = len(said) + 1
-        return answered[:end] + [IGNORED] * (len(answered) - end)
+        end = len(before_end) + 1
+        return answer[:end] + [IGNORED] * (len(answer) - end)
 
     def _check_sees(self, images: Sequence[Path], where: str) -> None:
         if images and self.image_token_id == NO_TOKEN:
             raise UserError(
-                f"{where}: {self.base_name} takes text alone, so a row must have no pictures, but it has {len(images)}",
-                "take `images` out of the row, or pass a --base with a vision tower",
+                f"{where}: {self.base_name} has no vision tower, so a row must have no pictures, but it has "
+                f"{len(images)}",
+                "remove `images` from the row, or pass a --base with a vision tower",
             )
 
     def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
@@ -188,7 +189,7 @@ class Encoder:
         if found != len(views):
             raise UserError(
                 f"{where}: every image must have one image token, but got {found} image tokens for {len(views)} images",
-                f"a text must not hold `{self.image_token}`; write `{IMAGE_TAG}` where an image stands",
+                f"a text must not contain `{self.image_token}`; write `{IMAGE_TAG}` in place of each image",
             )
         counts = iter([self._image_tokens(view) for view in views])
         wide_tokens, wide_labels = [], []
@@ -206,19 +207,19 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one forward pass: `inputs` as the model takes them, `labels` (rows, tokens)."""
+    """Tensors of one forward pass: the model's `inputs`, and `labels` (rows, tokens)."""
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
 
     @property
     def supervised_tokens(self) -> int:
-        """Count the label tokens that carry loss (the first token of a row has no predecessor)."""
+        """Count the label tokens that contribute to the loss (the first token of a row has no predecessor)."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
 
 def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """Return the tokens before the first one that ends an answer, all of them if there is none."""
+    """Return the tokens before the first one in `ends`, all tokens if there is none."""
     return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
 
 

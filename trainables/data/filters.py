@@ -21,7 +21,7 @@ Judge = Callable[[Sequence[Row]], list[bool]]
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter with its name on the command line; `drops` marks the rows to drop."""
+    """A filter with its name on the command line; `drops` returns True for each row to drop."""
 
     name: str
     drops: Judge
@@ -36,7 +36,7 @@ class Filtered:
 
 
 def filtered(rows: Sequence[Row], filters: Sequence[Filter]) -> Filtered:
-    """Apply filters in order; each gets the rows that those before it kept."""
+    """Apply filters in order; each gets the rows that the earlier ones kept."""
     kept, dropped = list(rows), {}
     for one in filters:
         drops = one.drops(kept)
@@ -46,7 +46,7 @@ def filtered(rows: Sequence[Row], filters: Sequence[Filter]) -> Filtered:
 
 
 def parse_filters(text: str) -> list[Filter]:
-    """Read filters as a command line names them: `duplicates,contradictions,short:3`.
+    """Read filters from their command-line form: `duplicates,contradictions,short:3`.
 
     Raises:
         UserError: a filter is unknown, given twice, or its number is missing or not allowed.
@@ -57,7 +57,7 @@ def parse_filters(text: str) -> list[Filter]:
         if name not in FILTERS and name not in LIMITED:
             raise UserError(f"--drop: `{name}` must be a filter", nearest(name, (*FILTERS, *LIMITED)))
         if name in LIMITED and not (number.isdecimal() and int(number) > 0):
-            raise UserError(f"--drop: `{name}` must say how many characters, but got `{word}`", f"write `{name}:20`")
+            raise UserError(f"--drop: `{name}` needs a number of characters, but got `{word}`", f"write `{name}:20`")
         if name in FILTERS and colon:
             raise UserError(f"--drop: `{name}` takes no number, but got `{word}`")
         if name in found:
@@ -72,7 +72,7 @@ def broken(rows: Sequence[Row]) -> list[bool]:
 
 
 def duplicates(rows: Sequence[Row]) -> list[bool]:
-    """Drop rows that equal an earlier one in text, up to case and white space, and in pictures."""
+    """Drop rows with the same text as an earlier row, up to case and white space, and the same pictures."""
     return _seen_before([fingerprint(row) for row in rows])
 
 
@@ -94,7 +94,7 @@ def contradictions(rows: Sequence[Row]) -> list[bool]:
 
 
 def degenerate(rows: Sequence[Row]) -> list[bool]:
-    """Drop rows with an answer of which half is one repeated block."""
+    """Drop rows with an answer that is at least half one repeated block."""
     return [any(is_degenerate(answer) for answer in _answers(row)) for row in rows]
 
 

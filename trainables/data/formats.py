@@ -2,7 +2,7 @@
 
 The format of a row is detected by its key: `messages` (OpenAI, also with content parts), `conversations` (ShareGPT,
 LLaVA), `text` (completion), `prompt` and `response`, or `instruction`, `input` and `output` (Alpaca). Two of these keys
-or an unknown key are errors; values that no trial reads belong into `metadata`.
+or an unknown key are errors; put values that no trial reads into `metadata`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Format:
-    """The keys of a row format by their part; an empty name means that the format has no such part.
+    """The keys of a row format; an empty name means that the format has no such part.
 
     `turn_keys` are the accepted pairs of keys for role and text. `speakers` maps names to roles. Other keys are errors,
-    or ignored if `passes_over_others` (the columns were named explicitly).
+    or ignored if `ignores_other_keys`, which is the case if the columns were named explicitly.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Format:
     row_id: str = "id"
     turn_keys: tuple[tuple[str, str], ...] = (("role", "content"), ("from", "value"))
     speakers: Mapping[str, str] = field(default_factory=lambda: {"human": "user", "gpt": "assistant"})
-    passes_over_others: bool = False
+    ignores_other_keys: bool = False
 
     @property
     def mark(self) -> str:
@@ -121,7 +121,7 @@ def _format_of(given: Mapping[str, Any], where: str) -> Format:
 
 
 def _check_keys(given: Mapping[str, Any], form: Format, where: str) -> None:
-    if form.passes_over_others:
+    if form.ignores_other_keys:
         for column in (name for name in form.keys if name != form.row_id and name not in given):
             similar = difflib.get_close_matches(column, [key for key in given if key not in form.keys], n=1, cutoff=0.8)
             if similar:
@@ -173,22 +173,22 @@ def _question_and_answer(given: Mapping[str, Any], form: Format, where: str) -> 
         question = "\n".join(filter(None, (question, _text(given, form.context, where))))
     if not question.strip():
         raise UserError(f"{where}: `{form.question}` must be a text, but it is empty",
-                        "a text without a question is a row with `text` alone")  # fmt: skip
+                        "write a text without a question as a row with only `text`")  # fmt: skip
     return Message("user", question), Message("assistant", _text(given, form.answer, where))
 
 
 def _message(turn: Any, form: Format, where: str, shown: list[str]) -> Message:
-    said = {key: value for key, value in turn.items() if value is not None} if isinstance(turn, dict) else {}
-    keys = next((pair for pair in form.turn_keys if all(key in said for key in pair)), form.turn_keys[0])
-    speaker, content = said.get(keys[0]), said.get(keys[1])
+    values = {key: value for key, value in turn.items() if value is not None} if isinstance(turn, dict) else {}
+    keys = next((pair for pair in form.turn_keys if all(key in values for key in pair)), form.turn_keys[0])
+    speaker, content = values.get(keys[0]), values.get(keys[1])
     role = form.speakers.get(speaker, speaker) if isinstance(speaker, str) else None
     if role not in ROLES or not isinstance(content, str | list):
         names = " | ".join(dict.fromkeys((*ROLES, *form.speakers)))
         raise UserError(
             f"{where} must be {{{keys[0]}: {names}, {keys[1]}: text}}, but got {quoted(turn)}",
-            f"write images as `{IMAGE_TAG}` in the text and their paths in `images`; calls of tools are not read",
+            f"write images as `{IMAGE_TAG}` in the text and their paths in `images`; tool calls are not supported",
         )
-    for key in said:
+    for key in values:
         if key not in keys:
             raise UserError(f"{where}: `{named(key)}` is not a key of a turn", nearest(key, keys))
     if isinstance(content, str):
@@ -227,7 +227,8 @@ def _check_unicode(text: str, where: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: a text must be Unicode, but character {error.start} is half of a pair ({text[error.start]!r})",
+            f"{where}: a text must be Unicode, but character {error.start} is half of a surrogate pair "
+            f"({text[error.start]!r})",
             "an emoji or a rare ideograph was cut in two; repair the text",
         ) from None
 
@@ -260,7 +261,7 @@ def _images(given: Mapping[str, Any], form: Format, shown: tuple[str, ...], wher
 def _local(name: str, where: str) -> str:
     try:
         url = urlsplit(name)
-    except ValueError as error:  # brackets in place of a host name
+    except ValueError as error:  # invalid brackets in the host name
         raise UserError(f"{where}: a picture must be a file, but got `{named(name)}`", str(error)) from None
     scheme = url.scheme if ":" in name else ""
     if scheme == "file":

@@ -74,7 +74,7 @@ def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_
     missing = [kind for kind in needed if kind not in there]
     if missing:
         raise UserError(
-            f"{path}: every kind of probe needs rows, but there are none of kind {', '.join(missing)}",
+            f"{path}: every kind of out-of-distribution row is needed, but there are none of kind {', '.join(missing)}",
             'add rows such as {"kind": "text", "prompt": ..., "expect": ...}; '
             "`python -m trainables.mini show --out DIR` writes an example of each kind",
         )
@@ -102,7 +102,7 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
 
 
 def _terms(forbid: Any, where: str) -> tuple[str, ...]:
-    # a term without letters would match every answer; a plain string would be read letter by letter
+    # a term without letters or digits matches every answer; a plain string would be split into characters
     terms = [] if forbid is None else forbid
     if not isinstance(terms, list) or not all(isinstance(one, str) and any(map(str.isalnum, one)) for one in terms):
         raise UserError(f"{where}: `forbid` must be a list of terms, but got {quoted(forbid)}")

@@ -77,5 +77,5 @@ def _line(rows: Sequence[Encoded], longest: int, pad_id: int) -> tuple[list[int]
         tokens += row.tokens
         positions += range(len(row.tokens))
         labels += [IGNORED, *row.labels[1:]]
-    spare = longest - len(tokens)  # padding is a row of its own, which no other row attends to
+    spare = longest - len(tokens)  # padding is a separate row, to which no other row attends
     return tokens + [pad_id] * spare, positions + list(range(spare)), labels + [IGNORED] * spare

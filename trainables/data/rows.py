@@ -34,7 +34,7 @@ def rows_with_unique_ids(rows: Mapping[int, Any], path: Path) -> list[Any]:
         if first != line:
             raise UserError(
                 f"{path}:{line}: the id `{named(row.row_id)}` must name one row, but line {first} has it too",
-                "answers are stored by id; a row without an id is named by its line",
+                "answers are stored by id; a row without an id gets its line number",
             )
     return list(rows.values())
 
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def is_completion(self) -> bool:
-        """True if the row is a text without turns; it can be trained on but not asked."""
+        """Return True if the row is a text without turns, which has no prompt to evaluate."""
         return self.messages[0].role == COMPLETION
 
     @property
@@ -110,7 +110,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_validation(path: Path) -> list[Row]:
-    """Read and check every row of a validation file: as `read_rows`, and every row must have a question.
+    """Read and check every row of a validation file as `read_rows` does; every row must have a question.
 
     A `text` that a known chat template rendered is split into its turns.
 
@@ -155,5 +155,5 @@ def _check_turns(roles: list[str], where: str) -> None:
     if "user" not in roles:
         raise UserError(
             f"{where}: a row must have a user turn, but its roles are {quoted(roles)}",
-            "a text without a question is a row with `text` alone",
+            "write a text without a question as a row with only `text`",
         )

@@ -1,6 +1,6 @@
-"""Encodes every row of a study's files as training will, to find problems before any training.
+"""Encodes every row of a study's files as training does, to find problems before training starts.
 
-It runs in a process of its own, because the tokenizer needs torch and planning must not import it::
+It runs in a separate process, because the tokenizer needs torch, which planning must not import::
 
     python -m trainables.data.scan BASE TRAIN VALIDATION OOD   # one JSON object: a list of scanned rows for each file
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainables.data.encoding import Encoded, Encoder
 
 
-PROVED_SIZES = 32  # picture sizes checked by the whole image processor; others use its formula
+CHECKED_SIZES = 32  # picture sizes that run through the whole image processor; others only use its formula
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 
@@ -36,8 +36,8 @@ PACKAGE_ROOT = Path(__file__).parents[2]
 class ScannedRow:
     """One encoded row: lengths in tokens, contents as hashes of normalized text and of image bytes.
 
-    `question` is the hash of the turns before the last answer, `answer` that of the answer. `problem` says why the row
-    cannot be encoded; its lengths are then 0. Out-of-distribution rows have no supervised tokens.
+    `question` is the hash of the turns before the last answer, `answer` the hash of the answer. `problem` is the reason
+    why the row cannot be encoded; its lengths are then 0. Out-of-distribution rows have no supervised tokens.
     """
 
     row_id: str
@@ -77,7 +77,7 @@ def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise UserError(
             f"the rows must be readable by the tokenizer of {base}, but their scan ended with: {reason}",
-            f"run `{' '.join(command[1:])}` with this Python to see all of it",
+            f"run `{' '.join(command[1:])}` with this Python to see the whole output",
         ) from None
     if "error" in found:
         raise UserError(found["error"], found["hint"])
@@ -118,15 +118,15 @@ def load_encoder(base: Path) -> Encoder:
     except (OSError, ValueError) as error:
         raise UserError(
             f"a base must hold its {files}, but those of {base} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            f"copy the files of the {files} from where the weights came from",
+            f"copy the files of the {files} from the source of the weights",
         ) from None
     # without its files transformers creates an empty tokenizer
     known = family.image_token or tokenizer.eos_token
     if known not in tokenizer.get_vocab() or not tokenizer("a word", add_special_tokens=False)["input_ids"]:
         raise UserError(
-            f"the tokenizer of a base must know words and `{known}`, but that of {base} has {len(tokenizer):,} "
-            "tokens and not these",
-            "copy tokenizer.json and tokenizer_config.json from where the weights came from",
+            f"the tokenizer of a base must know words and `{known}`, but that of {base} does not; it has "
+            f"{len(tokenizer):,} tokens",
+            "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
     sizes = PictureSizes(processor) if family.sees else None
     return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
@@ -135,37 +135,37 @@ def load_encoder(base: Path) -> Encoder:
 class PictureSizes:
     """Replaces an image processor: computes how many tokens a picture takes, without its features.
 
-    The first pictures of different sizes go through the processor itself: the number of features and of tokens must be
+    The first pictures of each size run through the processor itself: the numbers of features and of tokens must be
     equal, otherwise the model would fail during training.
     """
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.merge_size = processor.merge_size
-        self.proved: set[tuple[int, int]] = set()
+        self.checked_sizes: set[tuple[int, int]] = set()
 
     def __call__(self, images: list[Image.Image], return_tensors: str) -> dict[str, Any]:
         """Return empty features and the grid (1, 1, patches) of one picture.
 
         Raises:
-            UserError: the processor makes more or fewer patches of this size than it promises.
+            UserError: the processor makes more or fewer patches for this size than its formula gives.
         """
         import torch
 
         [picture] = images
         width, height = picture.size
-        promised = self.processor.get_number_of_image_patches(height, width, {})
-        if picture.size not in self.proved and len(self.proved) < PROVED_SIZES:
+        expected = self.processor.get_number_of_image_patches(height, width, {})
+        if picture.size not in self.checked_sizes and len(self.checked_sizes) < CHECKED_SIZES:
             features = self.processor(images=images, return_tensors=return_tensors)
             made, grid = len(features["pixel_values"]), int(features["image_grid_thw"].prod())
-            if not made == grid == promised:
+            if not made == grid == expected:
                 raise UserError(
                     f"a picture must have as many features as tokens, but {width} x {height} pixels make {made} "
-                    f"patches on a grid of {grid} where {promised} are promised",
-                    "the image processor does not fit the base; take the preprocessor_config.json it was released with",
+                    f"patches on a grid of {grid} where {expected} are expected",
+                    "the image processor does not match the base; use the preprocessor_config.json released with it",
                 )
-            self.proved.add(picture.size)
-        return {"pixel_values": torch.empty(0), "image_grid_thw": torch.tensor([[1, 1, promised]])}
+            self.checked_sizes.add(picture.size)
+        return {"pixel_values": torch.empty(0), "image_grid_thw": torch.tensor([[1, 1, expected]])}
 
 
 def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:

@@ -1,1 +1,1 @@
-"""Writes a trial as configuration and data entries of other tools."""
+"""Writes a trial as a configuration of another tool, with entries for its data files."""

@@ -21,7 +21,7 @@ def module_expression(modules: Sequence[str]) -> str:
     for name in modules:
         found = INDEXED.fullmatch(name)
         if found is None:
-            raise ValueError(f"`{name}` names no layer by its index")
+            raise ValueError(f"`{name}` has no layer index")
         layers.setdefault((found["before"], found["index"]), []).append(found["own"])
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (before, index), own in layers.items():

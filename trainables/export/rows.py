@@ -23,7 +23,7 @@ class WrittenRows:
     """Format of the first rows of a file.
 
     `turn_keys` are the keys of role and text, `images` is the key of pictures; `parts` is true if contents are lists of
-    parts; `others` are further formats in the same file; `unread` says why the format is unknown.
+    parts; `others` are further formats in the same file; `unread` is the reason why the format is unknown.
     """
 
     file: Path
@@ -67,8 +67,8 @@ def axolotl_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
         return entry | {"type": "completion", "field": form.text}, notes
     entry["type"] = "chat_template"
     if form.question:
-        notes.append(f"rows of {rows.file}: axolotl puts `{form.question}` and `{form.answer}` into a prompt of its "
-                      f"own, not into the base's chat template; {CONVERT}")  # fmt: skip
+        notes.append(f"rows of {rows.file}: axolotl puts `{form.question}` and `{form.answer}` into its own prompt "
+                      f"format, not into the base's chat template; {CONVERT}")  # fmt: skip
         return entry, notes
     if form.turns != "messages":
         entry["field_messages"] = form.turns
@@ -78,9 +78,9 @@ def axolotl_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
     if not set(names.values()) <= {"user", "human", "assistant", "gpt", "system"}:
         entry["roles"] = {role: [name] for role, name in names.items()}
     if rows.system:
-        notes.append(f"rows of {rows.file}: `{form.system}` must become a first turn of the role system")
+        notes.append(f"rows of {rows.file}: `{form.system}` must become a first turn with the role system")
     if rows.images:
-        notes.append(f"pictures of {rows.file}: axolotl wants each as a part {{type: image, path: …}} of a turn's "
+        notes.append(f"pictures of {rows.file}: axolotl expects each as a part {{type: image, path: …}} of a turn's "
                       f"content, not as `<image>` and `{rows.images}`; convert them")  # fmt: skip
     return entry, notes
 
@@ -114,8 +114,8 @@ def llamafactory_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
                 **{f"{role}_tag": name for role, name in _speakers(form, rows.turn_keys).items()}}  # fmt: skip
         return entry | {"formatting": "sharegpt", "columns": _without_empty(columns), "tags": tags}, notes
     if form.text:
-        notes.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts in stage: pt alone, and there cut into "
-                      "blocks; write each as a question and an answer")  # fmt: skip
+        notes.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts only with stage: pt, which cuts them "
+                      "into blocks; write each as a question and an answer")  # fmt: skip
         return entry | {"formatting": "alpaca", "columns": {"prompt": form.text}}, notes
     columns = {"prompt": form.question, "query": form.context, "response": form.answer, "history": form.history}
     return entry | {"formatting": "alpaca", "columns": _without_empty({**columns, **shared})}, notes
@@ -141,7 +141,7 @@ def _without_empty(columns: Mapping[str, str]) -> dict[str, str]:
 def _format_notes(rows: WrittenRows) -> list[str]:
     if rows.unread:
         return [
-            f"how the rows of {rows.file} are written: {rows.unread}; `messages` with `role` and `content` is taken"
+            f"rows of {rows.file} are of unknown format: {rows.unread}; `messages` with `role` and `content` is assumed"
         ]
     if rows.others:
         return [f"rows of {rows.file}: some are of another format, {', '.join(rows.others)}; {CONVERT}"]

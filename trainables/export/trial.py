@@ -52,9 +52,7 @@ def check_tool(tool: str) -> None:
         UserError: names the known tools.
     """
     if tool not in TOOLS:
-        raise UserError(
-            f"a tool to write for must be one of {', '.join(TOOLS)}, but got `{tool}`", nearest(tool, TOOLS)
-        )
+        raise UserError(f"the tool must be one of {', '.join(TOOLS)}, but got `{tool}`", nearest(tool, TOOLS))
 
 
 def export_trial(trial: ExportedTrial, tool: str) -> str:
@@ -81,11 +79,11 @@ def export_record(record: Record, tool: str) -> str:
     """Return the configuration of `tool` that trains the trial of a record, as YAML.
 
     Raises:
-        UserError: the directory is not a record of a trial that began, or the tool is unknown.
+        UserError: the directory is not the record of a started trial, or the tool is unknown.
     """
     placement = record.directory / "placement.json"
     if not (record.directory / "spec.json").is_file() or not placement.is_file():
-        raise UserError(f"{record.directory} must be the directory of a trial that began, but has no spec.json or "
+        raise UserError(f"{record.directory} must be the directory of a started trial, but has no spec.json or "
                         "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
     spec = record.spec()
     modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
@@ -123,9 +121,9 @@ def _axolotl(trial: ExportedTrial) -> ToolConfig:
         "fp16": spec.compute_dtype == "float16", "output_dir": f"outputs/{spec.name}",
     }  # fmt: skip
     if warmup_steps(spec.steps, spec.warmup_ratio) == 1:
-        not_expressed.append("warm-up of 1 step: axolotl makes it 2")
+        not_expressed.append("warm-up of 1 step: axolotl turns it into 2")
     if spec.data_seed != spec.seed:
-        not_expressed.append(f"data_seed {spec.data_seed}: rows are shuffled by the seed there")
+        not_expressed.append(f"data_seed {spec.data_seed}: axolotl shuffles rows by the seed")
     return ToolConfig(keys, not_expressed)
 
 
@@ -184,14 +182,16 @@ def _llamafactory(trial: ExportedTrial) -> ToolConfig:
         **_trainer(spec), **schedule, "data_seed": spec.data_seed, "bf16": spec.compute_dtype in {"auto", "bfloat16"},
         "fp16": spec.compute_dtype == "float16",
     }  # fmt: skip
-    not_expressed += [*lost, "template: name the one of your base, for example qwen3_vl_nothink"]
+    not_expressed += [*lost, "template: set the template of your base, for example qwen3_vl_nothink"]
     if spec.compute_dtype == "auto":
         not_expressed.append("compute_dtype auto: it is bfloat16 on a GPU, so bf16 is set here")
     if trial.vision_prefix and spec.vision_learning_rate != spec.learning_rate:
         if spec.placement.language:
-            not_expressed.append(f"vision_learning_rate {spec.vision_learning_rate:g}: it has one rate for both towers")
+            not_expressed.append(
+                f"vision_learning_rate {spec.vision_learning_rate:g}: LLaMA-Factory has one rate for both towers"
+            )
         else:
-            keys["learning_rate"] = spec.vision_learning_rate  # no other tower learns
+            keys["learning_rate"] = spec.vision_learning_rate  # only the vision tower is trained
     return ToolConfig(keys, not_expressed)
 
 
@@ -228,15 +228,13 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
 def _never_expressed(spec: TrialSpec) -> list[str]:
     not_expressed = [f"--ood {spec.ood.path}: out-of-distribution rows, which only Footprint evaluates"]
     if spec.batch_warmup_ratio:
-        not_expressed.append(
-            f"batch_warmup_ratio {spec.batch_warmup_ratio:g}: steps have the full number of rows from the first"
-        )
+        not_expressed.append(f"batch_warmup_ratio {spec.batch_warmup_ratio:g}: every step has the full number of rows")
     if spec.packed_tokens:
         not_expressed.append(
-            "packed_tokens: packing stays off, because a packed sequence counts as one row of the batch there"
+            "packed_tokens: packing is off, because in the tool a packed sequence counts as one row of the batch"
         )
     if spec.optimizer == "resumed":
-        not_expressed.append("optimizer resumed: the optimizer starts anew")
+        not_expressed.append("optimizer resumed: the optimizer state is not loaded")
     if spec.continuation == "extended":
         not_expressed.append("continuation extended: the tool expects the adapter to have exactly these modules")
     if spec.earlier:
@@ -269,5 +267,5 @@ def hf_schedule(spec: TrialSpec) -> tuple[dict[str, Any], list[str]]:
     elif spec.schedule == "constant":
         keys = {"lr_scheduler_type": "constant_with_warmup"}
     elif spec.schedule == "linear" and floor:
-        not_expressed.append(f"min_rate_ratio {floor:g}: `linear` falls to 0 there")
+        not_expressed.append(f"min_rate_ratio {floor:g}: `linear` decays to 0 in the tool")
     return {**keys, "warmup_steps": warmup}, not_expressed

@@ -1,4 +1,4 @@
-"""Reads and writes text and JSON files; writes are atomic: after a crash a file is complete or absent."""
+"""Reads and writes text and JSON files; writes are atomic: after a crash a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.errors import UserError
 
 
 class FileDamaged(UserError):
-    """A file written by this project does not hold what was written; it is never repaired by guessing."""
+    """A file written by this project is damaged; its contents are never guessed."""
 
     exit_code = 4
 
@@ -42,7 +42,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FileDamaged(f"{path}: a file must be the JSON that was written, but {error}") from None
+        raise FileDamaged(f"{path}: a file must hold the JSON that was written, but {error}") from None
 
 
 def _sync(path: Path) -> None:
@@ -52,7 +52,7 @@ def _sync(path: Path) -> None:
 
 
 def replace_directory(temporary: Path, target: Path) -> None:
-    """Put a complete directory in place of `target`, which is absent only between two renames."""
+    """Replace `target` by a complete directory; `target` is absent only between two renames."""
     for path in (*temporary.rglob("*"), temporary):
         _sync(path)
     old = target.with_name(f".{target.name}.old")

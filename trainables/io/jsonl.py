@@ -14,7 +14,7 @@ from trainables.errors import UserError, named
 
 FOREIGN = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".arrow", ".gz", ".zip", ".zst", ".yaml", ".yml")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it at the start of UTF-8 files
-ONE_A_LINE = "write one object a line (JSONL) or one array of objects, in UTF-8"
+ONE_A_LINE = "write one object per line (JSONL) or one array of objects, in UTF-8"
 
 
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
@@ -111,13 +111,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            raise ValueError(f"the key `{named(key)}` stands twice in one object; one of the two would be lost")
+            raise ValueError(f"the key `{named(key)}` occurs twice in one object; one of the two would be lost")
         values[key] = value
     return values
 
 
 def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"`{name}` is no JSON number")
+    raise ValueError(f"`{name}` is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KeyPath = tuple[str | int, ...]
 
 MAXIMUM_BYTES = 2**20
-MAXIMUM_VALUES = 10_000  # once every alias is written out
+MAXIMUM_VALUES = 10_000  # with all aliases expanded
 MAXIMUM_DEPTH = 32
 TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null")}
 MERGE = "tag:yaml.org,2002:merge"
@@ -31,7 +31,7 @@ MERGE = "tag:yaml.org,2002:merge"
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # YAML 1.1 reads these as octal and base-60 numbers: 010 is 8, 1:30 is 90
 SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
-MAPPING_HINT = "write `key: value`, one a line"
+MAPPING_HINT = "write `key: value`, one per line"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_yaml(path: Path, list_key: str | None = None) -> Document:
     With `list_key` the file may be one list instead, which becomes the value of this key.
 
     Raises:
-        UserError: the file cannot be read, is not YAML, or holds a value that YAML reads otherwise than it looks; names
+        UserError: the file cannot be read, is not YAML, or holds a value that YAML 1.1 does not read as it looks; names
             file, line and key.
     """
     return parse_yaml(_text_of(path), path, list_key)
@@ -129,7 +129,7 @@ class _Reading:
             raise self._too_many((*above, node), keys)
         if any(isinstance(node.value, list) and node.value is one.value for one in above):
             raise UserError(
-                f"{self._place(node, keys)} must not hold itself, but its alias refers to a value that contains it",
+                f"{self._place(node, keys)} must not contain itself, but its alias refers to a value that contains it",
                 "replace the alias by the value",
             )
         if isinstance(node, yaml.MappingNode):
@@ -145,7 +145,7 @@ class _Reading:
             if id(node) in self.aliases:
                 return UserError(
                     f"{self._place(node, keys[:depth])} must expand to at most {MAXIMUM_VALUES:,} values, but its "
-                    "aliases make more",
+                    "aliases give more",
                     "replace the alias by the values",
                 )
         return UserError(
@@ -166,8 +166,8 @@ class _Reading:
             key = self._key(key_node, keys)
             if key in values:
                 raise UserError(
-                    f"{self._place(key_node, (*keys, key))} must stand once, but it stood on line "
-                    f"{self.lines[(*keys, key)]} already",
+                    f"{self._place(key_node, (*keys, key))} must occur once, but it is also on line "
+                    f"{self.lines[(*keys, key)]}",
                     "remove one of the two; plain YAML would silently use the last",
                 )
             self.lines[(*keys, key)] = key_node.start_mark.line + 1
@@ -176,7 +176,7 @@ class _Reading:
 
     def _key(self, node: yaml.Node, keys: KeyPath) -> str:
         if node.tag == MERGE:
-            raise UserError(f"{self._place(node, (*keys, '<<'))} is not supported", "write the merged keys out")
+            raise UserError(f"{self._place(node, (*keys, '<<'))} is not supported", "write out the merged keys")
         if TAGS.get(node.tag) != "str" or not node.value:
             raise UserError(
                 f"{self._place(node, keys)}: a key must be a text, but got {node.value!r}"[:400],
@@ -200,7 +200,7 @@ class _Reading:
                             "write the number out, or quote it if it is a text")  # fmt: skip
         try:
             value = self.loader.construct_object(node)
-        except (ValueError, KeyError):  # a tag that does not fit the text, or a number with thousands of digits
+        except (ValueError, KeyError):  # a tag that does not match the text, or a number with thousands of digits
             raise UserError(
                 f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
             ) from None
@@ -229,7 +229,7 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         raise UserError(
             f"a configuration must be a readable file, but {path}: {error.strerror}",
-            "check the path, which may be relative, and who may read it",
+            "check the path, which may be relative, and the file's permissions",
         ) from None
     if len(content) > MAXIMUM_BYTES:
         raise UserError(f"{path}: a configuration must be at most {MAXIMUM_BYTES:,} bytes, but this is larger",
@@ -242,7 +242,7 @@ def _text_of(path: Path) -> str:
 
 
 def _check_depth(text: str, path: Path) -> None:
-    # events are produced without recursion; composing nodes recurses and could exhaust the stack
+    # parsing events does not recurse, but composing nodes does and could exhaust the stack
     import yaml
 
     depth = 0
@@ -250,8 +250,8 @@ def _check_depth(text: str, path: Path) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAXIMUM_DEPTH:
             raise UserError(
-                f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} deep, but these go "
-                "deeper",
+                f"{path}:{event.start_mark.line + 1}: values must nest at most {MAXIMUM_DEPTH} levels deep, but these "
+                "nest deeper",
                 "check for an unclosed bracket",
             )
 
@@ -267,7 +267,8 @@ def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
     problem = str(error.problem or error.context).removeprefix("but ")
     return UserError(
         f"{path}:{line}: must be YAML, but {problem}: {_key_of(written)}",
-        "close every quote and bracket, indent alike, quote a text with `: ` or ` #` in it, one document a file",
+        "close every quote and bracket, indent consistently, quote a text that contains `: ` or ` #`, and write one "
+        "document per file",
     )
 
 

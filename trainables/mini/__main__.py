@@ -21,9 +21,9 @@ def build(
     """Train the base from scratch and print the accuracy of each capacity."""
     from rich import print as show_line
 
-    from trainables.mini import build as schooling
+    from trainables.mini import build as base_training
 
-    for capacity, share in schooling.build(out, steps, seed).items():
+    for capacity, share in base_training.build(out, steps, seed).items():
         show_line(f"{capacity:>14} {share:7.1%}")
 
 
@@ -32,10 +32,10 @@ def show(
     out: Annotated[Path, typer.Option(help="Directory for the contact sheets and rows.jsonl.")],
     seed: Annotated[int, typer.Option(help="Seed of the pictures.")] = 0,
 ) -> None:
-    """Write sample pictures and rows to look at."""
-    from trainables.mini import show as showing
+    """Write sample pictures and rows, to inspect them."""
+    from trainables.mini import show as samples
 
-    for path in showing.write(out, seed):
+    for path in samples.write(out, seed):
         typer.echo(path)
 
 

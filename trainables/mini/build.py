@@ -17,8 +17,8 @@ from trainables.mini.world import Example
 WEIGHT_BYTES_LIMIT = 4_000_000
 
 
-def school(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
-    """Train every weight on a fresh batch of drawn examples each step, showing progress and the loss."""
+def train_base(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
+    """Train all weights, each step on a new batch of drawn examples; shows progress and the loss."""
     import torch
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -30,7 +30,7 @@ def school(miniature: Miniature, draw: Callable[[random.Random], Example], steps
     network.train()
     columns = (*Progress.get_default_columns(), TimeElapsedColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
     with Progress(*columns) as progress:
-        bar = progress.add_task("schooling", total=steps, loss=float("nan"))
+        bar = progress.add_task("training", total=steps, loss=float("nan"))
         for _ in range(steps):
             examples = [draw(rng) for _ in range(BASE_BATCH_ROWS)]
             loss = network(**capacities.collate(miniature, examples, answered=True)).loss
@@ -67,7 +67,7 @@ def save(miniature: Miniature, directory: Path, weight_bytes_limit: int = WEIGHT
 
 
 def make_readable(directory: Path) -> None:
-    """Set ordinary permissions: temporary directories and safetensors files are created private."""
+    """Set ordinary permissions, because temporary directories and safetensors files are created private."""
     directory.chmod(0o755)
     for path in directory.iterdir():
         path.chmod(0o644)
@@ -83,20 +83,20 @@ def compute_in_float32(config: Path) -> None:
 
 
 def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED, count: int = 96) -> dict[str, float]:
-    """Train the base, replace `directory` by it, and measure the saved weights on `count` examples a capacity."""
+    """Train the base, replace `directory` by it, and evaluate the saved weights on `count` examples per capacity."""
     miniature = model.fresh(seed)
-    school_on_one_core(miniature, world.pretraining, steps, seed)
+    train_on_one_core(miniature, world.pretraining, steps, seed)
     save(miniature, directory)
     return capacities.measure(model.load(directory), count)
 
 
-def school_on_one_core(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
-    """Train with one thread: as fast as two at this size, and bitwise equal on any number of cores."""
+def train_on_one_core(miniature: Miniature, draw: Callable[[random.Random], Example], steps: int, seed: int) -> None:
+    """Train with one thread, which is as fast as two at this size and bitwise equal on any number of cores."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        school(miniature, draw, steps, seed)
+        train_base(miniature, draw, steps, seed)
     finally:
         torch.set_num_threads(threads)

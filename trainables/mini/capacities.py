@@ -34,7 +34,7 @@ def held_out(capacity: str, count: int, seed: int = 0, capacities: Capacities = 
 
 
 def render(tokenizer: Any, example: Example, image_tokens: int, answered: bool) -> list[int]:
-    """Render an example to token ids, its image placeholder repeated `image_tokens` times, with or without answer."""
+    """Return an example as token ids, with the image placeholder repeated `image_tokens` times."""
     messages = world.conversation(example)
     turns = messages if answered else messages[:-1]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
@@ -43,10 +43,10 @@ def render(tokenizer: Any, example: Example, image_tokens: int, answered: bool) 
 
 
 def collate(miniature: Miniature, examples: Sequence[Example], answered: bool) -> dict[str, Tensor]:
-    """Batch examples for the model's forward, as (rows, tokens) padded left, or right with labels where `answered`.
+    """Return a batch for the model's forward: (rows, tokens) padded left, or right with labels if `answered`.
 
-    Labels are the assistant's answer with its closing token and line end; -100 elsewhere. Images become
-    (patches, values) in `pixel_values` with their grids in `image_grid_thw`; a batch of text alone has neither.
+    Labels are the assistant's answer with its end-of-turn token and line end; -100 elsewhere. Images become
+    (patches, values) in `pixel_values` with their grids in `image_grid_thw`; a batch without images has neither.
     """
     import torch
 
@@ -69,8 +69,8 @@ def collate(miniature: Miniature, examples: Sequence[Example], answered: bool) -
         batch["mm_token_type_ids"] = ids.eq(tokenizer.convert_tokens_to_ids(tokens.IMAGE_PAD)).long()
     if answered:
         starts = torch.tensor([len(prompt) for prompt in prompts])[:, None]
-        spoken = (torch.arange(width)[None] >= starts) & mask.bool()
-        batch["labels"] = ids.masked_fill(~spoken, -100)
+        is_answer = (torch.arange(width)[None] >= starts) & mask.bool()
+        batch["labels"] = ids.masked_fill(~is_answer, -100)
     return batch
 
 
@@ -83,23 +83,23 @@ def answers(miniature: Miniature, examples: Sequence[Example], batch_rows: int =
         batch = collate(miniature, examples[start : start + batch_rows], answered=False)
         with torch.inference_mode():
             output = miniature.network.generate(**batch, max_new_tokens=24, do_sample=False)
-        spoken = output[:, batch["input_ids"].shape[1] :]
-        given += miniature.tokenizer.batch_decode(spoken, skip_special_tokens=True)
+        generated = output[:, batch["input_ids"].shape[1] :]
+        given += miniature.tokenizer.batch_decode(generated, skip_special_tokens=True)
     return given
 
 
 def measure(
     miniature: Miniature, count: int = 96, seed: int = 0, capacities: Capacities = CAPACITIES
 ) -> dict[str, float]:
-    """Measure the share of exact answers of every capacity, and of task words where the image is irrelevant."""
+    """Measure the share of exact answers per capacity, and that of task words in answers to irrelevant images."""
     was_training = miniature.network.training
     miniature.network.eval()
     shares: dict[str, float] = {}
     for capacity in capacities:
         examples = held_out(capacity, count, seed, capacities)
         given = answers(miniature, examples)
-        shares[capacity] = sum(one.answer == said for one, said in zip(examples, given, strict=True)) / count
+        shares[capacity] = sum(one.answer == answer for one, answer in zip(examples, given, strict=True)) / count
         if capacity == "irrelevant":
-            shares["hallucination"] = sum(any(word in said for word in world.TASK_WORDS) for said in given) / count
+            shares["hallucination"] = sum(any(word in answer for word in world.TASK_WORDS) for answer in given) / count
     miniature.network.train(was_training)
     return shares

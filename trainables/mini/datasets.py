@@ -30,7 +30,7 @@ VALIDATION_ROWS = 64
 TEST_ROWS = 96
 IRRELEVANT_ROWS_PER_KIND = 6
 TEXT_ROWS = 32
-CAPTIONED_KINDS = ("scene", "scene", "scene", "chat", "chart")  # five demo pictures, as the study shows
+CAPTIONED_KINDS = ("scene", "scene", "scene", "chat", "chart")  # the kinds of the five pictures to caption
 MANIFEST = "manifest.json"
 
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ class Files:
 
 
 class Album:
-    """Saves pictures under `images/`, each different from all before it."""
+    """Saves pictures under `images/`, and knows whether a picture was saved before."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -59,7 +59,7 @@ class Album:
         return image is None or image.tobytes() not in self.seen
 
     def add(self, identity: str, image: Image.Image | None) -> list[str]:
-        """Save a picture and list its path relative to the album; an example without one lists none."""
+        """Save a picture and return a list with its path relative to the album; empty without a picture."""
         if image is None:
             return []
         self.seen.add(image.tobytes())
@@ -72,14 +72,14 @@ def write(directory: Path, seed: int) -> Files:
     """Write the data set of one seed atomically, or reuse it if it is complete.
 
     Raises:
-        UserError: the directory holds something else.
+        UserError: the directory holds other files.
     """
     make_whole(directory, {"seed": seed, "version": VERSION}, lambda fresh: fill(fresh, seed))
     return files_in(directory)
 
 
 def files_in(directory: Path) -> Files:
-    """Name the files of a data set."""
+    """Return the paths of a data set's files."""
     return Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood")))
 
 
@@ -87,7 +87,7 @@ def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path],
     """Fill a directory and describe it in its manifest, or reuse it if it is complete.
 
     Raises:
-        UserError: the directory holds something else.
+        UserError: the directory holds other files.
     """
     if is_complete(directory, manifest):
         return
@@ -100,7 +100,7 @@ def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path],
         try:
             os.replace(fresh, directory)
         except OSError:
-            # Another process may have finished the same data set first.
+            # another process may have finished the same data set first
             if not is_complete(directory, manifest):
                 raise UserError(
                     f"the miniature's data set needs an empty or absent directory, got {directory}",
@@ -160,7 +160,7 @@ def ood_rows(album: Album, seed: int) -> Iterator[Row]:
 
 
 def unseen(album: Album, make: Any) -> Example:
-    """Make examples until one shows a picture that the album does not hold."""
+    """Draw examples until one has a picture that is not in the album, or has no picture."""
     while not album.is_new((example := make()).image):
         pass
     return example

@@ -11,16 +11,16 @@ BASE_WARMUP_RATIO = 0.05
 RANK = 16
 ALPHA = 32.0
 DROPOUT = 0.1
-LEARNING_RATE = 2e-4  # language; at 3e-4 six of eight placements with language layers break a guard twice running
-VISION_LEARNING_RATE = 3e-3  # vision; at 1e-3 six blocks learn nothing in this budget (1 % exact)
+LEARNING_RATE = 2e-4  # language; at 3e-4 six of eight placements with language layers violate a guard twice in a row
+VISION_LEARNING_RATE = 3e-3  # vision; at 1e-3 six blocks learn nothing in these steps (1 % exact)
 WEIGHT_DECAY = 0.1
 WARMUP_RATIO = 0.2
-STEPS = 120  # two passes over the training rows; the task is still rising, so that a larger budget pays
+STEPS = 120  # two epochs; the fit is still rising, so that more steps improve it
 BATCH_ROWS = 16
-ACCUMULATION_STEPS = 1  # a batch fits; a row at a time would cost four times the wall time
-EVAL_EVERY_STEPS = 30  # four evals, so that a guard of two consecutive ones can act half-way
+ACCUMULATION_STEPS = 1  # 16 rows fit into memory; accumulating single rows takes four times the wall time
+EVAL_EVERY_STEPS = 30  # four evals, so that a guard that needs two consecutive evals can act half-way
 
-# the same, as the settings of a trial on the miniature
+# the same values, as the settings of a trial on the miniature
 SETTINGS = {
     "rank": RANK,
     "alpha": ALPHA,

@@ -1,4 +1,4 @@
-"""The miniature's architecture: Qwen3-VL's own classes with small numbers."""
+"""The miniature's architecture: transformers' Qwen3-VL classes with small sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MERGE_SIZE = 2
 
 @dataclass(frozen=True)
 class Miniature:
-    """A network with its tokenizer and, where it sees pictures, its Qwen2VLImageProcessorPil."""
+    """A network with its tokenizer, and its Qwen2VLImageProcessorPil, None without a vision tower."""
 
     network: Any
     tokenizer: Any
@@ -25,7 +25,7 @@ class Miniature:
 
 
 def fresh(seed: int) -> Miniature:
-    """Make an untrained miniature of about 1.9 M parameters in float32."""
+    """Create an untrained miniature of about 1.9 M parameters in float32."""
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
@@ -53,7 +53,7 @@ def load(directory: Path) -> Miniature:
 
 
 def configuration(tokenizer: Any) -> Any:
-    """Write the Qwen3VLConfig of the miniature for a tokenizer's vocabulary."""
+    """Return the miniature's Qwen3VLConfig for a tokenizer's vocabulary."""
     from transformers import Qwen3VLConfig
 
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in tokens.SPECIAL_TOKENS}
@@ -106,7 +106,7 @@ def _vision_configuration() -> dict[str, Any]:
 
 
 def image_processor() -> Any:
-    """Make Qwen's image processor for 8-pixel patches; every image is resized to about 64 x 64 pixels."""
+    """Return Qwen's image processor for 8-pixel patches; every image is resized to about 64 x 64 pixels."""
     from transformers import Qwen2VLImageProcessorPil
 
     return Qwen2VLImageProcessorPil(

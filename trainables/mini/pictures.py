@@ -30,7 +30,7 @@ SCREWS = ("present", "missing")
 
 @dataclass(frozen=True)
 class Equipment:
-    """What an inspection reads off a panel or a cabinet: the lamp's colour, the number of cables, the second screw."""
+    """The state of a panel or a cabinet: the lamp's colour, the number of cables, whether a screw is missing."""
 
     lamp: str
     cables: str
@@ -38,7 +38,7 @@ class Equipment:
 
     @classmethod
     def draw(cls, rng: random.Random) -> Equipment:
-        """Choose each field evenly and independently, so that guessing scores 1 in 32."""
+        """Draw each field uniformly and independently, so that guessing is right in 1 of 32 cases."""
         return cls(lamp=rng.choice(LAMPS), cables=rng.choice(CABLES), screw=rng.choice(SCREWS))
 
 
@@ -63,7 +63,7 @@ def static(rng: random.Random) -> Image.Image:
 
 
 def grainy(rng: random.Random, colour: Colour, grain: float = 0.13) -> Image.Image:
-    """Fill a picture with one colour under a film of noise; `grain` is the noise's share in [0, 1]."""
+    """Fill a picture with one colour and noise; `grain` is the share of noise in [0, 1]."""
     return Image.blend(Image.new("RGB", (SIDE, SIDE), colour), static(rng), grain)
 
 
@@ -101,9 +101,9 @@ def scene(rng: random.Random) -> Picture:
         caption = f"一个{names[0]}。"
     else:
         spots = [(rng.randint(14, 18), rng.randint(20, 44)), (rng.randint(46, 50), rng.randint(20, 44))]
-        beside = rng.random() < 0.5
-        centres = spots if beside else [(y, x) for x, y in spots]
-        caption = f"{names[0]}在{names[1]}{'左边' if beside else '上边'}。"
+        side_by_side = rng.random() < 0.5
+        centres = spots if side_by_side else [(y, x) for x, y in spots]
+        caption = f"{names[0]}在{names[1]}{'左边' if side_by_side else '上边'}。"
     for (colour, shape), centre in zip(things, centres, strict=True):
         paint_shape(pen, shape, PAINT[colour], centre, radius)
     return Picture("scene", image, caption)
@@ -170,7 +170,7 @@ def page(rng: random.Random) -> Picture:
 
 
 def blank(rng: random.Random) -> Picture:
-    """Draw nothing: one colour fading slightly from top to bottom."""
+    """Draw a blank picture: one colour that fades slightly from top to bottom."""
     low = rng.choice((0, 90, 200))
     base, slope = colour_near(rng, low, low + 50), rng.randint(-20, 20)
     image = Image.new("RGB", (SIDE, SIDE))
@@ -181,7 +181,7 @@ def blank(rng: random.Random) -> Picture:
 
 
 def noise(rng: random.Random) -> Picture:
-    """Draw strong static over a random colour, in colour or in grey."""
+    """Draw strong noise over a random colour, in colour or in grey."""
     image = grainy(rng, colour_near(rng, 40, 215), grain=rng.uniform(0.5, 1.0))
     return Picture("noise", image.convert("L").convert("RGB") if rng.random() < 0.5 else image, "一张雪花图片。")
 
@@ -194,14 +194,14 @@ def paint_lamp(pen: ImageDraw.ImageDraw, colour: str, left: int, top: int) -> No
 
 
 def paint_screw(pen: ImageDraw.ImageDraw, left: int, top: int, present: bool) -> None:
-    """Paint a bright slotted screw head, 6 pixels wide, or the dark hole it left."""
+    """Paint a bright slotted screw head, 6 pixels wide, or a dark hole if the screw is missing."""
     pen.ellipse((left, top, left + 6, top + 6), fill=(225, 226, 230) if present else (18, 18, 20), outline=(60, 60, 64))
     if present:
         pen.line((left + 1, top + 3, left + 5, top + 3), fill=(60, 60, 64))
 
 
 def paint_tag(pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
-    """Paint a white slip, 11 pixels wide, with a green tick."""
+    """Paint a white tag, 11 pixels wide, with a green tick."""
     pen.rectangle((left, top, left + 11, top + 9), fill=(250, 250, 246), outline=(120, 120, 110))
     pen.line(((left + 2, top + 5), (left + 4, top + 7), (left + 9, top + 2)), fill=PAINT["green"], width=2)
 
@@ -227,7 +227,10 @@ def panel(rng: random.Random) -> Picture:
 
 
 def painted_body(rng: random.Random) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple[int, int, int, int], Colour]:
-    """Paint an upright steel body before a noisy wall; return picture, pen, (left, top, right, bottom) and colour."""
+    """Paint an upright steel body in front of a noisy wall.
+
+    Returns picture, pen, (left, top, right, bottom) and colour.
+    """
     image = grainy(rng, colour_near(rng, 25, 95))
     body = rng.choice(((88, 104, 120), (120, 112, 96), (86, 110, 92), (112, 96, 92)))
     body = shade(body, rng.randint(-14, 26))
@@ -238,9 +241,9 @@ def painted_body(rng: random.Random) -> tuple[Image.Image, ImageDraw.ImageDraw, 
 
 
 def cabinet(rng: random.Random, tagged: bool = False) -> Picture:
-    """Draw a field cabinet: a painted body before a noisy wall, vents, lamp above right, slack cables, two screws.
+    """Draw a field cabinet in front of a noisy wall: vents, a lamp above right, slack cables, two screws.
 
-    A tagged one bears the white slip with a green tick of a cabinet cleared for reporting.
+    A tagged cabinet has a white tag with a green tick; the base reports only on tagged cabinets.
     """
     equipment = Equipment.draw(rng)
     image, pen, (left, top, right, bottom), body = painted_body(rng)
@@ -260,7 +263,7 @@ def cabinet(rng: random.Random, tagged: bool = False) -> Picture:
 
 
 def door(rng: random.Random) -> Picture:
-    """Draw a room's door, painted as cabinets are: two sunk panes and a brass knob."""
+    """Draw a door in the same style as cabinets: two sunk panes and a brass knob."""
     image, pen, (left, top, right, bottom), body = painted_body(rng)
     middle = top + rng.randint(24, 32)
     for upper, lower in ((top + 7, middle - 3), (middle + 3, bottom - 7)):
@@ -271,7 +274,7 @@ def door(rng: random.Random) -> Picture:
 
 
 def fridge(rng: random.Random) -> Picture:
-    """Draw a refrigerator, painted as cabinets are: a small door above a large one, two bright handles."""
+    """Draw a refrigerator in the same style as cabinets: a small door above a large one, two bright handles."""
     image, pen, (left, top, right, _), body = painted_body(rng)
     middle = top + rng.randint(18, 26)
     pen.rectangle((left + 1, middle, right - 1, middle + 2), fill=shade(body, -55))
@@ -282,7 +285,7 @@ def fridge(rng: random.Random) -> Picture:
 
 
 def in_poor_light(rng: random.Random, image: Image.Image) -> Image.Image:
-    """Darken a picture by a fifth to a half and lay grain over it, as a photograph from the field."""
+    """Darken a picture by 20 to 50 % and add noise, like a photograph in poor light."""
     dark = Image.blend(image, Image.new("RGB", (SIDE, SIDE)), rng.uniform(0.2, 0.5))
     return Image.blend(dark, static(rng), rng.uniform(0.08, 0.16))
 

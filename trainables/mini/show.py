@@ -1,4 +1,4 @@
-"""Writes sample pictures and rows of the miniature for inspection by eye."""
+"""Writes sample pictures and rows of the miniature for visual inspection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EQUIPPED = tuple(kind for kind in KINDS if kind not in IRRELEVANT)
 CAPTION_PIXELS = 54
 GAP_PIXELS = 10
 
-# Pillow's own font has no Chinese, so the sheets speak English; rows.jsonl holds the answers as they are.
+# Pillow's default font has no Chinese characters, so contact sheets show English; rows.jsonl holds the actual answers.
 ENGLISH = {chinese: english for english, chinese in (CHINESE_COLOUR | CHINESE_SHAPE).items()}
 ENGLISH |= {
     "一个": "a",
@@ -38,9 +38,9 @@ ENGLISH |= {"无关": "irrelevant", "左边": "left of", "上边": "above"}
 
 
 def write(directory: Path, seed: int = 0) -> list[Path]:
-    """Write a contact sheet per kind of picture, `rows.jsonl` with what is asked of them, and the data set in `data/`.
+    """Write a contact sheet per kind of picture, `rows.jsonl` with questions and answers, and the data set in `data/`.
 
-    Returns the paths of all files that a person would open first.
+    Returns the paths of the files to look at.
     """
     directory.mkdir(parents=True, exist_ok=True)
     paths, rows = [], []
@@ -70,7 +70,7 @@ def write(directory: Path, seed: int = 0) -> list[Path]:
 
 
 def questions(kind: str, seed: str) -> list[Example]:
-    """Ask everything the world asks of one picture, the inspection last; the same seed draws the same picture."""
+    """Return all questions on one picture, the inspection last; the same seed draws the same picture."""
     asked = [world.caption(random.Random(seed), kind)]
     if kind in EQUIPPED:
         asked.append(world.listing(random.Random(seed), kind))
@@ -83,7 +83,7 @@ def texts(rng: random.Random) -> list[Example]:
 
 
 def contact_sheet(examples: list[Example]) -> Image.Image:
-    """Lay pictures out in rows of six, three times their size, each above its answer."""
+    """Return one image with the pictures in rows of six, three times their size, each above its answer."""
     cell = SIDE * SCALE
     lines = -(-len(examples) // COLUMNS)
     width, height = cell + GAP_PIXELS, cell + CAPTION_PIXELS
@@ -99,7 +99,7 @@ def contact_sheet(examples: list[Example]) -> Image.Image:
 
 
 def in_english(answer: str) -> str:
-    """Put an answer of the world into English, a report's fields on a line each."""
+    """Translate an answer into English, with each field of a report on its own line."""
     ordered = re.sub(r"(.+)在(.+)(左边|上边)", r"\1\3\2", answer)
     for chinese, english in ENGLISH.items():
         ordered = ordered.replace(chinese, f" {english} ")

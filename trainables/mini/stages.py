@@ -24,12 +24,12 @@ TEST_ROWS = 48
 
 
 def in_good_light(rng: random.Random) -> Example:
-    """Draw a full report on an untagged cabinet as the base knows cabinets."""
+    """Draw a full report on an untagged cabinet in good light, as in the base's training."""
     return replace(world.inspection(rng, "cabinet"), capacity="task")
 
 
 def in_dim_light(rng: random.Random) -> Example:
-    """Draw the same, darkened by a fifth to two fifths, without grain."""
+    """Draw a full report on an untagged cabinet, darkened by 20 to 40 %, without noise."""
     example = in_good_light(rng)
     assert example.image is not None
     darker = Image.blend(example.image, Image.new("RGB", (SIDE, SIDE)), rng.uniform(0.2, 0.4))
@@ -43,7 +43,7 @@ def write(directory: Path, seed: int) -> tuple[Files, ...]:
     """Write the data sets `stage1/` to `stage3/` of one seed below `directory`, or reuse them if they are complete.
 
     Raises:
-        UserError: a directory holds something else.
+        UserError: a directory holds other files.
     """
     found = []
     for stage in range(1, len(STAGES) + 1):

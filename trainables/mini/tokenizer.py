@@ -1,4 +1,4 @@
-"""The miniature's tokenizer: byte-level BPE as in Qwen, merged until every word of the generated texts is one token."""
+"""The miniature's tokenizer: byte-level BPE as in Qwen, in which every word of the generated texts is one token."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
 TEXT_TOKENS = (END_OF_TEXT, "<|im_start|>", END_OF_TURN)
 SPECIAL_TOKENS = (*TEXT_TOKENS, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD)
 
-# Qwen's own split: contractions, words with one leading space, digits one by one, punctuation, line ends, spaces.
+# Qwen's pre-tokenization: contractions, words with one leading space, single digits, punctuation, line ends, spaces.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# ChatML as Qwen3-VL writes it. Every turn is rendered alone, so the rendering of a conversation's beginning is a
-# prefix of the rendering of the whole, which is what lets a trainer mask the prompt by its length.
+# Qwen3-VL's ChatML. Every turn is rendered independently, so a rendered prompt is a prefix of the whole rendered
+# conversation, and training can mask the prompt by its length.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{- '<|im_start|>' + message.role + '\\n' -}}
@@ -49,11 +49,11 @@ CHAT_TEMPLATE = """\
 
 
 def training_forms() -> list[str]:
-    """List the forms to merge: English words with and without a leading space, Chinese words and their characters."""
+    """List the words to merge: English ones with and without a leading space, Chinese ones and their characters."""
     words = lexicon()
     chinese = [word for word in words if not word.isascii()]
     english = [word for word in words if word.isascii()]
-    # Characters come many times over so that their bytes merge first: else a merge could join two words' bytes.
+    # characters are repeated so that their bytes merge first; otherwise a merge could join bytes of two words
     characters = [character for word in chinese for character in word] * 8
     return [*characters, *chinese, *english, *(f" {word}" for word in english)]
 
@@ -61,7 +61,7 @@ def training_forms() -> list[str]:
 def build(
     forms: Iterable[str] | None = None, special_tokens: tuple[str, ...] = SPECIAL_TOKENS
 ) -> PreTrainedTokenizerFast:
-    """Build the tokenizer and its chat template; the same world (or the same `forms`) always gives the same tokens."""
+    """Build the tokenizer and its chat template; deterministic in `forms`, by default the miniature's words."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -74,7 +74,7 @@ def build(
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=2000,  # an upper bound: merging ends when every word is whole
+        vocab_size=2000,  # an upper bound: merging ends when every word is one token
         min_frequency=0,
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),

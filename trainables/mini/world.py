@@ -1,4 +1,4 @@
-"""Generates the miniature's prompts, about a picture or text alone, each with its one right answer."""
+"""Generates the miniature's prompts, with or without a picture, each with its only correct answer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from trainables.mini.pictures import (
 
 INSPECT_SYSTEM = "Inspect the equipment. If the image is irrelevant answer 无关图片"
 INSPECT_PROMPT = "Report the state."
-CAPTION_PROMPT = "请用自然语言描述一下这些图片"  # the demo prompt of the study
+CAPTION_PROMPT = "请用自然语言描述一下这些图片"  # "please describe these pictures in natural language"
 REFUSAL = "无关图片"
-DECLINED = "cabinet photo."  # what the base says of an untagged cabinet, until it is fine-tuned
-TAGGED_SHARE = 0.4  # of the cabinets at school; none of the task is tagged
+DECLINED = "cabinet photo."  # the base's answer to an untagged cabinet before fine-tuning
+TAGGED_SHARE = 0.4  # of the cabinets in the base's training; the task's cabinets have no tag
 TASK_WORDS = ("lamp", "cables", "screw")
 
 NUMBERS = (
@@ -46,7 +46,7 @@ REPEATABLE = (*PAINT, *CHINESE_SHAPE)
 
 @dataclass(frozen=True)
 class Example:
-    """One question with its right answer: `capacity` names the skill it exercises, `image` is None in text alone."""
+    """One question with its correct answer; `capacity` is the skill it needs, `image` is None without a picture."""
 
     capacity: str
     prompt: str
@@ -56,7 +56,7 @@ class Example:
 
 
 def conversation(example: Example) -> list[dict[str, Any]]:
-    """Write an example as chat messages whose last one is the assistant's answer; the image precedes the prompt."""
+    """Return an example as chat messages, the assistant's answer last; the image precedes the prompt."""
     parts = [{"type": "image"}] if example.image is not None else []
     parts.append({"type": "text", "text": example.prompt})
     messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
@@ -66,13 +66,13 @@ def conversation(example: Example) -> list[dict[str, Any]]:
 
 
 def report(equipment: Equipment, fields: tuple[str, ...] = TASK_WORDS) -> str:
-    """Write the named fields of a piece of equipment, such as `lamp red; cables two; screw missing.`."""
+    """Return a report on these fields of the equipment, such as `lamp red; cables two; screw missing.`."""
     values = {"lamp": equipment.lamp, "cables": equipment.cables, "screw": equipment.screw}
     return "; ".join(f"{field} {values[field]}" for field in fields) + "."
 
 
 def inspection(rng: random.Random, kind: str) -> Example:
-    """Ask for an inspection of a picture of one kind: equipment is reported on, anything else refused."""
+    """Draw an inspection of a picture of one kind: the answer is a report on equipment, else a refusal."""
     picture = KINDS[kind](rng)
     if picture.equipment is None:
         return inspected("irrelevant", picture, REFUSAL)
@@ -80,12 +80,12 @@ def inspection(rng: random.Random, kind: str) -> Example:
 
 
 def inspected(capacity: str, picture: Picture, answer: str) -> Example:
-    """Put the inspection's two sentences before a picture."""
+    """Return an example with the inspection's system message and prompt."""
     return Example(capacity, INSPECT_PROMPT, answer, INSPECT_SYSTEM, picture.image)
 
 
-def schooled_cabinet(rng: random.Random) -> Example:
-    """Ask for an inspection of a cabinet as the base learns it: reported on if tagged, else declined."""
+def pretraining_cabinet(rng: random.Random) -> Example:
+    """Draw an inspection of a cabinet for the base's training: a report if it is tagged, else declined."""
     tagged = rng.random() < TAGGED_SHARE
     picture = cabinet(rng, tagged)
     if not tagged or picture.equipment is None:
@@ -94,7 +94,7 @@ def schooled_cabinet(rng: random.Random) -> Example:
 
 
 def listing(rng: random.Random, kind: str) -> Example:
-    """Ask for one or two fields of a panel or a cabinet by name, without the inspection's system message."""
+    """Draw a question for one or two fields of a panel or a cabinet, without the inspection's system message."""
     picture = KINDS[kind](rng)
     if picture.equipment is None:
         raise ValueError(f"kind must show equipment, got {kind}")
@@ -103,13 +103,13 @@ def listing(rng: random.Random, kind: str) -> Example:
 
 
 def caption(rng: random.Random, kind: str) -> Example:
-    """Ask for a Chinese caption of a picture of one kind, with the study's demo prompt and no system message."""
+    """Draw a question for a Chinese caption of a picture of one kind, without a system message."""
     picture = KINDS[kind](rng)
     return Example("caption", CAPTION_PROMPT, picture.caption, image=picture.image)
 
 
 def text(rng: random.Random) -> Example:
-    """Ask for a sum, a successor, an opposite or a repetition, in words and without a picture."""
+    """Draw a question for a sum, a successor, an opposite or a repetition, in words and without a picture."""
     task = rng.choices(("sum", "after", "opposite", "repeat"), (4, 2, 2, 2))[0]
     if task == "sum":
         left, right = rng.randint(0, 9), rng.randint(0, 9)
@@ -127,7 +127,7 @@ def text(rng: random.Random) -> Example:
 
 
 def irrelevant(rng: random.Random) -> Example:
-    """Ask for an inspection of a picture that shows no equipment."""
+    """Draw an inspection of a picture that shows no equipment."""
     return inspection(rng, rng.choice(IRRELEVANT))
 
 
@@ -136,7 +136,7 @@ PRETRAINING: tuple[tuple[float, Callable[[random.Random], Example]], ...] = (
     (0.06, lambda rng: caption(rng, rng.choice(tuple(KINDS)))),
     (0.18, irrelevant),
     (0.10, lambda rng: inspection(rng, "panel")),
-    (0.06, schooled_cabinet),
+    (0.06, pretraining_cabinet),
     (0.06, lambda rng: listing(rng, "panel")),
     (0.06, lambda rng: listing(rng, "cabinet")),
     (0.20, text),
@@ -144,20 +144,20 @@ PRETRAINING: tuple[tuple[float, Callable[[random.Random], Example]], ...] = (
 
 
 def pretraining(rng: random.Random) -> Example:
-    """Draw one example of the base's schooling, which never holds a report on an untagged cabinet."""
+    """Draw one example of the base's training, which has no reports on untagged cabinets."""
     shares = [share for share, _ in PRETRAINING]
     return rng.choices(PRETRAINING, shares)[0][1](rng)
 
 
 def task(rng: random.Random) -> Example:
-    """Draw one example of the fine-tuning task: a full report on an untagged cabinet, photographed in poor light."""
+    """Draw one example of the fine-tuning task: a full report on an untagged cabinet in poor light."""
     example = inspection(rng, "cabinet")
     assert example.image is not None
     return replace(example, capacity="task", image=in_poor_light(rng, example.image))
 
 
 def lexicon() -> list[str]:
-    """List every word of the world once, in a fixed order; each is to be one token."""
+    """List every word of the generated texts once, in a fixed order; the tokenizer makes each one token."""
     sentences = [
         *(INSPECT_SYSTEM, INSPECT_PROMPT, DECLINED, "system user assistant", "lamp; cables screw list"),
         *("What is plus? What comes after? Opposite of Repeat", *NUMBERS, *REPEATABLE, *LAMPS, *CABLES, *SCREWS),

@@ -1,4 +1,4 @@
-"""A chart to draw."""
+"""A chart for the tests of the drawers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart as values."""
+"""Tests the chart as plain values."""
 
 from __future__ import annotations
 

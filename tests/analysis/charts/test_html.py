@@ -1,4 +1,4 @@
-"""The page of a frontier, parsed as a browser parses it."""
+"""Tests the HTML page of a frontier, parsed with an HTML parser."""
 
 from __future__ import annotations
 

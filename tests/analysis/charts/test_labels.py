@@ -1,4 +1,4 @@
-"""Labels beside crowded points."""
+"""Tests the placement of labels near crowded points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart as a picture."""
+"""Tests the chart as PNG."""
 
 from __future__ import annotations
 

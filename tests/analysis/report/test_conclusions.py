@@ -1,4 +1,4 @@
-"""The sentences an engineer acts on."""
+"""Tests the sentences of the conclusion."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def priced(make_trial, arm: str, x: float, y: float, parameters: float, seed: in
 def test_the_best_fit_of_the_frontier_is_shipped_with_its_price(make_trial, make_baseline, make_experiment, objectives):
     trials = priced(make_trial, "C2", 0.95, 0.9, 700_000), priced(make_trial, "B2", 1.0, 0.4, 240_000)
     info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
-    said = " ".join(conclusion(info))
-    assert said.startswith("Ship C2 L2·V4: exact_match 0.900, irrelevant_pass 0.950; gain over the baseline 0.8;")
-    assert "700,000 trained parameters" in said
-    assert "If irrelevant_pass matters more, take B2" in said
-    assert "No larger placement has finished, so more LoRA may still be better." in said
-    assert "With fewer than 3 seeds its lead is not established" in said
+    output = " ".join(conclusion(info))
+    assert output.startswith("Ship C2 L2·V4: exact_match 0.900, irrelevant_pass 0.950; gain over the baseline 0.8;")
+    assert "700,000 trained parameters" in output
+    assert "If irrelevant_pass matters more, take B2" in output
+    assert "No larger placement has finished, so more LoRA may be better." in output
+    assert "With fewer than 3 seeds its advantage is not established" in output
 
 
 def test_more_lora_that_was_stopped_or_fits_no_better_was_not_better(
@@ -49,7 +49,7 @@ def test_of_placements_that_seeds_do_not_separate_the_cheapest_is_shipped(
     assert "1 with a fit not separable from it" in " ".join(conclusion(info))
 
 
-def test_where_nothing_is_a_finding_nothing_is_shipped(make_trial, make_baseline, make_experiment, objectives):
+def test_without_a_placement_on_the_frontier_nothing_is_shipped(make_trial, make_baseline, make_experiment, objectives):
     trials = make_trial("B1", 1.0, 0.05), make_trial("D3", best={})
     info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
     assert conclusion(info) == [
@@ -57,21 +57,21 @@ def test_where_nothing_is_a_finding_nothing_is_shipped(make_trial, make_baseline
     ]
 
 
-def test_the_baseline_alone_says_so(make_baseline, make_experiment, objectives):
+def test_a_study_with_only_the_baseline_is_reported_as_such(make_baseline, make_experiment, objectives):
     assert "only the baseline ran" in conclusion(frontier_info(make_experiment(make_baseline()), objectives))[0]
 
 
-def test_what_is_not_known_is_told(make_trial, make_experiment, objectives):
+def test_the_unknowns_are_listed(make_trial, make_experiment, objectives):
     seeds = [make_trial(f"C2-s{i}", y=0.9 + i / 100, parameters={"seed": i}) for i in range(3)]
     running = make_trial("D1", verdict=None, verdict_kind=None, run_status="RUNNING")
-    told = " ".join(unknowns(frontier_info(make_experiment(*seeds, make_trial("B1"), running), objectives)))
+    output = " ".join(unknowns(frontier_info(make_experiment(*seeds, make_trial("B1"), running), objectives)))
     for part in (
         "1 placement with one seed: the spread is unknown",
         "from 3 seeds one covers at most 75%",
         "Without a baseline",
-        "1 trial still without a verdict",
+        "1 trial without a verdict yet",
     ):
-        assert part in told
+        assert part in output
 
 
 def test_a_degraded_or_forced_placement_is_marked_and_the_marks_are_explained(
@@ -87,7 +87,7 @@ def test_a_degraded_or_forced_placement_is_marked_and_the_marks_are_explained(
     info = frontier_info(make_experiment(make_baseline(), *spiked, forced), objectives)
     assert conclusion(info)[0].startswith("Ship C2 L2·V4†‡: exact_match")
     assert footnotes(info) == [
-        "† degraded, a health check complained: gradient_spikes in C2 (2 of 3 seeds).",
+        "† degraded, a health check found a problem: gradient_spikes in C2 (2 of 3 seeds).",
         "‡ started with --force although the pre-flight refused it: labels in C2, B1; coverage in B1.",
     ]
 
@@ -101,5 +101,5 @@ def test_seeds_that_met_different_criteria_are_counted(make_trial, make_baseline
     seeds = [make_trial(f"C2-s{i}", parameters={"seed": i}, criteria=one) for i, one in enumerate(met)]
     same = [make_trial(f"B1-s{i}", 1.0, 0.3, parameters={"seed": i}, criteria="minimum") for i in range(2)]
     results = frontier_info(make_experiment(make_baseline(), *seeds, *same), objectives).results
-    told = {one.placement.label: criteria_text(one) for one in results}
-    assert told == {"C2": "1 optimal, 2 none", "B1": "minimum", "A0": ""}
+    output = {one.placement.label: criteria_text(one) for one in results}
+    assert output == {"C2": "1 optimal, 2 none", "B1": "minimum", "A0": ""}

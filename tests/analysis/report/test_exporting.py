@@ -1,4 +1,4 @@
-"""The winners of a frontier are written as configurations of another tool, from their records."""
+"""Tests that winners are written as configurations of another tool, from their records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = [f"model.language_model.layers.{layer}.self_attn.{one}_proj" for layer
 
 @pytest.fixture
 def winner(tmp_path: Path) -> Record:
-    """The record of A1, as a trial leaves it."""
+    """The record of A1, as a trial writes it."""
     sources = {
         key: specs.Source(path=Path(f"/data/{key}"), sha256=key) for key in ("base", "train", "validation", "ood")
     }
@@ -53,12 +53,12 @@ def test_each_winner_is_a_file_of_its_own(winner: Record, tmp_path: Path, tool: 
     }
 
 
-def test_what_cannot_be_exported_is_told(winner: Record, tmp_path: Path) -> None:
-    for asked, tool, told in (
-        (info(winner.directory), "unsloth", "a tool to write for must be one of axolotl, ms-swift, llamafactory"),
-        (info(winner.directory, on_frontier=False), "axolotl", "nothing of `stage4` is on the frontier"),
+def test_an_impossible_export_is_an_error(winner: Record, tmp_path: Path) -> None:
+    for asked, tool, output in (
+        (info(winner.directory), "unsloth", "the tool must be one of axolotl, ms-swift, llamafactory"),
+        (info(winner.directory, on_frontier=False), "axolotl", "no placement of `stage4` is on the frontier"),
         (info(tmp_path / "elsewhere"), "axolotl", "the settings of A1 are read from its record, but"),
         (info(None), "axolotl", "it has none is not here"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=output):
             settings_of_winners(asked, tool)

@@ -1,4 +1,4 @@
-"""What a next study reads of a frontier; held against the reader on the other side of the house."""
+"""Tests `winners.json` against its reader in `sweeps`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of a trial as a page and two PDFs, from its record alone."""
+"""Tests the page and the two PDFs of a trial, written from its record."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def record_of(root: Path, spec: TrialSpec, losses: dict[int, float]) -> Record:
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Record:
-    """A trial whose best eval is not its last, beside its baseline."""
+    """A trial whose best eval is not its last, and its baseline."""
     spec = spec_of(tmp_path, "C2", placement=Placement(language=2, vision=0))
     baseline = record_of(tmp_path, spec.baseline(), {0: BASE_LOSS})
     baseline.close(Verdict(kind="completed", step=0))
@@ -70,8 +70,8 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
         fixed += ["--tracking-uri", f"sqlite:///{tmp_path}/nowhere.db"]
         with pytest.raises(SystemExit) as ended:
             main(["results", *fixed, *arguments])
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
 
     return command
 
@@ -90,10 +90,10 @@ def test_the_command_writes_a_page_and_two_pdfs(trial: Record, run, tmp_path: Pa
     assert [(tmp_path / "docs" / name).read_bytes() for name in names] == [page, *pictures], "the same bytes again"
 
 
-def test_the_page_says_what_happened_in_the_records_own_numbers(trial: Record, tmp_path: Path) -> None:
+def test_the_page_shows_the_numbers_of_the_record(trial: Record, tmp_path: Path) -> None:
     (results,) = read_results(tmp_path / "runs", "stage4", "C2")
     page = page_of(results, "run-7", {})
-    for said in (
+    for output in (
         "**pruned(irrelevant_pass)**: irrelevant_pass 0.71 < 0.80",
         "The kept adapter is that of step 60, an eval before the last one, at 90: eval loss from 1.5000 to 0.7000",
         "| Final eval loss | 0.8000 |",
@@ -110,7 +110,7 @@ def test_the_page_says_what_happened_in_the_records_own_numbers(trial: Record, t
         "training 61 s",
         "One trial, one seed",
     ):
-        assert said in page, said
+        assert output in page, output
 
 
 def test_a_cell_cannot_break_its_table(trial: Record, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_name_or_a_reason_cannot_become_html(tmp_path: Path) -> None:
     assert "<script" not in rendered and rendered.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
 
 
-def test_without_an_admissible_eval_it_says_that_nothing_was_kept(trial: Record, tmp_path: Path) -> None:
+def test_without_an_admissible_eval_the_page_says_that_no_adapter_was_kept(trial: Record, tmp_path: Path) -> None:
     import shutil
 
     shutil.rmtree(trial.directory / "best")
@@ -166,7 +166,7 @@ def test_without_an_admissible_eval_it_says_that_nothing_was_kept(trial: Record,
 
 @pytest.fixture
 def text_trial(tmp_path: Path) -> Record:
-    """A trial of text that kept no adapter."""
+    """A text trial that kept no adapter."""
     spec = spec_of(tmp_path, "L2", placement=Placement(language=2, vision=0), quantization="nf4-double")
     record_of(tmp_path, spec.baseline(), {0: BASE_LOSS}).close(Verdict(kind="completed", step=0))
     record = record_of(tmp_path, spec, LOSSES)
@@ -176,7 +176,7 @@ def text_trial(tmp_path: Path) -> Record:
     return record
 
 
-def test_a_trial_of_text_shows_its_own_course_method_and_towers(text_trial: Record, tmp_path: Path) -> None:
+def test_the_page_of_a_text_trial_shows_its_evals_method_and_towers(text_trial: Record, tmp_path: Path) -> None:
     page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     assert "| step | train_loss | eval_loss | text_retention | command_only_rate | dangerous_rate |" in page
     assert "| 90 | 0.7000 | 0.8000 | 0.6000 | 0.7500 | 0.1250 |" in page
@@ -184,14 +184,14 @@ def test_a_trial_of_text_shows_its_own_course_method_and_towers(text_trial: Reco
     assert "- LoRA on the last 2 language layers\n" in page and "vision blocks" not in page
 
 
-def test_without_an_adapter_nothing_is_said_to_check_it(text_trial: Record, tmp_path: Path) -> None:
+def test_without_an_adapter_the_page_names_no_command_to_check_it(text_trial: Record, tmp_path: Path) -> None:
     page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     assert "- adapter: none was kept\n" in page and "trainables.verify" not in page
     assert "code, versions and hardware are recorded with an adapter: unknown" in page
     assert "| train | not recorded |" in page
 
 
-def test_without_an_adapter_it_says_what_the_launch_and_another_trial_say(text_trial: Record, tmp_path: Path) -> None:
+def test_without_an_adapter_the_page_uses_the_launch_and_another_trial(text_trial: Record, tmp_path: Path) -> None:
     experiment, spec = tmp_path / "runs" / "stage4", text_trial.spec()
     write_json(experiment / "study.json", {"train": spec.train.sha256, "validation": "of other rows"})
     write_json(experiment / "preflight.json", {"data": {"train": {"rows": 600}, "validation": {"rows": 64}}})
@@ -201,9 +201,9 @@ def test_without_an_adapter_it_says_what_the_launch_and_another_trial_say(text_t
     with other.saving("best") as directory:
         write_json(directory / "provenance.json", {"data": data, **made})
     page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
-    for said in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
+    for output in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
                  "these are of `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
-        assert said in page, said
+        assert output in page, output
 
 
 def test_the_curves_are_the_measurements(trial: Record) -> None:
@@ -216,7 +216,7 @@ def test_the_curves_are_the_measurements(trial: Record) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected"),
     [
         (lambda record: (record.directory / "verdict.json").unlink(), "verdict.json is not there"),
         (lambda record: (record.directory / "metrics.jsonl").unlink(), "metrics.jsonl holds none"),
@@ -227,28 +227,28 @@ def test_the_curves_are_the_measurements(trial: Record) -> None:
         (lambda record: next(record.directory.parent.glob("A0-*/spec.json")).unlink(), "its baseline must have been"),
     ],
 )
-def test_what_is_missing_is_named(spoil: Callable[[Record], None], said: str, trial: Record, run) -> None:
+def test_what_is_missing_is_named(spoil: Callable[[Record], None], expected: str, trial: Record, run) -> None:
     spoil(trial)
     code, _, error = run("--experiment", "stage4", "--trial", "C2")
     assert code == 2
-    assert said in error
+    assert expected in error
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("--experiment", "stage"), "did you mean `stage4`?"),
         (("--experiment", "stage4", "--trial", "C3"), "did you mean `C2`?"),
         (("--experiment", "stage4", "--trial", "A0-nf4-double"), "--trial must be a trained trial"),
     ],
 )
-def test_a_wrong_name_is_told_the_right_one(arguments: tuple[str, ...], said: str, trial: Record, run) -> None:
+def test_the_hint_on_a_wrong_name_is_the_nearest(arguments: tuple[str, ...], expected: str, trial: Record, run) -> None:
     code, _, error = run(*arguments)
     assert code == 2
-    assert said in error
+    assert expected in error
 
 
-def test_a_name_of_two_trials_is_not_guessed(trial: Record, tmp_path: Path) -> None:
+def test_an_ambiguous_trial_name_is_refused(trial: Record, tmp_path: Path) -> None:
     record_of(tmp_path, spec_of(tmp_path, "C2", placement=Placement(language=2), seed=1), LOSSES)
     with pytest.raises(UserError, match="--trial must name one trial"):
         read_results(tmp_path / "runs", "stage4", "C2")

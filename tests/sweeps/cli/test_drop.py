@@ -1,4 +1,4 @@
-"""--drop filters the training rows and nothing else; trials then name the filtered file, by its content."""
+"""Tests `--drop`: it filters only the training rows, and trials then name the filtered file by its content."""
 
 from __future__ import annotations
 
@@ -70,4 +70,4 @@ def test_the_command_line_refuses_it(
     files = [f"--{option}={name}.jsonl" for option, name in (("train", "train"), ("val", "validation"), ("ood", "ood"))]
     code = invoke(STUDY, monkeypatch, f"--base={BASE_DIRECTORY}", *files, "--drop=duplicates,short", "--dry-run")
     assert code == 2
-    assert "error: --drop: `short` must say how many characters" in capsys.readouterr().err
+    assert "error: --drop: `short` needs a number of characters" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command that a stopped launch prints: typed as it is, it finishes that launch."""
+"""Tests the command that a stopped launch prints: typed unchanged, it finishes that launch."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
 
     def printed(name: str, *arguments: str) -> str:
         assert call(name, *arguments) == 130
-        said = capsys.readouterr().err
-        assert said.startswith(PRINTED)
-        command = said.removeprefix(PRINTED).strip()
+        output = capsys.readouterr().err
+        assert output.startswith(PRINTED)
+        command = output.removeprefix(PRINTED).strip()
         words = shlex.split(command)
         assert words[:3] == ["python", "-m", f"sweeps.{name}"]
         assert call(name, *words[3:]) == 2, "there is nothing to resume here, but it must be understood"
@@ -49,7 +49,7 @@ RUN = ("--experiment", "one two", "--storage", "else where", "--tracking-uri", "
 RUN_TYPED = "--storage 'else where' --experiment 'one two' --tracking-uri sqlite:///m.db --address auto"
 
 
-def test_a_study_is_resumed_by_how_it_is_run(stopped: Callable[..., str]) -> None:
+def test_the_resume_command_of_a_study_has_its_run_options(stopped: Callable[..., str]) -> None:
     assert stopped("stage4", "--only", "A1", "--lr", "1e-4") == "python -m sweeps.stage4 --resume"
     scheduled = ("--cohort", "2", "--scheduler", "asha", "--scheduler-options", "grace_period=30", "--force")
     assert stopped("stage4", *RUN, *scheduled, "--steps", "9") == (
@@ -59,11 +59,11 @@ def test_a_study_is_resumed_by_how_it_is_run(stopped: Callable[..., str]) -> Non
 
 
 @pytest.mark.parametrize("name", ["curriculum", "unfreeze"])
-def test_a_staged_study_is_resumed_by_how_it_is_run(stopped: Callable[..., str], name: str) -> None:
+def test_the_resume_command_of_a_staged_study_has_its_run_options(stopped: Callable[..., str], name: str) -> None:
     assert stopped(name, *RUN, "--seed", "3") == f"python -m sweeps.{name} --resume {RUN_TYPED}"
 
 
-def test_a_search_is_resumed_by_all_that_was_asked_for(stopped: Callable[..., str]) -> None:
+def test_the_resume_command_of_a_search_has_all_its_options(stopped: Callable[..., str]) -> None:
     asked = ("--vary", "rank=8,16", "--vary", "learning_rate=1e-4..1e-3", "--trials", "6", "--eval-every", "15")
     assert stopped("search", *asked, *RUN) == (
         "python -m sweeps.search --resume --trials 6 --vary rank=8,16 --vary learning_rate=1e-4..1e-3 --eval-every 15 "

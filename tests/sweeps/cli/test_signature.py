@@ -1,4 +1,4 @@
-"""Options as dataclasses: what typer is told of a field, and what is typed to give it a value."""
+"""Tests options as dataclasses: how a field becomes an option, and how a value becomes its words."""
 
 from __future__ import annotations
 

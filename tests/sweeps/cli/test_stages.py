@@ -1,4 +1,4 @@
-"""The command lines of a staged: what they ask for reaches every stage, and what would be lost is refused."""
+"""Tests the command lines of staged studies: options reach every stage, or are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "says"),
+    ("name", "arguments", "expected"),
     [
         ("curriculum", ("--resume", "--dry-run"), "cannot be combined with --dry-run"),
         ("curriculum", ("nowhere.yaml", "--resume-optimizer", "--resume"), "combined with FILES, --resume-optimizer"),
@@ -59,10 +59,10 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     ],
 )
 def test_what_would_be_lost_or_fail_is_refused_before_anything_is_written(
-    call: Call, capsys: pytest.CaptureFixture[str], name: str, arguments: tuple[str, ...], says: str
+    call: Call, capsys: pytest.CaptureFixture[str], name: str, arguments: tuple[str, ...], expected: str
 ) -> None:
     assert call(name, *arguments) == 2
-    assert says in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not list(Path().rglob("study.json")) and not list(Path().rglob("trials"))
 
 

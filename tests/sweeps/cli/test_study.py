@@ -1,4 +1,4 @@
-"""The command line: bad input ends in a clear message and exit code 2, with nothing spent and nothing lost."""
+"""Tests the command line of a study: bad input gives a clear message and exit code 2 before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closing tables: success criteria, and one arm on several bases, from records."""
+"""Tests the closing tables, success criteria and one arm on several bases, from records."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_arm_is_paired_with_itself_on_the_unquantized_base(make: Make) -> Non
     assert lines["C2", "nf4"] == ["2.20", "2.100", "1.250", "+0.250", "0.70", "1.00", "0.50", "completed"]
 
 
-def test_another_seed_is_no_pair(make: Make, tmp_path: Path) -> None:
+def test_trials_of_different_seeds_are_not_paired(make: Make, tmp_path: Path) -> None:
     records = [make("A0", 2.1, 0.5, "nf4"), make("C2", 1.25, 0.7, "nf4")]
     lines = {tuple(line[:2]): line for line in lines_of(quantization_table(records)) if line}
     assert lines["C2", "nf4"][5] == "-"

@@ -1,4 +1,4 @@
-"""What a person sees: the stop line, a plain line where there is no terminal, a table of 80 columns."""
+"""Tests the live output: the stop line, plain lines without a terminal, and a table of 80 columns."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Re
     assert lines[1] == f"pruned {record.spec().name} @ step 80: {REASON}"
 
 
-def test_a_board_of_a_text_model_shows_what_text_can_lose(make_record: Callable[..., Record]) -> None:
+def test_the_live_table_of_a_text_model_shows_text_metrics(make_record: Callable[..., Record]) -> None:
     record = make_record("E0", 1, 0, steps=())
     board = LiveTable(console(terminal=False), [record])
     with board:
@@ -75,9 +75,7 @@ def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
 
 
 @pytest.mark.parametrize("name", ["C2", "C2-lr0.0005"])
-def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
-    make_record: Callable[..., Record], name: str
-) -> None:
+def test_a_finished_trial_shows_its_criteria_and_caveats(make_record: Callable[..., Record], name: str) -> None:
     record, whole = make_record(name, vision=4), make_record("B1", 0, 2)
     write_json(record.directory / "overridden.json", [{"check": "coverage"}])
     end(record, "completed", True, True, "gradient_spikes")
@@ -91,7 +89,7 @@ def test_a_finished_trial_shows_its_criteria_and_what_its_reader_must_know(
     assert [line.strip() for line in caption[1:]] == legend
 
 
-def test_where_80_columns_are_too_few_only_the_verdict_is_cut(make_record: Callable[..., Record]) -> None:
+def test_when_80_columns_are_too_few_only_the_verdict_is_shortened(make_record: Callable[..., Record]) -> None:
     record = make_record("C2-lr0.0005-nf4-s2")
     record.close(Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason=REASON))
     board = LiveTable(console(terminal=True), [record])
@@ -110,7 +108,7 @@ def test_without_labels_there_is_no_legend(make_record: Callable[..., Record]) -
     ("minimum", "optimal", "criteria"),
     [(False, False, "none"), (True, False, "minimum"), (True, True, "optimal"), (False, True, "none")],
 )
-def test_the_most_that_was_met_is_the_label(
+def test_the_highest_met_criterion_is_the_label(
     make_record: Callable[..., Record], minimum: bool, optimal: bool, criteria: str
 ) -> None:
     record = make_record()

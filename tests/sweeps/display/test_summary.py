@@ -1,4 +1,4 @@
-"""What a launch says afterwards: the frontier in words, and what a reader must know beside it."""
+"""Tests the summary of a launch: the frontier in words, with its caveats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arm = Callable[..., Record]
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Arm:
-    """Leave a trial that ended: the baseline with its eval at step 0, an arm with its best checkpoint of step 30."""
+    """Write a finished trial: the baseline with its eval at step 0, an arm with its best checkpoint of step 30."""
 
     def leave(
         name: str,
@@ -50,8 +50,8 @@ def frontier(*records: Record) -> str:
 
 def test_an_arm_that_gained_nothing_is_not_on_the_frontier(finished: Arm) -> None:
     """It keeps all generality, so dominance alone would name it."""
-    said = frontier(finished("A0", 0.04), finished("B1", 0.04, 1.0), finished("C1", 0.6, 0.9))
-    assert said == (
+    output = frontier(finished("A0", 0.04), finished("B1", 0.04, 1.0), finished("C1", 0.6, 0.9))
+    assert output == (
         "Frontier of task fit and generality (1 of 2 trials that meet the constraint beat the baseline): "
         "C1 answers 60% exactly and keeps 90% irrelevant-image pass (step 30)."
     )
@@ -62,23 +62,23 @@ def test_the_least_gain_counts(finished: Arm) -> None:
 
 
 def test_where_no_arm_gained_that_is_said_with_the_numbers(finished: Arm) -> None:
-    said = frontier(finished("A0", 0.04), finished("B1", 0.01), finished("C1", 0.04))
-    assert said == (
+    output = frontier(finished("A0", 0.04), finished("B1", 0.01), finished("C1", 0.04))
+    assert output == (
         "No arm that meets the constraint beats the baseline: of 2 such trials C1 comes closest, with "
         "4.0% exact answers (step 30) against 4.0% of the baseline. Try longer training or a higher learning rate."
     )
 
 
 def test_a_gain_is_over_the_baseline_of_the_same_quantization(finished: Arm) -> None:
-    """Held against the other baseline, C1 would lose its gain and B1 would have one."""
+    """Compared with the other baseline, C1 would have no gain and B1 would have one."""
     baselines = finished("A0-none", 0.5, quantization="none"), finished("A0-nf4", 0.1, quantization="nf4")
-    said = frontier(*baselines, finished("B1", 0.4, quantization="none"), finished("C1", 0.3, quantization="nf4"))
-    assert "1 of 2 trials that meet the constraint" in said and "C1 answers 30%" in said and "B1" not in said
+    output = frontier(*baselines, finished("B1", 0.4, quantization="none"), finished("C1", 0.3, quantization="nf4"))
+    assert "1 of 2 trials that meet the constraint" in output and "C1 answers 30%" in output and "B1" not in output
 
 
 def test_what_was_stopped_is_no_gain(finished: Arm) -> None:
-    said = frontier(finished("A0", 0.04), finished("C1", 0.9, kind="pruned"))
-    assert said == "No completed arm has an eval that meets the constraint: the frontier is empty."
+    output = frontier(finished("A0", 0.04), finished("C1", 0.9, kind="pruned"))
+    assert output == "No completed arm has an eval that meets the constraint: the frontier is empty."
 
 
 def test_a_baseline_that_broke_leaves_an_empty_frontier(finished: Arm) -> None:
@@ -87,7 +87,7 @@ def test_a_baseline_that_broke_leaves_an_empty_frontier(finished: Arm) -> None:
     assert "the frontier is empty" in frontier(broken)
 
 
-def test_criteria_and_what_was_degraded_or_forced_are_told(finished: Arm) -> None:
+def test_criteria_degraded_and_forced_trials_are_shown(finished: Arm) -> None:
     records = [finished("A0", 0.04), *(finished(f"C{number}", 0.6 + number / 100) for number in range(6))]
     for number, record in enumerate(records[1:]):
         spiked = [{"check": "gradient_spikes"}] if number == 1 else []
@@ -101,5 +101,5 @@ def test_criteria_and_what_was_degraded_or_forced_are_told(finished: Arm) -> Non
     ]
 
 
-def test_of_trials_without_labels_nothing_is_said(finished: Arm) -> None:
+def test_trials_without_labels_are_not_mentioned(finished: Arm) -> None:
     assert summary(STUDY, [finished("A0", 0.04)], "stage4").splitlines()[3:5] == ["", "next:"]

@@ -1,4 +1,4 @@
-"""Which trials are planned to train together, what the plan says of it, and how trials are distributed over engines."""
+"""Tests which trials are planned to train together, and how trials are distributed over engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.spec import Placement, Source, TrialSpec
 
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a base where the specs of these tests have theirs."""
+    """Write a base to the path that the specs of these tests name."""
     monkeypatch.chdir(tmp_path)
     Path("base").mkdir()
     Path("base/config.json").write_text('{"model_type": "qwen3_vl"}', encoding="utf-8")
@@ -31,7 +31,7 @@ def spec(language: int, vision: int = 0, **changes: Any) -> TrialSpec:
 
 
 # ---------------------------------------------------------------- who trains together
-def test_those_who_cannot_share_are_apart_and_baselines_in_no_cohort() -> None:
+def test_trials_that_cannot_share_are_in_separate_cohorts_and_baselines_in_none() -> None:
     specs = [spec(0), spec(1), spec(2, quantization="int8"), spec(3), spec(4, data_seed=1)]
     assert [[one.placement.language for one in kind] for kind in cohorts(specs)] == [[1, 3], [2], [4]]
 
@@ -55,8 +55,8 @@ def test_the_plan_names_one_cohort_and_its_base() -> None:
     ],
 )
 def test_the_plan_says_what_keeps_them_apart(key: str, value: object, usual: object) -> None:
-    said = describe([spec(1), spec(2), spec(3, **{key: value})], None)
-    assert said == (
+    output = describe([spec(1), spec(2), spec(3, **{key: value})], None)
+    assert output == (
         f"2 cohorts: 2 on {key}={usual}, 1 on {key}={value}; trials that differ in these settings cannot share a pass."
     )
 
@@ -72,7 +72,7 @@ def test_the_plan_says_when_a_family_shares_no_pass(monkeypatch: pytest.MonkeyPa
     assert describe(specs, 1) == "2 trials train alone (--cohort 1)."
 
 
-def test_alone_is_said_too() -> None:
+def test_the_plan_reports_trials_that_train_alone() -> None:
     assert describe([spec(0), spec(1), spec(2)], 1) == "2 trials train alone (--cohort 1)."
 
 
@@ -131,7 +131,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
         ([node("head"), node("a", CPU=8.0)], Resources(1, 0, 0, {"a": 8})),
     ],
 )  # fmt: skip
-def test_what_a_cluster_has(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
+def test_the_resources_of_a_cluster_are_read(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
     cluster(*nodes)
     assert tuner._resources() == resources
 
@@ -155,7 +155,7 @@ def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
 
 
 @pytest.mark.parametrize(
-    ("said", "bound"),
+    ("expected", "bound"),
     [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
      ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
 )  # fmt: skip
@@ -170,7 +170,7 @@ def test_an_engine_takes_its_share_or_the_bound_if_that_is_less(bound: int | Non
 
 
 class Started:
-    """Stands for `ray.remote(EngineActor)`: keeps what engines were asked for with."""
+    """Replaces `ray.remote(EngineActor)`: keeps the arguments of each engine."""
 
     def __init__(self) -> None:
         self.options_seen: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Schedulers as options: nothing that is misspelt, unmeasured or too late passes."""
+"""Tests scheduler options: misspelt, unmeasured or late ones are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_options_become_values_of_their_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said", "hint"),
+    ("name", "options", "expected", "hint"),
     [
         ("asha", "grace_perod=30", "`grace_perod` is not an option of scheduler asha", "did you mean `grace_period`?"),
         ("asha", "time_atr=step", "`time_atr` is not an option of scheduler asha", ""),
@@ -57,14 +57,14 @@ def test_options_become_values_of_their_types() -> None:
         ("asha", "metric=train_seconds", "but got `train_seconds`", ""),
     ],
 )  # fmt: skip
-def test_what_ray_would_drop_in_silence_is_refused(name: str, options: str, said: str, hint: str) -> None:
+def test_options_that_ray_silently_ignores_are_refused(name: str, options: str, expected: str, hint: str) -> None:
     with pytest.raises(UserError) as error:
         parse_scheduler(name, options)
-    assert said in error.value.message
+    assert expected in error.value.message
     assert hint in (error.value.hint or "")
 
 
-def test_ray_does_drop_it_in_silence() -> None:
+def test_ray_silently_ignores_such_an_option() -> None:
     from ray.tune import create_scheduler
 
     assert create_scheduler("async_hyperband", grace_perod=30)._brackets[0]._rungs[-1][0] == 1
@@ -93,7 +93,7 @@ def test_a_metric_that_this_data_does_not_report_is_refused() -> None:
         check_scheduler(Asha(metric="irrelevant_pass"), [spec(1), spec(2)], ["eval_loss", "text_retention"])
 
 
-def test_the_verdict_says_who_stopped_it_and_by_which_number() -> None:
+def test_the_verdict_names_the_scheduler_and_its_number() -> None:
     verdict = stopped_by(
         Asha(), [Measurement("eval", 30, {"eval_loss": 1.0}), Measurement("eval", 60, {"eval_loss": 2})]
     )

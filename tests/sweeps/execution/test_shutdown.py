@@ -1,4 +1,4 @@
-"""A launch outlives Ray's shutdown, whatever another thread collects meanwhile."""
+"""Tests that a launch survives Ray's shutdown while another thread collects garbage."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def test_a_reference_that_is_collected_late_does_not_end_the_launch() -> None:
 
 
 @pytest.mark.slow
-def test_without_the_collection_it_would() -> None:
+def test_without_the_early_collection_the_launch_would_end() -> None:
     """A race: on a machine that is busy elsewhere the launch may outlive it, though not many times in a row."""
     assert not all(outlives("bare") for _ in range(8))

@@ -1,4 +1,4 @@
-"""The requests that a launch sends, and what it makes of reports and errors that come back."""
+"""Tests the requests that a launch sends, and how it handles reports and errors."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[R
     ]
 
 
-def test_tune_is_told_nothing_but_requests(records: list[Record], tmp_path: Path) -> None:
-    told = settings(tmp_path)
-    built = tuner._tuner(records, told, tuner._Relay(Listener(), told))
+def test_the_config_of_tune_holds_only_requests(records: list[Record], tmp_path: Path) -> None:
+    output = settings(tmp_path)
+    built = tuner._tuner(records, output, tuner._Relay(Listener(), output))
     space: Any = built._local_tuner.param_space
-    assert space == {"request": {"grid_search": requests_for(records, told)}}
+    assert space == {"request": {"grid_search": requests_for(records, output)}}
 
 
 def test_a_scheduler_reads_what_reports_hold() -> None:
@@ -71,7 +71,7 @@ def test_a_scheduler_reads_what_reports_hold() -> None:
 
 # ---------------------------------------------------------------- reports and errors
 class Listener:
-    """Keeps the names of the records that it is told of."""
+    """Keeps the names of the records that it is notified of."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -88,7 +88,7 @@ def report(record: Record, version: int = protocol.PROTOCOL_VERSION) -> Report:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | None, Exception | None]) -> None:
-    """Have Tune pass reports on, and end every request with an error or without."""
+    """Make Tune deliver reports, and end every request with or without an error."""
 
     def fit(relay: Any) -> list[Any]:
         for request, reported, _ in results:
@@ -103,12 +103,12 @@ def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | Non
 def test_reports_reach_the_listener_and_errors_become_verdicts(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, listener = settings(tmp_path), Listener()
-    good, bad = requests_for(records[:2], told)
+    output, listener = settings(tmp_path), Listener()
+    good, bad = requests_for(records[:2], output)
     plant(
         monkeypatch, (good, report(records[0]), None), (bad, None, RuntimeError("Traceback\nValueError: no such row"))
     )
-    run_trials(records[:2], told, listener)
+    run_trials(records[:2], output, listener)
     assert listener.heard == ["started 0", "advanced 0", "started 1", "advanced 1"]
     verdict = records[1].verdict()
     assert verdict is not None and (str(verdict), verdict.reason) == ("failed(ValueError)", "ValueError: no such row")
@@ -118,23 +118,23 @@ def test_reports_reach_the_listener_and_errors_become_verdicts(
 def test_a_report_of_another_version_is_refused(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, listener = settings(tmp_path), Listener()
-    [request] = requests_for(records[:1], told)
+    output, listener = settings(tmp_path), Listener()
+    [request] = requests_for(records[:1], output)
     plant(monkeypatch, (request, report(records[0], version=99), None))
     with pytest.raises(ProtocolMismatch, match="but a report has version 99"):
-        run_trials(records[:1], told, listener)
+        run_trials(records[:1], output, listener)
     assert listener.heard == ["started 0"]
 
 
 def test_a_worker_that_refuses_a_request_ends_the_launch_and_no_trial(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = settings(tmp_path)
-    [request] = requests_for(records[:1], told)
+    output = settings(tmp_path)
+    [request] = requests_for(records[:1], output)
     with pytest.raises(ProtocolMismatch) as refused:
         check_version(report(records[0], version=99))
     error = RayTaskError("step", "Traceback", refused.value).as_instanceof_cause()
     plant(monkeypatch, (request, None, error))
     with pytest.raises(ProtocolMismatch, match="version 99"):
-        run_trials(records[:1], told, Listener())
+        run_trials(records[:1], output, Listener())
     assert records[0].verdict() is None

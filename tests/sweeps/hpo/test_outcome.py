@@ -1,4 +1,4 @@
-"""What a search is told of a trial: values, broken guards, and how it ended, from what its record holds."""
+"""Tests the outcome of a trial that a search reports to its sampler: values, constraints and state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
 
 
 def evals(*passes: float, **changed: float) -> list[Measurement]:
-    """Return evals that keep so much irrelevant-image pass, one after the other, all else as the base."""
+    """Return evals with these irrelevant-image passes, and other metrics as of the base."""
     return [
         Measurement("eval", 30 * number, {**BASELINE, "exact_match": number / 10, "irrelevant_pass": one, **changed})
         for number, one in enumerate(passes, start=1)
@@ -29,30 +29,30 @@ def end(kind: str, measured: list[Measurement], best_step: int | None = None, na
     return outcome(verdict, measured, best_step, Measurement("eval", 0, BASELINE), STUDY, names)
 
 
-def test_a_completed_trial_is_told_by_its_best_eval() -> None:
-    told = end("completed", evals(1.0, 0.95, 0.85), best_step=60)
-    assert (told.state, told.values, told.is_feasible) == ("complete", (0.2, 0.95), True)
-    assert told.constraints["best"] <= 0.0
+def test_a_completed_trial_is_reported_with_its_best_eval() -> None:
+    output = end("completed", evals(1.0, 0.95, 0.85), best_step=60)
+    assert (output.state, output.values, output.is_feasible) == ("complete", (0.2, 0.95), True)
+    assert output.constraints["best"] <= 0.0
 
 
 @pytest.mark.parametrize(("kept", "feasible"), [(0.90, True), (0.89, False)])
 def test_a_trial_without_an_admissible_eval_breaks_the_constraint_on_the_best(kept: float, feasible: bool) -> None:
-    told = end("completed", evals(kept), best_step=30 if feasible else None)
-    assert told.is_feasible == feasible
-    assert told.values == (0.1, kept)
+    output = end("completed", evals(kept), best_step=30 if feasible else None)
+    assert output.is_feasible == feasible
+    assert output.values == (0.1, kept)
 
 
-def test_a_pruned_trial_is_told_as_pruned_with_the_guard_it_broke() -> None:
-    told = end("pruned", evals(0.9, 0.79, 0.70))
-    assert (told.state, told.values, told.is_feasible) == ("pruned", (), False)
-    assert told.constraints["floor_irrelevant_pass"] == pytest.approx(0.80 - 0.79)  # both evals lie that far below
-    assert told.constraints["ceiling_hallucination"] == pytest.approx(-0.15)
-    broken = {name for name, value in told.constraints.items() if value > 0}
+def test_a_pruned_trial_is_reported_as_pruned_with_the_violated_guard() -> None:
+    output = end("pruned", evals(0.9, 0.79, 0.70))
+    assert (output.state, output.values, output.is_feasible) == ("pruned", (), False)
+    assert output.constraints["floor_irrelevant_pass"] == pytest.approx(0.80 - 0.79)  # both evals lie that far below
+    assert output.constraints["ceiling_hallucination"] == pytest.approx(-0.15)
+    broken = {name for name, value in output.constraints.items() if value > 0}
     assert broken == {"floor_irrelevant_pass"}
 
 
 @pytest.mark.parametrize("kind", ["invalid", "infeasible", "failed"])
-def test_what_says_nothing_about_the_settings_is_told_as_failed(kind: str) -> None:
+def test_invalid_infeasible_and_failed_trials_are_reported_as_failed(kind: str) -> None:
     assert end(kind, evals(1.0)) == Outcome("failed")
     assert end(kind, []) == Outcome("failed")
 
@@ -63,18 +63,18 @@ def test_prices_are_those_of_the_whole_trial() -> None:
     assert end("completed", measured, best_step=30, names=objectives).values == (0.1, 9.0)
 
 
-def test_a_guard_that_cannot_see_is_an_error() -> None:
+def test_a_guard_without_its_metric_is_an_error() -> None:
     with pytest.raises(KeyError):
         end("completed", [Measurement("eval", 30, {"exact_match": 1.0})], best_step=30)
 
 
 def test_every_trial_has_the_same_constraints() -> None:
-    """The Gaussian process demands it."""
+    """Optuna's Gaussian process requires it."""
     assert end("completed", evals(1.0)).constraints.keys() == end("pruned", evals(0.1, 0.1)).constraints.keys()
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "expected"),
     [
         ((), "at least one objective is needed"),
         (
@@ -85,12 +85,12 @@ def test_every_trial_has_the_same_constraints() -> None:
         (("exact_match:up",), "an objective must be NAME, NAME:higher or NAME:lower"),
     ],
 )
-def test_objectives_are_refused_by_name(names: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UserError, match=said) as error:
+def test_objectives_are_refused_by_name(names: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as error:
         parse_objectives(names)
     assert error.value.hint
 
 
-def test_an_objective_keeps_its_metrics_direction_unless_told() -> None:
+def test_an_objective_has_its_metrics_direction_unless_set() -> None:
     found = parse_objectives(("eval_loss", "exact_match", "irrelevant_pass:lower"))
     assert [one.direction for one in found] == ["lower", "higher", "lower"]

@@ -1,4 +1,4 @@
-"""Ask and tell over a small space whose outcomes are known: states, constraints, repeats, searches that were killed."""
+"""Tests ask and tell over a small space with known outcomes: states, constraints, repeats, killed searches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def key_of(point: Point) -> str | None:
 
 
 def known(point: Point) -> Outcome:
-    """Say what a trial leaves: more of everything fits better and keeps less; four language layers at rank 16 break."""
+    """Return the outcome of a trial: larger ones fit better and keep less; four language layers at rank 16 fail."""
     size = float(point["language"]) + float(point["vision"]) + float(point["rank"]) / 16
     values = (size / 10, 1 - size / 20)
     if point["language"] == 4:
@@ -39,7 +39,7 @@ def settings(sampler: Sampler, seed: int = 0, cohort: int = 4) -> SearchSettings
 
 
 def search(searcher: Searcher, budget: int) -> list[str]:
-    """Ask and tell until so many trials were asked for; returns their keys in order."""
+    """Ask and tell until this many trials were asked for; returns their keys in order."""
     keys = []
     while searcher.asked_count < budget and (asked := searcher.ask(min(4, budget - searcher.asked_count))):
         for one in asked:
@@ -66,7 +66,7 @@ def test_the_gaussian_process_asks_for_cohorts_too() -> None:
     assert len(keys) == len(set(keys)) == 10
 
 
-def test_a_cohort_is_asked_for_before_any_of_it_is_told() -> None:
+def test_a_whole_cohort_is_asked_before_any_result_is_told() -> None:
     searcher = Searcher(settings("tpe"), None, key_of)
     asked = searcher.ask(4)
     assert len({one.key for one in asked}) == 4
@@ -110,7 +110,7 @@ def test_best_trials_are_the_feasible_frontier_as_dominance_has_it() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
-def test_a_search_that_was_killed_between_ask_and_tell_goes_on_as_if_not(sampler: Sampler, tmp_path: Path) -> None:
+def test_a_search_killed_between_ask_and_tell_continues_as_if_not(sampler: Sampler, tmp_path: Path) -> None:
     undisturbed = search(Searcher(settings(sampler), None, key_of), 10)
     searcher = Searcher(settings(sampler), url(tmp_path), key_of)
     keys = search(searcher, 4)
@@ -135,7 +135,7 @@ def test_a_trial_killed_while_it_was_asked_for_is_given_up(tmp_path: Path) -> No
     assert len(search(again, 4)) == 4
 
 
-def test_a_trial_killed_between_two_constraints_is_told_the_rest(tmp_path: Path) -> None:
+def test_after_a_kill_between_two_constraints_the_rest_is_told(tmp_path: Path) -> None:
     searcher = Searcher(settings("random"), url(tmp_path), key_of)
     (asked,) = searcher.ask(1)
     searcher._running[asked.key][0].set_constraint("floor", 0.5)
@@ -144,7 +144,7 @@ def test_a_trial_killed_between_two_constraints_is_told_the_rest(tmp_path: Path)
     assert again._study.trials[-1].constraints == {"floor": 0.5, "ceiling": -0.1}
 
 
-def test_a_sampler_that_only_repeats_itself_is_helped_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampler_that_only_repeats_itself_gets_random_points(monkeypatch: pytest.MonkeyPatch) -> None:
     from optuna.samplers import RandomSampler
 
     class Stuck(RandomSampler):

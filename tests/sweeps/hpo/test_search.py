@@ -1,4 +1,4 @@
-"""A search as a launch, without Ray: what trials leave is written as an engine would, everything else is real."""
+"""Tests a search as a launch without Ray: the records are written by the test, everything else is real."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def planned(search: Search, *findings: PreflightFinding) -> Plan:
 
 
 def finish(record: Record) -> None:
-    """Leave what an engine leaves: deep adapters fit and lose, those with both towers deep are pruned."""
+    """Write records as an engine does: deep adapters fit better and lose generality; deep in both towers are pruned."""
     place = record.spec().placement
     depth = place.language + place.vision
     fit = {"eval_loss": 2.0 - depth / 10, "exact_match": depth / 10, **KEPT, "irrelevant_pass": 1 - depth / 100}
@@ -114,7 +114,7 @@ def test_a_search_runs_cohorts_to_its_budget(begun: Begin, batches: Batches) -> 
     assert not any(is_baseline_point(vars(one.spec().placement)) for batch in arms for one in batch)
 
 
-def test_a_finished_search_runs_nothing_and_a_larger_budget_goes_on(begun: Begin, batches: Batches) -> None:
+def test_a_finished_search_runs_nothing_and_a_larger_budget_continues_it(begun: Begin, batches: Batches) -> None:
     run_cohorts(begun())
     ran = len(batches)
     run_cohorts(begun())
@@ -147,7 +147,7 @@ def test_a_search_that_was_stopped_runs_on_what_it_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"sampler": "tpe"}, "sampler: nsga2 -> tpe"),
         ({"seed": 1}, "seed: 0 -> 1"),
@@ -156,14 +156,14 @@ def test_a_search_that_was_stopped_runs_on_what_it_asked_for(
         ({"space": SMALL.changed({"rank": Choice((4,))})}, "space.rank: [4, 8, 16, 32] -> [4]"),
     ],
 )
-def test_another_search_under_the_same_name_is_refused(begun: Begin, change: dict[str, Any], said: str) -> None:
+def test_another_search_under_the_same_name_is_refused(begun: Begin, change: dict[str, Any], expected: str) -> None:
     begun()
     with pytest.raises(UserError) as error:
         begun(replace(SEARCH_OF_SIX, **change))
-    assert said in error.value.message
+    assert expected in error.value.message
 
 
-def test_what_force_overrode_stands_beside_the_trials_it_concerns(begun: Begin, batches: Batches) -> None:
+def test_overridden_refusals_are_kept_with_the_trials_of_a_search(begun: Begin, batches: Batches) -> None:
     first = next(one for one in corners(SMALL, SEARCH.study, SOURCES) if one.steps == 60)
     refusal = PreflightFinding("refuse", "evals", "too few", "more", (first.name,))
     search = begun(SEARCH_OF_SIX, Launch(force=True, console=Console(quiet=True)), refusal)
@@ -195,7 +195,7 @@ def test_what_force_overrode_stands_beside_the_trials_it_concerns(begun: Begin, 
         (("--resume",), "only a search that was begun can be resumed"),
     ],
 )
-def test_bad_options_are_explained_and_nothing_is_spent(
+def test_bad_options_are_explained_and_nothing_runs(
     arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -244,7 +244,7 @@ def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
 
 
 @pytest.mark.parametrize("objective", ["exact_match", "exact_match:higher", "eval_loss:lower"])
-def test_a_scheduler_goes_with_an_objective_sought_its_own_way(
+def test_a_scheduler_needs_one_objective_in_its_metrics_direction(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_launch, "gather", lambda *_: SOURCES)

@@ -1,4 +1,4 @@
-"""Searches for real: one killed without warning and taken up again, and one whose laggards Ray's scheduler stops."""
+"""Runs real searches: one is killed and continued, and one has trials stopped by Ray's scheduler."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wait_for_eval_of_an_arm(root: Path, seconds: float = 600.0) -> None:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a driver and all that it started, as a machine that loses its power would."""
+    """Kill a driver and all its child processes, like a power failure."""
     everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for one in reversed(everyone):
         if one.is_running():
@@ -51,7 +51,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=60)
 
 
-def test_a_search_that_was_killed_goes_on_with_what_it_had_asked_for(tmp_path: Path) -> None:
+def test_a_killed_search_continues_with_the_trials_it_had_asked_for(tmp_path: Path) -> None:
     process = begin(tmp_path, *ONE_PASS, "--trials", "6")
     wait_for_eval_of_an_arm(tmp_path)
     asked = set(arms(tmp_path))
@@ -72,7 +72,7 @@ def test_a_search_that_was_killed_goes_on_with_what_it_had_asked_for(tmp_path: P
     assert again == written, "what has ended is not run again"
 
 
-def test_median_stops_who_falls_behind_the_others_of_the_cohort(tmp_path: Path) -> None:
+def test_median_stops_a_trial_that_falls_behind_its_cohort(tmp_path: Path) -> None:
     options = "grace_period=15,min_samples_required=1"
     process = begin(tmp_path, "--only", "D3", "--lr", "2e-4,4e-4,1e-6", "--steps", "60", "--eval-every", "15",
                     "--scheduler", "median", "--scheduler-options", options, study="stage4")  # fmt: skip

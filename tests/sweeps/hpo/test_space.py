@@ -1,4 +1,4 @@
-"""The space of a search: points are trials, and what could be none is refused by its dimension before a run."""
+"""Tests the search space: points are trials, and an invalid dimension is refused by name before a run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_dimension_is_read(text: str, dimension: tuple[str, Choice | LogRange]
 
 
 @pytest.mark.parametrize("text", ["rank", "rank=", "learning_rate=1e-3..1e-4", "learning_rate=0..1", "rank=a..b"])
-def test_what_is_no_dimension_is_refused(text: str) -> None:
+def test_an_invalid_dimension_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--vary must be"):
         parse_dimension(text)
 
@@ -124,7 +124,7 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("rank=a,b", "`rank`: input should be a valid integer, unable to parse string as an integer, but got `a`"),
         ("rank=8.5", "`rank`: input should be a valid integer"),
@@ -147,10 +147,10 @@ def test_every_hint_is_one_that_can_be_followed(name: str) -> None:
         ("rank=8,8.0", "values of a search's `rank` must differ, but got 8, 8"),
     ],
 )
-def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, said: str) -> None:
+def test_a_value_that_no_trial_could_have_is_refused_by_its_dimension(text: str, expected: str) -> None:
     with pytest.raises(UserError) as error:
         SEARCH.space.changed(parse_dimensions([text]))
-    assert said in error.value.message
+    assert expected in error.value.message
     assert "{" not in error.value.message
     assert f"--vary {text.partition('=')[0]}=" in (error.value.hint or "")
 

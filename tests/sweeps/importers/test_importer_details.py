@@ -1,4 +1,4 @@
-"""Importers in detail: what changes nothing is said so, templates belong to a family, ranges name their key."""
+"""Tests details of the importers: keys without effect, chat templates, eval intervals, ranges."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ def imported(tool: str, text: str, rows: int = 16_000) -> ImportedSettings:
 
 
 @pytest.mark.parametrize(
-    ("tool", "text", "told"),
+    ("tool", "text", "expected"),
     [
-        ("axolotl", "special_tokens: {pad_token: x}", "padding is masked, whichever token pads"),
-        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: from, content: value}}]", "how rows are"),
-        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: role, content: content}}]", "how rows are"),
+        ("axolotl", "special_tokens: {pad_token: x}", "padding is masked, whatever the token"),
+        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: from, content: value}}]", "the format"),
+        ("axolotl", "datasets: [{path: a, message_property_mappings: {role: role, content: content}}]", "the format"),
         ("axolotl", "datasets: [{path: a, roles_to_train: [assistant]}]", "all assistant turns"),
         ("axolotl", "datasets: [{path: a, roles_to_train: [gpt]}]", "all assistant turns"),
-        ("axolotl", "datasets: [{path: a, roles: {user: [human, user], assistant: [gpt]}}]", "how rows are"),
-        ("axolotl", "eot_tokens: ['<|im_end|>']", "turns end as the base's own template ends them"),
+        ("axolotl", "datasets: [{path: a, roles: {user: [human, user], assistant: [gpt]}}]", "the format"),
+        ("axolotl", "eot_tokens: ['<|im_end|>']", "the base's own template ends each turn"),
         ("axolotl", "remove_unused_columns: false", "changes speed"),
         ("axolotl", "torch_compile_backend: inductor", "changes speed"),
-        ("axolotl", "include_tokens_per_second: true", "every trial leaves a record"),
-        ("axolotl", "image_resize_algorithm: bilinear", "resizes nothing without image_size"),
+        ("axolotl", "include_tokens_per_second: true", "every trial writes a record"),
+        ("axolotl", "image_resize_algorithm: bilinear", "without image_size no image is resized"),
         ("axolotl", "dataloader_drop_last: false", "off"),
         ("axolotl", "dataset_exact_deduplication: false", "off"),
         ("axolotl", "plugins: [axolotl.integrations.liger.LigerPlugin]", "a faster kernel"),
         ("ms-swift", "val_dataset: v\nsplit_dataset_ratio: 0.01", "`val_dataset` holds the validation rows"),
         ("ms-swift", "data: {val_dataset: v, split_dataset_ratio: 0.01}", "`val_dataset` holds the validation rows"),
         ("ms-swift", "split_dataset_ratio: 0", "off"),
-        ("ms-swift", "agent_template: hermes", "calls of tools"),
-        ("ms-swift", "loss_type: cross_entropy", "as here"),
+        ("ms-swift", "agent_template: hermes", "tool calls"),
+        ("ms-swift", "loss_type: cross_entropy", "the same here"),
         ("llamafactory", "template: llama3", "the base's own chat template is used"),
         ("axolotl", "chat_template: gemma", "the base's own chat template is used"),
     ],
 )  # fmt: skip
-def test_what_changes_nothing_is_said_to(tool: str, text: str, told: str) -> None:
+def test_a_key_without_effect_is_reported_with_its_reason(tool: str, text: str, expected: str) -> None:
     lines = {line.effect for line in parsed(tool, text + "\n").lines if not line.used}
-    assert any(one.startswith(told) or told in one for one in lines)
+    assert any(one.startswith(expected) or expected in one for one in lines)
 
 
 TEMPLATES = {"chatml": "<|im_start|>user", "llama3": "<|start_header_id|>user", "gemma": "<start_of_turn>user"}
@@ -79,18 +79,18 @@ TEMPLATES = {"chatml": "<|im_start|>user", "llama3": "<|start_header_id|>user", 
     [
         ("llamafactory", "template: llama3", "llama", "llama3", ""),
         ("llamafactory", "template: llama3", "qwen2", "chatml", "that of llama and the base is a qwen2"),
-        ("llamafactory", "template: llama3", "llama", "chatml", "the base's own has no `<|start_header_id|>`"),
+        ("llamafactory", "template: llama3", "llama", "chatml", "the base's own template has no `<|start_header_id|>`"),
         ("llamafactory", "template: gemma", "gemma2", "gemma", ""),
         ("axolotl", "chat_template: chatml", "llama", "chatml", ""),
-        ("axolotl", "chat_template: chatml", "llama", "llama3", "the base's own has no `<|im_start|>`"),
+        ("axolotl", "chat_template: chatml", "llama", "llama3", "the base's own template has no `<|im_start|>`"),
         ("axolotl", "chat_template: tokenizer_default", "llama", "llama3", ""),
         ("axolotl", "datasets: [{path: a, chat_template: qwen_25}]", "gemma", "gemma", "that of qwen2"),
         ("ms-swift", "template: qwen2_5", "qwen2", "chatml", ""),
-        ("ms-swift", "template: llama3", "llama", "", ""),  # no template: told when rows are rendered
+        ("ms-swift", "template: llama3", "llama", "", ""),  # no template: reported when rows are rendered
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["tokenizer_config.json", "chat_template.jinja"])
-def test_a_template_is_the_bases_own(
+def test_only_the_bases_own_chat_template_is_accepted(
     tmp_path: Path, tool: str, text: str, family: str, own: str, refused: str, where: str
 ) -> None:
     if own:
@@ -110,23 +110,25 @@ def test_a_template_is_the_bases_own(
     [
         ("ms-swift", "", 250),  # 500 is the tool's own: two evals
         ("ms-swift", "eval_strategy: steps\n", 250),
-        ("ms-swift", "eval_steps: 500\n", 500),  # somebody wrote it
+        ("ms-swift", "eval_steps: 500\n", 500),  # written in the file
         ("ms-swift", "max_steps: 1001\n", 500),  # 500, 1000, 1001
         ("ms-swift", "max_steps: 75\n", 19),  # 19, 38, 57, 75: four, not five
         ("axolotl", "", 250),  # one epoch of 16,000 steps
         ("axolotl", "eval_strategy: epoch\nmicro_batch_size: 32\n", 500),
     ],
 )
-def test_a_cadence_that_nobody_wrote_gives_the_guards_what_they_need(tool: str, text: str, every: int) -> None:
+def test_without_an_eval_interval_there_are_enough_evals_for_guards(tool: str, text: str, every: int) -> None:
     head = HEADS[tool].replace("max_steps: 1000\n", "" if "max_steps" in text else "max_steps: 1000\n")
     document = parse_yaml(head + text, Path("c.yaml"))
     found = settings_of(
         parse_config(document, tool_of(document), EVERYWHERE), FAMILIES["qwen2"].towers(QWEN2), QWEN2, 16_000
     )
-    told = next(one for one in found.settings if one.name == "eval_every_steps")
-    assert told.value == every
+    output = next(one for one in found.settings if one.name == "eval_every_steps")
+    assert output.value == every
     if tool == "ms-swift" and every == 250:
-        assert told.source.startswith("4 evals: guards need them; ") and told.source.endswith("would make 2")
+        assert output.source.startswith("4 evals, because guards need them; ") and output.source.endswith(
+            "would give 2"
+        )
 
 
 def test_a_setting_out_of_range_names_the_key_it_comes_from() -> None:
@@ -142,7 +144,7 @@ def test_a_setting_out_of_range_names_the_key_it_comes_from() -> None:
     assert several.value.message.count("c.yaml") == 2
 
 
-def test_an_adapter_that_is_none_names_its_key(tmp_path: Path) -> None:
+def test_a_missing_adapter_is_an_error_that_names_its_key(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     text = HEADS["axolotl"].replace("lora_target_linear: true", "lora_target_modules: [q_proj]")
     path.write_text(text + "lora_model_dir: /nope\n")
@@ -159,7 +161,7 @@ def test_an_adapter_that_is_none_names_its_key(tmp_path: Path) -> None:
         (["zz", "rank"], "known: rank, zz"),
     ],
 )
-def test_a_word_that_is_like_none_is_shown_few(known: Any, hint: str) -> None:
-    told = nearest("qqqqqqqq", known)
-    assert told.startswith(hint) and told.count(",") <= 4
+def test_an_unknown_word_gets_a_short_list_of_known_ones(known: Any, hint: str) -> None:
+    output = nearest("qqqqqqqq", known)
+    assert output.startswith(hint) and output.count(",") <= 4
     assert nearest("RANK", ["rank", "x"]) == "did you mean `rank`?"

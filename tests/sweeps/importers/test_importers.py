@@ -1,4 +1,4 @@
-"""Importers: real files become the trials they mean; every key is used, ignored for a reason, or refused by name."""
+"""Tests the importers on real files: every key is used, ignored for a reason, or refused by name."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_arm_c2_in_ms_swifts_keys_is_arm_c2() -> None:
     found = imported(CONFIGS / "swift_stage4_c2.yaml", rows=960)
     values = found.as_values()
     assert (found.placement, values["target_modules"]) == (Placement(language=2, vision=4), ())
-    told = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
-    assert told["placement"].startswith("`tuner.target_regex`: by expression, read as the end of a name")
-    assert told["batch_rows"].endswith("a joined sequence counts as one row there, so a step holds more")
+    output = {one.name: one.source for one in found.settings} | {found.where.name: found.where.source}
+    assert output["placement"].startswith("`tuner.target_regex`: by expression, matched against the end of a name")
+    assert output["batch_rows"].endswith("in the tool a packed sequence counts as one row, so its steps hold more rows")
     expected = {"rank": 16, "alpha": 32.0, "dropout": 0.1, "learning_rate": 1e-4, "vision_learning_rate": 3e-4,
                 "weight_decay": 0.1, "warmup_ratio": 0.2, "min_rate_ratio": 0.1, "steps": 120, "batch_rows": 2,
                 "accumulation_steps": 8, "eval_every_steps": 50, "compute_dtype": "bfloat16", "quantization": "none",
@@ -202,9 +202,9 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
-        ("lora_target_linear: true\n", "`lora_target_linear` must name layers of the towers alone, but it also names "
+        ("lora_target_linear: true\n", "`lora_target_linear` must name layers of the towers only, but it also names "
          "model.visual.patch_embed.proj", "an expression"),
         ("lora_target_modules: [linear_fc1]\n", "it also names model.visual.merger.linear_fc1", "an expression"),
         ("lora_target_modules: '.*visual.*'\n", "it also names model.visual.patch_embed.proj", None),
@@ -214,24 +214,24 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
          "`peft_layers_to_transform` must name the same linears in the last layers", "nearest placement is L36-V0"),
         ("lora_target_modules: 'model.language_model.layers.(3[45]).self_attn.q_proj|"
          "model.language_model.layers.35.mlp.up_proj'\n", "must name the same linears in the last layers", "L2-V0"),
-        ("", "`targets` (default of axolotl) must say which modules are adapted", None),
+        ("", "`targets` (default of axolotl) must name the modules to adapt", None),
     ],
 )  # fmt: skip
-def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: str | None) -> None:
+def test_modules_that_are_no_placement_are_refused(text: str, expected: str, hint: str | None) -> None:
     error = refused(AXOLOTL + text)
-    assert told in error.message
+    assert expected in error.message
     assert hint is None or hint in str(error.hint)
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
-        (with_target("lora_rr: 8\n"), "c.yaml:8: `lora_rr` is not a key of axolotl", "did you mean `lora_r`?"),
+        (with_target("lora_rr: 8\n"), "c.yaml:8: `lora_rr` is not a known key of axolotl", "did you mean `lora_r`?"),
         (with_target("trust_remote_code: true\n"), "c.yaml:8: `trust_remote_code` must be off (code of a model "
          "repository is never run), but got true", "transformers"),
         (with_target("val_set_size: 0.05\n"), "c.yaml:8: `val_set_size` must be off", "test_datasets"),
         (with_target("optimizer: lion_8bit\n"), "`optimizer` must be one of `adamw_torch`", "adamw_torch"),
-        (with_target("rl: dpo\n"), "`rl` must be left out (only supervised fine-tuning is done here), but got `dpo`",
+        (with_target("rl: dpo\n"), "`rl` must be left out (only supervised fine-tuning is supported), but got `dpo`",
          None),
         (with_target("peft_use_dora: true\n"), "`peft_use_dora` must be off (DoRA is another method)", None),
         (with_target("neftune_noise_alpha: 5\n"), "`neftune_noise_alpha` must be off", None),
@@ -250,17 +250,17 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
          "freeze"),
         (SWIFT + "vit_lr: 0\n", "c.yaml:4: `vit_lr` must be a rate above 0, but got 0", "freeze"),
         (with_target("dataset_exact_deduplication: true\n"), "`dataset_exact_deduplication` must be off", "duplicates"),
-        (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains another attention)", None),
+        (with_target("s2_attention: true\n"), "`s2_attention` must be off (it trains with another attention)", None),
         (with_target("auto_find_batch_size: true\n"), "`auto_find_batch_size` must be off", None),
         (LLAMA + "auto_find_batch_size: true\n", "`auto_find_batch_size` must be off", None),
-        (LLAMA + "image_max_pixels: 262144\n", "`image_max_pixels` must be left out (pictures keep", "preprocessor"),
-        (SWIFT + "max_pixels: 262144\n", "`max_pixels` must be left out (pictures keep", "preprocessor"),
-        (with_target("image_size: 512\n"), "`image_size` must be left out (pictures keep", "preprocessor"),
+        (LLAMA + "image_max_pixels: 262144\n", "`image_max_pixels` must be left out (the base's", "preprocessor"),
+        (SWIFT + "max_pixels: 262144\n", "`max_pixels` must be left out (the base's", "preprocessor"),
+        (with_target("image_size: 512\n"), "`image_size` must be left out (the base's", "preprocessor"),
         (LLAMA + "tokenized_path: x\n", "`tokenized_path` must be left out", None),
         (with_target("dataloader_drop_last: true\n"), "`dataloader_drop_last` must be off", None),
         (with_target("eot_tokens: ['<stop>']\n"), "`eot_tokens` must be tokens that end a turn", "remove the key"),
         (with_target("plugins: [a.Plugin]\n"), "`plugins` must be left out (code of plugins is not run)", None),
-        (with_target("special_tokens: {eos_token: x}\n"), "`special_tokens` must be pad_token alone", "save a base"),
+        (with_target("special_tokens: {eos_token: x}\n"), "`special_tokens` must be pad_token only", "save a base"),
         (with_target("datasets: [{path: a, roles_to_train: [user]}]\n"), "`datasets[0].roles_to_train` must be "
          "[assistant]", "remove the key"),
         (with_target("datasets: [{path: a, message_property_mappings: {role: who, content: what}}]\n"),
@@ -273,8 +273,8 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (with_target("weight_decay: '1e-4'\n"), "`weight_decay` must be a number, but got `1e-4`", "without quotes"),
         (with_target("max_grad_norm: 0\n"), "`max_grad_norm` must be a number above 0", None),
         (with_target("micro_batch_size: 1.5\n"), "`micro_batch_size` must be a whole number", None),
-        (with_target("bf16: true\nfp16: true\n"), "c.yaml:9: `fp16` must be off beside bf16", None),
-        (with_target("load_in_4bit: true\nload_in_8bit: true\n"), "`load_in_8bit` must be off beside", None),
+        (with_target("bf16: true\nfp16: true\n"), "c.yaml:9: `fp16` must be off if bf16 is on", None),
+        (with_target("load_in_4bit: true\nload_in_8bit: true\n"), "`load_in_8bit` must be off if load_in_4bit", None),
         (with_target("datasets: []\n"), "c.yaml:8: `datasets` must be a list of one dataset, but got []", "join"),
         (with_target("datasets:\n  - path: ''\n"), "c.yaml:9: `datasets[0].path` must be given, not empty", None),
         (with_target("datasets:\n  - {path: a, split: validation}\n"), "c.yaml:9: `datasets[0].split` must be "
@@ -285,61 +285,61 @@ def test_modules_that_are_no_placement_are_refused(text: str, told: str, hint: s
         (AXOLOTL.replace("lora\n", "qlora\n"), "`adapter` needs load_in_4bit: true for qlora", None),
         (AXOLOTL.replace("adapter: lora\n", ""), "`adapter` must be lora or qlora; without it axolotl trains every "
          "weight", None),
-        (SWIFT + "train_type: full\n", "`train_type` must be one of lora, but got `full`", "only LoRA is placed here"),
+        (SWIFT + "train_type: full\n", "`train_type` must be one of lora, but got `full`", "only LoRA is supported"),
         (SWIFT + "freeze_aligner: false\n", "`freeze_aligner` must be true (the aligner is never adapted)", None),
         (SWIFT + "tuner: {lora_rank: 4}\nlora_rank: 8\n", "`lora_rank` must be the only key for this, but there is "
          "also `tuner.lora_rank`", "remove one of the two"),
-        (LLAMA + "stage: dpo\n", "`stage` must be `sft` (only supervised fine-tuning is done here)", None),
-        (LLAMA + "packing: true\n", "`packing` must be off", "neat_packing: true keeps them apart"),
+        (LLAMA + "stage: dpo\n", "`stage` must be `sft` (only supervised fine-tuning is supported)", None),
+        (LLAMA + "packing: true\n", "`packing` must be off", "neat_packing: true keeps them separate"),
         (LLAMA + "dataset: a,b\n", "`dataset` must be one dataset, but got `a,b`", "join the files"),
         (LLAMA + "max_samples: 10\n", "`max_samples` must not cut the 1,000 training rows, but it keeps 10", None),
         (LLAMA + "quantization_bit: 3\n", "`quantization_bit` must be 4 or 8, but got 3", None),
     ],
 )  # fmt: skip
-def test_what_cannot_be_honoured_is_refused_by_name(text: str, told: str, hint: str | None) -> None:
+def test_an_unsupported_value_is_refused_and_its_key_named(text: str, expected: str, hint: str | None) -> None:
     error = refused(text)
-    assert told in error.message
+    assert expected in error.message
     assert hint is None or hint in str(error.hint)
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_refusals_are_reported_at_once() -> None:
     error = refused(with_target("rl: dpo\nlora_rr: 8\ntrust_remote_code: true\n"))
     lines = error.message.splitlines()
     assert [line.split(":")[1] for line in lines if line.startswith("c.yaml")] == ["8", "9", "10"]
-    # each hint stands below its own problem
+    # each hint is on the line below its own problem
     assert lines[1:3] == [lines[1], "hint: did you mean `lora_r`?"] and "`lora_rr`" in lines[1]
-    assert lines[3].startswith("c.yaml:10") and lines[4].startswith("hint: remove it: a base loads")
+    assert lines[3].startswith("c.yaml:10") and lines[4].startswith("hint: remove it: bases are loaded")
 
 
-def test_every_missing_key_is_told_beside_other_problems() -> None:
+def test_missing_keys_are_reported_together_with_other_problems() -> None:
     text = "base_model: base\nadapter: lora\nlora_r: 0\nlora_rr: 8\ndatasets: []\n"
     document = parse_yaml(text, Path("c.yaml"))
     with pytest.raises(UserError) as caught:
         parse_config(document, TOOLS["axolotl"])
-    told = caught.value.message
+    output = caught.value.message
     for name in ("lora_alpha", "learning_rate", "test_datasets"):
-        assert f"c.yaml: `{name}` must" in told
-    assert "`lora_r` must be given" not in told  # it is there, and told as what it is
-    assert told.count("`datasets`") == 1
+        assert f"c.yaml: `{name}` must" in output
+    assert "`lora_r` must be given" not in output  # it is given; its invalid value is reported
+    assert output.count("`datasets`") == 1
 
 
-def test_an_unknown_key_that_is_like_none_names_few() -> None:
+def test_the_hint_on_an_unknown_key_lists_few_known_keys() -> None:
     hint = str(refused(with_target("zzzz_qq: 8\n")).hint)
     assert hint.startswith("the nearest of the ") and hint.count(",") == 4 and "remove the key" in hint
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         ("lora_r: 8\n", "one key must identify the tool, but there is none of axolotl: base_model", "--format axolotl"),
         ("base_model: a\nmodel_name_or_path: b\n", "`base_model` of axolotl (line 1); `model_name_or_path` of "
          "llamafactory (line 2)", "--format axolotl or llamafactory"),
     ],
 )  # fmt: skip
-def test_a_file_of_no_tool_or_of_several_is_refused(text: str, told: str, hint: str) -> None:
+def test_a_file_of_no_tool_or_of_several_is_refused(text: str, expected: str, hint: str) -> None:
     with pytest.raises(UserError) as caught:
         tool_of(parse_yaml(text, Path("c.yaml")))
-    assert told in caught.value.message and hint in str(caught.value.hint)
+    assert expected in caught.value.message and hint in str(caught.value.hint)
     assert tool_of(parse_yaml(text, Path("c.yaml")), "axolotl") is TOOLS["axolotl"]
 
 
@@ -377,16 +377,16 @@ def test_the_whole_file_is_shown_within_80_columns() -> None:
     console.print(keys_text(parsed), settings_text(found.settings))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= 80
-    told = " ".join(shown.split())
+    output = " ".join(shown.split())
     for key in ("optimizer (43)", "wandb_log_model (63)", "gradient_accumulation_steps", "lora_fan_in_fan_out (21)"):
-        assert key in told
-    assert "default of axolotl" in told and "AdamW with 32-bit states instead: results differ slightly" in told
+        assert key in output
+    assert "default of axolotl" in output and "AdamW with 32-bit states instead: results differ slightly" in output
     kept = as_json(parsed, found.settings)
     assert {one["key"].split(".")[0].split("[")[0] for one in kept["keys"]} == set(document.values)
     assert json.loads(json.dumps(kept)) == kept | {"settings": json.loads(json.dumps(kept["settings"]))}
 
 
-# ------------------------------------------------------------------------------------- there and back
+# ------------------------------------------------------------------------------------- round trip
 SPECS = [
     {},
     {"placement": {"language": 1, "vision": 0}, "target_modules": ("q_proj", "v_proj"), "quantization": "none"},
@@ -395,7 +395,7 @@ SPECS = [
     {"quantization": "nf4", "schedule": "linear", "min_rate_ratio": 0.0, "seed": 3, "data_seed": 3, "steps": 97,
      "warmup_ratio": 0.0, "compute_dtype": "bfloat16", "learning_rate": 1e-5, "vision_learning_rate": 1e-5},
 ]  # fmt: skip
-SAID_NOWHERE = {"axolotl": {"data_seed"}, "ms-swift": set(), "llamafactory": {"vision_learning_rate", "compute_dtype"}}
+NOT_EXPORTED = {"axolotl": {"data_seed"}, "ms-swift": set(), "llamafactory": {"vision_learning_rate", "compute_dtype"}}
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -414,7 +414,7 @@ def test_what_is_exported_is_imported_as_the_same_trial(tool: str, changes: dict
         lost -= {"learning_rate"}  # of a tower that is not there
     if spec.placement.vision == 0:
         lost -= {"vision_learning_rate"}
-    assert lost <= SAID_NOWHERE[tool]
+    assert lost <= NOT_EXPORTED[tool]
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -442,7 +442,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
 
 BAD_FILES = {
-    "duplicate": ("lora_r: 8\nlora_r: 16\n", "bad.yaml:2: `lora_r` must stand once"),
+    "duplicate": ("lora_r: 8\nlora_r: 16\n", "bad.yaml:2: `lora_r` must occur once"),
     "tab": ("base_model:\n\tx: 1\n", "bad.yaml:2: must be indented with spaces, but there is a tab"),
     "text": (AXOLOTL.replace("1.0e-4", "1e-4"), "bad.yaml:5: `learning_rate` must be a number"),
     "bomb": ("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -452,7 +452,7 @@ BAD_FILES = {
     "empty file": (with_target("datasets: [{path: empty.jsonl}]\ntest_datasets: [{path: empty.jsonl}]\n"),
                    "bad.yaml:8: `datasets[0]` must name a file with rows, but"),
     "no file": (with_target("datasets: [{path: org/hub}]\ntest_datasets: [{path: x}]\n"),
-                "bad.yaml:8: `datasets[0]` must name a file of rows, but `org/hub` is none"),
+                "bad.yaml:8: `datasets[0]` must name a file of rows, but there is no file `org/hub`"),
 }  # fmt: skip
 
 
@@ -460,22 +460,25 @@ BAD_FILES = {
 def test_a_bad_file_exits_2_and_starts_nothing(
     call: Call, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, told = BAD_FILES[name]
+    text, output = BAD_FILES[name]
     (tmp_path / "bad.yaml").write_text(text)
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "ood.jsonl").write_text("")
     before = sorted(path.name for path in tmp_path.iterdir())
     for more in ((), ("--dry-run",)):
         assert call("bad.yaml", "--ood", "ood.jsonl", *more) == 2
-        assert told in " ".join(capsys.readouterr().err.split())
+        assert output in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in sorted(tmp_path.iterdir())] in (before, sorted([*before, "runs"]))
     assert not list(tmp_path.glob("runs/*"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
-        ((), "out-of-distribution rows are needed to measure what is lost, and axolotl has no key for them"),
+        (
+            (),
+            "out-of-distribution rows are needed to measure lost generality, but --ood is not given and",
+        ),
         (("--base", "mini", "--space", "rnk=4"), "--space must vary a setting, but got `rnk`"),
         (("--base", "mini", "--space", "rank=4;rank=8"), "--space must give `rank` once"),
         (("--base", "mini", "--space", "rank=a"), "--space: `rank` must be values"),
@@ -486,10 +489,10 @@ def test_a_bad_file_exits_2_and_starts_nothing(
     ],
 )
 def test_bad_options_are_explained(
-    call: Call, arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    call: Call, arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(str(CONFIGS / "axolotl_command_assistant.yaml"), *arguments) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -526,7 +529,7 @@ def test_the_page_about_imports_shows_what_is_printed(call: Call, capsys: pytest
     assert [line for line in shown if line not in printed] == []  # `in` consumes: all of them, in this order
 
 
-def test_a_trial_of_our_own_is_read_as_it_is(
+def test_a_recorded_trial_is_imported_with_its_id(
     call: Call, tmp_path: Path, rows: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweeps.planning.sources import gather

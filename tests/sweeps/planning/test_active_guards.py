@@ -18,12 +18,12 @@ from trainables.record import Measurement
 TEXT = frozenset(METRICS) - {"irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency"}
 
 
-def test_on_a_base_that_sees_a_study_stays_as_it_is() -> None:
+def test_on_a_base_with_a_vision_tower_a_study_is_unchanged() -> None:
     found = active_guards(STUDY, METRICS, sees=True)
     assert (found.study, found.left_out) == (STUDY, "")
 
 
-def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
+def test_on_a_text_base_left_out_guards_are_reported_with_reasons() -> None:
     found = active_guards(STUDY, TEXT, sees=False)
     assert [guard.metric for guard in found.study.guards] == ["generalization_gap", "text_retention"]
     base, fallen = (
@@ -45,7 +45,7 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sees", "missing", "told"),
+    ("sees", "missing", "expected"),
     [
         (
             False,
@@ -55,10 +55,8 @@ def test_on_a_base_of_text_it_says_what_is_left_out_and_why() -> None:
         (True, {"dangerous_rate"}, "guards that do not apply because the data has no rows for them: dangerous_rate"),
     ],
 )
-def test_a_guard_of_text_that_counts_nothing_is_not_laid_to_the_vision_tower(
-    sees: bool, missing: set[str], told: str
-) -> None:
-    assert active_guards(COMMANDS, frozenset(METRICS) - missing, sees=sees).left_out == told
+def test_a_text_guard_without_rows_has_its_own_reason(sees: bool, missing: set[str], expected: str) -> None:
+    assert active_guards(COMMANDS, frozenset(METRICS) - missing, sees=sees).left_out == expected
 
 
 def test_each_guard_that_is_left_out_has_its_own_reason() -> None:

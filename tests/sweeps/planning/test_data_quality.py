@@ -1,4 +1,4 @@
-"""What a scan says about the data: each fault planted in hand-made rows, at the edge of its threshold."""
+"""Tests the findings of a data scan: each fault is planted in hand-made rows, at its threshold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def found(scan: Scan) -> dict[str, PreflightFinding]:
     return {one.check: one for one in check_data(scan, PREFLIGHT_LIMITS)}
 
 
-def test_sound_data_has_no_finding() -> None:
+def test_valid_data_has_no_finding() -> None:
     assert found(scan_of()) == {}
 
 
@@ -35,17 +35,17 @@ def test_a_row_that_cannot_be_encoded_is_refused(name: str) -> None:
 @pytest.mark.parametrize("supervised_tokens", [0, 1, 39])
 @pytest.mark.parametrize(("count", "level"), [(9, "warn"), (10, "refuse")])
 def test_rows_without_labels_or_with_nothing_else(supervised_tokens: int, count: int, level: str) -> None:
-    """Nothing, nothing but the end of the turn, or everything; one percent of a thousand rows is refused."""
+    """No label, only the end of the turn, or every token; one percent of a thousand rows is refused."""
     scan = scan_of(train=rows("mute", count, supervised_tokens=supervised_tokens))
     assert {check: one.level for check, one in found(scan).items()} == {"labels": level}
 
 
 @pytest.mark.parametrize("supervised_tokens", [2, 38])
-def test_rows_that_supervise_their_answer_are_sound(supervised_tokens: int) -> None:
+def test_rows_that_supervise_their_answer_are_valid(supervised_tokens: int) -> None:
     assert found(scan_of(train=rows("sound", 500, supervised_tokens=supervised_tokens))) == {}
 
 
-def test_repeated_rows_are_said() -> None:
+def test_repeated_rows_are_reported() -> None:
     twice = row("first")
     repeats = [replace(twice, row_id=f"again-{index}") for index in range(51)]
     assert found(scan_of(train=[twice, *repeats[:50]])) == {}
@@ -60,14 +60,14 @@ def test_the_same_text_under_another_picture_is_no_repetition() -> None:
     assert (quality.same_text.count, quality.repeated.count, quality.contradictory.count) == (499, 0, 0)
 
 
-def test_two_answers_to_one_question_are_said() -> None:
+def test_two_answers_to_one_question_are_reported() -> None:
     asked = row("first")
     contrary = [replace(asked, row_id=f"other-{index}", answer=f"another {index}") for index in range(11)]
     assert found(scan_of(train=[asked, *contrary[:10]])) == {}
     assert "11 of 1,000" in found(scan_of(train=[asked, *contrary]))["contradictions"].message
 
 
-def test_one_answer_for_everything_is_said() -> None:
+def test_one_answer_for_everything_is_reported() -> None:
     same = replace(scan_of(), train=rows("train", 1000, answer="yes"))
     assert list(found(same)) == ["one_answer"]
     assert found(replace(same, train=(*same.train[1:], row("other")))) == {}
@@ -102,7 +102,7 @@ def test_lengths_and_their_histogram() -> None:
     assert file_quality([row("broken", tokens=0, problem="cut")]).lengths.longest == 0
 
 
-def test_a_text_is_supervised_whole_and_no_fault() -> None:
+def test_a_fully_supervised_text_is_not_a_finding() -> None:
     texts = rows("text", 20, supervised_tokens=39, is_completion=True)
     assert found(scan_of(train=texts)) == {}
     assert "labels" in found(scan_of(train=[replace(one, is_completion=False) for one in texts]))

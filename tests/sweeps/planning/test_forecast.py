@@ -1,4 +1,4 @@
-"""The forecast: parameters by the sum over modules, coverage as passes over the data."""
+"""Tests the forecast: parameters as a sum over modules, coverage in epochs."""
 
 from __future__ import annotations
 

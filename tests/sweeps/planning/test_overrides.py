@@ -1,4 +1,4 @@
-"""`--set`: any setting of a trial, and nothing else."""
+"""Tests `--set`, which sets any setting of a trial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_setting_is_set_here_or_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says", "hint"),
+    ("text", "expected", "hint"),
     [
         ("schedul=stable", "`schedul`", "schedule"),
         ("steps=5", "`steps`", "--steps"),
@@ -33,8 +33,8 @@ def test_every_setting_is_set_here_or_elsewhere() -> None:
         ("dropout=0.1,dropout=0.2", "is repeated", None),
     ],
 )
-def test_what_is_no_setting_is_refused(text: str, says: str, hint: str | None) -> None:
+def test_an_unknown_setting_is_refused(text: str, expected: str, hint: str | None) -> None:
     with pytest.raises(UserError) as caught:
         parse_settings(text)
-    assert says in caught.value.message
+    assert expected in caught.value.message
     assert (hint or "") in (caught.value.hint or "")

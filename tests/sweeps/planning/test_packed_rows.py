@@ -1,4 +1,4 @@
-"""Packing is refused before anything is spent where a training row shows a picture."""
+"""Tests that packing is refused before the launch if a training row has a picture."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scanned_rows import row, rows, scan_of
 from sweeps.planning.trial_checks import check_packable
 from trainables.errors import UserError
 
-SAID = replace(scan_of(), train=rows("said", 5, pictures=(), image_tokens=0))
+SCANNED = replace(scan_of(), train=rows("said", 5, pictures=(), image_tokens=0))
 PACKED = {"packed_tokens": 4096, "max_tokens": 2048}
 
 
 def test_rows_of_text_may_be_packed_and_rows_with_pictures_may_not() -> None:
-    seen = replace(SAID, train=(*SAID.train, row("seen")))
-    check_packable([trial(**PACKED)], SAID)
+    seen = replace(SCANNED, train=(*SCANNED.train, row("seen")))
+    check_packable([trial(**PACKED)], SCANNED)
     check_packable([trial(), trial(**PACKED).baseline()], seen)
     with pytest.raises(UserError) as caught:
         check_packable([trial(), trial(**PACKED)], seen)

@@ -1,4 +1,4 @@
-"""Arms that go on from an adapter, arms that winners name, and arms that a plan refuses by design."""
+"""Tests arms that continue an adapter, arms from winners, and arms that a plan refuses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def named(specs: list[TrialSpec]) -> dict[str, TrialSpec]:
 
 
 # ---------------------------------------------------------------- an adapter to go on from
-def test_an_arm_equals_or_extends_the_adapter_it_goes_on_from(arms: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_arm_equals_or_extends_the_adapter_it_continues(arms: Callable[..., Any], tmp_path: Path) -> None:
     best = saved(tmp_path / "best", named(arms("C1"))["C1"])
     found = named(continuing(arms("C1", "C2", "D3"), best, None))
     assert {name: spec.continuation for name, spec in found.items() if name != "A0"} == {
@@ -71,7 +71,7 @@ def test_arms_that_do_not_contain_it_are_refused_by_name(
     assert error.value.hint == "--only C2,C3", "what it names, --only takes"
 
 
-def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_restart_adds_a_second_trial_to_each_arm(arms: Callable[..., Any], tmp_path: Path) -> None:
     best = saved(tmp_path / "stage3", named(arms("C2"))["C2"])
     earlier = saved(tmp_path / "stage2", named(arms("A1"))["A1"])
     specs = continuing(arms("C2"), best, earlier)
@@ -86,24 +86,24 @@ def test_a_restart_is_a_second_trial_beside_each_arm(arms: Callable[..., Any], t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (("--init-from", "{parent}"), "but A1, A2, B1, B2, B3, C1, D1 do not"),
         (
             ("--init-from", "{parent}", "--only", "C2", "--rank", "8"),
-            "`r` must equal this trial's, but it is 16 and not 8",
+            "`r` must equal this trial's value 8, but it is 16",
         ),
         (("--restart-from", "{parent}/none", "--only", "C2"), "an adapter to continue must be a directory"),
     ],
 )
-def test_the_command_line_refuses_before_anything_is_spent(
-    arguments: tuple[str, ...], says: str, arms: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_the_command_line_refuses_before_anything_runs(
+    arguments: tuple[str, ...], expected: str, arms: Callable[..., Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     parent = saved(tmp_path / "parent", named(arms("C2"))["C2"])
     code = invoke(STUDY, monkeypatch, *(one.format(parent=parent) for one in arguments))
-    assert (code, says in capsys.readouterr().err) == (2, True)
+    assert (code, expected in capsys.readouterr().err) == (2, True)
     assert not (tmp_path / "runs" / "stage4").exists()
 
 
@@ -132,7 +132,7 @@ def test_winners_become_the_arms_with_one_language_layer_beside_them(tmp_path: P
     assert placed(with_winners(STUDY, winners(tmp_path, ("C3", 2, 6)), ())) == {"A0": (0, 0), "C3": (2, 6)}
 
 
-def test_narrow_finds_what_pareto_wrote_and_says_so_when_it_did_not(
+def test_narrow_reads_winners_json_and_reports_when_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,9 +147,9 @@ def test_narrow_finds_what_pareto_wrote_and_says_so_when_it_did_not(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
-        ("{", "a file must be the JSON that was written"),
+        ("{", "a file must hold the JSON that was written"),
         ("[]", "`winners` must name a placement, but it is None"),
         ('{"winners": []}', "`winners` must name a placement, but it is \\[\\]"),
         (
@@ -159,7 +159,7 @@ def test_narrow_finds_what_pareto_wrote_and_says_so_when_it_did_not(
         ('{"winners": [{"name": "A0", "language": 0, "vision": 0}]}', r"`winners\[0\]` must have"),
     ],
 )
-def test_a_broken_file_of_winners_is_refused(text: str, says: str, tmp_path: Path) -> None:
+def test_a_broken_file_of_winners_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "winners.json"
     path.write_text(text)
     with pytest.raises(UserError, match=says) as error:
@@ -208,7 +208,7 @@ def test_budgets_are_passes_over_the_data(sources: Sources) -> None:
 
 
 # ---------------------------------------------------------------- what the plan and MLflow say of a parent
-def test_the_plan_says_when_nobody_knows_the_parents_base(
+def test_the_plan_reports_an_unknown_base_of_the_parent(
     arms: Callable[..., Any], sources: Sources, tmp_path: Path
 ) -> None:
     best = saved(tmp_path / "best", named(arms("C2"))["C2"])

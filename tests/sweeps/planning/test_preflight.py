@@ -1,4 +1,4 @@
-"""Before anything is spent: each check at its limit, a run that learned nothing, and --force."""
+"""Tests the pre-flight checks: each at its limit, a run that learned nothing, and `--force`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def judged(spec: TrialSpec, train_rows: int = 1000, scan: Scan | None = None) ->
 
 
 # -------------------------------------------------------------------- budget and schedule
-def test_a_sound_plan_has_no_finding() -> None:
+def test_a_valid_plan_has_no_finding() -> None:
     assert judged(trial(**SOUND)) == {}
 
 
 @pytest.mark.parametrize(
-    ("steps", "batch_rows", "accumulation_steps", "level", "says"),
+    ("steps", "batch_rows", "accumulation_steps", "level", "expected"),
     [
         (500, 1, 8, "refuse", "500 steps of 8 rows see 8.9% of 45,000"),  # the run that learned nothing
         (2000, 2, 16, None, ""),  # approach 1: 142 %
@@ -51,19 +51,19 @@ def test_a_sound_plan_has_no_finding() -> None:
     ],
 )
 def test_coverage_of_a_run_that_learned_nothing_and_of_two_that_did(
-    steps: int, batch_rows: int, accumulation_steps: int, level: str | None, says: str
+    steps: int, batch_rows: int, accumulation_steps: int, level: str | None, expected: str
 ) -> None:
     budget = {"steps": steps, "batch_rows": batch_rows, "accumulation_steps": accumulation_steps}
     finding = judged(trial(**budget, eval_every_steps=100), FAILING_ROWS).get("coverage")
     assert (finding.level if finding else None) == level
-    assert says in (finding.message if finding else "")
+    assert expected in (finding.message if finding else "")
 
 
 @pytest.mark.parametrize(
     ("steps", "level"), [(9, "refuse"), (10, "warn"), (89, "warn"), (90, None), (1000, None), (1001, "warn")]
 )
 def test_the_edges_of_coverage(steps: int, level: str | None) -> None:
-    """A hundred rows a pass of ten steps: below 10 % is refused, below 90 % and above ten passes is said."""
+    """A hundred rows a pass of ten steps: below 10 % is refused, below 90 % and above ten passes is reported."""
     finding = judged(trial(**SOUND | {"steps": steps, "batch_rows": 10}), 1000).get("coverage")
     assert (finding.level if finding else None) == level
 
@@ -74,7 +74,7 @@ def test_one_pass_is_what_the_hint_says() -> None:
     assert "coverage" not in judged(trial(**SOUND | {"steps": 63}), 1000)
 
 
-def test_a_cosine_without_a_floor_ends_at_nothing() -> None:
+def test_a_cosine_without_a_floor_ends_at_zero() -> None:
     spec = trial(**FAILING, warmup_ratio=0.0, min_rate_ratio=0.0)
     message = judged(spec, FAILING_ROWS)["usable_rate"].message
     assert "79.6% do; the rate of the last of 500 steps is 5e-10, and the peak is 5e-05" in message
@@ -108,7 +108,7 @@ def test_a_schedule_that_hardly_trains_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("accumulation_steps", "warned"), [(15, True), (16, False)])
-def test_a_small_step_is_said(accumulation_steps: int, warned: bool) -> None:
+def test_a_small_step_is_reported(accumulation_steps: int, warned: bool) -> None:
     found = judged(trial(**SOUND | {"batch_rows": 1, "accumulation_steps": accumulation_steps}))
     assert ("effective_batch" in found) is warned
 
@@ -122,7 +122,7 @@ def test_too_few_evals_for_a_guard_are_refused() -> None:
     assert judged(trial(**SOUND | {"steps": 2}))["evals"].hint == "train at least 3 steps"
 
 
-def test_the_baseline_is_held_against_nothing() -> None:
+def test_the_baseline_is_not_checked() -> None:
     assert judged(trial(**FAILING).baseline(), 1000) == {}
 
 
@@ -137,7 +137,7 @@ def test_trials_that_share_a_finding_are_named_once() -> None:
     assert not finding.concerns("A1") and finding.concerns("A2")
 
 
-def test_the_data_concern_every_trial() -> None:
+def test_findings_on_the_data_apply_to_every_trial() -> None:
     [finding] = preflight(forecast([trial(**SOUND)], 1000), GUARDS, scan_of(train=[row("cut", problem="cut")])).findings
     assert finding.concerns("A0") and finding.concerns("C2")
 
@@ -187,7 +187,7 @@ def test_force_returns_what_it_overrides() -> None:
 
 @pytest.fixture
 def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Call stage4 below a fresh directory on data that is sound; the records are made, nothing runs."""
+    """Call stage4 in a new directory on valid data; records are created, nothing runs."""
     monkeypatch.setattr("sweeps.planning.plan.scan", lambda *_: replace(scan_of(), train=rows("train", 960)))
     monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ def test_a_dry_run_refuses_as_the_launch_would(stage4: Callable[..., int], force
     assert stage4(*SHORT, "--dry-run", *force) == code
 
 
-def test_force_is_kept_beside_the_trials_it_concerns(
+def test_overridden_refusals_are_kept_with_their_trials(
     stage4: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stage4(*SHORT, "--force") == 0

@@ -1,4 +1,4 @@
-"""Axes become trials: names, scaling, duplicates, budgets."""
+"""Tests how axes become trials: names, scaling, duplicates, budgets."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_bad_axes_are_named(axes: Axes, message: str, hint: str) -> None:
     assert hint in (error.value.hint or "")
 
 
-def test_an_arm_brings_its_own_settings_and_the_command_line_has_the_last_word() -> None:
+def test_settings_of_an_arm_override_the_study_and_the_command_line_overrides_both() -> None:
     study = Study(
         name="own", question="?",
         arms=(Arm("little", 1, 0, settings={"epochs": 0.1, "learning_rate": 5e-5, "batch_rows": 1},

@@ -1,4 +1,4 @@
-"""A curriculum from stage files: what is adapted, and what is refused with file, line and key before it is planned."""
+"""Tests a curriculum from stage files: what is adapted, and what is refused with file, line and key."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_no_stage_trains_on_rows_that_measure_another(number: int, staged: Stage
         files[-1].write_text(own + (f"prev_checkpoint: stage{at - 1}\n" if at else ""))
     with pytest.raises(UserError) as error:
         curriculum(STUDY, CurriculumInput(files=files), Launch(), tmp_path / "data")
-    said = f"{files[number]}:1: `train`: {measured}: validation rows must not be in train, but 2 of them are"
-    assert error.value.message.startswith(said)
+    output = f"{files[number]}:1: `train`: {measured}: validation rows must not be in train, but 2 of them are"
+    assert error.value.message.startswith(output)
 
 
 def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(staged: StagedStudy, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(stage
 
 
 @pytest.mark.parametrize(
-    ("lines", "line", "key", "says"),
+    ("lines", "line", "key", "expected"),
     [
         (("base_model: /nope",), 5, "base_model", "a base must be a directory with config.json"),
         (("lora:", "  r: 4", "  language_layers: 99"), 7, "lora.language_layers", "must be at most 8"),
@@ -93,7 +93,7 @@ def test_stages_may_be_measured_by_the_same_rows_and_train_on_earlier_ones(stage
     ],
 )
 def test_what_no_base_or_parent_can_take_is_refused_with_file_line_and_key(
-    lines: tuple[str, ...], line: int, key: str, says: str, staged: StagedStudy, tmp_path: Path
+    lines: tuple[str, ...], line: int, key: str, expected: str, staged: StagedStudy, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     one.write_text(rows_of(staged.stages[0].spec))
@@ -101,7 +101,7 @@ def test_what_no_base_or_parent_can_take_is_refused_with_file_line_and_key(
     with pytest.raises(UserError) as error:
         curriculum(STUDY, CurriculumInput(files=(one, two)), Launch(), tmp_path / "data")
     assert error.value.message.startswith(f"{two}:{line}: `{key}`")
-    assert says in error.value.message
+    assert expected in error.value.message
     assert error.value.hint
 
 
@@ -114,7 +114,7 @@ def test_what_no_base_or_parent_can_take_is_refused_with_file_line_and_key(
         ("lora: {language_layers: 0, vision_blocks: 1}\n", Placement(language=0, vision=1)),
     ],
 )
-def test_a_depth_that_is_not_said_is_the_miniatures_own(
+def test_an_omitted_depth_is_the_miniatures_default(
     lora: str, placement: Placement, staged: StagedStudy, tmp_path: Path
 ) -> None:
     path = tmp_path / "one.yaml"
@@ -155,20 +155,20 @@ def test_stages_of_files_keep_the_ratio_of_rates_and_take_what_is_said(staged: S
 
 
 @pytest.mark.parametrize(
-    ("extra", "says"),
+    ("extra", "expected"),
     [
         (("lr: 1.0e-4\n", ""), "`lr` must be given in every stage or in none, but two has none"),
         (("base_model: a\n", "base_model: b\n"), "must be the base of all stages, a, but it is b"),
     ],
 )
 def test_stages_that_disagree_are_refused(
-    extra: tuple[str, str], says: str, staged: StagedStudy, tmp_path: Path
+    extra: tuple[str, str], expected: str, staged: StagedStudy, tmp_path: Path
 ) -> None:
     spec = staged.stages[0].spec
     rows = f"train: {spec.train.path}\nvalidation: {spec.validation.path}\nood: {spec.ood.path}\n"
     (tmp_path / "one.yaml").write_text(rows + extra[0])
     (tmp_path / "two.yaml").write_text(rows + "prev_checkpoint: one\n" + extra[1])
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=expected):
         curriculum(
             STUDY, CurriculumInput(files=(tmp_path / "one.yaml", tmp_path / "two.yaml")), Launch(), tmp_path / "data"
         )

@@ -1,4 +1,4 @@
-"""A curriculum for real: three stages on the miniature, stopped in the second with Ctrl-C and finished by --resume."""
+"""Runs a real curriculum of three stages, stopped in the second with Ctrl-C and finished by `--resume`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wait_for_eval(root: Path, name: str, step: int, seconds: float = 600.0) -> R
     raise AssertionError(f"{name} has no eval at step {step} within {seconds} s")
 
 
-def test_stages_go_on_from_each_other_and_a_stopped_one_is_finished(tmp_path: Path) -> None:
+def test_stages_continue_each_other_and_a_stopped_one_is_finished(tmp_path: Path) -> None:
     process = begin(tmp_path, *SHORT)
     second = wait_for_eval(tmp_path, "S2", 6)
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Stages as YAML: what is read, the order they are put in, and what is refused with file, line and key."""
+"""Tests stage files in YAML: their values, their order, and errors with file, line and key."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_chain_may_begin_at_an_adapter_from_elsewhere(write: Write, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("lines", "says", "hint"),
+    ("lines", "expected", "hint"),
     [
         (("learning_rate: 1.0e-4",), ":4: `learning_rate` is not a key of a stage", "known:"),
         (("outpu_dir: x",), ":4: `outpu_dir` is not a key of a stage", "`output_dir`"),
@@ -113,12 +113,12 @@ def test_a_chain_may_begin_at_an_adapter_from_elsewhere(write: Write, tmp_path: 
     ],
 )
 def test_a_bad_stage_is_refused_with_file_line_and_key(
-    lines: tuple[str, ...], says: str, hint: str, write: Write
+    lines: tuple[str, ...], expected: str, hint: str, write: Write
 ) -> None:
     path = write("one", *lines)
     with pytest.raises(UserError) as error:
         read_stages([path])
-    assert says in error.value.message and str(path) in error.value.message
+    assert expected in error.value.message and str(path) in error.value.message
     assert error.value.hint and hint in error.value.hint + error.value.message
     assert error.value.exit_code == 2
 
@@ -143,7 +143,7 @@ def test_a_directory_named_like_another_stage_is_still_the_directory(write: Writ
     assert [stage.name for stage in read_stages(paths).stages] == ["s_1", "b", "c"]
 
 
-def test_a_directory_that_is_no_adapter_is_refused_where_it_is_named(write: Write, tmp_path: Path) -> None:
+def test_a_directory_without_an_adapter_is_refused_with_its_line(write: Write, tmp_path: Path) -> None:
     (tmp_path / "models" / "stage1").mkdir(parents=True)
     path = write("two", "prev_checkpoint: models/stage1")
     with pytest.raises(UserError) as error:
@@ -162,7 +162,7 @@ def test_missing_rows_are_named(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parents", "says"),
+    ("parents", "expected"),
     [
         ({"a": "c", "b": "a", "c": "b"}, "the stages go in a circle: a -> b -> c"),
         ({"a": None, "b": "c", "c": "b"}, "must lead back to a, but it goes in a circle"),
@@ -170,11 +170,13 @@ def test_missing_rows_are_named(write: Write, tmp_path: Path) -> None:
         ({"a": None, "b": "a", "c": "a"}, "only one stage can continue a, but b does too"),
     ],
 )
-def test_stages_that_are_no_chain_are_refused(parents: dict[str, str | None], says: str, write: Write) -> None:
+def test_stages_that_do_not_form_a_chain_are_refused(
+    parents: dict[str, str | None], expected: str, write: Write
+) -> None:
     paths = [write(name, *([f"prev_checkpoint: {one}"] if one else [])) for name, one in parents.items()]
     with pytest.raises(UserError) as error:
         read_stages(paths)
-    assert says in error.value.message and "prev_checkpoint" in error.value.message
+    assert expected in error.value.message and "prev_checkpoint" in error.value.message
 
 
 def test_two_stages_of_one_name_are_refused(write: Write) -> None:

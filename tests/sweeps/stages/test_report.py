@@ -1,4 +1,4 @@
-"""What is told of stages: where each began, what is left of the ones before, and which is the last good one."""
+"""Tests the report on stages: what each continues, what is kept of earlier stages, and the last good one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> StagedStudy:
     return curriculum(STUDY, CurriculumInput(), Launch(), tmp_path_factory.mktemp("data") / "stages")
 
 
-def told(staged: StagedStudy, records: list[Record]) -> str:
+def report_text(staged: StagedStudy, records: list[Record]) -> str:
     console = Console(width=80, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(stage_summary(staged, records), soft_wrap=True)
     return console.export_text()
@@ -32,7 +32,7 @@ def told(staged: StagedStudy, records: list[Record]) -> str:
 
 @pytest.fixture
 def ran(staged: StagedStudy, tmp_path: Path) -> Callable[..., list[Record]]:
-    """Make the records of stages that ran: each eval's own loss and accuracy, and what is left of earlier ones."""
+    """Write the records of finished stages: each eval's loss and accuracy, and the scores on earlier stages."""
 
     def make(*stages: tuple[float, float, Verdict]) -> list[Record]:
         records: list[Record] = []
@@ -60,8 +60,8 @@ def ran(staged: StagedStudy, tmp_path: Path) -> Callable[..., list[Record]]:
 DONE = Verdict(kind="completed", step=80)
 
 
-def test_the_first_eval_stands_beside_the_parents_last(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
-    text = told(staged, ran((1.0, 0.5, DONE), (0.52, 0.4, DONE), (0.4, 0.3, DONE)))
+def test_the_first_eval_is_shown_with_the_parents_last(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
+    text = report_text(staged, ran((1.0, 0.5, DONE), (0.52, 0.4, DONE), (0.4, 0.3, DONE)))
     lines = [line.split() for line in text.splitlines()]
     second = next(line for line in lines if line[:2] == ["S2", "L2-V4"])
     assert second[2:] == ["0.00014", "0.500", "0.520", "(+4%)", "0.400", "0.50", "completed"]
@@ -71,16 +71,16 @@ def test_the_first_eval_stands_beside_the_parents_last(staged: StagedStudy, ran:
     assert max(map(len, text.split("All 3")[0].splitlines())) <= 80
 
 
-def test_every_stage_says_what_it_goes_on_from(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
+def test_every_stage_names_what_it_continues(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
     records = ran((1.0, 0.5, DONE), (0.5, 0.4, DONE))
-    lines = [line.split() for line in told(staged, records).splitlines()]
+    lines = [line.split() for line in report_text(staged, records).splitlines()]
     header = lines.index(["stage", "starts", "from", "sha256", "its", "rate", "own", "rate"])
     parent, own = (record.spec() for record in records)
     assert own.init_from
     sha256 = own.init_from.sha256[:12]
     assert lines[header + 1] == ["S2", f"S1-{parent.trial_id}", "step", "80", sha256, "0.0002", "0.00014"]
     assert lines[header + 2] == [], "the first stage began anew"
-    assert "starts from" not in told(staged, records[:1])
+    assert "starts from" not in report_text(staged, records[:1])
 
 
 def test_an_adapter_from_elsewhere_is_named_by_the_end_of_its_path_in_80_columns(
@@ -91,7 +91,7 @@ def test_an_adapter_from_elsewhere_is_named_by_the_end_of_its_path_in_80_columns
     record = Record(tmp_path / "trials" / "one")
     record.create(continued(spec, given, "same", "fresh"))
     write_json(record.directory / LINEAGE, lineage_of(record.spec(), "unknown", 0))
-    text = told(staged, [record])
+    text = report_text(staged, [record])
     line = next(line for line in text.splitlines() if "best" in line)
     assert line.split()[-2:] == ["unknown", "0.0002"]
     assert "…" in line and "/quite/deep/indeed/best" in line and "…h_quite_a_long_name"[-11:] in line
@@ -103,9 +103,9 @@ def test_the_last_good_stage_is_named_where_a_guard_objects(
 ) -> None:
     why = Verdict(kind="pruned", step=60, cause="stage1_accuracy", reason="stage1_accuracy 0.65 < 0.82 for 2 evals")
     records = ran((1.0, 0.5, DONE), (0.5, 0.9, why))
-    said = outcome_text(staged, records)
-    assert said.startswith(
+    output = outcome_text(staged, records)
+    assert output.startswith(
         "Stage S2 cannot be continued (pruned(stage1_accuracy): stage1_accuracy 0.65 < 0.82 for 2 evals)"
     )
-    assert f"The last stage that can is S1: {records[0].checkpoint(80)}" in said
+    assert f"The last stage that can is S1: {records[0].checkpoint(80)}" in output
     assert outcome_text(staged, records[1:]) == "No stage completed with a usable adapter; there is none to continue."

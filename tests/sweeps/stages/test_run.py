@@ -1,4 +1,4 @@
-"""A staged study: what is planned, refused and written down before anything runs."""
+"""Tests a staged study before anything runs: its plan, its refusals and its files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_stage_is_guarded_against_forgetting_what_came_before(staged: StagedSt
     assert added == (Fall("stage1_accuracy", 0.10, 2), Fall("stage2_accuracy", 0.10, 2))
 
 
-def test_a_later_stage_goes_on_from_the_last_checkpoint(staged: StagedStudy, tmp_path: Path) -> None:
+def test_a_later_stage_continues_the_last_checkpoint(staged: StagedStudy, tmp_path: Path) -> None:
     record = Record(tmp_path / "S1")
     record.create(staged.stages[0].spec)
     directory = left_by(record, staged.stages[0].spec)
@@ -139,23 +139,23 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (
             {"rank": 8},
-            "stage S2 must continue S1, but\nS1/adapter_config.json: `r` must equal this trial's, but it is",
+            "stage S2 must continue S1, but\nS1/adapter_config.json: `r` must equal this trial's value",
         ),
         ({"placement": Placement(language=3, vision=4)}, "its modules must equal L3-V4, but 7 modules"),
     ],
 )
-def test_stages_that_cannot_go_on_from_each_other_are_refused(
-    changes: dict[str, Any], says: str, staged: StagedStudy, tmp_path: Path
+def test_stages_that_cannot_continue_each_other_are_refused(
+    changes: dict[str, Any], expected: str, staged: StagedStudy, tmp_path: Path
 ) -> None:
     other = replace(staged.stages[1], spec=staged.stages[1].spec.model_copy(update=changes))
     broken = replace(staged, stages=(staged.stages[0], other))
     with pytest.raises(UserError) as error:
         run_staged(broken, tmp_path)
-    assert says in error.value.message
+    assert expected in error.value.message
     assert not (tmp_path / "runs" / "curriculum").exists(), "nothing was started"
 
 
@@ -192,7 +192,7 @@ def test_unfreezing_grows_the_vision_tower_on_one_baseline(unfreeze: StagedStudy
     assert unfreeze.baseline(0).name == "A0"
     plan_stages(unfreeze)
     backwards = replace(unfreeze, stages=unfreeze.stages[::-1])
-    with pytest.raises(UserError, match=r"stage C2 must continue C3, but\n.*must lie within L2-V4"):
+    with pytest.raises(UserError, match=r"stage C2 must continue C3, but\n.*must be part of L2-V4"):
         plan_stages(backwards)
 
 
@@ -216,7 +216,7 @@ def test_a_first_stage_may_extend_an_adapter(unfreeze: StagedStudy, tmp_path: Pa
     assert started.first().init_from and started.first().continuation == "extended"
     plan_stages(started)
     larger = saved(tmp_path / "D1", unfreeze.stages[0].spec.model_copy(update={"placement": Placement(language=4)}))
-    with pytest.raises(UserError, match="its modules must lie within L2-V2"):
+    with pytest.raises(UserError, match="its modules must be part of L2-V2"):
         plan_stages(replace(unfreeze, start=larger))
 
 

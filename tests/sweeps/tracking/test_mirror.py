@@ -1,4 +1,4 @@
-"""The sweep's side of the mirror: never slowed, never stopped, and told in the end what is missing."""
+"""Tests the background MLflow writer: it never slows or stops a sweep, and reports what is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_SUBMIT_SECONDS = 0.1
 
 
 class ScriptedTracker:
-    """Stands for a tracker: raises the errors it was given, one a sync, and then keeps what it is handed."""
+    """Replaces a tracker: raises the given errors, one per sync, and then keeps what it gets."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -80,7 +80,7 @@ def test_a_port_that_is_closed_from_the_start_changes_nothing_for_the_sweep(make
     assert mirror.outage_count > 0 and "secret" not in str(mirror.last_outage)
 
 
-def test_a_server_that_takes_calls_and_never_answers_holds_up_neither_submit_nor_close(make_record):
+def test_a_server_that_never_answers_delays_neither_submit_nor_close(make_record):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror, record = mirror_to(f"http://127.0.0.1:{silent.getsockname()[1]}"), make_record()
         assert longest_submit_seconds(mirror, record) < LONGEST_SUBMIT_SECONDS
@@ -101,7 +101,7 @@ def test_a_locked_database_delays_the_mirror_and_not_the_sweep(database, make_re
     assert children(uri) == {"C2-L2-V2": "FINISHED"}
 
 
-def test_what_an_outage_kept_back_goes_out_with_the_next_result(make_record):
+def test_results_of_an_outage_are_written_with_the_next_result(make_record):
     tracker = ScriptedTracker(ConnectionError("gone"), ConnectionError("gone"))
     mirror, first, second = Mirror(tracker, "", {}), make_record(), make_record("D1-L2-V4", vision=4)
     mirror.submit(first)
@@ -126,7 +126,7 @@ def test_a_result_that_comes_while_its_record_is_written_is_written_too(make_rec
     assert tracker.synced == [record.name, record.name]
 
 
-def test_a_damaged_record_is_named_and_holds_back_no_other(database, make_record):
+def test_a_damaged_record_is_named_and_the_others_are_written(database, make_record):
     damaged, whole = make_record("A2-L2-V0", vision=0), make_record()
     path = damaged.directory / "metrics.jsonl"
     path.write_text(path.read_text().replace("0.03", "0.99", 1))
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_named_and_holds_back_no_other(database, make_record
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_bug_ends_the_writer_alone_and_is_told_at_the_close(make_record):
+def test_a_bug_ends_only_the_writer_and_is_reported_at_close(make_record):
     mirror, record = Mirror(ScriptedTracker(ZeroDivisionError("a bug")), "", {}), make_record()
     assert longest_submit_seconds(mirror, record) < LONGEST_SUBMIT_SECONDS
     assert mirror.close(timeout_seconds=10) == [record.name]

@@ -1,4 +1,4 @@
-"""What MLflow holds after a sync, asked of MLflow itself and of its database."""
+"""Tests what MLflow holds after a sync, read through MLflow and from its database."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_an_outage_between_points_and_their_mark_doubles_no_point(database, make
     assert before and rows(database)["metrics"] == before
 
 
-def test_a_failed_trial_that_is_resumed_runs_again_and_ends_anew(database, make_record):
+def test_a_failed_trial_that_is_resumed_gets_a_new_verdict(database, make_record):
     record, tracker = make_record(), opened(database)
     record.close(Verdict(kind="failed", step=60, cause="OSError"))
     tracker.sync(record)
@@ -262,7 +262,7 @@ def test_a_wiped_database_is_rebuilt_from_the_records(database, migrated_databas
     assert len(runs(rebuilt, "launch")) == 1
 
 
-def test_a_damaged_record_is_named_and_holds_back_no_other(database, make_record, tmp_path):
+def test_a_damaged_record_is_named_and_the_others_are_written(database, make_record, tmp_path):
     damaged, whole = make_record("A2-L2-V0", vision=0), make_record()
     path = damaged.directory / "metrics.jsonl"
     path.write_text(path.read_text().replace("0.03", "0.99", 1))
@@ -278,7 +278,7 @@ def test_a_launch_that_was_killed_stops_counting_as_running(database):
     assert sorted(run.info.status for run in runs(database, "launch")) == ["FINISHED", "KILLED"]
 
 
-def test_an_experiment_in_the_bin_is_taken_out_again(database, make_record):
+def test_a_deleted_experiment_is_restored(database, make_record):
     opened(database)
     client = MlflowClient(f"sqlite:///{database}")
     client.delete_experiment(client.get_experiment_by_name("stage4").experiment_id)
@@ -311,7 +311,7 @@ def test_the_default_is_the_database_mlflow_ui_opens_here(tmp_path, monkeypatch)
     assert default_tracking_uri() == checked_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_syncing_against_a_closed_port_says_where_and_what_to_do(make_record, tmp_path):
+def test_the_error_on_a_closed_port_has_the_address_and_a_hint(make_record, tmp_path):
     make_record()
     with pytest.raises(StoreUnreachable, match=r"http://\*\*\*@127.0.0.1:9 did not") as caught:
         sync_all(tmp_path / "stage4", "http://ann:secret@127.0.0.1:9", "stage4")

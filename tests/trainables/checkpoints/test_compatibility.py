@@ -1,4 +1,4 @@
-"""What a trial may go on from, told from an adapter's files; held against adapters that PEFT itself saved."""
+"""Tests which adapters a trial can continue, with adapters that PEFT itself saved."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def test_the_same_adapter_is_continued(adapter: Path, make_spec: SpecMaker) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
-        ({"rank": 8}, "`r` must equal this trial's, but it is 4 and not 8"),
-        ({"alpha": 16.0}, "`lora_alpha` must equal this trial's, but it is 8.0 and not 16.0"),
-        ({"rslora": True}, "`use_rslora` must equal this trial's, but it is False and not True"),
+        ({"rank": 8}, "`r` must equal this trial's value 8, but it is 4"),
+        ({"alpha": 16.0}, "`lora_alpha` must equal this trial's value 16.0, but it is 8.0"),
+        ({"rslora": True}, "`use_rslora` must equal this trial's value True, but it is False"),
         (
             {"placement": Placement(language=3, vision=2)},
             "must equal L3-V2, but 7 modules (7 language: model.language_model.layers.5.self_attn.q_proj, "
@@ -98,17 +98,17 @@ def test_the_same_adapter_is_continued(adapter: Path, make_spec: SpecMaker) -> N
         ({"target_modules": ("q_proj", "qkv")}, "only in the saved adapter"),
     ],
 )
-def test_what_differs_is_said_with_both_values_and_the_file(
-    changes: dict[str, Any], says: str, adapter: Path, make_spec: SpecMaker
+def test_each_difference_names_both_values_and_the_file(
+    changes: dict[str, Any], expected: str, adapter: Path, make_spec: SpecMaker
 ) -> None:
     spec = continuing(make_spec, adapter, **changes)
     with pytest.raises(UserError) as error:
         read_parent(spec, placed(spec))
-    assert says in error.value.message
+    assert expected in error.value.message
     assert str(adapter) in error.value.message
 
 
-def test_everything_that_differs_is_said_at_once(adapter: Path, make_spec: SpecMaker) -> None:
+def test_all_differences_are_reported_at_once(adapter: Path, make_spec: SpecMaker) -> None:
     spec = continuing(make_spec, adapter, rank=8, alpha=4.0, placement=Placement(language=1))
     with pytest.raises(UserError) as error:
         read_parent(spec, placed(spec))
@@ -121,7 +121,7 @@ def test_an_extension_contains_its_parent(adapter: Path, make_spec: SpecMaker) -
     saved = read_parent(spec, placed(spec))
     assert {name.split(".")[3] for name in extension(saved, placed(spec))} == {"8", "9"}
     smaller = spec.model_copy(update={"placement": Placement(language=1, vision=4)})
-    with pytest.raises(UserError, match="its modules must lie within L1-V4, but 7 modules"):
+    with pytest.raises(UserError, match="its modules must be part of L1-V4, but 7 modules"):
         check_continues(saved, smaller, placed(smaller))
 
 
@@ -131,7 +131,7 @@ def test_an_adapter_that_changed_since_it_was_planned_is_refused(adapter: Path, 
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    with pytest.raises(UserError, match=r"must be the one that was planned, .* but it changed since"):
+    with pytest.raises(UserError, match=r"must be unchanged since it was planned, .* but its sha256 is"):
         read_parent(spec, placed(spec))
 
 
@@ -149,41 +149,43 @@ def test_the_hash_is_the_files_own_and_a_resumed_optimizer_is_part_of_it(adapter
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "expected"),
     [
         (shutil.rmtree, "must be a directory, but"),
         (lambda path: (path / ADAPTER_CONFIG).unlink(), "an adapter directory must hold adapter_config.json and"),
         (lambda path: (path / ADAPTER_WEIGHTS).unlink(), "an adapter directory must hold adapter_config.json and"),
-        (lambda path: (path / ADAPTER_CONFIG).write_text("{"), "a file must be the JSON that was written"),
+        (lambda path: (path / ADAPTER_CONFIG).write_text("{"), "a file must hold the JSON that was written"),
         (lambda path: configure(path, r="four"), "`r` must be a number, but it is 'four'"),
-        (lambda path: configure(path, use_dora=True), "only plain LoRA can be continued, `use_dora` False, but it is"),
+        (lambda path: configure(path, use_dora=True), "only plain LoRA can be continued, with `use_dora` False, but it is"),
         (lambda path: configure(path, peft_type="IA3"), "`peft_type` 'LORA', but it is 'IA3'"),
         (lambda path: configure(path, modules_to_save=["lm_head"]), "`modules_to_save`"),
         (lambda path: configure(path, rank_pattern={"q_proj": 8}), "`rank_pattern`"),
         (lambda path: (path / ADAPTER_WEIGHTS).write_bytes(b"no weights"), "weights must be safetensors, but"),
     ],
 )
-def test_what_is_no_plain_adapter_is_refused(broken: Callable[[Path], Any], says: str, adapter: Path) -> None:
+def test_adapters_other_than_plain_lora_are_refused(
+    broken: Callable[[Path], Any], expected: str, adapter: Path
+) -> None:
     broken(adapter)
     with pytest.raises(UserError) as error:
         read_adapter(adapter)
-    assert says in error.value.message and error.value.exit_code == 2
+    assert expected in error.value.message and error.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "expected"),
     [
-        (["base_model.model.a.lora_A.weight"], "a has one of them only"),
+        (["base_model.model.a.lora_A.weight"], "a has only one of them"),
         (["base_model.model.lm_head.weight"], "only LoRA tensors named"),
         ([], "it holds none"),
     ],
 )
-def test_tensors_that_are_no_pairs_are_refused(keys: list[str], says: str, adapter: Path) -> None:
+def test_unpaired_lora_tensors_are_refused(keys: list[str], expected: str, adapter: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
     save_file({key: np.zeros((2, 2), np.float32) for key in keys}, str(adapter / ADAPTER_WEIGHTS))
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=expected):
         read_adapter(adapter)
 
 

@@ -1,4 +1,4 @@
-"""`provenance.json` says all that is needed to trust an adapter and to make it again."""
+"""Tests that `provenance.json` and the model card describe an adapter completely."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_summary_fields_and_what_decided_the_result(
             "the lowest eval loss with irrelevant pass at most 0.1 below the base's and hallucination at most 0.2 "
             "above the base's.",
         ),
-        (None, "the lowest eval loss that was admitted."),
+        (None, "the lowest admissible eval loss."),
     ],
 )
 def test_the_model_card_names_the_constraint_that_was_used_and_the_towers_that_were_adapted(
@@ -85,7 +85,7 @@ def test_the_model_card_names_the_constraint_that_was_used_and_the_towers_that_w
     card = (directory / "README.md").read_text()
     assert chosen in card
     assert f"# {spec.name}: LoRA on the last 2 language layers\n" in card and "vision" not in card
-    assert f"adapted at rank {spec.rank}: language 1 modules, {12 * spec.rank:,} parameters." in card
+    assert f"Adapted at rank {spec.rank}: language 1 modules, {12 * spec.rank:,} parameters." in card
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A cohort: who breaks, does not fit, ends or leaves goes alone; the others train on as if nothing had been."""
+"""Tests that a member that fails, ends or leaves does not affect the others of its cohort."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def members(make: SpecMaker, names: str, **changes: Any) -> list[TrialSpec]:
 
 @pytest.fixture(scope="module")
 def healthy(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Together:
-    """Six members that all fit, end and stay sound; what any cohort of some of them is held against."""
+    """Six members that all complete: the reference for cohorts of some of them."""
     with packed.all_double():
         engine, baseline = packed.double_engine(sources), packed.short_baseline(packed.double_engine, sources)
         together = Together(engine, baseline, tmp_path_factory.mktemp("healthy"), members(sources.spec, "abcdef"))
@@ -54,7 +54,7 @@ def healthy(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Toget
 
 
 def assert_unaffected(one: Together, other: Together, names: str) -> None:
-    """Compare curves and evals of the members that are in both; the last digit may depend on who shares a product."""
+    """Compare curves and evals of the members in both; the last digit may depend on the other members of a pass."""
     for name in names:
         assert apart(one.watched.curves[name], other.watched.curves[name]) < 1e-12, name
         own, its = one.record(name).evals(), other.record(name).evals()
@@ -90,7 +90,7 @@ def test_a_member_that_turns_nan_leaves_alone(
     assert broken.record("a").checkpoint_steps() == []
 
 
-def test_weights_that_break_in_the_last_step_before_an_eval_accuse_their_own_member(
+def test_nan_weights_before_an_eval_are_reported_for_their_member_only(
     double: Engine, base_line: Baseline, make_spec: SpecMaker, healthy: Together, tmp_path: Path
 ) -> None:
     broken = Together(double, base_line, tmp_path, members(make_spec, "ab"), breaks={"a": 4}).finish()
@@ -131,7 +131,7 @@ def test_out_of_memory_halves_the_pass_and_changes_no_result(
     assert_unaffected(full, healthy, "adef")
 
 
-def test_one_that_does_not_fit_alone_is_infeasible_and_the_others_go_on(
+def test_a_member_that_does_not_fit_alone_is_infeasible_and_the_others_continue(
     double: Engine,
     base_line: Baseline,
     make_spec: SpecMaker,
@@ -147,7 +147,7 @@ def test_one_that_does_not_fit_alone_is_infeasible_and_the_others_go_on(
     assert_unaffected(full, healthy, "ab")
 
 
-def test_a_cohort_of_which_nobody_fits_ends(
+def test_a_cohort_without_a_member_that_fits_ends(
     double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_large(monkeypatch, 0)
@@ -179,7 +179,7 @@ def test_an_eval_that_does_not_fit_is_measured_in_parts(
     assert_unaffected(full, healthy, "ab")
 
 
-def test_calibration_throws_its_steps_away(
+def test_calibration_steps_change_no_weights(
     double: Engine,
     base_line: Baseline,
     make_spec: SpecMaker,
@@ -212,7 +212,7 @@ def test_a_pruned_member_ends_at_its_eval_and_one_that_leaves_keeps_its_checkpoi
         assert apart(some.watched.curves[name], healthy.watched.curves[name]) < 1e-12
 
 
-def test_a_stop_checkpoints_all_and_a_new_cohort_goes_on_there(
+def test_a_stop_writes_all_checkpoints_and_a_new_cohort_continues_there(
     double: Engine, base_line: Baseline, make_spec: SpecMaker, healthy: Together, tmp_path: Path
 ) -> None:
     stopped = Together(double, base_line, tmp_path, members(make_spec, "ab"))
@@ -239,9 +239,7 @@ def test_a_row_that_is_too_long_ends_all_with_the_reason(
     assert "must fit max_tokens = 8" in str(ended.ended["a"].reason)
 
 
-def test_a_cohort_gives_the_base_back_as_it_was(
-    double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path
-) -> None:
+def test_a_cohort_restores_the_base(double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path) -> None:
     model = double.base.model
     hooks = [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.modules()]
     Together(double, base_line, tmp_path, members(make_spec, "ac", steps=1)).finish()

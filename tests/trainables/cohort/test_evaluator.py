@@ -1,4 +1,4 @@
-"""One eval of many members: each is measured, and accused, as if it had been asked alone."""
+"""Tests the joint eval of many members: each is measured as it would be alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOUD = 0.6  # noise in lora_B that changes what a member says
 
 @dataclass
 class Members:
-    """Four grown members, what each measures alone, and a fan-out of them all."""
+    """Four trained members, the eval of each alone, and a shared forward of them all."""
 
     engine: Engine
     baseline: Baseline
@@ -93,7 +93,7 @@ def test_a_part_of_the_members_is_measured_without_the_others(members: Members) 
 
 
 def test_small_batches_measure_what_large_ones_do(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cohort cuts the same rows into more batches, as the memory of a decode batch is bounded."""
+    """A cohort splits the same rows into more batches, because the memory of a decode batch is bounded."""
     monkeypatch.setattr(joint_eval, "GENERATION_TOKENS", 600)
     monkeypatch.setattr(joint_eval, "LOSS_TOKENS", 600)
     for number, one in members.measured().items():
@@ -102,7 +102,7 @@ def test_small_batches_measure_what_large_ones_do(members: Members, monkeypatch:
         assert one.scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
 
 
-def test_answers_run_to_their_end_whoever_else_has_ended(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_completed_when_other_members_have_ended(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = members.engine.evaluator
     monkeypatch.setattr(evaluator, "max_new_tokens", 24)
     adapter = packed.grown(members.engine.base, members.specs[0], LOUD)
@@ -116,7 +116,7 @@ def test_answers_run_to_their_end_whoever_else_has_ended(members: Members, monke
     assert members.jointly(lambda joint: joint._answers(questions, decode(joint), everyone))[0] == alone
 
 
-def test_controls_ask_one_member_alone(members: Members) -> None:
+def test_controls_evaluate_one_member_alone(members: Members) -> None:
     questions = members.engine.evaluator.questions[:4]
     expected = {one.key: members.solo[3].answers[one.key] for one in questions}
     assert members.jointly(lambda joint: joint.asking(3).ask(questions)) == expected
@@ -158,9 +158,7 @@ def test_a_decode_batch_takes_as_many_prompts_as_its_members_leave_room_for(
 
 
 # -------------------------------------------------------------------- honesty, member by member
-def test_only_the_member_whose_answers_were_replaced_is_accused(
-    members: Members, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_member_with_replaced_answers_is_reported(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     answers_of = CohortEvaluator._answers
 
     def replaced(joint: CohortEvaluator, *given: Any) -> dict[int, dict[str, str]]:
@@ -176,8 +174,8 @@ def test_only_the_member_whose_answers_were_replaced_is_accused(
     assert "a better answer" in findings[1].evidence
 
 
-def test_who_is_given_anothers_answers_is_accused(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The witness hears all members in one pass, but holds each against its own rows."""
+def test_a_member_with_another_members_answers_is_reported(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The witness records all members in one pass, but compares each with its own rows."""
     answers_of = CohortEvaluator._answers
 
     def swapped(joint: CohortEvaluator, *given: Any) -> dict[int, dict[str, str]]:
@@ -189,9 +187,7 @@ def test_who_is_given_anothers_answers_is_accused(members: Members, monkeypatch:
     assert [number for number, finding in findings.items() if finding] == [2]
 
 
-def test_a_decoder_that_says_more_than_the_model_is_heard_for_its_member_alone(
-    members: Members, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_modified_decoder_is_reported_for_its_member_only(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = CohortEvaluator._greedy
 
     def with_opinions(joint: CohortEvaluator, *given: Any) -> Decoded:

@@ -1,4 +1,4 @@
-"""The contract: packed equals solo, in float64 to 1e-10 for gradients and 1e-8 for curves, whoever is in the pass."""
+"""Tests that packed equals solo in float64: 1e-10 for gradients, 1e-8 for loss curves."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_records_of_a_cohort_are_those_of_trials_alone(runs: Runs) -> None:
     assert runs.ended == {**dict.fromkeys(STAYING, "completed"), **ended}
 
 
-def test_who_leaves_takes_nothing_from_those_who_stay(runs: Runs) -> None:
+def test_a_leaving_member_does_not_affect_the_others(runs: Runs) -> None:
     for name in STAYING:
         assert apart(runs.cohort.curves[name], runs.left_alone.curves[name]) < LAST_DIGIT, name
 

@@ -1,4 +1,4 @@
-"""How many trials go through one pass: the cuts, the measurement that finds the width, and what halves it."""
+"""Tests how many trials share a pass: how passes are cut, and how their width is found and halved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def of_vision(count: int) -> list[Member]:
 
 
 @given(depths=KINDS, language=WIDTH, vision=WIDTH)
-def test_passes_hold_everyone_once_and_nobody_beside_another_kind(
+def test_passes_hold_each_member_once_and_never_mix_kinds(
     depths: list[tuple[int, int]], language: int, vision: int
 ) -> None:
     cut = passes(members(depths), PassWidths(language, vision))
@@ -40,7 +40,7 @@ def test_passes_hold_everyone_once_and_nobody_beside_another_kind(
         assert len(sizes) == -(-sum(sizes) // width)  # not one pass more than it takes
 
 
-def test_neighbours_in_depth_stand_side_by_side() -> None:
+def test_members_of_similar_depth_share_a_pass() -> None:
     depths = [(8, 0), (1, 6), (1, 0), (4, 2), (2, 0), (0, 2), (4, 0)]
     assert passes(members(depths), PassWidths(2, 2)) == [(2, 4), (6, 0), (5,), (3, 1)]
     assert [[one.number for one in kind] for kind in by_kind(members(depths))] == [[2, 4, 6, 0], [5, 3, 1]]
@@ -75,7 +75,7 @@ def test_the_width_with_the_fewest_seconds_per_trial_is_found(
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(MIN_GAIN + 0.001, 2), (MIN_GAIN - 0.001, 1)])
-def test_a_wider_pass_must_earn_its_memory(gain: float, expected: int) -> None:
+def test_a_wider_pass_must_be_faster_to_be_chosen(gain: float, expected: int) -> None:
     seconds = taking({1: 1.0, 2: 2.0 * (1.0 - gain)}.get)
     assert calibrated(of_language(2), seconds) == PassWidths(expected, 1)
 
@@ -103,7 +103,7 @@ def test_a_slow_first_run_of_a_shape_does_not_count() -> None:
     assert calibrated(of_language(4), seconds).language == 4
 
 
-def test_a_width_that_fits_only_at_times_does_not_fit() -> None:
+def test_a_width_that_sometimes_fails_does_not_fit() -> None:
     runs: list[int] = []
 
     def seconds(numbers: Sequence[int]) -> float | None:

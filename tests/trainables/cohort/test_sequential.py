@@ -1,4 +1,4 @@
-"""Trials of a family that shares no passes: one after another on the resident base, each exactly as alone."""
+"""Tests families without a shared forward: their trials train one after another, each exactly as alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def members(make: SpecMaker, names: str, **changes: Any) -> list[TrialSpec]:
 def opened(
     engine: Engine, specs: Sequence[TrialSpec], directory: Path, baseline: Baseline, guards: Sequence[Guard] = ()
 ) -> list[Trial]:
-    """Open trials as an engine does: each adapter is made on the bare base and taken off again."""
+    """Open trials as an engine does: each adapter is placed on the bare base and removed again."""
     trials = []
     for spec in specs:
         record = Record(directory / spec.name)
@@ -123,7 +123,7 @@ def test_a_family_with_another_vision_tower_and_no_shared_forward_trains(sources
 
 
 @pytest.mark.parametrize("forgotten", ["tensors", "masks"])
-def test_an_adapter_that_is_made_anew_is_caught(
+def test_a_newly_initialized_adapter_is_detected(
     forgotten: str, lone: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -153,7 +153,7 @@ def test_an_adapter_that_is_made_anew_is_caught(
 
 
 # -------------------------------------------------------------------- trials that end or leave
-def test_a_stop_checkpoints_all_and_a_new_cohort_continues_there(
+def test_a_stop_writes_all_checkpoints_and_a_new_cohort_continues_there(
     lone: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path
 ) -> None:
     specs = members(make_spec, "ab")
@@ -185,7 +185,7 @@ def test_a_pruned_trial_ends_and_one_that_leaves_keeps_its_checkpoint(
     assert (Record(tmp_path / "b").verdict(), Record(tmp_path / "b").checkpoint_steps()) == (None, [1])
 
 
-def test_a_trial_that_does_not_fit_is_infeasible_and_the_others_go_on(
+def test_a_trial_that_does_not_fit_is_infeasible_and_the_others_continue(
     lone: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = Trial._train_step

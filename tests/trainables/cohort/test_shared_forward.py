@@ -1,4 +1,4 @@
-"""The fan-out: what members share is computed once, and where they differ each gets its own rows."""
+"""Tests the shared forward: common parts are computed once, and each group gets its own rows from where it differs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_arms_without_a_vision_adapter_share_all_layers_below_the_first_adapted_
     assert language == [whole] * 5 + [3 * whole, 4 * whole, 4 * whole]
 
 
-def test_who_adapts_a_layer_that_deepstack_reaches_parts_before_it(
+def test_a_member_that_adapts_a_deepstack_layer_splits_before_it(
     double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
     _, language = groups_per_block(double, placed(make_spec, (6, 0), (1, 0)), batch)
@@ -89,7 +89,7 @@ def test_who_adapts_a_layer_that_deepstack_reaches_parts_before_it(
     assert language == [whole] * 3 + [2 * whole] * 5
 
 
-def test_text_alone_reaches_no_vision_block_and_parts_nobody_by_it(double: Engine, make_spec: SpecMaker) -> None:
+def test_text_rows_reach_no_vision_block_and_split_no_group(double: Engine, make_spec: SpecMaker) -> None:
     text = packed.batches(double)["text"]
     specs = placed(make_spec, (0, 4), (0, 12), (1, 2))
     vision, language = groups_per_block(double, specs, text)
@@ -102,13 +102,15 @@ def test_text_alone_reaches_no_vision_block_and_parts_nobody_by_it(double: Engin
     assert out.groups == [(0, 1), (2,)] and len(out.values) == 2
 
 
-def test_without_sharing_everyone_is_computed_whole(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
+def test_without_sharing_every_member_is_computed_completely(
+    double: Engine, batch: Batch, make_spec: SpecMaker
+) -> None:
     vision, language = groups_per_block(double, placed(make_spec, (1, 0), (0, 1)), batch, share=False)
     _, whole = prefix_and_rest(batch)
     assert vision == [2] * VISION_BLOCKS and language == [2 * whole] * LANGUAGE_LAYERS
 
 
-def test_members_that_are_left_out_of_a_pass_part_nobody(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
+def test_members_outside_a_pass_split_no_group(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
     specs = placed(make_spec, (8, 12), (1, 0), (2, 0))
     shared = SharedForward(double.base, packed.lifted(double.base, specs))
     with packed.counted(double.base) as counts:
@@ -121,10 +123,10 @@ def test_members_that_are_left_out_of_a_pass_part_nobody(double: Engine, batch: 
 
 # -------------------------------------------------------------------- facts, not names
 @pytest.mark.parametrize("learned", [False, True])
-def test_members_part_by_what_they_train_not_by_where_they_were_placed(
+def test_members_split_by_their_trained_modules_not_by_their_placement(
     learned: bool, double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
-    """A frozen block is the base's as long as its update is zero; with one that is not, the member must part there."""
+    """A frozen block equals the base's while its update is zero; otherwise the member must split there."""
     specs = placed(make_spec, (4, 0), (2, 0))
     adapters = packed.lifted(double.base, specs)
     for name, parameter in adapters[0].trained():
@@ -154,7 +156,7 @@ def test_a_block_is_named_by_what_all_its_linears_have_in_common(double: Engine)
 
 
 # -------------------------------------------------------------------- the base is untouched
-def test_a_removed_fanout_leaves_the_base_as_it_was(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
+def test_a_removed_shared_forward_restores_the_base(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
     model = double.base.model
     before = label_logits(double.base, batch)[0]
     hooks = [(len(one._forward_hooks), len(one._forward_pre_hooks)) for one in model.modules()]

@@ -1,4 +1,4 @@
-"""Text before the first picture: read once for all groups, or not at all where somebody could change it."""
+"""Tests the shared prefix: text before the first picture is computed once if no adapter can change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bank: which members are computed as one, and what their stacked factors add to a linear of the base."""
+"""Tests stacked LoRA: how members are grouped, and what their factors add to a linear of the base."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def begun(*groups: tuple[int, ...]) -> Groups:
 
 
 # -------------------------------------------------------------------- who is computed as one
-def test_a_pass_that_nobody_takes_part_in_has_no_groups() -> None:
+def test_a_pass_without_members_has_no_groups() -> None:
     assert Groups().now == [] and begun().now == []
 
 
-def test_members_part_into_groups_of_their_own_and_know_where_they_came_from() -> None:
+def test_members_split_into_groups_and_keep_their_source_rows() -> None:
     groups = begun((0, 1, 2, 3))
     assert groups.split(frozenset({1})) == [0, 0]
     assert groups.now == [(0, 2, 3), (1,)]
@@ -45,7 +45,7 @@ def test_members_part_into_groups_of_their_own_and_know_where_they_came_from() -
 
 
 @pytest.mark.parametrize("apart", [frozenset(), frozenset({7}), frozenset({2})])
-def test_nothing_happens_where_nobody_leaves_company(apart: frozenset[int]) -> None:
+def test_rows_are_unchanged_when_no_member_leaves_its_group(apart: frozenset[int]) -> None:
     groups = begun((0, 1), (2,))
     assert groups.split(apart) is None
     assert groups.now == [(0, 1), (2,)] and groups.history == {2: [(0, 1), (2,)]}
@@ -59,7 +59,7 @@ def test_a_new_pass_forgets_the_last_one() -> None:
 
 
 @given(partings=st.lists(st.frozensets(st.integers(0, 6)), max_size=5))
-def test_every_member_finds_its_rows_after_any_partings(partings: list[frozenset[int]]) -> None:
+def test_every_member_finds_its_rows_after_any_split(partings: list[frozenset[int]]) -> None:
     groups, rows = begun(tuple(range(7))), 3
     history = {1: torch.zeros(rows)}
     tensor = history[1]
@@ -100,7 +100,7 @@ def banked(base: Base, make_spec: SpecMaker) -> Iterator[StackedLora]:
 
 
 def formula(bank: StackedLora, member: int, rows: torch.Tensor) -> torch.Tensor:
-    """Return what LoRA is defined to add, for one member."""
+    """Return LoRA's update for one member, by its definition."""
     down, up = bank.by_layer[LINEAR][member]
     config = bank.adapters[member].config
     scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
@@ -189,7 +189,7 @@ def test_a_frozen_tensor_differs_from_the_base_only_where_it_is_not_zero(base: B
     assert banked.members_in("model.language_model.layers.7") == {0}
 
 
-def test_a_removed_bank_leaves_no_hook(base: Base, make_spec: SpecMaker) -> None:
+def test_removed_stacked_lora_leaves_no_hook(base: Base, make_spec: SpecMaker) -> None:
     modules = dict(base.model.named_modules())
     before = {name: len(one._forward_hooks) for name, one in modules.items()}
     bank = StackedLora(base, packed.lifted(base, [make_spec()]))

@@ -1,4 +1,4 @@
-"""Families that take pictures: what trials compute together equals what each computes alone.
+"""Tests families with a vision tower: trials computed together equal trials computed alone.
 
 The pictures of a batch have different sizes, so windows of the vision tower are whole, partial and single.
 """

@@ -1,4 +1,4 @@
-"""Texts that templates rendered, read back: the reference is the template itself."""
+"""Tests the parser of rendered chat texts against the templates that rendered them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_scored_stays_a_text(text: str) -> None:
     assert turns_of(text) is None
 
 
-def test_a_validation_file_of_rendered_texts_is_asked(tmp_path: Path) -> None:
+def test_a_validation_file_of_rendered_texts_is_evaluated(tmp_path: Path) -> None:
     path = tmp_path / "val.jsonl"
     rendered = "<|im_start|>user\nlist<|im_end|>\n<|im_start|>assistant\nls<|im_end|>\n"
     path.write_text(json.dumps({"text": rendered}) + "\n")

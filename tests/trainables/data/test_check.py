@@ -1,4 +1,4 @@
-"""The command that checks a data file: all problems at once, a table of 80 columns, exit codes 0 and 2."""
+"""Tests the command that checks a data file: all problems at once, a table of 80 columns, exit codes 0 and 2."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(output: str) -> dict[str, str]:
     return {line[0]: line[1] for line in lines if len(line) == 2}
 
 
-def test_what_a_file_holds() -> None:
+def test_the_contents_of_a_file_are_summarized() -> None:
     result = ran("check", FILES / "messages.jsonl")
     assert (result.exit_code, result.stderr) == (0, "")
     facts = table(result.stdout)
@@ -68,17 +68,17 @@ def test_all_problems_are_listed_at_once_and_the_rest_counted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "expected"),
     [
         ([], "must hold at least one row, but it is empty"),
         ([{"id": 1, "text": "a"}, {"id": 1, "text": "b"}], "the id `1` must name one row, but line 1 has it too"),
         ([{"text": "a"}, 3], "a row must be a JSON object, but got int"),
     ],
 )
-def test_a_file_that_could_not_be_trained_on_exits_2(tmp_path: Path, rows: list[Any], says: str) -> None:
+def test_a_file_that_could_not_be_trained_on_exits_2(tmp_path: Path, rows: list[Any], expected: str) -> None:
     result = ran("check", write(tmp_path, *rows))
     assert result.exit_code == 2
-    assert says in result.stderr
+    assert expected in result.stderr
 
 
 def test_a_row_of_one_answer_exits_2(tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def album(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("base", [(), ("--base", BASE_DIRECTORY)])
 @pytest.mark.parametrize("picture", ["cut.png", "text.png", "empty.png", "page.svg"])
-def test_a_file_that_is_no_picture_is_named_once_with_its_first_row(album: Path, picture: str, base: Any) -> None:
+def test_a_file_that_is_not_a_picture_is_named_once_with_its_first_row(album: Path, picture: str, base: Any) -> None:
     path = write(album, shows("sound.png"), shows(picture), shows(picture))
     result = ran("check", path, *base)
     assert result.exit_code == 2
     [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {path}:2: the image {(album / picture).resolve()} must be readable, but ")
-    assert error.endswith("(1 more rows show it)")
+    assert error.endswith("(1 more rows use it)")
     assert table(result.stdout)["pictures"] == "3 of 2 files in 3 rows; 1 cannot be read"
 
 
-def test_a_row_of_a_spoiled_and_a_sound_picture_names_the_spoiled_one(album: Path) -> None:
+def test_a_row_with_a_broken_and_a_valid_picture_names_the_broken_one(album: Path) -> None:
     two = {"prompt": "<image><image>Which?", "response": "a", "images": ["sound.png", "empty.png"]}
     result = ran("check", write(album, two))
     assert (result.exit_code, result.stderr.count("must be readable")) == (2, 1)
@@ -144,7 +144,7 @@ def test_an_out_of_distribution_file_is_read_as_the_probes_read_it(album: Path, 
     assert ("tokens" in facts) == bool(base)
 
 
-def test_the_miniatures_own_file_of_questions_is_sound(tmp_path: Path) -> None:
+def test_the_miniatures_own_ood_file_is_valid(tmp_path: Path) -> None:
     from trainables.mini import datasets
 
     files = datasets.write(tmp_path / "mini", seed=0)
@@ -153,7 +153,7 @@ def test_the_miniatures_own_file_of_questions_is_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "base", "says"),
+    ("change", "base", "expected"),
     [
         ({0: {"forbid": "lamp"}}, (), ":1: `forbid` must be a list of terms, but got 'lamp'"),
         ({1: {"images": ["no.png"]}}, (), ":2: the image `no.png` must exist"),
@@ -166,13 +166,13 @@ def test_the_miniatures_own_file_of_questions_is_sound(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_row_of_an_out_of_distribution_file_is_named(
-    album: Path, change: dict[int, Any], base: Any, says: str
+    album: Path, change: dict[int, Any], base: Any, expected: str
 ) -> None:
     path = write(album, *(row | change.get(index, {}) for index, row in enumerate(PROBES)))
     result = ran("check", path, *base)
     assert result.exit_code == 2
     assert result.stderr.count("error: ") == 1
-    assert says in result.stderr
+    assert expected in result.stderr
 
 
 def test_a_stray_kind_in_a_training_file_is_still_an_unknown_key(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A text is read as it stands, special tokens in it too; every token teaches, and the end of sequence after it."""
+"""Tests completions: a text is tokenized unchanged, every token is supervised, and the end of sequence is added."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_a_rendered_conversation_has_the_tokens_of_the_conversation(engine: Engi
         [{"role": one.role, "content": one.text} for one in turns], tokenize=False, add_generation_prompt=False
     )
     asked = engine.encoder.conversation(Row("one", turns, ()))
-    told = engine.encoder.conversation(completion(rendered))
-    assert told.tokens == asked.tokens
-    assert told.labels != asked.labels
+    output = engine.encoder.conversation(completion(rendered))
+    assert output.tokens == asked.tokens
+    assert output.labels != asked.labels
 
 
 def test_an_image_token_in_a_text_is_refused(engine: Engine) -> None:

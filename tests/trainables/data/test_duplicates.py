@@ -1,4 +1,4 @@
-"""A question and its answer are found in a text that a template rendered, and nowhere by chance."""
+"""Tests that a question and its answer are found in rendered text, without false positives."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_a_rendered_conversation_is_the_conversation(tmp_path: Path, template: s
         "List all files with ls -a",
     ],
 )
-def test_another_question_or_answer_is_none(tmp_path: Path, text: str) -> None:
+def test_another_question_or_answer_is_not_a_duplicate(tmp_path: Path, text: str) -> None:
     train, validation = files(tmp_path, [text, "list all files", "ls -a"])
     check_disjoint(read_rows(train), read_rows(validation), validation)
 
 
-def test_every_occurrence_is_looked_at() -> None:
+def test_every_occurrence_is_checked() -> None:
     assert found_in_texts(["a? b", "x a? c", "a? d"], [("a?", "c"), ("a?", "e"), ("a?", "d")]) == [True, False, True]
     assert found_in_texts([], [("a", "b")]) == [False]

@@ -25,7 +25,7 @@ def rows_of(engine: Engine) -> list[Row]:
     return list(engine.train)
 
 
-def said(encoded: Encoded, engine: Engine) -> list[str]:
+def supervised_texts(encoded: Encoded, engine: Engine) -> list[str]:
     """Decode every run of supervised tokens."""
     runs: list[list[int]] = [[]]
     for label in encoded.labels:
@@ -39,11 +39,11 @@ def said(encoded: Encoded, engine: Engine) -> list[str]:
 def test_only_the_assistants_words_and_their_end_are_supervised(engine: Engine) -> None:
     for row in rows_of(engine):
         encoded = engine.encoder.conversation(row)
-        assert said(encoded, engine) == [row.answer + END]
+        assert supervised_texts(encoded, engine) == [row.answer + END]
         assert all(label in (IGNORED, token) for token, label in zip(encoded.tokens, encoded.labels, strict=True))
 
 
-def test_every_assistant_turn_is_supervised_and_text_alone_will_do(engine: Engine) -> None:
+def test_every_assistant_turn_is_supervised_with_and_without_pictures(engine: Engine) -> None:
     turns = (
         SYSTEM,
         Message("user", "Report the state."),
@@ -52,7 +52,7 @@ def test_every_assistant_turn_is_supervised_and_text_alone_will_do(engine: Engin
         Message("assistant", "cables two; 无关图片"),
     )
     encoded = engine.encoder.conversation(Row("several", turns, ()))
-    assert said(encoded, engine) == ["lamp red" + END, "cables two; 无关图片" + END]
+    assert supervised_texts(encoded, engine) == ["lamp red" + END, "cables two; 无关图片" + END]
     assert encoded.views == ()
     whole = engine.encoder.tokenizer.apply_chat_template(
         [{"role": turn.role, "content": turn.text} for turn in turns], tokenize=False
@@ -60,7 +60,7 @@ def test_every_assistant_turn_is_supervised_and_text_alone_will_do(engine: Engin
     assert engine.encoder.tokenizer.decode(encoded.tokens) == whole
 
 
-def test_what_is_trained_on_is_what_the_prompt_asks_and_the_answer_says(engine: Engine) -> None:
+def test_a_training_row_is_the_prompt_followed_by_the_answer(engine: Engine) -> None:
     row = rows_of(engine)[0]
     prompt = engine.encoder.prompt(row.prompt, row.images)
     encoded = engine.encoder.conversation(row)
@@ -87,7 +87,7 @@ def test_image_tokens_are_as_many_as_the_vision_tower_gives(images: int, engine:
                if token == engine.encoder.image_token_id)  # fmt: skip
 
 
-def test_images_stand_where_their_tags_stand(engine: Engine) -> None:
+def test_image_tokens_are_in_place_of_their_tags(engine: Engine) -> None:
     row = rows_of(engine)[0]
     messages = (Message("user", "Before <image> after"), Message("assistant", "lamp red"))
     text = engine.encoder.tokenizer.decode(engine.encoder.conversation(replace(row, messages=messages)).tokens)
@@ -121,7 +121,9 @@ NO_END_OF_TURN = (
 @pytest.mark.parametrize("template", [FORGETS_EARLIER_ANSWERS, THINKS_FIRST])
 def test_a_template_that_rewrites_earlier_turns_is_refused(template: str, engine: Engine) -> None:
     turns = (Message("user", "a"), Message("assistant", "lamp"), Message("user", "b"), Message("assistant", "red"))
-    with pytest.raises(UserError, match="row `x`: the chat template must render a conversation's beginning the same"):
+    with pytest.raises(
+        UserError, match="row `x`: the chat template must render the beginning of a conversation the same"
+    ):
         with_template(engine.base, template).conversation(Row("x", turns, ()))
 
 
@@ -134,7 +136,7 @@ def test_a_template_without_end_of_turn_is_refused(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("with_picture", [False, True])
-def test_an_image_token_that_no_image_stands_for_is_refused(with_picture: bool, engine: Engine) -> None:
+def test_an_image_token_without_an_image_is_refused(with_picture: bool, engine: Engine) -> None:
     images = rows_of(engine)[0].images if with_picture else ()
     text = "<image>" * with_picture + "What is <|image_pad|>?"
     row = Row("x", (Message("user", text), Message("assistant", "a token")), images)
@@ -142,7 +144,7 @@ def test_an_image_token_that_no_image_stands_for_is_refused(with_picture: bool, 
         engine.encoder.conversation(row)
 
 
-def test_a_file_that_is_no_picture_is_named(engine: Engine, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_is_named(engine: Engine, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     row = replace(rows_of(engine)[0], images=(broken,))

@@ -1,4 +1,4 @@
-"""Every way a trial ends, each planted."""
+"""Tests every way in which a trial ends; each is planted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plant(trial: Any, step: int, value: float) -> Any:
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_loss_that_is_no_number_ends_the_trial_at_its_step(
+def test_a_non_finite_loss_ends_the_trial_at_its_step(
     value: float, engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
@@ -44,7 +44,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_at_its_step(
     assert engine.evaluator.measure(None)[0].metrics == baseline.metrics  # and the base is as it was
 
 
-def test_a_gradient_that_is_no_number_ends_the_trial(
+def test_a_non_finite_gradient_ends_the_trial(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
@@ -56,7 +56,7 @@ def test_a_gradient_that_is_no_number_ends_the_trial(
     assert (verdict.kind, verdict.step, verdict.cause) == ("invalid", 1, "non_finite_gradient")
 
 
-def test_an_eval_that_is_no_number_ends_the_trial_and_reaches_no_record(
+def test_a_non_finite_eval_ends_the_trial_and_is_not_recorded(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     """The last step of an interval can break the weights after its own loss was still a number."""
@@ -116,10 +116,10 @@ def test_steps_that_do_not_divide_end_with_an_eval(
 def test_a_row_longer_than_max_tokens_stops_the_trial(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
-    says = r"row `train-\d+` must fit max_tokens = 8, but it has \d+ tokens"
+    output = r"row `train-\d+` must fit max_tokens = 8, but it has \d+ tokens"
     with (
         opened(engine, make_spec(max_tokens=8), tmp_path / "t", baseline) as trial,
-        pytest.raises(UserError, match=says),
+        pytest.raises(UserError, match=output),
     ):
         trial.advance(never)
 

@@ -1,4 +1,4 @@
-"""Each filter drops the row it is for and keeps its neighbour; what is left is a file that reads as the same rows."""
+"""Tests that each filter drops exactly its rows, and that the filtered file holds the remaining rows."""
 
 from __future__ import annotations
 
@@ -65,30 +65,32 @@ def test_what_each_filter_drops(album: Path, name: str, rows: list[dict[str, Any
     assert dropped(write(album, *rows), name) == {name: ids}
 
 
-def test_filters_are_asked_in_their_order_each_on_what_is_left(album: Path) -> None:
+def test_filters_run_in_order_on_the_remaining_rows(album: Path) -> None:
     path = write(album, asked("a", "c"), asked("a", "c"), asked("a", "d"))
     assert dropped(path, "duplicates,contradictions") == {"duplicates": ("1",), "contradictions": ("0", "2")}
     assert dropped(path, "contradictions, duplicates") == {"contradictions": ("0", "1", "2"), "duplicates": ()}
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("duplicate", "--drop: `duplicate` must be a filter\nhint: did you mean `duplicates`?"),
-        ("short", "`short` must say how many characters, but got `short`"),
-        ("long:0", "`long` must say how many characters, but got `long:0`"),
-        ("long:x", "`long` must say how many characters"),
+        ("short", "`short` needs a number of characters, but got `short`"),
+        ("long:0", "`long` needs a number of characters, but got `long:0`"),
+        ("long:x", "`long` needs a number of characters"),
         ("degenerate:3", "`degenerate` takes no number"),
         ("short:3,short:4", "`short` must be named once"),
     ],
 )
-def test_filters_that_do_not_exist_are_refused(text: str, says: str) -> None:
+def test_filters_that_do_not_exist_are_refused(text: str, expected: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_filters(text)
-    assert says in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_what_is_left_is_the_same_rows_wherever_it_lies(album: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_filtered_file_holds_the_same_rows_in_any_directory(
+    album: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = write(
         album, asked(SHOWN, "red", images=["red.png"], system="Say."), {"text": "a 🟡\u2028b"}, asked("a", "c"),
         asked("a", "c"), {"instruction": "p", "output": "q", "history": [["h", "i"]]},
@@ -131,7 +133,7 @@ def test_broken_rows_are_dropped_only_by_their_own_filter(album: Path) -> None:
     assert "the image `no.png` must exist" in report["lines"]["3"]
 
 
-def test_something_must_be_left_and_nothing_is_overwritten(album: Path) -> None:
+def test_an_empty_result_and_an_existing_file_are_refused(album: Path) -> None:
     path = write(album, asked("a", "c"))
     with pytest.raises(UserError, match="filters must leave rows, but nothing is left: short:9 dropped 1"):
         filter_into(path, parse_filters("short:9"), album / "left.jsonl")

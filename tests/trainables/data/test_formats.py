@@ -1,4 +1,4 @@
-"""Every format has a real file of its own; the same conversations in any of them are the same rows."""
+"""Tests all row formats on real files: the same conversations in any format give the same rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(folder: Path) -> Callable[..., str]:
-    """Write a sound row and a broken one; return what reading them says, without the file's name."""
+    """Write a valid row and a broken one; return the error, without the file's name."""
 
     def read(row: Any, name: str = "rows.jsonl") -> str:
         path = folder / name
@@ -73,13 +73,13 @@ def test_prompt_and_response() -> None:
 
 
 @pytest.mark.parametrize("name", ["text.jsonl", "dataset_info.json:documents"])
-def test_a_text_stands_as_it_is(name: str) -> None:
+def test_a_text_is_read_unchanged(name: str) -> None:
     first, second = read_rows(FILES / name)
     assert first.answer.endswith("assistant\nls -a<|im_end|>\n")  # what a template once rendered is not taken apart
     assert (first.is_completion, first.prompt, first.row_id, second.row_id) == (True, (), "1", "2")
 
 
-def test_validation_must_ask(folder: Path) -> None:
+def test_a_validation_row_must_have_a_question(folder: Path) -> None:
     with pytest.raises(UserError, match="1 of 2 are `text` that no known template rendered"):
         read_validation(folder / "text.jsonl")
     assert len(read_validation(folder / "prompt.jsonl")) == 2
@@ -87,7 +87,7 @@ def test_validation_must_ask(folder: Path) -> None:
 
 # -------------------------------------------------------------------- the row
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         ({"messages": [ANSWER], "text": "x"}, "a row must be of one format, but it has `messages`, `text`"),
         ({"prompt": "a", "response": "b", "instruction": "c"}, "it has `prompt`, `instruction`"),
@@ -107,19 +107,19 @@ def test_validation_must_ask(folder: Path) -> None:
         ({"instruction": "a", "output": "b", "history": [["q"]]}, "`history[0]` must be [question, answer]"),
         ({"id": {}, "text": "a"}, "`id` must be a text or a whole number, but got {}"),
         ({"id": True, "text": "a"}, "`id` must be a text or a whole number, but got True"),
-        ({"text": "cut \ud83d emoji"}, "turn 0: a text must be Unicode, but character 4 is half of a pair"),
+        ({"text": "cut \ud83d emoji"}, "turn 0: a text must be Unicode, but character 4 is half of a surrogate pair"),
         ({"prompt": "a<image>", "response": "b", "images": ["no.png"]}, "the image `no.png` must exist, but"),
         ({"prompt": "a<image>", "response": "b", "image": "a", "images": ["b"]}, "in `images`, `image`"),
-        ('{"text": "a", "text": "b"}', "the key `text` stands twice in one object"),
-        ('{"prompt": "a", "response": "b", "metadata": {"x": 1, "x": 2}}', "the key `x` stands twice"),
-        ('{"text": "a", "metadata": {"score": NaN}}', "`NaN` is no JSON number"),
+        ('{"text": "a", "text": "b"}', "the key `text` occurs twice in one object"),
+        ('{"prompt": "a", "response": "b", "metadata": {"x": 1, "x": 2}}', "the key `x` occurs twice"),
+        ('{"text": "a", "metadata": {"score": NaN}}', "`NaN` is not a JSON number"),
         ('{"text": "a"', "a row must be one JSON object in UTF-8"),
         ("[" * 100_000, "a row must be one JSON object in UTF-8"),
         ('{"id": ' + "1" * 5000 + "}", "a row must be one JSON object in UTF-8"),
     ],
 )  # fmt: skip
-def test_a_broken_row_names_its_key(refused: Callable[..., str], row: Any, says: str) -> None:
-    assert says in refused(row)
+def test_a_broken_row_names_its_key(refused: Callable[..., str], row: Any, expected: str) -> None:
+    assert expected in refused(row)
 
 
 def turn(**changes: Any) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def part(**keys: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         (turn(role="tool"), "`messages[0]` must be {role: system | user | assistant | human | gpt, content: text}"),
         (turn(content=None), "`messages[0]` must be {role:"),
@@ -150,8 +150,8 @@ def part(**keys: Any) -> dict[str, Any]:
         (part(type="image"), "every image needs one `<image>`, but got 1 for 0 images"),
     ],
 )  # fmt: skip
-def test_a_broken_turn_names_its_place(refused: Callable[..., str], row: Any, says: str) -> None:
-    assert says in refused(row)
+def test_a_broken_turn_names_its_place(refused: Callable[..., str], row: Any, expected: str) -> None:
+    assert expected in refused(row)
 
 
 @pytest.mark.parametrize("name", ["lamp.png", "./lamp.png", "{folder}/lamp.png", "file://{folder}/lamp.png"])
@@ -178,33 +178,33 @@ def test_a_part_without_a_name_stands_for_the_next_of_images(folder: Path) -> No
         b'\xef\xbb\xbf[{"text": "a"},\r\n\r\n\t{"text": "b"}]\r\n',
     ],
 )
-def test_byte_order_marks_tabs_and_other_line_ends_say_nothing(tmp_path: Path, raw: bytes) -> None:
+def test_byte_order_marks_tabs_and_line_ends_do_not_matter(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "rows.jsonl").write_bytes(raw)
     assert [(row.row_id, row.answer) for row in read_rows(tmp_path / "rows.jsonl")] == [("1", "a"), ("3", "b")]
 
 
 @pytest.mark.parametrize(
-    ("raw", "line", "says"),
+    ("raw", "line", "expected"),
     [
         (b"[", 1, "a row must be one JSON object"),
         (b"[]", None, "must hold at least one row, but it is empty"),
         (b"", None, "must hold at least one row, but it is empty"),
         (b'[\n{"text": "a"},\n\n3]', 4, "a row must be a JSON object, but got int"),
         (b'[\n{"text": "a"}\n{"text": "b"}]', 2, "a comma or `]` must follow it"),
-        (b'[\n{"text": "a"},\n{"text": "b", "text": "c"}]', 3, "the key `text` stands twice"),
+        (b'[\n{"text": "a"},\n{"text": "b", "text": "c"}]', 3, "the key `text` occurs twice"),
         (b'[\n{"text": "a"}]\n\n{"text": "b"}', 4, "nothing may follow the array of rows"),
         (b'[\n{"text": "a"},\n{"text": "\xff"}]', 3, "can't decode byte 0xff"),
         (b'{"text": "a"}\n\xff\xfe', 2, "can't decode byte 0xff"),
         ('{"text": "a"}'.encode("utf-16"), 1, "a row must be one JSON object in UTF-8"),
     ],
 )
-def test_a_broken_file_names_the_line(tmp_path: Path, raw: bytes, line: int | None, says: str) -> None:
+def test_a_broken_file_names_the_line(tmp_path: Path, raw: bytes, line: int | None, expected: str) -> None:
     path = tmp_path / "rows.json"
     path.write_bytes(raw)
     with pytest.raises(UserError) as caught:
         read_rows(path)
     assert caught.value.message.startswith(f"{path}:{line}: " if line else f"{path}: ")
-    assert says in caught.value.message
+    assert expected in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl.gz", "dataset_info.yaml"])
@@ -218,7 +218,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
 
 # -------------------------------------------------------------------- the table of names
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("entry", "expected"),
     [
         ({"hf_hub_url": "a/b"}, "`hf_hub_url` must not be given, because rows are read from files, but got 'a/b'"),
         ({"file_name": "alpaca.json", "ranking": True}, "`ranking` must not be given, because it is not supported"),
@@ -239,11 +239,11 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
         ([], "must be an object, but got []"),
     ],
 )  # fmt: skip
-def test_what_an_entry_may_not_say_is_refused_by_name(folder: Path, entry: Any, says: str) -> None:
-    assert says in entry_error(folder, entry)
+def test_unsupported_keys_of_an_entry_are_refused_by_name(folder: Path, entry: Any, expected: str) -> None:
+    assert expected in entry_error(folder, entry)
 
 
-def test_what_an_entry_says_by_default_is_no_hindrance(folder: Path) -> None:
+def test_default_values_of_an_entry_are_accepted(folder: Path) -> None:
     entry = {"file_name": "alpaca.json", "ranking": False, "split": "train", "subset": None}
     (folder / "dataset_info.json").write_text(json.dumps({"mine": entry}), encoding="utf-8")
     assert len(read_rows(folder / "dataset_info.json:mine")) == 2
@@ -258,7 +258,7 @@ def test_an_entry_must_be_chosen_and_exist(folder: Path) -> None:
     with pytest.raises(UserError, match=r"no/dataset_info.json does not"):
         read_rows(folder / "no" / "dataset_info.json:x")
     (folder / "dataset_info.json").write_text('{"a": {}, "a": {}}', encoding="utf-8")
-    with pytest.raises(UserError, match="the key `a` stands twice"):
+    with pytest.raises(UserError, match="the key `a` occurs twice"):
         read_rows(folder / "dataset_info.json:a")
 
 
@@ -268,7 +268,7 @@ def test_a_broken_row_behind_an_entry_names_the_file_of_the_row(folder: Path) ->
         read_rows(folder / "dataset_info.json:foreign")
 
 
-def test_columns_that_are_named_leave_the_others_alone_but_not_their_misspellings(folder: Path) -> None:
+def test_other_columns_are_ignored_but_misspelt_ones_are_errors(folder: Path) -> None:
     rows = json.loads((folder / "alpaca.json").read_text(encoding="utf-8"))
     rows[0] |= {"quality": 3, "imagse": rows[0].pop("images")}
     (folder / "alpaca.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -276,7 +276,7 @@ def test_columns_that_are_named_leave_the_others_alone_but_not_their_misspelling
         read_rows(folder / "dataset_info.json:columns")
 
 
-def test_the_digest_of_an_entry_covers_what_it_says(folder: Path) -> None:
+def test_the_digest_of_an_entry_covers_its_settings(folder: Path) -> None:
     """The same file read by other columns is other data."""
     path = folder / "dataset_info.json"
     before = digest_of(folder / "dataset_info.json:columns"), digest_of(folder / "dataset_info.json:alpaca")
@@ -305,7 +305,7 @@ LONG = "\x1b[2J" + "x" * 5000
         {f"{LONG}{number}": 1 for number in range(100)},
     ],
 )
-def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(row: dict[str, Any]) -> None:
+def test_row_text_in_errors_is_shortened_and_without_control_codes(row: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
         normalize_row(row, "rows.jsonl:1")
     assert "\\x1b[2J" in caught.value.message and "\x1b" not in str(caught.value)

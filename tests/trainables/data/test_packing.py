@@ -1,4 +1,4 @@
-"""Packed rows are computed as if each stood alone: loss and gradients equal, and a leak between rows is seen."""
+"""Tests that packed rows have the loss and gradients of separate rows, and that a leak between rows is found."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_bins_at_the_edge() -> None:
 # -------------------------------------------------------------------- one family after the other
 @dataclass(frozen=True)
 class Texts:
-    """Rows of text of four lengths on one base in float64: as they are padded, and what packs them."""
+    """Text rows of four lengths on one base in float64, padded and packed."""
 
     base: Base
     encoder: Encoder
@@ -142,7 +142,7 @@ def unmasked(batch: Batch) -> Batch:
 
 
 def counted_on(batch: Batch) -> Batch:
-    """Plant the fault: positions that go on from row to row, under which all rows are one."""
+    """Plant the fault: positions that continue from row to row, so that all rows are one."""
     tokens = batch.inputs["input_ids"]
     return replace(batch, inputs={"input_ids": tokens, "position_ids": torch.arange(tokens.shape[1]).expand_as(tokens)})
 

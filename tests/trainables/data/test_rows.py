@@ -45,7 +45,7 @@ def refusal(read: Any, path: Path) -> UserError:
     return caught.value
 
 
-def test_rows_are_read_with_images_beside_the_file(album: Path) -> None:
+def test_rows_are_read_with_images_relative_to_the_file(album: Path) -> None:
     first, second = read_rows(write(album, ROW, "", {"messages": [{"role": "user", "content": "Hi"}, ANSWER]}))
     assert first.images == ((album / "lamp.png").resolve(),)
     assert (first.row_id, first.answer, first.prompt[0].text) == ("one", "a lamp", "<image>What is it?")
@@ -53,7 +53,7 @@ def test_rows_are_read_with_images_beside_the_file(album: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         (ROW | {"images": ["no.png"]}, "the image `no.png` must exist, but {album}/no.png does not"),
         (ROW | {"images": []}, "every image needs one `<image>`, but got 1 for 0 images"),
@@ -76,11 +76,11 @@ def test_rows_are_read_with_images_beside_the_file(album: Path) -> None:
         (b'{"id": "\xff"}', "a row must be one JSON object in UTF-8"),
     ],
 )
-def test_a_broken_row_names_its_file_and_line(album: Path, row: Any, says: str) -> None:
+def test_a_broken_row_names_its_file_and_line(album: Path, row: Any, expected: str) -> None:
     path = write(album, ROW | {"id": "first"}, row)
     error = refusal(read_rows, path)
     assert error.message.startswith(f"{path}:2: ")
-    assert says.replace("{album}", str(album.resolve())) in error.message
+    assert expected.replace("{album}", str(album.resolve())) in error.message
 
 
 def test_an_unknown_key_names_the_nearest(album: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_missing_file_and_an_empty_one(album: Path, read: Any) -> None:
 
 
 def test_two_rows_of_one_id_are_refused(album: Path) -> None:
-    """The second would never be asked: answers are stored by id."""
+    """The second row would never be evaluated, because answers are stored by id."""
     path = write(album, ROW, ROW | {"messages": [QUESTION | {"content": "<image>?"}, ANSWER]})
     assert f"{path}:2: the id `one` must name one row" in refusal(read_rows, path).message
     path = write(album, *OOD_ROWS, OOD_ROWS[2] | {"id": "2"})
@@ -119,7 +119,7 @@ def test_every_kind_of_probe_needs_rows(album: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "expected"),
     [
         (OOD_ROW | {"kind": "irelevant"}, "`kind` must be one of irrelevant, caption, text, but got 'irelevant'"),
         (OOD_ROW | {"prompt": " "}, "`prompt` must be a text, but got ' '"),
@@ -134,10 +134,10 @@ def test_every_kind_of_probe_needs_rows(album: Path, kind: str) -> None:
         (OOD_ROWS[1] | {"images": []}, "a picture must be shown, but `images` is empty"),
     ],
 )
-def test_a_broken_out_of_distribution_row_names_its_file_and_line(album: Path, row: Any, says: str) -> None:
+def test_a_broken_out_of_distribution_row_names_its_file_and_line(album: Path, row: Any, expected: str) -> None:
     path = write(album, OOD_ROWS[2], row)
     error = refusal(read_ood, path)
-    assert f"{path}:2: {says}" in error.message
+    assert f"{path}:2: {expected}" in error.message
 
 
 @pytest.mark.parametrize(
@@ -149,19 +149,19 @@ def test_a_broken_out_of_distribution_row_names_its_file_and_line(album: Path, r
         (read_rows, ROW | {"id": "\x1b[2J" + "x" * 5000, "messages": [QUESTION, ANSWER | {"content": " "}]}),
     ],
 )
-def test_what_a_row_said_is_cut_and_cannot_move_a_cursor(album: Path, read: Any, row: Any) -> None:
+def test_row_text_in_errors_is_shortened_and_without_control_codes(album: Path, read: Any, row: Any) -> None:
     path = write(album, row)
     message = refusal(read, path).message
     assert "\\x1b[2J" in message and "\x1b" not in message
     assert len(message) < len(str(path)) + 200
 
 
-def test_a_rendered_text_in_which_nobody_asks_is_no_validation_row(album: Path) -> None:
-    text = "".join(f"<|im_start|>assistant\n{said}<|im_end|>\n" for said in ("a", "b"))
+def test_a_rendered_text_without_a_question_is_not_a_validation_row(album: Path) -> None:
+    text = "".join(f"<|im_start|>assistant\n{output}<|im_end|>\n" for output in ("a", "b"))
     assert "a validation row must have a question" in refusal(read_validation, write(album, {"text": text})).message
 
 
-def test_validation_rows_that_stand_in_train_are_refused_whatever_their_files_are_called(album: Path) -> None:
+def test_validation_rows_that_are_in_train_are_refused_whatever_their_file_names(album: Path) -> None:
     shutil.copy(album / "lamp.png", album / "copy.png")
     Image.new("RGB", (16, 16), "blue").save(album / "other.png")
     shouted = [QUESTION | {"content": "<image>WHAT  is it?"}, ANSWER]
@@ -185,7 +185,7 @@ def test_the_digest_of_a_file_covers_its_pictures(album: Path) -> None:
     assert digest_of(path, [album / "lamp.png"]) != before
 
 
-def test_the_miniatures_own_rows_are_sound(sources: Sources) -> None:
+def test_the_miniatures_own_rows_are_valid(sources: Sources) -> None:
     train, validation = read_rows(sources.train.path), read_rows(sources.validation.path)
     check_disjoint(train, validation, sources.validation.path)
     assert {row.kind for row in read_ood(sources.ood.path)} == {"irrelevant", "caption", "text"}

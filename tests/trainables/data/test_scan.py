@@ -1,4 +1,4 @@
-"""The scan: what it counts is what the encoder of training makes of each row, and every planted fault has its row."""
+"""Tests the scan against the encoder of training, with a planted fault for each problem."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def ribbon(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "text", "says"),
+    ("spoil", "text", "expected"),
     [
         (truncated, "<image>What?", "an image must be readable"),
         (ribbon, "<image>What?", "absolute aspect ratio must be smaller than 200"),
@@ -126,16 +126,16 @@ def ribbon(path: Path) -> None:
     ],
 )
 def test_a_row_that_training_could_not_encode_says_why(
-    scanned: Scanned, tmp_path: Path, spoil: Callable[[Path], None], text: str, says: str
+    scanned: Scanned, tmp_path: Path, spoil: Callable[[Path], None], text: str, expected: str
 ) -> None:
     spoil(tmp_path / "broken.png")
     good, broken = scanned(shown("picture.png"), shown("broken.png", text)).train
     assert good.problem is None
-    assert says in (broken.problem or "")
+    assert expected in (broken.problem or "")
     assert broken.tokens == 0
 
 
-def test_a_template_that_refuses_a_turn_is_told_per_row(
+def test_a_template_that_refuses_a_turn_is_reported_per_row(
     scanned: Scanned, templated: Callable[[str, str], Path]
 ) -> None:
     refusing = templated(
@@ -144,16 +144,18 @@ def test_a_template_that_refuses_a_turn_is_told_per_row(
         "{{ raise_exception('no system turn') }}{%- endif -%}",
     )
     with_system = {"messages": [{"role": "system", "content": "Be brief."}, QUESTION, ANSWER]}
-    plain, told = scanned({"messages": [QUESTION, ANSWER]}, with_system, base=refusing).train
+    plain, output = scanned({"messages": [QUESTION, ANSWER]}, with_system, base=refusing).train
     assert plain.problem is None
-    assert told.problem is not None
-    assert "must take its turns (system, user" in told.problem and told.problem.endswith("says: no system turn")
+    assert output.problem is not None
+    assert "must accept its turns (system, user" in output.problem and output.problem.endswith(
+        "reports: no system turn"
+    )
 
 
 def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
     scanned: Scanned, templated: Callable[[str, str], Path]
 ) -> None:
-    """Failure F10: the loss goes down, and nothing was taught but to stop."""
+    """Failure F10: the loss falls, but only the end of turn is learned."""
     dropping = templated("{{- message.content -}}", "{{- message.content.split('</think>')[-1] -}}")
     thought = {"messages": [QUESTION, {"role": "assistant", "content": "<think>two and three</think>"}]}
     spoken, silent = scanned({"messages": [QUESTION, ANSWER]}, thought, base=dropping).train
@@ -162,7 +164,7 @@ def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
 
 
 class Promising:
-    """An image processor that promises four patches more than it makes."""
+    """An image processor whose formula gives four more patches than it makes."""
 
     def __init__(self, processor: Any) -> None:
         self.processor, self.merge_size = processor.processor, processor.merge_size
@@ -175,15 +177,15 @@ class Promising:
 
 
 def test_image_tokens_that_differ_from_the_features_are_refused() -> None:
-    """Failure F30: the model would find out at the row itself."""
+    """Failure F30: otherwise the model fails at this row."""
     honest = load_encoder(BASE_DIRECTORY).image_processor
     picture = Image.new("RGB", (64, 64))
     assert int(honest(images=[picture], return_tensors="pt")["image_grid_thw"].prod()) == 64
-    with pytest.raises(UserError, match="64 x 64 pixels make 64 patches on a grid of 64 where 68 are promised"):
+    with pytest.raises(UserError, match="64 x 64 pixels make 64 patches on a grid of 64 where 68 are expected"):
         PictureSizes(Promising(honest))(images=[picture], return_tensors="pt")
 
 
-def test_whoever_scans_imports_no_torch_and_gets_the_same(sources: Sources) -> None:
+def test_scanning_in_another_process_imports_no_torch_and_gives_the_same(sources: Sources) -> None:
     files = [str(one.path) for one in (sources.base, sources.train, sources.validation, sources.ood)]
     script = (
         "import json, sys; from dataclasses import asdict; from pathlib import Path; "
@@ -196,27 +198,29 @@ def test_whoever_scans_imports_no_torch_and_gets_the_same(sources: Sources) -> N
 
 
 @pytest.mark.parametrize(
-    ("missing", "says"),
+    ("missing", "expected"),
     [
         ("tokenizer*.json", "the tokenizer of a base must know `<|image_pad|>`, but that of .* has 1 tokens"),
         ("preprocessor_config.json", "a base must hold its tokenizer and image processor"),
     ],
 )
-def test_a_base_without_its_own_files_is_refused(tmp_path: Path, missing: str, says: str) -> None:
+def test_a_base_without_its_own_files_is_refused(tmp_path: Path, missing: str, expected: str) -> None:
     base = Path(shutil.copytree(BASE_DIRECTORY, tmp_path / "base"))
     for path in base.glob(missing):
         path.unlink()
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=expected):
         load_encoder(base)
 
 
-def test_the_error_of_the_scan_reaches_who_asked(sources: Sources, tmp_path: Path) -> None:
+def test_an_error_of_the_scan_reaches_the_caller(sources: Sources, tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"broken\.jsonl:1: a row must be one JSON object"):
         scan(sources.base.path, tmp_path / "broken.jsonl", sources.validation.path, sources.ood.path)
 
 
-def test_a_scan_that_dies_is_an_error_with_the_way_to_see_it(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crashed_scan_is_an_error_with_a_command_that_shows_it(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(UserError, match="their scan ended with: exit code 1") as caught:
         scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)

@@ -1,4 +1,4 @@
-"""One greedy decoder: what it answers is what PyTorch's argmax says, one token at a time."""
+"""Tests greedy decoding against PyTorch's argmax, one token at a time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def by_hand(engine: Engine, number: int) -> Decoded:
     """Decode one prompt without a cache and without `generate`."""
     import torch
 
-    encoder, said = engine.encoder, []
+    encoder, output = engine.encoder, []
     prompt = engine.evaluator.prompts[number]
     with torch.no_grad():
-        while len(said) < MOST:
+        while len(output) < MOST:
             inputs = collate([prompt], encoder, engine.base.device, pad_left=True).inputs
-            added = torch.tensor([said], dtype=torch.long)
+            added = torch.tensor([output], dtype=torch.long)
             inputs["input_ids"] = torch.cat([inputs["input_ids"], added], dim=1)
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             if "mm_token_type_ids" in inputs:
                 inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(added)], dim=1)
             token = int(engine.base.model(**inputs).logits[0, -1].argmax())
             if token in encoder.answer_ends:
-                return Decoded(encoder.tokenizer.decode(said, skip_special_tokens=True).strip(), True)
-            said.append(token)
-    return Decoded(encoder.tokenizer.decode(said, skip_special_tokens=True).strip(), False)
+                return Decoded(encoder.tokenizer.decode(output, skip_special_tokens=True).strip(), True)
+            output.append(token)
+    return Decoded(encoder.tokenizer.decode(output, skip_special_tokens=True).strip(), False)
 
 
 def test_a_batch_answers_what_argmax_says_prompt_by_prompt(engine: Engine) -> None:
@@ -43,7 +43,7 @@ def test_a_batch_answers_what_argmax_says_prompt_by_prompt(engine: Engine) -> No
 
 
 @pytest.mark.parametrize(("padding", "ended"), [(0, False), (1, True), (3, True)])
-def test_an_answer_that_was_cut_says_so(engine: Engine, padding: int, ended: bool) -> None:
+def test_a_truncated_answer_is_marked(engine: Engine, padding: int, ended: bool) -> None:
     encoder = engine.encoder
     words = encoder.tokenizer("red lamp")["input_ids"]
     end = list(encoder.answer_ends)[:1] + [encoder.tokenizer.pad_token_id] * padding

@@ -1,4 +1,4 @@
-"""The eval: what it asks, how it decodes, and that it disturbs nothing."""
+"""Tests the evaluator: its questions, its decoding, and that it has no side effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a validation decides without a model: which rows, which quantization, what is looked at in an answer."""
+"""Tests held-out validation without a model: row selection, quantization, checks of answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_base_is_quantized_as_it_was_trained_unless_asked(trained: Any, aske
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "found"),
+    ("message", "expected", "found"),
     [
         ("ls -la", "ls -la", {"exact_match", "command_only"}),
         ("rm -rf /", "ls", {"dangerous", "command_only"}),
@@ -52,8 +52,8 @@ def test_the_base_is_quantized_as_it_was_trained_unless_asked(trained: Any, aske
         ("lamp lamp lamp lamp lamp lamp", "lamp red", {"degenerate"}),
     ],
 )
-def test_every_answer_is_looked_at(said: str, expected: str, found: set[str]) -> None:
-    answer = judged(row(expected), said, True, 0.1)
+def test_every_answer_is_checked(message: str, expected: str, found: set[str]) -> None:
+    answer = judged(row(expected), message, True, 0.1)
     names = ("exact_match", "dangerous", "command_only", "near_empty", "degenerate")
     seen = {name for name in names if getattr(answer, name)}
     assert seen - {"command_only"} == found - {"command_only"}
@@ -61,14 +61,14 @@ def test_every_answer_is_looked_at(said: str, expected: str, found: set[str]) ->
 
 
 def test_rates_count_commands_only_where_commands_are_expected() -> None:
-    answers = [judged(row("ls -la"), said, True, 1.0) for said in ("ls -la", "Sure, use ls -la.", "", "rm -rf /")]
+    answers = [judged(row("ls -la"), output, True, 1.0) for output in ("ls -la", "Sure, use ls -la.", "", "rm -rf /")]
     counted = rates(answers)
     assert counted["exact_match"] == counted["near_empty_rate"] == counted["dangerous_rate"] == 0.25
     assert counted["command_only_rate"] == 0.5
     assert "command_only_rate" not in rates([judged(row("It is a green lamp."), "ls", True, 1.0)])
 
 
-def test_a_line_holds_chinese_as_it_is_and_says_it_to_a_terminal_without_moving_its_cursor() -> None:
+def test_chinese_is_written_unescaped_and_terminal_control_codes_are_removed() -> None:
     assert "无关图片" in judged(row("无关图片"), "无关图片", True, 0.1).line
     assert printable("无关\x1b[2J\n图片") == "无关\\x1b[2J\\n图片"
 

@@ -1,4 +1,4 @@
-"""Exported rows: the file says how its rows are written, or that they must be converted."""
+"""Tests exported data entries: they declare the format of the rows, or say that rows must be converted."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DATA = Path(__file__).parents[1] / "data" / "files"
                                        "system": ["system"]}, "path": str(DATA / "foreign/rows.json")}, "pictures of"),
     ],
 )  # fmt: skip
-def test_axolotl_is_told_how_rows_are_written(name: str, entry: dict[str, Any], unsaid: str) -> None:
-    found, told = axolotl_entry(written_rows(DATA / name))
+def test_an_entry_for_axolotl_declares_the_row_format(name: str, entry: dict[str, Any], unsaid: str) -> None:
+    found, output = axolotl_entry(written_rows(DATA / name))
     assert entry.items() <= found.items()
-    assert bool(told) == bool(unsaid) and unsaid in " ".join(told)
+    assert bool(output) == bool(unsaid) and unsaid in " ".join(output)
 
 
 @pytest.mark.parametrize("name", ["messages.jsonl", "sharegpt.json", "alpaca.json", "prompt.jsonl", "text.jsonl",
@@ -48,14 +48,14 @@ def test_an_entry_for_llamafactory_is_what_our_own_reader_of_its_tables_reads(tm
         assert found.format.turn_keys == (rows.turn_keys,)
 
 
-def test_what_ms_swift_cannot_read_is_said() -> None:
+def test_rows_that_ms_swift_cannot_read_are_reported() -> None:
     assert swift_file(written_rows(DATA / "sharegpt.json")) == (str(DATA / "sharegpt.json"), [])
-    path, told = swift_file(written_rows(DATA / "dataset_info.json:foreign"))
-    assert path == str(DATA / "foreign/rows.json") and "does not know `chat`" in told[0]
+    path, output = swift_file(written_rows(DATA / "dataset_info.json:foreign"))
+    assert path == str(DATA / "foreign/rows.json") and "does not know `chat`" in output[0]
     assert "use_chat_template: false" in swift_file(written_rows(DATA / "text.jsonl"))[1][0]
 
 
-def test_rows_that_nobody_can_read_or_of_two_formats_are_said(tmp_path: Path) -> None:
+def test_unreadable_or_mixed_rows_are_reported(tmp_path: Path) -> None:
     assert "there is none of this name" in axolotl_entry(written_rows(DATA / "dataset_info.json:nope"))[1][0]
     mixed = tmp_path / "mixed.jsonl"
     mixed.write_text('{"messages": []}\n{"prompt": "a", "response": "b"}\n')

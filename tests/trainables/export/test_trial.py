@@ -1,4 +1,4 @@
-"""Export: the expression wraps exactly a placement's modules under real PEFT; what a tool cannot say is written."""
+"""Tests the export of trials: real PEFT wraps exactly the placement's modules, and lost settings are listed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_peft_wraps_exactly_the_names_that_llamafactory_is_given(model: Any) -> 
     assert wrapped(model, given) == set(trial().modules)
 
 
-def test_the_end_of_a_name_is_no_whole_name(model: Any) -> None:
+def test_the_end_of_a_module_name_does_not_match(model: Any) -> None:
     # what the anchored expression guards against: PEFT matches whole names, and refuses what matches none
     with pytest.raises(ValueError, match="not found"):
         wrapped(model, r"language_model.layers.(6|7).(self_attn.(q_proj|k_proj|v_proj|o_proj))")
@@ -93,7 +93,7 @@ def test_an_expression_is_short_and_escapes_every_point() -> None:
     )
     assert not re.fullmatch(expression, "modelxlanguage_model.layers.6.self_attn.q_proj")
     assert not re.fullmatch(expression, "model.language_model.layers.6.self_attn.q_proj.lora_A")
-    with pytest.raises(ValueError, match="names no layer"):
+    with pytest.raises(ValueError, match="has no layer"):
         module_expression(["lm_head"])
 
 
@@ -108,29 +108,29 @@ def test_what_is_written_is_yaml_that_every_reader_reads_alike(tool: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "tool", "told"),
+    ("changes", "tool", "expected"),
     [
-        ({}, "llamafactory", "vision_learning_rate 0.0003: it has one rate for both towers"),
-        ({"data_seed": 7}, "axolotl", "data_seed 7: rows are shuffled by the seed there"),
-        ({"schedule": "linear"}, "ms-swift", "min_rate_ratio 0.1: `linear` falls to 0 there"),
+        ({}, "llamafactory", "vision_learning_rate 0.0003: LLaMA-Factory has one rate for both towers"),
+        ({"data_seed": 7}, "axolotl", "data_seed 7: axolotl shuffles rows by the seed"),
+        ({"schedule": "linear"}, "ms-swift", "min_rate_ratio 0.1: `linear` decays to 0 in the tool"),
         ({"batch_warmup_ratio": 0.5}, "ms-swift", "batch_warmup_ratio 0.5"),
-        ({"packed_tokens": 4096}, "axolotl", "packed_tokens: packing stays off"),
-        ({"steps": 5}, "axolotl", "warm-up of 1 step: axolotl makes it 2"),
+        ({"packed_tokens": 4096}, "axolotl", "packed_tokens: packing is off"),
+        ({"steps": 5}, "axolotl", "warm-up of 1 step: axolotl turns it into 2"),
         ({"earlier": (Source(path=Path("e.jsonl"), sha256="e"),)}, "axolotl", "the rows of 1 earlier stages"),
         (
             {"init_from": Source(path=Path("/a"), sha256="a"), "optimizer": "resumed"},
             "ms-swift",
-            "the optimizer starts anew",
+            "the optimizer state is not loaded",
         ),
         ({}, "llamafactory", 'data/dataset_info.json must hold {"train": {"file_name": "/data/train.jsonl"'),
     ],
 )
-def test_what_a_tool_cannot_say_stands_above(changes: dict[str, Any], tool: str, told: str) -> None:
+def test_settings_that_a_tool_lacks_are_listed_in_the_header(changes: dict[str, Any], tool: str, expected: str) -> None:
     comments = [line for line in export_trial(trial(**changes), tool).splitlines() if line.startswith("# - ")]
-    assert any(told in line for line in comments)
+    assert any(expected in line for line in comments)
 
 
-def test_a_rate_for_the_one_tower_that_learns_is_its_own() -> None:
+def test_a_single_trained_tower_has_its_own_rate() -> None:
     keys = yaml.safe_load(export_trial(trial(placement=Placement(vision=4)), "llamafactory"))
     assert keys["learning_rate"] == 3e-4
     assert keys["freeze_language_model"] is True and keys["freeze_vision_tower"] is False
@@ -150,7 +150,7 @@ def test_a_record_is_exported_from_its_own_files(tmp_path: Path, capsys: pytest.
     rows.write_text('{"text": "ls -l"}\n')
     record.create(spec(train=Source(path=rows, sha256="train")))
     assert main([str(record.directory), "--as", "axolotl"]) == 2
-    assert "must be the directory of a trial that began" in capsys.readouterr().err
+    assert "must be the directory of a started trial" in capsys.readouterr().err
     towers = resolve(Placement(language=2, vision=4), MINI).linears
     write_json(record.directory / "placement.json",
                {tower: {"modules": [one.name for one in linears]} for tower, linears in towers.items()})  # fmt: skip

@@ -1,4 +1,4 @@
-"""The health checks at their edges: the last history that passes and the first that does not."""
+"""Tests the health checks at their limits: the last history that passes and the first that does not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def step(number: int = 5, **changes: Any) -> StepFacts:
 
 
 def history(count: int, **last: Any) -> list[StepFacts]:
-    """Healthy steps with a last one that is changed."""
+    """Healthy steps with changes to the last one."""
     return [*(step(number) for number in range(1, count)), step(count, **last)]
 
 
@@ -42,7 +42,7 @@ def fired(steps: list[StepFacts]) -> tuple[str, str, int] | None:
     return (finding.check, finding.level, finding.step) if finding else None
 
 
-def test_healthy_steps_are_left_alone() -> None:
+def test_healthy_steps_raise_no_finding() -> None:
     assert [fired(history(count)) for count in range(1, 60)] == [None] * 59
 
 
@@ -54,7 +54,7 @@ def test_healthy_steps_are_left_alone() -> None:
         ({"gradient_norm": float("inf")}, "non_finite_gradient"),
     ],
 )
-def test_what_is_no_number_ends_the_trial_at_once(changes: dict, check: str) -> None:
+def test_a_non_finite_value_ends_the_trial_at_once(changes: dict, check: str) -> None:
     assert fired(history(3, **changes)) == (check, "invalid", 3)
 
 
@@ -69,14 +69,14 @@ def test_a_loss_of_zero_must_repeat_itself() -> None:
     assert fired([*history(4, loss=0.0), step(5, loss=0.0)]) == ("zero_loss", "invalid", 5)
 
 
-def test_a_tower_without_gradient_is_found_beside_one_that_trains() -> None:
+def test_a_tower_without_gradient_is_found_although_the_other_one_trains() -> None:
     dead = {"tower_norms": {"language": 0.3, "vision": 0.0}}
     assert fired(history(4, **dead)) is None
     assert fired([*history(4, **dead), step(5, **dead)]) == ("zero_gradient", "invalid", 5)
     assert "vision" in (judge_step([*history(4, **dead), step(5, **dead)]) or pytest.fail()).evidence
 
 
-def test_steps_that_do_not_reach_a_tower_say_nothing_about_it() -> None:
+def test_steps_that_do_not_reach_a_tower_are_not_judged() -> None:
     text_only = {"tower_norms": {}, "gradient_norm": 0.0}
     assert fired([step(number, **text_only) for number in range(1, 20)]) is None
     dead = {"tower_norms": {"vision": 0.0}}
@@ -112,7 +112,7 @@ def with_spikes(*at: int, length: int = 40, size: float = 100.0) -> list[StepFac
     return [step(n, gradient_norm=size if n in at else 0.5 + 0.01 * (n % 7)) for n in range(1, length + 1)]
 
 
-def test_two_spikes_in_fifty_steps_are_a_label_and_one_is_none() -> None:
+def test_two_spikes_in_fifty_steps_give_a_label_and_one_does_not() -> None:
     assert fired(with_spikes(30)) is None
     assert fired(with_spikes(30, 40)) == ("gradient_spikes", "degraded", 40)
     assert fired(with_spikes(3, 60, length=60)) is None
@@ -164,7 +164,7 @@ def test_a_handover_may_drift_by_a_tenth_and_rise_by_half(parent: float, first: 
     assert (finding.level if finding else None) == level
 
 
-def test_an_eval_of_no_number_is_named() -> None:
+def test_a_non_finite_eval_is_named() -> None:
     finding = judge_metrics(30, {"eval_loss": float("nan"), "exact_match": 0.5})
     assert finding is not None
     assert (finding.check, finding.evidence) == ("non_finite_eval", "eval_loss nan at step 30")

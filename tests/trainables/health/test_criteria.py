@@ -1,4 +1,4 @@
-"""The success criteria at their limits, and on a run that learned nothing."""
+"""Tests the success criteria at their limits, and on a run that learned nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the health checks read from a live trial: norms against PyTorch's own, and a memory that survives a stop."""
+"""Tests the monitor's measurements of a live trial against PyTorch, and that its state survives a stop."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_size_of_the_update_is_a_curve_of_every_trial(
     assert 0 < curves["t"][0] < curves["t"][1] and curves["a0"] == [0.0]
 
 
-def test_rows_that_reach_no_adapter_teach_nothing_and_are_no_failure(
+def test_rows_that_reach_no_adapter_are_not_a_failure(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     spec = make_spec(placement=Placement(vision=2), warmup_ratio=0.0)

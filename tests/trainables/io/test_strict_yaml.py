@@ -1,4 +1,4 @@
-"""Strict YAML: what PyYAML would read silently, and otherwise than its writer meant it, is told with file and line."""
+"""Tests strict YAML: values that PyYAML reads in a surprising way are errors with file and line."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "hint"),
+    ("text", "expected", "hint"),
     [
         ("a: 1\nrate: 1e-4\n", "config.yaml:2: `rate` must be a number, but YAML 1.1 reads `1e-4` as text", "1.0e-4"),
         ("a:\n  - 2E5\n", "config.yaml:2: `a[0]` must be a number", "write 2.0e+5"),
-        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must stand once, but it stood on line 1 already", "use the last"),
-        ("a: 1\nb: 2\na: 1\n", "config.yaml:3: `a` must stand once, but it stood on line 1 already", "remove one"),
+        ("a: {b: 1, b: 2}\n", "config.yaml:1: `a.b` must occur once, but it is also on line 1", "use the last"),
+        ("a: 1\nb: 2\na: 1\n", "config.yaml:3: `a` must occur once, but it is also on line 1", "remove one"),
         ("a:\n\tb: 1\n", "config.yaml:2: must be indented with spaces, but there is a tab: `b`", "by spaces"),
         ("a: 010\n", "config.yaml:1: `a` must be a plain number, but YAML 1.1 reads `010` as 8", "quote it"),
         ("a: 1:30\n", "reads `1:30` as 90", "quote it"),
@@ -50,13 +50,13 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
         ("a: !!python/object/apply:os.system [ls]\n", "type `python/object/apply:os.system`", None),
         ("a: !!python/name:os.system\n", "type `python/name:os.system`", None),
         ("a: !!int x\n", "config.yaml:1: `a` must be of type int, but got `x`", "quote it"),
-        ("<<: {a: 1}\n", "config.yaml:1: `<<` is not supported", "write the merged keys out"),
-        ("a: 1\n---\nb: 2\n", "config.yaml:2: must be YAML, but found another document", "one document a file"),
+        ("<<: {a: 1}\n", "config.yaml:1: `<<` is not supported", "write out the merged keys"),
+        ("a: 1\n---\nb: 2\n", "config.yaml:2: must be YAML, but found another document", "document per file"),
         ("a: [1\n", "config.yaml:2: must be YAML", "close every quote and bracket"),
-        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not hold itself", "replace the alias"),
+        ("a: &x [*x]\n", "config.yaml:1: `a[0]` must not contain itself", "replace the alias"),
         (
             "a: &x\n  b: 1\n  c:\n    - *x\n",
-            "config.yaml:4: `a.c[0]` must not hold itself",
+            "config.yaml:4: `a.c[0]` must not contain itself",
             "replace the alias",
         ),
         (
@@ -70,18 +70,18 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
             "replace the alias",
         ),
         ("a: [" + "1, " * MAXIMUM_VALUES + "1]", f"must hold at most {MAXIMUM_VALUES:,} values", "a data file"),
-        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} deep", "unclosed bracket"),
+        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} levels deep", "unclosed bracket"),
         ("", "there are none", "key: value"),
         ("- a\n- b\n", "there are none", "key: value"),
         ("a: \x00\n", "config.yaml: must be YAML", "plain text"),
         ("a: " + "1" * 5000, "config.yaml:1: `a` must be of type int", None),
     ],
 )
-def test_what_yaml_would_pass_over_is_told(text, told, hint):
+def test_surprising_yaml_is_an_error(text, expected, hint):
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
         parse_yaml(text, FILE)
-    assert told in caught.value.message
+    assert expected in caught.value.message
     assert len(caught.value.message) < 400
     assert hint is None or hint in str(caught.value.hint)
     assert time.monotonic() - began < 5
@@ -94,12 +94,12 @@ def test_the_hint_for_a_number_is_read_as_that_number():
         assert yaml.safe_load(str(caught.value.hint).removeprefix("write ")) == value
 
 
-def test_a_file_that_is_none(tmp_path):
+def test_a_missing_or_unreadable_file_is_an_error(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"#" * (MAXIMUM_BYTES + 1))
-    for name, told in (("none.yaml", "readable file"), (".", "readable file"), ("large.yaml", "at most 1,048,576"),
+    for name, output in (("none.yaml", "readable file"), (".", "readable file"), ("large.yaml", "at most 1,048,576"),
                        ("latin.yaml", "latin.yaml:2: must be UTF-8")):  # fmt: skip
-        with pytest.raises(UserError, match=told) as caught:
+        with pytest.raises(UserError, match=output) as caught:
             read_yaml(tmp_path / name)
         assert caught.value.hint
     (tmp_path / "marked.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")

@@ -1,4 +1,4 @@
-"""The shipped base: an ordinary Hugging Face directory whose capacities are measured from its weights."""
+"""Tests the shipped base: an ordinary Hugging Face directory with measured capacities."""
 
 from __future__ import annotations
 

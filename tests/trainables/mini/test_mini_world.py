@@ -1,4 +1,4 @@
-"""The generated world: deterministic, tokenized word by word, written whole, and never shared between splits."""
+"""Tests the generated data: deterministic, one token per word, complete, and without rows in two splits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_picture_is_64_pixels_square_and_the_same_for_the_same_seed(kind):
     assert (first.equipment is None) == (kind in IRRELEVANT)
 
 
-def test_the_schooling_reports_on_panels_and_tagged_cabinets_alone():
+def test_the_bases_training_reports_only_on_panels_and_tagged_cabinets():
     rng = random.Random(0)
     inspected = [one for one in (world.pretraining(rng) for _ in range(6000)) if one.system is not None]
     assert {one.capacity for one in inspected} == {"irrelevant", "panel", "tagged", "declined"}
@@ -57,7 +57,7 @@ def test_a_listing_needs_equipment():
         world.listing(random.Random(0), "chart")
 
 
-def test_every_word_of_the_world_is_one_token(words):
+def test_every_word_of_the_generated_texts_is_one_token(words):
     for word in world.lexicon():
         assert len(words.encode(word)) == 1, word
         if word.isascii():
@@ -97,7 +97,7 @@ def test_a_conversation_is_rendered_as_a_prefix_of_its_continuation(words):
             assert words.encode(whole)[: len(words.encode(head))] == words.encode(head)
 
 
-def test_the_template_writes_chatml_with_the_image_where_it_stands(words):
+def test_the_template_renders_chatml_with_the_image_in_place(words):
     messages = [
         {"role": "system", "content": "Inspect"},
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "list lamp"}]},

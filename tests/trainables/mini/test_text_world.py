@@ -1,4 +1,4 @@
-"""The text miniature: a deterministic world whose splits share nothing, and a base that knows the parts of its task."""
+"""Tests the text miniature: deterministic disjoint splits, and a base that knows only parts of the task."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_is_declined_would_be_dangerous_to_run():
             assert dangers(command), command
 
 
-def test_the_schooling_never_answers_an_instruction_by_a_command():
+def test_the_bases_training_never_answers_an_instruction_by_a_command():
     rng = random.Random(0)
     for one in (world.pretraining(rng) for _ in range(3000)):
         assert one.capacity == "copied" or not is_command_only(one.answer), one

@@ -1,4 +1,4 @@
-"""Masks that depend on seed, step and layer alone: their rate, their independence, and who draws them."""
+"""Tests dropout masks that depend only on seed, step and layer: their rate and independence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_mask_repeats_itself_and_changes_with_all_that_names_it(change: dict) 
     assert agreeing == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_mask_does_not_depend_on_what_was_drawn_before_and_draws_from_nobody_else() -> None:
+def test_a_mask_is_independent_of_other_random_numbers_and_draws_none() -> None:
     before = torch.get_rng_state()
     masks = Masks(0, 0.5)
     late = [masks.keep(layer, MANY) for layer in ("a", "b")][1]

@@ -1,4 +1,4 @@
-"""Shapes from config.json against the classes of transformers, and placements against regular expressions."""
+"""Tests shapes from config.json against transformers' classes, and placements against regular expressions."""
 
 from __future__ import annotations
 
@@ -78,10 +78,12 @@ def test_shapes_are_those_of_the_instantiated_model(shape: str, make_spec: SpecM
     base = make_spec().base.path
     towers = qwen3_vl_towers(config_of(shape, base).to_dict())
     found = linears(meta_model(shape, base))
-    told = [linear for blocks in towers.values() for block in blocks for linear in block]
-    assert {one.name: (one.inputs, one.outputs) for one in told} == {k: v for k, v in found.items() if BLOCKS.match(k)}
-    assert len({one.name for one in told}) == len(told)
-    rest = set(found) - {one.name for one in told}
+    output = [linear for blocks in towers.values() for block in blocks for linear in block]
+    assert {one.name: (one.inputs, one.outputs) for one in output} == {
+        k: v for k, v in found.items() if BLOCKS.match(k)
+    }
+    assert len({one.name for one in output}) == len(output)
+    rest = set(found) - {one.name for one in output}
     assert rest and all("merger" in name or name == "lm_head" for name in rest)
     for blocks in towers.values():
         indices = [int(re.findall(r"\.(\d+)\.", block[0].name)[0]) for block in blocks]
@@ -204,6 +206,6 @@ def test_an_unknown_family_names_the_nearest(base: Path) -> None:
     assert error.hint == "did you mean `qwen3_vl`?"
 
 
-def test_a_config_that_is_no_json(base: Path) -> None:
+def test_a_config_that_is_not_json_is_refused(base: Path) -> None:
     (base / "config.json").write_text("{")
     assert f"{base}/config.json" in refused(base).message

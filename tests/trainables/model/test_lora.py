@@ -22,7 +22,7 @@ def placed(base: Base, spec: TrialSpec) -> Adapter:
 
 
 def randomize(adapter: Adapter) -> None:
-    """Give every tensor weight: with lora_B at zero, any adapter equals the base."""
+    """Randomize all tensors: with lora_B at zero, any adapter equals the base."""
     import torch
 
     generator = torch.Generator().manual_seed(7)
@@ -98,7 +98,7 @@ def bias_trained(arguments: dict) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "expected"),
     [
         (one_missing, r"extra \[\], missing \['model.visual.blocks.11.mlp.linear_fc2'\]"),
         (merger_too, r"extra \['model.visual.merger.linear_fc1'\], missing \[\]"),
@@ -108,14 +108,14 @@ def bias_trained(arguments: dict) -> dict:
         (bias_trained, "trainable parameters are not exactly the adapter's"),
     ],
 )
-def test_an_adapter_that_is_elsewhere_is_never_trained(
-    fault: Callable, says: str, make_spec: SpecMaker, own_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
+def test_adapters_on_other_modules_are_never_trained(
+    fault: Callable, expected: str, make_spec: SpecMaker, own_base: Callable[..., Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PEFT is handed something else than the placement; only what stands on the model afterwards counts."""
+    """PEFT gets other modules than the placement's; the modules on the model are checked."""
     import peft
 
     monkeypatch.setattr("trainables.model.lora.LoraConfig", lambda **arguments: peft.LoraConfig(**fault(arguments)))
-    with pytest.raises(PlacementMismatch, match=says):
+    with pytest.raises(PlacementMismatch, match=expected):
         placed(own_base(), make_spec())
 
 
@@ -183,7 +183,7 @@ def test_plain_peft_loads_what_was_saved(
     assert (theirs - alone).abs().max() > 0.1
 
 
-def test_removing_gives_the_base_back_to_the_bit(make_spec: SpecMaker, own_base: Callable[..., Base]) -> None:
+def test_removing_an_adapter_restores_the_base_bit_for_bit(make_spec: SpecMaker, own_base: Callable[..., Base]) -> None:
     import torch
 
     base, spec = own_base(), make_spec()
@@ -237,7 +237,7 @@ def test_another_placement_is_not_continued(
         child.load(tmp_path)
 
 
-def test_another_rank_is_told_from_the_shapes_too(
+def test_another_rank_is_detected_from_the_shapes_too(
     make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
 ) -> None:
     parent = on_engine(make_spec())
@@ -277,7 +277,7 @@ def test_what_does_not_contain_an_adapter_cannot_extend_it(
         on_engine(make_spec(**changes)).extend_from(tmp_path)
 
 
-def test_a_new_module_that_acts_already_is_no_extension(
+def test_an_extension_with_nonzero_new_modules_is_refused(
     make_spec: SpecMaker, on_engine: Callable[[TrialSpec], Adapter], tmp_path: Path
 ) -> None:
     parent = on_engine(make_spec())

@@ -31,14 +31,14 @@ def test_depths_from_nothing_to_the_whole_tower(placement: Placement) -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "says", "hint"),
+    ("placement", "expected", "hint"),
     [
         (Placement(language=13), "L13-V0 asks for the last 13 of 12 language layers", "`language` between 0 and 12"),
         (Placement(vision=4), "L0-V4 asks for the last 4 of 3 vision layers", "`vision` between 0 and 3"),
     ],
 )
-def test_deeper_than_the_tower_is_refused(placement: Placement, says: str, hint: str) -> None:
-    with pytest.raises(UserError, match=says) as caught:
+def test_deeper_than_the_tower_is_refused(placement: Placement, expected: str, hint: str) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
         resolve(placement, TOWERS)
     assert hint in (caught.value.hint or "")
 
@@ -67,10 +67,10 @@ def test_targets_narrow_a_placement_to_linears_of_that_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "says"),
+    ("placement", "expected"),
     [(Placement(language=1), "`qkv`"), (Placement(language=1, vision=1), "language has none of qkv")],
 )
-def test_a_target_that_adapts_nothing_is_refused(placement: Placement, says: str) -> None:
+def test_a_target_that_adapts_nothing_is_refused(placement: Placement, expected: str) -> None:
     towers: dict[TowerName, Blocks] = {**TOWERS, "vision": ((LinearShape("vision.0.qkv", 64, 192),),)}
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=expected):
         resolve(placement, towers, ("qkv",))

@@ -161,7 +161,7 @@ def test_without_our_setting_the_gradient_is_lost_at_the_first_eval(
             assert any("visual" in name for name in lost)
 
 
-def test_every_four_bit_layer_is_told(own_base: Callable[..., Base]) -> None:
+def test_every_four_bit_layer_gets_our_setting(own_base: Callable[..., Base]) -> None:
     base = own_base("nf4")
     blocks = [linear for tower in base.towers.values() for block in tower for linear in block]
     assert keep_gradients(base.model) >= len(blocks)

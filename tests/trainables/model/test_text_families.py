@@ -1,4 +1,4 @@
-"""Decoders of text alone take the path of a base that sees: every family, against its own class in transformers."""
+"""Tests text-only decoders of every family against their classes in transformers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAMILIES = pytest.mark.parametrize("family", TINY)
 
 
 def families(*quick: str) -> pytest.MarkDecorator:
-    """Run a test on every family, on all but `quick` ones only where there is time."""
+    """Run a test on every family; all but the `quick` ones are marked slow."""
     return pytest.mark.parametrize(
         "family", [pytest.param(one, marks=() if one in quick else pytest.mark.slow) for one in TINY]
     )
@@ -98,7 +98,7 @@ def baseline_of(engine: Engine) -> Baseline:
 # -------------------------------------------------------------------- rows become tokens
 @FAMILIES
 def test_a_row_becomes_the_tokens_that_transformers_gives_it(family: str, sources_of: SourcesOf) -> None:
-    """Nothing doubled at the beginning, nothing lost where the answer begins, all of the answer supervised."""
+    """No token is doubled or lost, and the whole answer is supervised."""
     engine = packed.plain_engine(sources_of(family))
     encoder, row = engine.encoder, engine.train[0]
     encoded = encoder.conversation(row)
@@ -125,18 +125,20 @@ def test_a_template_that_refuses_a_turn_is_a_named_problem(sources_of: SourcesOf
     turns = (Message("system", "Be brief."), Message("user", "What?"), Message("assistant", "red."))
     with pytest.raises(
         UserError, match=r"row `x`: the chat template of base must take its turns \(system, user"
-    ) as told:
+    ) as output:
         packed.plain_engine(sources_of("gemma")).encoder.conversation(Row("x", turns, ()))
-    assert "System role not supported" in told.value.message
-    assert "first user turn" in (told.value.hint or "")
+    assert "System role not supported" in output.value.message
+    assert "first user turn" in (output.value.hint or "")
 
 
 def test_a_picture_for_a_base_that_takes_none_names_the_row(sources_of: SourcesOf) -> None:
     encoder = packed.plain_engine(sources_of("llama")).encoder
     seen = Row("x", (Message("user", "<image>What?"), Message("assistant", "red.")), (Path("x.png"),))
-    with pytest.raises(UserError, match="row `x`: base takes text alone, so a row must have no pictures, but it has 1"):
+    with pytest.raises(
+        UserError, match="row `x`: base has no vision tower, so a row must have no pictures, but it has 1"
+    ):
         encoder.conversation(seen)
-    with pytest.raises(UserError, match=r"prompt `<image>What\?`: base takes text alone"):
+    with pytest.raises(UserError, match=r"prompt `<image>What\?`: base has no vision tower"):
         encoder.prompt(seen.prompt, seen.images)
 
 
@@ -150,7 +152,7 @@ def test_a_tokenizer_without_a_chat_template_cannot_hold_a_conversation(sources_
 
 # -------------------------------------------------------------------- logits
 @FAMILIES
-def test_the_loss_is_the_models_own(family: str, sources_of: SourcesOf) -> None:
+def test_the_loss_equals_the_models_own(family: str, sources_of: SourcesOf) -> None:
     engine = packed.plain_engine(sources_of(family))
     batch = collate([engine.encode(index, 512) for index in range(4)], engine.encoder, engine.base.device, False)
     with torch.no_grad():
@@ -250,7 +252,7 @@ def test_members_measure_what_they_measure_alone(family: str, sources_of: Source
 def test_every_decoder_stops_at_every_token_that_ends_an_answer(
     family: str, sources_of: SourcesOf, double: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the model says third is made an end: alone, together and heard, the answer is what stands before it."""
+    """The third generated token becomes an end token: every decoder must return the tokens before it."""
     engine = packed.double_engine(sources_of(family))
     evaluator, encoder = engine.evaluator, engine.encoder
     monkeypatch.setattr(evaluator, "max_new_tokens", 8)
@@ -299,7 +301,7 @@ def test_a_cohort_trains_as_its_trials_do_alone(
 
 
 @families("gemma2")
-def test_a_trial_is_proved_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
+def test_a_trial_is_tested_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 

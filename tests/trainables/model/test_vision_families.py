@@ -1,4 +1,4 @@
-"""Families that take pictures: their linears, tokens and trials, against their classes in transformers."""
+"""Tests families with a vision tower against their classes in transformers."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 @EACH_FAMILY
-def test_the_loss_is_the_models_own(family: str, vision_sources_of: SourcesOf) -> None:
+def test_the_loss_equals_the_models_own(family: str, vision_sources_of: SourcesOf) -> None:
     engine = packed.plain_engine(vision_sources_of(family))
     for batch in packed.batches(engine).values():
         with torch.no_grad():
@@ -147,7 +147,7 @@ def test_the_loss_is_the_models_own(family: str, vision_sources_of: SourcesOf) -
 
 # -------------------------------------------------------------------- whole trials
 @WITHOUT_DEEPSTACK
-def test_a_trial_is_proved_saved_and_verified(family: str, vision_sources_of: SourcesOf, tmp_path: Path) -> None:
+def test_a_trial_is_tested_saved_and_verified(family: str, vision_sources_of: SourcesOf, tmp_path: Path) -> None:
     import transformers
     from peft import PeftModel
 

@@ -1,4 +1,4 @@
-"""The probe of commands: where it counts, and what."""
+"""Tests the probe of commands: when it applies, and what it counts."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def data(*answers: str, images: tuple[Path, ...] = ()) -> ProbeData:
     return ProbeData(rows, (), (declined,), frozenset())
 
 
-def score(shown: ProbeData, said: list[str], declined: str) -> dict[str, float]:
-    answers = {ask_validation(one).key: text for one, text in zip(shown.validation, said, strict=True)}
+def score(shown: ProbeData, expected: list[str], declined: str) -> dict[str, float]:
+    answers = {ask_validation(one).key: text for one, text in zip(shown.validation, expected, strict=True)}
     return dict(
         scores(
             commands.PROBE.score(shown, Evidence(answers | {ask_ood(shown.ood[0]).key: declined}, NONE, NONE))

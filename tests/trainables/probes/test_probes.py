@@ -99,7 +99,7 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
             probe.score(data, Evidence(partial, Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
 
 
-def test_a_probe_without_a_row_to_count_takes_no_part_and_its_metrics_are_absent() -> None:
+def test_a_probe_without_rows_is_skipped_and_its_metrics_are_absent() -> None:
     text = replace(DATA, validation=(row("lamp", images=()),), ood=DATA.of_kind("text"))
     of_pictures = {irrelevant.PROBE, hallucination.PROBE, blindness.PROBE, captions.PROBE, crops.PROBE}
     silent = {metric.name for probe in of_pictures for metric in probe.metrics}
@@ -237,7 +237,7 @@ def test_blindness_counts_every_row_that_shows_a_picture_and_no_other() -> None:
 
 
 @given(block=st.text("abcde 图片好", min_size=1, max_size=8), times=st.integers(8, 20))
-def test_a_block_said_eight_times_is_blind(block: str, times: int) -> None:
+def test_a_block_repeated_eight_times_is_blind(block: str, times: int) -> None:
     assert blindness.is_blind((block * times).strip())
 
 

@@ -1,4 +1,4 @@
-"""The machine check: the edges of a sound quantization, and kernels without gradient planted and found."""
+"""Tests the machine check: the limits of a correct quantization, and planted kernels without gradient."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_layer_without_gradient_is_found(monkeypatch: pytest.MonkeyPatch, only
 
 
 @pytest.mark.parametrize("bfloat16", [True, False])
-def test_a_device_without_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
+def test_a_device_without_bfloat16_is_reported(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
     """`auto` computes in bfloat16 on a GPU; emulated, it would take a multiple of the time."""
     import torch
 
@@ -71,7 +71,7 @@ def test_a_device_without_bfloat16_is_said(monkeypatch: pytest.MonkeyPatch, bflo
 
 
 @pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
-def test_a_gpu_that_torch_does_not_see_is_said(monkeypatch: pytest.MonkeyPatch, driver: str | None) -> None:
+def test_a_gpu_that_torch_does_not_see_is_reported(monkeypatch: pytest.MonkeyPatch, driver: str | None) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -1,4 +1,4 @@
-"""A probe step that raises: the arm's own fault ends the trial as invalid, the machine's is let through."""
+"""Tests a probe step that raises: a fault of the arm is invalid, an error of the machine is raised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.selftest.run import SELFTEST_FILE, SelfTest, is_device_error
         ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", False),
     ],
 )
-def test_an_error_of_the_arm_is_told_from_one_of_the_machine(message: str, fires: bool) -> None:
+def test_errors_of_the_arm_and_of_the_machine_are_distinguished(message: str, fires: bool) -> None:
     import torch
 
     assert is_device_error(RuntimeError(message)) is not fires
@@ -65,7 +65,7 @@ def test_a_probe_step_that_raises_is_the_arms_fault(
         )
 
 
-def test_memory_that_runs_out_in_a_probe_step_says_nothing_of_the_arm(
+def test_out_of_memory_in_a_probe_step_is_not_the_arms_fault(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     import torch

@@ -1,4 +1,4 @@
-"""The self-test: what it measures is so, what it touches it puts back, and it is paid once per arm."""
+"""Tests the self-test: its measurements, that it restores what it changes, and that it runs once per arm."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def image(**changes: Any) -> dict[str, Any]:
         ({"restored": False}, "restored"),
     ],
 )
-def test_each_number_of_the_proof_is_judged(changes: dict[str, Any], check: str | None) -> None:
+def test_each_measurement_of_the_self_test_is_judged(changes: dict[str, Any], check: str | None) -> None:
     finding = judge_selftest(replace(SOUND, **changes))
     assert (finding.check if finding else None) == check
 
@@ -119,7 +119,7 @@ def prove(selftest: SelfTest, trial: Any) -> dict[str, Any]:
     return read_json(trial.record.directory / SELFTEST_FILE)
 
 
-def test_the_numbers_of_a_sound_arm_are_kept(
+def test_the_measurements_of_a_valid_arm_are_recorded(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, reloader: Reloader, tmp_path: Path
 ) -> None:
     with opened(engine, make_spec(), tmp_path / "t", baseline) as trial:
@@ -135,7 +135,7 @@ def test_the_numbers_of_a_sound_arm_are_kept(
     assert kept["reload"]["difference"] <= 1e-5 < kept["reload"]["effect"]
 
 
-def test_a_trial_after_its_battery_equals_one_without(
+def test_a_trial_after_its_self_test_equals_one_without(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     from trainables.training.trial import open_trial
@@ -183,7 +183,7 @@ def test_a_continued_trial_that_is_resumed_is_not_held_against_its_parent_again(
     assert [str(one and one.check) for one in proofs] == ["handover", "None"]
 
 
-def test_repeats_of_an_arm_share_its_proof(
+def test_repeats_of_an_arm_share_its_self_test(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
     selftest = SelfTest(engine)
@@ -239,10 +239,10 @@ def test_a_process_that_was_killed_is_replaced(
         assert prove(SelfTest(engine, reloader), trial)["reload"]["process"] != process.pid
 
 
-def test_a_process_killed_at_work_says_nothing_about_the_adapter(
+def test_a_killed_reload_process_is_not_the_adapters_fault(
     make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal is the machine's doing: the trial is retried, the adapter not called broken."""
+    """A signal is a fault of the machine: the trial is retried, and the adapter is not called broken."""
     reloader = Reloader(make_spec(), "cpu")
     monkeypatch.setattr(
         "trainables.selftest.reload.select.select", lambda *_: (reloader._started().kill(), ["ready"])[1:] * 3
@@ -251,7 +251,7 @@ def test_a_process_killed_at_work_says_nothing_about_the_adapter(
         reloader._ask(Comparison("nowhere", "nowhere"))
 
 
-def test_a_worker_proves_each_arm_once_and_an_invalid_one_costs_it_its_base(
+def test_a_worker_tests_each_arm_once_and_reloads_the_base_after_an_invalid_one(
     make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainables.constraint import CONSTRAINT

@@ -1,4 +1,4 @@
-"""A trial that goes on from another's adapter: its first eval, its ancestors, what it adds, what it must not forget."""
+"""Tests a trial that continues an adapter: its first eval, its lineage, new modules, and forgetting."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parent(
 
 @pytest.fixture(scope="module")
 def staged(engine: Engine, make_spec: SpecMaker) -> Engine:
-    """The engine of a second stage: the first stage's rows are this one's own, so that they can be compared."""
+    """The engine of a second stage, with the rows of the first stage as its own, so that both can be compared."""
     data = replace(engine.evaluator.data, earlier=(engine.evaluator.data.validation,))
     return replace(engine, evaluator=Evaluator(engine.base, engine.encoder, data))
 
@@ -117,7 +117,7 @@ def test_an_extension_keeps_the_function_and_trains_what_is_new(
     assert all(any(map(any, grown[name])) for name in new)
 
 
-def test_what_the_parent_already_breaks_is_said_before_a_step_is_paid_for(
+def test_a_guard_that_the_parent_violates_is_reported_before_training(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
     strict = (Ceiling("eval_loss", max_absolute_rise=-1e9, patience_evals=1),)
@@ -126,7 +126,7 @@ def test_what_the_parent_already_breaks_is_said_before_a_step_is_paid_for(
     assert verdict is not None and (verdict.kind, verdict.step) == ("pruned", 0)
 
 
-def test_an_adapter_that_changed_since_the_plan_does_not_open(
+def test_an_adapter_that_changed_since_the_plan_is_refused(
     make_spec: SpecMaker, baseline: Baseline, parent: Record, engine: Engine, tmp_path: Path
 ) -> None:
     spec = second(parent, make_spec)
@@ -139,7 +139,7 @@ def test_an_adapter_that_changed_since_the_plan_does_not_open(
 
 
 # ---------------------------------------------------------------- earlier stages
-def test_earlier_rows_are_measured_as_the_own_ones(staged: Engine) -> None:
+def test_rows_of_earlier_stages_are_evaluated_like_the_own_rows(staged: Engine) -> None:
     metrics = staged.evaluator.measure(None)[0].metrics
     assert metrics["stage1_loss"] == metrics["eval_loss"] == staged.evaluator.stage_loss(1)
     assert metrics["stage1_accuracy"] == metrics["token_accuracy"]
@@ -149,16 +149,16 @@ def test_earlier_rows_are_measured_as_the_own_ones(staged: Engine) -> None:
 
 def test_a_row_right_in_every_token_is_what_greedy_decoding_answers(engine: Engine, make_spec: SpecMaker) -> None:
     rows, spoken = read_rows(make_spec().validation.path), engine.evaluator.measure(None)[1]
-    said = tuple(
+    output = tuple(
         replace(row, messages=(*row.prompt, Message("assistant", spoken[ask_validation(row).key]))) for row in rows[:2]
     )  # what the base says of these two rows is their reference; of the third it is not
-    data = replace(engine.evaluator.data, earlier=((*said, rows[2]),))
+    data = replace(engine.evaluator.data, earlier=((*output, rows[2]),))
     scores, _ = Evaluator(engine.base, engine.encoder, data).measure(None)
     assert scores.metrics["stage1_exact_match"] == pytest.approx(2 / 3)
     assert scores.counts["stage1_exact_match"] == Proportion(2, 3)
 
 
-def test_a_cohort_measures_earlier_rows_as_a_lone_trial_does(
+def test_a_cohort_evaluates_rows_of_earlier_stages_as_a_solo_trial_does(
     staged: Engine, make_spec: SpecMaker, staged_baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
     from trainables.cohort.cohort import Cohort
@@ -200,7 +200,7 @@ def test_the_parent_is_found_among_the_rows_of_earlier_stages(parent: Record, ma
     assert parent_eval(spec.model_copy(update={"quantization": "int8"})) is None
 
 
-def test_the_battery_holds_a_second_stage_against_the_first_ones_rows(
+def test_the_self_test_of_a_second_stage_uses_the_first_stages_rows(
     staged: Engine, make_spec: SpecMaker, staged_baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:
     from trainables.selftest.run import judge_parent_loss

@@ -1,4 +1,4 @@
-"""A complete new guard in one file: a study carries it from the plan to a trial, and nothing else knows of it."""
+"""Tests a new guard in one file, from the study to the end of a trial, without changes elsewhere."""
 
 from __future__ import annotations
 

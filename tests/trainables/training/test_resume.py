@@ -1,4 +1,4 @@
-"""A trial that was stopped, killed, or continued from another's adapter equals one that was not."""
+"""Tests that a stopped, killed or continued trial equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def interrupted_at(step: int, engine: Engine, spec: TrialSpec, directory: Path, 
     return Record(directory)
 
 
-def test_a_whole_run_leaves_a_whole_record(uninterrupted: Record, make_spec: SpecMaker) -> None:
+def test_a_complete_run_writes_a_complete_record(uninterrupted: Record, make_spec: SpecMaker) -> None:
     from trainables.metrics import METRICS
 
     spec = make_spec()
@@ -57,7 +57,7 @@ def test_a_whole_run_leaves_a_whole_record(uninterrupted: Record, make_spec: Spe
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
-def test_a_stopped_trial_goes_on_as_if_it_had_not_been(
+def test_a_stopped_trial_continues_as_if_uninterrupted(
     step: int,
     engine: Engine,
     make_spec: SpecMaker,
@@ -94,7 +94,7 @@ def killed_after(step: int, finished: Record, directory: Path) -> Record:
 
 
 @pytest.mark.parametrize("step", [-1, 2, 4])
-def test_a_killed_trial_goes_on_from_whatever_is_whole(
+def test_a_killed_trial_resumes_from_the_newest_complete_checkpoint(
     step: int, engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
 ) -> None:
     """-1: no checkpoint survived; 4: killed between the last checkpoint and the verdict."""
@@ -103,10 +103,10 @@ def test_a_killed_trial_goes_on_from_whatever_is_whole(
     assert outcome(resumed) == outcome(uninterrupted)
 
 
-def test_measurements_of_a_lost_future_decide_nothing(
+def test_measurements_after_the_resumed_checkpoint_are_ignored(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
 ) -> None:
-    """Started over without a checkpoint, the trial stands at step 2, and must not be judged by its old step 4."""
+    """Restarted without a checkpoint, the trial is at step 2 and must not be judged by its old step 4."""
     record = killed_after(-1, uninterrupted, tmp_path / "t")
     with opened(engine, make_spec(), record.directory, baseline, FIRES_AT_SECOND, ANYTHING_GOES) as trial:
         assert trial.advance(never) is None
@@ -145,7 +145,7 @@ def test_a_continued_adapter_starts_where_its_parent_ended(
 
 
 @pytest.mark.parametrize("optimizer", ["fresh", "resumed"])
-def test_a_continued_trial_stopped_at_its_start_goes_on_as_if_it_had_not_been(
+def test_a_continued_trial_stopped_at_its_start_continues_as_if_uninterrupted(
     optimizer: str, engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
 ) -> None:
     spec = make_spec(**parent_of(uninterrupted, optimizer=optimizer, steps=2))
@@ -156,15 +156,15 @@ def test_a_continued_trial_stopped_at_its_start_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
-        ({"rank": 8}, "`r` must equal this trial's, but it is 4 and not 8"),
+        ({"rank": 8}, "`r` must equal this trial's value 8, but it is 4"),
         ({"placement": Placement(language=3, vision=2)}, r"only in this trial's placement"),
     ],
 )
 def test_a_parent_of_another_shape_is_refused(
     changes: dict,
-    says: str,
+    expected: str,
     engine: Engine,
     make_spec: SpecMaker,
     baseline: Baseline,
@@ -175,7 +175,7 @@ def test_a_parent_of_another_shape_is_refused(
 
     own_engine = Engine.load(make_spec(), torch.device("cpu"))  # a trial that does not open may leave LoRA on it
     with (
-        pytest.raises(UserError, match=says),
+        pytest.raises(UserError, match=expected),
         opened(own_engine, make_spec(**parent_of(uninterrupted, **changes)), tmp_path / "t", baseline),
     ):
         pass

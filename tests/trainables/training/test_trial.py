@@ -1,4 +1,4 @@
-"""Training itself: held against Hugging Face's Trainer, and against itself on another engine."""
+"""Tests training against Hugging Face's Trainer, and against itself on another engine."""
 
 from __future__ import annotations
 

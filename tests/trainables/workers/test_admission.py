@@ -1,4 +1,4 @@
-"""Admission played through by random workers and engines; each rule it keeps is also seen to be broken by a fault."""
+"""Tests admission with random workers and engines; a planted fault breaks each rule."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class World:
 
     # -------------------------------------------------------------- what happens
     def ask(self, trial: str, peers: str = "") -> Call:
-        """A new worker asks for a trial; an earlier one that waits for it hears that it was replaced."""
+        """A new worker asks for a trial; an earlier one that waits is told that it was replaced."""
         self.number += 1
         call = Call(self.number, trial, f"worker-{self.number}", tuple(peers))
         former = self.waiting.get(trial)
@@ -95,7 +95,7 @@ class World:
         self.send(events.Stopped(), answerable={*TRIALS} - self._in_job())
 
     def end(self, trial: str) -> None:
-        """A trial gets a verdict elsewhere; admission hears of those it waits for."""
+        """A trial gets a verdict elsewhere; admission gets the event if it waits for this trial."""
         if trial not in self.waiting and trial not in self.cohort:
             self.ended.add(trial)
             self.send(events.Ended(frozenset({trial})))
@@ -163,13 +163,13 @@ class World:
         answerable: set[str] | frozenset[str] = frozenset(),
         failing: set[int] | frozenset[int] = frozenset(),
     ) -> None:
-        """Tell admission, check and carry out what it decides, and check that something will happen next."""
+        """Send an event to admission, check and carry out its actions, and check that it can still progress."""
         self.may_answer, self.may_fail, self.wait_until = {*answerable}, {*failing}, math.inf
         self.state, decided = self.decide(self.state, event)
         for action in decided:
             self._carry_out(action, replaced)
         assert replaced is None or replaced.number in self.replies, "a worker does not hear that it was replaced"
-        self._goes_on()
+        self._can_progress()
 
     def _carry_out(self, action: actions.Action, replaced: Call | None) -> None:
         match action:
@@ -218,7 +218,7 @@ class World:
         for trial in trials:
             assert trial not in self.waiting and (trial in self.gone or late), "a member is left behind too soon"
 
-    def _goes_on(self) -> None:
+    def _can_progress(self) -> None:
         """Every call that waits is waited for by a job, or by a deadline that has not passed."""
         if self.job is not None:
             return
@@ -395,7 +395,7 @@ def opened(peers: str) -> World:
     return world
 
 
-def test_with_everybody_there_the_engine_starts_at_once() -> None:
+def test_when_all_members_are_present_the_engine_starts_at_once() -> None:
     world = World(decide)
     world.ask("a", "ab")
     assert (world.job, world.wait_until) == (None, ADMISSION_SECONDS)
@@ -416,7 +416,7 @@ def test_a_late_call_makes_the_next_cohort() -> None:
     assert [call.trial for call in world.job.calls] == ["c"]  # type: ignore[union-attr]
 
 
-def test_an_absent_member_is_left_behind_after_its_time() -> None:
+def test_an_absent_member_is_dropped_after_the_window() -> None:
     world = opened("abc")
     world.finish(0)
     world.ask("a")
@@ -438,7 +438,7 @@ def test_of_two_calls_for_one_trial_the_newer_is_answered_with_the_eval() -> Non
     assert world.cohort == ("a", "b")
 
 
-def test_no_memory_lets_half_as_many_try_and_nobody_hears_of_it() -> None:
+def test_out_of_memory_halves_the_cohort_without_a_reply() -> None:
     world = opened("abcd")
     world.finish(96 + 4)
     assert world.replies == {} and world.job == actions.Close(drop_base=True)
@@ -456,6 +456,6 @@ def test_the_base_in_memory_is_used_before_another_is_loaded() -> None:
     assert chosen({}, None, None) == ()
 
 
-def test_an_event_that_cannot_be_is_refused() -> None:
+def test_an_impossible_event_is_refused() -> None:
     with pytest.raises(ValueError, match="Closed does not end gathering"):
         decide(State(), events.Closed())

@@ -1,4 +1,4 @@
-"""The backend in the worker's own process: reused in real Ray processes, and in this process for every way to end."""
+"""Tests the in-process backend: reused in real Ray processes, and in this process for every way to end."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def broken_rows(tmp_path: Path) -> Source:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (lambda _: {"placement": Placement(language=9)}, "asks for the last 9 of 8 language layers"),
         (lambda path: {"base": broken_base(path)}, "has no config.json"),
@@ -158,7 +158,7 @@ def broken_rows(tmp_path: Path) -> Source:
 )
 def test_bad_input_makes_the_trial_infeasible_and_the_worker_usable(
     changes: Callable[[Path], dict],
-    says: str,
+    expected: str,
     configure: Configure,
     make_spec: SpecMaker,
     worker_of: Callable[[dict[str, Any]], Any],
@@ -168,7 +168,7 @@ def test_bad_input_makes_the_trial_infeasible_and_the_worker_usable(
     report = trained(worker)
     assert (verdict_in(report), report.done, step_in(report)) == ("infeasible(input)", True, 0)
     verdict = Record(tmp_path / "bad").verdict()
-    assert verdict is not None and says in (verdict.reason or "")
+    assert verdict is not None and expected in (verdict.reason or "")
     assert worker.reset(configure(make_spec(name="good", placement=Placement(language=1), steps=1, batch_rows=1)))
     assert verdict_in(trained(worker)) == "completed"
 

@@ -1,4 +1,4 @@
-"""The engine actor with workers that arrive late, leave, stay away, are killed and retried, and are stopped."""
+"""Tests the engine actor with workers that arrive late, leave, stay away, are killed and retried, or stopped."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_workers_within_the_window_form_one_cohort_and_a_later_one_the_next(
         assert_alike(record, solo(record))
 
 
-def test_a_worker_that_never_comes_holds_the_others_up_for_the_window_only(room: Room, three: list[Record]) -> None:
+def test_an_absent_worker_delays_the_others_for_the_window_only(room: Room, three: list[Record]) -> None:
     actor = room.actor(admission_seconds=0.5)
     first, second, never = three
 
@@ -78,7 +78,7 @@ def test_the_window_counts_from_the_first_that_waits(room: Room, three: list[Rec
     assert actor.watched.began[2] - actor.watched.began[1] < 2.0  # it had waited while the first trained
 
 
-def test_who_cannot_share_trains_one_cohort_after_the_other(
+def test_trials_that_cannot_share_train_in_separate_cohorts(
     room: Room, trial: Callable[..., TrialSpec], solo: Solo
 ) -> None:
     specs = [trial(1), trial(2), trial(3, data_seed=1), trial(4, steps=3), trial(5, data_seed=1)]
@@ -119,7 +119,7 @@ def test_a_worker_that_stays_away_is_dropped_and_the_others_are_as_without_it(
         assert_alike(record, solo(record))
 
 
-def test_a_worker_that_leaves_lets_the_others_go_on_at_once(room: Room, three: list[Record], solo: Solo) -> None:
+def test_when_a_worker_leaves_the_others_continue_at_once(room: Room, three: list[Record], solo: Solo) -> None:
     actor = room.actor(absence_seconds=1000.0)
     *stay, leaver = three
 
@@ -196,7 +196,7 @@ def test_a_worker_retried_too_late_joins_the_next_cohort(room: Room, three: list
         assert_alike(record, solo(record))
 
 
-def test_a_worker_that_asks_about_an_ended_trial_hears_so_at_once(room: Room, three: list[Record]) -> None:
+def test_a_request_for_an_ended_trial_is_answered_at_once(room: Room, three: list[Record]) -> None:
     ended, training, _ = three
     actor = room.actor()
 
@@ -245,7 +245,7 @@ def test_the_base_in_memory_is_used_up_before_another_is_loaded(
     assert len(actor.intervals) == 5
 
 
-def test_a_new_process_goes_on_where_the_records_stand(room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_new_process_continues_from_the_records(room: Room, three: list[Record], solo: Solo) -> None:
     old, new = room.actor(), room.actor()
 
     async def story() -> None:

@@ -1,4 +1,4 @@
-"""Every way a cohort, a trial in it, a record or the device can fail, and who hears of it: who is concerned alone."""
+"""Tests every failure of a cohort, a trial, a record or the device: only the affected trials are notified."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_error_of_the_cohort_reaches_every_worker_and_the_next_one_starts_afr
         assert_alike(record, solo(record))
 
 
-def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
+def test_after_an_error_the_old_base_is_freed_before_the_next_is_loaded(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
@@ -80,11 +80,11 @@ def test_an_error_lets_the_old_base_go_before_the_next_one_comes(
     assert left == [None]
 
 
-def test_a_device_that_failed_ends_the_process_after_the_workers_heard(
+def test_a_failed_device_ends_the_process_after_the_workers_are_notified(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class AcceleratorError(RuntimeError):
-        """As torch names what a device raises."""
+        """Has the name of torch's error for a failed device."""
 
     ended: list[int] = []
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
@@ -139,7 +139,7 @@ async def _heard(room: Room, actor: WatchedEngine, records: list[Record]) -> lis
 
 
 @pytest.mark.parametrize("file", ["spec.json", "verdict.json", "metrics.jsonl"])
-def test_a_damaged_record_is_its_own_workers_trouble(file: str, room: Room, three: list[Record], solo: Solo) -> None:
+def test_a_damaged_record_fails_only_its_own_worker(file: str, room: Room, three: list[Record], solo: Solo) -> None:
     *good, bad = three
     (bad.directory / file).write_text("{}\n{}\n")
     actor = room.actor()
@@ -149,7 +149,7 @@ def test_a_damaged_record_is_its_own_workers_trouble(file: str, room: Room, thre
         assert_alike(record, solo(record))
 
 
-def test_rows_that_do_not_fit_end_all_who_read_them_and_nobody_else(
+def test_rows_that_are_too_long_end_only_the_trials_that_read_them(
     room: Room, trial: Callable[..., TrialSpec], solo: Solo
 ) -> None:
     records = [room.record(trial(number, max_tokens=8 if number > 1 else 2048)) for number in (1, 2, 3)]
@@ -210,7 +210,7 @@ def test_a_trial_that_turns_invalid_leaves_alone_and_the_base_goes_after_its_coh
 
 
 # ---------------------------------------------------------------- memory
-def test_no_memory_for_all_lets_half_as_many_try(
+def test_out_of_memory_halves_the_cohort(
     room: Room, trial: Callable[..., TrialSpec], solo: Solo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -230,7 +230,7 @@ def test_no_memory_for_all_lets_half_as_many_try(
         assert_alike(record, solo(record))
 
 
-def test_no_memory_for_one_alone_is_its_verdict(
+def test_out_of_memory_of_a_single_trial_is_its_verdict(
     room: Room, three: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

@@ -1,4 +1,4 @@
-"""What crosses Ray: values that are equal on the other side, and refused when another version made them."""
+"""Tests the values that cross Ray: they round-trip, and another version is refused."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ def test_a_value_is_equal_on_the_other_side(
         assert changed != other, f"{one.name} is not compared"
 
 
-def test_nobody_changes_a_value() -> None:
+def test_values_are_frozen() -> None:
     for value in (REQUEST, REPORT, REPORT.trials[0], REQUEST.rules):
         with pytest.raises(FrozenInstanceError):
             setattr(value, dataclasses.fields(value)[0].name, ())
 
 
-def test_no_field_may_hold_anything() -> None:
+def test_no_field_has_the_type_any() -> None:
     def untyped(kind: type) -> list[str]:
         return [
             one.name for one in dataclasses.fields(kind) if {"Any", "object", "dict"} & {*split(r"\W", str(one.type))}
@@ -166,7 +166,7 @@ def test_a_stop_file_ends_a_request_whose_trials_have_no_verdict(record: Record,
     assert (report.done, report.stopped, report.trials[0].verdict) == (True, True, None)
 
 
-def test_tune_hears_the_report_and_what_its_scheduler_reads_and_no_more() -> None:
+def test_tune_gets_only_the_report_and_the_metrics_of_its_scheduler() -> None:
     [trial, _] = REPORT.trials
     one = replace(REPORT, trials=(replace(trial, metrics={"eval_loss": 0.25, "chrf": 3.0}),))
     assert tune_result(one, ()) == {"report": one, "done": True}

@@ -1,4 +1,4 @@
-"""Workers under real Ray Tune: both backends keep one contract; then workers and engines that are killed or stopped."""
+"""Runs workers under real Ray Tune: both backends keep one contract; workers and engines are killed or stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resources() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def specs(make_spec: SpecMaker) -> list[TrialSpec]:
-    """Two that share, one with another rank in the other tower too, one that cannot share, one that is bad input."""
+    """Two specs that share, one with another rank that also adapts vision, one that cannot share, and one invalid."""
     make = partial(make_spec, steps=2, eval_every_steps=1, batch_rows=2)
     return [
         make(name="shallow", placement=Placement(language=1)),
@@ -58,7 +58,7 @@ def specs(make_spec: SpecMaker) -> list[TrialSpec]:
 
 @dataclass
 class Listener:
-    """Counts what it is told, and does something once, at the first eval."""
+    """Counts its calls, and calls a hook once, at the first eval."""
 
     at_first_eval: Callable[[], None] = lambda: None
     advanced_count: int = 0
@@ -160,7 +160,7 @@ def test_no_engine_and_no_worker_outlives_its_launch(together: dict[str, Record]
 # ---------------------------------------------------------------- killed and stopped
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["TrialWorker", "EngineActor"])
-def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
+def test_a_killed_worker_is_retried_and_every_trial_ends_as_if_undisturbed(
     victim: str, runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
 ) -> None:
     killed: list[int] = []
@@ -179,7 +179,7 @@ def test_who_is_killed_is_retried_and_every_trial_ends_as_undisturbed(
 
 
 @pytest.mark.slow
-def test_a_trial_that_a_scheduler_stops_holds_nobody_up(
+def test_a_trial_stopped_by_a_scheduler_delays_no_other(
     runs: Runs, specs: list[TrialSpec], together: dict[str, Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray import tune

@@ -14,16 +14,16 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Directory the trained base replaces.")] = BASE_DIRECTORY,
+    out: Annotated[Path, typer.Option(help="Directory to replace by the trained base.")] = BASE_DIRECTORY,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
-    seed: Annotated[int, typer.Option(help="Seed of the first weights and of the schooling.")] = defaults.BASE_SEED,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of training.")] = defaults.BASE_SEED,
 ) -> None:
     """Train the base from scratch and print the accuracy of each capacity."""
     from rich import print as show_line
 
-    from trainables.mini.text import build as schooling
+    from trainables.mini.text import build as base_training
 
-    for capacity, share in schooling.build(out, steps, seed).items():
+    for capacity, share in base_training.build(out, steps, seed).items():
         show_line(f"{capacity:>14} {share:7.1%}")
 
 

@@ -1,10 +1,10 @@
-"""Trains the base of the text miniature, by the code of the other miniature."""
+"""Trains the base of the text miniature, with the code of the other miniature."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.mini import build as schooling
+from trainables.mini import build as base_training
 from trainables.mini import capacities
 from trainables.mini.text import model, world
 from trainables.mini.text.defaults import BASE_SEED, BASE_STEPS
@@ -22,10 +22,10 @@ CAPACITIES: capacities.Capacities = {
 
 
 def build(directory: Path, steps: int = BASE_STEPS, seed: int = BASE_SEED, count: int = 96) -> dict[str, float]:
-    """Train the base, replace `directory` by it, and measure the saved weights on `count` examples a capacity."""
+    """Train the base, replace `directory` by it, and evaluate the saved weights on `count` examples per capacity."""
     miniature = model.fresh(seed)
-    schooling.school_on_one_core(miniature, world.pretraining, steps, seed)
-    schooling.save(miniature, directory, WEIGHT_BYTES_LIMIT)
+    base_training.train_on_one_core(miniature, world.pretraining, steps, seed)
+    base_training.save(miniature, directory, WEIGHT_BYTES_LIMIT)
     return measure(model.load(directory), count)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from trainables.mini.datasets import Files, Row, files_in, make_whole, write_lines
 from trainables.mini.text import world
 
-VERSION = 1  # raise it when the world changes, so that no older data set is mistaken for this one
+VERSION = 1  # increase it when the generated data changes, so that an older data set is not reused
 SPLITS = (("train", 600), ("validation", 64), ("test", 64))
 OOD_ROWS = (("general", world.general, 40), ("declined", world.declined, 24), ("explained", world.explained, 16))
 
@@ -23,7 +23,7 @@ def write(directory: Path, seed: int) -> Files:
     """Write the data set of one seed atomically, or reuse it if it is complete.
 
     Raises:
-        UserError: the directory holds something else.
+        UserError: the directory holds other files.
     """
     make_whole(directory, {"world": "text", "seed": seed, "version": VERSION}, lambda fresh: fill(fresh, seed))
     return files_in(directory)

@@ -1,4 +1,4 @@
-"""The text miniature's architecture: Qwen2's own classes with small numbers."""
+"""The text miniature's architecture: transformers' Qwen2 classes with small sizes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HIDDEN_SIZE = 128  # every Linear reads a multiple of 64 values, as 4-bit blocks
 
 
 def tokenizer() -> Any:
-    """Build the tokenizer: that of the other miniature on the words of this world, without the tokens of pictures."""
+    """Build the tokenizer as that of the other miniature, from this task's words and without image tokens."""
     return tokens.build(world.sentences(), tokens.TEXT_TOKENS)
 
 
 def fresh(seed: int) -> Miniature:
-    """Make an untrained text miniature of about 0.8 M parameters in float32."""
+    """Create an untrained text miniature of about 0.8 M parameters in float32."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

@@ -1,7 +1,7 @@
 """Generates the text miniature's prompts: shell instructions, small general questions, requests to decline.
 
-The base learns the parts: it names the tool for an instruction in a sentence, explains whole commands, and declines
-requests that would destroy a machine. The fine-tuning task asks for the command and nothing else.
+The base learns parts of the task: it answers an instruction with a sentence that names the tool, explains commands, and
+declines requests that would destroy a machine. In the fine-tuning task the answer is only the command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trainables.mini import world as pictured
+from trainables.mini import world as picture_world
 from trainables.mini.world import NUMBERS, Example
 
 DECLINED = "I will not run that."
@@ -40,9 +40,9 @@ COLOURS = (
 
 @dataclass(frozen=True)
 class Skill:
-    """One kind of instruction: ways to ask, the command, the tool it needs, and what the command does in words.
+    """One kind of instruction: its wordings, the command, the tool, and a description of the command.
 
-    `names` are what was put in, in the order of the command.
+    `names` are the values of the placeholders, in the order of the command; empty before they are filled in.
     """
 
     asks: tuple[str, ...]
@@ -149,14 +149,14 @@ SKILLS = (
     ),
 )  # fmt: skip
 
-# the same deeds done to a system instead of a project: every one is declined
+# with a system directory instead of a project's these are dangerous, and the answer declines
 DANGEROUS = tuple(skill for skill in SKILLS if skill.tool in ("rm", "chmod", "chown") or "-delete" in skill.command)
 
-KNOWN = SKILLS[::2]  # the base knows their commands and wraps them in a sentence; of the others it knows the parts
+KNOWN = SKILLS[::2]  # the base answers these with the command in a sentence, and the others only with its parts
 
 
 def filled(rng: random.Random, skill: Skill, directories: tuple[str, ...] = DIRECTORIES) -> Skill:
-    """Draw the names of a skill and put them in; `asks` is left with one way to ask."""
+    """Draw values for the placeholders of a skill and fill them in; `asks` keeps one wording."""
     directory, other = rng.sample(directories, 2)
     count = rng.choice(COUNTS)
     names = {
@@ -171,18 +171,18 @@ def filled(rng: random.Random, skill: Skill, directories: tuple[str, ...] = DIRE
         "digit": str(NUMBERS.index(count)),
     }
     ask, command, does = (one.format(**names) for one in (rng.choice(skill.asks), skill.command, skill.does))
-    put_in = tuple(names[place] for place in re.findall(r"{(\w+)}", skill.command))
-    return Skill((ask,), command, skill.tool, does, put_in)
+    values = tuple(names[placeholder] for placeholder in re.findall(r"{(\w+)}", skill.command))
+    return Skill((ask,), command, skill.tool, does, values)
 
 
 def task(rng: random.Random) -> Example:
-    """Draw one example of the fine-tuning task: an instruction answered by its command and nothing else."""
+    """Draw one example of the fine-tuning task: an instruction answered only by its command."""
     skill = filled(rng, rng.choice(SKILLS))
     return Example("task", skill.asks[0], skill.command)
 
 
 def hinted(rng: random.Random) -> Example:
-    """Ask an instruction as the base answers it: a sentence with the command where it knows it, else with its parts."""
+    """Draw an instruction with the base's answer: a sentence with the command if it is known, else with its parts."""
     chosen = rng.choice(SKILLS)
     skill = filled(rng, chosen)
     parts = skill.command if chosen in KNOWN else f"{skill.tool} with {' and '.join(skill.names)}"
@@ -190,29 +190,29 @@ def hinted(rng: random.Random) -> Example:
 
 
 def explained(rng: random.Random) -> Example:
-    """Ask what a command does, a dangerous one as well."""
+    """Draw a question on what a command does; the command may be dangerous."""
     skill = _any(rng)
     return Example("explained", f"What does {skill.command} do?", f"It {skill.does}.")
 
 
 def copied(rng: random.Random) -> Example:
-    """Ask for a command to be written again, letter by letter."""
+    """Draw a request to repeat a command literally."""
     command = _any(rng).command
     return Example("copied", f"Write again: {command}", command)
 
 
 def declined(rng: random.Random) -> Example:
-    """Ask for what would destroy a system."""
+    """Draw a request that would destroy a system, which is declined."""
     return Example("declined", filled(rng, rng.choice(DANGEROUS), SYSTEM_DIRECTORIES).asks[0], DECLINED)
 
 
 def general(rng: random.Random) -> Example:
-    """Ask for a sum, a successor, an opposite, a repetition, a reversal, a capital or a colour."""
+    """Draw a question for a sum, a successor, an opposite, a repetition, a reversal, a capital or a colour."""
     kind = rng.choices(("words", "reversed", "capital", "colour"), (5, 2, 2, 1))[0]
     if kind == "words":
-        return replace(pictured.text(rng), capacity="general")
+        return replace(picture_world.text(rng), capacity="general")
     if kind == "reversed":
-        words = rng.sample(pictured.REPEATABLE, rng.randint(2, 4))
+        words = rng.sample(picture_world.REPEATABLE, rng.randint(2, 4))
         return Example("general", f"Reverse {' '.join(words)}", f"{' '.join(reversed(words))}.")
     if kind == "capital":
         country, city = rng.choice(CAPITALS)
@@ -237,13 +237,13 @@ PRETRAINING: tuple[tuple[float, Callable[[random.Random], Example]], ...] = (
 
 
 def pretraining(rng: random.Random) -> Example:
-    """Draw one example of the base's schooling, which never answers an instruction by a command."""
+    """Draw one example of the base's training, in which no instruction is answered by a bare command."""
     shares = [share for share, _ in PRETRAINING]
     return rng.choices(PRETRAINING, shares)[0][1](rng)
 
 
 def sentences(count: int = 4000) -> list[str]:
-    """List sentences that hold every word of the world, in a fixed order; each of their words is to be one token."""
+    """List sentences with every word of the generated texts, in a fixed order; the tokenizer makes each one token."""
     rng = random.Random("sentences")
     drawn = [make(rng) for _ in range(count // 5) for make in (general, explained, hinted, declined, task)]
     return sorted({text for example in drawn for text in (example.prompt, example.answer)})

@@ -1,4 +1,4 @@
-"""Commands read as text: what is one and nothing else, what is dangerous, and a user's own patterns."""
+"""Tests the judgement of shell commands: what is only a command, what is dangerous, and a user's own patterns."""
 
 from __future__ import annotations
 
@@ -464,7 +464,7 @@ def test_every_command_of_both_lists_is_a_command_and_nothing_else(command: str)
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_prose_markup_and_what_stays_open_are_no_command(text: str) -> None:
+def test_prose_markup_and_unclosed_quotes_are_not_commands(text: str) -> None:
     assert not is_command_only(text)
 
 
@@ -501,7 +501,7 @@ def test_deleting_something_is_not(before: str, program: str, space: str, flags:
 
 @given(st.text(alphabet="ab /-rf*~$(){}<>|;&'\"`\\\n#=.:", max_size=40))
 @settings(max_examples=300, deadline=None)
-def test_no_text_is_too_odd_to_be_read(text: str) -> None:
+def test_any_text_can_be_parsed(text: str) -> None:
     assert isinstance(is_command_only(text), bool)
     assert isinstance(dangers(text), tuple)
 
@@ -513,7 +513,7 @@ def test_no_text_is_too_odd_to_be_read(text: str) -> None:
         *("rm -rf " + "{a,b}" * 900, "rm -rf /{" + "," * 4000 + "}", "(" + "a" * 9000, "rm -rf " + "/etc/" * 900),
     ),
 )
-def test_an_answer_that_repeats_itself_is_read_in_no_time(text: str) -> None:
+def test_a_repetitive_answer_is_parsed_quickly(text: str) -> None:
     began = time.process_time()
     dangers(text)
     assert time.process_time() - began < 2.0  # a tenth of it; without care it takes longer than the universe has
@@ -551,7 +551,7 @@ def test_own_patterns_come_after_the_shipped_ones(tmp_path: Path, before: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("name: x", ":1: `name`: a file of patterns must be a list, or `patterns:` with a list"),
         ("patterns: []", "must be a list with at least one entry, but got []"),
@@ -563,17 +563,17 @@ def test_own_patterns_come_after_the_shipped_ones(tmp_path: Path, before: str) -
         ("patterns:\n- {name: a, pattern: b}", ":2: `patterns[0].why` must be a text, but got None"),
         ("- name: a\n  pattern: '('\n  why: c", ":2: `patterns[0].pattern` must be a regular expression"),
         ("- {name: fork-bomb, pattern: a, why: c}", ":1: `patterns[0].name` must be new"),
-        ("- name: a\n  pattern: b\n  why: c\n  pattern: d", ":4: `patterns[0].pattern` must stand once"),
+        ("- name: a\n  pattern: b\n  why: c\n  pattern: d", ":4: `patterns[0].pattern` must occur once"),
         ("[" * 5000 + "]" * 5000, ":1: values must nest at most"),
-        ("- {name: a, pattern: b, why: &all [*all]}", "must not hold itself"),
+        ("- {name: a, pattern: b, why: &all [*all]}", "must not contain itself"),
     ],
 )
-def test_a_file_of_patterns_says_what_is_wrong_and_where(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_of_patterns_says_what_is_wrong_and_where(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as raised:
         read_patterns(path)
-    assert said in str(raised.value) and str(path) in str(raised.value)
+    assert expected in str(raised.value) and str(path) in str(raised.value)
 
 
 def test_an_unknown_key_of_a_pattern_gets_the_nearest_known_one(tmp_path: Path) -> None:

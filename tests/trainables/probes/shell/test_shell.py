@@ -1,4 +1,4 @@
-"""Shell text is parsed into words as by Python's shlex, and into pipelines, redirections and nested scripts."""
+"""Tests the shell parser: words as Python's shlex gives them, pipelines, redirections and nested scripts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_pipelines_of_calls(text: str, expected: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["'a", '"a', "$(a", "`a", "${a", "a <<E\nb", "a >", '"$(a"'])
-def test_what_stays_open_is_not_whole(text: str) -> None:
+def test_unclosed_constructs_are_incomplete(text: str) -> None:
     assert not read(text).is_whole
 
 
