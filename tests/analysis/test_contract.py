@@ -24,7 +24,7 @@ def write_record(
     """Write the record of a trial with two evals; the first is the best admissible one, if any is."""
     sources = {key: Source(path=root / key, sha256=key * 8) for key in ("base", "train", "validation", "ood")}
     placement = Placement(language=layers[0], vision=layers[1])
-    spec = TrialSpec(name=name, arm=name.split("-")[0], placement=placement, seed=seed, **sources)
+    spec = TrialSpec(name=name, arm=name.split("-", maxsplit=1)[0], placement=placement, seed=seed, **sources)
     record = Record(root / "trials" / f"{name}-{spec.trial_id}")
     record.create(spec)
     for step in (30, 60):

@@ -155,12 +155,12 @@ def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
 
 
 @pytest.mark.parametrize(
-    ("expected", "bound"),
+    ("environment", "bound"),
     [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
      ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
 )  # fmt: skip
-def test_the_environment_bounds_the_threads_of_an_engine(said: dict[str, str], bound: int | None) -> None:
-    assert thread_limit(said) == bound
+def test_the_environment_bounds_the_threads_of_an_engine(environment: dict[str, str], bound: int | None) -> None:
+    assert thread_limit(environment) == bound
 
 
 @pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])

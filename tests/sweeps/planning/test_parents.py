@@ -162,7 +162,7 @@ def test_narrow_reads_winners_json_and_reports_when_it_is_missing(
 def test_a_broken_file_of_winners_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "winners.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=says) as error:
+    with pytest.raises(UserError, match=expected) as error:
         with_winners(NARROW, path, ())
     assert str(path) in error.value.message and error.value.exit_code == 2
 

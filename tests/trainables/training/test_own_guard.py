@@ -17,7 +17,7 @@ from sweeps.hpo.outcome import distances
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.trial_checks import check_trial
-from sweeps.study import LIMITS
+from sweeps.study import PREFLIGHT_LIMITS
 from trainables.decision import Ask, Continue, Decision, Eval, Guard, Stop
 from trainables.engine import Engine
 from trainables.errors import UserError
@@ -82,7 +82,7 @@ def test_its_evals_are_checked_before_anything_runs(make_spec: SpecMaker) -> Non
 
 
 def evals_finding(one: Forecast) -> str:
-    found = check_trial(one, (OWN,), scan_of(), LIMITS)
+    found = check_trial(one, (OWN,), scan_of(), PREFLIGHT_LIMITS)
     return next((finding.message for finding in found if finding.check == "evals"), "")
 
 
