@@ -40,7 +40,9 @@ def test_arms_too_deep_for_a_base_name_those_that_fit() -> None:
     arms = [trial(name=name, arm=arm, placement=Placement(language=2, vision=vision))
             for arm, name, vision in (("L1-all", "L1-all-r8", 0), ("L1-all", "L1-all-r16", 0), ("C2", "C2", 4),
                                       ("C9", "C9", 13))]  # fmt: skip
-    with pytest.raises(UserError, match="C9 needs L2-V13 and the base has 8 language layers and 12 vision blocks") as caught:
+    with pytest.raises(
+        UserError, match="C9 needs L2-V13 and the base has 8 language layers and 12 vision blocks"
+    ) as caught:
         forecast(arms, 960)
     assert caught.value.hint == "--only L1-all,C2 fits"
 
