@@ -132,7 +132,7 @@ def test_a_tower_too_small_is_refused(
     (base / "config.json").write_text(json.dumps(config))
     assert stage4("--base", str(base), *own_data(written)) == 2
     error = capsys.readouterr().err
-    assert "B3 asks for L0-V6 of 8 language layers and 5 vision blocks" in error
+    assert "B3 needs L0-V6 and the base has 8 language layers and 5 vision blocks" in error
     assert "--only A1,A2,B1,B2,C1,C2,D1,D2 fits" in error
     assert not (tmp_path / "runs" / "stage4").exists()
 
@@ -224,7 +224,7 @@ def test_an_experiment_is_launched_once_at_a_time(
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         assert stage4("--only", "A1") == 5
         process.kill()
-    assert f"process {process.pid} runs it" in capsys.readouterr().err
+    assert f"process {process.pid} runs `stage4`" in capsys.readouterr().err
 
 
 def test_unwritable_storage_is_refused(stage4: Stage4, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
