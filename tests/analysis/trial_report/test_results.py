@@ -202,7 +202,7 @@ def test_without_an_adapter_the_page_uses_the_launch_and_another_trial(text_tria
         write_json(directory / "provenance.json", {"data": data, **made})
     page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     for output in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
-                 "these are from `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
+                 "these are from `L4`, which kept one:", "commit abc123", "torch 2.13", "on two cores"):  # fmt: skip
         assert output in page, output
 
 
