@@ -58,7 +58,7 @@ def test_an_impossible_export_is_an_error(winner: Record, tmp_path: Path) -> Non
         (info(winner.directory), "unsloth", "the tool must be one of axolotl, ms-swift, llamafactory"),
         (info(winner.directory, on_frontier=False), "axolotl", "no placement of `stage4` is on the frontier"),
         (info(tmp_path / "elsewhere"), "axolotl", "the settings of A1 are read from its record, but"),
-        (info(None), "axolotl", "it has none is not here"),
+        (info(None), "axolotl", "MLflow names none"),
     ):
         with pytest.raises(UserError, match=output):
             settings_of_winners(asked, tool)

@@ -106,7 +106,7 @@ def test_the_page_shows_the_numbers_of_the_record(trial: Record, tmp_path: Path)
         "QLoRA, base `Qwen2.5-Coder-7B-Instruct`",
         "language: 1 modules, 1,536 trained parameters",
         "run `run-7` of experiment `stage4`",
-        "commit abc123 with changes that were not committed",
+        "commit abc123 with uncommitted changes",
         "training 61 s",
         "One trial, one seed",
     ):
@@ -202,7 +202,7 @@ def test_without_an_adapter_the_page_uses_the_launch_and_another_trial(text_tria
         write_json(directory / "provenance.json", {"data": data, **made})
     page = page_of(read_results(tmp_path / "runs", "stage4", "L2")[0], None, {})
     for output in ("| train | 600 |", "| validation | not recorded |", "| out-of-distribution | 80 |",
-                 "these are of `L4`, which kept one:", "commit abc123", "with torch 2.13", "on two cores"):  # fmt: skip
+                 "these are from `L4`, which kept one:", "commit abc123", "torch 2.13", "on two cores"):  # fmt: skip
         assert output in page, output
 
 

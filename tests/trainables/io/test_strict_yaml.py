@@ -70,11 +70,7 @@ def test_an_alias_within_measure_is_read_and_every_key_has_its_line():
             "replace the alias",
         ),
         ("a: [" + "1, " * MAXIMUM_VALUES + "1]", f"must hold at most {MAXIMUM_VALUES:,} values", "a data file"),
-        (
-            "a: " + "[" * 10**5,
-            f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} levels",
-            "unclosed bracket",
-        ),
+        ("a: " + "[" * 10**5, f"config.yaml:1: values must nest at most {MAXIMUM_DEPTH} levels", "unclosed bracket"),
         ("", "there are none", "key: value"),
         ("- a\n- b\n", "there are none", "key: value"),
         ("a: \x00\n", "config.yaml: must be YAML", "plain text"),
