@@ -108,7 +108,7 @@ def check_store(tracking_uri: str) -> Check:
 
     A database gets a transaction that is rolled back; a server gets a run in the experiment `footprint-doctor`.
     """
-    from sweeps.tracking.tracker import checked_uri, redacted
+    from trainables.mlflow_store import checked_uri, redacted
 
     try:
         uri = checked_uri(tracking_uri)
@@ -142,7 +142,8 @@ def _try_database(path: Path) -> str:
 
 
 def _try_server(uri: str) -> None:
-    from sweeps.tracking.tracker import Tracker, outages, redacted
+    from sweeps.tracking.tracker import Tracker
+    from trainables.mlflow_store import outages, redacted
 
     tracker = Tracker(uri, "footprint-doctor")
     try:
@@ -207,7 +208,7 @@ def main() -> None:
     def command(
         storage: Storage = Path("runs"), tracking_uri: Tracking = "", address: Address = "", sees: Sees = None
     ) -> None:
-        from sweeps.tracking.tracker import default_tracking_uri
+        from trainables.mlflow_store import default_tracking_uri
 
         failed = 0
         paths = [path.expanduser().resolve() for path in sees or ()]

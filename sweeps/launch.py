@@ -30,8 +30,8 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.study import Study
-from sweeps.tracking.tracker import checked_uri, default_tracking_uri
 from trainables.errors import UserError
+from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
 from trainables.record import Record
 

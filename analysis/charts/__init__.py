@@ -1,4 +1,7 @@
 """Draws the frontier.
 
-chart: the drawing as values. labels: places labels. html: the interactive page. png: the picture.
+- `chart`: The chart as plain values, which are drawn by matplotlib (PNG) and plotly (HTML).
+- `html`: Writes the chart as one HTML file that needs no network: plotly's script is inlined.
+- `labels`: Places labels near their points without overlaps; used for PNG and HTML.
+- `png`: Draws the chart as a PNG with matplotlib; no display is needed.
 """

@@ -1,5 +1,8 @@
 """Writes the frontier as text and files.
 
-conclusions: sentences. tables: terminal, Markdown, CSV, JSON. winners_json: input of a next study. exporting:
-configurations for other tools.
+- `conclusions`: Sentences about the frontier: which placement to ship, its cost, whether more LoRA was better, and
+  the unknowns.
+- `exporting`: Writes the winners of a study as configurations of another tool, read from their records.
+- `tables`: Writes the frontier as a table for a terminal, and as Markdown, CSV and JSON.
+- `winners_json`: Writes `winners.json`, from which a next study narrows its space.
 """

@@ -1,4 +1,6 @@
 """Writes the page of one trial.
 
-results: reads the record. page: the Markdown page. loss_curves: its two PDFs.
+- `loss_curves`: Draws the losses of one trial as PDF; the same record always gives the same bytes.
+- `page`: Writes the results of one trial as a Markdown page with two PDFs.
+- `results`: Reads the results of one trial from its record.
 """

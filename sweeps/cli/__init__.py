@@ -1,1 +1,12 @@
-"""Command lines: parses options and calls the launch."""
+"""Command lines: parses options and calls the launch.
+
+- `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
+- `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
+  code.
+- `options`: The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts.
+- `search`: The command line of a search: its space, its sampler and its budget.
+- `signature`: Converts dataclasses of options to the signature that typer reads, and values back to words of a
+  command line.
+- `study`: The command line of a study of independent trials.
+- `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
+"""

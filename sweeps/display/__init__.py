@@ -1,1 +1,7 @@
-"""Text and tables that a sweep prints in the terminal."""
+"""Text and tables that a sweep prints in the terminal.
+
+- `closing_tables`: The closing tables that a study names in `tables`, shown before the summary of a launch.
+- `live_table`: Progress of a running sweep: a live table on a terminal, one line per event without a terminal.
+- `plan_table`: The plan as text: the trials, a summary of the data, and the findings of preflight.
+- `summary`: The summary that ends a launch: how the trials ended, the frontier, and the next command.
+"""

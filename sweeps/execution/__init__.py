@@ -1,12 +1,14 @@
 """Runs trials on Ray.
 
-- run: runs the records of an experiment in one session
-- session: keeps Ray, the engines and the MLflow mirror open while batches of trials run
-- tuner: starts Ray and the engines, and runs trials under Tune
-- engine_plan: plans which engines to start and which trials each of them trains
-- baselines: reads the scores of the base from its record
-- experiment: the directory of one experiment
-- options: the options of a launch
-- schedulers: the Tune schedulers that can end trials early
-- cluster: checks every node of a cluster
+- `baselines`: Reads the scores of the base from the baseline's record.
+- `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
+  train.
+- `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
+- `experiment`: The directory of one experiment: its configuration and format, its lock, and the records of its
+  trials.
+- `options`: The options of a launch.
+- `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
+- `schedulers`: Ray Tune's schedulers as options, checked before a launch.
+- `session`: Keeps Ray, the engines and the MLflow mirror open while a launch runs its batches of trials.
+- `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and notifies a listener.
 """

@@ -11,7 +11,8 @@ from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.experiment import Experiment
 from sweeps.study import Study
-from sweeps.tracking.tracker import Tracker, default_tracking_uri
+from sweeps.tracking.tracker import Tracker
+from trainables.mlflow_store import default_tracking_uri
 from trainables.record import Record
 
 if TYPE_CHECKING:

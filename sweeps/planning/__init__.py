@@ -1,1 +1,17 @@
-"""Expands studies into trial specs and checks them; runs nothing."""
+"""Expands studies into trial specs and checks them; runs nothing.
+
+- `active_guards`: Chooses the guards of a study that apply to a base and its data.
+- `data_checks`: Preflight checks of the rows: encoding, labels, repetition and leakage.
+- `data_quality`: Statistics of the scanned data, per file: lengths, repetitions, leaks.
+- `finding`: The result type of the preflight checks.
+- `forecast`: Forecasts of each trial: trained parameters, adapter size, coverage of the data, number of evals.
+- `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
+  own.
+- `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.
+- `plan`: Plans a launch: its trials, their forecasts, and the findings of preflight.
+- `preflight`: Preflight: the checks before a launch.
+- `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.
+- `space`: Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
+- `trial_checks`: Preflight checks of one trial: coverage, schedule, evals, row lengths and parent adapter.
+- `winners`: Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`.
+"""

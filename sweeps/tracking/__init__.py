@@ -1,1 +1,7 @@
-"""Copies records to MLflow."""
+"""Copies records to MLflow.
+
+- `mirror`: Background MLflow writer: one thread, so that neither an outage nor a slow store delays the sweep.
+- `mlflow_fields`: Converts a record to MLflow params, tags, metrics and artifacts; the result depends on the record
+  only.
+- `tracker`: Writes records to MLflow; writing is idempotent, and a lost store can be rebuilt.
+"""

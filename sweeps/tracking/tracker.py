@@ -18,7 +18,7 @@ from sweeps.tracking import mlflow_fields
 from trainables import mlflow_store
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged
-from trainables.mlflow_store import DataFile, StoredRun, checked_uri, default_tracking_uri, outages, redacted
+from trainables.mlflow_store import DataFile, StoredRun, checked_uri, outages, redacted
 from trainables.record import Record, Verdict, labels_of, records_under
 from trainables.spec import Source, TrialSpec
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
 OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # removed when a trial is run again
-
-
-__all__ = ["StoreUnreachable", "Tracker", "checked_uri", "default_tracking_uri", "outages", "redacted", "sync_all"]
 
 
 class StoreUnreachable(UserError):

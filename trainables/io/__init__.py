@@ -1,1 +1,7 @@
-"""Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers."""
+"""Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+
+- `files`: Reads and writes text and JSON files; writes are atomic: after a crash a file is either complete or absent.
+- `jsonl`: Reads the JSON objects of a data file with their line numbers: JSONL, or one array of objects.
+- `strict_yaml`: Strict YAML: duplicate keys, ambiguous numbers and alias bombs are errors; the line of every key is
+  kept.
+"""

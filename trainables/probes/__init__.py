@@ -1,4 +1,20 @@
-"""The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`."""
+"""The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
+
+- `blindness`: Blindness: empty, near-empty or repetitive answers to questions about images.
+- `captions`: Caption sanity: compares captions of a few fixed images with the baseline's captions.
+- `commands`: Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
+- `crops`: Crop consistency: a slightly cropped validation image must get the same answer as the whole image.
+- `earlier_stages`: Earlier stages: how well the adapter of a curriculum still predicts the validation rows of earlier
+  stages.
+- `hallucination`: Hallucination: forbidden terms or words of the task in answers about unrelated images.
+- `irrelevant`: Irrelevant-image pass: questions about unrelated images must get the agreed refusal.
+- `metric`: Metrics with name, direction and meaning, and proportions with their counts.
+- `probe`: The definition of a probe: questions to the live model, and a pure function from its answers to metrics.
+- `question`: Questions of probes, made from validation and out-of-distribution rows.
+- `retention`: Text retention: text-only questions that must still get the expected answer.
+- `shell/`: Reads command lines: whether an answer is exactly one command, and whether running it does harm.
+- `task_fit`: Task fit: loss, token accuracy and exact match on validation rows, and the gap to the training rows.
+"""
 
 from trainables.probes import blindness, captions, commands, crops, hallucination, irrelevant, retention, task_fit
 from trainables.probes.probe import Probe, ProbeData

@@ -1,1 +1,11 @@
-"""Checks before training: three optimizer steps that test an arm, and checks of the machine."""
+"""Checks before training: three optimizer steps that test an arm, and checks of the machine.
+
+- `judge`: Checks the values that the self-test measures before the first step (failure corpus, section S1).
+- `machine`: Checks what this machine can train: torch, devices, and every quantization with the miniature model.
+- `reload`: A separate process that loads a saved adapter with plain PEFT and compares its logits with the live
+  adapter's.
+- `rows`: Selects the few rows that the self-test trains on: rows with images, and text rows.
+- `run`: The self-test: three optimizer steps before training, which check that adapter and optimizer are as
+  requested.
+- `snapshot`: The state of an adapter and its optimizer, to be restored after the self-test.
+"""

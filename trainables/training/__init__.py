@@ -1,1 +1,6 @@
-"""Trains a single trial on an engine."""
+"""Trains a single trial on an engine.
+
+- `baseline`: The baseline trial: evaluates the base without an adapter, as the reference for all other trials.
+- `failures`: Turns expected errors of a trial into a verdict.
+- `trial`: One trial on an engine: places its adapter, then trains, evaluates and checkpoints until it has a verdict.
+"""

@@ -1,10 +1,15 @@
 """Runs trials in Ray: the Tune Trainable, the engine actor, and the values that they exchange.
 
-- protocol: the request and the report that cross Ray
-- trainable: the Tune Trainable, which passes requests to a backend
-- backend: where trials train, in the worker's process or in an engine actor
-- engine_actor: one device with one base, on which the trials of many workers train together
-- admission: decides which trials train together and when, as a pure function of events
-- cohort_runner: opens and trains the cohort of an engine
-- engine_cache: the engine that a process keeps between trials
+- `actions`: The actions that `admission` returns and the engine actor carries out.
+- `admission`: Decides which trials train together and when, as a pure function `(state, event) -> (state, actions)`.
+- `backend`: Trains the trials of a worker: in its own process, or in an engine actor together with other workers'
+  trials.
+- `cohort_runner`: Opens and trains the cohort of an engine.
+- `engine_actor`: The engine actor: one process with one base on one device, which trains the trials of many workers
+  together.
+- `engine_cache`: Keeps one engine and its self-test between trials, and opens trials on it.
+- `events`: The events that `admission` receives: calls of workers, the time, and results of jobs.
+- `protocol`: The values exchanged through Ray: a request to train trials, and a report of their progress, both with a
+  version.
+- `trainable`: The Ray Tune Trainable: passes requests to a backend, and its reports to Tune; imports no torch.
 """

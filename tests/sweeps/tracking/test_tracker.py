@@ -15,9 +15,10 @@ from mlflow.exceptions import MlflowException
 from trial_records import EVAL_METRICS, keep_best, measure
 
 from sweeps.tracking.mlflow_fields import params_of
-from sweeps.tracking.tracker import StoreUnreachable, Tracker, checked_uri, default_tracking_uri, redacted, sync_all
+from sweeps.tracking.tracker import StoreUnreachable, Tracker, sync_all
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, write_json
+from trainables.mlflow_store import checked_uri, default_tracking_uri, redacted
 from trainables.record import Record, Verdict
 
 PRUNED = Verdict(

@@ -3,6 +3,15 @@
 The file of a family describes the linears in its blocks, the layers outside the blocks, how images are processed, and
 how trials share a forward pass. It needs only `config.json` and no torch. `model/lora.py` compares the linears with the
 instantiated model, so a changed transformers class is detected before the first step.
+
+- `family`: The description of a model family: plain values and functions, importable without torch.
+- `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
+  DeepStack.
+- `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
+- `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
+  layers.
+- `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
+- `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
 """
 
 from __future__ import annotations
