@@ -155,7 +155,7 @@ def view(node: str, **changes: object) -> NodeReport:
     [
         ({"versions": {"python": "3.12", "footprint": "abc"}}, "two: versions", "python 3.12 not 3.11"),
         ({"versions": {"python": "3.11"}}, "two: versions", "footprint None not abc"),
-        ({"path_problems": ("/data/train.jsonl: it does not exist",)}, "two: files", "there is none"),
+        ({"path_problems": ("/data/train.jsonl: it does not exist",)}, "two: files", "it does not exist"),
         ({"machine": (Check("base in nf4", "fail", "no gradient"),)}, "two: base in nf4", "no gradient"),
     ],
 )
