@@ -246,7 +246,7 @@ def test_a_directory_that_cannot_be_checked_is_an_error(
 
 
 def test_for_a_parent_directory_the_hint_names_the_adapter(saved: Path) -> None:
-    with pytest.raises(UserError, match=f"hint: an adapter lies in {saved}"):
+    with pytest.raises(UserError, match=f"hint: there is an adapter in {saved}"):
         verify(saved.parent)
 
 
@@ -349,7 +349,7 @@ def test_the_command_prints_its_lines_and_its_exit_code_serves_scripts(saved: Pa
     assert run.exit_code == 1
     assert (
         "✗ 22 of 44 tensors are all 0 or all 1, the first is" in run.output
-        and "hint: it was never trained" in run.output
+        and "hint: these tensors were never trained" in run.output
     )
     assert command(saved / "nowhere").exit_code == 2
 
