@@ -202,11 +202,29 @@ def test_every_package_is_in_the_order_of_imports() -> None:
         assert found == set(order)
 
 
-def test_every_package_docstring_starts_with_one_sentence() -> None:
-    for package in PACKAGES:
-        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
-            text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
-            assert text and text.splitlines()[0].endswith("."), folder
+def unlisted(folder: Path) -> set[str]:
+    """Return the files and folders of a room that its docstring does not list; its first line must be a sentence."""
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    if not text.split("\n")[0].endswith("."):
+        return {"a first sentence"}
+    inside = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+    inside |= {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    return {name for name in inside if f"- `{name}`: " not in text}
+
+
+def test_every_room_says_what_it_is_for_and_lists_its_files() -> None:
+    rooms = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    found = {room.relative_to(ROOT).as_posix(): unlisted(room) for room in rooms if room.parent != ROOT}
+    assert len(found) > 25, found
+    assert {room: missing for room, missing in found.items() if missing} == {}
+
+
+def test_a_room_that_leaves_a_file_out_is_found(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_text('"""Reads files.\n\n- `one`: reads one.\n"""\n')
+    (tmp_path / "one.py").touch()
+    assert unlisted(tmp_path) == set()
+    (tmp_path / "two.py").touch()
+    assert unlisted(tmp_path) == {"two"}
 
 
 @pytest.mark.parametrize(("package", "but", "heavy"), UNLOADED)
