@@ -110,7 +110,7 @@ class Counts:
         return cls(
             rows=len(batch.labels),
             row_tokens=batch.labels.shape[1],
-            prefix_tokens=common_tokens(batch.inputs, batch.labels),
+            prefix_tokens=common_tokens(batch.inputs["mm_token_type_ids"], batch.labels),
             labels=batch.supervised_tokens,
             patches=int(sum(pictures)),
             patch_pairs=int(sum(one * one for one in pictures)),
