@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 COLUMNS_WITHOUT_TERMINAL = 120
 
 Format = Literal["table", "json", "csv", "markdown"]
+TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
+Generality = Annotated[
+    str,
+    typer.Option(
+        help="Generality: NAME or NAME:higher or NAME:lower.",
+        show_default="irrelevant_pass; text_retention where no picture was shown",
+    ),
+]
+ExportAs = Annotated[
+    str,
+    typer.Option(help="Also write each winner's settings for axolotl, ms-swift or llamafactory.", show_default="none"),
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,26 +43,13 @@ def analysis() -> None:
 @app.command()
 def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
-    tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")
-    ] = "sqlite:///mlflow.db",
-    x: Annotated[
-        str,
-        typer.Option(
-            help="Generality: NAME or NAME:higher or NAME:lower.",
-            show_default="irrelevant_pass; text_retention where no picture was shown",
-        ),
-    ] = "",
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+    x: Generality = "",
     y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
-    export_as: Annotated[
-        str,
-        typer.Option(
-            help="Also write each winner's settings for axolotl, ms-swift or llamafactory.", show_default="none"
-        ),
-    ] = "",
+    export_as: ExportAs = "",
 ) -> None:
     """Print the frontier of a study, and for each other placement why it is not on it.
 
@@ -88,9 +87,7 @@ def results(
     ] = None,
     storage: Annotated[Path, typer.Option(help="Directory that holds the experiments.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Directory for the pages; the PDFs go to images/ in it.")] = Path("docs"),
-    tracking_uri: Annotated[
-        str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")
-    ] = "sqlite:///mlflow.db",
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
 ) -> None:
     """Write a page for each trained trial from its record, with its loss curves as PDF."""
     from analysis.trial_report.page import write_results

@@ -114,16 +114,22 @@ def summary(answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
     return [*lines, ("cut at the token limit", f"{cut} of {count}", f"{cut / count:.1%}")]
 
 
+LoadIn4Bit = Annotated[
+    bool | None,
+    typer.Option(
+        "--load-in-4bit/--no-load-in-4bit",
+        show_default="as in training, else 4-bit",
+        help="Quantize the base with bitsandbytes, also on a CPU.",
+    ),
+]
+
+
 def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     checkpoint_dir: Annotated[Path, typer.Option(help="Adapter directory saved by PEFT.")],
     data_path: Annotated[Path, typer.Option(help="Held-out rows with answers, JSONL.")],
     sample_size: Annotated[int, typer.Option(min=0, help="Rows to sample; 0 uses all.")] = 5,
     output_jsonl: Annotated[Path | None, typer.Option(help="File for the answers; replaced if it exists.")] = None,
-    load_in_4bit: Annotated[
-        bool | None,
-        typer.Option("--load-in-4bit/--no-load-in-4bit", show_default="as in training, else 4-bit",
-                     help="Quantize the base with bitsandbytes, also on a CPU."),
-    ] = None,
+    load_in_4bit: LoadIn4Bit = None,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Run without CUDA.")] = False,
     base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the adapter's")] = None,
     seed: Annotated[int, typer.Option(help="Seed for sampling rows; decoding is greedy.")] = 0,
