@@ -82,8 +82,9 @@ def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
     if max_trials == 1:
         return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."
     if kinds and (family := family_of(kinds[0][0].base.path))[0].shared_forward is None:  # a plan has one base
+        count = sum(map(len, kinds))
         return (
-            f"{sum(map(len, kinds))} trials train one after another on the resident base: "
+            f"{count} trial{'s train' if count != 1 else ' trains'} one after another on the base in memory: "
             f"trials of the model family {family[1]['model_type']} cannot share a pass."
         )
     sizes = ", ".join(f"{len(kind)} on {_named(kind, kinds)}" for kind in kinds)

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from trainables.data.duplicates import digest_of, fingerprint
 from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.rows import Message, Row, read_rows, read_validation
@@ -60,6 +62,14 @@ class Scan:
     ood: tuple[ScannedRow, ...]
 
 
+@dataclass(frozen=True)
+class ScanFailure:
+    """Why the files could not be scanned: the message and hint of a UserError."""
+
+    error: str
+    hint: str | None
+
+
 def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     """Scan the files of a study in a separate process.
 
@@ -72,16 +82,29 @@ def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
         command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
     )
     try:
-        found = json.loads(done.stdout)
-    except json.JSONDecodeError:
+        found = scan_result(done.stdout)
+    except ValidationError:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise UserError(
             f"the rows must be readable by the tokenizer of {base}, but their scan ended with: {reason}",
             f"run `{' '.join(command[1:])}` with this Python to see the whole output",
         ) from None
-    if "error" in found:
-        raise UserError(found["error"], found["hint"])
-    return Scan(**{split: tuple(_parsed(row) for row in rows) for split, rows in found.items()})
+    if isinstance(found, ScanFailure):
+        raise UserError(found.error, found.hint)
+    return found
+
+
+def scan_result(text: str) -> Scan | ScanFailure:
+    """Read what the scanning process prints.
+
+    Raises:
+        ValidationError: the text is neither result.
+    """
+    return _result_type().validate_json(text)
+
+
+def _result_type() -> TypeAdapter[Scan | ScanFailure]:
+    return TypeAdapter(Scan | ScanFailure)
 
 
 def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
@@ -207,16 +230,12 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
     }
 
 
-def _parsed(values: dict[str, Any]) -> ScannedRow:
-    return ScannedRow(**{**values, "pictures": tuple(values["pictures"])})
-
-
 def main() -> None:
     """Scan the files given on the command line and print the result as JSON."""
     try:
         found = asdict(scan_here(*map(Path, sys.argv[1:])))
     except UserError as error:
-        json.dump({"error": error.message, "hint": error.hint}, sys.stdout)
+        json.dump(asdict(ScanFailure(error.message, error.hint)), sys.stdout)
         raise SystemExit(error.exit_code) from None
     json.dump(found, sys.stdout)
 

@@ -66,7 +66,7 @@ def test_the_plan_says_when_a_family_shares_no_pass(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(families, "FAMILIES", {"qwen3_vl": family})
     specs = [spec(0), spec(1), spec(2, data_seed=1)]
     assert describe(specs, None) == (
-        "2 trials train one after another on the resident base: "
+        "2 trials train one after another on the base in memory: "
         "trials of the model family qwen3_vl cannot share a pass."
     )
     assert describe(specs, 1) == "2 trials train alone (--cohort 1)."

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from small_trials import Sources
 
 from trainables.data.rows import read_rows
-from trainables.data.scan import PictureSizes, Scan, load_encoder, scan, scan_here
+from trainables.data.scan import PictureSizes, Scan, ScanFailure, load_encoder, scan, scan_here, scan_result
 from trainables.errors import UserError
 from trainables.mini import BASE_DIRECTORY
 from trainables.schedule import rate_factor
@@ -247,3 +248,14 @@ def test_the_planned_rate_is_the_optimizers(warmup_ratio: float, min_rate_ratio:
         assert factor == pytest.approx(reference.get_last_lr()[0], abs=1e-12)
         adamw.step()
         reference.step()
+
+
+def test_a_result_and_a_failure_survive_the_way_between_the_processes(sources: Sources) -> None:
+    found = scan(*(one.path for one in (sources.base, sources.train, sources.validation, sources.ood)))
+    assert scan_result(json.dumps(asdict(found))) == found
+    failure = ScanFailure("a row must have an answer", None)
+    assert scan_result(json.dumps(asdict(failure))) == failure
+    row = asdict(found)["train"][0]
+    for broken in ("", "[]", '{"error": 1, "hint": null}', json.dumps({"train": [row], "validation": [row]})):
+        with pytest.raises(ValidationError):
+            scan_result(broken)
