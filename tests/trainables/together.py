@@ -39,7 +39,7 @@ class Watched:
         if self.engine.base.model.dtype == torch.float64:
             for _, parameter in trial.adapter.trained():
                 parameter.data = parameter.data.double()
-        curve, learn = self.curves.setdefault(spec.name, []), trial.learn
+        curve, learn = self.curves.setdefault(spec.name, []), trial.finish_step
 
         def watched(loss: float, has_images: bool, seconds: float) -> Any:
             curve.append(loss)
@@ -48,7 +48,7 @@ class Watched:
                 trial.adapter.trained()[0][1].data.fill_(float("nan"))
             return verdict
 
-        trial.learn = watched  # type: ignore[method-assign]
+        trial.finish_step = watched  # type: ignore[method-assign]
         return trial
 
     def opened(self, specs: Sequence[TrialSpec]) -> list[Trial]:

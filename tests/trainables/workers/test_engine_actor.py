@@ -298,14 +298,14 @@ def test_a_stop_file_leads_to_checkpoints_and_an_end_for_all_and_they_go_on(
     actor = room.actor()
 
     def stopped(number: int, cohort: Any) -> None:
-        learn, last = cohort.trials[-1].learn, cohort.trials[-1]
+        learn, last = cohort.trials[-1].finish_step, cohort.trials[-1]
 
         def learned(*values: Any) -> Any:
             if last.step == 1:
                 room.stop_file.touch()
             return learn(*values)
 
-        last.learn = learned
+        last.finish_step = learned
 
     actor.watched.meanwhile = stopped
     reports = run(actor, room.workers(actor, records))
