@@ -69,7 +69,7 @@ def test_members_must_share_what_a_pass_and_an_eval_take(
 ) -> None:
     one, two = members(make_spec, "ab")
     for number, change in enumerate([{"data_seed": 1}, {"batch_rows": 2}, {"accumulation_steps": 2}, {"steps": 8}]):
-        with pytest.raises(ValueError, match="got 2 kinds"):
+        with pytest.raises(ValueError, match="but 2 differ"):
             Together(double, base_line, tmp_path / str(number), [one, two.model_copy(update=change)])
     free = {"rank": 2, "alpha": 3.0, "dropout": 0.3, "rslora": True, "learning_rate": 1.0, "weight_decay": 0.5}
     cohort = Together(double, base_line, tmp_path / "free", [one, two.model_copy(update=free)]).cohort

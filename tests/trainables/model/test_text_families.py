@@ -124,7 +124,7 @@ def test_an_answer_ends_at_the_token_of_the_template_and_at_the_tokenizers_own(
 def test_a_template_that_refuses_a_turn_is_a_named_problem(sources_of: SourcesOf) -> None:
     turns = (Message("system", "Be brief."), Message("user", "What?"), Message("assistant", "red."))
     with pytest.raises(
-        UserError, match=r"row `x`: the chat template of base must take its turns \(system, user"
+        UserError, match=r"row `x`: the chat template of base must accept its turns \(system, user"
     ) as output:
         packed.plain_engine(sources_of("gemma")).encoder.conversation(Row("x", turns, ()))
     assert "System role not supported" in output.value.message

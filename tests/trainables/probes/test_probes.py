@@ -62,7 +62,7 @@ def keys(data: ProbeData) -> dict[str, str]:
     good = {question.key: "" for probe in PROBES for question in probe.questions(data)}
     good |= {ask_ood(one).key: one.expect or "" for one in data.ood}
     good |= {ask_validation(one).key: one.answer for one in data.validation}
-    good |= {question.key: one.answer for one in data.validation for question in crops._jittered(one)}
+    good |= {question.key: one.answer for one in data.validation for question in crops._cropped(one)}
     return good
 
 
