@@ -268,16 +268,17 @@ def test_members_measure_what_they_measure_alone(family: str, vision_sources_of:
         engine.base.model.eval()
         solo.append(eval_integrity.measure(engine.evaluator, baseline, 1))
         adapter.remove()
-    assert len({tuple(answers.values()) for _, answers, _ in solo}) == len(solo)  # or equality says nothing
+    assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
     shared = SharedForward(engine.base, packed.lifted(engine.base, specs, LOUD))
     try:
         measured = CohortEvaluator(engine.evaluator, shared).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
         shared.remove()
-    for number, (metrics, answers, finding) in enumerate(solo):
-        assert measured[number][1] == answers
-        assert measured[number][0] == pytest.approx(metrics, rel=1e-10, abs=1e-12)
-        assert measured[number][2] == finding is None
+    for number, alone in enumerate(solo):
+        assert measured[number].answers == alone.answers
+        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
+        assert measured[number].scores.counts == alone.scores.counts
+        assert measured[number].finding == alone.finding is None
 
 
 # -------------------------------------------------------------------- whole trials

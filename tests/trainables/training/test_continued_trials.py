@@ -132,7 +132,7 @@ def test_an_adapter_that_changed_since_the_plan_is_refused(
     spec = second(parent, make_spec)
     changed = spec.model_copy(update={"init_from": Source(path=parent.checkpoint(2), sha256=spec.init_from.sha256)})  # type: ignore[union-attr]
     with (
-        pytest.raises(UserError, match="it changed since"),
+        pytest.raises(UserError, match="must be unchanged since it was planned"),
         opened(engine, changed, tmp_path / "t", baseline),
     ):
         pass
