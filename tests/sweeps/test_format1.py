@@ -188,8 +188,9 @@ def test_an_experiment_of_format_1_is_resumed_to_what_it_would_have_measured(beg
         measured = _evals(record)
         assert measured.keys() == uninterrupted[record.name].keys()
         for step, metrics in uninterrupted[record.name].items():
-            # another processor rounds otherwise; another initialization or data order is off by more than 0.01 nats
-            assert measured[step] == pytest.approx(metrics, abs=2e-3), (record.name, step)
+            # the same processor gives the same numbers, another rounds otherwise; the initialization of format 2 is
+            # off by 0.002 to 0.008
+            assert measured[step] == pytest.approx(metrics, abs=5e-4), (record.name, step)
 
 
 def _evals(record: Record) -> dict[str, dict[str, float]]:
