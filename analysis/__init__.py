@@ -1,6 +1,14 @@
 """Reads the runs of a study and reports which placements to use.
 
-cli: the command line. mlflow_runs: reads trials from MLflow. objectives: the metrics that are compared. placements:
-groups the seeds of a placement. guard_limits: limits of guards. uncertainty: intervals over seeds. frontier: compares
-placements. templates: fills pages. charts, report, trial_report: draw and write the results.
+- `charts/`: Draws the frontier.
+- `cli`: The command line `analysis`.
+- `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.
+- `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
+- `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
+- `objectives`: The objectives of a frontier, from the options of the command line.
+- `placements`: Groups the seeds of a placement, and decides which trials may be compared.
+- `report/`: Writes the frontier as text and files.
+- `templates`: Fills the templates of pages; each template is in the folder `templates` of the package that uses it.
+- `trial_report/`: Writes the page of one trial.
+- `uncertainty`: Estimates over seeds: confidence intervals, and the probability of being on the frontier.
 """

@@ -1,1 +1,29 @@
-"""Declares studies, plans their trials and runs them on Ray."""
+"""Declares studies, plans their trials and runs them on Ray.
+
+- `cli/`: Command lines: parses options and calls the launch.
+- `commands`: Commands: how much LoRA a command-line assistant takes before it loses other tasks or obeys dangerous
+  requests.
+- `coverage`: Coverage: how much of the data a run must see, and at which learning rate, before it learns anything.
+- `curriculum`: Curriculum: stages that continue one adapter, each on its own rows and at a lower rate.
+- `display/`: Text and tables that a sweep prints in the terminal.
+- `doctor`: Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
+- `execution/`: Runs trials on Ray.
+- `hpo/`: Searches placements and settings with Optuna.
+- `importers/`: Converts configurations of axolotl, ms-swift and LLaMA-Factory to trials; every key is used, ignored
+  or refused.
+- `launch`: Launches jobs.
+- `narrow`: Narrow: ranks 8, 16 and 32 at 0.5, 1 and 2 times the rates, on Stage 4's winners and with one language
+  layer.
+- `planning/`: Expands studies into trial specs and checks them; runs nothing.
+- `quantization`: Quantization: the same arm on five quantizations of its base, with the same seed and data order.
+- `search`: Search: a sampler chooses placement, rank, rates, dropout, quantization and epochs from the results so
+  far.
+- `smoke`: Smoke: a run of ten steps that checks a setup before a real study.
+- `stage4`: Stage 4: how many LoRA modules, and in which tower, a model takes before it loses its generality.
+- `stages/`: Trains one adapter in several stages, one after another.
+- `study`: The parts of a study: arms, settings, guards and preflight limits.
+- `tracking/`: Copies records to MLflow.
+- `trial`: Runs one trial from a configuration of axolotl, ms-swift or LLaMA-Factory, or from a spec.json, and
+  variants of it.
+- `unfreeze`: Unfreeze: 2, then 4, then 6 vision blocks.
+"""

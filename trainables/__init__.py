@@ -1,1 +1,31 @@
-"""Runs a trial: takes its specification and writes its record."""
+"""Runs a trial: takes its specification and writes its record.
+
+- `checkpoints/`: Adapters on disk: reads, checks and describes them, and finds their base and their parents.
+- `cohort/`: Trains several trials together on one base.
+- `constraint`: The constraint on the best checkpoint: which evals are candidates, and which candidate is the best.
+- `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
+- `decision`: The interface of a guard: the evals it reads and the decisions it returns.
+- `engine`: The engine: one base on one device, with the data that its trials share.
+- `errors`: The error that is shown to users.
+- `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
+- `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
+- `guards`: The guards: rules that stop a trial when it loses generality.
+- `health/`: Finds broken training and broken evals.
+- `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
+- `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
+- `mlflow_store`: Opens an MLflow store, reads and writes its runs; the only module that imports MLflow.
+- `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
+- `pareto`: Objectives, Pareto dominance and hypervolume.
+- `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
+- `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
+- `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
+  too.
+- `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
+- `spec`: The specification of a trial: one frozen value with every setting that affects its result.
+- `training/`: Trains a single trial on an engine.
+- `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.
+- `verify`: Checks that a directory holds one complete, trained adapter that can be trained further; works for any
+  PEFT adapter.
+- `workers/`: Runs trials in Ray: the Tune Trainable, the engine actor, and the values that they exchange.
+"""

@@ -4,11 +4,12 @@
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
-- `experiment`: The directory of one experiment: its configuration and format, its lock, and the records of its
-  trials.
+- `experiment`: The directory of one experiment: configuration and format, lock, free storage, and its trials'
+  records.
 - `options`: The options of a launch.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
-- `session`: Keeps Ray, the engines and the MLflow mirror open while a launch runs its batches of trials.
-- `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and notifies a listener.
+- `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
+  of trials.
+- `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

@@ -1,4 +1,4 @@
-"""The directory of one experiment: its configuration and format, its lock, and the records of its trials."""
+"""The directory of one experiment: configuration and format, lock, free storage, and its trials' records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps Ray, the engines and the MLflow mirror open while a launch runs its batches of trials."""
+"""Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches of trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs trials under Ray Tune: starts Ray and the engines, sends the requests, and notifies a listener."""
+"""Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@
 - `check`: Checks a data file and summarizes its contents: `python -m trainables.data check FILE`.
 - `dataset_info`: Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that
   entry.
-- `duplicates`: Finds duplicate rows, and validation rows inside rendered training text.
-- `encoding`: Encodes rows as tensors: chat template, image tokens, and labels on assistant tokens only.
+- `duplicates`: Finds rows that two files share, and validation rows inside rendered training text.
+- `encoding`: Encodes rows as tensors: chat template, image tokens, labels on assistant tokens only; and the order of
+  the rows.
 - `filtered_file`: Writes filtered training files: the remaining rows, and a report of the dropped ones.
 - `filters`: Filters of training rows; each is a pure function that marks the rows to drop.
 - `formats`: The supported formats of rows; each is converted to the same turns.

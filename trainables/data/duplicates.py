@@ -1,4 +1,4 @@
-"""Finds duplicate rows, and validation rows inside rendered training text."""
+"""Finds rows that two files share, and validation rows inside rendered training text."""
 
 from __future__ import annotations
 

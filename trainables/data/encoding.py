@@ -1,4 +1,4 @@
-"""Encodes rows as tensors: chat template, image tokens, and labels on assistant tokens only."""
+"""Encodes rows as tensors: chat template, image tokens, labels on assistant tokens only; and the order of the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer of one trial: AdamW with a learning rate per tower and a schedule."""
+"""The optimizer of one trial: AdamW with a learning rate per tower, and gradient clipping."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 - `reload`: A separate process that loads a saved adapter with plain PEFT and compares its logits with the live
   adapter's.
 - `rows`: Selects the few rows that the self-test trains on: rows with images, and text rows.
-- `run`: The self-test: three optimizer steps before training, which check that adapter and optimizer are as
-  requested.
+- `run`: The self-test: three steps before training check adapter, optimizer, and that the frozen base does not
+  change.
 - `snapshot`: The state of an adapter and its optimizer, to be restored after the self-test.
 """

@@ -1,4 +1,4 @@
-"""The self-test: three optimizer steps before training, which check that adapter and optimizer are as requested.
+"""The self-test: three steps before training check adapter, optimizer, and that the frozen base does not change.
 
 Two steps use rows with images, one uses text rows. They run on the trial's adapter and optimizer, whose state is then
 restored exactly. A worker tests each arm once; trials that differ only in seed share the result.
