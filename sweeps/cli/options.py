@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXIT_CODES = (
     "Exit codes: 0 all trials have a result (pruned is a result) · 2 invalid input, nothing was trained · "
     "3 some trials are invalid, infeasible or failed · 4 a record is damaged, or MLflow does not accept it · "
-    "5 another launch runs this experiment · 130 stopped, everything checkpointed, resume with --resume."
+    "5 another launch runs this experiment · 130 stopped, all running trials have checkpoints, resume with --resume."
 )
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
