@@ -40,13 +40,9 @@ def main(study: Study) -> None:
     """Run the command line of an unfreezing and exit with a documented code."""
 
     def job(own: UnfreezeOptions, shared: LaunchOptions, launch: Launch) -> StagedJob:
-        from sweeps.stages.run import StagedJob
-        from sweeps.stages.staged_study import begun_stages
+        from sweeps.stages.run import staged_job
 
-        if shared.resume:
-            staged = begun_stages(study, launch)
-            return StagedJob(study, launch, lambda _: staged)
-        return StagedJob(study, launch, lambda below: _stages(study, own, shared, launch, below))
+        return staged_job(study, launch, shared.resume, lambda below: _stages(study, own, shared, launch, below))
 
     run_command_line(CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED))
 

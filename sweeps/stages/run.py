@@ -19,6 +19,7 @@ from sweeps.stages.staged_study import (
     STAGES_FILE,
     StagedStudy,
     as_json,
+    begun_stages,
     check_continuation,
     configuration_of_stages,
 )
@@ -65,6 +66,18 @@ class StagedJob:
         self.launch.console.print()
         self.launch.console.print(stage_summary(planned.staged, records), soft_wrap=True, highlight=False)
         return records
+
+
+def staged_job(study: Study, launch: Launch, resume: bool, stages_in: Callable[[Path], StagedStudy]) -> StagedJob:
+    """Return the job of new stages, or with `resume` of those that the experiment began with.
+
+    Raises:
+        UserError: there is nothing to resume.
+    """
+    if resume:
+        begun = begun_stages(study, launch)
+        return StagedJob(study, launch, lambda _: begun)
+    return StagedJob(study, launch, stages_in)
 
 
 # -------------------------------------------------------------------- the plan

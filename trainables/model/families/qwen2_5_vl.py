@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trainables.model.families import qwen_vision
-from trainables.model.families.family import Config, Family, Inputs, Towers
+from trainables.model.families.family import Config, Inputs, Towers
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +44,4 @@ def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
     return (features.view(-1, len(in_order), features.shape[-1])[:, in_order].flatten(0, 1),)
 
 
-QWEN2_5_VL = Family(
-    model_class="Qwen2_5_VLForConditionalGeneration",
-    decoder="model.language_model",
-    towers=qwen2_5_vl_towers,
-    shared_forward=qwen_vision.shared_forward(read_images),
-    outside=qwen_vision.merger_and_patches,
-    image_processor_class=qwen_vision.IMAGE_PROCESSOR_CLASS,
-    image_token=qwen_vision.IMAGE_TOKEN,
-    image_token_mask=qwen_vision.IMAGE_TOKEN_MASK,
-    packed_position_axes=4,
-)
+QWEN2_5_VL = qwen_vision.vision_family("Qwen2_5_VLForConditionalGeneration", qwen2_5_vl_towers, read_images)

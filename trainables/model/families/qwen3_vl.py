@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trainables.model.families import qwen_vision
-from trainables.model.families.family import Config, Family, Inputs, Towers
+from trainables.model.families.family import Config, Inputs, Towers
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +33,6 @@ def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor, 
     return (out.pooler_output, *out.deepstack_features)
 
 
-QWEN3_VL = Family(
-    model_class="Qwen3VLForConditionalGeneration",
-    decoder="model.language_model",
-    towers=qwen3_vl_towers,
-    shared_forward=qwen_vision.shared_forward(read_images),
-    outside=outside,
-    image_processor_class=qwen_vision.IMAGE_PROCESSOR_CLASS,
-    image_token=qwen_vision.IMAGE_TOKEN,
-    image_token_mask=qwen_vision.IMAGE_TOKEN_MASK,
+QWEN3_VL = qwen_vision.vision_family(
+    "Qwen3VLForConditionalGeneration", qwen3_vl_towers, read_images, outside, packed_position_axes=1
 )

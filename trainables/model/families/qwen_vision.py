@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.model.families.family import (
     Config,
+    Family,
     Inputs,
     LinearShape,
     SharedForwardSteps,
@@ -23,8 +24,6 @@ from trainables.model.families.family import (
 if TYPE_CHECKING:
     import torch
 
-IMAGE_PROCESSOR_CLASS = "Qwen2VLImageProcessorPil"
-IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105 a token of the vocabulary, not a secret
 IMAGE_TOKEN_MASK = "mm_token_type_ids"  # noqa: S105
 
 
@@ -54,9 +53,27 @@ def merger_and_patches(_: Config) -> tuple[str, ...]:
     return ("model.visual.patch_embed.proj", "model.visual.merger.mlp.0", "model.visual.merger.mlp.2")
 
 
-def shared_forward(read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]]) -> SharedForwardSteps:
-    """Return the shared-forward steps of a family; families differ only in `read_images`."""
-    return SharedForwardSteps(VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions))
+def vision_family(
+    model_class: str,
+    towers: Callable[[Config], Towers],
+    read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]],
+    outside: Callable[[Config], tuple[str, ...]] = merger_and_patches,
+    packed_position_axes: int = 4,
+) -> Family:
+    """Return a family with what all three share; their forward passes differ only in `read_images`."""
+    return Family(
+        model_class=model_class,
+        decoder="model.language_model",
+        towers=towers,
+        shared_forward=SharedForwardSteps(
+            VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions)
+        ),
+        outside=outside,
+        image_processor_class="Qwen2VLImageProcessorPil",
+        image_token="<|image_pad|>",  # noqa: S106 a token of the vocabulary, not a secret
+        image_token_mask=IMAGE_TOKEN_MASK,
+        packed_position_axes=packed_position_axes,
+    )
 
 
 def run_tower(model: Any, inputs: Inputs, groups: int) -> Any:
