@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 from small_trials import Sources
 from torch.nn.functional import cross_entropy
@@ -16,6 +17,8 @@ from trainables.data.encoding import Batch, collate
 from trainables.data.rows import Message, Row
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
+from trainables.health import eval_integrity
+from trainables.health.eval_integrity import Measured
 from trainables.model.base import Base
 from trainables.model.lora import Adapter, place
 from trainables.model.placement import resolve
@@ -149,6 +152,27 @@ def lifted(base: Base, specs: Sequence[TrialSpec], noise: float = 0.05) -> list[
         adapters.append(grown(base, spec, noise))
         adapters[-1].remove()
     return adapters
+
+
+def measured_alone(engine: Engine, specs: Sequence[TrialSpec], baseline: Baseline, noise: float) -> list[Measured]:
+    """Return the eval of each trial with its grown adapter alone on the base; no two answer alike."""
+    found = []
+    for spec in specs:
+        adapter = grown(engine.base, spec, noise)
+        engine.base.model.eval()
+        found.append(eval_integrity.measure(engine.evaluator, baseline, 1))
+        adapter.remove()
+    assert len({tuple(one.answers.values()) for one in found}) == len(found), "equality would say nothing"
+    return found
+
+
+def assert_measured_alike(together: Mapping[int, Measured], alone: Sequence[Measured]) -> None:
+    """Compare the evals of a cohort's members with those of the same trials alone, in float64."""
+    for number, own in enumerate(alone):
+        assert list(together[number].answers.items()) == list(own.answers.items())
+        assert together[number].scores.metrics == pytest.approx(own.scores.metrics, rel=1e-10, abs=1e-12)
+        assert together[number].scores.counts == own.scores.counts
+        assert together[number].finding == own.finding is None
 
 
 def alone(engine: Engine, spec: TrialSpec, kinds: dict[str, Batch]) -> dict[str, tuple[float, Gradients]]:

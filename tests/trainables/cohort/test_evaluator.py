@@ -17,7 +17,6 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import chunks, collate
 from trainables.engine import Engine
 from trainables.evaluation import evaluator as evaluate
-from trainables.health import eval_integrity
 from trainables.health.eval_integrity import Measured
 from trainables.model.lora import Adapter
 from trainables.probes.probe import Baseline
@@ -57,12 +56,7 @@ def made(sources: Sources) -> Members:
             sources.spec(name=f"{language}-{vision}", placement=Placement(language=language, vision=vision), seed=seed)
             for seed, (language, vision) in enumerate(DEPTHS)
         ]
-        solo = []
-        for spec in specs:
-            adapter = packed.grown(engine.base, spec, LOUD)
-            engine.base.model.eval()
-            solo.append(eval_integrity.measure(engine.evaluator, baseline, 1))
-            adapter.remove()
+        solo = packed.measured_alone(engine, specs, baseline, LOUD)
         return Members(engine, baseline, specs, solo, packed.lifted(engine.base, specs, LOUD))
 
 
@@ -75,12 +69,7 @@ def members(made: Members) -> Iterator[Members]:
 @pytest.mark.parametrize("share", [True, False])
 def test_every_member_measures_what_it_measures_alone(members: Members, share: bool) -> None:
     measured = members.measured(share)
-    assert len({tuple(one.answers.values()) for one in members.solo}) == len(DEPTHS)  # or equality says nothing
-    for number, alone in enumerate(members.solo):
-        assert list(measured[number].answers.items()) == list(alone.answers.items())
-        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
-        assert measured[number].scores.counts == alone.scores.counts
-        assert measured[number].finding == alone.finding is None
+    packed.assert_measured_alike(measured, members.solo)
 
 
 def test_a_part_of_the_members_is_measured_without_the_others(members: Members) -> None:

@@ -36,7 +36,6 @@ from trainables.data.encoding import Batch, collate
 from trainables.data.packing import pack
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
-from trainables.health import eval_integrity
 from trainables.model.base import Base
 from trainables.model.families import FAMILIES
 from trainables.record import Record
@@ -262,23 +261,14 @@ def test_packed_rows_of_text_are_computed_as_if_alone(family: str, vision_source
 def test_members_measure_what_they_measure_alone(family: str, vision_sources_of: SourcesOf, double: None) -> None:
     engine = packed.double_engine(vision_sources_of(family))
     baseline = packed.short_baseline(packed.double_engine, vision_sources_of(family))
-    specs, solo = vision_arms(vision_sources_of(family), [(2, 0), (0, 3), (4, 6), (1, 1)]), []
-    for spec in specs:
-        adapter = packed.grown(engine.base, spec, LOUD)
-        engine.base.model.eval()
-        solo.append(eval_integrity.measure(engine.evaluator, baseline, 1))
-        adapter.remove()
-    assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
+    specs = vision_arms(vision_sources_of(family), [(2, 0), (0, 3), (4, 6), (1, 1)])
+    solo = packed.measured_alone(engine, specs, baseline, LOUD)
     shared = SharedForward(engine.base, packed.lifted(engine.base, specs, LOUD))
     try:
         measured = CohortEvaluator(engine.evaluator, shared).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
         shared.remove()
-    for number, alone in enumerate(solo):
-        assert measured[number].answers == alone.answers
-        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
-        assert measured[number].scores.counts == alone.scores.counts
-        assert measured[number].finding == alone.finding is None
+    packed.assert_measured_alike(measured, solo)
 
 
 # -------------------------------------------------------------------- whole trials

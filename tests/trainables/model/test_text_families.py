@@ -29,7 +29,6 @@ from trainables.evaluation.evaluator import label_logits
 from trainables.health import eval_integrity
 from trainables.io.files import read_json
 from trainables.model.base import Base, load_tokenizer, predicted
-from trainables.model.lora import Adapter
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
@@ -219,33 +218,19 @@ def test_one_mask_for_all_blocks_is_caught(
     assert furthest_from_solo(engine, specs, True, batches) > GRADIENTS
 
 
-def grown_arms(engine: Engine, specs: list[TrialSpec], baseline: Baseline) -> tuple[list[Any], list[Adapter]]:
-    solo = []
-    for spec in specs:
-        adapter = packed.grown(engine.base, spec, LOUD)
-        engine.base.model.eval()
-        solo.append(eval_integrity.measure(engine.evaluator, baseline, 1))
-        adapter.remove()
-    return solo, packed.lifted(engine.base, specs, LOUD)
-
-
 @families("gemma3_text", "llama")
 def test_members_measure_what_they_measure_alone(family: str, sources_of: SourcesOf, double: None) -> None:
     engine = packed.double_engine(sources_of(family))
     baseline = packed.short_baseline(packed.double_engine, sources_of(family))
     assert not SEEN_METRICS & baseline.metrics.keys() and "text_retention" in baseline.metrics
-    solo, adapters = grown_arms(engine, four_arms(sources_of(family)), baseline)
-    assert len({tuple(one.answers.values()) for one in solo}) == len(solo)  # or equality says nothing
-    shared = SharedForward(engine.base, adapters)
+    specs = four_arms(sources_of(family))
+    solo = packed.measured_alone(engine, specs, baseline, LOUD)
+    shared = SharedForward(engine.base, packed.lifted(engine.base, specs, LOUD))
     try:
         measured = CohortEvaluator(engine.evaluator, shared).measure(dict.fromkeys(range(4), baseline), 1)
     finally:
         shared.remove()
-    for number, alone in enumerate(solo):
-        assert measured[number].answers == alone.answers
-        assert measured[number].scores.metrics == pytest.approx(alone.scores.metrics, rel=1e-10, abs=1e-12)
-        assert measured[number].scores.counts == alone.scores.counts
-        assert measured[number].finding == alone.finding is None
+    packed.assert_measured_alike(measured, solo)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
