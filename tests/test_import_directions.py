@@ -227,6 +227,26 @@ def test_a_room_that_leaves_a_file_out_is_found(tmp_path: Path) -> None:
     assert unlisted(tmp_path) == {"two"}
 
 
+def homonyms(root: Path) -> dict[str, list[str]]:
+    """Return the public classes that two modules define by one name, with the modules."""
+    found: dict[str, list[str]] = {}
+    for module, path in files(root).items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    assert homonyms(ROOT) == {}
+
+
+def test_a_planted_homonym_is_found(tmp_path: Path) -> None:
+    plant(tmp_path, "trainables.io.one", "class Trial: ...\nclass _Own: ...")
+    plant(tmp_path, "analysis.two", "class Trial: ...\nclass _Own: ...")
+    assert homonyms(tmp_path) == {"Trial": ["trainables.io.one", "analysis.two"]}
+
+
 @pytest.mark.parametrize(("package", "but", "heavy"), UNLOADED)
 def test_importing_the_modules_loads_no_heavy_library(
     package: str, but: tuple[str, ...], heavy: tuple[str, ...]

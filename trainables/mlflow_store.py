@@ -49,7 +49,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DataFile:
+class LoggedDataset:
     """A data set that a run used: `context` is its purpose, such as training, and `source` its location."""
 
     name: str
@@ -277,7 +277,7 @@ def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> No
         client.log_batch(run_id, metrics=[Metric(*point) for point in points[start : start + POINTS_PER_BATCH]])
 
 
-def log_data_files(client: MlflowClient, run_id: str, files: Sequence[DataFile]) -> None:
+def log_data_files(client: MlflowClient, run_id: str, files: Sequence[LoggedDataset]) -> None:
     """Log the data sets that a run used."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

@@ -18,7 +18,7 @@ from sweeps.tracking import mlflow_fields
 from trainables import mlflow_store
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged
-from trainables.mlflow_store import DataFile, StoredRun, checked_uri, outages, redacted
+from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages, redacted
 from trainables.record import Record, Verdict, labels_of, records_under
 from trainables.spec import Source, TrialSpec
 
@@ -214,9 +214,9 @@ def _baseline_ids(records: list[Record]) -> list[str]:
     return sorted(ids)
 
 
-def _data_file(name: str, source: Source, context: str) -> DataFile:
+def _data_file(name: str, source: Source, context: str) -> LoggedDataset:
     origin = json.dumps({"uri": str(source.path), "sha256": source.sha256})
-    return DataFile(name, source.sha256, origin, context)
+    return LoggedDataset(name, source.sha256, origin, context)
 
 
 def _written_ms(record: Record, name: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from trainables import mlflow_store
 from trainables.errors import UserError
-from trainables.mlflow_store import DataFile, Point
+from trainables.mlflow_store import LoggedDataset, Point
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back(uri: str) -> None:
     mlflow_store.log_tags(client, run.run_id, {"verdict": "completed"})
     points = [Point("eval/loss", 0.5, 2_000, 30), Point("eval/loss", 0.25, 3_000, 60)]
     mlflow_store.log_points(client, run.run_id, points)
-    mlflow_store.log_data_files(client, run.run_id, [DataFile("train", "f" * 64, "{}", "training")])
+    mlflow_store.log_data_files(client, run.run_id, [LoggedDataset("train", "f" * 64, "{}", "training")])
     mlflow_store.end_run(client, run.run_id, "FINISHED", 4_000)
     (found,) = mlflow_store.runs_of(mlflow_store.connect_to_read(uri), experiment, "tags.`trial.id` = 'abc'")
     assert (found.name, found.status, found.has_ended, found.started_ms) == ("C2", "FINISHED", True, 1_000)

@@ -27,7 +27,7 @@ Answers = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Decoded:
+class CohortTokens:
     """A decoded batch: tokens (groups x rows, new tokens), the members of each group, and the question numbers."""
 
     tokens: torch.Tensor
@@ -77,7 +77,7 @@ class CohortEvaluator:
         return self._answers(questions, decoded, (member,))[member]
 
     def _answers(
-        self, questions: Sequence[Question], decoded: Sequence[Decoded], members: Sequence[int]
+        self, questions: Sequence[Question], decoded: Sequence[CohortTokens], members: Sequence[int]
     ) -> dict[int, Answers]:
         encoder = self.evaluator.encoder
         answers: dict[int, Answers] = {member: {} for member in members}
@@ -104,7 +104,7 @@ class CohortEvaluator:
         return sums
 
     @torch.no_grad()
-    def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[Decoded]:
+    def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[CohortTokens]:
         encoder, device = self.evaluator.encoder, self.evaluator.base.device
         decoded = []
         for chunk in chunks(prompts, GENERATION_TOKENS // len(members)):
@@ -112,7 +112,7 @@ class CohortEvaluator:
             decoded.append(self._greedy(batch.inputs, members, chunk))
         return decoded
 
-    def _greedy(self, inputs: Mapping[str, torch.Tensor], members: Sequence[int], chunk: list[int]) -> Decoded:
+    def _greedy(self, inputs: Mapping[str, torch.Tensor], members: Sequence[int], chunk: list[int]) -> CohortTokens:
         model, encoder = self.evaluator.base.model, self.evaluator.encoder
         ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
         cache = DynamicCache(config=model.config.get_text_config())
@@ -133,7 +133,7 @@ class CohortEvaluator:
                 most_likely = out.logits[:, -1].float().argmax(dim=-1)
                 tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, most_likely))
                 done |= torch.isin(tokens[-1], ends)
-        return Decoded(torch.stack(tokens, dim=1), groups, chunk)
+        return CohortTokens(torch.stack(tokens, dim=1), groups, chunk)
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.workers.events import Call
+from trainables.workers.events import WorkerCall
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """Answer a call with a report from the trial's record."""
 
-    call: Call
+    call: WorkerCall
 
 
 @dataclass(frozen=True)
 class Fail:
     """Answer a call with an error."""
 
-    call: Call
+    call: WorkerCall
     error: BaseException
 
 
@@ -33,14 +33,14 @@ class WaitUntil:
 class Describe:
     """Read the records of these trials and report which can train together."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[WorkerCall, ...]
 
 
 @dataclass(frozen=True)
 class Open:
     """Open these trials as one cohort, in this order."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[WorkerCall, ...]
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ class Close:
     drop_base: bool
 
 
-Action = Answer | Fail | WaitUntil | Describe | Open | Advance | Close
+Action = Reply | Fail | WaitUntil | Describe | Open | Advance | Close

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from trainables.workers import actions, events
-from trainables.workers.events import Call, Description, WorkerReplaced
+from trainables.workers.events import Description, WorkerCall, WorkerReplaced
 
 
 # ---------------------------------------------------------------- state
@@ -70,7 +70,7 @@ class State:
     absence_seconds: float = 60.0
     now_seconds: float = 0.0
     stopped: bool = False
-    waiting: Mapping[str, Call] = field(default_factory=dict)
+    waiting: Mapping[str, WorkerCall] = field(default_factory=dict)
     newest: Mapping[str, str] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
@@ -143,7 +143,7 @@ def _job_ended(state: State, event: events.Event) -> Step:
 
 
 # ---------------------------------------------------------------- calls
-def _arrived(state: State, call: Call) -> Step:
+def _arrived(state: State, call: WorkerCall) -> Step:
     call = replace(call, since_seconds=state.now_seconds)
     state, replaced = _failed(
         state, [call.trial], WorkerReplaced(call.trial)
@@ -170,7 +170,7 @@ def _left(state: State, trial: str, worker: str) -> Step:
 
 def _answered(state: State, trials: Iterable[str]) -> Step:
     calls = [state.waiting[trial] for trial in trials if trial in state.waiting]
-    return _without(state, calls), tuple(actions.Answer(call) for call in calls)
+    return _without(state, calls), tuple(actions.Reply(call) for call in calls)
 
 
 def _failed(state: State, trials: Iterable[str], error: BaseException) -> Step:
@@ -178,7 +178,7 @@ def _failed(state: State, trials: Iterable[str], error: BaseException) -> Step:
     return _without(state, calls), tuple(actions.Fail(call, error) for call in calls)
 
 
-def _without(state: State, calls: Iterable[Call]) -> State:
+def _without(state: State, calls: Iterable[WorkerCall]) -> State:
     answered = {call.trial for call in calls}
     return replace(state, waiting={trial: call for trial, call in state.waiting.items() if trial not in answered})
 
@@ -258,7 +258,9 @@ def _job_failed(state: State, error: BaseException, out_of_memory: bool) -> Step
     in_job = () if isinstance(state.phase, Closing) else state.in_job or state.waiting
     members = [trial for trial in in_job if trial in state.waiting]
     if out_of_memory and len(members) > 1:
-        state, fails = replace(state, max_trials=len(members) // 2), ()  # the calls keep waiting for a smaller cohort
+        state = replace(state, max_trials=len(members) // 2)
+        # the calls keep waiting for a smaller cohort, but when the launch is to stop there will be none
+        state, replies = _answered(state, members) if state.stopped else (state, ())
     else:
-        state, fails = _failed(state, members, error)
-    return replace(state, phase=Closing()), (*fails, actions.Close(drop_base=True))
+        state, replies = _failed(state, members, error)
+    return replace(state, phase=Closing()), (*replies, actions.Close(drop_base=True))

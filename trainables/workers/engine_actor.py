@@ -24,7 +24,7 @@ from trainables.spec import cohort_key, cohort_order, engine_key
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
-from trainables.workers.events import Call, Description
+from trainables.workers.events import Description, WorkerCall
 from trainables.workers.protocol import Report, Request, Rules, TrialReport, check_version, trial_report
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class EngineActor:
             self._handle(events.Left(trial, request.worker))
 
     def _called(self, request: Request, record: Record) -> asyncio.Future[TrialReport]:
-        call = Call(next(self._numbers), str(record.directory), request.worker, request.peers)
+        call = WorkerCall(next(self._numbers), str(record.directory), request.worker, request.peers)
         reply = asyncio.get_running_loop().create_future()
         self._replies[call.number], self._rules[call.trial] = reply, request.rules
         self._handle(events.Arrived(call))
@@ -121,7 +121,7 @@ class EngineActor:
     # ---------------------------------------------------------------- actions
     def _carry_out(self, action: actions.Action) -> None:
         match action:
-            case actions.Answer(call):
+            case actions.Reply(call):
                 self._start(self._answer(call))
             case actions.Fail(call, error):
                 self._reply(call, error)
@@ -136,7 +136,7 @@ class EngineActor:
             case actions.Close(drop_base):
                 self._start(self._close(drop_base))
 
-    def _reply(self, call: Call, reply: TrialReport | BaseException) -> None:
+    def _reply(self, call: WorkerCall, reply: TrialReport | BaseException) -> None:
         future = self._replies.pop(call.number)
         if future.done():
             return  # the call was cancelled
@@ -151,24 +151,24 @@ class EngineActor:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_at(min(seconds, loop.time() + POLL_SECONDS), self._poll)
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: WorkerCall) -> None:
         report, error = await self._attempted(partial(trial_report, Record(Path(call.trial))))
         reply = report if error is None else error
         assert reply is not None
         self._reply(call, reply)
 
-    async def _describe(self, calls: Iterable[Call]) -> None:
+    async def _describe(self, calls: Iterable[WorkerCall]) -> None:
         found = await self._each(calls, lambda call: describe(Record(Path(call.trial))))
         self._handle(events.Described(found, self.runner.engine_key))
 
-    async def _open(self, calls: tuple[Call, ...]) -> None:
+    async def _open(self, calls: tuple[WorkerCall, ...]) -> None:
         trials = await self._opened(calls)
         while not self.runner.is_current(trials):  # an invalid trial dropped the base, so all are opened again
             trials.clear()  # they reference the old base
             trials = await self._opened(calls)
         self._handle(events.Opened(await self._in_thread(partial(self.runner.start, trials))))
 
-    async def _opened(self, calls: Iterable[Call]) -> list[Trial]:
+    async def _opened(self, calls: Iterable[WorkerCall]) -> list[Trial]:
         found = await self._each(
             calls, lambda call: self.runner.open(Record(Path(call.trial)), self._rules[call.trial])
         )
@@ -196,7 +196,7 @@ class EngineActor:
         self._exit_if_lost(error)
         _forget_frames(error)
 
-    async def _each(self, calls: Iterable[Call], work: Callable[[Call], Result]) -> dict[str, Result]:
+    async def _each(self, calls: Iterable[WorkerCall], work: Callable[[WorkerCall], Result]) -> dict[str, Result]:
         """Do `work` for every call that still waits; an error fails only that call."""
         done: dict[str, Result] = {}
         for call in calls:

@@ -11,7 +11,7 @@ class WorkerReplaced(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class WorkerCall:
     """A worker has been waiting for one trial since `since_seconds`; `peers` are the trials expected in its cohort."""
 
     number: int
@@ -41,7 +41,7 @@ class Tick:
 class Arrived:
     """A worker calls for the next eval of a trial."""
 
-    call: Call
+    call: WorkerCall
 
 
 @dataclass(frozen=True)

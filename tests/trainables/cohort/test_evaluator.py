@@ -12,7 +12,7 @@ from packed import LANGUAGE_LAYERS, VISION_BLOCKS
 from small_trials import Sources
 
 from trainables.cohort import evaluator as joint_eval
-from trainables.cohort.evaluator import CohortEvaluator, Decoded
+from trainables.cohort.evaluator import CohortEvaluator, CohortTokens
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import chunks, collate
 from trainables.engine import Engine
@@ -179,7 +179,7 @@ def test_a_member_with_another_members_answers_is_reported(members: Members, mon
 def test_a_modified_decoder_is_reported_for_its_member_only(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = CohortEvaluator._greedy
 
-    def with_opinions(joint: CohortEvaluator, *given: Any) -> Decoded:
+    def with_opinions(joint: CohortEvaluator, *given: Any) -> CohortTokens:
         decoded = greedy(joint, *given)
         decoded.tokens[decoded.rows_of(0), 0] = 5
         return decoded

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
-from trainables.workers.events import Call, Description, WorkerReplaced
+from trainables.workers.events import Description, WorkerCall, WorkerReplaced
 
 Decide = Callable[[State, events.Event], tuple[State, tuple[actions.Action, ...]]]
 Job = actions.Describe | actions.Open | actions.Advance | actions.Close
@@ -38,9 +38,9 @@ class World:
     state: State = field(default_factory=lambda: State(MAX_TRIALS, ADMISSION_SECONDS, ABSENCE_SECONDS))
     now: float = 0.0
     number: int = 0
-    waiting: dict[str, Call] = field(default_factory=dict)
+    waiting: dict[str, WorkerCall] = field(default_factory=dict)
     workers: dict[str, list[str]] = field(default_factory=dict)
-    replies: dict[int, actions.Answer | actions.Fail] = field(default_factory=dict)
+    replies: dict[int, actions.Reply | actions.Fail] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     stopped: bool = False
@@ -55,10 +55,10 @@ class World:
     may_fail: set[int] = field(default_factory=set)  # numbers of calls that an error concerns
 
     # -------------------------------------------------------------- what happens
-    def ask(self, trial: str, peers: str = "") -> Call:
+    def ask(self, trial: str, peers: str = "") -> WorkerCall:
         """A new worker asks for a trial; an earlier one that waits is told that it was replaced."""
         self.number += 1
-        call = Call(self.number, trial, f"worker-{self.number}", tuple(peers))
+        call = WorkerCall(self.number, trial, f"worker-{self.number}", tuple(peers))
         former = self.waiting.get(trial)
         self.workers.setdefault(trial, []).append(call.worker)
         self.gone.discard(trial)
@@ -142,9 +142,11 @@ class World:
         together = [trial for trial in trials if trial in self.waiting] if not isinstance(job, actions.Close) else []
         failing = {self.waiting[trial].number for trial in together}
         self.suspect = self.failed = True
+        answerable: set[str] = set()
         if out_of_memory and len(together) > 1:
             self.most, failing = min(self.most, len(together) // 2), set()
-        self.send(events.Failed(PLANTED, out_of_memory), failing=failing)
+            answerable = {*together} if self.stopped else set()
+        self.send(events.Failed(PLANTED, out_of_memory), answerable=answerable, failing=failing)
         assert all(number in self.replies for number in failing), "nobody was told of an error"
 
     def _some(self, trials: tuple[str, ...], bits: int) -> tuple[str, ...]:
@@ -159,7 +161,7 @@ class World:
     def send(
         self,
         event: events.Event,
-        replaced: Call | None = None,
+        replaced: WorkerCall | None = None,
         answerable: set[str] | frozenset[str] = frozenset(),
         failing: set[int] | frozenset[int] = frozenset(),
     ) -> None:
@@ -171,12 +173,12 @@ class World:
         assert replaced is None or replaced.number in self.replies, "a worker does not hear that it was replaced"
         self._can_progress()
 
-    def _carry_out(self, action: actions.Action, replaced: Call | None) -> None:
+    def _carry_out(self, action: actions.Action, replaced: WorkerCall | None) -> None:
         match action:
-            case actions.Answer(call) | actions.Fail(call):
+            case actions.Reply(call) | actions.Fail(call):
                 assert call.number not in self.replies, "a call is answered twice"
                 self.replies[call.number] = action
-                if isinstance(action, actions.Answer):
+                if isinstance(action, actions.Reply):
                     assert call.trial in self.may_answer, "a call is answered before its trial reached an eval"
                 elif replaced is not None and call.number == replaced.number:
                     assert isinstance(action.error, WorkerReplaced)
@@ -322,7 +324,7 @@ def answers_everybody(state: State, event: events.Event) -> Step:
     state, decided = decide(state, event)
     if not isinstance(event, events.Reached):
         return state, decided
-    others = tuple(actions.Answer(call) for call in state.waiting.values())
+    others = tuple(actions.Reply(call) for call in state.waiting.values())
     return replace(state, waiting={}), (*decided, *others)
 
 
@@ -338,7 +340,7 @@ FAULTS: dict[str, Decide] = {
     "a stop is not seen": ignoring(events.Stopped),
     "a killed worker does not hear that it was replaced": without(actions.Fail),
     "no deadline is set": without(actions.WaitUntil),
-    "calls are answered twice": acting(lambda one: [one, one] if isinstance(one, actions.Answer) else [one]),
+    "calls are answered twice": acting(lambda one: [one, one] if isinstance(one, actions.Reply) else [one]),
     "a killed worker's late farewell takes its successor out": replaced_by(
         lambda state, event: (
             replace(event, worker=state.newest.get(event.trial, event.worker))
@@ -434,7 +436,7 @@ def test_of_two_calls_for_one_trial_the_newer_is_answered_with_the_eval() -> Non
     assert isinstance(world.replies[killed.number], actions.Fail)
     world.leave("a", killed.worker)
     world.finish(0)
-    assert isinstance(world.replies[retried.number], actions.Answer)
+    assert isinstance(world.replies[retried.number], actions.Reply)
     assert world.cohort == ("a", "b")
 
 
@@ -445,6 +447,15 @@ def test_out_of_memory_halves_the_cohort_without_a_reply() -> None:
     world.finish(0)
     world.finish(0)
     assert [call.trial for call in world.job.calls] == ["a", "b"]  # type: ignore[union-attr]
+
+
+def test_out_of_memory_while_the_launch_stops_answers_all_instead_of_gathering_again() -> None:
+    world = opened("abcd")
+    world.stop()
+    assert world.replies == {}, "they train on to their checkpoint"
+    world.finish(96 + 4)
+    assert all(isinstance(one, actions.Reply) for one in world.replies.values()) and len(world.replies) == 4
+    world.settle()
 
 
 def test_the_base_in_memory_is_used_before_another_is_loaded() -> None:
