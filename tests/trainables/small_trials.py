@@ -143,6 +143,16 @@ def outcome(record: Record) -> dict[str, Any]:
     }
 
 
+def assert_same_outcome(first: Record, second: Record) -> None:
+    """Compare two trials to the last bit; name the parts that differ.
+
+    The values are not given to `assert`: pytest's own comparison of so much text takes hours where CI is set.
+    """
+    one, other = outcome(first), outcome(second)
+    different = [part for part in one if one[part] != other[part]]
+    assert different == [], f"{first.directory} and {second.directory} differ"
+
+
 def tensors(path: Path) -> dict[str, list[Any]]:
     """Read a safetensors file as plain lists, comparable with ==."""
     with safe_open(str(path), framework="pt") as file:

@@ -10,7 +10,7 @@ from typing import Any
 import packed
 import pytest
 import torch
-from small_trials import ANYTHING_GOES, FIRES_AT_SECOND, Sources, SpecMaker, never, outcome, whole_run
+from small_trials import ANYTHING_GOES, FIRES_AT_SECOND, Sources, SpecMaker, assert_same_outcome, never, whole_run
 from tiny_families import picture_sources, write_vision_base
 
 from trainables.cohort.cohort import Cohort
@@ -83,7 +83,7 @@ def assert_equal_to_solo(
 ) -> None:
     for spec in specs:
         alone = whole_run(engine, spec, solo / spec.name, baseline, constraint=ANYTHING_GOES)
-        assert outcome(Record(directory / spec.name)) == outcome(alone), spec.name
+        assert_same_outcome(Record(directory / spec.name), alone)
 
 
 # -------------------------------------------------------------------- which cohort
@@ -148,7 +148,7 @@ def test_a_newly_initialized_adapter_is_detected(
     if forgotten == "tensors":
         assert ended == {"a": "invalid(zero_gradient)"}
     else:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="differ"):
             assert_equal_to_solo(lone, specs, tmp_path / "sequence", base_line, tmp_path / "solo")
 
 

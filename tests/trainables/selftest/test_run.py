@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import SpecMaker, finish, opened, outcome, whole_run
+from small_trials import SpecMaker, assert_same_outcome, finish, opened, whole_run
 
 from trainables.checkpoints.adapter import adapter_source
 from trainables.engine import Engine
@@ -149,7 +149,7 @@ def test_a_trial_after_its_self_test_equals_one_without(
     finish(trial)
     trial.remove()
     assert (record.directory / SELFTEST_FILE).exists()
-    assert outcome(record) == outcome(plain)
+    assert_same_outcome(record, plain)
 
 
 def test_a_resumed_optimizer_is_put_back_with_its_moments(

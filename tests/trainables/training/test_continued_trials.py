@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import ANYTHING_GOES, SpecMaker, finish, opened, outcome, tensors, whole_run
+from small_trials import ANYTHING_GOES, SpecMaker, assert_same_outcome, finish, opened, tensors, whole_run
 
 from trainables.checkpoints.adapter import adapter_source
 from trainables.checkpoints.lineage import lineage_in, parent_eval
@@ -239,4 +239,4 @@ def test_a_resumed_continuation_is_not_handed_over_again(
     with opened(engine, spec, tmp_path / "t", baseline, constraint=ANYTHING_GOES) as trial:
         assert trial.advance(lambda: False) is None
     resumed = whole_run(engine, spec, tmp_path / "t", baseline, constraint=ANYTHING_GOES)
-    assert outcome(resumed) == outcome(whole)
+    assert_same_outcome(resumed, whole)

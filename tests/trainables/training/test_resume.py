@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import ANYTHING_GOES, FIRES_AT_SECOND, SpecMaker, never, opened, outcome, tensors, train_to, whole_run
+from small_trials import (
+    ANYTHING_GOES,
+    FIRES_AT_SECOND,
+    SpecMaker,
+    assert_same_outcome,
+    never,
+    opened,
+    tensors,
+    train_to,
+    whole_run,
+)
 
 from trainables.checkpoints.adapter import adapter_source
 from trainables.engine import Engine
@@ -68,7 +78,7 @@ def test_a_stopped_trial_continues_as_if_uninterrupted(
     record = interrupted_at(step, engine, make_spec(), tmp_path / "t", baseline)
     assert record.checkpoint_steps()[0] == step
     resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
-    assert outcome(resumed) == outcome(uninterrupted)
+    assert_same_outcome(resumed, uninterrupted)
 
 
 def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
@@ -79,7 +89,7 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
     weights.write_bytes(weights.read_bytes()[:-4])
     assert record.checkpoint_steps() == [2]
     resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
-    assert outcome(resumed) == outcome(uninterrupted)
+    assert_same_outcome(resumed, uninterrupted)
 
 
 def killed_after(step: int, finished: Record, directory: Path) -> Record:
@@ -100,7 +110,7 @@ def test_a_killed_trial_resumes_from_the_newest_complete_checkpoint(
     """-1: no checkpoint survived; 4: killed between the last checkpoint and the verdict."""
     record = killed_after(step, uninterrupted, tmp_path / "t")
     resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
-    assert outcome(resumed) == outcome(uninterrupted)
+    assert_same_outcome(resumed, uninterrupted)
 
 
 def test_measurements_after_the_resumed_checkpoint_are_ignored(
@@ -152,7 +162,7 @@ def test_a_continued_trial_stopped_at_its_start_continues_as_if_uninterrupted(
     whole = whole_run(engine, spec, tmp_path / "whole", baseline, constraint=ANYTHING_GOES)
     stopped = interrupted_at(0, engine, spec, tmp_path / "stopped", baseline)
     resumed = whole_run(engine, spec, stopped.directory, baseline, constraint=ANYTHING_GOES)
-    assert outcome(resumed) == outcome(whole)
+    assert_same_outcome(resumed, whole)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_trials import SpecMaker, finish, opened, outcome, tensors, train_to, whole_run
+from small_trials import SpecMaker, assert_same_outcome, finish, opened, tensors, train_to, whole_run
 
 from trainables.engine import Engine
 from trainables.io.files import read_json
@@ -165,7 +165,7 @@ def test_a_reused_engine_gives_what_a_fresh_one_gives(
     reused = whole_run(engine, spec, tmp_path / "reused", baseline)
     fresh_engine = Engine.load(spec, torch.device("cpu"))
     fresh = whole_run(fresh_engine, spec, tmp_path / "fresh", baseline)
-    assert outcome(reused) == outcome(fresh)
+    assert_same_outcome(reused, fresh)
 
 
 def test_a_reused_nf4_engine_repeats_itself(
@@ -173,7 +173,7 @@ def test_a_reused_nf4_engine_repeats_itself(
 ) -> None:
     spec = make_spec(quantization="nf4-double", steps=2)
     first, second = (whole_run(nf4_engine, spec, tmp_path / name, baseline) for name in ("first", "second"))
-    assert outcome(first) == outcome(second)
+    assert_same_outcome(first, second)
     moved = tensors(first.checkpoint(2) / "adapter_model.safetensors")
     assert all(any(any(row) for row in values) for name, values in moved.items() if "lora_B" in name)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from engine_room import step_in, verdict_in
-from small_trials import SpecMaker, outcome
+from small_trials import SpecMaker, assert_same_outcome
 
 from trainables.constraint import BestConstraint
 from trainables.probes.probe import Baseline
@@ -91,7 +91,7 @@ def test_a_reused_worker_equals_a_fresh_process_and_loads_the_base_once(
 
     run_to_end(ray, fresh)
     assert ray.get(fresh.engine_identity.remote()) != engine
-    assert outcome(Record(tmp_path / "reused")) == outcome(Record(tmp_path / "fresh"))
+    assert_same_outcome(Record(tmp_path / "reused"), Record(tmp_path / "fresh"))
 
     # a stop file leads to a checkpoint and an early end, and the trial goes on where it stood
     config = configure(values.model_copy(update={"name": "stopped"}))
@@ -106,7 +106,7 @@ def test_a_reused_worker_equals_a_fresh_process_and_loads_the_base_once(
     Path(config["request"].stop_file).unlink()
     assert ray.get(fresh.reset.remote(config))
     run_to_end(ray, fresh)
-    assert outcome(stopped) == outcome(Record(tmp_path / "fresh"))
+    assert_same_outcome(stopped, Record(tmp_path / "fresh"))
 
 
 def test_the_driver_imports_the_worker_without_torch() -> None:
@@ -279,7 +279,7 @@ def test_the_trials_of_a_request_train_one_after_another(
     assert [report.done for report in reports] == [False, False, True]
     alone = worker_of({"request": replace(requests[2], trials=(str(copied(tmp_path / "last")),))})
     assert trained(alone).done
-    assert outcome(Record(tmp_path / "last")) == outcome(Record(tmp_path / "last-alone"))
+    assert_same_outcome(Record(tmp_path / "last"), Record(tmp_path / "last-alone"))
 
 
 def copied(directory: Path) -> Path:

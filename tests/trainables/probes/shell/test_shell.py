@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import time
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -126,11 +129,34 @@ def test_a_program_that_is_not_run_is_not_found(text: str) -> None:
     ["$(", '"$(', "${a:-", "`", "(", "{ ", "[[ ", "if ", "a|", "f() { ", "<<a ", "case a in ", "$'\\' ", "find . | "],
 )
 def test_degenerate_input_is_read_without_deep_recursion_and_in_linear_time(unit: str) -> None:
-    short, long = (_seconds(unit * (length // len(unit))) for length in (4_000, 16_000))
-    assert long < max(8 * short, 2.0)  # linear code takes 4 times as long, quadratic code 16 times
+    dangers(unit * (16_000 // len(unit)))
+    short, long = (_executed_lines(lambda text=text: dangers(text)) for text in (unit * 100, unit * 400))
+    assert long < 6 * short  # linear code executes 4 times as many lines, quadratic code 16 times
 
 
-def _seconds(text: str) -> float:
-    began = time.process_time()
-    dangers(text)
-    return time.process_time() - began
+def test_the_count_of_lines_detects_quadratic_code() -> None:
+    def quadratic(length: int) -> None:
+        for first in range(length):
+            for _ in range(first):
+                pass
+
+    short, long = (_executed_lines(lambda length=length: quadratic(length)) for length in (100, 400))
+    assert long > 12 * short
+
+
+def _executed_lines(action: Callable[[], object]) -> int:
+    """Count the lines that Python executes: a measure of work that no load on the machine changes."""
+    lines = 0
+
+    def count(_frame: FrameType, event: str, _value: object) -> Callable[..., Any]:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return lines
