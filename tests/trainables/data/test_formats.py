@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from trainables.data.duplicates import digest_of
-from trainables.data.formats import Message, normalize_row
+from trainables.data.formats import Message
+from trainables.data.normalize import normalize_row
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 
