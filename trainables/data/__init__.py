@@ -3,7 +3,7 @@
 - `chat_text`: Splits a conversation that a chat template rendered as one text back into its turns.
 - `chat_template`: Renders conversations with the chat template of a base; no other file calls the template.
 - `check`: Checks a data file and summarizes its contents: `python -m trainables.data check FILE`.
-- `conversation`: Turns a conversation into tokens and labels: what the chat template renders, supervised at the answers.
+- `conversation`: Turns a conversation into tokens and labels: what the chat template renders, supervised at answers.
 - `dataset_info`: Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that
   entry.
 - `duplicates`: Finds rows that two files share, and validation rows inside rendered training text.

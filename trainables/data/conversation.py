@@ -1,4 +1,4 @@
-"""Turns a conversation into tokens and labels: what the chat template renders, supervised at the answers."""
+"""Turns a conversation into tokens and labels: what the chat template renders, supervised at answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that entry.
 
-`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. An entry is read as
-LLaMA-Factory reads it: without `columns` `instruction`, `input` and `output`, or `conversations`, and nothing else; with
+`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. An entry is read
+as LLaMA-Factory reads it: without `columns` these are `instruction`, `input` and `output`, or `conversations`; with
 `columns` or `tags` what they name, and nothing else. Other columns are ignored. Keys that would change which rows are
 read or what is trained on are errors.
 Source: LLaMA-Factory, data/README.md and src/llamafactory/data/parser.py.

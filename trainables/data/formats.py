@@ -20,7 +20,7 @@ COMPLETION = "completion"  # the role of a plain text without turns
 IMAGE_TAG = "<image>"
 THINK = "<think>"
 MOST_LISTED = 12  # keys of a row in an error
-SPEAKERS = {"human": "user", "gpt": "assistant", "developer": "system", "chatgpt": "assistant", "bot": "assistant"}
+SPEAKERS = {"human": "user", "gpt": "assistant", "developer": "system"}
 TYPO_CUTOFF = 0.75  # similarity above which a name is taken for a misspelt one
 
 

@@ -34,6 +34,8 @@ def picture_name(value: Any, where: str) -> str:
     if isinstance(value, str):
         return _local(value, where)
     given = {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else {}
+    if given.get("detail") == "auto":  # OpenAI's default; the others ask for another size
+        del given["detail"]
     if "bytes" in given:
         raise UserError(f"{where}: a picture must be a file, but got its bytes", "save it as a file and give its path")
     if len(given) != 1 or not given.keys() <= set(NAME_KEYS) or not isinstance(next(iter(given.values())), str):
