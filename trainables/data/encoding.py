@@ -47,18 +47,14 @@ class Pixels:
 
 
 class Encoder:
-    """Encodes conversations for one base; caches decoded pictures up to PIXEL_CACHE_BYTES.
+    """Encodes conversations for one base; caches decoded pictures up to PIXEL_CACHE_BYTES."""
 
-    `embedding_rows` limits the token ids, if given.
-    """
-
-    def __init__(self, base: Base, embedding_rows: int | None = None) -> None:
+    def __init__(self, base: Base) -> None:
         self.tokenizer = base.tokenizer
         self.base_name = base.path.name
         self.image_processor = base.image_processor
         self.family = base.family
         self.conversations = Conversations(base.tokenizer, base.family, base.path.name)
-        self.embedding_rows = embedding_rows
         self.image_token = base.family.image_token
         self.image_token_id = NO_TOKEN
         if base.family.sees:
@@ -136,7 +132,6 @@ class Encoder:
             )
 
     def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
-        self._check_embedded(tokens, where)
         found = tokens.count(self.image_token_id)
         if found != len(views):
             raise UserError(
@@ -150,16 +145,6 @@ class Encoder:
             wide_tokens += [token] * repeat
             wide_labels += [label] * repeat
         return Encoded(wide_tokens, wide_labels, views)
-
-    def _check_embedded(self, tokens: Sequence[int], where: str) -> None:
-        if self.embedding_rows is None or max(tokens, default=0) < self.embedding_rows:
-            return
-        token = max(tokens)
-        raise UserError(
-            f"{where}: every token must have a row in the embedding of {self.base_name}, which has "
-            f"{self.embedding_rows:,}, but `{self.tokenizer.convert_ids_to_tokens(token)}` has the id {token:,}",
-            "use the tokenizer released with the weights, or resize the embedding and save the base again",
-        )
 
     def _image_tokens(self, view: View) -> int:
         if view not in self._token_counts:

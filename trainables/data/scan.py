@@ -154,8 +154,7 @@ def load_encoder(base: Path) -> Encoder:
             "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
     sizes = PictureSizes(processor) if family.sees else None
-    rows = (config.get("text_config") or config).get("vocab_size")
-    return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")), rows)
+    return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
 
 
 class PictureSizes:

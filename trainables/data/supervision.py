@@ -100,8 +100,8 @@ def _altered(turn: int, message: Message, where: str) -> UserError:
     hint = "remove from the answer what the template rewrites, or use a base whose template shows answers as they are"
     if THINK in message.text:
         hint = (
-            "templates such as Qwen3's drop the thoughts of all answers but the last; remove the <think> block of this "
-            "turn, or let the row end with it"
+            "templates that drop thoughts keep at most those of the last answer; remove the <think> block of this "
+            "turn, or, if the template keeps the last one, let the row end with this turn"
         )
     return UserError(
         f"{where}: the chat template must show every answer unaltered, but it drops or alters part of turn {turn} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ NOISE = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 Saved = Callable[[Path], None]
 
 
-def saved(name: str, mode: str = "RGB", **options: object) -> tuple[str, Saved]:
+def saved(name: str, mode: str = "RGB", **options: Any) -> tuple[str, Saved]:
     def save(path: Path) -> None:
         Image.fromarray(NOISE).convert(mode).save(path, **options)
 
