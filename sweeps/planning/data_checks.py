@@ -10,6 +10,7 @@ from sweeps.planning.data_quality import (
     quality_of,
     with_pictures_of,
     with_questions_of,
+    without_end,
     without_labels,
 )
 from sweeps.planning.finding import PreflightFinding, named_rows
@@ -52,7 +53,16 @@ def _labels(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
                 "labels",
                 f"the labels of a row of {name} must cover its answer and nothing else, but those of "
                 f"{named_rows(rows)} cover no token of the answer, or every token",
-                "look at how the chat template renders these rows; some templates drop the text in <think> tags",
+                "look at how the chat template renders these rows",
+            )
+        endless = without_end(getattr(scan, name))
+        if endless.count:
+            yield PreflightFinding(
+                "warn",
+                "turn_end",
+                f"an answer of {name} should be supervised through the token that ends it, but the chat template marks "
+                f"no such token in {named_rows(endless)}",
+                "the model does not learn to end its answers; let {% generation %} in the template include the token",
             )
 
 

@@ -112,6 +112,12 @@ def without_labels(rows: Sequence[ScannedRow]) -> Rows:
     return chosen(encodable, [not 1 < row.supervised_tokens < row.tokens - 1 for row in encodable])
 
 
+def without_end(rows: Sequence[ScannedRow]) -> Rows:
+    """Return the rows that can be encoded and whose labels hold no token that ends an answer."""
+    encodable = [row for row in rows if row.problem is None]
+    return chosen(encodable, [not row.learns_to_end for row in encodable])
+
+
 def quality_of(scan: Scan) -> dict[str, FileQuality]:
     """Return the statistics of every file of a study, by name."""
     return {name: file_quality(rows) for name, rows in vars(scan).items()}

@@ -11,6 +11,7 @@ from sweeps.study import World
 from trainables.data.duplicates import check_disjoint, digest_of
 from trainables.data.filtered_file import write_filtered
 from trainables.data.filters import parse_filters
+from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
@@ -79,9 +80,10 @@ def gather(
         train, validation, ood = files.train, files.validation, files.ood
     dropped = ""
     if drop:
-        left = write_filtered(train.resolve(), parse_filters(drop), mini.resolve().parent / "filtered")
+        left = write_filtered(absolute(train), parse_filters(drop), mini.resolve().parent / "filtered")
         train, dropped = left.path, left.summary
-    found = _checked(_locate(base, world), train.resolve(), validation.resolve(), ood.resolve(), base is None)
+    train, validation, ood = (absolute(path) for path in (train, validation, ood))
+    found = _checked(_locate(base, world), train, validation, ood, base is None)
     return replace(found, dropped=dropped)
 
 

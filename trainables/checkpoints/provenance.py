@@ -24,7 +24,7 @@ import torch
 
 from trainables.checkpoints.base_lookup import base_name
 from trainables.checkpoints.lineage import experiment_of
-from trainables.data.dataset_info import locate
+from trainables.data.joined_files import locate_all
 from trainables.errors import UserError
 from trainables.io.files import read_json, write_json, write_text
 from trainables.io.jsonl import objects
@@ -126,7 +126,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
 @cache  # a study's files are read by every trial of a process
 def _row_count(path: Path) -> int | None:
     try:
-        return sum(1 for _ in objects(locate(path).file))
+        return sum(1 for one in locate_all(path) for _ in objects(one.file))
     except (OSError, UserError):  # training has already read the rows; a file deleted since is not a failure
         return None
 

@@ -19,7 +19,7 @@ from trainables.data.encoding import Encoded, chunks, collate
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.evaluator import GENERATION_TOKENS, LOSS_TOKENS, Evaluator, whole_rows
 from trainables.health import eval_integrity
-from trainables.health.eval_integrity import Measured, Witness
+from trainables.health.eval_integrity import Measured
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question
 
@@ -51,7 +51,7 @@ class CohortEvaluator:
     def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
         """Evaluate the members in `baselines`, each with its baseline, like `eval_integrity.measure`."""
         evaluator, members = self.evaluator, tuple(baselines)
-        with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
+        with eval_integrity.witness_of(evaluator) as witness:
             decoded = self._decode(evaluator.prompts, members)
         recorded = witness.answers_by_batch()
         answers = self._answers(evaluator.questions, decoded, members)

@@ -1,7 +1,9 @@
 """From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
 
 - `chat_text`: Splits a conversation that a chat template rendered as one text back into its turns.
+- `chat_template`: Renders conversations with the chat template of a base; no other file calls the template.
 - `check`: Checks a data file and summarizes its contents: `python -m trainables.data check FILE`.
+- `conversation`: Turns a conversation into tokens and labels: what the chat template renders, supervised at answers.
 - `dataset_info`: Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that
   entry.
 - `duplicates`: Finds rows that two files share, and validation rows inside rendered training text.
@@ -9,11 +11,21 @@
   the rows.
 - `filtered_file`: Writes filtered training files: the remaining rows, and a report of the dropped ones.
 - `filters`: Filters of training rows; each is a pure function that marks the rows to drop.
-- `formats`: The supported formats of rows; each is converted to the same turns.
-- `images`: Checks the images of a row: one per `<image>` tag, existing files, decodable images.
+- `formats`: The supported formats of rows: which keys they have, and which one a row is of.
+- `images`: Reads pictures by one rule, wherever they are read: checks, training, evals and crops.
+- `joined_files`: Finds the files that a data path names: a file, an entry of a table, or several of them joined by
+  commas.
+- `normalize`: Converts a row of any supported format to the same turns and pictures.
 - `ood`: Reads the out-of-distribution file: questions outside the task, and the answers of a general model.
 - `packing`: Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
+- `picture_names`: Reads the names of pictures: a path, a `file:` address, or an object with one of them.
 - `rows`: Reads and checks the rows of train and validation files.
 - `scan`: Encodes every row of a study's files as training does, to find problems before training starts.
+- `structural_tokens`: The tokens that structure a conversation: they end or start turns, or stand for pictures, and
+  belong to no text.
+- `supervision`: Finds each answer of a conversation in the text that the chat template renders, and the tokens to
+  supervise.
 - `text`: Properties of an answer's text that several probes use.
+- `turns`: Reads turns and their content parts; every key of a turn and of a part is used or refused.
+- `unsupported`: Kinds of rows and turns that are no examples for supervised fine-tuning, each refused by what it is.
 """

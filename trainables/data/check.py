@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainables.data.dataset_info import locate
 from trainables.data.filtered_file import filter_into
 from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
-from trainables.data.images import unreadable
+from trainables.data.formats import COMPLETION
+from trainables.data.images import picture_problem
+from trainables.data.joined_files import locate_all
 from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
 from trainables.data.rows import ParsedRow, Row, parse_rows, rows_with_unique_ids
+from trainables.data.structural_tokens import KNOWN_TOKENS, first_within
 from trainables.errors import UserError
 from trainables.io.jsonl import objects
 from trainables.model.families import family_of
@@ -34,14 +36,17 @@ app = typer.Typer(
     help="Check and filter data files: JSONL or a JSON array, or `dataset_info.json:NAME`.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-File = Annotated[Path, typer.Argument(help="JSONL, a JSON array, or dataset_info.json:NAME.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(help="JSONL, a JSON array, dataset_info.json:NAME; several joined by commas.", show_default=False),
+]
 
 
 @dataclass(frozen=True)
 class OodLine:
-    """One row of an out-of-distribution file: line number, and the row or the error that describes it."""
+    """One row of an out-of-distribution file: its place, and the row or the error that describes it."""
 
-    line: int
+    place: str
     row: OodRow | UserError
 
 
@@ -52,7 +57,9 @@ CheckedLine = ParsedRow | OodLine
 class Checked:
     """A checked file: its rows, the problems found, and token counts if a base was given.
 
-    `unreadable_images` are image files of its rows that cannot be decoded.
+    `unreadable_images` are image files of its rows that cannot be used. `structural` are the places of rows whose texts
+    hold a known token that ends or starts turns or shows pictures, with the token. It is a problem for a base that has
+    this token.
     """
 
     path: Path
@@ -60,6 +67,7 @@ class Checked:
     problems: tuple[str, ...]
     scanned: tuple[ScannedRow, ...] = ()
     unreadable_images: frozenset[Path] = frozenset()
+    structural: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -89,6 +97,8 @@ def check(
     console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
     for part in shown(checked):
         console.print(part, soft_wrap=isinstance(part, str))
+    for place, token in () if base else checked.structural[:SHOWN_PROBLEMS]:
+        typer.echo(f"warning: {place}: a text holds `{token}`; a base that has this token refuses the row", err=True)
     for problem in checked.problems[:SHOWN_PROBLEMS]:
         typer.echo(f"error: {problem}", err=True)
     if len(checked.problems) > SHOWN_PROBLEMS:
@@ -119,18 +129,27 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     if max_tokens and base is None:
         raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
     parsed: tuple[CheckedLine, ...] = tuple(_ood_lines(path) if is_ood_file(path) else parse_rows(path))
-    rows = {one.line: one.row for one in parsed if not isinstance(one.row, UserError)}
+    rows = {one.place: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
     problems += _file_problems(rows, path, base) if not problems else []
-    bad_images = _unreadable_images(rows)
-    problems += [f"{path}:{line}: {problem}" for line, problem in bad_images.values()]
+    bad_images = _unusable_images(rows)
+    problems += [f"{place}: {problem}" for place, problem in bad_images.values()]
     scanned = _scanned(list(rows.values()), base) if base else ()
-    reported = {line for line, row in rows.items() if not bad_images.keys().isdisjoint(row.images)}
-    for line, one in zip(rows, scanned, strict=False):
-        if line not in reported and (one.problem or one.tokens > max_tokens > 0):
+    reported = {place for place, row in rows.items() if not bad_images.keys().isdisjoint(row.images)}
+    for place, one in zip(rows, scanned, strict=False):
+        if place not in reported and (one.problem or one.tokens > max_tokens > 0):
             wrong = one.problem or f"row `{one.row_id}` must fit {max_tokens} tokens, but it has {one.tokens:,}"
-            problems.append(f"{path}:{line}: {wrong}")
-    return Checked(path, parsed, tuple(problems), scanned, frozenset(bad_images))
+            problems.append(f"{place}: {wrong}")
+    return Checked(path, parsed, tuple(problems), scanned, frozenset(bad_images), tuple(_structural(rows)))
+
+
+def _structural(rows: Mapping[str, Row | OodRow]) -> Iterator[tuple[str, str]]:
+    for place, row in rows.items():
+        texts = [message.text for message in row.messages if message.role != COMPLETION]
+        texts += [row.expect or ""] if isinstance(row, OodRow) else []
+        token = first_within("\n".join(texts), KNOWN_TOKENS)
+        if token is not None:
+            yield place, token
 
 
 def is_ood_file(path: Path) -> bool:
@@ -139,18 +158,18 @@ def is_ood_file(path: Path) -> bool:
     Raises:
         UserError: the file does not exist or has another format.
     """
-    where = locate(path)
-    if where.format is not None or where.entry:  # the table's entry defines the columns
+    files = locate_all(path)
+    if any(one.format is not None or one.entry for one in files):  # the table's entry defines the columns
         return False
-    have = ["kind" in values for _, values in objects(path) if not isinstance(values, UserError)]
+    have = ["kind" in values for one in files for _, values in objects(one.file) if not isinstance(values, UserError)]
     return any(have) and 2 * sum(have) >= len(have)
 
 
 def _ood_lines(path: Path) -> Iterator[OodLine]:
-    return (OodLine(line, row) for line, row in parse_ood(path))
+    return (OodLine(place, row) for place, row in parse_ood(path))
 
 
-def _file_problems(rows: Mapping[int, Row | OodRow], path: Path, base: Path | None) -> list[str]:
+def _file_problems(rows: Mapping[str, Row | OodRow], path: Path, base: Path | None) -> list[str]:
     """Return problems of the file as a whole; without a base only rows of kind `text` are required."""
     try:
         rows_with_unique_ids(rows, path)
@@ -162,21 +181,20 @@ def _file_problems(rows: Mapping[int, Row | OodRow], path: Path, base: Path | No
     return []
 
 
-def _unreadable_images(rows: Mapping[int, Row | OodRow]) -> dict[Path, tuple[int, str]]:
-    """Return the image files that cannot be decoded, each with the first line that names it and the problem."""
-    first: dict[Path, int] = {}
+def _unusable_images(rows: Mapping[str, Row | OodRow]) -> dict[Path, tuple[str, str]]:
+    """Return the image files that cannot be used, each with the first place that names it and the problem."""
+    first: dict[Path, str] = {}
     counts: Counter[Path] = Counter()
-    for line, row in rows.items():
+    for place, row in rows.items():
         for picture in set(row.images):
-            first.setdefault(picture, line)
+            first.setdefault(picture, place)
             counts[picture] += 1
     found = {}
-    for picture, line in first.items():
-        reason = unreadable(picture)
-        if reason is not None:
+    for picture, place in first.items():
+        problem = picture_problem(picture)
+        if problem is not None:
             others = f" ({counts[picture] - 1:,} more rows use it)" if counts[picture] > 1 else ""
-            found[picture] = (line, f"the image {picture} must be readable, but {reason}{others}\n"
-                                    "hint: replace it or drop its row")  # fmt: skip
+            found[picture] = (place, f"the image {picture} {problem}{others}\nhint: replace it or drop its row")
     return found
 
 
@@ -210,7 +228,9 @@ def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
         ("answers", f"{len({row.answer for row in rows}):,} different; characters "
                     f"{_spread([len(row.answer) for row in rows])}"),
     ]  # fmt: skip
-    return [*facts, *_token_facts(checked)]
+    unread = Counter(key for one in checked.parsed if isinstance(one, ParsedRow) for key in one.unread)
+    facts += [("not read", f"{_counts(unread)}; the entry names no such columns")] if unread else []
+    return [*facts, *_structure_facts(checked), *_token_facts(checked)]
 
 
 def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
@@ -220,6 +240,7 @@ def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
         ("pictures", _pictures(rows, checked)),
         ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
         ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),
+        *_structure_facts(checked),
         *_token_facts(checked),
     ]
 
@@ -229,6 +250,11 @@ def _pictures(rows: Sequence[Row | OodRow], checked: Checked) -> str:
     with_pictures = sum(bool(row.images) for row in rows)
     unreadable_part = f"; {len(checked.unreadable_images):,} cannot be read" if checked.unreadable_images else ""
     return f"{len(pictures):,} of {len(set(pictures)):,} files in {with_pictures:,} rows{unreadable_part}"
+
+
+def _structure_facts(checked: Checked) -> list[tuple[str, ...]]:
+    found = Counter(token for _, token in checked.structural)
+    return [("turn marks", f"{_counts(found)}; tokens that end turns or show pictures")] if found else []
 
 
 def _token_facts(checked: Checked) -> list[tuple[str, ...]]:

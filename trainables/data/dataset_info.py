@@ -1,8 +1,10 @@
 """Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that entry.
 
-`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. Keys that would
-change which rows are read or what is trained on are errors. If an entry names its columns, other columns are ignored.
-Source: LLaMA-Factory, data/README.md.
+`file_name`, `formatting`, `columns` and `tags` are supported; image paths are relative to the table. An entry is read
+as LLaMA-Factory reads it: without `columns` these are `instruction`, `input` and `output`, or `conversations`; with
+`columns` or `tags` what they name, and nothing else. Other columns are ignored. Keys that would change which rows are
+read or what is trained on are errors.
+Source: LLaMA-Factory, data/README.md and src/llamafactory/data/parser.py.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trainables.data.formats import FORMATS, Format
+from trainables.data.formats import Format, typo
 from trainables.errors import UserError, nearest
 from trainables.io.jsonl import parse
 
 TABLE = "dataset_info.json"
-BY_NAME = {form.name: form for form in FORMATS}
+ALPACA = Format("alpaca", question="instruction", context="input", answer="output", images=(), is_entry=True)
+SHAREGPT = Format(
+    "conversations", turns="conversations", images=(), turn_keys=(("from", "value"),),
+    speakers={"human": "user", "gpt": "assistant", "system": "system"}, is_entry=True,
+)  # fmt: skip
 ALPACA_COLUMNS = {"prompt": "question", "query": "context", "response": "answer", "history": "history"}
 SHARED_COLUMNS = {"system": "system", "images": "images"}
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
@@ -30,18 +36,25 @@ OTHERS = {  # keys that are accepted only with values that have no effect
     "num_samples": (),
     "revision": (),
 }
+TAGS = (
+    "role_tag", "content_tag", "user_tag", "assistant_tag", "system_tag", "observation_tag", "function_tag",
+)  # fmt: skip
 KNOWN = ("file_name", "formatting", "columns", "tags")
 UNREAD_COLUMNS = ("tools", "videos", "audios", "chosen", "rejected", "kto_tag")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A data file, its format (None: detected by keys), the directory of its images, its entry's settings as JSON."""
+    """A data file, its format (None: detected by keys), the directory of its images, its entry's settings as JSON.
+
+    `prefix` begins the ids of its rows, where several files are joined.
+    """
 
     file: Path
     format: Format | None
     pictures: Path
     entry: str = ""
+    prefix: str = ""
 
 
 def locate(path: Path) -> DataFile:
@@ -107,8 +120,8 @@ def _format(entry: Mapping[str, Any], where: str) -> Format:
     if formatting == "alpaca":
         if entry.get("tags"):
             raise UserError(f"{where}: `tags` must not be given, because rows of `alpaca` have no turns, but it is")
-        return _of_columns(columns, BY_NAME["alpaca"], ALPACA_COLUMNS, where)
-    form = _of_columns(columns, BY_NAME["conversations"], {"messages": "turns"}, where)
+        return _of_columns(columns, ALPACA, ALPACA_COLUMNS, where)
+    form = _of_columns(columns, SHAREGPT, {"messages": "turns"}, where)
     return _tagged(form, _names(entry, "tags", where), where)
 
 
@@ -126,26 +139,29 @@ def _of_columns(columns: Mapping[str, str], usual: Format, own: Mapping[str, str
     parts["images"] = (columns["images"],) if "images" in columns else ()
     if not {"question", "turns"} & parts.keys():
         raise UserError(f"{where}: `columns` must name `{next(iter(own))}`, but names {', '.join(columns)}")
-    if usual.name == "alpaca" and parts.keys() == {"question", "images"}:
-        return Format("text", text=parts["question"], images=(), ignores_other_keys=True)
-    if usual.name == "alpaca" and "answer" not in parts:
+    if usual is ALPACA and parts.keys() == {"question", "images"}:
+        return Format("text", text=parts["question"], images=(), is_entry=True)
+    if usual is ALPACA and "answer" not in parts:
         raise UserError(f"{where}: `columns` must name `response`, but names {', '.join(columns)}")
-    return Format(usual.name, **parts, ignores_other_keys=True)
+    return replace(usual, **{part: "" for part in own.values()} | parts)
 
 
 def _tagged(form: Format, tags: Mapping[str, str], where: str) -> Format:
-    usual = {
-        "role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt", "system_tag": "system",
-        "observation_tag": "observation", "function_tag": "function_call",
-    }  # fmt: skip
     for tag in tags:
-        if tag not in usual:
-            raise UserError(f"{where}: `tags.{tag}` is not a tag", nearest(tag, usual))
-    names = {**usual, **tags}
-    speakers = {names["user_tag"]: "user", names["assistant_tag"]: "assistant", names["system_tag"]: "system"}
-    if len(speakers) < 3:
-        raise UserError(f"{where}: `tags` must name three speakers, but two of them are the same")
-    return replace(form, turn_keys=((names["role_tag"], names["content_tag"]),), speakers=speakers)
+        if tag not in TAGS:
+            raise UserError(f"{where}: `tags.{tag}` is not a tag", typo(tag, TAGS))
+    if not tags:
+        return form
+    missing = [tag for tag in TAGS[:4] if tag not in tags]
+    if missing:
+        raise UserError(f"{where}: `tags` must name {', '.join(TAGS[:4])}, but not {', '.join(missing)}",
+                        "LLaMA-Factory has no default for a tag that an entry with `tags` does not name")  # fmt: skip
+    speakers = {tags["user_tag"]: "user", tags["assistant_tag"]: "assistant"}
+    if "system_tag" in tags:
+        speakers[tags["system_tag"]] = "system"
+    if len(speakers) < len(tags.keys() & {"user_tag", "assistant_tag", "system_tag"}):
+        raise UserError(f"{where}: `tags` must name different speakers, but two of them are the same")
+    return replace(form, turn_keys=((tags["role_tag"], tags["content_tag"]),), speakers=speakers)
 
 
 def _names(entry: Mapping[str, Any], key: str, where: str) -> dict[str, str]:

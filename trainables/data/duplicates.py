@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from trainables.data.dataset_info import locate
+from trainables.data.joined_files import locate_all
 from trainables.data.rows import Row
 from trainables.errors import UserError, named
 
@@ -17,6 +17,7 @@ BETWEEN = re.compile(r"(?:<[^<>\s]{1,40}>|\[/?[a-z]{1,9}\]|assistant|model|gpt|r
 ANSWER_ENDS = re.compile(r"\s|<|\[|$|\x00")
 QUESTION_BEGINS = ("", " ", ">", "]", ":", "\x00")
 END = "\x00"
+JOINED = b"\x00,\x00"  # between the contents of joined files
 
 
 def folded(text: str) -> str:
@@ -78,9 +79,8 @@ def fingerprint(row: Row) -> str:
 
 
 def digest_of(path: Path, images: Iterable[Path] = ()) -> str:
-    """Hash a data file together with its images, so that a changed image changes the digest."""
-    where = locate(path)
-    digest = sha256(where.file.read_bytes() + where.entry.encode())
+    """Hash a data file, or joined files, together with the images, so that a changed image changes the digest."""
+    digest = sha256(JOINED.join(one.file.read_bytes() + one.entry.encode() for one in locate_all(path)))
     for image in images:
         digest.update(sha256(image.read_bytes()).digest())
     return digest.hexdigest()

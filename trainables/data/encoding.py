@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
-from jinja2 import TemplateError
-from PIL import Image
 
+from trainables.data.conversation import Conversations
 from trainables.data.formats import IMAGE_TAG
-from trainables.data.images import Crop
+from trainables.data.images import Crop, read_picture
 from trainables.data.rows import Message, Row
+from trainables.data.supervision import IGNORED
 from trainables.errors import UserError
 from trainables.model.base import Base
 
-IGNORED = -100
 NO_TOKEN = -1  # image token id of a base without a vision tower
 PIXEL_CACHE_BYTES = 512 * 2**20
 
@@ -56,6 +54,7 @@ class Encoder:
         self.base_name = base.path.name
         self.image_processor = base.image_processor
         self.family = base.family
+        self.conversations = Conversations(base.tokenizer, base.family, base.path.name)
         self.image_token = base.family.image_token
         self.image_token_id = NO_TOKEN
         if base.family.sees:
@@ -67,44 +66,31 @@ class Encoder:
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
 
-        In a completion every token is supervised, and the end-of-sequence token is added.
+        Where the chat template marks the assistant's tokens (`{% generation %}`), those are supervised. In a completion
+        every token is supervised, and the end-of-sequence token is added.
 
         Raises:
-            UserError: the chat template or a picture of the row cannot be used.
+            UserError: the chat template, a text or a picture of the row cannot be used.
         """
         where = f"row `{row.row_id}`"
         self._check_sees(row.images, where)
         if row.is_completion:
             tokens = self._completed(row.answer)
             return self._with_images(tokens, list(tokens), (), where)
-        tokens, labels, rendered = [], [], ""
-        for index, message in enumerate(row.messages):
-            if message.role != "assistant":
-                continue
-            prompt = self._render(row.messages[:index], True, where)
-            whole = self._render(row.messages[: index + 1], False, where)
-            if not (prompt.startswith(rendered) and whole.startswith(prompt)):
-                raise UserError(
-                    f"{where}: the chat template must render the beginning of a conversation the same way as in "
-                    "the whole conversation, but it does not",
-                    "if a template rewrites earlier turns, the assistant's tokens cannot be identified",
-                )
-            question = self._following(tokens, rendered, prompt)
-            answer = self._following(tokens + question, prompt, whole)
-            tokens += question + answer
-            labels += [IGNORED] * len(question) + self._until_end_of_turn(answer, where)
-            rendered = whole
+        tokens, labels = self.conversations.supervised(row.messages, where)
         return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
 
-    def prompt(self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None) -> Encoded:
-        """Encode a prompt, up to the start of the answer.
+    def prompt(
+        self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None, thinks: bool = False
+    ) -> Encoded:
+        """Encode a prompt, up to the start of the answer; with `thinks` the answer begins with its thoughts.
 
         Raises:
-            UserError: the chat template or a picture cannot be used.
+            UserError: the chat template, a text or a picture cannot be used.
         """
         where = f"prompt `{messages[-1].text[:40]}`"
         self._check_sees(images, where)
-        tokens = self._tokenize(self._render(messages, True, where))
+        tokens = self.conversations.prompt(messages, thinks, where)
         views = tuple(View(path, crop) for path in images)
         return self._with_images(tokens, [IGNORED] * len(tokens), views, where)
 
@@ -112,7 +98,7 @@ class Encoder:
         """Decode and process a picture, or take it from the cache."""
         if view in self._cache:
             return self._cache[view]
-        features = self.image_processor(images=[_open(view)], return_tensors="pt")
+        features = self.image_processor(images=[read_picture(view.path, view.crop)], return_tensors="pt")
         pixels = Pixels(features["pixel_values"], features["image_grid_thw"])
         size = pixels.values.numel() * pixels.values.element_size()
         if self._cached_bytes + size <= PIXEL_CACHE_BYTES:
@@ -120,38 +106,15 @@ class Encoder:
             self._cached_bytes += size
         return pixels
 
-    @cached_property
+    @property
     def answer_ends(self) -> tuple[int, ...]:
-        """Return the tokens that end an answer: the end of sequence, and the end of turn of the chat template.
+        """Return the tokens that end an answer: the end of sequence, and the end of turn of the chat template."""
+        return self.conversations.answer_ends
 
-        They differ for bases such as Llama 3 and Gemma, which use the end of sequence for documents only.
-        """
-        turns = (Message("user", "Say yes."), Message("assistant", "yes"))
-        after = self._render(turns, False, "a question and its answer").rpartition("yes")[2]
-        written = [token for token in self._tokenize(after) if token in self.tokenizer.added_tokens_decoder]
-        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *written[:1]]))
-
-    def _render(self, messages: Sequence[Message], answer_next: bool, where: str) -> str:
-        turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
-        if not self.tokenizer.chat_template:
-            raise UserError(
-                f"{where}: a conversation needs a chat template, but the tokenizer of {self.base_name} has none",
-                "use an instruction-tuned base, or copy its chat_template.jinja into the base's directory",
-            )
-        try:
-            return self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=answer_next, **self.family.template_variables
-            )
-        except TemplateError as error:
-            roles = ", ".join(message.role for message in messages)
-            raise UserError(
-                f"{where}: the chat template of {self.base_name} must accept its turns ({roles}), but reports: {error}",
-                "some templates have no system turn; put its text at the start of the first user turn",
-            ) from None
-
-    def _tokenize(self, text: str) -> list[int]:
-        # the template itself adds the start-of-sequence token
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    @property
+    def unspoken(self) -> frozenset[int]:
+        """Return the tokens that structure a conversation, which are no part of the text of an answer."""
+        return self.conversations.unspoken
 
     def _completed(self, text: str) -> list[int]:
         # special tokens in the text are kept; start and end of sequence are added if missing
@@ -159,22 +122,6 @@ class Encoder:
         tokens = self.tokenizer(text, add_special_tokens=not (begin and text.startswith(begin)))["input_ids"]
         ends = text.rstrip().endswith(end) or tokens[-1] == self.tokenizer.eos_token_id
         return tokens if ends else [*tokens, self.tokenizer.eos_token_id]
-
-    def _following(self, tokens: list[int], rendered: str, further: str) -> list[int]:
-        # tokenize the whole text, as inference does; if that changes earlier tokens (two pieces merge into one token),
-        # tokenize the new text separately
-        whole = self._tokenize(further)
-        return whole[len(tokens) :] if whole[: len(tokens)] == tokens else self._tokenize(further[len(rendered) :])
-
-    def _until_end_of_turn(self, answer: list[int], where: str) -> list[int]:
-        before_end = until_end(answer, self.answer_ends)
-        if len(before_end) == len(answer):
-            raise UserError(
-                f"{where}: the chat template must end an answer with `{self.tokenizer.eos_token}`, but it does not",
-                "the model must learn to end its answers; use the tokenizer of an instruction-tuned base",
-            )
-        end = len(before_end) + 1
-        return answer[:end] + [IGNORED] * (len(answer) - end)
 
     def _check_sees(self, images: Sequence[Path], where: str) -> None:
         if images and self.image_token_id == NO_TOKEN:
@@ -218,7 +165,7 @@ class Batch:
         return int((self.labels[:, 1:] != IGNORED).sum())
 
 
-def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+def until_end(tokens: list[int], ends: Collection[int]) -> list[int]:
     """Return the tokens before the first one in `ends`, all tokens if there is none."""
     return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
 
@@ -266,29 +213,3 @@ def data_order(rows: int, data_seed: int) -> Iterator[int]:
         random.Random(f"{data_seed}-{epoch}").shuffle(order)
         yield from order
         epoch += 1
-
-
-def _parts(text: str) -> str | list[dict[str, str]]:
-    if IMAGE_TAG not in text:
-        return text
-    pieces = text.split(IMAGE_TAG)
-    parts: list[dict[str, str]] = [{"type": "text", "text": pieces[0]}] if pieces[0] else []
-    for piece in pieces[1:]:
-        parts.append({"type": "image"})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
-
-
-def _open(view: View) -> Image.Image:
-    try:
-        with Image.open(view.path) as image:
-            picture = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{view.path}: an image must be readable, but {error}", "replace it or drop its row") from None
-    if view.crop is None:
-        return picture
-    left, top, side = view.crop
-    width, height = picture.size
-    box = (left * width, top * height, (left + side) * width, (top + side) * height)
-    return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)

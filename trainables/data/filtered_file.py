@@ -17,6 +17,7 @@ from typing import Any
 
 from trainables.data.duplicates import digest_of
 from trainables.data.filters import BROKEN, Filter, filtered
+from trainables.data.joined_files import joined
 from trainables.data.rows import Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.files import write_json, write_text
@@ -71,17 +72,20 @@ def summary(report: Mapping[str, Any]) -> str:
 
 def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tuple[Row, ...]]:
     parsed = list(parse_rows(path))
-    broken = [(one.line, one.row) for one in parsed if isinstance(one.row, UserError)]
+    broken = [(one.place, one.row) for one in parsed if isinstance(one.row, UserError)]
     if broken and BROKEN not in {one.name for one in filters}:
         raise UserError(
             f"{broken[0][1].message}\n{len(broken):,} of {len(parsed):,} rows are broken",
             "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
         )
-    rows = rows_with_unique_ids({one.line: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
+    rows = rows_with_unique_ids({one.place: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
     result = filtered(rows, filters)
     dropped = {name: {"count": len(ids), "ids": list(ids)} for name, ids in result.dropped.items()}
     if broken:
-        dropped[BROKEN] = {"count": len(broken), "lines": {str(line): error.message for line, error in broken}}
+        dropped[BROKEN] = {
+            "count": len(broken),
+            "lines": {_line(place, path): error.message for place, error in broken},
+        }
     if not result.kept:
         counts = ", ".join(f"{name} dropped {one['count']:,}" for name, one in dropped.items())
         raise UserError(f"{path}: filters must leave rows, but nothing is left: {counts}",
@@ -96,6 +100,11 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
     return report, result.kept
 
 
+def _line(place: str, path: Path) -> str:
+    # the line is enough where one file was read
+    return place if len(joined(path)) > 1 else place.rpartition(":")[2]
+
+
 def as_jsonl(rows: Iterable[Row]) -> str:
     """Write rows in the format `messages` or `text`, with absolute image paths."""
     return "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
@@ -104,5 +113,12 @@ def as_jsonl(rows: Iterable[Row]) -> str:
 def _plain(row: Row) -> dict[str, Any]:
     if row.is_completion:
         return {"id": row.row_id, "text": row.answer}
-    turns = [{"role": message.role, "content": message.text} for message in row.messages]
+    turns = [
+        {
+            "role": message.role,
+            "content": message.text,
+            **({} if message.supervised or message.role != "assistant" else {"weight": 0}),
+        }
+        for message in row.messages
+    ]
     return {"id": row.row_id, "messages": turns, **({"images": [str(one) for one in row.images]} if row.images else {})}

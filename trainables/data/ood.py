@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.formats import IMAGE_TAG, Message
-from trainables.data.images import picture_files, picture_names
+from trainables.data.images import picture_files
+from trainables.data.joined_files import joined
+from trainables.data.picture_names import picture_names
 from trainables.data.rows import rows_with_unique_ids
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.io.jsonl import objects
@@ -41,27 +43,33 @@ def read_ood(path: Path, needed: Iterable[str] = OOD_KINDS) -> list[OodRow]:
     Raises:
         UserError: the file is empty, a needed kind is missing, or a row is broken; names file, line and key.
     """
-    asked: dict[int, OodRow] = {}
-    for line, row in parse_ood(path):
+    asked: dict[str, OodRow] = {}
+    for place, row in parse_ood(path):
         if isinstance(row, UserError):
             raise row
-        asked[line] = row
+        asked[place] = row
     rows = rows_with_unique_ids(asked, path)
     check_kinds(rows, path, needed)
     return rows
 
 
-def parse_ood(path: Path) -> Iterator[tuple[int, OodRow | UserError]]:
-    """Yield line number and row of an out-of-distribution file, or the error that describes a broken row.
+def parse_ood(path: Path) -> Iterator[tuple[str, OodRow | UserError]]:
+    """Yield place, `FILE:LINE`, and row of an out-of-distribution file, or the error that describes a broken row.
 
     Raises:
         UserError: the file does not exist or has another format.
     """
-    for line, values in objects(path):
-        try:
-            yield line, values if isinstance(values, UserError) else _ood_row(values, path, line)
-        except UserError as error:
-            yield line, error
+    files = joined(path)
+    for file in files:
+        prefix = f"{file.stem}:" if len(files) > 1 else ""
+        for line, values in objects(file):
+            try:
+                yield (
+                    f"{file}:{line}",
+                    values if isinstance(values, UserError) else _ood_row(values, file, line, prefix),
+                )
+            except UserError as error:
+                yield f"{file}:{line}", error
 
 
 def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_KINDS) -> None:
@@ -80,7 +88,7 @@ def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_
         )
 
 
-def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
+def _ood_row(values: Mapping[str, Any], path: Path, line: int, prefix: str) -> OodRow:
     where = f"{path}:{line}"
     _known_keys(values, OOD_KEYS, where)
     kind, prompt, expect, forbid = (values.get(key) for key in ("kind", "prompt", "expect", "forbid"))
@@ -90,7 +98,7 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
         raise UserError(f"{where}: `prompt` must be a text, but got {quoted(prompt)}")
     if not (isinstance(expect, str) and expect.strip()) and not (kind == "caption" and expect is None):
         raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}")
-    names = picture_names(values, where)
+    names = picture_names(values.get("images"), f"{where}: `images`")
     if kind != "text" and not names:
         raise UserError(f"{where}: a picture must be shown, but `images` is empty for a row of kind {kind}")
     text = prompt if IMAGE_TAG in prompt else IMAGE_TAG * len(names) + prompt
@@ -98,7 +106,7 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
     if values.get("system"):
         messages = (Message("system", str(values["system"])), *messages)
     images = picture_files(names, messages, path.parent, where)
-    return OodRow(str(values.get("id", line)), kind, messages, images, expect, _terms(forbid, where))
+    return OodRow(f"{prefix}{values.get('id', line)}", kind, messages, images, expect, _terms(forbid, where))
 
 
 def _terms(forbid: Any, where: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Reads and checks the rows of train and validation files.
 
-A data file is JSONL or one JSON array; `formats.py` defines the row formats. To check a file::
+A data file is JSONL, one JSON array, or objects printed over several lines; `formats.py` defines the row formats. To
+check a file::
 
     python -m trainables.data check FILE
 """
@@ -13,27 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.chat_text import turns_of
-from trainables.data.dataset_info import DataFile, locate
-from trainables.data.formats import COMPLETION, Message, NormalizedRow, normalize_row
+from trainables.data.dataset_info import DataFile
+from trainables.data.formats import COMPLETION, THINK, Message
 from trainables.data.images import picture_files
+from trainables.data.joined_files import locate_all
+from trainables.data.normalize import NormalizedRow, normalize_row
 from trainables.errors import UserError, named, quoted
 from trainables.io.jsonl import objects
 
 
-def rows_with_unique_ids(rows: Mapping[int, Any], path: Path) -> list[Any]:
-    """Return the rows of a file, given by line number; row ids must be unique.
+def rows_with_unique_ids(rows: Mapping[str, Any], path: Path) -> list[Any]:
+    """Return the rows of a file, given by their places, `FILE:LINE`; row ids must be unique.
 
     Raises:
         UserError: there are no rows, or two rows have the same id.
     """
     if not rows:
         raise UserError(f"{path}: a data file must hold at least one row, but it is empty")
-    first_lines: dict[str, int] = {}
-    for line, row in rows.items():
-        first = first_lines.setdefault(row.row_id, line)
-        if first != line:
+    first_places: dict[str, str] = {}
+    for place, row in rows.items():
+        first = first_places.setdefault(row.row_id, place)
+        if first != place:
             raise UserError(
-                f"{path}:{line}: the id `{named(row.row_id)}` must name one row, but line {first} has it too",
+                f"{place}: the id `{named(row.row_id)}` must name one row, but line {first.rpartition(':')[2]} has it "
+                "too",
                 "answers are stored by id; a row without an id gets its line number",
             )
     return list(rows.values())
@@ -65,14 +69,23 @@ class Row:
         """Return the last assistant turn."""
         return self.messages[-1].text
 
+    @property
+    def thinks(self) -> bool:
+        """Return True if the last answer begins with its thoughts, in a <think> block."""
+        return self.answer.lstrip().startswith(THINK)
+
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """One row of a file: line number, format, and the row or the error that describes it."""
+    """One row of a file: its place, `FILE:LINE`, its format, and the row or the error that describes it.
 
-    line: int
+    `unread` are the keys that it has and that its format, an entry of a table, ignores.
+    """
+
+    place: str
     format: str
     row: Row | UserError
+    unread: tuple[str, ...] = ()
 
 
 def parse_rows(path: Path) -> Iterator[ParsedRow]:
@@ -81,31 +94,37 @@ def parse_rows(path: Path) -> Iterator[ParsedRow]:
     Raises:
         UserError: the file does not exist or has another format.
     """
-    where = locate(path)
-    for line, values in objects(where.file):
-        if isinstance(values, UserError):
-            yield ParsedRow(line, "unreadable", values)
-            continue
-        form = "unreadable"
-        try:
-            normalized = normalize_row(values, f"{where.file}:{line}", where.format)
-            form = normalized.format
-            yield ParsedRow(line, form, _row(normalized, where, line))
-        except UserError as error:
-            yield ParsedRow(line, form, error)
+    for data_file in locate_all(path):
+        for line, values in objects(data_file.file):
+            yield _parsed(values, data_file, line)
+
+
+def _parsed(values: dict[str, Any] | UserError, data_file: DataFile, line: int) -> ParsedRow:
+    place, form, entry = f"{data_file.file}:{line}", "unreadable", data_file.format
+    if isinstance(values, UserError):
+        return ParsedRow(place, form, values)
+    try:
+        normalized = normalize_row(values, place, entry)
+        form = normalized.format
+        unread = tuple(key for key, value in values.items() if entry and value and key not in entry.keys)
+        return ParsedRow(place, form, _row(normalized, data_file, line), unread)
+    except UserError as error:
+        return ParsedRow(place, form, error)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read and check every row of a train or validation file; `path` may name an entry, `dataset_info.json:NAME`.
+    """Read and check every row of a train or validation file.
+
+    `path` may name an entry, `dataset_info.json:NAME`, or several files joined by commas.
 
     Raises:
         UserError: the file is empty or a row is broken; names file, line and key.
     """
-    rows: dict[int, Row] = {}
+    rows: dict[str, Row] = {}
     for parsed in parse_rows(path):
         if isinstance(parsed.row, UserError):
             raise parsed.row
-        rows[parsed.line] = parsed.row
+        rows[parsed.place] = parsed.row
     return rows_with_unique_ids(rows, path)
 
 
@@ -135,16 +154,17 @@ def _with_turns(row: Row) -> Row:
 
 def _row(normalized: NormalizedRow, data_file: DataFile, line: int) -> Row:
     where, messages = f"{data_file.file}:{line}", normalized.messages
-    row_id = normalized.row_id or str(line)
+    row_id = data_file.prefix + (normalized.row_id or str(line))
     if any(not message.text.strip() for message in messages if message.role in {"assistant", COMPLETION}):
         raise UserError(f"{where}: an answer must not be empty, but that of row `{named(row_id)}` is")
     if messages[0].role == COMPLETION:
         return Row(row_id, messages, ())
-    _check_turns([message.role for message in messages], where)
+    _check_turns(messages, where)
     return Row(row_id, messages, picture_files(normalized.images, messages, data_file.pictures, where))
 
 
-def _check_turns(roles: list[str], where: str) -> None:
+def _check_turns(messages: tuple[Message, ...], where: str) -> None:
+    roles = [message.role for message in messages]
     if "assistant" not in roles:
         raise UserError(
             f"{where}: a row must have an assistant turn, but its roles are {quoted(roles)}",
@@ -152,6 +172,9 @@ def _check_turns(roles: list[str], where: str) -> None:
         )
     if roles[-1] != "assistant":
         raise UserError(f"{where}: the last turn must be the assistant's, but it is the {roles[-1]}'s")
+    if not any(message.supervised for message in messages if message.role == "assistant"):
+        raise UserError(f"{where}: a row must have a supervised answer, but each of its answers has weight 0",
+                        "drop the row, or one of the weights")  # fmt: skip
     if "user" not in roles:
         raise UserError(
             f"{where}: a row must have a user turn, but its roles are {quoted(roles)}",

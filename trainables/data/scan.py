@@ -40,6 +40,7 @@ class ScannedRow:
 
     `question` is the hash of the turns before the last answer, `answer` the hash of the answer. `problem` is the reason
     why the row cannot be encoded; its lengths are then 0. Out-of-distribution rows have no supervised tokens.
+    `learns_to_end` is False if a row has labels, but none of them is a token that ends an answer.
     """
 
     row_id: str
@@ -51,6 +52,7 @@ class ScannedRow:
     image_tokens: int = 0
     problem: str | None = None
     is_completion: bool = False
+    learns_to_end: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,15 +196,20 @@ class PictureSizes:
 def scanned_row(row: Row, encoder: Encoder) -> ScannedRow:
     """Encode a row of train or validation; return its lengths, or why it cannot be encoded."""
     contents = _contents(row.row_id, row.prompt, row.answer, row.images)
-    return ScannedRow(
-        **contents, **_measured(encoder, lambda: encoder.conversation(row)), is_completion=row.is_completion
-    )
+    measured = _measured(encoder, lambda: encoder.conversation(row))
+    return ScannedRow(**contents, **measured, is_completion=row.is_completion)
 
 
 def scanned_question(row: OodRow, encoder: Encoder) -> ScannedRow:
     """Encode the prompt of an out-of-distribution row; return its lengths, or why it cannot be encoded."""
     contents = _contents(row.row_id, row.messages, row.expect or "", row.images)
-    return ScannedRow(**contents, **_measured(encoder, lambda: encoder.prompt(row.messages, row.images)))
+    answered = (*row.messages, Message("assistant", row.expect or ""))
+
+    def encode() -> Encoded:
+        encoder.conversations.check_texts(answered, f"row `{row.row_id}`")
+        return encoder.prompt(row.messages, row.images)
+
+    return ScannedRow(**contents, **_measured(encoder, encode))
 
 
 def _contents(row_id: str, question: tuple[Message, ...], answer: str, images: tuple[Path, ...]) -> dict[str, Any]:
@@ -227,6 +234,8 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
         "tokens": len(encoded.tokens),
         "supervised_tokens": sum(label >= 0 for label in encoded.labels[1:]),
         "image_tokens": encoded.tokens.count(encoder.image_token_id),
+        "learns_to_end": any(label in encoder.answer_ends for label in encoded.labels)
+        or not any(label >= 0 for label in encoded.labels),
     }
 
 

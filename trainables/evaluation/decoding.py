@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,16 @@ def decode_greedily(
 
 def read_answers(generated: Sequence[list[int]], encoder: Encoder) -> list[Decoded]:
     """Decode the new tokens of each answer, up to its end token, to text."""
-    answers = [until_end(tokens, encoder.answer_ends) for tokens in generated]
-    texts = encoder.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    return [
-        Decoded(text.strip(), len(answer) < len(tokens))
-        for text, answer, tokens in zip(texts, answers, generated, strict=True)
-    ]
+    answers = [answer_tokens(tokens, encoder.answer_ends, encoder.unspoken) for tokens in generated]
+    ended = [any(token in encoder.answer_ends for token in tokens) for tokens in generated]
+    texts = encoder.tokenizer.batch_decode(answers)
+    return [Decoded(text.strip(), one) for text, one in zip(texts, ended, strict=True)]
+
+
+def answer_tokens(tokens: list[int], ends: Collection[int], unspoken: Collection[int]) -> list[int]:
+    """Return the tokens of an answer's text: those before its end, without the tokens that structure a conversation.
+
+    Special tokens that are part of an answer, such as boxes and tool marks, are kept: without them an answer that is
+    right in every token would not equal its reference.
+    """
+    return [token for token in until_end(tokens, ends) if token not in unspoken]

@@ -75,7 +75,7 @@ class Evaluator:
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Encode questions as prompts for generation."""
-        return [self.encoder.prompt(one.messages, one.images, one.crop) for one in questions]
+        return [self.encoder.prompt(one.messages, one.images, one.crop, one.thinks) for one in questions]
 
     def stage_loss(self, stage: int) -> float:
         """Return only the loss of `measure`, in nats per token, on validation (0) or on an earlier stage."""

@@ -14,7 +14,7 @@ from trainables.checkpoints.lineage import Origin, read_origin
 from trainables.checkpoints.peft_reference import read_expected
 from trainables.checkpoints.verification import check_is_adapter, differences, read_saved
 from trainables.data.duplicates import digest_of
-from trainables.data.images import unreadable
+from trainables.data.images import picture_problem
 from trainables.data.rows import Row, read_validation
 from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
@@ -137,9 +137,9 @@ def check_rows_fit(held_out: HeldOut, base: Path) -> None:
                 "use rows without images, or pass a base that takes images as --base DIR",
             )
         for image in row.images:
-            reason = unreadable(image)
-            if reason is not None:
-                raise UserError(f"{where}: the image {image} must be readable, but {reason}",
+            problem = picture_problem(image)
+            if problem is not None:
+                raise UserError(f"{where}: the image {image} {problem}",
                                 f"`python -m trainables.data check {held_out.path}` lists every such row")  # fmt: skip
 
 
@@ -184,6 +184,6 @@ class AdaptedModel:
 
         for row in rows:
             began = time.perf_counter()
-            prompt = self.encoder.prompt(row.prompt, row.images)
+            prompt = self.encoder.prompt(row.prompt, row.images, thinks=row.thinks)
             (decoded,) = decode_greedily(self.model, self.encoder, self.base.device, [prompt], self.max_new_tokens)
             yield judged(row, decoded.text, decoded.ended, round(time.perf_counter() - began, 3), patterns)

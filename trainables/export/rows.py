@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,11 +10,15 @@ from typing import Any
 
 from trainables.data.dataset_info import locate
 from trainables.data.formats import FORMATS, Format
+from trainables.data.joined_files import joined
+from trainables.data.turns import ROUND_KEYS
 from trainables.errors import UserError
 from trainables.io.jsonl import objects
 
 SAMPLED_ROWS = 200  # rows of a file from which its format is detected
 MESSAGES = FORMATS[0]
+SWIFT_TURNS = ("", "messages", "conversations", "conversation")
+SWIFT_QUESTIONS = ("", "prompt", "instruction", "query")
 CONVERT = "convert the rows to `messages` with `role` and `content`"
 
 
@@ -32,6 +36,8 @@ class WrittenRows:
     images: str = ""
     parts: bool = False
     system: bool = False
+    history: bool = False
+    shape: str = ""
     others: tuple[str, ...] = ()
     unread: str = ""
 
@@ -39,11 +45,14 @@ class WrittenRows:
 def written_rows(path: Path) -> WrittenRows:
     """Detect the format of a file or of an entry `dataset_info.json:NAME`; `unread` is set if it cannot be read."""
     try:
+        files = joined(path)
+        if len(files) > 1:
+            return WrittenRows(path, unread=f"it joins {len(files)} files; list each file as an entry of its own")
         found = locate(path)
         sample = [row for _, row in islice(objects(found.file), SAMPLED_ROWS) if not isinstance(row, UserError)]
     except (UserError, OSError) as error:
         return WrittenRows(path, unread=error.message if isinstance(error, UserError) else str(error.strerror))
-    forms = [form for form in FORMATS if any(row.get(form.mark) is not None for row in sample)]
+    forms = _forms_in(sample)
     form = found.format or (forms[0] if forms else None)
     if form is None:
         return WrittenRows(found.file, unread=f"{found.file} has no row of a known format")
@@ -55,6 +64,8 @@ def written_rows(path: Path) -> WrittenRows:
         images=next((key for key in form.images if any(row.get(key) for row in sample)), ""),
         parts=any(isinstance(turn.get(keys[1]), list) for turn in turns),
         system=bool(form.system) and any(row.get(form.system) for row in sample),
+        history=bool(form.history) and any(row.get(form.history) for row in sample),
+        shape=_shape(sample, form),
         others=() if found.format else tuple(one.name for one in forms[1:]),
     )  # fmt: skip
 
@@ -91,7 +102,7 @@ def swift_file(rows: WrittenRows) -> tuple[str, list[str]]:
     if form.text:
         notes.append(f"rows of {rows.file}: ms-swift reads bare texts as answers; write each as `messages` of one "
                       "assistant turn, and add use_chat_template: false")  # fmt: skip
-    elif form.turns not in {"", "messages", "conversations"} or form.question not in {"", "prompt", "instruction"}:
+    elif form.turns not in SWIFT_TURNS or form.question not in SWIFT_QUESTIONS:
         notes.append(f"rows of {rows.file}: ms-swift does not know `{form.mark}`; {CONVERT}")
     elif form.turns and rows.turn_keys not in {("role", "content"), ("from", "value")}:
         notes.append(f"rows of {rows.file}: ms-swift does not know turns of {' and '.join(rows.turn_keys)}; {CONVERT}")
@@ -117,8 +128,31 @@ def llamafactory_entry(rows: WrittenRows) -> tuple[dict[str, Any], list[str]]:
         notes.append(f"rows of {rows.file}: LLaMA-Factory trains on bare texts only with stage: pt, which cuts them "
                       "into blocks; write each as a question and an answer")  # fmt: skip
         return entry | {"formatting": "alpaca", "columns": {"prompt": form.text}}, notes
-    columns = {"prompt": form.question, "query": form.context, "response": form.answer, "history": form.history}
+    columns = {
+        "prompt": form.question,
+        "query": form.context,
+        "response": form.answer,
+        "history": form.history * rows.history,
+    }
     return entry | {"formatting": "alpaca", "columns": _without_empty({**columns, **shared})}, notes
+
+
+def _forms_in(sample: Sequence[Mapping[str, Any]]) -> list[Format]:
+    """Return the formats of the rows, each once; of two with the same mark, the one whose answer a row has."""
+    found = []
+    for row in sample:
+        marked = [form for form in FORMATS if row.get(form.mark) is not None]
+        found += [form for form in marked if not form.answer or row.get(form.answer) is not None] or marked[:1]
+    return [form for form in FORMATS if form in found]
+
+
+def _shape(sample: Sequence[Mapping[str, Any]], form: Format) -> str:
+    if any(isinstance(row.get(form.question), list) for row in sample):
+        return f"`{form.question}` and `{form.answer}` are lists of turns"
+    turns = [turn for row in sample for turn in _turns(row, form)]
+    if any(set(ROUND_KEYS) <= turn.keys() for turn in turns):
+        return f"`{form.turns}` holds a question and its answer in one object"
+    return ""
 
 
 def _turns(row: Mapping[str, Any], form: Format) -> list[Mapping[str, Any]]:
@@ -130,7 +164,7 @@ def _speakers(form: Format, turn_keys: tuple[str, str] = ("", "")) -> dict[str, 
     """Return the name of each role in the rows: OpenAI's names with the key `role`, ShareGPT's with `from`."""
     if turn_keys[0] == "role" and "human" in form.speakers:
         return {role: role for role in ("user", "assistant", "system")}
-    named = {role: name for name, role in form.speakers.items()}
+    named = {role: name for name, role in reversed(tuple(form.speakers.items())) if name != "developer"}
     return {role: named.get(role, role) for role in ("user", "assistant", "system")}
 
 
@@ -143,6 +177,8 @@ def _format_notes(rows: WrittenRows) -> list[str]:
         return [
             f"rows of {rows.file} are of unknown format: {rows.unread}; `messages` with `role` and `content` is assumed"
         ]
+    if rows.shape:
+        return [f"rows of {rows.file}: {rows.shape}; {CONVERT}"]
     if rows.others:
         return [f"rows of {rows.file}: some are of another format, {', '.join(rows.others)}; {CONVERT}"]
     return []

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainables.data.encoding import until_end
+from trainables.evaluation.decoding import answer_tokens
 from trainables.evaluation.evaluator import Evaluator
 from trainables.health.checks import Finding
 from trainables.health.eval_controls import judge_shuffled
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 class Witness:
     """Context manager that records the most likely next token of every row at each forward pass of `model`.
 
-    `ends` are the tokens that end an answer.
+    `ends` are the tokens that end an answer, `unspoken` those that are no part of its text.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, ends: Sequence[int]) -> None:
-        self.model, self.tokenizer, self.ends = model, tokenizer, ends
+    def __init__(self, model: Any, tokenizer: Any, ends: Sequence[int], unspoken: Collection[int]) -> None:
+        self.model, self.tokenizer, self.ends, self.unspoken = model, tokenizer, ends, unspoken
         self.forwards = 0
         self._batches: list[list[torch.Tensor]] = []
         self._handle: RemovableHandle | None = None
@@ -59,10 +60,10 @@ class Witness:
     def answers_by_batch(self) -> list[list[str]]:
         """Return the recorded answers, one list for each batch."""
         # the method of the class: one patched on the tokenizer instance must not change the record
-        decode = type(self.tokenizer).decode
+        decode = partial(type(self.tokenizer).decode, self.tokenizer)
         return [
             [
-                decode(self.tokenizer, until_end(tokens, self.ends), skip_special_tokens=True).strip()
+                decode(answer_tokens(tokens, self.ends, self.unspoken)).strip()
                 for tokens in torch.stack(batch, dim=1).tolist()
             ]
             for batch in self._batches
@@ -87,9 +88,15 @@ class Measured:
     finding: Finding | None
 
 
+def witness_of(evaluator: Evaluator) -> Witness:
+    """Return a witness of the model that an evaluator asks."""
+    encoder = evaluator.encoder
+    return Witness(evaluator.base.model, encoder.tokenizer, encoder.answer_ends, encoder.unspoken)
+
+
 def measure(evaluator: Evaluator, baseline: Baseline | None, step: int) -> Measured:
     """Run one eval under a witness and check its answers."""
-    with Witness(evaluator.base.model, evaluator.encoder.tokenizer, evaluator.encoder.answer_ends) as witness:
+    with witness_of(evaluator) as witness:
         scores, answers = evaluator.measure(baseline)
     return judged(evaluator, step, scores, answers, witness.answers())
 

@@ -1,14 +1,15 @@
-"""Reads the JSON objects of a data file with their line numbers: JSONL, or one array of objects.
+"""Reads the JSON objects of a data file with their line numbers: JSONL, one array, or one object on several lines.
 
 Duplicate keys in an object, NaN and infinity are errors; Python's `json` would accept them.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, BinaryIO, Never
 
 from trainables.errors import UserError, named
 
@@ -20,7 +21,8 @@ ONE_A_LINE = "write one object per line (JSONL) or one array of objects, in UTF-
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
     """Yield line number and object of every row, or the error that describes a broken row.
 
-    Reading continues after a broken line of JSONL, but not after a broken element of an array.
+    Reading continues after a broken line of JSONL, but not after a broken element of an array. Objects may be printed
+    over several lines each.
 
     Raises:
         UserError: the file does not exist or has another format.
@@ -32,10 +34,12 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
         if start.startswith(b"["):
             yield from _elements(file.read(), path)
             return
-        for number, raw in enumerate(file, start=1):
-            line = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
-            if line.strip():
-                yield number, _object(line, f"{path}:{number}")
+        if start.startswith(b"{") and isinstance(_object(_first_line(file), ""), UserError):
+            file.seek(0)
+            yield from _printed_objects(file.read(), path)
+            return
+        file.seek(0)
+        yield from _lines(file, path)
 
 
 def parse(text: str) -> Any:
@@ -52,6 +56,35 @@ def _object(line: bytes, where: str) -> dict[str, Any] | UserError:
         return _checked(parse(line.decode("utf-8")), where)
     except (ValueError, RecursionError) as error:
         return _broken(error, where)
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    return next((line for line in file if line.removeprefix(BYTE_ORDER_MARK).strip()), b"").removeprefix(
+        BYTE_ORDER_MARK
+    )
+
+
+def _printed_objects(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    """Yield objects printed over several lines each; if only the first line is no object, the others are objects."""
+    found, position, line = [], 0, 1
+    try:
+        text = raw.decode("utf-8-sig")
+        while (position := _after_space(text, position)) < len(text):
+            line = text.count("\n", 0, position) + 1
+            value, position = _DECODER.raw_decode(text, position)
+            found.append((line, _checked(value, f"{path}:{line}")))
+    except (ValueError, RecursionError) as error:
+        alone = list(_lines(io.BytesIO(raw), path))
+        printed = len(alone) > 1 and isinstance(alone[1][1], UserError)
+        found = [*found, (line, _broken(error, f"{path}:{line}"))] if printed else alone
+    yield from found
+
+
+def _lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    for number, raw in enumerate(lines, start=1):
+        line = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+        if line.strip():
+            yield number, _object(line, f"{path}:{number}")
 
 
 def _elements(raw: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:

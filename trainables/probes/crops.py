@@ -34,7 +34,10 @@ def _rows(data: ProbeData) -> list[Row]:
 
 
 def _cropped(row: Row) -> list[Question]:
-    return [Question(f"crop/{row.row_id}/{index}", row.prompt, row.images, crop) for index, crop in enumerate(JITTERS)]
+    return [
+        Question(f"crop/{row.row_id}/{index}", row.prompt, row.images, crop, row.thinks)
+        for index, crop in enumerate(JITTERS)
+    ]
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:

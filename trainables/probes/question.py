@@ -12,12 +12,16 @@ from trainables.data.rows import Message, Row
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt for the live model; a question that several probes share is asked once."""
+    """One prompt for the live model; a question that several probes share is asked once.
+
+    With `thinks` the expected answer begins with its thoughts, in a <think> block.
+    """
 
     key: str
     messages: tuple[Message, ...]
     images: tuple[Path, ...]
     crop: Crop | None = None
+    thinks: bool = False
 
 
 def ask_ood(row: OodRow) -> Question:
@@ -27,4 +31,4 @@ def ask_ood(row: OodRow) -> Question:
 
 def ask_validation(row: Row) -> Question:
     """Return the question of a validation row: its turns before the last answer."""
-    return Question(f"validation/{row.row_id}", row.prompt, row.images)
+    return Question(f"validation/{row.row_id}", row.prompt, row.images, thinks=row.thinks)

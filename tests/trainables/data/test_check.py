@@ -88,6 +88,35 @@ def test_a_row_of_one_answer_exits_2(tmp_path: Path) -> None:
     assert f"error: {path}:1: a row must have a user turn" in result.stderr
 
 
+# -------------------------------------------------------------------- what texts hold, and what is not read
+DIALOGUE = {"prompt": "How does a turn end?", "response": "With <|im_end|> and then the next begins."}
+
+
+def test_a_token_that_ends_turns_is_counted_without_a_base_and_refused_with_one(tmp_path: Path) -> None:
+    path = write(tmp_path, DIALOGUE, {"prompt": "a", "response": "b"})
+    result = ran("check", path)
+    assert (result.exit_code, table(result.stdout)["turn marks"].split(";")[0]) == (0, "<|im_end|> 1")
+    assert f"warning: {path}:1: a text holds `<|im_end|>`" in result.stderr
+    result = ran("check", path, "--base", BASE_DIRECTORY)
+    assert (result.exit_code, table(result.stdout)["turn marks"].split(";")[0]) == (2, "<|im_end|> 1")
+    assert f"error: {path}:1: row `1`: a text must not hold tokens that structure the conversation" in result.stderr
+    assert "warning" not in result.stderr
+
+
+def test_a_rendered_text_may_hold_them(tmp_path: Path) -> None:
+    result = ran("check", write(tmp_path, {"text": "<|im_start|>user\na<|im_end|>"}), "--base", BASE_DIRECTORY)
+    assert (result.exit_code, "turn marks" in result.stdout) == (0, False)
+
+
+def test_columns_that_an_entry_does_not_name_are_told(tmp_path: Path) -> None:
+    row = {"instruction": "a", "input": "", "output": "b", "history": [["c", "d"]], "system": "e"}
+    (tmp_path / "rows.json").write_text(json.dumps([row]), encoding="utf-8")
+    (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "rows.json"}}', encoding="utf-8")
+    result = ran("check", tmp_path / "dataset_info.json:mine")
+    assert (result.exit_code, table(result.stdout)["turns"]) == (0, "2 each")
+    assert table(result.stdout)["not read"].startswith("history 1, system 1")
+
+
 # -------------------------------------------------------------------- pictures
 def shows(picture: str) -> dict[str, Any]:
     return {"prompt": "<image>What?", "response": "a", "images": [picture]}
@@ -190,7 +219,9 @@ def test_a_base_counts_tokens_and_names_the_rows_that_do_not_fit(tmp_path: Path)
     result = ran("check", path, "--base", BASE_DIRECTORY, "--max-tokens", 25)
     assert result.exit_code == 2
     assert re.search(rf"{path}:2: row `many` must fit 25 tokens, but it has \d\d", result.stderr)
-    assert f"{path}:3: row `odd`: every image must have one image token, but got 1" in result.stderr
+    assert f"{path}:3: row `odd`: a text must not hold tokens that structure the conversation, but turn 0 (user)" in (
+        result.stderr
+    )
     assert result.stderr.count("error: ") == 2
     assert re.fullmatch(r"\d\d? to \d\d; half at most .*", table(result.stdout)["tokens"])
     assert "--max-tokens needs --base" in ran("check", path, "--max-tokens", 25).stderr

@@ -101,30 +101,10 @@ def with_template(base: Base, template: str) -> Encoder:
     return Encoder(replace(base, tokenizer=tokenizer))
 
 
-FORGETS_EARLIER_ANSWERS = (
-    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\n' -}}"
-    "{%- if message.role != 'assistant' or loop.last -%}{{- message.content -}}{%- endif -%}"
-    "{{- '<|im_end|>\n' -}}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
-)
-THINKS_FIRST = (
-    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\n' -}}"
-    "{{- message.content + '<|im_end|>\n' -}}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n<think>' -}}{%- endif -%}"
-)
 NO_END_OF_TURN = (
     "{%- for message in messages -%}{{- message.role + ': ' + message.content + '\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"
 )
-
-
-@pytest.mark.parametrize("template", [FORGETS_EARLIER_ANSWERS, THINKS_FIRST])
-def test_a_template_that_rewrites_earlier_turns_is_refused(template: str, engine: Engine) -> None:
-    turns = (Message("user", "a"), Message("assistant", "lamp"), Message("user", "b"), Message("assistant", "red"))
-    with pytest.raises(
-        UserError, match="row `x`: the chat template must render the beginning of a conversation the same"
-    ):
-        with_template(engine.base, template).conversation(Row("x", turns, ()))
 
 
 def test_a_template_without_end_of_turn_is_refused(engine: Engine) -> None:
@@ -140,7 +120,7 @@ def test_an_image_token_without_an_image_is_refused(with_picture: bool, engine: 
     images = rows_of(engine)[0].images if with_picture else ()
     text = "<image>" * with_picture + "What is <|image_pad|>?"
     row = Row("x", (Message("user", text), Message("assistant", "a token")), images)
-    with pytest.raises(UserError, match=rf"row `x`: .* {1 + with_picture} image tokens for {int(with_picture)} images"):
+    with pytest.raises(UserError, match=r"row `x`: .* turn 0 \(user\) holds `<\|image_pad\|>`"):
         engine.encoder.conversation(row)
 
 

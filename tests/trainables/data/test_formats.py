@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from trainables.data.duplicates import digest_of
-from trainables.data.formats import Message, normalize_row
+from trainables.data.formats import Message
+from trainables.data.normalize import normalize_row
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 
@@ -22,8 +23,8 @@ LAMP = (
 )  # fmt: skip
 SUM = (Message("user", "What is two plus three?\nOne word."), Message("assistant", "five"))
 SAME = [
-    "messages.jsonl", "parts.jsonl", "sharegpt.json", "alpaca.json", "dataset_info.json:conversations",
-    "dataset_info.json:alpaca", "dataset_info.json:foreign", "dataset_info.json:openai", "dataset_info.json:columns",
+    "messages.jsonl", "parts.jsonl", "sharegpt.json", "alpaca.json", "dataset_info.json:shared",
+    "dataset_info.json:foreign", "dataset_info.json:openai", "dataset_info.json:columns",
 ]  # fmt: skip
 ANSWER = {"role": "assistant", "content": "a lamp"}
 
@@ -133,11 +134,24 @@ def part(**keys: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (turn(role="tool"), "`messages[0]` must be {role: system | user | assistant | human | gpt, content: text}"),
+        (turn(role="bot"), "`messages[0]` must be {role: system | user | assistant | human | gpt | developer, content"),
+        (turn(role="tool"), "`messages[0]`: the speaker `tool` makes this a row with tool calls"),
         (turn(content=None), "`messages[0]` must be {role:"),
-        (turn(weight=0), "`messages[0]`: `weight` is not a key of a turn"),
-        ({"conversations": [{"from": "observation", "value": "x"}]}, "`conversations[0]` must be {from: system"),
-        (part(type="video"), "`messages[0].content[0]` must be a part of type text, image, image_url, but got"),
+        (turn(name="Ann"), "`messages[0]`: `name` is not a key of a turn"),
+        (turn(weight=1), "`messages[0]`: `weight` must not be set for a turn of the user"),
+        (turn(weight=0.5), "`messages[0]`: `weight` must be 0 or 1, false or true, but got 0.5"),
+        ({"conversations": [{"from": "narrator", "value": "x"}]}, "`conversations[0]` must be {from: system"),
+        ({"conversations": [{"from": "observation", "value": "x"}]}, "the speaker `observation` makes this a row with"),
+        (part(type="video"), "`messages[0].content[0]`: `video` makes this a row with video or audio"),
+        (part(type="tool_use", id="x"), "`messages[0].content[0]`: `tool_use` makes this a row with tool calls"),
+        (part(type="imge"), "`messages[0].content[0]` must be a part of type text, image, image_url, but got"),
+        (part(type="image", image="lamp.png", min_pixels=4), "`messages[0].content[0]`: `min_pixels` sets"),
+        (part(type="image", image="lamp.png", max_pixels=4), "`max_pixels` sets the chat template or the picture"),
+        (part(type="image", image="lamp.png", resized_height=28), "`resized_height` sets the chat template or the"),
+        (part(type="image", image="lamp.png", alt="a lamp"), "`alt` is not a key of a part of type image"),
+        (part(type="text", text="a", cache_control={"type": "ephemeral"}), "`cache_control` is not a key of a part"),
+        (part(type="image_url", image_url={"url": "lamp.png", "detail": "low"}), "must name a file, but got {'url'"),
+        (part(type="image", image={"path": None, "bytes": "iVBO"}), "a picture must be a file, but got its bytes"),
         (part(type="text"), "`messages[0].content[0]`: `text` must be a text, but got None"),
         (part(type="image_url"), "`messages[0].content[0]` must name one picture, but it names 0"),
         (part(type="image", image="a", path="b"), "must name one picture, but it names 2"),
@@ -170,7 +184,24 @@ def test_a_part_without_a_name_stands_for_the_next_of_images(folder: Path) -> No
     assert (read.prompt[0].text, read.images) == ("<image>", ((folder / "lamp.png").resolve(),))
 
 
+def test_an_answer_shows_no_picture(refused: Callable[..., str]) -> None:
+    turns = [{"role": "user", "content": "Show."}, {"role": "assistant", "content": "<image>"}]
+    assert "an answer must be text, but one holds `<image>`" in refused({"messages": turns, "images": ["lamp.png"]})
+
+
 # -------------------------------------------------------------------- the file
+SPOKEN = [{"role": "user", "content": "Second?"}, {"role": "assistant", "content": "two"}]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_objects_may_be_printed_over_several_lines(tmp_path: Path, rows: int) -> None:
+    text = json.dumps({"messages": SPOKEN}, indent=2)
+    (tmp_path / "rows.json").write_text("\n".join([text] * rows), encoding="utf-8")
+    read = read_rows(tmp_path / "rows.json")
+    assert [row.messages for row in read] == [(Message("user", "Second?"), Message("assistant", "two"))] * rows
+    assert [row.row_id for row in read] == ["1", str(text.count("\n") + 2)][:rows]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -195,6 +226,8 @@ def test_byte_order_marks_tabs_and_line_ends_do_not_matter(tmp_path: Path, raw: 
         (b'[\n{"text": "a"}]\n\n{"text": "b"}', 4, "nothing may follow the array of rows"),
         (b'[\n{"text": "a"},\n{"text": "\xff"}]', 3, "can't decode byte 0xff"),
         (b'{"text": "a"}\n\xff\xfe', 2, "can't decode byte 0xff"),
+        (b'{\n  "text": "a",\n  "text": "b"\n}', 1, "the key `text` occurs twice"),
+        (b'{"text": \n{"text": "b"}', 1, "a row must be one JSON object in UTF-8"),
         ('{"text": "a"}'.encode("utf-16"), 1, "a row must be one JSON object in UTF-8"),
     ],
 )
@@ -235,7 +268,9 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
         ({"file_name": "alpaca.json", "columns": {"response": "a"}}, "must name `prompt`, but names response"),
         ({"file_name": "alpaca.json", "tags": {"role_tag": "x"}}, "`tags` must not be given"),
         ({"file_name": "s", "formatting": "sharegpt", "tags": {"user": "x"}}, "`tags.user` is not a tag"),
-        ({"file_name": "s", "formatting": "sharegpt", "tags": {"user_tag": "gpt"}}, "two of them are the same"),
+        ({"file_name": "s", "formatting": "sharegpt", "tags": {"user_tag": "gpt"}}, "but not role_tag, content_tag"),
+        ({"file_name": "s", "formatting": "sharegpt", "tags": {"role_tag": "a", "content_tag": "b", "user_tag": "c",
+                                                               "assistant_tag": "c"}}, "two of them are the same"),
         ([], "must be an object, but got []"),
     ],
 )  # fmt: skip
@@ -294,7 +329,7 @@ LONG = "\x1b[2J" + "x" * 5000
 @pytest.mark.parametrize(
     "row",
     [
-        {"messages": [{"role": "user", "content": "?"}, {"role": "bot", "content": LONG}]},
+        {"messages": [{"role": "user", "content": "?"}, {"role": LONG, "content": "a"}]},
         {"messages": LONG},
         {"messages": [{"role": "user", "content": "?", LONG: 1}]},
         {"messages": [{"role": "user", "content": [{"type": LONG}]}]},

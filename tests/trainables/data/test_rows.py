@@ -58,7 +58,7 @@ def test_rows_are_read_with_images_relative_to_the_file(album: Path) -> None:
         (ROW | {"images": ["no.png"]}, "the image `no.png` must exist, but {album}/no.png does not"),
         (ROW | {"images": []}, "every image needs one `<image>`, but got 1 for 0 images"),
         (ROW | {"images": ["lamp.png"] * 2}, "every image needs one `<image>`, but got 1 for 2 images"),
-        (ROW | {"images": "lamp.png"}, "`images` must be a list of paths, but got 'lamp.png'"),
+        (ROW | {"images": 5}, "`images` must be a list of paths, but got 5"),
         (ROW | {"messages": [QUESTION, ANSWER | {"content": "  "}]}, "an answer must not be empty"),
         (ROW | {"messages": [QUESTION]}, "a row must have an assistant turn, but its roles are ['user']"),
         (ROW | {"messages": [QUESTION, ANSWER, QUESTION | {"content": "?"}]}, "last turn must be the assistant's"),

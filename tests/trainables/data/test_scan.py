@@ -123,7 +123,11 @@ def ribbon(path: Path) -> None:
     [
         (truncated, "<image>What?", "an image must be readable"),
         (ribbon, "<image>What?", "absolute aspect ratio must be smaller than 200"),
-        (lambda path: Image.new("RGB", (64, 64)).save(path), "<image><|image_pad|>What?", "one image token, but got 2"),
+        (
+            lambda path: Image.new("RGB", (64, 64)).save(path),
+            "<image><|image_pad|>What?",
+            "holds `<|image_pad|>`",
+        ),
     ],
 )
 def test_a_row_that_training_could_not_encode_says_why(
@@ -153,15 +157,26 @@ def test_a_template_that_refuses_a_turn_is_reported_per_row(
     )
 
 
-def test_a_template_that_drops_the_answer_leaves_no_label_but_the_end(
+def test_a_template_that_drops_the_answer_is_a_problem_of_its_row(
     scanned: Scanned, templated: Callable[[str, str], Path]
 ) -> None:
-    """Failure F10: the loss falls, but only the end of turn is learned."""
+    """Failure F10: the loss would fall, but only the end of turn would be learned."""
     dropping = templated("{{- message.content -}}", "{{- message.content.split('</think>')[-1] -}}")
     thought = {"messages": [QUESTION, {"role": "assistant", "content": "<think>two and three</think>"}]}
     spoken, silent = scanned({"messages": [QUESTION, ANSWER]}, thought, base=dropping).train
     assert spoken.supervised_tokens > 1
-    assert silent.supervised_tokens == 1
+    assert "must show every answer unaltered, but it drops or alters part of turn 1" in (silent.problem or "")
+
+
+def test_a_template_that_marks_no_end_of_turn_is_seen(scanned: Scanned, templated: Callable[[str, str], Path]) -> None:
+    marking = templated(
+        "{{- message.content -}}",
+        "{%- if message.role == 'assistant' -%}{%- generation -%}{{- message.content -}}{%- endgeneration -%}"
+        "{%- else -%}{{- message.content -}}{%- endif -%}",
+    )
+    found = scanned({"messages": [QUESTION, ANSWER]}, base=marking).train
+    assert [row.learns_to_end for row in found] == [False]
+    assert [row.learns_to_end for row in scanned({"messages": [QUESTION, ANSWER]}).train] == [True]
 
 
 class Promising:

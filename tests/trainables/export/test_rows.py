@@ -55,6 +55,40 @@ def test_rows_that_ms_swift_cannot_read_are_reported() -> None:
     assert "use_chat_template: false" in swift_file(written_rows(DATA / "text.jsonl"))[1][0]
 
 
+@pytest.mark.parametrize(
+    ("row", "known_to_swift", "unsaid"),
+    [
+        ({"query": "a", "response": "b"}, True, "`query` and `response` into its own"),
+        ({"prompt": "a", "completion": "b"}, True, "`prompt` and `completion` into its own"),
+        ({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}, False,
+         "are lists of turns"),
+        ({"conversation": [{"human": "a", "assistant": "b"}]}, False, "a question and its answer in one object"),
+    ],
+)  # fmt: skip
+def test_rows_of_further_formats_are_declared_or_reported(
+    tmp_path: Path, row: dict[str, Any], known_to_swift: bool, unsaid: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    rows = written_rows(tmp_path / "rows.jsonl")
+    assert unsaid in " ".join(axolotl_entry(rows)[1])
+    assert (swift_file(rows)[1] == []) == known_to_swift
+
+
+def test_an_entry_for_llamafactory_names_no_column_that_no_row_has(tmp_path: Path) -> None:
+    """LLaMA-Factory fails on it."""
+    for row in ({"query": "a", "response": "b"}, {"instruction": "a", "input": "", "output": "b"}):
+        (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+        entry = llamafactory_entry(written_rows(tmp_path / "rows.jsonl"))[0]
+        assert set(entry["columns"].values()) == {*row}
+
+
+def test_joined_files_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}')
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}')
+    rows = written_rows(Path(f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl"))
+    assert "it joins 2 files; list each file as an entry of its own" in axolotl_entry(rows)[1][0]
+
+
 def test_unreadable_or_mixed_rows_are_reported(tmp_path: Path) -> None:
     assert "there is none of this name" in axolotl_entry(written_rows(DATA / "dataset_info.json:nope"))[1][0]
     mixed = tmp_path / "mixed.jsonl"

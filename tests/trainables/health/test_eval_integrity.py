@@ -65,7 +65,7 @@ def test_scored_answers_must_be_those_the_model_generated(
 
 def test_the_witness_records_exactly_the_generated_answers(engine: Engine, baseline: Baseline) -> None:
     evaluator = engine.evaluator
-    with eval_integrity.Witness(engine.base.model, engine.encoder.tokenizer, engine.encoder.answer_ends) as witness:
+    with eval_integrity.witness_of(evaluator) as witness:
         _, answers = evaluator.measure(None)
     assert sorted(witness.answers()) == sorted(answers.values())
     assert witness.rows == len(evaluator.questions) == len(answers)

@@ -242,13 +242,13 @@ def test_every_decoder_stops_at_every_token_that_ends_an_answer(
     evaluator, encoder = engine.evaluator, engine.encoder
     monkeypatch.setattr(evaluator, "max_new_tokens", 8)
     question = evaluator.questions[:1]
-    with eval_integrity.Witness(engine.base.model, encoder.tokenizer, ()) as witness:
+    with eval_integrity.Witness(engine.base.model, encoder.tokenizer, (), ()) as witness:
         evaluator.ask(question)
     spoken = [int(token) for token in witness._batches[0]]
     end = spoken[2]
-    monkeypatch.setitem(vars(encoder), "answer_ends", (*encoder.answer_ends, end))
+    monkeypatch.setitem(vars(encoder.conversations), "answer_ends", (*encoder.answer_ends, end))
     expected = encoder.tokenizer.decode(until_end(spoken, (end,)), skip_special_tokens=True).strip()
-    with eval_integrity.Witness(engine.base.model, encoder.tokenizer, encoder.answer_ends) as witness:
+    with eval_integrity.witness_of(evaluator) as witness:
         alone = evaluator.ask(question)
     shared = SharedForward(engine.base, packed.lifted(engine.base, [arm(sources_of(family), 1)], noise=0.0))
     try:

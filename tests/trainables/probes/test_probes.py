@@ -307,13 +307,13 @@ def test_crops_must_be_answered_like_the_whole_picture() -> None:
 
 
 def test_crops_lie_within_pictures_of_any_size(tmp_path: Path) -> None:
-    from trainables.data.encoding import View, _open
+    from trainables.data.images import read_picture
 
     path = tmp_path / "picture.png"
     for width, height in ((1, 1), (16, 9), (333, 77), (1023, 767)):
         Image.new("RGB", (width, height)).save(path)
         for jitter in crops.JITTERS:
-            assert _open(View(path, jitter)).size == (width, height)
+            assert read_picture(path, jitter).size == (width, height)
 
 
 def test_retention_needs_the_exact_answer() -> None:
