@@ -16,7 +16,8 @@ from sweeps import trial as trial_cli
 from sweeps.importers import settings as settings_module
 from sweeps.importers.files import TOOLS, rows_of, tool_of
 from sweeps.importers.import_report import as_json, keys_text, settings_text
-from sweeps.importers.rules import Accepts, Entries, Ignored, KeyRule, Section, Sets, Table, parse_config
+from sweeps.importers.parsing import parse_config
+from sweeps.importers.rules import Accepts, Entries, Ignored, KeyRule, Replaced, Section, Sets, Table
 from sweeps.importers.settings import ImportedSettings, settings_of
 from trainables.errors import UserError
 from trainables.export.trial import ExportedTrial, export_trial
