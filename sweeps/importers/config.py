@@ -14,6 +14,7 @@ from sweeps.importers.documents import own_spec, read_document
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
 from sweeps.importers.import_report import as_json, differences_text, keys_text, settings_text
 from sweeps.importers.ranges import check_ranges
+from sweeps.importers.packing import PackedSteps, packed_steps
 from sweeps.importers.parsing import ParsedConfig, parse_config
 from sweeps.importers.setting import Setting
 from sweeps.importers.settings import settings_of
@@ -44,6 +45,7 @@ class ImportedTrial:
     shown: tuple[Group, ...] = ()
     kept: dict[str, Any] | None = None
     format: Format | None = None  # that of an imported trial of this project, so that it keeps its id
+    packed: PackedSteps | None = None  # the steps of a tool that packs
 
 
 def read_config(
@@ -84,7 +86,8 @@ def _read_foreign(
         *_replaced(imported.settings, replaced),
     ]  # fmt: skip
     shown = (keys_text(parsed), *differences_text(parsed, traced), settings_text(traced))
-    return ImportedTrial(settings, imported.placement, sources, shown, as_json(parsed, traced))
+    packed = packed_steps(parsed, imported)
+    return ImportedTrial(settings, imported.placement, sources, shown, as_json(parsed, traced), packed=packed)
 
 
 def _given(launch: Launch) -> dict[str, str]:
