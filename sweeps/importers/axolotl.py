@@ -106,6 +106,8 @@ TABLE: dict[str, KeyRule] = {
         Accepts({}, "the base is loaded unchanged", "save a base with these changes and name it"),
     ),
     "special_tokens": CheckedBy(special_tokens),
+    "tokenizer_use_mistral_common": off("rows are rendered with the base's own tokenizer and chat template, not with "
+                                        "those of mistral-common"),
     **dict.fromkeys(("tokenizer_use_fast", "tokenizer_legacy", "tokenizer_save_jinja_files"),
                     Ignored("the base's own tokenizer is used unchanged")),
     # what is adapted
@@ -130,6 +132,10 @@ TABLE: dict[str, KeyRule] = {
                     Accepts({}, "each tower has one rate", "remove the key")),
     "loraplus_lr_embedding": Ignored("no embedding is trained"),
     "relora": off("ReLoRA is another method"),
+    **dict.fromkeys(("relora_steps", "relora_warmup_steps", "relora_anneal_steps", "relora_prune_ratio",
+                     "relora_cpu_offload"), Ignored("it is for relora")),
+    **dict.fromkeys(("jagged_restart_steps", "jagged_restart_warmup_steps", "jagged_restart_anneal_steps"),
+                    Accepts({}, "the schedule does not restart here")),
     "lora_on_cpu": Ignored(SPEED),
     # data
     "datasets": Entries("train", DATASET, "a list of one dataset", STILL),

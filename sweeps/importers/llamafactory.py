@@ -134,6 +134,11 @@ TABLE: dict[str, KeyRule] = {
     **dict.fromkeys(("infer_backend", "infer_dtype", "use_kv_cache", "vllm_maxlen", "vllm_gpu_util"),
                     Ignored(EVALUATION)),
     "export_dir": Ignored(CHECKPOINTS),
+    **dict.fromkeys(("tensor_model_parallel_size", "pipeline_model_parallel_size", "context_parallel_size",
+                     "expert_model_parallel_size", "sequence_parallel", "use_distributed_optimizer",
+                     "overlap_param_gather", "overlap_grad_reduce", "mixed_precision", "use_packed_sequences",
+                     "export_hf_on_finish"),
+                    Accepts({}, "Megatron adapts fused layers, which is another adapter")),
     **TRACKING,
 }  # fmt: skip
 
