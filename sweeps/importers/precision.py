@@ -60,7 +60,7 @@ def _difference(parsed: ParsedConfig, value: str) -> str:
         return f"{tool} trains the adapter in bfloat16, this trial in float32"
     if value == "float16":
         return f"{tool} scales the loss of float16 against underflow; this trial does not"
-    if value == "float32" and tool == "ms-swift":
+    if value == "float32" and tool == "ms-swift" and parsed.value("fp16") is not False:
         return "ms-swift computes float32 weights in float16, unless `fp16` is false; this trial computes in float32"
     return ""
 
