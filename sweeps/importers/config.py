@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 MINIATURES: dict[str, World] = {"mini": "pictures", "mini-text": "text"}
+SHRUNK = "LLaMA-Factory first shrinks pictures to 589,824 pixels, the default of image_max_pixels; this trial does not"
 OPTIONS = {"base": "--base", "train": "--train", "validation": "--val", "ood": "--ood"}
 
 
@@ -82,7 +83,7 @@ def _read_foreign(
     if "init_from" in parsed.fields:
         settings["init_from"] = _continued(parsed)
     traced = [
-        *_source_settings(parsed, launch, sources), *_not_settings(parsed, mini), imported.where,
+        *_source_settings(parsed, launch, sources), *_not_settings(parsed, mini, family.sees), imported.where,
         *_replaced(imported.settings, replaced),
     ]  # fmt: skip
     shown = (keys_text(parsed), *differences_text(parsed, traced), settings_text(traced))
@@ -107,12 +108,14 @@ def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path) -> Sour
     return gather(launch.base or base_of(parsed), train, validation, launch.ood, data_directory, drop=launch.drop)
 
 
-def _not_settings(parsed: ParsedConfig, mini: bool) -> list[Setting]:
+def _not_settings(parsed: ParsedConfig, mini: bool, sees: bool) -> list[Setting]:
     """Return what the file says that is no setting of a trial, and what became of it."""
     found = []
     if parsed.value("system"):
         used = "not used: the miniature has its own rows" if mini else "the first turn of rows without a system turn"
         found.append(Setting("system turn", parsed.value("system"), f"{parsed.origin('system')}: {used}"))
+    if sees and parsed.tool.name == "llamafactory":
+        found.append(Setting("size of pictures", "", "the base's image processor", SHRUNK))
     if mini and parsed.document.values.get(TOKENS_KEY):
         found.append(Setting("special tokens", "", "not compared: the miniature has its own"))
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.io.files import read_json
+from trainables.io.files import FileDamaged, read_json
 from trainables.io.strict_yaml import Document, parse_yaml, read_text
 from trainables.spec import TrialSpec, read_spec
 
@@ -24,9 +24,15 @@ def own_spec(config: Path, form: str) -> TrialSpec | None:
     """
     if form or config.suffix != ".json" or not config.is_file():
         return None
-    values = read_json(config)
-    is_own = config.name in RECORD_FILES or any(key in values for key in RECORD_KEYS)
-    return read_spec(values.get("spec", values), where=str(config)) if is_own else None
+    try:
+        values = read_json(config)
+    except FileDamaged as error:
+        if config.name in RECORD_FILES:
+            raise UserError(error.message, "take the file from the record's directory again") from None
+        return None  # reading it as a configuration names the line
+    is_object = isinstance(values, Mapping)
+    is_own = config.name in RECORD_FILES or (is_object and any(key in values for key in RECORD_KEYS))
+    return read_spec(values.get("spec", values) if is_object else values, where=str(config)) if is_own else None
 
 
 def read_document(path: Path) -> Document:
@@ -41,11 +47,17 @@ def read_document(path: Path) -> Document:
     # JSON is YAML if its tabs are spaces; a string of JSON holds no tab
     lines = parse_yaml(text.replace("\t", " "), path).lines
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: must be JSON, but {error.msg.lower()}",
                         "name a YAML file .yaml") from None  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{path}: numbers must be finite, but got {error}", "write a number") from None
     return Document(path, _object(values), lines)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(text)
 
 
 def _object(values: Any) -> Mapping[str, Any]:

@@ -123,7 +123,7 @@ TABLE: dict[str, KeyRule] = {
     **dict.fromkeys(("overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size",
                      "flash_attn", "use_unsloth", "use_unsloth_gc", "enable_liger_kernel", "low_cpu_mem_usage",
                      "disable_gradient_checkpointing", "use_reentrant_gc", "use_fast_tokenizer", "cache_dir",
-                     "quantization_device_map", "upcast_layernorm", "upcast_lmhead_output"), Ignored(SPEED)),
+                     "quantization_device_map", "use_v1_kernels", "upcast_layernorm", "upcast_lmhead_output"), Ignored(SPEED)),
     **dict.fromkeys(("plot_loss", "include_effective_tokens_per_second", "print_param_status"), Ignored(RECORD)),
     **dict.fromkeys(("compute_accuracy", "eval_on_each_dataset"), Ignored(REPORTED)),
     **dict.fromkeys(("ray_run_name", "ray_num_workers", "resources_per_worker", "placement_strategy",

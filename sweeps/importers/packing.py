@@ -30,7 +30,7 @@ def packed_steps(parsed: ParsedConfig, imported: ImportedSettings) -> PackedStep
     return PackedSteps(
         tool=parsed.tool.name,
         sequences=values["batch_rows"] * values["accumulation_steps"],
-        sequence_tokens=values["max_tokens"],
+        sequence_tokens=parsed.value("packing_length") or values["max_tokens"],
         steps=parsed.value("max_steps") if (parsed.value("max_steps") or 0) > 0 else None,
         epochs=parsed.value("epochs"),
     )

@@ -81,8 +81,9 @@ def _modules_of(towers: Towers, config: Mapping[str, Any]) -> _Modules:
 def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
     if "expression" in parsed.fields:
         return "expression", parsed.fields["expression"]
-    if parsed.fields.get("all_linear"):
-        return "all_linear", AllLinear()
+    if parsed.fields.get("all_linear"):  # axolotl adapts the named modules too
+        named = parsed.fields.get("targets")
+        return "all_linear", AllLinear(named if isinstance(named, tuple) else ())
     if "targets" in parsed.fields:
         return "targets", parsed.fields["targets"]
     if parsed.value("all_linear"):

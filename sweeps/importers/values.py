@@ -96,6 +96,18 @@ def dropout(value: Any) -> float:
     return float(value)
 
 
+def decay(value: Any) -> float:
+    """Read the decay of a moment of the optimizer per step, from 0 to below 1."""
+    if not 0 <= number(value) < 1:
+        raise InvalidValue("a number from 0 to below 1", "0.95 and 0.999 are usual")
+    return float(value)
+
+
+def eval_strategy(value: Any) -> str:
+    """Read when to evaluate; an unquoted `no` is false in YAML."""
+    return EVAL_STRATEGY("no" if value is False else value)
+
+
 def share(value: Any) -> float:
     """Read a share, from 0 to 1."""
     if not 0 <= number(value) <= 1:
@@ -148,6 +160,7 @@ def one_text(value: Any) -> str:
     """Read a text, or a list of one text."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    value = value.written if isinstance(value, ScientificNumber) else value
     if not isinstance(value, str) or not value.strip():
         raise InvalidValue("one path", "join the files into one, or give the rows with --train and --val")
     return value.strip()
@@ -187,3 +200,6 @@ def _words(value: Any) -> list[str]:
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise InvalidValue("names of modules")
     return [word.strip() for word in words]
+
+
+EVAL_STRATEGY = one_of({name: name for name in ("no", "steps", "epoch")})
