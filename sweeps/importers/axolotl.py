@@ -1,4 +1,4 @@
-"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, version 0.13)."""
+"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, versions 0.13 to 0.18)."""
 
 from __future__ import annotations
 

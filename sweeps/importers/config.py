@@ -95,7 +95,7 @@ def _given(launch: Launch) -> dict[str, str]:
     """Return what the command line gives, by field, as the report names it."""
     given = {name: option for name, option in OPTIONS.items() if getattr(launch, name) is not None}
     if launch.base in MINIATURES:
-        return {**dict.fromkeys(OPTIONS, "the miniature's"), **given}
+        return {**dict.fromkeys(OPTIONS, "the miniature's own rows"), **given}
     return given
 
 
@@ -104,7 +104,9 @@ def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path) -> Sour
     train, validation = launch.train or rows_of(parsed, "train"), launch.validation or rows_of(parsed, "validation")
     if parsed.value("system"):
         written = data_directory.resolve().parent / "with_system_turn"
-        train, validation = (write_with_system_turn(one, parsed.value("system"), written) for one in (train, validation))
+        train, validation = (
+            write_with_system_turn(one, parsed.value("system"), written) for one in (train, validation)
+        )
     return gather(launch.base or base_of(parsed), train, validation, launch.ood, data_directory, drop=launch.drop)
 
 

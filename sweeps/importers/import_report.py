@@ -26,8 +26,9 @@ def keys_text(parsed: ParsedConfig) -> Group:
         for reason, lines in groupby(rest, key=lambda line: line.effect)
     ]
     table = _table(("line", "key", "value", "became"), [_row(line) for line in used])
+    have = "has" if len(rest) == 1 else "have"
     return Group(
-        Text(head, style="bold"), table, Text(f"{len(rest)} have no effect on the trial:", style="bold"), *reasons
+        Text(head, style="bold"), table, Text(f"{len(rest)} {have} no effect on the trial:", style="bold"), *reasons
     )
 
 

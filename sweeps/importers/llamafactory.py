@@ -1,4 +1,4 @@
-"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (version 0.9.4)."""
+"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (versions 0.9.4 to 0.9.6)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from sweeps.importers.values import (
     clip_norm,
     decay,
     eval_strategy,
-
     number,
     one_of,
     rate,

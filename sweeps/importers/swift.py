@@ -1,4 +1,4 @@
-"""Common keys of ms-swift, with the meaning of its parameter reference (versions 3.5 to 4).
+"""Common keys of ms-swift, with the meaning of its parameter reference (versions 3.5 to 4.6).
 
 Keys may be grouped in sections (`model:`, `tuner:`, …), which ms-swift itself does not require.
 """

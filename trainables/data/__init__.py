@@ -15,5 +15,6 @@
 - `packing`: Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
 - `rows`: Reads and checks the rows of train and validation files.
 - `scan`: Encodes every row of a study's files as training does, to find problems before training starts.
+- `system_turn`: Writes a copy of a data file whose conversations without a system turn start with a given one.
 - `text`: Properties of an answer's text that several probes use.
 """

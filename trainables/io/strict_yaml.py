@@ -31,6 +31,8 @@ MERGE = "tag:yaml.org,2002:merge"
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # YAML 1.1 reads these as octal and base-60 numbers: 010 is 8, 1:30 is 90
 SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
 class ScientificNumber(float):
     """A number such as 1e-4, which YAML 1.1 reads as text but every tool as a number.
 

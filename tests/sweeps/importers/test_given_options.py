@@ -129,7 +129,10 @@ def test_results_that_differ_are_told_apart_from_keys_without_effect(tool: str, 
         ("axolotl", "early_stopping_patience: 0\ndatasets: [{path: a, type: chat_template}]\n"),
         ("axolotl", "plugins: [axolotl.integrations.liger.LigerPlugin]\nliger_rope: true\nfused_attn_kernel: true\n"),
         ("ms-swift", "torch_dtype: float32\nfp16: false\nbf16: false\n"),
-        ("ms-swift", "quant_bits: 4\ntorch_dtype: bfloat16\nbnb_4bit_compute_dtype: bfloat16\nuse_liger_kernel: true\n"),
+        (
+            "ms-swift",
+            "quant_bits: 4\ntorch_dtype: bfloat16\nbnb_4bit_compute_dtype: bfloat16\nuse_liger_kernel: true\n",
+        ),
         ("llamafactory", "bf16: true\nenable_liger_kernel: true\nuse_unsloth: true\n"),
     ],
 )
@@ -173,7 +176,9 @@ def test_remote_code_is_refused_only_for_a_base_that_brings_some() -> None:
 @pytest.mark.parametrize("own", ['{"eos_token": "</s>"}', '{"eos_token": {"content": "</s>"}}'])
 def test_special_tokens_are_compared_with_the_bases_own(tmp_path: Path, own: str) -> None:
     (tmp_path / "tokenizer_config.json").write_text(own)
-    check_special_tokens(parsed("axolotl", "special_tokens: {eos_token: </s>, pad_token: any, unk_token: }\n"), tmp_path)
+    check_special_tokens(
+        parsed("axolotl", "special_tokens: {eos_token: </s>, pad_token: any, unk_token: }\n"), tmp_path
+    )
     for tokens, named in (("{eos_token: <|im_end|>}", "`</s>`, but got `<|im_end|>`"), ("{bos_token: <s>}", "`none`")):
         with pytest.raises(UserError) as caught:
             check_special_tokens(parsed("axolotl", f"special_tokens: {tokens}\n"), tmp_path)
@@ -284,7 +289,9 @@ def test_embeddings_and_head_are_never_left_out_in_silence(tool: str, text: str)
 
 
 def test_packed_steps_are_told_with_numbers() -> None:
-    text = "sample_packing: true\nsequence_len: 4096\nmicro_batch_size: 2\ngradient_accumulation_steps: 4\nnum_epochs: 4\n"
+    text = (
+        "sample_packing: true\nsequence_len: 4096\nmicro_batch_size: 2\ngradient_accumulation_steps: 4\nnum_epochs: 4\n"
+    )
     found = parsed("axolotl", text)
     imported = settings_of(found, TEXT_FAMILY.towers(TEXT_CONFIG), TEXT_CONFIG, 600)
     packed = packed_steps(found, imported)
@@ -294,7 +301,10 @@ def test_packed_steps_are_told_with_numbers() -> None:
     spec = TrialSpec(name="x", base=source, train=source, validation=source, ood=source,
                      placement=Placement(language=1), **imported.as_values())  # type: ignore[call-arg] # fmt: skip
     told = packing_finding(packed, train, spec)
-    assert "at 36 tokens a row, a step of 8 sequences of 4,096 tokens holds about 910 rows there, and 8 here" in told.message
+    assert (
+        "at 36 tokens a row, a step of 8 sequences of 4,096 tokens holds about 910 rows there, and 8 here"
+        in told.message
+    )
     assert "about 4 steps there, and 300 here" in told.message and "max_steps: 4" in told.hint
     assert packed_steps(parsed("axolotl", ""), imported) is None
 

@@ -387,7 +387,12 @@ def test_the_whole_file_is_shown_within_80_columns() -> None:
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= 80
     output = " ".join(shown.split())
-    for key in ("(optimizer, line 43)", "wandb_log_model (63)", "gradient_accumulation_steps", "lora_fan_in_fan_out (21)"):
+    for key in (
+        "(optimizer, line 43)",
+        "wandb_log_model (63)",
+        "gradient_accumulation_steps",
+        "lora_fan_in_fan_out (21)",
+    ):
         assert key in output
     assert "default of axolotl" in output and "AdamW with 32-bit states instead: results differ slightly" in output
     kept = as_json(parsed, found.settings)

@@ -18,7 +18,9 @@ from trainables.spec import Placement, Source, TrialSpec
 
 SCHEMAS = json.loads(Path(__file__).with_name("tool_schemas.json").read_text(encoding="utf-8"))
 FAMILY, CONFIG = family_of(BASE_DIRECTORY)
-PICTURED = '{"messages": [{"role": "user", "content": "<image> a"}, {"role": "assistant", "content": "b"}], "images": ["a"]}'
+PICTURED = (
+    '{"messages": [{"role": "user", "content": "<image> a"}, {"role": "assistant", "content": "b"}], "images": ["a"]}'
+)
 PLAIN = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
 CHANGES: list[dict[str, Any]] = [
     {},
