@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from sweeps.importers.axolotl_datasets import DATASET, HUB_DATA, STILL, TEMPLATE
 from sweeps.importers.no_effect import (
-    ROW_FORMATS,
     plugins,
-    prompt_format,
-    speakers,
     special_tokens,
-    trained_roles,
     turn_ends,
-    turn_keys,
 )
 from sweeps.importers.rules import (
     Accepts,
     CheckedBy,
-    Differs,
     Entries,
     Ignored,
     KeyRule,
@@ -29,10 +23,10 @@ from sweeps.importers.rules import (
 from sweeps.importers.shared import (
     AS_HERE,
     CHECKPOINTS,
+    EARLY_STOP,
     EVALUATION,
     HUB,
     MISSING,
-    EARLY_STOP,
     ONE_DEVICE,
     OPTIMIZER,
     PICTURES,
@@ -46,7 +40,6 @@ from sweeps.importers.shared import (
     STREAMED,
     TRACKING,
 )
-from sweeps.importers.templates import template_of
 from sweeps.importers.values import (
     above_zero,
     at_least_zero,

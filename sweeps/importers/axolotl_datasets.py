@@ -16,8 +16,8 @@ from sweeps.importers.values import text
 
 TEMPLATE = template_of("axolotl")
 HUB_DATA = "rows are read from local files"
-ALPACA = Differs("axolotl renders rows in its own prompt format, alpaca's under `### Instruction:`; here the base's own "
-                 "chat template renders them")  # fmt: skip
+ALPACA = Differs("axolotl renders rows in its own prompt format, alpaca's under `### Instruction:`; here the "
+                 "base's own chat template renders them")  # fmt: skip
 OTHER_COLUMNS = Accepts({}, "columns must have their usual names", "rename them in the rows")
 
 DATASET: dict[str, KeyRule] = {

@@ -13,9 +13,9 @@ from sweeps.importers.base_checks import TOKENS_KEY, check_remote_code, check_sp
 from sweeps.importers.documents import own_spec, read_document
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
 from sweeps.importers.import_report import as_json, differences_text, keys_text, settings_text
-from sweeps.importers.ranges import check_ranges
 from sweeps.importers.packing import PackedSteps, packed_steps
 from sweeps.importers.parsing import ParsedConfig, parse_config
+from sweeps.importers.ranges import check_ranges
 from sweeps.importers.setting import Setting
 from sweeps.importers.settings import settings_of
 from sweeps.importers.templates import check_template

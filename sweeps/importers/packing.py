@@ -45,8 +45,9 @@ def packing_finding(packed: PackedSteps, train: FileQuality, spec: TrialSpec) ->
         "warn",
         "packing",
         f"in {packed.tool} a packed sequence counts as one row: at {mean:.0f} tokens a row, a step of "
-        f"{packed.sequences:,} sequences of {packed.sequence_tokens:,} tokens holds about {rounded(rows):,} rows there, "
-        f"and {spec.effective_rows:,} here; there are about {rounded(steps):,} steps there, and {spec.steps:,} here",
+        f"{packed.sequences:,} sequences of {packed.sequence_tokens:,} tokens holds about {rounded(rows):,} rows "
+        f"there, and {spec.effective_rows:,} here; there are about {rounded(steps):,} steps there, "
+        f"and {spec.steps:,} here",
         f"for steps as there, write about {rounded(rows):,} rows a step (batch size x accumulation steps) and "
         f"max_steps: {steps} in the file",
     )

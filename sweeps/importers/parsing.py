@@ -149,7 +149,7 @@ def _apply(file: _File, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsin
         found.problems.append((f"{where} must be {error.must}, but got {shown(value)}", error.hint))
 
 
-def _effect_of(file: _File, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsing) -> None:
+def _effect_of(file: _File, rule: KeyRule, keys: KeyPath, value: Any, found: _Parsing) -> None:  # noqa: C901
     # one case per kind of rule
     match rule:
         case Ignored(reason):

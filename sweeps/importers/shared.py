@@ -68,7 +68,7 @@ REMOTE_CODE = Accepts(
     "code of a model repository is never run", "write true or false",
 )  # fmt: skip
 STREAMED = Accepts(
-    {False: "off", True: Differs("the file is read whole and shuffled by the data seed, not streamed through a buffer")},
+    {False: "off", True: Differs("the file is read whole and shuffled by the data seed, not through a buffer")},
     "rows are read from a file", "write true or false",
 )  # fmt: skip
 EARLY_STOP = CheckedBy(early_stop)

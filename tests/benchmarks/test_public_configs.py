@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from benchmarks import public_configs
-from benchmarks.public_configs import Line, judgement, judged, read_list, shell_document, totals
+from benchmarks.public_configs import Line, judged, judgement, read_list, shell_document, totals
 from trainables.model.families import FAMILIES
 
 PAGE = Path(public_configs.__file__).parents[1] / "docs" / "import.md"
@@ -29,7 +29,8 @@ def test_every_line_names_a_file_and_has_a_verdict_with_a_reason() -> None:
 def test_the_page_about_imports_tells_the_totals() -> None:
     found = totals(read_list())
     assert found["import"] >= 60
-    told = f"Of {found['all']} public configurations, {found['known']} are of known families, and {found['import']} of these"
+    told = (f"Of {found['all']} public configurations, {found['known']} are of known families, "
+            f"and {found['import']} of these")  # fmt: skip
     page = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert [one for one in (told,) if one not in page] == []
 

@@ -34,10 +34,7 @@ SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?
 
 
 class ScientificNumber(float):
-    """A number such as 1e-4, which YAML 1.1 reads as text but every tool as a number.
-
-    `written` is that text, for keys that are texts.
-    """
+    """A number such as 1e-4, which YAML 1.1 reads as text; `written` is that text, for keys that are texts."""
 
     written: str
 
@@ -47,8 +44,7 @@ class ScientificNumber(float):
         number.written = written
         return number
 
-    def __reduce__(self) -> tuple[type[ScientificNumber], tuple[str]]:
-        """Copy and pickle by the text."""
+    def __reduce__(self) -> tuple[type[ScientificNumber], tuple[str]]:  # copies keep the text
         return ScientificNumber, (self.written,)
 
 
@@ -222,9 +218,8 @@ class _Reading:
         try:
             value = self.loader.construct_object(node)
         except (ValueError, KeyError):  # a tag that does not match the text, or a number with thousands of digits
-            raise UserError(
-                f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
-            ) from None
+            raise UserError(f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`",
+                            "quote it if it is a text") from None  # fmt: skip
         return self._finite(value, node, keys)
 
     def _finite(self, value: Any, node: yaml.Node, keys: KeyPath) -> Any:

@@ -12,8 +12,8 @@ import pytest
 from sweeps.execution.options import Launch
 from sweeps.importers.config import read_config
 from sweeps.importers.files import TOOLS, tool_of
-from sweeps.importers.ranges import check_ranges
 from sweeps.importers.parsing import ParsedConfig, parse_config
+from sweeps.importers.ranges import check_ranges
 from sweeps.importers.settings import ImportedSettings, Setting, settings_of
 from sweeps.importers.templates import check_template
 from trainables.errors import UserError, nearest

@@ -68,8 +68,8 @@ def test_the_command_assistant_of_axolotl_is_the_trial_it_describes() -> None:
         "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj"), "rank": 8, "alpha": 16.0, "dropout": 0.05,
         "rslora": False, "quantization": "nf4-double", "compute_dtype": "bfloat16", "max_tokens": 1024,
         "learning_rate": 2e-4, "vision_learning_rate": 2e-4, "weight_decay": 0.0, "adam_beta2": 0.999,
-        "max_gradient_norm": 1.0, "seed": 42, "data_seed": 42, "schedule": "cosine", "warmup_ratio": 0.1, "min_rate_ratio": 0.0, "steps": 500,
-        "batch_rows": 1, "accumulation_steps": 4, "eval_every_steps": 100,
+        "max_gradient_norm": 1.0, "seed": 42, "data_seed": 42, "schedule": "cosine", "warmup_ratio": 0.1,
+        "min_rate_ratio": 0.0, "steps": 500, "batch_rows": 1, "accumulation_steps": 4, "eval_every_steps": 100,
     }  # fmt: skip
     towers = FAMILIES["qwen2"].towers(QWEN2_5_CODER_7B)
     # what PEFT prints as trainable parameters of r=8 on q, k, v, o of this model
@@ -353,8 +353,9 @@ def test_a_file_of_no_tool_or_of_several_is_refused(text: str, expected: str, hi
 # ------------------------------------------------------------------------------------- the tables
 def rules(table: Table) -> Iterator[tuple[str, KeyRule]]:
     for key, rule in table.items():
-        while isinstance(rule, Replaced):
-            rule = rule.rule
+        if isinstance(rule, Replaced):
+            yield from rules({key: rule.rule})
+            continue
         yield key, rule
         if isinstance(rule, Section | Entries):
             yield from rules(rule.table)
