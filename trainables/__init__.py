@@ -6,7 +6,7 @@
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
 - `decision`: The interface of a guard: the evals it reads and the decisions it returns.
 - `engine`: The engine: one base on one device, with the data that its trials share.
-- `errors`: The error that is shown to users.
+- `errors`: The error that is shown to users, with its hint and its exit code.
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `guards`: The guards: rules that stop a trial when it loses generality.
@@ -14,7 +14,8 @@
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
-- `mlflow_store`: Opens an MLflow store, reads and writes its runs; the only module that imports MLflow.
+- `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports
+  MLflow.
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.

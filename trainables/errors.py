@@ -1,4 +1,4 @@
-"""The error that is shown to users."""
+"""The error that is shown to users, with its hint and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens an MLflow store, reads and writes its runs; the only module that imports MLflow.
+"""Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports MLflow.
 
 MLflow is imported inside the functions, so that a command line can import this module and still start quickly.
 """

@@ -7,6 +7,6 @@
 - `search`: The command line of a search: its space, its sampler and its budget.
 - `signature`: Converts dataclasses of options to the signature that typer reads, and values back to words of a
   command line.
-- `study`: The command line of a study of independent trials.
+- `study`: The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`).
 - `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
 """

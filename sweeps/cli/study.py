@@ -1,4 +1,4 @@
-"""The command line of a study of independent trials."""
+"""The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`)."""
 
 from __future__ import annotations
 

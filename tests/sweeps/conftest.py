@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from trial_records import running_record
 
+from sweeps.planning.sources import Sources
+from trainables.data.scan import Scan, scan
 from trainables.record import Record
 
 
@@ -31,3 +33,23 @@ def database(migrated_database: Path, tmp_path: Path) -> Path:
 def make_record(tmp_path: Path) -> Callable[..., Record]:
     """Make records of the study `stage4` below `tmp_path`; the arguments are those of `running_record`."""
     return partial(running_record, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def known_scans() -> dict[tuple[str, ...], Scan]:
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def scanned_once(monkeypatch: pytest.MonkeyPatch, known_scans: dict[tuple[str, ...], Scan]) -> None:
+    """Scan equal content once per session: the scanning process takes seconds, and its result names no path."""
+
+    def scanned(sources: Sources) -> Scan:
+        key = tuple(one.sha256 for one in (sources.base, sources.train, sources.validation, sources.ood))
+        if key not in known_scans:
+            known_scans[key] = scan(
+                *(one.path for one in (sources.base, sources.train, sources.validation, sources.ood))
+            )
+        return known_scans[key]
+
+    monkeypatch.setattr("sweeps.planning.plan._scanned", scanned)

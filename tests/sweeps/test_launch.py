@@ -166,6 +166,7 @@ def worker_processes(driver: int) -> list[psutil.Process]:
 ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--eval-every", str(EVAL_EVERY))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None:
     process = begin(tmp_path, *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
@@ -198,6 +199,7 @@ def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path,
     assert_alike(record, gentle)
 
 
+@pytest.mark.slow
 def test_mlflow_down_changes_nothing_and_sync_completes(tmp_path: Path, sweep: Sweep) -> None:
     shutil.copytree(sweep.launch.storage, tmp_path / "runs")
     for path in (tmp_path / "runs" / "stage4" / "trials").glob("A1-*"):

@@ -1,4 +1,4 @@
-"""Collects gradients, rates and weights of a training trial for the health checks.
+"""Collects gradients, rates and weights of a training trial for the health checks; finds dead modules.
 
 Its state is part of the checkpoint, so that a resumed trial gets the same checks as an uninterrupted one.
 """

@@ -4,7 +4,7 @@
 - `checksums`: Checksums and memory size of the frozen base's tensors, including quantization state.
 - `dropout`: Dropout whose masks depend only on seed, step, layer and rate, not on which trials share a forward pass.
 - `families/`: Model families: one file for each, and the table of those that can be trained.
-- `lora`: Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format.
+- `lora`: Places LoRA on a base with PEFT, initializes it, checks the placement, and saves and loads adapters.
 - `optimizer`: The optimizer of one trial: AdamW with a learning rate per tower, and gradient clipping.
 - `peft_files`: Names of the files in an adapter directory, and the prefix of PEFT's tensor names.
 - `placement`: Resolves a placement: from the number of last layers in each tower to the exact modules that carry

@@ -1,4 +1,4 @@
-"""Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format."""
+"""Places LoRA on a base with PEFT, initializes it, checks the placement, and saves and loads adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial on an engine: places its adapter, then trains, evaluates and checkpoints until it has a verdict."""
+"""One trial on an engine: begins or resumes it, then trains, evaluates and checkpoints until it has a verdict."""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ def outlives(how: str) -> bool:
     return done.returncode == 0 and "outlived" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_collected_late_does_not_end_the_launch() -> None:
     assert outlives("collected")
 
