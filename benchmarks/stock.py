@@ -87,7 +87,8 @@ def _trainer(model: Any, engine: Engine, spec: TrialSpec, scratch: Path, watch: 
     rates = {False: spec.learning_rate, True: spec.vision_learning_rate}
     groups = [{"params": [p for name, p in named if (".visual." in name) == sees], "lr": rate}
               for sees, rate in rates.items()]  # fmt: skip
-    adamw = torch.optim.AdamW([one for one in groups if one["params"]], weight_decay=spec.weight_decay)
+    adamw = torch.optim.AdamW([one for one in groups if one["params"]], betas=(0.9, spec.adam_beta2),
+                              weight_decay=spec.weight_decay)  # fmt: skip
     factor = lambda step: rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio)  # noqa: E731
     order = islice(data_order(len(engine.train), spec.data_seed), spec.steps * spec.effective_rows)
     rows = [engine.encode(index, spec.max_tokens) for index in order]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.main import CommandLine, run_command_line
 from sweeps.cli.options import BUDGET, DATA, MODEL, SPACE, LaunchOptions, argument, option
+from sweeps.importers.documents import RECORD_FILES
 from sweeps.importers.space_option import space_in
 from sweeps.study import Study
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 
 TRIAL_STUDY = Study(name="trial", question="What does this configuration give, compared with its base?", arms=())
-TRIAL_FILES = ("spec.json", "provenance.json")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrialOptions:
     """The configuration, and the axes to vary."""
 
     config: Path = field(metadata=argument())
-    """YAML file of axolotl, ms-swift or LLaMA-Factory, or a spec.json or provenance.json."""
+    """YAML or JSON file of axolotl, ms-swift or LLaMA-Factory, or a spec.json or provenance.json."""
     space: str = field(default="", metadata=option(SPACE))
     """Axes to vary: rank=4,8;language=2,4. Also vision, learning_rate, quantization, seeds."""
     format: str = field(default="", metadata=option(MODEL, shown_default="detected from its keys"))
@@ -81,6 +81,7 @@ class TrialJob:
         """Read the configuration, print how each of its keys is interpreted, and check the trials."""
         from sweeps.execution.experiment import Experiment
         from sweeps.importers.config import read_config
+        from sweeps.importers.packing import packing_finding
         from sweeps.planning.plan import plan_specs
 
         read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced)
@@ -89,7 +90,11 @@ class TrialJob:
             self.launch.console.print()
         spec_format = Experiment(self.launch.directory(self.study)).format
         study, specs = trials_of(read, self.given.space, self.replaced, spec_format)
-        return TrialPlan(plan_specs(study, specs, read.sources), read.kept)
+        plan = plan_specs(study, specs, read.sources)
+        if read.packed:
+            told = packing_finding(read.packed, plan.preflight.data["train"], specs[-1])
+            plan = replace(plan, preflight=replace(plan.preflight, findings=(*plan.preflight.findings, told)))
+        return TrialPlan(plan, read.kept)
 
     def show(self, planned: TrialPlan) -> None:
         """Print the trials, a summary of the data, and the findings of preflight."""
@@ -149,7 +154,7 @@ def trials_of(
 
 
 def _name_of(config: Path) -> str:
-    if config.name not in TRIAL_FILES:
+    if config.name not in RECORD_FILES:
         return config.stem
     record = config.resolve().parent
     return (record.parent if record.name == "best" else record).name.rsplit("-", 1)[0]

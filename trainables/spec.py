@@ -25,6 +25,7 @@ FORMAT: Format = 2  # of new experiments; a file without a format has format 1
 BASELINE_ARM = "A0"
 RESTART = "-restart"  # suffix of the arm and the name of a trial that starts from `--restart-from`
 
+ADAM_BETA2 = 0.999  # torch's default
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
 )  # fmt: skip
@@ -67,7 +68,8 @@ class TrialSpec(Frozen):
     `name` is for display. `arm` is the arm of the study that the trial belongs to; it defaults to `name`. Neither
     affects the result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the number of
     rows per step grows) are fractions of the steps. `min_rate_ratio` is a fraction of the peak rate. `target_modules`
-    are the names of the adapted linears of a layer (`q_proj`); empty means all. `packed_tokens` above 0 packs text rows
+    are the names of the adapted linears of a layer (`q_proj`); empty means all. `adam_beta2` is the decay of AdamW's
+    second moment per step. `packed_tokens` above 0 packs text rows
     of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
     in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
     stages of a curriculum.
@@ -92,6 +94,7 @@ class TrialSpec(Frozen):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     vision_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = ADAM_BETA2
     schedule: str = "cosine"
     warmup_ratio: Fraction = 0.2
     min_rate_ratio: Fraction = 0.1
@@ -186,6 +189,8 @@ class TrialSpec(Frozen):
             del values["format"]
         if not self.packed_tokens:
             del values["packed_tokens"]  # keeps the ids of trials created before this setting existed
+        if self.adam_beta2 == ADAM_BETA2:
+            del values["adam_beta2"]  # likewise
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values

@@ -33,7 +33,8 @@ ALPHA_RATIO = "alpha_ratio"  # alpha / rank, which is the scale of the update
 EPOCHS = "epochs"
 MAX_EPOCHS_OR_RATIO = 1_000_000
 SETTINGS = (
-    "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "warmup_ratio",
+    "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "adam_beta2",
+    "warmup_ratio",
 )  # fmt: skip
 RATES = {"language": "learning_rate", "vision": "vision_learning_rate"}
 # Settings that can be drawn from a range. Epochs cannot: trials that differ in steps cannot train together.
@@ -41,7 +42,8 @@ RANGED = ("learning_rate", "vision_learning_rate", "weight_decay", "warmup_ratio
 EXAMPLES = {
     "language": "0,1,2", "vision": "0,2,4", ALPHA_RATIO: "1,2,4", EPOCHS: "1,2", "rank": "8,16,32",
     "dropout": "0,0.05,0.1", "learning_rate": "1e-4..1e-3", "vision_learning_rate": "3e-4..3e-3",
-    "quantization": "none,nf4-double", "steps": "60,120", "weight_decay": "0,0.1", "warmup_ratio": "0.1,0.2",
+    "quantization": "none,nf4-double", "steps": "60,120", "weight_decay": "0,0.1", "adam_beta2": "0.95,0.999",
+    "warmup_ratio": "0.1,0.2",
 }  # fmt: skip
 
 

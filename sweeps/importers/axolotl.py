@@ -1,20 +1,29 @@
-"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, version 0.13)."""
+"""Common keys of axolotl, with the meaning of its schema (`axolotl.utils.schemas`, versions 0.13 to 0.18)."""
 
 from __future__ import annotations
 
+from sweeps.importers.axolotl_datasets import DATASET, HUB_DATA, STILL, TEMPLATE
 from sweeps.importers.no_effect import (
-    ROW_FORMATS,
     plugins,
-    speakers,
     special_tokens,
-    trained_roles,
     turn_ends,
-    turn_keys,
 )
-from sweeps.importers.rules import Accepts, CheckedBy, Entries, Ignored, KeyRule, Section, Sets, Tool, off
+from sweeps.importers.rules import (
+    Accepts,
+    CheckedBy,
+    Entries,
+    Ignored,
+    KeyRule,
+    Replaced,
+    Section,
+    Sets,
+    Tool,
+    off,
+)
 from sweeps.importers.shared import (
     AS_HERE,
     CHECKPOINTS,
+    EARLY_STOP,
     EVALUATION,
     HUB,
     MISSING,
@@ -28,15 +37,18 @@ from sweeps.importers.shared import (
     SCHEDULE,
     SCHEDULE_SETTINGS,
     SPEED,
+    STREAMED,
     TRACKING,
 )
-from sweeps.importers.templates import template_of
 from sweeps.importers.values import (
     above_zero,
     at_least_zero,
     boolean,
     clip_norm,
+    decay,
     dropout,
+    dtype_name,
+    eval_strategy,
     last_layers,
     number,
     one_of,
@@ -49,48 +61,6 @@ from sweeps.importers.values import (
     whole,
 )
 from trainables.model.quantization import FOUR_BIT_KINDS
-
-HUB_DATA = "rows are read from local files"
-TEMPLATE = template_of("axolotl")
-ALPACA = "the rows are read, but rendered with the base's own chat template, not under `### Instruction:`"
-OTHER_COLUMNS = Accepts({}, "columns must have their usual names", "rename them in the rows")
-
-DATASET: dict[str, KeyRule] = {
-    "path": Sets("path", text, needed=True),
-    "type": Accepts(
-        {**dict.fromkeys(("completion", "chat_template", "sharegpt"), ROW_FORMATS), "alpaca": ALPACA},
-        "another prompt format gives other rows",
-        "write the rows as `messages`, `text` or `prompt` and `response`",
-    ),
-    "field": Accepts({"text": ROW_FORMATS}, "a completion is read from `text`", "rename the field to text in the rows"),
-    "field_messages": Accepts(
-        dict.fromkeys(("messages", "conversations"), ROW_FORMATS), "turns are read from `messages` or `conversations`"
-    ),
-    "ds_type": Accepts({"json": "rows are JSONL"}, "rows are JSONL", "write the rows as JSONL"),
-    "split": Accepts({"train": "a local file has only this split"}, HUB_DATA, "name the file of that split"),
-    "chat_template": TEMPLATE,
-    "roles": CheckedBy(speakers),
-    "roles_to_train": CheckedBy(trained_roles),
-    "train_on_eos": Accepts({"turn": AS_HERE}, "the end of every assistant turn is supervised", "train_on_eos: turn"),
-    "train_on_eot": Accepts({"turn": AS_HERE}, "the end of every assistant turn is supervised", "train_on_eot: turn"),
-    "message_property_mappings": CheckedBy(turn_keys),
-    "message_field_role": Accepts(dict.fromkeys(("role", "from"), ROW_FORMATS), "a turn has `role` or `from`"),
-    "message_field_content": Accepts(dict.fromkeys(("content", "value"), ROW_FORMATS), "a turn has `content` or "
-                                     "`value`"),
-    "field_system": Accepts({"system": ROW_FORMATS}, "a system turn is read from `system`"),
-    "field_tools": Ignored("tool calls are not supported: rows with them are refused"),
-    "drop_system_message": off("system turns of the rows are kept", "remove the turns from the rows"),
-    "split_thinking": off("the base's own template renders the rows unchanged", "change the rows"),
-    **dict.fromkeys(("conversation", "format", "no_input_format"), Accepts({}, "only the base's own chat template is "
-                                                                          "used", "write the rows as `messages`")),
-    **dict.fromkeys(("field_human", "field_model", "field_instruction", "field_input", "field_output",
-                     "message_field_training", "message_field_training_detail", "input_format", "input_transform"),
-                    OTHER_COLUMNS),
-    "trust_remote_code": REMOTE_CODE,
-    **dict.fromkeys(("name", "revision", "data_files"), Accepts({}, HUB_DATA, "name the file in `path`")),
-    **dict.fromkeys(("shards", "shards_idx"), Accepts({}, "the whole file is read", "write a smaller file")),
-    "preprocess_shards": Ignored(SPEED),
-}  # fmt: skip
 
 RATE_GROUP: dict[str, KeyRule] = {
     "name": Ignored("`modules` names the tower"),
@@ -111,7 +81,7 @@ TABLE: dict[str, KeyRule] = {
         {
             "bnb_4bit_quant_type": Sets("four_bit_kind", one_of({kind: kind for kind in FOUR_BIT_KINDS})),
             "bnb_4bit_use_double_quant": Sets("double_quantization", boolean),
-            "bnb_4bit_compute_dtype": Ignored("bf16 and fp16 set the compute dtype"),
+            "bnb_4bit_compute_dtype": Sets("four_bit_dtype", dtype_name),
             "llm_int8_threshold": Accepts({6.0: AS_HERE}, "the int8 outlier threshold is 6.0 here"),
         }
     ),
@@ -131,6 +101,8 @@ TABLE: dict[str, KeyRule] = {
         Accepts({}, "the base is loaded unchanged", "save a base with these changes and name it"),
     ),
     "special_tokens": CheckedBy(special_tokens),
+    "tokenizer_use_mistral_common": off("rows are rendered with the base's own tokenizer and chat template, not with "
+                                        "those of mistral-common"),
     **dict.fromkeys(("tokenizer_use_fast", "tokenizer_legacy", "tokenizer_save_jinja_files"),
                     Ignored("the base's own tokenizer is used unchanged")),
     # what is adapted
@@ -155,14 +127,18 @@ TABLE: dict[str, KeyRule] = {
                     Accepts({}, "each tower has one rate", "remove the key")),
     "loraplus_lr_embedding": Ignored("no embedding is trained"),
     "relora": off("ReLoRA is another method"),
+    **dict.fromkeys(("relora_steps", "relora_warmup_steps", "relora_anneal_steps", "relora_prune_ratio",
+                     "relora_cpu_offload"), Ignored("it is for relora")),
+    **dict.fromkeys(("jagged_restart_steps", "jagged_restart_warmup_steps", "jagged_restart_anneal_steps"),
+                    Accepts({}, "the schedule does not restart here")),
     "lora_on_cpu": Ignored(SPEED),
     # data
-    "datasets": Entries("train", DATASET, "a list of one dataset"),
-    "test_datasets": Entries("validation", DATASET, "a list of one dataset"),
-    "val_set_size": off(
+    "datasets": Entries("train", DATASET, "a list of one dataset", STILL),
+    "test_datasets": Entries("validation", DATASET, "a list of one dataset", STILL),
+    "val_set_size": Replaced("validation", off(
         "a separate validation set is needed, not a part of the training rows", "write the held-out rows to a file "
-        "and name it in test_datasets; then val_set_size: 0.0",
-    ),
+        "and pass it with --val, or name it in test_datasets with val_set_size: 0.0",
+    )),
     "chat_template": TEMPLATE,
     "eot_tokens": CheckedBy(turn_ends),
     "chat_template_jinja": Accepts({}, "only the base's own chat template is used", "remove the key"),
@@ -172,7 +148,7 @@ TABLE: dict[str, KeyRule] = {
                                       "rows are not truncated", "excess_length_strategy: drop"),
     "image_size": PICTURES,
     "image_resize_algorithm": Ignored("without image_size no image is resized"),
-    "streaming": off("every row is read and checked before the run"),
+    "streaming": STREAMED,
     "noisy_embedding_alpha": off("noise on embeddings changes the result"),
     "default_system_message": Accepts({}, "a system turn is a part of the rows", "write it into every row"),
     "sequence_len": Sets("max_tokens", above_zero),
@@ -180,7 +156,7 @@ TABLE: dict[str, KeyRule] = {
     "train_on_inputs": off("only assistant turns are supervised"),
     "group_by_length": off("the data seed sets the order of rows, so that arms can be compared"),
     "curriculum_sampling": off("the data seed sets the order of rows"),
-    "pretraining_dataset": Accepts({}, HUB_DATA, "name a local file in datasets"),
+    "pretraining_dataset": Replaced("train", Accepts({}, HUB_DATA, "name a local file in datasets")),
     "shuffle_merged_datasets": Accepts({True: AS_HERE}, "rows are shuffled by the data seed"),
     **dict.fromkeys(
         ("dataset_prepared_path", "dataset_processes", "dataset_num_proc", "dataset_keep_in_memory",
@@ -191,12 +167,12 @@ TABLE: dict[str, KeyRule] = {
         Ignored(SPEED),
     ),
     "sample_packing_sequentially": off("rows are shuffled by the data seed"),
-    **dict.fromkeys(("dataset_shard_num", "dataset_shard_idx"), Accepts({}, "the whole file is read",
-                                                                        "write a smaller file")),
+    **dict.fromkeys(("dataset_shard_num", "dataset_shard_idx"),
+                    Replaced("train", Accepts({}, "the whole file is read", "write a smaller file"))),
     # the run
     **SAME_ROWS,
     "learning_rate": Sets("learning_rate", rate),
-    "lr_groups": Entries("rate_group", RATE_GROUP, "a list of one group, the vision tower"),
+    "lr_groups": Entries("rate_group", RATE_GROUP, "a list of one group, the vision tower", {}),
     "micro_batch_size": Sets("batch_rows", above_zero),
     "gradient_accumulation_steps": Sets("accumulation_steps", above_zero),
     "batch_size": Accepts({}, "rows per step are micro_batch_size x gradient_accumulation_steps", "write these two"),
@@ -212,15 +188,15 @@ TABLE: dict[str, KeyRule] = {
     "warmup_ratio": Sets("warmup_ratio", share),
     "weight_decay": Sets("weight_decay", at_least_zero),
     "max_grad_norm": Sets("max_gradient_norm", clip_norm),
-    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's betas are 0.9 and 0.999 here"),
-    "adam_beta2": Accepts({0.999: AS_HERE, 0.95: "0.999 here: results differ slightly"}, "betas are 0.9 and 0.999"),
+    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's first beta is 0.9 here"),
+    "adam_beta2": Sets("adam_beta2", decay),
     "adam_epsilon": Accepts({1e-8: AS_HERE}, "AdamW's epsilon is 1e-8 here"),
     "neftune_noise_alpha": off("noise on embeddings changes the result"),
     "seed": Sets("seed", seed),
     "eval_steps": Sets("eval_steps", number),
-    "evals_per_epoch": Sets("evals_per_epoch", above_zero),
-    "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
-    "early_stopping_patience": Accepts({}, "guards stop trials here", "remove it: guards stop a trial"),
+    "evals_per_epoch": Sets("evals_per_epoch", at_least_zero),
+    "eval_strategy": Sets("eval_strategy", eval_strategy),
+    "early_stopping_patience": EARLY_STOP,
     "rl": Accepts({}, "only supervised fine-tuning is supported"),
     "reward_model": off("only supervised fine-tuning is supported"),
     "plugins": CheckedBy(plugins),
@@ -247,7 +223,8 @@ TABLE: dict[str, KeyRule] = {
          "unsloth_rope", "lora_embedding_kernel", "tf32",
          "low_cpu_mem_usage", "max_memory", "gpu_memory_limit", "device_map", "gc_steps",
          "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "unsloth_lora_mlp",
-         "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_cross_entropy_loss", "flash_attn_cross_entropy"),
+         "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_cross_entropy_loss", "flash_attn_cross_entropy",
+         "fused_attn_kernel", "use_kernels", "liger_rms_norm_gated", "liger_use_fused_linear_cross_entropy"),
         Ignored(SPEED),
     ),
     **dict.fromkeys(
@@ -261,6 +238,9 @@ TABLE: dict[str, KeyRule] = {
                      "dp_replicate_size", "heads_k_stride", "ring_attn_func", "ray_num_workers", "ray_run_name"),
                     Ignored(ONE_DEVICE)),
     **dict.fromkeys(("hub_model_id", "hub_strategy", "push_dataset_to_hub", "hf_use_auth_token"), Ignored(HUB)),
+    **dict.fromkeys(("use_otel_metrics", "otel_metrics_host", "otel_metrics_port", "swanlab_experiment_name",
+                     "swanlab_description", "swanlab_log_completions", "swanlab_api_key", "swanlab_host"),
+                    Ignored(RECORD)),
     **dict.fromkeys(("logging_steps", "debug", "strict", "profiler_steps", "include_tokens_per_second",
                      "include_num_input_tokens_seen", "include_tkps", "logging_first_step", "logging_dir"),
                     Ignored(RECORD)),
@@ -274,7 +254,8 @@ AXOLOTL = Tool(
     defaults={
         "four_bit_kind": "nf4", "double_quantization": True, "bf16": "auto", "dropout": 0.0, "rslora": False,
         "max_tokens": 512, "batch_rows": 1, "accumulation_steps": 1, "epochs": 1.0, "schedule": "cosine",
-        "weight_decay": 0.0, "max_gradient_norm": 1.0, "seed": 42, "warmup_share": 0.03, "eval_strategy": "epoch",
+        "weight_decay": 0.0, "max_gradient_norm": 1.0, "seed": 42, "warmup_share": 0.03, "eval_strategy": "no",
+        "adam_beta2": 0.999,
     },
     required={
         "base": "`base_model` must name the base",

@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 
+from sweeps.importers.base_checks import TOKENS_KEY, check_remote_code, check_special_tokens
+from sweeps.importers.documents import own_spec, read_document
 from sweeps.importers.files import adapter_of, base_of, rows_of, tool_of
-from sweeps.importers.import_report import as_json, keys_text, settings_text
+from sweeps.importers.import_report import as_json, differences_text, keys_text, settings_text
+from sweeps.importers.packing import PackedSteps, packed_steps
+from sweeps.importers.parsing import ParsedConfig, parse_config
 from sweeps.importers.ranges import check_ranges
-from sweeps.importers.rules import ParsedConfig, parse_config
-from sweeps.importers.settings import Setting, settings_of
+from sweeps.importers.setting import Setting
+from sweeps.importers.settings import settings_of
 from sweeps.importers.templates import check_template
 from sweeps.planning.sources import Sources, gather
 from sweeps.study import World
 from trainables.checkpoints.adapter import adapter_source
+from trainables.data.system_turn import write_with_system_turn
 from trainables.errors import UserError
-from trainables.io.files import read_json
-from trainables.io.strict_yaml import read_yaml
 from trainables.model.families import family_of
-from trainables.spec import Format, Placement, Source, TrialSpec, read_spec
+from trainables.spec import Format, Placement, Source, TrialSpec
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
 
 
 MINIATURES: dict[str, World] = {"mini": "pictures", "mini-text": "text"}
-SOURCES = ("base", "train", "validation", "ood")
+SHRUNK = "LLaMA-Factory first shrinks pictures to 589,824 pixels, the default of image_max_pixels; this trial does not"
+OPTIONS = {"base": "--base", "train": "--train", "validation": "--val", "ood": "--ood"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class ImportedTrial:
     shown: tuple[Group, ...] = ()
     kept: dict[str, Any] | None = None
     format: Format | None = None  # that of an imported trial of this project, so that it keeps its id
+    packed: PackedSteps | None = None  # the steps of a tool that packs
 
 
 def read_config(
@@ -54,7 +59,7 @@ def read_config(
     Raises:
         UserError: the file is broken or cannot be a trial; names file, line and key.
     """
-    own = _own_spec(path)
+    own = own_spec(path, form)
     if own:
         return _read_own(own, launch, data_directory)
     return _read_foreign(path, form, launch, data_directory, replaced)
@@ -63,30 +68,59 @@ def read_config(
 def _read_foreign(
     path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
 ) -> ImportedTrial:
-    document = read_yaml(path)
+    document = read_document(path)
     mini = launch.base in MINIATURES
-    given = [name for name in SOURCES if mini or getattr(launch, name) is not None]
-    parsed = parse_config(document, tool_of(document, form or None), given)
-    if mini:
-        sources = _on_miniature(launch, data_directory)
-    else:
-        _check_ood(parsed, launch)
-        sources = gather(
-            launch.base or base_of(parsed), launch.train or rows_of(parsed, "train"),
-            launch.validation or rows_of(parsed, "validation"), launch.ood, data_directory,
-            drop=launch.drop,
-        )  # fmt: skip
+    parsed = parse_config(document, tool_of(document, form or None), _given(launch))
+    sources = _on_miniature(launch, data_directory) if mini else _sources(parsed, launch, data_directory)
     family, values = family_of(sources.base.path)
-    if not mini:  # the miniature has its own template
+    if not mini:  # the miniature has its own template and tokens
+        check_remote_code(parsed, values)
         check_template(parsed, sources.base.path, str(values["model_type"]))
+        check_special_tokens(parsed, sources.base.path)
     imported = settings_of(parsed, family.towers(values), values, sources.train_rows)
     check_ranges(parsed, imported)
     settings = imported.as_values()
     if "init_from" in parsed.fields:
         settings["init_from"] = _continued(parsed)
-    traced = [*_source_settings(parsed, launch, sources), imported.where, *_replaced(imported.settings, replaced)]
-    shown = (keys_text(parsed), settings_text(traced))
-    return ImportedTrial(settings, imported.placement, sources, shown, as_json(parsed, traced))
+    traced = [
+        *_source_settings(parsed, launch, sources), *_not_settings(parsed, mini, family.sees), imported.where,
+        *_replaced(imported.settings, replaced),
+    ]  # fmt: skip
+    shown = (keys_text(parsed), *differences_text(parsed, traced), settings_text(traced))
+    packed = packed_steps(parsed, imported)
+    return ImportedTrial(settings, imported.placement, sources, shown, as_json(parsed, traced), packed=packed)
+
+
+def _given(launch: Launch) -> dict[str, str]:
+    """Return what the command line gives, by field, as the report names it."""
+    given = {name: option for name, option in OPTIONS.items() if getattr(launch, name) is not None}
+    if launch.base in MINIATURES:
+        return {**dict.fromkeys(OPTIONS, "the miniature's own rows"), **given}
+    return given
+
+
+def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path) -> Sources:
+    _check_ood(parsed, launch)
+    train, validation = launch.train or rows_of(parsed, "train"), launch.validation or rows_of(parsed, "validation")
+    if parsed.value("system"):
+        written = data_directory.resolve().parent / "with_system_turn"
+        train, validation = (
+            write_with_system_turn(one, parsed.value("system"), written) for one in (train, validation)
+        )
+    return gather(launch.base or base_of(parsed), train, validation, launch.ood, data_directory, drop=launch.drop)
+
+
+def _not_settings(parsed: ParsedConfig, mini: bool, sees: bool) -> list[Setting]:
+    """Return what the file says that is no setting of a trial, and what became of it."""
+    found = []
+    if parsed.value("system"):
+        used = "not used: the miniature has its own rows" if mini else "the first turn of rows without a system turn"
+        found.append(Setting("system turn", parsed.value("system"), f"{parsed.origin('system')}: {used}"))
+    if sees and parsed.tool.name == "llamafactory":
+        found.append(Setting("size of pictures", "", "the base's image processor", SHRUNK))
+    if mini and parsed.document.values.get(TOKENS_KEY):
+        found.append(Setting("special tokens", "", "not compared: the miniature has its own"))
+    return found
 
 
 def _continued(parsed: ParsedConfig) -> Source:
@@ -114,7 +148,7 @@ def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[
 
 def _source_settings(parsed: ParsedConfig, launch: Launch, sources: Sources) -> list[Setting]:
     settings = []
-    for name, option in zip(SOURCES, ("--base", "--train", "--val", "--ood"), strict=True):
+    for name, option in OPTIONS.items():
         path = getattr(sources, name).path
         given = getattr(launch, name) not in {None, *MINIATURES}
         miniature = launch.base in MINIATURES and not given
@@ -134,13 +168,6 @@ def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
         )
 
 
-def _own_spec(config: Path) -> TrialSpec | None:
-    if config.suffix != ".json" or not config.is_file():
-        return None
-    values = read_json(config)
-    return read_spec(values.get("spec", values), where=str(config))
-
-
 def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> ImportedTrial:
     if launch.base in MINIATURES:
         sources = _on_miniature(launch, data_directory)
@@ -151,6 +178,6 @@ def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> Imported
             drop=launch.drop,
         )  # fmt: skip
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
-    no_settings = (*SOURCES, "format", "name", "arm", "placement")
+    no_settings = (*OPTIONS, "format", "name", "arm", "placement")
     settings = {name: value for name, value in values.items() if name not in no_settings}
     return ImportedTrial(settings, spec.placement, sources, format=spec.format)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from sweeps.importers.axolotl import AXOLOTL
 from sweeps.importers.llamafactory import LLAMAFACTORY
-from sweeps.importers.rules import ParsedConfig, Tool
+from sweeps.importers.parsing import ParsedConfig
+from sweeps.importers.rules import Tool
 from sweeps.importers.swift import SWIFT
 from trainables.data.dataset_info import TABLE, locate
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import Document
 
+V1_KEYS = ("peft_config", "train_dataset", "model_class", "kernel_config", "dist_config", "quant_config")
 TOOLS = {tool.name: tool for tool in (AXOLOTL, SWIFT, LLAMAFACTORY)}
 
 
@@ -21,6 +23,13 @@ def tool_of(document: Document, forced: str | None = None) -> Tool:
     Raises:
         UserError: the file has no such key, or keys of several tools.
     """
+    v1 = next((key for key in V1_KEYS if key in document.values), None)
+    if v1 and forced in (None, LLAMAFACTORY.name):
+        raise UserError(
+            f"{document.where(v1)} is a key of LLaMA-Factory's v1 format, which is not read: a configuration of "
+            "LLaMA-Factory must have the keys of 0.9",
+            "write model_name_or_path, finetuning_type: lora, lora_rank, lora_target, dataset and so on",
+        )
     if forced:
         if forced not in TOOLS:
             raise UserError(f"--format must be one of {', '.join(TOOLS)}, but got `{forced}`", nearest(forced, TOOLS))
@@ -53,6 +62,11 @@ def rows_of(parsed: ParsedConfig, field: str) -> Path:
     """
     written = parsed.fields[field]
     written = written["path"] if isinstance(written, dict) else written
+    if _existing(parsed.document.path, written) is None and "#" in written:
+        raise parsed.error(
+            field, f"must name a whole file, but `{written}` takes rows of `{written.partition('#')[0]}`",
+            "write these rows to a file, or give the rows with --train and --val",
+        )  # fmt: skip
     if parsed.tool.name == "llamafactory":
         return _of_table(parsed, field, written)
     found = _existing(parsed.document.path, written)

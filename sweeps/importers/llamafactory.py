@@ -1,11 +1,12 @@
-"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (version 0.9.4)."""
+"""Common keys of LLaMA-Factory, with the meaning of its dataclasses (versions 0.9.4 to 0.9.6)."""
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, KeyRule, Sets, Tool, off
+from sweeps.importers.rules import Accepts, Ignored, KeyRule, Replaced, Sets, Tool, off
 from sweeps.importers.shared import (
     AS_HERE,
     CHECKPOINTS,
+    EARLY_STOP,
     EVALUATION,
     HUB,
     MISSING,
@@ -15,6 +16,7 @@ from sweeps.importers.shared import (
     REMOTE_CODE,
     REPORTED,
     SPEED,
+    STREAMED,
     TRACKING,
     TRAINER,
 )
@@ -72,7 +74,8 @@ TABLE: dict[str, KeyRule] = {
     "create_new_adapter": off("an adapter is continued, never merged"),
     "additional_target": Accepts({}, "only LoRA on linear layers is trained", "remove the key"),
     "use_dora": off("DoRA is another method"),
-    "pissa_init": off("adapters have PEFT's default initialization"),
+    **dict.fromkeys(("pissa_init", "pissa_convert"), off("adapters have PEFT's default initialization")),
+    "pissa_iter": Ignored("it is for pissa_init"),
     "loraplus_lr_ratio": Accepts({}, "each tower has one rate", "remove the key"),
     "loraplus_lr_embedding": Ignored("no embedding is trained"),
     **dict.fromkeys(("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon"),
@@ -91,36 +94,37 @@ TABLE: dict[str, KeyRule] = {
     # data
     "dataset": Sets("train", one_name, needed=True),
     "eval_dataset": Sets("validation", one_name, needed=True),
-    "dataset_dir": Sets("dataset_dir", text),
+    "dataset_dir": Replaced("train", Sets("dataset_dir", text)),
     "media_dir": Ignored("paths of pictures are relative to the data file"),
-    "val_size": off(
+    "val_size": Replaced("validation", off(
         "a separate validation set is needed, not a part of the training rows",
-        "write the held-out rows to a file and name it in eval_dataset; then val_size: 0",
-    ),
+        "write the held-out rows to a file and pass it with --val, or name it in eval_dataset with val_size: 0",
+    )),
     "cutoff_len": Sets("max_tokens", above_zero),
     "packing": off("rows packed this way attend to each other", "neat_packing: true keeps them separate"),
     "neat_packing": Sets("packing", boolean),
     "template": template_of("llamafactory"),
-    "default_system": Accepts({}, "a system turn is a part of the rows", "write it into every row"),
-    "max_samples": Sets("max_rows", above_zero),
+    "default_system": Sets("system", text),
+    "max_samples": Replaced("train", Sets("max_rows", above_zero)),
     "train_on_prompt": off("only assistant turns are supervised"),
     "mask_history": off("every assistant turn is supervised", "remove it, or write one assistant turn per row"),
-    "streaming": off("every row is read and checked before the run"),
+    "streaming": STREAMED,
     "disable_shuffling": off("rows are shuffled by the data seed"),
-    "mix_strategy": Accepts({"concat": "there is one file"}, "there is one file of training rows"),
-    "tokenized_path": Accepts({}, "rows are read from `dataset`", "remove the key"),
-    "interleave_probs": Accepts({}, "there is one file of training rows", "remove the key"),
+    "mix_strategy": Replaced("train", Accepts({"concat": "there is one file"}, "there is one file of training rows")),
+    "tokenized_path": Replaced("train", Accepts({}, "rows are read from `dataset`", "remove the key")),
+    "interleave_probs": Replaced("train", Accepts({}, "there is one file of training rows", "remove the key")),
     "ignore_pad_token_for_loss": Accepts({True: AS_HERE}, "padding is masked", "remove the key"),
     "tool_format": Ignored("tool calls are not supported: rows with them are refused"),
     "buffer_size": Ignored(SPEED),
     "data_shared_file_system": Ignored(SPEED),
     "enable_thinking": Ignored("the rows hold the answers"),
     # the run
-    "early_stopping_steps": Accepts({}, "guards stop trials here", "remove it: guards stop a trial"),
+    "early_stopping_steps": EARLY_STOP,
     **dict.fromkeys(("overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size",
                      "flash_attn", "use_unsloth", "use_unsloth_gc", "enable_liger_kernel", "low_cpu_mem_usage",
                      "disable_gradient_checkpointing", "use_reentrant_gc", "use_fast_tokenizer", "cache_dir",
-                     "quantization_device_map", "upcast_layernorm", "upcast_lmhead_output"), Ignored(SPEED)),
+                     "quantization_device_map", "use_v1_kernels", "upcast_layernorm", "upcast_lmhead_output"),
+                    Ignored(SPEED)),
     **dict.fromkeys(("plot_loss", "include_effective_tokens_per_second", "print_param_status"), Ignored(RECORD)),
     **dict.fromkeys(("compute_accuracy", "eval_on_each_dataset"), Ignored(REPORTED)),
     **dict.fromkeys(("ray_run_name", "ray_num_workers", "resources_per_worker", "placement_strategy",
@@ -131,6 +135,11 @@ TABLE: dict[str, KeyRule] = {
     **dict.fromkeys(("infer_backend", "infer_dtype", "use_kv_cache", "vllm_maxlen", "vllm_gpu_util"),
                     Ignored(EVALUATION)),
     "export_dir": Ignored(CHECKPOINTS),
+    **dict.fromkeys(("tensor_model_parallel_size", "pipeline_model_parallel_size", "context_parallel_size",
+                     "expert_model_parallel_size", "sequence_parallel", "use_distributed_optimizer",
+                     "overlap_param_gather", "overlap_grad_reduce", "mixed_precision", "use_packed_sequences",
+                     "export_hf_on_finish"),
+                    Accepts({}, "Megatron adapts fused layers, which is another adapter")),
     **TRACKING,
 }  # fmt: skip
 
@@ -143,7 +152,7 @@ LLAMAFACTORY = Tool(
         "alpha_over_rank": 2.0, "rslora": False, "all_linear": True, "freeze_language": False, "freeze_vision": True,
         "max_tokens": 2048, "batch_rows": 8, "accumulation_steps": 1, "epochs": 3.0, "learning_rate": 5e-5,
         "schedule": "linear", "warmup_ratio": 0.0, "weight_decay": 0.0, "max_gradient_norm": 1.0, "seed": 42,
-        "eval_strategy": "no", "dataset_dir": "data",
+        "eval_strategy": "no", "dataset_dir": "data", "dtype": "auto", "adam_beta2": 0.999,
     },
     required={
         "base": "`model_name_or_path` must name the base",

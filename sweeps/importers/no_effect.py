@@ -1,21 +1,40 @@
-"""Checks of mappings and lists that may have no effect: each returns the reason or raises InvalidValue."""
+"""Checks of mappings and lists that may have no effect: each returns its effect or raises InvalidValue."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.importers.rules import InvalidValue
+from sweeps.importers.rules import Differs, Effect, InvalidValue
 
 ROW_FORMATS = "the format is detected from the rows"
+PLAIN_FORMATS = ("completion", "chat_template", "sharegpt")
 TURN_KEYS = ({"role": "from", "content": "value"}, {"role": "role", "content": "content"})
 SPEAKERS = {"user": ("user", "human"), "assistant": ("assistant", "gpt"), "system": ("system",), "tool": ("tool",)}
 # tokens that end a turn; the base's own template decides which one
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
-KERNELS = {
+# plugins that change no result: faster kernels, and records
+HARMLESS_PLUGINS = {
     "axolotl.integrations.liger.LigerPlugin",
     "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin",
+    "axolotl.integrations.kernels.KernelsPlugin",
+    "axolotl.integrations.swanlab.SwanLabPlugin",
 }
+
+
+def prompt_format(value: Any, _: Mapping[str, Any]) -> Effect:
+    """Return the effect of a prompt format on rows that the command line gives."""
+    if value in PLAIN_FORMATS:
+        return ROW_FORMATS
+    name = value if isinstance(value, str) else "of its own"
+    return Differs(f"axolotl renders rows in the prompt format {name}; here the base's own chat template renders them")
+
+
+def early_stop(value: Any, _: Mapping[str, Any]) -> Effect:
+    """Return the effect of a number of evals without improvement after which the tool stops."""
+    if value in (0, False):
+        return "off"
+    return Differs("the trial is not stopped early: it runs its whole schedule, and its best adapter is kept")
 
 
 def turn_keys(value: Any, _: Mapping[str, Any]) -> str:
@@ -54,17 +73,17 @@ def turn_ends(value: Any, _: Mapping[str, Any]) -> str:
 
 
 def special_tokens(value: Any, _: Mapping[str, Any]) -> str:
-    """Check special tokens: the padding token is masked, every other one changes the base."""
-    if not isinstance(value, Mapping) or any(given for token, given in value.items() if token != "pad_token"):  # noqa: S105
-        raise InvalidValue("pad_token only (the base is loaded unchanged)", "save a base with these tokens and name it")
-    return "padding is masked, whatever the token"
+    """Check the form of special tokens; `check_special_tokens` compares them with the base's."""
+    if not isinstance(value, Mapping) or not all(given is None or isinstance(given, str) for given in value.values()):
+        raise InvalidValue("a mapping of token names to tokens", 'write for example pad_token: "<pad>"')
+    return "padding is masked, whatever the token; the others are the base's own"
 
 
 def plugins(value: Any, _: Mapping[str, Any]) -> str:
-    """Check plugins of axolotl: faster kernels have no effect on results; other plugins are refused."""
-    if not isinstance(value, list) or not all(name in KERNELS for name in value):
+    """Check plugins of axolotl: kernels and records have no effect on results; other plugins are refused."""
+    if not isinstance(value, list) or not all(name in HARMLESS_PLUGINS for name in value):
         raise InvalidValue("left out (code of plugins is not run)", "remove it if the result does not depend on it")
-    return "a faster kernel with the same result; the plugin is not run"
+    return "a faster kernel or a record, with the same result; the plugin is not run"
 
 
 def split_ratio(value: Any, whole: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeps.importers.rules import ParsedConfig, combined_error
+from sweeps.importers.parsing import ParsedConfig, combined_error
 from sweeps.importers.settings import ImportedSettings
 from trainables.spec import TrialSpec
 

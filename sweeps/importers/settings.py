@@ -7,23 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.importers.rules import ParsedConfig
+from sweeps.importers.eval_interval import eval_interval
+from sweeps.importers.parsing import ParsedConfig
+from sweeps.importers.precision import compute_dtype_of, quantization_of
+from sweeps.importers.setting import Setting, plain
 from sweeps.importers.targets import Towers, placed
-from trainables.model.quantization import quantization_named
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
-
-EVALS = 4  # when the configuration does not say how often to evaluate
-LEAST_EVALS = 3  # needed for a guard to act
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of the trial; `source` is the key, default or computation that it comes from."""
-
-    name: str
-    value: Any
-    source: str
 
 
 @dataclass(frozen=True)
@@ -59,75 +49,49 @@ def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any],
         steps,
         *rows,
         *_packed(parsed, bool(towers["vision"])),
-        _evals(parsed, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
+        eval_interval(parsed, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
     ]
     _check_rows(parsed, train_rows)
     return ImportedSettings(tuple(found), where.placement, Setting("placement", str(where.placement), where.note))
 
 
-def _plain(parsed: ParsedConfig, name: str, field: str | None = None) -> Setting:
-    return Setting(name, parsed.value(field or name), parsed.origin(field or name))
-
-
 def _adapter(parsed: ParsedConfig) -> list[Setting]:
-    rank = _plain(parsed, "rank")
-    alpha = _plain(parsed, "alpha")
+    rank = plain(parsed, "rank")
+    alpha = plain(parsed, "alpha")
     if alpha.value is None:
         ratio = parsed.value("alpha_over_rank")
         alpha = Setting("alpha", ratio * rank.value, f"default of {parsed.tool.name}: {ratio:g} x rank")
-    return [rank, alpha, _plain(parsed, "dropout"), _plain(parsed, "rslora")]
+    return [rank, alpha, plain(parsed, "dropout"), plain(parsed, "rslora")]
 
 
 def _numbers(parsed: ParsedConfig) -> list[Setting]:
-    bits = parsed.value("bits") or 4 * bool(parsed.value("four_bit")) or 8 * bool(parsed.value("eight_bit"))
-    if parsed.value("four_bit") and parsed.value("eight_bit"):
-        raise parsed.error("eight_bit", "must be off if load_in_4bit is on", "choose one of the two")
-    if parsed.value("method") == "qlora" and bits != 4:
-        raise parsed.error("method", "needs load_in_4bit: true for qlora", "or adapter: lora")
-    if bits not in (0, 4, 8):
-        raise parsed.error("bits", f"must be 4 or 8, but got {bits}", "remove the key for no quantization")
-    kind = parsed.value("four_bit_kind")
-    quantization = quantization_named(bits, kind, bool(parsed.value("double_quantization")))
-    sources = [parsed.origin("bits", "four_bit", "eight_bit")]
-    sources += [parsed.origin("four_bit_kind", "double_quantization") + " for its kind"] if bits == 4 else []
-    if quantization is None:
-        raise parsed.error("four_bit_kind", "must be nf4 with double quantization", "or switch double quantization off")
-    tokens = _plain(parsed, "max_tokens")
+    tokens = plain(parsed, "max_tokens")
     if tokens.value is None:
         tokens = Setting("max_tokens", TrialSpec.model_fields["max_tokens"].default, "default of Footprint; that of "
                          "the tool is the base's maximum length")  # fmt: skip
-    return [Setting("quantization", quantization, ", ".join(sources)), _dtype(parsed), tokens]
-
-
-def _dtype(parsed: ParsedConfig) -> Setting:
-    brain, half, named = parsed.value("bf16"), parsed.value("fp16"), parsed.value("dtype")
-    if brain is True and half:
-        raise parsed.error("fp16", "must be off if bf16 is on", "choose one of the two")
-    value = "float16" if half else {True: "bfloat16", "auto": "auto", False: "float32"}.get(brain, named or "float32")
-    if named and named != "auto" and not half and brain is not True:
-        value = named
-    if parsed.value("pure_bf16"):
-        value = "bfloat16"
-    return Setting("compute_dtype", value, parsed.origin("dtype", "bf16", "fp16", "pure_bf16"))
+    return [quantization_of(parsed), compute_dtype_of(parsed), tokens]
 
 
 def _rates(parsed: ParsedConfig) -> list[Setting]:
-    language = _plain(parsed, "learning_rate")
+    language = plain(parsed, "learning_rate")
     group = parsed.value("rate_group")
     vision = Setting("vision_learning_rate", language.value, "the same rate in both towers")
     if group:
         vision = Setting("vision_learning_rate", group["lr"], parsed.origin("rate_group"))
     elif parsed.value("vision_learning_rate"):
-        vision = _plain(parsed, "vision_learning_rate")
-    seed = _plain(parsed, "seed")
-    data_seed = _plain(parsed, "data_seed")
+        vision = plain(parsed, "vision_learning_rate")
+    seed = plain(parsed, "seed")
+    data_seed = plain(parsed, "data_seed")
     if data_seed.value is None:
         data_seed = Setting("data_seed", seed.value, f"the seed, as in {parsed.tool.name}")
-    return [language, vision, _plain(parsed, "weight_decay"), _plain(parsed, "max_gradient_norm"), seed, data_seed]
+    return [
+        language, vision, plain(parsed, "weight_decay"), plain(parsed, "adam_beta2"),
+        plain(parsed, "max_gradient_norm"), seed, data_seed,
+    ]  # fmt: skip
 
 
 def _rows(parsed: ParsedConfig) -> list[Setting]:
-    batch, accumulation = _plain(parsed, "batch_rows"), _plain(parsed, "accumulation_steps")
+    batch, accumulation = plain(parsed, "batch_rows"), plain(parsed, "accumulation_steps")
     if accumulation.value is None:
         full = parsed.value("fill_rows")
         accumulation = Setting("accumulation_steps", math.ceil(full / batch.value),
@@ -156,12 +120,15 @@ def _steps(parsed: ParsedConfig, train_rows: int, rows: int) -> Setting:
     epochs = parsed.value("epochs")
     if epochs <= 0:
         raise parsed.error("epochs", f"must be above 0, but got {epochs:g}", "or give max_steps")
-    steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
+    if parsed.tool.name == "axolotl":  # the others round up the steps of each epoch
+        steps = max(1, math.ceil(epochs * train_rows / rows))
+    else:
+        steps = max(1, math.ceil(epochs * math.ceil(train_rows / rows)))
     return Setting("steps", steps, f"{parsed.origin('epochs')}: {epochs:g} x {train_rows:,} rows, {rows} per step")
 
 
 def _schedule(parsed: ParsedConfig, steps: int) -> list[Setting]:
-    name = _plain(parsed, "schedule")
+    name = plain(parsed, "schedule")
     warmup = _warmup(parsed, steps)
     if name.value == "constant":
         warmup = Setting("warmup_ratio", 0.0, "a constant rate has no warm-up in transformers")
@@ -172,7 +139,7 @@ def _schedule(parsed: ParsedConfig, steps: int) -> list[Setting]:
         ratio = rate / parsed.value("learning_rate")
         floor = Setting("min_rate_ratio", ratio, f"{parsed.origin('min_rate')} as a share of the peak")
     elif lowest is not None:
-        floor = _plain(parsed, "min_rate_ratio")
+        floor = plain(parsed, "min_rate_ratio")
     else:
         floor = Setting("min_rate_ratio", 0.0, f"{name.value} falls to 0 in {parsed.tool.name}")
     if name.value == "stable":
@@ -195,7 +162,7 @@ def _warmup(parsed: ParsedConfig, steps: int) -> Setting:
     if parsed.tool.name == "axolotl":
         count, source = _axolotl_warmup(parsed, steps)
     elif count is None or (count < 1 and "warmup_ratio" in parsed.fields):
-        return _plain(parsed, "warmup_ratio")
+        return plain(parsed, "warmup_ratio")
     elif 0 < count < 1:  # transformers 5 reads a fraction as a share of the steps
         return Setting("warmup_ratio", count, source)
     if count > steps:
@@ -218,35 +185,6 @@ def _axolotl_warmup(parsed: ParsedConfig, steps: int) -> tuple[int, str]:
     else:
         found, source = min(int(share * steps), 100), f"default of axolotl, {share:.0%} of the steps, 100 at most"
     return (2, f"{source}; axolotl turns 1 step into 2") if found == 1 else (found, source)
-
-
-def _evals(parsed: ParsedConfig, steps: int, epoch_steps: int) -> Setting:
-    every, per_epoch, strategy = (parsed.value(name) for name in ("eval_steps", "evals_per_epoch", "eval_strategy"))
-    source = parsed.origin("eval_steps", "evals_per_epoch", "eval_strategy")
-    written = bool({"eval_steps", "evals_per_epoch"} & parsed.fields.keys()) or (
-        "eval_strategy" in parsed.fields and strategy == "epoch"
-    )
-    if "eval_strategy" in parsed.fields and strategy == "epoch":
-        every = epoch_steps
-    elif per_epoch is not None:
-        every = max(1, epoch_steps // per_epoch)
-    elif "eval_strategy" in parsed.fields and strategy == "no":
-        every = None
-    elif every is None and strategy == "epoch":
-        every = epoch_steps
-    if every is not None and 0 < every < 1:
-        every = max(1, math.ceil(every * steps))
-    past_the_end = every is not None and every > steps and "eval_steps" not in parsed.fields
-    if every is None or past_the_end or (not written and math.ceil(steps / every) < LEAST_EVALS):
-        few = "" if every is None else f"; {source} would give {math.ceil(steps / every)}"
-        return Setting("eval_every_steps", math.ceil(steps / EVALS), f"{EVALS} evals, because guards need them{few}")
-    if every < 1 or every != int(every):
-        raise parsed.error(
-            "eval_steps",
-            f"must be a whole number of at least 1, or a share of the run, but got {every}",
-            "eval_steps: 0.25 gives four evals",
-        )
-    return Setting("eval_every_steps", min(int(every), steps), source)
 
 
 def _check_rows(parsed: ParsedConfig, train_rows: int) -> None:

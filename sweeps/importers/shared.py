@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sweeps.importers.rules import Accepts, Ignored, KeyRule, Section, Sets, off
+from sweeps.importers.no_effect import early_stop
+from sweeps.importers.rules import Accepts, CheckedBy, Differs, Ignored, KeyRule, Section, Sets, off
 from sweeps.importers.values import (
     above_zero,
     at_least_zero,
     boolean,
     clip_norm,
+    decay,
+    eval_strategy,
     number,
     one_of,
     rate,
@@ -25,16 +28,15 @@ HUB = "nothing is uploaded"
 EVALUATION = "evals compute the loss and generate answers in their own batches"
 
 AS_HERE = "the same here"
-LIKE_ADAMW = "AdamW with 32-bit states instead: results differ slightly"
+LIKE_ADAMW = Differs("AdamW with 32-bit states instead: results differ slightly")
+THE_SAME_ADAMW = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "paged_adamw_32bit",
+                  "paged_adamw")  # fmt: skip
+SMALLER_STATES = ("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
+                  "ao_adamw_8bit", "ao_adamw_4bit", "ao_adamw_fp8")  # fmt: skip
 OPTIMIZER = Accepts(
     {
-        "adamw_torch": "the same AdamW",
-        "adamw_torch_fused": "the same AdamW",
-        "adamw_hf": "the same AdamW",
-        **dict.fromkeys(
-            ("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "paged_adamw"), LIKE_ADAMW
-        ),
-        "adamw_apex_fused": "the same AdamW",
+        **dict.fromkeys(THE_SAME_ADAMW, "the same AdamW"),
+        **dict.fromkeys(SMALLER_STATES, LIKE_ADAMW),
         "multimodal": "AdamW with a rate per tower, the same here",
     },
     "AdamW is the only supported optimizer, and another one gives another result",
@@ -60,7 +62,16 @@ SCHEDULE_SETTINGS = Section(
         "decay_type": Accepts({"linear": AS_HERE}, "the schedule `stable` decays linearly here"),
     }
 )
-REMOTE_CODE = off("code of a model repository is never run", "remove it: bases are loaded by classes of transformers")
+# `sweeps.importers.config` refuses it for a base that names code of its own
+REMOTE_CODE = Accepts(
+    {False: "off", True: "every known family is loaded by a class of transformers, which runs no code of the base"},
+    "code of a model repository is never run", "write true or false",
+)  # fmt: skip
+STREAMED = Accepts(
+    {False: "off", True: Differs("the file is read whole and shuffled by the data seed, not through a buffer")},
+    "rows are read from a file", "write true or false",
+)  # fmt: skip
+EARLY_STOP = CheckedBy(early_stop)
 PICTURES = Accepts(
     {}, "the base's image processor sets the size of pictures",
     "remove the key and set it in the base's preprocessor_config.json",
@@ -78,7 +89,7 @@ MISSING = {
     "method": "write adapter: lora",
     "rank": "write lora_r: 16",
     "alpha": "write lora_alpha: 32",
-    "learning_rate": "write learning_rate: 1.0e-4",
+    "learning_rate": "write learning_rate: 1e-4",
 }
 
 # arguments of transformers' TrainingArguments that ms-swift and LLaMA-Factory take under the same name
@@ -94,8 +105,8 @@ TRAINER: dict[str, KeyRule] = {
     "lr_scheduler_kwargs": SCHEDULE_SETTINGS,
     "warmup_ratio": Sets("warmup_ratio", share),
     "warmup_steps": Sets("warmup_steps", at_least_zero),
-    "eval_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
-    "evaluation_strategy": Sets("eval_strategy", one_of({"no": "no", "steps": "steps", "epoch": "epoch"})),
+    "eval_strategy": Sets("eval_strategy", eval_strategy),
+    "evaluation_strategy": Sets("eval_strategy", eval_strategy),
     "eval_steps": Sets("eval_steps", number),
     "seed": Sets("seed", seed),
     "data_seed": Sets("data_seed", seed),
@@ -106,11 +117,8 @@ TRAINER: dict[str, KeyRule] = {
     "label_smoothing_factor": off("the loss is plain cross-entropy here"),
     "group_by_length": off("the data seed sets the order of rows, so that arms can be compared"),
     "resume_from_checkpoint": off("a run of another tool cannot be resumed", "continue its adapter instead"),
-    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's betas are 0.9 and 0.999 here", "remove the key"),
-    "adam_beta2": Accepts(
-        {0.999: AS_HERE, 0.95: "0.999 here: results differ slightly"}, "AdamW's betas are 0.9 and 0.999 here",
-        "remove the key",
-    ),
+    "adam_beta1": Accepts({0.9: AS_HERE}, "AdamW's first beta is 0.9 here", "remove the key"),
+    "adam_beta2": Sets("adam_beta2", decay),
     "adam_epsilon": Accepts({1e-8: AS_HERE}, "AdamW's epsilon is 1e-8 here", "remove the key"),
     **SAME_ROWS,
     "optim_args": Accepts({}, "AdamW has torch's defaults here", "remove the key"),

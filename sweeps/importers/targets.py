@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.importers.rules import ParsedConfig
+from sweeps.importers.llamafactory_modules import NAME_PARTS, NameParts, adapted_modules, containers
+from sweeps.importers.parsing import ParsedConfig
 from sweeps.importers.values import AllLinear, Expression, Targets
 from trainables.model.families import FAMILIES, TOWERS, Blocks, TowerName
 from trainables.model.placement import resolve
@@ -34,26 +35,55 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     field, targets = _requested_targets(parsed)
     names: dict[TowerName, list[list[str]]] = {tower: [[linear.name for linear in block] for block in blocks]
                                               for tower, blocks in towers.items()}  # fmt: skip
-    inside = [name for blocks in names.values() for block in blocks for name in block]
-    outside = [*FAMILIES[str(config["model_type"])].outside(config), "lm_head"]
-    matched, note = _matched(parsed, field, targets, towers, inside, outside)
-    beyond = [name for name in outside if name in matched]
+    base = _modules_of(towers, config)
+    matched, note = _matched(parsed, field, targets, base)
+    beyond = [name for name in base.never_adapted if name in matched]
     if beyond:
+        more = f" and {len(beyond) - 1} more, which are" if len(beyond) > 1 else ", which is"
         raise parsed.error(
-            field, f"must name layers of the towers only, but it also names {beyond[0]}, which is never adapted here",
-            "name whole modules, or write an expression: `--export-as` prints one for a placement",
+            field, f"must name layers of the towers only, but it also names {beyond[0]}{more} never adapted "
+            "here", "name whole modules, or write an expression: `--export-as` prints one for a placement",
         )  # fmt: skip
     matched = _in_layers(parsed, matched, names)
     if not matched:
-        raise parsed.error(field, "must name layers of this base, but it matches none", f"the first is {inside[0]}")
+        raise parsed.error(field, "must name layers of this base, but it matches none",
+                           f"the first is {base.inside[0]}")  # fmt: skip
     return _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {note}")
+
+
+@dataclass(frozen=True)
+class _Modules:
+    """Names of a base's modules: the linears of its towers, linears outside them, and embeddings."""
+
+    towers: Towers
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+    embeddings: tuple[str, ...]
+    model_type: str
+
+    @property
+    def never_adapted(self) -> tuple[str, ...]:
+        return (*self.outside, *self.embeddings)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.inside, *self.never_adapted)
+
+
+def _modules_of(towers: Towers, config: Mapping[str, Any]) -> _Modules:
+    family = FAMILIES[str(config["model_type"])]
+    return _Modules(
+        towers, tuple(name for tower in TOWERS for name in _names(towers[tower])),
+        (*family.outside(config), "lm_head"), (f"{family.decoder}.embed_tokens",), str(config["model_type"]),
+    )  # fmt: skip
 
 
 def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
     if "expression" in parsed.fields:
         return "expression", parsed.fields["expression"]
-    if parsed.fields.get("all_linear"):
-        return "all_linear", AllLinear()
+    if parsed.fields.get("all_linear"):  # axolotl adapts the named modules too
+        named = parsed.fields.get("targets")
+        return "all_linear", AllLinear(named if isinstance(named, tuple) else ())
     if "targets" in parsed.fields:
         return "targets", parsed.fields["targets"]
     if parsed.value("all_linear"):
@@ -61,22 +91,44 @@ def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
     raise parsed.error("targets", "must name the modules to adapt", "name them, or choose all linear layers")
 
 
-def _matched(
-    parsed: ParsedConfig, field: str, targets: Targets, towers: Towers, inside: list[str], outside: list[str]
-) -> tuple[set[str], str]:
-    frozen = _frozen(parsed)
-    if isinstance(targets, AllLinear):
-        # if no tower is frozen explicitly, the tool adapts every linear but the head, the aligner included
-        excluded = {"lm_head"} if frozen is None else set(outside)
-        trained = [name for tower in TOWERS if tower not in (frozen or ()) for name in _names(towers[tower])]
-        return {*trained, *(set(outside) - excluded)}, "all linear layers of the towers that are not frozen"
+def _matched(parsed: ParsedConfig, field: str, targets: Targets, base: _Modules) -> tuple[set[str], str]:
+    parts = NAME_PARTS.get(base.model_type) if parsed.tool.name == "llamafactory" else None
+    if isinstance(targets, Expression):
+        return _matched_by(parsed, field, targets, base.all)
+    if parts:
+        return _matched_by_parts(parsed, field, targets, base, parts)
     if isinstance(targets, tuple):
-        ends = tuple(f".{name}" for name in targets)
-        found = {name for name in (*inside, *outside) if name in targets or name.endswith(ends)}
-        if parsed.tool.name == "llamafactory":
-            found -= {name for tower in frozen or () for name in _names(towers[tower])} | set(outside)
-        return found, "by name, in every layer that has it"
-    return _matched_by(parsed, field, targets, [*inside, *outside])
+        return _matched_by_names(targets, base)
+    frozen = _frozen(parsed) if base.towers["vision"] else ()  # tools freeze towers of bases with pictures only
+    # if no tower is frozen explicitly, the tool adapts every linear but the head, the aligner included
+    also = {*base.outside} - {"lm_head"} if frozen is None else set()
+    trained = {name for tower in TOWERS if tower not in (frozen or ()) for name in _names(base.towers[tower])}
+    besides, note = _matched_by_names(targets.besides, base) if targets.besides else (set(), "")
+    return trained | also | besides, "all linear layers of the towers that are not frozen" + f"; {note}" * bool(note)
+
+
+def _matched_by_names(targets: tuple[str, ...], base: _Modules) -> tuple[set[str], str]:
+    by_target = {
+        target: {name for name in base.all if name == target or name.endswith(f".{target}")} for target in targets
+    }
+    without = [target for target, names in by_target.items() if not names]
+    note = f"; the base has no {', '.join(without)}" if without else ""
+    return set().union(*by_target.values()), f"by name, in every layer that has it{note}"
+
+
+def _matched_by_parts(
+    parsed: ParsedConfig, field: str, targets: AllLinear | tuple[str, ...], base: _Modules, parts: NameParts
+) -> tuple[set[str], str]:
+    wanted = targets if isinstance(targets, tuple) else None
+    for target, container in containers(base.inside, wanted or ()).items():
+        raise parsed.error(field, f"must name linear layers, but `{target}` is also a part of the name of {container}, "
+                           "on which LLaMA-Factory fails", "name the linear layers: q_proj, qkv")  # fmt: skip
+    linears = (*base.inside, *base.outside)
+    return (
+        adapted_modules(parts, linears if wanted is None else base.all, wanted, _frozen(parsed) or ()),
+        "all linear layers but those of frozen towers" if wanted is None else "by parts of names, as LLaMA-Factory "
+        "matches on bases with pictures",
+    )  # fmt: skip
 
 
 def _frozen(parsed: ParsedConfig) -> tuple[TowerName, ...] | None:

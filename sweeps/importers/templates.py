@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.importers.rules import Accepts, ParsedConfig
+from sweeps.importers.parsing import ParsedConfig
+from sweeps.importers.rules import Accepts
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json
 

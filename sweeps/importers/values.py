@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.importers.rules import InvalidValue
+from trainables.io.strict_yaml import ScientificNumber
 
+ALL = {"all", "all-linear", "all_linear"}
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 EXPRESSION_SIGNS = re.compile(r"[\\^$*+?()\[\]{}|]")
 
 
@@ -21,14 +24,17 @@ class Expression:
 
 @dataclass(frozen=True)
 class AllLinear:
-    """Every linear layer of the towers that are not frozen."""
+    """Every linear layer of the towers that are not frozen, and the modules named besides."""
+
+    besides: tuple[str, ...] = ()
 
 
 Targets = Expression | AllLinear | tuple[str, ...]
 
 
 def text(value: Any) -> str:
-    """Read a text."""
+    """Read a text; 1e5 is the text that it was written as."""
+    value = value.written if isinstance(value, ScientificNumber) else value
     if not isinstance(value, str):
         raise InvalidValue("a text")
     return value
@@ -44,7 +50,7 @@ def boolean(value: Any) -> bool:
 def number(value: Any) -> float:
     """Read a number; a quoted number is a text and invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidValue("a number", "write it without quotes, with a point before the e: 1.0e-4")
+        raise InvalidValue("a number", "write it without quotes")
     return float(value)
 
 
@@ -72,7 +78,7 @@ def seed(value: Any) -> int:
 def rate(value: Any) -> float:
     """Read a learning rate, per optimizer step."""
     if number(value) <= 0:
-        raise InvalidValue("a rate above 0", "write for example 1.0e-4; to keep a tower untrained, freeze it")
+        raise InvalidValue("a rate above 0", "write for example 1e-4; to keep a tower untrained, freeze it")
     return float(value)
 
 
@@ -90,6 +96,18 @@ def dropout(value: Any) -> float:
     return float(value)
 
 
+def decay(value: Any) -> float:
+    """Read the decay of a moment of the optimizer per step, from 0 to below 1."""
+    if not 0 <= number(value) < 1:
+        raise InvalidValue("a number from 0 to below 1", "0.95 and 0.999 are usual")
+    return float(value)
+
+
+def eval_strategy(value: Any) -> str:
+    """Read when to evaluate; an unquoted `no` is false in YAML."""
+    return EVAL_STRATEGY("no" if value is False else value)
+
+
 def share(value: Any) -> float:
     """Read a share, from 0 to 1."""
     if not 0 <= number(value) <= 1:
@@ -102,6 +120,22 @@ def at_least_zero(value: Any) -> float:
     if number(value) < 0:
         raise InvalidValue("a number of at least 0", "0 switches it off")
     return float(value)
+
+
+def system_turn(value: Any) -> str:
+    """Read the system turn of rows that have none; ms-swift writes line breaks as `\\n`, and may name a text file."""
+    words = text(value)
+    if words.endswith(".txt"):
+        raise InvalidValue("the text itself, not a file", "write the file's text in the configuration")
+    return words.replace("\\n", "\n")
+
+
+def dtype_name(value: Any) -> str:
+    """Read the name of a floating-point type, with or without `torch.`."""
+    name = text(value).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InvalidValue(f"one of {', '.join(DTYPES)}")
+    return name
 
 
 def clip_norm(value: Any) -> float:
@@ -126,15 +160,16 @@ def one_text(value: Any) -> str:
     """Read a text, or a list of one text."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    value = value.written if isinstance(value, ScientificNumber) else value
     if not isinstance(value, str) or not value.strip():
-        raise InvalidValue("one path", "join the files into one")
+        raise InvalidValue("one path", "join the files into one, or give the rows with --train and --val")
     return value.strip()
 
 
 def one_name(value: Any) -> str:
     """Read one name; LLaMA-Factory separates several by commas."""
     if isinstance(value, str) and "," in value:
-        raise InvalidValue("one dataset", "join the files into one")
+        raise InvalidValue("one dataset", "join the files into one, or give the rows with --train and --val")
     return one_text(value)
 
 
@@ -147,8 +182,8 @@ def last_layers(value: Any) -> tuple[int, ...]:
 def targets(value: Any) -> Targets:
     """Read which modules are adapted: names (a list, or separated by commas), a regular expression, or all."""
     words = [value] if isinstance(value, str) and EXPRESSION_SIGNS.search(value) else _words(value)
-    if words in (["all"], ["all-linear"], ["all_linear"]):
-        return AllLinear()
+    if set(words) & ALL:
+        return AllLinear(tuple(word for word in words if word not in ALL))
     expressions = [word for word in words if EXPRESSION_SIGNS.search(word)]
     if expressions and len(words) > 1:
         raise InvalidValue("names of modules, or one expression", "put the names into the expression, separated by |")
@@ -165,3 +200,6 @@ def _words(value: Any) -> list[str]:
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise InvalidValue("names of modules")
     return [word.strip() for word in words]
+
+
+EVAL_STRATEGY = one_of({name: name for name in ("no", "steps", "epoch")})

@@ -41,7 +41,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class FileQuality:
-    """Statistics of one file; `histogram` counts rows by their tokens, rounded up to a power of two.
+    """Statistics of one file; `histogram` counts rows by their tokens, rounded up to a power of two, `tokens` all.
 
     `repeated` rows equal an earlier row in text and pictures. `contradictory` rows have the question and the pictures
     of an earlier row but another answer. `same_text` rows have the text of an earlier row, with any pictures.
@@ -58,6 +58,7 @@ class FileQuality:
     repeated: Rows
     contradictory: Rows
     same_text: Rows
+    tokens: int
 
 
 def file_quality(rows: Sequence[ScannedRow]) -> FileQuality:
@@ -77,6 +78,7 @@ def file_quality(rows: Sequence[ScannedRow]) -> FileQuality:
         repeated=chosen(rows, _seen_before([(row.question, row.answer, row.pictures) for row in rows])),
         contradictory=chosen(rows, _contradicting(rows)),
         same_text=chosen(rows, _seen_before([(row.question, row.answer) for row in rows])),
+        tokens=sum(lengths),
     )
 
 

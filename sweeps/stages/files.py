@@ -25,7 +25,7 @@ from typing import Any
 
 from trainables.checkpoints.adapter import adapter_source
 from trainables.errors import UserError, nearest
-from trainables.io.strict_yaml import NUMBER_LIKE, Document, as_yaml_number, read_yaml
+from trainables.io.strict_yaml import NUMBER_LIKE, Document, read_yaml
 
 KEYS: dict[str, type] = {
     "name": str, "prev_checkpoint": str, "output_dir": str, "base_model": str, "train": str, "validation": str,
@@ -201,8 +201,7 @@ def _check(
 
 def _as_kind(value: Any, kind: type) -> str:
     if isinstance(value, str) and kind in {int, float} and NUMBER_LIKE.fullmatch(value):
-        written = value if value.lstrip("+-").isdecimal() else as_yaml_number(value)
-        return f"write {written} without quotes"
+        return f"write {value} without quotes"
     return KINDS[kind][1]
 
 

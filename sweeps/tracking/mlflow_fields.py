@@ -22,7 +22,8 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
     }
-    fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "seed")
+    fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "adam_beta2", "quantization",
+              "steps", "seed")  # fmt: skip
     return {key: str(value) for key, value in {**values, **{key: getattr(spec, key) for key in fields}}.items()}
 
 

@@ -39,7 +39,7 @@ OWN: dict[str, Any] = {
     "placement": lambda _: Placement(language=1),
     **dict.fromkeys(("rank", "seed"), lambda now: now + 1),
     **dict.fromkeys(("alpha", "learning_rate", "vision_learning_rate", "max_gradient_norm"), lambda now: 2 * now),
-    **dict.fromkeys(("dropout", "weight_decay", "warmup_ratio", "min_rate_ratio"), lambda now: now / 2),
+    **dict.fromkeys(("dropout", "weight_decay", "adam_beta2", "warmup_ratio", "min_rate_ratio"), lambda now: now / 2),
     "rslora": lambda now: not now,
     "init_from": lambda _: Source(path="adapter", sha256="a"),  # type: ignore[arg-type]
     "optimizer": lambda _: "resumed",

@@ -124,3 +124,14 @@ def test_canonical_json_does_not_depend_on_order_and_refuses_nan() -> None:
     assert canonical_json({"b": 1, "a": "图"}) == canonical_json({"a": "图", "b": 1}) == '{"a":"图","b":1}'
     with pytest.raises(ValueError, match="Out of range"):
         canonical_json({"a": float("nan")})
+
+
+def test_the_second_beta_is_a_part_of_the_identity_unless_it_is_the_default(make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    assert "adam_beta2" not in spec.identity() and make_spec(adam_beta2=0.999).trial_id == spec.trial_id
+    other = make_spec(adam_beta2=0.95)
+    assert other.trial_id != spec.trial_id and other.identity()["adam_beta2"] == 0.95
+    assert other.baseline().trial_id == spec.baseline().trial_id  # a baseline does not train
+    for value in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="adam_beta2"):
+            make_spec(adam_beta2=value)

@@ -27,7 +27,8 @@ class WrittenRows:
     """Format of the first rows of a file.
 
     `turn_keys` are the keys of role and text, `images` is the key of pictures; `parts` is true if contents are lists of
-    parts; `others` are further formats in the same file; `unread` is the reason why the format is unknown.
+    parts; `pictured` if a row has a picture; `others` are further formats in the same file; `unread` is the reason why
+    the format is unknown.
     """
 
     file: Path
@@ -35,6 +36,7 @@ class WrittenRows:
     turn_keys: tuple[str, str] = ("role", "content")
     images: str = ""
     parts: bool = False
+    pictured: bool = False
     system: bool = False
     history: bool = False
     shape: str = ""
@@ -59,10 +61,11 @@ def written_rows(path: Path) -> WrittenRows:
     turns = [turn for row in sample for turn in _turns(row, form)]
     keys = next((pair for pair in form.turn_keys if any(all(key in turn for key in pair) for turn in turns)),
                 form.turn_keys[0])  # fmt: skip
+    images = next((key for key in form.images if any(row.get(key) for row in sample)), "")
+    parts = [turn[keys[1]] for turn in turns if isinstance(turn.get(keys[1]), list)]
     return WrittenRows(
-        found.file, form, keys,
-        images=next((key for key in form.images if any(row.get(key) for row in sample)), ""),
-        parts=any(isinstance(turn.get(keys[1]), list) for turn in turns),
+        found.file, form, keys, images, parts=bool(parts),
+        pictured=bool(images) or any(_is_picture(part) for content in parts for part in content),
         system=bool(form.system) and any(row.get(form.system) for row in sample),
         history=bool(form.history) and any(row.get(form.history) for row in sample),
         shape=_shape(sample, form),
@@ -158,6 +161,10 @@ def _shape(sample: Sequence[Mapping[str, Any]], form: Format) -> str:
 def _turns(row: Mapping[str, Any], form: Format) -> list[Mapping[str, Any]]:
     turns = row.get(form.turns) if form.turns else None
     return [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+
+
+def _is_picture(part: object) -> bool:
+    return isinstance(part, dict) and str(part.get("type", "")).startswith("image")
 
 
 def _speakers(form: Format, turn_keys: tuple[str, str] = ("", "")) -> dict[str, str]:

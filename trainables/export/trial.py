@@ -18,9 +18,12 @@ from trainables.io.files import read_json
 from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.record import Record
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
-from trainables.spec import TrialSpec
+from trainables.spec import ADAM_BETA2, TrialSpec
 
 TABLE = "dataset_info.json"
+# what axolotl needs to read rows with pictures
+AXOLOTL_PICTURES = {"processor_type": "AutoProcessor", "skip_prepare_dataset": True, "remove_unused_columns": False,
+                    "sample_packing": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def _axolotl(trial: ExportedTrial) -> ToolConfig:
     facts = QUANTIZATION_TABLE[spec.quantization]
     bits, kind, double = facts.bits, facts.kind, facts.double_quantization
     schedule, not_expressed = _axolotl_schedule(spec)
-    train, validation = (axolotl_entry(written_rows(one.path)) for one in (spec.train, spec.validation))
+    rows = [written_rows(one.path) for one in (spec.train, spec.validation)]
+    train, validation = map(axolotl_entry, rows)
     not_expressed += dict.fromkeys((*train[1], *validation[1]))
     keys: dict[str, Any] = {"base_model": str(spec.base.path)}
     keys |= {4: {"load_in_4bit": True}, 8: {"load_in_8bit": True}, 0: {}}[bits]
@@ -105,13 +109,17 @@ def _axolotl(trial: ExportedTrial) -> ToolConfig:
     keys |= {
         "adapter": "qlora" if bits == 4 else "lora",
         **({"lora_model_dir": str(spec.init_from.path)} if spec.init_from else {}),
-        "lora_r": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
+        "lora_r": spec.rank, "lora_alpha": _whole_alpha(spec), "lora_dropout": spec.dropout,
         "peft_use_rslora": spec.rslora, "lora_target_modules": module_expression(trial.modules),
         "datasets": [train[0]], "test_datasets": [validation[0]], "val_set_size": 0.0,
         "sequence_len": spec.max_tokens, "micro_batch_size": spec.batch_rows,
         "gradient_accumulation_steps": spec.accumulation_steps, "max_steps": spec.steps,
         "optimizer": "adamw_torch", "learning_rate": spec.learning_rate,
+        **({"adam_beta2": spec.adam_beta2} if spec.adam_beta2 != ADAM_BETA2 else {}),
     }  # fmt: skip
+    if trial.vision_prefix or rows[0].pictured:
+        keys |= AXOLOTL_PICTURES
+        not_expressed.append("chat_template: set that of your base, for example qwen2_vl for Qwen2-VL to Qwen3-VL")
     if trial.vision_prefix and spec.vision_learning_rate != spec.learning_rate:
         keys["lr_groups"] = [{"name": "vision", "modules": [trial.vision_prefix], "lr": spec.vision_learning_rate}]
     keys |= {
@@ -144,11 +152,14 @@ def _swift(trial: ExportedTrial) -> ToolConfig:
     train, validation = (swift_file(written_rows(one.path)) for one in (spec.train, spec.validation))
     keys: dict[str, Any] = {"model": str(spec.base.path), "use_hf": True}
     keys |= {"torch_dtype": spec.compute_dtype} if spec.compute_dtype != "auto" else {}
+    # ms-swift computes float32 weights in float16 unless told otherwise
+    keys |= {"fp16": False, "bf16": False} if spec.compute_dtype == "float32" else {}
     keys |= {"quant_method": "bnb", "quant_bits": bits} if bits else {}
     keys |= {"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": double} if bits == 4 else {}
+    keys |= {"bnb_4bit_compute_dtype": spec.compute_dtype} if bits == 4 and spec.compute_dtype != "auto" else {}
     keys |= {
-        "train_type": "lora", **({"adapters": [str(spec.init_from.path)]} if spec.init_from else {}),
-        "lora_rank": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
+        **({"adapters": [str(spec.init_from.path)]} if spec.init_from else {}),
+        "lora_rank": spec.rank, "lora_alpha": _whole_alpha(spec), "lora_dropout": spec.dropout,
         "use_rslora": spec.rslora, "target_regex": module_expression(trial.modules),
         "freeze_llm": spec.placement.language == 0, "freeze_vit": spec.placement.vision == 0, "freeze_aligner": True,
         "dataset": [train[0]], "val_dataset": [validation[0]], "split_dataset_ratio": 0.0,
@@ -158,7 +169,7 @@ def _swift(trial: ExportedTrial) -> ToolConfig:
         keys["vit_lr"] = spec.vision_learning_rate
     schedule, not_expressed = hf_schedule(spec)
     not_expressed += dict.fromkeys((*train[1], *validation[1]))
-    return ToolConfig({**keys, **schedule, "data_seed": spec.data_seed, "adam_beta2": 0.999}, not_expressed)
+    return ToolConfig({**keys, **schedule, "data_seed": spec.data_seed}, not_expressed)
 
 
 # ---------------------------------------------------------------------------------------------- LLaMA-Factory
@@ -174,7 +185,7 @@ def _llamafactory(trial: ExportedTrial) -> ToolConfig:
     keys |= {
         "stage": "sft", "do_train": True, "finetuning_type": "lora",
         **({"adapter_name_or_path": str(spec.init_from.path)} if spec.init_from else {}),
-        "lora_rank": spec.rank, "lora_alpha": _whole_if_possible(spec.alpha), "lora_dropout": spec.dropout,
+        "lora_rank": spec.rank, "lora_alpha": _whole_alpha(spec), "lora_dropout": spec.dropout,
         "use_rslora": spec.rslora, "lora_target": ",".join(trial.modules),
         "freeze_language_model": spec.placement.language == 0, "freeze_vision_tower": spec.placement.vision == 0,
         "freeze_multi_modal_projector": True,
@@ -217,6 +228,7 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
         "optim": "adamw_torch",
         "learning_rate": spec.learning_rate,
         "weight_decay": spec.weight_decay,
+        "adam_beta2": spec.adam_beta2,
         "max_grad_norm": spec.max_gradient_norm,
         "eval_strategy": "steps",
         "eval_steps": spec.eval_every_steps,
@@ -227,6 +239,8 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
 
 def _never_expressed(spec: TrialSpec) -> list[str]:
     not_expressed = [f"--ood {spec.ood.path}: out-of-distribution rows, which only Footprint evaluates"]
+    if spec.alpha != _whole_alpha(spec):
+        not_expressed.append(f"alpha {spec.alpha:g}: the tool takes whole numbers, so {_whole_alpha(spec)} is written")
     if spec.batch_warmup_ratio:
         not_expressed.append(f"batch_warmup_ratio {spec.batch_warmup_ratio:g}: every step has the full number of rows")
     if spec.packed_tokens:
@@ -242,8 +256,8 @@ def _never_expressed(spec: TrialSpec) -> list[str]:
     return not_expressed
 
 
-def _whole_if_possible(value: float) -> int | float:
-    return int(value) if value == int(value) else value
+def _whole_alpha(spec: TrialSpec) -> int:
+    return max(1, round(spec.alpha))
 
 
 TOOLS: dict[str, Callable[[ExportedTrial], ToolConfig]] = {

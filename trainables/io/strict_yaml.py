@@ -27,10 +27,27 @@ MAXIMUM_DEPTH = 32
 TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null")}
 MERGE = "tag:yaml.org,2002:merge"
 
-# looks like a number, but YAML 1.1 reads it as text unless it has a point before and a sign after the e
+# looks like a number, but YAML 1.1 reads it as text: 1e-4 without a point, 1.0e4 without a sign, 08
 NUMBER_LIKE = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # YAML 1.1 reads these as octal and base-60 numbers: 010 is 8, 1:30 is 90
 SURPRISING = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
+class ScientificNumber(float):
+    """A number such as 1e-4, which YAML 1.1 reads as text; `written` is that text, for keys that are texts."""
+
+    written: str
+
+    def __new__(cls, written: str) -> ScientificNumber:
+        """Read the number that `written` shows."""
+        number = super().__new__(cls, written.replace("_", ""))
+        number.written = written
+        return number
+
+    def __reduce__(self) -> tuple[type[ScientificNumber], tuple[str]]:  # copies keep the text
+        return ScientificNumber, (self.written,)
+
+
 MAPPING_HINT = "write `key: value`, one per line"
 
 
@@ -63,7 +80,7 @@ def read_yaml(path: Path, list_key: str | None = None) -> Document:
         UserError: the file cannot be read, is not YAML, or holds a value that YAML 1.1 does not read as it looks; names
             file, line and key.
     """
-    return parse_yaml(_text_of(path), path, list_key)
+    return parse_yaml(read_text(path), path, list_key)
 
 
 def parse_yaml(text: str, path: Path, list_key: str | None = None) -> Document:
@@ -190,10 +207,10 @@ class _Reading:
             raise self._tagged(node, keys)
         plain = getattr(node, "style", None) is None
         if tag == "str" and plain and NUMBER_LIKE.fullmatch(text):
-            raise UserError(
-                f"{self._place(node, keys)} must be a number, but YAML 1.1 reads `{text}` as text",
-                f"write {as_yaml_number(text)}",
-            )
+            if "e" in text.lower():
+                return self._finite(ScientificNumber(text), node, keys)
+            raise UserError(f"{self._place(node, keys)} must be a number or a text, but `{text}` could be either",
+                            "write a number without leading zeros, quote a text")  # fmt: skip
         if tag in {"int", "float"} and SURPRISING.fullmatch(text):
             value = self.loader.construct_object(node)
             raise UserError(f"{self._place(node, keys)} must be a plain number, but YAML 1.1 reads `{text}` as {value}",
@@ -201,11 +218,13 @@ class _Reading:
         try:
             value = self.loader.construct_object(node)
         except (ValueError, KeyError):  # a tag that does not match the text, or a number with thousands of digits
-            raise UserError(
-                f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`", "quote it if it is a text"
-            ) from None
+            raise UserError(f"{self._place(node, keys)} must be of type {tag}, but got `{text[:40]}`",
+                            "quote it if it is a text") from None  # fmt: skip
+        return self._finite(value, node, keys)
+
+    def _finite(self, value: Any, node: yaml.Node, keys: KeyPath) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{text}`",
+            raise UserError(f"{self._place(node, keys)} must be a finite number, but got `{node.value}`",
                             "quote it if it is a text")  # fmt: skip
         return value
 
@@ -222,7 +241,12 @@ class _Reading:
         return f"{place}: `{key_text(keys)}`" if keys else place
 
 
-def _text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a configuration file.
+
+    Raises:
+        UserError: the file cannot be read, is larger than 1 MiB, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAXIMUM_BYTES + 1)
@@ -274,12 +298,3 @@ def _broken(error: yaml.MarkedYAMLError, text: str, path: Path) -> UserError:
 
 def _key_of(line: str) -> str:
     return f"`{line.strip().split(':')[0][:60]}`"
-
-
-def as_yaml_number(text: str) -> str:
-    """Write a match of NUMBER_LIKE as a YAML 1.1 float: 1e-4 -> 1.0e-4, 2E5 -> 2.0e+5."""
-    mantissa, _, exponent = text.lower().partition("e")
-    mantissa += "" if "." in mantissa else ".0"
-    mantissa += "0" if mantissa.endswith(".") else ""
-    sign = "" if exponent[:1] in {"-", "+"} else "+"
-    return f"{mantissa}e{sign}{exponent}" if exponent else mantissa

@@ -14,6 +14,8 @@ from trainables.model.peft_files import OPTIMIZER_WEIGHTS
 from trainables.schedule import rate_factor
 from trainables.spec import TrialSpec
 
+ADAM_BETA1 = 0.9
+
 
 class Optimizer:
     """AdamW on one adapter; the rate of each tower is its peak rate times the factor of the schedule."""
@@ -27,7 +29,8 @@ class Optimizer:
         }
         towers: list[TowerName] = [tower for tower in TOWERS if adapter.parameters(tower)]
         groups = [{"params": [p for _, p in adapter.parameters(tower)], "tower": tower} for tower in towers]
-        self.adamw = torch.optim.AdamW(groups, lr=0.0, weight_decay=spec.weight_decay)
+        betas = (ADAM_BETA1, spec.adam_beta2)
+        self.adamw = torch.optim.AdamW(groups, lr=0.0, betas=betas, weight_decay=spec.weight_decay)
 
     def step(self, step: int) -> float:
         """Clip, update with the rates of `step` and clear the gradients; return the gradient norm before clipping."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 
 from sweeps.execution.options import Launch
 from sweeps.importers.config import read_config
-from sweeps.importers.files import tool_of
+from sweeps.importers.files import TOOLS, tool_of
+from sweeps.importers.parsing import ParsedConfig, parse_config
 from sweeps.importers.ranges import check_ranges
-from sweeps.importers.rules import ParsedConfig, parse_config
 from sweeps.importers.settings import ImportedSettings, Setting, settings_of
 from sweeps.importers.templates import check_template
 from trainables.errors import UserError, nearest
@@ -33,7 +34,8 @@ HEADS = {
 
 def parsed(tool: str, text: str) -> ParsedConfig:
     document = parse_yaml(HEADS[tool] + text, Path("c.yaml"))
-    return parse_config(document, tool_of(document), EVERYWHERE)
+    required = {name: why for name, why in TOOLS[tool].required.items() if name not in EVERYWHERE}
+    return parse_config(document, replace(tool_of(document), required=required))
 
 
 def imported(tool: str, text: str, rows: int = 16_000) -> ImportedSettings:

@@ -21,6 +21,26 @@ def adapter(engine: Engine, make_spec: SpecMaker) -> Iterator[Adapter]:
     placed.remove()
 
 
+@pytest.mark.parametrize("beta2", [0.999, 0.95])
+def test_the_second_beta_is_torchs_and_changes_the_second_step(
+    engine: Engine, make_spec: SpecMaker, adapter: Adapter, beta2: float
+) -> None:
+    import torch
+
+    spec = make_spec(adam_beta2=beta2, max_gradient_norm=1e9, weight_decay=0.0, warmup_ratio=0.0, schedule="constant")
+    name, parameter = adapter.trained()[0]
+    alone = torch.nn.Parameter(parameter.detach().clone())
+    rate = spec.vision_learning_rate if "visual" in name else spec.learning_rate
+    theirs = torch.optim.AdamW([alone], lr=rate, betas=(0.9, beta2), weight_decay=0.0)
+    ours = Optimizer(adapter, spec)
+    for step in range(3):
+        set_gradients(adapter, seed=step, scale=10.0**-step)
+        alone.grad = parameter.grad.clone()  # type: ignore[union-attr]
+        ours.step(step)
+        theirs.step()
+    assert torch.allclose(parameter, alone, atol=1e-7)
+
+
 def set_gradients(adapter: Adapter, seed: int, scale: float = 1.0) -> None:
     import torch
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
@@ -70,6 +70,6 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
     if model_type not in FAMILIES:
         raise UserError(
             f"{config_path}: `model_type` must be a known family, but got `{model_type}`",
-            nearest(model_type, FAMILIES),
+            f"the known families are {', '.join(FAMILIES)}",
         )
     return FAMILIES[model_type], config
