@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.families import NAMES
+from trainables.command import run
 from trainables.errors import UserError, nearest
 
 PAGE = Path("docs/benchmark.md")
@@ -58,13 +59,9 @@ def main(
     chosen = [name for name in families.split(",") if name]
     names = ("mini", "deep") if shape is Choice.ALL_CPU else (shape.value,)
     found: dict[str, Any] = {}
-    try:
-        _check(chosen)
-        for name in names:
-            found[name] = measure_shape(SHAPES[name], Effort.of(SHAPES[name], quick, chosen), say)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    _check(chosen)
+    for name in names:
+        found[name] = measure_shape(SHAPES[name], Effort.of(SHAPES[name], quick, chosen), say)
     sweep = None
     if "mini" in names and not chosen:
         with tempfile.TemporaryDirectory() as scratch:
@@ -99,4 +96,4 @@ def write(out: Path, shapes: dict[str, Any], sweep: dict[str, Any] | None) -> st
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -17,7 +17,7 @@ from sweeps.planning.forecast import Forecast
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.space import merged
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 from trainables.guards import described
 from trainables.io.files import read_json, write_json
 from trainables.record import Record, records_under
@@ -32,7 +32,7 @@ CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the 
 class AlreadyRunning(UserError):
     """Another launch has locked the experiment."""
 
-    exit_code = 5
+    exit_code = ExitCode.ALREADY_RUNNING
 
 
 @dataclass(frozen=True)

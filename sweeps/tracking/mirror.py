@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from sweeps.tracking.tracker import Tracker
-from trainables.errors import UserError
-from trainables.mlflow_store import outages, redacted
+from trainables.errors import UserError, redacted
+from trainables.mlflow_store import outages
 from trainables.record import Record
 
 

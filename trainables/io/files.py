@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 
 
 class FileDamaged(UserError):
     """A file written by this project is damaged; its contents are never guessed."""
 
-    exit_code = 4
+    exit_code = ExitCode.RECORD_DAMAGED
 
 
 def write_text(path: Path, text: str) -> None:
