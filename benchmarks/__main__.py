@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.families import NAMES
 from trainables.command import run
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest
 
 PAGE = Path("docs/benchmark.md")
 
@@ -56,7 +56,7 @@ def main(
     logging.disable(logging.WARNING)
     began = time.perf_counter()
     say = lambda text: typer.echo(f"{time.perf_counter() - began:6.0f} s  {text}")  # noqa: E731
-    chosen = [name for name in families.split(",") if name]
+    chosen = list(items(families, "--families", "full,A1x24"))
     names = ("mini", "deep") if shape is Choice.ALL_CPU else (shape.value,)
     found: dict[str, Any] = {}
     _check(chosen)

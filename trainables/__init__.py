@@ -15,6 +15,7 @@
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
 - `mlflow_store`: Opens an MLflow store, reads and writes its runs; the only module that imports MLflow.

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self
 
 import typer
 
-from trainables.errors import ExitCode, UserError
+from trainables.errors import ExitCode, UserError, quoted
 from trainables.failures import Failure, failure_of
 
 MAX_LETTERS = 600  # of a message on a wrong option, which repeats its value
@@ -65,7 +65,7 @@ def _app_of(function: Callable[..., Any]) -> typer.Typer:
 
 
 def _invoke(app: typer.Typer, words: list[str]) -> int:
-    _refuse_empty(words)
+    _check_words(words)
     command = typer.main.get_command(app)
     try:
         with command.make_context(_program(), words) as context:
@@ -75,13 +75,17 @@ def _invoke(app: typer.Typer, words: list[str]) -> int:
     return ExitCode.DONE
 
 
-def _refuse_empty(words: Sequence[str]) -> None:
-    """Refuse an empty word: `--only "$ARMS"` without ARMS would name nothing, and so mean every arm.
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse bytes that are not UTF-8, which no record can keep, and empty words.
+
+    `--only "$ARMS"` without ARMS would name nothing, and so mean every arm.
 
     Raises:
-        UserError: naming the option before it.
+        UserError: naming the word, or the option before it.
     """
     for number, word in enumerate(words):
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes that are not UTF-8
+            raise UserError(f"every argument must be UTF-8, but got {quoted(word)}", "rename the file or directory")
         option, equals, value = word.partition("=")
         if not word.strip() or (option.startswith("--") and equals and not value.strip()):
             name = option if equals else words[number - 1] if number else "an argument"

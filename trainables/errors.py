@@ -68,6 +68,21 @@ class InfrastructureError(UserError):
     exit_code = ExitCode.INFRASTRUCTURE
 
 
+def items(text: str, option: str, example: str, separator: str = ",") -> tuple[str, ...]:
+    """Return the items of a list in an option, without spaces around them; an empty text has none.
+
+    Raises:
+        UserError: an item is empty, as in `A1,,C2` or `,`.
+    """
+    if not text:
+        return ()
+    found = tuple(item.strip() for item in text.split(separator))
+    if not all(found):
+        raise UserError(f"{option} must have a value on both sides of every `{separator}`, but got {quoted(text)}",
+                        f"for example {option}{' ' * (not option.endswith('='))}{example}")  # fmt: skip
+    return found
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the known word closest to `word`; if none is close, list all of them or, of many, the five nearest."""
     names = sorted(known)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.main import CommandLine, run_command_line
 from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
-from sweeps.cli.study import words_in
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -73,7 +72,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         search,
         study=study,
         space=search.space.changed(parse_dimensions(own.vary or ())),
-        objectives=words_in(own.objectives),
+        objectives=items(own.objectives, "--objectives", "exact_match,irrelevant_pass"),
         sampler=_sampler(own.sampler),
         trials=own.trials,
         cohort=own.cohort,

@@ -95,6 +95,15 @@ def parse_rows(path: Path) -> Iterator[ParsedRow]:
             yield ParsedRow(line, form, error)
 
 
+def check_file(path: Path) -> None:
+    """Refuse a data file that does not exist or has another format; its rows are not checked.
+
+    Raises:
+        UserError: naming the file.
+    """
+    next(objects(locate(path).file), None)
+
+
 def read_rows(path: Path) -> list[Row]:
     """Read and check every row of a train or validation file; `path` may name an entry, `dataset_info.json:NAME`.
 
