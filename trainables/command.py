@@ -17,6 +17,7 @@ from trainables.errors import ExitCode, UserError, quoted
 from trainables.failures import Failure, failure_of
 
 MAX_LETTERS = 600  # of a message on a wrong option, which repeats its value
+HELP = "`{} --help` lists the options"
 BUG = (
     "error: this is a bug in Footprint, not in your input\n"
     "hint: open an issue with the lines above and the command; `python -m sweeps.doctor` lists the versions it needs"
@@ -53,7 +54,8 @@ class EndingInMessages:
                 traceback.print_exception(error)
                 typer.echo(BUG, err=True)
             elif failure.message:
-                typer.echo(f"error: {UserError(failure.message, failure.hint)}", err=True)
+                hint = failure.hint or (HELP.format(_program()) if failure.code == ExitCode.BAD_INPUT else None)
+                typer.echo(f"error: {UserError(failure.message, hint)}", err=True)
         _discard_unwritten_output()
         raise SystemExit(int(ExitCode.BUG if failure is None else failure.code)) from error
 
@@ -100,7 +102,7 @@ def _failure_of_typer(error: BaseException) -> Failure | None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else _program()
     text = error.format_message().strip() or "a command must be named, but none is"  # its help has been printed
-    return Failure(ExitCode.BAD_INPUT, text[:MAX_LETTERS], f"`{path} --help` lists the options")
+    return Failure(ExitCode.BAD_INPUT, text[:MAX_LETTERS], HELP.format(path))
 
 
 def _program() -> str:

@@ -74,7 +74,7 @@ def node_reports(address: str | None, storage: Path, paths: Sequence[Path]) -> l
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from sweeps.execution.tuner import ray_session
+    from sweeps.execution.ray_session import ray_session
 
     token = f".doctor-{uuid4().hex}"
     sizes = {str(path): path.stat().st_size if path.is_file() else 0 for path in paths}

@@ -70,10 +70,10 @@ class Tracker:
             self._launch_id = self._create_launch(command, tags)
             self.close_launch()
 
-    def close_launch(self) -> None:
-        """End the parent run."""
+    def close_launch(self, status: str = "FINISHED") -> None:
+        """End the parent run with a status of MLflow."""
         if self._launch_id is not None:
-            mlflow_store.end_run(self._client, self._launch_id, "FINISHED")
+            mlflow_store.end_run(self._client, self._launch_id, status)
 
     def _launches(self, condition: str = "") -> list[StoredRun]:
         conditions = ["tags.`footprint.kind` = 'launch'", condition]

@@ -31,7 +31,7 @@ def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage4:
     def no_ray(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_ray)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: invoke(STUDY, monkeypatch, *arguments)
 

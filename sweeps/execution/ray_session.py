@@ -1,0 +1,122 @@
+"""Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.tune.execution import class_cache
+
+from trainables.errors import InfrastructureError, redacted
+
+SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
+STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The resources of a cluster.
+
+    A worker that trains in its own process reserves `cpus` and `gpus`. `devices` is the number of GPUs of the cluster,
+    and `cores` the number of cores of each node.
+    """
+
+    cpus: float
+    gpus: float
+    devices: int
+    cores: Mapping[str, int]
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[Resources]:
+    """Start Ray on this machine, or join the cluster at `address`; yields its resources.
+
+    Raises:
+        InfrastructureError: Ray does not start, or no cluster answers at the address.
+    """
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
+    keep_secrets_from_tune()
+    with ExitStack() as stack:
+        stack.callback(_shut_down)
+        stack.push(_not_started(address))
+        local: dict[str, Any] = {} if address else {"include_dashboard": False}
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
+        _make_private()
+        resources = _resources()
+        stack.pop_all()
+    try:
+        yield resources
+    finally:
+        _shut_down()
+
+
+def keep_secrets_from_tune() -> None:
+    """Take secrets out of the names that Tune copies into each worker's environment.
+
+    Ray writes that environment to its logs. Workers have these variables anyway: they inherit them from the raylet.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if SECRET.search(name)])
+
+
+def _make_private() -> None:
+    """Let only this user read what a Ray that was started here writes; Ray opens it to everybody."""
+    node = ray._private.worker._global_node  # no public name
+    if node is None or not node.head:  # RAY_ADDRESS names a cluster, or one runs on this machine
+        return
+    Path(node.get_session_dir_path()).chmod(stat.S_IRWXU)
+    token = Path(os.path.expanduser("~/.ray/auth_token"))
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _not_started(address: str | None) -> Any:
+    """Return an exit function that says why Ray did not start; Ray also raises `Exception` itself."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None or not (kind is Exception or issubclass(kind, STARTS_FAIL_WITH)):
+            return
+        lines = [line for line in redacted(str(error)).strip().splitlines() if line.strip()]
+        reason = (lines[0] if lines else kind.__name__).strip().rstrip(".")
+        if address:
+            raise InfrastructureError(
+                f"a Ray cluster must answer at {redacted(address)}, but: {reason}",
+                "`ray status` on its head node shows whether it is up; --address auto finds one on this machine",
+            ) from error
+        raise InfrastructureError(
+            f"Ray must start on this machine, but: {reason}",
+            "on a busy machine try again later; else see the newest session_*/logs in RAY_TMPDIR, by default /tmp/ray, "
+            "or run python -m sweeps.doctor",
+        ) from error
+
+    return leave
+
+
+def _shut_down() -> None:
+    # Tune leaves reference cycles to Ray objects. If the garbage collector frees one on another thread (the MLflow
+    # mirror) while Ray shuts down, this process crashes. So collect first, and disable the collector meanwhile.
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
+
+
+def _resources() -> Resources:
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
+    cores = {name: count for name, count in alive.items() if count}
+    return Resources(cpus=1, gpus=1 if gpus else 0, devices=gpus, cores=cores)
