@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         stack.callback(_shut_down)
         stack.push(_not_started(address))
         local: dict[str, Any] = {} if address else {"include_dashboard": False}
+        if not address and "RAY_ADDRESS" not in os.environ:
+            local["_temp_dir"] = str(private_directory())
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
-        _make_private()
+        _protect_token()
         resources = _resources()
         stack.pop_all()
     try:
@@ -71,12 +74,32 @@ def keep_secrets_from_tune() -> None:
     names.difference_update([name for name in names if SECRET.search(name)])
 
 
-def _make_private() -> None:
-    """Let only this user read what a Ray that was started here writes; Ray opens it to everybody."""
-    node = ray._private.worker._global_node  # no public name
-    if node is None or not node.head:  # RAY_ADDRESS names a cluster, or one runs on this machine
-        return
-    Path(node.get_session_dir_path()).chmod(stat.S_IRWXU)
+def ray_directory() -> Path:
+    """Return the path of the directory for Ray's sessions."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute() / f"ray-{os.getuid()}" / "ray"
+
+
+def private_directory() -> Path:
+    """Return the directory for Ray's sessions, in one that only this user can enter; creates it.
+
+    Ray opens its own directories to everybody, again whenever a worker starts; the directory around them protects them.
+
+    Raises:
+        InfrastructureError: another user has made it.
+    """
+    around = ray_directory().parent
+    around.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if around.is_symlink() or around.stat().st_uid != os.getuid():
+        raise InfrastructureError(
+            f"Ray's directory must belong to this user, but {around} does not",
+            "set RAY_TMPDIR to a directory of your own, with a short path",
+        )
+    around.chmod(stat.S_IRWXU)
+    return ray_directory()
+
+
+def _protect_token() -> None:
+    """Let only this user read the token that Ray has made, if it has."""
     token = Path(os.path.expanduser("~/.ray/auth_token"))
     if token.is_file() and token.stat().st_uid == os.getuid():
         token.chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -86,7 +109,11 @@ def _not_started(address: str | None) -> Any:
     """Return an exit function that says why Ray did not start; Ray also raises `Exception` itself."""
 
     def leave(kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is None or not (kind is Exception or issubclass(kind, STARTS_FAIL_WITH)):
+        if (
+            kind is None
+            or isinstance(error, InfrastructureError)
+            or not (kind is Exception or issubclass(kind, STARTS_FAIL_WITH))
+        ):
             return
         lines = [line for line in redacted(str(error)).strip().splitlines() if line.strip()]
         reason = (lines[0] if lines else kind.__name__).strip().rstrip(".")
@@ -97,8 +124,8 @@ def _not_started(address: str | None) -> Any:
             ) from error
         raise InfrastructureError(
             f"Ray must start on this machine, but: {reason}",
-            "on a busy machine try again later; else see the newest session_*/logs in RAY_TMPDIR, by default /tmp/ray, "
-            "or run python -m sweeps.doctor",
+            f"on a busy machine try again later; else see {ray_directory()}/session_latest/logs, or run "
+            "`python -m sweeps.doctor`",
         ) from error
 
     return leave
