@@ -8,6 +8,7 @@ from typing import Any
 
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.errors import UserError, named, quoted
+from trainables.io.files import resolved
 
 Crop = tuple[float, float, float]
 
@@ -33,7 +34,7 @@ def picture_files(names: Sequence[str], messages: Iterable[Message], directory: 
     tags = sum(message.text.count(IMAGE_TAG) for message in messages)
     if tags != len(names):
         raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(names)} images")
-    images = tuple((directory / name).resolve() for name in names)
+    images = tuple(resolved(directory / name, f"{where}: the image `{named(name)}`") for name in names)
     for name, image in zip(names, images, strict=True):
         if not image.is_file():
             raise UserError(f"{where}: the image `{named(name)}` must exist, but {image} does not",
