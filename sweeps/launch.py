@@ -30,6 +30,7 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.study import Study
+from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
@@ -135,6 +136,8 @@ class StudyJob:
         """Read the base and the data, expand the study into trials, and check them."""
         study, axes, launch = self.study, self.axes, self.launch
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
+        for directory in filter(None, (axes.init_from, axes.restart_from)):
+            read_adapter(directory)  # before a base is looked up on the hub
         files = launch.train, launch.validation, launch.ood
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop)
         specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)

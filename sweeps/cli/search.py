@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.main import CommandLine, run_command_line
 from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
-from trainables.errors import UserError, items, nearest
+from trainables.errors import UserError, items, nearest, quoted
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -61,7 +61,10 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
     """
     from sweeps.hpo.run import SearchJob, resumed_search
     from sweeps.hpo.space import parse_dimensions
+    from sweeps.planning.space import MOST_TRIALS
 
+    if own.trials > MOST_TRIALS:
+        raise UserError(f"--trials must be at most {MOST_TRIALS:,}, but got {quoted(own.trials)}", "--trials 24")
     fixed = shared.fixed()
     study = replace(
         search.study,

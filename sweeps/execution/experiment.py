@@ -25,6 +25,7 @@ from trainables.io.files import read_json, write_json
 from trainables.record import Record, records_under
 from trainables.spec import FORMAT, Format, TrialSpec, default_settings
 
+PROBE_BYTES = 2**20
 RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
 DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
@@ -215,6 +216,24 @@ def adapter_bytes(forecasts: Sequence[Forecast], trials: int) -> int:
     """Return the size of the adapters of `trials` trials, each as large as the largest in `forecasts`."""
     largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in forecasts)
     return int(largest * 1e6 * trials)
+
+
+def check_not_full(storage: Path) -> None:
+    """Check that the storage still takes a file.
+
+    Raises:
+        InfrastructureError: it is full.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=storage) as probe:
+            probe.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InfrastructureError(
+                f"the storage must have free space, but {storage} is full",
+                "free some space, then run the same command again with --resume; every trial has its last checkpoint",
+            ) from None
+        raise
 
 
 def check_storage(storage: Path, adapter_bytes: int, *, create: bool = True) -> None:

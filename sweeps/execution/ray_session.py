@@ -55,7 +55,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         local: dict[str, Any] = {} if address else {"include_dashboard": False}
         if not address and "RAY_ADDRESS" not in os.environ:
             local["_temp_dir"] = str(private_directory())
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local)
         _protect_token()
         resources = _resources()
         stack.pop_all()

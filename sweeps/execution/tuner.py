@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any, Protocol
 from uuid import uuid4
@@ -18,12 +19,15 @@ from uuid import uuid4
 import ray
 from ray import tune
 from ray.exceptions import RayTaskError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
+from sweeps.execution.experiment import check_not_full
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
+from trainables.errors import InfrastructureError
 from trainables.metrics import metric
 from trainables.record import Record, Verdict
 from trainables.workers.engine_actor import EngineActor, EngineSettings
@@ -117,11 +121,12 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
 
     Raises:
         ProtocolMismatch: a node runs another version of this package.
+        InfrastructureError: the storage is full, or Tune cannot keep its own files.
     """
     if not records:
         return
     relay = _Relay(listener, settings)
-    results = _tuner(records, settings, relay).fit()
+    results = _fit(_tuner(records, settings, relay), settings.stop_file.parent)
     for result in results:
         if mismatch := relay.mismatch or _mismatch(result.error):
             raise mismatch
@@ -130,6 +135,20 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             if record.verdict() is None and result.error is not None:
                 record.close(_failed(record, result.error))
                 listener.advanced(record)
+
+
+def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
+    try:
+        results = tuner.fit()
+    except (OSError, EOFError, UnpicklingError, TuneError) as error:  # the last two: a file of Tune is cut off
+        check_not_full(storage)
+        raise InfrastructureError(
+            f"Ray Tune must be able to keep its files in {storage}, but: {str(error).splitlines()[0]}",
+            "check the storage, then run the same command again with --resume",
+        ) from error
+    if results.num_errors:
+        check_not_full(storage)
+    return results
 
 
 def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> tune.Tuner:
