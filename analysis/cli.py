@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from trainables.command import run
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,13 +101,9 @@ def results(
             print(path)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; invalid input is reported in two lines on stderr, with exit code 2."""
-    try:
-        app(args=None if arguments is None else list(arguments))
-    except UserError as error:
-        _say(f"error: {error}")
-        raise SystemExit(error.exit_code) from None
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with a documented code."""
+    run(app, arguments)
 
 
 def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:

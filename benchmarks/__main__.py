@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.families import NAMES
-from trainables.errors import UserError, nearest
+from trainables.command import run
+from trainables.errors import UserError, items, nearest
 
 PAGE = Path("docs/benchmark.md")
 
@@ -55,16 +56,12 @@ def main(
     logging.disable(logging.WARNING)
     began = time.perf_counter()
     say = lambda text: typer.echo(f"{time.perf_counter() - began:6.0f} s  {text}")  # noqa: E731
-    chosen = [name for name in families.split(",") if name]
+    chosen = list(items(families, "--families", "full,A1x24"))
     names = ("mini", "deep") if shape is Choice.ALL_CPU else (shape.value,)
     found: dict[str, Any] = {}
-    try:
-        _check(chosen)
-        for name in names:
-            found[name] = measure_shape(SHAPES[name], Effort.of(SHAPES[name], quick, chosen), say)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    _check(chosen)
+    for name in names:
+        found[name] = measure_shape(SHAPES[name], Effort.of(SHAPES[name], quick, chosen), say)
     sweep = None
     if "mini" in names and not chosen:
         with tempfile.TemporaryDirectory() as scratch:
@@ -99,4 +96,4 @@ def write(out: Path, shapes: dict[str, Any], sweep: dict[str, Any] | None) -> st
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -23,6 +23,8 @@ import typer
 from tests.corpus import at_evals, before_training, during_training
 from tests.corpus.bench import Bench, Injection, Seen, planted
 from tests.corpus.controls import CONTROLS, draws
+from trainables.command import run
+from trainables.errors import ExitCode
 
 HEALTHY_RUNS = 11 * len(CONTROLS)
 NOTES = (
@@ -170,8 +172,9 @@ def main(
     out.write_text(text, encoding="utf-8")
     typer.echo("\n".join(line for line in text.splitlines() if line.startswith("- **")))
     missed = any(seen is None or seen.step > one.latest_step for one, seen in results)
-    raise typer.Exit(1 if missed or any(alarms for _, alarms in healthy) else 0)
+    is_faulty = missed or any(alarms for _, alarms in healthy)
+    raise typer.Exit(ExitCode.CHECK_FAILED if is_faulty else ExitCode.DONE)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

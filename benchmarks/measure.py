@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.families import NAMES, family, modelled, trial
 from benchmarks.shapes import Shape, prepared
 from trainables.engine import Engine
+from trainables.errors import InfrastructureError
 from trainables.io.files import read_json
 from trainables.spec import TrialSpec
 
@@ -101,7 +102,9 @@ def run_module(module: str, *arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
-        raise SystemExit(f"`python -m {module} {' '.join(arguments)}` ended with {done.returncode}")
+        raise InfrastructureError(
+            f"`python -m {module} {' '.join(arguments)}` ended with {done.returncode}", "see above"
+        )
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import typer
 
 from benchmarks.search_measure import SEEDS, Table, compare
 from benchmarks.search_table import record
+from trainables.command import run
 from trainables.io.files import read_json, write_json
 
 PAGE = Path("docs/search.md")
@@ -62,4 +63,4 @@ def record_table(
 
 
 if __name__ == "__main__":
-    app()
+    run(app)

@@ -23,6 +23,7 @@ from sweeps.execution.options import Launch
 from sweeps.launch import run
 from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY
+from trainables.errors import InfrastructureError
 from trainables.io.files import read_json
 from trainables.record import Record, records_under
 
@@ -69,7 +70,7 @@ def seconds_of(command: Sequence[str], directory: Path) -> float:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
     if done.returncode not in (0, 3):
         sys.stderr.write(done.stdout + done.stderr)
-        raise SystemExit(f"`{' '.join(command)}` ended with {done.returncode}")
+        raise InfrastructureError(f"`{' '.join(command)}` ended with {done.returncode}")
     return time.perf_counter() - began
 
 

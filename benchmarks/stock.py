@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trainables.command import run
+from trainables.errors import InfrastructureError
 from trainables.io.files import read_json, write_json
 from trainables.record import Record
 from trainables.spec import TrialSpec, read_spec
@@ -185,7 +187,7 @@ def sweep(
     )
     failed = [result.error for result in tuner.fit() if result.error]
     if failed:
-        raise SystemExit(f"every stock trial must train, but {len(failed)} did not: {failed[0]}")
+        raise InfrastructureError(f"every stock trial must train, but {len(failed)} did not: {failed[0]}")
     typer.echo(json.dumps({"trials": len(records)}))
 
 
@@ -207,4 +209,4 @@ def _tuned(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    run(app)

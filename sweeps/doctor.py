@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainables.errors import UserError
+from trainables.command import run
+from trainables.errors import ExitCode, UserError, redacted
 from trainables.selftest.machine import Check
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def check_store(tracking_uri: str) -> Check:
 
     A database gets a transaction that is rolled back; a server gets a run in the experiment `footprint-doctor`.
     """
-    from trainables.mlflow_store import checked_uri, redacted
+    from trainables.mlflow_store import checked_uri
 
     try:
         uri = checked_uri(tracking_uri)
@@ -143,7 +144,7 @@ def _try_database(path: Path) -> str:
 
 def _try_server(uri: str) -> None:
     from sweeps.tracking.tracker import Tracker
-    from trainables.mlflow_store import outages, redacted
+    from trainables.mlflow_store import outages
 
     tracker = Tracker(uri, "footprint-doctor")
     try:
@@ -219,9 +220,9 @@ def main() -> None:
             if check.hint:
                 typer.echo(f"{'':<24} hint: {check.hint}")
         typer.echo(f"{failed} failed" if failed else "nothing failed")
-        raise typer.Exit(1 if failed else 0)
+        raise typer.Exit(ExitCode.CHECK_FAILED if failed else ExitCode.DONE)
 
-    app()
+    run(app)
 
 
 if __name__ == "__main__":

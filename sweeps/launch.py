@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.text import Text
 
@@ -30,6 +30,7 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.study import Study
+from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
@@ -73,6 +74,14 @@ class Job(Protocol[PlanT]):
         """Print the plan."""
         ...
 
+    def check(self, planned: PlanT) -> None:
+        """Refuse what `run` would refuse before it starts a trial; writes nothing.
+
+        Raises:
+            UserError: the storage cannot take the records, or the experiment is locked or has another configuration.
+        """
+        ...
+
     def run(self, planned: PlanT) -> list[Record]:
         """Run the trials of the plan that have no result, and return the records of all its trials.
 
@@ -98,16 +107,19 @@ def run_job(job: Job[PlanT]) -> list[Record]:
 
 
 def show_job(job: Job[PlanT]) -> None:
-    """Plan a job and print the plan; leaves no files.
+    """Plan a job and print the plan; leaves no files, and refuses whatever `run_job` would refuse.
 
     Raises:
-        UserError: the input is invalid, or preflight refuses the plan.
+        UserError: the input is invalid, preflight refuses the plan, or `Job.check` does.
     """
-    job.launch.directory(job.study)  # refuse an invalid experiment name before anything is read
+    directory = job.launch.directory(job.study)
+    checked_uri(job.launch.tracking_uri or default_tracking_uri())
+    check_storage(directory.parent, 0, create=False)
     with tempfile.TemporaryDirectory() as scratch:
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
-    admit(planned.preflight, job.launch.force)
+        admit(planned.preflight, job.launch.force)
+        job.check(planned)
     job.launch.console.print("dry run: nothing was written")
 
 
@@ -124,6 +136,8 @@ class StudyJob:
         """Read the base and the data, expand the study into trials, and check them."""
         study, axes, launch = self.study, self.axes, self.launch
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
+        for directory in filter(None, (axes.init_from, axes.restart_from)):
+            read_adapter(directory)  # before a base is looked up on the hub
         files = launch.train, launch.validation, launch.ood
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop)
         specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)
@@ -136,6 +150,10 @@ class StudyJob:
         """Print the trials, a summary of the data, and the findings of preflight."""
         show_plan(self.study, planned, self.launch)
 
+    def check(self, planned: Plan) -> None:
+        """Refuse what `run` would refuse; writes nothing."""
+        check_plan(planned, self.launch)
+
     def run(self, planned: Plan) -> list[Record]:
         """Run the trials, baselines first."""
         return run_plan(planned, self.launch)
@@ -147,6 +165,16 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
 
 
+def check_plan(planned: Plan, launch: Launch) -> None:
+    """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
+    experiment = Experiment(launch.directory(planned.active.study))
+    experiment.check(_configuration(planned, launch), adapter_bytes(planned.forecasts, len(planned.specs)))
+
+
+def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
+    return {**configuration_of(planned.active.study, planned.specs), **scheduler_in(launch)}
+
+
 def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     """Run the trials of a plan; returns and raises the same as `Job.run`."""
     study, specs = planned.active.study, planned.specs
@@ -154,7 +182,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     experiment = Experiment(launch.directory(study))
     check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, len(specs)))
     with experiment.locked():
-        experiment.configure({**configuration_of(study, specs), **scheduler_in(launch)})
+        experiment.configure(_configuration(planned, launch))
         records = experiment.begin(specs, overridden)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
@@ -197,13 +225,22 @@ class ResumedStudy:
         names = ", ".join(record.name for record in planned.records)
         self.launch.console.print(f"resumes {names}", soft_wrap=True, highlight=False)
 
+    def check(self, planned: ResumedPlan) -> None:
+        """Refuse what `run` would refuse; writes nothing."""
+        experiment = Experiment(self.launch.directory(self.study))
+        experiment.check(self._configuration(experiment), 0)
+
+    def _configuration(self, experiment: Experiment) -> dict[str, Any]:
+        begun = experiment.directory / "study.json"
+        kept = read_configuration(begun) if begun.exists() else {}
+        return {**kept, "scheduler": None, **scheduler_in(self.launch)}
+
     def run(self, planned: ResumedPlan) -> list[Record]:
         """Run the trials that have no verdict or failed, with the scheduler of this launch."""
         experiment, spec = Experiment(self.launch.directory(self.study)), planned.records[0].spec()
         study = active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
         with experiment.locked():
-            if (begun := experiment.directory / "study.json").exists():
-                experiment.configure({**read_configuration(begun), "scheduler": None, **scheduler_in(self.launch)})
+            experiment.check_configuration(self._configuration(experiment))
             run_records(study, experiment, planned.records, self.launch)
         return planned.records
 

@@ -102,6 +102,12 @@ class TrialJob:
 
         show_plan(planned.plan.active.study, planned.plan, self.launch)
 
+    def check(self, planned: TrialPlan) -> None:
+        """Refuse what `run` would refuse; writes nothing."""
+        from sweeps.launch import check_plan
+
+        check_plan(planned.plan, self.launch)
+
     def run(self, planned: TrialPlan) -> list[Record]:
         """Run the trials, baseline first."""
         from sweeps.launch import run_plan

@@ -22,9 +22,9 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "errors", "io", "schedule", "spec", "model", "data", "probes", "record", "checkpoints", "verify", "metrics",
-        "constraint", "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health",
-        "mini", "selftest", "training", "export", "cohort", "workers",
+        "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
+        "checkpoints", "verify", "metrics", "constraint", "decision", "guards", "mlflow_store", "evaluation",
+        "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
@@ -73,7 +73,7 @@ ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.
 UNLOADED = (
     ("sweeps", (), ("mlflow", *TORCH)),
-    ("sweeps", ("sweeps.execution.tuner", "sweeps.execution.cluster"), ("ray",)),
+    ("sweeps", ("sweeps.execution.tuner", "sweeps.execution.ray_session", "sweeps.execution.cluster"), ("ray",)),
     (
         "analysis",
         (),

@@ -2,16 +2,21 @@
 
 - `checkpoints/`: Adapters on disk: reads, checks and describes them, and finds their base and their parents.
 - `cohort/`: Trains several trials together on one base.
+- `command`: Runs a command line: a foreseeable failure ends it with `error:`, `hint:` and a documented exit code.
 - `constraint`: The constraint on the best checkpoint: which evals are candidates, and which candidate is the best.
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
 - `decision`: The interface of a guard: the evals it reads and the decisions it returns.
 - `engine`: The engine: one base on one device, with the data that its trials share.
 - `errors`: The error that is shown to users, with its hint and its exit code.
+- `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
+  messages.
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
+- `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
 - `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from trainables.errors import UserError
+from trainables.errors import UserError, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,12 +104,6 @@ def artifact_location(tracking_uri: str, experiment: str) -> str | None:
     if not tracking_uri.startswith("sqlite"):
         return None
     return (Path(tracking_uri.partition(":///")[2]).parent / "mlruns" / experiment).as_uri()
-
-
-def redacted(text: str) -> str:
-    """Return `text` without user names, passwords and tokens in URLs and options."""
-    without_users = re.sub(r"://[^/\s]+@", "://***@", text)
-    return re.sub(r"(?i)((?:password|passwd|secret|token|api_key)[= ])[^&\s]+", r"\1***", without_users)
 
 
 # ---------------------------------------------------------------- connecting

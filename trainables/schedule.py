@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 INITIAL_ROWS_SHARE = 0.25  # of the rows per optimizer step, at step 0 of batch warm-up
@@ -59,3 +60,32 @@ def rows_at(step: int, effective_rows: int, growing_steps: int) -> int:
         return effective_rows
     share = INITIAL_ROWS_SHARE + (1.0 - INITIAL_ROWS_SHARE) * step / growing_steps
     return max(1, round(share * effective_rows))
+
+
+def rows_before(step: int, effective_rows: int, growing_steps: int) -> int:
+    """Return the sum of `rows_at` over all steps before `step`; counts steps of equal rows instead of walking them."""
+    growing = range(min(step, growing_steps))
+    grown = effective_rows * (step - len(growing))
+    if not growing:
+        return grown
+
+    def rows(earlier: int) -> int:
+        return rows_at(earlier, effective_rows, growing_steps)
+
+    # rows never fall from step to step: those below `least` end where the first step with at least `least` rows is
+    fewest, most = rows(0), rows(growing[-1])
+    below = (bisect_left(growing, least, key=rows) for least in range(fewest + 1, most + 1))
+    return grown + most * len(growing) - sum(below)
+
+
+def steps_at_rate(
+    least: float, steps: int, warmup_ratio: float, min_rate_ratio: float, schedule: str = "cosine"
+) -> int:  # fmt: skip
+    """Return how many steps have a `rate_factor` of at least `least`; the factor rises in warm-up, then never rises."""
+
+    def factor(step: int) -> float:
+        return rate_factor(step, steps, warmup_ratio, min_rate_ratio, schedule)
+
+    warmup = min(warmup_steps(steps, warmup_ratio), steps)
+    rising, falling = range(warmup), range(warmup, steps)
+    return warmup - bisect_left(rising, least, key=factor) + bisect_right(falling, -least, key=lambda one: -factor(one))

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trainables.errors import UserError, nearest, quoted
-from trainables.schedule import SCHEDULES, rows_at
+from trainables.limits import budget_problem, checked_name
+from trainables.schedule import SCHEDULES, rows_at, rows_before
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -31,7 +32,9 @@ BASELINE_IDENTITY = (
 )  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
+Name = Annotated[str, AfterValidator(checked_name)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
 
 
 class Frozen(BaseModel):
@@ -76,8 +79,8 @@ class TrialSpec(Frozen):
     """
 
     format: Format = FORMAT
-    name: str
-    arm: str
+    name: Name
+    arm: Name
     base: Source
     train: Source
     validation: Source
@@ -105,9 +108,9 @@ class TrialSpec(Frozen):
     batch_warmup_ratio: Fraction = 0.0
     eval_every_steps: PositiveInt = 30
     max_tokens: PositiveInt = 2048
-    packed_tokens: Annotated[int, Field(ge=0)] = 0
-    seed: Annotated[int, Field(ge=0)] = 0
-    data_seed: Annotated[int, Field(ge=0)] = 0
+    packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    seed: Seed = 0
+    data_seed: Seed = 0
     init_from: Source | None = None
     continuation: Literal["same", "extended"] = "same"
     optimizer: Literal["fresh", "resumed"] = "fresh"
@@ -136,6 +139,12 @@ class TrialSpec(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_be_finished(self) -> Self:
+        if problem := budget_problem(self.steps, self.effective_rows):
+            raise ValueError(problem)
+        return self
+
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, name: str) -> str:
@@ -159,7 +168,7 @@ class TrialSpec(Frozen):
 
     def rows_before(self, step: int) -> int:
         """Return the number of rows that all steps before `step` use."""
-        return sum(self.rows_at(earlier) for earlier in range(step))
+        return rows_before(step, self.effective_rows, math.ceil(self.batch_warmup_ratio * self.steps))
 
     def baseline(self) -> TrialSpec:
         """Return the baseline of this trial: the same base, data and quantization, without an adapter."""
@@ -253,7 +262,10 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
             hints.append(nearest(key.rsplit(".", 1)[-1], known))
         else:
             must = problem["msg"].removeprefix("Value error, ").lower()
-            lines.append(f"{where}: `{key}`: {must}, but got {problem['input']!r}")
+            if problem["loc"]:
+                lines.append(f"{where}: `{key}`: {must}, but got {quoted(problem['input'])}")
+            else:
+                lines.append(f"{where}: {must}")  # about several settings, which it names with their values
     return "\n".join(lines), "; ".join(hints) or None
 
 

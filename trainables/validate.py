@@ -19,7 +19,8 @@ from typing import Annotated
 
 import typer
 
-from trainables.errors import UserError
+from trainables.command import run
+from trainables.errors import ExitCode, UserError
 from trainables.evaluation.answers import Answer, rates
 from trainables.evaluation.held_out import (
     AdaptedModel,
@@ -35,7 +36,6 @@ from trainables.io.files import write_text
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.probes.shell.judge import PATTERNS, Pattern, read_patterns
 
-DANGEROUS_EXIT = 3
 NO_STORE = "none"
 
 
@@ -144,23 +144,19 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
 ) -> None:  # fmt: skip
     """Generate answers of a checkpoint to held-out prompts, and check them."""
     _quieten_libraries()
-    try:
-        uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
-        check_output(output_jsonl, data_path, checkpoint_dir)
-        check_device(allow_cpu)
-        rules = read_patterns(patterns) if patterns else PATTERNS
-        held_out = sampled_rows(data_path, sample_size, seed)
-        checkpoint = verified_checkpoint(checkpoint_dir, base, load_in_4bit)
-        check_rows_fit(held_out, checkpoint.base)
-        answers = _answered(checkpoint, held_out, rules, max_new_tokens)
-        command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
-        validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
-        _save(validation, output_jsonl, uri, experiment)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
+    check_output(output_jsonl, data_path, checkpoint_dir)
+    check_device(allow_cpu)
+    rules = read_patterns(patterns) if patterns else PATTERNS
+    held_out = sampled_rows(data_path, sample_size, seed)
+    checkpoint = verified_checkpoint(checkpoint_dir, base, load_in_4bit)
+    check_rows_fit(held_out, checkpoint.base)
+    answers = _answered(checkpoint, held_out, rules, max_new_tokens)
+    command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
+    validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
+    _save(validation, output_jsonl, uri, experiment)
     _print_table(summary(answers))
-    raise typer.Exit(DANGEROUS_EXIT if any(one.dangerous for one in answers) else 0)
+    raise typer.Exit(ExitCode.TRIALS_FAILED if any(one.dangerous for one in answers) else ExitCode.DONE)
 
 
 def _answered(
@@ -214,4 +210,4 @@ def _print_table(lines: Sequence[tuple[str, str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    run(main)

@@ -10,7 +10,6 @@ adapter to check.
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,8 @@ from typing import Annotated
 import typer
 
 from trainables.checkpoints.verification import verify
-from trainables.errors import UserError
+from trainables.command import run
+from trainables.errors import ExitCode
 
 
 def main(
@@ -28,17 +28,13 @@ def main(
     """Check that an adapter is complete, trained, the only active one, and trainable on a frozen base."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
-    try:
-        verification = verify(directory, base)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    verification = verify(directory, base)
     for check in verification.checks:
         typer.echo(f"{'✓' if check.passed else '✗'} {check.found}")
         if not check.passed and check.hint:
             typer.echo(f"    hint: {check.hint}")
-    raise typer.Exit(0 if verification.passed else 1)
+    raise typer.Exit(ExitCode.DONE if verification.passed else ExitCode.CHECK_FAILED)
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    run(main)

@@ -13,7 +13,8 @@ import typer
 from sweeps.cli.options import ACCEPTED_BY_RESUME, EXIT_CODES, LaunchOptions
 from sweeps.cli.signature import Parameter, parameters_of, signature_of
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.command import run
+from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -62,7 +63,7 @@ def run_command_line(line: CommandLine[Any]) -> None:
 
     command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] for typer
     app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
-    app()
+    run(app)
 
 
 def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
@@ -75,21 +76,18 @@ def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Col
 
 
 def exit_code(records: list[Record]) -> int:
-    """Return 3 when a trial has no usable result, else 0; a pruned trial is a result."""
+    """Return the code of trials without a usable result, if there is one; a pruned trial is a result."""
     kinds = {verdict.kind for record in records if (verdict := record.verdict())}
-    return 3 if kinds & {"invalid", "infeasible", "failed"} else 0
+    return ExitCode.TRIALS_FAILED if kinds & {"invalid", "infeasible", "failed"} else ExitCode.DONE
 
 
 def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
     try:
         return _act(line, values, given)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return error.exit_code
     except KeyboardInterrupt:
         resuming = resume_command(line, values, given)
         typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {resuming}", err=True)
-        return 130
+        return ExitCode.STOPPED
 
 
 def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:

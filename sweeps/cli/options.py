@@ -6,17 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.errors import UserError
+from trainables.errors import EXIT_CODE_MEANINGS, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
 
 
-EXIT_CODES = (
-    "Exit codes: 0 all trials have a result (pruned is a result) · 2 invalid input, nothing was trained · "
-    "3 some trials are invalid, infeasible or failed · 4 a record is damaged, or MLflow does not accept it · "
-    "5 another launch runs this experiment · 130 stopped, all running trials have checkpoints, resume with --resume."
-)
+EXIT_CODES = f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
 

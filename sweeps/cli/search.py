@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.main import CommandLine, run_command_line
 from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
-from sweeps.cli.study import words_in
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest, quoted
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -62,7 +61,10 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
     """
     from sweeps.hpo.run import SearchJob, resumed_search
     from sweeps.hpo.space import parse_dimensions
+    from sweeps.planning.space import MOST_TRIALS
 
+    if own.trials > MOST_TRIALS:
+        raise UserError(f"--trials must be at most {MOST_TRIALS:,}, but got {quoted(own.trials)}", "--trials 24")
     fixed = shared.fixed()
     study = replace(
         search.study,
@@ -73,7 +75,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         search,
         study=study,
         space=search.space.changed(parse_dimensions(own.vary or ())),
-        objectives=words_in(own.objectives),
+        objectives=items(own.objectives, "--objectives", "exact_match,irrelevant_pass"),
         sampler=_sampler(own.sampler),
         trials=own.trials,
         cohort=own.cohort,

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from sweeps.cli.main import CommandLine, run_command_line
 from sweeps.cli.options import BUDGET, DATA, SPACE, LaunchOptions, option
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import UserError, items, quoted
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
     from sweeps.launch import ResumedStudy, StudyJob
     from sweeps.planning.space import Axes
+
+
+ARMS = "A1,C2"
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,9 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
     launch = replace(launch, scheduler=parse_scheduler(shared.scheduler, shared.scheduler_options))
     if shared.resume:
         return resumed(study, launch)
-    chosen = with_winners(study, own.winners, words_in(own.only))
+    chosen = with_winners(study, own.winners, items(own.only, "--only", ARMS))
     chosen = replace(chosen, refused=()) if launch.force else chosen
     return StudyJob(chosen, _axes(chosen, own, shared), launch)
-
-
-def words_in(text: str) -> tuple[str, ...]:
-    """Return the words of a comma-separated list."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
@@ -81,10 +79,10 @@ def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
     if own.recommended and own.only:
         raise UserError("--only and --recommended both choose arms, but only one of them may be given")
     return Axes(
-        only=study.recommended if own.recommended else words_in(own.only),
+        only=study.recommended if own.recommended else items(own.only, "--only", ARMS),
         ranks=_numbers(own.rank, int, "--rank"),
         learning_rates=_numbers(own.rates, float, "--lr"),
-        quantizations=words_in(own.quant),  # type: ignore[arg-type] the spec checks them
+        quantizations=items(own.quant, "--quant", "nf4,int8"),  # type: ignore[arg-type] the spec checks them
         seeds=own.seeds,
         fixed=shared.fixed(),
         init_from=shared.init_from,
@@ -94,6 +92,6 @@ def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
 
 def _numbers(text: str, kind: type, flag: str) -> tuple[Any, ...]:
     try:
-        return tuple(kind(word) for word in words_in(text))
+        return tuple(kind(word) for word in items(text, flag, "8,16" if kind is int else "1e-4,3e-4"))
     except ValueError:
-        raise UserError(f"{flag} must be comma-separated numbers, but got `{text}`") from None
+        raise UserError(f"{flag} must be comma-separated numbers, but got {quoted(text)}") from None

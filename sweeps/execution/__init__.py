@@ -7,6 +7,7 @@
 - `experiment`: The directory of one experiment: configuration and format, lock, free storage, and its trials'
   records.
 - `options`: The options of a launch.
+- `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches

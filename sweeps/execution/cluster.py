@@ -74,7 +74,7 @@ def node_reports(address: str | None, storage: Path, paths: Sequence[Path]) -> l
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from sweeps.execution.tuner import ray_session
+    from sweeps.execution.ray_session import ray_directory, ray_session
 
     token = f".doctor-{uuid4().hex}"
     sizes = {str(path): path.stat().st_size if path.is_file() else 0 for path in paths}
@@ -96,7 +96,7 @@ def node_reports(address: str | None, storage: Path, paths: Sequence[Path]) -> l
             f"Ray must start and every node answer, but: {reason}",
             "`ray status` shows which nodes are up; every node needs this project installed at the same version"
             if address
-            else "see the newest session_*/logs in RAY_TMPDIR, by default /tmp/ray",
+            else f"see {ray_directory()}/session_latest/logs",
         ) from None
     finally:
         for path in storage.glob(f"{token}*"):

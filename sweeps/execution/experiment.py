@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.space import merged
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import ExitCode, InfrastructureError, UserError, named
 from trainables.guards import described
 from trainables.io.files import read_json, write_json
 from trainables.record import Record, records_under
 from trainables.spec import FORMAT, Format, TrialSpec, default_settings
 
+PROBE_BYTES = 2**20
 RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
 DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
@@ -32,7 +35,7 @@ CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the 
 class AlreadyRunning(UserError):
     """Another launch has locked the experiment."""
 
-    exit_code = 5
+    exit_code = ExitCode.ALREADY_RUNNING
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,19 @@ class Experiment:
             UserError: they differ; names every setting that differs.
         """
         path = self.directory / "study.json"
-        if not path.exists():
+        if path.exists():
+            self.check_configuration(configuration)
+        else:
             write_json(path, configuration)
+
+    def check_configuration(self, configuration: Mapping[str, Any]) -> None:
+        """Compare a configuration with that of the experiment, if it was begun.
+
+        Raises:
+            UserError: they differ; names every setting that differs.
+        """
+        path = self.directory / "study.json"
+        if not path.exists():
             return
         configuration, begun = json.loads(json.dumps(configuration)), read_configuration(path)
         differing = [key for key in {**begun, **configuration} if begun.get(key) != configuration.get(key)]
@@ -103,6 +117,33 @@ class Experiment:
         """Write the findings of preflight, and whether --force overrode a refusal."""
         write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
 
+    def check(self, configuration: Mapping[str, Any], adapter_bytes: int) -> None:
+        """Refuse what a launch with this configuration would refuse; writes nothing.
+
+        Raises:
+            UserError: the storage cannot take the records, or the experiment has another configuration.
+            AlreadyRunning: another launch has locked it.
+        """
+        check_storage(self.directory.parent, adapter_bytes, create=False)
+        if self._lock_file.exists():
+            with self._lock_file.open(encoding="utf-8") as file:
+                self._lock(file)
+        self.check_configuration(configuration)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.directory / "lock"
+
+    def _lock(self, file: IO[str]) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AlreadyRunning(
+                f"an experiment can have one launch at a time, but process {file.read().strip()} runs `{self.name}`",
+                "wait for that process, or stop it with Ctrl-C",
+            ) from None
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the experiment for one launch.
@@ -111,16 +152,8 @@ class Experiment:
             AlreadyRunning: another launch has locked it.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise AlreadyRunning(
-                    f"an experiment can have one launch at a time, but process {file.read().strip()} runs "
-                    f"`{self.name}`",
-                    "wait for that process, or stop it with Ctrl-C",
-                ) from None
+        with self._lock_file.open("a+", encoding="utf-8") as file:
+            self._lock(file)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -185,24 +218,47 @@ def adapter_bytes(forecasts: Sequence[Forecast], trials: int) -> int:
     return int(largest * 1e6 * trials)
 
 
-def check_storage(storage: Path, adapter_bytes: int) -> None:
-    """Check that the storage is writable and has space for the records.
+def check_not_full(storage: Path) -> None:
+    """Check that the storage still takes a file.
 
     Raises:
-        UserError: it is not writable, or has too little free space.
+        InfrastructureError: it is full.
     """
     try:
-        storage.mkdir(parents=True, exist_ok=True)
-        probe = storage / f".write-{os.getpid()}"
-        probe.write_text("x", encoding="utf-8")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=storage) as probe:
+            probe.write(bytes(PROBE_BYTES))
     except OSError as error:
-        raise UserError(
-            f"the storage must be writable, but {storage} is not: {error.strerror}", "pass another --storage"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InfrastructureError(
+                f"the storage must have free space, but {storage} is full",
+                "free some space, then run the same command again with --resume; every trial has its last checkpoint",
+            ) from None
+        raise
+
+
+def check_storage(storage: Path, adapter_bytes: int, *, create: bool = True) -> None:
+    """Check that the storage is writable and has space for the records; without `create`, leave no trace.
+
+    Raises:
+        UserError: it is not writable.
+        InfrastructureError: it has too little free space.
+    """
+    try:
+        if create:
+            storage.mkdir(parents=True, exist_ok=True)
+        where = next(path for path in (storage, *storage.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=where) as probe:
+            probe.write(b"x")
+        free = shutil.disk_usage(where).free
+    except OSError as error:
+        kind = InfrastructureError if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
+        raise kind(
+            f"the storage must be writable, but {named(str(storage))} is not: {error.strerror}",
+            "pass another --storage",
         ) from None
-    needed, free = adapter_bytes * CHECKPOINT_FACTOR + RESERVE_BYTES, shutil.disk_usage(storage).free
+    needed = adapter_bytes * CHECKPOINT_FACTOR + RESERVE_BYTES
     if free < needed:
-        raise UserError(
+        raise InfrastructureError(
             f"the storage must have {needed / 1e6:,.0f} MB free, but {storage} has {free / 1e6:,.0f} MB",
             "free some space or pass another --storage",
         )

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import UserError, named
+from trainables.limits import name_problem
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class Launch:
         """Return the absolute path of the experiment's directory; workers have another working directory.
 
         Raises:
-            UserError: the experiment's name is a path.
+            UserError: the experiment's name is a path, or no name for a file.
         """
         name = self.experiment or study.name
         if Path(name).name != name or name == "..":
-            raise UserError(f"--experiment must be a name, but got `{name}`", "choose its directory with --storage")
+            hint = "choose its directory with --storage"
+            raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
+        if problem := name_problem(name):
+            raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
         return self.storage.expanduser().resolve() / name
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest
 from trainables.metrics import metric
 from trainables.probes import PROBES
 from trainables.record import Measurement, Verdict
@@ -157,7 +157,7 @@ def _measured(name: str) -> str:
 
 def _values(options: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    for word in (one.strip() for one in options.split(",") if one.strip()):
+    for word in items(options, "--scheduler-options", "metric=eval_loss,grace_period=30"):
         key, separator, value = (part.strip() for part in word.partition("="))
         if not separator:
             raise UserError(

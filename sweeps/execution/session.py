@@ -17,7 +17,7 @@ from trainables.record import Record
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
-    from sweeps.execution.tuner import Resources
+    from sweeps.execution.ray_session import Resources
     from sweeps.tracking.mirror import Mirror
 
 
@@ -58,10 +58,12 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
     tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
     tags = {"footprint.study": study.name, "footprint.baseline": ",".join(r.spec().trial_id for r in baselines)}
     mirror = Mirror(tracker, launch.command, tags)
+    status = "FAILED"  # of the launch in MLflow, unless the block ends without an error
     try:
         yield mirror
+        status = "KILLED" if experiment.stop_file.exists() else "FINISHED"
     finally:
-        left = mirror.close(MIRROR_CLOSE_SECONDS)
+        left = mirror.close(MIRROR_CLOSE_SECONDS, status)
     if left:
         launch.console.print(
             f"MLflow lacks {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
@@ -72,7 +74,8 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
 @contextmanager
 def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
     """Start Ray, and engines for `trials` trials; until the end of the block, Ctrl-C makes trials checkpoint."""
-    from sweeps.execution.tuner import engines, ray_session, stopping_on_signals
+    from sweeps.execution.ray_session import ray_session
+    from sweeps.execution.tuner import engines, stopping_on_signals
 
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any, Protocol
 from uuid import uuid4
@@ -20,11 +19,15 @@ from uuid import uuid4
 import ray
 from ray import tune
 from ray.exceptions import RayTaskError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
+from sweeps.execution.experiment import check_not_full
+from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
+from trainables.errors import InfrastructureError
 from trainables.metrics import metric
 from trainables.record import Record, Verdict
 from trainables.workers.engine_actor import EngineActor, EngineSettings
@@ -46,51 +49,6 @@ class Listener(Protocol):
     def advanced(self, record: Record) -> None:
         """Called when the trial may have a new eval or a verdict."""
         ...
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The resources of a cluster.
-
-    A worker that trains in its own process reserves `cpus` and `gpus`. `devices` is the number of GPUs of the cluster,
-    and `cores` the number of cores of each node.
-    """
-
-    cpus: float
-    gpus: float
-    devices: int
-    cores: Mapping[str, int]
-
-
-@contextmanager
-def ray_session(address: str | None) -> Iterator[Resources]:
-    """Start Ray on this machine, or join the cluster at `address`; yields its resources."""
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
-    local: dict[str, Any] = {} if address else {"include_dashboard": False}
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=True, **local)
-    try:
-        yield _resources()
-    finally:
-        _shut_down()
-
-
-def _shut_down() -> None:
-    # Tune leaves reference cycles to Ray objects. If the garbage collector frees one on another thread (the MLflow
-    # mirror) while Ray shuts down, this process crashes. So collect first, and disable the collector meanwhile.
-    gc.collect()
-    gc.disable()
-    try:
-        ray.shutdown()
-    finally:
-        gc.enable()
-
-
-def _resources() -> Resources:
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
-    cores = {name: count for name, count in alive.items() if count}
-    return Resources(cpus=1, gpus=1 if gpus else 0, devices=gpus, cores=cores)
 
 
 @contextmanager
@@ -163,11 +121,12 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
 
     Raises:
         ProtocolMismatch: a node runs another version of this package.
+        InfrastructureError: the storage is full, or Tune cannot keep its own files.
     """
     if not records:
         return
     relay = _Relay(listener, settings)
-    results = _tuner(records, settings, relay).fit()
+    results = _fit(_tuner(records, settings, relay), settings.stop_file.parent)
     for result in results:
         if mismatch := relay.mismatch or _mismatch(result.error):
             raise mismatch
@@ -176,6 +135,20 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             if record.verdict() is None and result.error is not None:
                 record.close(_failed(record, result.error))
                 listener.advanced(record)
+
+
+def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
+    try:
+        results = tuner.fit()
+    except (OSError, EOFError, UnpicklingError, TuneError) as error:  # the last two: a file of Tune is cut off
+        check_not_full(storage)
+        raise InfrastructureError(
+            f"Ray Tune must be able to keep its files in {storage}, but: {str(error).splitlines()[0]}",
+            "check the storage, then run the same command again with --resume",
+        ) from error
+    if results.num_errors:
+        check_not_full(storage)
+    return results
 
 
 def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> tune.Tuner:

@@ -72,6 +72,12 @@ class SearchJob:
         """Print the space, the budget, a summary of the data, and the findings of preflight."""
         show_search(self.search, planned, self.launch)
 
+    def check(self, planned: Plan) -> None:
+        """Refuse what `run` would refuse; writes nothing."""
+        configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)
+        size = adapter_bytes(planned.forecasts, self.search.trials)
+        Experiment(self.launch.directory(self.study)).check(configuration, size)
+
     def run(self, planned: Plan) -> list[Record]:
         """Run the search until its budget is used; an existing search with the same settings is continued."""
         admit(planned.preflight, self.launch.force)
@@ -185,11 +191,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     search, sources = replace(search, study=planned.active.study), planned.sources
     settings, specs = settings_of(search), planned.specs
     check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, search.trials))
-    study = replace(search.study, varies=(*search.study.varies, "steps"))
-    fixed = {key: value for key, value in fixed_settings(study, sources).items() if key not in search.space.dimensions}
-    experiment.configure(
-        {**configuration_of(study, specs), **configuration_in(settings), "fixed": fixed, **scheduler_in(launch)}
-    )
+    experiment.configure(configuration_of_search(search, planned, launch))
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 
@@ -199,6 +201,18 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
     return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines)
+
+
+def configuration_of_search(search: Search, planned: Plan, launch: Launch) -> dict[str, Any]:
+    """Return the content of `study.json`; `search` has the study with the guards that apply."""
+    study, varied = replace(search.study, varies=(*search.study.varies, "steps")), search.space.dimensions
+    own = fixed_settings(study, planned.sources)
+    return {
+        **configuration_of(study, planned.specs),
+        **configuration_in(settings_of(search)),
+        "fixed": {key: value for key, value in own.items() if key not in varied},
+        **scheduler_in(launch),
+    }
 
 
 def configuration_in(settings: SearchSettings) -> dict[str, Any]:

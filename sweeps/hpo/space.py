@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from sweeps.planning.space import merged_settings, steps_of
 from sweeps.study import Study
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest
 from trainables.spec import BASELINE_ARM, FORMAT, Format, TrialSpec, parse_spec
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def parse_dimension(text: str) -> tuple[str, Dimension]:
         UserError: the text has neither form.
     """
     name, separator, values = text.partition("=")
-    words = [word.strip() for word in values.split(",") if word.strip()]
+    words = items(values, f"--vary {name}=", "8,16")
     low, dots, high = values.partition("..")
     try:
         if dots and 0 < float(low) < float(high):

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.planning.space import Axes
 from sweeps.study import Arm
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest, quoted
 from trainables.spec import Placement
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -20,6 +20,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "seeds": int,
 }
 
+EXAMPLE = '"rank=4,8;language=2,4"'
 
 Values = dict[str, tuple[Any, ...]]
 
@@ -31,7 +32,7 @@ def space_in(text: str) -> Values:
         UserError: an axis is unknown, given twice, or has an invalid value.
     """
     found: Values = {}
-    for part in filter(str.strip, text.split(";")):
+    for part in items(text, "--space", EXAMPLE, ";"):
         name, equals, values = (word.strip() for word in part.partition("="))
         if name not in READERS:
             raise UserError(f"--space must vary a setting, but got `{name}`", nearest(name, READERS))
@@ -57,9 +58,9 @@ def around(found: Values, placement: Placement) -> tuple[Axes, tuple[Arm, ...]]:
 
 def _values(name: str, text: str) -> tuple[Any, ...]:
     try:
-        values = tuple(READERS[name](word.strip()) for word in text.split(",") if word.strip())
+        values = tuple(READERS[name](word) for word in items(text, f"--space {name}=", "1,2"))
     except ValueError:
         values = ()
     if not values or (name in {"language", "vision", "seeds"} and min(values) < (name == "seeds")):
-        raise UserError(f"--space: `{name}` must be values separated by commas, but got `{text}`")
+        raise UserError(f"--space: `{name}` must be values separated by commas, but got {quoted(text)}")
     return values

@@ -8,7 +8,7 @@ from trainables.checkpoints.compatibility import base_match, read_parent
 from trainables.errors import UserError
 from trainables.model.families import Blocks, TowerName, family_of
 from trainables.model.placement import ResolvedPlacement, resolve
-from trainables.schedule import rate_factor
+from trainables.schedule import rate_factor, steps_at_rate
 from trainables.spec import TrialSpec
 
 
@@ -82,22 +82,19 @@ def _check_depths(specs: list[TrialSpec]) -> None:
 
 def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:
     """Return the fraction of the steps whose learning rate is at least `usable_rate_ratio` of the peak."""
-    factors = [_rate_factor(spec, step) for step in range(spec.steps)]
-    return sum(factor >= usable_rate_ratio for factor in factors) / spec.steps
+    shape = spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule
+    return steps_at_rate(usable_rate_ratio, *shape) / spec.steps
 
 
 def last_rate(spec: TrialSpec) -> float:
     """Return the language learning rate of the last step."""
-    return spec.learning_rate * _rate_factor(spec, spec.steps - 1)
-
-
-def _rate_factor(spec: TrialSpec, step: int) -> float:
-    return rate_factor(step, spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule)
+    factor = rate_factor(spec.steps - 1, spec.steps, spec.warmup_ratio, spec.min_rate_ratio, spec.schedule)
+    return spec.learning_rate * factor
 
 
 def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:
     """Return the table of trials as rows of text, the header first."""
-    header = ("trial", "id", "place", "rank", "quant", "language", "vision", "adapter", "coverage", "evals")
+    header = ("trial", "id", "place", "rank", "alpha", "quant", "language", "vision", "adapter", "coverage", "evals")
     return [
         header,
         *(
@@ -106,6 +103,7 @@ def table(forecasts: list[Forecast]) -> list[tuple[str, ...]]:
                 one.spec.trial_id[:8],
                 str(one.spec.placement),
                 "-" if one.spec.placement.is_baseline else str(one.spec.rank),
+                "-" if one.spec.placement.is_baseline else f"{one.spec.alpha:g}",
                 one.spec.quantization,
                 f"{one.language_parameters:,}",
                 f"{one.vision_parameters:,}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, named, nearest, quoted
 from trainables.spec import TrialSpec
 
 # how to set the fields of a spec that --set does not accept
@@ -26,22 +26,26 @@ def parse_settings(text: str) -> dict[str, Any]:
         UserError: a pair is malformed, or a key is repeated, unknown, or has an option of its own.
     """
     settings: dict[str, Any] = {}
-    for pair in filter(None, (one.strip() for one in text.split(","))):
+    for pair in items(text, "--set", "schedule=stable,dropout=0.1"):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
-            raise UserError(f"--set must be comma-separated key=value, but got `{pair}`", "e.g. schedule=stable")
+            raise UserError(f"--set must be comma-separated key=value, but got {quoted(pair)}", "e.g. schedule=stable")
         if key in ELSEWHERE:
             raise UserError(f"--set: `{key}` must not be given in --set", ELSEWHERE[key])
         if key not in SETTABLE:
-            raise UserError(f"--set: `{key}` is not a setting of a trial", nearest(key, SETTABLE))
+            raise UserError(f"--set: `{named(key)}` is not a setting of a trial", nearest(key, SETTABLE))
         if key in settings:
-            raise UserError(f"--set: `{key}` must be given once, but it is repeated in `{text}`")
-        settings[key] = tuple(value.split("+")) if key == "target_modules" else _value(value)
+            raise UserError(f"--set: `{key}` must be given once, but it is repeated in {quoted(text)}")
+        settings[key] = (
+            items(value, "target_modules=", "q_proj+v_proj", "+") if key == "target_modules" else _value(key, value)
+        )
     return settings
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or brackets nested as deep
+        raise UserError(f"--set: `{key}` must be a number or a word, but got {quoted(text)}") from None

@@ -13,7 +13,7 @@ from trainables.data.filtered_file import write_filtered
 from trainables.data.filters import parse_filters
 from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
-from trainables.data.rows import Row, read_rows, read_validation
+from trainables.data.rows import Row, check_file, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.metrics import METRICS, reported
 from trainables.model.families import family_of
@@ -78,6 +78,8 @@ def gather(
     if train is None or validation is None or ood is None:
         files = _miniature_rows(mini, world)
         train, validation, ood = files.train, files.validation, files.ood
+    for path in (train, validation, ood):
+        check_file(path)  # before a base is looked up on the hub
     dropped = ""
     if drop:
         left = write_filtered(absolute(train), parse_filters(drop), mini.resolve().parent / "filtered")

@@ -7,6 +7,7 @@ settings that the launch fixes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -15,10 +16,12 @@ from typing import Any
 
 from sweeps.planning.sources import Sources
 from sweeps.study import Arm, Study
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, named, nearest, quoted
+from trainables.limits import MOST_ROWS
 from trainables.spec import BASELINE_ARM, FORMAT, Format, Quantization, TrialSpec, default_settings, parse_spec
 
 BUDGET = {"steps", "epochs"}
+MOST_TRIALS = 10_000  # of one launch
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,15 @@ def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FOR
     """Return the trials of a launch, the baseline of each quantization first; equal trials are merged.
 
     When ranks vary, alpha keeps its ratio to the rank; when language rates vary, the vision rate keeps its ratio to
-    them. `spec_format` is the format of the experiment.
+    them; what the launch fixes stays as it is. `spec_format` is the format of the experiment.
 
     Raises:
-        UserError: an arm is unknown, a value is out of range, or no arm places an adapter on this base.
+        UserError: an arm is unknown, a value is out of range, there are more than `MOST_TRIALS`, or no arm places an
+            adapter on this base.
     """
     axes = _with_study_axes(study, axes)
     chosen = chosen_arms(study, axes.only)
+    _check_count(len(chosen), axes, len(study.rate_factors or (1.0,)))
     trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources, spec_format)]
     if not sources.sees and all(spec.placement.is_baseline for spec in trials):
         raise UserError(
@@ -64,6 +69,22 @@ def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FOR
     for spec in (*baselines, *trials):
         distinct.setdefault(spec.trial_id, spec)
     return list(distinct.values())
+
+
+def _check_count(arms: int, axes: Axes, rates: int) -> None:
+    sizes = {
+        "arms": arms,
+        "ranks": len(axes.ranks) or 1,
+        "rates": len(axes.learning_rates) or rates,
+        "quantizations": len(axes.quantizations) or 1,
+        "seeds": axes.seeds,
+    }
+    if math.prod(sizes.values()) > MOST_TRIALS:
+        product = " x ".join(f"{quoted(count)} {name}" for name, count in sizes.items())
+        raise UserError(
+            f"a launch must have at most {MOST_TRIALS:,} trials, but got {product}",
+            "vary less at once; sweeps.search draws trials from a large space",
+        )
 
 
 def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_format: Format) -> list[TrialSpec]:
@@ -81,7 +102,7 @@ def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_forma
                 "format": spec_format,
                 "placement": _placement(arm, settings, sources),
                 **sources.as_settings(),
-                **_scaled(settings, rank, rate),
+                **_scaled(settings, rank, rate, axes.fixed),
                 "name": _name(arm, axes, rank, rate, quantization, seed),
                 "arm": arm.name,
                 "quantization": quantization,
@@ -112,7 +133,7 @@ def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
     arms = {arm.name: arm for arm in study.arms}
     for name in only:
         if name not in arms:
-            raise UserError(f"an arm must be one of study {study.name}, but got `{name}`", nearest(name, arms))
+            raise UserError(f"an arm must be one of study {study.name}, but got `{named(name)}`", nearest(name, arms))
     return [arms[name] for name in only] if only else [arm for arm in study.arms if arm.name not in study.refused]
 
 
@@ -152,8 +173,12 @@ def steps_of(epochs: float, settings: Mapping[str, Any], train_rows: int) -> int
     """Return the number of optimizer steps in `epochs` passes over the training rows, at least 1.
 
     Raises:
-        UserError: `batch_rows` or `accumulation_steps` is not a whole number.
+        UserError: `batch_rows` or `accumulation_steps` is not a whole number, or `epochs` is not a finite number.
     """
+    if not 0 < epochs <= MOST_ROWS:
+        raise UserError(
+            f"epochs must be above 0 and at most {MOST_ROWS:,}, but got {quoted(epochs)}", "--epochs 1 is one pass"
+        )
     return max(1, round(epochs * train_rows / _rows_per_step(settings)))
 
 
@@ -161,17 +186,22 @@ def _rows_per_step(settings: Mapping[str, Any]) -> int:
     rows = 1
     for key in ("batch_rows", "accumulation_steps"):
         if not isinstance(settings[key], int) or settings[key] < 1:
-            raise UserError(f"`{key}` must be a whole number, 1 or more, but got {settings[key]!r}", f"--set {key}=16")
+            raise UserError(
+                f"`{key}` must be a whole number, 1 or more, but got {quoted(settings[key])}", f"--set {key}=16"
+            )
         rows *= settings[key]
     return rows
 
 
-def _scaled(settings: Mapping[str, Any], rank: int, rate: float) -> dict[str, Any]:
+def _scaled(settings: Mapping[str, Any], rank: int, rate: float, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ranks and rates; alpha and the vision rate keep their ratio unless the launch fixes them."""
+    alpha = settings["alpha"] if "alpha" in fixed else settings["alpha"] * rank / settings["rank"]
+    own_rate, vision_rate = settings["learning_rate"], settings["vision_learning_rate"]
     return {
         "rank": rank,
-        "alpha": settings["alpha"] * rank / settings["rank"],
+        "alpha": alpha,
         "learning_rate": rate,
-        "vision_learning_rate": settings["vision_learning_rate"] * rate / settings["learning_rate"],
+        "vision_learning_rate": vision_rate if "vision_learning_rate" in fixed else vision_rate * rate / own_rate,
     }
 
 

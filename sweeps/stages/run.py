@@ -60,6 +60,11 @@ class StagedJob:
         """Print the stages as one matrix, then the data and the findings of each."""
         show_stages(planned, self.launch)
 
+    def check(self, planned: StagesPlan) -> None:
+        """Refuse what `run` would refuse; writes nothing."""
+        experiment = Experiment(self.launch.directory(self.study))
+        experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned))
+
     def run(self, planned: StagesPlan) -> list[Record]:
         """Run the stages, print a summary, and return the records of baselines and stages."""
         records = run_stages(planned, self.launch)
@@ -134,11 +139,10 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         UserError: preflight refuses the plan, or the experiment has other stages.
         KeyboardInterrupt: the launch was stopped; the running stage has checkpointed.
     """
-    staged, plans = planned.staged, planned.plans
+    staged = planned.staged
     admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(staged.study))
-    forecasts = [one for plan in plans for one in plan.forecasts]
-    check_storage(experiment.directory.parent, adapter_bytes(forecasts, len(plans)))
+    check_storage(experiment.directory.parent, _adapter_bytes(planned))
     with experiment.locked():
         experiment.configure(configuration_of_stages(staged))
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
@@ -203,6 +207,10 @@ def _ended(staged: StagedStudy, experiment: Experiment) -> list[Record]:
 def _begun(planned: StagesPlan, experiment: Experiment, number: int, spec: TrialSpec, launch: Launch) -> Record:
     overridden = planned.plans[number].preflight.refusals if launch.force else ()
     return experiment.begin([spec], overridden)[0]
+
+
+def _adapter_bytes(planned: StagesPlan) -> int:
+    return adapter_bytes([one for plan in planned.plans for one in plan.forecasts], len(planned.plans))
 
 
 def _numbers(staged: StagedStudy) -> range:

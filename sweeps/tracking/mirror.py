@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from sweeps.tracking.tracker import Tracker
-from trainables.errors import UserError
-from trainables.mlflow_store import outages, redacted
+from trainables.errors import UserError, redacted
+from trainables.mlflow_store import outages
 from trainables.record import Record
 
 
@@ -22,6 +22,7 @@ class Mirror:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
+        self._status = "FINISHED"
         self.outage_count = 0
         self.last_outage: str | None = None
         self._wake.set()
@@ -35,8 +36,9 @@ class Mirror:
             self._resubmitted.add(record.name)
         self._wake.set()
 
-    def close(self, timeout_seconds: float) -> list[str]:
+    def close(self, timeout_seconds: float, status: str = "FINISHED") -> list[str]:
         """Retry the queued records and end the launch; return the names of the records that MLflow still lacks."""
+        self._status = status
         self._closing = True
         self._wake.set()
         self._writer.join(timeout_seconds)
@@ -51,7 +53,7 @@ class Mirror:
             closing = self._closing
             if self._succeeds(self._open_launch):
                 self._write_waiting()
-        self._succeeds(self._tracker.close_launch)
+        self._succeeds(self._tracker.close_launch, self._status)
 
     def _open_launch(self) -> None:
         self._tracker.open_launch(self._command, self._tags)
@@ -66,7 +68,7 @@ class Mirror:
                     if name not in self._resubmitted:
                         del self._waiting[name]
 
-    def _succeeds(self, write: Callable[..., None], *arguments: Record) -> bool:
+    def _succeeds(self, write: Callable[..., None], *arguments: Record | str) -> bool:
         """Call `write`; return False on an error of MLflow or of the record. Other exceptions end this thread."""
         try:
             write(*arguments)

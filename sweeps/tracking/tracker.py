@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from sweeps.tracking import mlflow_fields
 from trainables import mlflow_store
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
-from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages, redacted
+from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
 from trainables.record import Record, Verdict, labels_of, records_under
 from trainables.spec import Source, TrialSpec
 
@@ -34,7 +34,7 @@ OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # remo
 class StoreUnreachable(UserError):
     """MLflow did not accept the records; nothing is lost, because the records have all the data."""
 
-    exit_code = 4
+    exit_code = ExitCode.RECORD_DAMAGED
 
 
 class Tracker:
@@ -70,10 +70,10 @@ class Tracker:
             self._launch_id = self._create_launch(command, tags)
             self.close_launch()
 
-    def close_launch(self) -> None:
-        """End the parent run."""
+    def close_launch(self, status: str = "FINISHED") -> None:
+        """End the parent run with a status of MLflow."""
         if self._launch_id is not None:
-            mlflow_store.end_run(self._client, self._launch_id, "FINISHED")
+            mlflow_store.end_run(self._client, self._launch_id, status)
 
     def _launches(self, condition: str = "") -> list[StoredRun]:
         conditions = ["tags.`footprint.kind` = 'launch'", condition]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
+from ended import ended
 
 from benchmarks import __main__ as command
 from benchmarks import rows
@@ -21,9 +20,7 @@ from trainables.spec import Source
 
 def test_4b_without_a_gpu_ends_with_2_and_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    app = typer.Typer()
-    app.command()(command.main)
-    done = CliRunner().invoke(app, ["--shape", "4b", "--out", str(tmp_path / "page.md")])
+    done = ended(command.main, "--shape", "4b", "--out", tmp_path / "page.md")
     assert done.exit_code == 2
     assert "needs a CUDA device" in done.output and "hint:" in done.output
     assert not (tmp_path / "page.md").exists()

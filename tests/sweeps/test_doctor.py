@@ -182,7 +182,7 @@ def test_a_cluster_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.M
     def no_cluster(_: str | None) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_cluster)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_cluster)
     with pytest.raises(UserError, match="Ray must start and every node answer") as caught:
         node_reports("auto", tmp_path, [])
     assert "ray status" in (caught.value.hint or "")

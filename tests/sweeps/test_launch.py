@@ -135,7 +135,7 @@ def test_a_finished_sweep_is_not_run_again(sweep: Sweep, monkeypatch: pytest.Mon
     def no_ray(*_: object) -> Iterator[None]:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_ray)
     axes = Axes(only=("A1",), learning_rates=(GENTLE, RUINOUS), fixed=BUDGET)
     again = run(STUDY, axes, replace(sweep.launch, console=Console(quiet=True)))
     assert [record.directory for record in again] == [record.directory for record in sweep.records.values()]

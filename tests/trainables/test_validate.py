@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ended import Ended, ended
 from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
-from typer.testing import CliRunner, Result
 
 from trainables.checkpoints.lineage import read_origin
 from trainables.data.rows import read_rows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trainables.engine import Engine
 
 
-Run = Callable[..., Result]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,11 @@ def database(migrated: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(best: Path, sources: Sources) -> Run:
     """Run the command on the CPU without a store, unless the arguments say otherwise."""
-    import typer
-
-    app = typer.Typer()
-    app.command()(main)
 
     def command(*arguments: str, data: Path = sources.validation.path, checkpoint: Path = best,
-                store: str = "none", cpu: str = "--allow-cpu") -> Result:  # fmt: skip
+                store: str = "none", cpu: str = "--allow-cpu") -> Ended:  # fmt: skip
         fixed = ["--checkpoint-dir", str(checkpoint), "--data-path", str(data), "--tracking-uri", store]
-        return CliRunner().invoke(app, [*fixed, *filter(None, [cpu]), *arguments])
+        return ended(main, *fixed, *filter(None, [cpu]), *arguments)
 
     return command
 
@@ -183,7 +179,7 @@ def test_a_row_without_a_prompt_exits_2_before_the_base_is_loaded(
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     done = run(data=tmp_path / "rows.jsonl")
-    assert done.exit_code == 2, done.exception
+    assert done.exit_code == 2, done.output
     assert expected in done.output
 
 
@@ -196,7 +192,7 @@ def test_a_picture_for_a_base_of_text_alone_exits_2_before_it_is_loaded(
 
     monkeypatch.setattr(validation, "family_of", lambda _: (FAMILIES["qwen3"], {}))
     done = run("--sample-size", "0")
-    assert done.exit_code == 2, done.exception
+    assert done.exit_code == 2, done.output
     assert "takes text alone, so a row must have no pictures, but it has 1" in done.output
     assert is_whole(best)
 
@@ -220,7 +216,7 @@ def test_a_broken_file_of_the_checkpoint_exits_2_with_file_and_hint(
     broken = Path(shutil.copytree(best, tmp_path / "broken"))
     (broken / name).write_text(text, encoding="utf-8")
     done = run(checkpoint=broken)
-    assert done.exit_code == 2, done.exception
+    assert done.exit_code == 2, done.output
     assert f"error: {broken / name}: " in done.output
 
 
@@ -234,7 +230,7 @@ def test_a_disk_that_fills_up_meanwhile_is_an_error_and_no_traceback(
 
     monkeypatch.setattr(validate, "write_text", full)
     done = run("--sample-size", "1", "--output-jsonl", str(tmp_path / "out.jsonl"))
-    assert done.exit_code == 2, done.exception
+    assert done.exit_code == 2, done.output
     assert "out.jsonl no longer is: [Errno 28]" in done.output
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ended import Ended, ended
 from small_trials import SpecMaker
-from typer.testing import CliRunner
 
 from trainables.checkpoints.verification import Verification, verify
 from trainables.errors import UserError
@@ -265,14 +265,10 @@ def test_target_modules_that_the_base_does_not_have_are_an_error(saved: Path) ->
         verify(saved)
 
 
-def command(*words: object) -> Any:
-    import typer
-
+def command(*words: object) -> Ended:
     from trainables.verify import main
 
-    app = typer.Typer()
-    app.command()(main)
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return ended(main, *words)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +293,7 @@ def test_a_broken_configuration_exits_2_with_file_key_and_hint(change: Any, expe
     text = change if isinstance(change, str) else json.dumps(json.loads((saved / CONFIG).read_text()) | change)
     (saved / CONFIG).write_text(text)
     run = command(saved)
-    assert run.exit_code == 2, run.exception
+    assert run.exit_code == 2, run.output
     assert expected in run.output and "hint: " in run.output
     assert CONFIG in run.output or "base_model" in str(change)
 
@@ -328,7 +324,7 @@ def test_a_broken_base_exits_2_with_file_key_and_hint(change: Any, expected: str
     config = json.loads((Path(named) / "config.json").read_text())
     (base / "config.json").write_text(change if isinstance(change, str) else json.dumps(config | change))
     run = command(saved, "--base", base)
-    assert run.exit_code == 2, run.exception
+    assert run.exit_code == 2, run.output
     assert expected in run.output and "hint: " in run.output and "config.json" in run.output
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line: `check` and `filter`."""
+    from trainables.command import run
     from trainables.data.check import app
 
-    app(prog_name="python -m trainables.data")
+    run(app)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from trainables.data.joined_files import locate_all
 from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
 from trainables.data.rows import ParsedRow, Row, parse_rows, rows_with_unique_ids
 from trainables.data.structural_tokens import KNOWN_TOKENS, first_within
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 from trainables.io.jsonl import objects
 from trainables.model.families import family_of
 
@@ -89,11 +89,7 @@ def check(
     """Check every row and summarize the file; exit code 2 if a row is broken or too long."""
     from rich.console import Console
 
-    try:
-        checked = check_file(file, base, max_tokens)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    checked = check_file(file, base, max_tokens)
     console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
     for part in shown(checked):
         console.print(part, soft_wrap=isinstance(part, str))
@@ -103,7 +99,7 @@ def check(
         typer.echo(f"error: {problem}", err=True)
     if len(checked.problems) > SHOWN_PROBLEMS:
         typer.echo(f"error: and {len(checked.problems) - SHOWN_PROBLEMS:,} more", err=True)
-    raise typer.Exit(2 if checked.problems else 0)
+    raise typer.Exit(ExitCode.BAD_INPUT if checked.problems else ExitCode.DONE)
 
 
 @app.command(name="filter")
@@ -113,11 +109,7 @@ def filter_command(
     out: Annotated[Path, typer.Option(help="New file for the remaining rows.")],
 ) -> None:
     """Write the remaining rows to OUT, and the rows that each filter dropped to OUT.filters.json."""
-    try:
-        typer.echo(filter_into(file, parse_filters(drop), out))
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+    typer.echo(filter_into(file, parse_filters(drop), out))
 
 
 def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Checked:

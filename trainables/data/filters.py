@@ -13,7 +13,7 @@ from trainables.data.duplicates import fingerprint, folded
 from trainables.data.formats import Message
 from trainables.data.rows import Row
 from trainables.data.text import is_degenerate, words
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError, items, nearest
 
 BROKEN = "broken"
 Judge = Callable[[Sequence[Row]], list[bool]]
@@ -52,7 +52,7 @@ def parse_filters(text: str) -> list[Filter]:
         UserError: a filter is unknown, given twice, or its number is missing or not allowed.
     """
     found: dict[str, Filter] = {}
-    for word in filter(None, (part.strip() for part in text.split(","))):
+    for word in items(text, "--drop", "duplicates,contradictions"):
         name, colon, number = word.partition(":")
         if name not in FILTERS and name not in LIMITED:
             raise UserError(f"--drop: `{name}` must be a filter", nearest(name, (*FILTERS, *LIMITED)))

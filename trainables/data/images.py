@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.errors import UserError, named
+from trainables.io.files import resolved
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +45,7 @@ def picture_files(names: Sequence[str], messages: Iterable[Message], directory: 
     tags = sum(message.text.count(IMAGE_TAG) for message in turns)
     if tags != len(names):
         raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(names)} images")
-    images = tuple((directory / name).resolve() for name in names)
+    images = tuple(resolved(directory / name, f"{where}: the image `{named(name)}`") for name in names)
     for name, image in zip(names, images, strict=True):
         if not image.is_file():
             raise UserError(f"{where}: the image `{named(name)}` must exist, but {image} does not",

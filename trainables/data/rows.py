@@ -112,6 +112,15 @@ def _parsed(values: dict[str, Any] | UserError, data_file: DataFile, line: int) 
         return ParsedRow(place, form, error)
 
 
+def check_file(path: Path) -> None:
+    """Refuse a data file that does not exist or has another format; its rows are not checked.
+
+    Raises:
+        UserError: naming the file.
+    """
+    next(objects(locate(path).file), None)
+
+
 def read_rows(path: Path) -> list[Row]:
     """Read and check every row of a train or validation file.
 

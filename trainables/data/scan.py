@@ -2,13 +2,14 @@
 
 It runs in a separate process, because the tokenizer needs torch, which planning must not import::
 
-    python -m trainables.data.scan BASE TRAIN VALIDATION OOD   # one JSON object: a list of scanned rows for each file
+    echo '{"base": …, "train": …, "validation": …, "ood": …}' | python -m trainables.data.scan   # one JSON object
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from trainables.data.duplicates import digest_of, fingerprint
 from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.rows import Message, Row, read_rows, read_validation
 from trainables.errors import UserError
+from trainables.io.requests import read_request
 from trainables.model.families import family_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 
 CHECKED_SIZES = 32  # picture sizes that run through the whole image processor; others only use its formula
+MODULE = "trainables.data.scan"
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 
@@ -78,10 +81,16 @@ def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     Raises:
         UserError: a file is broken, or the base's tokenizer or image processor cannot be loaded.
     """
-    command = [sys.executable, "-m", "trainables.data.scan", *map(str, (base, train, validation, ood))]
+    command = [sys.executable, "-m", MODULE]
+    request = json.dumps({"base": str(base), "train": str(train), "validation": str(validation), "ood": str(ood)})
     paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(  # noqa: S603 this very module
-        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        input=f"{request}\n",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     try:
         found = scan_result(done.stdout)
@@ -89,7 +98,7 @@ def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise UserError(
             f"the rows must be readable by the tokenizer of {base}, but their scan ended with: {reason}",
-            f"run `{' '.join(command[1:])}` with this Python to see the whole output",
+            f"see the whole output: echo {shlex.quote(request)} | {shlex.join(command)}",
         ) from None
     if isinstance(found, ScanFailure):
         raise UserError(found.error, found.hint)
@@ -240,9 +249,10 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
 
 
 def main() -> None:
-    """Scan the files given on the command line and print the result as JSON."""
+    """Scan the files that the request names and print the result as JSON."""
+    request = read_request(MODULE, "`python -m trainables.data check FILE`", sys.argv[1:], sys.stdin)
     try:
-        found = asdict(scan_here(*map(Path, sys.argv[1:])))
+        found = asdict(scan_here(**{name: Path(path) for name, path in request.items()}))
     except UserError as error:
         json.dump(asdict(ScanFailure(error.message, error.hint)), sys.stdout)
         raise SystemExit(error.exit_code) from None

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 
 
 class FileDamaged(UserError):
     """A file written by this project is damaged; its contents are never guessed."""
 
-    exit_code = 4
+    exit_code = ExitCode.RECORD_DAMAGED
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,12 +37,34 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FileDamaged: the file is not JSON.
+        FileDamaged: the file is not JSON, or it is gone.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except FileNotFoundError:
+        raise FileDamaged(f"{path}: the file must exist, but it does not", "restore the directory it was in") from None
+    except (ValueError, RecursionError) as error:
         raise FileDamaged(f"{path}: a file must hold the JSON that was written, but {error}") from None
+
+
+def resolved(path: Path, what: str) -> Path:
+    """Return the absolute path without symbolic links; the file need not exist.
+
+    Raises:
+        UserError: no file can have this path: it has a NUL, too long a name, or a link that leads to itself.
+    """
+    try:
+        path.exists()
+        return path.resolve()
+    except OSError as error:
+        reason = error.strerror or "it cannot be opened"
+    except UnicodeError:
+        reason = "it is not UTF-8"
+    except ValueError:
+        reason = "it contains the character NUL"
+    except RuntimeError:
+        reason = "it is a symbolic link that leads to itself"
+    raise UserError(f"{what} must be a path that a file can have, but {reason}", "correct it, or remove the link")
 
 
 def _sync(path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from trainables.command import run
 from trainables.mini import BASE_DIRECTORY, defaults
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -40,4 +41,4 @@ def show(
 
 
 if __name__ == "__main__":
-    app()
+    run(app)

@@ -2,7 +2,7 @@
 
 The checks run in a separate process, so that the caller does not import torch::
 
-    python -m trainables.selftest.machine      # one JSON list of checks
+    echo '{}' | python -m trainables.selftest.machine      # one JSON list of checks
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainables.io.requests import read_request
 from trainables.mini import BASE_DIRECTORY
 from trainables.spec import QUANTIZATIONS, Quantization
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warn", "fail"]
 PACKAGE_ROOT = Path(__file__).parents[2]
+MODULE = "trainables.selftest.machine"
+BY_HAND = f"echo '{{}}' | {sys.executable} -m {MODULE}"
 MAX_LOSS_DIFFERENCE_NATS = 0.5  # of a quantization from the unquantized miniature; healthy ones stay below 0.1
 MAX_GRADIENT_CHANGE = 0.05  # relative, from before an eval to after it
 
@@ -63,13 +66,15 @@ def machine_checks() -> list[Check]:
     environment = {**os.environ, "PYTHONPATH": paths}
     if environment.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides the GPUs from a task that asks for none
         del environment["CUDA_VISIBLE_DEVICES"]
-    command = [sys.executable, "-m", "trainables.selftest.machine"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    command = [sys.executable, "-m", MODULE]
+    done = subprocess.run(  # noqa: S603 this very module
+        command, env=environment, input="{}\n", capture_output=True, text=True, check=False
+    )
     try:
         return [Check(**one) for one in json.loads(done.stdout)]
     except json.JSONDecodeError:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        return [Check("torch", "fail", f"the check ended with: {reason}", f"run `{' '.join(command[1:])}` to see why")]
+        return [Check("torch", "fail", f"the check ended with: {reason}", "see why: " + BY_HAND)]
 
 
 def check_here() -> Iterator[Check]:
@@ -195,4 +200,5 @@ def _batch(base: Base) -> Any:
 
 
 if __name__ == "__main__":
+    read_request(MODULE, "`python -m sweeps.doctor`", sys.argv[1:], sys.stdin)
     json.dump([asdict(one) for one in check_here()], sys.stdout)

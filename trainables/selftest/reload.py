@@ -15,8 +15,9 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from trainables.io.requests import read_request
 from trainables.spec import ComputeDtype, Quantization
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 ANSWER_SECONDS = 600.0  # includes loading a large base from a slow disk
+MODULE = "trainables.selftest.reload"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -130,8 +132,8 @@ class Reloader:
 
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE_ROOT), *_python_path()])}
             self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 lives as long as the process
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainables.selftest.reload"],
+            self._process = subprocess.Popen(  # noqa: S603 this very module
+                [sys.executable, "-m", MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -144,13 +146,13 @@ class Reloader:
         return self._process
 
 
-def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Load the base of the first line, then answer every following line."""
+def serve(first: dict[str, Any], requests: IO[str], answers: IO[str]) -> None:
+    """Load the base of the first request, then answer every line of the following ones."""
     import torch
 
     from trainables.model.base import load_base
 
-    loads = BaseToLoad(**json.loads(requests.readline()))
+    loads = BaseToLoad(**first)
     torch.set_num_threads(loads.threads)
     base = load_base(Path(loads.base), loads.quantization, loads.compute_dtype, torch.device(loads.device))
     for line in iter(requests.readline, ""):
@@ -189,7 +191,8 @@ def _python_path() -> list[str]:
 
 
 if __name__ == "__main__":
+    base_to_load = read_request(MODULE, "`python -m trainables.verify DIR`", sys.argv[1:], sys.stdin)
     # libraries print to standard output; the parent must read only answers
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, channel)
+    serve(base_to_load, sys.stdin, channel)

@@ -39,7 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
             main(study)
         return int(exit_info.value.code or 0)
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_ray)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     return called

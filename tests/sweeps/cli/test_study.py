@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from command_line import invoke
 
+from sweeps.execution.experiment import Experiment
 from sweeps.stage4 import STUDY
 from trainables.mini import BASE_DIRECTORY, datasets
 
@@ -31,7 +32,7 @@ def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage4:
     def no_ray(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_ray)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: invoke(STUDY, monkeypatch, *arguments)
 
@@ -50,6 +51,36 @@ def test_dry_run_prints_the_matrix_and_touches_nothing(
         assert column in output
     assert all(arm.name in output for arm in STUDY.arms)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "code"),
+    [
+        (("--storage", "file/below"), "the storage must be writable", 2),
+        (("--tracking-uri", "ftp://x"), "a tracking URI must be", 2),
+        (("--experiment", "other", "--steps", "60"), "was begun with another configuration: ", 2),
+        (("--experiment", "running"), "an experiment can have one launch at a time", 5),
+    ],
+)
+def test_dry_run_refuses_what_the_launch_refuses(
+    stage4: Stage4,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    expected: str,
+    code: int,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+    (tmp_path / "runs" / "other" / "study.json").write_text('{"format": 2, "steps": 120}')
+    with Experiment(tmp_path / "runs" / "running").locked():
+        assert stage4("--only", "A1", "--dry-run", *arguments) == code
+    assert expected in capsys.readouterr().err
+
+
+def test_a_storage_without_space_is_not_bad_input(stage4: Stage4, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    assert stage4("--only", "A1", "--dry-run") == 6
 
 
 def test_unknown_option_is_a_usage_error(stage4: Stage4, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.execution import tuner
+from sweeps.execution import ray_session, tuner
 from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, distribute, engine_plans, thread_limit
-from sweeps.execution.tuner import Resources, engines
+from sweeps.execution.ray_session import Resources
+from sweeps.execution.tuner import engines
 from trainables.model import families
 from trainables.spec import Placement, Source, TrialSpec
 
@@ -133,7 +134,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 )  # fmt: skip
 def test_the_resources_of_a_cluster_are_read(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
     cluster(*nodes)
-    assert tuner._resources() == resources
+    assert ray_session._resources() == resources
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SCRIPT = """
 import gc, sys, threading, time
 import ray
 from ray._private.worker import global_worker
-from sweeps.execution import tuner
+from sweeps.execution import ray_session
 
 class Cycle:
     def __init__(self, reference):
@@ -31,8 +31,8 @@ def collect_late():
         time.sleep(0.005)
 
 if sys.argv[1] == "bare":
-    tuner._shut_down = ray.shutdown
-with tuner.ray_session(None):
+    ray_session._shut_down = ray.shutdown
+with ray_session.ray_session(None):
     cycles = [Cycle(ray.put(number)) for number in range(100)]
     gc.collect()
     gc.disable()

@@ -10,8 +10,9 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from sweeps.execution import schedulers, tuner
+from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import Asha
-from sweeps.execution.tuner import Resources, TuneSettings, requests_for, run_trials
+from sweeps.execution.tuner import TuneSettings, requests_for, run_trials
 from trainables.constraint import BestConstraint
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec

@@ -443,7 +443,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     def no_ray(*_: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("sweeps.execution.tuner.ray_session", no_ray)
+    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_ray)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
 

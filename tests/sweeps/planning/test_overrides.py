@@ -38,3 +38,15 @@ def test_an_unknown_setting_is_refused(text: str, expected: str, hint: str | Non
         parse_settings(text)
     assert expected in caught.value.message
     assert (hint or "") in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("text", [",", "dropout=0.1,,rslora=true", "dropout=0.1,", "target_modules=q_proj++v_proj"])
+def test_an_empty_item_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="on both sides of every"):
+        parse_settings(text)
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "9" * 5000])
+def test_a_value_that_python_cannot_read_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match="--set: `dropout` must be a number or a word"):
+        parse_settings(f"dropout={value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from planned_trials import sources
 
-from sweeps.planning.space import Axes, expand
+from sweeps.planning.space import Axes, _check_count, expand
 from sweeps.stage4 import STUDY
 from sweeps.study import Arm, Study
 from trainables.errors import UserError
@@ -164,3 +164,29 @@ def test_trials_have_the_format_of_their_experiment() -> None:
     of_format = {one: expand(STUDY, Axes(), sources(), one) for one in (1, 2)}
     assert {spec.format for spec in of_format[1]} == {1} and {spec.format for spec in of_format[2]} == {2}
     assert not {spec.trial_id for spec in of_format[1]} & {spec.trial_id for spec in of_format[2]}
+
+
+def test_what_a_launch_fixes_does_not_follow_rank_or_rate() -> None:
+    fixed = {"alpha": 8.0, "vision_learning_rate": 5e-4}
+    axes = Axes(only=("C2",), ranks=(4, 8), learning_rates=(1e-4, 3e-4), fixed=fixed)
+    arms = expand(STUDY, axes, sources())[1:]
+    assert {(one.rank, one.alpha) for one in arms} == {(4, 8.0), (8, 8.0)}
+    assert {one.vision_learning_rate for one in arms} == {5e-4}
+
+
+@pytest.mark.parametrize(("seeds", "is_refused"), [(10_000, False), (10_001, True), (10**4000, True)])
+def test_more_trials_than_one_launch_takes_are_refused_before_they_are_made(seeds: int, is_refused: bool) -> None:
+    def check() -> None:
+        _check_count(1, Axes(seeds=seeds), 1)
+
+    if is_refused:
+        with pytest.raises(UserError, match="at most 10,000 trials"):
+            check()
+    else:
+        check()
+
+
+@pytest.mark.parametrize("epochs", [float("inf"), float("nan"), -1.0, 0.0, 1e11])
+def test_epochs_that_cannot_be_trained_are_refused(epochs: float) -> None:
+    with pytest.raises(UserError, match="epochs must be above 0"):
+        expand(STUDY, Axes(only=("A1",), fixed={"epochs": epochs}), sources())

@@ -36,7 +36,7 @@ class ScriptedTracker:
     def open_launch(self, command, tags) -> None:
         pass
 
-    def close_launch(self) -> None:
+    def close_launch(self, status: str) -> None:
         pass
 
     def sync(self, record: Record) -> None:

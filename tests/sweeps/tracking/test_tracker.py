@@ -16,9 +16,9 @@ from trial_records import EVAL_METRICS, keep_best, measure
 
 from sweeps.tracking.mlflow_fields import params_of
 from sweeps.tracking.tracker import StoreUnreachable, Tracker, sync_all
-from trainables.errors import UserError
+from trainables.errors import UserError, redacted
 from trainables.io.files import FileDamaged, write_json
-from trainables.mlflow_store import checked_uri, default_tracking_uri, redacted
+from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.record import Record, Verdict
 
 PRUNED = Verdict(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from ended import Ended, ended
 
 from trainables.data.check import SHOWN_PROBLEMS, app
 from trainables.mini import BASE_DIRECTORY
@@ -18,8 +18,8 @@ from trainables.mini import BASE_DIRECTORY
 FILES = Path(__file__).parent / "files"
 
 
-def ran(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+def ran(*words: object) -> Ended:
+    return ended(app, *words)
 
 
 def write(directory: Path, *rows: Any) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ended import ended
 
 from trainables.errors import UserError
 from trainables.export.__main__ import main
@@ -144,17 +145,18 @@ def test_a_baseline_and_an_unknown_tool_are_refused() -> None:
     assert caught.value.hint == "did you mean `axolotl`?"
 
 
-def test_a_record_is_exported_from_its_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_is_exported_from_its_own_files(tmp_path: Path) -> None:
     record = Record(tmp_path / "C2-0")
     rows = tmp_path / "train.jsonl"
     rows.write_text('{"text": "ls -l"}\n')
     record.create(spec(train=Source(path=rows, sha256="train")))
-    assert main([str(record.directory), "--as", "axolotl"]) == 2
-    assert "must be the directory of a started trial" in capsys.readouterr().err
+    refused = ended(main, record.directory, "--as", "axolotl")
+    assert refused.exit_code == 2
+    assert "must be the directory of a started trial" in refused.stderr
     towers = resolve(Placement(language=2, vision=4), MINI).linears
     write_json(record.directory / "placement.json",
                {tower: {"modules": [one.name for one in linears]} for tower, linears in towers.items()})  # fmt: skip
-    assert main([str(record.directory), "--as", "axolotl", "--out", str(tmp_path / "c2.yaml")]) == 0
+    assert ended(main, record.directory, "--as", "axolotl", "--out", tmp_path / "c2.yaml").exit_code == 0
     written = (tmp_path / "c2.yaml").read_text()
     assert written == export_record(record, "axolotl")
     keys = yaml.safe_load(written)

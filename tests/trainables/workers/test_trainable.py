@@ -36,7 +36,7 @@ def resources() -> Iterator[Any]:
     }  # fmt: skip
     import ray
 
-    from sweeps.execution.tuner import _resources
+    from sweeps.execution.ray_session import _resources
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield _resources()

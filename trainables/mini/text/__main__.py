@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trainables.command import run
 from trainables.mini.text import BASE_DIRECTORY, defaults
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -41,4 +42,4 @@ def show(
 
 
 if __name__ == "__main__":
-    app()
+    run(app)

@@ -1,0 +1,149 @@
+"""Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.tune.execution import class_cache
+
+from trainables.errors import InfrastructureError, redacted
+
+SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
+STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The resources of a cluster.
+
+    A worker that trains in its own process reserves `cpus` and `gpus`. `devices` is the number of GPUs of the cluster,
+    and `cores` the number of cores of each node.
+    """
+
+    cpus: float
+    gpus: float
+    devices: int
+    cores: Mapping[str, int]
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[Resources]:
+    """Start Ray on this machine, or join the cluster at `address`; yields its resources.
+
+    Raises:
+        InfrastructureError: Ray does not start, or no cluster answers at the address.
+    """
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
+    keep_secrets_from_tune()
+    with ExitStack() as stack:
+        stack.callback(_shut_down)
+        stack.push(_not_started(address))
+        local: dict[str, Any] = {} if address else {"include_dashboard": False}
+        if not address and "RAY_ADDRESS" not in os.environ:
+            local["_temp_dir"] = str(private_directory())
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local)
+        _protect_token()
+        resources = _resources()
+        stack.pop_all()
+    try:
+        yield resources
+    finally:
+        _shut_down()
+
+
+def keep_secrets_from_tune() -> None:
+    """Take secrets out of the names that Tune copies into each worker's environment.
+
+    Ray writes that environment to its logs. Workers have these variables anyway: they inherit them from the raylet.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if SECRET.search(name)])
+
+
+def ray_directory() -> Path:
+    """Return the path of the directory for Ray's sessions."""
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()).absolute() / f"ray-{os.getuid()}" / "ray"
+
+
+def private_directory() -> Path:
+    """Return the directory for Ray's sessions, in one that only this user can enter; creates it.
+
+    Ray opens its own directories to everybody, again whenever a worker starts; the directory around them protects them.
+
+    Raises:
+        InfrastructureError: another user has made it.
+    """
+    around = ray_directory().parent
+    around.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if around.is_symlink() or around.stat().st_uid != os.getuid():
+        raise InfrastructureError(
+            f"Ray's directory must belong to this user, but {around} does not",
+            "set RAY_TMPDIR to a directory of your own, with a short path",
+        )
+    around.chmod(stat.S_IRWXU)
+    return ray_directory()
+
+
+def _protect_token() -> None:
+    """Let only this user read the token that Ray has made, if it has."""
+    token = Path(os.path.expanduser("~/.ray/auth_token"))
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _not_started(address: str | None) -> Any:
+    """Return an exit function that says why Ray did not start; Ray also raises `Exception` itself."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if (
+            kind is None
+            or isinstance(error, InfrastructureError)
+            or not (kind is Exception or issubclass(kind, STARTS_FAIL_WITH))
+        ):
+            return
+        lines = [line for line in redacted(str(error)).strip().splitlines() if line.strip()]
+        reason = (lines[0] if lines else kind.__name__).strip().rstrip(".")
+        if address:
+            raise InfrastructureError(
+                f"a Ray cluster must answer at {redacted(address)}, but: {reason}",
+                "`ray status` on its head node shows whether it is up; --address auto finds one on this machine",
+            ) from error
+        raise InfrastructureError(
+            f"Ray must start on this machine, but: {reason}",
+            f"on a busy machine try again later; else see {ray_directory()}/session_latest/logs, or run "
+            "`python -m sweeps.doctor`",
+        ) from error
+
+    return leave
+
+
+def _shut_down() -> None:
+    # Tune leaves reference cycles to Ray objects. If the garbage collector frees one on another thread (the MLflow
+    # mirror) while Ray shuts down, this process crashes. So collect first, and disable the collector meanwhile.
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
+
+
+def _resources() -> Resources:
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
+    cores = {name: count for name, count in alive.items() if count}
+    return Resources(cpus=1, gpus=1 if gpus else 0, devices=gpus, cores=cores)

@@ -1,0 +1,147 @@
+"""Tests that every command ends bad input in `error:` and a documented exit code, and never in a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ended import Ended, ended_by
+
+from trainables.errors import ExitCode
+
+ROOT = Path(__file__).parents[1]
+STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")
+# a module -> the words before a path that it reads
+PATHS: dict[str, list[tuple[str, ...]]] = {
+    **{f"sweeps.{name}": [("--dry-run", "--storage")] for name in STUDIES},
+    "sweeps.trial": [("--dry-run",)],
+    "sweeps.doctor": [("--storage",)],
+    "trainables.verify": [()],
+    "trainables.validate": [("--allow-cpu", "--tracking-uri=none", "--data-path={rows}", "--checkpoint-dir"),
+                            ("--allow-cpu", "--tracking-uri=none", "--checkpoint-dir=gone", "--data-path"),
+                            ("--allow-cpu", "--tracking-uri=none", "--checkpoint-dir=gone", "--data-path={rows}",
+                             "--patterns")],
+    "trainables.data": [("check",), ("filter", "--drop=broken", "--out=new.jsonl")],
+    "trainables.export": [("--as=axolotl",)],
+    "trainables.mini": [],
+    "trainables.mini.text": [],
+    "analysis.cli": [("results", "--experiment=x", "--storage")],
+    "benchmarks": [],
+    "benchmarks.corpus": [],
+    "benchmarks.search_replay": [],
+    "benchmarks.stock": [("one", "mini")],
+}  # fmt: skip
+PATHS["sweeps.stage4"] += [("--dry-run", "--base"), ("--dry-run", "--winners"), ("--dry-run", "--init-from"),
+                           ("--dry-run", "--val={rows}", "--ood={rows}", "--train")]  # fmt: skip
+PATHS["sweeps.curriculum"].append(("--dry-run",))
+WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.selftest.reload")
+DEEP = "[" * 3000
+# path -> what it holds; None for one that cannot be made or does not exist
+FILES: dict[str, bytes | None] = {
+    "missing": None, "nul\0": None, "loop": None, "n" * 300: None, "directory": None,
+    "deep.jsonl": f'{{"prompt": {DEEP}'.encode(), "deep.yaml": f"base_model: {DEEP}".encode(),
+    "deep.json": f'{{"name": {DEEP}'.encode(), "binary.jsonl": b"\xff\x00\xfe", "empty.json": b"",
+    "digits.json": b'{"prompt": ' + b"9" * 5000 + b"}",
+}  # fmt: skip
+
+
+def ran(module: str, *words: str) -> Ended:
+    if module == "sweeps.trial":  # its options are a class, whose source runpy does not find
+        return ended_by(importlib.import_module(module).main, module, *words)
+    return ended_by(lambda: runpy.run_module(module, run_name="__main__"), module, *words)
+
+
+def assert_said(found: Ended, codes: tuple[ExitCode, ...] = (ExitCode.BAD_INPUT,)) -> None:
+    assert "Traceback" not in found.output, found.output[-2000:]
+    assert found.stderr.startswith("error: "), found.output[-2000:]
+    assert found.exit_code in codes
+
+
+@pytest.fixture(autouse=True)
+def _below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, content in FILES.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115 closed with the process
+    yield
+
+
+def test_every_module_with_a_command_line_is_listed() -> None:
+    folders = ("sweeps", "trainables", "analysis", "benchmarks")
+    sources = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    found = [path for path in sources if '\nif __name__ == "__main__"' in path.read_text("utf-8")]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for path in found}
+    assert modules == {*PATHS, *WORKERS}
+
+
+@pytest.mark.parametrize("module", PATHS)
+@pytest.mark.parametrize("words", [("--no-such-option",), ("",), ("\udcff",), ("--out=",)])
+def test_a_wrong_word(module: str, words: tuple[str, ...]) -> None:
+    assert_said(ran(module, *words))
+
+
+CASES = [(module, before) for module, all_words in PATHS.items() for before in all_words]
+
+
+@pytest.mark.parametrize("name", FILES, ids=lambda name: ascii(name[:12]))
+@pytest.mark.parametrize(("module", "before"), CASES, ids=lambda part: part if isinstance(part, str) else part[-1:])
+def test_a_wrong_path(module: str, before: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    if before[-1:] == ("--storage",) and name in {"directory", "missing"}:
+        pytest.skip("a storage may be new")
+    before = tuple(word.format(rows=tmp_path / "rows.jsonl") for word in before)
+    found = ran(module, *before, str(tmp_path / name))
+    if module == "sweeps.doctor" and found.exit_code == ExitCode.CHECK_FAILED:
+        assert "fail  storage" in found.stdout
+        return
+    assert_said(found, (ExitCode.BAD_INPUT, ExitCode.RECORD_DAMAGED))
+
+
+BUDGETS = [
+    ("--epochs", "inf"), ("--epochs", "nan"), ("--epochs", "1e400"), ("--epochs", "1e12"), ("--epochs", "9" * 5000),
+    ("--steps", "1000000000"), ("--steps", "9" * 4000), ("--steps", "9" * 5000), ("--steps=-1",), ("--eval-every", "x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", BUDGETS, ids=lambda words: " ".join(words)[:20])
+def test_a_budget_that_no_machine_finishes(words: tuple[str, ...]) -> None:
+    assert_said(ran("sweeps.stage4", "--dry-run", *words))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--set", f"dropout={DEEP}"), ("--set", f"data_seed={'9' * 5000}"), ("--set", f"data_seed={'9' * 4000}"),
+        ("--set", ","), ("--set", "dropout=0.1,,"), ("--set", "target_modules=q_proj++v_proj"), ("--only", ",,"),
+        ("--only", "A1,"), ("--only", "A" * 3000), ("--lr", ","), ("--lr", "inf"), ("--lr", "nan"), ("--rank", ",8"),
+        ("--rank", "9" * 4000), ("--rank", "9" * 5000), ("--quant", "nf4,,int8"), ("--seeds", "1000000000"),
+        ("--seeds", "9" * 4000), ("--drop", ","), ("--experiment", "e" * 300), ("--experiment", "a/b"),
+        ("--experiment", "a\nb"), ("--tracking-uri", "ftp://x"), ("--scheduler", "asha", "--scheduler-options", ","),
+        ("--set", "batch_rows=1000000000"), ("--set", "packed_tokens=1e99"),
+    ],
+    ids=lambda words: " ".join(words)[:30],
+)  # fmt: skip
+def test_a_value_that_no_launch_can_have(words: tuple[str, ...]) -> None:
+    assert_said(ran("sweeps.stage4", "--dry-run", *words))
+
+
+@pytest.mark.parametrize("words", [("--vary", "rank="), ("--vary", "rank=4,,8"), ("--vary", "epochs=inf"),
+                                   ("--objectives", ","), ("--trials", "1000000000")])  # fmt: skip
+def test_a_search_that_cannot_be(words: tuple[str, ...]) -> None:
+    assert_said(ran("sweeps.search", "--dry-run", *words))
+
+
+@pytest.mark.parametrize("module", WORKERS)
+def test_a_worker_says_that_it_is_internal(module: str) -> None:
+    assert re.search("is internal: another process starts it", ran(module, "--help").stdout)
+    assert_said(ran(module))

@@ -1,0 +1,121 @@
+"""Runs a command line: a foreseeable failure ends it with `error:`, `hint:` and a documented exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import typer
+
+from trainables.errors import ExitCode, UserError, quoted
+from trainables.failures import Failure, failure_of
+
+MAX_LETTERS = 600  # of a message on a wrong option, which repeats its value
+HELP = "`{} --help` lists the options"
+BUG = (
+    "error: this is a bug in Footprint, not in your input\n"
+    "hint: open an issue with the lines above and the command; `python -m sweeps.doctor` lists the versions it needs"
+)
+
+
+def run(command: typer.Typer | Callable[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a typer app, or a function as an app, and exit with a code of `ExitCode`; by default with `sys.argv`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with EndingInMessages():
+        code = _invoke(command if isinstance(command, typer.Typer) else _app_of(command), words)
+        sys.stdout.flush()
+    raise SystemExit(int(code))
+
+
+class EndingInMessages:
+    """Turns the error that ends a block into messages on stderr and `SystemExit`; a bug keeps its traceback."""
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Print the error and exit with its code.
+
+        Raises:
+            SystemExit: always, if there is an error.
+        """
+        if error is None or isinstance(error, SystemExit):
+            return
+        failure = _failure_of_typer(error) or failure_of(error)
+        with suppress(BrokenPipeError):  # whatever reads stderr may have ended too
+            if failure is None:
+                traceback.print_exception(error)
+                typer.echo(BUG, err=True)
+            elif failure.message:
+                hint = failure.hint or (HELP.format(_program()) if failure.code == ExitCode.BAD_INPUT else None)
+                typer.echo(f"error: {UserError(failure.message, hint)}", err=True)
+        _discard_unwritten_output()
+        raise SystemExit(int(ExitCode.BUG if failure is None else failure.code)) from error
+
+
+def _app_of(function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    return app
+
+
+def _invoke(app: typer.Typer, words: list[str]) -> int:
+    _check_words(words)
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(_program(), words) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return ExitCode.DONE
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse bytes that are not UTF-8, which no record can keep, and empty words.
+
+    `--only "$ARMS"` without ARMS would name nothing, and so mean every arm.
+
+    Raises:
+        UserError: naming the word, or the option before it.
+    """
+    for number, word in enumerate(words):
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes that are not UTF-8
+            raise UserError(f"every argument must be UTF-8, but got {quoted(word)}", "rename the file or directory")
+        option, equals, value = word.partition("=")
+        if not word.strip() or (option.startswith("--") and equals and not value.strip()):
+            name = option if equals else words[number - 1] if number else "an argument"
+            raise UserError(f"{name} must have a value, but it is empty", "give a value, or leave it out")
+
+
+def _failure_of_typer(error: BaseException) -> Failure | None:
+    if isinstance(error, typer.Abort):
+        return Failure(ExitCode.STOPPED, "stopped")
+    if not isinstance(error, typer.TyperException):
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else _program()
+    text = error.format_message().strip() or "a command must be named, but none is"  # its help has been printed
+    return Failure(ExitCode.BAD_INPUT, text[:MAX_LETTERS], HELP.format(path))
+
+
+def _program() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name
+
+
+def _discard_unwritten_output() -> None:
+    """Send what cannot be written to nowhere, or the interpreter would complain and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):  # a stream without a file, as in tests
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
