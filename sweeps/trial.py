@@ -83,12 +83,12 @@ class TrialJob:
         from sweeps.importers.config import read_config
         from sweeps.planning.plan import plan_specs
 
-        read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced)
+        begun = Experiment(self.launch.directory(self.study)).begun
+        read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced, begun)
         for part in read.shown:
             self.launch.console.print(part, highlight=False)
             self.launch.console.print()
-        spec_format = Experiment(self.launch.directory(self.study)).format
-        study, specs = trials_of(read, self.given.space, self.replaced, spec_format)
+        study, specs = trials_of(read, self.given.space, self.replaced, begun.format)
         return TrialPlan(plan_specs(study, specs, read.sources), read.kept)
 
     def show(self, planned: TrialPlan) -> None:

@@ -22,8 +22,8 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "errors", "io", "schedule", "spec", "model", "data", "probes", "record", "checkpoints", "verify", "metrics",
-        "constraint", "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health",
+        "errors", "io", "schedule", "spec", "model", "data", "probes", "record", "record_labels", "record_check", "checkpoints", "source_check",
+        "verify", "metrics", "constraint", "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health",
         "mini", "selftest", "training", "export", "cohort", "workers",
     ),
     "sweeps": (

@@ -12,7 +12,8 @@ from sweeps.display.live_table import MARKS
 from sweeps.study import Study
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
-from trainables.record import Measurement, Record, labels_of
+from trainables.record import Measurement, Record
+from trainables.record_labels import labels_of
 
 SHOWN_TRIALS = 4  # in a list of trials
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.display.plan_table import found_text, quality_grid
+from sweeps.display.plan_table import date_text, found_text, quality_grid
+from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
 from sweeps.execution.options import Launch, scheduler_in
@@ -116,15 +117,15 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     if launch.scheduler:
         _check_metric(launch.scheduler, settings.objectives)
     files = launch.train, launch.validation, launch.ood
-    sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop)
+    begun = Experiment(launch.directory(search.study)).begun
+    sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop, begun)
     for objective in settings.objectives:
         if objective.name not in sources.reported:
             raise UserError(
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
                 f"the metric of generality on this data is {generality(sources.reported)}",
             )
-    spec_format = Experiment(launch.directory(search.study)).format
-    specs = list(corners(search.space, search.study, sources, spec_format))
+    specs = list(corners(search.space, search.study, sources, begun.format))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
@@ -168,7 +169,7 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
-    for note in (planned.sources.dropped, planned.active.left_out):
+    for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
@@ -190,6 +191,8 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     experiment.configure(
         {**configuration_of(study, specs), **configuration_in(settings), "fixed": fixed, **scheduler_in(launch)}
     )
+    check_begun(experiment, study.constraint, sources.files)
+    experiment.keep_base_files(sources.base)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.display.plan_table import found_text, matrix, quality_grid
+from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
+from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
@@ -28,6 +29,7 @@ from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record
+from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -76,8 +78,18 @@ def staged_job(study: Study, launch: Launch, resume: bool, stages_in: Callable[[
     """
     if resume:
         begun = begun_stages(study, launch)
-        return StagedJob(study, launch, lambda _: begun)
+        return StagedJob(study, launch, lambda _: unchanged(begun))
     return StagedJob(study, launch, stages_in)
+
+
+def unchanged(staged: StagedStudy) -> StagedStudy:
+    """Return stages whose base and data are those of the first launch.
+
+    Raises:
+        SourceChanged: names what has changed.
+    """
+    check_sources([stage.spec for stage in staged.stages])
+    return staged
 
 
 # -------------------------------------------------------------------- the plan
@@ -111,6 +123,8 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
     show, plans = launch.console.print, planned.plans
     trained = [one for plan in plans for one in plan.forecasts if not one.spec.placement.is_baseline]
     show(matrix(planned.staged.study, trained, plans[-1].sources.train_rows))
+    if date := date_text(plans[0].sources):
+        show(date, soft_wrap=True, highlight=False)
     shown: set[str] = set()
     for plan in plans:
         spec = plan.specs[-1]
@@ -141,6 +155,8 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     check_storage(experiment.directory.parent, adapter_bytes(forecasts, len(plans)))
     with experiment.locked():
         experiment.configure(configuration_of_stages(staged))
+        check_begun(experiment, staged.study.constraint, [one for plan in plans for one in plan.sources.files])
+        experiment.keep_base_files(plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
         return _run_in_order(planned, experiment, launch)

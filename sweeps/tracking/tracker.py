@@ -19,7 +19,8 @@ from trainables import mlflow_store
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages, redacted
-from trainables.record import Record, Verdict, labels_of, records_under
+from trainables.record import Record, Verdict, records_under
+from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
 
 if TYPE_CHECKING:

@@ -15,5 +15,6 @@
 - `packing`: Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
 - `rows`: Reads and checks the rows of train and validation files.
 - `scan`: Encodes every row of a study's files as training does, to find problems before training starts.
+- `template_date`: The date that a chat template shows, frozen for all trials of an experiment.
 - `text`: Properties of an answer's text that several probes use.
 """

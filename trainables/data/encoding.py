@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from trainables.data.formats import IMAGE_TAG
 from trainables.data.images import Crop
 from trainables.data.rows import Message, Row
+from trainables.data.template_date import dated
 from trainables.errors import UserError
 from trainables.model.base import Base
 
@@ -49,10 +51,10 @@ class Pixels:
 
 
 class Encoder:
-    """Encodes conversations for one base; caches decoded pictures up to PIXEL_CACHE_BYTES."""
+    """Encodes conversations for one base, with chat templates as of `template_date`; caches decoded pictures."""
 
-    def __init__(self, base: Base) -> None:
-        self.tokenizer = base.tokenizer
+    def __init__(self, base: Base, template_date: date | None = None) -> None:
+        self.tokenizer, self.template_date = base.tokenizer, template_date
         self.base_name = base.path.name
         self.image_processor = base.image_processor
         self.family = base.family
@@ -139,9 +141,11 @@ class Encoder:
                 "use an instruction-tuned base, or copy its chat_template.jinja into the base's directory",
             )
         try:
+            template = dated(self.tokenizer.get_chat_template(), self.template_date)
+            variables = {**self.family.template_variables, "chat_template": template}
             return self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=answer_next, **self.family.template_variables
-            )
+                turns, tokenize=False, add_generation_prompt=answer_next, **variables
+            )  # fmt: skip
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise UserError(

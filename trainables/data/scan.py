@@ -2,7 +2,7 @@
 
 It runs in a separate process, because the tokenizer needs torch, which planning must not import::
 
-    python -m trainables.data.scan BASE TRAIN VALIDATION OOD   # one JSON object: a list of scanned rows for each file
+    python -m trainables.data.scan BASE TRAIN VALIDATION OOD [DATE]   # one JSON object: scanned rows of each file
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +71,14 @@ class ScanFailure:
     hint: str | None
 
 
-def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
-    """Scan the files of a study in a separate process.
+def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
+    """Scan the files of a study in a separate process; `template_date` is the date that the chat template shows.
 
     Raises:
         UserError: a file is broken, or the base's tokenizer or image processor cannot be loaded.
     """
-    command = [sys.executable, "-m", "trainables.data.scan", *map(str, (base, train, validation, ood))]
+    dates = [template_date.isoformat()] if template_date else []
+    command = [sys.executable, "-m", "trainables.data.scan", *map(str, (base, train, validation, ood)), *dates]
     paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(  # noqa: S603 this very module
         command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
@@ -107,7 +109,7 @@ def _result_type() -> TypeAdapter[Scan | ScanFailure]:
     return TypeAdapter(Scan | ScanFailure)
 
 
-def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
+def scan_here(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
     """Scan the files of a study in this process, which imports torch.
 
     Raises:
@@ -115,7 +117,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     """
     kinds = needed_kinds(family_of(base)[0].sees)
     train_rows, validation_rows, ood_rows = read_rows(train), read_validation(validation), read_ood(ood, kinds)
-    encoder = load_encoder(base)
+    encoder = load_encoder(base, template_date)
     return Scan(
         train=tuple(scanned_row(row, encoder) for row in train_rows),
         validation=tuple(scanned_row(row, encoder) for row in validation_rows),
@@ -123,7 +125,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     )
 
 
-def load_encoder(base: Path) -> Encoder:
+def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
     """Load the encoder of a base without its weights: the tokenizer and the sizes of the image processor.
 
     Raises:
@@ -152,7 +154,8 @@ def load_encoder(base: Path) -> Encoder:
             "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
     sizes = PictureSizes(processor) if family.sees else None
-    return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
+    loaded = Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu"))
+    return Encoder(loaded, template_date)
 
 
 class PictureSizes:
@@ -233,7 +236,9 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
 def main() -> None:
     """Scan the files given on the command line and print the result as JSON."""
     try:
-        found = asdict(scan_here(*map(Path, sys.argv[1:])))
+        base, train, validation, ood, *dates = sys.argv[1:]
+        shown = date.fromisoformat(dates[0]) if dates else None
+        found = asdict(scan_here(Path(base), Path(train), Path(validation), Path(ood), shown))
     except UserError as error:
         json.dump(asdict(ScanFailure(error.message, error.hint)), sys.stdout)
         raise SystemExit(error.exit_code) from None
