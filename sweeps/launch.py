@@ -79,7 +79,7 @@ class Job(Protocol[PlanT]):
 
         Raises:
             UserError: preflight refuses the plan, or the experiment has another configuration.
-            KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+            Checkpointed: the launch was stopped; every running trial has checkpointed.
         """
         ...
 
@@ -90,7 +90,7 @@ def run_job(job: Job[PlanT]) -> list[Record]:
 
     Raises:
         UserError: the input is invalid; nothing was trained.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
@@ -171,7 +171,7 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
 
     Raises:
         UserError: the input is invalid; nothing was trained.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     return run_job(StudyJob(study, axes or Axes(), launch or Launch()))
 
@@ -239,6 +239,6 @@ def resume(study: Study, launch: Launch) -> list[Record]:
 
     Raises:
         UserError: the experiment does not exist.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     return run_job(resumed(study, launch))

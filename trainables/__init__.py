@@ -6,7 +6,7 @@
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
 - `decision`: The interface of a guard: the evals it reads and the decisions it returns.
 - `engine`: The engine: one base on one device, with the data that its trials share.
-- `errors`: The error that is shown to users.
+- `errors`: The error that is shown to users, and the stop that they asked for.
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `guards`: The guards: rules that stop a trial when it loses generality.

@@ -1,4 +1,4 @@
-"""The error that is shown to users."""
+"""The error that is shown to users, and the stop that they asked for."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class Checkpointed(KeyboardInterrupt):
+    """The launch was stopped by Ctrl-C or SIGTERM, and every running trial has checkpointed."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,14 @@ from rich.text import Text
 from sweeps.display.plan_table import date_text, found_text, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
+from sweeps.execution.experiment import (
+    Checkpointed,
+    Experiment,
+    adapter_bytes,
+    check_storage,
+    configuration_of,
+    reopened,
+)
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
@@ -220,7 +227,7 @@ def run_cohorts(running: RunningSearch) -> None:
 
     Raises:
         UserError: a baseline has no result.
-        KeyboardInterrupt: the launch was stopped.
+        Checkpointed: the launch was stopped.
     """
     records, experiment, launch = running.records(), running.experiment, running.launch
     with (
@@ -270,7 +277,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
 
     Raises:
         UserError: a baseline has no result.
-        KeyboardInterrupt: the launch was stopped.
+        Checkpointed: the launch was stopped.
     """
     running.launch.console.print(describe([one.spec() for one in cohort], running.launch.cohort), soft_wrap=True)
     run_batch(
@@ -282,7 +289,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         mirror,
     )
     if running.experiment.stop_file.exists():
-        raise KeyboardInterrupt
+        raise Checkpointed
 
 
 def _is_baseline(record: Record) -> bool:

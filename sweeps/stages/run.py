@@ -25,7 +25,7 @@ from sweeps.stages.staged_study import (
     configuration_of_stages,
 )
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import Checkpointed, UserError
 from trainables.io.files import write_json
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record
@@ -146,7 +146,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
 
     Raises:
         UserError: preflight refuses the plan, or the experiment has other stages.
-        KeyboardInterrupt: the launch was stopped; the running stage has checkpointed.
+        Checkpointed: the launch was stopped; the running stage has checkpointed.
     """
     staged, plans = planned.staged, planned.plans
     admit(planned.preflight, launch.force)
@@ -179,7 +179,7 @@ def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -
                         break
                     done.append(_run_stage(planned, experiment, done, cluster, launch, mirror))
     if experiment.stop_file.exists():
-        raise KeyboardInterrupt
+        raise Checkpointed
     return [*baselines, *done]
 
 
