@@ -39,7 +39,8 @@ def check_sources(specs: Iterable[TrialSpec], fresh: Collection[Source] = ()) ->
     """Check that base, data and parent adapter of trials are unchanged; sources in `fresh` were hashed just now.
 
     Raises:
-        SourceChanged: one has changed or can no longer be read; names it.
+        SourceChanged: one has changed; names it.
+        UserError: one can no longer be read.
     """
     for reading in dict.fromkeys(one for spec in specs for one in _readings(spec)):
         if reading.source not in fresh:
@@ -63,8 +64,8 @@ def _check(reading: Reading) -> None:
     try:
         now = _digest(reading)
     except UserError as error:
-        raise SourceChanged(
-            f"{path}: the {reading.role} must be unchanged since the trial was planned, but can no longer be read: "
+        raise UserError(
+            f"{path}: the {reading.role} must be unchanged since the trial was planned, but they cannot be read: "
             f"{error.message}",
             NEW_EXPERIMENT,
         ) from None

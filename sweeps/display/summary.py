@@ -27,7 +27,8 @@ def summary(study: Study, records: list[Record], experiment: str, tracking_uri: 
     lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
     pareto, ui = ["analysis", "pareto", "--experiment", experiment], ["mlflow", "ui"]
     if tracking_uri:
-        pareto, ui = [*pareto, "--tracking-uri", tracking_uri], [*ui, "--backend-store-uri", tracking_uri]
+        pareto = [*pareto, "--tracking-uri", tracking_uri]
+        ui = [tracking_uri] if tracking_uri.startswith("http") else [*ui, "--backend-store-uri", tracking_uri]
     lines += ["", "next:", f"    {shlex.join(pareto)}", f"    {shlex.join(ui)}"]
     return "\n".join(lines)
 

@@ -15,7 +15,6 @@ from sweeps.display.plan_table import date_text, found_text, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
-    Checkpointed,
     Experiment,
     adapter_bytes,
     check_storage,
@@ -33,7 +32,7 @@ from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import Checkpointed, UserError
 from trainables.metrics import generality, metric
 from trainables.pareto import Objective, parse_objectives
 from trainables.record import Record

@@ -56,7 +56,7 @@ def base_digest(base: Path, spec_format: Format, on_read: OnRead | None = None) 
         UserError: the directory or its config.json is missing, or a file cannot be read.
     """
     if not (base / "config.json").is_file():
-        raise UserError(f"a base must be a directory with config.json, but {base} is not", "check the path")
+        raise UserError(f"a base must be a directory with config.json, but {base} has no config.json", "check the path")
     try:
         return _edges_digest(base) if spec_format == 1 else digest_of_files(file_digests(base, on_read))
     except OSError as error:
