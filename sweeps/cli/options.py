@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 EXIT_CODES = (
-    "Exit codes: 0 all trials have a result (pruned is a result) · 2 invalid input, nothing was trained · "
+    "Exit codes: 0 all trials have a result (pruned is a result) · 2 invalid or changed input, nothing was trained · "
     "3 some trials are invalid, infeasible or failed · 4 a record is damaged, or MLflow does not accept it · "
-    "5 another launch runs this experiment · 130 stopped, all running trials have checkpoints, resume with --resume."
+    "5 another launch runs this experiment · 130 stopped; the message says what is kept and how to resume."
 )
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
@@ -95,7 +95,7 @@ class LaunchOptions:
     resume: bool = field(default=False, metadata=option(RUN))
     """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
-    """Copy to MLflow what it lacks of the records; run nothing."""
+    """Copy to MLflow what it lacks of the records; run nothing. Options of the launch may stay."""
 
     def launch(self, command: str) -> Launch:
         """Return the launch of these options; MLflow shows `command` as the command of the run."""

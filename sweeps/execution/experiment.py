@@ -24,7 +24,7 @@ from trainables.guards import described
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
 from trainables.record import Record, records_under
-from trainables.spec import Format, Source, TrialSpec, default_settings
+from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
 
 RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
@@ -75,7 +75,7 @@ class Experiment:
         """
         path = self.directory / "study.json"
         if not path.exists() and not self.records():
-            return Begun()
+            return Begun(FORMAT)
         kept = read_configuration(path)
         try:
             shown = date.fromisoformat(kept["template_date"]) if kept.get("template_date") else None
