@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +25,7 @@ from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.hpo.outcome import outcome_of
-from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion
+from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.plan import Plan, plan_specs
@@ -195,7 +195,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     study = replace(search.study, varies=(*search.study.varies, "steps"))
     fixed = {key: value for key, value in fixed_settings(study, sources).items() if key not in search.space.dimensions}
     experiment.configure(
-        {**configuration_of(study, specs), **configuration_in(settings), "fixed": fixed, **scheduler_in(launch)}
+        {**configuration_of(study, specs), **settings.as_configuration(), "fixed": fixed, **scheduler_in(launch)}
     )
     check_begun(experiment, study.constraint, sources.files)
     experiment.keep_base_files(sources.base)
@@ -207,18 +207,8 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
 
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
+    check_told(searcher, experiment)
     return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines)
-
-
-def configuration_in(settings: SearchSettings) -> dict[str, Any]:
-    """Return the entries of a search in `study.json`; without the budget, so that it can be raised later."""
-    return {
-        "sampler": settings.sampler,
-        "seed": settings.seed,
-        "cohort": settings.cohort,
-        "objectives": [f"{one.name}:{one.direction}" for one in settings.objectives],
-        **{f"space.{name}": values for name, values in settings.space.as_json().items()},
-    }
 
 
 def run_cohorts(running: RunningSearch) -> None:
@@ -236,6 +226,9 @@ def run_cohorts(running: RunningSearch) -> None:
         for record in records:
             mirror.submit(record)
         cluster: Cluster | None = None
+        if reopened(list(running.baselines.values())) and any(record.verdict() for record in records):
+            cluster = stack.enter_context(started_cluster(experiment, running.search.cohort, launch))
+            _run_cohort(running, [], cluster, mirror)  # a lost baseline is measured again
         while batch := _next_cohort(running):
             cohort = [_created(running, one) for one in batch]
             if reopened([*running.baselines.values(), *cohort]):
@@ -278,7 +271,9 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         UserError: a baseline has no result.
         Checkpointed: the launch was stopped.
     """
-    running.launch.console.print(describe([one.spec() for one in cohort], running.launch.cohort), soft_wrap=True)
+    if cohort:
+        text = describe([one.spec() for one in cohort], running.launch.cohort)
+        running.launch.console.print(text, soft_wrap=True)
     run_batch(
         running.search.study,
         running.experiment,

@@ -170,9 +170,10 @@ def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -
         done = _ended(staged, experiment)
         for record in (*baselines, *done):
             mirror.submit(record)
-        if len(done) < len(staged.stages) and all(map(staged.can_continue, done)):
+        lost = reopened(baselines)
+        if lost or (len(done) < len(staged.stages) and all(map(staged.can_continue, done))):
             with started_cluster(experiment, 1, launch) as cluster:
-                if reopened(baselines):
+                if lost:
                     run_batch(planned.plans[0].active.study, experiment, baselines, cluster, launch, mirror)
                 while len(done) < len(staged.stages):
                     if experiment.stop_file.exists() or not all(map(staged.can_continue, done)):
