@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from rich.text import Text
 
 from sweeps.display.plan_table import plan_text
+from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, read_configuration
 from sweeps.execution.options import Launch, scheduler_in
@@ -87,7 +88,7 @@ class Job(Protocol[PlanT]):
 
         Raises:
             UserError: preflight refuses the plan, or the experiment has another configuration.
-            KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+            Checkpointed: the launch was stopped; every running trial has checkpointed.
         """
         ...
 
@@ -98,7 +99,7 @@ def run_job(job: Job[PlanT]) -> list[Record]:
 
     Raises:
         UserError: the input is invalid; nothing was trained.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
@@ -139,8 +140,9 @@ class StudyJob:
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
         files = launch.train, launch.validation, launch.ood
-        sources = gather(launch.base, *files, data_directory, study.world, launch.drop)
-        specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)
+        begun = Experiment(launch.directory(study)).begun
+        sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        specs = expand(study, axes, sources, begun.format)
         planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
@@ -183,7 +185,9 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, len(specs)))
     with experiment.locked():
         experiment.configure(_configuration(planned, launch))
+        check_begun(experiment, study.constraint, planned.sources.files)
         records = experiment.begin(specs, overridden)
+        experiment.keep_base_files(planned.sources.base)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
         run_records(study, experiment, records, launch)
@@ -195,7 +199,7 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
 
     Raises:
         UserError: the input is invalid; nothing was trained.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     return run_job(StudyJob(study, axes or Axes(), launch or Launch()))
 
@@ -217,8 +221,10 @@ class ResumedStudy:
     launch: Launch
 
     def plan(self, data_directory: Path) -> ResumedPlan:
-        """Read the records; nothing is expanded or checked again."""
-        return ResumedPlan(Experiment(self.launch.directory(self.study)).records())
+        """Read the records, and check that neither they nor base and data have changed; nothing is expanded again."""
+        experiment = Experiment(self.launch.directory(self.study))
+        check_begun(experiment, self.study.constraint)
+        return ResumedPlan(experiment.records())
 
     def show(self, planned: ResumedPlan) -> None:
         """Print the trials."""
@@ -237,12 +243,17 @@ class ResumedStudy:
 
     def run(self, planned: ResumedPlan) -> list[Record]:
         """Run the trials that have no verdict or failed, with the scheduler of this launch."""
-        experiment, spec = Experiment(self.launch.directory(self.study)), planned.records[0].spec()
-        study = active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        experiment = Experiment(self.launch.directory(self.study))
         with experiment.locked():
             experiment.check_configuration(self._configuration(experiment))
-            run_records(study, experiment, planned.records, self.launch)
-        return planned.records
+            records = begin_lost_baselines(experiment)
+            run_records(self._active(experiment), experiment, records, self.launch)
+        return records
+
+    def _active(self, experiment: Experiment) -> Study:
+        """Return the study with the guards that apply to the experiment's base and data."""
+        spec = experiment.records()[0].spec()
+        return active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:
@@ -265,6 +276,6 @@ def resume(study: Study, launch: Launch) -> list[Record]:
 
     Raises:
         UserError: the experiment does not exist.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     return run_job(resumed(study, launch))

@@ -45,6 +45,7 @@ class TrialOptions:
 
 SHARED = (
     *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "dry_run", "force", "resume",
+    "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {
@@ -84,12 +85,12 @@ class TrialJob:
         from sweeps.importers.packing import packing_finding
         from sweeps.planning.plan import plan_specs
 
-        read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced)
+        begun = Experiment(self.launch.directory(self.study)).begun
+        read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced, begun)
         for part in read.shown:
             self.launch.console.print(part, highlight=False)
             self.launch.console.print()
-        spec_format = Experiment(self.launch.directory(self.study)).format
-        study, specs = trials_of(read, self.given.space, self.replaced, spec_format)
+        study, specs = trials_of(read, self.given.space, self.replaced, begun.format)
         plan = plan_specs(study, specs, read.sources)
         if read.packed:
             told = packing_finding(read.packed, plan.preflight.data["train"], specs[-1])
@@ -124,7 +125,11 @@ class TrialJob:
 
 def main() -> None:
     """Run the command line and exit with a documented code."""
-    run_command_line(CommandLine(TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resume_takes_all_options=True))
+    run_command_line(
+        CommandLine(
+            TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resume_takes_all_options=True, experiment_of=name_of
+        )
+    )
 
 
 def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
@@ -135,7 +140,6 @@ def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJ
     """
     from sweeps.launch import resumed
 
-    launch = replace(launch, experiment=launch.experiment or _name_of(given.config))
     space_in(given.space)
     replaced = shared.fixed()
     if shared.resume and not shared.dry_run:
@@ -159,7 +163,9 @@ def trials_of(
     return study, expand(study, replace(axes, fixed=replaced), read.sources, read.format or spec_format)
 
 
-def _name_of(config: Path) -> str:
+def name_of(given: TrialOptions) -> str:
+    """Return the name of a configuration's experiment: that of the file, or of the trial that it belongs to."""
+    config = given.config
     if config.name not in RECORD_FILES:
         return config.stem
     record = config.resolve().parent

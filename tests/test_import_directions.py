@@ -23,8 +23,9 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
-        "checkpoints", "verify", "metrics", "constraint", "decision", "guards", "mlflow_store", "evaluation",
-        "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "cohort", "workers",
+        "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "decision",
+        "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
+        "training", "export", "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",

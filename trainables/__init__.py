@@ -10,6 +10,7 @@
 - `errors`: The error that is shown to users, with its hint and its exit code.
 - `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
   messages.
+- `errors`: The error that is shown to users, and the stop that they asked for.
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
@@ -25,9 +26,13 @@
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
+- `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.
+- `record_labels`: The labels of a result besides its verdict: success criteria, degraded health checks, overridden
+  preflight checks.
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
+- `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.
 - `training/`: Trains a single trial on an engine.
 - `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.

@@ -40,7 +40,7 @@ class Engine:
     @classmethod
     def on(cls, base: Base, spec: TrialSpec) -> Engine:
         """Return an engine with a loaded base and the data of `spec`."""
-        encoder, sees = Encoder(base), base.family.sees
+        encoder, sees = Encoder(base, spec.template_date), base.family.sees
         train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
         ood = read_ood(spec.ood.path, needed_kinds(sees))
         check_pictures(validation, sees)

@@ -32,15 +32,16 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANINGS = {
     ExitCode.DONE: "every trial has a result; pruned is a result",
     ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `trainables.verify` or `benchmarks.corpus` failed",
-    ExitCode.BAD_INPUT: "bad input; nothing was spent",
+    ExitCode.BAD_INPUT: "bad input, or base or data are no longer those of the experiment; nothing was spent",
     ExitCode.TRIALS_FAILED: "some trials are invalid, infeasible or failed; an answer in `trainables.validate` is "
     "dangerous",
-    ExitCode.RECORD_DAMAGED: "a record is damaged, or MLflow does not take it",
+    ExitCode.RECORD_DAMAGED: "a record is damaged or lacks a file, which is named; or MLflow does not take it",
     ExitCode.ALREADY_RUNNING: "another launch runs this experiment",
     ExitCode.INFRASTRUCTURE: "infrastructure: Ray did not start, the address is wrong, the storage or the memory is "
     "full",
     ExitCode.BUG: "a bug in Footprint; the traceback is printed",
-    ExitCode.STOPPED: "stopped by Ctrl-C; every running trial has checkpointed, and the resume command was printed",
+    ExitCode.STOPPED: "stopped by Ctrl-C; the message says whether trials have checkpointed, and the command that "
+    "goes on",
     ExitCode.OUTPUT_CLOSED: "whatever read the output has ended, as `head` does",
 }
 
@@ -81,6 +82,10 @@ def items(text: str, option: str, example: str, separator: str = ",") -> tuple[s
         raise UserError(f"{option} must have a value on both sides of every `{separator}`, but got {quoted(text)}",
                         f"for example {option}{' ' * (not option.endswith('='))}{example}")  # fmt: skip
     return found
+
+
+class Checkpointed(KeyboardInterrupt):
+    """The launch was stopped by Ctrl-C or SIGTERM, and every running trial has checkpointed."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

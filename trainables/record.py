@@ -13,7 +13,8 @@ Layout::
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     overridden.json               preflight checks that `--force` overrode, if any
     labels.json                   success criteria, and degraded results of the health checks
-    verdict.json                  why the trial ended; written last
+    verdict.json                  why the trial ended
+    manifest.json                 the hashes of the files of an ended trial, without checkpoints; written last
 """
 
 from __future__ import annotations
@@ -21,23 +22,34 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
+from pydantic import ValidationError
+
+from trainables.errors import UserError
+from trainables.io.checksums import with_checksum
+from trainables.io.files import (
+    FileDamaged,
+    read_checksummed,
+    read_json,
+    replace_directory,
+    write_json,
+    write_text,
+)
 from trainables.probes.metric import Proportion
-from trainables.spec import Frozen, TrialSpec, canonical_json, read_spec
-
-LABELLED = ("completed", "pruned")  # with any other verdict the measurements are not a valid result
-
+from trainables.spec import Frozen, TrialSpec, read_spec
 
 MANIFEST = "manifest.json"
+BEST, CHECKPOINTS = "best", "checkpoints"
+NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
+RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
 VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
 MetricKind = Literal["train", "eval"]
 
@@ -77,7 +89,7 @@ class Measurement:
         body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
         if self.counts:
             body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
-        return _checksummed(body)
+        return with_checksum(body)
 
 
 def _measurement(body: Mapping[str, Any]) -> Measurement:
@@ -104,8 +116,26 @@ class Record:
             write_json(self.directory / "spec.json", spec.model_dump(mode="json"))
 
     def spec(self) -> TrialSpec:
-        """Read back the spec."""
-        return read_spec(read_json(self.directory / "spec.json"), where=str(self.directory / "spec.json"))
+        """Read back the spec.
+
+        Raises:
+            FileDamaged: it is missing or invalid, or it has another id than the directory.
+        """
+        path = self.directory / "spec.json"
+        try:
+            spec = read_spec(read_json(path), where=str(path))
+        except FileNotFoundError:
+            raise FileDamaged(f"{path}: a record must have its specification, but the file is missing", RUN_AGAIN) \
+                from None  # fmt: skip
+        except UserError as error:
+            raise FileDamaged(error.message, RUN_AGAIN) from None
+        named = NAME_WITH_ID.fullmatch(self.name)
+        if named and named[1] != spec.trial_id:
+            raise FileDamaged(
+                f"{path}: a specification must have the id of its directory, {named[1]}, but its id is {spec.trial_id}",
+                "the file was changed after it was written; " + RUN_AGAIN,
+            )
+        return spec
 
     # ---------------------------------------------------------------- measurements
     def append(self, measurement: Measurement) -> None:
@@ -130,7 +160,7 @@ class Record:
             FileDamaged: a line before the last one does not match its checksum.
         """
         latest: dict[tuple[str, int], Measurement] = {}
-        for body in _read_checksummed(self.directory / "metrics.jsonl"):
+        for body in read_checksummed(self.directory / "metrics.jsonl", RUN_AGAIN):
             measurement = _measurement(body)
             latest[(measurement.kind, measurement.step)] = measurement
         return sorted(latest.values(), key=lambda one: (one.step, one.kind))
@@ -140,7 +170,11 @@ class Record:
         return [one for one in self.measurements() if one.kind == "eval"]
 
     def forget_after(self, step: int) -> None:
-        """Delete measurements after `step`, where the trial resumes and will measure again."""
+        """Delete measurements and checkpoints after `step`, where the trial resumes and will measure again."""
+        (self.directory / MANIFEST).unlink(missing_ok=True)
+        for later in self._saved_steps():
+            if later > step:
+                shutil.rmtree(self.checkpoint(later))
         keep = [one for one in self.measurements() if one.step <= step]
         write_text(self.directory / "metrics.jsonl", "".join(one.line() + "\n" for one in keep))
 
@@ -177,13 +211,15 @@ class Record:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of complete, unmodified checkpoints, newest first; damaged ones are skipped."""
-        names = (path.name.removeprefix("step-") for path in (self.directory / "checkpoints").glob("step-*"))
-        steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-        return [step for step in steps if is_whole(self.checkpoint(step))]
+        return [step for step in self._saved_steps() if is_whole(self.checkpoint(step))]
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint of `step`."""
-        return self.directory / "checkpoints" / f"step-{step}"
+        return self.directory / CHECKPOINTS / f"step-{step}"
+
+    def _saved_steps(self) -> list[int]:
+        names = (path.name.removeprefix("step-") for path in (self.directory / CHECKPOINTS).glob("step-*"))
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def keep_checkpoints(self, count: int) -> None:
         """Delete all but the newest `count` complete checkpoints."""
@@ -192,29 +228,56 @@ class Record:
 
     def best(self) -> Measurement | None:
         """Return the eval of the best checkpoint that meets the constraint, or None if none does."""
-        if not is_whole(self.directory / "best"):
+        if not is_whole(self.directory / BEST):
             return None
-        provenance = read_json(self.directory / "best" / "provenance.json")
+        provenance = read_json(self.directory / BEST / "provenance.json")
         return Measurement("eval", provenance["step"], provenance["metrics"])
 
     # ---------------------------------------------------------------- verdict
     def close(self, verdict: Verdict) -> None:
-        """Write the verdict, which is the last file of a record."""
+        """Write the verdict, then the manifest of the record, by which `check_record` finds damage."""
         write_json(self.directory / "verdict.json", verdict.model_dump(mode="json"))
+        write_json(self.directory / MANIFEST, {"sha256": self.digests()})
+
+    def digests(self) -> dict[str, str]:
+        """Return the hash of each file of the record; checkpoints and `best` have manifests of their own."""
+        files = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
+        own = {name for name in files if not name.startswith((".", f"{CHECKPOINTS}/", f"{BEST}/", f".{BEST}"))}
+        own = (own | {f"{BEST}/{MANIFEST}"} & files.keys()) - {MANIFEST}
+        return {name: sha256(files[name].read_bytes()).hexdigest() for name in sorted(own)}
 
     def verdict(self) -> Verdict | None:
-        """Return the verdict, or None if the trial has not ended."""
+        """Return the verdict, or None if the trial has not ended.
+
+        Raises:
+            FileDamaged: the file is no verdict.
+        """
         path = self.directory / "verdict.json"
-        return Verdict.model_validate(read_json(path)) if path.exists() else None
+        try:
+            return Verdict.model_validate(read_json(path))
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"])) or "verdict"
+            raise FileDamaged(f"{path}: a verdict must be as it was written, but `{key}`: {problem['msg']}",
+                              RUN_AGAIN) from None  # fmt: skip
 
     def reopen(self) -> None:
         """Delete a `failed` verdict, so that the trial can run again."""
+        (self.directory / MANIFEST).unlink(missing_ok=True)
         (self.directory / "verdict.json").unlink(missing_ok=True)
 
 
 def records_under(directory: Path) -> list[Record]:
-    """Return the records in `directory`, sorted by name."""
-    return [Record(path.parent) for path in sorted(directory.glob("*/spec.json"))]
+    """Return the records in `directory`, sorted by name; a record that lost its spec is one of them."""
+    found = sorted(path for path in directory.glob("*") if path.is_dir())
+    return [Record(path) for path in found if (path / "spec.json").exists() or _lost_its_spec(path)]
+
+
+def _lost_its_spec(directory: Path) -> bool:
+    # an empty directory is what a launch leaves that was killed while it began its trials
+    return NAME_WITH_ID.fullmatch(directory.name) is not None and any(directory.glob("[!.]*"))
 
 
 def is_whole(directory: Path) -> bool:
@@ -226,58 +289,6 @@ def is_whole(directory: Path) -> bool:
         return False
 
 
-def _checksummed(body: dict[str, Any]) -> str:
-    return canonical_json({**body, "crc32": zlib.crc32(canonical_json(body).encode())})
-
-
-def _read_checksummed(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        body = _verified(line)
-        if body is None:
-            raise FileDamaged(
-                f"{path}:{number}: every line must match its checksum, but this one does not",
-                "the file was changed after it was written; delete the trial's directory to run it again",
-            )
-        yield body
-
-
-def _verified(line: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(line)
-        checksum = body.pop("crc32")
-        actual = zlib.crc32(canonical_json(body).encode())
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return body if checksum == actual else None
-
-
 def _digests(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {str(path.relative_to(directory)): sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def labels_of(record: Record) -> dict[str, str]:
-    """Return the labels of a result besides its verdict, keyed as its tags in MLflow.
-
-    `criteria` is `none`, `minimum` or `optimal`: the highest level whose criteria are met (`optimal` includes
-    `minimum`); it is absent if the trial has no result. `degraded` and `overridden` are checks separated by commas,
-    absent if there are none.
-    """
-    verdict, written = record.verdict(), record.directory / "labels.json"
-    found: dict[str, str] = {}
-    if (forced := record.directory / "overridden.json").exists():
-        found["overridden"] = _checks(read_json(forced))
-    if verdict is not None and verdict.kind in LABELLED and written.exists():
-        labels = read_json(written)
-        most = "optimal" if labels["optimal"]["met"] else "minimum"
-        found["criteria"] = most if labels["minimum"]["met"] else "none"
-        if labels["degraded"]:
-            found["degraded"] = _checks(labels["degraded"])
-    return found
-
-
-def _checks(findings: Iterable[Mapping[str, Any]]) -> str:
-    return ",".join(dict.fromkeys(one["check"] for one in findings))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trainables.errors import UserError, nearest, quoted
+from trainables.io.checksums import canonical_json
 from trainables.limits import budget_problem, checked_name
 from trainables.schedule import SCHEDULES, rows_at, rows_before
 
@@ -29,6 +30,7 @@ RESTART = "-restart"  # suffix of the arm and the name of a trial that starts fr
 ADAM_BETA2 = 0.999  # torch's default
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
+    "template_date",
 )  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -75,7 +77,7 @@ class TrialSpec(Frozen):
     second moment per step. `packed_tokens` above 0 packs text rows
     of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
     in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
-    stages of a curriculum.
+    stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
     """
 
     format: Format = FORMAT
@@ -108,6 +110,7 @@ class TrialSpec(Frozen):
     batch_warmup_ratio: Fraction = 0.0
     eval_every_steps: PositiveInt = 30
     max_tokens: PositiveInt = 2048
+    template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
     seed: Seed = 0
     data_seed: Seed = 0
@@ -196,10 +199,13 @@ class TrialSpec(Frozen):
         values["earlier"] = [source.sha256 for source in self.earlier]
         if self.format == 1:
             del values["format"]
+        # without them, trials keep the ids of versions that did not have these settings
         if not self.packed_tokens:
-            del values["packed_tokens"]  # keeps the ids of trials created before this setting existed
+            del values["packed_tokens"]
         if self.adam_beta2 == ADAM_BETA2:
-            del values["adam_beta2"]  # likewise
+            del values["adam_beta2"]
+        if self.template_date is None:
+            del values["template_date"]
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values
@@ -207,18 +213,13 @@ class TrialSpec(Frozen):
 
 NOT_SETTINGS = (
     "format", "name", "arm", "base", "train", "validation", "ood", "earlier", "placement", "init_from", "continuation",
-    "optimizer",
+    "optimizer", "template_date",
 )  # fmt: skip
 
 
 def default_settings() -> dict[str, Any]:
     """Return the default of every training setting; sources, placement and parent adapter are not included."""
     return {name: field.default for name, field in TrialSpec.model_fields.items() if name not in NOT_SETTINGS}
-
-
-def canonical_json(values: Any) -> str:
-    """Serialize `values` as deterministic JSON: sorted keys, no spaces, no NaN."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:
@@ -270,7 +271,7 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
 
 
 def engine_key(spec: TrialSpec) -> tuple[str, ...]:
-    """Return the values that trials on one engine must have in common: base, quantization, dtype and data."""
+    """Return the values that trials on one engine must have in common: base, quantization, dtype, data and date."""
     return (
         spec.base.sha256,
         spec.quantization,
@@ -278,6 +279,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
         spec.train.sha256,
         spec.validation.sha256,
         spec.ood.sha256,
+        str(spec.template_date or ""),
         *(source.sha256 for source in spec.earlier),
     )
 

@@ -4,6 +4,8 @@
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
   code.
 - `options`: The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts.
+- `printed_commands`: The commands that a launch prints: typed as they stand, they resume it or copy its records to
+  MLflow.
 - `search`: The command line of a search: its space, its sampler and its budget.
 - `signature`: Converts dataclasses of options to the signature that typer reads, and values back to words of a
   command line.

@@ -47,7 +47,7 @@ def main(study: Study) -> None:
 
         return staged_job(study, launch, shared.resume, lambda below: _stages(study, own, shared, launch, below))
 
-    run_command_line(CommandLine(study, CurriculumOptions, SHARED, job, CHANGED))
+    run_command_line(CommandLine(study, CurriculumOptions, SHARED, job, CHANGED, begun="course.json"))
 
 
 def _stages(study: Study, own: CurriculumOptions, shared: LaunchOptions, launch: Launch, below: Path) -> StagedStudy:

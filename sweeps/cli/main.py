@@ -5,16 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import typer
 
 from sweeps.cli.options import ACCEPTED_BY_RESUME, EXIT_CODES, LaunchOptions
+from sweeps.cli.printed_commands import FINISHING, stop_message, sync_command
 from sweeps.cli.signature import Parameter, parameters_of, signature_of
 from sweeps.study import Study
 from trainables.command import run
-from trainables.errors import ExitCode, UserError
+from trainables.errors import Checkpointed, ExitCode, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
 
 OwnT = TypeVar("OwnT")
 
-FINISHING = ("resume", "sync")
-
 
 @dataclass(frozen=True)
 class CommandLine(Generic[OwnT]):
     """The command line of a study: its own options, the shared options it accepts, and a function that makes the job.
 
     `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
-    `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`.
+    `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`. `experiment_of` names the experiment after
+    the own options; None uses the name of the study. `begun` matches a file of every experiment that can be resumed.
     """
 
     study: Study
@@ -40,6 +40,8 @@ class CommandLine(Generic[OwnT]):
     job: Callable[[OwnT, LaunchOptions, Launch], Job[Any]]
     changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resume_takes_all_options: bool = False
+    experiment_of: Callable[[OwnT], str] | None = None
+    begun: str = "trials/*/spec.json"
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters, its own first."""
@@ -50,6 +52,13 @@ class CommandLine(Generic[OwnT]):
         """Return the names of the parameters that `--resume` accepts."""
         names = [one.name for one in self.parameters()]
         return names if self.resume_takes_all_options else ACCEPTED_BY_RESUME
+
+    def launch(self, own: OwnT, shared: LaunchOptions, command: str) -> Launch:
+        """Return the launch of these options."""
+        launch = shared.launch(command)
+        if launch.experiment is None and self.experiment_of is not None:
+            return replace(launch, experiment=self.experiment_of(own))
+        return launch
 
 
 def run_command_line(line: CommandLine[Any]) -> None:
@@ -66,15 +75,6 @@ def run_command_line(line: CommandLine[Any]) -> None:
     run(app)
 
 
-def resume_command(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> str:
-    """Return the command that resumes this launch: its arguments, `--resume`, and the options that it accepts."""
-    kept = [one for one in given if one.name in line.accepted_by_resume() and one.name not in (*FINISHING, "dry_run")]
-    words = ["python", "-m", f"sweeps.{line.study.name}"]
-    words += [word for one in kept if one.is_argument for word in one.words(values[one.name])]
-    words += ["--resume", *(word for one in kept if not one.is_argument for word in one.words(values[one.name]))]
-    return shlex.join(words)
-
-
 def exit_code(records: list[Record]) -> int:
     """Return the code of trials without a usable result, if there is one; a pruned trial is a result."""
     kinds = {verdict.kind for record in records if (verdict := record.verdict())}
@@ -82,22 +82,22 @@ def exit_code(records: list[Record]) -> int:
 
 
 def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
+    launch: Launch | None = None
     try:
-        return _act(line, values, given)
-    except KeyboardInterrupt:
-        resuming = resume_command(line, values, given)
-        typer.echo(f"stopped; every running trial has a checkpoint. Resume with:\n\n    {resuming}", err=True)
+        shared = LaunchOptions(**{name: values[name] for name in line.shared})
+        own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
+        command = shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]])
+        launch = replace(line.launch(own, shared, command), sync_command=sync_command(line, values, given))
+        _check_finishing(line, values, given)
+        return _act(line, own, shared, launch)
+    except KeyboardInterrupt as stop:
+        typer.echo(stop_message(line, values, given, launch, isinstance(stop, Checkpointed)), err=True)
         return ExitCode.STOPPED
 
 
-def _act(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
+def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Launch) -> int:
     from sweeps.launch import run_job, show_job
 
-    shared = LaunchOptions(**{name: values[name] for name in line.shared})
-    own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
-    launch = shared.launch(shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]]))
-    if not line.resume_takes_all_options:
-        _check_finishing(line, values, given)
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if shared.sync:
         _sync_records(line.study, launch)
@@ -117,7 +117,8 @@ def _print_summary(job: Job[Any], records: list[Record]) -> None:
 
     for table in closing_tables(job.study, records):
         job.launch.console.print(table)
-    text = summary(job.study, records, job.launch.experiment or job.study.name)
+    launch = job.launch
+    text = summary(job.study, records, launch.experiment or job.study.name, launch.tracking_uri)
     job.launch.console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -138,16 +139,21 @@ def _sync_records(study: Study, launch: Launch) -> None:
 
 
 def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> None:
-    """Refuse options that `--resume` or `--sync` would ignore.
+    """Refuse options that `--resume` would ignore, and actions that `--sync` cannot be combined with.
 
     Raises:
         UserError: naming them.
     """
-    finishing = next((one for one in given if one.name in FINISHING and values[one.name]), None)
+    actions = [one for one in given if one.name in (*FINISHING, "dry_run") and values[one.name]]
+    finishing = next((one for one in actions if one.name in FINISHING), None)
     if finishing is None:
         return
-    allowed = {finishing.name, *line.accepted_by_resume()}
-    ignored = [one.flag for one in given if one.name not in allowed]
+    if finishing.name == "resume" and not line.resume_takes_all_options:
+        allowed = {finishing.name, *line.accepted_by_resume()}
+        ignored = [one.flag for one in given if one.name not in allowed]
+    else:  # `--sync` ignores the settings of the launch that it follows
+        both = "sync" in {one.name for one in actions}
+        ignored = [one.flag for one in actions if both and one is not finishing]
     if ignored:
         raise UserError(
             f"{finishing.flag} cannot be combined with {', '.join(ignored)}: the experiment keeps the settings it was "

@@ -91,7 +91,7 @@ class LaunchOptions:
     resume: bool = field(default=False, metadata=option(RUN))
     """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
-    """Copy to MLflow what it lacks of the records; run nothing."""
+    """Copy to MLflow what it lacks of the records; run nothing. Options of the launch may stay."""
 
     def launch(self, command: str) -> Launch:
         """Return the launch of these options; MLflow shows `command` as the command of the run."""

@@ -49,7 +49,9 @@ def main(search: Search) -> None:
 
     own = {name: getattr(search, name) for name in ("sampler", "trials", "cohort", "seed")}
     defaults = {name: {"default": value} for name, value in {**own, "objectives": ",".join(search.objectives)}.items()}
-    line = CommandLine(search.study, SearchOptions, SHARED, job, defaults, resume_takes_all_options=True)
+    line = CommandLine(
+        search.study, SearchOptions, SHARED, job, defaults, resume_takes_all_options=True, begun="search.db"
+    )
     run_command_line(line)
 
 

@@ -44,7 +44,7 @@ def main(study: Study) -> None:
 
         return staged_job(study, launch, shared.resume, lambda below: _stages(study, own, shared, launch, below))
 
-    run_command_line(CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED))
+    run_command_line(CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED, begun="course.json"))
 
 
 def _stages(study: Study, own: UnfreezeOptions, shared: LaunchOptions, launch: Launch, below: Path) -> StagedStudy:

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainables.record import Record, Verdict, labels_of
+from trainables.record import Record, Verdict
+from trainables.record_labels import labels_of
 from trainables.spec import TrialSpec
 
 FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))

@@ -14,6 +14,7 @@ from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
+from sweeps.planning.sources import Sources
 from sweeps.study import PREFLIGHT_LIMITS, Study
 from trainables.schedule import warmup_steps
 
@@ -30,6 +31,8 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
         cohorts,
         quality_grid(planned.preflight.data),
     ]
+    if shown := date_text(planned.sources):
+        parts.append(shown)
     if planned.sources.dropped:
         parts.append(planned.sources.dropped)
     if not planned.sources.sees and any(arm.vision for arm in study.arms):
@@ -37,6 +40,13 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
     if planned.active.left_out:
         parts.append(planned.active.left_out)
     return [*parts, *found_text(planned.preflight, is_forced)]
+
+
+def date_text(sources: Sources) -> str:
+    """Return which date the chat template shows; empty if it shows none."""
+    if sources.template_date is None:
+        return ""
+    return f"The chat template shows a date: all trials of this experiment see {sources.template_date}, also later."
 
 
 def found_text(preflight: Preflight, is_forced: bool) -> list[Text]:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sweeps.display.live_table import MARKS
 from sweeps.study import Study
+from trainables.io.files import FileDamaged
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
-from trainables.record import Measurement, Record, labels_of
+from trainables.record import Measurement, Record
+from trainables.record_labels import labels_of
 
 SHOWN_TRIALS = 4  # in a list of trials
 
 
-def summary(study: Study, records: list[Record], experiment: str) -> str:
-    """Return the summary of a launch: how the trials ended, the frontier in words, and the next command."""
+def summary(study: Study, records: list[Record], experiment: str, tracking_uri: str | None = None) -> str:
+    """Return the summary of a launch: how the trials ended, the frontier in words, and the next commands."""
     kinds = Counter(verdict.kind for record in records if (verdict := record.verdict()))
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
-    lines += ["", "next:", f"    analysis pareto --experiment {experiment}", "    mlflow ui"]
+    pareto, ui = ["analysis", "pareto", "--experiment", experiment], ["mlflow", "ui"]
+    if tracking_uri:
+        pareto = [*pareto, "--tracking-uri", tracking_uri]
+        ui = [tracking_uri] if tracking_uri.startswith("http") else [*ui, "--backend-store-uri", tracking_uri]
+    lines += ["", "next:", f"    {shlex.join(pareto)}", f"    {shlex.join(ui)}"]
     return "\n".join(lines)
 
 
@@ -69,9 +76,19 @@ def _admissible(records: list[Record]) -> list[_Arm]:
     for record in records:
         spec, verdict, best = record.spec(), record.verdict(), record.best()
         if verdict is not None and verdict.kind == "completed" and best is not None:
-            baseline = by_id[spec.baseline().trial_id].evals()[0].metrics
+            baseline = _baseline_metrics(record, by_id.get(spec.baseline().trial_id))
             arms.append(_Arm(spec.name, best, best.metrics["exact_match"], baseline["exact_match"]))
     return arms
+
+
+def _baseline_metrics(record: Record, baseline: Record | None) -> Mapping[str, float]:
+    evals = baseline.evals() if baseline else []
+    if not evals:
+        raise FileDamaged(
+            f"{record.directory}: its baseline must have been measured, but it has no record with an eval",
+            "--resume measures a lost baseline again",
+        )
+    return evals[0].metrics
 
 
 def _labels(records: list[Record]) -> list[str]:

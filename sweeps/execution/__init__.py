@@ -1,6 +1,8 @@
 """Runs trials on Ray.
 
 - `baselines`: Reads the scores of the base from the baseline's record.
+- `begun_records`: Checks the records of an experiment before a launch adds to them: damage, changed base and data, lost
+  baselines.
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.

@@ -11,24 +11,29 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import IO, Any, get_args
 
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.preflight import Preflight
+from sweeps.planning.sources import Begun
 from sweeps.planning.space import merged
 from sweeps.study import Study
-from trainables.errors import ExitCode, InfrastructureError, UserError, named
+from trainables.errors import ExitCode, InfrastructureError, UserError, named, quoted
 from trainables.guards import described
-from trainables.io.files import read_json, write_json
+from trainables.io.files import FileDamaged, read_json, write_json
+from trainables.model.base_files import file_digests
 from trainables.record import Record, records_under
-from trainables.spec import FORMAT, Format, TrialSpec, default_settings
+from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
 
 PROBE_BYTES = 2**20
 RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
 DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
+BASE_FILES = "base.json"
+RESTORE = "restore it from a copy, or begin another experiment with --experiment NAME"
 CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the best one, one being written)
 
 
@@ -59,10 +64,28 @@ class Experiment:
         """Return the format of its specs; a new experiment has the current format.
 
         Raises:
+            UserError: as for `begun`.
+        """
+        return self.begun.format
+
+    @property
+    def begun(self) -> Begun:
+        """Return what the experiment keeps from its first launch; the current values if it is new.
+
+        Raises:
+            FileDamaged: `study.json` is damaged, or is missing although there are trials.
             UserError: a later version of this package created the experiment.
         """
         path = self.directory / "study.json"
-        return read_configuration(path)["format"] if path.exists() else FORMAT
+        if not path.exists() and not self.records():
+            return Begun(FORMAT)
+        kept = read_configuration(path)
+        try:
+            shown = date.fromisoformat(kept["template_date"]) if kept.get("template_date") else None
+        except (TypeError, ValueError):
+            raise FileDamaged(f"{path}: `template_date` must be a date, but got {quoted(kept['template_date'])}",
+                              RESTORE) from None  # fmt: skip
+        return Begun(kept["format"], shown)
 
     def records(self) -> list[Record]:
         """Return the records of all trials, by name."""
@@ -112,6 +135,11 @@ class Experiment:
             if concerning and record.verdict() is None:
                 write_json(record.directory / "overridden.json", concerning)
         return records
+
+    def keep_base_files(self, base: Source) -> None:
+        """Write the digest of each file of the base, by which a resumed launch names the changed one."""
+        values = {"path": str(base.path), "sha256": base.sha256, "files": file_digests(base.path)}
+        write_json(self.directory / BASE_FILES, values)
 
     def keep_preflight(self, found: Preflight, overridden: Sequence[PreflightFinding]) -> None:
         """Write the findings of preflight, and whether --force overrode a refusal."""
@@ -177,8 +205,23 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
         "data_seed": spec.data_seed,
         "guards": [described(guard) for guard in study.guards],
         "constraint": asdict(study.constraint),
+        **date_of(spec),
     }
     return {key: value for key, value in shared.items() if key not in own}
+
+
+def date_of(spec: TrialSpec) -> dict[str, str]:
+    """Return the entry of the date that chat templates show; empty if they show none."""
+    return {"template_date": str(spec.template_date)} if spec.template_date else {}
+
+
+def kept_base_files(experiment: Experiment) -> tuple[Path | None, dict[str, str]]:
+    """Return the base of the first launch and the digest of each of its files; None if they were not kept."""
+    path = experiment.directory / BASE_FILES
+    kept = read_json(path) if path.exists() else None
+    if not isinstance(kept, dict) or not isinstance(kept.get("files"), dict):
+        return None, {}
+    return Path(str(kept.get("path"))), kept["files"]
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
@@ -187,9 +230,15 @@ def read_configuration(path: Path) -> dict[str, Any]:
     A file without `format` has format 1. In format 1, `fixed` of a search has no settings with default values.
 
     Raises:
+        FileDamaged: the file is missing, or is no configuration.
         UserError: a later version of this package wrote the file.
     """
-    kept = {"format": 1, **read_json(path)}
+    if not path.exists():
+        raise FileDamaged(f"{path}: an experiment with trials must have its configuration, but it is missing", RESTORE)
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("fixed", {}), dict):
+        raise FileDamaged(f"{path}: a configuration must be as it was written, but got {quoted(found)}", RESTORE)
+    kept = {"format": 1, **found}
     if kept["format"] not in get_args(Format):
         raise UserError(
             f"{path}: `format` must be one of {', '.join(map(str, get_args(Format)))}, but it is {kept['format']}",

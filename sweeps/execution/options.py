@@ -18,6 +18,7 @@ from trainables.limits import name_problem
 class Launch:
     """How a job runs, and where its base and data are.
 
+    `command` is the command of the launch, `sync_command` the one that copies its records to MLflow.
     Only `base`, the data, `drop` and `scheduler` affect the results. The experiment's configuration includes the
     scheduler, because it ends trials early.
     """
@@ -30,6 +31,7 @@ class Launch:
     cohort: int | None = None
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
+    sync_command: str = ""
     base: str | None = None
     train: Path | None = None
     validation: Path | None = None

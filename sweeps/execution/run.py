@@ -8,6 +8,7 @@ from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.study import Study
+from trainables.errors import Checkpointed
 from trainables.record import Record
 
 
@@ -16,7 +17,7 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
 
     Raises:
         UserError: a baseline has no result, or the base violates a guard.
-        KeyboardInterrupt: the launch was stopped; every running trial has checkpointed.
+        Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     todo = reopened(records)
     baselines = [record for record in records if record.spec().placement.is_baseline]
@@ -27,4 +28,4 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
             with started_cluster(experiment, len(todo), launch) as cluster:
                 run_batch(study, experiment, records, cluster, launch, mirror)
     if experiment.stop_file.exists():
-        raise KeyboardInterrupt
+        raise Checkpointed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -66,9 +67,17 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
         left = mirror.close(MIRROR_CLOSE_SECONDS, status)
     if left:
         launch.console.print(
-            f"MLflow lacks {len(left)} trials ({mirror.last_outage}); run the same command with --sync",
-            highlight=False, soft_wrap=True,
+            f"MLflow lacks {len(left)} trials ({mirror.last_outage}). When it answers, complete it with:\n\n"
+            f"    {launch.sync_command or _sync_command(experiment, launch)}\n",
+            highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def _sync_command(experiment: Experiment, launch: Launch) -> str:
+    """Return the command for a launch from Python; every study's command line copies any experiment."""
+    store = ["--tracking-uri", launch.tracking_uri] if launch.tracking_uri else []
+    where = ["--storage", str(experiment.directory.parent), "--experiment", experiment.name]
+    return shlex.join(["python", "-m", "sweeps.stage4", "--sync", *where, *store])
 
 
 @contextmanager

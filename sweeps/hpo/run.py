@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.display.plan_table import found_text, quality_grid
+from sweeps.display.plan_table import date_text, found_text, quality_grid
+from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, reopened
+from sweeps.execution.experiment import (
+    Experiment,
+    adapter_bytes,
+    check_storage,
+    configuration_of,
+    reopened,
+)
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.hpo.outcome import outcome_of
-from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion
+from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import Checkpointed, UserError
 from trainables.metrics import generality, metric
 from trainables.pareto import Objective, parse_objectives
 from trainables.record import Record
@@ -122,15 +129,15 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     if launch.scheduler:
         _check_metric(launch.scheduler, settings.objectives)
     files = launch.train, launch.validation, launch.ood
-    sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop)
+    begun = Experiment(launch.directory(search.study)).begun
+    sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop, begun)
     for objective in settings.objectives:
         if objective.name not in sources.reported:
             raise UserError(
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
                 f"the metric of generality on this data is {generality(sources.reported)}",
             )
-    spec_format = Experiment(launch.directory(search.study)).format
-    specs = list(corners(search.space, search.study, sources, spec_format))
+    specs = list(corners(search.space, search.study, sources, begun.format))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
@@ -174,7 +181,7 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
-    for note in (planned.sources.dropped, planned.active.left_out):
+    for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
@@ -192,6 +199,8 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     settings, specs = settings_of(search), planned.specs
     check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, search.trials))
     experiment.configure(configuration_of_search(search, planned, launch))
+    check_begun(experiment, search.study.constraint, sources.files)
+    experiment.keep_base_files(sources.base)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 
@@ -200,6 +209,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
 
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
+    check_told(searcher, experiment)
     return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines)
 
 
@@ -209,20 +219,9 @@ def configuration_of_search(search: Search, planned: Plan, launch: Launch) -> di
     own = fixed_settings(study, planned.sources)
     return {
         **configuration_of(study, planned.specs),
-        **configuration_in(settings_of(search)),
+        **settings_of(search).as_configuration(),
         "fixed": {key: value for key, value in own.items() if key not in varied},
         **scheduler_in(launch),
-    }
-
-
-def configuration_in(settings: SearchSettings) -> dict[str, Any]:
-    """Return the entries of a search in `study.json`; without the budget, so that it can be raised later."""
-    return {
-        "sampler": settings.sampler,
-        "seed": settings.seed,
-        "cohort": settings.cohort,
-        "objectives": [f"{one.name}:{one.direction}" for one in settings.objectives],
-        **{f"space.{name}": values for name, values in settings.space.as_json().items()},
     }
 
 
@@ -231,7 +230,7 @@ def run_cohorts(running: RunningSearch) -> None:
 
     Raises:
         UserError: a baseline has no result.
-        KeyboardInterrupt: the launch was stopped.
+        Checkpointed: the launch was stopped.
     """
     records, experiment, launch = running.records(), running.experiment, running.launch
     with (
@@ -241,6 +240,9 @@ def run_cohorts(running: RunningSearch) -> None:
         for record in records:
             mirror.submit(record)
         cluster: Cluster | None = None
+        if reopened(list(running.baselines.values())) and any(record.verdict() for record in records):
+            cluster = stack.enter_context(started_cluster(experiment, running.search.cohort, launch))
+            _run_cohort(running, [], cluster, mirror)  # a lost baseline is measured again
         while batch := _next_cohort(running):
             cohort = [_created(running, one) for one in batch]
             if reopened([*running.baselines.values(), *cohort]):
@@ -281,9 +283,11 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
 
     Raises:
         UserError: a baseline has no result.
-        KeyboardInterrupt: the launch was stopped.
+        Checkpointed: the launch was stopped.
     """
-    running.launch.console.print(describe([one.spec() for one in cohort], running.launch.cohort), soft_wrap=True)
+    if cohort:
+        text = describe([one.spec() for one in cohort], running.launch.cohort)
+        running.launch.console.print(text, soft_wrap=True)
     run_batch(
         running.search.study,
         running.experiment,
@@ -293,7 +297,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         mirror,
     )
     if running.experiment.stop_file.exists():
-        raise KeyboardInterrupt
+        raise Checkpointed
 
 
 def _is_baseline(record: Record) -> bool:

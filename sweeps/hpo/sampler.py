@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from sweeps.execution.experiment import RESTORE, Experiment
 from sweeps.hpo.outcome import Outcome
 from sweeps.hpo.space import Choice, Dimension, Point, Sampler, Space, Value
+from trainables.io.files import FileDamaged
 from trainables.pareto import Objective
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ class SearchSettings:
     sampler: Sampler = "nsga2"
     cohort: int = 8
     seed: int = 0
+
+    def as_configuration(self) -> dict[str, Any]:
+        """Return the entries of a search in `study.json`; without the budget, so that it can be raised later."""
+        return {
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "cohort": self.cohort,
+            "objectives": [f"{one.name}:{one.direction}" for one in self.objectives],
+            **{f"space.{name}": values for name, values in self.space.as_json().items()},
+        }
 
 
 class Searcher:
@@ -159,6 +171,20 @@ class Searcher:
 
     def _params(self, point: Point) -> dict[str, Any]:
         return {name: _param(one, point[name]) for name, one in self.settings.space.dimensions.items()}
+
+
+def check_told(searcher: Searcher, experiment: Experiment) -> None:
+    """Check that every trial whose outcome Optuna knows still has its record.
+
+    Raises:
+        FileDamaged: names the trials that have none.
+    """
+    known = {record.spec().trial_id for record in experiment.records()}
+    lost = [key for key, outcome in searcher.outcomes.items() if outcome.state == "complete" and key not in known]
+    if lost:
+        trials = experiment.directory / "trials"
+        message = f"{trials}: the search has results of {', '.join(lost)}, but their records are missing"
+        raise FileDamaged(message, RESTORE)
 
 
 def _sampler(settings: SearchSettings, seed: int) -> BaseSampler:

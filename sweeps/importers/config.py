@@ -19,7 +19,7 @@ from sweeps.importers.ranges import check_ranges
 from sweeps.importers.setting import Setting
 from sweeps.importers.settings import settings_of
 from sweeps.importers.templates import check_template
-from sweeps.planning.sources import Sources, gather
+from sweeps.planning.sources import Begun, Sources, gather
 from sweeps.study import World
 from trainables.checkpoints.adapter import adapter_source
 from trainables.data.system_turn import write_with_system_turn
@@ -50,28 +50,29 @@ class ImportedTrial:
 
 
 def read_config(
-    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
+    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any], begun: Begun
 ) -> ImportedTrial:
     """Read a configuration of another tool (`form`, detected by its keys if empty) or a trial of this project.
 
-    `replaced` are the settings given on the command line; this function only shows them.
+    `replaced` are the settings given on the command line; this function only shows them. `begun` is what the
+    experiment keeps from its first launch.
 
     Raises:
         UserError: the file is broken or cannot be a trial; names file, line and key.
     """
     own = own_spec(path, form)
     if own:
-        return _read_own(own, launch, data_directory)
-    return _read_foreign(path, form, launch, data_directory, replaced)
+        return _read_own(own, launch, data_directory, begun)
+    return _read_foreign(path, form, launch, data_directory, replaced, begun)
 
 
 def _read_foreign(
-    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any]
+    path: Path, form: str, launch: Launch, data_directory: Path, replaced: Mapping[str, Any], begun: Begun
 ) -> ImportedTrial:
     document = read_document(path)
     mini = launch.base in MINIATURES
     parsed = parse_config(document, tool_of(document, form or None), _given(launch))
-    sources = _on_miniature(launch, data_directory) if mini else _sources(parsed, launch, data_directory)
+    sources = _on_miniature(launch, data_directory, begun) if mini else _sources(parsed, launch, data_directory, begun)
     family, values = family_of(sources.base.path)
     if not mini:  # the miniature has its own template and tokens
         check_remote_code(parsed, values)
@@ -99,7 +100,7 @@ def _given(launch: Launch) -> dict[str, str]:
     return given
 
 
-def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path) -> Sources:
+def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path, begun: Begun) -> Sources:
     _check_ood(parsed, launch)
     train, validation = launch.train or rows_of(parsed, "train"), launch.validation or rows_of(parsed, "validation")
     if parsed.value("system"):
@@ -107,7 +108,8 @@ def _sources(parsed: ParsedConfig, launch: Launch, data_directory: Path) -> Sour
         train, validation = (
             write_with_system_turn(one, parsed.value("system"), written) for one in (train, validation)
         )
-    return gather(launch.base or base_of(parsed), train, validation, launch.ood, data_directory, drop=launch.drop)
+    base = launch.base or base_of(parsed)
+    return gather(base, train, validation, launch.ood, data_directory, drop=launch.drop, begun=begun)
 
 
 def _not_settings(parsed: ParsedConfig, mini: bool, sees: bool) -> list[Setting]:
@@ -130,9 +132,9 @@ def _continued(parsed: ParsedConfig) -> Source:
         raise parsed.error("init_from", f"must name an adapter: {error.message}", error.hint) from None
 
 
-def _on_miniature(launch: Launch, data_directory: Path) -> Sources:
+def _on_miniature(launch: Launch, data_directory: Path, begun: Begun) -> Sources:
     world = MINIATURES[launch.base or "mini"]
-    return gather(None, launch.train, launch.validation, launch.ood, data_directory, world, launch.drop)
+    return gather(None, launch.train, launch.validation, launch.ood, data_directory, world, launch.drop, begun)
 
 
 def _replaced(settings: Iterable[Setting], replaced: Mapping[str, Any]) -> list[Setting]:
@@ -168,16 +170,17 @@ def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
         )
 
 
-def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path) -> ImportedTrial:
+def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path, begun: Begun) -> ImportedTrial:
+    begun = Begun(spec.format, spec.template_date or begun.template_date)
     if launch.base in MINIATURES:
-        sources = _on_miniature(launch, data_directory)
+        sources = _on_miniature(launch, data_directory, begun)
     else:
         sources = gather(
             launch.base or str(spec.base.path), launch.train or spec.train.path,
             launch.validation or spec.validation.path, launch.ood or spec.ood.path, data_directory,
-            drop=launch.drop,
+            drop=launch.drop, begun=begun,
         )  # fmt: skip
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
-    no_settings = (*OPTIONS, "format", "name", "arm", "placement")
+    no_settings = (*OPTIONS, "format", "name", "arm", "placement", "template_date")
     settings = {name: value for name, value in values.items() if name not in no_settings}
     return ImportedTrial(settings, spec.placement, sources, format=spec.format)

@@ -10,7 +10,7 @@ from trainables.spec import TrialSpec
 
 # how to set the fields of a spec that --set does not accept
 ELSEWHERE = {
-    "format": "set by the experiment", "arm": "--only",
+    "format": "set by the experiment", "template_date": "set by the experiment", "arm": "--only",
     "name": "set by the arm", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",

@@ -44,4 +44,5 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
 
 @cache  # several stages may read the same rows; sources are equal when their content is
 def _scanned(sources: Sources) -> Scan:
-    return scan(sources.base.path, sources.train.path, sources.validation.path, sources.ood.path)
+    base, train, validation, ood = (one.path for one in sources.files)
+    return scan(base, train, validation, ood, sources.template_date)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.planning.hashing import hashed_base
 from sweeps.study import World
 from trainables.data.duplicates import check_disjoint, digest_of
 from trainables.data.filtered_file import write_filtered
@@ -14,20 +15,27 @@ from trainables.data.filters import parse_filters
 from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.rows import Row, check_file, read_rows, read_validation
+from trainables.data.template_date import shows_date
 from trainables.errors import UserError
 from trainables.metrics import METRICS, reported
 from trainables.model.families import family_of
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
-from trainables.spec import Source, TrialSpec
+from trainables.spec import FORMAT, Format, Source, TrialSpec
 
 if TYPE_CHECKING:
     from trainables.mini.datasets import Files
 
 
-WHOLE_DIGEST_BYTES = 64 * 2**20
-EDGE_BYTES = 2**20
-BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt")
+BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What an experiment keeps from its first launch: the format of its specs, and the date that templates show."""
+
+    format: Format = FORMAT
+    template_date: date | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Sources:
     """The base and the data of a study, identified by content; `train_rows` is the number of training rows.
 
     `dropped` is a summary of the rows that filters removed. `sees` is True when the base accepts pictures. `reported`
-    names the metrics that records of its trials can hold.
+    names the metrics that records of its trials can hold. `template_date` is the date that the base's chat template
+    shows in all trials, None if it shows none.
     """
 
     base: Source
@@ -47,15 +56,22 @@ class Sources:
     dropped: str = ""
     sees: bool = True
     reported: frozenset[str] = frozenset(METRICS)
+    template_date: date | None = None
+
+    @property
+    def files(self) -> tuple[Source, ...]:
+        """Return the base and the data files."""
+        return self.base, self.train, self.validation, self.ood
 
     def as_settings(self) -> dict[str, Any]:
         """Return the sources as settings of a trial."""
-        return {"base": self.base, "train": self.train, "validation": self.validation, "ood": self.ood}
+        files = {"base": self.base, "train": self.train, "validation": self.validation, "ood": self.ood}
+        return {**files, "template_date": self.template_date}
 
 
-def gather(
+def gather(  # noqa: PLR0913, PLR0917 what the command lines share
     base: str | None, train: Path | None, validation: Path | None, ood: Path | None, mini: Path,
-    world: World = "pictures", drop: str = "",
+    world: World = "pictures", drop: str = "", begun: Begun | None = None,
 ) -> Sources:  # fmt: skip
     """Find the base and the data, check every row, and hash the files.
 
@@ -63,6 +79,7 @@ def gather(
         mini: directory for the miniature's rows, written when no data is given; text rows go to `<mini>-text`.
         world: the miniature to use when no base or no data is given.
         drop: filters of the training rows; the remaining rows are written to `filtered` next to `mini`.
+        begun: what the experiment keeps from its first launch; None for a new one.
 
     Raises:
         UserError: something is missing or unreadable, or a row is in both train and validation.
@@ -84,12 +101,11 @@ def gather(
     if drop:
         left = write_filtered(absolute(train), parse_filters(drop), mini.resolve().parent / "filtered")
         train, dropped = left.path, left.summary
-    train, validation, ood = (absolute(path) for path in (train, validation, ood))
-    found = _checked(_locate(base, world), train, validation, ood, base is None)
-    return replace(found, dropped=dropped)
+    found = _checked(_locate(base, world), absolute(train), absolute(validation), absolute(ood), begun or Begun())
+    return replace(found, dropped=dropped, is_miniature=base is None)
 
 
-def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature: bool) -> Sources:
+def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun) -> Sources:
     sees = family_of(base)[0].sees
     train_rows, validation_rows = read_rows(train), read_validation(validation)
     ood_rows = read_ood(ood, needed_kinds(sees))
@@ -100,15 +116,22 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature:
         return Source(path=path, sha256=digest_of(path, (image for row in rows for image in row.images)))
 
     return Sources(
-        base=Source(path=base, sha256=_base_digest(base)),
+        base=hashed_base(base, begun.format),
         train=source(train, train_rows),
         validation=source(validation, validation_rows),
         ood=source(ood, ood_rows),
         train_rows=len(train_rows),
-        is_miniature=is_miniature,
+        is_miniature=False,
         sees=sees,
         reported=_reported(validation_rows, ood_rows),
+        template_date=_template_date(base, begun),
     )
+
+
+def _template_date(base: Path, begun: Begun) -> date | None:
+    if begun.format == 1 or not shows_date(base):
+        return None
+    return begun.template_date or date.today()  # the local date, as transformers shows it
 
 
 def reported_by(spec: TrialSpec) -> frozenset[str]:
@@ -151,19 +174,3 @@ def _locate(base: str | None, world: World) -> Path:
             f"{str(error).splitlines()[0]}",
             "download it where there is internet and pass the directory",
         ) from None
-
-
-def _base_digest(base: Path) -> str:
-    """Hash the configuration and the weights; of a large weight file, only its size, start and end."""
-    digest = sha256((base / "config.json").read_bytes())
-    for path in sorted(base.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\x00{size}\x00".encode())
-        with path.open("rb") as file:
-            if size <= WHOLE_DIGEST_BYTES:
-                digest.update(file.read())
-                continue
-            digest.update(file.read(EDGE_BYTES))
-            file.seek(-EDGE_BYTES, 2)
-            digest.update(file.read(EDGE_BYTES))
-    return digest.hexdigest()

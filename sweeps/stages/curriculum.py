@@ -12,7 +12,7 @@ from typing import Any
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast, forecast
-from sweeps.planning.sources import Sources, gather
+from sweeps.planning.sources import Begun, Sources, gather
 from sweeps.planning.space import Axes, expand, merged_settings
 from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
 from sweeps.stages.staged_study import Optimizer, Stage, StagedStudy, check_continuation
@@ -74,9 +74,9 @@ def _from_miniature(
             "a base of your own needs stages of your own, but no stage file is given",
             "python -m sweeps.curriculum stage1.yaml stage2.yaml ...; docs/curriculum.md has the keys",
         )
-    found = []
+    found, begun = [], Experiment(launch.directory(study)).begun
     for arm, files in zip(study.arms, stages.write(data_directory, 0), strict=True):
-        sources = gather(None, files.train, files.validation, files.ood, data_directory)
+        sources = gather(None, files.train, files.validation, files.ood, data_directory, begun=begun)
         found.append((_spec(study, arm, given, launch, sources), sources))
     return found
 
@@ -92,9 +92,9 @@ def _from_files(
         if without and len(without) < len(chain.stages):
             raise UserError(f"{without[0].where()}: `{key}` must be given in every stage or in none, but "
                             f"{without[0].name} has none", f"add `{key}` to it")  # fmt: skip
-    found = []
+    found, begun = [], Experiment(launch.directory(study)).begun
     for number, stage in enumerate(chain.stages):
-        sources = _sources(base, base_stage, stage, data_directory)
+        sources = _sources(base, base_stage, stage, data_directory, begun)
         arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
         with stage.errors_at():
             found.append((_spec(study, arm, given, launch, sources), sources))
@@ -113,10 +113,12 @@ def _stage_with_base(stages: Sequence[StageFile]) -> StageFile | None:
     return named[0] if named else None
 
 
-def _sources(base: str | None, base_stage: StageFile | None, stage: StageFile, data_directory: Path) -> Sources:
+def _sources(
+    base: str | None, base_stage: StageFile | None, stage: StageFile, data_directory: Path, begun: Begun
+) -> Sources:  # fmt: skip
     paths = {key: stage.path(key) for key in NEEDED}
     try:
-        return gather(base, paths["train"], paths["validation"], paths["ood"], data_directory)
+        return gather(base, paths["train"], paths["validation"], paths["ood"], data_directory, begun=begun)
     except UserError as error:
         named = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
         key = next(named, None)  # an error that names no data file is about the base

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.display.plan_table import found_text, matrix, quality_grid
+from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
+from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
@@ -24,10 +25,11 @@ from sweeps.stages.staged_study import (
     configuration_of_stages,
 )
 from sweeps.study import Study
-from trainables.errors import UserError
+from trainables.errors import Checkpointed, UserError
 from trainables.io.files import write_json
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record
+from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -81,8 +83,18 @@ def staged_job(study: Study, launch: Launch, resume: bool, stages_in: Callable[[
     """
     if resume:
         begun = begun_stages(study, launch)
-        return StagedJob(study, launch, lambda _: begun)
+        return StagedJob(study, launch, lambda _: unchanged(begun))
     return StagedJob(study, launch, stages_in)
+
+
+def unchanged(staged: StagedStudy) -> StagedStudy:
+    """Return stages whose base and data are those of the first launch.
+
+    Raises:
+        SourceChanged: names what has changed.
+    """
+    check_sources([stage.spec for stage in staged.stages])
+    return staged
 
 
 # -------------------------------------------------------------------- the plan
@@ -107,15 +119,17 @@ def plan_stages(staged: StagedStudy) -> StagesPlan:
     ]
     for before, after in itertools.pairwise(plans):
         check_continuation(before.forecasts[-1], after.forecasts[-1], staged.continuation)
-    found = dict.fromkeys(one for plan in plans for one in plan.preflight.findings)
+    found = dict.fromkeys(one for plan in planned.plans for one in plan.preflight.findings)
     return StagesPlan(staged, tuple(plans), Preflight(plans[0].preflight.data, tuple(found)))
 
 
 def show_stages(planned: StagesPlan, launch: Launch) -> None:
     """Print the stages as one matrix, then the data and the findings of each."""
     show, plans = launch.console.print, planned.plans
-    trained = [one for plan in plans for one in plan.forecasts if not one.spec.placement.is_baseline]
+    trained = [one for plan in planned.plans for one in plan.forecasts if not one.spec.placement.is_baseline]
     show(matrix(planned.staged.study, trained, plans[-1].sources.train_rows))
+    if date := date_text(plans[0].sources):
+        show(date, soft_wrap=True, highlight=False)
     shown: set[str] = set()
     for plan in plans:
         spec = plan.specs[-1]
@@ -137,7 +151,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
 
     Raises:
         UserError: preflight refuses the plan, or the experiment has other stages.
-        KeyboardInterrupt: the launch was stopped; the running stage has checkpointed.
+        Checkpointed: the launch was stopped; the running stage has checkpointed.
     """
     staged = planned.staged
     admit(planned.preflight, launch.force)
@@ -145,6 +159,8 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     check_storage(experiment.directory.parent, _adapter_bytes(planned))
     with experiment.locked():
         experiment.configure(configuration_of_stages(staged))
+        check_begun(experiment, staged.study.constraint, [one for plan in planned.plans for one in plan.sources.files])
+        experiment.keep_base_files(planned.plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
         return _run_in_order(planned, experiment, launch)
@@ -158,16 +174,17 @@ def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -
         done = _ended(staged, experiment)
         for record in (*baselines, *done):
             mirror.submit(record)
-        if len(done) < len(staged.stages) and all(map(staged.can_continue, done)):
+        lost = reopened(baselines)
+        if lost or (len(done) < len(staged.stages) and all(map(staged.can_continue, done))):
             with started_cluster(experiment, 1, launch) as cluster:
-                if reopened(baselines):
+                if lost:
                     run_batch(planned.plans[0].active.study, experiment, baselines, cluster, launch, mirror)
                 while len(done) < len(staged.stages):
                     if experiment.stop_file.exists() or not all(map(staged.can_continue, done)):
                         break
                     done.append(_run_stage(planned, experiment, done, cluster, launch, mirror))
     if experiment.stop_file.exists():
-        raise KeyboardInterrupt
+        raise Checkpointed
     return [*baselines, *done]
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sweeps.execution.experiment import date_of
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.sources import Sources, reported_by
@@ -144,6 +145,7 @@ def configuration_of_stages(staged: StagedStudy) -> dict[str, Any]:
         "guards": [described(guard) for guard in staged.study.guards],
         "constraint": asdict(staged.study.constraint),
     }
+    shared |= date_of(staged.stages[0].spec)
     keys = ("learning_rate", "steps", "effective_rows", "eval_every_steps")
     specs = [stage.spec for stage in staged.stages]
     return shared | {one.name: {"id": one.trial_id, **{key: getattr(one, key) for key in keys}} for one in specs}
@@ -167,6 +169,7 @@ def begun_stages(study: Study, launch: Launch) -> StagedStudy:
     """Read the staged study of an existing experiment.
 
     Raises:
+        FileDamaged: `STAGES_FILE` is damaged.
         UserError: the experiment has no `STAGES_FILE`.
     """
     path = launch.directory(study) / STAGES_FILE
@@ -176,19 +179,24 @@ def begun_stages(study: Study, launch: Launch) -> StagedStudy:
             "run it without --resume",
         )
     kept = read_json(path)
-    return StagedStudy(
-        study=study,
-        stages=tuple(_stage(one, str(path)) for one in kept["legs"]),
-        continuation=kept["continuation"],
-        optimizer=kept["optimizer"],
-        start=Path(kept["start"]) if kept["start"] else None,
-    )
+    try:
+        return StagedStudy(
+            study=study,
+            stages=tuple(_stage(one, str(path)) for one in kept["legs"]),
+            continuation=kept["continuation"],
+            optimizer=kept["optimizer"],
+            start=Path(kept["start"]) if kept["start"] else None,
+        )
+    except (KeyError, TypeError):
+        raise FileDamaged(f"{path}: the stages must be as they were written, but the file has another shape",
+                          "restore it from a copy, or begin another experiment with --experiment NAME") \
+            from None  # fmt: skip
 
 
 def _stage(kept: dict[str, Any], where: str) -> Stage:
     spec = read_spec(kept["spec"], where)
     sources = Sources(
-        **{key: getattr(spec, key) for key in ("base", "train", "validation", "ood")},
+        **{key: getattr(spec, key) for key in ("base", "train", "validation", "ood", "template_date")},
         train_rows=kept["train_rows"],
         is_miniature=kept["is_miniature"],
         sees=family_of(spec.base.path)[0].sees,

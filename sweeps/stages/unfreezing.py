@@ -19,8 +19,9 @@ def unfreezing(study: Study, axes: Axes, launch: Launch, data_directory: Path) -
     Raises:
         UserError: base, data or settings are invalid.
     """
-    sources = gather(launch.base, launch.train, launch.validation, launch.ood, data_directory, study.world)
-    specs = expand(study, axes, sources, Experiment(launch.directory(study)).format)
+    files, begun = (launch.train, launch.validation, launch.ood), Experiment(launch.directory(study)).begun
+    sources = gather(launch.base, *files, data_directory, study.world, begun=begun)
+    specs = expand(study, axes, sources, begun.format)
     if not sources.sees:
         raise UserError(f"{study.name} must have a vision tower to unfreeze, but {sources.base.path} has none")
     stages = tuple(Stage(spec, sources) for spec in specs if not spec.placement.is_baseline)

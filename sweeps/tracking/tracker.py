@@ -19,7 +19,9 @@ from trainables import mlflow_store
 from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import Record, Verdict, labels_of, records_under
+from trainables.record import Record, Verdict, records_under
+from trainables.record_check import check_record
+from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
 
 if TYPE_CHECKING:
@@ -180,7 +182,7 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
 
     Raises:
         UserError: there is no record, or the URI is invalid.
-        FileDamaged: a record cannot be read; names all such records, after all others are copied.
+        FileDamaged: a record is damaged; names all such records, after all others are copied.
         StoreUnreachable: MLflow does not answer.
     """
     records = records_under(study_directory / "trials")
@@ -192,6 +194,7 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
         tracker.join_launch("sync", {"footprint.baseline": ",".join(_baseline_ids(records))})
         for record in records:
             try:
+                check_record(record)
                 tracker.sync(record)
                 copied.append(record.name)
             except UserError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,17 @@ from safetensors import safe_open
 
 from trainables.constraint import CONSTRAINT, BestConstraint, Constraint
 from trainables.data.duplicates import digest_of
+from trainables.data.ood import needed_kinds, read_ood
+from trainables.data.rows import read_rows, read_validation
 from trainables.decision import Guard
 from trainables.guards import Ceiling
 from trainables.mini import BASE_DIRECTORY
 from trainables.mini.datasets import Files
+from trainables.model.base_files import base_digest
+from trainables.model.families import family_of
 from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.spec import FORMAT, Placement, Source, TrialSpec
 
 TRAIN_ROWS, VALIDATION_ROWS = 12, 3
 OOD_ROWS = {"irrelevant": 3, "caption": 2, "text": 2}
@@ -69,13 +73,27 @@ def few_rows(files: Files) -> Sources:
             ]
         ],
     }
-    sources = {}
+    paths = {}
     for name, lines in kept.items():
-        path = directory / f"few-{name}.jsonl"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        sources[name] = Source(path=path, sha256=digest_of(path))
+        paths[name] = directory / f"few-{name}.jsonl"
+        paths[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
     base = Path(shutil.copytree(BASE_DIRECTORY, directory / "base"))  # which a rebuild may replace under a running test
-    return Sources(base=Source(path=base, sha256="ba5e"), **sources)
+    return hashed_sources(base, paths)
+
+
+def hashed_sources(base: Path, paths: Mapping[str, Path]) -> Sources:
+    """Return a base and data files with the digests that a launch plans with."""
+    sees = family_of(base)[0].sees
+    rows = {
+        "train": read_rows(paths["train"]),
+        "validation": read_validation(paths["validation"]),
+        "ood": read_ood(paths["ood"], needed_kinds(sees)),
+    }
+    found = {
+        name: Source(path=path, sha256=digest_of(path, (image for row in rows[name] for image in row.images)))
+        for name, path in paths.items()
+    }
+    return Sources(base=Source(path=base, sha256=base_digest(base, FORMAT)), **found)
 
 
 @contextmanager

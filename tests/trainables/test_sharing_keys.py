@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def elsewhere(source: Source) -> Source:
 ENGINE: dict[str, Any] = {
     "base": elsewhere, "train": elsewhere, "validation": elsewhere, "ood": elsewhere,
     "earlier": lambda _: (Source(path="stage-1", sha256="a"),),  # type: ignore[arg-type]
-    "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16",
+    "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16", "template_date": lambda _: date.today(),
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(
     (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from pydantic import ValidationError
 from small_trials import SpecMaker
 
 from trainables.errors import UserError
-from trainables.spec import QUANTIZATIONS, Placement, Source, canonical_json, parse_spec
+from trainables.io.checksums import canonical_json
+from trainables.spec import QUANTIZATIONS, Placement, Source, parse_spec
 
 
 def parse(make_spec: SpecMaker, **changes: object):
@@ -61,6 +63,7 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "compute_dtype": "bfloat16",
         "optimizer": "resumed",
         "init_from": Source(path=Path("/parent"), sha256="abc"),
+        "template_date": date(2026, 11, 28),
         "continuation": "extended",
         "schedule": "linear",
         "target_modules": ("q_proj",),

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from small_trials import Sources
+from small_trials import Sources, hashed_sources
 
-from trainables.data.duplicates import digest_of
 from trainables.mini import BASE_DIRECTORY
 from trainables.mini import tokenizer as tokens
 from trainables.mini.model import image_processor
 from trainables.model.families import FAMILIES
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.spec import Placement, TrialSpec
 
 LAYERS, WINDOW = 4, 12
 SHAPE = {
@@ -183,8 +182,8 @@ def picture_sources(directory: Path, base: Path, miniature: Sources) -> Sources:
             lines.append(json.dumps(row) + "\n")
         path = directory / f"{name}.jsonl"
         path.write_text("".join(lines), encoding="utf-8")
-        found[name] = Source(path=path, sha256=digest_of(path))
-    return Sources(base=Source(path=base, sha256="ba5e"), **found)
+        found[name] = path
+    return hashed_sources(base, found)
 
 
 def tiny_config(family: str, vocabulary: int = 512) -> Any:
@@ -230,8 +229,8 @@ def text_sources(directory: Path, base: Path) -> Sources:
     for name, lines in {"train": rows[:12], "validation": rows[12:15], "ood": output}.items():
         path = directory / f"{name}.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        found[name] = Source(path=path, sha256=digest_of(path))
-    return Sources(base=Source(path=base, sha256="ba5e"), **found)
+        found[name] = path
+    return hashed_sources(base, found)
 
 
 def vision_arms(sources: Sources, depths: Sequence[tuple[int, int]] = VISION_DEPTHS, **changes: Any) -> list[TrialSpec]:

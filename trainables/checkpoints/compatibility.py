@@ -15,6 +15,7 @@ from trainables.checkpoints.base_lookup import hub_name
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.errors import UserError
 from trainables.io.files import write_json
+from trainables.model.base_files import is_same_base
 from trainables.model.families import TOWERS
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from trainables.model.placement import ResolvedPlacement
@@ -73,7 +74,7 @@ def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPla
 def base_match(saved: SavedAdapter, spec: TrialSpec) -> str:
     """Compare the adapter's base with the trial's: `same, by ...`, `another, by ...` or `unknown`."""
     if saved.base_sha256 is not None:
-        return "same, by sha256" if saved.base_sha256 == spec.base.sha256 else "another, by sha256"
+        return "same, by sha256" if is_same_base(saved.base_sha256, spec.base) else "another, by sha256"
     if saved.base_name is None:
         return UNKNOWN_BASE
     if Path(saved.base_name).expanduser().resolve() == spec.base.path.resolve():

@@ -10,6 +10,7 @@ from typing import Any
 from trainables.checkpoints.adapter_config import read_object
 from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json
+from trainables.model.base_files import is_same_base
 from trainables.record import Record
 from trainables.spec import TrialSpec, read_spec
 
@@ -127,7 +128,9 @@ def parent_eval(spec: TrialSpec) -> ParentEval | None:
     An adapter from elsewhere has no record; losses on other rows, another base or quantization are not comparable.
     """
     origin = origin_of(spec.init_from.path) if spec.init_from else None
-    if origin is None or origin.spec.base.sha256 != spec.base.sha256 or origin.spec.quantization != spec.quantization:
+    if origin is None or origin.spec.quantization != spec.quantization:
+        return None
+    if not is_same_base(origin.spec.base.sha256, spec.base):
         return None
     measured = [spec.validation.sha256, *(source.sha256 for source in spec.earlier)]
     if origin.spec.validation.sha256 not in measured:

@@ -26,6 +26,7 @@
 - `supervision`: Finds each answer of a conversation in the text that the chat template renders, and the tokens to
   supervise.
 - `system_turn`: Writes a copy of a data file whose conversations without a system turn start with a given one.
+- `template_date`: The date that a chat template shows, frozen for all trials of an experiment.
 - `text`: Properties of an answer's text that several probes use.
 - `turns`: Reads turns and their content parts; every key of a turn and of a part is used or refused.
 - `unsupported`: Kinds of rows and turns that are no examples for supervised fine-tuning, each refused by what it is.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from jinja2 import TemplateError
 
 from trainables.data.formats import IMAGE_TAG, Message
+from trainables.data.template_date import dated
 from trainables.errors import UserError
 
 GENERATION = re.compile(r"\{%[-+]?\s*generation\b")  # `{% generation %}` marks what an assistant writes
@@ -17,11 +19,12 @@ GENERATION = re.compile(r"\{%[-+]?\s*generation\b")  # `{% generation %}` marks 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """The chat template of a tokenizer, with the variables that its family passes to it."""
+    """The chat template of a tokenizer, with the variables that its family passes to it and the date that it shows."""
 
     tokenizer: Any
     variables: Mapping[str, Any]
     base_name: str
+    template_date: date | None = None
 
     @property
     def marks_answers(self) -> bool:
@@ -53,7 +56,8 @@ class ChatTemplate:
             )
         turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
         try:
-            return self.tokenizer.apply_chat_template(turns, **options, **self.variables)
+            template = dated(self.tokenizer.get_chat_template(), self.template_date)
+            return self.tokenizer.apply_chat_template(turns, chat_template=template, **options, **self.variables)
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise UserError(

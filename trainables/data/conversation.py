@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +22,10 @@ PROBE = (Message("user", "Say yes."), Message("assistant", PLAIN_ANSWER))
 class Conversations:
     """Tokenizes conversations with the tokenizer and the chat template of one base; knows nothing of pictures."""
 
-    def __init__(self, tokenizer: Any, family: Family, base_name: str) -> None:
+    def __init__(self, tokenizer: Any, family: Family, base_name: str, template_date: date | None = None) -> None:
         self.tokenizer = tokenizer
         self.base_name = base_name
-        self.template = ChatTemplate(tokenizer, family.template_variables, base_name)
+        self.template = ChatTemplate(tokenizer, family.template_variables, base_name, template_date)
 
     def supervised(self, messages: Sequence[Message], where: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a conversation, and labels that equal them in answers and are -100 elsewhere.

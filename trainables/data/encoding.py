@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -47,14 +48,14 @@ class Pixels:
 
 
 class Encoder:
-    """Encodes conversations for one base; caches decoded pictures up to PIXEL_CACHE_BYTES."""
+    """Encodes conversations for one base, with chat templates as of `template_date`; caches decoded pictures."""
 
-    def __init__(self, base: Base) -> None:
-        self.tokenizer = base.tokenizer
+    def __init__(self, base: Base, template_date: date | None = None) -> None:
+        self.tokenizer, self.template_date = base.tokenizer, template_date
         self.base_name = base.path.name
         self.image_processor = base.image_processor
         self.family = base.family
-        self.conversations = Conversations(base.tokenizer, base.family, base.path.name)
+        self.conversations = Conversations(base.tokenizer, base.family, base.path.name, template_date)
         self.image_token = base.family.image_token
         self.image_token_id = NO_TOKEN
         if base.family.sees:

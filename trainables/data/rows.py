@@ -118,7 +118,7 @@ def check_file(path: Path) -> None:
     Raises:
         UserError: naming the file.
     """
-    next(objects(locate(path).file), None)
+    next(objects(locate_all(path)[0].file), None)
 
 
 def read_rows(path: Path) -> list[Row]:

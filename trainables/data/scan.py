@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,14 +76,16 @@ class ScanFailure:
     hint: str | None
 
 
-def scan(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
-    """Scan the files of a study in a separate process.
+def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
+    """Scan the files of a study in a separate process; `template_date` is the date that the chat template shows.
 
     Raises:
         UserError: a file is broken, or the base's tokenizer or image processor cannot be loaded.
     """
     command = [sys.executable, "-m", MODULE]
-    request = json.dumps({"base": str(base), "train": str(train), "validation": str(validation), "ood": str(ood)})
+    shown = template_date.isoformat() if template_date else None
+    files = {"base": str(base), "train": str(train), "validation": str(validation), "ood": str(ood)}
+    request = json.dumps({**files, "template_date": shown})
     paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(  # noqa: S603 this very module
         command,
@@ -118,7 +121,7 @@ def _result_type() -> TypeAdapter[Scan | ScanFailure]:
     return TypeAdapter(Scan | ScanFailure)
 
 
-def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
+def scan_here(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
     """Scan the files of a study in this process, which imports torch.
 
     Raises:
@@ -126,7 +129,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     """
     kinds = needed_kinds(family_of(base)[0].sees)
     train_rows, validation_rows, ood_rows = read_rows(train), read_validation(validation), read_ood(ood, kinds)
-    encoder = load_encoder(base)
+    encoder = load_encoder(base, template_date)
     return Scan(
         train=tuple(scanned_row(row, encoder) for row in train_rows),
         validation=tuple(scanned_row(row, encoder) for row in validation_rows),
@@ -134,7 +137,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path) -> Scan:
     )
 
 
-def load_encoder(base: Path) -> Encoder:
+def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
     """Load the encoder of a base without its weights: the tokenizer and the sizes of the image processor.
 
     Raises:
@@ -163,7 +166,8 @@ def load_encoder(base: Path) -> Encoder:
             "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
     sizes = PictureSizes(processor) if family.sees else None
-    return Encoder(Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu")))
+    loaded = Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu"))
+    return Encoder(loaded, template_date)
 
 
 class PictureSizes:
@@ -252,7 +256,9 @@ def main() -> None:
     """Scan the files that the request names and print the result as JSON."""
     request = read_request(MODULE, "`python -m trainables.data check FILE`", sys.argv[1:], sys.stdin)
     try:
-        found = asdict(scan_here(**{name: Path(path) for name, path in request.items()}))
+        shown = request.pop("template_date", None)
+        files = {name: Path(path) for name, path in request.items()}
+        found = asdict(scan_here(**files, template_date=date.fromisoformat(shown) if shown else None))
     except UserError as error:
         json.dump(asdict(ScanFailure(error.message, error.hint)), sys.stdout)
         raise SystemExit(error.exit_code) from None

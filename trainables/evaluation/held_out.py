@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,11 @@ class Checkpoint:
     quantization: Quantization
     compute_dtype: ComputeDtype
     trained: Origin | None
+
+    @property
+    def template_date(self) -> date | None:
+        """Return the date that the chat template showed in training; None if it showed none, or is unknown."""
+        return self.trained.spec.template_date if self.trained else None
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class AdaptedModel:
 
         base = load_base(checkpoint.base, checkpoint.quantization, checkpoint.compute_dtype, device)
         model = PeftModel.from_pretrained(base.model, str(checkpoint.directory))
-        return cls(base, Encoder(base), model.eval(), max_new_tokens)
+        return cls(base, Encoder(base, checkpoint.template_date), model.eval(), max_new_tokens)
 
     def answers(self, rows: Sequence[Row], patterns: Sequence[Pattern] = PATTERNS) -> Iterator[Answer]:
         """Yield the answer to every row as soon as it is decoded."""

@@ -1,5 +1,6 @@
 """Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
 
+- `checksums`: Canonical JSON, JSON objects with a checksum, and SHA-256 of files that is remembered between processes.
 - `files`: Reads and writes text and JSON files; writes are atomic: after a crash a file is either complete or absent.
 - `jsonl`: Reads the JSON objects of a data file with their line numbers: JSONL, or one array of objects.
 - `requests`: Reads the request that a module of this project writes to the standard input of its worker process.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainables.errors import ExitCode, UserError
+from trainables.io.checksums import verified
 
 
 class FileDamaged(UserError):
@@ -65,6 +67,22 @@ def resolved(path: Path, what: str) -> Path:
     except RuntimeError:
         reason = "it is a symbolic link that leads to itself"
     raise UserError(f"{what} must be a path that a file can have, but {reason}", "correct it, or remove the link")
+
+
+def read_checksummed(path: Path, hint: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of lines that `with_checksum` made; an incomplete last line is ignored.
+
+    Raises:
+        FileDamaged: a complete line does not match its checksum; `hint` says what to do.
+    """
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        body = verified(line)
+        if body is None:
+            message = f"{path}:{number}: every line must match its checksum, but this one does not"
+            raise FileDamaged(message, f"the file was changed after it was written; {hint}")
+        yield body
 
 
 def _sync(path: Path) -> None:

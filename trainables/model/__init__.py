@@ -1,6 +1,8 @@
 """Loads the base, places LoRA on it, and optimizes the adapter.
 
 - `base`: Loads the base: a frozen, possibly quantized model with its tokenizer and, if any, its image processor.
+- `base_files`: The files of a base that decide a result, and their digest: weights, configuration, tokenizer,
+  templates, processors.
 - `checksums`: Checksums and memory size of the frozen base's tensors, including quantization state.
 - `dropout`: Dropout whose masks depend only on seed, step, layer and rate, not on which trials share a forward pass.
 - `families/`: Model families: one file for each, and the table of those that can be trained.

@@ -21,6 +21,7 @@ from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
 from trainables.health.checks import Finding, judge_handover
 from trainables.health.monitor import dead_modules, reached_towers
+from trainables.io.checksums import canonical_json
 from trainables.io.files import write_json
 from trainables.model.checksums import base_checksums
 from trainables.model.families import TOWERS, TowerName
@@ -31,7 +32,7 @@ from trainables.selftest.judge import BatchFacts, SelfTestFacts, TowerFacts, jud
 from trainables.selftest.reload import Reloader
 from trainables.selftest.rows import image_rows, text_rows
 from trainables.selftest.snapshot import Snapshot
-from trainables.spec import TrialSpec, canonical_json
+from trainables.spec import TrialSpec
 
 SELFTEST_FILE = "battery.json"
 DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)

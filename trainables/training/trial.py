@@ -35,6 +35,7 @@ from trainables.record import Measurement, Record, Verdict
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
+from trainables.training.resuming import resumable_step
 
 KEPT_CHECKPOINTS = 2
 LABELS = "labels.json"
@@ -165,9 +166,9 @@ class Trial:
 
     # ---------------------------------------------------------------- start
     def _start(self) -> Path | None:
-        steps = self.record.checkpoint_steps()
-        if steps:
-            return self._resume(steps[0])
+        step = resumable_step(self.record, self.spec, self.constraint, self.baseline.metrics)
+        if step is not None:
+            return self._resume(step)
         self.record.forget_after(-1)  # measurements without a checkpoint to resume from
         if self.spec.init_from:
             load_parent(self.spec.init_from.path, self.spec, self.adapter, self.optimizer, self.record)
@@ -250,8 +251,7 @@ class Trial:
         return verdict
 
     def _interval_metrics(self) -> dict[str, float]:
-        progress = self.progress
-        losses, norms = progress.interval_losses, progress.interval_norms
+        progress, losses, norms = self.progress, self.progress.interval_losses, self.progress.interval_norms
         progress.interval_losses, progress.interval_norms = (), ()
         return {
             "step_loss": sum(losses) / len(losses),

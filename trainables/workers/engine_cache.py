@@ -9,6 +9,7 @@ from trainables.model.lora import PlacementMismatch
 from trainables.record import Record, Verdict
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
+from trainables.source_check import SourceChanged, check_sources
 from trainables.spec import TrialSpec, engine_key
 from trainables.training.baseline import BaselineTrial
 from trainables.training.failures import InputErrors, infeasible
@@ -37,6 +38,8 @@ class EngineCache:
             return open_trial(engine, spec, record, baseline, rules.guards, rules.constraint, self.selftest)
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
+        except SourceChanged as error:  # a resumed launch runs the trial again when the file is restored
+            record.close(Verdict(kind="failed", step=0, cause="changed_source", reason=error.message))
         except InputErrors as error:
             record.close(infeasible(error, step=0))
         return None
@@ -50,6 +53,7 @@ class EngineCache:
     def _engine_for(self, spec: TrialSpec) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
             self.drop()  # there may not be enough memory for both
+            check_sources([spec])
             self.engine = Engine.load(spec)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from sweeps.display.live_table import LiveTable, stop_line
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record, Verdict, VerdictKind, labels_of
+from trainables.record import Measurement, Record, Verdict, VerdictKind
+from trainables.record_labels import labels_of
 
 REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 

@@ -16,6 +16,7 @@ from sweeps.importers.parsing import ParsedConfig, parse_config
 from sweeps.importers.ranges import check_ranges
 from sweeps.importers.settings import ImportedSettings, Setting, settings_of
 from sweeps.importers.templates import check_template
+from sweeps.planning.sources import Begun
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import parse_yaml
 from trainables.model.families import FAMILIES
@@ -151,7 +152,7 @@ def test_a_missing_adapter_is_an_error_that_names_its_key(tmp_path: Path) -> Non
     text = HEADS["axolotl"].replace("lora_target_linear: true", "lora_target_modules: [q_proj]")
     path.write_text(text + "lora_model_dir: /nope\n")
     with pytest.raises(UserError, match=r"c.yaml:8: `lora_model_dir` must name an adapter: .*/nope is not") as caught:
-        read_config(path, "", Launch(base="mini-text"), tmp_path / "data", {})
+        read_config(path, "", Launch(base="mini-text"), tmp_path / "data", {}, Begun())
     assert caught.value.hint
 
 

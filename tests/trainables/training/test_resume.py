@@ -27,6 +27,7 @@ from trainables.io.files import read_json
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.training.resuming import resumable_step
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,64 @@ def test_measurements_after_the_resumed_checkpoint_are_ignored(
         assert trial.advance(never) is None
         best = Record(record.directory).best()
     assert best is not None and best.step == 2
+
+
+def torn(finished: Record, directory: Path, kept_bytes: int | None, checkpoints: tuple[int, ...] = (2, 4)) -> Record:
+    """Copy a finished record without its verdict and with only the first bytes of its metrics."""
+    shutil.copytree(finished.directory, directory)
+    record = Record(directory)
+    record.reopen()
+    path = directory / "metrics.jsonl"
+    path.unlink() if kept_bytes is None else path.write_bytes(path.read_bytes()[:kept_bytes])
+    for step in {2, 4} - {*checkpoints}:
+        shutil.rmtree(record.checkpoint(step))
+    return record
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 20, "a line", "a line and 20", "three lines", "three and 20", "all", "file"])
+def test_a_torn_tail_goes_back_to_where_the_lines_are_whole(
+    lost_bytes: int | str,
+    engine: Engine,
+    make_spec: SpecMaker,
+    baseline: Baseline,
+    uninterrupted: Record,
+    tmp_path: Path,
+) -> None:
+    lines = (uninterrupted.directory / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    lost = {"a line": len(lines[3]), "a line and 20": len(lines[3]) + 20, "three lines": sum(map(len, lines[1:])),
+            "three and 20": sum(map(len, lines[1:])) + 20, "all": sum(map(len, lines))}  # fmt: skip
+    size = sum(map(len, lines))
+    kept = None if lost_bytes == "file" else size - (lost_bytes if isinstance(lost_bytes, int) else lost[lost_bytes])
+    record = torn(uninterrupted, tmp_path / "t", kept)
+    resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
+    assert_same_outcome(resumed, uninterrupted)
+
+
+@pytest.mark.parametrize("checkpoints", [(2, 4), (4,), (2,), ()])
+def test_every_cut_of_the_metrics_has_a_step_to_resume_from(
+    checkpoints: tuple[int, ...], make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    """The step is the newest checkpoint up to which each train and eval line can be read."""
+    spec, path = make_spec(), uninterrupted.directory / "metrics.jsonl"
+    record = torn(uninterrupted, tmp_path / "t", path.stat().st_size, checkpoints)
+    whole = path.read_bytes()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+    for length in sorted({*range(0, len(whole), 61), *(end + off for end in [0, *ends[:-1]] for off in (0, 1)), *ends}):
+        (record.directory / "metrics.jsonl").write_bytes(whole[:length])
+        complete = whole[:length].count(b"\n")
+        expected = max((step for step in checkpoints if complete >= step), default=None)
+        assert resumable_step(record, spec, ANYTHING_GOES, baseline.metrics) == expected, length
+
+
+def test_a_lost_best_adapter_of_an_unfinished_trial_is_trained_again(
+    engine: Engine, make_spec: SpecMaker, baseline: Baseline, uninterrupted: Record, tmp_path: Path
+) -> None:
+    record = killed_after(4, uninterrupted, tmp_path / "t")
+    best = record.best()
+    assert best is not None
+    shutil.rmtree(record.directory / "best")
+    resumed = whole_run(engine, make_spec(), record.directory, baseline, constraint=ANYTHING_GOES)
+    assert_same_outcome(resumed, uninterrupted)
 
 
 def test_a_guard_that_fired_before_the_kill_fires_after_it(

@@ -1,0 +1,95 @@
+"""Finds damage in a record: files that its manifest names, and lines that its steps must have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from trainables.io.files import FileDamaged, read_json
+from trainables.record import BEST, MANIFEST, RUN_AGAIN, Measurement, MetricKind, Record, Verdict, is_whole
+from trainables.record_labels import LABELLED, labels_of
+from trainables.spec import TrialSpec
+
+METRICS, VERDICT = "metrics.jsonl", "verdict.json"
+
+
+def check_record(record: Record) -> None:
+    """Check that a record is whole: all files of an ended trial, and the readable part of another.
+
+    What an unfinished trial has lost is trained again and is no damage.
+
+    Raises:
+        FileDamaged: names the file.
+    """
+    spec, verdict, measured = record.spec(), record.verdict(), record.measurements()
+    labels_of(record)
+    manifest = _read_manifest(record)
+    if verdict is None:
+        if manifest is not None and _is_same(record.directory, METRICS, manifest):
+            raise _damaged(record.directory / VERDICT, "is missing, although the trial has ended")
+    elif manifest is not None:
+        _check_files(record.directory, manifest)
+    elif verdict.kind in LABELLED:
+        _check_without_manifest(record, spec, verdict, measured)
+
+
+def missing_lines(spec: TrialSpec, step: int, measured: Sequence[Measurement]) -> list[tuple[MetricKind, int]]:
+    """Return the lines of `metrics.jsonl` that a trial wrote before its checkpoint of `step` and that are lost."""
+    found = {(one.kind, one.step) for one in measured}
+    return [line for line in _lines_until(spec, step) if line not in found]
+
+
+def _lines_until(spec: TrialSpec, step: int) -> Iterator[tuple[MetricKind, int]]:
+    if spec.placement.is_baseline or (spec.init_from is not None and step > 0):
+        yield "eval", 0  # a continued adapter is measured before it trains
+    if not spec.placement.is_baseline:
+        evals = [*range(spec.eval_every_steps, step + 1, spec.eval_every_steps), *[spec.steps] * (step == spec.steps)]
+        for eval_step in dict.fromkeys(evals):
+            yield "train", eval_step
+            yield "eval", eval_step
+
+
+# -------------------------------------------------------------------- an ended trial
+def _read_manifest(record: Record) -> Mapping[str, str] | None:
+    path = record.directory / MANIFEST
+    if not path.exists():
+        return None
+    kept = read_json(path)
+    digests = kept.get("sha256") if isinstance(kept, dict) else None
+    if not isinstance(digests, dict) or not {"spec.json", VERDICT} <= digests.keys():
+        raise _damaged(path, "must list the files of the record, but it does not")
+    return digests
+
+
+def _check_files(directory: Path, manifest: Mapping[str, str]) -> None:
+    for name in manifest:
+        path = directory / name
+        if not path.is_file():
+            raise _damaged(path, "is missing, although the trial has ended")
+        if not _is_same(directory, name, manifest):
+            raise _damaged(path, f"must be as the trial left it, but it does not match {MANIFEST}")
+    if f"{BEST}/{MANIFEST}" in manifest and not is_whole(directory / BEST):
+        raise _damaged(directory / BEST, f"must have all files of its {MANIFEST} unchanged, but it has not")
+
+
+def _is_same(directory: Path, name: str, manifest: Mapping[str, str]) -> bool:
+    path = directory / name
+    digest = sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return digest == manifest.get(name)
+
+
+def _check_without_manifest(
+    record: Record, spec: TrialSpec, verdict: Verdict, measured: Sequence[Measurement]
+) -> None:  # fmt: skip
+    """Check the record of an earlier version, or of a process that was killed before it wrote the manifest."""
+    lost = missing_lines(spec, spec.steps if verdict.kind == "completed" else verdict.step, measured)
+    if lost:
+        kind, step = lost[0]
+        raise _damaged(record.directory / METRICS, f"must hold the {kind} of step {step}, but it does not")
+    if (record.directory / BEST).exists() and not is_whole(record.directory / BEST):
+        raise _damaged(record.directory / BEST, f"must have all files of its {MANIFEST} unchanged, but it has not")
+
+
+def _damaged(path: Path, what: str) -> FileDamaged:
+    return FileDamaged(f"{path} {what}", RUN_AGAIN)
