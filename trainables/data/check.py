@@ -36,10 +36,8 @@ app = typer.Typer(
     help="Check and filter data files: JSONL or a JSON array, or `dataset_info.json:NAME`.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-File = Annotated[
-    Path,
-    typer.Argument(help="JSONL, a JSON array, dataset_info.json:NAME; several joined by commas.", show_default=False),
-]
+FILE_HELP = "JSONL, a JSON array, dataset_info.json:NAME; several joined by commas."
+File = Annotated[Path, typer.Argument(help=FILE_HELP, show_default=False)]
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ class Checked:
     """A checked file: its rows, the problems found, and token counts if a base was given.
 
     `unreadable_images` are image files of its rows that cannot be used. `structural` are the places of rows whose texts
-    hold a known token that ends or starts turns or shows pictures, with the token. It is a problem for a base that has
-    this token.
+    hold a token that ends or starts turns or shows pictures in known families, with the token.
     """
 
     path: Path
