@@ -29,7 +29,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     for pair in items(text, "--set", "schedule=stable,dropout=0.1"):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
-            raise UserError(f"--set must be comma-separated key=value, but got {quoted(pair)}", "e.g. schedule=stable")
+            raise UserError(f"--set must be comma-separated key=value, but got `{named(pair)}`", "e.g. schedule=stable")
         if key in ELSEWHERE:
             raise UserError(f"--set: `{key}` must not be given in --set", ELSEWHERE[key])
         if key not in SETTABLE:

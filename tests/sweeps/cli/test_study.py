@@ -58,7 +58,7 @@ def test_dry_run_prints_the_matrix_and_touches_nothing(
     [
         (("--storage", "file/below"), "the storage must be writable", 2),
         (("--tracking-uri", "ftp://x"), "a tracking URI must be", 2),
-        (("--experiment", "other", "--steps", "60"), "was begun with another configuration: ", 2),
+        (("--experiment", "other"), "was begun with another configuration: ", 2),
         (("--experiment", "running"), "an experiment can have one launch at a time", 5),
     ],
 )

@@ -200,7 +200,7 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setattr(tuner.ray, "kill", killed.append)
     cluster(node("a", CPU=16, GPU=4))
-    with pytest.raises(KeyboardInterrupt), engines(tuner._resources(), 33, tmp_path / "stop", 8) as names:
+    with pytest.raises(KeyboardInterrupt), engines(ray_session._resources(), 33, tmp_path / "stop", 8) as names:
         raise KeyboardInterrupt
     assert [one["num_gpus"] for one in started.options_seen] == [1] * 4
     assert {one["scheduling_strategy"] for one in started.options_seen} == {"DEFAULT"}
@@ -216,7 +216,7 @@ def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_w
     monkeypatch.setattr(tuner.ray, "kill", lambda _: None)
     first, second = "a" * 56, "b" * 56
     cluster(node("head"), node(first, CPU=1), node(second, CPU=1))
-    with engines(tuner._resources(), 11, tmp_path / "stop", None):
+    with engines(ray_session._resources(), 11, tmp_path / "stop", None):
         pass
     assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
     assert all(one["scheduling_strategy"].soft for one in started.options_seen)
