@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.cli.main import CommandLine, run_command_line
+from sweeps.cli.command_line import CommandLine
+from sweeps.cli.main import run_command_line
 from sweeps.cli.options import BUDGET, DATA, MODEL, SPACE, LaunchOptions, argument, option
 from sweeps.importers.documents import RECORD_FILES
 from sweeps.importers.space_option import space_in

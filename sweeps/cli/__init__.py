@@ -1,5 +1,6 @@
 """Command lines: parses options and calls the launch.
 
+- `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
   code.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sweeps.cli.options import ACCEPTED_BY_RESUME, EXIT_CODES, LaunchOptions
+from sweeps.cli.command_line import CommandLine, OwnT
+from sweeps.cli.options import EXIT_CODES, LaunchOptions
 from sweeps.cli.printed_commands import FINISHING, stop_message, sync_command
-from sweeps.cli.signature import Parameter, parameters_of, signature_of
+from sweeps.cli.signature import Parameter, signature_of
 from sweeps.study import Study
 from trainables.command import run
 from trainables.errors import Checkpointed, ExitCode, UserError
@@ -21,44 +22,6 @@ if TYPE_CHECKING:
     from sweeps.execution.options import Launch
     from sweeps.launch import Job
     from trainables.record import Record
-
-OwnT = TypeVar("OwnT")
-
-
-@dataclass(frozen=True)
-class CommandLine(Generic[OwnT]):
-    """The command line of a study: its own options, the shared options it accepts, and a function that makes the job.
-
-    `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
-    `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`. `experiment_of` names the experiment after
-    the own options; None uses the name of the study. `begun` matches a file of every experiment that can be resumed.
-    """
-
-    study: Study
-    own: type[OwnT]
-    shared: tuple[str, ...]
-    job: Callable[[OwnT, LaunchOptions, Launch], Job[Any]]
-    changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    resume_takes_all_options: bool = False
-    experiment_of: Callable[[OwnT], str] | None = None
-    begun: str = "trials/*/spec.json"
-
-    def parameters(self) -> list[Parameter]:
-        """Return all parameters, its own first."""
-        own = parameters_of(self.own, None, self.changed)
-        return [*own, *parameters_of(LaunchOptions, self.shared, self.changed)]
-
-    def accepted_by_resume(self) -> Collection[str]:
-        """Return the names of the parameters that `--resume` accepts."""
-        names = [one.name for one in self.parameters()]
-        return names if self.resume_takes_all_options else ACCEPTED_BY_RESUME
-
-    def launch(self, own: OwnT, shared: LaunchOptions, command: str) -> Launch:
-        """Return the launch of these options."""
-        launch = shared.launch(command)
-        if launch.experiment is None and self.experiment_of is not None:
-            return replace(launch, experiment=self.experiment_of(own))
-        return launch
 
 
 def run_command_line(line: CommandLine[Any]) -> None:

@@ -10,7 +10,7 @@ from sweeps.cli.signature import Parameter
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from sweeps.cli.main import CommandLine
+    from sweeps.cli.command_line import CommandLine
     from sweeps.execution.options import Launch
 
 FINISHING = ("resume", "sync")

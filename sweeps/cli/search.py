@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sweeps.cli.main import CommandLine, run_command_line
+from sweeps.cli.command_line import CommandLine
+from sweeps.cli.main import run_command_line
 from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
 from trainables.errors import UserError, items, nearest, quoted
 

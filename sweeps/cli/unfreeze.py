@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.cli.main import CommandLine, run_command_line
+from sweeps.cli.command_line import CommandLine
+from sweeps.cli.main import run_command_line
 from sweeps.cli.options import ACTIONS, BUDGET, DATA, SPACE, LaunchOptions, option
 from sweeps.study import Study
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -224,7 +225,7 @@ def test_the_curves_are_the_measurements(trial: Record) -> None:
             lambda record: (record.directory / "samples" / "step-60.jsonl").unlink(),
             "samples/step-60.jsonl must be there",
         ),
-        (lambda record: next(record.directory.parent.glob("A0-*/spec.json")).unlink(), "its baseline must have been"),
+        (lambda record: rmtree(next(record.directory.parent.glob("A0-*"))), "its baseline must have been"),
     ],
 )
 def test_what_is_missing_is_named(spoil: Callable[[Record], None], expected: str, trial: Record, run) -> None:
