@@ -54,6 +54,7 @@ class Encoder:
     def __init__(self, base: Base) -> None:
         self.tokenizer = base.tokenizer
         self.base_name = base.path.name
+        self.embedding_rows = base.embedding_rows
         self.image_processor = base.image_processor
         self.family = base.family
         self.image_token = base.family.image_token
