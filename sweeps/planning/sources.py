@@ -16,6 +16,7 @@ from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.metrics import METRICS, reported
 from trainables.model.families import family_of
+from trainables.model.stored_base import read_base
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
 from trainables.spec import Source, TrialSpec
@@ -86,7 +87,7 @@ def gather(
 
 
 def _checked(base: Path, train: Path, validation: Path, ood: Path, is_miniature: bool) -> Sources:
-    sees = family_of(base)[0].sees
+    sees = read_base(base).family.sees  # before the rows are read and the weights hashed
     train_rows, validation_rows = read_rows(train), read_validation(validation)
     ood_rows = read_ood(ood, needed_kinds(sees))
     check_pictures(validation_rows, sees)
