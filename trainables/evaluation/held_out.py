@@ -108,7 +108,7 @@ def chosen_quantization(
     trained: Quantization | None, load_in_4bit: bool | None, stored: Quantization = "none"
 ) -> Quantization:
     """Choose the quantization of the base: as requested, else as in training, else as it is stored, else 4-bit."""
-    four_bit = next((one for one in (trained, stored) if one is not None and one in FOUR_BIT), DEFAULT_FOUR_BIT)
+    four_bit = trained if trained in FOUR_BIT else stored if stored in FOUR_BIT else DEFAULT_FOUR_BIT
     if load_in_4bit is None:
         return trained or (stored if stored != "none" else four_bit)
     return four_bit if load_in_4bit else "none"

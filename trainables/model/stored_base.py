@@ -133,7 +133,7 @@ def _quantization(
     if not kinds:
         return UNQUANTIZED
     plain = [name for name in linears if name not in found]
-    own = next((name for name in QUANTIZATION_TABLE if kinds == [name]), None)
+    own: Quantization | None = next((name for name in QUANTIZATION_TABLE if kinds == [name]), None)
     if own is None:
         foreign = declared not in (UNQUANTIZED, *QUANTIZATION_TABLE)
         what = f"is stored as {declared if foreign else ' and '.join(kinds)}"

@@ -239,7 +239,7 @@ def test_an_adapter_that_transformers_attached_is_seen() -> None:
 
 
 def test_too_little_memory_while_weights_are_quantized_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitsandbytes.nn import Params4bit
+    from bitsandbytes.nn.modules import Params4bit
 
     def no_memory(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
