@@ -172,7 +172,7 @@ def random_base(directory: Path, device: torch.device, dtype: torch.dtype) -> Ba
     return Base(
         path=directory, model=model, tokenizer=AutoTokenizer.from_pretrained(directory),
         image_processor=Qwen2VLImageProcessorPil.from_pretrained(directory), family=family,
-        towers=family.towers(config.to_dict()), device=device,
+        towers=family.towers(config.to_dict()), device=device, embedding_rows=config.get_text_config().vocab_size,
     )  # fmt: skip
 
 

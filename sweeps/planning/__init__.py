@@ -1,6 +1,7 @@
 """Expands studies into trial specs and checks them; runs nothing.
 
 - `active_guards`: Chooses the guards of a study that apply to a base and its data.
+- `base_checks`: Checks that a base can be loaded in the quantization of every trial.
 - `data_checks`: Preflight checks of the rows: encoding, labels, repetition and leakage.
 - `data_quality`: Statistics of the scanned data, per file: lengths, repetitions, leaks.
 - `finding`: The result type of the preflight checks.

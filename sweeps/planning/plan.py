@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
+from sweeps.planning.base_checks import check_base
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
@@ -36,6 +37,7 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     Raises:
         UserError: anything that would make a trial fail later.
     """
+    check_base(specs)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
     scanned = _scanned(sources)
     check_packable(specs, scanned)

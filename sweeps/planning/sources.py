@@ -19,6 +19,7 @@ from trainables.data.template_date import shows_date
 from trainables.errors import UserError
 from trainables.metrics import METRICS, reported
 from trainables.model.families import family_of
+from trainables.model.stored_base import read_base
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
 from trainables.spec import FORMAT, Format, Source, TrialSpec
@@ -106,7 +107,7 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
 
 
 def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun) -> Sources:
-    sees = family_of(base)[0].sees
+    sees = read_base(base).family.sees  # before the rows are read and the weights hashed
     train_rows, validation_rows = read_rows(train), read_validation(validation)
     ood_rows = read_ood(ood, needed_kinds(sees))
     check_pictures(validation_rows, sees)

@@ -119,7 +119,7 @@ def plan_stages(staged: StagedStudy) -> StagesPlan:
     ]
     for before, after in itertools.pairwise(plans):
         check_continuation(before.forecasts[-1], after.forecasts[-1], staged.continuation)
-    found = dict.fromkeys(one for plan in planned.plans for one in plan.preflight.findings)
+    found = dict.fromkeys(one for plan in plans for one in plan.preflight.findings)
     return StagesPlan(staged, tuple(plans), Preflight(plans[0].preflight.data, tuple(found)))
 
 

@@ -198,6 +198,19 @@ def test_a_picture_for_a_base_of_text_alone_exits_2_before_it_is_loaded(
 
 
 @pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize("damage", [lambda base: (base / "adapter_config.json").write_text("{}"),
+                                    lambda base: (base / "model.safetensors").write_bytes(b"cut")])  # fmt: skip
+def test_a_damaged_base_exits_2_before_it_is_loaded(
+    damage: Callable[[Path], object], run: Run, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(make_spec().base.path, tmp_path / "base"))
+    damage(base)
+    done = run("--base", str(base))
+    assert done.exit_code == 2, done.exception
+    assert f"{base}" in done.output
+
+
+@pytest.mark.usefixtures("unloaded")
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -181,6 +181,14 @@ def test_another_rank_is_another_count(saved: Path) -> None:
     assert any("other shape" in line for line in output)
 
 
+def test_a_base_that_holds_an_adapter_of_its_own_is_refused(saved: Path, engine: Engine, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(engine.base.path, tmp_path / "base"))
+    assert verify(saved, base).passed
+    shutil.copy(saved / CONFIG, base)
+    with pytest.raises(UserError, match=f"a base must be a model without an adapter, but .* also holds `{CONFIG}`"):
+        verify(saved, base)
+
+
 def test_a_second_adapter_in_the_directory_is_named(saved: Path) -> None:
     shutil.copytree(saved, saved / "stage2")
     assert failed(verify(saved)) == ["One adapter expected, but 2: default, stage2"]

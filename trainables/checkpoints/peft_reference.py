@@ -13,6 +13,7 @@ from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_
 from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
 from trainables.errors import UserError, quoted
 from trainables.model.peft_files import ADAPTER_CONFIG
+from trainables.model.weight_files import check_no_adapter
 
 Shape = tuple[int, ...]
 # errors that PEFT and transformers raise on values of the wrong type, which they do not check themselves
@@ -48,12 +49,13 @@ def read_expected(directory: Path, base: Path | None) -> Expected:
     """Let PEFT add the adapter to its base, without the base's weights.
 
     Raises:
-        UserError: configuration or base is invalid; names file and key.
+        UserError: configuration or base is invalid, or the base holds another adapter; names file and key.
     """
     from peft import get_peft_model, get_peft_model_state_dict
 
     config = _peft_config(directory)
     where = chosen_base(directory, base)
+    check_no_adapter(where)
     bare = empty_base(where)
     own = {id(parameter) for parameter in bare.parameters()}
     try:

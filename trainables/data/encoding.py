@@ -53,6 +53,7 @@ class Encoder:
     def __init__(self, base: Base, template_date: date | None = None) -> None:
         self.tokenizer, self.template_date = base.tokenizer, template_date
         self.base_name = base.path.name
+        self.embedding_rows = base.embedding_rows
         self.image_processor = base.image_processor
         self.family = base.family
         self.conversations = Conversations(base.tokenizer, base.family, base.path.name, template_date)

@@ -25,7 +25,7 @@ from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.rows import Message, Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.io.requests import read_request
-from trainables.model.families import family_of
+from trainables.model.stored_base import read_base
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,9 +127,15 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path, template_dat
     Raises:
         UserError: as `scan`.
     """
-    kinds = needed_kinds(family_of(base)[0].sees)
+    from trainables.model.base import check_vocabulary
+    from trainables.model.loading import read_configuration
+
+    stored = read_base(base)
+    read_configuration(base)
+    kinds = needed_kinds(stored.family.sees)
     train_rows, validation_rows, ood_rows = read_rows(train), read_validation(validation), read_ood(ood, kinds)
     encoder = load_encoder(base, template_date)
+    check_vocabulary(encoder.tokenizer, stored)
     return Scan(
         train=tuple(scanned_row(row, encoder) for row in train_rows),
         validation=tuple(scanned_row(row, encoder) for row in validation_rows),
@@ -148,7 +154,8 @@ def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
     from trainables.data.encoding import Encoder
     from trainables.model.base import Base, load_image_processor, load_tokenizer
 
-    family, config = family_of(base)
+    stored = read_base(base)
+    family = stored.family
     files = "tokenizer and image processor" if family.sees else "tokenizer"
     try:
         tokenizer, processor = load_tokenizer(base), load_image_processor(base, family)
@@ -166,7 +173,8 @@ def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
             "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
     sizes = PictureSizes(processor) if family.sees else None
-    loaded = Base(base, None, tokenizer, sizes, family, family.towers(config), torch.device("cpu"))
+    towers = family.towers(stored.config)
+    loaded = Base(base, None, tokenizer, sizes, family, towers, torch.device("cpu"), stored.embedding_rows)
     return Encoder(loaded, template_date)
 
 
@@ -243,6 +251,10 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
         return {"problem": error.message}
     except (ValueError, TemplateError) as error:  # a template that refuses a turn, an image of extreme aspect ratio
         return {"problem": str(error).strip().splitlines()[0]}
+    beyond = [token for token in encoded.tokens if token >= encoder.embedding_rows]
+    if beyond:
+        token = encoder.tokenizer.convert_ids_to_tokens(beyond[0])
+        return {"problem": f"`{token}` is token {beyond[0]:,}, but the embedding has {encoder.embedding_rows:,} rows"}
     return {
         "tokens": len(encoded.tokens),
         "supervised_tokens": sum(label >= 0 for label in encoded.labels[1:]),

@@ -21,6 +21,7 @@ from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
 from trainables.model.families import family_of
 from trainables.model.quantization import DEFAULT_FOUR_BIT, FOUR_BIT
+from trainables.model.stored_base import check_quantization, read_base
 from trainables.probes.shell.judge import PATTERNS, Pattern
 from trainables.spec import ComputeDtype, Quantization
 
@@ -87,7 +88,8 @@ def verified_checkpoint(directory: Path, base: Path | None, load_in_4bit: bool |
     """Find the base of an adapter and its quantization, and verify that the adapter is complete.
 
     Raises:
-        UserError: the directory holds no adapter, its base is missing, or tensors and configuration do not match.
+        UserError: the directory holds no adapter, its base is missing or damaged, or tensors and configuration do not
+            match.
     """
     check_is_adapter(directory)
     trained = read_origin(directory)
@@ -100,17 +102,22 @@ def verified_checkpoint(directory: Path, base: Path | None, load_in_4bit: bool |
             f"`python -m trainables.verify {directory}` shows every check",
         )
     dtype: ComputeDtype = trained.spec.compute_dtype if trained else "auto"
-    quantization = chosen_quantization(trained.spec.quantization if trained else None, load_in_4bit)
+    stored = read_base(where)
+    quantization = chosen_quantization(
+        trained.spec.quantization if trained else None, load_in_4bit, stored.quantization
+    )
+    check_quantization(stored, quantization)
     return Checkpoint(directory, saved.digest, where, quantization, dtype, trained)
 
 
-def chosen_quantization(trained: Quantization | None, load_in_4bit: bool | None) -> Quantization:
-    """Choose the quantization of the base: as requested, else as in training, else 4-bit."""
+def chosen_quantization(
+    trained: Quantization | None, load_in_4bit: bool | None, stored: Quantization = "none"
+) -> Quantization:
+    """Choose the quantization of the base: as requested, else as in training, else as it is stored, else 4-bit."""
+    four_bit = trained if trained in FOUR_BIT else stored if stored in FOUR_BIT else DEFAULT_FOUR_BIT
     if load_in_4bit is None:
-        return trained or DEFAULT_FOUR_BIT
-    if not load_in_4bit:
-        return "none"
-    return trained if trained in FOUR_BIT else DEFAULT_FOUR_BIT
+        return trained or (stored if stored != "none" else four_bit)
+    return four_bit if load_in_4bit else "none"
 
 
 def sampled_rows(path: Path, sample_size: int, seed: int) -> HeldOut:

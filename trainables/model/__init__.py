@@ -7,9 +7,19 @@
 - `dropout`: Dropout whose masks depend only on seed, step, layer and rate, not on which trials share a forward pass.
 - `families/`: Model families: one file for each, and the table of those that can be trained.
 - `lora`: Places LoRA on a base with PEFT, initializes it, checks the placement, and saves and loads adapters.
+- `loading`: Loads the weights of a base with transformers, and checks what was loaded before anything uses it.
+- `lora`: Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format.
 - `optimizer`: The optimizer of one trial: AdamW with a learning rate per tower, and gradient clipping.
 - `peft_files`: Names of the files in an adapter directory, and the prefix of PEFT's tensor names.
 - `placement`: Resolves a placement: from the number of last layers in each tower to the exact modules that carry
   LoRA.
 - `quantization`: The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
+- `stored_base`: Checks a base before anything is loaded: its files, and that config.json and weights describe one
+  model.
+- `stored_quantization`: Tells in which quantization the weights of a base are stored, from config.json and the files'
+  headers.
+- `weight_files`: Reads which weights a base's directory holds, from the headers of its safetensors files and without
+  torch.
+- `weight_report`: Compares the weights of a base with those of its model, as read from files or as transformers
+  reports them.
 """

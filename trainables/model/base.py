@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from trainables.errors import UserError
-from trainables.model.families import Blocks, Family, TowerName, family_of
-from trainables.model.quantization import keep_gradients, quantization_config, resolve_dtype
+from trainables.model.families import Blocks, Family, TowerName
+from trainables.model.loading import load_model
+from trainables.model.quantization import keep_gradients, resolve_dtype
+from trainables.model.stored_base import StoredBase, check_quantization, read_base
+from trainables.model.weight_files import listed
 from trainables.spec import ComputeDtype, Quantization
 
 
@@ -19,7 +22,8 @@ from trainables.spec import ComputeDtype, Quantization
 class Base:
     """A loaded base on one device; `model` is a transformers model, which carries LoRA layers while a trial is open.
 
-    `image_processor` is None if the family takes no images.
+    `image_processor` is None if the family takes no images. `embedding_rows` is the number of tokens that the model
+    knows.
     """
 
     path: Path
@@ -29,6 +33,7 @@ class Base:
     family: Family
     towers: Mapping[TowerName, Blocks]
     device: torch.device
+    embedding_rows: int
 
     @property
     def decoder(self) -> Any:
@@ -40,23 +45,18 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
     """Load the base in directory `path`: frozen, quantized, in eval mode.
 
     Raises:
-        UserError: the directory has no config or no safetensors weights, or the family is unknown.
+        UserError: the directory holds no base of a known family, its weights are not those that config.json describes,
+            or they cannot be had in this quantization.
     """
     import transformers
 
-    family, config = family_of(path)
-    dtype = resolve_dtype(compute_dtype, device)
+    stored = read_base(path)
+    check_quantization(stored, quantization)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    model = getattr(transformers, family.model_class).from_pretrained(
-        path,
-        dtype=dtype,
-        quantization_config=quantization_config(quantization, dtype),
-        device_map={"": device},
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
+    tokenizer = load_tokenizer(path)
+    check_vocabulary(tokenizer, stored)
+    model = load_model(stored, quantization, resolve_dtype(compute_dtype, device), device)
     # evals decode greedily, without the sampling or repetition penalty that the base may define for chat
     model.generation_config = transformers.GenerationConfig()
     keep_gradients(model)
@@ -65,11 +65,12 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
     return Base(
         path=path,
         model=model,
-        tokenizer=load_tokenizer(path),
-        image_processor=load_image_processor(path, family),
-        family=family,
-        towers=family.towers(config),
+        tokenizer=tokenizer,
+        image_processor=load_image_processor(path, stored.family),
+        family=stored.family,
+        towers=stored.family.towers(stored.config),
         device=device,
+        embedding_rows=stored.embedding_rows,
     )
 
 
@@ -90,6 +91,27 @@ def load_tokenizer(path: Path) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, base: StoredBase) -> None:
+    """Check that the embedding has a row for every token of the tokenizer, added tokens and padding included.
+
+    Tokens that the family's file lists are left to the check of each row of data.
+
+    Raises:
+        UserError: names the first tokens without a row.
+    """
+    rows, known = base.embedding_rows, tokenizer.get_vocab()
+    beyond = {token: number for token, number in known.items() if number >= rows}
+    beyond |= {str(tokenizer.pad_token): tokenizer.pad_token_id} if tokenizer.pad_token_id >= rows else {}
+    tokens = sorted(set(beyond) - set(base.family.tokens_without_embedding), key=beyond.__getitem__)
+    if tokens:
+        raise UserError(
+            f"the embedding of a base must have a row for every token of its tokenizer, but in {base.path} it has "
+            f"{rows:,} rows and the tokenizer has {listed(tokens)} from number {beyond[tokens[0]]:,} on",
+            "use the tokenizer that was released with the weights; or resize the embedding and save the base again: "
+            "`model.resize_token_embeddings(len(tokenizer))`",
+        )
 
 
 def load_image_processor(path: Path, family: Family) -> Any:

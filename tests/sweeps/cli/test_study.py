@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from command_line import invoke
+from damaged_bases import change_config, change_weights, copied, without
 
 from sweeps.execution.experiment import Experiment
 from sweeps.stage4 import STUDY
@@ -157,10 +158,10 @@ def test_own_base_and_data_get_the_settings_of_a_real_base(
 def test_a_tower_too_small_is_refused(
     stage4: Stage4, written: datasets.Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = shutil.copytree(BASE_DIRECTORY, tmp_path / "small")
-    config = json.loads((base / "config.json").read_text())
-    config["vision_config"]["depth"] = 5
-    (base / "config.json").write_text(json.dumps(config))
+    base = copied(BASE_DIRECTORY, tmp_path)
+    vision = json.loads((base / "config.json").read_text())["vision_config"]
+    change_config(base, vision_config={**vision, "depth": 5})
+    change_weights(base, without(*(f"visual.blocks.{index}." for index in range(5, vision["depth"]))))
     assert stage4("--base", str(base), *own_data(written)) == 2
     error = capsys.readouterr().err
     assert "B3 needs L0-V6 and the base has 8 language layers and 5 vision blocks" in error

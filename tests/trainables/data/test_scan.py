@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from small_trials import Sources
@@ -20,6 +21,8 @@ from trainables.data.rows import read_rows
 from trainables.data.scan import PictureSizes, Scan, ScanFailure, load_encoder, scan, scan_here, scan_result
 from trainables.errors import UserError
 from trainables.mini import BASE_DIRECTORY
+from trainables.model.base import load_base
+from trainables.model.families import FAMILIES
 from trainables.schedule import rate_factor
 
 if TYPE_CHECKING:
@@ -71,6 +74,55 @@ def templated(tmp_path: Path) -> Callable[[str, str], Path]:
         return base
 
     return copy
+
+
+# -------------------------------------------------------------------- tokens and the embedding
+def with_token(base: Path, token: str, directory: Path, **changes: Any) -> Path:
+    """Add a token to the tokenizer of a base, whose embedding stays as it is."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(base, directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    rows = json.loads((directory / "config.json").read_text())["text_config"]["vocab_size"]
+    tokenizer.add_tokens([f"<unused-{number}>" for number in range(rows - len(tokenizer))])
+    tokenizer.add_tokens([token], special_tokens=True)
+    for key, value in changes.items():
+        setattr(tokenizer, key, value)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize("changes", [{}, {"pad_token": "<act>"}])
+def test_a_tokenizer_with_more_tokens_than_the_embedding_has_rows_is_refused(
+    changes: dict[str, Any], scanned: Scanned, tmp_path: Path
+) -> None:
+    base = with_token(BASE_DIRECTORY, "<act>", tmp_path / "base", **changes)
+    with pytest.raises(UserError, match="must have a row for every token of its tokenizer") as caught:
+        scanned({"messages": [QUESTION, ANSWER]}, base=base)
+    assert "has 704 rows and the tokenizer has `<act>` from number 704 on" in caught.value.message
+    with pytest.raises(UserError, match="must have a row for every token of its tokenizer"):
+        load_base(base, "none", "float32", torch.device("cpu"))
+
+
+def test_a_row_that_uses_a_token_without_a_row_in_the_embedding_is_named(
+    scanned: Scanned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = with_token(BASE_DIRECTORY, "<act>", tmp_path / "base")
+    known = replace(FAMILIES["qwen3_vl"], tokens_without_embedding=("<act>",))
+    monkeypatch.setitem(FAMILIES, "qwen3_vl", known)  # type: ignore[arg-type]
+    used = {"messages": [QUESTION, {"role": "assistant", "content": "<act>five."}]}
+    first, second = scanned({"messages": [QUESTION, ANSWER]}, used, base=base).train
+    assert first.problem is None
+    assert second.problem == "`<act>` is token 704, but the embedding has 704 rows"
+
+
+def test_a_configuration_that_transformers_refuses_is_refused_by_the_scan(scanned: Scanned, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(BASE_DIRECTORY, tmp_path / "base"))
+    values = json.loads((base / "config.json").read_text())
+    values["text_config"]["rms_norm_eps"] = "small"
+    (base / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"config\.json: transformers must be able to read it"):
+        scanned({"messages": [QUESTION, ANSWER]}, base=base)
 
 
 def test_lengths_are_those_of_training(sources: Sources, engine: Engine) -> None:

@@ -41,6 +41,20 @@ def test_the_base_is_quantized_as_it_was_trained_unless_asked(trained: Any, aske
 
 
 @pytest.mark.parametrize(
+    ("trained", "asked", "stored", "chosen"),
+    [
+        (None, None, "nf4", "nf4"), (None, None, "int8", "int8"), (None, True, "fp4", "fp4"),
+        (None, False, "fp4", "none"),
+        ("int8", None, "fp4", "int8"), ("nf4", True, "fp4", "nf4"), (None, True, "int8", "nf4-double"),
+    ],
+)  # fmt: skip
+def test_a_base_that_is_stored_quantized_is_used_as_it_is_unless_asked(
+    trained: Any, asked: bool | None, stored: Any, chosen: str
+) -> None:
+    assert chosen_quantization(trained, asked, stored) == chosen
+
+
+@pytest.mark.parametrize(
     ("message", "expected", "found"),
     [
         ("ls -la", "ls -la", {"exact_match", "command_only"}),

@@ -4,6 +4,7 @@ The file of a family describes the linears in its blocks, the layers outside the
 how trials share a forward pass. It needs only `config.json` and no torch. `model/lora.py` compares the linears with the
 instantiated model, so a changed transformers class is detected before the first step.
 
+- `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
 - `family`: The description of a model family: plain values and functions, importable without torch.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
@@ -11,6 +12,7 @@ instantiated model, so a changed transformers class is detected before the first
 - `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
   layers.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
+- `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
 - `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 TowerName = Literal["language", "vision"]
 TOWERS: tuple[TowerName, ...] = ("language", "vision")
 Config = Mapping[str, Any]  # `config.json` of a base
+# Names of weights that a model does not read: a buffer that older releases of transformers saved in every layer, and
+# the extra layers that predict several tokens at once.
+ROTARY_FREQUENCIES = r"(^|\.)rotary_emb\.inv_freq$"
+MULTI_TOKEN_PREDICTION = r"^(model\.)?mtp\."  # noqa: S105
+# A prefix that wrappers add once more, and what transformers reads instead.
+SECOND_PREFIX = ((r"^model\.model\.", "model."), (r"^model\.lm_head\.", "lm_head."))
 Inputs = Mapping[str, "torch.Tensor"]  # of a batch, as the model's forward takes them
 
 
@@ -26,6 +33,7 @@ class LinearShape:
 
 Blocks = tuple[tuple[LinearShape, ...], ...]
 Towers = dict[TowerName, Blocks]
+Shapes = dict[str, tuple[int, ...]]  # of weights, by their full names in the model
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,11 @@ def no_modules(_: Config) -> tuple[str, ...]:
     return ()
 
 
+def not_tied(config: Config) -> bool:
+    """Return `tie_word_embeddings`, which is false unless config.json sets it."""
+    return bool(config.get("tie_word_embeddings", False))
+
+
 def answers_only() -> dict[str, Any]:
     """Return template variables that turn off thinking (Qwen3), because rows contain no thoughts."""
     return {"enable_thinking": False}
@@ -80,6 +93,8 @@ class Family:
     decoder: str
     # Computes the linears of each block, first to last, from `config.json`; a text-only family has no vision block.
     towers: Callable[[Config], Towers]
+    # Computes the shapes of all other weights: norms, biases, embedding, head, and the layers outside the towers.
+    other_weights: Callable[[Config], Shapes]
     shared_forward: SharedForwardSteps | None
     # Computes the names of linears outside all blocks, which never carry LoRA; `lm_head` is outside in every family.
     outside: Callable[[Config], tuple[str, ...]] = no_modules
@@ -94,11 +109,34 @@ class Family:
     packed_position_axes: int = 1
     # The key in config.json of the limit for soft-capping of logits.
     logit_limit_key: str | None = None
+    # True when the head is the embedding, so that a base need not hold both.
+    is_tied: Callable[[Config], bool] = not_tied
+    # Other names that transformers knows for a weight: patterns and what they become, applied one after the other.
+    renamed_weights: tuple[tuple[str, str], ...] = ()
+    # Patterns of the names of weights that a base may hold and that the model does not read.
+    ignored_weights: tuple[str, ...] = ()
+    # Tokens of the published tokenizers that have no row in the embedding; a row of data must not use them.
+    tokens_without_embedding: tuple[str, ...] = ()
 
     @property
     def sees(self) -> bool:
         """True when models of the family take images."""
         return self.image_processor_class is not None
+
+    def weights(self, config: Config) -> Shapes:
+        """Return the shapes of all weights of the model; linears are (outputs, inputs)."""
+        linears = (linear for blocks in self.towers(config).values() for block in blocks for linear in block)
+        return {f"{one.name}.weight": (one.outputs, one.inputs) for one in linears} | self.other_weights(config)
+
+    def name_in_model(self, stored: str) -> str:
+        """Return the name in the model of a weight that a file holds as `stored`."""
+        for pattern, name in self.renamed_weights:
+            stored = re.sub(pattern, name, stored)
+        return stored
+
+    def ignores(self, weight: str) -> bool:
+        """True when a base may hold a weight of this name although the model does not read it."""
+        return any(re.search(pattern, weight) for pattern in self.ignored_weights)
 
 
 def decoder_layers(prefix: str, text: Config) -> Blocks:
@@ -106,11 +144,15 @@ def decoder_layers(prefix: str, text: Config) -> Blocks:
     return tuple(_decoder_layer(f"{prefix}.{index}", text) for index in range(text["num_hidden_layers"]))
 
 
+def head_width(text: Config) -> int:
+    """Return the width of an attention head of a decoder."""
+    return text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+
+
 def _decoder_layer(prefix: str, text: Config) -> tuple[LinearShape, ...]:
     hidden, feed_forward = text["hidden_size"], text["intermediate_size"]
-    head_dim = text.get("head_dim") or hidden // text["num_attention_heads"]
     key_heads = text.get("num_key_value_heads") or text["num_attention_heads"]
-    queries, keys = text["num_attention_heads"] * head_dim, key_heads * head_dim
+    queries, keys = text["num_attention_heads"] * head_width(text), key_heads * head_width(text)
     return (
         LinearShape(f"{prefix}.self_attn.q_proj", hidden, queries),
         LinearShape(f"{prefix}.self_attn.k_proj", hidden, keys),

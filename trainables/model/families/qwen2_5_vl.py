@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trainables.model.families import qwen_vision
-from trainables.model.families.family import Config, Inputs, Towers
+from trainables.model.families.decoder_weights import LayerWeights, query_key_value_bias
+from trainables.model.families.family import Config, Inputs, Shapes, Towers
+from trainables.model.families.qwen_vision_weights import WEIGHT, MergerLayers, vision_weights
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +19,13 @@ def qwen2_5_vl_towers(config: Config) -> Towers:
     hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
     mlp = {"gate_proj": (hidden, feed_forward), "up_proj": (hidden, feed_forward), "down_proj": (feed_forward, hidden)}
     return qwen_vision.towers(config, mlp, hidden)
+
+
+def qwen2_5_vl_weights(config: Config) -> Shapes:
+    """Return the shapes of all weights but the matrices of the blocks."""
+    blocks, merger = qwen2_5_vl_towers(config)["vision"], MergerLayers("ln_q", ("mlp.0", "mlp.2"), WEIGHT)
+    out = config["vision_config"]["out_hidden_size"]
+    return vision_weights(config, blocks, LayerWeights(query_key_value_bias), merger, out)
 
 
 def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
@@ -44,4 +53,6 @@ def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor]:
     return (features.view(-1, len(in_order), features.shape[-1])[:, in_order].flatten(0, 1),)
 
 
-QWEN2_5_VL = qwen_vision.vision_family("Qwen2_5_VLForConditionalGeneration", qwen2_5_vl_towers, read_images)
+QWEN2_5_VL = qwen_vision.vision_family(
+    "Qwen2_5_VLForConditionalGeneration", qwen2_5_vl_towers, qwen2_5_vl_weights, read_images
+)

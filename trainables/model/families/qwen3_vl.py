@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainables.model.families import qwen_vision
-from trainables.model.families.family import Config, Inputs, Towers
+from trainables.model.families.decoder_weights import HEAD_NORMS, LayerWeights
+from trainables.model.families.family import Config, Inputs, Shapes, Towers, not_tied
+from trainables.model.families.qwen_vision_weights import (
+    VISUAL,
+    WITH_BIAS,
+    MergerLayers,
+    merged_width,
+    merger_weights,
+    vision_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +27,20 @@ def qwen3_vl_towers(config: Config) -> Towers:
     hidden, feed_forward = vision["hidden_size"], vision["intermediate_size"]
     mlp = {"linear_fc1": (hidden, feed_forward), "linear_fc2": (feed_forward, hidden)}
     return qwen_vision.towers(config, mlp, hidden)
+
+
+def qwen3_vl_weights(config: Config) -> Shapes:
+    """Return the shapes of all weights but the matrices of the blocks."""
+    vision, layers = config["vision_config"], MergerLayers("norm", ("linear_fc1", "linear_fc2"), WITH_BIAS)
+    hidden, out = vision["hidden_size"], vision["out_hidden_size"]
+    blocks = qwen3_vl_towers(config)["vision"]
+    shapes = vision_weights(config, blocks, LayerWeights(head_norms=HEAD_NORMS), layers, out)
+    shapes[f"{VISUAL}.patch_embed.proj.bias"] = (hidden,)
+    shapes[f"{VISUAL}.pos_embed.weight"] = (vision["num_position_embeddings"], hidden)
+    merged = merged_width(vision, hidden)  # the norm of these mergers follows the merge
+    for index in range(len(vision["deepstack_visual_indexes"])):
+        shapes |= merger_weights(f"{VISUAL}.deepstack_merger_list.{index}", layers, merged, merged, out)
+    return shapes
 
 
 def outside(config: Config) -> tuple[str, ...]:
@@ -33,6 +57,11 @@ def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor, 
     return (out.pooler_output, *out.deepstack_features)
 
 
-QWEN3_VL = qwen_vision.vision_family(
-    "Qwen3VLForConditionalGeneration", qwen3_vl_towers, read_images, outside, packed_position_axes=1
-)
+QWEN3_VL = replace(
+    qwen_vision.vision_family(
+        "Qwen3VLForConditionalGeneration", qwen3_vl_towers, qwen3_vl_weights, read_images, outside,
+        packed_position_axes=1,
+    ),
+    is_tied=not_tied,
+    renamed_weights=qwen_vision.RENAMED_WEIGHTS[:3],
+)  # fmt: skip

@@ -11,19 +11,31 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from trainables.model.families.family import (
+    MULTI_TOKEN_PREDICTION,
+    ROTARY_FREQUENCIES,
+    SECOND_PREFIX,
     Config,
     Family,
     Inputs,
     LinearShape,
+    Shapes,
     SharedForwardSteps,
     Towers,
     VisionSteps,
     decoder_layers,
+    not_tied,
 )
 
 if TYPE_CHECKING:
     import torch
 
+IGNORED_WEIGHTS = (ROTARY_FREQUENCIES, MULTI_TOKEN_PREDICTION)
+# the published names are those of older releases of transformers
+RENAMED_WEIGHTS = (
+    *SECOND_PREFIX,
+    (r"^(visual|language_model)\.", r"model.\1."),
+    (r"^model\.(?=(embed_tokens|layers|norm)\.)", "model.language_model."),
+)
 IMAGE_TOKEN_MASK = "mm_token_type_ids"  # noqa: S105
 
 
@@ -53,9 +65,15 @@ def merger_and_patches(_: Config) -> tuple[str, ...]:
     return ("model.visual.patch_embed.proj", "model.visual.merger.mlp.0", "model.visual.merger.mlp.2")
 
 
+def tied_at_either_level(config: Config) -> bool:
+    """Return `tie_word_embeddings`, which older releases of transformers wrote to `text_config`."""
+    return not_tied(config) or not_tied(config.get("text_config") or {})
+
+
 def vision_family(
     model_class: str,
     towers: Callable[[Config], Towers],
+    other_weights: Callable[[Config], Shapes],
     read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]],
     outside: Callable[[Config], tuple[str, ...]] = merger_and_patches,
     packed_position_axes: int = 4,
@@ -65,6 +83,7 @@ def vision_family(
         model_class=model_class,
         decoder="model.language_model",
         towers=towers,
+        other_weights=other_weights,
         shared_forward=SharedForwardSteps(
             VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions)
         ),
@@ -73,6 +92,9 @@ def vision_family(
         image_token="<|image_pad|>",  # noqa: S106 a token of the vocabulary, not a secret
         image_token_mask=IMAGE_TOKEN_MASK,
         packed_position_axes=packed_position_axes,
+        is_tied=tied_at_either_level,
+        renamed_weights=RENAMED_WEIGHTS,
+        ignored_weights=IGNORED_WEIGHTS,
     )
 
 
