@@ -54,6 +54,8 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
         UserError: the directory or one of its files does not exist.
     """
     directory = directory.expanduser().resolve()
+    if not directory.is_dir():
+        raise UserError(f"an adapter to continue must be a directory, but {directory} is not", "check the path")
     check_is_adapter(directory)
     digest = _sha256(directory / ADAPTER_WEIGHTS)
     if optimizer == "resumed":

@@ -21,16 +21,13 @@ def check_is_adapter(directory: Path) -> None:
     Raises:
         UserError: names the missing files, and what the directory holds instead.
     """
-    if not directory.is_dir():
-        raise UserError(f"an adapter must be a directory, but {directory} is not", _hint_for_file(directory))
     missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (directory / name).is_file()]
     if missing:
+        must = f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}"
+        if not directory.is_dir():
+            raise UserError(f"{must}, but it is no directory", _hint_for_file(directory))
         found, hint = _instead(directory, missing)
-        raise UserError(
-            f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, but it has no "
-            f"{' and no '.join(missing)}{found}",
-            hint,
-        )
+        raise UserError(f"{must}, but it has no {' and no '.join(missing)}{found}", hint)
 
 
 def nested_adapters(directory: Path) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from trainables.errors import UserError, named
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 SHOWN_KEYS = 3
+DIFFERING = "Tensors differ: "
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ def check_opens(directory: Path, base: Path) -> Saved:
     for one in unopenable(read_adapter_config(directory)):
         raise UserError(f"{directory / ADAPTER_CONFIG}: an adapter must be one that PEFT opens, but {one}", one.hint)
     saved = read_saved(directory)
-    found = [check.found for check in _judge_values(saved, read_expected(directory, base)) if not check.passed]
+    found = [
+        check.found.removeprefix(DIFFERING)
+        for check in _judge_values(saved, read_expected(directory, base))
+        if not check.passed
+    ]
     if found:
         raise UserError(f"{directory}: an adapter must be complete and finite, but {'; '.join(found)}", hint)
     return saved
@@ -145,7 +150,7 @@ def _judge_values(saved: Saved, expected: Expected) -> list[AdapterCheck]:
         keys = f"{keys}; their names are those of an older transformers, which PEFT converts"
     finite = f"not finite: {_some('', list(saved.not_finite))}" if saved.not_finite else "All values are finite"
     checks = [
-        AdapterCheck(not differing, f"Tensors differ: {differing}" if differing else keys,
+        AdapterCheck(not differing, f"{DIFFERING}{differing}" if differing else keys,
               explained(set(saved.shapes) - expected.names, expected.shapes)
               or "base, rank or target modules differ from those of its training, or the file is incomplete"),
         AdapterCheck(not saved.not_finite, finite, "use an earlier checkpoint: training had diverged"),
