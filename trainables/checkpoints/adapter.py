@@ -17,7 +17,7 @@ from trainables.checkpoints.plain_lora import LORA, kind_of, not_plain
 from trainables.checkpoints.targets import Targets
 from trainables.checkpoints.tensor_file import Shape, Tensor, is_finite, read_tensors
 from trainables.errors import UserError, named, quoted
-from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX, saved_name
 from trainables.spec import Source
 
 # tensors of the base that trainers save with an adapter: PEFT's `save_embedding_layers`
@@ -131,7 +131,10 @@ def _tensors_once(path: Path, _file: tuple[int, ...]) -> Mapping[str, Tensor]:
     Raises:
         UserError: a tensor is of another type than floating point, or holds NaN or infinity.
     """
-    tensors = read_tensors(path)
+    stored = read_tensors(path)
+    tensors = {saved_name(key): tensor for key, tensor in stored.items()}
+    if len(tensors) < len(stored):
+        raise UserError(f"{path}: every tensor must be there once, but some are there twice", SAVE_AGAIN_HINT)
     for key, tensor in tensors.items():
         if not tensor.is_float:
             raise UserError(

@@ -12,10 +12,9 @@ from typing import Any
 from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config, read_object
 from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
 from trainables.errors import UserError, quoted
-from trainables.model.peft_files import ADAPTER_CONFIG
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_NAME, saved_name
 
 Shape = tuple[int, ...]
-ADAPTER_NAME = "default"  # PEFT's own, in memory
 # errors that PEFT and transformers raise on values of the wrong type, which they do not check themselves
 WRONG_TYPE_ERRORS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
            OSError, ImportError, re.error)  # fmt: skip
@@ -144,14 +143,9 @@ def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
         adapters=tuple(model.peft_config),
         active=tuple(model.active_adapters),
         trainable_parameters=model.get_nb_trainable_parameters()[0],
-        missing=tuple(sorted(map(_saved_name, result.missing_keys))),
-        unexpected=tuple(sorted(map(_saved_name, result.unexpected_keys))),
+        missing=tuple(sorted(map(saved_name, result.missing_keys))),
+        unexpected=tuple(sorted(map(saved_name, result.unexpected_keys))),
     )
-
-
-def _saved_name(key: str) -> str:
-    """Return the name under which PEFT saves a tensor of its model: without the name of the adapter."""
-    return key.replace(f".{ADAPTER_NAME}.", ".", 1).removesuffix(f".{ADAPTER_NAME}")
 
 
 def empty_base(base: Path) -> Any:

@@ -16,7 +16,7 @@ from trainables.checkpoints.names import explained
 from trainables.checkpoints.peft_reference import Expected, Shape, read_expected
 from trainables.checkpoints.plain_lora import LORA, kind_of, not_plain, unopenable
 from trainables.errors import UserError, named
-from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, saved_name
 
 SHOWN_KEYS = 3
 DIFFERING = "Tensors differ: "
@@ -233,8 +233,11 @@ def read_saved(directory: Path) -> Saved:
     not_finite, constant, not_float = [], [], []
     try:
         with safe_open(str(directory / ADAPTER_WEIGHTS), framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 a file is no dict
-                tensor = file.get_tensor(key)
+            for stored in file.keys():  # noqa: SIM118 a file is no dict
+                key, tensor = saved_name(stored), file.get_tensor(stored)
+                if key in shapes:
+                    raise UserError(f"{directory / ADAPTER_WEIGHTS}: every tensor must be there once, but {named(key)} is "
+                                    "there twice", "save it again")  # fmt: skip
                 shapes[key] = tuple(tensor.shape)
                 if tensor.dtype not in floats:  # other kinds of adapters have tensors of indices
                     not_float += [key] if ".lora_" in key else []

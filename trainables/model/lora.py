@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.model.base import Base
 from trainables.model.dropout import KeyedDropout, Masks
 from trainables.model.families import TOWERS, TowerName
-from trainables.model.peft_files import ADAPTER_WEIGHTS, PREFIX
+from trainables.model.peft_files import ADAPTER_WEIGHTS, PREFIX, saved_name
 from trainables.model.placement import ResolvedPlacement
 from trainables.spec import TrialSpec
 
@@ -130,8 +130,8 @@ class Adapter:
 
 def _saved_tensors(directory: Path, base_tensors: Collection[str]) -> dict[str, torch.Tensor]:
     with safe_open(str(directory / ADAPTER_WEIGHTS), framework="pt") as file:
-        left_out = {PREFIX + name for name in base_tensors}
-        return {key: file.get_tensor(key) for key in file.keys() if key not in left_out}  # noqa: SIM118 a file is no dict
+        keys = {saved_name(key): key for key in file.keys()}  # noqa: SIM118 a file is no dict
+        return {name: file.get_tensor(keys[name]) for name in keys if name.removeprefix(PREFIX) not in base_tensors}
 
 
 def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
