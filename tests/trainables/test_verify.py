@@ -152,8 +152,11 @@ def test_the_kind_is_named_and_whether_a_trial_can_continue_it(
 ) -> None:
     lines = [check.found for check in verify(saved).checks]
     assert "Kind: LORA, plain, which --init-from can continue" in lines
-    for kind, expected in (("dora", "LORA, which --init-from cannot continue: `use_dora` is True: it is DoRA"),
-                           ("ia3", "IA3, which --init-from cannot continue: it continues plain LoRA alone")):  # fmt: skip
+    kinds = {
+        "dora": "LORA, which --init-from cannot continue: `use_dora` is True: it is DoRA",
+        "ia3": "IA3, which --init-from cannot continue: it continues plain LoRA alone",
+    }
+    for kind, expected in kinds.items():
         by_peft(own_base(), OTHERS[kind](), tmp_path / kind)
         assert f"Kind: {expected}" in [check.found for check in verify(tmp_path / kind).checks]
 

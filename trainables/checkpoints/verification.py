@@ -236,8 +236,8 @@ def read_saved(directory: Path) -> Saved:
             for stored in file.keys():  # noqa: SIM118 a file is no dict
                 key, tensor = saved_name(stored), file.get_tensor(stored)
                 if key in shapes:
-                    raise UserError(f"{directory / ADAPTER_WEIGHTS}: every tensor must be there once, but {named(key)} is "
-                                    "there twice", "save it again")  # fmt: skip
+                    weights = directory / ADAPTER_WEIGHTS
+                    raise UserError(f"{weights}: every tensor must be there once, but {named(key)} is there twice")
                 shapes[key] = tuple(tensor.shape)
                 if tensor.dtype not in floats:  # other kinds of adapters have tensors of indices
                     not_float += [key] if ".lora_" in key else []

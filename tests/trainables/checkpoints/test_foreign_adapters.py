@@ -13,8 +13,8 @@ import pytest
 from small_trials import Sources
 from tiny_families import text_sources, write_base
 
-from trainables.checkpoints.adapter import adapter_source
-from trainables.checkpoints.compatibility import load_parent, read_parent
+from trainables.checkpoints.adapter import adapter_source, read_adapter
+from trainables.checkpoints.compatibility import base_match, load_parent, read_parent
 from trainables.checkpoints.verification import check_opens, verify
 from trainables.errors import UserError
 from trainables.model.families import family_of
@@ -313,6 +313,25 @@ def test_a_fault_is_refused_by_every_command(fault: str, adapter: Path, text: So
     plant, expected = PLANTED[fault]
     plant(adapter)
     assert_refused(adapter, text, expected)
+
+
+def test_an_adapter_of_another_kind_is_refused_by_its_kind(adapter: Path) -> None:
+    from peft import PeftType
+
+    for kind in (one.value for one in PeftType if one != PeftType.LORA):
+        configure(adapter, peft_type=kind)
+        with pytest.raises(UserError, match=f"`peft_type` 'LORA', but it is '{kind}'"):
+            read_adapter(adapter)
+
+
+def test_an_adapter_that_names_a_copy_of_the_base_is_continued(adapter: Path, text: Sources, tmp_path: Path) -> None:
+    configure(adapter, base_model_name_or_path="unsloth/base-bnb-4bit")
+    spec = continuing(text, adapter)
+    assert base_match(read_adapter(adapter), spec).endswith(
+        "names unsloth/base-bnb-4bit, by its name a copy of this base"
+    )
+    own = logits_of_trial(spec, Record(tmp_path / "trial"))
+    assert float((own - logits_of_peft(text.base.path, adapter)).abs().max()) < EQUAL
 
 
 def test_a_saved_embedding_must_be_that_of_the_base(adapter: Path, text: Sources, tmp_path: Path) -> None:
