@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
+from trainables.checkpoints.base_fit import check_fits_base
 from trainables.checkpoints.compatibility import contains
 from trainables.errors import UserError
 from trainables.model.families import family_of
@@ -40,6 +41,8 @@ def _restarted(spec: TrialSpec) -> TrialSpec:
 
 def _from(arms: Sequence[TrialSpec], directory: Path, option: str) -> list[TrialSpec]:
     saved, source = read_adapter(directory), adapter_source(directory)
+    for base in dict.fromkeys(spec.base.path for spec in arms):
+        check_fits_base(saved, base)
     refused = [spec.name for spec in arms if not _contains_modules_of(saved, spec)]
     if refused:
         fitting = dict.fromkeys(spec.arm for spec in arms if spec.name not in refused)

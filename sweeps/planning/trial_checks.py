@@ -96,12 +96,13 @@ def _evals(forecast: Forecast, guards: Sequence[Guard]) -> Iterator[PreflightFin
 
 
 def _parent(forecast: Forecast) -> Iterator[PreflightFinding]:
-    if forecast.parent_base == UNKNOWN_BASE and forecast.spec.init_from:
+    found = forecast.parent_base or ""
+    if found.startswith(UNKNOWN_BASE) and forecast.spec.init_from:
         yield PreflightFinding(
             "warn",
             "parent_base",
-            f"an adapter should be continued on the base it was trained on, but {forecast.spec.init_from.path} does "
-            "not name that base",
+            f"an adapter should be continued on the base it was trained on, but that of {forecast.spec.init_from.path} "
+            f"is {found}",
             "its modules and shapes match this base; check `base_model_name_or_path` in its adapter_config.json",
         )
 

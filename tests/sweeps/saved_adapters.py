@@ -19,7 +19,9 @@ def saved(directory: Path, spec: TrialSpec) -> Path:
     family, config = family_of(spec.base.path)
     linears = [one for group in resolve(spec.placement, family.towers(config)).linears.values() for one in group]
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "adapter_config.json", {"r": spec.rank, "lora_alpha": spec.alpha, "peft_type": "LORA"})
+    config = {"r": spec.rank, "lora_alpha": spec.alpha, "peft_type": "LORA"}
+    config["target_modules"] = [one.name for one in linears]
+    write_json(directory / "adapter_config.json", config)
     tensors = {f"base_model.model.{one.name}.lora_A.weight": np.zeros((spec.rank, one.inputs), np.float32)
                for one in linears}  # fmt: skip
     tensors |= {f"base_model.model.{one.name}.lora_B.weight": np.zeros((one.outputs, spec.rank), np.float32)

@@ -106,7 +106,7 @@ OTHERS = {
     "modules_to_save": lambda: lora(modules_to_save=["embed_tokens"]),
     "rank_pattern": lambda: lora(rank_pattern={"layers.7.self_attn.q_proj": 8}),
     "embedding": lambda: lora(target_modules=["q_proj", "embed_tokens"]),
-    "pissa": lambda: lora(init_lora_weights="pissa"),
+    "orthogonal": lambda: lora(init_lora_weights="orthogonal", r=4),
     "expression": lambda: lora(target_modules=r".*layers\.[67]\.self_attn\.[qv]_proj"),
     "ia3": ia3,
 }
@@ -121,6 +121,63 @@ def test_an_adapter_of_plain_peft_passes_too(kind: str, own_base: Callable[..., 
     verification = verify(tmp_path / kind)
     assert verification.passed, failed(verification)
     assert verification.checks[2].found == f"Trainable params: {trained:,} / {total:,} ({trained / total:.4%})"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"init_lora_weights": "pissa"}, "`init_lora_weights` is 'pissa': its A and B belong to a base whose weights"),
+        ({"alora_invocation_tokens": [1, 2]}, "`alora_invocation_tokens` is [1, 2]: it is aLoRA"),
+        ({"use_tomorrow": True}, "`use_tomorrow` is True: the key is unknown"),
+    ],
+)
+def test_an_adapter_that_its_files_and_its_base_do_not_determine_cannot_be_opened(
+    change: dict[str, Any], expected: str, saved: Path
+) -> None:
+    configured(saved, **change)
+    [found] = failed(verify(saved))
+    assert found.startswith(f"It cannot be opened: {expected}")
+    run = command(saved)
+    assert run.exit_code == 1 and "✗ It cannot be opened" in run.output and "hint: " in run.output
+
+
+def configured(directory: Path, **changes: Any) -> None:
+    (directory / CONFIG).write_text(json.dumps(json.loads((directory / CONFIG).read_text()) | changes))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_kind_is_named_and_whether_a_trial_can_continue_it(
+    saved: Path, own_base: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines = [check.found for check in verify(saved).checks]
+    assert "Kind: LORA, plain, which --init-from can continue" in lines
+    kinds = {
+        "dora": "LORA, which --init-from cannot continue: `use_dora` is True: it is DoRA",
+        "ia3": "IA3, which --init-from cannot continue: it continues plain LoRA alone",
+    }
+    for kind, expected in kinds.items():
+        by_peft(own_base(), OTHERS[kind](), tmp_path / kind)
+        assert f"Kind: {expected}" in [check.found for check in verify(tmp_path / kind).checks]
+
+
+def test_another_name_of_the_base_is_told_and_not_compared(saved: Path, make_spec: SpecMaker) -> None:
+    name = "unsloth/mini-unsloth-bnb-4bit"
+    configured(saved, base_model_name_or_path=name)
+    with pytest.raises(UserError, match=f"but {name} is neither; it is named as a quantized copy of mini"):
+        verify(saved)
+    base = make_spec().base.path
+    found = verify(saved, base)
+    assert found.passed
+    assert f"Base: {base}; the adapter names {name}, and names are not compared" in [one.found for one in found.checks]
+
+
+def test_a_kind_that_needs_the_weights_of_the_base_is_named(own_base: Callable[..., Any], tmp_path: Path) -> None:
+    from peft import ShiraConfig
+
+    by_peft(own_base(), ShiraConfig(r=2, target_modules=["q_proj"]), tmp_path / "shira")
+    with pytest.raises(UserError, match="opens without the base's weights, but SHIRA needs them"):
+        verify(tmp_path / "shira")
 
 
 def test_a_vector_of_ones_is_reported_as_untrained(own_base: Callable[..., Any], tmp_path: Path) -> None:
@@ -292,6 +349,9 @@ def command(*words: object) -> Ended:
         ({"rank_pattern": {"(": 8}}, "PEFT must be able to add it to"),
         ({"peft_type": 5}, "`peft_type` must be a text"),
         ({"peft_type": None}, "`peft_type` must be a text"),
+        ('{"r": 8, "fine_tune_type": "lora"}', "`peft_type` must be a text such as LORA, but there is none"),
+        ({"use_rslora": "false"}, "`use_rslora` must be true or false"),
+        ({"layers_to_transform": ["1"]}, "`layers_to_transform` must be a layer's number, or a list of them"),
         ({"base_model_name_or_path": None}, "`base_model_name_or_path` must name the base, but it is null"),
         ({"base_model_name_or_path": 7}, "`base_model_name_or_path` must be a path or a name on the hub"),
         ({"base_model_name_or_path": "~nobody/" + "x" * 300}, "the base must be a directory with config.json"),

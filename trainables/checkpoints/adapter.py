@@ -1,32 +1,37 @@
-"""Reads configuration, tensor names and shapes of a saved LoRA directory, without loading tensors."""
+"""Reads configuration, tensor names and shapes of a saved LoRA directory, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from trainables.checkpoints.adapter_config import read_object
+from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config
+from trainables.checkpoints.directory import check_is_adapter
 from trainables.checkpoints.lineage import recorded_base
-from trainables.errors import UserError
-from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX
+from trainables.checkpoints.names import explained
+from trainables.checkpoints.plain_lora import LORA, kind_of, not_plain
+from trainables.checkpoints.targets import Targets
+from trainables.checkpoints.tensor_file import Shape, Tensor, is_finite, read_tensors
+from trainables.errors import UserError, named, quoted
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX, saved_name
 from trainables.spec import Source
 
-# options of PEFT that change what the tensors mean, with their values in plain LoRA; other values are refused
-PLAIN = {"peft_type": ("LORA",), "bias": ("none", None), "use_dora": (False, None), "modules_to_save": (None, []),
-         "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "fan_in_fan_out": (False, None)}  # fmt: skip
-
-
-Shape = tuple[int, ...]
+# tensors of the base that trainers save with an adapter: PEFT's `save_embedding_layers`
+SAVED_BASE_TENSORS = ("embed_tokens.weight", "lm_head.weight")
+KEPT_FILES = 8  # of which the tensors are remembered: every trial of a study asks for the same adapter
 
 
 @dataclass(frozen=True)
 class SavedAdapter:
     """Contents of a PEFT LoRA directory; `modules` maps full module names to (rank, inputs, outputs).
 
-    `base_sha256` is None if no record holds it; `base_name` is PEFT's `base_model_name_or_path`.
+    `base_sha256` is None if no record holds it; `base_name` is PEFT's `base_model_name_or_path`. `targets` is None for
+    an adapter that is not yet written. `base_tensors` are tensors of the base in the adapter's file, by their names in
+    the base.
     """
 
     directory: Path
@@ -36,6 +41,8 @@ class SavedAdapter:
     modules: Mapping[str, Shape]
     base_name: str | None
     base_sha256: str | None
+    targets: Targets | None = None
+    base_tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
@@ -49,11 +56,7 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
     directory = directory.expanduser().resolve()
     if not directory.is_dir():
         raise UserError(f"an adapter to continue must be a directory, but {directory} is not", "check the path")
-    if not all((directory / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
-        raise UserError(
-            f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}",
-            "pass a trial's `best/`, one of its `checkpoints/step-N/`, or any LoRA directory that PEFT saved",
-        )
+    check_is_adapter(directory)
     digest = _sha256(directory / ADAPTER_WEIGHTS)
     if optimizer == "resumed":
         state = directory / OPTIMIZER_WEIGHTS
@@ -67,58 +70,105 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
 
 
 def read_adapter(directory: Path) -> SavedAdapter:
-    """Read configuration, tensor names and shapes; no tensor is loaded.
+    """Read configuration, tensor names and shapes, and check that it is whole, finite, plain LoRA.
 
     Raises:
-        UserError: a file is missing or broken, or the adapter is not plain LoRA.
+        UserError: a file is missing or broken, or the adapter is not plain LoRA; names file, key or tensor.
     """
     path = adapter_source(directory).path
-    config = _config(path / ADAPTER_CONFIG)
+    config, tensors = _plain_config(path), _tensors(path / ADAPTER_WEIGHTS)
+    rank = int(config["r"])
     return SavedAdapter(
         directory=path,
-        rank=int(config["r"]),
+        rank=rank,
         alpha=float(config["lora_alpha"]),
         rslora=bool(config.get("use_rslora", False)),
-        modules=_modules(path / ADAPTER_WEIGHTS),
+        modules=_modules(path / ADAPTER_WEIGHTS, tensors, rank),
         base_name=config.get("base_model_name_or_path") or None,
         base_sha256=recorded_base(path),
+        targets=Targets.of(config),
+        base_tensors={name: one for key, one in tensors.items() if (name := base_tensor(key))},
     )
 
 
-def _config(path: Path) -> Mapping[str, Any]:
-    config = read_object(path, "save the adapter again")
-    missing = [key for key in ("r", "lora_alpha") if not isinstance(config.get(key), int | float)]
-    if missing:
-        raise UserError(f"{path}: `{missing[0]}` must be a number, but it is {config.get(missing[0])!r}")
-    for key, plain in PLAIN.items():
-        if key in config and config[key] not in plain:
-            raise UserError(
-                f"{path}: only plain LoRA can be continued, with `{key}` {plain[0]!r}, but it is {config[key]!r}",
-                "with this value the adapter's tensors have a meaning that is not supported",
-            )
+def base_tensor(key: str) -> str | None:
+    """Return the name in the base of a tensor that was saved with an adapter but is the base's, else None."""
+    name = key.removeprefix(PREFIX)
+    is_base = (
+        key.startswith(PREFIX)
+        and ".lora_" not in name
+        and f".{name}".endswith(tuple(f".{e}" for e in SAVED_BASE_TENSORS))
+    )
+    return name if is_base else None
+
+
+def _plain_config(directory: Path) -> Mapping[str, Any]:
+    path = directory / ADAPTER_CONFIG
+    config = read_adapter_config(directory)
+    if kind_of(config) != LORA:
+        raise UserError(
+            f"{path}: only LoRA can be continued, with `peft_type` 'LORA', but it is {quoted(config.get('peft_type'))}",
+            f"an adapter of another kind can be verified: python -m trainables.verify {directory}",
+        )
+    found = not_plain(config)
+    if found:
+        raise UserError(f"{path}: only plain LoRA can be continued, but {'; '.join(map(str, found))}", found[0].hint)
+    for key in ("r", "lora_alpha", "target_modules"):
+        if not config.get(key):
+            raise UserError(f"{path}: `{key}` must be given, but it is {quoted(config.get(key))}", SAVE_AGAIN_HINT)
     return config
 
 
-def _modules(path: Path) -> dict[str, Shape]:
-    from safetensors import SafetensorError, safe_open
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    kept = path.stat()
+    return _tensors_once(path, (kept.st_size, kept.st_mtime_ns, kept.st_ino))
 
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            shapes: dict[str, Shape] = {
-                key: tuple(file.get_slice(key).get_shape())
-                for key in file.keys()  # noqa: SIM118 a file is no dict
-            }
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: the adapter's weights must be safetensors, but {error}", "save it again") from None
-    modules: dict[str, Shape] = {}
-    for name in sorted({_module_of(key, path) for key in shapes}):
-        pair = [shapes.get(f"{PREFIX}{name}.{factor}.weight") for factor in ("lora_A", "lora_B")]
-        if pair[0] is None or pair[1] is None:
-            raise UserError(f"{path}: every module must have lora_A and lora_B, but {name} has only one of them")
-        modules[name] = (pair[0][0], pair[0][1], pair[1][0])
-    if not modules:
-        raise UserError(f"{path}: an adapter must hold LoRA tensors, but it holds none")
-    return modules
+
+@lru_cache(KEPT_FILES)
+def _tensors_once(path: Path, _file: tuple[int, ...]) -> Mapping[str, Tensor]:
+    """Read types and shapes of all tensors, and all values once, to find those that are not finite.
+
+    Raises:
+        UserError: a tensor is of another type than floating point, or holds NaN or infinity.
+    """
+    stored = read_tensors(path)
+    tensors = {saved_name(key): tensor for key, tensor in stored.items()}
+    if len(tensors) < len(stored):
+        raise UserError(f"{path}: every tensor must be there once, but some are there twice", SAVE_AGAIN_HINT)
+    for key, tensor in tensors.items():
+        if not tensor.is_float:
+            raise UserError(
+                f"{path}: every tensor must be of a floating type of 16 to 64 bits, but {named(key)} is {tensor.dtype}",
+                "save the adapter's own weights, not quantized ones",
+            )
+        if not is_finite(path, tensor):
+            raise UserError(
+                f"{path}: every value must be finite, but {named(key)} holds NaN or infinity",
+                "use an earlier checkpoint: training had diverged",
+            )
+    return tensors
+
+
+def _modules(path: Path, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Shape]:
+    names = sorted({_module_of(key, path) for key in tensors if base_tensor(key) is None})
+    if not names:
+        raise UserError(f"{path}: an adapter must hold LoRA tensors, but it holds none", SAVE_AGAIN_HINT)
+    return {name: _shape(name, tensors, path, rank) for name in names}
+
+
+def _shape(name: str, tensors: Mapping[str, Tensor], path: Path, rank: int) -> Shape:
+    a, b = (tensors.get(f"{PREFIX}{name}.{factor}.weight") for factor in ("lora_A", "lora_B"))
+    if a is None or b is None:
+        raise UserError(
+            f"{path}: every module must have lora_A and lora_B, but {named(name)} has only one of them", SAVE_AGAIN_HINT
+        )
+    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != rank or b.shape[1] != rank:
+        raise UserError(
+            f"{path}: with rank {rank}, lora_A must be ({rank}, inputs) and lora_B (outputs, {rank}), but those of "
+            f"{named(name)} are {a.shape} and {b.shape}",
+            "`r` must be the rank of the tensors; a sharded model must be gathered before it is saved",
+        )
+    return (rank, a.shape[1], b.shape[0])
 
 
 def _module_of(key: str, path: Path) -> str:
@@ -126,7 +176,10 @@ def _module_of(key: str, path: Path) -> str:
     for factor in (".lora_A.weight", ".lora_B.weight"):
         if key.startswith(PREFIX) and name.endswith(factor):
             return name.removesuffix(factor)
-    raise UserError(f"{path}: only LoRA tensors named {PREFIX}<module>.lora_A.weight can be continued, but got {key}")
+    raise UserError(
+        f"{path}: only LoRA tensors named {PREFIX}<module>.lora_A.weight can be continued, but got {named(key)}",
+        explained([key]) or "python -m trainables.verify says how PEFT loads this file",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -49,6 +49,11 @@ def _are_by_name(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(holds, value.values()))
 
 
+def _are_layers(value: Any) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+
+
 RULES: dict[str, ValueRule] = {
     "peft_type": ValueRule("a text such as LORA", lambda value: isinstance(value, str), may_be_null=False),
     "base_model_name_or_path": ValueRule("a path or a name on the hub, or null", lambda value: isinstance(value, str)),
@@ -63,6 +68,15 @@ LORA_RULES: dict[str, ValueRule] = {
     "rank_pattern": ValueRule("an object of module names and ranks", _are_by_name(_is_count)),
     "alpha_pattern": ValueRule("an object of module names and numbers", _are_by_name(_is_number)),
     "modules_to_save": ValueRule("a list of module names", lambda value: value == [] or _are_names(value)),
+    "use_rslora": ValueRule("true or false", lambda value: isinstance(value, bool)),
+    "exclude_modules": ValueRule(
+        "a list of module names, or one regular expression",
+        lambda value: value in ("", []) or _are_names(value) or _is_expression(value),
+    ),
+    "layers_to_transform": ValueRule("a layer's number, or a list of them", _are_layers),
+    "layers_pattern": ValueRule(
+        "a name, or a list of names", lambda value: value == [] or isinstance(value, str) or _are_names(value)
+    ),
 }
 
 
@@ -74,6 +88,11 @@ def read_adapter_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / ADAPTER_CONFIG
     values = read_object(path, SAVE_AGAIN_HINT)
+    if "peft_type" not in values:
+        raise UserError(
+            f"{path}: `peft_type` must be a text such as LORA, but there is none: it is no configuration of PEFT",
+            SAVE_AGAIN_HINT,
+        )
     rules = RULES | (LORA_RULES if values.get("peft_type") == "LORA" else {})
     for key, rule in rules.items():
         _check(values, key, rule, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from trainables.checkpoints.adapter_config import read_adapter_config
@@ -9,6 +10,8 @@ from trainables.checkpoints.lineage import Origin
 from trainables.errors import UserError, named
 from trainables.model.peft_files import ADAPTER_CONFIG
 
+# what publishers append to the name of a quantized copy of a model
+QUANTIZED_COPY = re.compile(r"(-unsloth)?(-bnb)?-(4bit|8bit|int4|int8|awq|gptq|nf4|fp8)(-.*)?$", re.IGNORECASE)
 BASE_HINT = "pass --base DIR with the model it was trained on"
 
 
@@ -47,6 +50,16 @@ def base_name(base: Path) -> str:
     return hub_name(base) or base.resolve().name
 
 
+def is_copy_by_name(name: str, base: Path) -> bool:
+    """Return True if a name is that of the base up to its owner and the mark of a quantized copy, as `-bnb-4bit`."""
+    return _bare_name(name) == _bare_name(base_name(base))
+
+
+def _bare_name(name: str) -> str:
+    bare = name.rstrip("/").rsplit("/", 1)[-1].casefold().removeprefix("meta-")
+    return QUANTIZED_COPY.sub("", bare)
+
+
 def base_directory(name: str) -> Path:
     """Return the directory of a base, given by its path or by the hub name of a downloaded model.
 
@@ -57,10 +70,18 @@ def base_directory(name: str) -> Path:
     if found is None:
         raise UserError(
             "the base must be a directory with config.json, or a model downloaded from the hub, but "
-            f"{named(name)} is neither",
+            f"{named(name)} is neither{_as_copy(name)}",
             BASE_HINT,
         )
     return found
+
+
+def _as_copy(name: str) -> str:
+    copied = name.rsplit("/", 1)[-1]
+    bare = QUANTIZED_COPY.sub("", copied)
+    if bare.casefold() == copied.casefold() or not bare:
+        return ""
+    return f"; it is named as a quantized copy of {named(bare)}, which is the same base"
 
 
 def _found(name: str) -> Path | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source, read_adapter
-from trainables.checkpoints.base_lookup import hub_name
+from trainables.checkpoints.base_fit import check_fits_base
+from trainables.checkpoints.base_lookup import hub_name, is_copy_by_name
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
-from trainables.errors import UserError
+from trainables.errors import UserError, named
 from trainables.io.files import write_json
 from trainables.model.base_files import is_same_base
 from trainables.model.families import TOWERS
@@ -46,6 +47,7 @@ def read_parent(spec: TrialSpec, placement: ResolvedPlacement) -> SavedAdapter:
             "plan again in another experiment, or restore the adapter",
         )
     saved = read_adapter(now.path)
+    check_fits_base(saved, spec.base.path)
     check_continues(saved, spec, placement)
     return saved
 
@@ -72,7 +74,10 @@ def check_continues(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPla
 
 
 def base_match(saved: SavedAdapter, spec: TrialSpec) -> str:
-    """Compare the adapter's base with the trial's: `same, by ...`, `another, by ...` or `unknown`."""
+    """Compare the adapter's base with the trial's: `same, by ...`, `another, by sha256` or `unknown...`.
+
+    Another name proves nothing: models are renamed, copied and quantized under other names. PEFT ignores it too.
+    """
     if saved.base_sha256 is not None:
         return "same, by sha256" if is_same_base(saved.base_sha256, spec.base) else "another, by sha256"
     if saved.base_name is None:
@@ -80,9 +85,10 @@ def base_match(saved: SavedAdapter, spec: TrialSpec) -> str:
     if Path(saved.base_name).expanduser().resolve() == spec.base.path.resolve():
         return "same, by path"
     own_name = hub_name(spec.base.path)
-    if own_name is not None and saved.base_name.count("/") == 1 and not Path(saved.base_name).exists():
-        return "same, by name" if own_name == saved.base_name else "another, by name"
-    return UNKNOWN_BASE
+    if own_name is not None and own_name == saved.base_name:
+        return "same, by name"
+    copy = ", by its name a copy of this base" if is_copy_by_name(saved.base_name, spec.base.path) else ""
+    return f"{UNKNOWN_BASE}: the adapter names {named(saved.base_name)}{copy}"
 
 
 def extension(saved: SavedAdapter, placement: ResolvedPlacement) -> tuple[str, ...]:
@@ -110,10 +116,9 @@ def _module_faults(saved: SavedAdapter, spec: TrialSpec, placement: ResolvedPlac
 
 
 def _base_faults(saved: SavedAdapter, spec: TrialSpec) -> list[str]:
-    if not base_match(saved, spec).startswith("another"):
+    if saved.base_sha256 is None or saved.base_sha256 == spec.base.sha256:
         return []
-    theirs = saved.base_sha256[:12] if saved.base_sha256 else saved.base_name
-    ours = spec.base.sha256[:12] if saved.base_sha256 else hub_name(spec.base.path)
+    theirs, ours = saved.base_sha256[:12], spec.base.sha256[:12]
     return [f"{saved.directory}: it must have been trained on this base, {ours}, but it was trained on {theirs}"]
 
 
@@ -143,9 +148,9 @@ def load_parent(parent: Path, spec: TrialSpec, adapter: Adapter, optimizer: Opti
     """
     saved = read_parent(spec, adapter.placement)
     if spec.continuation == "same":
-        adapter.load(parent)
+        adapter.load(parent, base_tensors=saved.base_tensors)
     else:
-        adapter.extend_from(parent)
+        adapter.extend_from(parent, base_tensors=saved.base_tensors)
     if spec.optimizer == "resumed":
         optimizer.load(parent)
     new_modules = len(extension(saved, adapter.placement))

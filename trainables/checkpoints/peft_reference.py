@@ -12,7 +12,7 @@ from typing import Any
 from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config, read_object
 from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
 from trainables.errors import UserError, quoted
-from trainables.model.peft_files import ADAPTER_CONFIG
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_NAME, saved_name
 from trainables.model.weight_files import check_no_adapter
 
 Shape = tuple[int, ...]
@@ -24,25 +24,38 @@ REPAIR_HINT = "download or save the base again, or pass another one with --base 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Adapters, active adapters and trainable parameters after PEFT loaded an adapter for training."""
+    """What PEFT made of an adapter when it loaded it for training.
+
+    `missing` are tensors that PEFT did not find in the file, `unexpected` those that it did not load, by the names it
+    saves them under.
+    """
 
     adapters: tuple[str, ...]
     active: tuple[str, ...]
     trainable_parameters: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Expected:
     """The model that PEFT builds from configuration and base: tensor names and shapes, and what is trainable.
 
+    `base_shapes` are the tensors of the base itself, by the names under which PEFT would load others in their place.
     `loaded` is None if PEFT cannot load the adapter's weights.
     """
 
     shapes: Mapping[str, Shape]
+    base_shapes: Mapping[str, Shape]
     trainable_parameters: int
     total_parameters: int
     trainable_base: tuple[str, ...]
     loaded: Loaded | None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of all tensors that a file can have, as PEFT saves them today."""
+        return frozenset(self.shapes) | frozenset(self.base_shapes)
 
 
 def read_expected(directory: Path, base: Path | None) -> Expected:
@@ -51,7 +64,7 @@ def read_expected(directory: Path, base: Path | None) -> Expected:
     Raises:
         UserError: configuration or base is invalid, or the base holds another adapter; names file and key.
     """
-    from peft import get_peft_model, get_peft_model_state_dict
+    from peft import get_peft_model
 
     config = _peft_config(directory)
     where = chosen_base(directory, base)
@@ -61,10 +74,13 @@ def read_expected(directory: Path, base: Path | None) -> Expected:
     try:
         model = get_peft_model(bare, config)
     except WRONG_TYPE_ERRORS as error:
-        raise _cannot_adapt(error, directory / ADAPTER_CONFIG, where) from None
+        raise _cannot_adapt(error, directory / ADAPTER_CONFIG, where, str(config.peft_type.value)) from None
     trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return Expected(
-        shapes={name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()},
+        shapes={name: tuple(tensor.shape) for name, tensor in _own_state(model).items()},
+        base_shapes={
+            name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in own
+        },
         trainable_parameters=sum(p.numel() for _, p in trains),
         total_parameters=sum(p.numel() for p in model.parameters()),
         trainable_base=tuple(name for name, p in trains if id(p) in own),
@@ -72,18 +88,25 @@ def read_expected(directory: Path, base: Path | None) -> Expected:
     )
 
 
+def _own_state(model: Any) -> Mapping[str, Any]:
+    from peft import get_peft_model_state_dict
+
+    # with "auto", PEFT asks the hub for the configuration of the base that the adapter names
+    return get_peft_model_state_dict(model, save_embedding_layers=False)
+
+
 def _peft_config(directory: Path) -> Any:
     from peft import LoraConfig, PeftConfig
 
     path = directory / ADAPTER_CONFIG
-    read_adapter_config(directory)
+    values = read_adapter_config(directory)
     try:
         config = PeftConfig.from_pretrained(str(directory))
     except WRONG_TYPE_ERRORS as error:
         raise UserError(f"{path}: must be a configuration PEFT knows, but {_message(error)}", SAVE_AGAIN_HINT) from None
     if config.is_prompt_learning:
         raise UserError(
-            f"{path}: the adapter must be part of the base's modules, but {config.peft_type} is not",
+            f"{path}: the adapter must be part of the base's modules, but {values['peft_type']} is not",
             "LoRA and similar adapters can be checked; prompt learning cannot",
         )
     config.inference_mode = False  # load it as for training
@@ -92,7 +115,12 @@ def _peft_config(directory: Path) -> Any:
     return config
 
 
-def _cannot_adapt(error: Exception, path: Path, base: Path) -> UserError:
+def _cannot_adapt(error: Exception, path: Path, base: Path, kind: str) -> UserError:
+    if isinstance(error, NotImplementedError):  # of a tensor without data
+        return UserError(
+            f"{path}: an adapter must be one that PEFT opens without the base's weights, but {kind} needs them",
+            "open it with PEFT itself, or use an adapter of another kind, such as LORA",
+        )
     if isinstance(error, ValueError) and "arget modules" in str(error):
         return UserError(
             f"{path}: `target_modules`: its target modules must exist in {base}, but {_message(error)}",
@@ -106,11 +134,20 @@ def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # copies to meta tensors warn; keys are compared elsewhere
-            model = PeftModel.from_pretrained(empty_base(base), str(directory), is_trainable=True, config=config)
+            warnings.simplefilter("ignore")  # copies to meta tensors warn; missing keys are taken from the second load
+            model = PeftModel.from_pretrained(
+                empty_base(base), str(directory), is_trainable=True, config=config, torch_device="cpu"
+            )
+            result = model.load_adapter(str(directory), ADAPTER_NAME, is_trainable=True, torch_device="cpu")
     except (RuntimeError, KeyError):  # shapes differ; `differences` names them
         return None
-    return Loaded(tuple(model.peft_config), tuple(model.active_adapters), model.get_nb_trainable_parameters()[0])
+    return Loaded(
+        adapters=tuple(model.peft_config),
+        active=tuple(model.active_adapters),
+        trainable_parameters=model.get_nb_trainable_parameters()[0],
+        missing=tuple(sorted(map(saved_name, result.missing_keys))),
+        unexpected=tuple(sorted(map(saved_name, result.unexpected_keys))),
+    )
 
 
 def empty_base(base: Path) -> Any:

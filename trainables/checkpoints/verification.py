@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from trainables.checkpoints.adapter_config import read_adapter_config
+from trainables.checkpoints.directory import check_is_adapter, nested_adapters
 from trainables.checkpoints.manifest import ManifestCheck, check_manifest
+from trainables.checkpoints.names import explained
 from trainables.checkpoints.peft_reference import Expected, Shape, read_expected
+from trainables.checkpoints.plain_lora import LORA, kind_of, not_plain, unopenable
 from trainables.errors import UserError, named
-from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, saved_name
 
 SHOWN_KEYS = 3
+DIFFERING = "Tensors differ: "
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Contents of the directory: tensor shapes, names of non-finite and constant tensors, sha256 of the weights."""
+    """Contents of the directory: tensor shapes, names of non-finite and constant tensors, sha256 of the weights.
+
+    `not_float` names tensors of another type than float64, float32, float16 and bfloat16.
+    """
 
     shapes: Mapping[str, Shape]
     parameters: int
     not_finite: tuple[str, ...]
     constant: tuple[str, ...]
+    not_float: tuple[str, ...]
     nested_adapters: tuple[str, ...]
     digest: str
     manifest: ManifestCheck | None
@@ -58,24 +68,32 @@ def verify(directory: Path, base: Path | None = None) -> Verification:
         UserError: the directory holds no adapter, its configuration is not one of PEFT, or the base has no config.json.
     """
     check_is_adapter(directory)
-    return Verification(directory, judge(read_saved(directory), read_expected(directory, base)))
+    config = read_adapter_config(directory)
+    refused = [AdapterCheck(False, f"It cannot be opened: {one}", one.hint) for one in unopenable(config)]
+    if refused:
+        return Verification(directory, refused)
+    checks = judge(read_saved(directory), read_expected(directory, base))
+    return Verification(directory, [*checks[:-1], *_described(config, base), checks[-1]])
 
 
-def check_is_adapter(directory: Path) -> None:
-    """Check that the directory holds an adapter in safetensors.
+def check_opens(directory: Path, base: Path) -> Saved:
+    """Check that PEFT opens all of an adapter on `base`, and that its values are finite; return what the files hold.
 
     Raises:
-        UserError: names the missing file, and a subdirectory that holds an adapter.
+        UserError: it cannot be opened, or is incomplete, or not finite.
     """
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        if not (directory / name).is_file():
-            nested = _nested(directory)
-            raise UserError(
-                f"{directory}: an adapter directory must hold {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}, "
-                f"but it has no {name}",
-                f"there is an adapter in {directory / nested[0]}" if nested
-                else "save it with safetensors: `model.save_pretrained(DIR)`",
-            )  # fmt: skip
+    hint = f"`python -m trainables.verify {directory}` shows every check"
+    for one in unopenable(read_adapter_config(directory)):
+        raise UserError(f"{directory / ADAPTER_CONFIG}: an adapter must be one that PEFT opens, but {one}", one.hint)
+    saved = read_saved(directory)
+    found = [
+        check.found.removeprefix(DIFFERING)
+        for check in _judge_values(saved, read_expected(directory, base))
+        if not check.passed
+    ]
+    if found:
+        raise UserError(f"{directory}: an adapter must be complete and finite, but {'; '.join(found)}", hint)
+    return saved
 
 
 def judge(saved: Saved, expected: Expected) -> list[AdapterCheck]:
@@ -111,21 +129,53 @@ def _judge_adapters(saved: Saved, expected: Expected) -> list[AdapterCheck]:
 
 
 def _judge_tensors(saved: Saved, expected: Expected) -> list[AdapterCheck]:
-    differing = differences(saved, expected)
-    count, constant = len(expected.shapes), len(saved.constant)
-    keys = f"All {count} tensors are there, with their shapes ({saved.parameters:,} values)"
-    finite = f"not finite: {_some('', list(saved.not_finite))}" if saved.not_finite else "All values are finite"
+    constant = len(saved.constant)
     acts = "It has an effect: no tensor is all 0 or all 1"
     if constant:
         acts = f"{constant} of {len(saved.shapes)} tensors are all 0 or all 1, the first is {saved.constant[0]}"
-    checks = [
-        AdapterCheck(not differing, f"Tensors differ: {differing}" if differing else keys,
-              "base, rank or target modules differ from those of its training, or the file is incomplete"),
-        AdapterCheck(not saved.not_finite, finite, "use an earlier checkpoint: training had diverged"),
-        AdapterCheck(not constant, acts, "these tensors were never trained, or saved before training"),
-    ]  # fmt: skip
     kept = _judge_files(saved.manifest) if saved.manifest is not None else []
-    return [*checks, *kept, AdapterCheck(True, f"sha256 {saved.digest}")]
+    return [
+        *_judge_values(saved, expected),
+        AdapterCheck(not constant, acts, "these tensors were never trained, or saved before training"),
+        *kept,
+        AdapterCheck(True, f"sha256 {saved.digest}"),
+    ]
+
+
+def _judge_values(saved: Saved, expected: Expected) -> list[AdapterCheck]:
+    """Judge names, shapes, types and values of the tensors: what must hold for PEFT to open the adapter as saved."""
+    differing, count = differences(saved, expected), len(expected.shapes)
+    keys = f"All {count} tensors are there, with their shapes ({saved.parameters:,} values)"
+    if not differing and converted(saved, expected):
+        keys = f"{keys}; their names are those of an older transformers, which PEFT converts"
+    finite = f"not finite: {_some('', list(saved.not_finite))}" if saved.not_finite else "All values are finite"
+    checks = [
+        AdapterCheck(not differing, f"{DIFFERING}{differing}" if differing else keys,
+              explained(set(saved.shapes) - expected.names, expected.shapes)
+              or "base, rank or target modules differ from those of its training, or the file is incomplete"),
+        AdapterCheck(not saved.not_finite, finite, "use an earlier checkpoint: training had diverged"),
+    ]  # fmt: skip
+    if saved.not_float:
+        checks.append(AdapterCheck(False, f"not of a floating type: {_some('', list(saved.not_float))}"[:-2],
+                                   "save the adapter's own weights, not quantized ones"))  # fmt: skip
+    replaced = sorted(set(saved.shapes) & set(expected.base_shapes))
+    if replaced and not differing:
+        checks.append(AdapterCheck(True, f"PEFT puts them in place of the base's: {_some('', replaced)}"[:-2]))
+    return checks
+
+
+def _described(config: Mapping[str, Any], base: Path | None) -> Iterator[AdapterCheck]:
+    """Say of what kind the adapter is, whether a trial can continue it, and what was not compared; never a failure."""
+    kind, name = kind_of(config), config.get("base_model_name_or_path")
+    others = not_plain(config) if kind == LORA else ()
+    if kind != LORA:
+        yield AdapterCheck(True, f"Kind: {kind}, which --init-from cannot continue: it continues plain LoRA alone")
+    elif others:
+        yield AdapterCheck(True, f"Kind: LORA, which --init-from cannot continue: {'; '.join(map(str, others))}")
+    else:
+        yield AdapterCheck(True, "Kind: LORA, plain, which --init-from can continue")
+    if base is not None and name and name != str(base):
+        yield AdapterCheck(True, f"Base: {base}; the adapter names {named(name)}, and names are not compared")
 
 
 def _judge_files(kept: ManifestCheck) -> list[AdapterCheck]:
@@ -143,11 +193,23 @@ def _judge_files(kept: ManifestCheck) -> list[AdapterCheck]:
 
 
 def differences(saved: Saved, expected: Expected) -> str:
-    """Describe how the tensors of the file differ from those that PEFT builds; empty if they are equal."""
-    missing = sorted(set(expected.shapes) - set(saved.shapes))
-    extra = sorted(set(saved.shapes) - set(expected.shapes))
-    other = sorted(key for key in set(saved.shapes) & set(expected.shapes) if saved.shapes[key] != expected.shapes[key])
-    return f"{_some('missing', missing)}{_some('not expected', extra)}{_some('other shape', other)}".rstrip("; ")
+    """Describe which tensors PEFT misses in the file, does not load from it, or cannot; empty if there are none.
+
+    Names are those that PEFT saves today, for a file with names of an older transformers too.
+    """
+    if expected.loaded is not None:
+        missing, extra, other = expected.loaded.missing, expected.loaded.unexpected, []
+    else:
+        shapes = {**expected.base_shapes, **expected.shapes}
+        missing, extra = sorted(set(expected.shapes) - set(saved.shapes)), sorted(set(saved.shapes) - set(shapes))
+        other = sorted(key for key in set(saved.shapes) & set(shapes) if saved.shapes[key] != shapes[key])
+    parts = (_some("missing", list(missing)), _some("not expected", list(extra)), _some("other shape", other))
+    return "".join(parts).rstrip("; ")
+
+
+def converted(saved: Saved, expected: Expected) -> bool:
+    """Return True if the file has names that PEFT does not save today."""
+    return not set(saved.shapes) <= expected.names
 
 
 def _some(label: str, keys: list[str]) -> str:
@@ -166,13 +228,20 @@ def read_saved(directory: Path) -> Saved:
     import torch
     from safetensors import SafetensorError, safe_open
 
+    floats = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
     shapes: dict[str, Shape] = {}
-    not_finite, constant = [], []
+    not_finite, constant, not_float = [], [], []
     try:
         with safe_open(str(directory / ADAPTER_WEIGHTS), framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 a file is no dict
-                tensor = file.get_tensor(key)
+            for stored in file.keys():  # noqa: SIM118 a file is no dict
+                key, tensor = saved_name(stored), file.get_tensor(stored)
+                if key in shapes:
+                    weights = directory / ADAPTER_WEIGHTS
+                    raise UserError(f"{weights}: every tensor must be there once, but {named(key)} is there twice")
                 shapes[key] = tuple(tensor.shape)
+                if tensor.dtype not in floats:  # other kinds of adapters have tensors of indices
+                    not_float += [key] if ".lora_" in key else []
+                    continue
                 if not bool(torch.isfinite(tensor).all()):
                     not_finite.append(key)
                 if tensor.numel() > 1 and bool((tensor == 0).all() or (tensor == 1).all()):
@@ -184,11 +253,8 @@ def read_saved(directory: Path) -> Saved:
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         not_finite=tuple(not_finite),
         constant=tuple(constant),
-        nested_adapters=_nested(directory),
+        not_float=tuple(not_float),
+        nested_adapters=nested_adapters(directory),
         digest=sha256((directory / ADAPTER_WEIGHTS).read_bytes()).hexdigest(),
         manifest=check_manifest(directory, (ADAPTER_CONFIG, ADAPTER_WEIGHTS)),
     )
-
-
-def _nested(directory: Path) -> tuple[str, ...]:
-    return tuple(path.parent.name for path in sorted(directory.glob(f"*/{ADAPTER_CONFIG}")))

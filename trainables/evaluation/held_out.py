@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.checkpoints.base_lookup import chosen_base
+from trainables.checkpoints.directory import check_is_adapter
 from trainables.checkpoints.lineage import Origin, read_origin
-from trainables.checkpoints.peft_reference import read_expected
-from trainables.checkpoints.verification import check_is_adapter, differences, read_saved
+from trainables.checkpoints.verification import check_opens
 from trainables.data.duplicates import digest_of
 from trainables.data.images import picture_problem
 from trainables.data.rows import Row, read_validation
@@ -94,13 +94,7 @@ def verified_checkpoint(directory: Path, base: Path | None, load_in_4bit: bool |
     check_is_adapter(directory)
     trained = read_origin(directory)
     where = chosen_base(directory, base, trained)
-    saved = read_saved(directory)
-    differing = differences(saved, read_expected(directory, where))
-    if differing or saved.not_finite:
-        raise UserError(
-            f"{directory}: an adapter must be complete and finite, but {differing or f'{saved.not_finite[0]} is not'}",
-            f"`python -m trainables.verify {directory}` shows every check",
-        )
+    saved = check_opens(directory, where)
     dtype: ComputeDtype = trained.spec.compute_dtype if trained else "auto"
     stored = read_base(where)
     quantization = chosen_quantization(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from trainables.errors import UserError
 from trainables.model.base import Base
 from trainables.model.dropout import KeyedDropout, Masks
 from trainables.model.families import TOWERS, TowerName
-from trainables.model.peft_files import ADAPTER_WEIGHTS
+from trainables.model.peft_files import ADAPTER_WEIGHTS, PREFIX, saved_name
 from trainables.model.placement import ResolvedPlacement
 from trainables.spec import TrialSpec
 
@@ -63,13 +64,15 @@ class Adapter:
         """Return the tensors of the adapter by PEFT's keys."""
         return {name.replace(".default.", "."): p.detach() for name, p in self.trained()}
 
-    def load(self, directory: Path) -> None:
+    def load(self, directory: Path, base_tensors: Collection[str] = ()) -> None:
         """Load tensors saved by PEFT; keys and shapes must be exactly those of this adapter.
+
+        `base_tensors` are tensors of the base in the same file, by their names in the base; they are not loaded.
 
         Raises:
             UserError: keys or shapes differ.
         """
-        saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
+        saved, own = _saved_tensors(directory, base_tensors), self.state()
         differing = sorted(set(saved) ^ set(own)) or [k for k in own if own[k].shape != saved[k].shape]
         if differing:
             raise UserError(
@@ -80,14 +83,16 @@ class Adapter:
         for key, tensor in own.items():
             tensor.copy_(saved[key])
 
-    def extend_from(self, directory: Path) -> None:
+    def extend_from(self, directory: Path, base_tensors: Collection[str] = ()) -> None:
         """Load a saved adapter that covers a part of this one; new modules keep their initialization (lora_B is 0).
+
+        `base_tensors` are tensors of the base in the same file, by their names in the base; they are not loaded.
 
         Raises:
             UserError: the file has no tensor, or a tensor that this adapter lacks or has in another shape.
             PlacementMismatch: after loading, this adapter does not compute the same as the saved one.
         """
-        saved, own = load_file(directory / ADAPTER_WEIGHTS), self.state()
+        saved, own = _saved_tensors(directory, base_tensors), self.state()
         foreign = [key for key, tensor in saved.items() if key not in own or own[key].shape != tensor.shape]
         if foreign or not saved:
             raise UserError(
@@ -121,6 +126,12 @@ class Adapter:
         model.requires_grad_(False)
         model.eval()
         self.live = False
+
+
+def _saved_tensors(directory: Path, base_tensors: Collection[str]) -> dict[str, torch.Tensor]:
+    with safe_open(str(directory / ADAPTER_WEIGHTS), framework="pt") as file:
+        keys = {saved_name(key): key for key in file.keys()}  # noqa: SIM118 a file is no dict
+        return {name: file.get_tensor(keys[name]) for name in keys if name.removeprefix(PREFIX) not in base_tensors}
 
 
 def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:

@@ -155,8 +155,11 @@ def test_the_hash_is_the_files_own_and_a_resumed_optimizer_is_part_of_it(adapter
         (lambda path: (path / ADAPTER_CONFIG).unlink(), "an adapter directory must hold adapter_config.json and"),
         (lambda path: (path / ADAPTER_WEIGHTS).unlink(), "an adapter directory must hold adapter_config.json and"),
         (lambda path: (path / ADAPTER_CONFIG).write_text("{"), "a file must hold the JSON that was written"),
-        (lambda path: configure(path, r="four"), "`r` must be a number, but it is 'four'"),
-        (lambda path: configure(path, use_dora=True), "only plain LoRA can be continued, with `use_dora` False"),
+        (lambda path: configure(path, r="four"), "`r` must be a whole number above 0, but got 'four'"),
+        (
+            lambda path: configure(path, use_dora=True),
+            "only plain LoRA can be continued, but `use_dora` is True: it is DoRA",
+        ),
         (lambda path: configure(path, peft_type="IA3"), "`peft_type` 'LORA', but it is 'IA3'"),
         (lambda path: configure(path, modules_to_save=["lm_head"]), "`modules_to_save`"),
         (lambda path: configure(path, rank_pattern={"q_proj": 8}), "`rank_pattern`"),
@@ -176,7 +179,8 @@ def test_adapters_other_than_plain_lora_are_refused(
     ("keys", "expected"),
     [
         (["base_model.model.a.lora_A.weight"], "a has only one of them"),
-        (["base_model.model.lm_head.weight"], "only LoRA tensors named"),
+        (["base_model.model.lm_head.weight"], "it holds none"),
+        (["base_model.model.a.lora_embedding_A"], "only LoRA tensors named"),
         ([], "it holds none"),
     ],
 )
@@ -195,15 +199,25 @@ def test_the_base_is_known_by_record_by_path_or_by_name_or_not_at_all(
     spec = make_spec()
     configure(adapter, base_model_name_or_path=str(spec.base.path))
     assert base_match(read_adapter(adapter), spec) == "same, by path"
-    for elsewhere in (None, "/somewhere/else"):
+    for elsewhere, names in ((None, ""), ("/somewhere/else", ": the adapter names /somewhere/else")):
         configure(adapter, base_model_name_or_path=elsewhere)
-        assert base_match(read_adapter(adapter), spec) == "unknown"
+        assert base_match(read_adapter(adapter), spec) == f"unknown{names}"
 
     snapshot = Source(path=tmp_path / "models--Qwen--Qwen3-VL-4B-Instruct" / "snapshots" / "0", sha256="ba5e")
     cached = spec.model_copy(update={"base": snapshot})
-    for name, standing in (("Qwen/Qwen3-VL-4B-Instruct", "same"), ("Qwen/Qwen3-VL-8B-Instruct", "another")):
+    copy = ", by its name a copy of this base"
+    for name, output in (
+        ("Qwen/Qwen3-VL-4B-Instruct", "same, by name"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "unknown: the adapter names Qwen/Qwen3-VL-8B-Instruct"),
+        (
+            "unsloth/qwen3-vl-4b-instruct-unsloth-bnb-4bit",
+            "unknown: the adapter names unsloth/qwen3-vl-4b-instruct-unsloth-bnb-4bit" + copy,
+        ),
+        ("mirror/Qwen3-VL-4B-Instruct", "unknown: the adapter names mirror/Qwen3-VL-4B-Instruct" + copy),
+    ):
         configure(adapter, base_model_name_or_path=name)
-        assert base_match(read_adapter(adapter), cached) == f"{standing}, by name"
+        assert base_match(read_adapter(adapter), cached) == output
+        check_continues(read_adapter(adapter), cached, placed(spec))  # PEFT ignores the name
 
     write_json(adapter / "provenance.json", {"spec": {"base": {"sha256": "0ther"}}})
     with pytest.raises(UserError, match="must have been trained on this base, ba5e, but it was trained on 0ther"):
