@@ -10,7 +10,7 @@ from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
 from sweeps.cli.options import BUDGET, DATA, SPACE, LaunchOptions, option
 from sweeps.study import Study
-from trainables.errors import UserError, items, quoted
+from trainables.errors import UserError, items, named
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -95,4 +95,4 @@ def _numbers(text: str, kind: type, flag: str) -> tuple[Any, ...]:
     try:
         return tuple(kind(word) for word in items(text, flag, "8,16" if kind is int else "1e-4,3e-4"))
     except ValueError:
-        raise UserError(f"{flag} must be comma-separated numbers, but got {quoted(text)}") from None
+        raise UserError(f"{flag} must be comma-separated numbers, but got `{named(text)}`") from None

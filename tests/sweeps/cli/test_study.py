@@ -269,7 +269,7 @@ def test_full_storage_is_refused(
     stage4: Stage4, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
-    assert stage4("--only", "A1") == 2
+    assert stage4("--only", "A1") == 6
     assert "MB free, but" in capsys.readouterr().err
 
 
