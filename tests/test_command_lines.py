@@ -91,7 +91,12 @@ def test_a_wrong_word(module: str, words: tuple[str, ...]) -> None:
     assert_said(ran(module, *words))
 
 
-CASES = [(module, before) for module, all_words in PATHS.items() for before in all_words]
+QUICK = {"sweeps.stage4", "sweeps.trial", "trainables.data", "trainables.verify"}  # the others run with the slow tests
+CASES = [
+    pytest.param(module, before, marks=() if module in QUICK else pytest.mark.slow)
+    for module, all_words in PATHS.items()
+    for before in all_words
+]
 
 
 @pytest.mark.parametrize("name", FILES, ids=lambda name: ascii(name[:12]))
