@@ -101,7 +101,7 @@ def test_a_base_with_wrong_weights_is_refused_from_its_headers(fault: str, base:
     assert error.hint
 
 
-@pytest.mark.parametrize("fault", set(FAULTS) - {"a layer twice"})  # transformers takes the first without a word
+@pytest.mark.parametrize("fault", sorted({*FAULTS} - {"a layer twice"}))  # transformers takes the first without a word
 def test_a_base_with_wrong_weights_is_refused_by_the_report_of_its_loading(fault: str, base: Path) -> None:
     change_weights(base, FAULTS[fault][0])
     with pytest.raises(UserError, match=r"must hold the weights that config\.json describes"):
