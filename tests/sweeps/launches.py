@@ -1,4 +1,4 @@
-"""Starts real launches as `python -m sweeps.STUDY`; none outlives its test."""
+"""Starts real launches, as `python -m sweeps.stage4` does; none outlives its test."""
 
 from __future__ import annotations
 
