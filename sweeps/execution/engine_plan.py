@@ -42,6 +42,12 @@ def engine_plans(
     return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
 
 
+def most_at_once(specs: Sequence[TrialSpec]) -> int:
+    """Return how many trials can run at the same time: baselines run before all others."""
+    baselines = sum(spec.placement.is_baseline for spec in specs)
+    return max(baselines, len(specs) - baselines)
+
+
 def _limited(threads: int, max_threads: int | None) -> int:
     """Return `threads`, at most `max_threads`."""
     return min(threads, max_threads or threads)

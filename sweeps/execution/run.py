@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeps.execution.engine_plan import most_at_once
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
@@ -25,7 +26,7 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
         for record in records:
             mirror.submit(record)
         if todo:
-            with started_cluster(experiment, len(todo), launch) as cluster:
+            with started_cluster(experiment, most_at_once([one.spec() for one in todo]), launch) as cluster:
                 run_batch(study, experiment, records, cluster, launch, mirror)
     if experiment.stop_file.exists():
         raise Checkpointed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from launches import kill_left
 from trial_records import running_record
 
 from sweeps.planning.sources import Sources
@@ -33,6 +34,13 @@ def database(migrated_database: Path, tmp_path: Path) -> Path:
 def make_record(tmp_path: Path) -> Callable[..., Record]:
     """Make records of the study `stage4` below `tmp_path`; the arguments are those of `running_record`."""
     return partial(running_record, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_launch_outlives_its_test() -> Iterator[None]:
+    """Kill what a failed test has started: a launch left behind slows all tests after it."""
+    yield
+    kill_left()
 
 
 @pytest.fixture(scope="session")

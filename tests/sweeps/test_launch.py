@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from launches import begin
 from rich.console import Console
 
 from sweeps.execution.options import Launch
@@ -142,11 +141,6 @@ def test_a_finished_sweep_is_not_run_again(sweep: Sweep, monkeypatch: pytest.Mon
 
 
 # ---------------------------------------------------------------- faults
-def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sweeps.stage4", *arguments]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def wait_for_eval(root: Path, step: int, seconds: float = 150.0) -> Record:
     """Wait until the arm has evaluated `step` and trains on."""
     deadline = time.monotonic() + seconds
@@ -168,7 +162,7 @@ ARGUMENTS = ("--only", "A1", "--lr", f"{GENTLE:g}", "--steps", str(STEPS), "--ev
 
 @pytest.mark.slow
 def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None:
-    process = begin(tmp_path, *ARGUMENTS)
+    process = begin(tmp_path, "stage4", *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
     victims = worker_processes(process.pid)
     assert victims, "no worker was found to kill"
@@ -181,7 +175,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None
 
 
 def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path, gentle: Record) -> None:
-    process = begin(tmp_path, *ARGUMENTS)
+    process = begin(tmp_path, "stage4", *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
@@ -193,7 +187,7 @@ def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path,
     # a flipped byte in the newest checkpoint: the one before it is taken
     weights = record.checkpoint(newest) / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
-    resumed = begin(tmp_path, "--resume")
+    resumed = begin(tmp_path, "stage4", "--resume")
     output, _ = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, output
     assert_alike(record, gentle)
@@ -205,12 +199,12 @@ def test_mlflow_down_changes_nothing_and_sync_completes(tmp_path: Path, sweep: S
     for path in (tmp_path / "runs" / "stage4" / "trials").glob("A1-*"):
         if json.loads((path / "spec.json").read_text())["learning_rate"] == GENTLE:
             shutil.rmtree(path)
-    process = begin(tmp_path, *ARGUMENTS, "--tracking-uri", "http://127.0.0.1:9")
+    process = begin(tmp_path, "stage4", *ARGUMENTS, "--tracking-uri", "http://127.0.0.1:9")
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert "--sync" in output
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    synced = begin(tmp_path, "--sync", "--tracking-uri", uri)
+    synced = begin(tmp_path, "stage4", "--sync", "--tracking-uri", uri)
     output, _ = synced.communicate(timeout=120)
     assert synced.returncode == 0, output
     from mlflow import MlflowClient

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from sweeps.execution import ray_session, tuner
-from sweeps.execution.engine_plan import EnginePlan, cohorts, describe, distribute, engine_plans, thread_limit
+from sweeps.execution.engine_plan import (
+    EnginePlan,
+    cohorts,
+    describe,
+    distribute,
+    engine_plans,
+    most_at_once,
+    thread_limit,
+)  # fmt: skip
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.tuner import engines
 from trainables.model import families
@@ -153,6 +161,14 @@ def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
     cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
 ) -> None:
     assert engine_plans(cores, gpus, trials) == plans
+
+
+def test_baselines_run_before_the_others_and_need_no_engine_beside_theirs() -> None:
+    arms = [spec(1), spec(2), spec(3)]
+    assert most_at_once([spec(0), *arms]) == 3
+    assert engine_plans({"a": 2}, 0, most_at_once([spec(0), *arms])) == [EnginePlan("a", 2)]
+    assert most_at_once([spec(0), spec(0, quantization="int8"), spec(1)]) == 2
+    assert most_at_once([spec(0)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from launches import begin
 
 from trainables.checkpoints.lineage import lineage_in
 from trainables.record import Record, records_under
@@ -16,11 +15,6 @@ from trainables.record import Record, records_under
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SHORT = ("--steps", "18", "--eval-every", "6")
-
-
-def begin(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sweeps.curriculum", *arguments]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def stage(root: Path, name: str) -> Record | None:
@@ -39,7 +33,7 @@ def wait_for_eval(root: Path, name: str, step: int, seconds: float = 600.0) -> R
 
 
 def test_stages_continue_each_other_and_a_stopped_one_is_finished(tmp_path: Path) -> None:
-    process = begin(tmp_path, *SHORT)
+    process = begin(tmp_path, "curriculum", *SHORT)
     second = wait_for_eval(tmp_path, "S2", 6)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=300)
@@ -50,7 +44,7 @@ def test_stages_continue_each_other_and_a_stopped_one_is_finished(tmp_path: Path
     assert second.verdict() is None and stage(tmp_path, "S3") is None
     ended = (first.directory / "verdict.json").stat().st_mtime
 
-    resumed = begin(tmp_path, "--resume")
+    resumed = begin(tmp_path, "curriculum", "--resume")
     output, _ = resumed.communicate(timeout=900)
     assert resumed.returncode == 0, output
     assert (first.directory / "verdict.json").stat().st_mtime == ended, "a stage that has ended is not run again"
