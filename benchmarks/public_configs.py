@@ -14,16 +14,16 @@ from __future__ import annotations
 import csv
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
+from benchmarks.repositories import repositories
 from sweeps.importers.base_checks import check_remote_code
 from sweeps.importers.files import tool_of
 from sweeps.importers.import_report import differences
@@ -31,6 +31,7 @@ from sweeps.importers.parsing import parse_config
 from sweeps.importers.ranges import check_ranges
 from sweeps.importers.settings import settings_of
 from sweeps.importers.templates import check_template
+from trainables.command import run
 from trainables.errors import UserError
 from trainables.io.strict_yaml import Document, parse_yaml
 from trainables.model.families import FAMILIES
@@ -142,21 +143,19 @@ def totals(lines: Sequence[Line]) -> dict[str, int]:
     return {"all": len(lines), "known": len(known), "import": sum(line.verdict == "imports" for line in known)}
 
 
-def _text_of(line: Line, repositories: Mapping[str, str]) -> str:
-    command = ["git", "--git-dir", repositories[line.repository], "show", f"{line.commit}:{line.path}"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 a fixed command
-
-
-def main() -> None:
+def main(
+    directories: Annotated[list[str], typer.Argument(metavar="REPOSITORY=DIR...", help="Their git directories.")],
+) -> None:
     """Judge every configuration of the list and write it again."""
-    repositories = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    lines = [judged(line, _text_of(line, repositories)) for line in read_list()]
+    listed = read_list()
+    found = repositories(directories, dict.fromkeys(line.repository for line in listed))
+    lines = [judged(line, found[line.repository].file(line.path, line.commit)) for line in listed]
     with LIST.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(field.name for field in fields(Line))
         writer.writerows(astuple(line) for line in lines)
-    print(totals(lines))
+    typer.echo(totals(lines))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

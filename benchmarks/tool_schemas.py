@@ -10,16 +10,18 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from benchmarks.repositories import Repository, repositories
 from sweeps.importers.axolotl import RATE_GROUP
 from sweeps.importers.axolotl_datasets import DATASET
 from sweeps.importers.files import TOOLS
+from trainables.command import run
 
 OUT = Path(__file__).parents[1] / "tests" / "trainables" / "export" / "tool_schemas.json"
 JSON_TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "None": "null", "Any": "any",
@@ -89,35 +91,17 @@ def annotated(source: str) -> Iterator[tuple[str, list[str]]]:
                 yield one.target.id, types_of(one.annotation)
 
 
-class Repository:
-    """A git repository, read at its newest commit."""
-
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
-
-    def git(self, *arguments: str) -> str:
-        """Return the output of a git command."""
-        command = ["git", "--git-dir", self.directory, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 a fixed command
-
-    def sources(self, path: str) -> Iterator[str]:
-        """Yield the Python files at `path`."""
-        for name in self.git("ls-tree", "-r", "--name-only", "HEAD", path).splitlines():
-            if name.endswith(".py"):
-                yield self.git("show", f"HEAD:{name}")
-
-
 def schema_of(tool: str, repository: Repository) -> dict[str, Any]:
     """Return version, commit and date of a tool, and the types of the keys that the importer knows."""
     source = SOURCES[tool]
     found = _of_transformers() if source.trains_with_transformers else {}
     for path in source.arguments:
-        for text in repository.sources(path):
+        for text in repository.python_files(path):
             for name, types in annotated(text):
                 # a class may narrow the type of another one: all of them are allowed
                 found[name] = list(dict.fromkeys([*found.get(name, []), *types]))
     known = {*TOOLS[tool].table, *(DATASET if tool == "axolotl" else ()), *(RATE_GROUP if tool == "axolotl" else ())}
-    version = repository.git("show", f"HEAD:{source.version}")
+    version = repository.file(source.version)
     named = re.search(r"VERSION\w* *= *['\"](.+?)['\"]", version, re.IGNORECASE)
     return {
         "version": named[1] if named else version.strip(),
@@ -136,10 +120,12 @@ def _of_transformers() -> dict[str, list[str]]:
             for name, types in annotated(inspect.getsource(module))}  # fmt: skip
 
 
-def main() -> None:
+def main(
+    directories: Annotated[list[str], typer.Argument(metavar="TOOL=DIR...", help="The git directory of each tool.")],
+) -> None:
     """Write the table."""
-    repositories = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    tools = {tool: schema_of(tool, Repository(repositories[tool])) for tool in SOURCES}
+    found = repositories(directories, SOURCES)
+    tools = {tool: schema_of(tool, found[tool]) for tool in SOURCES}
     lines = []
     for tool, schema in tools.items():
         keys = ",\n".join(f"   {json.dumps(name)}: {json.dumps(types)}" for name, types in schema["keys"].items())
@@ -149,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

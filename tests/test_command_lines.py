@@ -33,8 +33,10 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "analysis.cli": [("results", "--experiment=x", "--storage")],
     "benchmarks": [],
     "benchmarks.corpus": [],
+    "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],
     "benchmarks.stock": [("one", "mini")],
+    "benchmarks.tool_schemas": [],
 }  # fmt: skip
 PATHS["sweeps.stage4"] += [("--dry-run", "--base"), ("--dry-run", "--winners"), ("--dry-run", "--init-from"),
                            ("--dry-run", "--val={rows}", "--ood={rows}", "--train")]  # fmt: skip

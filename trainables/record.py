@@ -122,11 +122,10 @@ class Record:
             FileDamaged: it is missing or invalid, or it has another id than the directory.
         """
         path = self.directory / "spec.json"
+        if not path.exists():
+            raise FileDamaged(f"{path}: a record must have its specification, but the file is missing", RUN_AGAIN)
         try:
             spec = read_spec(read_json(path), where=str(path))
-        except FileNotFoundError:
-            raise FileDamaged(f"{path}: a record must have its specification, but the file is missing", RUN_AGAIN) \
-                from None  # fmt: skip
         except UserError as error:
             raise FileDamaged(error.message, RUN_AGAIN) from None
         named = NAME_WITH_ID.fullmatch(self.name)
@@ -253,10 +252,10 @@ class Record:
             FileDamaged: the file is no verdict.
         """
         path = self.directory / "verdict.json"
+        if not path.exists():
+            return None
         try:
             return Verdict.model_validate(read_json(path))
-        except FileNotFoundError:
-            return None
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(map(str, problem["loc"])) or "verdict"

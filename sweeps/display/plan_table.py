@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,7 @@ from sweeps.planning.sources import Sources
 from sweeps.study import PREFLIGHT_LIMITS, Study
 from trainables.schedule import warmup_steps
 
+SHARED = ("rank", "alpha", "quant", "coverage", "evals")  # columns that are a sentence if all trained trials agree
 NO_VISION_TOWER = "No vision tower: vision LoRA is ignored; arms that are equal without it are merged."
 
 
@@ -58,10 +59,12 @@ def found_text(preflight: Preflight, is_forced: bool) -> list[Text]:
 def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
     """Show the trials: parameters per tower, adapter size, coverage of the data."""
     spec = forecasts[-1].spec
+    rows, shared = without_shared(table(forecasts), [one.spec.placement.is_baseline for one in forecasts])
     usable = usable_share(spec, PREFLIGHT_LIMITS.usable_rate_ratio)
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
-        _grid(table(forecasts), left=("trial", "place", "id", "quant")),
+        _grid(rows, left=("trial", "place", "id", "quant")),
+        *([Text(shared)] if shared else []),
         Text(
             f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
@@ -69,6 +72,20 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
             "trained parameters."
         ),
     )
+
+
+def without_shared(rows: Sequence[tuple[str, ...]], baselines: Sequence[bool]) -> tuple[list[tuple[str, ...]], str]:
+    """Return the table without the columns in which all trained trials agree, and a sentence with their values."""
+    header, *body = rows
+    trained = [row for row, is_baseline in zip(body, baselines, strict=True) if not is_baseline]
+    shared = {
+        name: values.pop()
+        for index, name in enumerate(header)
+        if name in SHARED and len(values := {row[index] for row in trained}) == 1
+    }
+    kept = [index for index, name in enumerate(header) if name not in shared]
+    sentence = ", ".join(f"{name} {value}" for name, value in shared.items())
+    return [tuple(row[index] for index in kept) for row in rows], f"All trained trials: {sentence}." * bool(shared)
 
 
 def quality_grid(data: Mapping[str, FileQuality]) -> Group:
@@ -91,8 +108,10 @@ def findings_text(findings: Sequence[PreflightFinding]) -> Text:
 def _grid(rows: Sequence[tuple[str, ...]], left: tuple[str, ...]) -> Table:
     header, *body = rows
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in header:
-        grid.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    for index, name in enumerate(header):
+        longest = max(len(row[index]) for row in rows)  # a name that is cut cannot be typed
+        side: JustifyMethod = "left" if name in left else "right"
+        grid.add_column(name, justify=side, no_wrap=True, min_width=longest if index == 0 else None)
     for row in body:
         grid.add_row(*row)
     return grid

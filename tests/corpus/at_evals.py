@@ -159,7 +159,7 @@ def _loading(stack: ExitStack, load: Any) -> None:
 
 
 def _nothing_loaded(_: Bench, stack: ExitStack) -> None:
-    _loading(stack, lambda adapter, directory: None)
+    _loading(stack, lambda adapter, directory, base_tensors: None)
 
 
 def _garbage_loaded(_: Bench, stack: ExitStack) -> None:
@@ -167,8 +167,8 @@ def _garbage_loaded(_: Bench, stack: ExitStack) -> None:
 
     original = Adapter.load
 
-    def load(adapter: Any, directory: Path) -> None:
-        original(adapter, directory)
+    def load(adapter: Any, directory: Path, base_tensors: str) -> None:
+        original(adapter, directory, base_tensors)
         for name, parameter in adapter.trained():
             parameter.data.mul_(-30.0 if "lora_B" in name else 1.0)
 

@@ -134,7 +134,7 @@ def test_the_page_has_every_part_in_order(trial: Record, tmp_path: Path) -> None
     assert "{{" not in page and "{%" not in page and "\n\n\n" not in page
 
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script src=x>"  # a name must not hold `/`
 
 
 def test_a_name_or_a_reason_cannot_become_html(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_name_or_a_reason_cannot_become_html(tmp_path: Path) -> None:
     (results,) = read_results(tmp_path / "runs", "stage4", name)
     page = page_of(replace(results, experiment=f"`{HOSTILE}"), "run-7", {})
     rendered = MarkdownIt("commonmark").enable("table").render(page)
-    assert page.startswith("# C2`&lt;script>alert(1)&lt;/script>: training results")
-    assert "experiment `` `<script>alert(1)</script> ``" in page, "a code span shows it as it is written"
-    assert "<script" not in rendered and rendered.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
+    assert page.startswith("# C2`&lt;script src=x>: training results")
+    assert "experiment `` `<script src=x> ``" in page, "a code span shows it as it is written"
+    assert "<script" not in rendered and rendered.count("&lt;script src=x&gt;") == 4
 
 
 def test_without_an_admissible_eval_the_page_says_that_no_adapter_was_kept(trial: Record, tmp_path: Path) -> None:

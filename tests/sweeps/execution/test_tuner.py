@@ -91,12 +91,15 @@ def report(record: Record, version: int = protocol.PROTOCOL_VERSION) -> Report:
 def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | None, Exception | None]) -> None:
     """Make Tune deliver reports, and end every request with or without an error."""
 
-    def fit(relay: Any) -> list[Any]:
+    class Results(list[Any]):
+        num_errors = sum(error is not None for _, _, error in results)
+
+    def fit(relay: Any) -> Results:
         for request, reported, _ in results:
             relay.on_trial_start(0, [], SimpleNamespace(config={"request": request}))
             if reported is not None:
                 relay.on_trial_result(0, [], None, {"report": reported})
-        return [SimpleNamespace(config={"request": request}, error=error) for request, _, error in results]
+        return Results(SimpleNamespace(config={"request": request}, error=error) for request, _, error in results)
 
     monkeypatch.setattr(tuner, "_tuner", lambda records, settings, relay: SimpleNamespace(fit=lambda: fit(relay)))
 

@@ -18,6 +18,7 @@ from sweeps.importers.packing import PackedSteps, packed_steps, packing_finding
 from sweeps.importers.parsing import ParsedConfig, parse_config
 from sweeps.importers.settings import settings_of
 from sweeps.planning.data_quality import file_quality
+from sweeps.planning.sources import Begun
 from trainables.data.rows import read_rows
 from trainables.data.scan import ScannedRow
 from trainables.errors import UserError
@@ -196,7 +197,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def read(directory: Path, rows: dict[str, Path], tool: str, text: str, name: str = "c.yaml") -> ImportedTrial:
     (directory / name).write_text(text if name.endswith("json") else HEADS[tool] + text)
     launch = Launch(base=str(BASE_DIRECTORY), train=rows["train"], validation=rows["validation"], ood=rows["ood"])
-    return read_config(directory / name, "", launch, directory / "data", {})
+    return read_config(directory / name, "", launch, directory / "data", {}, Begun())
 
 
 @pytest.mark.parametrize(("tool", "key"), [("ms-swift", "system"), ("llamafactory", "default_system")])

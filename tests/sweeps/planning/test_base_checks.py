@@ -62,7 +62,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_base_with_a_fault_is_refused_before_its_weights_are_hashed(
     fault: str, base: Path, files: datasets.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.sources._base_digest", lambda _: pytest.fail("hashed"))
+    monkeypatch.setattr("sweeps.planning.sources.hashed_base", lambda *_: pytest.fail("hashed"))
     FAULTS[fault][0](base)
     with pytest.raises(UserError) as caught:
         gather(str(base), files.train, files.validation, files.ood, tmp_path / "data")

@@ -199,11 +199,11 @@ def test_a_base_without_safetensors(base: Path) -> None:
     assert "can run code" in (error.hint or "")
 
 
-def test_an_unknown_family_names_the_nearest(base: Path) -> None:
+def test_an_unknown_family_lists_the_known(base: Path) -> None:
     (base / "config.json").write_text(json.dumps({"model_type": "qwen3_v"}))
     error = refused(base)
     assert "`model_type` must be a known family, but got `qwen3_v`" in error.message
-    assert error.hint == "did you mean `qwen3_vl`?"
+    assert error.hint == f"the known families are {', '.join(FAMILIES)}"
 
 
 def test_a_config_that_is_not_json_is_refused(base: Path) -> None:

@@ -23,8 +23,10 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
     verdict_in,
 )
 
+from trainables.data.duplicates import digest_of
+from trainables.data.rows import read_rows
 from trainables.record import Record, Verdict
-from trainables.spec import Placement, TrialSpec
+from trainables.spec import Placement, Source, TrialSpec
 from trainables.workers.events import WorkerReplaced
 from trainables.workers.protocol import PROTOCOL_VERSION, ProtocolMismatch, Report
 
@@ -237,7 +239,11 @@ def test_the_base_in_memory_is_used_up_before_another_is_loaded(
 ) -> None:
     monkeypatch.setattr("trainables.workers.engine_cache.SelfTest", lambda *_: None)
     few = [trial(number, steps=1) for number in (1, 2)]
-    elsewhere = few[0].train.model_copy(update={"sha256": "another"})
+    rows = few[0].train.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    another = few[0].train.path.with_name("all-but-one.jsonl")  # where the pictures are
+    another.write_text("".join(rows[1:]), encoding="utf-8")
+    images = (image for row in read_rows(another) for image in row.images)
+    elsewhere = Source(path=another, sha256=digest_of(another, images))
     many = [trial(number, steps=1, train=elsewhere) for number in (3, 4, 5)]
     actor = room.actor(max_trials=1)
     run(actor, room.workers(actor, [room.record(spec) for spec in (*many, *few)]))

@@ -1,0 +1,53 @@
+"""Tests the table of a plan: what all trials share is said once, and a trial's name is never cut."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.display.plan_table import matrix, without_shared
+from sweeps.planning.forecast import Forecast
+from sweeps.stage4 import STUDY
+from trainables.mini import BASE_DIRECTORY
+from trainables.model.families import family_of
+from trainables.model.placement import resolve
+from trainables.spec import Placement, Source, TrialSpec
+
+HEADER = ("trial", "id", "rank", "alpha", "evals")
+
+
+@pytest.mark.parametrize(
+    ("trained", "kept", "sentence"),
+    [
+        ([("a", "1", "4", "8", "5"), ("b", "2", "8", "8", "5")], ("trial", "id", "rank"), "alpha 8, evals 5"),
+        ([("a", "1", "4", "8", "5"), ("b", "2", "8", "16", "9")], HEADER, ""),
+        ([("a", "1", "4", "8", "5")], ("trial", "id"), "rank 4, alpha 8, evals 5"),
+    ],
+)
+def test_columns_in_which_trained_trials_agree_become_a_sentence(
+    trained: list[tuple[str, ...]], kept: tuple[str, ...], sentence: str
+) -> None:
+    rows, told = without_shared([HEADER, ("A0", "0", "-", "-", "1"), *trained], [True, *[False] * len(trained)])
+    assert rows[0] == kept
+    assert told == (f"All trained trials: {sentence}." if sentence else "")
+    assert [row[0] for row in rows[1:]] == ["A0", *(row[0] for row in trained)]
+
+
+def test_a_long_name_is_shown_whole_on_eighty_columns() -> None:
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    specs = [
+        TrialSpec(name=f"L{language}-V0-r{rank}-a{2 * rank}-s42", placement=Placement(language=language), rank=rank,
+                  alpha=2.0 * rank, steps=60, quantization=quantization, **sources)
+        for language in (2, 8) for rank in (4, 128) for quantization in ("none", "nf4-double")
+    ]  # fmt: skip
+    family, config = family_of(BASE_DIRECTORY)
+    towers = family.towers(config)
+    forecasts = [Forecast(one, resolve(one.placement, towers), 2.08, 5) for one in specs]
+    console = Console(width=80, file=io.StringIO())
+    console.print(matrix(STUDY, forecasts, 960))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [one.name for one in specs if one.name not in shown] == []
+    assert max(map(len, shown.splitlines())) <= 80
