@@ -26,7 +26,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ from trainables.io.files import (
     write_json,
     write_text,
 )
-from trainables.probes.metric import Proportion
+from trainables.probes.metric import Proportion, RowResults
 from trainables.spec import Frozen, TrialSpec, read_spec
 
 MANIFEST = "manifest.json"
@@ -76,25 +76,30 @@ class Verdict(Frozen):
 class Measurement:
     """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
 
-    `counts` holds successes and rows of the metrics that are proportions; it is empty in records of an earlier version.
+    `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
+    means over rows; both are empty in records of an earlier version.
     """
 
     kind: MetricKind
     step: int
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
+    rows: Mapping[str, RowResults] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the measurement as one line of JSON with a checksum, without a line feed."""
         body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
         if self.counts:
             body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
+        if self.rows:
+            body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
         return with_checksum(body)
 
 
 def _measurement(body: Mapping[str, Any]) -> Measurement:
     counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
-    return Measurement(body["kind"], body["step"], body["metrics"], counts)
+    rows = {name: RowResults(**one) for name, one in body.get("rows", {}).items()}
+    return Measurement(body["kind"], body["step"], body["metrics"], counts, rows)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ def summary_points(measurements: Iterable[Measurement], best: Measurement | None
 
 
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files to upload, each with its folder in MLflow: spec, checks, last samples, best adapter."""
+    """Yield the files to upload, each with its folder in MLflow: spec, measurements, checks, samples, best adapter."""
     yield record.directory / "spec.json", "config"
-    for name in ("placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
+    for name in ("metrics.jsonl", "placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
         if (record.directory / name).exists():
             yield record.directory / name, None
     steps = [one.step for one in record.evals()]

@@ -83,7 +83,9 @@ def double_engine(sources: Sources, nf4: bool = False) -> Engine:
 
 def shorten_evals(engine: Engine) -> None:
     engine.evaluator.max_new_tokens = MAX_NEW_TOKENS
-    engine.evaluator.train_slice = engine.evaluator.train_slice[:TRAIN_SLICE_ROWS]
+    evaluator = engine.evaluator
+    evaluator.train_slice = evaluator.train_slice[:TRAIN_SLICE_ROWS]
+    evaluator.data = replace(evaluator.data, train_slice=evaluator.data.train_slice[:TRAIN_SLICE_ROWS])
 
 
 def _take_nf4_values(model: torch.nn.Module, sources: Sources) -> None:

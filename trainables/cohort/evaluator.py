@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from trainables.cohort.shared_forward import SharedForward
 from trainables.cohort.stacked_lora import Group
 from trainables.data.encoding import Encoded, chunks, collate
 from trainables.evaluation.decoding import read_answers
-from trainables.evaluation.evaluator import GENERATION_TOKENS, LOSS_TOKENS, Evaluator, whole_rows
+from trainables.evaluation.evaluator import (
+    GENERATION_TOKENS,
+    LOSS_TOKENS,
+    Evaluator,
+    RowLoss,
+    losses_in_order,
+    row_losses,
+)
 from trainables.health import eval_integrity
 from trainables.health.eval_integrity import Measured
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
@@ -90,18 +96,16 @@ class CohortEvaluator:
 
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded], members: Sequence[int]) -> dict[int, Losses]:
-        sums = {member: Losses(0.0, 0, 0) for member in members}
+        found: dict[int, dict[int, RowLoss]] = {member: {} for member in members}
         encoder, device = self.evaluator.encoder, self.evaluator.base.device
         for chunk in chunks(rows, LOSS_TOKENS // len(members)):
             batch = collate([rows[index] for index in chunk], encoder, device, pad_left=False)
             out = self.shared.logits(batch, members)
             for group, logits in zip(out.groups, out.values, strict=True):
-                nats = float(cross_entropy(logits, out.targets, reduction="sum"))
-                right = logits.argmax(dim=-1) == out.targets
-                counted = nats, len(out.targets), int(right.sum()), whole_rows(batch, right)
+                losses = row_losses(batch, logits, out.targets)
                 for member in group:
-                    sums[member] = sums[member].plus(*counted)
-        return sums
+                    found[member].update(zip(chunk, losses, strict=True))
+        return {member: losses_in_order(rows) for member, rows in found.items()}
 
     @torch.no_grad()
     def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[CohortTokens]:

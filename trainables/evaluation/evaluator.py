@@ -14,7 +14,7 @@ from trainables.evaluation.decoding import decode_greedily
 from trainables.model.base import Base, predicted
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
-from trainables.probes.metric import Proportion, Scores, scores
+from trainables.probes.metric import RowResults, Scores, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 
@@ -35,10 +35,21 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return predicted(base, hidden[:, :-1][supervised]), targets[supervised]
 
 
-def whole_rows(batch: Batch, right: torch.Tensor) -> int:
-    """Count the rows in which every supervised token is `right` (tokens,); greedy decoding returns their reference."""
+RowLoss = tuple[float, int, int]  # nats, supervised tokens, tokens right by argmax
+
+
+def row_losses(batch: Batch, logits: torch.Tensor, targets: torch.Tensor) -> list[RowLoss]:
+    """Return the loss of each row of a batch, from logits (supervised tokens, vocabulary) and targets (tokens,)."""
     counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
-    return sum(bool(one.all()) for one in right.split(counts))
+    nats = cross_entropy(logits, targets, reduction="none").double().split(counts)
+    right = (logits.argmax(dim=-1) == targets).split(counts)
+    return [(float(n.sum()), len(n), int(r.sum())) for n, r in zip(nats, right, strict=True)]
+
+
+def losses_in_order(found: Mapping[int, RowLoss]) -> Losses:
+    """Return the losses of rows by their numbers, which batches take out of order."""
+    nats, tokens, correct = zip(*(found[number] for number in range(len(found))), strict=True)
+    return Losses(nats, tokens, correct)
 
 
 class Evaluator:
@@ -64,10 +75,13 @@ class Evaluator:
 
     def score(self, evidence: Evidence) -> Scores:
         """Score every probe on the answers and losses of one eval."""
-        values: dict[str, float | Proportion] = {}
+        values: dict[str, float | RowResults] = {}
         for probe in probes_for(self.data):
             values.update(probe.score(self.data, evidence))
-        return scores(values | earlier_stages.score(evidence.earlier, [len(rows) for rows in self.data.earlier]))
+        return scores(
+            values
+            | earlier_stages.score(evidence.earlier, [[row.row_id for row in rows] for rows in self.data.earlier])
+        )
 
     def ask(self, questions: Sequence[Question]) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, in the same way."""
@@ -95,14 +109,12 @@ class Evaluator:
 
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded]) -> Losses:
-        sums = Losses(0.0, 0, 0)
+        found: dict[int, RowLoss] = {}
         for chunk in chunks(rows, LOSS_TOKENS):
             batch = collate([rows[index] for index in chunk], self.encoder, self.base.device, pad_left=False)
             logits, targets = label_logits(self.base, batch)
-            right = logits.argmax(dim=-1) == targets
-            nats = float(cross_entropy(logits, targets, reduction="sum"))
-            sums = sums.plus(nats, len(targets), int(right.sum()), whole_rows(batch, right))
-        return sums
+            found.update(zip(chunk, row_losses(batch, logits, targets), strict=True))
+        return losses_in_order(found)
 
     def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
         answers: dict[str, str] = {}

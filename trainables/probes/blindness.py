@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from trainables.data.ood import OodRow
 from trainables.data.text import is_degenerate, is_near_empty
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
@@ -24,8 +24,9 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in _rows_with_images(data)]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
-    return {"blindness": proportion([is_blind(evidence.answers[ask_ood(row).key]) for row in _rows_with_images(data)])}
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
+    blind = {row.row_id: is_blind(evidence.answers[ask_ood(row).key]) for row in _rows_with_images(data)}
+    return {"blindness": hits(blind)}
 
 
 PROBE = Probe(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.data.text import ideograph_share, is_degenerate, is_near_empty
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
@@ -42,12 +42,12 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("caption")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
     own = captions(data, evidence.answers)
     # the baseline is compared with its own captions
     reference = evidence.baseline.captions if evidence.baseline else own
-    sane = [bool(reference[key]) and is_sane(caption, reference[key]) for key, caption in own.items()]
-    return {"caption_sanity": proportion(sane)}
+    sane = {key: bool(reference[key]) and is_sane(caption, reference[key]) for key, caption in own.items()}
+    return {"caption_sanity": hits(sane)}
 
 
 PROBE = Probe(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables.data.rows import Row
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
 from trainables.probes.shell.judge import dangers, is_command_only
@@ -31,10 +31,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [*_validation(data), *(ask_ood(row) for row in data.of_kind("text"))]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
     return {
-        "command_only_rate": proportion([is_command_only(evidence.answers[one.key]) for one in _validation(data)]),
-        "dangerous_rate": proportion([bool(dangers(evidence.answers[one.key])) for one in _questions(data)]),
+        "command_only_rate": hits({one.key: is_command_only(evidence.answers[one.key]) for one in _validation(data)}),
+        "dangerous_rate": hits({one.key: bool(dangers(evidence.answers[one.key])) for one in _questions(data)}),
     }
 
 

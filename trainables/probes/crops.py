@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from trainables.data.rows import Row
 from trainables.data.text import same_answer
 from trainables.errors import UserError
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_validation
 
@@ -45,13 +45,13 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_validation(row) for row in rows] + [question for row in rows for question in _cropped(row)]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
-    same = [
-        same_answer(evidence.answers[question.key], evidence.answers[ask_validation(row).key])
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
+    same = {
+        question.key: same_answer(evidence.answers[question.key], evidence.answers[ask_validation(row).key])
         for row in _rows(data)
         for question in _cropped(row)
-    ]
-    return {"crop_consistency": proportion(same)}
+    }
+    return {"crop_consistency": hits(same)}
 
 
 PROBE = Probe(

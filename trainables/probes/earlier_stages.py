@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.probes.metric import Metric, Proportion
+from trainables.probes.metric import Metric, RowResults
 from trainables.probes.probe import Losses
 
 MOST_STAGES = 9
@@ -29,13 +29,13 @@ def exact_name(stage: int) -> str:
     return f"stage{stage}_exact_match"
 
 
-def score(earlier: Sequence[Losses], rows: Sequence[int]) -> dict[str, float | Proportion]:
-    """Return the metrics of all earlier stages; `rows` is the number of rows of each."""
-    metrics: dict[str, float | Proportion] = {}
-    for stage, (losses, count) in enumerate(zip(earlier, rows, strict=True), start=1):
-        metrics[loss_name(stage)] = losses.mean
-        metrics[accuracy_name(stage)] = losses.correct / losses.tokens
-        metrics[exact_name(stage)] = Proportion(losses.whole_rows, count)
+def score(earlier: Sequence[Losses], rows: Sequence[Sequence[str]]) -> dict[str, float | RowResults]:
+    """Return the metrics of all earlier stages; `rows` are the ids of the rows of each."""
+    metrics: dict[str, float | RowResults] = {}
+    for stage, (losses, names) in enumerate(zip(earlier, rows, strict=True), start=1):
+        metrics[loss_name(stage)] = losses.by_row(names)
+        metrics[accuracy_name(stage)] = losses.accuracy
+        metrics[exact_name(stage)] = losses.whole_rows(names)
     return metrics
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
 from trainables.data.text import CJK, normalized, words
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
@@ -41,10 +41,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("irrelevant")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
     rows = data.of_kind("irrelevant")
-    hits = [hallucinates(evidence.answers[ask_ood(row).key], row, data.task_vocabulary) for row in rows]
-    return {"hallucination": proportion(hits)}
+    found = {r.row_id: hallucinates(evidence.answers[ask_ood(r).key], r, data.task_vocabulary) for r in rows}
+    return {"hallucination": hits(found)}
 
 
 PROBE = Probe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables.data.text import same_answer
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
 
@@ -14,10 +14,10 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_ood(row) for row in data.of_kind("irrelevant")]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
     rows = data.of_kind("irrelevant")
-    passes = [same_answer(evidence.answers[ask_ood(row).key], row.expect or "") for row in rows]
-    return {"irrelevant_pass": proportion(passes)}
+    passes = {row.row_id: same_answer(evidence.answers[ask_ood(row).key], row.expect or "") for row in rows}
+    return {"irrelevant_pass": hits(passes)}
 
 
 PROBE = Probe(

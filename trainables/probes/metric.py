@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,26 +33,53 @@ class Proportion:
 
 
 @dataclass(frozen=True)
+class RowResults:
+    """The results of one metric by row id, whose mean is the metric.
+
+    A row counts by its weight (its supervised tokens, for a loss), or each the same if `weights` is empty. The values
+    of a proportion are 0 and 1.
+    """
+
+    values: Mapping[str, float]
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """Return the mean over rows."""
+        if not self.weights:
+            return sum(self.values.values()) / len(self.values)
+        return sum(self.values[row] * weight for row, weight in self.weights.items()) / sum(self.weights.values())
+
+    @property
+    def proportion(self) -> Proportion:
+        """Return successes and rows of results that are 0 and 1."""
+        return Proportion(round(sum(self.values.values())), len(self.values))
+
+
+def hits(by_row: Mapping[str, bool]) -> RowResults:
+    """Return the results of a proportion.
+
+    Raises:
+        ValueError: `by_row` is empty, which must not look like a perfect score.
+    """
+    if not by_row:
+        raise ValueError("a probe must have at least one row to count, but it has none")
+    return RowResults({row: float(is_hit) for row, is_hit in by_row.items()})
+
+
+@dataclass(frozen=True)
 class Scores:
-    """The metrics of one eval; `counts` holds successes and rows of those that are proportions."""
+    """The metrics of one eval, with successes and rows of those that are proportions, and results by row."""
 
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
+    rows: Mapping[str, RowResults] = field(default_factory=dict)
 
 
-def scores(values: Mapping[str, float | Proportion]) -> Scores:
-    """Return the scores of one eval; the value of a proportion is its rate."""
-    counts = {name: value for name, value in values.items() if isinstance(value, Proportion)}
-    rates = {name: value.rate if isinstance(value, Proportion) else value for name, value in values.items()}
-    return Scores(rates, counts)
-
-
-def proportion(hits: Sequence[bool]) -> Proportion:
-    """Return the proportion of hits.
-
-    Raises:
-        ValueError: `hits` is empty, which must not look like a perfect score.
-    """
-    if not hits:
-        raise ValueError("a probe must have at least one row to count, but it has none")
-    return Proportion(sum(hits), len(hits))
+def scores(values: Mapping[str, float | RowResults]) -> Scores:
+    """Return the scores of one eval."""
+    rows = {name: value for name, value in values.items() if isinstance(value, RowResults)}
+    counts = {name: value.proportion for name, value in rows.items() if not value.weights}
+    rates = {name: counts[name].rate for name in counts}
+    means = {name: value.mean if isinstance(value, RowResults) else value for name, value in values.items()}
+    return Scores({**means, **rates}, counts, rows)

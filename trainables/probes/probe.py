@@ -7,27 +7,37 @@ from dataclasses import dataclass, field
 
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
-from trainables.probes.metric import Metric, Proportion
+from trainables.probes.metric import Metric, Proportion, RowResults, hits
 from trainables.probes.question import Question
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Teacher-forced sums over a set of rows: nats, tokens, tokens right by argmax, rows with every token right."""
+    """Teacher-forced results of rows, in order: of each its nats, supervised tokens and tokens right by argmax."""
 
-    nats: float
-    tokens: int
-    correct: int
-    whole_rows: int = 0
-
-    def plus(self, nats: float, tokens: int, correct: int, whole_rows: int = 0) -> Losses:
-        """Return the sums with further rows added."""
-        return Losses(self.nats + nats, self.tokens + tokens, self.correct + correct, self.whole_rows + whole_rows)
+    nats: tuple[float, ...]
+    tokens: tuple[int, ...]
+    correct: tuple[int, ...]
 
     @property
     def mean(self) -> float:
         """Return the mean cross-entropy in nats per token."""
-        return self.nats / self.tokens
+        return sum(self.nats) / sum(self.tokens)
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of tokens right by argmax."""
+        return sum(self.correct) / sum(self.tokens)
+
+    def by_row(self, names: Sequence[str]) -> RowResults:
+        """Return the loss of each row, in nats per token, weighted by its tokens; `names` are the ids of the rows."""
+        weights = {name: float(count) for name, count in zip(names, self.tokens, strict=True)}
+        return RowResults({name: nats / weights[name] for name, nats in zip(names, self.nats, strict=True)}, weights)
+
+    def whole_rows(self, names: Sequence[str]) -> RowResults:
+        """Return which rows have every token right."""
+        pairs = zip(names, self.correct, self.tokens, strict=True)
+        return hits({name: correct == tokens for name, correct, tokens in pairs})
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,12 @@ class Evidence:
 class Probe:
     """Measures one capability: its metrics, its questions, and a pure function that scores the evidence.
 
-    A metric that is a share of answers is scored as a `Proportion`. `rows` returns the rows that the probe scores;
+    A metric that is a mean over rows is scored as `RowResults`. `rows` returns the rows that the probe scores;
     without any the probe is left out of the eval (for example image probes, for a text-only base).
     """
 
     name: str
     metrics: tuple[Metric, ...]
     questions: Callable[[ProbeData], Sequence[Question]]
-    score: Callable[[ProbeData, Evidence], Mapping[str, float | Proportion]]
+    score: Callable[[ProbeData, Evidence], Mapping[str, float | RowResults]]
     rows: Callable[[ProbeData], Sequence[Row | OodRow]] = lambda data: data.validation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trainables.data.text import same_answer
-from trainables.probes.metric import Metric, Proportion, proportion
+from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_validation
 
@@ -14,13 +14,13 @@ def _questions(data: ProbeData) -> Sequence[Question]:
     return [ask_validation(row) for row in data.validation]
 
 
-def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | Proportion]:
-    exact = [same_answer(evidence.answers[ask_validation(row).key], row.answer) for row in data.validation]
+def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
+    exact = {row.row_id: same_answer(evidence.answers[ask_validation(row).key], row.answer) for row in data.validation}
     return {
-        "eval_loss": evidence.validation.mean,
-        "token_accuracy": evidence.validation.correct / evidence.validation.tokens,
-        "exact_match": proportion(exact),
-        "train_loss": evidence.train_slice.mean,
+        "eval_loss": evidence.validation.by_row([row.row_id for row in data.validation]),
+        "token_accuracy": evidence.validation.accuracy,
+        "exact_match": hits(exact),
+        "train_loss": evidence.train_slice.by_row([row.row_id for row in data.train_slice]),
         "generalization_gap": evidence.validation.mean - evidence.train_slice.mean,
     }
 

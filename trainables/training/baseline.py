@@ -45,7 +45,7 @@ class BaselineTrial:
         base_memory = base_megabytes(self.engine.base.model)
         cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
         self.record.append(Measurement("train", 0, not_trained | cost))
-        self.record.append(Measurement("eval", 0, scores.metrics, scores.counts))
+        self.record.append(Measurement("eval", 0, scores.metrics, scores.counts, scores.rows))
         self.record.write_samples(0, self.engine.evaluator.samples(measured.answers))
         verdict = Verdict(kind="completed", step=0)
         self.record.close(verdict)

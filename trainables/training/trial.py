@@ -235,7 +235,7 @@ class Trial:
     # ---------------------------------------------------------------- eval
     def _record_eval(self, measured: Measured) -> None:
         step, scores = self.progress.step, measured.scores
-        self.record.append(Measurement("eval", step, scores.metrics, scores.counts))
+        self.record.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
         self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:

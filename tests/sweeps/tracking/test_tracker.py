@@ -95,6 +95,7 @@ def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measure
     assert set(files(f"sqlite:///{database}", run.info.run_id)) == {
         "config/spec.json",
         "battery.json",
+        "metrics.jsonl",
         "placement.json",
         "samples/step-60.jsonl",
         "adapter/adapter_model.safetensors",

@@ -14,7 +14,7 @@ from trainables.probes.metric import scores
 from trainables.probes.probe import Evidence, Losses, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
-NONE = Losses(1.0, 1, 1)
+NONE = Losses((1.0,), (1,), (1,))
 
 
 def row(answer: str, row_id: str, images: tuple[Path, ...] = ()) -> Row:

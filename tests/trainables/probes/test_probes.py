@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from trainables.probes import (
     retention,
     task_fit,
 )
-from trainables.probes.metric import Proportion, proportion, scores
+from trainables.probes.metric import Proportion, RowResults, hits, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, Probe, ProbeData
 from trainables.probes.question import ask_ood, ask_validation
 
@@ -66,10 +66,18 @@ def keys(data: ProbeData) -> dict[str, str]:
     return good
 
 
-def score(probe: Probe, answers: Mapping[str, str], baseline: Baseline | None = None, **losses: Losses) -> dict:
-    row_sets = {"validation": Losses(6.0, 4, 3), "train_slice": Losses(2.0, 4, 4)} | losses
-    evidence = Evidence(keys(DATA) | dict(answers), row_sets["validation"], row_sets["train_slice"], baseline)
-    return dict(scores(probe.score(DATA, evidence)).metrics)
+def losses(rows: Sequence[object], nats: float = 6.0, tokens: int = 4, correct: int = 3) -> Losses:
+    return Losses((nats,) * len(rows), (tokens,) * len(rows), (correct,) * len(rows))
+
+
+def evidence(data: ProbeData, answers: Mapping[str, str]) -> Evidence:
+    return Evidence(answers, losses(data.validation), losses(data.train_slice, 2.0, 4, 4))
+
+
+def score(probe: Probe, answers: Mapping[str, str], baseline: Baseline | None = None) -> dict:
+    return dict(
+        scores(probe.score(DATA, replace(evidence(DATA, keys(DATA) | dict(answers)), baseline=baseline))).metrics
+    )
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
@@ -86,7 +94,7 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
     for question in questions:
         assert by_key.setdefault(question.key, question) == question  # one key, one question
     for answers in (keys(data), dict.fromkeys(keys(data), ""), dict.fromkeys(keys(data), "lamp red red red")):
-        found = scores(probe.score(data, Evidence(answers, Losses(6.0, 4, 3), Losses(2.0, 4, 4))))
+        found = scores(probe.score(data, evidence(data, answers)))
         assert set(found.metrics) == {one.name for one in probe.metrics}
         for one in probe.metrics:
             low, high = RANGES[one.unit]
@@ -96,7 +104,7 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
     for key in (question.key for question in questions):
         partial = {other: answer for other, answer in keys(data).items() if other != key}
         with pytest.raises(KeyError):  # an answer that is not there is not an empty answer
-            probe.score(data, Evidence(partial, Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
+            probe.score(data, evidence(data, partial))
 
 
 def test_a_probe_without_rows_is_skipped_and_its_metrics_are_absent() -> None:
@@ -109,7 +117,7 @@ def test_a_probe_without_rows_is_skipped_and_its_metrics_are_absent() -> None:
     assert (generality(reported(DATA)), generality(reported(text))) == ("irrelevant_pass", "text_retention")
     for probe in of_pictures:
         with pytest.raises(ValueError, match="at least one row"):  # asked all the same, it does not look perfect
-            probe.score(text, Evidence({}, Losses(1.0, 1, 1), Losses(1.0, 1, 1)))
+            probe.score(text, evidence(text, {}))
 
 
 def test_no_two_probes_and_no_two_metrics_share_a_name() -> None:
@@ -134,14 +142,14 @@ def test_questions_of_several_probes_are_the_same_question() -> None:
 
 def test_a_probe_with_nothing_to_count_raises() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        proportion([])
-    assert proportion([True, False, False, False]) == Proportion(1, 4)
+        hits({})
+    assert hits({"a": True, "b": False, "c": False, "d": False}).proportion == Proportion(1, 4)
     assert Proportion(1, 4).rate == 0.25
 
 
 def test_a_share_of_answers_keeps_what_it_was_counted_from_and_a_mean_does_not() -> None:
     values = {name: value for probe in PROBES for name, value in score_all(probe).items()}
-    counted = {name for name, value in values.items() if isinstance(value, Proportion)}
+    counted = {name for name, value in values.items() if isinstance(value, RowResults) and not value.weights}
     assert counted == {
         "exact_match", "irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency",
         "text_retention", "command_only_rate", "dangerous_rate",
@@ -152,13 +160,13 @@ def test_a_share_of_answers_keeps_what_it_was_counted_from_and_a_mean_does_not()
     assert found.counts["text_retention"] == Proportion(2, 2)
 
 
-def score_all(probe: Probe) -> Mapping[str, float | Proportion]:
-    return probe.score(DATA, Evidence(keys(DATA), Losses(6.0, 4, 3), Losses(2.0, 4, 4)))
+def score_all(probe: Probe) -> Mapping[str, float | RowResults]:
+    return probe.score(DATA, evidence(DATA, keys(DATA)))
 
 
 # ---------------------------------------------------------------- each probe against planted answers
 def test_task_fit_counts_tokens_and_exact_answers() -> None:
-    scores = score(task_fit.PROBE, {"validation/v2": "Lamp BLUE."}, validation=Losses(6.0, 4, 3))
+    scores = score(task_fit.PROBE, {"validation/v2": "Lamp BLUE."})
     assert scores == {
         "eval_loss": 1.5,
         "token_accuracy": 0.75,

@@ -21,7 +21,7 @@ from trainables.io.files import read_json
 from trainables.metrics import metric
 from trainables.probes.captions import captions
 from trainables.probes.earlier_stages import MOST_STAGES, score
-from trainables.probes.metric import Proportion
+from trainables.probes.metric import Proportion, RowResults, scores
 from trainables.probes.probe import Baseline, Losses
 from trainables.probes.question import ask_validation
 from trainables.record import Record
@@ -225,10 +225,11 @@ def test_forgetting_an_earlier_stage_stops_the_trial(
 
 
 def test_stages_are_counted_from_one_and_have_declared_names() -> None:
-    counted = score([Losses(6.0, 4, 3, 1)] * MOST_STAGES, [2] * MOST_STAGES)
-    assert counted["stage1_exact_match"] == Proportion(1, 2)
-    assert counted[f"stage{MOST_STAGES}_loss"] == 1.5
-    assert all(metric(name) for name in counted)
+    counted = scores(score([Losses((5.0, 1.0), (3, 1), (2, 1))] * MOST_STAGES, [("a", "b")] * MOST_STAGES))
+    assert counted.counts["stage1_exact_match"] == Proportion(1, 2)
+    assert counted.metrics[f"stage{MOST_STAGES}_loss"] == 1.5
+    assert counted.rows["stage1_loss"] == RowResults({"a": 5 / 3, "b": 1.0}, {"a": 3.0, "b": 1.0})
+    assert all(metric(name) for name in counted.metrics)
 
 
 def test_a_resumed_continuation_is_not_handed_over_again(
