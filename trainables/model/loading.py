@@ -186,13 +186,13 @@ def _messages_of_the_loader() -> Iterator[list[str]]:
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger(LOADER)
-    level, propagates = logger.level, logger.propagate
+    level, propagates, disabled = logger.level, logger.propagate, logger.disabled
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING)
-    logger.propagate = False
+    logger.propagate = logger.disabled = False  # whoever configures logging in this process may disable all loggers
     try:
         yield messages
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        logger.propagate = propagates
+        logger.propagate, logger.disabled = propagates, disabled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from trainables.mini import BASE_DIRECTORY as PICTURES
 from trainables.mini.text import BASE_DIRECTORY as TEXT
 from trainables.model.base import load_base
 from trainables.model.families import family_of
-from trainables.model.loading import check_loaded, load_model
+from trainables.model.loading import LOADER, check_loaded, load_model
 from trainables.model.quantization import QUANTIZATION_TABLE, quantization_config
 from trainables.model.stored_base import StoredBase, check_quantization, read_base
 from trainables.spec import QUANTIZATIONS, Quantization
@@ -245,6 +246,7 @@ def test_too_little_memory_while_weights_are_quantized_is_told_as_such(monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Params4bit, "_quantize", no_memory)
+    monkeypatch.setattr(logging.getLogger(LOADER), "disabled", True)  # as `logging.config.fileConfig` leaves loggers
     with pytest.raises(torch.OutOfMemoryError):
         load_model(read_base(TEXT), "nf4", torch.float32, CPU)
 
