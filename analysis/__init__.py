@@ -1,5 +1,6 @@
 """Reads the runs of a study and reports which placements to use.
 
+- `candidates`: The candidates of an experiment: every eval of every arm, over its seeds, with results by row.
 - `charts/`: Draws the frontier.
 - `cli`: The command line `analysis`.
 - `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.

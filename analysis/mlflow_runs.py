@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trainables.errors import UserError, nearest
 from trainables.mlflow_store import (
     StoredRun,
     connect_to_read,
+    downloaded,
     existing_experiment_id,
     experiment_names,
     log_file,
@@ -23,6 +25,8 @@ from trainables.mlflow_store import (
     redacted,
     runs_of,
 )
+from trainables.record import Measurement
+from trainables.record import read_measurements as of_file
 
 # MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
@@ -116,6 +120,24 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
         client = connect_to_read(tracking_uri)
         for path in files:
             log_file(client, run_id, path, "frontier")
+
+
+def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
+    """Return the measurements of each trial by run id; empty for a run that has not ended or has logged none.
+
+    Raises:
+        UserError: the store does not answer, or a file is damaged.
+    """
+    hint = f"copy the records again: python -m sweeps.{experiment.name} --sync"
+    with _outages_as_user_errors(tracking_uri), TemporaryDirectory() as scratch:
+        client = connect_to_read(tracking_uri)
+        found = {}
+        for trial in experiment.trials:
+            directory = Path(scratch) / trial.run_id
+            directory.mkdir()
+            path = downloaded(client, trial.run_id, "metrics.jsonl", directory)
+            found[trial.run_id] = of_file(path, hint) if path else []
+    return found
 
 
 @contextmanager

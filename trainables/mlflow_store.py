@@ -286,6 +286,13 @@ def log_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) 
     client.log_artifact(run_id, str(path), folder)
 
 
+def downloaded(client: MlflowClient, run_id: str, name: str, directory: Path) -> Path | None:
+    """Copy an artifact of a run into a directory and return its path; None if the run has no such artifact."""
+    if name not in {one.path for one in client.list_artifacts(run_id)}:
+        return None
+    return Path(client.download_artifacts(run_id, name, str(directory)))
+
+
 def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
     """Log a text as the artifact `name`."""
     client.log_text(run_id, text, name)

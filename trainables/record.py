@@ -77,7 +77,8 @@ class Measurement:
     """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
 
     `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
-    means over rows; both are empty in records of an earlier version.
+    means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
+    measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals.
     """
 
     kind: MetricKind
@@ -85,6 +86,7 @@ class Measurement:
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
     rows: Mapping[str, RowResults] = field(default_factory=dict)
+    scale: str = "1"
 
     def line(self) -> str:
         """Return the measurement as one line of JSON with a checksum, without a line feed."""
@@ -93,13 +95,24 @@ class Measurement:
             body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
         if self.rows:
             body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
+        if self.scale != "1":
+            body["scale"] = self.scale
         return with_checksum(body)
 
 
 def _measurement(body: Mapping[str, Any]) -> Measurement:
     counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
     rows = {name: RowResults(**one) for name, one in body.get("rows", {}).items()}
-    return Measurement(body["kind"], body["step"], body["metrics"], counts, rows)
+    return Measurement(body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", "1"))
+
+
+def read_measurements(path: Path, hint: str) -> list[Measurement]:
+    """Read a file of measurements, such as `metrics.jsonl`; empty if it does not exist.
+
+    Raises:
+        FileDamaged: a complete line does not match its checksum; `hint` says what to do.
+    """
+    return [_measurement(body) for body in read_checksummed(path, hint)]
 
 
 @dataclass(frozen=True)
@@ -164,8 +177,7 @@ class Record:
             FileDamaged: a line before the last one does not match its checksum.
         """
         latest: dict[tuple[str, int], Measurement] = {}
-        for body in read_checksummed(self.directory / "metrics.jsonl", RUN_AGAIN):
-            measurement = _measurement(body)
+        for measurement in read_measurements(self.directory / "metrics.jsonl", RUN_AGAIN):
             latest[(measurement.kind, measurement.step)] = measurement
         return sorted(latest.values(), key=lambda one: (one.step, one.kind))
 
