@@ -23,11 +23,17 @@ def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collectio
     are those of trials that have ended.
 
     Raises:
-        FileDamaged: names every record that is damaged.
+        FileDamaged: names every record that is damaged, or, without `fresh`, that is gone.
         SourceChanged: names what has changed.
     """
     records = experiment.records()
     check_records(records, constraint)
+    lost = experiment.lost_trials() if fresh is None else []
+    if lost:
+        raise FileDamaged(
+            f"{experiment.directory / 'trials'} must hold every trial that was begun, but {', '.join(lost)} is gone",
+            "restore it from a copy, or launch again without --resume, which trains it again",
+        )
     reading = records if fresh is None else [record for record in records if record.verdict() is None]
     try:
         check_sources([record.spec() for record in reading], fresh or ())

@@ -32,7 +32,7 @@ PROBE_BYTES = 2**20
 RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
 DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
-BASE_FILES = "base.json"
+BASE_FILES, TRIALS = "base.json", "trials.json"
 RESTORE = "restore it from a copy, or begin another experiment with --experiment NAME"
 CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the best one, one being written)
 
@@ -134,7 +134,18 @@ class Experiment:
             concerning = [asdict(one) for one in overridden if one.concerns(spec.name)]
             if concerning and record.verdict() is None:
                 write_json(record.directory / "overridden.json", concerning)
+        trained = {record.name for record, spec in zip(records, specs, strict=True) if not spec.placement.is_baseline}
+        if not trained <= (known := self._begun_trials()):
+            write_json(self.directory / TRIALS, sorted(known | trained))
         return records
+
+    def lost_trials(self) -> list[str]:
+        """Return the names of begun trials whose directory is gone; baselines are not among them."""
+        return sorted(self._begun_trials() - {record.name for record in self.records()})
+
+    def _begun_trials(self) -> set[str]:
+        path = self.directory / TRIALS
+        return set(read_json(path)) if path.exists() else set()
 
     def keep_base_files(self, base: Source) -> None:
         """Write the digest of each file of the base, by which a resumed launch names the changed one."""

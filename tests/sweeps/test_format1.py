@@ -175,6 +175,7 @@ def test_a_search_of_format_1_is_continued_by_the_same_search(tmp_path: Path, ba
         Experiment(tmp_path / "search").configure({"format": 1, "fixed": {**fixed, "weight_decay": 0.3}, **spaces})
 
 
+@pytest.mark.slow
 def test_an_experiment_of_format_1_is_resumed_to_what_it_would_have_measured(begun: Experiment) -> None:
     uninterrupted = json.loads((KEPT / "uninterrupted.json").read_text())
     database = begun.directory.parent / "mlflow.db"

@@ -174,6 +174,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, gentle: Record) -> None
     assert_alike(record, gentle)
 
 
+@pytest.mark.slow
 def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path, gentle: Record) -> None:
     process = begin(tmp_path, "stage4", *ARGUMENTS)
     record = wait_for_eval(tmp_path, EVAL_EVERY)

@@ -19,8 +19,6 @@ from trainables.model.weight_files import REPAIR_HINT, listed
 from trainables.model.weight_report import WeightReport, check_report
 from trainables.spec import Quantization
 
-LOADER = "transformers.modeling_utils"
-
 
 def load_model(base: StoredBase, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> Any:
     """Load the model of a base that `read_base` has checked, and check the result.
@@ -181,18 +179,29 @@ def _linears(base: StoredBase) -> Iterator[LinearShape]:
 
 @contextmanager
 def _messages_of_the_loader() -> Iterator[list[str]]:
-    """Collect the warnings of transformers' loader, its report among them, instead of printing them."""
+    """Collect the warnings of transformers' loader, its report among them, instead of printing them.
+
+    Whatever another library of this process has set for logging is put aside meanwhile.
+    """
+    from transformers.modeling_utils import logger  # the object itself: its name may lead to another one
+
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger(LOADER)
-    level, propagates, disabled = logger.level, logger.propagate, logger.disabled
+    level, propagates, disabled, globally = (
+        logger.level,
+        logger.propagate,
+        logger.disabled,
+        logging.root.manager.disable,
+    )
     logger.addHandler(handler)
+    logging.disable(logging.NOTSET)
     logger.setLevel(logging.WARNING)
-    logger.propagate = logger.disabled = False  # whoever configures logging in this process may disable all loggers
+    logger.propagate = logger.disabled = False
     try:
         yield messages
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate, logger.disabled = propagates, disabled
+        logging.disable(globally)

@@ -207,3 +207,16 @@ def test_another_shape_of_the_kept_files_only_names_no_file(begun: Begin, tmp_pa
     with pytest.raises(SourceChanged) as error:
         resumed_plan(begun, tmp_path)
     assert "changed in the base" not in error.value.message
+
+
+def test_a_trial_whose_directory_is_gone_is_named_and_a_new_launch_begins_it_again(
+    begun: Begin, tmp_path: Path
+) -> None:
+    name = begun.arm.name
+    shutil.rmtree(begun.arm.directory)
+    with pytest.raises(FileDamaged) as caught:
+        begun.resumed().plan(tmp_path / "data")
+    assert name in caught.value.message and "without --resume" in str(caught.value.hint)
+    check_begun(begun.experiment, STUDY.constraint, begun.sources.files)
+    begun.experiment.begin(expand(STUDY, AXES, begun.sources))
+    begun.resumed().plan(tmp_path / "data")

@@ -81,6 +81,7 @@ def test_tune_copies_no_secret_into_the_environment_of_workers(monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_file_of_a_sweep_or_of_its_ray_holds_a_secret(short: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sweeps.stage4", "--only", "A1", "--steps", "2", "--eval-every", "2", "--force",
                "--storage", str(tmp_path / "runs"), "--tracking-uri", f"http://me:{CANARY}@127.0.0.1:9"]  # fmt: skip

@@ -163,6 +163,16 @@ def test_another_search_under_the_same_name_is_refused(begun: Begin, change: dic
     assert expected in error.value.message
 
 
+@pytest.mark.parametrize("name", ["base", "train", "validation", "ood"])
+def test_a_search_is_not_continued_on_other_data(name: str, begun: Begin, tmp_path: Path) -> None:
+    begun()
+    changed = replace(SOURCES, **{name: getattr(SOURCES, name).model_copy(update={"sha256": "of another day"})})
+    search = planned(SEARCH_OF_SIX)
+    with pytest.raises(UserError, match=f"{name}: "):
+        begin(SEARCH_OF_SIX, replace(search, sources=changed), Experiment(tmp_path / "search"),
+              Launch(console=Console(quiet=True)))  # fmt: skip
+
+
 def test_overridden_refusals_are_kept_with_the_trials_of_a_search(begun: Begin, batches: Batches) -> None:
     first = next(one for one in corners(SMALL, SEARCH.study, SOURCES) if one.steps == 60)
     refusal = PreflightFinding("refuse", "evals", "too few", "more", (first.name,))

@@ -19,7 +19,7 @@ from sweeps.execution.options import Launch
 from sweeps.launch import run_job
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.run import StagedJob, plan_stages
+from sweeps.stages.run import StagedJob, plan_stages, unchanged
 from sweeps.stages.staged_study import Stage, StagedStudy, as_json, begun_stages, configuration_of_stages, continued
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
@@ -27,6 +27,7 @@ from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.io.files import FileDamaged, write_json
 from trainables.record import Record, Verdict
+from trainables.source_check import SourceChanged
 from trainables.spec import Placement
 
 SHORT = {"steps": 30, "eval_every_steps": 10}
@@ -231,3 +232,20 @@ def test_a_stage_is_what_the_study_expands_to(staged: StagedStudy) -> None:
     stage: Stage = staged.stages[0]
     alone = expand(replace(STUDY, arms=STUDY.arms[:1]), Axes(), stage.sources)[-1]
     assert stage.spec == alone
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_stages_whose_rows_changed_since_they_began_are_not_resumed(
+    stage: int, staged: StagedStudy, tmp_path: Path
+) -> None:
+    rows = Path(shutil.copy(staged.stages[stage].spec.validation.path, tmp_path / "rows.jsonl"))
+    pictures = staged.stages[stage].spec.validation.path.parent / "images"
+    (tmp_path / "images").symlink_to(pictures)
+    source = staged.stages[stage].spec.validation.model_copy(update={"path": rows})
+    stages = list(staged.stages)
+    stages[stage] = replace(stages[stage], spec=stages[stage].spec.model_copy(update={"validation": source}))
+    begun = replace(staged, stages=tuple(stages))
+    assert unchanged(begun) is begun
+    rows.write_text("".join(rows.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+    with pytest.raises(SourceChanged, match=r"rows\.jsonl"):
+        unchanged(begun)

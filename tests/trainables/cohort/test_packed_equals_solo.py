@@ -120,6 +120,7 @@ def test_gradients_of_any_cohort_equal_those_of_its_members_alone(sources: Sourc
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(**COHORTS)
+@pytest.mark.timeout(1800)
 def test_gradients_of_very_many_cohorts_equal_those_of_their_members_alone(sources: Sources, **cohort: Any) -> None:
     assert_random_cohort(sources, **cohort)
 

@@ -19,7 +19,7 @@ from trainables.mini import BASE_DIRECTORY as PICTURES
 from trainables.mini.text import BASE_DIRECTORY as TEXT
 from trainables.model.base import load_base
 from trainables.model.families import family_of
-from trainables.model.loading import LOADER, check_loaded, load_model
+from trainables.model.loading import check_loaded, load_model
 from trainables.model.quantization import QUANTIZATION_TABLE, quantization_config
 from trainables.model.stored_base import StoredBase, check_quantization, read_base
 from trainables.spec import QUANTIZATIONS, Quantization
@@ -239,16 +239,23 @@ def test_an_adapter_that_transformers_attached_is_seen() -> None:
         check_loaded(base, model, "none", torch.float32)
 
 
-def test_too_little_memory_while_weights_are_quantized_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("silence", ["nothing", "its logger", "all loggers"])
+def test_too_little_memory_while_weights_are_quantized_is_told_as_such(
+    silence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bitsandbytes.nn.modules import Params4bit
+    from transformers.modeling_utils import logger
 
     def no_memory(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Params4bit, "_quantize", no_memory)
-    monkeypatch.setattr(logging.getLogger(LOADER), "disabled", True)  # as `logging.config.fileConfig` leaves loggers
+    monkeypatch.setattr(logger, "disabled", silence == "its logger")  # as `logging.config.fileConfig` leaves loggers
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL if silence == "all loggers" else 0)
     with pytest.raises(torch.OutOfMemoryError):
         load_model(read_base(TEXT), "nf4", torch.float32, CPU)
+    assert logger.disabled == (silence == "its logger")
+    assert logging.root.manager.disable == (logging.CRITICAL if silence == "all loggers" else 0)
 
 
 def test_a_base_stored_as_floats_is_available_in_every_quantization() -> None:
