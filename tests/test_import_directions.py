@@ -23,8 +23,8 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
-        "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "decision",
-        "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
+        "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint",
+        "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
         "training", "export", "cohort", "workers",
     ),
     "sweeps": (

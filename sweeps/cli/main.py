@@ -69,6 +69,7 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
     if shared.dry_run:
         show_job(job)
         return 0
+    launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
     records = run_job(job)
     _print_summary(job, records)
     return exit_code(records)

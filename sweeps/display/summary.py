@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.display.live_table import MARKS
+from sweeps.display.trial_rows import MARKS
 from sweeps.study import Study
 from trainables.io.files import FileDamaged
 from trainables.metrics import generality
