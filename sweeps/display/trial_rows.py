@@ -24,7 +24,7 @@ class TrialRow:
     """One trial in the table; `eval_step` is the step of its newest eval, -1 before the first."""
 
     spec: TrialSpec
-    phase: TrialPhase = TrialPhase("waiting", 0)
+    phase: TrialPhase = field(default_factory=lambda: TrialPhase("waiting", 0))
     verdict: Verdict | None = None
     eval_step: int = -1
     metrics: dict[str, float] = field(default_factory=dict)
@@ -118,6 +118,7 @@ def stop_line(name: str, verdict: Verdict) -> str:
 def eval_line(row: TrialRow, columns: Columns) -> str:
     """Return a trial's newest eval, and its verdict if it ended, as one line of a log."""
     named = zip(columns, numbers(row, columns), strict=True)
-    values = "  ".join(f"{header} {number}" for (header, _, _), number in named)
-    ended = f"  {row.state}" if row.verdict else ""
-    return f"{row.name:<10} {row.spec.placement!s:<6} step {max(row.eval_step, 0):>4}/{row.steps:<4} {values}{ended}"
+    values = " ".join(f"{header} {number}" for (header, _, _), number in named)
+    steps = f"{max(row.eval_step, 0)}/{row.steps}"
+    ended = f" {row.state}" if row.verdict else ""  # 80 columns, unless the name is long
+    return f"{row.name:<9} {row.spec.placement!s:<6} {steps:>8} {values}{ended}"

@@ -57,7 +57,7 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
     """Copy results to MLflow until the end of the block, then print how many trials MLflow lacks."""
     from sweeps.tracking.mirror import Mirror
 
-    tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
+    tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name, study.question)
     tags = {"footprint.study": study.name, "footprint.baseline": ",".join(r.spec().trial_id for r in baselines)}
     mirror = Mirror(tracker, launch.command, tags)
     status = "FAILED"  # of the launch in MLflow, unless the block ends without an error

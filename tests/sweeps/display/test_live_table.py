@@ -66,7 +66,7 @@ def test_the_live_table_of_a_text_model_shows_text_metrics(make_record: Callable
         board.advanced(record)
         board.console.print(board.shown())
     line, header, *_ = written(board).splitlines()
-    assert "text 0.91  danger 0.02" in line and "irrel" not in line
+    assert "text 0.91 danger 0.02" in line and "irrel" not in line
     assert header.split() == ["trial", "place", "loss", "exact", "text", "danger", "now"]
 
 
@@ -141,7 +141,7 @@ def test_the_table_moves_without_a_report_and_eval_lines_stay_above_it(make_reco
         record.append(Measurement("eval", 80, {"eval_loss": 0.25, "exact_match": 0.5}))
         board.advanced(record)
     assert "step 41 of 120" in written(board)
-    assert "step   80/120  loss 0.250" in written(board)
+    assert "80/120 loss 0.250" in written(board)
 
 
 def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> None:
