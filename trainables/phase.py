@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 PhaseName = Literal["waiting", "loading", "self-test", "training", "eval"]
 FILE = ".phase.json"  # a hidden file: the manifest of the record does not list it
-MIN_SECONDS = 1.0  # between two steps that are written
+MIN_SECONDS = 2.0  # between two steps that are written
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrialPhase:
 
 @dataclass
 class PhaseFile:
-    """Writes the phase of the trial in `directory`: each change at once, steps of training at most once a second."""
+    """Writes the phase of the trial in `directory`: each change at once, steps of training at most every two seconds."""
 
     directory: Path
     name: PhaseName | None = None

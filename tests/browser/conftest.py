@@ -33,9 +33,9 @@ class Browser:
         command = [
             self.program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             f"--user-data-dir={self.profile}", f"--window-size={width},{height}",
-            f"--virtual-time-budget={self.patience_ms}", *options, address,
+            f"--virtual-time-budget={self.patience_ms}", f"--timeout={2 * self.patience_ms}", *options, address,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -24,9 +23,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 DECIDING = ["tags.`verdict`", "metrics.`best/exact_match`", "metrics.`best/irrelevant_pass`"]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """Serve a new store on loopback, until the end of the test."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a new store on loopback, until the end of these tests."""
+    tmp_path = tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,11 +56,12 @@ def _wait_for(address: str) -> None:
     raise AssertionError("the server did not start within 180 s")
 
 
-@pytest.fixture
-def experiment(server: str, tmp_path: Path) -> tuple[str, list[str]]:
+@pytest.fixture(scope="module")
+def experiment(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
     """Copy three trials to the server; return the id of their experiment and those of their runs."""
     from mlflow import MlflowClient
 
+    tmp_path = tmp_path_factory.mktemp("records")
     tracker = Tracker(server, "stage4", "How many LoRA modules, in which tower?")
     tracker.open_launch("python -m sweeps.stage4", {})
     for name, language, vision, has_best in (("A0", 0, 0, False), ("A1", 2, 0, True), ("C2", 2, 4, False)):
