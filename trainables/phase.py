@@ -25,7 +25,7 @@ class TrialPhase:
 
 @dataclass
 class PhaseFile:
-    """Writes the phase of the trial in `directory`: each change at once, steps of training at most every two seconds."""
+    """Writes the phase of the trial in `directory`: changes at once, steps of training at most every two seconds."""
 
     directory: Path
     name: PhaseName | None = None

@@ -87,7 +87,7 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
     from sweeps.execution.ray_session import ray_session
     from sweeps.execution.tuner import engines, stopping_on_signals
 
-    launch.console.print("starting Ray and the engines", highlight=False)
+    launch.console.print("starting Ray", highlight=False)
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from sweeps.display import live_table
 from sweeps.display.live_table import LiveTable
 from sweeps.display.trial_rows import stop_line
 from trainables.io.files import write_json
@@ -142,6 +143,19 @@ def test_the_table_moves_without_a_report_and_eval_lines_stay_above_it(make_reco
         board.advanced(record)
     assert "step 41 of 120" in written(board)
     assert "80/120 loss 0.250" in written(board)
+
+
+def test_without_a_terminal_the_progress_is_a_line_now_and_then(
+    make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_table, "LINE_SECONDS", 0.05)
+    board = LiveTable(console(terminal=False), [make_record(steps=())])
+    with board:
+        deadline = time.monotonic() + 10
+        while not written(board) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert written(board).startswith("0/1 trials ended, 1 waiting, ")
+    assert "\x1b" not in written(board)
 
 
 def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> None:
