@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from trainables.errors import UserError, nearest
 from trainables.mlflow_store import (
@@ -27,6 +28,9 @@ from trainables.mlflow_store import (
 )
 from trainables.record import Measurement
 from trainables.record import read_measurements as of_file
+
+if TYPE_CHECKING:
+    from trainables.mlflow_store import MlflowClient
 
 # MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
@@ -90,7 +94,7 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
                 f"--experiment must be one that {redacted(tracking_uri)} holds, but got `{name}`",
                 nearest(name, experiment_names(client)),
             )
-        runs = runs_of(client, experiment)
+        runs = [_with_whole_best(client, run) for run in runs_of(client, experiment)]
     launches = [run for run in runs if run.tags.get("footprint.kind") == "launch"]
     baselines = ",".join(run.tags.get("footprint.baseline", "") for run in launches)
     newest = max(launches, key=lambda run: (run.started_ms, run.run_id), default=None)
@@ -152,6 +156,20 @@ def _outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
         ) from error
 
 
+def _with_whole_best(client: MlflowClient, run: StoredRun) -> StoredRun:
+    """Add the metrics of the best eval that are not in MLflow's table of metrics but in the run's measurements."""
+    measured, best = _of_last_eval(run.metrics), _below("best/", run.metrics)
+    if "best.step" not in run.tags or measured.keys() <= best.keys():
+        return run
+    with TemporaryDirectory() as scratch:
+        path = downloaded(client, run.run_id, "metrics.jsonl", Path(scratch))
+        evals = (
+            [one for one in of_file(path, "copy the records again with --sync") if one.kind == "eval"] if path else []
+        )
+    found = next((one.metrics for one in evals if str(one.step) == run.tags["best.step"]), {})
+    return replace(run, metrics={**{f"best/{name}": value for name, value in found.items()}, **run.metrics})
+
+
 def _trial(run: StoredRun) -> TrialRun:
     tags, metrics = run.tags, {name: _as_measured(value) for name, value in run.metrics.items()}
     name = tags.get("trial.name") or run.name or run.run_id
@@ -168,7 +186,7 @@ def _trial(run: StoredRun) -> TrialRun:
         best_step=tags.get("best.step"),
         record=tags.get("record"),
         parameters={key: _number_or_text(text) for key, text in sorted(run.params.items())},
-        last=_below("eval/", metrics) | _below("final/", metrics),
+        last=_below("train/", metrics) | _of_last_eval(metrics) | _below("final/", metrics),
         best=_below("best/", metrics),
         criteria=tags.get("criteria"),
         degraded=_parts(tags.get("degraded", "")),
@@ -192,6 +210,10 @@ def _parts(text: str) -> tuple[str, ...]:
 
 def _as_measured(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) >= LARGEST_STORED else value
+
+
+def _of_last_eval(metrics: Mapping[str, float]) -> dict[str, float]:
+    return _below("eval/", metrics) | _below("deciding/", metrics)
 
 
 def _below(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

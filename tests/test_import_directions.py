@@ -23,9 +23,9 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
-        "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "decision",
-        "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
-        "training", "export", "cohort", "workers",
+        "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint",
+        "decision", "guards", "mlflow_models", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health",
+        "mini", "selftest", "training", "export", "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
@@ -68,7 +68,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 # Where alone a library may be imported.
 ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ray", ("sweeps.execution", "trainables.workers")),
-    ("mlflow", ("trainables.mlflow_store",)),
+    ("mlflow", ("trainables.mlflow_models", "trainables.mlflow_store")),
     ("optuna", ("sweeps.hpo",)),
 )
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.

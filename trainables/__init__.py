@@ -20,10 +20,11 @@
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
-- `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports
-  MLflow.
+- `mlflow_models`: Keeps adapters as logged models of MLflow, each with the run and the step that made it.
+- `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password.
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
+- `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.

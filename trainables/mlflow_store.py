@@ -1,4 +1,4 @@
-"""Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports MLflow.
+"""Opens an MLflow store, reads and writes its runs, hides its password.
 
 MLflow is imported inside the functions, so that a command line can import this module and still start quickly.
 """
@@ -30,6 +30,7 @@ WRITER_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 READER_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 ENDED = ("FINISHED", "KILLED", "FAILED")
 RUNS_PER_PAGE = 1000
@@ -138,7 +139,7 @@ def outages() -> tuple[type[Exception], ...]:
 
 
 def _client(tracking_uri: str, settings: Mapping[str, str]) -> MlflowClient:
-    for name, value in {**settings, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+    for name, value in {**settings, **QUIET}.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 

@@ -59,9 +59,11 @@ def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Coll
 
 
 def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Launch) -> int:
+    launch.directory(line.study)  # refuse an invalid experiment name before anything is read
+    if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
+        launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
     from sweeps.launch import run_job, show_job
 
-    launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if shared.sync:
         _sync_records(line.study, launch)
         return 0
@@ -77,11 +79,14 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
 def _print_summary(job: Job[Any], records: list[Record]) -> None:
     from sweeps.display.closing_tables import closing_tables
     from sweeps.display.summary import summary
+    from sweeps.tracking.tracker import pages_of
 
     for table in closing_tables(job.study, records):
         job.launch.console.print(table)
     launch = job.launch
-    text = summary(job.study, records, launch.experiment or job.study.name, launch.tracking_uri)
+    experiment = launch.experiment or job.study.name
+    pages = pages_of(experiment, launch.tracking_uri)
+    text = summary(job.study, records, experiment, launch.tracking_uri, pages)
     job.launch.console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -97,7 +102,7 @@ def _sync_records(study: Study, launch: Launch) -> None:
     directory = launch.directory(study)
     if not (directory / "study.json").exists():
         raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none")
-    names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name)
+    names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name, study.question)
     typer.echo(f"copied {len(names)} trials of `{directory.name}` to MLflow")
 
 

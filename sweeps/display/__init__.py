@@ -2,6 +2,9 @@
 
 - `closing_tables`: The closing tables that a study names in `tables`, shown before the summary of a launch.
 - `live_table`: Progress of a running sweep: a live table on a terminal, one line per event without a terminal.
+- `layout`: Which rows of the live table fit the terminal, and which are folded into one line.
 - `plan_table`: The plan as text: the trials, a summary of the data, and the findings of preflight.
 - `summary`: The summary that ends a launch: how the trials ended, the frontier, and the next command.
+- `time_left`: Estimates how long the unfinished trials still take, from the wall clock.
+- `trial_rows`: One trial in the live table: its phase, its newest eval and its verdict, as cells and as a line.
 """

@@ -1,184 +1,155 @@
-"""Progress of a running sweep: a live table on a terminal, one line per event without a terminal."""
+"""Progress of a running sweep: a live table on a terminal, lines without one."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainables.record import Record, Verdict
-from trainables.record_labels import labels_of
-from trainables.spec import TrialSpec
+from sweeps.display.layout import Layout, fitting
+from sweeps.display.time_left import duration, seconds_left
+from sweeps.display.trial_rows import MARKS, Columns, TrialRow, columns_of, eval_line, numbers, stop_line
+from trainables.phase import TrialPhase, read_phase
+from trainables.record import Record
 
-FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
-IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))
-TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerous_rate", "{:.2f}"))
-Columns = tuple[tuple[str, str, str], ...]
-# label -> the mark after the trial's name, and its meaning
-MARKS = {"degraded": ("†", "degraded"), "overridden": ("‡", "started with --force")}
-
-
-@dataclass
-class TrialRow:
-    """One trial in the table."""
-
-    spec: TrialSpec
-    status: str = "waiting"
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    labels: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Return the trial's name with the marks of its labels."""
-        return self.spec.name + "".join(mark for label, (mark, _) in MARKS.items() if label in self.labels)
-
-    @property
-    def steps(self) -> int:
-        """Return the number of planned steps; 0 for a baseline."""
-        return 0 if self.spec.placement.is_baseline else self.spec.steps
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Return the estimated seconds of the remaining steps, None before the first eval."""
-        if self.status != "running" or not self.step:
-            return None
-        return self.seconds / self.step * (self.steps - self.step)
+REFRESHES_PER_SECOND = 2
+LINE_SECONDS = 60.0  # between two lines of progress without a terminal
+STYLES = {"waiting": "dim", "pruned": "yellow", "invalid": "red", "failed": "red"}
+PHASE_STYLE = "bold"
 
 
 class LiveTable:
-    """The live table of trials: placement, step, loss, probes, verdict and time left."""
+    """Shows what every trial does: its placement, phase, newest numbers and verdict, and the time that is left.
 
-    def __init__(self, console: Console, records: Sequence[Record]) -> None:
-        self.console = console
+    On a terminal the table moves by itself: it reads the phases that the workers write. Its eval lines stay above it.
+    """
+
+    def __init__(
+        self, console: Console, records: Sequence[Record], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console, self.clock = console, clock
+        self.records = {record.name: record for record in records}
         self.rows = {record.name: TrialRow(record.spec()) for record in records}
         for record in records:
-            self._read(record)
-        self.began = time.monotonic()
+            row = self.rows[record.name]
+            row.read(record)
+            row.first_step = max(row.eval_step, 0)
+        self.began = clock()
+        self._lock = threading.Lock()  # the table is drawn on another thread than the one that reports
         self._live: Live | None = None
+        self._over = threading.Event()
 
     def __enter__(self) -> LiveTable:
         if self.console.is_terminal:
-            self._live = Live(self.table(), console=self.console, refresh_per_second=4)
-            self._live.start()
+            self._live = Live(
+                get_renderable=self.shown, console=self.console, refresh_per_second=REFRESHES_PER_SECOND,
+                vertical_overflow="crop",
+            )  # fmt: skip
+            self._live.start(refresh=True)
+        else:
+            threading.Thread(target=self._print_progress, name="progress", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         if self._live:
-            self._live.update(self.table())
             self._live.stop()
 
-    def started(self, record: Record) -> None:
-        """Mark a trial as running."""
-        self.rows[record.name].status = "running"
-        self._show()
+    # ---------------------------------------------------------------- events
+    def started(self, record: Record, engine: str | None = None) -> None:
+        """Mark a trial as started; `engine` is the one that trains it, with others."""
+        with self._lock:
+            self.rows[record.name].is_started = True
+            self.rows[record.name].engine = engine
 
     def advanced(self, record: Record) -> None:
-        """Show a trial's newest eval and verdict."""
-        row = self.rows[record.name]
-        shown = (row.step, row.status)
-        self._read(record)
-        if (row.step, row.status) == shown:
-            return
-        verdict = record.verdict()
-        if verdict is not None and verdict.reason:
-            self.console.print(stop_line(row.spec.name, verdict), highlight=False, soft_wrap=True)
-        elif self._live is None:
-            self.console.print(plain_line(row, self._columns()), highlight=False, soft_wrap=True)
-        self._show()
+        """Print a trial's newest eval, and its verdict if it ended."""
+        with self._lock:
+            row = self.rows[record.name]
+            before = row.eval_step, row.verdict
+            row.read(record)
+            is_measured, has_ended = row.eval_step != before[0], row.verdict != before[1]
+            columns = self._columns()
+        if is_measured or (has_ended and not (row.verdict and row.verdict.reason)):
+            self.note(eval_line(row, columns))
+        if has_ended and row.verdict is not None and row.verdict.reason:
+            self.note(stop_line(row.spec.name, row.verdict))
 
     def note(self, text: str) -> None:
         """Print a message above the table."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def table(self) -> Table:
-        """Return the rows as a table that fits 80 columns."""
-        done = sum(row.status not in ("waiting", "running") for row in self.rows.values())
-        caption = "\n".join([f"{done}/{len(self.rows)} trials done, {self._left()}", *self._legend()])
-        table = Table(box=None, padding=(0, 1), caption=caption)
-        for name, justify in (("trial", "left"), ("place", "left"), ("step", "right")):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    # ---------------------------------------------------------------- drawing
+    def shown(self) -> RenderableType:
+        """Return what the terminal shows now: as many rows as fit it, and when all is over every row."""
+        with self._lock:
+            self._read_phases()
+            footer = self._footer()
+            lines = len(self.rows) if self._over.is_set() else self.console.size.height - len(footer) - 2
+            layout = fitting(list(self.rows.values()), max(2, lines))
+            below = [*(Text(f"… {line}", "dim") for line in layout.folded), *(Text(line) for line in footer)]
+            for line in below:
+                line.no_wrap, line.overflow = True, "ellipsis"
+            return Group(self._grid(layout), *below)
+
+    def progress_line(self) -> str:
+        """Return the state of all trials as one line."""
+        with self._lock:
+            self._read_phases()
+            return self._progress()
+
+    def _grid(self, layout: Layout) -> Table:
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        for name in ("trial", "place"):
+            table.add_column(name, no_wrap=True)
         columns = self._columns()
         for header, _, _ in columns:
             table.add_column(header, justify="right", no_wrap=True)
-        table.add_column("verdict")  # without no_wrap, so that rich shrinks this column first
-        for row in self.rows.values():
-            table.add_row(
-                row.name,
-                str(row.spec.placement),
-                f"{row.step}/{row.steps}",
-                *_numbers(row, columns),
-                Text(_status(row), no_wrap=True, overflow="ellipsis"),
-                style=STYLES.get(row.status.split("(")[0], ""),
-            )
+        table.add_column("now")  # without no_wrap, so that rich shrinks this column first
+        for row in layout.rows:
+            state = Text(row.state, no_wrap=True, overflow="ellipsis")
+            style = STYLES.get(row.kind, "" if row.verdict else PHASE_STYLE)
+            table.add_row(row.name, str(row.spec.placement), *numbers(row, columns), state, style=style)
         return table
 
-    def _read(self, record: Record) -> None:
-        row = self.rows[record.name]
-        for measurement in record.measurements():
-            row.step = measurement.step
-            row.metrics.update(measurement.metrics)
-        row.seconds = row.metrics.get("train_seconds", 0.0) + row.metrics.get("eval_seconds", 0.0)
-        verdict = record.verdict()
-        if verdict is not None:
-            row.status = str(verdict)
-        row.labels = labels_of(record)
-
-    def _columns(self) -> Columns:
-        measured = {name for row in self.rows.values() for name in row.metrics}
-        is_text_only = "text_retention" in measured and "irrelevant_pass" not in measured
-        return TEXT_COLUMNS if is_text_only else IMAGE_COLUMNS
-
-    def _show(self) -> None:
-        if self._live:
-            self._live.update(self.table())
-
-    def _legend(self) -> list[str]:
+    def _footer(self) -> list[str]:
         found = {label for row in self.rows.values() for label in row.labels}
         criteria = "optimal, minimum, none: success criteria met" if "criteria" in found else ""
         marks = "; ".join(f"{mark} {meaning}" for label, (mark, meaning) in MARKS.items() if label in found)
-        return [line for line in (criteria, marks) if line]
+        return [self._progress(), *(line for line in (criteria, marks) if line)]
 
-    def _left(self) -> str:
-        unfinished = [row for row in self.rows.values() if row.status in ("waiting", "running")]
-        running = [row for row in unfinished if row.status == "running"]
-        seconds_per_step = [row.seconds / row.step for row in self.rows.values() if row.step and row.seconds]
-        if not unfinished or not seconds_per_step or not running:
-            return f"{time.monotonic() - self.began:.0f} s"
-        mean = sum(seconds_per_step) / len(seconds_per_step)
-        steps = sum(row.steps - row.step for row in unfinished)
-        return f"about {steps * mean / len(running):.0f} s left"
+    def _progress(self) -> str:
+        rows = list(self.rows.values())
+        phases = Counter(row.phase.name for row in rows if row.verdict is None)
+        doing = ", ".join(f"{count} {phase}" for phase, count in phases.items())
+        ended = sum(row.verdict is not None for row in rows)
+        parts = [f"{ended}/{len(rows)} trials ended", doing, f"{duration(self.clock() - self.began)} so far"]
+        left = self._seconds_left()
+        if left is not None and ended < len(rows):
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(part for part in parts if part)
 
+    def _seconds_left(self) -> float | None:
+        rows = list(self.rows.values())
+        known = [ratio for row in rows if (ratio := row.steps_per_eval()) is not None]
+        ratio = sum(known) / len(known) if known else 0.0
+        return seconds_left([row.work(ratio) for row in rows], self.clock())
 
-STYLES = {"running": "bold", "waiting": "dim", "pruned": "yellow", "invalid": "red", "failed": "red"}
+    def _columns(self) -> Columns:
+        return columns_of({name for row in self.rows.values() for name in row.metrics})
 
+    def _read_phases(self) -> None:
+        now = self.clock()
+        for name, row in self.rows.items():
+            if row.verdict is None and row.is_started:
+                row.see_phase(read_phase(self.records[name].directory) or TrialPhase("waiting", row.step), now)
 
-def stop_line(name: str, verdict: Verdict) -> str:
-    """Return one line that explains why a trial ended early."""
-    return f"{verdict.kind} {name} @ step {verdict.step}: {verdict.reason}"
-
-
-def plain_line(row: TrialRow, columns: Columns) -> str:
-    """Return a trial's progress as one line of a log."""
-    named = zip(columns, _numbers(row, columns), strict=True)
-    numbers = "  ".join(f"{header} {number}" for (header, _, _), number in named)
-    trial = f"{row.name:<10} {row.spec.placement!s:<6} step {row.step:>4}/{row.steps:<4}"
-    return f"{trial} {numbers}  {_status(row)}"
-
-
-def _numbers(row: TrialRow, columns: Columns) -> list[str]:
-    return [form.format(row.metrics[name]) if name in row.metrics else "-" for _, name, form in columns]
-
-
-def _status(row: TrialRow) -> str:
-    left = row.seconds_left
-    if left is not None:
-        return f"running, {left:.0f} s left"
-    criteria = row.labels.get("criteria") if row.status == "completed" else None
-    return f"{row.status}, {criteria}" if criteria else row.status
+    def _print_progress(self) -> None:
+        while not self._over.wait(LINE_SECONDS):
+            self.note(self.progress_line())

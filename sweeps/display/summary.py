@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.display.live_table import MARKS
+from sweeps.display.trial_rows import MARKS
 from sweeps.study import Study
 from trainables.io.files import FileDamaged
 from trainables.metrics import generality
@@ -20,16 +20,19 @@ from trainables.record_labels import labels_of
 SHOWN_TRIALS = 4  # in a list of trials
 
 
-def summary(study: Study, records: list[Record], experiment: str, tracking_uri: str | None = None) -> str:
-    """Return the summary of a launch: how the trials ended, the frontier in words, and the next commands."""
+def summary(
+    study: Study, records: list[Record], experiment: str, tracking_uri: str | None = None, pages: Sequence[str] = ()
+) -> str:
+    """Return the summary of a launch: how the trials ended, the frontier in words, and the next commands.
+
+    `pages` are the commands and addresses that show the launch in MLflow.
+    """
     kinds = Counter(verdict.kind for record in records if (verdict := record.verdict()))
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
-    pareto, ui = ["analysis", "pareto", "--experiment", experiment], ["mlflow", "ui"]
-    if tracking_uri:
-        pareto = [*pareto, "--tracking-uri", tracking_uri]
-        ui = [tracking_uri] if tracking_uri.startswith("http") else [*ui, "--backend-store-uri", tracking_uri]
-    lines += ["", "next:", f"    {shlex.join(pareto)}", f"    {shlex.join(ui)}"]
+    pareto = ["analysis", "pareto", "--experiment", experiment]
+    pareto = [*pareto, "--tracking-uri", tracking_uri] if tracking_uri else pareto
+    lines += ["", "next:", *(f"    {line}" for line in (shlex.join(pareto), *pages))]
     return "\n".join(lines)
 
 

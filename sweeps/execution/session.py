@@ -14,6 +14,7 @@ from sweeps.execution.experiment import Experiment
 from sweeps.study import Study
 from sweeps.tracking.tracker import Tracker
 from trainables.mlflow_store import default_tracking_uri
+from trainables.phase import forget_phase
 from trainables.record import Record
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class ProgressUpdater:
     live_table: LiveTable
     mirror: Mirror
 
-    def started(self, record: Record) -> None:
+    def started(self, record: Record, engine: str | None) -> None:
         """Show that a worker has started the trial."""
-        self.live_table.started(record)
+        self.live_table.started(record, engine)
         self.mirror.submit(record)
 
     def advanced(self, record: Record) -> None:
@@ -56,7 +57,7 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
     """Copy results to MLflow until the end of the block, then print how many trials MLflow lacks."""
     from sweeps.tracking.mirror import Mirror
 
-    tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name)
+    tracker = Tracker(launch.tracking_uri or default_tracking_uri(), experiment.name, study.question)
     tags = {"footprint.study": study.name, "footprint.baseline": ",".join(r.spec().trial_id for r in baselines)}
     mirror = Mirror(tracker, launch.command, tags)
     status = "FAILED"  # of the launch in MLflow, unless the block ends without an error
@@ -86,6 +87,7 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
     from sweeps.execution.ray_session import ray_session
     from sweeps.execution.tuner import engines, stopping_on_signals
 
+    launch.console.print("starting Ray", highlight=False)
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
@@ -109,6 +111,8 @@ def run_batch(
     listener = ProgressUpdater(live_table, mirror)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
+    for record in todo:
+        forget_phase(record.directory)
     rules = Rules({}, study.guards, study.constraint)
     settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
     with live_table:

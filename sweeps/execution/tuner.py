@@ -42,8 +42,8 @@ MAX_CALLS = 10_000  # workers that can wait for one engine at once
 class Listener(Protocol):
     """Receives the events of trials. Its methods must not raise: an exception would end the whole launch."""
 
-    def started(self, record: Record) -> None:
-        """Called when a worker has started the trial."""
+    def started(self, record: Record, engine: str | None) -> None:
+        """Called when a worker has started the trial; `engine` is the one that trains it, None without engines."""
         ...
 
     def advanced(self, record: Record) -> None:
@@ -225,8 +225,9 @@ class _Relay(tune.Callback):
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a live table cannot be pickled
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for record in _records(trial.config["request"]):
-            self.listener.started(record)
+        request: Request = trial.config["request"]
+        for record in _records(request):
+            self.listener.started(record, request.engine)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

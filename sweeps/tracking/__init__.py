@@ -4,4 +4,6 @@
 - `mlflow_fields`: Converts a record to MLflow params, tags, metrics and artifacts; the result depends on the record
   only.
 - `tracker`: Writes records to MLflow; writing is idempotent, and a lost store can be rebuilt.
+- `view`: What MLflow's pages show first: a shared view with the deciding columns, its address, and descriptions in
+  words.
 """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
+from trainables.mlflow_models import LoggedAdapter
 from trainables.mlflow_store import Point
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import BEST, Measurement, Record, Verdict
 from trainables.spec import TrialSpec
 
 TAG_LETTERS = 5000  # the length that every MLflow store accepts
@@ -54,30 +57,63 @@ def lineage_tags(record: Record) -> dict[str, str]:
     return {f"footprint.{name}": value[:TAG_LETTERS] for name, value in tags.items() if value}
 
 
+def curve_key(measurement: Measurement, name: str) -> str:
+    """Return the key of a metric's curve: `train/…`, `eval/…`, or `deciding/…` for what decides in an eval.
+
+    MLflow's compare page selects the first metric that all runs have: the first that was logged, or the first by name.
+    """
+    decides = measurement.kind == "eval" and name in deciding(measurement.metrics)
+    return f"{'deciding' if decides else measurement.kind}/{name}"
+
+
 def curve_points(measurements: Iterable[Measurement], start_ms: int) -> Iterator[Point]:
-    """Yield `train/<metric>` and `eval/<metric>` at their optimizer step, with timestamps from `wall_seconds`."""
+    """Yield the points of all curves at their optimizer step, with timestamps from `wall_seconds`."""
     timestamp_ms = start_ms
     for one in measurements:
         if "wall_seconds" in one.metrics:
             timestamp_ms = start_ms + round(1000 * one.metrics["wall_seconds"])
-        for name, value in one.metrics.items():
-            yield Point(f"{one.kind}/{name}", value, timestamp_ms, one.step)
+        points = [Point(curve_key(one, name), value, timestamp_ms, one.step) for name, value in one.metrics.items()]
+        yield from sorted(points, key=lambda point: point.key)
 
 
-def summary_points(measurements: Iterable[Measurement], best: Measurement | None, ended_ms: int) -> list[Point]:
-    """Return `final/<metric>` (of the last eval and the last training measurement) and `best/<metric>`.
+def summary_points(
+    measurements: Sequence[Measurement], best: Measurement | None, ended_ms: int, with_all: bool = False
+) -> list[Point]:
+    """Return `best/<metric>` of the best eval, for the metrics that decide and the loss that chose it.
 
     All have step 0: MLflow shows the value of the highest step, and a trial that is run again may end at a lower one.
+    For such a trial, `with_all` adds `final/<metric>` of every metric, because its curves show the former end.
     """
-    last = {one.kind: one.metrics for one in measurements}
-    final = {**last.get("train", {}), **last.get("eval", {})}
-    values = {f"final/{name}": value for name, value in final.items()}
-    values |= {f"best/{name}": value for name, value in (best.metrics if best else {}).items()}
+    values = {f"best/{name}": value for name, value in deciding(best.metrics).items()} if best else {}
+    if best is not None and "eval_loss" in best.metrics:
+        values["best/eval_loss"] = best.metrics["eval_loss"]
+    if with_all:
+        last = {one.kind: one.metrics for one in measurements}
+        values |= {f"final/{name}": value for kind in ("train", "eval") for name, value in last.get(kind, {}).items()}
     return [Point(key, value, ended_ms, 0) for key, value in values.items()]
 
 
+def best_of(record: Record) -> Measurement | None:
+    """Return the eval of the best checkpoint; that of a baseline is its only eval."""
+    if record.spec().placement.is_baseline:
+        return next(reversed(record.evals()), None)
+    return record.best()
+
+
+def adapter_of(record: Record) -> LoggedAdapter | None:
+    """Return the best adapter as a logged model, without its optimizer; None if no eval met the constraint."""
+    best, spec = record.best(), record.spec()
+    if best is None:
+        return None
+    directory = record.directory / BEST
+    files = sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith("optimizer"))
+    digest = sha256(b"".join(path.read_bytes() for path in files if path.suffix == ".safetensors")).hexdigest()
+    metrics = {f"best/{name}": value for name, value in deciding(best.metrics).items()}
+    return LoggedAdapter(spec.name, files, digest, best.step, params_of(spec), metrics)
+
+
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files to upload, each with its folder in MLflow: spec, measurements, checks, samples, best adapter."""
+    """Yield the files to upload, each with its folder in MLflow: spec, measurements, checks, samples."""
     yield record.directory / "spec.json", "config"
     for name in ("metrics.jsonl", "placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
         if (record.directory / name).exists():
@@ -86,8 +122,3 @@ def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
     samples = record.directory / "samples" / f"step-{max(steps, default=0)}.jsonl"
     if samples.exists():
         yield samples, "samples"
-    if record.best() is not None:
-        best = record.directory / "best"
-        for file in sorted(path for path in best.rglob("*") if path.is_file()):
-            if not file.name.startswith("optimizer"):
-                yield file, str(Path("adapter") / file.relative_to(best).parent)

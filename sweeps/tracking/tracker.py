@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.tracking import mlflow_fields
+from sweeps.tracking import mlflow_fields, view
 from trainables import mlflow_store
 from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
+from trainables.mlflow_models import log_adapter
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import Record, Verdict, records_under
+from trainables.record import Measurement, Record, Verdict, records_under
 from trainables.record_check import check_record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
@@ -42,14 +43,14 @@ class StoreUnreachable(UserError):
 class Tracker:
     """Writes the records of one study to one MLflow store; connects at first use."""
 
-    def __init__(self, tracking_uri: str, study_name: str) -> None:
-        """Store the URI and the study's name.
+    def __init__(self, tracking_uri: str, study_name: str, question: str = "") -> None:
+        """Store the URI, and name and question of the study.
 
         Raises:
             UserError: `tracking_uri` is neither a database nor a server.
         """
         self.tracking_uri = checked_uri(tracking_uri)
-        self.study_name = study_name
+        self.study_name, self.question = study_name, question
         self._launch_id: str | None = None
 
     # ---------------------------------------------------------------- launches
@@ -124,6 +125,7 @@ class Tracker:
             "trial.name": spec.name,
             "trial.arm": spec.arm,
             "record": str(record.directory),
+            view.NOTE_TAG: view.trial_note(spec),
             **labels_of(record),
             **mlflow_fields.lineage_tags(record),
         }
@@ -147,7 +149,7 @@ class Tracker:
         measurements = record.measurements()
         fresh = [one for one in measurements if one.step > known[one.kind]]
         if fresh:
-            keys = {(f"{one.kind}/{name}", one.step) for one in fresh for name in one.metrics}
+            keys = {(mlflow_fields.curve_key(one, name), one.step) for one in fresh for name in one.metrics}
             points = mlflow_fields.curve_points(measurements, _written_ms(record, "spec.json"))
             chosen = [point for point in points if (point.key, point.step) in keys]
             mlflow_store.log_points(self._client, run.run_id, chosen)
@@ -158,10 +160,16 @@ class Tracker:
             mlflow_store.log_file(self._client, run.run_id, file, folder)
         ended_ms = _written_ms(record, "verdict.json")
         best = record.best()
-        points = mlflow_fields.summary_points(record.measurements(), best, ended_ms)
+        measured = record.measurements()
+        with_all = _shows_former_end(run, measured)
+        points = mlflow_fields.summary_points(measured, mlflow_fields.best_of(record), ended_ms, with_all)
         mlflow_store.log_points(self._client, run.run_id, points)
+        adapter = mlflow_fields.adapter_of(record)
+        if adapter is not None:
+            log_adapter(self._client, self._experiment_id, run.run_id, adapter, ended_ms)
         best_tags = {"best.step": str(best.step)} if best else {}
-        self._set_tags(run, {**tags, **best_tags})
+        note = {view.NOTE_TAG: view.trial_note(record.spec(), verdict, [best.step] if best else [])}
+        self._set_tags(run, {**tags, **best_tags, **note})
         mlflow_store.end_run(self._client, run.run_id, STATUS_OF_KIND.get(verdict.kind, "FAILED"), ended_ms)
 
     # ---------------------------------------------------------------- the store
@@ -171,13 +179,22 @@ class Tracker:
 
     @cached_property
     def _experiment_id(self) -> str:
-        return mlflow_store.experiment_id(self._client, self.tracking_uri, self.study_name)
+        experiment = mlflow_store.experiment_id(self._client, self.tracking_uri, self.study_name)
+        found = self._client.get_experiment(experiment)
+        wanted = {
+            view.VIEW_TAG: view.view_state(found.creation_time or 0),
+            view.NOTE_TAG: view.experiment_note(self.question),
+        }
+        for key, text in wanted.items():
+            if key not in found.tags:  # what somebody has edited stays
+                self._client.set_experiment_tag(experiment, key, text)
+        return experiment
 
     def _set_tags(self, run: StoredRun, tags: Mapping[str, str]) -> None:
         mlflow_store.log_tags(self._client, run.run_id, tags)
 
 
-def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[str]:
+def sync_all(study_directory: Path, tracking_uri: str, study_name: str, question: str = "") -> list[str]:
     """Copy to MLflow what it lacks of `study_directory`/trials; return the names of the records copied.
 
     Raises:
@@ -188,7 +205,7 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
     records = records_under(study_directory / "trials")
     if not records:
         raise UserError(f"a study to sync must have records, but {study_directory / 'trials'} holds none")
-    tracker = Tracker(tracking_uri, study_name)
+    tracker = Tracker(tracking_uri, study_name, question)
     copied, unreadable = [], []
     try:
         tracker.join_launch("sync", {"footprint.baseline": ",".join(_baseline_ids(records))})
@@ -206,6 +223,27 @@ def sync_all(study_directory: Path, tracking_uri: str, study_name: str) -> list[
     if unreadable:
         raise FileDamaged("\n".join(unreadable), f"the other {len(copied)} records are copied to MLflow")
     return copied
+
+
+def pages_of(experiment: str, tracking_uri: str | None) -> list[str]:
+    """Return the command that serves MLflow, if it needs one, and the address of the experiment's shared view there.
+
+    There is no address while the store does not answer.
+    """
+    uri = tracking_uri or mlflow_store.default_tracking_uri()
+    found = None
+    with suppress(UserError, *outages()):
+        found = mlflow_store.existing_experiment_id(mlflow_store.connect_to_read(uri), experiment)
+    serve = view.server_command(tracking_uri or (uri if uri.startswith("http") else None))
+    address = [view.view_address(uri, found)] if found else [redacted(uri)] * uri.startswith("http")
+    return [*([serve] if serve else []), *address]
+
+
+def _shows_former_end(run: StoredRun, measured: Sequence[Measurement]) -> bool:
+    """True when the run's curves go on after the trial's end: MLflow keeps them when a trial is run again."""
+    steps = {one.kind: one.step for one in measured}
+    was_longer = any(int(run.tags.get(f"footprint.synced.{kind}", -1)) > step for kind, step in steps.items())
+    return was_longer or any(name.startswith("final/") for name in run.metrics)
 
 
 def _baseline_ids(records: list[Record]) -> list[str]:

@@ -122,7 +122,7 @@ def test_mlflow_shows_the_sweep(sweep: Sweep) -> None:
     for name, record in sweep.records.items():
         child = runs[name]
         assert child.data.tags["mlflow.parentRunId"] == launch.info.run_id
-        assert child.data.metrics["final/exact_match"] == record.evals()[-1].metrics["exact_match"]
+        assert child.data.metrics["deciding/exact_match"] == record.evals()[-1].metrics["exact_match"]
         assert child.data.params["language_layers"] == str(record.spec().placement.language)
     assert runs[f"A1-lr{GENTLE:g}"].info.status == "FINISHED"
     killed = runs[f"A1-lr{RUINOUS:g}"]

@@ -20,6 +20,7 @@ from trainables.data.encoding import Batch
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.health.eval_integrity import Measured
+from trainables.phase import PhaseName
 from trainables.record import Verdict
 from trainables.spec import cohort_key
 from trainables.training.failures import infeasible
@@ -64,12 +65,14 @@ class Cohort:
         If `stop_requested` returns true between two steps, all members checkpoint there. Ended trials leave the cohort.
         """
         boundary = self.trials[0].boundary
+        self._show("training")
         while self.active and self.trials[self.active[0]].step < boundary:
             if stop_requested():
                 for number in self.active:
                     self.trials[number].checkpoint()
                 return self._remove_ended()
             self._train_step()
+        self._show("eval")
         self._evaluate()
         return self._remove_ended()
 
@@ -192,6 +195,10 @@ class Cohort:
             remaining = remaining[len(numbers) :]
 
     # ---------------------------------------------------------------- members
+    def _show(self, phase: PhaseName) -> None:
+        for number in self.active:
+            self.trials[number].phase.show(phase, self.trials[number].step)
+
     def _members(self) -> list[Member]:
         depths = {number: self.trials[number].spec.placement for number in self.active}
         return [Member(number, one.language, one.vision) for number, one in depths.items()]

@@ -12,6 +12,7 @@ from trainables.health.checks import judge_metrics
 from trainables.model.checksums import base_megabytes
 from trainables.model.families import TOWERS
 from trainables.model.placement import resolve
+from trainables.phase import PhaseFile
 from trainables.record import Measurement, Record, Verdict
 from trainables.spec import TrialSpec
 
@@ -29,6 +30,7 @@ class BaselineTrial:
         """Evaluate the base and close the record."""
         if stop_requested():
             return None
+        PhaseFile(self.record.directory).show("eval")
         began = time.perf_counter()
         measured = eval_integrity.measure(self.engine.evaluator, None, 0)
         scores = measured.scores

@@ -30,6 +30,7 @@ from trainables.model.checksums import base_megabytes
 from trainables.model.lora import place
 from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
+from trainables.phase import PhaseFile
 from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record, Verdict
 from trainables.selftest.run import SelfTest, uniform_loss
@@ -65,7 +66,7 @@ class Trial:
         constraint: Constraint,
         selftest: SelfTest | None = None,
     ) -> None:
-        self.engine, self.spec, self.record = engine, spec, record
+        self.engine, self.spec, self.record, self.phase = engine, spec, record, PhaseFile(record.directory)
         self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
@@ -124,6 +125,7 @@ class Trial:
         self.monitor.see_gradients(has_images)
         norm = self.optimizer.step(progress.step)
         progress.step += 1
+        self.phase.show("training", progress.step)
         progress.train_seconds += seconds + time.perf_counter() - began
         finding = self.monitor.after_step(progress.step, loss, norm)
         if finding:
@@ -187,6 +189,7 @@ class Trial:
         selftest, self.selftest = self.selftest, None  # once is enough for an opened trial
         if selftest is None:
             return None
+        self.phase.show("self-test", self.progress.step)
         finding = selftest.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
         if finding is not None and finding.level == "degraded":
             self.monitor.note(finding)
@@ -197,6 +200,7 @@ class Trial:
         """Evaluate a continued adapter before it trains, as the reference for forgetting."""
         if self.spec.init_from is None or self.progress.step > 0 or self.record.evals():
             return None
+        self.phase.show("eval")
         began = time.perf_counter()
         measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
         self.progress.eval_seconds += time.perf_counter() - began
@@ -227,6 +231,7 @@ class Trial:
         return self.finish_step(loss_sum, has_images, time.perf_counter() - began)
 
     def _evaluate(self) -> Verdict | None:
+        self.phase.show("eval", self.progress.step)
         began = time.perf_counter()
         evaluator = self.engine.evaluator
         measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step)

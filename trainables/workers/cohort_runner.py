@@ -67,6 +67,8 @@ class CohortRunner:
             torch.set_num_threads(self.threads)  # must be called on the training thread
             self.cache = EngineCache()
         trial = self._tested(record, rules, self.cache)
+        if trial is not None:
+            trial.phase.show("waiting", trial.step)  # until the cohort is complete
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "invalid":
             self.cache.drop()  # the base may be the reason why the trial is invalid

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trainables.engine import Engine
 from trainables.model.lora import PlacementMismatch
+from trainables.phase import PhaseFile
 from trainables.record import Record, Verdict
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
@@ -32,6 +33,7 @@ class EngineCache:
     def open(self, record: Record, rules: Rules) -> Trial | BaselineTrial | None:
         """Open the trial of a record; if it cannot be opened, close it with a verdict and return None."""
         spec = record.spec()
+        PhaseFile(record.directory).show("loading")
         try:
             engine = self._engine_for(spec)
             baseline = rules.baselines.get(spec.baseline().trial_id)

@@ -1,15 +1,19 @@
-"""Tests the live output: the stop line, plain lines without a terminal, and a table of 80 columns."""
+"""Tests the live output: the stop line, plain lines without a terminal, and a table of 80 columns and 24 lines."""
 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
-from sweeps.display.live_table import LiveTable, stop_line
+from sweeps.display import live_table
+from sweeps.display.live_table import LiveTable
+from sweeps.display.trial_rows import stop_line
 from trainables.io.files import write_json
+from trainables.phase import PhaseFile
 from trainables.record import Measurement, Record, Verdict, VerdictKind
 from trainables.record_labels import labels_of
 
@@ -17,7 +21,7 @@ REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
 
 def console(terminal: bool) -> Console:
-    return Console(file=io.StringIO(), width=80, force_terminal=terminal, color_system=None)
+    return Console(file=io.StringIO(), width=80, height=24, force_terminal=terminal, color_system=None)
 
 
 def written(board: LiveTable) -> str:
@@ -61,10 +65,10 @@ def test_the_live_table_of_a_text_model_shows_text_metrics(make_record: Callable
         metrics = {"eval_loss": 0.25, "exact_match": 0.5, "text_retention": 0.91, "dangerous_rate": 0.02}
         record.append(Measurement("eval", 80, metrics))
         board.advanced(record)
-        board.console.print(board.table())
+        board.console.print(board.shown())
     line, header, *_ = written(board).splitlines()
-    assert "text 0.91  danger 0.02" in line and "irrel" not in line
-    assert header.split() == ["trial", "place", "step", "loss", "exact", "text", "danger", "verdict"]
+    assert "text 0.91 danger 0.02" in line and "irrel" not in line
+    assert header.split() == ["trial", "place", "loss", "exact", "text", "danger", "now"]
 
 
 def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
@@ -72,7 +76,109 @@ def test_the_table_fits_80_columns(make_record: Callable[..., Record]) -> None:
     with board:
         pass
     assert max(len(line) for line in written(board).splitlines()) <= 81
-    assert "done" in written(board)
+    assert "1 trials ended" in written(board)
+
+
+def drawn(board: LiveTable) -> list[str]:
+    """Return the lines of the table as it is now."""
+    paper = console(terminal=False)
+    paper.print(board.shown())
+    assert isinstance(paper.file, io.StringIO)
+    return paper.file.getvalue().splitlines()
+
+
+def many(make_record: Callable[..., Record]) -> list[Record]:
+    return [make_record(f"C2-s{seed}", steps=(), vision=2 + seed) for seed in range(34)]
+
+
+def test_each_trial_shows_the_phase_that_its_worker_wrote(make_record: Callable[..., Record]) -> None:
+    records = many(make_record)[:5]
+    board = LiveTable(console(terminal=True), records)
+    for record in records[:4]:
+        board.started(record, "engine")
+    for record, phase in zip(records, ("loading", "self-test", "training", "eval", "training"), strict=True):
+        PhaseFile(record.directory).show(phase, 13)
+    states = [line.split("-  ")[-1].strip() for line in drawn(board)[1:6]]
+    assert states == ["loading", "self-test", "step 13 of 120", "eval at step 13", "waiting"], "the last is not started"
+    assert "1 loading, 1 self-test, 1 training, 1 eval, 1 waiting" in drawn(board)[-1]
+
+
+@pytest.mark.parametrize("ended", [0, 5, 20, 34])
+@pytest.mark.parametrize("running", [0, 3, 14])
+def test_34_trials_keep_their_footer_on_24_lines(make_record: Callable[..., Record], ended: int, running: int) -> None:
+    records = many(make_record)
+    for record in records[:ended]:
+        record.close(Verdict(kind="completed", step=120))
+    board = LiveTable(console(terminal=True), records)
+    for record in records[ended : ended + running]:
+        board.started(record)
+        PhaseFile(record.directory).show("training", 7)
+    lines = drawn(board)
+    assert len(lines) < 24 and f"{ended}/34 trials ended" in lines[-1]
+    assert not ended or f"… {ended} ended: {ended} completed" in lines
+    moving = sum("step 7 of 120" in line for line in lines)
+    assert moving == min(running, 34 - ended)
+
+
+def test_more_running_trials_than_lines_are_counted(make_record: Callable[..., Record]) -> None:
+    records = many(make_record)
+    board = LiveTable(console(terminal=True), records)
+    for number, record in enumerate(records):
+        board.started(record)
+        PhaseFile(record.directory).show("training", number)
+    lines = drawn(board)
+    assert len(lines) < 24 and "… 14 more running, at steps 20 to 33" in lines
+
+
+def test_the_table_moves_without_a_report_and_eval_lines_stay_above_it(make_record: Callable[..., Record]) -> None:
+    record = make_record(steps=())
+    board = LiveTable(console(terminal=True), [record])
+    with board:
+        board.started(record)
+        PhaseFile(record.directory).show("training", 41)
+        deadline = time.monotonic() + 10
+        while "step 41 of 120" not in written(board) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        record.append(Measurement("eval", 80, {"eval_loss": 0.25, "exact_match": 0.5}))
+        board.advanced(record)
+    assert "step 41 of 120" in written(board)
+    assert "80/120 loss 0.250" in written(board)
+
+
+def test_without_a_terminal_the_progress_is_a_line_now_and_then(
+    make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_table, "LINE_SECONDS", 0.05)
+    board = LiveTable(console(terminal=False), [make_record(steps=())])
+    with board:
+        deadline = time.monotonic() + 10
+        while not written(board) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert written(board).startswith("0/1 trials ended, 1 waiting, ")
+    assert "\x1b" not in written(board)
+
+
+def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> None:
+    record, now = make_record(steps=()), [100.0]
+    board = LiveTable(console(terminal=True), [record], clock=lambda: now[0])
+    board.started(record)
+    assert "left" not in board.progress_line()
+    PhaseFile(record.directory).show("training", 0)
+    assert "left" not in board.progress_line(), "no step is done"
+    PhaseFile(record.directory).show("training", 30)
+    now[0] += 60
+    assert board.progress_line() == "0/1 trials ended, 1 training, 1 min 0 s so far, about 3 min 0 s left"
+
+
+def test_the_steps_of_an_earlier_launch_count_for_nothing(make_record: Callable[..., Record]) -> None:
+    record, now = make_record(steps=(60,)), [0.0]
+    board = LiveTable(console(terminal=True), [record], clock=lambda: now[0])
+    board.started(record)
+    PhaseFile(record.directory).show("training", 60)
+    board.progress_line()
+    now[0] += 30
+    PhaseFile(record.directory).show("training", 75)
+    assert "about 1 min 30 s left" in board.progress_line()
 
 
 @pytest.mark.parametrize("name", ["C2", "C2-lr0.0005"])
@@ -82,10 +188,10 @@ def test_a_finished_trial_shows_its_criteria_and_caveats(make_record: Callable[.
     end(record, "completed", True, True, "gradient_spikes")
     end(whole, "completed", True, False)
     board = LiveTable(console(terminal=True), [record, whole])
-    board.console.print(board.table())
+    board.console.print(board.shown())
     marked, plain, *caption = written(board).splitlines()[1:]
-    assert f" {name}†‡ " in marked and "completed, optimal" in marked and "L2-V4  60/120  0.060" in marked
-    assert " B1 " in plain and "completed, minimum" in plain
+    assert f"{name}†‡ " in marked and "completed @ 60, optimal" in marked and "L2-V4  0.060" in marked
+    assert "B1 " in plain and "completed @ 60, minimum" in plain
     legend = ["optimal, minimum, none: success criteria met", "† degraded; ‡ started with --force"]
     assert [line.strip() for line in caption[1:]] == legend
 
@@ -94,14 +200,14 @@ def test_when_80_columns_are_too_few_only_the_verdict_is_shortened(make_record: 
     record = make_record("C2-lr0.0005-nf4-s2")
     record.close(Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason=REASON))
     board = LiveTable(console(terminal=True), [record])
-    board.console.print(board.table())
+    board.console.print(board.shown())
     cut = written(board).splitlines()[1]
-    assert " C2-lr0.0005-nf4-s2  L2-V2  60/120  0.060 " in cut and "pruned(irr" in cut and cut.count("…") == 1
+    assert "C2-lr0.0005-nf4-s2  L2-V2  0.060 " in cut and "pruned(irrelevant" in cut and cut.count("…") == 1
 
 
 def test_without_labels_there_is_no_legend(make_record: Callable[..., Record]) -> None:
     board = LiveTable(console(terminal=True), [make_record()])
-    board.console.print(board.table())
+    board.console.print(board.shown())
     assert len(written(board).splitlines()) == 3
 
 

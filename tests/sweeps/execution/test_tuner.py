@@ -77,7 +77,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def started(self, record: Record) -> None:
+    def started(self, record: Record, engine: str | None) -> None:
         self.heard.append(f"started {record.name}")
 
     def advanced(self, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from trial_records import EVAL_METRICS, keep_best, measure
 
 from sweeps.tracking.mlflow_fields import params_of
-from sweeps.tracking.tracker import StoreUnreachable, Tracker, sync_all
+from sweeps.tracking.tracker import StoreUnreachable, Tracker, pages_of, sync_all
+from sweeps.tracking.view import view_address
 from trainables.errors import UserError, redacted
 from trainables.io.files import FileDamaged, write_json
 from trainables.mlflow_store import checked_uri, default_tracking_uri
@@ -88,8 +90,9 @@ def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measure
     assert float(tags["verdict.limit"]) == 0.8
     assert (tags["record"], tags["best.step"]) == (str(record.directory), "30")
     assert run.data.params == params_of(spec)
-    assert metrics["final/exact_match"] == metrics["eval/exact_match"] == 1.06
-    assert metrics["final/step_loss"] == 1 / 60 and metrics["best/eval_loss"] == 0.03
+    assert metrics["deciding/exact_match"] == 1.06 and metrics["eval/eval_loss"] == 0.06
+    assert metrics["train/step_loss"] == 1 / 60 and metrics["best/eval_loss"] == 0.03
+    assert not [key for key in metrics if key.startswith("final/")], "the curves have these values"
     contexts = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs}
     assert contexts["ood"] == ("ood" * 12, "out-of-distribution") and set(contexts) == {"train", "validation", "ood"}
     assert set(files(f"sqlite:///{database}", run.info.run_id)) == {
@@ -98,10 +101,100 @@ def test_a_pruned_trial_is_a_killed_child_with_its_reason_and_everything_measure
         "metrics.jsonl",
         "placement.json",
         "samples/step-60.jsonl",
-        "adapter/adapter_model.safetensors",
-        "adapter/manifest.json",
-        "adapter/provenance.json",
     }
+
+
+def test_what_decides_comes_first_in_the_order_of_logging_and_of_names(database, make_record):
+    record = make_record()
+    keep_best(record, 30)
+    record.close(COMPLETED)
+    opened(database).sync(record)
+    keys = list(runs(database)[0].data.metrics)
+    shared = [key for key in keys if not key.startswith("best/")]
+    assert shared[:2] == ["deciding/exact_match", "deciding/irrelevant_pass"] == sorted(shared)[:2]
+
+
+def test_a_baseline_has_its_eval_as_best_and_no_best_step(database, make_record):
+    record = make_record("A0", 0, 0, steps=(30,))
+    record.close(COMPLETED)
+    opened(database).sync(record)
+    (run,) = runs(database)
+    best = {key: value for key, value in run.data.metrics.items() if key.startswith("best/")}
+    assert best == {"best/exact_match": 1.03, "best/irrelevant_pass": 2.03, "best/eval_loss": 0.03}
+    assert "best.step" not in run.data.tags
+
+
+def test_the_best_adapter_is_a_logged_model_and_another_one_replaces_it(database, make_record):
+    record, tracker = make_record(), opened(database)
+    keep_best(record, 30)
+    record.close(COMPLETED)
+    tracker.sync(record)
+    client = MlflowClient(f"sqlite:///{database}")
+    (run,) = runs(database)
+
+    def models() -> list:
+        return list(client.search_logged_models([run.info.experiment_id]))
+
+    (model,) = models()
+    assert (model.name, str(model.status), model.source_run_id) == ("C2-L2-V2", "READY", run.info.run_id)
+    assert (model.model_type, model.tags["footprint.step"]) == ("PEFT adapter", "30")
+    kept = {one.path for one in client.list_logged_model_artifacts(model.model_id)}
+    assert kept == {"adapter_model.safetensors", "manifest.json", "provenance.json"}, "no optimizer"
+    client.set_tag(run.info.run_id, "verdict", "lost")
+    tracker.sync(record)
+    assert [one.model_id for one in models()] == [model.model_id], "the same adapter is logged once"
+    with record.saving("best") as directory:
+        write_json(directory / "provenance.json", {"step": 60, "metrics": {"eval_loss": 0.06}})
+        (directory / "adapter_model.safetensors").write_bytes(b"other weights")
+    client.set_tag(run.info.run_id, "verdict", "lost")
+    tracker.sync(record)
+    assert [one.tags["footprint.step"] for one in models()] == ["60"]
+
+
+def test_an_experiment_has_a_view_and_a_description_and_keeps_what_somebody_edited(database):
+    client = MlflowClient(f"sqlite:///{database}")
+    Tracker(f"sqlite:///{database}", "stage4", "How much?").open_launch("", {})
+    found = client.get_experiment_by_name("stage4")
+    assert found is not None and found.tags["mlflow.note.content"].startswith("How much?")
+    shown = json.loads(found.tags["mlflow.sharedViewState.footprint"])
+    assert {"name", "createdAt", "state"} <= shown.keys()
+    assert "metrics.`best/exact_match`" in json.loads(shown["state"])["selectedColumns"]
+    client.set_experiment_tag(found.experiment_id, "mlflow.note.content", "mine")
+    Tracker(f"sqlite:///{database}", "stage4", "How much?").open_launch("", {})
+    assert client.get_experiment(found.experiment_id).tags["mlflow.note.content"] == "mine"
+
+
+def test_a_trial_says_in_words_what_it_is_and_how_it_ended(database, make_record):
+    record, tracker = make_record(), opened(database)
+    tracker.sync(record)
+    begun = runs(database)[0].data.tags["mlflow.note.content"]
+    assert begun.startswith("C2-L2-V2: LoRA of rank 16 on the last 2 language layers and the last 2 vision blocks")
+    record.close(PRUNED)
+    tracker.sync(record)
+    ended = runs(database)[0].data.tags["mlflow.note.content"]
+    assert ended.startswith(begun) and PRUNED.reason in ended and "no best checkpoint" in ended
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sqlite:////tmp/mlflow.db", "http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=footprint"),
+        ("https://ann:secret@host:80/", "https://host:80/#/experiments/7/runs?viewStateShareKey=footprint"),
+    ],
+)
+def test_the_address_of_the_view_is_on_the_server_and_has_no_password(uri, address):
+    assert view_address(uri, "7") == address
+
+
+def test_the_pages_of_a_launch_are_a_command_and_an_address(database, tmp_path):
+    uri = f"sqlite:///{database}"
+    opened(database)
+    serve, address = pages_of("stage4", uri)
+    assert serve == f"mlflow ui --backend-store-uri {uri}" and address.endswith("viewStateShareKey=footprint")
+    assert pages_of("stage4", f"sqlite:///{tmp_path}/none.db") == [
+        f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/none.db"
+    ]
+    assert pages_of("stage4", "http://ann:secret@127.0.0.1:9") == ["http://***@127.0.0.1:9"], "no server answers"
 
 
 def test_a_running_trial_shows_its_curve_by_optimizer_step_and_no_verdict(database, make_record):
@@ -162,7 +255,7 @@ def test_an_eval_that_follows_its_train_line_is_not_taken_for_known(database, ma
     for count in (1, 2):
         (record.directory / "metrics.jsonl").write_text("".join(lines[:count]))
         tracker.sync(record)
-    assert set(runs(database)[0].data.metrics) >= {"train/step_loss", "eval/exact_match"}
+    assert set(runs(database)[0].data.metrics) >= {"train/step_loss", "deciding/exact_match"}
 
 
 def test_an_outage_between_points_and_their_mark_doubles_no_point(database, make_record, monkeypatch):
@@ -192,7 +285,15 @@ def test_a_failed_trial_that_is_resumed_gets_a_new_verdict(database, make_record
     tracker.sync(record)
     (ended,) = runs(database)
     assert (ended.info.status, ended.data.tags["verdict"]) == ("FINISHED", "completed")
-    assert "verdict.cause" not in ended.data.tags and ended.data.metrics["final/exact_match"] == 1.03
+    assert "verdict.cause" not in ended.data.tags
+    assert ended.data.metrics["final/exact_match"] == 1.03, "the curve shows the former end"
+    record.reopen()
+    tracker.sync(record)
+    measure(record, 60)
+    measure(record, 90)
+    record.close(COMPLETED)
+    tracker.sync(record)
+    assert runs(database)[0].data.metrics["final/exact_match"] == 1.09, "what was written once is kept up"
 
 
 def end_labelled(record: Record, *degraded: str) -> None:
@@ -237,8 +338,8 @@ def test_parallel_coordinates_drop_no_run(database, make_record):
     found = runs(database)
     numeric = [{key for key, value in run.data.params.items() if is_number(value)} for run in found]
     assert len(found) == 3 and all(keys == set(found[0].data.params) - {"quantization"} for keys in numeric)
-    finals = [{key for key in run.data.metrics if key.startswith("final/")} for run in found]
-    assert finals[0] >= {f"final/{name}" for name in EVAL_METRICS} and finals[0] == finals[1] == finals[2]
+    lasts = [{key.split("/")[1] for key in run.data.metrics if not key.startswith("best/")} for run in found]
+    assert lasts[0] >= set(EVAL_METRICS) and lasts[0] == lasts[1] == lasts[2]
 
 
 def is_number(value: str) -> bool:
@@ -270,7 +371,7 @@ def test_a_damaged_record_is_named_and_the_others_are_written(database, make_rec
     path.write_text(path.read_text().replace("0.03", "0.99", 1))
     with pytest.raises(FileDamaged, match=f"{damaged.name}/metrics.jsonl:1: every line must match its checksum"):
         sync_all(tmp_path / "stage4", f"sqlite:///{database}", "stage4")
-    assert "eval/exact_match" in {run.info.run_name: run for run in runs(database)}[whole.spec().name].data.metrics
+    assert "deciding/exact_match" in {run.info.run_name: run for run in runs(database)}[whole.spec().name].data.metrics
 
 
 def test_a_launch_that_was_killed_stops_counting_as_running(database):

@@ -18,6 +18,7 @@ from trainables.cohort.pass_width import PassWidths
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.io.files import read_json
+from trainables.phase import PhaseFile, PhaseName, TrialPhase, read_phase
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
@@ -75,6 +76,28 @@ def test_members_must_share_what_a_pass_and_an_eval_take(
     cohort = Together(double, base_line, tmp_path / "free", [one, two.model_copy(update=free)]).cohort
     assert len(cohort.trials) == 2
     cohort.remove()
+
+
+# -------------------------------------------------------------------- what is shown
+def test_each_member_shows_its_phase_and_a_record_without_it_has_the_same_files(
+    double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str, int]] = []
+    write = PhaseFile.show
+
+    def watched(shown: PhaseFile, name: PhaseName, step: int = 0) -> None:
+        seen.append((shown.directory.name, name, step))
+        write(shown, name, step)
+
+    monkeypatch.setattr(PhaseFile, "show", watched)
+    together = Together(double, base_line, tmp_path, members(make_spec, "ab")).finish()
+    steps = [("training", step) for step in range(5)]
+    assert [one[1:] for one in seen if one[0] == together.record("a").name] == [*steps, ("eval", 4)]
+    for name in "ab":
+        record = together.record(name)
+        assert read_phase(record.directory) == TrialPhase("eval", 4)
+        assert read_json(record.directory / "manifest.json")["sha256"] == record.digests()
+        assert not [path for path in record.digests() if "phase" in path]
 
 
 # -------------------------------------------------------------------- who breaks

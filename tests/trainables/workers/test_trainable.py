@@ -64,7 +64,7 @@ class Listener:
     advanced_count: int = 0
     started_names: list[str] = field(default_factory=list)
 
-    def started(self, record: Record) -> None:
+    def started(self, record: Record, engine: str | None) -> None:
         self.started_names.append(record.name)
 
     def advanced(self, record: Record) -> None:

@@ -1,0 +1,124 @@
+"""One trial in the live table: its phase, its newest eval and its verdict, as cells and as a line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sweeps.display.time_left import TrialWork
+from trainables.phase import TrialPhase
+from trainables.record import Measurement, Record, Verdict
+from trainables.record_labels import labels_of
+from trainables.spec import TrialSpec
+
+FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
+IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))
+TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerous_rate", "{:.2f}"))
+Columns = tuple[tuple[str, str, str], ...]
+# label -> the mark after the trial's name, and its meaning
+MARKS = {"degraded": ("†", "degraded"), "overridden": ("‡", "started with --force")}
+
+
+@dataclass
+class TrialRow:
+    """One trial in the table; `eval_step` is the step of its newest eval, -1 before the first."""
+
+    spec: TrialSpec
+    phase: TrialPhase = field(default_factory=lambda: TrialPhase("waiting", 0))
+    verdict: Verdict | None = None
+    eval_step: int = -1
+    metrics: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    is_started: bool = False
+    engine: str | None = None
+    first_step: int = 0
+    began_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the trial's name with the marks of its labels."""
+        return self.spec.name + "".join(mark for label, (mark, _) in MARKS.items() if label in self.labels)
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the verdict, or the phase of a trial that has none."""
+        return self.verdict.kind if self.verdict else self.phase.name
+
+    @property
+    def steps(self) -> int:
+        """Return the number of planned steps; 0 for a baseline."""
+        return 0 if self.spec.placement.is_baseline else self.spec.steps
+
+    @property
+    def step(self) -> int:
+        """Return the number of completed steps."""
+        return max(self.phase.step if self.verdict is None else 0, self.eval_step, 0)
+
+    @property
+    def state(self) -> str:
+        """Return what the trial does now, or how it ended."""
+        if self.verdict is None:
+            counts = f"step {self.step} of {self.steps}"
+            return {"training": counts, "eval": f"eval at step {self.step}"}.get(self.phase.name, self.phase.name)
+        criteria = self.labels.get("criteria") if self.verdict.kind == "completed" else None
+        step = f" @ {self.verdict.step}" if self.verdict.step < self.steps else ""
+        return f"{self.verdict}{step}, {criteria}" if criteria else f"{self.verdict}{step}"
+
+    def read(self, record: Record) -> None:
+        """Take the newest eval, the verdict and the labels from the record."""
+        for measurement in record.measurements():
+            self._see(measurement)
+        self.verdict, self.labels = record.verdict(), labels_of(record)
+
+    def see_phase(self, phase: TrialPhase, now_seconds: float) -> None:
+        """Take the phase that the worker wrote."""
+        if phase.name in ("training", "eval") and self.began_seconds is None:
+            self.began_seconds = now_seconds
+        self.phase = phase
+
+    def work(self, steps_per_eval: float) -> TrialWork:
+        """Return done and remaining work; `steps_per_eval` is the number of steps that take as long as an eval."""
+        every = self.spec.eval_every_steps
+        evals = self.eval_step // every - self.first_step // every
+        done = self.step - self.first_step + steps_per_eval * max(0, evals)
+        steps_left = self.steps - self.step
+        left = steps_left + steps_per_eval * -(-(self.steps - max(self.eval_step, 0)) // every)
+        began = self.began_seconds if self.steps else None
+        return TrialWork(self.engine, done if self.steps else 0, 0 if self.verdict or not self.steps else left, began)
+
+    def steps_per_eval(self) -> float | None:
+        """Return how many steps take as long as an eval, by this trial's shares of compute; None before its first."""
+        if self.eval_step <= 0 or not self.metrics.get("train_seconds"):
+            return None
+        evals = -(-self.eval_step // self.spec.eval_every_steps)
+        seconds_per_step = self.metrics["train_seconds"] / self.eval_step
+        return self.metrics.get("eval_seconds", 0.0) / evals / seconds_per_step
+
+    def _see(self, measurement: Measurement) -> None:
+        self.metrics.update(measurement.metrics)
+        if measurement.kind == "eval":
+            self.eval_step = measurement.step
+
+
+def columns_of(measured: Collection[str]) -> Columns:
+    """Return the columns of numbers: those of a text model if only its metrics were measured."""
+    return TEXT_COLUMNS if "text_retention" in measured and "irrelevant_pass" not in measured else IMAGE_COLUMNS
+
+
+def numbers(row: TrialRow, columns: Columns) -> list[str]:
+    """Return the newest numbers of a trial, `-` for what is not measured."""
+    return [form.format(row.metrics[name]) if name in row.metrics else "-" for _, name, form in columns]
+
+
+def stop_line(name: str, verdict: Verdict) -> str:
+    """Return one line that explains why a trial ended early."""
+    return f"{verdict.kind} {name} @ step {verdict.step}: {verdict.reason}"
+
+
+def eval_line(row: TrialRow, columns: Columns) -> str:
+    """Return a trial's newest eval, and its verdict if it ended, as one line of a log."""
+    named = zip(columns, numbers(row, columns), strict=True)
+    values = " ".join(f"{header} {number}" for (header, _, _), number in named)
+    steps = f"{max(row.eval_step, 0)}/{row.steps}"
+    ended = f" {row.state}" if row.verdict else ""  # 80 columns, unless the name is long
+    return f"{row.name:<9} {row.spec.placement!s:<6} {steps:>8} {values}{ended}"

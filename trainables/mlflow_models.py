@@ -1,0 +1,50 @@
+"""Keeps adapters as logged models of MLflow, each with the run and the step that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STEP, DIGEST = "footprint.step", "footprint.sha256"
+
+
+@dataclass(frozen=True)
+class LoggedAdapter:
+    """An adapter to log: its files, the digest of its weights, the step of its run, and its metrics there."""
+
+    name: str
+    files: Sequence[Path]
+    sha256: str
+    step: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def log_adapter(
+    client: MlflowClient, experiment: str, run_id: str, adapter: LoggedAdapter, timestamp_ms: int
+) -> None:  # fmt: skip
+    """Log an adapter as the model of the run; a second call changes nothing, another adapter replaces the first."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        if model.tags.get(DIGEST) == adapter.sha256 and str(model.status) == "READY":
+            return
+        client.delete_logged_model(model.model_id)
+    tags = {STEP: str(adapter.step), DIGEST: adapter.sha256}
+    created = client.create_logged_model(
+        experiment, adapter.name, run_id, tags, dict(adapter.params), model_type="PEFT adapter"
+    )
+    for path in adapter.files:
+        client.log_model_artifact(created.model_id, str(path))
+    client.finalize_logged_model(created.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(created.model_id, adapter.step)])
+    points = [
+        Metric(key, value, timestamp_ms, 0, model_id=created.model_id, run_id=run_id)
+        for key, value in adapter.metrics.items()
+    ]
+    client.log_batch(run_id, metrics=points)
