@@ -32,7 +32,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier", "report",
+        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage",
+        "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "guard_limits", "frontier", "report",
         "templates", "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
