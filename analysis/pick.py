@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.admissibility import room
 from analysis.candidates import SeedEval
-from analysis.choice import Choice, choose, corrected
-from analysis.evidence import Contender, Evidence, evidence, row_array
+from analysis.choice import Chosen, choose, corrected, slack
+from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
 from analysis.judged import Interval, Judged, higher, interval_of_draws, judge, judged_without_rows
 from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
@@ -117,7 +117,7 @@ def _order(one: Judged, fit: Objective) -> tuple[float, str]:
     return (-mean if fit.direction == "higher" else mean), one.name
 
 
-def _choice(found: Evidence, fit: Objective, generality: Objective, level: float) -> Choice | None:
+def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, level: float) -> Chosen | None:
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
         higher(found.draws[fit.name].expected, fit),
@@ -133,7 +133,7 @@ def _nearest_misses(judged: Sequence[Judged]) -> tuple[Judged, ...]:
     return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
 
 
-def _shipped(at: int, found: Evidence, constraint: Constraint, level: float) -> Shipped:
+def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: float) -> Shipped:
     """Return the admissible seed of lowest eval loss; each seed is judged by its own rows alone."""
     candidate, baseline = found.contenders[at].candidate, found.contenders[at].baseline
     assert baseline is not None
@@ -157,12 +157,12 @@ def _shipped(at: int, found: Evidence, constraint: Constraint, level: float) -> 
 
 
 def _corrected(
-    found: Evidence, choice: Choice, fit: Objective, generality: Objective, constraint: Constraint, level: float
+    found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint, level: float
 ) -> dict[str, float]:
     """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
     count = len(found.contenders)
     fits = higher(found.draws[fit.name].expected, fit)
-    slack = choice.separation * (fits[:, [choice.best]] - fits).std(axis=0)
+    lead = slack(fits, choice.best)
     means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.arrays.items()}
     required = _room(means, found, constraint) - _room_at_level(found, level)
 
@@ -171,19 +171,19 @@ def _corrected(
         if not len(admitted):
             return None
         mine = higher(drawn[fit.name][:count], fit)
-        alike = admitted[mine[admitted] >= mine[admitted].max() - slack[admitted] - ROUNDING]
+        alike = admitted[mine[admitted] >= mine[admitted].max() - lead[admitted] - ROUNDING]
         return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
 
     return corrected(found.arrays, select)
 
 
-def _room(means: Mapping[str, np.ndarray], found: Evidence, constraint: Constraint) -> np.ndarray:
+def _room(means: Mapping[str, np.ndarray], found: DrawnCandidates, constraint: Constraint) -> np.ndarray:
     count = len(found.contenders)
     limits = {name: means[name][found.baseline_at] for name in constraint.needs}
     return room(constraint.allowances, limits, {name: means[name][:count] for name in constraint.needs})
 
 
-def _room_at_level(found: Evidence, level: float) -> np.ndarray:
+def _room_at_level(found: DrawnCandidates, level: float) -> np.ndarray:
     """Return the room that a new seed has with the probability of the level: negative below it, (contenders,)."""
     wanted = level / found.survival
     tails = np.clip(1.0 - wanted, 0.0, 1.0)

@@ -30,6 +30,7 @@ MARKS = {
     "frontier": "● frontier",
     "baseline": "★ baseline",
     "dominated": "○ dominated",
+    "gain outside the constraint": "△ outside",
     "no gain": "– no gain",
     "excluded": "✕ not admissible",
     "running": "… running",
