@@ -19,6 +19,7 @@
 - `report/`: Writes the frontier as text and files.
 - `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.
 - `standings`: Compares placements by their results by row; every eval of an arm is a candidate on its path.
+- `study_constraint`: The constraint that a study declared, from the experiment's `study.json`.
 - `templates`: Fills the templates of pages; each template is in the folder `templates` of the package that uses it.
 - `trial_report/`: Writes the page of one trial.
 - `uncertainty`: Estimates over seeds: confidence intervals, and the probability of being on the frontier.

@@ -28,6 +28,16 @@ Generality = Annotated[
         show_default="irrelevant_pass; text_retention where no picture was shown",
     ),
 ]
+Fit = Annotated[
+    str,
+    typer.Option(
+        help="Task fit: NAME or NAME:higher or NAME:lower.",
+        show_default="exact_match; eval_loss where no answer is exact",
+    ),
+]
+Level = Annotated[
+    float, typer.Option(min=0.5, max=0.999, help="Probability of meeting the constraint that the pick must have.")
+]
 ExportAs = Annotated[
     str,
     typer.Option(help="Also write each winner's settings for axolotl, ms-swift or llamafactory.", show_default="none"),
@@ -46,8 +56,9 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
     x: Generality = "",
-    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    y: Fit = "",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
+    level: Level = 0.9,
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
@@ -58,19 +69,29 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     with --winners, and logs them to the newest launch.
     """
     from analysis.frontier import frontier_info
-    from analysis.mlflow_runs import read_experiment
-    from analysis.objectives import frontier_objectives, generality_in
+    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.objectives import EXACT, LOSS, fit_in, frontier_objectives, generality_in
     from analysis.report.exporting import settings_of_winners, write_settings
+    from analysis.standings import MINIMUM_LOSS_GAIN
+    from analysis.study_constraint import constraint_of
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
         check_tool(export_as)
-    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # refuse bad input before reading a store
+    objectives = frontier_objectives(
+        x or GENERALITY[0], y or EXACT, objective or ()
+    )  # refuse bad input before reading a store
     study = read_experiment(experiment, tracking_uri)
-    if not x:
-        objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
-    info = frontier_info(study, objectives)
+    objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), objective or ())
+    if not y and objectives[1].name == LOSS:
+        _say(
+            f"no answer is exact in any trial: the task fit is {LOSS}, and a gain below {MINIMUM_LOSS_GAIN:g} counts as none"
+        )
+    reported = {name for trial in study.trials for name in trial.last}
+    constraint = constraint_of(study, reported)
+    measured = read_measurements(study, tracking_uri)
+    info = frontier_info(study, objectives, measured, constraint, level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory)
     _print(info, form, files)

@@ -12,7 +12,7 @@ from analysis.mlflow_runs import ExperimentRuns, Value
 from analysis.pick import LEVEL
 from analysis.placement_results import FIT, KINDS, FrontierInfo, Kind, PlacementResult, Volume
 from analysis.placements import PlacementRuns, SeedRun, placements_of
-from analysis.standings import Standings, stand, with_rows
+from analysis.standings import Standings, minimum_gain, stand, with_rows
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
 from trainables.constraint import CONSTRAINT, Constraint
 from trainables.errors import UserError, nearest
@@ -129,7 +129,7 @@ def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, .
     directions = directions_of(objectives)
     costs = as_costs(np.array([[one.mean for one in row] for row in estimates]), directions)
     gains = as_costs(floors, [objectives[FIT].direction]) - costs[:, FIT]
-    costs[gains <= 0] = np.nan
+    costs[gains <= minimum_gain(objectives[FIT])] = np.nan
     on_frontier, dominates = non_dominated(costs), dominance(costs)
     chances = probability_on_frontier(samples, directions, floors, FIT)
     alike = _not_separable([one.label for one in placements], estimates)
@@ -137,7 +137,7 @@ def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, .
     for i, placement in enumerate(placements):
         dominators = [placements[int(j)].label for j in np.flatnonzero(dominates[:, i] & on_frontier)]
         gain = None if np.isnan(gains[i]) else float(gains[i])
-        kind = _kind(placement, bool(on_frontier[i]), gain)
+        kind = _kind(placement, bool(on_frontier[i]), gain, minimum_gain(objectives[FIT]))
         results.append(
             PlacementResult(
                 placement=placement,
@@ -173,10 +173,10 @@ def _minimum_fit(
     )
 
 
-def _kind(placement: PlacementRuns, on_frontier: bool, gain: float | None) -> Kind:
+def _kind(placement: PlacementRuns, on_frontier: bool, gain: float | None, least: float) -> Kind:
     if placement.is_baseline:
         return "baseline"
-    if gain is not None and gain <= 0:
+    if gain is not None and gain <= least:
         return "no gain"
     return "frontier" if on_frontier else "dominated"
 

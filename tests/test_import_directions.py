@@ -34,7 +34,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "analysis": (
         "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage", "admissibility",
         "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results", "standings", "guard_limits",
-        "frontier", "report", "templates", "charts", "trial_report", "cli",
+        "study_constraint", "frontier", "report", "templates", "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")
