@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from trainables.command import run
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from analysis.frontier import FrontierInfo
+    from analysis.mlflow_runs import ExperimentRuns
 
 
 COLUMNS_WITHOUT_TERMINAL = 120
@@ -66,32 +67,21 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """Print the frontier of a study, and for each other placement why it is not on it.
 
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
-    with --winners, and logs them to the newest launch.
+    with --winners, and logs them to the newest launch. Exits with 1 if results by row show that no candidate can be
+    shipped.
     """
-    from analysis.frontier import frontier_info
-    from analysis.mlflow_runs import read_experiment, read_measurements
-    from analysis.objectives import EXACT, LOSS, fit_in, frontier_objectives, generality_in
+    from analysis.mlflow_runs import read_experiment
+    from analysis.objectives import EXACT, frontier_objectives
     from analysis.report.exporting import settings_of_winners, write_settings
-    from analysis.standings import MINIMUM_LOSS_GAIN
-    from analysis.study_constraint import constraint_of
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
         check_tool(export_as)
-    objectives = frontier_objectives(
-        x or GENERALITY[0], y or EXACT, objective or ()
-    )  # refuse bad input before reading a store
+    # refuse bad input before reading a store
+    frontier_objectives(x or GENERALITY[0], y or EXACT, objective or ())
     study = read_experiment(experiment, tracking_uri)
-    objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), objective or ())
-    if not y and objectives[1].name == LOSS:
-        _say(
-            f"no answer is exact in any trial: the task fit is {LOSS}, and a gain below {MINIMUM_LOSS_GAIN:g} counts as none"
-        )
-    reported = {name for trial in study.trials for name in trial.last}
-    constraint = constraint_of(study, reported)
-    measured = read_measurements(study, tracking_uri)
-    info = frontier_info(study, objectives, measured, constraint, level)
+    info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory)
     _print(info, form, files)
@@ -99,6 +89,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     if export_as:
         settings = write_settings(settings_of_winners(info, export_as), directory)
         _say(f"written: {', '.join(map(str, settings))}")
+    if info.choice is not None and info.choice.picked is None:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
 @app.command()
@@ -125,6 +117,22 @@ def results(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with a documented code."""
     run(app, arguments)
+
+
+def _concluded(study: ExperimentRuns, tracking_uri: str, words: Sequence[str], level: float) -> FrontierInfo:
+    """Return the frontier by the objectives in `words`: generality, task fit (empty for the default), further ones."""
+    from analysis.frontier import frontier_info
+    from analysis.mlflow_runs import read_measurements
+    from analysis.objectives import LOSS, fit_in, frontier_objectives, generality_in
+    from analysis.standings import MINIMUM_LOSS_GAIN
+    from analysis.study_constraint import constraint_of
+
+    x, y, *further = words
+    objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), further)
+    if not y and objectives[1].name == LOSS:
+        _say(f"no answer is exact in any trial: the fit is {LOSS}; a gain below {MINIMUM_LOSS_GAIN:g} counts as none")
+    constraint = constraint_of(study, {name for trial in study.trials for name in trial.last})
+    return frontier_info(study, objectives, read_measurements(study, tracking_uri), constraint, level)
 
 
 def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:

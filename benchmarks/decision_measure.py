@@ -136,7 +136,7 @@ def _calibration(name: str, seeds: int, constrained: bool, stated: np.ndarray, t
 def _bin(at: int, stated: np.ndarray, truth: np.ndarray, constrained: bool) -> Bin:
     mean, share, cases = float(stated.mean()), float(truth.mean()), len(truth)
     bar = max(GAP_BAR[constrained], 2.0 * np.sqrt(share * (1.0 - share) / cases))
-    return Bin(EDGES[at], EDGES[at + 1], cases, mean, share, abs(mean - share) <= bar)
+    return Bin(EDGES[at], EDGES[at + 1], cases, mean, share, bool(abs(mean - share) <= bar))
 
 
 # ------------------------------------------------------------------- what is shipped

@@ -25,6 +25,7 @@ def main(
     """Simulate, and write the page."""
     from benchmarks.decision_measure import measure
     from benchmarks.decision_page import page
+    from benchmarks.measure import machine
     from benchmarks.pareto_scale import time_frontiers
     from trainables.errors import UserError
 
@@ -34,7 +35,7 @@ def main(
     except (OSError, ValueError) as error:
         raise UserError(f"--out must be a file that can be written, but: {error}", "name another one") from error
     scale = time_frontiers()
-    text = page(measure(worlds, typer.echo), scale)
+    text = page(measure(worlds, typer.echo), scale, machine("cpu")["cpu"])
     out.write_text(text, encoding="utf-8")
     typer.echo(f"written: {out}")
 

@@ -13,8 +13,8 @@ def shipping(choice: Pick) -> list[str]:
     picked, shipped = choice.picked, choice.shipped
     sentences = [
         f"Ship {picked.name}, seed {shipped.chosen.seed}: {_both(picked, choice)}; a new seed meets the constraint "
-        f"with probability {picked.admissible:.2f}, {picked.seeds_admissible} of {picked.seeds} seeds did, the shipped one "
-        f"does with probability {shipped.admissible:.2f}"
+        f"with probability {picked.admissible:.2f}, {picked.seeds_admissible} of {picked.seeds} seeds did, the "
+        f"shipped one does with probability {shipped.admissible:.2f}"
         + ("." if shipped.reaches_level else f", which is below {choice.level:g}: no seed reaches it alone.")
     ]
     if len(choice.alike) > 1:
