@@ -37,9 +37,11 @@ def test_many_rows_leave_no_doubt_of_the_frontier(constrained: bool, monkeypatch
     monkeypatch.setattr("benchmarks.decision_worlds.FIT_ROWS", 4000)
     monkeypatch.setattr("benchmarks.decision_worlds.PASS_ROWS", 4000)
     generator = np.random.default_rng(6)
-    one = world(generator, 80)
-    stated = said(conclude(one, generator), constrained)
-    assert np.abs(stated - true(one, constrained)).mean() < 0.15
+    one = world(generator, 40)
+    stated, truth = said(conclude(one, generator), constrained), true(one, constrained)
+    sure = np.abs(stated - 0.5) > 0.45
+    assert sure.sum() >= len(sure) / 2
+    assert ((stated > 0.5) == truth)[sure].all()
 
 
 def test_the_pick_breaks_the_constraint_less_often_than_the_rule_before() -> None:
