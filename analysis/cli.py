@@ -122,9 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _concluded(study: ExperimentRuns, tracking_uri: str, words: Sequence[str], level: float) -> FrontierInfo:
     """Return the frontier by the objectives in `words`: generality, task fit (empty for the default), further ones."""
     from analysis.frontier import frontier_info
+    from analysis.judged import MINIMUM_LOSS_GAIN
     from analysis.mlflow_runs import read_measurements
     from analysis.objectives import LOSS, fit_in, frontier_objectives, generality_in
-    from analysis.standings import MINIMUM_LOSS_GAIN
     from analysis.study_constraint import constraint_of
 
     x, y, *further = words

@@ -8,11 +8,12 @@ from itertools import combinations
 import numpy as np
 
 from analysis.guard_limits import guard_limit
+from analysis.judged import minimum_gain
 from analysis.mlflow_runs import ExperimentRuns, Value
 from analysis.pick import LEVEL
 from analysis.placement_results import FIT, KINDS, FrontierInfo, Kind, PlacementResult, Volume
 from analysis.placements import PlacementRuns, SeedRun, placements_of
-from analysis.standings import Standings, minimum_gain, stand, with_rows
+from analysis.standings import Standings, stand, with_rows
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
 from trainables.constraint import CONSTRAINT, Constraint
 from trainables.errors import UserError, nearest

@@ -18,6 +18,7 @@ from trainables.pareto import Objective, as_costs, directions_of, share_on_front
 from trainables.probes.metric import Proportion
 
 TAILS = (0.025, 0.975)
+MINIMUM_LOSS_GAIN = 0.05  # nats a token: less is not learning
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,23 @@ def higher(values: np.ndarray, objective: Objective) -> np.ndarray:
     return values if objective.direction == "higher" else -values
 
 
+def minimum_gain(fit: Objective) -> float:
+    """Return the gain that a candidate must exceed to have learned: 0, and for a loss 0.05 nats a token."""
+    return MINIMUM_LOSS_GAIN if fit.unit == "nats/token" else 0.0
+
+
+def gains(one: Judged, fit: Objective) -> bool:
+    """True when the candidate has learned something over its baseline."""
+    return one.gain is not None and one.gain.mean > minimum_gain(fit)
+
+
 def judge(
     found: DrawnCandidates, fit: Objective, generality: Objective, constraint: Constraint, also: Sequence[str] = ()
 ) -> list[Judged]:
     """Return what the evidence says of each contender, in order."""
     frontier = probability_on_frontier(found, (generality, fit))
     estimates = _estimates(found, also)
-    gains = higher(found.draws[fit.name].expected - found.baselines[fit.name], fit)
+    gained = higher(found.draws[fit.name].expected - found.baselines[fit.name], fit)
     judged = []
     for at, one in enumerate(found.contenders):
         assert one.baseline is not None
@@ -99,7 +110,7 @@ def judge(
             Judged(
                 contender=one,
                 estimates=estimates[at],
-                gain=interval_of_draws(gain, gains[:, at], is_proportion=False),
+                gain=interval_of_draws(gain, gained[:, at], is_proportion=False),
                 admissible=float(found.admissible[at]),
                 seeds_admissible=_seeds_admissible(one, constraint),
                 seeds=len(one.candidate.evals) + len(one.candidate.stopped),

@@ -11,7 +11,7 @@ from analysis.admissibility import room
 from analysis.candidates import SeedEval
 from analysis.choice import Chosen, choose, corrected, slack
 from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
-from analysis.judged import Interval, Judged, higher, interval_of_draws, judge, judged_without_rows
+from analysis.judged import Interval, Judged, gains, higher, interval_of_draws, judge, judged_without_rows, minimum_gain
 from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
 from trainables.constraint import ROUNDING, Constraint
@@ -40,11 +40,12 @@ class Shipped:
 class Pick:
     """What to ship and why.
 
-    `judged` are all candidates, best fit first. `best` has the best expected fit among those at the `level`;
-    `alike` are those at the level that it is not separable from, itself included, among which `picked` is the most
-    general, then the cheapest. All three are empty where no candidate reaches the level: `nearest` then names those
-    that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than those that chose
-    it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown` are sentences.
+    `judged` are all candidates, best fit first. `best` has the best expected fit of those that gain over their baseline
+    and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
+    `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
+    then names those that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than
+    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown`
+    are sentences.
     """
 
     level: float
@@ -84,7 +85,8 @@ def pick(
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    choice = _choice(found, fit, generality, level) if found else None
+    learned = np.array([gains(one, fit) for one in judged])
+    choice = _choice(found, fit, generality, learned & (found.admissible >= level)) if found else None
     picked = judged[choice.picked] if choice else None
     every = tuple(sorted([*judged, *others], key=lambda one: _order(one, fit)))
     return Pick(
@@ -96,7 +98,7 @@ def pick(
         alike=tuple(judged[one] for one in choice.alike) if choice else (),
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
-        nearest=() if picked else _nearest_misses(every),
+        nearest=() if picked else _nearest_misses(every, fit),
         corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),
@@ -117,19 +119,19 @@ def _order(one: Judged, fit: Objective) -> tuple[float, str]:
     return (-mean if fit.direction == "higher" else mean), one.name
 
 
-def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, level: float) -> Chosen | None:
+def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligible: np.ndarray) -> Chosen | None:
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
         higher(found.draws[fit.name].expected, fit),
         higher(found.draws[generality.name].expected, generality),
-        found.admissible >= level,
+        eligible,
         np.array(prices),
     )
 
 
-def _nearest_misses(judged: Sequence[Judged]) -> tuple[Judged, ...]:
+def _nearest_misses(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     """Return the candidates that gain and miss the level by the least: fewest rows, then the highest probability."""
-    gaining = [one for one in judged if one.rows_short is not None and one.gain is not None and one.gain.mean > 0]
+    gaining = [one for one in judged if one.rows_short is not None and gains(one, fit)]
     return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
 
 
@@ -167,7 +169,8 @@ def _corrected(
     required = _room(means, found, constraint) - _room_at_level(found, level)
 
     def select(drawn: Mapping[str, np.ndarray]) -> int | None:
-        admitted = np.flatnonzero(_room(drawn, found, constraint) >= required - ROUNDING)
+        worth = higher(drawn[fit.name][:count] - drawn[fit.name][found.baseline_at], fit) > minimum_gain(fit)
+        admitted = np.flatnonzero(worth & (_room(drawn, found, constraint) >= required - ROUNDING))
         if not len(admitted):
             return None
         mine = higher(drawn[fit.name][:count], fit)

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.candidates import Candidate, candidates_of
 from analysis.evidence import Contender, DrawnCandidates, evidence
-from analysis.judged import Judged, higher, probability_on_frontier
+from analysis.judged import Judged, higher, minimum_gain, probability_on_frontier
 from analysis.pick import Pick, has_rows, pick
 from analysis.placement_results import FIT, Kind, PlacementResult
 from analysis.placements import PlacementRuns
@@ -18,7 +18,6 @@ from trainables.constraint import Constraint
 from trainables.pareto import Objective, as_costs, directions_of, dominance, non_dominated
 from trainables.record import Measurement
 
-MINIMUM_LOSS_GAIN = 0.05  # nats a token: less is not learning
 OF_USE = (None, "completed", "pruned")  # verdicts of trials whose evals can be trusted
 
 
@@ -81,11 +80,6 @@ def stand(paths: Sequence[Path], objectives: tuple[Objective, ...], constraint: 
     results = _placed(results, drawn, objectives)
     baselines = [_baseline(one, objectives, results) for one in paths if one.placement.is_baseline]
     return Standings(tuple([*baselines, *results]), choice)
-
-
-def minimum_gain(fit: Objective) -> float:
-    """Return the gain that is learning: any, and for a loss 0.05 nats a token."""
-    return MINIMUM_LOSS_GAIN if fit.unit == "nats/token" else 0.0
 
 
 def _of_path(path: Path, judged: Sequence[Judged], objectives: tuple[Objective, ...]) -> PlacementResult:
@@ -193,7 +187,7 @@ def _outside(gaining: Sequence[Judged], fit: Objective) -> str:
     """Return what an arm learned outside the constraint: where it fits best, and where it misses by the fewest rows."""
     best = max(gaining, key=lambda one: higher(np.array(one.estimates[fit.name].mean), fit))
     near = min(gaining, key=lambda one: one.rows_short or 0)
-    nearest = "" if near is best else f"; nearest: {_learned(near, fit)}"
+    nearest = "" if near.rows_short == best.rows_short else f"; nearest: {_learned(near, fit)}"
     return f"learned {_learned(best, fit)}{nearest}"
 
 

@@ -88,7 +88,7 @@ def unknowns(info: FrontierInfo) -> list[str]:
 def value_text(one: Estimate, objective: Objective) -> str:
     """Format an estimate: the mean, then its interval [low, high], or its range (minimum–maximum) with two seeds."""
     form = {"fraction": ".3f", "parameters": ",.0f"}.get(objective.unit, ".4g")
-    if one.minimum == one.maximum:
+    if one.minimum == one.maximum and one.low == one.high:
         return f"{one.mean:{form}}"
     if one.low is None or one.high is None:
         return f"{one.mean:{form}} ({one.minimum:{form}}–{one.maximum:{form}})"

@@ -122,6 +122,12 @@ def test_arms_that_answer_alike_are_not_separable(concluded) -> None:
     assert result(info, "B1").not_separable_from == ()
 
 
+def test_an_arm_that_learned_nothing_is_never_shipped(concluded) -> None:
+    info = concluded({"A1-0": [(30, 0, 48), (60, 0, 48)], "D3-0": [(60, 40, 43)]})
+    assert info.choice is not None and info.choice.picked is None
+    assert [one.name for one in info.choice.nearest] == ["D3 @ 60"]
+
+
 def test_nothing_to_ship_names_the_nearest_by_rows(concluded) -> None:
     info = concluded({"D3-0": [(60, 40, 43)], "D2-0": [(60, 50, 30)]})
     assert recommended(info) is None
