@@ -44,8 +44,8 @@ class Pick:
     and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
     `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
     then names those that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than
-    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown`
-    are sentences.
+    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and
+    `unknown` are sentences.
     """
 
     level: float
@@ -80,25 +80,24 @@ def pick(
         level: the probability of meeting the constraint that a candidate must reach.
         also: further metrics to estimate.
     """
-    names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
+    names = (fit.name, generality.name, *constraint.needs)
     known = [one for one in contenders if has_rows(one, names)]
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    learned = np.array([gains(one, fit) for one in judged])
-    choice = _choice(found, fit, generality, learned & (found.admissible >= level)) if found else None
+    eligible = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
+    choice = _choice(found, fit, generality, eligible) if found else None
     picked = judged[choice.picked] if choice else None
-    every = tuple(sorted([*judged, *others], key=lambda one: _order(one, fit)))
     return Pick(
         level=level,
         fit=fit,
         generality=generality,
-        judged=every,
+        judged=_best_first([*judged, *others], fit),
         best=judged[choice.best] if choice else None,
         alike=tuple(judged[one] for one in choice.alike) if choice else (),
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
-        nearest=() if picked else _nearest_misses(every, fit),
+        nearest=() if picked else _nearest_misses([*judged, *others], fit),
         corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),
@@ -112,11 +111,14 @@ def has_rows(one: Contender, names: Sequence[str]) -> bool:
     return all(name in each.rows for each in (*one.candidate.evals, *one.baseline.evals) for name in names)
 
 
-def _order(one: Judged, fit: Objective) -> tuple[float, str]:
-    if fit.name not in one.estimates:
-        return np.inf, one.name
-    mean = one.estimates[fit.name].mean
-    return (-mean if fit.direction == "higher" else mean), one.name
+def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
+    def order(one: Judged) -> tuple[float, str]:
+        if fit.name not in one.estimates:
+            return np.inf, one.name
+        mean = one.estimates[fit.name].mean
+        return (-mean if fit.direction == "higher" else mean), one.name
+
+    return tuple(sorted(judged, key=order))
 
 
 def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligible: np.ndarray) -> Chosen | None:

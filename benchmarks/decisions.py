@@ -31,7 +31,8 @@ def main(
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()
+        with out.open("a", encoding="utf-8"):
+            pass
     except (OSError, ValueError) as error:
         raise UserError(f"--out must be a file that can be written, but: {error}", "name another one") from error
     scale = time_frontiers()
