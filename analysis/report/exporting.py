@@ -39,7 +39,7 @@ def _name(winner: PlacementRuns) -> str:
 
 
 def _record(winner: PlacementRuns) -> Record:
-    trial = winner.admissible()[0].trial
+    trial = (winner.admissible() or winner.seed_runs)[0].trial  # by rows, a placement counts by an eval before its stop
     if not trial.record or not Path(trial.record).is_dir():
         raise UserError(
             f"the settings of {trial.name} are read from its record, but "
