@@ -10,7 +10,7 @@ from trainables.constraint import CONSTRAINT, Constraint
 from trainables.decision import Guard
 from trainables.guards import GUARDS, described
 from trainables.spec import RESERVE_FORMAT, Format, Quantization
-from trainables.tested_guards import Reading, test_values
+from trainables.tested_guards import Reading, error_values
 
 # one row per forward pass, 16 rows per optimizer step
 ROW_BY_ROW: Mapping[str, Any] = {"batch_rows": 1, "accumulation_steps": 16}
@@ -96,7 +96,7 @@ def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) 
 
 def rules_of(study: Study) -> dict[str, Any]:
     """Return guards, their reading and the constraint as plain values, as stored in `study.json`."""
-    test = {"guard_test": test_values()} if study.reading == "tested" else {}
+    test = {"guard_test": error_values()} if study.reading == "tested" else {}
     return {"guards": [described(one) for one in study.guards], **test, "constraint": asdict(study.constraint)}
 
 

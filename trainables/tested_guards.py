@@ -180,10 +180,10 @@ TestedGuard = SequentialGuard | BinomialGuard | GapGuard
 
 def deciding(guards: Sequence[Guard], reading: Reading, planned_evals: int) -> Sequence[Guard]:
     """Return the guards as they decide in a trial of `planned_evals`: as tests, or by the numbers as they are."""
-    return guards if reading == "exact" else tested(guards, planned_evals)
+    return guards if reading == "exact" else as_tests(guards, planned_evals)
 
 
-def tested(guards: Sequence[Guard], planned_evals: int) -> tuple[Guard, ...]:
+def as_tests(guards: Sequence[Guard], planned_evals: int) -> tuple[Guard, ...]:
     """Return the guards as tests over a run of `planned_evals`; a rule without a test decides as it is."""
     return tuple(_tested(guard, planned_evals) for guard in guards)
 
@@ -197,7 +197,7 @@ def _tested(guard: Guard, planned_evals: int) -> Guard:
     return kind(guard, planned_evals)
 
 
-def test_values() -> dict[str, float]:
+def error_values() -> dict[str, float]:
     """Return the constants of the tests, as stored in `study.json`."""
     return {"run_error": RUN_ERROR, "margin": MARGIN}
 

@@ -97,10 +97,30 @@ def kill_share(
         shares = answers[:, :, :core].mean(axis=2)
         broken = shares < limit - 1e-9 if isinstance(rule, Floor) else shares > limit + 1e-9
     elif is_reserved:
-        broken = _sequential(rule, answers, baseline, core, RUN_ERROR / evals)
+        broken = _sequential(rule, answers, baseline, RUN_ERROR / evals)
     else:
         broken = _binomial(rule, answers, baseline, RUN_ERROR / evals)
     return float(_ever_for(broken, rule.patience_evals).mean())
+
+
+def rows_asked(rule: Floor | Ceiling, rows: int, evals: int, rate: float, base: float) -> float:
+    """Return how many rows one eval asks on average until the sequential test decides or none are left."""
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    baseline = rng.random((GAP_RUNS, rows), dtype=np.float32) < base
+    right, known = _answers(rng, baseline, rate, base, 1).cumsum(axis=2)[:, 0], baseline.cumsum(axis=1)
+    asked, undecided = np.zeros(GAP_RUNS), np.full(GAP_RUNS, True)
+    for count in looks(rows):
+        asked[undecided] = count
+        ratio = log_likelihood_ratio(right[:, count - 1], count, _limit(rule, known[:, count - 1] / count), MARGIN)
+        undecided &= np.abs(ratio) < boundary(RUN_ERROR / evals)
+    return float(asked.mean())
+
+
+def looks(rows: int) -> list[int]:
+    """Return after how many rows the sequential test looks: at the core, then at every batch of the reserve."""
+    return sorted({*range(min(rows, CORE_ROWS), rows, ASKED_AT_ONCE), rows})
 
 
 def _answers(rng: np.random.Generator, baseline: Array, rate: float, base: float, evals: int) -> Array:
@@ -124,12 +144,12 @@ def _first(rate: float, base: float, anew: float) -> float:
     return anew if 0.0 < base < 1.0 else rate
 
 
-def _sequential(rule: Floor | Ceiling, answers: Array, baseline: Array, core: int, error: float) -> Array:
+def _sequential(rule: Floor | Ceiling, answers: Array, baseline: Array, error: float) -> Array:
     import numpy as np
 
     broken, undecided = (np.full(answers.shape[:2], value) for value in (False, True))
     right, known = answers.cumsum(axis=2, dtype=np.int16), baseline.cumsum(axis=1)
-    for asked in sorted({*range(core, answers.shape[2], ASKED_AT_ONCE), answers.shape[2]}):
+    for asked in looks(answers.shape[2]):
         limit = _limit(rule, known[:, asked - 1] / asked)[:, None]
         ratio = log_likelihood_ratio(right[:, :, asked - 1], asked, limit, MARGIN)
         beyond = ratio >= boundary(error) if isinstance(rule, Floor) else ratio <= -boundary(error)
