@@ -45,8 +45,8 @@ A guard decides at every eval by a test. What is undecided when no rows are left
 
 The sequential test compares the limit + {MARGIN:g} with the limit - {MARGIN:g}, on {CORE_ROWS} rows of the core and as
 many of the reserve as it needs. Thresholds and patience are those of `trainables/guards.py`. `--guards exact` compares
-the numbers of the core as they are. Every plan prints these errors at its own rows and evals, and warns of a guard that misses more than half of the
-arms that it is to stop.
+the numbers of the core as they are. Every plan prints these errors at its own rows and evals, and warns of a guard that
+misses more than half of the arms that it is to stop.
 
 Only the core gives metrics, and so the best checkpoint, the frontier and every comparison: rows that are asked until a
 test decides would bias a rate. A fall of one kind of picture is recorded and shown, and never stops an arm.
@@ -54,9 +54,9 @@ test decides would bias a rate. A fall of one kind of picture is recorded and sh
 ## What was simulated
 
 An arm stays at one true rate over all evals. A row keeps its answer between consecutive evals with probability
-{PERSISTENCE:g}, and shares it with the baseline with probability {LIKENESS:g}; both are correlations measured on the
-miniature's trials. The gap has independent noise of {GAP_NOISE_NATS:g} nats at every eval. The command
-`python -m benchmarks.guards` writes this page; the seed is fixed.
+{PERSISTENCE:g}, and shares it with the baseline with probability {LIKENESS:g}. The gap has independent noise at every
+eval, {GAP_NOISE_NATS:g} nats in a plan. These three are assumptions, near to what samples of one sweep on the miniature
+show; rows are taken to be alike otherwise. `python -m benchmarks.guards` writes this page; the seed is fixed.
 """
 
 
@@ -93,7 +93,7 @@ def page(runs: int) -> str:
 
 
 def _rates(runs: int) -> Iterator[str]:
-    yield f"## Share of arms stopped, at {', '.join(map(str, EVALS))} evals"
+    yield f"## Share of arms stopped, at {', '.join(map(str, EVALS))} evals, of {runs:,} simulated"
     yield ""
     yield "| guard | rows | baseline | arm | tested | exact |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -138,6 +138,8 @@ READING_IT = """
 - With two evals of patience and few evals, a guard misses some arms just beyond the limit; with more evals it sees
   them, and its error over the run does not grow.
 - The exact reading stops healthy arms more often the more often it looks.
+- A relative limit on few rows is itself uncertain: with a baseline at 0.10, the guard on hallucination comes close to
+  its error of a run.
 - Five captions can show nothing; thirty show an arm that has lost most of them.
 - The gap's test knows the noise of rows only. An arm that widens slowly is missed; the loss itself then says so.
 """

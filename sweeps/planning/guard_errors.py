@@ -1,8 +1,8 @@
 """The errors of guards, by simulation: how often they stop a healthy arm, and how often they miss a broken one.
 
 An arm stays at one true rate over all evals. A row keeps its answer from one eval to the next with probability
-`PERSISTENCE`, else it answers anew; that is the correlation of answers between consecutive evals of real trials. The
-seed is fixed, so a plan always prints the same numbers.
+`PERSISTENCE`, else it answers anew, so that this is the correlation of its answers at consecutive evals. The seed is
+fixed: a plan always prints the same numbers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 SEED = 0
-PERSISTENCE = 0.75  # correlation of a row's answers at consecutive evals, measured on the miniature's trials
-LIKENESS = 0.48  # correlation of a row's answers between an arm and the baseline, measured likewise
+PERSISTENCE = 0.75  # assumed correlation of a row's answers at consecutive evals
+LIKENESS = 0.48  # assumed correlation of a row's answers between an arm and the baseline
 RUNS, MOST_EVALS = 400, 8_000  # simulated runs, and their evals together, so that a plan takes about a second
 GAP_RUNS = 2000
 COARSE_MARGIN = 0.25  # beyond the limit: what a test on a few dozen rows is to see
-GAP_NOISE_NATS = 0.03  # standard deviation of the gap between evals, on the miniature's 64 rows
+GAP_NOISE_NATS = 0.03  # assumed standard deviation of the gap's noise at an eval
 GAP_MARGIN_NATS = 0.12  # beyond the limit, reached evenly over the run: what the guard on the gap is to see
 PERFECT = {"hallucination": 0.0}  # baselines before they are measured; the others answer every row
 KIND_OF_METRIC = {
