@@ -36,6 +36,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.guards": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],
+    "benchmarks.stability": [("gone",)],
     "benchmarks.stock": [("one", "mini")],
     "benchmarks.tool_schemas": [],
 }  # fmt: skip

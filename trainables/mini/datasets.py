@@ -89,6 +89,16 @@ def files_in(directory: Path) -> Files:
     return Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood", "ood-test")))
 
 
+def current(directory: Path, version: int) -> Path:
+    """Return the directory for rows of a version: another one beside it, if it holds those of an earlier version.
+
+    Experiments begun with the earlier rows still read them.
+    """
+    path = directory / MANIFEST
+    is_earlier = path.is_file() and json.loads(path.read_text()).get("version") != version
+    return directory.with_name(f"{directory.name}-v{version}") if is_earlier else directory
+
+
 def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
     """Fill a directory and describe it in its manifest, or reuse it if it is complete.
 

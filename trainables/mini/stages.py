@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from trainables.mini import world
-from trainables.mini.datasets import Album, Files, Row, files_in, make_whole, unseen, write_lines, write_ood
+from trainables.mini.datasets import Album, Files, Row, current, files_in, make_whole, unseen, write_lines, write_ood
 from trainables.mini.pictures import SIDE
 from trainables.mini.world import Example
 
@@ -47,7 +47,8 @@ def write(directory: Path, seed: int) -> tuple[Files, ...]:
     """
     found = []
     for stage in range(1, len(STAGES) + 1):
-        target, manifest = directory / f"stage{stage}", {"seed": seed, "version": VERSION, "stage": stage}
+        target = current(directory / f"stage{stage}", VERSION)
+        manifest = {"seed": seed, "version": VERSION, "stage": stage}
         make_whole(target, manifest, lambda fresh, stage=stage: fill(fresh, seed, stage))
         found.append(files_in(target))
     return tuple(found)
