@@ -22,14 +22,13 @@ from sweeps.planning.guard_errors import (
     rows_asked,
 )
 from trainables.command import run
-from trainables.guards import GUARDS, TEXT_GUARD, Ceiling, Floor, Widening
+from trainables.guards import CAPTION_GUARD, GAP_GUARD, HALLUCINATION_GUARD, PASS_GUARD, TEXT_GUARD, Ceiling, Floor
 from trainables.probes.reserve import CORE_ROWS
 from trainables.tested_guards import MARGIN, RUN_ERROR, Reading
 
 PAGE = Path("docs/guards.md")
 EVALS = (4, 10, 20)
 RUNS = 2000
-PASS, HALLUCINATION, GAP, CAPTIONS = GUARDS
 READINGS: tuple[Reading, ...] = get_args(Reading)
 
 INTRODUCTION = f"""# Guards and their errors
@@ -78,11 +77,11 @@ class Case:
 def cases() -> Iterator[Case]:
     """Yield the simulated cases, around each limit, with baselines that are perfect and that are not."""
     for base in (1.0, 0.95):
-        yield from (Case(PASS, 192, base, rate) for rate in (0.95, 0.90, 0.85, 0.80, 0.75, 0.70))
-    yield from (Case(PASS, CORE_ROWS, 1.0, rate) for rate in (0.85, 0.80, 0.75))
+        yield from (Case(PASS_GUARD, 192, base, rate) for rate in (0.95, 0.90, 0.85, 0.80, 0.75, 0.70))
+    yield from (Case(PASS_GUARD, CORE_ROWS, 1.0, rate) for rate in (0.85, 0.80, 0.75))
     for base in (0.0, 0.10):
-        yield from (Case(HALLUCINATION, 192, base, base + rise) for rise in (0.05, 0.10, 0.15, 0.20, 0.25))
-    yield from (Case(CAPTIONS, rows, 1.0, rate) for rows in (5, 30) for rate in (0.80, 0.60, 0.60 - COARSE_MARGIN))
+        yield from (Case(HALLUCINATION_GUARD, 192, base, base + rise) for rise in (0.05, 0.10, 0.15, 0.20, 0.25))
+    yield from (Case(CAPTION_GUARD, rows, 1.0, rate) for rows in (5, 30) for rate in (0.80, 0.60, 0.60 - COARSE_MARGIN))
     yield from (Case(TEXT_GUARD, 112, 0.95, rate) for rate in (0.86, 0.76, 0.66))
 
 
@@ -113,7 +112,7 @@ def _asked() -> Iterator[str]:
     yield f"| true pass rate | {' | '.join(f'{evals} evals' for evals in EVALS)} |"
     yield f"| --- {'| --- ' * len(EVALS)}|"
     for rate in (0.99, 0.95, 0.90, 0.85, 0.80, 0.75):
-        yield f"| {rate:.2f} | {' | '.join(f'{rows_asked(PASS, 192, evals, rate, 1.0):.0f}' for evals in EVALS)} |"
+        yield f"| {rate:.2f} | {' | '.join(f'{rows_asked(PASS_GUARD, 192, evals, rate, 1.0):.0f}' for evals in EVALS)} |"
 
 
 def _gaps() -> Iterator[str]:
@@ -121,11 +120,10 @@ def _gaps() -> Iterator[str]:
     yield ""
     yield "| true widening over the run, nats | noise | tested | exact |"
     yield "| --- | --- | --- | --- |"
-    assert isinstance(GAP, Widening)
     for noise in (0.03, 0.05):
         for widening in (0.0, 0.06, 0.12, 0.18, 0.24):
             shares = (
-                " / ".join(f"{gap_kill_share(GAP, reading, evals, widening, noise):.2f}" for evals in EVALS)
+                " / ".join(f"{gap_kill_share(GAP_GUARD, reading, evals, widening, noise):.2f}" for evals in EVALS)
                 for reading in READINGS
             )
             yield f"| {widening:.2f} | {noise:.2f} | {' | '.join(shares)} |"

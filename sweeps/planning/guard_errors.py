@@ -181,7 +181,7 @@ def _ever_for(broken: Array, patience: int) -> Array:
     if broken.shape[1] < patience:
         return np.zeros(len(broken), dtype=bool)
     spans = np.lib.stride_tricks.sliding_window_view(broken, patience, axis=1)
-    return spans.all(axis=2).any(axis=1)
+    return np.any(np.all(spans, axis=2), axis=1)
 
 
 @cache

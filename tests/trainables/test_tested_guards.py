@@ -92,7 +92,9 @@ def test_the_gap_is_drawn_paired_on_rows() -> None:
     raised = (RowResults({name: value + 0.1 for name, value in losses[0].items()}, even), first[1])
     before, after = gap_draws([(first[0], first[1]), raised])
     assert np.allclose(after - before, 0.1)  # the rows' own differences cancel
-    assert before.std() == pytest.approx(np.hypot(*(np.std(list(one.values())) for one in losses)) / 8, rel=0.1)
+    assert before.std() == pytest.approx(
+        math.hypot(*(float(np.std(list(one.values()))) for one in losses)) / 8, rel=0.1
+    )
 
 
 # ---------------------------------------------------------------- sequential guards

@@ -21,12 +21,15 @@ from sweeps.planning.guard_errors import (
     rows_asked,
 )
 from trainables.decision import Ask, Stop
+from trainables.guards import CAPTION_GUARD as CAPTIONS
+from trainables.guards import GAP_GUARD as GAP
 from trainables.guards import GUARDS, Ceiling, Fall, Floor, Widening
+from trainables.guards import HALLUCINATION_GUARD as HALLUCINATION
+from trainables.guards import PASS_GUARD as PASS
 from trainables.measurement import Measurement
 from trainables.probes.metric import RowResults
 from trainables.tested_guards import RUN_ERROR, as_tests
 
-PASS, HALLUCINATION, GAP, CAPTIONS = GUARDS
 ROWS = (("caption", 30), ("irrelevant", 192), ("text", 112))
 
 
