@@ -112,7 +112,8 @@ def _asked() -> Iterator[str]:
     yield f"| true pass rate | {' | '.join(f'{evals} evals' for evals in EVALS)} |"
     yield f"| --- {'| --- ' * len(EVALS)}|"
     for rate in (0.99, 0.95, 0.90, 0.85, 0.80, 0.75):
-        yield f"| {rate:.2f} | {' | '.join(f'{rows_asked(PASS_GUARD, 192, evals, rate, 1.0):.0f}' for evals in EVALS)} |"
+        asked = (f"{rows_asked(PASS_GUARD, 192, evals, rate, 1.0):.0f}" for evals in EVALS)
+        yield f"| {rate:.2f} | {' | '.join(asked)} |"
 
 
 def _gaps() -> Iterator[str]:
