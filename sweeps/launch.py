@@ -36,7 +36,6 @@ from trainables.errors import UserError
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
 from trainables.record import Record
-from trainables.spec import FORMAT
 
 
 class JobPlan(Protocol):
@@ -136,12 +135,13 @@ class StudyJob:
 
     def plan(self, data_directory: Path) -> Plan:
         """Read the base and the data, expand the study into trials, and check them."""
-        study, axes, launch = as_begun(self.study, FORMAT, self.launch.reading), self.axes, self.launch
+        study, axes, launch = self.study, self.axes, self.launch
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
         files = launch.train, launch.validation, launch.ood
         begun = Experiment(launch.directory(study)).begun
+        study = as_begun(study, begun.format, launch.reading)
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
         specs = expand(study, axes, sources, begun.format)
         planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
