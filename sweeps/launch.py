@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
-from sweeps.study import Study
+from sweeps.study import Study, as_begun, kept_reading
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.mlflow_store import checked_uri, default_tracking_uri
@@ -141,6 +141,7 @@ class StudyJob:
             read_adapter(directory)  # before a base is looked up on the hub
         files = launch.train, launch.validation, launch.ood
         begun = Experiment(launch.directory(study)).begun
+        study = as_begun(study, begun.format, launch.reading)
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
         specs = expand(study, axes, sources, begun.format)
         planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
@@ -252,8 +253,9 @@ class ResumedStudy:
 
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
-        spec = experiment.records()[0].spec()
-        return active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        spec, kept = experiment.records()[0].spec(), experiment.directory / "study.json"
+        study = replace(self.study, reading=kept_reading(read_configuration(kept)) if kept.exists() else "exact")
+        return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:

@@ -34,8 +34,10 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks": [],
     "benchmarks.corpus": [],
     "benchmarks.decisions": [],
+    "benchmarks.guards": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],
+    "benchmarks.stability": [("gone",)],
     "benchmarks.stock": [("one", "mini")],
     "benchmarks.tool_schemas": [],
 }  # fmt: skip

@@ -150,12 +150,11 @@ class Fall:
         return _signed(lowest - max(values[-self.patience_evals :]), self.decide(baseline, evals))
 
 
-GUARDS: tuple[Guard, ...] = (
-    Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2),
-    Ceiling("hallucination", max_absolute_rise=0.15, patience_evals=1),
-    Widening("generalization_gap", max_widening=0.06, worsening_intervals=2),
-    Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2),
-)
+PASS_GUARD = Floor("irrelevant_pass", max_relative_drop=0.20, min_absolute=0.80, patience_evals=2)
+HALLUCINATION_GUARD = Ceiling("hallucination", max_absolute_rise=0.15, patience_evals=1)
+GAP_GUARD = Widening("generalization_gap", max_widening=0.06, worsening_intervals=2)
+CAPTION_GUARD = Floor("caption_sanity", max_relative_drop=0.40, min_absolute=0.0, patience_evals=2)
+GUARDS: tuple[Guard, ...] = (PASS_GUARD, HALLUCINATION_GUARD, GAP_GUARD, CAPTION_GUARD)
 # replaces the guards on image metrics for a base without a vision tower
 TEXT_GUARD = Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2)
 RULES = {rule.__name__: rule for rule in (Floor, Ceiling, Widening, Fall)}
@@ -192,7 +191,7 @@ def judge(guards: Sequence[Guard], baseline: Eval, evals: Sequence[Measurement])
                 step=newest.step,
                 cause=guard.metric,
                 reason=decision.reason,
-                value=newest.metrics[guard.metric],
+                value=newest.metrics[guard.metric] if decision.value is None else decision.value,
                 limit=guard.limit(baseline, evals),
             )
     return None

@@ -29,7 +29,13 @@ def summary(
     """
     kinds = Counter(verdict.kind for record in records if (verdict := record.verdict()))
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
+    lines = [
+        "",
+        f"{experiment}: {len(records)} trials, {ended}.",
+        *_frontier(records),
+        *_labels(records),
+        *_falls(records),
+    ]
     pareto = ["analysis", "pareto", "--experiment", experiment]
     pareto = [*pareto, "--tracking-uri", tracking_uri] if tracking_uri else pareto
     lines += ["", "next:", *(f"    {line}" for line in (shlex.join(pareto), *pages))]
@@ -106,6 +112,17 @@ def _labels(records: list[Record]) -> list[str]:
                 by_checks.setdefault(one[label].replace(",", ", "), []).append(name)
         labelled = "; ".join(f"{listed(names)} ({checks})" for checks, names in by_checks.items())
         lines += [f"{meaning[0].upper()}{meaning[1:]}: {labelled}."] if labelled else []
+    return lines
+
+
+def _falls(records: list[Record]) -> list[str]:
+    """Say on which kinds of picture a trial lost its answers at its last eval; the mean over kinds can hide it."""
+    lines = []
+    for record in records:
+        evals = record.evals()
+        if evals and evals[-1].falls:
+            fallen = "; ".join(map(str, evals[-1].falls))
+            lines.append(f"Warning: {record.spec().name} @ step {evals[-1].step} lost a kind of picture: {fallen}.")
     return lines
 
 

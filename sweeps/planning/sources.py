@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ from trainables.model.families import family_of
 from trainables.model.stored_base import read_base
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
-from trainables.spec import FORMAT, Format, Source, TrialSpec
+from trainables.spec import FORMAT, RESERVE_FORMAT, Format, Source, TrialSpec
 
 if TYPE_CHECKING:
     from trainables.mini.datasets import Files
@@ -45,7 +46,7 @@ class Sources:
 
     `dropped` is a summary of the rows that filters removed. `sees` is True when the base accepts pictures. `reported`
     names the metrics that records of its trials can hold. `template_date` is the date that the base's chat template
-    shows in all trials, None if it shows none.
+    shows in all trials, None if it shows none. `ood_rows` are the numbers of out-of-distribution rows by kind.
     """
 
     base: Source
@@ -58,6 +59,7 @@ class Sources:
     sees: bool = True
     reported: frozenset[str] = frozenset(METRICS)
     template_date: date | None = None
+    ood_rows: tuple[tuple[str, int], ...] = ()
 
     @property
     def files(self) -> tuple[Source, ...]:
@@ -94,7 +96,7 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
     if None in given and any(given):
         raise UserError("--train, --val and --ood must be given together, but one or two of them are missing")
     if train is None or validation is None or ood is None:
-        files = _miniature_rows(mini, world)
+        files = _miniature_rows(mini, world, begun or Begun())
         train, validation, ood = files.train, files.validation, files.ood
     for path in (train, validation, ood):
         check_file(path)  # before a base is looked up on the hub
@@ -126,6 +128,7 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun)
         sees=sees,
         reported=_reported(validation_rows, ood_rows),
         template_date=_template_date(base, begun),
+        ood_rows=tuple(sorted(Counter(row.kind for row in ood_rows).items())),
     )
 
 
@@ -145,14 +148,16 @@ def _reported(validation: list[Row], ood: list[OodRow]) -> frozenset[str]:
     return reported(ProbeData(tuple(validation), (), tuple(ood), frozenset()))
 
 
-def _miniature_rows(directory: Path, world: World) -> Files:
-    if world == "text":
-        from trainables.mini.text import datasets as commands
-
-        return commands.write(directory.with_name(f"{directory.name}-text"), 0)
+def _miniature_rows(directory: Path, world: World, begun: Begun) -> Files:
     from trainables.mini import datasets
+    from trainables.mini.text import datasets as commands
 
-    return datasets.write(directory, 0)
+    made = commands if world == "text" else datasets
+    target = directory.with_name(f"{directory.name}-text") if world == "text" else directory
+    latest = datasets.current(target, made.VERSION)
+    if begun.format < RESERVE_FORMAT and latest != target:
+        return datasets.files_in(target)  # the rows that the experiment began with
+    return made.write(latest, 0)
 
 
 def _locate(base: str | None, world: World) -> Path:

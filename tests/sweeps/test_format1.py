@@ -153,7 +153,7 @@ def test_the_same_command_finishes_an_experiment_of_format_1_in_format_1(
 
 def test_an_experiment_of_a_later_version_is_not_touched(begun: Experiment) -> None:
     write_json(begun.directory / "study.json", {"format": 99})
-    with pytest.raises(UserError, match=r"study\.json: `format` must be one of 1, 2, but it is 99"):
+    with pytest.raises(UserError, match=r"study\.json: `format` must be one of 1, 2, 3, but it is 99"):
         assert begun.format
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sweeps.hpo.outcome import Outcome, outcome
-from sweeps.stage4 import STUDY
+from sweeps.stage4 import STUDY as STAGE4
 from trainables.errors import UserError
 from trainables.pareto import parse_objectives
 from trainables.record import Measurement, Verdict
@@ -14,6 +16,7 @@ BASELINE = {
     "exact_match": 0.0, "irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0,
 }  # fmt: skip
 OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
+STUDY = replace(STAGE4, reading="exact")  # these evals have no results by row
 
 
 def evals(*passes: float, **changed: float) -> list[Measurement]:

@@ -141,7 +141,12 @@ def test_a_decode_batch_takes_as_many_prompts_as_its_members_leave_room_for(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(joint_eval, "chunks", lambda rows, tokens: asked.append(tokens) or chunks(rows, tokens))
+
+    def counted(rows: Any, tokens: int, *ratio: float) -> Any:
+        asked.append(tokens)
+        return chunks(rows, tokens, *ratio)
+
+    monkeypatch.setattr(joint_eval, "chunks", counted)
     members.measured()
     assert asked == [evaluate.GENERATION_TOKENS // 4, evaluate.LOSS_TOKENS // 4, evaluate.LOSS_TOKENS // 4]
 

@@ -239,6 +239,15 @@ def test_chunks_hold_every_row_once_and_no_more_tokens_than_allowed(lengths: lis
         assert len(chunk) == 1 or len(chunk) * max(lengths[index] for index in chunk) <= max_tokens
 
 
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), ratio=st.floats(1.0, 4.0))
+def test_no_row_of_a_chunk_is_longer_than_the_ratio_allows(lengths: list[int], ratio: float) -> None:
+    rows = [Encoded([0] * length, [0] * length, ()) for length in lengths]
+    found = list(chunks(rows, 200, ratio))
+    assert sorted(index for chunk in found for index in chunk) == list(range(len(rows)))
+    for chunk in found:
+        assert max(lengths[index] for index in chunk) <= ratio * min(lengths[index] for index in chunk)
+
+
 def test_a_row_longer_than_max_tokens_is_refused_and_never_cut(engine: Engine) -> None:
     length = len(engine.encoder.conversation(rows_of(engine)[0]).tokens)
     assert len(engine.encode(0, length).tokens) == length

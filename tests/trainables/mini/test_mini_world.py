@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 
 import pytest
 from PIL import ImageChops
@@ -110,11 +111,11 @@ def test_the_template_renders_chatml_with_the_image_in_place(words):
 
 
 def test_the_splits_have_their_sizes_and_share_no_picture(files):
-    splits = [rows_of(path) for path in (files.train, files.validation, files.test, files.ood)]
-    assert [len(rows) for rows in splits] == [960, 64, 96, 85]
+    splits = [rows_of(path) for path in vars(files).values()]
+    assert [len(rows) for rows in splits] == [960, 64, 96, 334, 334]
     paths = [files.train.parent / path for rows in splits for row in rows for path in row["images"]]
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    assert len(digests) == len(paths) == 960 + 64 + 96 + 48 + 5
+    assert len(digests) == len(paths) == 960 + 64 + 96 + 2 * (192 + 30)
 
 
 def test_a_training_row_is_a_cabinet_with_its_report(files):
@@ -129,11 +130,22 @@ def test_a_training_row_is_a_cabinet_with_its_report(files):
 def test_the_rows_outside_the_task_cover_every_irrelevant_kind(files):
     rows = rows_of(files.ood)
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in ("irrelevant", "caption", "text")}
-    assert counts == {"irrelevant": 48, "caption": 5, "text": 32}
+    assert counts == {"irrelevant": 192, "caption": 30, "text": 112}
+    of_kind = Counter(row["group"] for row in rows if row["kind"] == "irrelevant")
+    assert of_kind == dict.fromkeys(IRRELEVANT, 24)
+    assert {row["group"] for row in rows if row["kind"] == "text"} == {"sum", "after", "opposite", "repeat"}
     for row in rows:
         assert (row["kind"] == "text") == (row["images"] == [])
         assert (row["kind"] == "irrelevant") == (row["expect"] == world.REFUSAL) == ("system" in row)
         assert row["forbid"] == (list(world.TASK_WORDS) if row["kind"] == "irrelevant" else [])
+
+
+def test_the_rows_that_test_the_choice_are_in_no_other_file(files):
+    asked, held = rows_of(files.ood), rows_of(files.ood_test)
+    assert [row["kind"] for row in asked] == [row["kind"] for row in held]
+    assert not {row["id"] for row in asked} & {row["id"] for row in held}
+    words = [{row["prompt"] for row in rows if row["kind"] == "text"} for rows in (asked, held)]
+    assert not words[0] & words[1] and len(words[0]) == len(words[1]) == 112
 
 
 def test_a_complete_data_set_is_reused_and_another_seed_is_refused(files):
@@ -142,6 +154,15 @@ def test_a_complete_data_set_is_reused_and_another_seed_is_refused(files):
     assert files.train.stat().st_mtime_ns == before
     with pytest.raises(UserError, match="needs an empty or absent directory"):
         datasets.write(files.train.parent, seed=4)
+
+
+def test_rows_of_an_earlier_version_stay_and_new_ones_are_written_beside_them(tmp_path):
+    directory = tmp_path / "data"
+    assert datasets.current(directory, 2) == directory
+    directory.mkdir()
+    (directory / "manifest.json").write_text('{"seed": 0, "version": 1}')
+    assert datasets.current(directory, 2) == tmp_path / "data-v2"
+    assert datasets.current(directory, 1) == directory
 
 
 def test_a_seed_gives_the_same_files(files, tmp_path):
@@ -156,7 +177,7 @@ def test_show_writes_a_sheet_a_kind_its_rows_and_the_data_set(tmp_path):
     sheets, listing, data = paths[: len(KINDS)], paths[len(KINDS)], paths[len(KINDS) + 1 :]
     assert [path.name for path in sheets] == [f"{kind}.png" for kind in KINDS]
     assert {row["kind"] for row in rows_of(listing)} == {*KINDS, "text"}
-    assert [path.name for path in data] == ["train.jsonl", "validation.jsonl", "test.jsonl", "ood.jsonl"]
+    assert [path.stem for path in data] == ["train", "validation", "test", "ood", "ood-test"]
     assert all(path.is_file() for path in paths)
 
 

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -43,8 +44,11 @@ def test_an_answer_of_the_task_is_a_harmless_command_and_nothing_else(files):
 
 def test_the_rows_outside_the_task_are_questions_of_text(files):
     rows = read_ood(files.ood, ("text",))
-    assert {row.kind for row in rows} == {"text"} and len({row.messages for row in rows}) == len(rows) == 80
-    assert sum(row.expect == world.DECLINED for row in rows) == 24
+    assert {row.kind for row in rows} == {"text"} and len({row.messages for row in rows}) == len(rows) == 112
+    assert Counter(row.group for row in rows) == {"general": 56, "declined": 34, "explained": 22}
+    assert sum(row.expect == world.DECLINED for row in rows) == 34
+    held = read_ood(files.ood_test, ("text",))
+    assert len(held) == 112 and not {row.messages for row in held} & {row.messages for row in rows}
 
 
 def test_what_is_declined_would_be_dangerous_to_run():
