@@ -36,7 +36,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "templates", "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
-STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")
+STUDIES = (
+    "commands", "continuation", "coverage", "curriculum", "narrow", "quantization", "response", "search", "smoke",
+    "stage4", "unfreeze",
+)  # fmt: skip
 
 # What a room must not import, at the top, inside a function or for a type.
 FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
