@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from analysis.compare.command import compare
 from trainables.command import run
 from trainables.errors import UserError
 
@@ -99,6 +100,9 @@ def results(
     for one in found:
         for path in write_results(one, out, runs.get(one.spec.trial_id)):
             print(path)
+
+
+app.command()(compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

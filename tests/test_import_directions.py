@@ -32,8 +32,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier", "report",
-        "templates", "charts", "trial_report", "cli",
+        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier",
+        "templates", "compare", "report", "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (
