@@ -4,6 +4,7 @@
 - `charts/`: Draws the frontier.
 - `cli`: The command line `analysis`.
 - `compare/`: Compares two candidates on the same rows.
+- `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
 - `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.

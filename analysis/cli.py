@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from analysis.compare.command import compare
+from analysis.effects.command import effects
 from trainables.command import run
 from trainables.errors import UserError
 
@@ -103,6 +104,7 @@ def results(
 
 
 app.command()(compare)
+app.command()(effects)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

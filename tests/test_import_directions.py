@@ -33,7 +33,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "analysis": (
         "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier",
-        "templates", "compare", "report", "charts", "trial_report", "cli",
+        "templates", "compare", "effects", "report", "charts", "trial_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (
@@ -72,7 +72,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ray", ("sweeps.execution", "trainables.workers")),
     ("mlflow", ("trainables.mlflow_store",)),
-    ("optuna", ("sweeps.hpo",)),
+    ("optuna", ("sweeps.hpo", "analysis.effects")),
 )
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.
 UNLOADED = (

@@ -35,14 +35,19 @@ def compare(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """Compare two arms, checkpoints or trials on the rows that both answered, and their answers side by side."""
     from trainables.metrics import metric
 
-    _check_margin(margin)
+    check_margin(margin)
     metric(y)
     ours = _candidates(experiment, tracking_uri)
     theirs = _candidates(with_experiment, tracking_uri) if with_experiment else ours
     _print(*_compared(a, b, ours, theirs, y, margin, answers), form)
 
 
-def _check_margin(margin: float) -> None:
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is no share of the rows.
+
+    Raises:
+        UserError: it is not between 0 and 1.
+    """
     if not 0 < margin < 1:
         raise UserError(f"--margin must be above 0 and below 1, but got {quoted(margin)}", "--margin 0.05 is 5 points")
 

@@ -155,6 +155,8 @@ def needed_text(one: Difference, margin: float = MARGIN) -> str:
     """Return what would decide an undecided difference, in words; empty where it is decided."""
     if verdict_of(one, margin) != "undecided":
         return ""
+    if one.seeds_half == math.inf:
+        return "more seeds or trials: there are too few to know how much they vary"
     found = needed(one, margin)
     if found is None:
         return f"more than the {one.rows} rows there are"
@@ -164,4 +166,5 @@ def needed_text(one: Difference, margin: float = MARGIN) -> str:
     if parts:
         only = "" if found.seeds or one.seeds_half is None else "; rows, not seeds, limit it"
         return " or ".join(parts) + (only if found.rows else "; seeds, not rows, limit it")
-    return f"{found.both:.1f} times both the {one.rows} rows and the {seeds} seeds"
+    rows = math.ceil(found.both * one.rows)
+    return f"{rows:,} rows and {math.ceil(found.both * seeds)} seeds each together (now {one.rows} and {seeds})"

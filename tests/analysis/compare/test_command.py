@@ -147,4 +147,6 @@ def test_without_the_records_the_answers_are_missing_and_the_numbers_are_not(
         shutil.move(away, runs)
     assert code == 0
     assert "C1 @ 60 is better than A1 @ 60" in out
-    assert "Answers are not shown: the record of A1 @ 60 or its samples are not on this machine." in " ".join(out.split())
+    assert "Answers are not shown: the record of A1 @ 60 or its samples are not on this machine." in " ".join(
+        out.split()
+    )

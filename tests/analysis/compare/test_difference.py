@@ -107,7 +107,7 @@ def test_what_decides_names_rows_or_seeds_or_both() -> None:
     by_seeds = measured(0.06, 0.13, rows_half=0.001, seeds_half=0.13)
     assert needed_text(by_seeds) == "29 seeds each (now 3); seeds, not rows, limit it"
     both = measured(0.06, 0.13, rows_half=0.09, seeds_half=0.09)
-    assert "times both the 64 rows and the 3 seeds" in needed_text(both)
+    assert needed_text(both) == "589 rows and 28 seeds each together (now 64 and 3)"
     assert needed_text(measured(0.10, 0.05)) == ""
 
 
