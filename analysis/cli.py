@@ -12,6 +12,7 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
+from analysis.seeds.command import seeds
 from trainables.command import run
 from trainables.errors import UserError
 
@@ -105,6 +106,7 @@ def results(
 
 app.command()(compare)
 app.command()(effects)
+app.command()(seeds)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -24,7 +24,9 @@ def importances(metric: str, among: Sequence[Observation]) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = "maximize" if METRICS[metric].direction == "higher" else "minimize"
     study = optuna.create_study(direction=direction)
-    choices = {factor.name: optuna.distributions.CategoricalDistribution(levels(factor, among)) for factor in varying}
+    choices: dict[str, optuna.distributions.BaseDistribution] = {
+        factor.name: optuna.distributions.CategoricalDistribution(levels(factor, among)) for factor in varying
+    }
     for one in among:
         values = {factor.name: round(factor.value(one), 9) for factor in varying}
         study.add_trial(optuna.trial.create_trial(params=values, distributions=choices, value=one.last.metrics[metric]))
