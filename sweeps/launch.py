@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -30,12 +30,13 @@ from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
-from sweeps.study import Study
+from sweeps.study import Study, as_begun, kept_reading
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
 from trainables.record import Record
+from trainables.spec import FORMAT
 
 
 class JobPlan(Protocol):
@@ -135,7 +136,7 @@ class StudyJob:
 
     def plan(self, data_directory: Path) -> Plan:
         """Read the base and the data, expand the study into trials, and check them."""
-        study, axes, launch = self.study, self.axes, self.launch
+        study, axes, launch = as_begun(self.study, FORMAT, self.launch.reading), self.axes, self.launch
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
@@ -252,8 +253,9 @@ class ResumedStudy:
 
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
-        spec = experiment.records()[0].spec()
-        return active_guards(self.study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        spec, kept = experiment.records()[0].spec(), experiment.directory / "study.json"
+        study = replace(self.study, reading=kept_reading(read_configuration(kept)) if kept.exists() else "exact")
+        return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:

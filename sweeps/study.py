@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from trainables.constraint import CONSTRAINT, Constraint
 from trainables.decision import Guard
-from trainables.guards import GUARDS
-from trainables.spec import Quantization
+from trainables.guards import GUARDS, described
+from trainables.spec import RESERVE_FORMAT, Format, Quantization
+from trainables.tested_guards import Reading, error_values
 
 # one row per forward pass, 16 rows per optimizer step
 ROW_BY_ROW: Mapping[str, Any] = {"batch_rows": 1, "accumulation_steps": 16}
@@ -63,7 +64,8 @@ class Study:
     commands. `ranks`, `learning_rates` and `quantizations` are the values to vary unless the command line gives others;
     `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
-    on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end.
+    on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end. `reading`
+    says whether guards decide by tests, with an error rate, or by the numbers as they are.
     """
 
     name: str
@@ -84,3 +86,20 @@ class Study:
     guards: tuple[Guard, ...] = GUARDS
     constraint: Constraint = CONSTRAINT
     limits: PreflightLimits = PREFLIGHT_LIMITS
+    reading: Reading = "tested"
+
+
+def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) -> Study:
+    """Return a study with a chosen reading of its guards; in earlier formats they decide by the numbers as they are."""
+    return replace(study, reading="exact" if spec_format < RESERVE_FORMAT else reading or study.reading)
+
+
+def rules_of(study: Study) -> dict[str, Any]:
+    """Return guards, their reading and the constraint as plain values, as stored in `study.json`."""
+    test = {"guard_test": error_values()} if study.reading == "tested" else {}
+    return {"guards": [described(one) for one in study.guards], **test, "constraint": asdict(study.constraint)}
+
+
+def kept_reading(configuration: Mapping[str, Any]) -> Reading:
+    """Return how the guards of an experiment decide, from the content of its `study.json`."""
+    return "tested" if "guard_test" in configuration else "exact"

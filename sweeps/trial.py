@@ -45,8 +45,8 @@ class TrialOptions:
 
 
 SHARED = (
-    *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "dry_run", "force", "resume",
-    "sync",
+    *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "guards", "dry_run", "force",
+    "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {
@@ -85,6 +85,8 @@ class TrialJob:
         from sweeps.importers.config import read_config
         from sweeps.importers.packing import packing_finding
         from sweeps.planning.plan import plan_specs
+        from sweeps.study import as_begun
+        from trainables.spec import FORMAT
 
         begun = Experiment(self.launch.directory(self.study)).begun
         read = read_config(self.given.config, self.given.format, self.launch, data_directory, self.replaced, begun)
@@ -92,7 +94,7 @@ class TrialJob:
             self.launch.console.print(part, highlight=False)
             self.launch.console.print()
         study, specs = trials_of(read, self.given.space, self.replaced, begun.format)
-        plan = plan_specs(study, specs, read.sources)
+        plan = plan_specs(as_begun(study, FORMAT, self.launch.reading), specs, read.sources)
         if read.packed:
             told = packing_finding(read.packed, plan.preflight.data["train"], specs[-1])
             plan = replace(plan, preflight=replace(plan.preflight, findings=(*plan.preflight.findings, told)))

@@ -33,6 +33,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "analysis.cli": [("results", "--experiment=x", "--storage")],
     "benchmarks": [],
     "benchmarks.corpus": [],
+    "benchmarks.guards": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],
     "benchmarks.stock": [("one", "mini")],

@@ -16,8 +16,11 @@
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
+- `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by
+  row.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
+- `measurement`: A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
 - `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password; the only module that imports
@@ -34,6 +37,7 @@
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
 - `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.
+- `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.
 - `training/`: Trains a single trial on an engine.
 - `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.
 - `verify`: Checks that a directory holds one complete, trained adapter that can be trained further; works for any

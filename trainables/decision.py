@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
-from trainables.probes.metric import Proportion
+from trainables.probes.metric import Proportion, RowResults
 
 
 class Eval(Protocol):
-    """One eval as a guard reads it: metrics, and successes and rows of those that are proportions."""
+    """One eval as a guard reads it: metrics, and results by row of those that are means over rows."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -22,6 +22,16 @@ class Eval(Protocol):
         """Return successes and rows of the metrics that are proportions; empty if they were not recorded."""
         ...
 
+    @property
+    def rows(self) -> Mapping[str, RowResults]:
+        """Return the results by row of the metrics that are means over rows; empty if they were not recorded."""
+        ...
+
+    @property
+    def reserve(self) -> Mapping[str, RowResults]:
+        """Return the results on the rows of the reserve that were asked at this eval."""
+        ...
+
 
 @dataclass(frozen=True)
 class Continue:
@@ -30,16 +40,20 @@ class Continue:
 
 @dataclass(frozen=True)
 class Ask:
-    """Request an eval of `rows` more rows before deciding. Not implemented yet: the trial continues."""
+    """Request the next `rows` rows of the reserve, then decide again; without any left the trial continues."""
 
     rows: int
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the trial; `reason` names the values that violate the rule."""
+    """End the trial; `reason` names the values that violate the rule.
+
+    `value` is the rate on all rows asked; None if the decision is about the metric itself.
+    """
 
     reason: str
+    value: float | None = None
 
 
 Decision = Continue | Ask | Stop

@@ -16,7 +16,7 @@ from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
 from trainables.model.base import Base, default_device, load_base
 from trainables.probes.crops import check_pictures
-from trainables.spec import TrialSpec, engine_key
+from trainables.spec import RESERVE_FORMAT, TrialSpec, engine_key
 
 TRAIN_SLICE_ROWS = 64
 
@@ -44,7 +44,7 @@ class Engine:
         train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
         ood = read_ood(spec.ood.path, needed_kinds(sees))
         check_pictures(validation, sees)
-        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS)
+        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS, has_reserve=spec.format >= RESERVE_FORMAT)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data))
 

@@ -192,7 +192,7 @@ def judge(guards: Sequence[Guard], baseline: Eval, evals: Sequence[Measurement])
                 step=newest.step,
                 cause=guard.metric,
                 reason=decision.reason,
-                value=newest.metrics[guard.metric],
+                value=newest.metrics[guard.metric] if decision.value is None else decision.value,
                 limit=guard.limit(baseline, evals),
             )
     return None

@@ -24,9 +24,9 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -34,16 +34,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from trainables.errors import UserError
-from trainables.io.checksums import with_checksum
-from trainables.io.files import (
-    FileDamaged,
-    read_checksummed,
-    read_json,
-    replace_directory,
-    write_json,
-    write_text,
-)
-from trainables.probes.metric import Proportion, RowResults
+from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
+from trainables.measurement import Measurement, read_measurements
 from trainables.spec import Frozen, TrialSpec, read_spec
 
 MANIFEST = "manifest.json"
@@ -51,7 +43,6 @@ BEST, CHECKPOINTS = "best", "checkpoints"
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
 VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
-MetricKind = Literal["train", "eval"]
 
 
 class Verdict(Frozen):
@@ -70,49 +61,6 @@ class Verdict(Frozen):
 
     def __str__(self) -> str:
         return f"{self.kind}({self.cause})" if self.cause else self.kind
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
-
-    `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
-    means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
-    measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals.
-    """
-
-    kind: MetricKind
-    step: int
-    metrics: Mapping[str, float]
-    counts: Mapping[str, Proportion] = field(default_factory=dict)
-    rows: Mapping[str, RowResults] = field(default_factory=dict)
-    scale: str = "1"
-
-    def line(self) -> str:
-        """Return the measurement as one line of JSON with a checksum, without a line feed."""
-        body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
-        if self.counts:
-            body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
-        if self.rows:
-            body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
-        if self.scale != "1":
-            body["scale"] = self.scale
-        return with_checksum(body)
-
-
-def _measurement(body: Mapping[str, Any]) -> Measurement:
-    counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
-    rows = {name: RowResults(**one) for name, one in body.get("rows", {}).items()}
-    return Measurement(body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", "1"))
-
-
-def read_measurements(path: Path, hint: str) -> list[Measurement]:
-    """Read a file of measurements, such as `metrics.jsonl`; empty if it does not exist.
-
-    Raises:
-        FileDamaged: a complete line does not match its checksum; `hint` says what to do.
-    """
-    return [_measurement(body) for body in read_checksummed(path, hint)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from trainables.io.files import FileDamaged, read_json
-from trainables.record import BEST, MANIFEST, RUN_AGAIN, Measurement, MetricKind, Record, Verdict, is_whole
+from trainables.measurement import Measurement, MetricKind
+from trainables.record import BEST, MANIFEST, RUN_AGAIN, Record, Verdict, is_whole
 from trainables.record_labels import LABELLED, labels_of
 from trainables.spec import TrialSpec
 

@@ -89,3 +89,8 @@ def steps_at_rate(
     warmup = min(warmup_steps(steps, warmup_ratio), steps)
     rising, falling = range(warmup), range(warmup, steps)
     return warmup - bisect_left(rising, least, key=factor) + bisect_right(falling, -least, key=lambda one: -factor(one))
+
+
+def planned_evals(steps: int, eval_every_steps: int, is_continued: bool = False) -> int:
+    """Return how often a trial evaluates, its last step included; a continued one also before its first step."""
+    return math.ceil(steps / eval_every_steps) + is_continued

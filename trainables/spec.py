@@ -21,9 +21,10 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
 
-Format = Literal[1, 2]
+Format = Literal[1, 2, 3]
 
-FORMAT: Format = 2  # of new experiments; a file without a format has format 1
+RESERVE_FORMAT = 3  # from this format on, irrelevant rows beyond the core are asked by guards only
+FORMAT: Format = 3  # of new experiments; a file without a format has format 1
 BASELINE_ARM = "A0"
 RESTART = "-restart"  # suffix of the arm and the name of a trial that starts from `--restart-from`
 
@@ -280,6 +281,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
         spec.validation.sha256,
         spec.ood.sha256,
         str(spec.template_date or ""),
+        "reserve" if spec.format >= RESERVE_FORMAT else "",
         *(source.sha256 for source in spec.earlier),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from trainables.errors import EXIT_CODE_MEANINGS, UserError
+from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
+from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -84,6 +85,8 @@ class LaunchOptions:
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
     """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
+    guards: str = field(default="", metadata=option(RUN, shown_default="tested"))
+    """How guards decide: tested, with an error rate over the run, or exact, by the numbers as they are."""
     dry_run: bool = field(default=False, metadata=option(RUN))
     """Print the plan and write nothing."""
     force: bool = field(default=False, metadata=option(RUN))
@@ -110,6 +113,7 @@ class LaunchOptions:
             ood=self.ood,
             drop=self.drop,
             force=self.force,
+            reading=_reading(self.guards),
         )
 
     def fixed(self) -> dict[str, Any]:
@@ -126,10 +130,19 @@ class LaunchOptions:
         return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 
+def _reading(text: str) -> Reading | None:
+    for known in get_args(Reading):
+        if text == known:
+            return known
+    if text:
+        raise UserError(f"--guards must be tested or exact, but got `{named(text)}`", nearest(text, get_args(Reading)))
+    return None
+
+
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 BUDGET = ("steps", "epochs", "eval_every")
-ACTIONS = ("dry_run", "force", "resume", "sync")
+ACTIONS = ("guards", "dry_run", "force", "resume", "sync")

@@ -12,6 +12,7 @@ from sweeps.display.summary import listed
 from sweeps.planning.data_quality import FileQuality, quality_table
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share
+from sweeps.planning.guard_errors import errors_text
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources
@@ -40,6 +41,8 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
         parts.append(NO_VISION_TOWER)
     if planned.active.left_out:
         parts.append(planned.active.left_out)
+    if planned.guard_errors:
+        parts.append(errors_text(planned.guard_errors, planned.active.study.reading))
     return [*parts, *found_text(planned.preflight, is_forced)]
 
 
@@ -70,6 +73,10 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
             f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. The columns language and vision count "
             "trained parameters."
+        ),
+        Text(
+            f"An eval every {spec.eval_every_steps} steps: the step at which an arm leaves the admissible region is "
+            f"known to within {min(spec.steps, spec.eval_every_steps)}."
         ),
     )
 

@@ -24,7 +24,13 @@ def summary(study: Study, records: list[Record], experiment: str, tracking_uri: 
     """Return the summary of a launch: how the trials ended, the frontier in words, and the next commands."""
     kinds = Counter(verdict.kind for record in records if (verdict := record.verdict()))
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
+    lines = [
+        "",
+        f"{experiment}: {len(records)} trials, {ended}.",
+        *_frontier(records),
+        *_labels(records),
+        *_falls(records),
+    ]
     pareto, ui = ["analysis", "pareto", "--experiment", experiment], ["mlflow", "ui"]
     if tracking_uri:
         pareto = [*pareto, "--tracking-uri", tracking_uri]
@@ -103,6 +109,17 @@ def _labels(records: list[Record]) -> list[str]:
                 by_checks.setdefault(one[label].replace(",", ", "), []).append(name)
         labelled = "; ".join(f"{listed(names)} ({checks})" for checks, names in by_checks.items())
         lines += [f"{meaning[0].upper()}{meaning[1:]}: {labelled}."] if labelled else []
+    return lines
+
+
+def _falls(records: list[Record]) -> list[str]:
+    """Say on which kinds of picture a trial lost its answers at its last eval; the mean over kinds can hide it."""
+    lines = []
+    for record in records:
+        evals = record.evals()
+        if evals and evals[-1].falls:
+            fallen = "; ".join(map(str, evals[-1].falls))
+            lines.append(f"Warning: {record.spec().name} @ step {evals[-1].step} lost a kind of picture: {fallen}.")
     return lines
 
 

@@ -11,7 +11,7 @@ from trainables.record import Record
 
 
 def baseline_of(record: Record, study: Study) -> Baseline:
-    """Return the baseline's metrics, captions and counts.
+    """Return the baseline's metrics, captions, and results by row.
 
     Raises:
         UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
@@ -31,4 +31,5 @@ def baseline_of(record: Record, study: Study) -> Baseline:
             "every trial would be pruned",
             "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
         )
-    return Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)
+    captions = captions_in(record.samples(0))
+    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve)

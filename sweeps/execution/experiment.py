@@ -20,9 +20,8 @@ from sweeps.planning.forecast import Forecast
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Begun
 from sweeps.planning.space import merged
-from sweeps.study import Study
+from sweeps.study import Study, rules_of
 from trainables.errors import ExitCode, InfrastructureError, UserError, named, quoted
-from trainables.guards import described
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
 from trainables.record import Record, records_under
@@ -203,8 +202,7 @@ def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:
         "effective_rows": spec.effective_rows,
         "eval_every_steps": spec.eval_every_steps,
         "data_seed": spec.data_seed,
-        "guards": [described(guard) for guard in study.guards],
-        "constraint": asdict(study.constraint),
+        **rules_of(study),
         **date_of(spec),
     }
     return {key: value for key, value in shared.items() if key not in own}

@@ -12,6 +12,7 @@ from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
+from trainables.tested_guards import Reading
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Launch:
     """How a job runs, and where its base and data are.
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow.
-    Only `base`, the data, `drop` and `scheduler` affect the results. The experiment's configuration includes the
-    scheduler, because it ends trials early.
+    Only `base`, the data, `drop`, `scheduler` and `reading` affect the results. The experiment's configuration includes
+    the last two, because they end trials early; with `reading` None guards decide as the study says.
     """
 
     storage: Path = Path("runs")
@@ -38,6 +39,7 @@ class Launch:
     ood: Path | None = None
     drop: str = ""
     force: bool = False
+    reading: Reading | None = None
     console: Console = field(default_factory=Console)
 
     def directory(self, study: Study) -> Path:

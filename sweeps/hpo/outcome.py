@@ -14,6 +14,9 @@ from trainables.guards import label_of
 from trainables.metrics import PRICES
 from trainables.pareto import Objective
 from trainables.record import Measurement, Record, Verdict
+from trainables.schedule import planned_evals
+from trainables.spec import TrialSpec
+from trainables.tested_guards import deciding
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -43,12 +46,13 @@ def outcome_of(record: Record, baseline: Record, study: Study, objectives: Seque
     assert verdict is not None
     measured = record.measurements()
     reference = baseline.evals()[0]
-    return outcome(verdict, measured, best.step if best else None, reference, study, objectives)
+    evals = _planned(record.spec())
+    return outcome(verdict, measured, best.step if best else None, reference, study, objectives, evals)
 
 
 def outcome(
     verdict: Verdict, measured: Sequence[Measurement], best_step: int | None, baseline: Measurement, study: Study,
-    objectives: Sequence[Objective],
+    objectives: Sequence[Objective], planned_evals: int = 1,
 ) -> Outcome:  # fmt: skip
     """Return the outcome of a trial that has ended.
 
@@ -58,7 +62,7 @@ def outcome(
     """
     if verdict.kind not in ("completed", "pruned"):
         return Outcome("failed")
-    constraints = distances(measured, baseline, study)
+    constraints = distances(measured, baseline, study, planned_evals)
     if verdict.kind == "pruned":
         return Outcome("pruned", (), constraints)
     last = {one.kind: one.metrics for one in measured}
@@ -68,8 +72,15 @@ def outcome(
     return Outcome("complete", values, constraints)
 
 
-def distances(measured: Sequence[Measurement], baseline: Measurement, study: Study) -> dict[str, float]:
+def distances(
+    measured: Sequence[Measurement], baseline: Measurement, study: Study, planned_evals: int = 1
+) -> dict[str, float]:
     """Return the distance to the limit of every guard and of the constraint on the best eval; above 0 is violated."""
     evals = [one for one in measured if one.kind == "eval"]
-    found = {label_of(guard): guard.excess(baseline, evals) for guard in study.guards}
+    guards = deciding(study.guards, study.reading, planned_evals)
+    found = {label_of(rule): guard.excess(baseline, evals) for rule, guard in zip(study.guards, guards, strict=True)}
     return found | {BEST: min(study.constraint.excess(baseline.metrics, one.metrics) for one in evals)}
+
+
+def _planned(spec: TrialSpec) -> int:
+    return planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)

@@ -31,12 +31,12 @@ from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
-from sweeps.study import Study
+from sweeps.study import Study, as_begun
 from trainables.errors import Checkpointed, UserError
 from trainables.metrics import generality, metric
 from trainables.pareto import Objective, parse_objectives
 from trainables.record import Record
-from trainables.spec import TrialSpec
+from trainables.spec import FORMAT, TrialSpec
 
 if TYPE_CHECKING:
     from sweeps.tracking.mirror import Mirror
@@ -141,7 +141,7 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(search.study, specs, sources)
+    return plan_specs(as_begun(search.study, FORMAT, launch.reading), specs, sources)
 
 
 def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:

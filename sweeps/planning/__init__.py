@@ -6,6 +6,8 @@
 - `data_quality`: Statistics of the scanned data, per file: lengths, repetitions, leaks.
 - `finding`: The result type of the preflight checks.
 - `forecast`: Forecasts of each trial: trained parameters, adapter size, coverage of the data, number of evals.
+- `guard_errors`: The errors of guards, by simulation: how often they stop a healthy arm, and how often they miss a
+  broken one.
 - `hashing`: Hashes the base, and shows progress when that takes seconds.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.forecast import Forecast, forecast
+from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
-from sweeps.study import Study
+from sweeps.study import Study, as_begun
 from trainables.data.scan import Scan, scan
 from trainables.spec import TrialSpec
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply."""
+    """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
+
+    `guard_errors` are their simulated errors.
+    """
 
     sources: Sources
     forecasts: list[Forecast]
     preflight: Preflight
     active: ActiveGuards
+    guard_errors: tuple[GuardErrors, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -38,10 +43,15 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
         UserError: anything that would make a trial fail later.
     """
     check_base(specs)
+    study = as_begun(study, specs[0].format)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
     scanned = _scanned(sources)
     check_packable(specs, scanned)
-    return Plan(sources, forecasts, preflight(forecasts, active.study.guards, scanned, active.study.limits), active)
+    found = preflight(forecasts, active.study.guards, scanned, active.study.limits)
+    evals = max(one.evals for one in forecasts)
+    errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals)
+    found = replace(found, findings=(*found.findings, *blind_guards(errors)))
+    return Plan(sources, forecasts, found, active, errors)
 
 
 @cache  # several stages may read the same rows; sources are equal when their content is

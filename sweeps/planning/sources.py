@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -45,7 +46,7 @@ class Sources:
 
     `dropped` is a summary of the rows that filters removed. `sees` is True when the base accepts pictures. `reported`
     names the metrics that records of its trials can hold. `template_date` is the date that the base's chat template
-    shows in all trials, None if it shows none.
+    shows in all trials, None if it shows none. `ood_rows` are the numbers of out-of-distribution rows by kind.
     """
 
     base: Source
@@ -58,6 +59,7 @@ class Sources:
     sees: bool = True
     reported: frozenset[str] = frozenset(METRICS)
     template_date: date | None = None
+    ood_rows: tuple[tuple[str, int], ...] = ()
 
     @property
     def files(self) -> tuple[Source, ...]:
@@ -126,6 +128,7 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun)
         sees=sees,
         reported=_reported(validation_rows, ood_rows),
         template_date=_template_date(base, begun),
+        ood_rows=tuple(sorted(Counter(row.kind for row in ood_rows).items())),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,14 @@ from sweeps.stages.staged_study import (
     check_continuation,
     configuration_of_stages,
 )
-from sweeps.study import Study
+from sweeps.study import Study, as_begun
 from trainables.errors import Checkpointed, UserError
 from trainables.io.files import write_json
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record
 from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
+from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
     from sweeps.execution.session import Cluster
@@ -56,7 +57,7 @@ class StagedJob:
 
     def plan(self, data_directory: Path) -> StagesPlan:
         """Make the stages and check them."""
-        return plan_stages(self.stages_in(data_directory))
+        return plan_stages(self.stages_in(data_directory), self.launch.reading)
 
     def show(self, planned: StagesPlan) -> None:
         """Print the stages as one matrix, then the data and the findings of each."""
@@ -98,12 +99,15 @@ def unchanged(staged: StagedStudy) -> StagedStudy:
 
 
 # -------------------------------------------------------------------- the plan
-def plan_stages(staged: StagedStudy) -> StagesPlan:
+def plan_stages(staged: StagedStudy, reading: Reading | None = None) -> StagesPlan:
     """Check every stage, and that each can start from the one before; writes nothing.
+
+    With `reading`, guards decide so; else as the study says.
 
     Raises:
         UserError: anything that would make a stage fail later.
     """
+    staged = replace(staged, study=as_begun(staged.study, staged.stages[0].spec.format, reading))
     if len(staged.stages) > MOST_STAGES:
         raise UserError(
             f"a staged study must have at most {MOST_STAGES} stages, but it has {len(staged.stages)}",

@@ -6,7 +6,7 @@ the best checkpoint, which must meet the constraint (continuation `extended`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from sweeps.execution.experiment import date_of
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.sources import Sources, reported_by
-from sweeps.study import Study
+from sweeps.study import Study, kept_reading, rules_of
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
-from trainables.guards import Fall, described
+from trainables.guards import Fall
 from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import family_of
 from trainables.probes.earlier_stages import accuracy_name
@@ -142,8 +142,7 @@ def configuration_of_stages(staged: StagedStudy) -> dict[str, Any]:
         "continuation": staged.continuation,
         "optimizer": staged.optimizer,
         "start": adapter_source(staged.start, staged.optimizer).sha256 if staged.start else None,
-        "guards": [described(guard) for guard in staged.study.guards],
-        "constraint": asdict(staged.study.constraint),
+        **rules_of(staged.study),
     }
     shared |= date_of(staged.stages[0].spec)
     keys = ("learning_rate", "steps", "effective_rows", "eval_every_steps")
@@ -178,10 +177,11 @@ def begun_stages(study: Study, launch: Launch) -> StagedStudy:
             f"only an experiment that was begun can be resumed, but {path.parent} holds no {STAGES_FILE}",
             "run it without --resume",
         )
-    kept = read_json(path)
+    kept, begun = read_json(path), path.parent / "study.json"
+    reading = kept_reading(read_json(begun)) if begun.is_file() else "exact"
     try:
         return StagedStudy(
-            study=study,
+            study=replace(study, reading=reading),
             stages=tuple(_stage(one, str(path)) for one in kept["legs"]),
             continuation=kept["continuation"],
             optimizer=kept["optimizer"],

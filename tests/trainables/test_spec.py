@@ -57,7 +57,7 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
     assert make_spec(name="another", arm="other", **moved).trial_id == spec.trial_id
 
     changed = {
-        "format": 3 - spec.format,
+        "format": spec.format - 1,
         "placement": Placement(language=2, vision=3),
         "quantization": "nf4",
         "compute_dtype": "bfloat16",

@@ -18,6 +18,7 @@ from trainables.data.encoding import Encoded, chunks, collate
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.evaluator import (
     GENERATION_TOKENS,
+    LONGEST_RATIO,
     LOSS_TOKENS,
     Evaluator,
     RowLoss,
@@ -111,7 +112,7 @@ class CohortEvaluator:
     def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[CohortTokens]:
         encoder, device = self.evaluator.encoder, self.evaluator.base.device
         decoded = []
-        for chunk in chunks(prompts, GENERATION_TOKENS // len(members)):
+        for chunk in chunks(prompts, GENERATION_TOKENS // len(members), LONGEST_RATIO):
             batch = collate([prompts[index] for index in chunk], encoder, device, pad_left=True)
             decoded.append(self._greedy(batch.inputs, members, chunk))
         return decoded

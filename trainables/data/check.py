@@ -226,6 +226,7 @@ def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
     rows = checked.questions
     return [
         ("kinds", _counts(Counter(row.kind for row in rows))),
+        *([("groups", groups)] if (groups := _counts(Counter(row.group for row in rows if row.group))) else []),
         ("pictures", _pictures(rows, checked)),
         ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
         ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),

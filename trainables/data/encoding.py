@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -196,11 +197,15 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
     return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
 
 
-def chunks(rows: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
-    """Yield row numbers, sorted by length, so that no batch has more than `max_tokens` padded tokens."""
+def chunks(rows: Sequence[Encoded], max_tokens: int, longest_ratio: float = math.inf) -> Iterator[list[int]]:
+    """Yield row numbers, sorted by length, so that no batch has more than `max_tokens` padded tokens.
+
+    No row of a batch is more than `longest_ratio` times as long as its shortest row.
+    """
     chunk: list[int] = []
     for index in sorted(range(len(rows)), key=lambda one: len(rows[one].tokens)):
-        if chunk and (len(chunk) + 1) * len(rows[index].tokens) > max_tokens:
+        tokens = len(rows[index].tokens)
+        if chunk and ((len(chunk) + 1) * tokens > max_tokens or tokens > longest_ratio * len(rows[chunk[0]].tokens)):
             yield chunk
             chunk = []
         chunk.append(index)

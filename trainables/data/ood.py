@@ -17,12 +17,15 @@ from trainables.io.jsonl import objects
 
 PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
 OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
-OOD_KEYS = ("id", "images", "system", "prompt", "kind", "expect", "forbid")
+OOD_KEYS = ("id", "images", "system", "prompt", "kind", "group", "expect", "forbid")
 
 
 @dataclass(frozen=True)
 class OodRow:
-    """One out-of-distribution question with its images and the answer that a general model gives."""
+    """One out-of-distribution question with its images and the answer that a general model gives.
+
+    `group` names the kind of picture or question (`door`), by which results are also shown; None without one.
+    """
 
     row_id: str
     kind: str
@@ -30,6 +33,7 @@ class OodRow:
     images: tuple[Path, ...]
     expect: str | None
     forbid: tuple[str, ...]
+    group: str | None = None
 
 
 def needed_kinds(sees: bool) -> tuple[str, ...]:
@@ -98,6 +102,9 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int, prefix: str) -> O
         raise UserError(f"{where}: `prompt` must be a text, but got {quoted(prompt)}")
     if not (isinstance(expect, str) and expect.strip()) and not (kind == "caption" and expect is None):
         raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}")
+    group = values.get("group")
+    if group is not None and not (isinstance(group, str) and group.strip()):
+        raise UserError(f"{where}: `group` must be a name such as `door`, but got {quoted(group)}")
     names = picture_names(values.get("images"), f"{where}: `images`")
     if kind != "text" and not names:
         raise UserError(f"{where}: a picture must be shown, but `images` is empty for a row of kind {kind}")
@@ -106,7 +113,8 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int, prefix: str) -> O
     if values.get("system"):
         messages = (Message("system", str(values["system"])), *messages)
     images = picture_files(names, messages, path.parent, where)
-    return OodRow(f"{prefix}{values.get('id', line)}", kind, messages, images, expect, _terms(forbid, where))
+    row_id = f"{prefix}{values.get('id', line)}"
+    return OodRow(row_id, kind, messages, images, expect, _terms(forbid, where), group)
 
 
 def _terms(forbid: Any, where: str) -> tuple[str, ...]:

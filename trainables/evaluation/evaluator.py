@@ -17,9 +17,11 @@ from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.metric import RowResults, Scores, scores
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question, ask_ood, ask_validation
+from trainables.probes.reserve import split
 
 LOSS_TOKENS = 4096
 GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
+LONGEST_RATIO = 2.0  # of the prompts of one batch: short questions have short answers, and do not wait for pictures
 SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
 
 
@@ -96,15 +98,18 @@ class Evaluator:
         return self._losses(self.earlier[stage - 1] if stage else self.validation).mean
 
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
-        """Return every question with its answer and its expected answer, if any, for people to read."""
+        """Return every answered question with its answer and its expected answer, if any, for people to read."""
         rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
         rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
+        rows |= {ask_ood(row).key: (row.row_id, "reserve", row.expect or "") for row in self.data.reserve}
+        groups = {ask_ood(row).key: {"group": row.group} for row in self._asked_ood if row.group}
+        reserve = [one for one in map(ask_ood, self.data.reserve) if one.key in answers]
         samples = []
-        for question in self.questions:
+        for question in (*self.questions, *reserve):
             row_id, kind, expected = rows.get(question.key, (question.key, "crop", ""))
-            prompt = question.messages[-1].text
-            answer = answers[question.key]
-            samples.append({"row": row_id, "kind": kind, "prompt": prompt, "answer": answer, "expected": expected})
+            sample = {"row": row_id, "kind": kind, **groups.get(question.key, {})}
+            sample |= {"prompt": question.messages[-1].text, "answer": answers[question.key], "expected": expected}
+            samples.append(sample)
         return samples
 
     @torch.no_grad()
@@ -118,24 +123,35 @@ class Evaluator:
 
     def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
         answers: dict[str, str] = {}
-        for chunk in chunks(prompts, GENERATION_TOKENS):
+        for chunk in chunks(prompts, GENERATION_TOKENS, LONGEST_RATIO):
             batch = [prompts[index] for index in chunk]
             decoded = decode_greedily(self.base.model, self.encoder, self.base.device, batch, self.max_new_tokens)
             answers.update({questions[i].key: one.text for i, one in zip(chunk, decoded, strict=True)})
         return answers
 
+    @property
+    def _asked_ood(self) -> tuple[OodRow, ...]:
+        return self.data.ood + self.data.reserve
+
     def _longest_reference(self) -> int:
-        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self.data.ood]
+        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self._asked_ood]
         return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
 
 
-def probe_data(train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int) -> ProbeData:
-    """Select the rows of every eval: all validation and out-of-distribution rows, and the first training rows."""
+def probe_data(
+    train: Sequence[Row], validation: Sequence[Row], ood: Sequence[OodRow], train_rows: int, has_reserve: bool = True
+) -> ProbeData:
+    """Select the rows of every eval: all validation rows, the first training rows, and those outside the task.
+
+    With `has_reserve`, irrelevant rows beyond the core are asked by guards only.
+    """
+    core, reserve = split(ood) if has_reserve else (tuple(ood), ())
     return ProbeData(
         validation=tuple(validation),
         train_slice=tuple(train[:train_rows]),
-        ood=tuple(ood),
+        ood=core,
         task_vocabulary=task_vocabulary(train, ood),
+        reserve=reserve,
     )
 
 

@@ -1,9 +1,9 @@
 """Writes the miniature's data set: cabinets to fine-tune on, and out-of-distribution rows to measure forgetting.
 
 Training rows are chat messages whose user text holds the tag `<image>` where the picture goes:
-`{"id", "messages": [system, user, assistant], "images": ["images/train-00001.png"]}`. Rows of `ood.jsonl` are
-`{"id", "kind", "images", "system"?, "prompt", "expect", "forbid"}`; their pictures come before the prompt.
-Image paths are relative to the row's file.
+`{"id", "messages": [system, user, assistant], "images": ["images/train-00001.png"]}`. Rows of `ood.jsonl` and
+`ood-test.jsonl` are `{"id", "kind", "group", "images", "system"?, "prompt", "expect", "forbid"}`; their pictures come
+before the prompt. No picture and no text question is in two files. Image paths are relative to the row's file.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from trainables.errors import UserError
 from trainables.mini import world
 from trainables.mini.pictures import IRRELEVANT
 from trainables.mini.world import Example
 
-VERSION = 1  # increase it when the generated data changes, so that an older data set is not reused
+VERSION = 2  # increase it when the generated data changes, so that an older data set is not reused
 TRAIN_ROWS = 960
 VALIDATION_ROWS = 64
 TEST_ROWS = 96
-IRRELEVANT_ROWS_PER_KIND = 6
-TEXT_ROWS = 32
-CAPTIONED_KINDS = ("scene", "scene", "scene", "chat", "chart")  # the kinds of the five pictures to caption
+IRRELEVANT_ROWS_PER_KIND = 24  # six of each kind are asked at every eval, the others only by guards
+CAPTION_ROUNDS, TEXT_ROWS = 6, 112  # a binomial test needs 30 captions, and a fall of ten points 110 text rows
+CAPTIONED_KINDS = ("scene", "scene", "scene", "chat", "chart")  # the kinds of the pictures to caption, in one round
 MANIFEST = "manifest.json"
 
 Row = dict[str, Any]
@@ -38,34 +36,42 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Files:
-    """The paths of one data set: three splits of the task and one file of rows outside it."""
+    """The paths of one data set: three splits of the task, and two of rows outside it.
+
+    `test` and `ood_test` are for what was chosen on the other files; no trial reads them.
+    """
 
     train: Path
     validation: Path
     test: Path
     ood: Path
+    ood_test: Path
 
 
 class Album:
-    """Saves pictures under `images/`, and knows whether a picture was saved before."""
+    """Saves pictures under `images/`, and knows which pictures and text questions it has had."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.seen: set[bytes] = set()
+        self.seen: set[bytes | str] = set()
         (directory / "images").mkdir()
 
-    def is_new(self, image: Image.Image | None) -> bool:
-        """Return True if no picture of the album has these pixels."""
-        return image is None or image.tobytes() not in self.seen
+    def is_new(self, example: Example) -> bool:
+        """Return True if no row has the example's pixels or, without a picture, its question."""
+        return _content(example) not in self.seen
 
-    def add(self, identity: str, image: Image.Image | None) -> list[str]:
+    def add(self, identity: str, example: Example) -> list[str]:
         """Save a picture and return a list with its path relative to the album; empty without a picture."""
-        if image is None:
+        self.seen.add(_content(example))
+        if example.image is None:
             return []
-        self.seen.add(image.tobytes())
         path = f"images/{identity}.png"
-        image.save(self.directory / path)
+        example.image.save(self.directory / path)
         return [path]
+
+
+def _content(example: Example) -> bytes | str:
+    return example.prompt if example.image is None else example.image.tobytes()
 
 
 def write(directory: Path, seed: int) -> Files:
@@ -80,7 +86,7 @@ def write(directory: Path, seed: int) -> Files:
 
 def files_in(directory: Path) -> Files:
     """Return the paths of a data set's files."""
-    return Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood")))
+    return Files(*(directory / f"{name}.jsonl" for name in ("train", "validation", "test", "ood", "ood-test")))
 
 
 def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
@@ -119,7 +125,13 @@ def fill(directory: Path, seed: int) -> None:
     album = Album(directory)
     for split, count in (("train", TRAIN_ROWS), ("validation", VALIDATION_ROWS), ("test", TEST_ROWS)):
         write_lines(directory / f"{split}.jsonl", task_rows(album, split, count, seed))
-    write_lines(directory / "ood.jsonl", ood_rows(album, seed))
+    write_ood(directory, album, seed)
+
+
+def write_ood(directory: Path, album: Album, seed: int) -> None:
+    """Write the rows outside the task: those of every eval and of the guards, and those of the test."""
+    for name in ("ood", "ood-test"):
+        write_lines(directory / f"{name}.jsonl", ood_rows(album, seed, name))
 
 
 def write_lines(path: Path, rows: Iterator[Row]) -> None:
@@ -138,29 +150,33 @@ def task_rows(album: Album, split: str, count: int, seed: int) -> Iterator[Row]:
             {"role": "user", "content": f"<image>{example.prompt}"},
             {"role": "assistant", "content": example.answer},
         ]
-        yield {"id": identity, "messages": messages, "images": album.add(identity, example.image)}
+        yield {"id": identity, "messages": messages, "images": album.add(identity, example)}
 
 
-def ood_rows(album: Album, seed: int) -> Iterator[Row]:
+def ood_rows(album: Album, seed: int, name: str = "ood") -> Iterator[Row]:
     """Draw the rows outside the task: irrelevant pictures to refuse, captions, and text without a picture."""
-    rng = random.Random(f"datasets/{seed}/ood")
-    makers = [("irrelevant", lambda kind=kind: world.inspection(rng, kind)) for kind in IRRELEVANT] * (
+    rng = random.Random(f"datasets/{seed}/{name}")
+    makers = [("irrelevant", kind, lambda kind=kind: world.inspection(rng, kind)) for kind in IRRELEVANT] * (
         IRRELEVANT_ROWS_PER_KIND
     )
-    makers += [("caption", lambda kind=kind: world.caption(rng, kind)) for kind in CAPTIONED_KINDS]
-    makers += [("text", lambda: world.text(rng))] * TEXT_ROWS
-    for index, (kind, make) in enumerate(makers, start=1):
-        identity = f"{kind}-{index:05d}"
+    makers += [
+        ("caption", kind, lambda kind=kind: world.caption(rng, kind)) for kind in CAPTIONED_KINDS * CAPTION_ROUNDS
+    ]
+    makers += [("text", "", lambda: world.text(rng))] * TEXT_ROWS
+    prefix = "test-" if name == "ood-test" else ""
+    for index, (kind, group, make) in enumerate(makers, start=1):
+        identity = f"{prefix}{kind}-{index:05d}"
         example = unseen(album, make)
-        row: Row = {"id": identity, "kind": kind, "images": album.add(identity, example.image)}
+        row: Row = {"id": identity, "kind": kind, "group": group or world.text_group(example)}
+        row["images"] = album.add(identity, example)
         if example.system is not None:
             row["system"] = example.system
         forbid = list(world.TASK_WORDS) if kind == "irrelevant" else []
         yield row | {"prompt": example.prompt, "expect": example.answer, "forbid": forbid}
 
 
-def unseen(album: Album, make: Any) -> Example:
-    """Draw examples until one has a picture that is not in the album, or has no picture."""
-    while not album.is_new((example := make()).image):
+def unseen(album: Album, make: Callable[[], Example]) -> Example:
+    """Draw examples until one has a picture, or without a picture a question, that no row of the album has."""
+    while not album.is_new(example := make()):
         pass
     return example

@@ -66,7 +66,7 @@ def write(directory: Path, seed: int = 0) -> list[Path]:
     listing = directory / "rows.jsonl"
     listing.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     files = datasets.write(directory / "data", seed)
-    return [*paths, listing, files.train, files.validation, files.test, files.ood]
+    return [*paths, listing, files.train, files.validation, files.test, files.ood, files.ood_test]
 
 
 def questions(kind: str, seed: str) -> list[Example]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from PIL import Image
 
 from trainables.mini import world
-from trainables.mini.datasets import Album, Files, Row, files_in, make_whole, ood_rows, unseen, write_lines
+from trainables.mini.datasets import Album, Files, Row, files_in, make_whole, unseen, write_lines, write_ood
 from trainables.mini.pictures import SIDE
 from trainables.mini.world import Example
 
-VERSION = 1  # increase it when a stage changes, so that an older data set is not reused
+VERSION = 2  # increase it when a stage changes, so that an older data set is not reused
 TRAIN_ROWS = 640
 VALIDATION_ROWS = 48
 TEST_ROWS = 48
@@ -58,7 +58,7 @@ def fill(directory: Path, seed: int, stage: int) -> None:
     album = Album(directory)
     for split, count in (("train", TRAIN_ROWS), ("validation", VALIDATION_ROWS), ("test", TEST_ROWS)):
         write_lines(directory / f"{split}.jsonl", stage_rows(album, split, count, seed, stage))
-    write_lines(directory / "ood.jsonl", ood_rows(album, seed))
+    write_ood(directory, album, seed)
 
 
 def stage_rows(album: Album, split: str, count: int, seed: int, stage: int) -> Iterator[Row]:
@@ -72,4 +72,4 @@ def stage_rows(album: Album, split: str, count: int, seed: int, stage: int) -> I
             {"role": "user", "content": f"<image>{example.prompt}"},
             {"role": "assistant", "content": example.answer},
         ]
-        yield {"id": identity, "messages": messages, "images": album.add(identity, example.image)}
+        yield {"id": identity, "messages": messages, "images": album.add(identity, example)}

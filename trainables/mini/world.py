@@ -126,6 +126,14 @@ def text(rng: random.Random) -> Example:
     return Example("text", prompt, answer)
 
 
+TEXT_GROUPS = {"What is": "sum", "What comes": "after", "Opposite": "opposite", "Repeat": "repeat"}
+
+
+def text_group(example: Example) -> str:
+    """Return the kind of a text question: sum, after, opposite or repeat."""
+    return next(group for start, group in TEXT_GROUPS.items() if example.prompt.startswith(start))
+
+
 def irrelevant(rng: random.Random) -> Example:
     """Draw an inspection of a picture that shows no equipment."""
     return inspection(rng, rng.choice(IRRELEVANT))

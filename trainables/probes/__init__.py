@@ -11,6 +11,8 @@
 - `metric`: Metrics with name, direction and meaning, and proportions with their counts.
 - `probe`: The definition of a probe: questions to the live model, and a pure function from its answers to metrics.
 - `question`: Questions of probes, made from validation and out-of-distribution rows.
+- `reserve`: Core and reserve: the irrelevant rows that every eval asks, and those that only guards ask, with their
+  results.
 - `retention`: Text retention: text-only questions that must still get the expected answer.
 - `shell/`: Reads command lines: whether an answer is exactly one command, and whether running it does harm.
 - `task_fit`: Task fit: loss, token accuracy and exact match on validation rows, and the gap to the training rows.

@@ -42,13 +42,14 @@ class Losses:
 
 @dataclass(frozen=True)
 class ProbeData:
-    """The rows of every eval, equal for all trials of a study."""
+    """The rows of every eval, equal for all trials of a study; `reserve` are those that only guards ask, in order."""
 
     validation: tuple[Row, ...]
     train_slice: tuple[Row, ...]
     ood: tuple[OodRow, ...]
     task_vocabulary: frozenset[str]
     earlier: tuple[tuple[Row, ...], ...] = ()
+    reserve: tuple[OodRow, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[OodRow, ...]:
         """Return the out-of-distribution rows of one kind."""
@@ -57,11 +58,13 @@ class ProbeData:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The result of the baseline, passed to every trial that is compared with it."""
+    """The result of the baseline, passed to every trial that is compared with it; it has asked the whole reserve."""
 
     metrics: Mapping[str, float]
     captions: Mapping[str, str]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
+    rows: Mapping[str, RowResults] = field(default_factory=dict)
+    reserve: Mapping[str, RowResults] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

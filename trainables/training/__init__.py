@@ -1,7 +1,9 @@
 """Trains a single trial on an engine.
 
+- `asking`: Asks rows of the reserve: those that the guards of a trial need to decide, and all of them for the baseline.
 - `baseline`: The baseline trial: evaluates the base without an adapter, as the reference for all other trials.
 - `failures`: Turns expected errors of a trial into a verdict.
+- `progress`: The progress of a trial, which its checkpoints keep.
 - `trial`: One trial on an engine: begins or resumes it, then trains, evaluates and checkpoints until it has a
   verdict.
 - `resuming`: Chooses the checkpoint from which a trial resumes: the newest one whose measurements are still there.

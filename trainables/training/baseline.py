@@ -14,6 +14,7 @@ from trainables.model.families import TOWERS
 from trainables.model.placement import resolve
 from trainables.record import Measurement, Record, Verdict
 from trainables.spec import TrialSpec
+from trainables.training.asking import ask_all
 
 
 class BaselineTrial:
@@ -26,7 +27,7 @@ class BaselineTrial:
         write_placement(record, resolve(spec.placement, engine.base.towers), spec)
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
-        """Evaluate the base and close the record."""
+        """Evaluate the base on the rows of every eval and of the reserve, and close the record."""
         if stop_requested():
             return None
         began = time.perf_counter()
@@ -35,6 +36,8 @@ class BaselineTrial:
         self.record.forget_after(-1)
         finding = eval_controls.judge_bare(0, self.engine.base.model)
         finding = finding or judge_metrics(0, scores.metrics) or measured.finding
+        asked = ask_all(self.engine.evaluator, Measurement("eval", 0, scores.metrics, scores.counts, scores.rows))
+        finding = finding or asked.finding
         if finding:
             self.record.close(finding.verdict())
             return finding.verdict()
@@ -45,8 +48,8 @@ class BaselineTrial:
         base_memory = base_megabytes(self.engine.base.model)
         cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
         self.record.append(Measurement("train", 0, not_trained | cost))
-        self.record.append(Measurement("eval", 0, scores.metrics, scores.counts, scores.rows))
-        self.record.write_samples(0, self.engine.evaluator.samples(measured.answers))
+        self.record.append(asked.measurement)
+        self.record.write_samples(0, self.engine.evaluator.samples({**measured.answers, **asked.answers}))
         verdict = Verdict(kind="completed", step=0)
         self.record.close(verdict)
         return verdict

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
 from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
-from trainables.health.checks import judge_metrics
+from trainables.health.checks import Finding, judge_metrics
 from trainables.health.criteria import labels
 from trainables.health.eval_controls import ControlEvaluator
 from trainables.health.eval_integrity import Measured
@@ -34,22 +33,13 @@ from trainables.probes.probe import Baseline
 from trainables.record import Measurement, Record, Verdict
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
+from trainables.training.asking import ask_for_guards
 from trainables.training.baseline import BaselineTrial
+from trainables.training.progress import Progress
 from trainables.training.resuming import resumable_step
 
 KEPT_CHECKPOINTS = 2
 LABELS = "labels.json"
-
-
-@dataclass
-class Progress:
-    """The progress of a trial, saved in every checkpoint, so that a resumed trial equals an uninterrupted one."""
-
-    step: int = 0
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    interval_losses: tuple[float, ...] = ()
-    interval_norms: tuple[float, ...] = ()
 
 
 class Trial:
@@ -141,11 +131,12 @@ class Trial:
         if finding is None and step == self.spec.steps:
             finding = eval_controls.judge_nonsense(step, controls)
             finding = finding or eval_controls.judge_null(step, controls, self.adapter, measured.answers, self.baseline)
+        if finding is None:
+            self.record.append(Measurement("train", step, self._interval_metrics()))
+            finding = self._record_eval(measured, controls)
         progress.eval_seconds += seconds + time.perf_counter() - began
         if finding:
             return self.close(finding.verdict())
-        self.record.append(Measurement("train", step, self._interval_metrics()))
-        self._record_eval(measured)
         self.checkpoint()
         verdict = self._judge()
         return self.close(verdict) if verdict else None
@@ -201,10 +192,8 @@ class Trial:
         measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
         self.progress.eval_seconds += time.perf_counter() - began
         finding = judge_metrics(0, measured.scores.metrics) or measured.finding
-        if finding:
-            return finding.verdict()
-        self._record_eval(measured)
-        return self._judge()
+        finding = finding or self._record_eval(measured, self.engine.evaluator)
+        return finding.verdict() if finding else self._judge()
 
     # ---------------------------------------------------------------- one step
     def _train_step(self) -> Verdict | None:
@@ -233,13 +222,19 @@ class Trial:
         return self.finish_eval(measured, evaluator, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
-    def _record_eval(self, measured: Measured) -> None:
-        step, scores = self.progress.step, measured.scores
-        self.record.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
-        self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
+    def _record_eval(self, measured: Measured, member: ControlEvaluator) -> Finding | None:
+        step, scores, evaluator = self.progress.step, measured.scores, self.engine.evaluator
+        measurement = Measurement("eval", step, scores.metrics, scores.counts, scores.rows)
+        earlier = [one for one in self.record.evals() if one.step < step]
+        asked = ask_for_guards(evaluator, member, self.guards, self.baseline, [*earlier, measurement])
+        if asked.finding:
+            return asked.finding
+        self.record.append(asked.measurement)
+        self.record.write_samples(step, evaluator.samples({**measured.answers, **asked.answers}))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
         if best is not None and best.step == step:
             self._save_best(best)
+        return None
 
     def _judge(self) -> Verdict | None:
         evals, step = self.record.evals(), self.progress.step

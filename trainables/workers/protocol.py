@@ -15,8 +15,11 @@ from trainables.decision import Guard
 from trainables.errors import UserError
 from trainables.probes.probe import Baseline
 from trainables.record import Record, Verdict
+from trainables.schedule import planned_evals
+from trainables.spec import TrialSpec
+from trainables.tested_guards import Reading, deciding
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
@@ -27,11 +30,20 @@ class ProtocolMismatch(UserError):
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline."""
+    """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline.
+
+    `reading` says whether the guards decide by tests or by the numbers as they are.
+    """
 
     baselines: Mapping[str, Baseline]
     guards: Sequence[Guard]
     constraint: Constraint
+    reading: Reading = "exact"
+
+    def guards_for(self, spec: TrialSpec) -> Sequence[Guard]:
+        """Return the guards of one trial, whose tests share their error over its evals."""
+        evals = planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)
+        return deciding(self.guards, self.reading, evals)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,88 @@
+"""A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.io.checksums import with_checksum
+from trainables.io.files import read_checksummed
+from trainables.probes.metric import Proportion, RowResults
+
+MetricKind = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class GroupFall:
+    """A kind of picture on which a metric fell: successes on its rows, and those of the baseline on the same rows."""
+
+    metric: str
+    group: str
+    successes: int
+    rows: int
+    baseline_successes: int
+
+    def __str__(self) -> str:
+        return f"{self.metric} on `{self.group}`: {self.successes} of {self.rows}, baseline {self.baseline_successes}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
+
+    `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
+    means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
+    measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals. `reserve` holds
+    the results on the rows that guards asked for besides, which are in no metric, `decided` what each guard's test
+    found, and `falls` the kinds of picture on which the trial lost its answers.
+    """
+
+    kind: MetricKind
+    step: int
+    metrics: Mapping[str, float]
+    counts: Mapping[str, Proportion] = field(default_factory=dict)
+    rows: Mapping[str, RowResults] = field(default_factory=dict)
+    scale: str = "1"
+    reserve: Mapping[str, RowResults] = field(default_factory=dict)
+    decided: Mapping[str, str] = field(default_factory=dict)
+    falls: tuple[GroupFall, ...] = ()
+
+    def line(self) -> str:
+        """Return the measurement as one line of JSON with a checksum, without a line feed."""
+        body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
+        if self.counts:
+            body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
+        if self.rows:
+            body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
+        if self.scale != "1":
+            body["scale"] = self.scale
+        if self.reserve:
+            body["reserve"] = {name: asdict(one) for name, one in self.reserve.items()}
+        if self.decided:
+            body["decided"] = dict(self.decided)
+        if self.falls:
+            body["falls"] = [asdict(one) for one in self.falls]
+        return with_checksum(body)
+
+
+def _measurement(body: Mapping[str, Any]) -> Measurement:
+    counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
+    rows, reserve = (
+        {name: RowResults(**one) for name, one in body.get(key, {}).items()} for key in ("rows", "reserve")
+    )
+    falls = tuple(GroupFall(**one) for one in body.get("falls", ()))
+    return Measurement(
+        body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", "1"), reserve,
+        body.get("decided", {}), falls,
+    )  # fmt: skip
+
+
+def read_measurements(path: Path, hint: str) -> list[Measurement]:
+    """Read a file of measurements, such as `metrics.jsonl`; empty if it does not exist.
+
+    Raises:
+        FileDamaged: a complete line does not match its checksum; `hint` says what to do.
+    """
+    return [_measurement(body) for body in read_checksummed(path, hint)]
