@@ -92,7 +92,7 @@ def _validation_row(row: Row) -> AskedRow:
 
 
 def _ood_row(row: OodRow) -> AskedRow:
-    return AskedRow(row.row_id, row.kind, "", row.images)
+    return AskedRow(row.row_id, row.kind, row.group or "", row.images)
 
 
 def groups_in(rows: Mapping[str, AskedRow]) -> dict[str, str]:

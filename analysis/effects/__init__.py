@@ -8,6 +8,8 @@
   factors.
 - `hypotheses`: The four hypotheses about the footprint of an adapter, each judged by contrasts with intervals.
 - `importance`: How much each setting decides about a metric, by Optuna, beside the contrasts.
+- `parents`: Finds trials that left both a parent within the constraint and one outside it, for the study of
+  continuations.
 - `report`: All that the command `analysis effects` says, as one value made from trials.
 - `tables`: Writes effects and answers as text for a terminal, as Markdown and as JSON.
 """

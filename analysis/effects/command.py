@@ -44,7 +44,8 @@ def effects(
     study = read_experiment(experiment, tracking_uri)
     pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
     among = observations(study, read_measurements(study, tracking_uri))
-    report = effects_report(experiment, among, pairs, y, margin)
+    baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
+    report = effects_report(experiment, among, pairs, y, margin, baseline)
     from analysis.effects import tables
 
     if form == "table":

@@ -10,6 +10,7 @@ from analysis.effects.continuations import ContinuedPair, changes
 from analysis.effects.design import FACTORS, Observation, levels, linear_design
 from analysis.effects.hypotheses import Answer, Effect, answers_of, effects_of
 from analysis.effects.importance import importances
+from analysis.effects.parents import continuation_commands
 from trainables.errors import UserError
 
 SHOWN = ("irrelevant_pass", "hallucination", "text_retention")  # beside the fit
@@ -18,7 +19,10 @@ LEAST_TRIALS = 4
 
 @dataclass(frozen=True)
 class EffectsReport:
-    """The effects of an experiment's factors, what they say of H1 to H4, and what is not known."""
+    """The effects of an experiment's factors, what they say of H1 to H4, and what is not known.
+
+    `commands` continue trials that left a stable and a lost parent, where H4 still needs them.
+    """
 
     experiment: str
     trials: int
@@ -28,6 +32,7 @@ class EffectsReport:
     answers: tuple[Answer, ...]
     importances: Mapping[str, Mapping[str, float]]
     unknown: tuple[str, ...]
+    commands: tuple[str, ...] = ()
 
 
 def effects_report(
@@ -36,6 +41,7 @@ def effects_report(
     pairs: Sequence[ContinuedPair],
     fit: str,
     margin: float = MARGIN,
+    baseline: Mapping[str, float] | None = None,
 ) -> EffectsReport:
     """Estimate the effects and judge the hypotheses.
 
@@ -65,6 +71,7 @@ def effects_report(
         answers_of(among, pairs, fit, margin),
         {name: importances(name, among) for name in metrics},
         (*_unknown(among, pairs), *_training_on_alone(pairs, metrics)),
+        continuation_commands(among, baseline) if baseline and not pairs else (),
     )
 
 

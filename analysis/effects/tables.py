@@ -33,6 +33,10 @@ def print_report(report: EffectsReport, console: Console) -> None:
             console.print(escape(line), highlight=False)
     if report.unknown:
         console.print("\n" + escape("\n".join(report.unknown)), highlight=False)
+    if report.commands:
+        console.print("\nTrials that left a stable and a lost parent go on with:")
+        for one in report.commands:
+            console.print(f"    {escape(one)}", soft_wrap=True, highlight=False)
 
 
 def as_markdown(report: EffectsReport) -> str:
@@ -71,6 +75,7 @@ def as_json(report: EffectsReport) -> str:
             for one in report.answers
         ],
         "unknown": report.unknown,
+        "commands": report.commands,
     }  # fmt: skip
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -48,9 +48,10 @@ def write_data(directory: Path, rows: int = FIT_ROWS, probes: int = PROBE_ROWS) 
     turns = [{"role": "user", "content": "<image>Report."}, {"role": "assistant", "content": REPORT}]
     validation = [{"id": f"v{n}", "messages": turns, "images": ["picture.png"]} for n in range(rows)]
     ood = [
-        {"id": f"i{n}", "kind": "irrelevant", "images": ["picture.png"], "prompt": "Report.", "expect": REFUSAL}
+        {"id": f"i{n}", "kind": "irrelevant", "group": "door" if n % 2 else "chart", "images": ["picture.png"],
+         "prompt": "Report.", "expect": REFUSAL}
         for n in range(probes)
-    ]
+    ]  # fmt: skip
     for name, lines in (("train", validation), ("validation", validation), ("ood", ood)):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (directory / f"{name}.jsonl").write_text(text, encoding="utf-8")

@@ -63,6 +63,9 @@ def test_two_arms_are_compared_at_the_last_step_of_all_seeds(compare: Run) -> No
     assert by_name["irrelevant_pass"]["difference"] == pytest.approx(0.25)
     assert (by_name["irrelevant_pass"]["rows"], by_name["irrelevant_pass"]["seeds_a"]) == (48, 3)
     assert by_name["irrelevant_pass"]["baseline"] == 1.0
+    groups = {one["group"]: one for one in found["groups"] if one["metric"] == "irrelevant_pass"}
+    assert [groups[name]["rows"] for name in ("chart", "door")] == [24, 24]
+    assert sum(one["difference"] for one in groups.values()) / 2 == pytest.approx(0.25)
     assert found["conclusions"][0].startswith("exact_match: C1 @ 60 is better than A1 @ 60, by 0.2")
 
 
@@ -71,7 +74,8 @@ def test_the_table_fits_eighty_columns_and_shows_what_each_said(compare: Run) ->
     assert code == 0
     assert [line for line in out.splitlines() if len(line) > 80 and "picture.png" not in line] == []
     shown = next(block for block in out.split("\n\n") if block.startswith("i4"))
-    assert "(irrelevant), differs in irrelevant_pass, hallucination" in shown
+    assert ", door), differs in irrelevant_pass, hallucination" in shown or ", chart), differs in" in shown
+    assert "irrelevant_pass chart" in out
     assert "picture.png" in shown
     for name, said in (("expected", REFUSAL), ("baseline", REFUSAL), ("A", REFUSAL), ("B", REPORT)):
         assert f"  {name:<9}{said}" in shown
