@@ -17,7 +17,7 @@ def continuation_commands(among: Sequence[Observation], baseline: Mapping[str, f
     """Return a command for each of up to five trials, of different seeds first, whose record holds both parents.
 
     The stable parent is the best checkpoint, which met the constraint; the lost one is the last checkpoint of a trial
-    whose last eval is outside it. The trial goes on with its own seed.
+    whose last eval is outside it. Each has an experiment of its own, by which its two continued trials are a pair.
     """
     constraint = applicable_constraint(CONSTRAINT, baseline)
     lost = [
@@ -42,5 +42,6 @@ def _parents(one: Observation) -> tuple[Path, Path] | None:
 def _command(one: Observation) -> str:
     parents = _parents(one)
     assert parents is not None
-    words = ["python", "-m", "sweeps.continuation", "--only", one.trial.arm, "--set", f"seed={one.seed}"]
-    return shlex.join([*words, "--init-from", str(parents[0]), "--restart-from", str(parents[1])])
+    words = ["python", "-m", "sweeps.continuation", "--only", one.trial.arm]
+    words += ["--init-from", str(parents[0]), "--restart-from", str(parents[1])]
+    return shlex.join([*words, "--experiment", f"continuation-{one.trial.name}"])

@@ -34,7 +34,7 @@ def print_report(report: EffectsReport, console: Console) -> None:
     if report.unknown:
         console.print("\n" + escape("\n".join(report.unknown)), highlight=False)
     if report.commands:
-        console.print("\nTrials that left a stable and a lost parent go on with:")
+        console.print("\nTrials that left a stable and a lost parent go on with, then give each --continuations:")
         for one in report.commands:
             console.print(f"    {escape(one)}", soft_wrap=True, highlight=False)
 

@@ -192,9 +192,7 @@ def sentences(advice: Advice, rows: Mapping[str, int], accepted: float = ACCEPTE
     lines = [f"{pick}; more data would change that with probability {advice.changes:.2f}."]
     if advice.limit == "settled":
         return [*lines, f"That is at most {accepted:g}: no arm deserves more seeds."]
-    remains = (
-        f"With any number of seeds {advice.with_seeds:.2f} remain, with any number of rows {advice.with_rows:.2f}."
-    )
+    remains = f"Any number of seeds would leave {advice.with_seeds:.2f}, any number of rows {advice.with_rows:.2f}."
     counts = ", ".join(f"{count} of {name}" for name, count in rows.items())
     if advice.limit == "rows":
         return [*lines, remains, f"Rows, not seeds, limit you: add rows to --val and --ood (now {counts})."]

@@ -61,8 +61,9 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
         if not loop or not found.command:
             return
         if spent + found.trials > max_trials:
+            left = max_trials - spent
             print(
-                f"stopped: the next launch is {found.trials} trials, and {max_trials - spent} of --max-trials are left"
+                f"stopped: the next launch has {found.trials} trials, but --max-trials leaves {left}", file=sys.stderr
             )
             return
         _run(found.command)
