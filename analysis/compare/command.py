@@ -11,7 +11,7 @@ from trainables.errors import UserError, quoted
 
 if TYPE_CHECKING:
     from analysis.compare.answers import SideBySide
-    from analysis.compare.comparison import Comparison
+    from analysis.compare.comparison import CandidateComparison
     from analysis.compare.selection import Candidates
 
 Form = Literal["table", "json", "markdown"]
@@ -66,7 +66,7 @@ def _candidates(experiment: str, tracking_uri: str) -> Candidates:
 
 def _compared(
     a: str, b: str, ours: Candidates, theirs: Candidates, fit: str, margin: float, most: int
-) -> tuple[Comparison, SideBySide]:
+) -> tuple[CandidateComparison, SideBySide]:
     from analysis.compare.answers import asked_rows, files_of, groups_in, side_by_side
     from analysis.compare.comparison import compare as comparison_of
     from analysis.compare.selection import check_same_files, side_of
@@ -80,7 +80,7 @@ def _compared(
     return found, side_by_side(side_a, side_b, shown, asked, most)
 
 
-def _print(found: Comparison, answers: SideBySide, form: Form) -> None:
+def _print(found: CandidateComparison, answers: SideBySide, form: Form) -> None:
     from analysis.compare.tables import as_json, as_markdown, print_comparison
 
     if form == "table":

@@ -24,7 +24,7 @@ from trainables.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
-class Compared:
+class MetricComparison:
     """One metric, of all rows or of one `group` of them; `left_out` counts rows that only some evals answered."""
 
     metric: Metric
@@ -53,7 +53,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CandidateComparison:
     """Two candidates on the same rows: the fit, then every other metric, then those with groups by group.
 
     `unknown` are sentences about what the records do not tell.
@@ -63,14 +63,14 @@ class Comparison:
     b: Side
     fit: str
     margin: float
-    metrics: tuple[Compared, ...]
-    groups: tuple[Compared, ...]
+    metrics: tuple[MetricComparison, ...]
+    groups: tuple[MetricComparison, ...]
     unknown: tuple[str, ...] = field(default=())
 
 
 def compare(
     a: Side, b: Side, pool: Sequence[Candidate], fit: str, groups: Mapping[str, str], margin: float = MARGIN
-) -> Comparison:
+) -> CandidateComparison:
     """Compare two candidates.
 
     Args:
@@ -100,7 +100,7 @@ def compare(
         for group in sorted(set(groups.values()))
     ]
     unknown = (*_unknown_seeds(a, b, pool), *_unknown_rows(a, b, names), *_stopped(a), *_stopped(b))
-    return Comparison(a, b, fit, margin, tuple(found), tuple(one for one in parts if one is not None), unknown)
+    return CandidateComparison(a, b, fit, margin, tuple(found), tuple(one for one in parts if one is not None), unknown)
 
 
 def _check_sides(a: Side, b: Side) -> None:
@@ -122,7 +122,7 @@ def _by_row(names: Iterable[str], fit: str) -> list[str]:
 
 def _compared(
     name: str, group: str, within: frozenset[str] | None, a: Side, b: Side, pool: Sequence[Candidate], margin: float
-) -> Compared | None:  # fmt: skip
+) -> MetricComparison | None:  # fmt: skip
     shared = shared_rows(name, (*a.candidate.evals, *b.candidate.evals))
     rows = [row for row in shared.rows if within is None or row in within]
     if not rows:
@@ -132,7 +132,7 @@ def _compared(
     spread = _spread(name, rows, pool, (a.candidate.step, b.candidate.step))
     found = difference(_results(name, rows, a.candidate), _results(name, rows, b.candidate), counted, spread)
     left_out = shared.left_out if within is None else 0
-    return Compared(METRICS[name], group, found, left_out, margin, _baseline(name, rows, counted, a.baseline))
+    return MetricComparison(METRICS[name], group, found, left_out, margin, _baseline(name, rows, counted, a.baseline))
 
 
 def _results(name: str, rows: Sequence[str], candidate: Candidate) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from analysis.compare.answers import AnsweredRow, SideBySide
-from analysis.compare.comparison import Compared, Comparison
+from analysis.compare.comparison import CandidateComparison, MetricComparison
 from analysis.compare.proportions import LEVEL
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ HEADER: Header = ("metric", "base", "A", "B", "A - B", "95 %", "p", "verdict")
 GROUP_HEADER: Header = ("metric by group", "rows", "base", "A", "B", "A - B", "95 %", "p")
 
 
-def print_comparison(found: Comparison, answers: SideBySide, console: Console) -> None:
+def print_comparison(found: CandidateComparison, answers: SideBySide, console: Console) -> None:
     """Print the metrics, what would decide the undecided ones, the groups, and the answers side by side."""
     from rich.markup import escape
 
@@ -36,7 +36,7 @@ def print_comparison(found: Comparison, answers: SideBySide, console: Console) -
     console.print("\n" + escape("\n".join(_answer_lines(found, answers))), highlight=False)
 
 
-def as_markdown(found: Comparison, answers: SideBySide) -> str:
+def as_markdown(found: CandidateComparison, answers: SideBySide) -> str:
     """Write the comparison as Markdown."""
     from analysis.templates import cell, prose
 
@@ -52,7 +52,7 @@ def as_markdown(found: Comparison, answers: SideBySide) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_json(found: Comparison, answers: SideBySide) -> str:
+def as_json(found: CandidateComparison, answers: SideBySide) -> str:
     """Write the comparison as JSON; what is not known is null."""
     body = {
         "a": found.a.candidate.name,
@@ -68,7 +68,7 @@ def as_json(found: Comparison, answers: SideBySide) -> str:
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
-def conclusions(found: Comparison) -> list[str]:
+def conclusions(found: CandidateComparison) -> list[str]:
     """Return the verdict on the fit, what would decide what is undecided, and what the records do not tell."""
     lines = [_sentence(one, found) for one in found.metrics if one.metric.name == found.fit]
     lines += [_sentence(one, found) for one in found.metrics if one.metric.name != found.fit and one.better]
@@ -82,7 +82,7 @@ def conclusions(found: Comparison) -> list[str]:
     return [*lines, *found.unknown]
 
 
-def _sentence(one: Compared, found: Comparison) -> str:
+def _sentence(one: MetricComparison, found: CandidateComparison) -> str:
     name, count = one.metric.name, f"{one.found.rows} rows"
     if one.better:
         winner, loser = (found.a, found.b) if one.better == "A" else (found.b, found.a)
@@ -93,23 +93,23 @@ def _sentence(one: Compared, found: Comparison) -> str:
     return f"{name}: undecided ({count}); what would decide it: {one.what_decides}."
 
 
-def _title(found: Comparison) -> Iterator[str]:
+def _title(found: CandidateComparison) -> Iterator[str]:
     for letter, side in (("A", found.a), ("B", found.b)):
         seeds = ", ".join(one.seed for one in side.candidate.evals)
         given = f" (given as {side.given})" if side.given != side.candidate.name else ""
         yield f"{letter} is {side.candidate.name}{given}, seeds {seeds}"
 
 
-def _cells(one: Compared) -> list[str]:
+def _cells(one: MetricComparison) -> list[str]:
     verdict = f"{one.better} is better" if one.better else one.verdict
     return [one.metric.name, *_numbers(one), verdict]
 
 
-def _group_cells(one: Compared) -> list[str]:
+def _group_cells(one: MetricComparison) -> list[str]:
     return [f"{one.metric.name} {one.group}", str(one.found.rows), *_numbers(one)]
 
 
-def _numbers(one: Compared) -> list[str]:
+def _numbers(one: MetricComparison) -> list[str]:
     found = one.found
     interval = f"{found.low:+.2f} {found.high:+.2f}" if math.isfinite(found.low) else "?"
     base = "?" if one.baseline is None else f"{one.baseline:.2f}"
@@ -130,7 +130,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     return table
 
 
-def _as_values(one: Compared) -> dict[str, Any]:
+def _as_values(one: MetricComparison) -> dict[str, Any]:
     numbers = {key: value if math.isfinite(value or 0) else None for key, value in asdict(one.found).items()}
     return {
         "metric": one.metric.name,
@@ -146,7 +146,7 @@ def _as_values(one: Compared) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------- answers
-def _answer_lines(found: Comparison, answers: SideBySide) -> Iterator[str]:
+def _answer_lines(found: CandidateComparison, answers: SideBySide) -> Iterator[str]:
     if answers.missing:
         yield f"Answers are not shown: {answers.missing}."
         return

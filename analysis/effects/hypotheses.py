@@ -50,7 +50,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Judgement:
     """One part of a hypothesis: the contrast that judges it, and what would decide it where it is undecided.
 
     `expected` is the sign that the hypothesis gives the contrast; `found` is None where the trials cannot tell.
@@ -97,7 +97,7 @@ def effects_of(among: Sequence[Observation], metrics: Sequence[str]) -> tuple[Ef
 # ------------------------------------------------------------------- the hypotheses
 def answers_of(
     among: Sequence[Observation], pairs: Sequence[ContinuedPair], fit: str, margin: float = MARGIN
-) -> tuple[Answer, ...]:
+) -> tuple[Judgement, ...]:
     """Judge H1 to H4.
 
     Args:
@@ -120,7 +120,7 @@ def _measured(among: Sequence[Observation]) -> set[str]:
     return set.intersection(*sets) if sets else set()
 
 
-def _more_costs(metric: str, among: Sequence[Observation], margin: float) -> Answer:
+def _more_costs(metric: str, among: Sequence[Observation], margin: float) -> Judgement:
     design = linear_design(among)
     weights, named = _corners(design, among)
     if not design.can_tell(weights):
@@ -141,7 +141,7 @@ def _corners(design: Design, among: Sequence[Observation]) -> tuple[dict[str, fl
 
 def _best_between(
     tower: Factor, fit: str, generality: Sequence[str], among: Sequence[Observation], margin: float
-) -> Answer:  # fmt: skip
+) -> Judgement:  # fmt: skip
     """Judge by the sum of fit and generality: the best inner depth against the better of the two ends.
 
     The depth is chosen on the rows that judge it, so the interval counts the inner depths (Bonferroni).
@@ -194,7 +194,7 @@ def _widened(found: Difference, comparisons: int) -> Difference:
     return replace(found, low=low, high=high, rows_half=halves[0], seeds_half=halves[1])
 
 
-def _placement_above_rate(metric: str, among: Sequence[Observation], margin: float) -> Answer:
+def _placement_above_rate(metric: str, among: Sequence[Observation], margin: float) -> Judgement:
     """Judge by the largest effect of a tower over its range, less that of the rate over its range."""
     design, rates = linear_design(among), [one.rate for one in among]
     towers = [one for one in (LANGUAGE, VISION) if design.can_tell({one.name: 1.0})]
@@ -210,7 +210,7 @@ def _placement_above_rate(metric: str, among: Sequence[Observation], margin: flo
     return _answer("H3", metric, f"|{larger}| - |rate| over their ranges", found, 1, margin)
 
 
-def _training_on(metric: str, pairs: Sequence[ContinuedPair], margin: float) -> Answer:
+def _training_on(metric: str, pairs: Sequence[ContinuedPair], margin: float) -> Judgement:
     if not pairs:
         return _unknown("H4", metric, "its change by training on",
                         "pairs of continued trials: python -m sweeps.continuation --init-from STABLE "
@@ -219,9 +219,9 @@ def _training_on(metric: str, pairs: Sequence[ContinuedPair], margin: float) -> 
     return _answer("H4", metric, "its change from the lost parent less that from the stable one", more, -1, margin)
 
 
-def _answer(hypothesis: str, part: str, named: str, found: Difference, expected: int, margin: float) -> Answer:
+def _answer(hypothesis: str, part: str, named: str, found: Difference, expected: int, margin: float) -> Judgement:
     outcome = outcome_of(found, expected, margin)
-    return Answer(hypothesis, part, outcome, named, found, _decides(found, margin) if outcome == "undecided" else "")
+    return Judgement(hypothesis, part, outcome, named, found, _decides(found, margin) if outcome == "undecided" else "")
 
 
 def _decides(found: Difference, margin: float) -> str:
@@ -230,5 +230,5 @@ def _decides(found: Difference, margin: float) -> str:
     return needed_text(found, margin) or "an effect outside the margin"
 
 
-def _unknown(hypothesis: str, part: str, named: str, what_decides: str) -> Answer:
-    return Answer(hypothesis, part, "undecided", named, None, what_decides)
+def _unknown(hypothesis: str, part: str, named: str, what_decides: str) -> Judgement:
+    return Judgement(hypothesis, part, "undecided", named, None, what_decides)

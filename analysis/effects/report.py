@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis.compare.difference import MARGIN
 from analysis.effects.continuations import ContinuedPair, changes
 from analysis.effects.design import FACTORS, Observation, levels, linear_design
-from analysis.effects.hypotheses import Answer, Effect, answers_of, effects_of
+from analysis.effects.hypotheses import Effect, Judgement, answers_of, effects_of
 from analysis.effects.importance import importances
 from analysis.effects.parents import continuation_commands
 from trainables.errors import UserError
@@ -29,7 +29,7 @@ class EffectsReport:
     seeds: int
     factors: tuple[str, ...]
     effects: tuple[Effect, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[Judgement, ...]
     importances: Mapping[str, Mapping[str, float]]
     unknown: tuple[str, ...]
     commands: tuple[str, ...] = ()

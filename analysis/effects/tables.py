@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from analysis.compare.difference import Difference
-from analysis.effects.hypotheses import STATEMENTS, Answer, Effect
+from analysis.effects.hypotheses import STATEMENTS, Effect, Judgement
 from analysis.effects.report import EffectsReport
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _effect_cells(one: Effect, report: EffectsReport) -> list[str]:
     return [one.metric, f"{one.factor}, {one.unit}", *_numbers(one.found), p, share]
 
 
-def _sentences(answers: Sequence[Answer]) -> list[str]:
+def _sentences(answers: Sequence[Judgement]) -> list[str]:
     """Return the answers of one hypothesis as paragraphs; those that ask for the same trials are one."""
     asking = [one for one in answers if one.found is None]
     lines = [_sentence(one.part, one) for one in answers if one.found is not None]
@@ -101,7 +101,7 @@ def _sentences(answers: Sequence[Answer]) -> list[str]:
     return lines
 
 
-def _sentence(part: str, one: Answer) -> str:
+def _sentence(part: str, one: Judgement) -> str:
     effect, interval = _numbers(one.found)
     numbers = f": {effect} [{interval}]" if one.found else ""
     decides = f". What would decide it: {one.what_decides}" if one.what_decides else ""

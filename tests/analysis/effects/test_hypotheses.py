@@ -9,7 +9,7 @@ import pytest
 
 from analysis.compare.difference import Difference
 from analysis.effects.design import Observation
-from analysis.effects.hypotheses import Answer, answers_of, outcome_of
+from analysis.effects.hypotheses import Judgement, answers_of, outcome_of
 from analysis.effects.importance import importances
 from analysis.mlflow_runs import TrialRun
 from trainables.probes.metric import hits
@@ -55,7 +55,7 @@ def flat(_: int, __: int, ___: float) -> float:
     return 0.9
 
 
-def by_part(answers: Iterable[Answer]) -> dict[tuple[str, str], str]:
+def by_part(answers: Iterable[Judgement]) -> dict[tuple[str, str], str]:
     return {(one.hypothesis, one.part): one.outcome for one in answers}
 
 
