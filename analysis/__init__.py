@@ -7,21 +7,22 @@
 - `cli`: The command line `analysis`.
 - `compare/`: Compares two candidates on the same rows.
 - `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
-- `evidence`: What the results by row say of all candidates together: arrays, draws, and the probability of being
-  admissible.
-- `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.
+- `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
+- `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `judged`: What is known of each candidate: expected values with intervals, gain, admissibility, place on the frontier.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
 - `objectives`: The objectives of a frontier, from the options of the command line.
-- `pick_reasons`: Sentences about a choice: what would change it, and what is not known.
 - `pick`: Chooses what to ship: the most general candidate that the best task fit cannot be told from, and its seed.
+- `pick_reasons`: Sentences about a choice: what would change it, and what is not known.
+- `placement_results`: The result of a frontier as frozen values, from which every table, file and chart is made.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
-- `pooled`: Draws of what candidates score on other rows and with other seeds, from their results by row: the pooled
-  estimator.
+- `pooled`: The pooled estimator: draws of what candidates score on other rows and with other seeds.
 - `report/`: Writes the frontier as text and files.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.
 - `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.
+- `standings`: Compares placements by their results by row; every eval of an arm is a candidate on its path.
+- `study_constraint`: The constraint that a study declared, from the experiment's `study.json`.
 - `templates`: Fills the templates of pages; each template is in the folder `templates` of the package that uses it.
 - `trial_report/`: Writes the page of one trial.
 - `uncertainty`: Estimates over seeds: confidence intervals, and the probability of being on the frontier.

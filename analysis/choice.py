@@ -11,27 +11,21 @@ from analysis.pooled import GENERATOR_SEED, RowArray, weighted_mean
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
-LEAST_DEVIATION = 1e-9
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Indices of candidates: the one with the best fit at the level, those not separable from it, the picked one.
-
-    `separation` is by how many standard deviations of their difference a candidate must be behind to be separable.
-    """
+class Chosen:
+    """Indices of candidates: the one with the best fit at the level, those not separable from it, the picked one."""
 
     best: int
     alike: tuple[int, ...]
     picked: int
-    separation: float
 
 
-def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices: np.ndarray) -> Choice | None:
+def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices: np.ndarray) -> Chosen | None:
     """Pick the most general, then the cheapest, of those not separable from the best fit; None if none is at the level.
 
-    A difference from the best is judged together with all others (multiple comparisons with the best, by the largest
-    standardized deviation in each draw; Hsu 1984, Annals of Statistics 12:1136), so every further candidate counts.
+    A candidate is separable from the best if it is behind it in 95 % of the draws, which pair them on rows.
 
     Args:
         fit: draws of the expected task fit, (draws, candidates), higher is better.
@@ -43,13 +37,17 @@ def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices
     if not len(among):
         return None
     best = int(among[np.argmax(fit[:, among].mean(axis=0))])
-    behind = fit[:, [best]] - fit[:, among]
-    mean, deviation = behind.mean(axis=0), np.maximum(behind.std(axis=0), LEAST_DEVIATION)
-    separation = float(np.quantile(((mean - behind) / deviation).max(axis=1), CONFIDENCE))
-    alike = among[mean <= separation * deviation]
+    lead = fit[:, best].mean() - fit[:, among].mean(axis=0)
+    alike = among[lead <= slack(fit, best)[among]]
     general = np.round(generality[:, alike].mean(axis=0), 9)
     order = np.lexsort((prices[alike], -general))
-    return Choice(best, tuple(int(one) for one in alike), int(alike[order[0]]), separation)
+    return Chosen(best, tuple(int(one) for one in alike), int(alike[order[0]]))
+
+
+def slack(fit: np.ndarray, best: int) -> np.ndarray:
+    """Return by how much the mean of the best must lead each candidate to be separable from it: (candidates,)."""
+    behind = fit[:, [best]] - fit
+    return np.quantile(behind.mean(axis=0) - behind, CONFIDENCE, axis=0)
 
 
 def corrected(

@@ -14,10 +14,11 @@ from analysis.compare.command import compare
 from analysis.effects.command import effects
 from analysis.seeds.command import seeds
 from trainables.command import run
-from trainables.errors import UserError
+from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from analysis.frontier import FrontierInfo
+    from analysis.mlflow_runs import ExperimentRuns
 
 
 COLUMNS_WITHOUT_TERMINAL = 120
@@ -30,6 +31,16 @@ Generality = Annotated[
         help="Generality: NAME or NAME:higher or NAME:lower.",
         show_default="irrelevant_pass; text_retention where no picture was shown",
     ),
+]
+Fit = Annotated[
+    str,
+    typer.Option(
+        help="Task fit: NAME or NAME:higher or NAME:lower.",
+        show_default="exact_match; eval_loss where no answer is exact",
+    ),
+]
+Level = Annotated[
+    float, typer.Option(min=0.5, max=0.999, help="Probability of meeting the constraint that the pick must have.")
 ]
 ExportAs = Annotated[
     str,
@@ -49,8 +60,9 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
     x: Generality = "",
-    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    y: Fit = "",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
+    level: Level = 0.9,
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
@@ -58,22 +70,21 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """Print the frontier of a study, and for each other placement why it is not on it.
 
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
-    with --winners, and logs them to the newest launch.
+    with --winners, and logs them to the newest launch. Exits with 1 if results by row show that no candidate can be
+    shipped.
     """
-    from analysis.frontier import frontier_info
     from analysis.mlflow_runs import read_experiment
-    from analysis.objectives import frontier_objectives, generality_in
+    from analysis.objectives import EXACT, frontier_objectives
     from analysis.report.exporting import settings_of_winners, write_settings
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
     if export_as:
         check_tool(export_as)
-    objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # refuse bad input before reading a store
+    # refuse bad input before reading a store
+    frontier_objectives(x or GENERALITY[0], y or EXACT, objective or ())
     study = read_experiment(experiment, tracking_uri)
-    if not x:
-        objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
-    info = frontier_info(study, objectives)
+    info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory)
     _print(info, form, files)
@@ -81,6 +92,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     if export_as:
         settings = write_settings(settings_of_winners(info, export_as), directory)
         _say(f"written: {', '.join(map(str, settings))}")
+    if info.choice is not None and info.choice.picked is None:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
 @app.command()
@@ -112,6 +125,22 @@ app.command()(seeds)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with a documented code."""
     run(app, arguments)
+
+
+def _concluded(study: ExperimentRuns, tracking_uri: str, words: Sequence[str], level: float) -> FrontierInfo:
+    """Return the frontier by the objectives in `words`: generality, task fit (empty for the default), further ones."""
+    from analysis.frontier import frontier_info
+    from analysis.judged import MINIMUM_LOSS_GAIN
+    from analysis.mlflow_runs import read_measurements
+    from analysis.objectives import LOSS, fit_in, frontier_objectives, generality_in
+    from analysis.study_constraint import constraint_of
+
+    x, y, *further = words
+    objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), further)
+    if not y and objectives[1].name == LOSS:
+        _say(f"no answer is exact in any trial: the fit is {LOSS}; a gain below {MINIMUM_LOSS_GAIN:g} counts as none")
+    constraint = constraint_of(study, {name for trial in study.trials for name in trial.last})
+    return frontier_info(study, objectives, read_measurements(study, tracking_uri), constraint, level)
 
 
 def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:

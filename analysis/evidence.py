@@ -1,4 +1,4 @@
-"""What the results by row say of all candidates together: arrays, draws, and the probability of being admissible."""
+"""What the results by row say of all candidates together: draws, and the probability of being admissible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DrawnCandidates:
     """Draws of candidates and of their baselines; the last axis of every array is that of `contenders`.
 
     `draws` and `baselines` hold each metric's expected values, `inside` (draws, contenders) how far one new seed is
@@ -52,7 +52,7 @@ class Evidence:
     baseline_at: np.ndarray
 
 
-def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint: Constraint) -> Evidence:
+def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint: Constraint) -> DrawnCandidates:
     """Draw what the contenders score.
 
     Args:
@@ -76,7 +76,7 @@ def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint
     new = {name: reaching[name].new_seed(generator)[:, :count] for name in constraint.needs}
     inside = room(constraint.allowances, limits, new)
     mine = {name: Draws(one.expected[:, :count], one.seed_deviation) for name, one in draws.items()}
-    return Evidence(
+    return DrawnCandidates(
         contenders=tuple(contenders),
         arrays=whole,
         weights=weights,

@@ -1,74 +1,47 @@
-"""Compares placements; the result is one frozen value, from which every table, file and chart is made."""
+"""Compares placements: by the results by row where the records have them, else by their best checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
 from analysis.guard_limits import guard_limit
+from analysis.judged import minimum_gain
 from analysis.mlflow_runs import ExperimentRuns, Value
+from analysis.pick import LEVEL
+from analysis.placement_results import FIT, KINDS, FrontierInfo, Kind, PlacementResult, Volume
 from analysis.placements import PlacementRuns, SeedRun, placements_of
+from analysis.standings import Standings, stand, with_rows
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, estimate, known, probability_on_frontier
+from trainables.constraint import CONSTRAINT, Constraint
 from trainables.errors import UserError, nearest
 from trainables.pareto import Objective, as_costs, directions_of, dominance, hypervolume, non_dominated
+from trainables.record import Measurement
 
-Kind = Literal["frontier", "baseline", "dominated", "no gain", "excluded", "running"]
-KINDS: tuple[Kind, ...] = ("frontier", "baseline", "dominated", "no gain", "excluded", "running")
-
-FIT = 1  # index of the task fit: the objectives are x, y and further ones, and y is the task fit
+__all__ = ["FIT", "KINDS", "FrontierInfo", "Kind", "PlacementResult", "Volume", "excluded_reason", "frontier_info"]
 
 
-@dataclass(frozen=True)
-class PlacementResult:
-    """The result of one placement and the reason for it.
-
-    `estimates` are in the order of the objectives, and empty if the placement is not compared. `gain` is the task fit
-    over the baseline of the same quantization, positive when better, None if no such baseline was measured.
-    `probability` is None with fewer than three seeds.
-    """
-
-    placement: PlacementRuns
-    kind: Kind
-    on_frontier: bool
-    reason: str
-    estimates: tuple[Estimate, ...] = ()
-    gain: float | None = None
-    probability: float | None = None
-    not_separable_from: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Volume:
-    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value per objective)."""
-
-    frontier: float
-    baseline: float
-    reference: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class FrontierInfo:
-    """All results; `floor` is the guard's limit on the first objective, None if it is not known."""
-
-    experiment: str
-    objectives: tuple[Objective, ...]
-    results: tuple[PlacementResult, ...]
-    volume: Volume | None
-    floor: float | None
-
-    def of_kind(self, *kinds: Kind) -> list[PlacementResult]:
-        """Return the results of these kinds, in order."""
-        return [result for result in self.results if result.kind in kinds]
-
-
-def frontier_info(experiment: ExperimentRuns, objectives: Sequence[Objective]) -> FrontierInfo:
+def frontier_info(
+    experiment: ExperimentRuns,
+    objectives: Sequence[Objective],
+    measured: Mapping[str, Sequence[Measurement]] | None = None,
+    constraint: Constraint = CONSTRAINT,
+    level: float = LEVEL,
+) -> FrontierInfo:
     """Find the non-dominated placements among the admissible ones, and the reason why each other one is not on it.
 
-    Feasibility comes before dominance: placements that were stopped, failed or gained nothing are not compared.
+    Feasibility comes before dominance: placements that were stopped, failed or gained nothing are not compared. Where
+    the records have results by row, each eval is a candidate, and an arm's earlier evals count although a seed was
+    stopped after them.
+
+    Args:
+        experiment: the trials.
+        objectives: generality, task fit and further ones.
+        measured: the measurements of each trial by run id, as `read_measurements` returns them; None for old records.
+        constraint: what an eval must keep of the baseline's generality.
+        level: the probability of meeting the constraint that the pick must reach.
 
     Raises:
         UserError: no trial has a verdict yet, or no trial has measured an objective.
@@ -76,9 +49,9 @@ def frontier_info(experiment: ExperimentRuns, objectives: Sequence[Objective]) -
     _require_finished(experiment)
     _require_measured(experiment, objectives)
     placements = placements_of(experiment, objectives)
-    compared = [one for one in placements if all(m.state != "excluded" for m in one.seed_runs) and one.admissible()]
-    results = [_not_compared(one) for one in placements if one not in compared]
-    results += _compare(compared, tuple(objectives))
+    rows = with_rows(placements, measured or {}, objectives, constraint)
+    standings = stand(rows, tuple(objectives), constraint, level) if rows else None
+    results = _judged(placements, standings, tuple(objectives))
     results.sort(key=lambda one: _order(one, objectives[FIT]))
     return FrontierInfo(
         experiment=experiment.name,
@@ -86,7 +59,19 @@ def frontier_info(experiment: ExperimentRuns, objectives: Sequence[Objective]) -
         results=tuple(results),
         volume=_volume(results, objectives),
         floor=guard_limit(experiment, objectives[0].name),
+        choice=standings.choice if standings else None,
     )
+
+
+def _judged(
+    placements: Sequence[PlacementRuns], standings: Standings | None, objectives: tuple[Objective, ...]
+) -> list[PlacementResult]:
+    """Return a result for each placement; without standings, by the best checkpoints that MLflow holds."""
+    if standings is not None:
+        by_rows = {one.placement.label for one in standings.results}
+        return [*standings.results, *(_not_compared(one) for one in placements if one.label not in by_rows)]
+    compared = [one for one in placements if all(m.state != "excluded" for m in one.seed_runs) and one.admissible()]
+    return [_not_compared(one) for one in placements if one not in compared] + _compare(compared, objectives)
 
 
 def _require_finished(experiment: ExperimentRuns) -> None:
@@ -145,7 +130,7 @@ def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, .
     directions = directions_of(objectives)
     costs = as_costs(np.array([[one.mean for one in row] for row in estimates]), directions)
     gains = as_costs(floors, [objectives[FIT].direction]) - costs[:, FIT]
-    costs[gains <= 0] = np.nan
+    costs[gains <= minimum_gain(objectives[FIT])] = np.nan
     on_frontier, dominates = non_dominated(costs), dominance(costs)
     chances = probability_on_frontier(samples, directions, floors, FIT)
     alike = _not_separable([one.label for one in placements], estimates)
@@ -153,7 +138,7 @@ def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, .
     for i, placement in enumerate(placements):
         dominators = [placements[int(j)].label for j in np.flatnonzero(dominates[:, i] & on_frontier)]
         gain = None if np.isnan(gains[i]) else float(gains[i])
-        kind = _kind(placement, bool(on_frontier[i]), gain)
+        kind = _kind(placement, bool(on_frontier[i]), gain, minimum_gain(objectives[FIT]))
         results.append(
             PlacementResult(
                 placement=placement,
@@ -189,10 +174,10 @@ def _minimum_fit(
     )
 
 
-def _kind(placement: PlacementRuns, on_frontier: bool, gain: float | None) -> Kind:
+def _kind(placement: PlacementRuns, on_frontier: bool, gain: float | None, least: float) -> Kind:
     if placement.is_baseline:
         return "baseline"
-    if gain is not None and gain <= 0:
+    if gain is not None and gain <= least:
         return "no gain"
     return "frontier" if on_frontier else "dominated"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.admissibility import rows_short
 from analysis.candidates import Candidate
-from analysis.evidence import Contender, Evidence
+from analysis.evidence import Contender, DrawnCandidates
 from analysis.pooled import draw_weights, pooled
 from analysis.pooled import weighted_mean as mean_of_measured
 from trainables.constraint import Constraint
@@ -18,6 +18,7 @@ from trainables.pareto import Objective, as_costs, directions_of, share_on_front
 from trainables.probes.metric import Proportion
 
 TAILS = (0.025, 0.975)
+MINIMUM_LOSS_GAIN = 0.05  # nats a token: less is not learning
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,23 @@ def higher(values: np.ndarray, objective: Objective) -> np.ndarray:
     return values if objective.direction == "higher" else -values
 
 
+def minimum_gain(fit: Objective) -> float:
+    """Return the gain that a candidate must exceed to have learned: 0, and for a loss 0.05 nats a token."""
+    return MINIMUM_LOSS_GAIN if fit.unit == "nats/token" else 0.0
+
+
+def gains(one: Judged, fit: Objective) -> bool:
+    """True when the candidate has learned something over its baseline."""
+    return one.gain is not None and one.gain.mean > minimum_gain(fit)
+
+
 def judge(
-    found: Evidence, fit: Objective, generality: Objective, constraint: Constraint, also: Sequence[str] = ()
+    found: DrawnCandidates, fit: Objective, generality: Objective, constraint: Constraint, also: Sequence[str] = ()
 ) -> list[Judged]:
     """Return what the evidence says of each contender, in order."""
     frontier = probability_on_frontier(found, (generality, fit))
     estimates = _estimates(found, also)
-    gains = higher(found.draws[fit.name].expected - found.baselines[fit.name], fit)
+    gained = higher(found.draws[fit.name].expected - found.baselines[fit.name], fit)
     judged = []
     for at, one in enumerate(found.contenders):
         assert one.baseline is not None
@@ -99,7 +110,7 @@ def judge(
             Judged(
                 contender=one,
                 estimates=estimates[at],
-                gain=interval_of_draws(gain, gains[:, at], is_proportion=False),
+                gain=interval_of_draws(gain, gained[:, at], is_proportion=False),
                 admissible=float(found.admissible[at]),
                 seeds_admissible=_seeds_admissible(one, constraint),
                 seeds=len(one.candidate.evals) + len(one.candidate.stopped),
@@ -138,22 +149,26 @@ def judged_without_rows(one: Contender, names: Sequence[str], fit: Objective, co
     )
 
 
-def probability_on_frontier(found: Evidence, objectives: Sequence[Objective]) -> np.ndarray:
-    """Return how often each contender is on the frontier of the draws, the baselines always among the candidates.
+def probability_on_frontier(
+    found: DrawnCandidates, objectives: Sequence[Objective], among: Sequence[int] | None = None
+) -> np.ndarray:
+    """Return how often contenders are on the frontier of the draws, the baselines always among the candidates.
 
-    In each draw, only those whose mean over seeds is inside the constraint are compared: (contenders,).
+    In each draw, only those whose mean over seeds is inside the constraint are compared. `among` are the contenders
+    that take part, all of them by default: (contenders,).
     """
     directions = directions_of(objectives)
-    count = len(found.contenders)
-    values = np.stack([found.draws[one.name].expected for one in objectives], axis=-1)
+    columns = list(range(len(found.contenders)) if among is None else among)
+    count = len(columns)
+    values = np.stack([found.draws[one.name].expected[:, columns] for one in objectives], axis=-1)
     base = np.stack([found.baselines[one.name] for one in objectives], axis=-1)
     _, first = np.unique([id(one.baseline) for one in found.contenders], return_index=True)
     costs = as_costs(np.concatenate([values, base[:, first]], axis=1), directions)
-    costs[:, :count][found.expected_inside < 0] = np.nan
+    costs[:, :count][found.expected_inside[:, columns] < 0] = np.nan
     return share_on_frontier(costs)[:count]
 
 
-def _estimates(found: Evidence, also: Sequence[str]) -> list[dict[str, Interval]]:
+def _estimates(found: DrawnCandidates, also: Sequence[str]) -> list[dict[str, Interval]]:
     count = len(found.contenders)
     every: list[dict[str, Interval]] = [{} for _ in range(count)]
     for name, one in found.arrays.items():
@@ -182,7 +197,7 @@ def _further(one: Candidate, name: str) -> Interval | None:
     return interval_of_draws(mean, draws.expected[:, 0], rows.is_proportion)
 
 
-def _means(candidate: Candidate, found: Evidence) -> dict[str, float]:
+def _means(candidate: Candidate, found: DrawnCandidates) -> dict[str, float]:
     evals = candidate.evals
     return {name: math.fsum(one.rows[name].mean for one in evals) / len(evals) for name in found.arrays}
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from analysis.admissibility import room
 from analysis.candidates import SeedEval
-from analysis.choice import Choice, choose, corrected
-from analysis.evidence import Contender, Evidence, evidence, row_array
-from analysis.judged import Interval, Judged, higher, interval_of_draws, judge, judged_without_rows
+from analysis.choice import Chosen, choose, corrected, slack
+from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
+from analysis.judged import Interval, Judged, gains, higher, interval_of_draws, judge, judged_without_rows, minimum_gain
 from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
 from trainables.constraint import ROUNDING, Constraint
@@ -40,11 +40,12 @@ class Shipped:
 class Pick:
     """What to ship and why.
 
-    `judged` are all candidates, best fit first. `best` has the best expected fit among those at the `level`;
-    `alike` are those at the level that it is not separable from, itself included, among which `picked` is the most
-    general, then the cheapest. All three are empty where no candidate reaches the level: `nearest` then names those
-    that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than those that chose
-    it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown` are sentences.
+    `judged` are all candidates, best fit first. `best` has the best expected fit of those that gain over their baseline
+    and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
+    `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
+    then names those that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than
+    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and
+    `unknown` are sentences.
     """
 
     level: float
@@ -79,24 +80,24 @@ def pick(
         level: the probability of meeting the constraint that a candidate must reach.
         also: further metrics to estimate.
     """
-    names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
+    names = (fit.name, generality.name, *constraint.needs)
     known = [one for one in contenders if has_rows(one, names)]
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    choice = _choice(found, fit, generality, level) if found else None
+    eligible = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
+    choice = _choice(found, fit, generality, eligible) if found else None
     picked = judged[choice.picked] if choice else None
-    every = tuple(sorted([*judged, *others], key=lambda one: _order(one, fit)))
     return Pick(
         level=level,
         fit=fit,
         generality=generality,
-        judged=every,
+        judged=_best_first([*judged, *others], fit),
         best=judged[choice.best] if choice else None,
         alike=tuple(judged[one] for one in choice.alike) if choice else (),
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
-        nearest=() if picked else _nearest_misses(every),
+        nearest=() if picked else _nearest_misses([*judged, *others], fit),
         corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),
@@ -110,30 +111,33 @@ def has_rows(one: Contender, names: Sequence[str]) -> bool:
     return all(name in each.rows for each in (*one.candidate.evals, *one.baseline.evals) for name in names)
 
 
-def _order(one: Judged, fit: Objective) -> tuple[float, str]:
-    if fit.name not in one.estimates:
-        return np.inf, one.name
-    mean = one.estimates[fit.name].mean
-    return (-mean if fit.direction == "higher" else mean), one.name
+def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
+    def order(one: Judged) -> tuple[float, str]:
+        if fit.name not in one.estimates:
+            return np.inf, one.name
+        mean = one.estimates[fit.name].mean
+        return (-mean if fit.direction == "higher" else mean), one.name
+
+    return tuple(sorted(judged, key=order))
 
 
-def _choice(found: Evidence, fit: Objective, generality: Objective, level: float) -> Choice | None:
+def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligible: np.ndarray) -> Chosen | None:
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
         higher(found.draws[fit.name].expected, fit),
         higher(found.draws[generality.name].expected, generality),
-        found.admissible >= level,
+        eligible,
         np.array(prices),
     )
 
 
-def _nearest_misses(judged: Sequence[Judged]) -> tuple[Judged, ...]:
+def _nearest_misses(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     """Return the candidates that gain and miss the level by the least: fewest rows, then the highest probability."""
-    gaining = [one for one in judged if one.rows_short is not None and one.gain is not None and one.gain.mean > 0]
+    gaining = [one for one in judged if one.rows_short is not None and gains(one, fit)]
     return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
 
 
-def _shipped(at: int, found: Evidence, constraint: Constraint, level: float) -> Shipped:
+def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: float) -> Shipped:
     """Return the admissible seed of lowest eval loss; each seed is judged by its own rows alone."""
     candidate, baseline = found.contenders[at].candidate, found.contenders[at].baseline
     assert baseline is not None
@@ -157,33 +161,34 @@ def _shipped(at: int, found: Evidence, constraint: Constraint, level: float) -> 
 
 
 def _corrected(
-    found: Evidence, choice: Choice, fit: Objective, generality: Objective, constraint: Constraint, level: float
+    found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint, level: float
 ) -> dict[str, float]:
     """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
     count = len(found.contenders)
     fits = higher(found.draws[fit.name].expected, fit)
-    slack = choice.separation * (fits[:, [choice.best]] - fits).std(axis=0)
+    lead = slack(fits, choice.best)
     means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.arrays.items()}
     required = _room(means, found, constraint) - _room_at_level(found, level)
 
     def select(drawn: Mapping[str, np.ndarray]) -> int | None:
-        admitted = np.flatnonzero(_room(drawn, found, constraint) >= required - ROUNDING)
+        worth = higher(drawn[fit.name][:count] - drawn[fit.name][found.baseline_at], fit) > minimum_gain(fit)
+        admitted = np.flatnonzero(worth & (_room(drawn, found, constraint) >= required - ROUNDING))
         if not len(admitted):
             return None
         mine = higher(drawn[fit.name][:count], fit)
-        alike = admitted[mine[admitted] >= mine[admitted].max() - slack[admitted] - ROUNDING]
+        alike = admitted[mine[admitted] >= mine[admitted].max() - lead[admitted] - ROUNDING]
         return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
 
     return corrected(found.arrays, select)
 
 
-def _room(means: Mapping[str, np.ndarray], found: Evidence, constraint: Constraint) -> np.ndarray:
+def _room(means: Mapping[str, np.ndarray], found: DrawnCandidates, constraint: Constraint) -> np.ndarray:
     count = len(found.contenders)
     limits = {name: means[name][found.baseline_at] for name in constraint.needs}
     return room(constraint.allowances, limits, {name: means[name][:count] for name in constraint.needs})
 
 
-def _room_at_level(found: Evidence, level: float) -> np.ndarray:
+def _room_at_level(found: DrawnCandidates, level: float) -> np.ndarray:
     """Return the room that a new seed has with the probability of the level: negative below it, (contenders,)."""
     wanted = level / found.survival
     tails = np.clip(1.0 - wanted, 0.0, 1.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.admissibility import least_rows, perfect_arm
-from analysis.choice import Choice
+from analysis.choice import Chosen
 from analysis.judged import Judged
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
 
 
 def would_change(
-    judged: Sequence[Judged], choice: Choice | None, level: float, fit: Objective, generality: Objective
+    judged: Sequence[Judged], choice: Chosen | None, level: float, fit: Objective, generality: Objective
 ) -> tuple[str, ...]:
     """Return what would lead to another choice: a candidate that is told apart, or one that reaches the level."""
     below = [one for one in judged if one.admissible is not None and one.admissible < level]

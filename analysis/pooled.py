@@ -1,4 +1,4 @@
-"""Draws of what candidates score on other rows and with other seeds, from their results by row: the pooled estimator.
+"""The pooled estimator: draws of what candidates score on other rows and with other seeds.
 
 Each draw weights the rows at random (the Bayesian bootstrap; Rubin 1981, Annals of Statistics 9:130), by the same
 weights for every candidate, so that comparisons are paired on rows. A proportion has half a passing and half a failing

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST_SPREAD = 2.0  # of the noise's variance; chosen in simulated sweeps other than those that are reported
+LEAST_SPREAD = 1.5  # of the noise's variance; chosen in simulated sweeps other than those that are reported
 LEAST_CANDIDATES = 4
 
 

@@ -33,6 +33,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "analysis.cli": [("results", "--experiment=x", "--storage")],
     "benchmarks": [],
     "benchmarks.corpus": [],
+    "benchmarks.decisions": [],
     "benchmarks.guards": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],

@@ -32,9 +32,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage",
-        "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "guard_limits", "frontier",
-        "templates", "compare", "effects", "seeds", "report", "charts", "trial_report", "cli",
+        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage", "admissibility",
+        "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results", "standings", "guard_limits",
+        "study_constraint", "frontier", "templates", "compare", "effects", "seeds", "report", "charts", "trial_report",
+        "cli",
     ),
 }  # fmt: skip
 STUDIES = (

@@ -290,6 +290,7 @@ def downloaded(client: MlflowClient, run_id: str, name: str, directory: Path) ->
     """Copy an artifact of a run into a directory and return its path; None if the run has no such artifact."""
     if name not in {one.path for one in client.list_artifacts(run_id)}:
         return None
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar for each trial says nothing
     return Path(client.download_artifacts(run_id, name, str(directory)))
 
 

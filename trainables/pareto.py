@@ -25,14 +25,16 @@ def dominance(costs: np.ndarray) -> np.ndarray:
     """Return a (points, points) array that is true where the row's point dominates the column's point.
 
     A point dominates another if it is worse in no objective and better in at least one. A point with a value that is
-    not finite dominates no point and is dominated by none.
+    not finite dominates no point and is dominated by none. Axes before (points, objectives) are kept: each set of
+    points is compared by itself.
     """
     finite = _finite(costs)
-    dominates = finite[:, None] & finite[None, :]
+    dominates = finite[..., :, None] & finite[..., None, :]
     better = np.zeros_like(dominates)
-    for column in costs.T:  # one objective after another: all at once would take a number for each pair and objective
-        dominates &= column[:, None] <= column[None, :]
-        better |= column[:, None] < column[None, :]
+    for at in range(costs.shape[-1]):  # all objectives at once would take a number for each pair and objective
+        one, other = costs[..., :, None, at], costs[..., None, :, at]
+        dominates &= one <= other
+        better |= one < other
     return dominates & better
 
 
@@ -106,7 +108,7 @@ def hypervolume(costs: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _finite(costs: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isfinite(costs).all(axis=1))
+    return np.asarray(np.isfinite(costs).all(axis=-1))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ STYLES: dict[Kind, Style] = {
     "frontier": Style("on the frontier", "#0072B2", "o", "circle", 10),
     "baseline": Style("baseline (no adapter)", "#D55E00", "*", "star", 16),
     "dominated": Style("admissible, dominated", "#56B4E9", "s", "square", 8),
+    "gain outside the constraint": Style("gain outside the constraint", "#E69F00", "^", "triangle-up", 8),
     "no gain": Style("gains nothing over the baseline", "#CC79A7", "D", "diamond", 8),
     "excluded": Style("not admissible (last eval)", "#8C8C8C", "x", "x", 8),
     "running": Style("running (last eval)", "#8C8C8C", "+", "cross-thin-open", 8),
@@ -120,7 +121,7 @@ def _marks(result: PlacementResult, info: FrontierInfo) -> Iterator[Mark]:
     label = full_label(result)
     if result.estimates:
         x, y = result.estimates[0], result.estimates[FIT]
-        spans = (_span(x), _span(y)) if x.seeds > 1 else None
+        spans = (_span(x), _span(y)) if x.seeds > 1 or y.low is not None else None
         yield Mark(result.kind, x.mean, y.mean, label, _hover(result, info), spans)
         return
     names = [info.objectives[0].name, info.objectives[FIT].name]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from analysis.frontier import FIT, FrontierInfo, PlacementResult
 from analysis.mlflow_runs import TrialRun
+from analysis.report.shipping import shipping
 from analysis.uncertainty import MINIMUM_SEEDS, Estimate, greatest_coverage
 from trainables.pareto import Objective
 
@@ -25,6 +26,9 @@ CAVEATS: dict[str, tuple[str, Callable[[TrialRun], tuple[str, ...]]]] = {
 
 def recommended(info: FrontierInfo) -> PlacementResult | None:
     """Return the placement with the best task fit, or the cheapest on the frontier that is not separable from it."""
+    if info.choice is not None:
+        arm = info.choice.picked.candidate.arm if info.choice.picked else None
+        return next((one for one in info.results if one.placement.label == arm), None)
     findings = info.of_kind("frontier")
     if not findings:
         return None
@@ -34,7 +38,9 @@ def recommended(info: FrontierInfo) -> PlacementResult | None:
 
 
 def conclusion(info: FrontierInfo) -> list[str]:
-    """Return two to four sentences on what to ship."""
+    """Return sentences on what to ship."""
+    if info.choice is not None:
+        return shipping(info.choice)
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
@@ -44,6 +50,9 @@ def conclusion(info: FrontierInfo) -> list[str]:
 
 def unknowns(info: FrontierInfo) -> list[str]:
     """Return what is not known, as the last part of every report."""
+    if info.choice is not None:
+        running = sum(m.state == "running" for one in info.results for m in one.placement.seed_runs)
+        return [*info.choice.unknown, *([f"{_count(running, 'trial')} without a verdict yet."] if running else [])]
     compared = info.of_kind("frontier", "dominated", "no gain")
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []
@@ -66,6 +75,10 @@ def unknowns(info: FrontierInfo) -> list[str]:
         notes.append(f"{_count(running, 'trial')} without a verdict yet: the frontier may change.")
     if compared:
         notes.append(
+            "The records have no results by row: intervals over rows, the probability of meeting the constraint and "
+            "whether fits of one or two seeds are separable are not known."
+        )
+        notes.append(
             "Values are those of each trial's best admissible checkpoint, which was chosen on the same rows it is "
             "reported on; the spread over other validation rows is not shown."
         )
@@ -75,7 +88,7 @@ def unknowns(info: FrontierInfo) -> list[str]:
 def value_text(one: Estimate, objective: Objective) -> str:
     """Format an estimate: the mean, then its interval [low, high], or its range (minimum–maximum) with two seeds."""
     form = {"fraction": ".3f", "parameters": ",.0f"}.get(objective.unit, ".4g")
-    if one.minimum == one.maximum:
+    if one.minimum == one.maximum and one.low == one.high:
         return f"{one.mean:{form}}"
     if one.low is None or one.high is None:
         return f"{one.mean:{form}} ({one.minimum:{form}}–{one.maximum:{form}})"
@@ -183,7 +196,12 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
 
 def _nothing_to_ship(info: FrontierInfo) -> str:
     kinds = Counter(one.kind for one in info.results if one.kind != "baseline")
-    words = {"excluded": "not admissible", "no gain": "without gain over the baseline", "running": "running"}
+    words = {
+        "excluded": "not admissible",
+        "gain outside the constraint": "with a gain outside the constraint",
+        "no gain": "without gain over the baseline",
+        "running": "running",
+    }
     parts = [f"{kinds[kind]} {text}" for kind, text in words.items() if kinds[kind]] + (
         [f"{kinds['dominated']} dominated by the baseline"] if kinds["dominated"] else []
     )

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from analysis.frontier import FrontierInfo, PlacementResult
+from analysis.judged import Judged
 from analysis.report.conclusions import (
     conclusion,
     criteria_text,
@@ -30,6 +31,7 @@ MARKS = {
     "frontier": "● frontier",
     "baseline": "★ baseline",
     "dominated": "○ dominated",
+    "gain outside the constraint": "△ outside",
     "no gain": "– no gain",
     "excluded": "✕ not admissible",
     "running": "… running",
@@ -136,7 +138,8 @@ def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
     if result.not_separable_from:
         reason.append(f"not separable from {', '.join(result.not_separable_from)}")
     if result.probability and not result.on_frontier:
-        reason.append(f"on the frontier in {result.probability:.0%} of resampled seeds")
+        drawn = "draws of rows and seeds" if result.candidate else "resampled seeds"
+        reason.append(f"on the frontier in {result.probability:.0%} of {drawn}")
     return [
         marked_label(result),
         MARKS[result.kind],
@@ -184,6 +187,7 @@ def _nested(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
         "gain": result.gain,
         "probability_on_frontier": result.probability,
         "not_separable_from": list(result.not_separable_from),
+        "path": [_candidate(one) for one in result.path],
         "adapter_parameters": result.placement.last_mean("adapter_parameters"),
         "trials": [
             {
@@ -201,6 +205,21 @@ def _nested(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
             }
             for seed_run in seed_runs
         ],
+    }
+
+
+def _candidate(one: Judged) -> dict[str, Any]:
+    return {
+        "candidate": one.name,
+        "step": one.candidate.step,
+        "scale": one.candidate.scale,
+        "estimates": {name: asdict(interval) for name, interval in one.estimates.items()},
+        "gain": asdict(one.gain) if one.gain else None,
+        "probability_admissible": one.admissible,
+        "seeds_admissible": one.seeds_admissible,
+        "seeds": one.seeds,
+        "rows_short": one.rows_short,
+        "probability_on_frontier": one.on_frontier,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.admissibility import room
-from analysis.evidence import Evidence
+from analysis.evidence import DrawnCandidates
 from analysis.judged import higher
 from analysis.pooled import pooled
 from trainables.constraint import ROUNDING, Constraint
@@ -63,7 +63,7 @@ Values = Mapping[str, np.ndarray]
 
 
 def advise(
-    found: Evidence,
+    found: DrawnCandidates,
     picked: int | None,
     fit: Objective,
     constraint: Constraint,
@@ -105,7 +105,7 @@ def advise(
 KEEP, FAILS = -1, -2
 
 
-def _parts(found: Evidence, name: str, stream: int) -> _Parts:
+def _parts(found: DrawnCandidates, name: str, stream: int) -> _Parts:
     array, weights = found.arrays[name], found.weights[name]
     labels = [one.candidate.arm for one in found.contenders]
     count = len(array.values)
@@ -116,7 +116,7 @@ def _parts(found: Evidence, name: str, stream: int) -> _Parts:
 
 
 def _judge(
-    found: Evidence, picked: int | None, fit: Objective, constraint: Constraint, margin: float
+    found: DrawnCandidates, picked: int | None, fit: Objective, constraint: Constraint, margin: float
 ) -> Callable[[Values], np.ndarray]:
     count = len(found.contenders)
 
@@ -153,7 +153,9 @@ def _limit(changes: float, with_seeds: float, with_rows: float, accepted: float)
     return "seeds" if changes - with_rows < LEAST_SHARE * changes else "both"
 
 
-def _arms(drawn: np.ndarray, found: Evidence, picked: int | None, measured: Mapping[str, int]) -> tuple[ArmChance, ...]:
+def _arms(
+    drawn: np.ndarray, found: DrawnCandidates, picked: int | None, measured: Mapping[str, int]
+) -> tuple[ArmChance, ...]:
     labels = [one.candidate.arm for one in found.contenders]
     chances: dict[str, float] = {}
     for at, label in enumerate(labels):
@@ -178,7 +180,7 @@ def _seeds_needed(
     return None
 
 
-def _seeds_of(found: Evidence) -> dict[str, int]:
+def _seeds_of(found: DrawnCandidates) -> dict[str, int]:
     counts: dict[str, int] = {}
     for one in found.contenders:
         own = len(one.candidate.evals) + len(one.candidate.stopped)

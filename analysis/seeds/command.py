@@ -89,7 +89,7 @@ def _advised(experiment: str, tracking_uri: str, y: str, margin: float, accepted
     from analysis.pick import has_rows, pick
     from analysis.placements import placements_of
     from analysis.seeds.advice import advise
-    from trainables.constraint import CONSTRAINT, applicable_constraint
+    from analysis.study_constraint import constraint_of
 
     study = read_experiment(experiment, tracking_uri)
     generality, fit = frontier_objectives(generality_in(study.trials), y, ())
@@ -100,7 +100,7 @@ def _advised(experiment: str, tracking_uri: str, y: str, margin: float, accepted
     contenders = [
         Contender(one, among.baseline_of(one), prices[one.arm]) for one in among.candidates if one.arm not in baselines
     ]
-    constraint = applicable_constraint(CONSTRAINT, {name for one in study.trials for name in one.last})
+    constraint = constraint_of(study, {name for one in study.trials for name in one.last})
     names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
     known = [one for one in contenders if has_rows(one, names)]
     if not known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trainables.errors import UserError
-from trainables.pareto import as_costs, dominance, hypervolume, non_dominated, parse_objectives
+from trainables.pareto import (
+    as_costs,
+    attainment,
+    dominance,
+    hypervolume,
+    hypervolumes,
+    non_dominated,
+    parse_objectives,
+    share_on_frontier,
+)
 
 CELLS = 6  # the grid on which volumes are counted is that wide
 
@@ -90,6 +100,64 @@ def test_higher_is_better_where_the_objective_says_so() -> None:
     values = np.array([[0.9, 0.5], [0.8, 0.6]])
     assert non_dominated(as_costs(values, ("higher", "lower"))).tolist() == [True, False]
     assert non_dominated(as_costs(values, ("higher", "higher"))).tolist() == [True, True]
+
+
+def test_sets_of_points_are_compared_each_by_itself() -> None:
+    sets = np.random.default_rng(0).integers(0, 4, size=(5, 6, 2)).astype(float)
+    assert dominance(sets).tolist() == [dominance(one).tolist() for one in sets]
+
+
+# ---------------------------------------------------------------- resamples
+def resampled(draws: int, points: int, objectives: int = 2) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, CELLS, size=(draws, points, objectives)).astype(float)
+
+
+def test_the_share_of_draws_on_the_frontier_is_that_of_the_definition() -> None:
+    draws = resampled(40, 8, 3)
+    assert share_on_frontier(draws) == pytest.approx(np.mean([frontier_by_definition(one) for one in draws], axis=0))
+    with pytest.raises(ValueError, match="at least one draw"):
+        share_on_frontier([])
+
+
+def test_hypervolumes_are_those_of_each_draw() -> None:
+    draws, reference = resampled(20, 8), np.full(2, float(CELLS))
+    assert hypervolumes(draws, reference).tolist() == [hypervolume(one, reference) for one in draws]
+
+
+@pytest.mark.parametrize("percentage", [5.0, 50.0, 100.0])
+def test_an_attainment_surface_bounds_what_so_many_draws_attain(percentage: float) -> None:
+    """Every corner of the grid is counted: the surface dominates exactly those that enough draws attain."""
+    draws = resampled(20, 6)
+    (surface,) = attainment(draws, [percentage])
+    for corner in itertools.product(range(CELLS + 1), repeat=2):
+        attained = np.mean([(one <= corner).all(axis=1).any() for one in draws])
+        assert (surface <= corner).all(axis=1).any() == (attained >= percentage / 100 - 1e-9), corner
+
+
+def test_draws_without_a_point_attain_nothing() -> None:
+    assert [len(one) for one in attainment([np.full((2, 2), math.nan)], [50.0])] == [0]
+
+
+class Costs(np.ndarray):
+    """An array that can be referred to weakly."""
+
+
+def test_resamples_are_read_one_after_another() -> None:
+    """Ten thousand points in 40 resamples take the memory of a few, not of 40: draws are dropped once counted."""
+    held: list[weakref.ref[Costs]] = []
+    alive: list[int] = []
+
+    def draws():
+        for seed in range(40):
+            one = np.random.default_rng(seed).standard_normal((10_000, 2)).view(Costs)
+            held.append(weakref.ref(one))
+            alive.append(sum(each() is not None for each in held))
+            yield one
+            del one
+
+    share = share_on_frontier(draws())
+    assert share.shape == (10_000,) and 0.0 < share.sum() < 100.0
+    assert max(alive) <= 3
 
 
 # ---------------------------------------------------------------- hypervolume

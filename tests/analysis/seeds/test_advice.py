@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.candidates import Candidate, SeedEval
-from analysis.evidence import Contender, Evidence, evidence
+from analysis.evidence import Contender, DrawnCandidates, evidence
 from analysis.mlflow_runs import TrialRun
 from analysis.seeds.advice import Advice, advise, sentences
 from trainables.constraint import CONSTRAINT
@@ -17,7 +17,7 @@ from trainables.probes.metric import hits
 from trainables.record import Measurement
 
 FIT, _ = parse_objectives(("exact_match", "irrelevant_pass"))
-Make = Callable[..., Evidence]
+Make = Callable[..., DrawnCandidates]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def made(make_trial: Callable[..., TrialRun]) -> Make:
         }
         return Measurement("eval", 60, {name: one.mean for name, one in found.items()}, {}, found)
 
-    def make(rows: int = 64, **arms: Sequence[tuple[float, float]]) -> Evidence:
+    def make(rows: int = 64, **arms: Sequence[tuple[float, float]]) -> DrawnCandidates:
         draws = np.random.default_rng(0)
 
         def candidate(arm: str, seeds: Sequence[tuple[float, float]]) -> Candidate:

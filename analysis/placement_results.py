@@ -1,0 +1,71 @@
+"""The result of a frontier as frozen values, from which every table, file and chart is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.judged import Judged
+from analysis.pick import Pick
+from analysis.placements import PlacementRuns
+from analysis.uncertainty import Estimate
+from trainables.pareto import Objective
+
+Kind = Literal["frontier", "baseline", "dominated", "gain outside the constraint", "no gain", "excluded", "running"]
+KINDS: tuple[Kind, ...] = (
+    "frontier", "baseline", "dominated", "gain outside the constraint", "no gain", "excluded", "running",
+)  # fmt: skip
+
+FIT = 1  # index of the task fit: the objectives are x, y and further ones, and y is the task fit
+
+
+@dataclass(frozen=True)
+class PlacementResult:
+    """The result of one placement and the reason for it.
+
+    `estimates` are in the order of the objectives, and empty if the placement is not compared. `gain` is the task fit
+    over the baseline of the same quantization, positive when better, None if no such baseline was measured.
+    `probability` is that of being on the frontier, None where it is not known.
+
+    Where the records have results by row, `path` holds every candidate of the placement in order of step and scale, and
+    `candidate` the one that stands for it: the best fit of those whose mean meets the constraint, None if none does.
+    """
+
+    placement: PlacementRuns
+    kind: Kind
+    on_frontier: bool
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
+    gain: float | None = None
+    probability: float | None = None
+    not_separable_from: tuple[str, ...] = ()
+    path: tuple[Judged, ...] = ()
+    candidate: Judged | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value per objective)."""
+
+    frontier: float
+    baseline: float
+    reference: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FrontierInfo:
+    """All results; `floor` is the guard's limit on the first objective, None if it is not known.
+
+    `choice` is what to ship by the results by row, None where the records have none.
+    """
+
+    experiment: str
+    objectives: tuple[Objective, ...]
+    results: tuple[PlacementResult, ...]
+    volume: Volume | None
+    floor: float | None
+    choice: Pick | None = None
+
+    def of_kind(self, *kinds: Kind) -> list[PlacementResult]:
+        """Return the results of these kinds, in order."""
+        return [result for result in self.results if result.kind in kinds]

@@ -1,0 +1,98 @@
+"""Simulated sweeps whose truth is known: what arms score on rows and with seeds that were never measured.
+
+The arms have the sizes of Stage 4's placements. True fit rises with size and true pass falls, with noise of each arm. A
+row is answered right where a normal latent is low enough; its variance is the row's (shared by all arms), the row's in
+one arm, and the row's in one arm and seed. A seed shifts its arm. Evals of one trial share their rows' luck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.pooled import RowArray
+
+# of the largest, in the order A1, A2, B1, B2, B3, C1, C2, C3, D1, D2, D3
+SIZES = np.array([0.36, 0.71, 0.1, 0.19, 0.29, 0.45, 0.55, 0.64, 0.81, 0.9, 1.0])
+FIT_ROWS, PASS_ROWS = 64, 48
+FIT_SEED_DEVIATION, PASS_SEED_DEVIATION = 0.035, 0.039
+ROW, ROW_OF_ARM, ROW_OF_SEED = 0.5, 0.2, 0.3  # shares of the latent's variance
+EVAL_CORRELATION = 0.75  # of a row's luck between consecutive evals of one trial
+LIMIT = 0.9
+ALMOST = 0.001  # no truth is exactly 0 or 1, whose latent would be infinite
+
+
+@dataclass(frozen=True)
+class World:
+    """One simulated sweep; candidates are arms at evals, ordered by arm, and the last of each array is the baseline.
+
+    `fit` and `generality` (candidates,) are the true means over rows and seeds, `seed_generality` (candidates, seeds)
+    the true means over rows of the seeds that were run.
+    """
+
+    fit: np.ndarray
+    generality: np.ndarray
+    seed_generality: np.ndarray
+    fit_rows: RowArray
+    generality_rows: RowArray
+    arms: np.ndarray
+    sizes: np.ndarray
+
+
+def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
+    """Draw a sweep with so many seeds of each arm and evals of each trial."""
+    arms = len(SIZES)
+    final_fit = np.clip(0.15 + 0.62 * SIZES**0.7 + 0.05 * generator.standard_normal(arms), 0.01, 0.99)
+    final_pass = np.clip(1.0 - 0.14 * SIZES + 0.04 * generator.standard_normal(arms), 0.01, 1.0)
+    done = np.arange(1, evals + 1) / evals
+    fit = (final_fit[:, None] * np.sqrt(done)).ravel()
+    generality = (1.0 - (1.0 - final_pass)[:, None] * done).ravel()
+    shifts = generator.standard_normal((2, arms, 1, seeds)) * np.array(
+        [FIT_SEED_DEVIATION, PASS_SEED_DEVIATION]
+    ).reshape(2, 1, 1, 1)
+    fit_shift, pass_shift = ((one * done[None, :, None]).reshape(arms * evals, seeds) for one in shifts)
+    seed_fit, seed_generality = _possible(fit[:, None] + fit_shift), _possible(generality[:, None] + pass_shift)
+    spread = np.tile(done, arms)
+    return World(
+        fit=np.append(_over_seeds(fit, FIT_SEED_DEVIATION * spread), 0.0),
+        generality=np.append(_over_seeds(generality, PASS_SEED_DEVIATION * spread), 1.0),
+        seed_generality=seed_generality,
+        fit_rows=_measured(_answers(seed_fit, FIT_ROWS, evals, generator), 0.0, generator),
+        generality_rows=_measured(_answers(seed_generality, PASS_ROWS, evals, generator), 1.0, generator),
+        arms=np.append(np.repeat(np.arange(arms), evals), -1),
+        sizes=np.append(np.repeat(SIZES, evals), 0.0),
+    )
+
+
+def _possible(share: np.ndarray) -> np.ndarray:
+    return np.clip(share, ALMOST, 1.0 - ALMOST)
+
+
+def _over_seeds(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return the mean over all seeds, whose shifts are cut at 0 and 1: (candidates,)."""
+    points, weights = np.polynomial.hermite_e.hermegauss(41)
+    return _possible(mean[:, None] + deviation[:, None] * points) @ (weights / weights.sum())
+
+
+def _answers(shares: np.ndarray, rows: int, evals: int, generator: np.random.Generator) -> np.ndarray:
+    """Return right and wrong answers as 1 and 0: (candidates, seeds, rows)."""
+    from scipy.special import ndtri
+
+    arms, seeds = len(shares) // evals, shares.shape[1]
+    shared = np.sqrt(ROW) * generator.standard_normal(rows)
+    of_arm = np.sqrt(ROW_OF_ARM) * generator.standard_normal((arms, 1, 1, rows))
+    luck = [generator.standard_normal((arms, seeds, rows))]
+    for _ in range(evals - 1):
+        fresh = generator.standard_normal((arms, seeds, rows))
+        luck.append(EVAL_CORRELATION * luck[-1] + np.sqrt(1.0 - EVAL_CORRELATION**2) * fresh)
+    latent = shared + of_arm + np.sqrt(ROW_OF_SEED) * np.stack(luck, axis=1)
+    return (latent.reshape(arms * evals, seeds, rows) < ndtri(shares)[:, :, None]).astype(float)
+
+
+def _measured(answers: np.ndarray, baseline: float, generator: np.random.Generator) -> RowArray:
+    _, seeds, rows = answers.shape
+    last = np.full((1, seeds, rows), np.nan)
+    last[0, 0] = baseline
+    names = tuple(f"{number:016x}" for number in generator.integers(1 << 62, size=rows))  # they seed the weights
+    return RowArray(names, np.concatenate([answers, last]), np.ones(rows), is_proportion=True)
