@@ -5,6 +5,8 @@
 - `charts/`: Draws the frontier.
 - `choice`: The rule that picks one of several candidates, on arrays in which higher is better.
 - `cli`: The command line `analysis`.
+- `compare/`: Compares two candidates on the same rows.
+- `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
 - `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
@@ -17,6 +19,7 @@
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
 - `pooled`: The pooled estimator: draws of what candidates score on other rows and with other seeds.
 - `report/`: Writes the frontier as text and files.
+- `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.
 - `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.
 - `standings`: Compares placements by their results by row; every eval of an arm is a candidate on its path.
 - `study_constraint`: The constraint that a study declared, from the experiment's `study.json`.

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from analysis.compare.command import compare
+from analysis.effects.command import effects
+from analysis.seeds.command import seeds
 from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
@@ -112,6 +115,11 @@ def results(
     for one in found:
         for path in write_results(one, out, runs.get(one.spec.trial_id)):
             print(path)
+
+
+app.command()(compare)
+app.command()(effects)
+app.command()(seeds)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

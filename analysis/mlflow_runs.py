@@ -72,12 +72,13 @@ class TrialRun:
 
 @dataclass(frozen=True)
 class ExperimentRuns:
-    """The runs of a study: the newest run of each trial, over all launches."""
+    """The runs of a study: the newest run of each trial, over all launches; `command` started the newest launch."""
 
     name: str
     newest_launch_run_id: str | None
     baseline_ids: frozenset[str]
     trials: tuple[TrialRun, ...]
+    command: str = ""
 
 
 def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
@@ -103,6 +104,7 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
         newest_launch_run_id=newest.run_id if newest else None,
         baseline_ids=frozenset(_parts(baselines)),
         trials=newest_runs(_trial(run) for run in runs if run.tags.get("footprint.kind") == "trial"),
+        command=newest.tags.get("footprint.command", "") if newest else "",
     )
 
 

@@ -3,6 +3,7 @@
 - `cli/`: Command lines: parses options and calls the launch.
 - `commands`: Commands: how much LoRA a command-line assistant takes before it loses other tasks or obeys dangerous
   requests.
+- `continuation`: Continuation: the same training from a parent that kept its generality and from one that lost it.
 - `coverage`: Coverage: how much of the data a run must see, and at which learning rate, before it learns anything.
 - `curriculum`: Curriculum: stages that continue one adapter, each on its own rows and at a lower rate.
 - `display/`: Text and tables that a sweep prints in the terminal.
@@ -16,6 +17,7 @@
   layer.
 - `planning/`: Expands studies into trial specs and checks them; runs nothing.
 - `quantization`: Quantization: the same arm on five quantizations of its base, with the same seed and data order.
+- `response`: Response: fit and generality over every placement of 1 to 4 language layers and 0 to 6 vision blocks.
 - `search`: Search: a sampler chooses placement, rank, rates, dropout, quantization and epochs from the results so
   far.
 - `smoke`: Smoke: a run of ten steps that checks a setup before a real study.

@@ -35,10 +35,14 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "analysis": (
         "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage", "admissibility",
         "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results", "standings", "guard_limits",
-        "study_constraint", "frontier", "report", "templates", "charts", "trial_report", "cli",
+        "study_constraint", "frontier", "templates", "compare", "effects", "seeds", "report", "charts", "trial_report",
+        "cli",
     ),
 }  # fmt: skip
-STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")
+STUDIES = (
+    "commands", "continuation", "coverage", "curriculum", "narrow", "quantization", "response", "search", "smoke",
+    "stage4", "unfreeze",
+)  # fmt: skip
 
 # What a room must not import, at the top, inside a function or for a type.
 FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -71,7 +75,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ray", ("sweeps.execution", "trainables.workers")),
     ("mlflow", ("trainables.mlflow_models", "trainables.mlflow_store")),
-    ("optuna", ("sweeps.hpo",)),
+    ("optuna", ("sweeps.hpo", "analysis.effects")),
 )
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.
 UNLOADED = (

@@ -1,0 +1,133 @@
+"""Writes effects and answers as text for a terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from analysis.compare.difference import Difference
+from analysis.effects.hypotheses import STATEMENTS, Effect, Judgement
+from analysis.effects.report import EffectsReport
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+EFFECTS: Sequence[str] = ("metric", "factor, per", "effect", "95 %", "p rows", "importance")
+ANSWERS: Sequence[str] = ("", "metric", "answer", "contrast", "effect", "95 %")
+
+
+def print_report(report: EffectsReport, console: Console) -> None:
+    """Print the effects, the answers with what would decide them, and what is not known."""
+    from rich.markup import escape
+
+    console.print(escape(_title(report)), highlight=False)
+    console.print()
+    console.print(_table(EFFECTS, [_effect_cells(one, report) for one in report.effects]))
+    for hypothesis, statement in STATEMENTS.items():
+        console.print(f"\n[bold]{hypothesis}[/] {statement}", highlight=False)
+        for line in _sentences([one for one in report.answers if one.hypothesis == hypothesis]):
+            console.print(escape(line), highlight=False)
+    if report.unknown:
+        console.print("\n" + escape("\n".join(report.unknown)), highlight=False)
+    if report.commands:
+        console.print("\nTrials that left a stable and a lost parent go on with, then give each --continuations:")
+        for one in report.commands:
+            console.print(f"    {escape(one)}", soft_wrap=True, highlight=False)
+
+
+def as_markdown(report: EffectsReport) -> str:
+    """Write the effects and the answers as Markdown."""
+    from analysis.templates import cell, prose
+
+    parts = [prose(_title(report))]
+    answers = [[one.hypothesis, one.part, one.outcome, one.contrast, *_numbers(one.found)] for one in report.answers]
+    for header, rows in ((EFFECTS, [_effect_cells(one, report) for one in report.effects]), (ANSWERS, answers)):
+        lines = [header, ["---"] * len(header), *rows]
+        parts.append("\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines))
+    decides = [
+        f"- {one.hypothesis} {one.part}: what would decide it: {one.what_decides}."
+        for one in report.answers
+        if one.what_decides
+    ]
+    notes = [f"- {prose(line)}" for line in report.unknown]
+    return "\n\n".join([*parts, *filter(None, ("\n".join(decides), "\n".join(notes)))]) + "\n"
+
+
+def as_json(report: EffectsReport) -> str:
+    """Write the effects and the answers as JSON; what is not known is null."""
+    body = {
+        "experiment": report.experiment,
+        "trials": report.trials,
+        "seeds": report.seeds,
+        "factors": report.factors,
+        "effects": [
+            {"metric": one.metric, "factor": one.factor, "per": one.unit, **_values(one.found)}
+            for one in report.effects
+        ],
+        "importances": report.importances,
+        "answers": [
+            {**{key: value for key, value in asdict(one).items() if key != "found"}, "statement": one.statement,
+             **_values(one.found)}
+            for one in report.answers
+        ],
+        "unknown": report.unknown,
+        "commands": report.commands,
+    }  # fmt: skip
+    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _title(report: EffectsReport) -> str:
+    return f"{report.experiment}: {report.trials} trials, {report.seeds} seeds; {'; '.join(report.factors)}"
+
+
+def _effect_cells(one: Effect, report: EffectsReport) -> list[str]:
+    importance = report.importances.get(one.metric, {}).get(one.factor)
+    p = "" if math.isnan(one.found.p) else "<.001" if one.found.p < 0.001 else f"{one.found.p:.3f}".removeprefix("0")
+    share = "" if importance is None else f"{importance:.0%}"
+    return [one.metric, f"{one.factor}, {one.unit}", *_numbers(one.found), p, share]
+
+
+def _sentences(answers: Sequence[Judgement]) -> list[str]:
+    """Return the answers of one hypothesis as paragraphs; those that ask for the same trials are one."""
+    asking = [one for one in answers if one.found is None]
+    lines = [_sentence(one.part, one) for one in answers if one.found is not None]
+    for needed in dict.fromkeys(one.what_decides for one in asking):
+        alike = [one for one in asking if one.what_decides == needed]
+        lines.append(_sentence(", ".join(one.part for one in alike), alike[0]))
+    return lines
+
+
+def _sentence(part: str, one: Judgement) -> str:
+    effect, interval = _numbers(one.found)
+    numbers = f": {effect} [{interval}]" if one.found else ""
+    decides = f". What would decide it: {one.what_decides}" if one.what_decides else ""
+    return f"  {part}: {one.outcome}; {one.contrast}{numbers}{decides}."
+
+
+def _numbers(found: Difference | None) -> list[str]:
+    if found is None:
+        return ["", ""]
+    interval = f"{found.low:+.3f} {found.high:+.3f}" if math.isfinite(found.low) else "?"
+    return [f"{found.mean:+.3f}", interval]
+
+
+def _values(found: Difference | None) -> dict[str, Any]:
+    names = ("low", "high", "p", "rows", "rows_half", "seeds_half")
+    values = {"effect": found.mean if found else None} | {name: getattr(found, name, None) for name in names}
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in values.items()}
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, title in enumerate(header):
+        table.add_column(title, justify="left" if number < 2 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

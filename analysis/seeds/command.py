@@ -1,0 +1,155 @@
+"""The command `analysis seeds`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from trainables.errors import UserError, quoted
+
+if TYPE_CHECKING:
+    from analysis.seeds.advice import Advice
+
+Form = Literal["table", "json"]
+WIDTH_WITHOUT_TERMINAL = 80
+MOST_TRIALS = 20
+
+
+@dataclass(frozen=True)
+class Advised:
+    """An advice, the rows of each metric that decides, the command that follows it, and how many trials that runs.
+
+    The command is empty where the pick is settled, or where seeds cannot settle it.
+    """
+
+    advice: Advice
+    rows: dict[str, int]
+    command: tuple[str, ...]
+    trials: int
+
+
+def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name.")],
+    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    margin: Annotated[float, typer.Option(help="A gain in fit that is not worth another pick.")] = 0.05,
+    accepted: Annotated[float, typer.Option(help="Probability of another pick that counts as settled.")] = 0.10,
+    loop: Annotated[bool, typer.Option("--loop", help="Run the command until the pick is settled.")] = False,
+    max_trials: Annotated[int, typer.Option(min=1, help="How many trials --loop may run.")] = MOST_TRIALS,
+    form: Annotated[Form, typer.Option("--format", help="Format of the advice.")] = "table",
+    tracking_uri: Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")] = (
+        "sqlite:///mlflow.db"
+    ),
+) -> None:
+    """Say which arms deserve more seeds, or that rows limit the choice, and print the command that runs them."""
+    from analysis.compare.command import check_margin
+    from analysis.objectives import frontier_objectives
+
+    check_margin(margin)
+    if not 0 < accepted < 1:
+        raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
+    frontier_objectives("irrelevant_pass", y, ())
+    spent = 0
+    while True:
+        found = _advised(experiment, tracking_uri, y, margin, accepted)
+        _print(found, form, accepted)
+        if not loop or not found.command:
+            return
+        if spent + found.trials > max_trials:
+            left = max_trials - spent
+            print(
+                f"stopped: the next launch has {found.trials} trials, but --max-trials leaves {left}", file=sys.stderr
+            )
+            return
+        _run(found.command)
+        spent += found.trials
+
+
+def _run(words: tuple[str, ...]) -> None:
+    """Run a study's command in a process of its own.
+
+    Raises:
+        typer.Exit: it ended with another code than 0, which becomes that of this command.
+    """
+    code = subprocess.run([sys.executable, *words[1:]], check=False).returncode  # noqa: S603 the command it printed
+    if code:
+        raise typer.Exit(code)
+
+
+def _advised(experiment: str, tracking_uri: str, y: str, margin: float, accepted: float) -> Advised:
+    from analysis.compare.selection import candidates_in
+    from analysis.evidence import Contender, evidence
+    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.objectives import frontier_objectives, generality_in
+    from analysis.pick import has_rows, pick
+    from analysis.placements import placements_of
+    from analysis.seeds.advice import advise
+    from analysis.study_constraint import constraint_of
+
+    study = read_experiment(experiment, tracking_uri)
+    generality, fit = frontier_objectives(generality_in(study.trials), y, ())
+    placements = placements_of(study, (generality, fit))
+    among = candidates_in(study, placements, read_measurements(study, tracking_uri))
+    baselines = {one.label for one in placements if one.is_baseline}
+    prices = {one.label: one.last_mean("adapter_parameters") for one in placements}
+    contenders = [
+        Contender(one, among.baseline_of(one), prices[one.arm]) for one in among.candidates if one.arm not in baselines
+    ]
+    constraint = constraint_of(study, {name for one in study.trials for name in one.last})
+    names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
+    known = [one for one in contenders if has_rows(one, names)]
+    if not known:
+        raise UserError(
+            f"more seeds are judged from results by row and a baseline, but `{experiment}` has none",
+            f"copy them from the records: python -m sweeps.{experiment} --sync; records of earlier versions hold none",
+        )
+    found = evidence(known, names, constraint)
+    chosen = pick(contenders, fit, generality, constraint).picked
+    at = next((at for at, one in enumerate(known) if chosen and one is chosen.contender), None)
+    advice = advise(found, at, fit, constraint, margin, accepted)
+    rows = {name: len(found.arrays[name].rows) for name in names}
+    of_study = {one.label: one.arm for one in placements}
+    return _with_command(advice, rows, of_study, study.command)
+
+
+def _with_command(advice: Advice, rows: dict[str, int], of_study: dict[str, str], launched: str) -> Advised:
+    from analysis.seeds.printed_command import more_seeds_command
+
+    arms = list(dict.fromkeys(of_study[one.arm] for one in advice.arms))
+    if advice.limit in ("settled", "rows") or not arms:
+        return Advised(advice, rows, (), 0)
+    most = max(one.seeds for one in advice.arms)
+    target = advice.seeds or most + 2
+    new = sum(target - one.seeds for one in advice.arms)
+    return Advised(advice, rows, tuple(more_seeds_command(launched, arms, target)), new)
+
+
+def _print(found: Advised, form: Form, accepted: float) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from analysis.seeds.advice import sentences
+
+    lines = sentences(found.advice, found.rows, accepted)
+    if form == "json":
+        body = {**asdict(found.advice), "rows": found.rows, "command": list(found.command), "trials": found.trials,
+                "conclusions": lines}  # fmt: skip
+        print(json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    console.print(escape("\n".join(lines)), highlight=False)
+    if found.advice.limit != "settled" and found.advice.arms:
+        table = Table("arm", "seeds", "chance to decide", box=None, pad_edge=False, header_style="dim")
+        for one in found.advice.arms:
+            table.add_row(escape(one.arm), str(one.seeds), f"{one.chance:.2f}")
+        console.print()
+        console.print(table)
+    if found.command:
+        console.print(f"\nnext ({found.trials} trials):")
+        console.print(f"    {escape(shlex.join(found.command))}", soft_wrap=True, highlight=False)

@@ -1,0 +1,68 @@
+"""Tests which trials are parents of continuations, and that the study's command line takes the commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import invoke
+
+from analysis.effects.design import Observation
+from analysis.effects.parents import continuation_commands
+from analysis.mlflow_runs import TrialRun
+from sweeps.continuation import STUDY
+from trainables.errors import UserError
+from trainables.record import Measurement
+
+BASELINE = {"irrelevant_pass": 1.0, "hallucination": 0.0}
+
+
+@pytest.fixture
+def ended(make_trial: Callable[..., TrialRun], tmp_path: Path) -> Callable[..., Observation]:
+    """Build a trial of arm `L2V2` that ended with this irrelevant-image pass, with its record's directories."""
+
+    def make(seed: int, passes: float, has_best: bool = True) -> Observation:
+        record = tmp_path / f"L2V2-s{seed}"
+        (record / "checkpoints" / "step-60").mkdir(parents=True)
+        (record / "best").mkdir()
+        best = {"best": {"exact_match": 0.5}} if has_best else {"best": {}}
+        trial = make_trial(f"L2V2-s{seed}", arm="L2V2", record=str(record), **best)
+        last = Measurement("eval", 60, {"irrelevant_pass": passes, "hallucination": 0.0})
+        return Observation(trial, str(seed), 2, 2, 16.0, 2e-4, "none", last)
+
+    return make
+
+
+def test_a_trial_that_left_both_parents_is_continued(ended: Callable[..., Observation], tmp_path: Path) -> None:
+    found = continuation_commands([ended(0, 0.89), ended(1, 0.90), ended(2, 0.5, has_best=False)], BASELINE)
+    (words,) = map(shlex.split, found)
+    assert words[3:5] == ["--only", "L2V2"]
+    assert words[words.index("--init-from") + 1] == str(tmp_path / "L2V2-s0" / "best")
+    assert words[words.index("--restart-from") + 1] == str(tmp_path / "L2V2-s0" / "checkpoints" / "step-60")
+
+
+def test_the_study_reads_the_printed_command(
+    ended: Callable[..., Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+
+    def job_of(*options: Any) -> Any:
+        seen.extend(options)
+        raise UserError("parsed")
+
+    monkeypatch.setattr("sweeps.cli.study.job_of", job_of)
+    (command,) = continuation_commands([ended(0, 0.5)], BASELINE)
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "sweeps.continuation"]
+    assert invoke(STUDY, monkeypatch, *words[3:]) == 2
+    own, shared = seen[1], seen[2]
+    assert (own.only, shared.experiment, shared.init_from.name) == ("L2V2", "continuation-L2V2-s0", "best")
+
+
+def test_a_record_that_is_elsewhere_is_no_parent(ended: Callable[..., Observation], tmp_path: Path) -> None:
+    one = ended(0, 0.5)
+    (tmp_path / "L2V2-s0" / "best").rmdir()
+    assert continuation_commands([one], BASELINE) == ()

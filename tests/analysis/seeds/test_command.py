@@ -1,0 +1,128 @@
+"""Tests `analysis seeds` as a user runs it, and that the study's own command line takes what it prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import invoke
+from measured_experiment import Planned, baseline, write_experiment
+
+from analysis.cli import main
+from analysis.seeds import command as of_seeds
+from analysis.seeds.printed_command import more_seeds_command
+from sweeps.stage4 import STUDY
+from trainables.errors import UserError
+
+LAUNCHED = "python -m sweeps.stage4 --lr 2e-4 --seeds=2 --storage 'my runs' --only A1,C2 --recommended --experiment x"
+Run = Callable[..., tuple[int, str, str]]
+
+
+def parsed_by_the_study(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the options that the study's command line reads from these words."""
+    seen: list[Any] = []
+
+    def job_of(*options: Any) -> Any:
+        seen.extend(options)
+        raise UserError("parsed")
+
+    monkeypatch.setattr("sweeps.cli.study.job_of", job_of)
+    assert words[:3] == ["python", "-m", "sweeps.stage4"]
+    assert invoke(STUDY, monkeypatch, *words[3:]) == 2
+    return seen[1], seen[2]
+
+
+def test_the_study_reads_the_printed_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = more_seeds_command(LAUNCHED, ("C2", "D1"), 5)
+    own, shared = parsed_by_the_study(shlex.split(shlex.join(words)), monkeypatch)
+    assert (own.only, own.seeds, own.rates, own.recommended) == ("C2,D1", 5, "2e-4", False)
+    assert (shared.storage, shared.experiment) == (Path("my runs"), "x")
+
+
+def test_a_launch_from_python_cannot_be_repeated() -> None:
+    with pytest.raises(UserError, match="started by the command line of a study"):
+        more_seeds_command("", ("C2",), 5)
+
+
+def trials(seeds: int) -> list[Planned]:
+    arms = {"A1": (0.55, 0.98, 2), "C2": (0.68, 0.92, 4)}
+    return [
+        baseline(),
+        *(
+            Planned(f"{arm}-s{seed}", [fit / 2, fit], [1.0, generality], depth, seed=seed, arm=arm)
+            for arm, (fit, generality, depth) in arms.items()
+            for seed in range(seeds)
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_experiment(tmp_path_factory.mktemp("advised"), trials(2))
+
+
+@pytest.fixture
+def seeds(written: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command; returns (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["seeds", "--experiment", "stage4", "--tracking-uri", written, *words])
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return run
+
+
+def test_the_pick_its_chances_and_the_limit_are_told(seeds: Run) -> None:
+    code, out, _ = seeds("--format", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["picked"] is not None and 0.1 < found["changes"] <= 1
+    assert found["rows"] == {"exact_match": 60, "irrelevant_pass": 48, "hallucination": 48}
+    assert found["limit"] in ("rows", "both", "seeds")
+    assert "C2" in {one["arm"] for one in found["arms"]}
+
+
+def test_the_table_fits_eighty_columns(seeds: Run) -> None:
+    code, out, _ = seeds()
+    assert code == 0
+    assert [line for line in out.splitlines() if len(line) > 80 and "python -m" not in line] == []
+
+
+def test_the_loop_runs_what_it_prints_until_the_budget_ends(
+    seeds: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    launched: list[tuple[str, ...]] = []
+    real = of_seeds._advised
+
+    def advised(*options: Any) -> Any:
+        words = ("python", "-m", "sweeps.stage4", "--only", "C2", "--seeds", str(4 + 2 * len(launched)))
+        return replace(real(*options), command=words, trials=2)
+
+    monkeypatch.setattr(of_seeds, "_advised", advised)
+    monkeypatch.setattr(of_seeds, "_run", launched.append)
+    code, _, err = seeds("--loop", "--max-trials", "5")
+    assert code == 0
+    assert [words[-1] for words in launched] == ["4", "6"]
+    assert "the next launch has 2 trials, but --max-trials leaves 1" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--accepted", "0"), "--accepted must be above 0"),
+        (("--margin", "2"), "--margin must be above 0"),
+        (("--y", "exact_mach"), "did you mean `exact_match`?"),
+        (("--max-trials", "0"), "max-trials"),
+    ],
+)
+def test_bad_input_exits_2(seeds: Run, words: tuple[str, ...], expected: str) -> None:
+    code, out, err = seeds(*words)
+    assert (code, out) == (2, "")
+    assert expected in err and "Traceback" not in err
