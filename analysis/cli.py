@@ -20,12 +20,24 @@ if TYPE_CHECKING:
 COLUMNS_WITHOUT_TERMINAL = 120
 
 Format = Literal["table", "json", "csv", "markdown"]
+ReportFormat = Literal["html", "markdown"]
 TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Generality = Annotated[
     str,
     typer.Option(
         help="Generality: NAME or NAME:higher or NAME:lower.",
         show_default="irrelevant_pass; text_retention where no picture was shown",
+    ),
+]
+FromFile = Annotated[
+    Path | None,
+    typer.Option("--from", help="Results that were not made here: CSV, JSON, or a directory of JSON; needs --map."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Column or metric of foreign results: x=NAME:lower, y=NAME:higher, label=, seed=, group=; repeatable.",
     ),
 ]
 ExportAs = Annotated[
@@ -43,8 +55,12 @@ def analysis() -> None:
 
 @app.command()
 def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
-    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    experiment: Annotated[
+        str, typer.Option(help="MLflow experiment: the study's name, for example stage4.", show_default="none")
+    ] = "",
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+    from_file: FromFile = None,
+    columns: Columns = None,
     x: Generality = "",
     y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
@@ -64,6 +80,10 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
+    if from_file is not None or columns:
+        _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
+        return
+    _require_experiment(experiment)
     if export_as:
         check_tool(export_as)
     objectives = frontier_objectives(x or GENERALITY[0], y, objective or ())  # refuse bad input before reading a store
@@ -101,9 +121,93 @@ def results(
             print(path)
 
 
+@app.command()
+def report(
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html or report.md")] = None,
+    form: Annotated[ReportFormat, typer.Option("--format", help="Format of the report.")] = "html",
+    x: Generality = "",
+    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+) -> None:
+    """Write one page on a study: what to ship and how sure, and the evidence; it opens without a network."""
+    from datetime import UTC, datetime
+
+    from analysis.frontier import frontier_info
+    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.objectives import frontier_objectives, generality_in
+    from analysis.study_report.content import content_of
+    from analysis.study_report.page import write_report
+    from trainables.metrics import GENERALITY
+
+    frontier_objectives(x or GENERALITY[0], y, ())  # refuse bad input before reading a store
+    study = read_experiment(experiment, tracking_uri)
+    info = frontier_info(study, frontier_objectives(x or generality_in(study.trials), y, ()))
+    content = content_of(info, read_measurements(study, tracking_uri), datetime.now(UTC).date())
+    path = out or Path("report.html" if form == "html" else "report.md")
+    write_report(content, path, form)
+    print(f"written: {path}")
+
+
+@app.command()
+def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
+    arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one to ship by analysis pareto")] = "",
+    scale: Annotated[float, typer.Option(help="Strength from 0 (the base) to 1 (as trained).")] = 1.0,
+    merge: Annotated[bool, typer.Option("--merge", help="Ship the merged model instead of an adapter.")] = False,
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+) -> None:
+    """Write an adapter or a merged model with its card, after a fresh process has measured the recorded numbers.
+
+    No file names a path of this machine. The seed is the admissible one of lowest eval loss.
+    """
+    from analysis.frontier import frontier_info
+    from analysis.mlflow_runs import read_experiment
+    from analysis.objectives import frontier_objectives, generality_in
+    from analysis.shipping.card import agreement_lines
+    from analysis.shipping.choice import chosen
+    from analysis.shipping.ship import ShippingOptions
+    from analysis.shipping.ship import ship as write_shipment
+    from trainables.shipping.package import check_scale
+
+    check_scale(scale)
+    study = read_experiment(experiment, tracking_uri)
+    choice = chosen(frontier_info(study, frontier_objectives(generality_in(study.trials), "exact_match", ())), arm)
+    _say(f"shipping {choice.trial.name} @ {choice.measured.step}: {choice.why}")
+    shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
+    for line in agreement_lines(shipment.agreements) or ["not compared: no eval of this strength is recorded"]:
+        print(line)
+    print(f"shipped: {out}, loaded in a fresh process and measured")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with a documented code."""
     run(app, arguments)
+
+
+def _require_experiment(experiment: str) -> None:
+    if not experiment:
+        raise UserError("--experiment must name a study, or --from a file of results, but neither is given",
+                        "for example --experiment stage4")  # fmt: skip
+
+
+def _pareto_of_foreign(
+    experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
+) -> None:
+    from analysis.foreign.columns import parse_map
+    from analysis.foreign.results_file import read_results_file
+    from analysis.foreign.runs import read_foreign_runs
+    from analysis.frontier import frontier_info
+
+    columns = parse_map(texts)
+    if (path is None) == (not experiment):
+        found = "both are" if experiment else "neither is"
+        raise UserError(f"foreign results must come from --from or from --experiment, but {found} given",
+                        "give one of the two")  # fmt: skip
+    study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
+    info = frontier_info(study, columns.objectives)
+    _print(info, form, _write_files(info, out or Path("frontier") / _as_directory_name(study.name)))
 
 
 def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:

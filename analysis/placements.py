@@ -27,6 +27,7 @@ SHORT_NAMES = {
     "quantization": "",
     "steps": "steps ",
     "effective_rows": "rows ",
+    "run": "#",
 }
 
 
@@ -57,6 +58,11 @@ class PlacementRuns:
     parameters: Mapping[str, Value]
     seed_runs: tuple[SeedRun, ...]
     is_baseline: bool
+
+    @property
+    def is_placed(self) -> bool:
+        """Return whether the adapted layers are known; those of results that were not made here are not."""
+        return not {"language_layers", "vision_blocks"}.isdisjoint(self.parameters)
 
     @property
     def where(self) -> str:

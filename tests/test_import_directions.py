@@ -25,7 +25,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
         "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "decision",
         "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
-        "training", "export", "cohort", "workers",
+        "training", "export", "shipping", "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",

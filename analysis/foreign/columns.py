@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.mlflow_runs import ExperimentRuns, TrialRun, Value
+from analysis.objectives import check_direction
 from trainables.errors import UserError, nearest, quoted
 from trainables.metrics import METRICS
 from trainables.pareto import Objective
@@ -82,22 +83,8 @@ def _objective(name: str, text: str) -> Objective:
             f"--map {name} must say which direction is better, but got `{text}`",
             nearest(direction, ("higher", "lower")) if separator and direction else f"--map {name}={text}:higher",
         )
-    check_direction(column, direction, f"--map {name}")
+    check_direction(column, direction, f"--map {name}=")
     return Objective(column, direction, METRICS[column].unit if column in METRICS else "")
-
-
-def check_direction(metric: str, direction: str, option: str) -> None:
-    """Refuse a direction that makes a worse result of a known metric look better.
-
-    Raises:
-        UserError: naming the option and the metric's own direction.
-    """
-    if metric in METRICS and METRICS[metric].direction != direction:
-        own = METRICS[metric].direction
-        raise UserError(
-            f"{option} must be in the metric's own direction, but of `{metric}` {own} is better, and got {direction}",
-            f"{option} {metric}" if not option.startswith("--map") else f"{option}={metric}:{own}",
-        )
 
 
 def number_in(value: object, where: str) -> float:
@@ -123,7 +110,7 @@ def experiment_of_rows(name: str, columns: ColumnMap, rows: Sequence[ForeignRow]
 
 
 def _trial(row: ForeignRow, columns: ColumnMap) -> TrialRun:
-    label = row.texts.get(columns.label or "", row.run_id)
+    label = row.texts.get(columns.label or "", f"run {row.run_id}")
     group = row.texts.get(columns.group or "")
     name = f"{group}: {label}" if group else label
     parameters: dict[str, Value] = {"seed": row.texts[columns.seed] if columns.seed else row.run_id}

@@ -89,7 +89,7 @@ def _row(number: int, where: str, values: Mapping[str, Any], columns: ColumnMap)
             raise UserError(f"{where}: column `{column}` must be a text or a number, but it is empty or a list",
                             "name another column with --map, or fill it")  # fmt: skip
         texts[column] = str(value)
-    return ForeignRow(f"row {number}", numbers, texts)
+    return ForeignRow(str(number), numbers, texts)
 
 
 def _found(values: Mapping[str, Any], column: str, where: str) -> Any:

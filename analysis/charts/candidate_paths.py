@@ -1,0 +1,57 @@
+"""The paths of arms through the candidates, and the limits of guard and constraint, from measurements and records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from analysis.candidates import Candidate, candidates_of
+from analysis.charts.chart import CandidatePath, Limit
+from analysis.frontier import FIT, FrontierInfo
+from trainables.constraint import Constraint
+from trainables.decision import Guard
+from trainables.record import Measurement
+
+
+def paths_of(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]]) -> tuple[CandidatePath, ...]:
+    """Return the path of every arm that was measured at two steps or more; a point is the mean over its seeds."""
+    names = (info.objectives[0].name, info.objectives[FIT].name)
+    found = []
+    for result in info.results:
+        candidates = [one for one in candidates_of(result.placement, measured) if not one.is_derived]
+        points = {one.step: point for one in candidates if (point := _point(one, names)) is not None}
+        if len(points) > 1:
+            found.append(CandidatePath(result.placement.label, tuple(points), tuple(points.values())))
+    return tuple(found)
+
+
+def _point(candidate: Candidate, names: tuple[str, str]) -> tuple[float, float] | None:
+    rows = [one.metrics for one in candidate.evals]
+    if not all(name in row for row in rows for name in names):
+        return None
+    x, y = (sum(row[name] for row in rows) / len(rows) for name in names)
+    return (x, y) if math.isfinite(x) and math.isfinite(y) else None
+
+
+def limits_on(
+    metric: str, guards: Sequence[Guard], constraint: Constraint | None, baseline: Measurement | None
+) -> tuple[Limit, ...]:
+    """Return the limits that guards and the constraint set on a metric; none where the baseline is not known."""
+    if baseline is None or metric not in baseline.metrics:
+        return ()
+    found = [Limit("guard", limit) for one in guards
+             if one.metric == metric and (limit := one.limit(baseline, ())) is not None]  # fmt: skip
+    if constraint is not None and metric in constraint.needs:
+        found.append(Limit("constraint", _limit_of(constraint, metric, baseline.metrics)))
+    return tuple(found)
+
+
+def _limit_of(constraint: Constraint, metric: str, baseline: Mapping[str, float]) -> float:
+    """Return the value at which the constraint is met exactly, when every other metric is the baseline's."""
+    # `excess` is the distance beyond the limit, so that moving the metric by it reaches the limit
+    for far in (-1.0, 2.0):
+        moved = {**baseline, metric: far}
+        if not constraint.admits(baseline, moved):
+            excess = constraint.excess(baseline, moved)
+            return far + excess if far < 0 else far - excess
+    return baseline[metric]
