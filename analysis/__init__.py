@@ -1,17 +1,26 @@
 """Reads the runs of a study and reports which placements to use.
 
+- `admissibility`: How probable it is that a candidate meets the constraint, and how many rows that takes at least.
 - `candidates`: The candidates of an experiment: every eval of every arm, over its seeds, with results by row.
 - `charts/`: Draws the frontier.
+- `choice`: The rule that picks one of several candidates, on arrays in which higher is better.
 - `cli`: The command line `analysis`.
+- `contenders`: The candidates of an experiment with their baselines and prices, and the choice among them.
+- `evidence`: What the results by row say of all candidates together: arrays, draws, and the probability of being admissible.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `intervals`: Intervals of proportions.
+- `judged`: What is known of each candidate: expected values with intervals, gain, admissibility, place on the frontier.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
 - `objectives`: The objectives of a frontier, from the options of the command line.
+- `pick`: Chooses what to ship: the most general candidate that the best task fit cannot be told from, and its seed.
+- `pick_reasons`: Sentences about a choice: what would change it, and what is not known.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
+- `pooled`: Draws of what candidates score on other rows and with other seeds, from their results by row: the pooled estimator.
 - `report/`: Writes the frontier as text and files.
-- `shipping/`: Ships a seed of an arm: chooses it, writes its directory and model card, and checks it in a fresh process.
+- `shipping/`: Chooses what is shipped, writes its directory and model card, and checks it in a fresh process.
+- `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.
 - `study_report/`: Writes the report of a study: one page that opens without a network, or Markdown.
 - `templates`: Fills the templates of pages; each template is in the folder `templates` of the package that uses it.
 - `trial_report/`: Writes the page of one trial.

@@ -153,7 +153,8 @@ def report(
 def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
-    arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one to ship by analysis pareto")] = "",
+    arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one that the rows and seeds pick")] = "",
+    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
     scale: Annotated[float, typer.Option(help="Strength from 0 (the base) to 1 (as trained).")] = 1.0,
     merge: Annotated[bool, typer.Option("--merge", help="Ship the merged model instead of an adapter.")] = False,
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
@@ -162,18 +163,18 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
 
     No file names a path of this machine. The seed is the admissible one of lowest eval loss.
     """
-    from analysis.frontier import frontier_info
-    from analysis.mlflow_runs import read_experiment
+    from analysis.mlflow_runs import read_experiment, read_measurements
     from analysis.objectives import frontier_objectives, generality_in
     from analysis.shipping.card import agreement_lines
-    from analysis.shipping.choice import chosen
+    from analysis.shipping.chosen import chosen
     from analysis.shipping.ship import ShippingOptions
     from analysis.shipping.ship import ship as write_shipment
     from trainables.shipping.package import check_scale
 
     check_scale(scale)
     study = read_experiment(experiment, tracking_uri)
-    choice = chosen(frontier_info(study, frontier_objectives(generality_in(study.trials), "exact_match", ())), arm)
+    objectives = frontier_objectives(generality_in(study.trials), y, ())
+    choice = chosen(study, read_measurements(study, tracking_uri), objectives, arm)
     _say(f"shipping {choice.trial.name} @ {choice.measured.step}: {choice.why}")
     shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
     for line in agreement_lines(shipment.agreements) or ["not compared: no eval of this strength is recorded"]:

@@ -4,79 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from analysis.candidates import Candidate, SeedEval
-from trainables.constraint import Constraint
+import numpy as np
+
+from analysis.admissibility import room
+from analysis.candidates import SeedEval
+from analysis.choice import Choice, choose, corrected
+from analysis.evidence import Contender, Evidence, evidence, row_array
+from analysis.judged import Interval, Judged, higher, interval_of_draws, judge, judged_without_rows
+from analysis.pick_reasons import not_known, would_change
+from analysis.pooled import weighted_mean
+from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 
+__all__ = ["LEVEL", "Contender", "Interval", "Judged", "Pick", "Shipped", "pick"]
+
 LEVEL = 0.9
-CONFIDENCE = 0.95
-
-Standing = Literal["admitted", "outside", "no gain"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The expected value of a metric over rows and seeds, with its 95 % interval; without one it is not known."""
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A candidate, what it is compared with, and its price.
-
-    `baseline` is that of the same quantization, None where none was measured; `parameters` are the trained ones, None
-    where they were not logged.
-    """
-
-    candidate: Candidate
-    baseline: Candidate | None
-    parameters: float | None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A candidate and what is known of it; what is not known is None.
-
-    `estimates` holds the fit, the generality, the constraint's metrics and every further one that was asked for, over
-    rows and seeds; seeds stopped before its step count with their last eval. `gain` is the fit over the baseline's on
-    the same rows, positive when better. `admissible` is the probability that one new seed meets the constraint at this
-    step, `seeds_admissible` how many of the seeds' own evals meet it, of `seeds`. `rows_short` is by how many rows the
-    mean misses the constraint, 0 where it meets it. `on_frontier` is the probability that no other candidate is better
-    in fit and generality.
-    """
-
-    contender: Contender
-    estimates: Mapping[str, Interval]
-    gain: Interval | None
-    admissible: float | None
-    seeds_admissible: int
-    seeds: int
-    rows_short: int | None
-    on_frontier: float | None
-
-    @property
-    def candidate(self) -> Candidate:
-        """Return the candidate."""
-        return self.contender.candidate
-
-    @property
-    def name(self) -> str:
-        """Return the candidate's name, `C2 @ 60`."""
-        return self.candidate.name
+NEAREST = 3
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """The seed of the picked candidate whose adapter is shipped; `admissible` is its own, not a new seed's."""
+    """The seed of the picked candidate whose adapter is shipped; `admissible` is its own, not a new seed's.
+
+    `reaches_level` is false where no seed of the candidate reaches the level on its own: the likeliest one is shipped.
+    """
 
     chosen: SeedEval
     estimates: Mapping[str, Interval]
-    admissible: float | None
+    admissible: float
+    reaches_level: bool
 
 
 @dataclass(frozen=True)
@@ -86,8 +43,8 @@ class Pick:
     `judged` are all candidates, best fit first. `best` has the best expected fit among those at the `level`;
     `alike` are those at the level that it is not separable from, itself included, among which `picked` is the most
     general, then the cheapest. All three are empty where no candidate reaches the level: `nearest` then names those
-    that miss by the fewest rows. `corrected` is what the fit of the best is worth on other rows than those that chose
-    it (bootstrap bias correction), None where it is not known. `would_change` and `unknown` are sentences.
+    that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than those that chose
+    it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown` are sentences.
     """
 
     level: float
@@ -99,7 +56,7 @@ class Pick:
     picked: Judged | None
     shipped: Shipped | None
     nearest: tuple[Judged, ...]
-    corrected: float | None
+    corrected: Mapping[str, float]
     would_change: tuple[str, ...]
     unknown: tuple[str, ...]
 
@@ -122,4 +79,113 @@ def pick(
         level: the probability of meeting the constraint that a candidate must reach.
         also: further metrics to estimate.
     """
-    raise NotImplementedError
+    names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
+    known = [one for one in contenders if has_rows(one, names)]
+    others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
+    found = evidence(known, names, constraint) if known else None
+    judged = judge(found, fit, generality, constraint, also) if found else []
+    choice = _choice(found, fit, generality, level) if found else None
+    picked = judged[choice.picked] if choice else None
+    every = tuple(sorted([*judged, *others], key=lambda one: _order(one, fit)))
+    return Pick(
+        level=level,
+        fit=fit,
+        generality=generality,
+        judged=every,
+        best=judged[choice.best] if choice else None,
+        alike=tuple(judged[one] for one in choice.alike) if choice else (),
+        picked=picked,
+        shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
+        nearest=() if picked else _nearest_misses(every),
+        corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
+        would_change=would_change(judged, choice, level, fit, generality),
+        unknown=not_known(judged, others, level, constraint, picked is not None),
+    )
+
+
+def has_rows(one: Contender, names: Sequence[str]) -> bool:
+    """True when the candidate and its baseline have results by row of all these metrics."""
+    if one.baseline is None:
+        return False
+    return all(name in each.rows for each in (*one.candidate.evals, *one.baseline.evals) for name in names)
+
+
+def _order(one: Judged, fit: Objective) -> tuple[float, str]:
+    if fit.name not in one.estimates:
+        return np.inf, one.name
+    mean = one.estimates[fit.name].mean
+    return (-mean if fit.direction == "higher" else mean), one.name
+
+
+def _choice(found: Evidence, fit: Objective, generality: Objective, level: float) -> Choice | None:
+    prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
+    return choose(
+        higher(found.draws[fit.name].expected, fit),
+        higher(found.draws[generality.name].expected, generality),
+        found.admissible >= level,
+        np.array(prices),
+    )
+
+
+def _nearest_misses(judged: Sequence[Judged]) -> tuple[Judged, ...]:
+    """Return the candidates that gain and miss the level by the least: fewest rows, then the highest probability."""
+    gaining = [one for one in judged if one.rows_short is not None and one.gain is not None and one.gain.mean > 0]
+    return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
+
+
+def _shipped(at: int, found: Evidence, constraint: Constraint, level: float) -> Shipped:
+    """Return the admissible seed of lowest eval loss; each seed is judged by its own rows alone."""
+    candidate, baseline = found.contenders[at].candidate, found.contenders[at].baseline
+    assert baseline is not None
+    mine = []
+    for each in candidate.evals:
+        estimates, parts = {}, []
+        for name, weights in found.weights.items():
+            array = row_array([[each.rows[name]], [one.rows[name] for one in baseline.evals]])
+            own = weights.on(found.arrays[name].rows, array.rows)
+            draws = own.means(array.row_means[:1])[:, 0]
+            estimates[name] = interval_of_draws(each.rows[name].mean, draws, array.is_proportion)
+            limit = own.means_alone(array.row_means[1:])[:, 0]
+            parts += [-one.excess(limit, draws) for one in constraint.allowances if one.metric == name]
+        inside = np.min(parts, axis=0)
+        mine.append((each, estimates, float((inside >= -ROUNDING).mean())))
+    reaching = [one for one in mine if one[2] >= level]
+    each, estimates, admissible = (
+        min(reaching, key=lambda one: one[0].metrics["eval_loss"]) if reaching else max(mine, key=lambda one: one[2])
+    )
+    return Shipped(each, estimates, admissible, bool(reaching))
+
+
+def _corrected(
+    found: Evidence, choice: Choice, fit: Objective, generality: Objective, constraint: Constraint, level: float
+) -> dict[str, float]:
+    """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
+    count = len(found.contenders)
+    fits = higher(found.draws[fit.name].expected, fit)
+    slack = choice.separation * (fits[:, [choice.best]] - fits).std(axis=0)
+    means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.arrays.items()}
+    required = _room(means, found, constraint) - _room_at_level(found, level)
+
+    def select(drawn: Mapping[str, np.ndarray]) -> int | None:
+        admitted = np.flatnonzero(_room(drawn, found, constraint) >= required - ROUNDING)
+        if not len(admitted):
+            return None
+        mine = higher(drawn[fit.name][:count], fit)
+        alike = admitted[mine[admitted] >= mine[admitted].max() - slack[admitted] - ROUNDING]
+        return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
+
+    return corrected(found.arrays, select)
+
+
+def _room(means: Mapping[str, np.ndarray], found: Evidence, constraint: Constraint) -> np.ndarray:
+    count = len(found.contenders)
+    limits = {name: means[name][found.baseline_at] for name in constraint.needs}
+    return room(constraint.allowances, limits, {name: means[name][:count] for name in constraint.needs})
+
+
+def _room_at_level(found: Evidence, level: float) -> np.ndarray:
+    """Return the room that a new seed has with the probability of the level: negative below it, (contenders,)."""
+    wanted = level / found.survival
+    tails = np.clip(1.0 - wanted, 0.0, 1.0)
+    found_room = [np.quantile(found.inside[:, at], tail) for at, tail in enumerate(tails)]
+    return np.where(wanted > 1.0, -np.inf, found_room)

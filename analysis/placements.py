@@ -6,11 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from analysis.mlflow_runs import ExperimentRuns, TrialRun, Value
 from analysis.objectives import BASELINE_PRICES
 from trainables.pareto import Objective
+from trainables.record import Record
 
 State = Literal["admissible", "excluded", "running"]
 
@@ -151,6 +153,11 @@ def _but_seed(trial: TrialRun) -> dict[str, Value]:
 def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
     seeds = [trial.parameters.get("seed") for trial in trials]
     return len(set(seeds)) == len(seeds)
+
+
+def recorded(trial: TrialRun) -> Record | None:
+    """Return the record of a trial, None if it is not on this machine."""
+    return Record(Path(trial.record)) if trial.record and Path(trial.record).is_dir() else None
 
 
 def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRuns]:

@@ -32,8 +32,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier", "report",
-        "templates", "charts", "trial_report", "cli",
+        "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",
+        "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "guard_limits",
+        "contenders", "frontier", "report", "templates", "charts", "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from trainables.probes.metric import Direction
 from trainables.record import Measurement
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Metrics = Mapping[str, float]
+Number = TypeVar("Number", float, "np.ndarray")
 
 ROUNDING = 1e-9  # 1.00 - 0.10 is not exactly 0.90 in binary; a value on the limit must still satisfy it
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How far one metric may move from the baseline against its better direction, in absolute points."""
+
+    metric: str
+    direction: Direction
+    points: float
+
+    def excess(self, baseline: Number, value: Number) -> Number:
+        """Return the distance beyond the limit, of numbers or of arrays; negative inside it."""
+        worse = baseline - value if self.direction == "higher" else value - baseline
+        return worse - self.points
 
 
 class Constraint(Protocol):
@@ -21,6 +40,11 @@ class Constraint(Protocol):
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the names of the metrics it reads."""
+        ...
+
+    @property
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Return how far each metric may move; an eval within all of them is admitted."""
         ...
 
     def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
@@ -42,7 +66,15 @@ class BestConstraint:
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the names of the metrics it reads."""
-        return ("irrelevant_pass", "hallucination")
+        return tuple(one.metric for one in self.allowances)
+
+    @property
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Return how far each metric may move."""
+        return (
+            Allowance("irrelevant_pass", "higher", self.max_irrelevant_pass_drop),
+            Allowance("hallucination", "lower", self.max_hallucination_rise),
+        )
 
     def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
         """True when irrelevant-image pass and hallucination are within their limits."""
@@ -67,7 +99,12 @@ class TextConstraint:
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the names of the metrics it reads."""
-        return ("text_retention",)
+        return tuple(one.metric for one in self.allowances)
+
+    @property
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Return how far text retention may drop."""
+        return (Allowance("text_retention", "higher", self.max_text_retention_drop),)
 
     def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
         """True when text retention is within its limit."""

@@ -6,7 +6,7 @@ functions that use it import it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +28,12 @@ def dominance(costs: np.ndarray) -> np.ndarray:
     not finite dominates no point and is dominated by none.
     """
     finite = _finite(costs)
-    one, other = costs[:, None, :], costs[None, :, :]
-    dominates = np.logical_and((one <= other).all(axis=2), (one < other).any(axis=2))
-    return dominates & finite[:, None] & finite[None, :]
+    dominates = finite[:, None] & finite[None, :]
+    better = np.zeros_like(dominates)
+    for column in costs.T:  # one objective after another: all at once would take a number for each pair and objective
+        dominates &= column[:, None] <= column[None, :]
+        better |= column[:, None] < column[None, :]
+    return dominates & better
 
 
 def non_dominated(costs: np.ndarray) -> np.ndarray:
@@ -44,6 +47,51 @@ def non_dominated(costs: np.ndarray) -> np.ndarray:
     # moocore would let a point with NaN dominate others
     found[found] = moocore.is_nondominated(costs[found], keep_weakly=True)
     return found
+
+
+def share_on_frontier(draws: Iterable[np.ndarray]) -> np.ndarray:
+    """Return how often each point is on the frontier: (points,).
+
+    Args:
+        draws: resampled costs, each (points, objectives); they are read one after another and need not fit in memory.
+
+    Raises:
+        ValueError: there is no draw.
+    """
+    count, total = 0, np.zeros(0)
+    for costs in draws:
+        found = non_dominated(costs)
+        total = found.astype(float) if not count else total + found
+        count += 1
+    if not count:
+        raise ValueError("a share of draws needs at least one draw, but got none")
+    return total / count
+
+
+def hypervolumes(draws: Iterable[np.ndarray], reference: np.ndarray) -> np.ndarray:
+    """Return the hypervolume of each draw of costs (points, objectives) against `reference`: (draws,)."""
+    return np.array([hypervolume(costs, reference) for costs in draws])
+
+
+def attainment(draws: Iterable[np.ndarray], percentages: Sequence[float]) -> list[np.ndarray]:
+    """Return the surface that so many percent of the draws attain, as points (points, objectives) for each percentage.
+
+    A draw attains a point if one of its points is at least as good in every objective (the empirical attainment
+    function; Grunert da Fonseca et al. 2001, by moocore). Two or three objectives.
+
+    Args:
+        draws: resampled costs, each (points, objectives).
+        percentages: in (0, 100].
+    """
+    import moocore
+
+    fronts = [costs[non_dominated(costs)] for costs in draws]
+    fronts = [np.unique(one, axis=0) for one in fronts if len(one)]
+    if not fronts:
+        return [np.zeros((0, 0)) for _ in percentages]
+    sets = np.repeat(np.arange(len(fronts)), [len(one) for one in fronts])
+    surfaces = np.asarray(moocore.eaf(np.concatenate(fronts), sets=sets, percentiles=list(percentages)))
+    return [surfaces[np.isclose(surfaces[:, -1], one), :-1] for one in percentages]
 
 
 def hypervolume(costs: np.ndarray, reference: np.ndarray) -> float:

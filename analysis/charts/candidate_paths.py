@@ -41,17 +41,9 @@ def limits_on(
         return ()
     found = [Limit("guard", limit) for one in guards
              if one.metric == metric and (limit := one.limit(baseline, ())) is not None]  # fmt: skip
-    if constraint is not None and metric in constraint.needs:
-        found.append(Limit("constraint", _limit_of(constraint, metric, baseline.metrics)))
+    allowances = constraint.allowances if constraint is not None else ()
+    for one in allowances:
+        if one.metric == metric:
+            points = -one.points if one.direction == "higher" else one.points
+            found.append(Limit("constraint", baseline.metrics[metric] + points))
     return tuple(found)
-
-
-def _limit_of(constraint: Constraint, metric: str, baseline: Mapping[str, float]) -> float:
-    """Return the value at which the constraint is met exactly, when every other metric is the baseline's."""
-    # `excess` is the distance beyond the limit, so that moving the metric by it reaches the limit
-    for far in (-1.0, 2.0):
-        moved = {**baseline, metric: far}
-        if not constraint.admits(baseline, moved):
-            excess = constraint.excess(baseline, moved)
-            return far + excess if far < 0 else far - excess
-    return baseline[metric]

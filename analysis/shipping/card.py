@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis import templates
 from analysis.guard_limits import declared_limits
 from analysis.intervals import proportion_interval
-from analysis.shipping.choice import Choice
+from analysis.shipping.chosen import ChosenAdapter
 from trainables.io.files import read_json
 from trainables.metrics import METRICS
 from trainables.record import Measurement
@@ -25,7 +25,7 @@ class Shipment:
     `agreements` are empty where no eval of this strength is recorded, with which it could be compared.
     """
 
-    choice: Choice
+    choice: ChosenAdapter
     scale: float
     merged: bool
     measured: Measurement

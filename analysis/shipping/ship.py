@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from analysis.shipping.card import Shipment, model_card
-from analysis.shipping.choice import Choice, check_adapter
+from analysis.shipping.chosen import ChosenAdapter
 from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import sha256_of_files
 from trainables.io.files import replace_directory, write_json, write_text
@@ -42,16 +42,15 @@ class ShippingOptions:
     merge: bool = False
 
 
-def check_can_ship(choice: Choice, options: ShippingOptions, out: Path) -> None:
+def check_can_ship(choice: ChosenAdapter, options: ShippingOptions, out: Path) -> None:
     """Refuse what cannot succeed, before anything is loaded.
 
     Raises:
-        UserError: `out` exists, the scale is not from 0 to 1, or base, rows or adapter are no longer the recorded ones.
+        UserError: `out` exists, the scale is not from 0 to 1, or base or rows are no longer the recorded ones.
     """
     check_scale(options.scale)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out must be a new or an empty directory, but {out} is not", "name another one")
-    check_adapter(choice)
     check_sources([choice.spec])
     if options.merge:
         from trainables.shipping.merged import check_can_merge
@@ -59,7 +58,7 @@ def check_can_ship(choice: Choice, options: ShippingOptions, out: Path) -> None:
         check_can_merge(choice.spec.base.path)
 
 
-def ship(choice: Choice, options: ShippingOptions, out: Path, measure: Measure | None = None) -> Shipment:
+def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Measure | None = None) -> Shipment:
     """Write the directory, measure it in a fresh process, and move it to `out` if the numbers agree.
 
     Raises:
@@ -103,12 +102,12 @@ def measured_in_fresh_process(job: ShippingJob) -> Measurement:
     return read_measurements(job.result, "run the command again")[-1]
 
 
-def _job(choice: Choice, directory: Path, scratch: Path, **changes: object) -> ShippingJob:
+def _job(choice: ChosenAdapter, directory: Path, scratch: Path, **changes: object) -> ShippingJob:
     values = {"record": choice.record.directory.resolve(), "directory": directory, "form": "adapter"}
     return ShippingJob.model_validate({**values, "result": scratch / "measured.jsonl", **changes})
 
 
-def _recorded(choice: Choice, options: ShippingOptions) -> Measurement | None:
+def _recorded(choice: ChosenAdapter, options: ShippingOptions) -> Measurement | None:
     """Return the eval of the same strength, None if there is none: then nothing can be compared."""
     return choice.measured if options.scale == 1 else None
 

@@ -14,7 +14,7 @@ from analysis.report.conclusions import conclusion, footnotes, marked_label, rec
 from analysis.report.tables import text_table
 from analysis.study_report.curves import Plot, guard_plots, training_plots
 from analysis.study_report.evidence import (
-    Commands,
+    ArmCommand,
     Cost,
     Provenance,
     baseline_record,
@@ -74,7 +74,7 @@ class StudyContent:
     left_out: tuple[LeftOut, ...]
     costs: tuple[Cost, ...]
     provenance: Provenance
-    commands: tuple[Commands, ...]
+    commands: tuple[ArmCommand, ...]
     ship_command: str
     missing: tuple[str, ...]
 

@@ -15,7 +15,7 @@ NORMS = {"adapter_norm_language": "Size of the language update", "adapter_norm_v
 
 
 @dataclass(frozen=True)
-class Curve:
+class ArmCurve:
     """One metric of one arm over its steps, as the mean over the seeds that reached each step."""
 
     arm: str
@@ -29,7 +29,7 @@ class Plot:
     metric: str
     title: str
     unit: str
-    curves: tuple[Curve, ...]
+    curves: tuple[ArmCurve, ...]
     limit: float | None = None
     baseline: float | None = None
 
@@ -87,5 +87,5 @@ def _plot(
                     by_step.setdefault(one.step, []).append(one.metrics[metric])
         points = tuple((step, sum(values) / len(values)) for step, values in sorted(by_step.items()))
         if points:
-            curves.append(Curve(result.placement.label, points))
+            curves.append(ArmCurve(result.placement.label, points))
     return Plot(metric, title, METRICS[metric].unit if metric in METRICS else "", tuple(curves), limit, baseline)

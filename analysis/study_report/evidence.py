@@ -41,7 +41,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Commands:
+class ArmCommand:
     """The command that runs one trial of an arm again, from its record."""
 
     arm: str
@@ -88,14 +88,14 @@ def provenance_of(records: Sequence[Record]) -> Provenance:
     )
 
 
-def commands_of(info: FrontierInfo, records: Mapping[str, Record]) -> list[Commands]:
+def commands_of(info: FrontierInfo, records: Mapping[str, Record]) -> list[ArmCommand]:
     """Return a command for every arm with a record here: it runs the first seed again, with each of its settings."""
     found = []
     for result in sorted(info.results, key=lambda one: one.placement.label):
         known = [records[one.trial.run_id] for one in result.placement.seed_runs if one.trial.run_id in records]
         if known:
             spec = str(known[0].directory / "spec.json")
-            found.append(Commands(result.placement.label, shlex.join(["python", "-m", "sweeps.trial", spec])))
+            found.append(ArmCommand(result.placement.label, shlex.join(["python", "-m", "sweeps.trial", spec])))
     return found
 
 
