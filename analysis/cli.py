@@ -14,6 +14,7 @@ from trainables.command import run
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
+    from analysis.charts.chart import Chart
     from analysis.frontier import FrontierInfo
 
 
@@ -73,8 +74,9 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
     with --winners, and logs them to the newest launch.
     """
+    from analysis.charts.candidate_paths import study_chart
     from analysis.frontier import frontier_info
-    from analysis.mlflow_runs import read_experiment
+    from analysis.mlflow_runs import read_experiment, read_measurements
     from analysis.objectives import frontier_objectives, generality_in
     from analysis.report.exporting import settings_of_winners, write_settings
     from trainables.export.trial import check_tool
@@ -92,7 +94,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
         objectives = frontier_objectives(generality_in(study.trials), y, objective or ())
     info = frontier_info(study, objectives)
     directory = out or Path("frontier") / _as_directory_name(experiment)
-    files = _write_files(info, directory)
+    files = _write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
     _print(info, form, files)
     _log(tracking_uri, study.newest_launch_run_id, files)
     if export_as:
@@ -133,6 +135,7 @@ def report(
     """Write one page on a study: what to ship and how sure, and the evidence; it opens without a network."""
     from datetime import UTC, datetime
 
+    from analysis.contenders import pick_of
     from analysis.frontier import frontier_info
     from analysis.mlflow_runs import read_experiment, read_measurements
     from analysis.objectives import frontier_objectives, generality_in
@@ -142,8 +145,9 @@ def report(
 
     frontier_objectives(x or GENERALITY[0], y, ())  # refuse bad input before reading a store
     study = read_experiment(experiment, tracking_uri)
-    info = frontier_info(study, frontier_objectives(x or generality_in(study.trials), y, ()))
-    content = content_of(info, read_measurements(study, tracking_uri), datetime.now(UTC).date())
+    objectives = frontier_objectives(x or generality_in(study.trials), y, ())
+    info, measured = frontier_info(study, objectives), read_measurements(study, tracking_uri)
+    content = content_of(info, pick_of(study, measured, objectives), measured, datetime.now(UTC).date())
     path = out or Path("report.html" if form == "html" else "report.md")
     write_report(content, path, form)
     print(f"written: {path}")
@@ -196,6 +200,7 @@ def _require_experiment(experiment: str) -> None:
 def _pareto_of_foreign(
     experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
 ) -> None:
+    from analysis.charts.chart import chart_of
     from analysis.foreign.columns import parse_map
     from analysis.foreign.results_file import read_results_file
     from analysis.foreign.runs import read_foreign_runs
@@ -208,11 +213,11 @@ def _pareto_of_foreign(
                         "give one of the two")  # fmt: skip
     study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
     info = frontier_info(study, columns.objectives)
-    _print(info, form, _write_files(info, out or Path("frontier") / _as_directory_name(study.name)))
+    directory = out or Path("frontier") / _as_directory_name(study.name)
+    _print(info, form, _write_files(info, directory, chart_of(info)))
 
 
-def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
-    from analysis.charts.chart import chart_of
+def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path]:
     from analysis.charts.html import write_page
     from analysis.charts.png import write_png
     from analysis.report.tables import as_csv
@@ -222,8 +227,8 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
     page, picture, table, winners = (directory / name for name in names)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_page(info, page)
-        write_png(chart_of(info), picture)
+        write_page(info, page, chart)
+        write_png(chart, picture)
         table.write_text(as_csv(info), encoding="utf-8")
         winners.write_text(as_winners_json(info), encoding="utf-8")
     except OSError as error:

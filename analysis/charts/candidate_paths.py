@@ -6,11 +6,30 @@ import math
 from collections.abc import Mapping, Sequence
 
 from analysis.candidates import Candidate, candidates_of
-from analysis.charts.chart import CandidatePath, Limit
+from analysis.charts.chart import CandidatePath, Chart, Limit, chart_of
 from analysis.frontier import FIT, FrontierInfo
+from analysis.guard_limits import constraint_of_record, guards_of
+from analysis.placements import recorded
 from trainables.constraint import Constraint
 from trainables.decision import Guard
 from trainables.record import Measurement
+
+
+def study_chart(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]]) -> Chart:
+    """Return the chart of a study with the paths of its arms, and the limits of guards and constraint if known."""
+    trials = [one.trial for result in info.results for one in result.placement.seed_runs]
+    known = next((record for trial in trials if (record := recorded(trial)) is not None), None)
+    alone = [
+        one
+        for result in info.results
+        if result.placement.is_baseline
+        for seed_run in result.placement.seed_runs
+        for one in measured.get(seed_run.trial.run_id, ())
+        if one.kind == "eval"
+    ]
+    baseline = alone[-1] if alone else None
+    limits = limits_on(info.objectives[0].name, guards_of(known), constraint_of_record(known), baseline) if known else ()
+    return chart_of(info, limits, paths_of(info, measured))
 
 
 def paths_of(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]]) -> tuple[CandidatePath, ...]:

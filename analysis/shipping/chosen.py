@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.candidates import AVERAGE
+from analysis.candidates import AVERAGE, SeedEval
 from analysis.contenders import pick_of
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.pick import Pick, Shipped
@@ -50,15 +50,14 @@ def chosen(
         raise UserError(f"--arm must be an arm of `{study.name}` that trained, but got `{arm}`",
                         nearest(arm, labels))  # fmt: skip
     found = pick_of(study, measured, objectives, arm)
-    if found.shipped is None or found.picked is None:
-        raise _nothing_to_ship(found, study.name, arm)
-    trial, eval_of_seed = found.shipped.chosen.trial, found.shipped.chosen.measured
+    one, why = _chosen_seed(found, study, measured, arm)
+    trial, eval_of_seed = one.trial, one.measured
     record = recorded(trial)
     if record is None:
         raise UserError(f"{trial.name} must have its record on this machine, but {trial.record or 'it'} is not here",
                         "run this where the experiment was run, or copy its records back")  # fmt: skip
     return ChosenAdapter(
-        arm=found.picked.candidate.arm,
+        arm=trial.arm,
         trial=trial,
         record=record,
         spec=record.spec(),
@@ -66,8 +65,26 @@ def chosen(
         adapter=adapter_at(record, eval_of_seed),
         scale=float(eval_of_seed.scale),
         baseline=_baseline_of(study, record.spec()),
-        why=_why(found, found.shipped),
+        why=why,
     )
+
+
+def _chosen_seed(
+    found: Pick, study: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]], arm: str
+) -> tuple[SeedEval, str]:
+    """Return the picked seed and why; for an arm that is asked for by name, else its best checkpoint, with a warning."""
+    picked = found.picked
+    if picked is not None and found.shipped is not None and picked.gain is not None and picked.gain.mean > 0:
+        return found.shipped.chosen, _why(found, found.shipped)
+    evals = [each for one in found.judged for each in one.candidate.evals if not one.candidate.is_derived] if arm else []
+    best = [each for each in evals if each.trial.best_step == str(each.measured.step)]
+    if not best:
+        raise _nothing_to_ship(found, study.name, arm)
+    one = min(best, key=lambda each: each.metrics["eval_loss"])
+    judged = next(each for each in found.judged if one in each.candidate.evals)
+    known = "not known" if judged.admissible is None else f"{judged.admissible:.2f}"
+    return one, (f"{judged.name} was named by --arm, not picked: the probability that a new seed meets the constraint is "
+                 f"{known}, and the level is {found.level:g}. This seed's best checkpoint met it on the rows of the study")  # fmt: skip
 
 
 def adapter_at(record: Record, measured: Measurement) -> Path:

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from analysis.charts.candidate_paths import limits_on, paths_of
-from analysis.charts.chart import Chart, chart_of
-from analysis.frontier import FrontierInfo, PlacementResult
-from analysis.guard_limits import constraint_of_record, guards_of
-from analysis.report.conclusions import conclusion, footnotes, marked_label, recommended, unknowns
+from analysis.candidates import FULL_STRENGTH
+from analysis.charts.candidate_paths import study_chart
+from analysis.charts.chart import Chart
+from analysis.frontier import FrontierInfo
+from analysis.guard_limits import guards_of
+from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
+from analysis.pick import Pick
 from analysis.report.tables import text_table
+from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
 from analysis.study_report.evidence import (
     ArmCommand,
@@ -34,7 +37,7 @@ LEFT_OUT = ("excluded", "no gain", "running")
 
 @dataclass(frozen=True)
 class PickedSeed:
-    """The trial that would be shipped, its eval, and what it lost and says; the lists are empty where not known.
+    """The trial that is shipped, or the nearest to it where nothing is; its eval, and what it lost and says; the lists are empty where not known.
 
     `probes` are name, counted rows, the base alone and this trial, of every metric that both have.
     """
@@ -42,6 +45,7 @@ class PickedSeed:
     label: str
     trial: str
     step: int
+    is_shipped: bool
     probes: tuple[tuple[str, str, str, str], ...]
     fallen: tuple[Fall, ...]
     answers: tuple[AnswerPair, ...]
@@ -68,6 +72,8 @@ class StudyContent:
     chart: Chart
     header: tuple[str, ...]
     placements: tuple[tuple[bool, tuple[str, ...]], ...]
+    candidate_header: tuple[str, ...]
+    candidates: tuple[tuple[str, ...], ...]
     picked: PickedSeed | None
     guards: tuple[Plot, ...]
     training: tuple[Plot, ...]
@@ -79,29 +85,33 @@ class StudyContent:
     missing: tuple[str, ...]
 
 
-def content_of(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]], written: date) -> StudyContent:
-    """Gather the report from the frontier, the measurements by run id, and the records on this machine.
+def content_of(
+    info: FrontierInfo, found: Pick, measured: Mapping[str, Sequence[Measurement]], written: date
+) -> StudyContent:
+    """Gather the report from frontier, pick, the measurements by run id, and the records on this machine.
 
     Raises:
         FileDamaged: a record on this machine is damaged.
     """
-    records, pick = records_of(info), recommended(info)
+    records = records_of(info)
     known = list(records.values())
     trained = [one for one in known if not one.spec().placement.is_baseline]
     base = baseline_record(info, records, trained[0].spec()) if trained else None
     guards, baseline = guards_of(known[0]) if known else [], last_eval(base)
-    limits = limits_on(info.objectives[0].name, guards, constraint_of_record(known[0]) if known else None, baseline)
     header, rows = text_table(info)
+    is_judged = any(one.admissible is not None for one in found.judged)
     return StudyContent(
         experiment=info.experiment,
         written=written,
-        answer=tuple(conclusion(info)),
-        unknowns=tuple(unknowns(info)),
+        answer=tuple(answer(found) if is_judged else conclusion(info)),
+        unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
-        chart=chart_of(info, limits, paths_of(info, measured)),
+        chart=study_chart(info, measured),
         header=tuple(header),
         placements=tuple((one.on_frontier, tuple(row)) for one, row in zip(info.results, rows, strict=True)),
-        picked=_picked(pick, info, records) if pick else None,
+        candidate_header=candidate_header(found),
+        candidates=tuple(candidate_rows(found)),
+        picked=_picked(found, info, records),
         guards=tuple(guard_plots(info, measured, guards, baseline)),
         training=tuple(training_plots(info, measured)),
         left_out=tuple(LeftOut(marked_label(one), one.kind, one.reason) for one in info.of_kind(*LEFT_OUT)),
@@ -113,22 +123,28 @@ def content_of(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]]
     )
 
 
-def _picked(pick: PlacementResult, info: FrontierInfo, records: Mapping[str, Record]) -> PickedSeed | None:
-    """Return the admissible seed of lowest eval loss, None if its record is not on this machine."""
-    admitted = [one.trial for one in pick.placement.seed_runs if "eval_loss" in one.trial.best]
-    trial = min(admitted, key=lambda one: one.best["eval_loss"], default=None)
-    record = records.get(trial.run_id) if trial else None
-    best = record.best() if record else None
-    if trial is None or record is None or best is None:
+def _picked(found: Pick, info: FrontierInfo, records: Mapping[str, Record]) -> PickedSeed | None:
+    """Return the seed that is shipped, else the nearest to it, None if its record is not on this machine."""
+    if gains(found) and found.shipped is not None and found.picked is not None:
+        one, name, is_shipped = found.shipped.chosen, found.picked.name, True
+    else:
+        near = nearest(found)
+        if near is None:
+            return None
+        one = min(near.candidate.evals, key=lambda each: each.metrics["eval_loss"])
+        name, is_shipped = near.name, False
+    record = records.get(one.trial.run_id)
+    if record is None:
         return None
-    after = next((one for one in record.evals() if one.step == best.step), best)
     alone = baseline_record(info, records, record.spec())
-    before = last_eval(alone)
-    pairs = answer_pairs(samples_at(alone, before.step), samples_at(record, best.step)) if alone and before else []
+    before, after = last_eval(alone), one.measured
+    own = samples_at(record, after.step) if after.scale == FULL_STRENGTH else []
+    pairs = answer_pairs(samples_at(alone, before.step), own) if alone and before else []
     return PickedSeed(
-        label=pick.placement.label,
-        trial=trial.name,
-        step=best.step,
+        label=name,
+        trial=one.trial.name,
+        step=after.step,
+        is_shipped=is_shipped,
         probes=tuple(_probes(before, after)) if before else (),
         fallen=tuple(falls(before, after)) if before else (),
         answers=tuple(pairs),
