@@ -7,10 +7,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test corpus lint bench clean
+.PHONY: help stage4 doctor test browser-test corpus lint bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="--help" shows its options
 	@.venv/bin/python -m sweeps.stage4 $(ARGS); code=$$?; \
@@ -22,6 +22,9 @@ doctor: .venv/.ready  ## Check this machine, or a cluster, with a hint for each 
 test: .venv/.ready  ## Run the fast tests: no GPU, no cluster, no browser
 	.venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		-m "not slow and not gpu and not cluster and not browser" $(ARGS)
+
+browser-test: .venv/.ready  ## Open the pages in a real Chromium; skipped with a reason where there is none
+	.venv/bin/python -m pytest -m browser $(ARGS)
 
 corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)

@@ -154,7 +154,7 @@ def report(
 
 
 @app.command()
-def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
+def ship(
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
     out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
     arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one that the rows and seeds pick")] = "",

@@ -28,7 +28,9 @@ def study_chart(info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]
         if one.kind == "eval"
     ]
     baseline = alone[-1] if alone else None
-    limits = limits_on(info.objectives[0].name, guards_of(known), constraint_of_record(known), baseline) if known else ()
+    limits = (
+        limits_on(info.objectives[0].name, guards_of(known), constraint_of_record(known), baseline) if known else ()
+    )
     return chart_of(info, limits, paths_of(info, measured))
 
 

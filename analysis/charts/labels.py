@@ -31,7 +31,11 @@ def place_labels(
     offsets: list[tuple[float, float] | None] = []
     for point, text, may_be_far in zip(points, texts, far or [True] * len(points), strict=True):
         size = (len(text) * character[0], character[1])
-        choices = [_offset(distance, angle, size) for distance in DISTANCES[: None if may_be_far else NEAR] for angle in ANGLES_DEGREES]
+        choices = [
+            _offset(distance, angle, size)
+            for distance in DISTANCES[: None if may_be_far else NEAR]
+            for angle in ANGLES_DEGREES
+        ]
         boxes = [_box(point, offset, size) for offset in choices]
         costs = [sum(_overlap(box, other) for other in marks + taken) + 10 * _outside(box, area) for box in boxes]
         best = costs.index(min(costs))

@@ -76,7 +76,9 @@ def _chosen_seed(
     picked = found.picked
     if picked is not None and found.shipped is not None and picked.gain is not None and picked.gain.mean > 0:
         return found.shipped.chosen, _why(found, found.shipped)
-    evals = [each for one in found.judged for each in one.candidate.evals if not one.candidate.is_derived] if arm else []
+    evals = (
+        [each for one in found.judged for each in one.candidate.evals if not one.candidate.is_derived] if arm else []
+    )
     best = [each for each in evals if each.trial.best_step == str(each.measured.step)]
     if not best:
         raise _nothing_to_ship(found, study.name, arm)

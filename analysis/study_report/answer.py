@@ -73,7 +73,9 @@ def _admissible(one: Judged) -> str:
 def _interval(value: Interval | None) -> str:
     if value is None:
         return "an unknown"
-    return f"{value.mean:.3f}" + ("" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]")
+    return f"{value.mean:.3f}" + (
+        "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    )
 
 
 def candidate_rows(found: Pick) -> list[tuple[str, ...]]:

@@ -11,8 +11,8 @@ from analysis.charts.candidate_paths import study_chart
 from analysis.charts.chart import Chart
 from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
-from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
 from analysis.pick import Pick
+from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
 from analysis.report.tables import text_table
 from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
