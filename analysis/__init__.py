@@ -6,7 +6,8 @@
 - `choice`: The rule that picks one of several candidates, on arrays in which higher is better.
 - `cli`: The command line `analysis`.
 - `contenders`: The candidates of an experiment with their baselines and prices, and the choice among them.
-- `evidence`: What the results by row say of all candidates together: arrays, draws, and the probability of being admissible.
+- `evidence`: What the results by row say of all candidates together: arrays, draws, and the probability of being
+  admissible.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements; the result is one frozen value, from which every table, file and chart is made.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
@@ -17,7 +18,8 @@
 - `pick`: Chooses what to ship: the most general candidate that the best task fit cannot be told from, and its seed.
 - `pick_reasons`: Sentences about a choice: what would change it, and what is not known.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
-- `pooled`: Draws of what candidates score on other rows and with other seeds, from their results by row: the pooled estimator.
+- `pooled`: Draws of what candidates score on other rows and with other seeds, from their results by row: the pooled
+  estimator.
 - `report/`: Writes the frontier as text and files.
 - `shipping/`: Chooses what is shipped, writes its directory and model card, and checks it in a fresh process.
 - `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.

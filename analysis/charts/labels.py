@@ -23,8 +23,8 @@ def place_labels(
 ) -> list[tuple[float, float] | None]:
     """Return, for each label, the offset of its centre from its point, or None where there is no room for it.
 
-    Earlier labels are placed first; where `far` is false for one, it is only placed next to its point. `points`, `area` (width, height) and `character` (width, height) have the same
-    unit, points or pixels, and y points upwards.
+    Earlier labels are placed first; where `far` is false for one, it is only placed next to its point. `points`, `area`
+    (width, height) and `character` (width, height) have the same unit, points or pixels, and y points upwards.
     """
     marks = [(x - MARK_RADIUS, y - MARK_RADIUS, x + MARK_RADIUS, y + MARK_RADIUS) for x, y in points]
     taken: list[Box] = []

@@ -43,7 +43,7 @@ def chosen(
     """Choose the candidate that `pick` picks, of all arms or of `arm`, and its seed.
 
     Raises:
-        UserError: there is no such arm, no candidate reaches the level, or the record or adapter is not on this machine.
+        UserError: there is no such arm, no candidate reaches the level, or record or adapter is not on this machine.
     """
     labels = [one.label for one in placements_of(study, objectives) if not one.is_baseline]
     if arm and arm not in labels:
@@ -72,7 +72,7 @@ def chosen(
 def _chosen_seed(
     found: Pick, study: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]], arm: str
 ) -> tuple[SeedEval, str]:
-    """Return the picked seed and why; for an arm that is asked for by name, else its best checkpoint, with a warning."""
+    """Return the picked seed and why; for an arm named by --arm, else its best checkpoint, with a warning."""
     picked = found.picked
     if picked is not None and found.shipped is not None and picked.gain is not None and picked.gain.mean > 0:
         return found.shipped.chosen, _why(found, found.shipped)
@@ -85,8 +85,10 @@ def _chosen_seed(
     one = min(best, key=lambda each: each.metrics["eval_loss"])
     judged = next(each for each in found.judged if one in each.candidate.evals)
     known = "not known" if judged.admissible is None else f"{judged.admissible:.2f}"
-    return one, (f"{judged.name} was named by --arm, not picked: the probability that a new seed meets the constraint is "
-                 f"{known}, and the level is {found.level:g}. This seed's best checkpoint met it on the rows of the study")  # fmt: skip
+    return one, (
+        f"{judged.name} was named by --arm, not picked: the probability that a new seed meets the constraint is "
+        f"{known}, and the level is {found.level:g}. This seed's best checkpoint met it on the rows of the study."
+    )
 
 
 def adapter_at(record: Record, measured: Measurement) -> Path:
@@ -132,7 +134,8 @@ def _why(found: Pick, shipped: Shipped) -> str:
         return f"{picked.name} is {among}."
     seeds = f"{picked.seeds_admissible} of {picked.seeds} seeds met the constraint"
     own = f"this seed has the lowest eval loss of those; its own probability of meeting it is {shipped.admissible:.2f}"
-    return f"{picked.name} is {among}; a new seed meets the constraint with probability {picked.admissible:.2f} ({seeds}); {own}."
+    new = f"a new seed meets the constraint with probability {picked.admissible:.2f} ({seeds})"
+    return f"{picked.name} is {among}; {new}; {own}."
 
 
 def _baseline_of(study: ExperimentRuns, spec: TrialSpec) -> Measurement | None:

@@ -116,7 +116,7 @@ def _require_agreement(agreements: Sequence[Agreement], out: Path) -> None:
     broken = [str(one) for one in agreements if not one.holds]
     if broken:
         raise NotShipped(f"{out}: what is loaded must measure as recorded, but {'; '.join(broken)}",
-                         "check that base, rows and versions are those of the training; nothing was written")  # fmt: skip
+                         "base, rows and versions must be those of the training; nothing was written")  # fmt: skip
 
 
 def _digests(directory: Path) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,7 @@ from analysis.study_report.evidence import (
     records_of,
     samples_at,
 )
-from analysis.study_report.findings import AnswerPair, Fall, answer_pairs, falls, shown
+from analysis.study_report.findings import AnswerPair, ProbeFall, answer_pairs, falls, shown
 from trainables.metrics import METRICS
 from trainables.record import Measurement, Record
 
@@ -37,9 +37,10 @@ LEFT_OUT = ("excluded", "no gain", "running")
 
 @dataclass(frozen=True)
 class PickedSeed:
-    """The trial that is shipped, or the nearest to it where nothing is; its eval, and what it lost and says; the lists are empty where not known.
+    """The trial that is shipped, or the nearest to it where nothing is; its eval, and what it lost and says.
 
-    `probes` are name, counted rows, the base alone and this trial, of every metric that both have.
+    The lists are empty where not known. `probes` are name, counted rows, the base alone and this trial, of every metric
+    that both have.
     """
 
     label: str
@@ -47,7 +48,7 @@ class PickedSeed:
     step: int
     is_shipped: bool
     probes: tuple[tuple[str, str, str, str], ...]
-    fallen: tuple[Fall, ...]
+    fallen: tuple[ProbeFall, ...]
     answers: tuple[AnswerPair, ...]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.intervals import proportion_interval
+from trainables.constraint import ROUNDING
 from trainables.metrics import METRICS
 from trainables.record import Measurement
 
@@ -15,7 +16,7 @@ SHOWN_ANSWERS = 12
 
 
 @dataclass(frozen=True)
-class Fall:
+class ProbeFall:
     """A probe that is worse in the pick than in the base alone, by `points` (0.1 is 10 percentage points)."""
 
     metric: str
@@ -36,7 +37,7 @@ class AnswerPair:
     after: str
 
 
-def falls(baseline: Measurement, picked: Measurement) -> list[Fall]:
+def falls(baseline: Measurement, picked: Measurement) -> list[ProbeFall]:
     """Return every probe that counts rows and became worse by more than 10 points, worst first."""
     found = []
     for name, metric in METRICS.items():
@@ -44,8 +45,8 @@ def falls(baseline: Measurement, picked: Measurement) -> list[Fall]:
             continue
         change = picked.metrics[name] - baseline.metrics[name]
         lost = -change if metric.direction == "higher" else change
-        if lost > FALL:
-            found.append(Fall(name, metric.counts, shown(baseline, name), shown(picked, name), lost))
+        if lost > FALL + ROUNDING:
+            found.append(ProbeFall(name, metric.counts, shown(baseline, name), shown(picked, name), lost))
     return sorted(found, key=lambda one: -one.points)
 
 

@@ -32,8 +32,11 @@ def check_can_merge(base: Path) -> None:
 def stored_dtype(base: Path) -> ComputeDtype:
     """Return the type that config.json states for the weights, `auto` where it states none."""
     config: dict[str, Any] = dict(read_base(base).config)
-    stated = config.get("dtype") or config.get("torch_dtype") or "auto"
-    return next((dtype for dtype in DTYPES if dtype == stated), "auto")
+    stated = config.get("dtype") or config.get("torch_dtype")
+    for dtype in DTYPES:
+        if dtype == stated:
+            return dtype
+    return "auto"
 
 
 def write_merged(model: PeftModel, base: Path, out: Path) -> None:
