@@ -8,7 +8,7 @@ from pathlib import Path
 
 TEXTS = (".json", ".md", ".txt", ".jinja", ".yaml")
 VOCABULARIES = ("tokenizer", "vocab", "merges", "added_tokens")  # whose entries may look like paths
-ABSOLUTE = re.compile(r"(?<![\w/:.<])/[\w.~+@-]+(?:/[\w.~+@ -]*[\w.~+@-])+")
+ABSOLUTE = re.compile(r"(?<![\w/:.<])/[\w.~+@-]+(?:/[\w.~+@-]+)+")
 
 
 def machine_paths_in(directory: Path, known: Iterable[Path]) -> dict[str, str]:
