@@ -6,10 +6,13 @@
 - `choice`: The rule that picks one of several candidates, on arrays in which higher is better.
 - `cli`: The command line `analysis`.
 - `compare/`: Compares two candidates on the same rows.
+- `contenders`: The candidates of an experiment with their baselines and prices, and the choice among them.
 - `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
 - `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
+- `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
+- `intervals`: Intervals of proportions.
 - `judged`: What is known of each candidate: expected values with intervals, gain, admissibility, place on the frontier.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
 - `objectives`: The objectives of a frontier, from the options of the command line.
@@ -20,9 +23,11 @@
 - `pooled`: The pooled estimator: draws of what candidates score on other rows and with other seeds.
 - `report/`: Writes the frontier as text and files.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.
+- `shipping/`: Chooses what is shipped, writes its directory and model card, and checks it in a fresh process.
 - `shrinkage`: Pulls what was drawn for each candidate toward what all candidates show, several metrics at once.
 - `standings`: Compares placements by their results by row; every eval of an arm is a candidate on its path.
 - `study_constraint`: The constraint that a study declared, from the experiment's `study.json`.
+- `study_report/`: Writes the report of a study: one page that opens without a network, or Markdown.
 - `templates`: Fills the templates of pages; each template is in the folder `templates` of the package that uses it.
 - `trial_report/`: Writes the page of one trial.
 - `uncertainty`: Estimates over seeds: confidence intervals, and the probability of being on the frontier.

@@ -17,6 +17,7 @@ from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
+    from analysis.charts.chart import Chart
     from analysis.frontier import FrontierInfo
     from analysis.mlflow_runs import ExperimentRuns
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 COLUMNS_WITHOUT_TERMINAL = 120
 
 Format = Literal["table", "json", "csv", "markdown"]
+ReportFormat = Literal["html", "markdown"]
 TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Generality = Annotated[
     str,
@@ -42,6 +44,17 @@ Fit = Annotated[
 Level = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="Probability of meeting the constraint that the pick must have.")
 ]
+FromFile = Annotated[
+    Path | None,
+    typer.Option("--from", help="Results that were not made here: CSV, JSON, or a directory of JSON; needs --map."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Column or metric of foreign results: x=NAME:lower, y=NAME:higher, label=, seed=, group=; repeatable.",
+    ),
+]
 ExportAs = Annotated[
     str,
     typer.Option(help="Also write each winner's settings for axolotl, ms-swift or llamafactory.", show_default="none"),
@@ -57,8 +70,12 @@ def analysis() -> None:
 
 @app.command()
 def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
-    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    experiment: Annotated[
+        str, typer.Option(help="MLflow experiment: the study's name, for example stage4.", show_default="none")
+    ] = "",
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+    from_file: FromFile = None,
+    columns: Columns = None,
     x: Generality = "",
     y: Fit = "",
     objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
@@ -73,12 +90,17 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     with --winners, and logs them to the newest launch. Exits with 1 if results by row show that no candidate can be
     shipped.
     """
-    from analysis.mlflow_runs import read_experiment
+    from analysis.charts.candidate_paths import study_chart
+    from analysis.mlflow_runs import read_experiment, read_measurements
     from analysis.objectives import EXACT, frontier_objectives
     from analysis.report.exporting import settings_of_winners, write_settings
     from trainables.export.trial import check_tool
     from trainables.metrics import GENERALITY
 
+    if from_file is not None or columns:
+        _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
+        return
+    _require_experiment(experiment)
     if export_as:
         check_tool(export_as)
     # refuse bad input before reading a store
@@ -86,7 +108,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     study = read_experiment(experiment, tracking_uri)
     info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
-    files = _write_files(info, directory)
+    files = _write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
     _print(info, form, files)
     _log(tracking_uri, study.newest_launch_run_id, files)
     if export_as:
@@ -122,6 +144,69 @@ app.command()(effects)
 app.command()(seeds)
 
 
+@app.command()
+def report(
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html or report.md")] = None,
+    form: Annotated[ReportFormat, typer.Option("--format", help="Format of the report.")] = "html",
+    x: Generality = "",
+    y: Fit = "",
+    level: Level = 0.9,
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+) -> None:
+    """Write one page on a study: what to ship and how sure, and the evidence; it opens without a network."""
+    from datetime import UTC, datetime
+
+    from analysis.contenders import pick_of
+    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.objectives import EXACT, frontier_objectives
+    from analysis.study_report.content import content_of
+    from analysis.study_report.page import write_report
+    from trainables.metrics import GENERALITY
+
+    frontier_objectives(x or GENERALITY[0], y or EXACT, ())  # refuse bad input before reading a store
+    study = read_experiment(experiment, tracking_uri)
+    info, measured = _concluded(study, tracking_uri, (x, y), level), read_measurements(study, tracking_uri)
+    found = info.choice or pick_of(study, measured, info.objectives)
+    content = content_of(info, found, measured, datetime.now(UTC).date())
+    path = out or Path("report.html" if form == "html" else "report.md")
+    write_report(content, path, form)
+    print(f"written: {path}")
+
+
+@app.command()
+def ship(
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
+    arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one that the rows and seeds pick")] = "",
+    y: Fit = "",
+    scale: Annotated[float, typer.Option(help="Strength from 0 (the base) to 1 (as trained).")] = 1.0,
+    merge: Annotated[bool, typer.Option("--merge", help="Ship the merged model instead of an adapter.")] = False,
+    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
+) -> None:
+    """Write an adapter or a merged model with its card, after a fresh process has measured the recorded numbers.
+
+    No file names a path of this machine. The seed is the admissible one of lowest eval loss.
+    """
+    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.objectives import fit_in, frontier_objectives, generality_in
+    from analysis.shipping.card import agreement_lines
+    from analysis.shipping.chosen import chosen
+    from analysis.shipping.ship import ShippingOptions
+    from analysis.shipping.ship import ship as write_shipment
+    from trainables.shipping.package import check_scale
+
+    check_scale(scale)
+    study = read_experiment(experiment, tracking_uri)
+    objectives = frontier_objectives(generality_in(study.trials), y or fit_in(study.trials), ())
+    choice = chosen(study, read_measurements(study, tracking_uri), objectives, arm)
+    _say(f"shipping {choice.trial.name} @ {choice.measured.step}: {choice.why}")
+    shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
+    for line in agreement_lines(shipment.agreements) or ["not compared: no eval of this strength is recorded"]:
+        print(line)
+    print(f"shipped: {out}, loaded in a fresh process and measured")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with a documented code."""
     run(app, arguments)
@@ -139,12 +224,36 @@ def _concluded(study: ExperimentRuns, tracking_uri: str, words: Sequence[str], l
     objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), further)
     if not y and objectives[1].name == LOSS:
         _say(f"no answer is exact in any trial: the fit is {LOSS}; a gain below {MINIMUM_LOSS_GAIN:g} counts as none")
-    constraint = constraint_of(study, {name for trial in study.trials for name in trial.last})
-    return frontier_info(study, objectives, read_measurements(study, tracking_uri), constraint, level)
+    return frontier_info(study, objectives, read_measurements(study, tracking_uri), constraint_of(study), level)
 
 
-def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
+def _require_experiment(experiment: str) -> None:
+    if not experiment:
+        raise UserError("--experiment must name a study, or --from a file of results, but neither is given",
+                        "for example --experiment stage4")  # fmt: skip
+
+
+def _pareto_of_foreign(
+    experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
+) -> None:
     from analysis.charts.chart import chart_of
+    from analysis.foreign.columns import parse_map
+    from analysis.foreign.results_file import read_results_file
+    from analysis.foreign.runs import read_foreign_runs
+    from analysis.frontier import frontier_info
+
+    columns = parse_map(texts)
+    if (path is None) == (not experiment):
+        found = "both are" if experiment else "neither is"
+        raise UserError(f"foreign results must come from --from or from --experiment, but {found} given",
+                        "give one of the two")  # fmt: skip
+    study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
+    info = frontier_info(study, columns.objectives)
+    directory = out or Path("frontier") / _as_directory_name(study.name)
+    _print(info, form, _write_files(info, directory, chart_of(info)))
+
+
+def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path]:
     from analysis.charts.html import write_page
     from analysis.charts.png import write_png
     from analysis.report.tables import as_csv
@@ -154,8 +263,8 @@ def _write_files(info: FrontierInfo, directory: Path) -> list[Path]:
     page, picture, table, winners = (directory / name for name in names)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_page(info, page)
-        write_png(chart_of(info), picture)
+        write_page(info, page, chart)
+        write_png(chart, picture)
         table.write_text(as_csv(info), encoding="utf-8")
         winners.write_text(as_winners_json(info), encoding="utf-8")
     except OSError as error:

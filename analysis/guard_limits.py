@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
+from trainables.constraint import Constraint, constraint_of
+from trainables.decision import Guard
 from trainables.guards import guard_of
 from trainables.io.files import read_json
-from trainables.record import Measurement
+from trainables.record import Measurement, Record
 
 
 def guard_limit(experiment: ExperimentRuns, metric: str) -> float | None:
@@ -36,3 +39,30 @@ def _declared(experiment: ExperimentRuns, trial: TrialRun) -> set[float]:
     guards = [guard_of(one) for one in read_json(study)["guards"] if one["metric"] == trial.verdict_cause]
     limits = {guard.limit(Measurement("eval", 0, baselines[0]), ()) for guard in guards if guard is not None}
     return {limit for limit in limits if limit is not None}
+
+
+def guards_of(record: Record) -> list[Guard]:
+    """Return the guards of the experiment of a record, as its `study.json` holds them; empty if it is not there."""
+    study = record.directory.resolve().parent.parent / "study.json"
+    declared = read_json(study)["guards"] if study.is_file() else []
+    return [guard for guard in map(guard_of, declared) if guard is not None]
+
+
+def constraint_of_record(record: Record) -> Constraint | None:
+    """Return the constraint of the experiment of a record, None if its `study.json` is not there or holds none."""
+    study = record.directory.resolve().parent.parent / "study.json"
+    return constraint_of(read_json(study).get("constraint", {})) if study.is_file() else None
+
+
+def declared_limits(record: Record, baseline: Measurement | None) -> list[str]:
+    """Return a sentence for each guard of a record's experiment: its metric, its limit if known, and its settings."""
+    lines = []
+    for guard in guards_of(record):
+        limit = guard.limit(baseline, ()) if baseline and guard.metric in baseline.metrics else None
+        settings = ", ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in asdict(guard).items() if key != "metric"
+        )
+        lines.append(
+            f"{guard.metric}{'' if limit is None else f', limit {limit:.3g}'}: {type(guard).__name__}, {settings}"
+        )
+    return lines

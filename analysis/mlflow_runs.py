@@ -87,15 +87,10 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
     Raises:
         UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
     """
+    stored = stored_runs(name, tracking_uri)
     with _outages_as_user_errors(tracking_uri):
         client = connect_to_read(tracking_uri)
-        experiment = existing_experiment_id(client, name)
-        if experiment is None:
-            raise UserError(
-                f"--experiment must be one that {redacted(tracking_uri)} holds, but got `{name}`",
-                nearest(name, experiment_names(client)),
-            )
-        runs = [_with_whole_best(client, run) for run in runs_of(client, experiment)]
+        runs = [_with_whole_best(client, run) for run in stored]
     launches = [run for run in runs if run.tags.get("footprint.kind") == "launch"]
     baselines = ",".join(run.tags.get("footprint.baseline", "") for run in launches)
     newest = max(launches, key=lambda run: (run.started_ms, run.run_id), default=None)
@@ -106,6 +101,23 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
         trials=newest_runs(_trial(run) for run in runs if run.tags.get("footprint.kind") == "trial"),
         command=newest.tags.get("footprint.command", "") if newest else "",
     )
+
+
+def stored_runs(name: str, tracking_uri: str) -> list[StoredRun]:
+    """Return every run of the experiment `name`, as the store holds it.
+
+    Raises:
+        UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
+    """
+    with _outages_as_user_errors(tracking_uri):
+        client = connect_to_read(tracking_uri)
+        experiment = existing_experiment_id(client, name)
+        if experiment is None:
+            raise UserError(
+                f"--experiment must be one that {redacted(tracking_uri)} holds, but got `{name}`",
+                nearest(name, experiment_names(client)),
+            )
+        return runs_of(client, experiment)
 
 
 def newest_runs(trials: Iterable[TrialRun]) -> tuple[TrialRun, ...]:

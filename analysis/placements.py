@@ -6,11 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from analysis.mlflow_runs import ExperimentRuns, TrialRun, Value
 from analysis.objectives import BASELINE_PRICES
 from trainables.pareto import Objective
+from trainables.record import Record
 
 State = Literal["admissible", "excluded", "running"]
 
@@ -27,6 +29,7 @@ SHORT_NAMES = {
     "quantization": "",
     "steps": "steps ",
     "effective_rows": "rows ",
+    "run": "#",
 }
 
 
@@ -57,6 +60,11 @@ class PlacementRuns:
     parameters: Mapping[str, Value]
     seed_runs: tuple[SeedRun, ...]
     is_baseline: bool
+
+    @property
+    def is_placed(self) -> bool:
+        """Return whether the adapted layers are known; those of results that were not made here are not."""
+        return not {"language_layers", "vision_blocks"}.isdisjoint(self.parameters)
 
     @property
     def where(self) -> str:
@@ -145,6 +153,11 @@ def _but_seed(trial: TrialRun) -> dict[str, Value]:
 def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
     seeds = [trial.parameters.get("seed") for trial in trials]
     return len(set(seeds)) == len(seeds)
+
+
+def recorded(trial: TrialRun) -> Record | None:
+    """Return the record of a trial, None if it is not on this machine."""
+    return Record(Path(trial.record)) if trial.record and Path(trial.record).is_dir() else None
 
 
 def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRuns]:

@@ -42,6 +42,11 @@ def code(value: object) -> str:
     return f"{fence} {text} {fence}" if longest else f"`{text}`"
 
 
+def rounded(value: float | None) -> str:
+    """Return a number without decimals, or `not known`."""
+    return "not known" if value is None else f"{value:,.0f}"
+
+
 def _render(package: str, name: str, values: dict[str, Any], *, autoescape: bool) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -53,5 +58,5 @@ def _render(package: str, name: str, values: dict[str, Any], *, autoescape: bool
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update({one.__name__: one for one in (cell, prose, code)})
+    environment.filters.update({one.__name__: one for one in (cell, prose, code, rounded)})
     return environment.get_template(name).render(values)

@@ -25,18 +25,18 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "measurement",
         "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics",
         "constraint", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
-        "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "cohort",
-        "workers",
+        "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "shipping",
+        "cohort", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
         "importers", "trial",
     ),
     "analysis": (
-        "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "pooled", "shrinkage", "admissibility",
-        "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results", "standings", "guard_limits",
-        "study_constraint", "frontier", "templates", "compare", "effects", "seeds", "report", "charts", "trial_report",
-        "cli",
+        "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",
+        "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results",
+        "standings", "guard_limits", "study_constraint", "contenders", "frontier", "templates", "compare", "effects",
+        "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (

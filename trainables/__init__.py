@@ -36,6 +36,7 @@
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
+- `shipping/`: Makes a directory to ship of a recorded adapter, and measures it as its users will load it.
 - `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.
 - `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.

@@ -128,6 +128,14 @@ def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> C
     return TEXT_CONSTRAINT
 
 
+def constraint_of(values: Mapping[str, Any]) -> Constraint | None:
+    """Return the constraint that `study.json` holds as its fields, None if it is not one of this project."""
+    for known in (BestConstraint, TextConstraint):
+        if values.keys() == known.__dataclass_fields__.keys():
+            return known(**values)
+    return None
+
+
 def best_eval(constraint: Constraint, baseline: Metrics, evals: Sequence[Measurement]) -> Measurement | None:
     """Return the eval with the lowest eval loss among those that meet the constraint, or None."""
     admitted = [one for one in evals if constraint.admits(baseline, one.metrics)]

@@ -1,4 +1,4 @@
-"""The chart as plain values, which are drawn by matplotlib (PNG) and plotly (HTML)."""
+"""The chart as plain values, which matplotlib draws as PNG and as SVG."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from analysis.report.conclusions import full_label, marked_label, values_of
 from analysis.uncertainty import Estimate
 from trainables.pareto import Objective, as_costs, directions_of
 
+SPARSE = 16  # so few marks may have labels far from them; of more, only those that matter most
+
 Span = tuple[float, float]
 
 
@@ -26,18 +28,17 @@ class Style:
     legend: str
     colour: str
     matplotlib_marker: str
-    plotly_symbol: str
     points: float
 
 
 STYLES: dict[Kind, Style] = {
-    "frontier": Style("on the frontier", "#0072B2", "o", "circle", 10),
-    "baseline": Style("baseline (no adapter)", "#D55E00", "*", "star", 16),
-    "dominated": Style("admissible, dominated", "#56B4E9", "s", "square", 8),
-    "gain outside the constraint": Style("gain outside the constraint", "#E69F00", "^", "triangle-up", 8),
-    "no gain": Style("gains nothing over the baseline", "#CC79A7", "D", "diamond", 8),
-    "excluded": Style("not admissible (last eval)", "#8C8C8C", "x", "x", 8),
-    "running": Style("running (last eval)", "#8C8C8C", "+", "cross-thin-open", 8),
+    "frontier": Style("on the frontier", "#0072B2", "o", 10),
+    "baseline": Style("baseline (no adapter)", "#D55E00", "*", 16),
+    "dominated": Style("admissible, dominated", "#56B4E9", "s", 8),
+    "gain outside the constraint": Style("gain outside the constraint", "#E69F00", "^", 8),
+    "no gain": Style("gains nothing over the baseline", "#CC79A7", "D", 8),
+    "excluded": Style("not admissible (last eval)", "#8C8C8C", "x", 8),
+    "running": Style("running (last eval)", "#8C8C8C", "+", 8),
 }
 
 
@@ -54,6 +55,28 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A limit on the first objective: what must hold, and the value."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class CandidatePath:
+    """The candidates of one arm in order of their steps, as (x, y): where the arm went while it trained."""
+
+    arm: str
+    steps: tuple[int, ...]
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def rows(self) -> list[tuple[int, tuple[float, float]]]:
+        """Return each step with its point."""
+        return list(zip(self.steps, self.points, strict=True))
+
+
+@dataclass(frozen=True)
 class Chart:
     """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge."""
 
@@ -63,20 +86,25 @@ class Chart:
     marks: tuple[Mark, ...]
     seeds: tuple[tuple[float, float], ...]
     step: tuple[tuple[float, float], ...]
-    floor: float | None
+    limits: tuple[Limit, ...]
+    paths: tuple[CandidatePath, ...]
     x_range: Span
     y_range: Span
 
-    def label_offsets(self, area: tuple[float, float], character: tuple[float, float]) -> list[tuple[float, float]]:
-        """Return the offset of each mark's label on an area of this size; see `place_labels`."""
+    def label_offsets(
+        self, area: tuple[float, float], character: tuple[float, float]
+    ) -> list[tuple[float, float] | None]:
+        """Return the offset of each mark's label on an area of this size, None without room; see `place_labels`."""
         points = [
             (_along(mark.x, self.x_range) * area[0], _along(mark.y, self.y_range) * area[1]) for mark in self.marks
         ]
-        return place_labels(points, [mark.label for mark in self.marks], area, character)
+        is_sparse = len(self.marks) <= SPARSE
+        far = [is_sparse or mark.kind in ("frontier", "baseline") for mark in self.marks]
+        return place_labels(points, [mark.label for mark in self.marks], area, character, far)
 
 
-def chart_of(info: FrontierInfo) -> Chart:
-    """Return the chart of the first two objectives (x, y)."""
+def chart_of(info: FrontierInfo, limits: Sequence[Limit] = (), paths: Sequence[CandidatePath] = ()) -> Chart:
+    """Return the chart of the first two objectives (x, y), with limits on x and the paths of arms, where known."""
     x, y = info.objectives[:2]
     marks = tuple(mark for result in info.results for mark in _marks(result, info))
     seeds = tuple(
@@ -85,7 +113,8 @@ def chart_of(info: FrontierInfo) -> Chart:
         for seed_run in result.placement.admissible()
         if len(result.placement.seed_runs) > 1
     )
-    step = _step(info)
+    shown = tuple(limits) or ((Limit("guard", info.floor),) if info.floor is not None else ())
+    along = [point for path in paths for point in path.points]
     found = len(info.of_kind("frontier"))
     return Chart(
         title=f"{info.experiment}: {found} of {len(info.results)} placements on the frontier of {y.name}, {x.name}",
@@ -93,10 +122,11 @@ def chart_of(info: FrontierInfo) -> Chart:
         y=y,
         marks=marks,
         seeds=seeds,
-        step=step,
-        floor=info.floor,
-        x_range=_range([mark.x for mark in marks] + ([info.floor] if info.floor is not None else [])),
-        y_range=_range([mark.y for mark in marks]),
+        step=_step(info),
+        limits=shown,
+        paths=tuple(paths),
+        x_range=_range([mark.x for mark in marks] + [one.value for one in shown] + [x for x, _ in along]),
+        y_range=_range([mark.y for mark in marks] + [y for _, y in along]),
     )
 
 
@@ -114,7 +144,8 @@ def staircase(costs: np.ndarray) -> np.ndarray:
 
 def axis_title(objective: Objective) -> str:
     """Return the title of an axis: `exact_match (fraction, higher is better)`."""
-    return f"{objective.name} ({objective.unit}, {objective.direction} is better)"
+    unit = f"{objective.unit}, " if objective.unit else ""
+    return f"{objective.name} ({unit}{objective.direction} is better)"
 
 
 def _marks(result: PlacementResult, info: FrontierInfo) -> Iterator[Mark]:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 DISTANCES = (15.0, 24.0, 36.0, 50.0, 66.0, 84.0)
+NEAR = 2  # of the distances
 ANGLES_DEGREES = (45, 0, -45, 90, -90, 135, 180, -135)
 MARK_RADIUS = 6.0
+MAX_COVERED = 0.1  # of a label's own area; a label that more is covered of cannot be read
 
 
 def place_labels(
@@ -17,21 +19,29 @@ def place_labels(
     texts: Sequence[str],
     area: tuple[float, float],
     character: tuple[float, float],
-) -> list[tuple[float, float]]:
-    """Return, for each label, the offset of its centre from its point.
+    far: Sequence[bool] = (),
+) -> list[tuple[float, float] | None]:
+    """Return, for each label, the offset of its centre from its point, or None where there is no room for it.
 
-    Earlier labels are placed first; a label without a free place gets the one with the least overlap. `points`, `area`
+    Earlier labels are placed first; where `far` is false for one, it is only placed next to its point. `points`, `area`
     (width, height) and `character` (width, height) have the same unit, points or pixels, and y points upwards.
     """
     marks = [(x - MARK_RADIUS, y - MARK_RADIUS, x + MARK_RADIUS, y + MARK_RADIUS) for x, y in points]
     taken: list[Box] = []
-    offsets = []
-    for point, text in zip(points, texts, strict=True):
+    offsets: list[tuple[float, float] | None] = []
+    for point, text, may_be_far in zip(points, texts, far or [True] * len(points), strict=True):
         size = (len(text) * character[0], character[1])
-        choices = [_offset(distance, angle, size) for distance in DISTANCES for angle in ANGLES_DEGREES]
+        choices = [
+            _offset(distance, angle, size)
+            for distance in DISTANCES[: None if may_be_far else NEAR]
+            for angle in ANGLES_DEGREES
+        ]
         boxes = [_box(point, offset, size) for offset in choices]
         costs = [sum(_overlap(box, other) for other in marks + taken) + 10 * _outside(box, area) for box in boxes]
         best = costs.index(min(costs))
+        if not text or min(costs) > MAX_COVERED * size[0] * size[1]:
+            offsets.append(None)
+            continue
         taken.append(boxes[best])
         offsets.append(choices[best])
     return offsets

@@ -44,6 +44,8 @@ def conclusion(info: FrontierInfo) -> list[str]:
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
+    if not any(one.placement.is_placed for one in info.results):  # results that were not made here have no baseline
+        return [f"Best fit: {full_label(pick)}: {_both(pick, info)}.", _alternative(pick, info), _certainty(pick, info)]
     sentences = [_ship(pick, info), _alternative(pick, info), _more_lora(pick, info), _certainty(pick, info)]
     return [sentence for sentence in sentences if sentence]
 
@@ -69,11 +71,11 @@ def unknowns(info: FrontierInfo) -> list[str]:
             f"{greatest_coverage(least):.0%}. P(frontier) resamples seeds; placements with fewer than "
             f"{MINIMUM_SEEDS} keep their mean."
         )
-    if any(one.gain is None for one in compared):
+    if any(one.gain is None and one.placement.is_placed for one in compared):
         notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
     if running := sum(m.state == "running" for one in info.results for m in one.placement.seed_runs):
         notes.append(f"{_count(running, 'trial')} without a verdict yet: the frontier may change.")
-    if compared:
+    if any(one.placement.is_placed for one in compared):
         notes.append(
             "The records have no results by row: intervals over rows, the probability of meeting the constraint and "
             "whether fits of one or two seeds are separable are not known."
@@ -104,7 +106,8 @@ def values_of(result: PlacementResult, info: FrontierInfo) -> list[str]:
 
 def full_label(result: PlacementResult) -> str:
     """Return the label and the adapted layers, `C2 L2·V4`."""
-    return f"{result.placement.label} {result.placement.where}"
+    placement = result.placement
+    return f"{placement.label} {placement.where}" if placement.is_placed else placement.label
 
 
 def marked_label(result: PlacementResult) -> str:

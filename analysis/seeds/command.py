@@ -100,7 +100,7 @@ def _advised(experiment: str, tracking_uri: str, y: str, margin: float, accepted
     contenders = [
         Contender(one, among.baseline_of(one), prices[one.arm]) for one in among.candidates if one.arm not in baselines
     ]
-    constraint = constraint_of(study, {name for one in study.trials for name in one.last})
+    constraint = constraint_of(study)
     names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
     known = [one for one in contenders if has_rows(one, names)]
     if not known:

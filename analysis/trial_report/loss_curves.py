@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.charts.chart import STYLES
-from analysis.charts.png import INK
+from analysis.charts.drawing import INK
 from trainables.record import Measurement
 
 if TYPE_CHECKING:

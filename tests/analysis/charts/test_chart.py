@@ -14,7 +14,7 @@ def test_every_measured_placement_is_a_mark_and_nothing_else_is(crowded: Chart):
     assert sorted(mark.label.split()[0] for mark in crowded.marks) == ["A0", *(f"B{i}" for i in range(6)), "C2", "D3"]
     assert {mark.kind for mark in crowded.marks} == {"frontier", "baseline", "dominated", "excluded"}
     assert len(crowded.seeds) == 3
-    assert crowded.floor == 0.8
+    assert [one.value for one in crowded.limits] == [0.8]
 
 
 def test_error_bars_are_the_seeds(crowded: Chart):

@@ -1,0 +1,84 @@
+"""Writes the model card of a shipped directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis import templates
+from analysis.guard_limits import declared_limits
+from analysis.intervals import proportion_interval
+from analysis.shipping.chosen import ChosenAdapter
+from trainables.io.files import read_json
+from trainables.metrics import METRICS
+from trainables.record import Measurement
+from trainables.shipping.agreement import MAX_LOSS_DIFFERENCE, Agreement
+from trainables.shipping.base_terms import base_terms
+
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that `--max-lora-rank` takes
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A directory that is written and measured: what was chosen, in which form, and what a fresh process measured.
+
+    `agreements` are empty where no eval of this strength is recorded, with which it could be compared.
+    """
+
+    choice: ChosenAdapter
+    scale: float
+    merged: bool
+    measured: Measurement
+    agreements: tuple[Agreement, ...]
+    digests: tuple[tuple[str, str], ...]
+
+
+def model_card(shipment: Shipment) -> str:
+    """Return the model card as Markdown, with the front matter that the hub reads."""
+    choice, spec = shipment.choice, shipment.choice.spec
+    placed = read_json(choice.record.directory / "placement.json")
+    return templates.markdown(
+        "analysis.shipping",
+        "card.md",
+        shipment=shipment,
+        choice=choice,
+        spec=spec,
+        base=base_terms(spec.base.path),
+        towers=[(name, len(one["modules"]), one["parameters"]) for name, one in placed.items() if one["modules"]],
+        sees=bool(placed.get("vision", {}).get("modules")),
+        images="irrelevant_pass" in shipment.measured.metrics,
+        metrics=_metrics(shipment),
+        guards=declared_limits(choice.record, choice.baseline),
+        tolerance=MAX_LOSS_DIFFERENCE,
+        rank_limit=next((rank for rank in VLLM_RANKS if rank >= spec.rank), spec.rank),
+        sources={"train": spec.train, "validation": spec.validation, "out-of-distribution": spec.ood},
+    )
+
+
+def _metrics(shipment: Shipment) -> list[tuple[str, str, str, str]]:
+    """Return name, better direction, the base alone and this model, with 95 % intervals where rows were counted."""
+    base = shipment.choice.baseline
+    return [
+        (name, known.direction, _value(base, name), _value(_shown(shipment), name))
+        for name, known in METRICS.items()
+        if name in _shown(shipment).metrics and known.unit in ("fraction", "nats/token")
+    ]
+
+
+def _shown(shipment: Shipment) -> Measurement:
+    return shipment.choice.measured if shipment.agreements and not shipment.merged else shipment.measured
+
+
+def _value(measured: Measurement | None, name: str) -> str:
+    if measured is None or name not in measured.metrics:
+        return "not known"
+    text = f"{measured.metrics[name]:.4f}"
+    if name not in measured.counts:
+        return text
+    low, high = proportion_interval(measured.counts[name])
+    return f"{text} [{low:.3f}, {high:.3f}]"
+
+
+def agreement_lines(agreements: Sequence[Agreement]) -> list[str]:
+    """Return a line for each compared metric."""
+    return [f"{'✓' if one.holds else '✗'} {one}" for one in agreements]

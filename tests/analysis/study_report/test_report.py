@@ -1,0 +1,116 @@
+"""Tests the report of a study: what it says first, what it shows of the pick, and what it says is not known."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from made_up_study import made_up_study
+
+from analysis.contenders import pick_of
+from analysis.frontier import frontier_info
+from analysis.objectives import frontier_objectives
+from analysis.study_report.content import StudyContent, content_of
+from analysis.study_report.findings import answer_pairs, falls
+from analysis.study_report.page import MAX_BYTES, as_html, as_markdown, write_report
+from trainables.errors import UserError
+from trainables.probes.metric import Proportion
+from trainables.record import Measurement
+
+OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> Callable[..., StudyContent]:
+    """Return the content of the report of a made-up study; `lost` deletes its records first."""
+
+    def report(lost: bool = False) -> StudyContent:
+        study, measured = made_up_study(tmp_path)
+        if lost:
+            shutil.rmtree(tmp_path / "runs")
+        info = frontier_info(study, OBJECTIVES)
+        return content_of(info, pick_of(study, measured, OBJECTIVES), measured, date(2026, 11, 28))
+
+    return report
+
+
+def test_the_first_line_says_what_to_ship_and_the_next_how_sure(reported: Callable[..., StudyContent]) -> None:
+    content = reported()
+    assert content.answer[0].startswith("Ship C2 @ 90: exact_match 0.533 [")
+    assert any("a new seed meets the constraint" in one.casefold() for one in content.answer)
+    assert content.picked is not None and content.picked.is_shipped
+
+
+def test_every_section_has_its_evidence_and_a_table_behind_each_picture(reported: Callable[..., StudyContent]) -> None:
+    content = reported()
+    text = as_html(content)
+    assert len(text) < MAX_BYTES and "<script" not in text and "http://" not in text.replace("http://www.w3.org", "")
+    # the frontier is drawn twice, for a wide and for a narrow window
+    assert text.count("<svg ") == 2 + len(content.guards) + len(content.training)
+    assert [plot.metric for plot in content.guards] == ["irrelevant_pass"]
+    assert [plot.metric for plot in content.training] == [
+        "step_loss", "eval_loss", "adapter_norm_language", "adapter_norm_vision"
+    ]  # fmt: skip
+    assert text.count("<summary>Table of ") == len(content.guards) + len(content.training)
+    assert content.guards[0].limit == 0.8
+    assert dict((row[0], row[1:]) for row in content.guards[0].table)["D3"] == ("0.992", "0.967", "0.883")
+
+
+def test_the_markdown_says_the_same(reported: Callable[..., StudyContent]) -> None:
+    content = reported()
+    text = as_markdown(content)
+    assert all(sentence.replace("<", "&lt;") in text for sentence in content.answer)
+    assert "crop_consistency" in text and "python -m sweeps.trial" in text
+    assert all(f"| {one.arm} |" in text for one in content.costs)
+
+
+def test_without_records_it_says_what_is_not_known(reported: Callable[..., StudyContent]) -> None:
+    content = reported(lost=True)
+    assert content.picked is None and content.guards == () and content.commands == ()
+    assert any("13 of 13 trials are not on this machine" in one for one in content.missing)
+    assert "Not known: no record is on this machine." in as_html(content)
+
+
+def test_a_name_cannot_break_out_of_the_page(reported: Callable[..., StudyContent]) -> None:
+    hostile = "</style><script>alert(1)</script>"
+    content = reported()
+    text = as_html(replace(content, experiment=hostile, answer=(hostile,), chart=replace(content.chart, title=hostile)))
+    assert "<script" not in text
+    assert text.count("</style>") == 1 + text.count("<svg "), "the page has a style, and each picture one"
+
+
+def test_a_file_that_cannot_be_written_is_refused(reported: Callable[..., StudyContent], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="--out must be a file that can be written"):
+        write_report(reported(), tmp_path / "file" / "report.html", "html")
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "is_found"),
+    [
+        ("crop_consistency", 0.80, 0.70, False),
+        ("crop_consistency", 0.80, 0.69, True),
+        ("hallucination", 0.00, 0.11, True),
+        ("hallucination", 0.11, 0.00, False),
+        ("eval_loss", 0.1, 0.9, False),
+    ],
+)
+def test_a_probe_fell_when_it_is_more_than_ten_points_worse(
+    metric: str, before: float, after: float, is_found: bool
+) -> None:
+    counts = {metric: Proportion(round(after * 100), 100)}
+    found = falls(Measurement("eval", 0, {metric: before}), Measurement("eval", 1, {metric: after}, counts))
+    assert [one.metric for one in found] == [metric] * is_found
+    assert not is_found or "[" in found[0].after
+
+
+def test_answers_that_differ_come_first_and_every_kind_is_shown() -> None:
+    before = [{"row": str(n), "kind": kind, "prompt": "p", "answer": "a"} for n in range(20) for kind in ("x", "y")]
+    after = [{**one, "answer": "b" if one["row"] == "7" else "a"} for one in before]
+    pairs = answer_pairs(before, [*after, {"row": "new", "kind": "z", "prompt": "p", "answer": "a"}])
+    assert [(one.kind, one.after) for one in pairs[:4]] == [("x", "b"), ("y", "b"), ("x", "a"), ("y", "a")]
+    assert len(pairs) == 12
