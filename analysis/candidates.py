@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns
+from trainables.measurement import AVERAGE, FULL_STRENGTH, Measurement
 from trainables.probes.metric import RowResults
-from trainables.record import Measurement
-
-FULL_STRENGTH, AVERAGE = "1", "average"
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from rich.text import Text
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, read_configuration
+from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
+from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
@@ -103,7 +104,7 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent, 0)
+    check_storage(directory.parent)
     return job.run(job.plan(directory.parent / "data"))
 
 
@@ -115,7 +116,7 @@ def show_job(job: Job[PlanT]) -> None:
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent, 0, create=False)
+    check_storage(directory.parent, create=False)
     with tempfile.TemporaryDirectory() as scratch:
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
@@ -165,12 +166,18 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
+    kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
+    launch.console.print(kept.text, soft_wrap=True, highlight=False)
+
+
+def _adapter_bytes(planned: Plan) -> AdapterBytes:
+    return adapter_bytes(planned.forecasts, len(planned.specs))
 
 
 def check_plan(planned: Plan, launch: Launch) -> None:
     """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
     experiment = Experiment(launch.directory(planned.active.study))
-    experiment.check(_configuration(planned, launch), adapter_bytes(planned.forecasts, len(planned.specs)))
+    experiment.check(_configuration(planned, launch), _adapter_bytes(planned))
 
 
 def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     study, specs = planned.active.study, planned.specs
     overridden = admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(study))
-    check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, len(specs)))
+    check_storage(experiment.directory.parent, _adapter_bytes(planned))
     with experiment.locked():
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
@@ -190,6 +197,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_base_files(planned.sources.base)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
+        experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)
         run_records(study, experiment, records, launch)
     return records
 
@@ -234,7 +242,7 @@ class ResumedStudy:
     def check(self, planned: ResumedPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(self._configuration(experiment), 0)
+        experiment.check(self._configuration(experiment))
 
     def _configuration(self, experiment: Experiment) -> dict[str, Any]:
         begun = experiment.directory / "study.json"

@@ -45,8 +45,8 @@ class TrialOptions:
 
 
 SHARED = (
-    *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "dry_run", "force", "resume",
-    "sync",
+    *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "dry_run", "force",
+    "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {

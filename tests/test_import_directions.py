@@ -22,10 +22,11 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "record",
-        "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "decision",
-        "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
-        "training", "export", "cohort", "workers",
+        "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "measurement",
+        "record", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint",
+        "decision", "guards", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini",
+        "selftest", "training", "export", "cohort", "derived",
+        "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.errors import EXIT_CODE_MEANINGS, UserError
+from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
+    from trainables.record import Keep
 
 
 EXIT_CODES = f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
+KEEPS = ("all", "best")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class LaunchOptions:
     """Ray cluster, e.g. auto."""
     cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="chosen by memory and speed"))
     """Maximum number of trials trained together on one base; 1 trains each alone."""
+    keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
+    """Adapters that the records keep: all evals', or the best alone."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
@@ -94,7 +98,11 @@ class LaunchOptions:
     """Copy to MLflow what it lacks of the records; run nothing. Options of the launch may stay."""
 
     def launch(self, command: str) -> Launch:
-        """Return the launch of these options; MLflow shows `command` as the command of the run."""
+        """Return the launch of these options; MLflow shows `command` as the command of the run.
+
+        Raises:
+            UserError: --keep is neither all nor best.
+        """
         from sweeps.execution.options import Launch
 
         return Launch(
@@ -103,6 +111,7 @@ class LaunchOptions:
             tracking_uri=self.tracking_uri or None,
             address=self.address or None,
             cohort=self.cohort or None,
+            keep=_keep(self.keep),
             command=command,
             base=self.base or None,
             train=self.train,
@@ -126,9 +135,16 @@ class LaunchOptions:
         return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 
+def _keep(text: str) -> Keep | None:
+    if text not in ("", *KEEPS):
+        raise UserError(f"--keep must be one of {', '.join(KEEPS)}, but got `{named(text)}`", nearest(text, KEEPS))
+    return next((one for one in KEEPS if one == text), None)
+
+
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options",
+    "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 BUDGET = ("steps", "epochs", "eval_every")

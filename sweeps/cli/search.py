@@ -37,8 +37,8 @@ class SearchOptions:
 
 
 SHARED = (
-    "eval_every", *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "scheduler", "scheduler_options",
-    *ACTIONS,
+    "eval_every", *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "keep", "scheduler",
+    "scheduler_options", *ACTIONS,
 )  # fmt: skip
 
 

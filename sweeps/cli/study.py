@@ -43,7 +43,7 @@ class StudyOptions:
 
 SHARED = (
     *BUDGET, "settings", *DATA, "drop", "init_from", "restart_from", "storage", "experiment", "tracking_uri", "address",
-    "cohort", "scheduler", "scheduler_options", "dry_run", "force", "resume", "sync",
+    "cohort", "keep", "scheduler", "scheduler_options", "dry_run", "force", "resume", "sync",
 )  # fmt: skip
 
 

@@ -14,5 +14,6 @@
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.
+- `storage`: Free storage: what the adapters of a launch need, whether it is there, and which adapters are kept.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

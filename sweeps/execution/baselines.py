@@ -10,11 +10,11 @@ from trainables.probes.probe import Baseline
 from trainables.record import Record
 
 
-def baseline_of(record: Record, study: Study) -> Baseline:
-    """Return the baseline's metrics, captions and counts.
+def scores_of(record: Record) -> Baseline:
+    """Return the metrics, captions and counts of a baseline that has completed.
 
     Raises:
-        UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
+        UserError: it has no result.
     """
     verdict = record.verdict()
     if verdict is None or verdict.kind != "completed":
@@ -24,11 +24,21 @@ def baseline_of(record: Record, study: Study) -> Baseline:
             "the message above and its record explain why; no other trial was started",
         )
     measured = record.evals()[0]
-    broken = broken_by_baseline(study.guards, measured)
+    return Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)
+
+
+def baseline_of(record: Record, study: Study) -> Baseline:
+    """Return the baseline's metrics, captions and counts.
+
+    Raises:
+        UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
+    """
+    known = scores_of(record)
+    broken = broken_by_baseline(study.guards, record.evals()[0])
     if broken:
         raise UserError(
             f"the base model must satisfy the guards, but it already violates: {'; '.join(broken)}; "
             "every trial would be pruned",
             "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
         )
-    return Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)
+    return known

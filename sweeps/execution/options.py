@@ -12,13 +12,15 @@ from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
+from trainables.record import Keep
 
 
 @dataclass(frozen=True)
 class Launch:
     """How a job runs, and where its base and data are.
 
-    `command` is the command of the launch, `sync_command` the one that copies its records to MLflow.
+    `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
+    adapters the records keep; None is as the experiment began, or else all for which there is space.
     Only `base`, the data, `drop` and `scheduler` affect the results. The experiment's configuration includes the
     scheduler, because it ends trials early.
     """
@@ -29,6 +31,7 @@ class Launch:
     address: str | None = None
     retries: int = 2
     cohort: int | None = None
+    keep: Keep | None = None
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
     sync_command: str = ""

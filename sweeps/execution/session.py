@@ -109,7 +109,7 @@ def run_batch(
     listener = ProgressUpdater(live_table, mirror)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
-    rules = Rules({}, study.guards, study.constraint)
+    rules = Rules({}, study.guards, study.constraint, launch.keep or experiment.keep or "all")
     settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
     with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)

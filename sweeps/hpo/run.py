@@ -16,14 +16,13 @@ from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
     Experiment,
-    adapter_bytes,
-    check_storage,
     configuration_of,
     reopened,
 )
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
+from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
@@ -184,6 +183,8 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
+    kept = Experiment(launch.directory(search.study)).kept(launch.keep, adapter_bytes(planned.forecasts, search.trials))
+    launch.console.print(kept.text, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
@@ -201,6 +202,8 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     experiment.configure(configuration_of_search(search, planned, launch))
     check_begun(experiment, search.study.constraint, sources.files)
     experiment.keep_base_files(sources.base)
+    size = adapter_bytes(planned.forecasts, search.trials)
+    experiment.remember_keep(experiment.kept(launch.keep, size).keep)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from trainables import mlflow_store
 from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import Record, Verdict, records_under
+from trainables.record import DERIVED, HOLDOUT, Record, Verdict, records_under
 from trainables.record_check import check_record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
@@ -102,6 +103,7 @@ class Tracker:
         }
         run = self._trial_run(spec) or self._create_trial_run(record, spec)
         if run.has_ended and verdict is not None and tags.items() <= run.tags.items():
+            self._log_later_evals(run, record)
             return
         if run.has_ended:
             self._reopen(run, labels)
@@ -160,9 +162,19 @@ class Tracker:
         best = record.best()
         points = mlflow_fields.summary_points(record.measurements(), best, ended_ms)
         mlflow_store.log_points(self._client, run.run_id, points)
+        self._log_later_evals(run, record)
         best_tags = {"best.step": str(best.step)} if best else {}
         self._set_tags(run, {**tags, **best_tags})
         mlflow_store.end_run(self._client, run.run_id, STATUS_OF_KIND.get(verdict.kind, "FAILED"), ended_ms)
+
+    def _log_later_evals(self, run: StoredRun, record: Record) -> None:
+        """Log the files of evals that are measured after the end, again where they have changed."""
+        for path in (record.directory / name for name in (DERIVED, HOLDOUT)):
+            digest = sha256(path.read_bytes()).hexdigest() if path.exists() else None
+            key = f"footprint.synced.{path.stem}"
+            if digest is not None and run.tags.get(key) != digest:
+                mlflow_store.log_file(self._client, run.run_id, path, None)
+                self._set_tags(run, {key: digest})
 
     # ---------------------------------------------------------------- the store
     @cached_property

@@ -31,7 +31,7 @@ from trainables.model.lora import place
 from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import ADAPTERS, Keep, Measurement, Record, Verdict
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
@@ -55,7 +55,7 @@ class Progress:
 class Trial:
     """A trial that trains an adapter; `advance` runs it up to its next eval."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 what a trial needs, and nothing else
         self,
         engine: Engine,
         spec: TrialSpec,
@@ -64,8 +64,9 @@ class Trial:
         guards: Sequence[Guard],
         constraint: Constraint,
         selftest: SelfTest | None = None,
+        keep: Keep = "all",
     ) -> None:
-        self.engine, self.spec, self.record = engine, spec, record
+        self.engine, self.spec, self.record, self.keep = engine, spec, record, keep
         self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
@@ -235,6 +236,9 @@ class Trial:
     # ---------------------------------------------------------------- eval
     def _record_eval(self, measured: Measured) -> None:
         step, scores = self.progress.step, measured.scores
+        if self.keep == "all":
+            with self.record.saving(f"{ADAPTERS}/step-{step}") as directory:
+                self.adapter.save(directory)
         self.record.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
         self.record.write_samples(step, self.engine.evaluator.samples(measured.answers))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
@@ -288,13 +292,13 @@ def next_boundary(spec: TrialSpec, step: int) -> int:
     return min(spec.steps, (step // spec.eval_every_steps + 1) * spec.eval_every_steps)
 
 
-def open_trial(
+def open_trial(  # noqa: PLR0913, PLR0917 as Trial
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
-    constraint: Constraint, selftest: SelfTest | None = None,
+    constraint: Constraint, selftest: SelfTest | None = None, keep: Keep = "all",
 ) -> Trial | BaselineTrial:  # fmt: skip
     """Open the trial of `spec` on `engine`; a trial that trains needs `baseline`, and runs `selftest` if given."""
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
-    return Trial(engine, spec, record, baseline, guards, constraint, selftest)
+    return Trial(engine, spec, record, baseline, guards, constraint, selftest, keep)

@@ -14,9 +14,9 @@ from trainables.constraint import Constraint
 from trainables.decision import Guard
 from trainables.errors import UserError
 from trainables.probes.probe import Baseline
-from trainables.record import Record, Verdict
+from trainables.record import Keep, Record, Verdict
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
@@ -27,11 +27,15 @@ class ProtocolMismatch(UserError):
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline."""
+    """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline.
+
+    `keep` says whether records keep the adapter of every eval, or the best one alone.
+    """
 
     baselines: Mapping[str, Baseline]
     guards: Sequence[Guard]
     constraint: Constraint
+    keep: Keep = "all"
 
 
 @dataclass(frozen=True)

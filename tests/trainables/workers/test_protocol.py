@@ -120,7 +120,9 @@ def test_no_field_has_the_type_any() -> None:
 def test_another_version_is_refused(value: Request | Report, name: str) -> None:
     check_version(value)
     other = through_pickle(replace(value, version=PROTOCOL_VERSION + 1))
-    with pytest.raises(ProtocolMismatch, match=f"version 1, but a {name} has version 2") as refused:
+    with pytest.raises(
+        ProtocolMismatch, match=f"version {PROTOCOL_VERSION}, but a {name} has version {PROTOCOL_VERSION + 1}"
+    ) as refused:
         check_version(other)
     assert isinstance(refused.value, UserError) and "sweeps.doctor" in (refused.value.hint or "")
 

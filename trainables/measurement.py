@@ -1,0 +1,58 @@
+"""One measurement of a trial, and the files of checksummed lines that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.io.checksums import with_checksum
+from trainables.io.files import read_checksummed
+from trainables.probes.metric import Proportion, RowResults
+
+MetricKind = Literal["train", "eval"]
+FULL_STRENGTH, AVERAGE = "1", "average"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of `metrics.jsonl`: the metrics of one step, `train` (of the interval up to it) or `eval`.
+
+    `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
+    means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
+    measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals.
+    """
+
+    kind: MetricKind
+    step: int
+    metrics: Mapping[str, float]
+    counts: Mapping[str, Proportion] = field(default_factory=dict)
+    rows: Mapping[str, RowResults] = field(default_factory=dict)
+    scale: str = FULL_STRENGTH
+
+    def line(self) -> str:
+        """Return the measurement as one line of JSON with a checksum, without a line feed."""
+        body: dict[str, Any] = {"kind": self.kind, "step": self.step, "metrics": dict(self.metrics)}
+        if self.counts:
+            body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
+        if self.rows:
+            body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
+        if self.scale != FULL_STRENGTH:
+            body["scale"] = self.scale
+        return with_checksum(body)
+
+
+def _measurement(body: Mapping[str, Any]) -> Measurement:
+    counts = {name: Proportion(*pair) for name, pair in body.get("counts", {}).items()}
+    rows = {name: RowResults(**one) for name, one in body.get("rows", {}).items()}
+    return Measurement(body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", FULL_STRENGTH))
+
+
+def read_measurements(path: Path, hint: str) -> list[Measurement]:
+    """Read a file of measurements, such as `metrics.jsonl`; empty if it does not exist.
+
+    Raises:
+        FileDamaged: a complete line does not match its checksum; `hint` says what to do.
+    """
+    return [_measurement(body) for body in read_checksummed(path, hint)]
