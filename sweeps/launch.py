@@ -21,11 +21,13 @@ from sweeps.display.plan_table import plan_text
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
+from sweeps.execution.holdout_file import check_holdout, keep_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
 from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
 from sweeps.planning.active_guards import active_guards
+from sweeps.planning.holdout import Holdout, gather_holdout, holdout_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
@@ -166,8 +168,18 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
+    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
     launch.console.print(kept.text, soft_wrap=True, highlight=False)
+
+
+def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
+    """Return the holdout of a launch, checked and hashed; None if it has none.
+
+    Raises:
+        UserError: a row is broken, or also in another file.
+    """
+    return gather_holdout(launch.test, launch.ood_test, planned.sources, launch.ood is not None)
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:
@@ -178,6 +190,7 @@ def check_plan(planned: Plan, launch: Launch) -> None:
     """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
     experiment = Experiment(launch.directory(planned.active.study))
     experiment.check(_configuration(planned, launch), _adapter_bytes(planned))
+    check_holdout(experiment.directory, planned_holdout(planned, launch))
 
 
 def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
@@ -187,7 +200,7 @@ def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
 def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     """Run the trials of a plan; returns and raises the same as `Job.run`."""
     study, specs = planned.active.study, planned.specs
-    overridden = admit(planned.preflight, launch.force)
+    overridden, holdout = admit(planned.preflight, launch.force), planned_holdout(planned, launch)
     experiment = Experiment(launch.directory(study))
     check_storage(experiment.directory.parent, _adapter_bytes(planned))
     with experiment.locked():
@@ -195,6 +208,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         check_begun(experiment, study.constraint, planned.sources.files)
         records = experiment.begin(specs, overridden)
         experiment.keep_base_files(planned.sources.base)
+        keep_holdout(experiment.directory, holdout)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
         experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)

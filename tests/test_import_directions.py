@@ -30,7 +30,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
-        "importers", "trial",
+        "importers", "trial", "rescale", "holdout",
     ),
     "analysis": (
         "mlflow_runs", "objectives", "placements", "candidates", "uncertainty", "guard_limits", "frontier", "report",

@@ -65,6 +65,10 @@ class LaunchOptions:
     """Held-out rows: JSONL."""
     ood: Path | None = field(default=None, metadata=option(MODEL))
     """Out-of-distribution rows: JSONL with irrelevant, caption and text rows."""
+    test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """Rows of the task that measure the picks at the end: JSONL."""
+    ood_test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """Out-of-distribution rows that measure the picks at the end: JSONL."""
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
@@ -117,6 +121,8 @@ class LaunchOptions:
             train=self.train,
             validation=self.val,
             ood=self.ood,
+            test=self.test,
+            ood_test=self.ood_test,
             drop=self.drop,
             force=self.force,
         )
@@ -147,5 +153,6 @@ ACCEPTED_BY_RESUME = (
     "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
+HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every")
 ACTIONS = ("dry_run", "force", "resume", "sync")

@@ -21,8 +21,8 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
-    Only `base`, the data, `drop` and `scheduler` affect the results. The experiment's configuration includes the
-    scheduler, because it ends trials early.
+    Only `base`, the data without the holdout (`test`, `ood_test`), `drop` and `scheduler` affect the results. The
+    experiment's configuration includes the scheduler, because it ends trials early.
     """
 
     storage: Path = Path("runs")
@@ -39,6 +39,8 @@ class Launch:
     train: Path | None = None
     validation: Path | None = None
     ood: Path | None = None
+    test: Path | None = None
+    ood_test: Path | None = None
     drop: str = ""
     force: bool = False
     console: Console = field(default_factory=Console)
@@ -49,13 +51,21 @@ class Launch:
         Raises:
             UserError: the experiment's name is a path, or no name for a file.
         """
-        name = self.experiment or study.name
-        if Path(name).name != name or name == "..":
-            hint = "choose its directory with --storage"
-            raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
-        if problem := name_problem(name):
-            raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
-        return self.storage.expanduser().resolve() / name
+        return experiment_directory(self.storage, self.experiment or study.name)
+
+
+def experiment_directory(storage: Path, name: str) -> Path:
+    """Return the absolute path of an experiment's directory.
+
+    Raises:
+        UserError: the experiment's name is a path, or no name for a file.
+    """
+    if Path(name).name != name or name == "..":
+        hint = "choose its directory with --storage"
+        raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
+    if problem := name_problem(name):
+        raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
+    return storage.expanduser().resolve() / name
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 - `finding`: The result type of the preflight checks.
 - `forecast`: Forecasts of each trial: trained parameters, adapter size, coverage of the data, number of evals.
 - `hashing`: Hashes the base, and shows progress when that takes seconds.
+- `holdout`: Finds and checks the holdout: test rows and out-of-distribution rows that no eval of a trial asks.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.
 - `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.
