@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
+from sweeps.planning.split import split_off
 from sweeps.study import Study
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
@@ -142,9 +143,14 @@ class StudyJob:
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
-        files = launch.train, launch.validation, launch.ood
+        files, split = (launch.train, launch.validation, launch.ood), None
+        if launch.split_holdout:
+            split = split_off(launch.validation, launch.ood, data_directory.parent / "holdout")
+            files = launch.train, split.validation, split.ood
         begun = Experiment(launch.directory(study)).begun
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        if split:
+            sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         specs = expand(study, axes, sources, begun.format)
         planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
         if launch.scheduler:
@@ -179,7 +185,8 @@ def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
     Raises:
         UserError: a row is broken, or also in another file.
     """
-    return gather_holdout(launch.test, launch.ood_test, planned.sources, launch.ood is not None)
+    own_rows = launch.ood is not None and not launch.split_holdout
+    return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:

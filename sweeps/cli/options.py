@@ -69,6 +69,8 @@ class LaunchOptions:
     """Rows of the task that measure the picks at the end: JSONL."""
     ood_test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """Out-of-distribution rows that measure the picks at the end: JSONL."""
+    split_holdout: bool = field(default=False, metadata=option(MODEL))
+    """Split these rows off --val and --ood instead: a quarter of each kind, from 200 irrelevant rows on."""
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
@@ -105,10 +107,12 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best.
+            UserError: --keep is neither all nor best, or a holdout is both named and to be split off.
         """
         from sweeps.execution.options import Launch
 
+        if self.split_holdout and (self.test or self.ood_test):
+            raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
         return Launch(
             storage=self.storage,
             experiment=self.experiment or None,
@@ -123,6 +127,7 @@ class LaunchOptions:
             ood=self.ood,
             test=self.test,
             ood_test=self.ood_test,
+            split_holdout=self.split_holdout,
             drop=self.drop,
             force=self.force,
         )

@@ -42,7 +42,7 @@ class StudyOptions:
 
 
 SHARED = (
-    *BUDGET, "settings", *DATA, *HOLDOUT, "drop", "init_from", "restart_from", "storage", "experiment",
+    *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
     "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options", "dry_run", "force", "resume", "sync",
 )  # fmt: skip
 

@@ -21,8 +21,8 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
-    Only `base`, the data without the holdout (`test`, `ood_test`), `drop` and `scheduler` affect the results. The
-    experiment's configuration includes the scheduler, because it ends trials early.
+    Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop` and `scheduler` affect the
+    results. The experiment's configuration includes the scheduler, because it ends trials early.
     """
 
     storage: Path = Path("runs")
@@ -41,6 +41,7 @@ class Launch:
     ood: Path | None = None
     test: Path | None = None
     ood_test: Path | None = None
+    split_holdout: bool = False
     drop: str = ""
     force: bool = False
     console: Console = field(default_factory=Console)

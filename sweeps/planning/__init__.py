@@ -15,6 +15,7 @@
 - `preflight`: Preflight: the checks before a launch.
 - `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.
 - `space`: Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
+- `split`: Splits a holdout off validation and out-of-distribution rows, by a hash of their content.
 - `trial_checks`: Preflight checks of one trial: coverage, schedule, evals, row lengths and parent adapter.
 - `winners`: Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`.
 """

@@ -23,7 +23,10 @@ from trainables.spec import Source, TrialSpec
 
 MINIATURE = "test.jsonl", "ood-test.jsonl"
 TOLD = "Holdout: {} and {} measure the picks at the end, and no eval of a trial."
-NONE = "No holdout: --test and --ood-test name rows that measure the picks at the end, and no eval of a trial."
+NONE = (
+    "No holdout: rows that measure the picks at the end, and no eval of a trial, are named by --test and --ood-test, "
+    "or split off by --split-holdout."
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def holdout_text(holdout: Holdout | None) -> str:
 
 
 def _check_other_questions(asked: Iterable[OodRow], held: Iterable[OodRow], path: Path) -> None:
-    known = {_fingerprint(row) for row in asked}
-    shared = [row.row_id for row in held if _fingerprint(row) in known]
+    known = {ood_fingerprint(row) for row in asked}
+    shared = [row.row_id for row in held if ood_fingerprint(row) in known]
     if shared:
         raise UserError(
             f"{path}: a row of the holdout must not be in --ood too, but {len(shared)} are, the first is "
@@ -99,6 +102,7 @@ def _check_other_questions(asked: Iterable[OodRow], held: Iterable[OodRow], path
         )
 
 
-def _fingerprint(row: OodRow) -> tuple[object, ...]:
+def ood_fingerprint(row: OodRow) -> tuple[object, ...]:
+    """Return what tells two questions apart: their folded texts, and the digests of their pictures."""
     texts = tuple((one.role, folded(one.text)) for one in row.messages)
     return texts, tuple(sha256(image.read_bytes()).hexdigest() for image in row.images)
