@@ -21,13 +21,13 @@ from sweeps.display.plan_table import plan_text
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
-from sweeps.execution.holdout_file import check_holdout, keep_holdout
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
 from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
 from sweeps.planning.active_guards import active_guards
-from sweeps.planning.holdout import Holdout, gather_holdout, holdout_text
+from sweeps.planning.holdout import holdout_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
@@ -177,16 +177,6 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
     launch.console.print(kept.text, soft_wrap=True, highlight=False)
-
-
-def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
-    """Return the holdout of a launch, checked and hashed; None if it has none.
-
-    Raises:
-        UserError: a row is broken, or also in another file.
-    """
-    own_rows = launch.ood is not None and not launch.split_holdout
-    return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeps.planning.holdout import Holdout, holdout_in
+from sweeps.execution.options import Launch
+from sweeps.planning.holdout import Holdout, gather_holdout, holdout_in
+from sweeps.planning.plan import Plan
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, write_json
 
 HOLDOUT_FILE = "holdout.json"
+
+
+def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
+    """Return the holdout of a launch, checked and hashed; None if it has none.
+
+    Raises:
+        UserError: a row is broken, or also in another file.
+    """
+    own_rows = launch.ood is not None and not launch.split_holdout
+    return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
 
 
 def holdout_of(experiment: Path) -> Holdout | None:

@@ -19,7 +19,7 @@ from sweeps.execution.experiment import (
     configuration_of,
     reopened,
 )
-from sweeps.execution.holdout_file import keep_holdout
+from sweeps.execution.holdout_file import keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
@@ -27,7 +27,6 @@ from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
-from sweeps.launch import planned_holdout
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.plan import Plan, plan_specs
