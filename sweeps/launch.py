@@ -180,7 +180,7 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:
-    return adapter_bytes(planned.forecasts, len(planned.specs))
+    return adapter_bytes(planned.forecasts, sum(not one.placement.is_baseline for one in planned.specs))
 
 
 def check_plan(planned: Plan, launch: Launch) -> None:

@@ -22,7 +22,12 @@ def written(directory: Path, irrelevant: int, seed: int = 0) -> tuple[Path, Path
     kinds = ["irrelevant"] * irrelevant + ["caption"] * 5 + ["text"] * 12
     ood = []
     for number, kind in enumerate(kinds):
-        row = {"id": f"{kind}-{number}", "kind": kind, "prompt": f"question {number}", "expect": "none"}
+        row: dict[str, object] = {
+            "id": f"{kind}-{number}",
+            "kind": kind,
+            "prompt": f"question {number}",
+            "expect": "none",
+        }
         if kind != "text":
             Image.new("RGB", (2, 2), (number % 256, number // 256, 1)).save(directory / f"images/{number}.png")
             row["images"] = [f"images/{number}.png"]
