@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns
+from trainables.measurement import AVERAGE, FULL_STRENGTH, Measurement
 from trainables.probes.metric import RowResults
-from trainables.record import Measurement
-
-FULL_STRENGTH, AVERAGE = "1", "average"
 
 
 @dataclass(frozen=True)
@@ -89,3 +88,9 @@ def metrics_by_row(candidates: Iterable[Candidate]) -> frozenset[str]:
     """Return the metrics of which every eval has results by row."""
     names = [frozenset(one.rows) for candidate in candidates for one in candidate.evals]
     return frozenset.intersection(*names) if names else frozenset()
+
+
+def holdout_command(experiment: str, picks: Iterable[Candidate]) -> str:
+    """Return the command that measures picks on the holdout."""
+    named = [word for pick in picks for word in ("--candidate", pick.name)]
+    return shlex.join(["python", "-m", "sweeps.holdout", "--experiment", experiment, *named])

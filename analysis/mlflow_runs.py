@@ -7,7 +7,7 @@ what is read of a child run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from trainables.errors import UserError, nearest
+from trainables.measurement import Measurement
+from trainables.measurement import read_measurements as of_file
 from trainables.mlflow_store import (
     StoredRun,
     connect_to_read,
@@ -26,8 +28,7 @@ from trainables.mlflow_store import (
     redacted,
     runs_of,
 )
-from trainables.record import Measurement
-from trainables.record import read_measurements as of_file
+from trainables.record import DERIVED, HOLDOUT
 
 if TYPE_CHECKING:
     from trainables.mlflow_store import MlflowClient
@@ -141,11 +142,24 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
 
 
 def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
-    """Return the measurements of each trial by run id; empty for a run that has not ended or has logged none.
+    """Return the measurements of each trial by run id, of scaled and averaged copies too; empty where none are logged.
 
     Raises:
         UserError: the store does not answer, or a file is damaged.
     """
+    return _logged(experiment, tracking_uri, ("metrics.jsonl", DERIVED))
+
+
+def read_holdout(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
+    """Return the evals of each trial on the holdout by run id, the baseline's too; empty where none are logged.
+
+    Raises:
+        UserError: the store does not answer, or a file is damaged.
+    """
+    return _logged(experiment, tracking_uri, (HOLDOUT,))
+
+
+def _logged(experiment: ExperimentRuns, tracking_uri: str, names: Sequence[str]) -> dict[str, list[Measurement]]:
     hint = f"copy the records again: python -m sweeps.{experiment.name} --sync"
     with _outages_as_user_errors(tracking_uri), TemporaryDirectory() as scratch:
         client = connect_to_read(tracking_uri)
@@ -153,8 +167,8 @@ def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str
         for trial in experiment.trials:
             directory = Path(scratch) / trial.run_id
             directory.mkdir()
-            path = downloaded(client, trial.run_id, "metrics.jsonl", directory)
-            found[trial.run_id] = of_file(path, hint) if path else []
+            paths = [downloaded(client, trial.run_id, name, directory) for name in names]
+            found[trial.run_id] = [one for path in paths if path for one in of_file(path, hint)]
     return found
 
 

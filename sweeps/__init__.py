@@ -9,6 +9,7 @@
 - `display/`: Text and tables that a sweep prints in the terminal.
 - `doctor`: Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
 - `execution/`: Runs trials on Ray.
+- `holdout`: Holdout: measures the picks, and the base, on rows that no eval of a trial has asked.
 - `hpo/`: Searches placements and settings with Optuna.
 - `importers/`: Converts configurations of axolotl, ms-swift and LLaMA-Factory to trials; every key is used, ignored
   or refused.
@@ -18,6 +19,8 @@
 - `planning/`: Expands studies into trial specs and checks them; runs nothing.
 - `quantization`: Quantization: the same arm on five quantizations of its base, with the same seed and data order.
 - `response`: Response: fit and generality over every placement of 1 to 4 language layers and 0 to 6 vision blocks.
+- `rescale`: Rescale: evaluates every kept adapter at parts of its strength, and the average of its last evals, without
+  training.
 - `search`: Search: a sampler chooses placement, rank, rates, dropout, quantization and epochs from the results so
   far.
 - `smoke`: Smoke: a run of ten steps that checks a setup before a real study.

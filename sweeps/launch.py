@@ -20,16 +20,20 @@ from rich.text import Text
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, read_configuration
+from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
+from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
 from sweeps.planning.active_guards import active_guards
+from sweeps.planning.holdout import holdout_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
+from sweeps.planning.split import split_off
 from sweeps.study import Study, as_begun, kept_reading
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
@@ -103,7 +107,7 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent, 0)
+    check_storage(directory.parent)
     return job.run(job.plan(directory.parent / "data"))
 
 
@@ -115,7 +119,7 @@ def show_job(job: Job[PlanT]) -> None:
     """
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent, 0, create=False)
+    check_storage(directory.parent, create=False)
     with tempfile.TemporaryDirectory() as scratch:
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
@@ -139,10 +143,15 @@ class StudyJob:
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
-        files = launch.train, launch.validation, launch.ood
+        files, split = (launch.train, launch.validation, launch.ood), None
+        if launch.split_holdout:
+            split = split_off(launch.validation, launch.ood, data_directory.parent / "holdout")
+            files = launch.train, split.validation, split.ood
         begun = Experiment(launch.directory(study)).begun
         study = as_begun(study, begun.format, launch.reading)
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        if split:
+            sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         specs = expand(study, axes, sources, begun.format)
         planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
         if launch.scheduler:
@@ -166,12 +175,20 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
+    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
+    kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
+    launch.console.print(kept.text, soft_wrap=True, highlight=False)
+
+
+def _adapter_bytes(planned: Plan) -> AdapterBytes:
+    return adapter_bytes(planned.forecasts, sum(not one.placement.is_baseline for one in planned.specs))
 
 
 def check_plan(planned: Plan, launch: Launch) -> None:
     """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
     experiment = Experiment(launch.directory(planned.active.study))
-    experiment.check(_configuration(planned, launch), adapter_bytes(planned.forecasts, len(planned.specs)))
+    experiment.check(_configuration(planned, launch), _adapter_bytes(planned))
+    check_holdout(experiment.directory, planned_holdout(planned, launch))
 
 
 def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
@@ -181,16 +198,18 @@ def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
 def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     """Run the trials of a plan; returns and raises the same as `Job.run`."""
     study, specs = planned.active.study, planned.specs
-    overridden = admit(planned.preflight, launch.force)
+    overridden, holdout = admit(planned.preflight, launch.force), planned_holdout(planned, launch)
     experiment = Experiment(launch.directory(study))
-    check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, len(specs)))
+    check_storage(experiment.directory.parent, _adapter_bytes(planned))
     with experiment.locked():
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
         records = experiment.begin(specs, overridden)
         experiment.keep_base_files(planned.sources.base)
+        keep_holdout(experiment.directory, holdout)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
+        experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)
         run_records(study, experiment, records, launch)
     return records
 
@@ -235,7 +254,7 @@ class ResumedStudy:
     def check(self, planned: ResumedPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(self._configuration(experiment), 0)
+        experiment.check(self._configuration(experiment))
 
     def _configuration(self, experiment: Experiment) -> dict[str, Any]:
         begun = experiment.directory / "study.json"

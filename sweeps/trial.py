@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, MODEL, SPACE, LaunchOptions, argument, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, SPACE, LaunchOptions, argument, option
 from sweeps.importers.documents import RECORD_FILES
 from sweeps.importers.space_option import space_in
 from sweeps.study import Study
@@ -45,8 +45,8 @@ class TrialOptions:
 
 
 SHARED = (
-    *BUDGET, *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "guards", "dry_run", "force",
-    "resume", "sync",
+    *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "guards",
+    "dry_run", "force", "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {

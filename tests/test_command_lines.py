@@ -21,6 +21,8 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     **{f"sweeps.{name}": [("--dry-run", "--storage")] for name in STUDIES},
     "sweeps.trial": [("--dry-run",)],
     "sweeps.doctor": [("--storage",)],
+    "sweeps.holdout": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
+    "sweeps.rescale": [("--experiment=x", "--storage")],
     "trainables.verify": [()],
     "trainables.validate": [("--allow-cpu", "--tracking-uri=none", "--data-path={rows}", "--checkpoint-dir"),
                             ("--allow-cpu", "--tracking-uri=none", "--checkpoint-dir=gone", "--data-path"),

@@ -26,11 +26,11 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics",
         "constraint", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
         "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "shipping",
-        "cohort", "workers",
+        "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
-        "importers", "trial",
+        "importers", "trial", "rescale", "holdout",
     ),
     "analysis": (
         "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",

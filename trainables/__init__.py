@@ -6,6 +6,8 @@
 - `constraint`: The constraint on the best checkpoint: which evals are candidates, and which candidate is the best.
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
 - `decision`: The interface of a guard: the evals it reads and the decisions it returns.
+- `derived/`: Copies of a trial's adapters that no step of training ended with: scaled and averaged ones, and their
+  evals.
 - `engine`: The engine: one base on one device, with the data that its trials share.
 - `errors`: The error that is shown to users, with its hint and its exit code.
 - `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
@@ -21,6 +23,7 @@
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
 - `measurement`: A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`.
+- `measurement`: One measurement of a trial, and the files of checksummed lines that hold them.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
 - `mlflow_models`: Keeps adapters as logged models of MLflow, each with the run and the step that made it.

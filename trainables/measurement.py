@@ -1,4 +1,4 @@
-"""A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`."""
+"""One measurement of a trial, and the files of checksummed lines that hold them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trainables.io.files import read_checksummed
 from trainables.probes.metric import Proportion, RowResults
 
 MetricKind = Literal["train", "eval"]
+FULL_STRENGTH, AVERAGE = "1", "average"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Measurement:
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
     rows: Mapping[str, RowResults] = field(default_factory=dict)
-    scale: str = "1"
+    scale: str = FULL_STRENGTH
     reserve: Mapping[str, RowResults] = field(default_factory=dict)
     decided: Mapping[str, str] = field(default_factory=dict)
     falls: tuple[GroupFall, ...] = ()
@@ -56,7 +57,7 @@ class Measurement:
             body["counts"] = {name: [one.successes, one.rows] for name, one in self.counts.items()}
         if self.rows:
             body["rows"] = {name: asdict(one) for name, one in self.rows.items()}
-        if self.scale != "1":
+        if self.scale != FULL_STRENGTH:
             body["scale"] = self.scale
         if self.reserve:
             body["reserve"] = {name: asdict(one) for name, one in self.reserve.items()}
@@ -74,7 +75,7 @@ def _measurement(body: Mapping[str, Any]) -> Measurement:
     )
     falls = tuple(GroupFall(**one) for one in body.get("falls", ()))
     return Measurement(
-        body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", "1"), reserve,
+        body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", FULL_STRENGTH), reserve,
         body.get("decided", {}), falls,
     )  # fmt: skip
 

@@ -25,6 +25,11 @@ TRAINING_METRICS = (
     Metric("peak_memory_mb", "lower", "MB", "peak memory: of the device, or resident memory of the process on CPU"),
 )
 
+# of an average of adapters, which no trial reports while it trains
+AVERAGE_METRICS = (
+    Metric("rank_cut_error", "lower", "fraction", "averaged weight change that the cut to the rank leaves out"),
+)
+
 # costs of the whole trial, independent of which checkpoint is best
 PRICES = ("adapter_parameters", "base_memory_mb", "train_seconds", "eval_seconds", "peak_memory_mb")
 
@@ -34,6 +39,7 @@ METRICS: dict[str, Metric] = {
         *(metric for probe in PROBES for metric in probe.metrics),
         *earlier_stages.METRICS,
         *TRAINING_METRICS,
+        *AVERAGE_METRICS,
     )
 }
 
@@ -53,7 +59,7 @@ def reported(data: ProbeData) -> frozenset[str]:
     """Return the names of the metrics that trials on `data` report; probes without a row to score are left out."""
     active = probes_for(data)
     absent = {metric.name for probe in PROBES if probe not in active for metric in probe.metrics}
-    return frozenset(METRICS) - absent
+    return frozenset(METRICS) - absent - {metric.name for metric in AVERAGE_METRICS}
 
 
 def generality(metrics: Collection[str]) -> str:

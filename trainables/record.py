@@ -9,12 +9,15 @@ Layout::
     metrics.jsonl                 one checksummed line per measurement; an incomplete last line is ignored
     samples/step-N.jsonl          prompts and answers of the probes, for people to read
     checkpoints/step-N/           adapter, optimizer, health monitor and progress; `manifest.json` is written last
+    adapters/step-N/              the adapter of every eval in PEFT's format, unless a launch keeps `best` alone;
+                                  `manifest.json` is written last
     best/                         the best adapter that meets the constraint, in PEFT's format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     overridden.json               preflight checks that `--force` overrode, if any
     labels.json                   success criteria, and degraded results of the health checks
     verdict.json                  why the trial ended
     manifest.json                 the hashes of the files of an ended trial, without checkpoints; written last
+    derived.jsonl, holdout.jsonl  evals after the end: of scaled and averaged copies, and of the picks on the holdout
 """
 
 from __future__ import annotations
@@ -39,9 +42,12 @@ from trainables.measurement import Measurement, read_measurements
 from trainables.spec import Frozen, TrialSpec, read_spec
 
 MANIFEST = "manifest.json"
-BEST, CHECKPOINTS = "best", "checkpoints"
+BEST, CHECKPOINTS, ADAPTERS = "best", "checkpoints", "adapters"
+DERIVED, HOLDOUT = "derived.jsonl", "holdout.jsonl"
+KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
+Keep = Literal["all", "best"]  # the adapter of every eval, or the best one alone
 VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
 
 
@@ -103,7 +109,7 @@ class Record:
         return spec
 
     # ---------------------------------------------------------------- measurements
-    def append(self, measurement: Measurement) -> None:
+    def append(self, measurement: Measurement, name: str = "metrics.jsonl") -> None:
         """Append one checksummed line and sync it to disk.
 
         Raises:
@@ -112,8 +118,8 @@ class Record:
         broken = [name for name, value in measurement.metrics.items() if not math.isfinite(value)]
         if broken:
             raise ValueError(f"metrics must be finite, but {', '.join(broken)} at step {measurement.step} is not")
-        self._drop_incomplete_line()
-        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        self._drop_incomplete_line(self.directory / name)
+        with (self.directory / name).open("a", encoding="utf-8") as file:
             file.write(measurement.line() + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -134,13 +140,27 @@ class Record:
         return [one for one in self.measurements() if one.kind == "eval"]
 
     def forget_after(self, step: int) -> None:
-        """Delete measurements and checkpoints after `step`, where the trial resumes and will measure again."""
+        """Delete measurements, checkpoints and adapters after `step`, where the trial resumes and measures again."""
         (self.directory / MANIFEST).unlink(missing_ok=True)
-        for later in self._saved_steps():
-            if later > step:
-                shutil.rmtree(self.checkpoint(later))
-        keep = [one for one in self.measurements() if one.step <= step]
-        write_text(self.directory / "metrics.jsonl", "".join(one.line() + "\n" for one in keep))
+        for folder in (CHECKPOINTS, ADAPTERS):
+            for later in self._saved_steps(folder):
+                if later > step:
+                    shutil.rmtree(self.directory / folder / f"step-{later}")
+        for name in (DERIVED, HOLDOUT):
+            if (self.directory / name).exists():
+                self._rewrite(name, [one for one in self.later_evals(name) if one.step <= step])
+        self._rewrite("metrics.jsonl", [one for one in self.measurements() if one.step <= step])
+
+    def later_evals(self, name: str) -> list[Measurement]:
+        """Read the evals after the end of the trial: `derived.jsonl`, or `holdout.jsonl`.
+
+        Raises:
+            FileDamaged: a complete line does not match its checksum.
+        """
+        return read_measurements(self.directory / name, f"delete {self.directory / name} and measure again")
+
+    def _rewrite(self, name: str, kept: list[Measurement]) -> None:
+        write_text(self.directory / name, "".join(one.line() + "\n" for one in kept))
 
     def write_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
         """Write the prompts and answers of one eval."""
@@ -153,8 +173,7 @@ class Record:
         # not splitlines(): it also splits at U+0085 and U+2028, which JSON does not escape and a model may generate
         return [json.loads(line) for line in text.split("\n") if line]
 
-    def _drop_incomplete_line(self) -> None:
-        path = self.directory / "metrics.jsonl"
+    def _drop_incomplete_line(self, path: Path) -> None:
         if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
             write_text(path, data[: data.rfind(b"\n") + 1].decode())
 
@@ -175,14 +194,24 @@ class Record:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of complete, unmodified checkpoints, newest first; damaged ones are skipped."""
-        return [step for step in self._saved_steps() if is_whole(self.checkpoint(step))]
+        return [step for step in self._saved_steps(CHECKPOINTS) if is_whole(self.checkpoint(step))]
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint of `step`."""
         return self.directory / CHECKPOINTS / f"step-{step}"
 
-    def _saved_steps(self) -> list[int]:
-        names = (path.name.removeprefix("step-") for path in (self.directory / CHECKPOINTS).glob("step-*"))
+    def adapter_at(self, step: int) -> Path | None:
+        """Return a whole directory with the adapter of the eval at `step`, None if none is kept.
+
+        It is in `adapters`; in a record that keeps `best` alone, it may be `best` or a checkpoint.
+        """
+        best = self.best()
+        candidates = (self.directory / ADAPTERS / f"step-{step}", self.checkpoint(step))
+        own = next((one for one in candidates if is_whole(one)), None)
+        return own or (self.directory / BEST if best is not None and best.step == step else None)
+
+    def _saved_steps(self, folder: str) -> list[int]:
+        names = (path.name.removeprefix("step-") for path in (self.directory / folder).glob("step-*"))
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def keep_checkpoints(self, count: int) -> None:
@@ -204,10 +233,14 @@ class Record:
         write_json(self.directory / MANIFEST, {"sha256": self.digests()})
 
     def digests(self) -> dict[str, str]:
-        """Return the hash of each file of the record; checkpoints and `best` have manifests of their own."""
+        """Return the hash of each file of the record, except those that are written after its end.
+
+        Checkpoints, `best` and the adapters of evals have manifests of their own; those of the last two are included.
+        """
         files = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
-        own = {name for name in files if not name.startswith((".", f"{CHECKPOINTS}/", f"{BEST}/", f".{BEST}"))}
-        own = (own | {f"{BEST}/{MANIFEST}"} & files.keys()) - {MANIFEST}
+        apart = (".", f"{CHECKPOINTS}/", f"{BEST}/", f"{ADAPTERS}/")
+        own = {name for name in files if not name.startswith(apart) or KEPT_MANIFEST.fullmatch(name)}
+        own -= {MANIFEST, DERIVED, HOLDOUT}
         return {name: sha256(files[name].read_bytes()).hexdigest() for name in sorted(own)}
 
     def verdict(self) -> Verdict | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainables.io.files import FileDamaged, read_json
 from trainables.measurement import Measurement, MetricKind
-from trainables.record import BEST, MANIFEST, RUN_AGAIN, Record, Verdict, is_whole
+from trainables.record import ADAPTERS, BEST, KEPT_MANIFEST, MANIFEST, RUN_AGAIN, Record, Verdict, is_whole
 from trainables.record_labels import LABELLED, labels_of
 from trainables.spec import TrialSpec
 
@@ -70,8 +70,13 @@ def _check_files(directory: Path, manifest: Mapping[str, str]) -> None:
             raise _damaged(path, "is missing, although the trial has ended")
         if not _is_same(directory, name, manifest):
             raise _damaged(path, f"must be as the trial left it, but it does not match {MANIFEST}")
-    if f"{BEST}/{MANIFEST}" in manifest and not is_whole(directory / BEST):
-        raise _damaged(directory / BEST, f"must have all files of its {MANIFEST} unchanged, but it has not")
+    for name in filter(KEPT_MANIFEST.fullmatch, manifest):
+        _check_whole((directory / name).parent)
+
+
+def _check_whole(directory: Path) -> None:
+    if not is_whole(directory):
+        raise _damaged(directory, f"must have all files of its {MANIFEST} unchanged, but it has not")
 
 
 def _is_same(directory: Path, name: str, manifest: Mapping[str, str]) -> bool:
@@ -88,8 +93,9 @@ def _check_without_manifest(
     if lost:
         kind, step = lost[0]
         raise _damaged(record.directory / METRICS, f"must hold the {kind} of step {step}, but it does not")
-    if (record.directory / BEST).exists() and not is_whole(record.directory / BEST):
-        raise _damaged(record.directory / BEST, f"must have all files of its {MANIFEST} unchanged, but it has not")
+    for kept in (record.directory / BEST, *sorted((record.directory / ADAPTERS).glob("step-*"))):
+        if kept.exists():
+            _check_whole(kept)
 
 
 def _damaged(path: Path, what: str) -> FileDamaged:

@@ -32,7 +32,7 @@ class CurriculumOptions:
 
 
 SHARED = (
-    "base", "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", *ACTIONS,
+    "base", "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", "keep", *ACTIONS,
 )  # fmt: skip
 CHANGED = {
     "base": {"shown_default": "`base_model` of the stages"},

@@ -11,11 +11,13 @@ from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
+    from trainables.record import Keep
 
 
 EXIT_CODES = f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
+KEEPS = ("all", "best")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class LaunchOptions:
     """Held-out rows: JSONL."""
     ood: Path | None = field(default=None, metadata=option(MODEL))
     """Out-of-distribution rows: JSONL with irrelevant, caption and text rows."""
+    test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """Rows of the task that measure the picks at the end: JSONL."""
+    ood_test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """Out-of-distribution rows that measure the picks at the end: JSONL."""
+    split_holdout: bool = field(default=False, metadata=option(MODEL))
+    """Split these rows off --val and --ood instead: a quarter of each kind, from 200 irrelevant rows on."""
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
@@ -81,6 +89,8 @@ class LaunchOptions:
     """Ray cluster, e.g. auto."""
     cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="chosen by memory and speed"))
     """Maximum number of trials trained together on one base; 1 trains each alone."""
+    keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
+    """Adapters that the records keep: all evals', or the best alone."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
@@ -97,20 +107,30 @@ class LaunchOptions:
     """Copy to MLflow what it lacks of the records; run nothing. Options of the launch may stay."""
 
     def launch(self, command: str) -> Launch:
-        """Return the launch of these options; MLflow shows `command` as the command of the run."""
+        """Return the launch of these options; MLflow shows `command` as the command of the run.
+
+        Raises:
+            UserError: --keep is neither all nor best, or a holdout is both named and to be split off.
+        """
         from sweeps.execution.options import Launch
 
+        if self.split_holdout and (self.test or self.ood_test):
+            raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
         return Launch(
             storage=self.storage,
             experiment=self.experiment or None,
             tracking_uri=self.tracking_uri or None,
             address=self.address or None,
             cohort=self.cohort or None,
+            keep=_keep(self.keep),
             command=command,
             base=self.base or None,
             train=self.train,
             validation=self.val,
             ood=self.ood,
+            test=self.test,
+            ood_test=self.ood_test,
+            split_holdout=self.split_holdout,
             drop=self.drop,
             force=self.force,
             reading=_reading(self.guards),
@@ -139,10 +159,18 @@ def _reading(text: str) -> Reading | None:
     return None
 
 
+def _keep(text: str) -> Keep | None:
+    if text not in ("", *KEEPS):
+        raise UserError(f"--keep must be one of {', '.join(KEEPS)}, but got `{named(text)}`", nearest(text, KEEPS))
+    return next((one for one in KEEPS if one == text), None)
+
+
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "scheduler", "scheduler_options", "force",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options",
+    "force",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
+HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every")
 ACTIONS = ("guards", "dry_run", "force", "resume", "sync")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, DATA, SPACE, LaunchOptions, option
+from sweeps.cli.options import ACTIONS, DATA, HOLDOUT, SPACE, LaunchOptions, option
 from trainables.errors import UserError, items, nearest, quoted
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class SearchOptions:
 
 
 SHARED = (
-    "eval_every", *DATA, "drop", "storage", "experiment", "tracking_uri", "address", "scheduler", "scheduler_options",
-    *ACTIONS,
+    "eval_every", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "keep",
+    "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, SPACE, LaunchOptions, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, SPACE, LaunchOptions, option
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -42,8 +42,9 @@ class StudyOptions:
 
 
 SHARED = (
-    *BUDGET, "settings", *DATA, "drop", "init_from", "restart_from", "storage", "experiment", "tracking_uri", "address",
-    "cohort", "scheduler", "scheduler_options", "guards", "dry_run", "force", "resume", "sync",
+    *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
+    "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options", "guards", "dry_run", "force",
+    "resume", "sync",
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class UnfreezeOptions:
 
 
 SHARED = (
-    *DATA, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", *ACTIONS,
+    *DATA, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", "keep", *ACTIONS,
 )  # fmt: skip
 CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""}}
 

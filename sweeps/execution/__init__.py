@@ -8,11 +8,15 @@
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
 - `experiment`: The directory of one experiment: configuration and format, lock, free storage, and its trials'
   records.
+- `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
+- `later_evals`: Evals of an experiment after its trials have ended: of derived copies, and of the picks on the
+  holdout.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.
+- `storage`: Free storage: what the adapters of a launch need, whether it is there, and which adapters are kept.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

@@ -10,11 +10,11 @@ from trainables.probes.probe import Baseline
 from trainables.record import Record
 
 
-def baseline_of(record: Record, study: Study) -> Baseline:
-    """Return the baseline's metrics, captions, and results by row.
+def scores_of(record: Record) -> Baseline:
+    """Return the metrics, captions and results by row of a baseline that has completed.
 
     Raises:
-        UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
+        UserError: it has no result.
     """
     verdict = record.verdict()
     if verdict is None or verdict.kind != "completed":
@@ -23,13 +23,22 @@ def baseline_of(record: Record, study: Study) -> Baseline:
             f"{verdict.reason if verdict else 'no verdict'}",
             "the message above and its record explain why; no other trial was started",
         )
-    measured = record.evals()[0]
-    broken = broken_by_baseline(study.guards, measured)
+    measured, captions = record.evals()[0], captions_in(record.samples(0))
+    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve)
+
+
+def baseline_of(record: Record, study: Study) -> Baseline:
+    """Return the baseline's metrics, captions and counts.
+
+    Raises:
+        UserError: the baseline has no result, or the base itself violates a guard, so that every arm would be pruned.
+    """
+    known = scores_of(record)
+    broken = broken_by_baseline(study.guards, record.evals()[0])
     if broken:
         raise UserError(
             f"the base model must satisfy the guards, but it already violates: {'; '.join(broken)}; "
             "every trial would be pruned",
             "lower `min_absolute` of that guard in the study, or use out-of-distribution rows the base can answer",
         )
-    captions = captions_in(record.samples(0))
-    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve)
+    return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from sweeps.execution.experiment import Experiment, kept_base_files
+from sweeps.execution.holdout_file import holdout_of
 from trainables.constraint import Constraint, applicable_constraint, best_eval
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged
@@ -35,15 +36,17 @@ def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collectio
             "restore it from a copy, or launch again without --resume, which trains it again",
         )
     reading = records if fresh is None else [record for record in records if record.verdict() is None]
+    holdout = holdout_of(experiment.directory)
+    specs = [record.spec() for record in reading]
     try:
-        check_sources([record.spec() for record in reading], fresh or ())
+        check_sources([*specs, *([holdout.rows_of(specs[0])] if holdout and specs else [])], fresh or ())
     except SourceChanged as error:
         hint = f"restore it, or start another experiment: leave out --resume and pass --experiment {experiment.name}-2"
         raise SourceChanged(error.message + _changed_files(experiment), hint) from None
 
 
-def check_records(records: Sequence[Record], constraint: Constraint) -> None:
-    """Check that no record is damaged.
+def check_records(records: Sequence[Record], constraint: Constraint | None) -> None:
+    """Check that no record is damaged; with a constraint also that no best adapter of an earlier version is lost.
 
     Raises:
         FileDamaged: names every record that is damaged.
@@ -55,7 +58,7 @@ def check_records(records: Sequence[Record], constraint: Constraint) -> None:
             whole.append(record)
         except UserError as error:
             damaged.append(error.message)
-    damaged += [] if damaged else _without_best(whole, constraint)
+    damaged += [] if damaged or constraint is None else _without_best(whole, constraint)
     if damaged:
         raise FileDamaged("\n".join(damaged), RUN_AGAIN)
 

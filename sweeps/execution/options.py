@@ -12,6 +12,7 @@ from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
+from trainables.record import Keep
 from trainables.tested_guards import Reading
 
 
@@ -19,9 +20,11 @@ from trainables.tested_guards import Reading
 class Launch:
     """How a job runs, and where its base and data are.
 
-    `command` is the command of the launch, `sync_command` the one that copies its records to MLflow.
-    Only `base`, the data, `drop`, `scheduler` and `reading` affect the results. The experiment's configuration includes
-    the last two, because they end trials early; with `reading` None guards decide as the study says.
+    `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
+    adapters the records keep; None is as the experiment began, or else all for which there is space.
+    Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
+    affect the results. The experiment's configuration includes the last two, because they end trials early; with
+    `reading` None guards decide as the study says.
     """
 
     storage: Path = Path("runs")
@@ -30,6 +33,7 @@ class Launch:
     address: str | None = None
     retries: int = 2
     cohort: int | None = None
+    keep: Keep | None = None
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
     sync_command: str = ""
@@ -37,6 +41,9 @@ class Launch:
     train: Path | None = None
     validation: Path | None = None
     ood: Path | None = None
+    test: Path | None = None
+    ood_test: Path | None = None
+    split_holdout: bool = False
     drop: str = ""
     force: bool = False
     reading: Reading | None = None
@@ -48,13 +55,21 @@ class Launch:
         Raises:
             UserError: the experiment's name is a path, or no name for a file.
         """
-        name = self.experiment or study.name
-        if Path(name).name != name or name == "..":
-            hint = "choose its directory with --storage"
-            raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
-        if problem := name_problem(name):
-            raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
-        return self.storage.expanduser().resolve() / name
+        return experiment_directory(self.storage, self.experiment or study.name)
+
+
+def experiment_directory(storage: Path, name: str) -> Path:
+    """Return the absolute path of an experiment's directory.
+
+    Raises:
+        UserError: the experiment's name is a path, or no name for a file.
+    """
+    if Path(name).name != name or name == "..":
+        hint = "choose its directory with --storage"
+        raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
+    if problem := name_problem(name):
+        raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
+    return storage.expanduser().resolve() / name
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def run_batch(
     todo = [record for record in records if record.verdict() is None]
     for record in todo:
         forget_phase(record.directory)
-    rules = Rules({}, study.guards, study.constraint, study.reading)
+    keep = launch.keep or experiment.keep or "all"
+    rules = Rules({}, study.guards, study.constraint, study.reading, keep)
     settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
     with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)

@@ -16,18 +16,19 @@ from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
     Experiment,
-    adapter_bytes,
-    check_storage,
     configuration_of,
     reopened,
 )
+from sweeps.execution.holdout_file import keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
+from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
+from sweeps.planning.holdout import holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
@@ -184,6 +185,9 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
+    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
+    kept = Experiment(launch.directory(search.study)).kept(launch.keep, adapter_bytes(planned.forecasts, search.trials))
+    launch.console.print(kept.text, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
@@ -201,6 +205,9 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     experiment.configure(configuration_of_search(search, planned, launch))
     check_begun(experiment, search.study.constraint, sources.files)
     experiment.keep_base_files(sources.base)
+    keep_holdout(experiment.directory, planned_holdout(planned, launch))
+    size = adapter_bytes(planned.forecasts, search.trials)
+    experiment.remember_keep(experiment.kept(launch.keep, size).keep)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 

@@ -9,6 +9,7 @@
 - `guard_errors`: The errors of guards, by simulation: how often they stop a healthy arm, and how often they miss a
   broken one.
 - `hashing`: Hashes the base, and shows progress when that takes seconds.
+- `holdout`: Finds and checks the holdout: test rows and out-of-distribution rows that no eval of a trial asks.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.
 - `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.
@@ -16,6 +17,7 @@
 - `preflight`: Preflight: the checks before a launch.
 - `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.
 - `space`: Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
+- `split`: Splits a holdout off validation and out-of-distribution rows, by a hash of their content.
 - `trial_checks`: Preflight checks of one trial: coverage, schedule, evals, row lengths and parent adapter.
 - `winners`: Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`.
 """

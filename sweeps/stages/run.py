@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
+from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
+from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
@@ -145,6 +146,8 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
+    kept = Experiment(launch.directory(planned.staged.study)).kept(launch.keep, _adapter_bytes(planned))
+    show(kept.text, soft_wrap=True, highlight=False)
 
 
 # -------------------------------------------------------------------- the stages in order
@@ -167,6 +170,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         experiment.keep_base_files(planned.plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
+        experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)
         return _run_in_order(planned, experiment, launch)
 
 
@@ -230,7 +234,7 @@ def _begun(planned: StagesPlan, experiment: Experiment, number: int, spec: Trial
     return experiment.begin([spec], overridden)[0]
 
 
-def _adapter_bytes(planned: StagesPlan) -> int:
+def _adapter_bytes(planned: StagesPlan) -> AdapterBytes:
     return adapter_bytes([one for plan in planned.plans for one in plan.forecasts], len(planned.plans))
 
 

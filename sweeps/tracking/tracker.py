@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
 from trainables.mlflow_models import log_adapter
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import Measurement, Record, Verdict, records_under
+from trainables.record import DERIVED, HOLDOUT, Measurement, Record, Verdict, records_under
 from trainables.record_check import check_record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
@@ -103,6 +104,7 @@ class Tracker:
         }
         run = self._trial_run(spec) or self._create_trial_run(record, spec)
         if run.has_ended and verdict is not None and tags.items() <= run.tags.items():
+            self._log_later_evals(run, record)
             return
         if run.has_ended:
             self._reopen(run, labels)
@@ -167,10 +169,20 @@ class Tracker:
         adapter = mlflow_fields.adapter_of(record)
         if adapter is not None:
             log_adapter(self._client, self._experiment_id, run.run_id, adapter, ended_ms)
+        self._log_later_evals(run, record)
         best_tags = {"best.step": str(best.step)} if best else {}
         note = {view.NOTE_TAG: view.trial_note(record.spec(), verdict, [best.step] if best else [])}
         self._set_tags(run, {**tags, **best_tags, **note})
         mlflow_store.end_run(self._client, run.run_id, STATUS_OF_KIND.get(verdict.kind, "FAILED"), ended_ms)
+
+    def _log_later_evals(self, run: StoredRun, record: Record) -> None:
+        """Log the files of evals that are measured after the end, again where they have changed."""
+        for path in (record.directory / name for name in (DERIVED, HOLDOUT)):
+            digest = sha256(path.read_bytes()).hexdigest() if path.exists() else None
+            key = f"footprint.synced.{path.stem}"
+            if digest is not None and run.tags.get(key) != digest:
+                mlflow_store.log_file(self._client, run.run_id, path, None)
+                self._set_tags(run, {key: digest})
 
     # ---------------------------------------------------------------- the store
     @cached_property

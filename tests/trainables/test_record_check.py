@@ -11,13 +11,15 @@ import pytest
 from small_trials import SpecMaker
 
 from trainables.io.files import FileDamaged, write_json
-from trainables.record import Measurement, Record, Verdict, records_under
+from trainables.measurement import Measurement
+from trainables.record import ADAPTERS, DERIVED, HOLDOUT, Record, Verdict, records_under
 from trainables.record_check import check_record, missing_lines
 from trainables.record_labels import labels_of
 
 LABELS = {"minimum": {"met": True}, "optimal": {"met": False}, "degraded": []}
 FILES = ("spec.json", "verdict.json", "metrics.jsonl", "labels.json", "placement.json", "samples/step-2.jsonl",
-         "best/adapter.bin", "best/manifest.json", "best/provenance.json")  # fmt: skip
+         "best/adapter.bin", "best/manifest.json", "best/provenance.json", "adapters/step-2/adapter.bin",
+         "adapters/step-4/manifest.json")  # fmt: skip
 
 
 @pytest.fixture
@@ -33,6 +35,8 @@ def ended(tmp_path: Path, make_spec: SpecMaker) -> Record:
         record.write_samples(step, [{"answer": "yes"}])
         with record.saving(f"checkpoints/step-{step}") as directory:
             (directory / "adapter.bin").write_bytes(b"\x01" * 10)
+        with record.saving(f"adapters/step-{step}") as directory:
+            (directory / "adapter.bin").write_bytes(bytes([step]) * 10)
     with record.saving("best") as directory:
         write_json(directory / "provenance.json", {"step": 4, "metrics": {"eval_loss": 0.25}})
         (directory / "adapter.bin").write_bytes(b"weights")
@@ -45,6 +49,11 @@ def flip(path: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place % len(data)] ^= 4
     path.write_bytes(data)
+
+
+def named(name: str) -> str:
+    """Return what an error must name: the directory for a file of an adapter, which has a manifest of its own."""
+    return str(Path(name).parent) if name.startswith(("best/", "adapters/step-")) and "." in name else name
 
 
 def test_a_whole_record_is_whole(ended: Record) -> None:
@@ -61,20 +70,19 @@ def test_every_flipped_bit_of_an_ended_trial_is_found(name: str, ended: Record) 
         flip(path, place)
         with pytest.raises(FileDamaged) as error:
             check_record(ended)
-        named = "best" if name.startswith("best/") else name
-        assert str(ended.directory / named) in error.value.message
+        assert str(ended.directory / named(name)) in error.value.message
         assert error.value.exit_code == 4
         path.write_bytes(whole)
     check_record(ended)
 
 
-@pytest.mark.parametrize("name", [*FILES, "best"])
+@pytest.mark.parametrize("name", [*FILES, "best", "adapters/step-2"])
 def test_every_missing_file_of_an_ended_trial_is_named(name: str, ended: Record) -> None:
     path = ended.directory / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(FileDamaged) as error:
         check_record(ended)
-    assert str(ended.directory / ("best" if name.startswith("best") else name)) in error.value.message
+    assert str(ended.directory / named(name)) in error.value.message
 
 
 @pytest.mark.parametrize("shape", ["{}", "[]", "null", "1", '"text"', '{"kind": "completed"}', "", '{"sha256": []}'])
@@ -87,6 +95,37 @@ def test_another_shape_is_damage_with_and_without_a_manifest(name: str, shape: s
         if name == "manifest.json":
             return
         (ended.directory / "manifest.json").unlink(missing_ok=True)
+
+
+def test_what_is_measured_after_the_end_is_no_damage(ended: Record) -> None:
+    for name in (DERIVED, HOLDOUT):
+        ended.append(Measurement("eval", 4, {"eval_loss": 0.5}, scale="0.5"), name)
+    ended.close(Verdict(kind="completed", step=4))
+    ended.append(Measurement("eval", 4, {"eval_loss": 0.5}, scale="average"), DERIVED)
+    check_record(ended)
+    assert [one.scale for one in ended.later_evals(DERIVED)] == ["0.5", "average"]
+
+
+def test_an_adapter_is_found_where_it_is_kept_whole(ended: Record) -> None:
+    kept = ended.directory / ADAPTERS / "step-4"
+    assert ended.adapter_at(4) == kept
+    flip(kept / "adapter.bin", 0)
+    assert ended.adapter_at(4) == ended.checkpoint(4)
+    shutil.rmtree(ended.directory / "checkpoints")
+    assert ended.adapter_at(4) == ended.directory / "best"
+    flip(ended.directory / "best" / "adapter.bin", 0)
+    assert ended.adapter_at(4) is None
+    assert ended.adapter_at(3) is None
+
+
+def test_an_adapter_that_a_crash_left_half_written_is_absent(ended: Record) -> None:
+    with pytest.raises(RuntimeError), ended.saving("adapters/step-6") as directory:
+        (directory / "adapter.bin").write_bytes(b"half")
+        raise RuntimeError
+    assert ended.adapter_at(6) is None
+    ended.close(Verdict(kind="completed", step=4))
+    shutil.rmtree(ended.directory / ADAPTERS / ".step-6.tmp")
+    check_record(ended)
 
 
 def test_labels_of_another_shape_are_damage(ended: Record) -> None:
@@ -132,6 +171,7 @@ def without_the_last_line(record: Record) -> None:
         (lambda record: (record.directory / "metrics.jsonl").unlink(), "metrics.jsonl must hold the train of step 2"),
         (lambda record: flip(record.directory / "metrics.jsonl", 30), "metrics.jsonl:1: every line must match"),
         (lambda record: flip(record.directory / "best" / "adapter.bin", 0), "best must have all files"),
+        (lambda record: flip(record.directory / ADAPTERS / "step-2" / "adapter.bin", 0), "step-2 must have all files"),
     ],
 )
 def test_damage_is_found_without_a_manifest(damage: Callable[[Record], None], named: str, older: Record) -> None:
@@ -164,8 +204,12 @@ def test_a_failed_trial_may_run_again(ended: Record) -> None:
 
 
 def test_going_back_forgets_what_came_later(ended: Record) -> None:
+    for step in (2, 4):
+        ended.append(Measurement("eval", step, {"eval_loss": 0.5}, scale="0.5"), DERIVED)
     ended.forget_after(2)
     assert ended.checkpoint_steps() == [2]
+    assert [path.name for path in (ended.directory / ADAPTERS).iterdir()] == ["step-2"]
+    assert [one.step for one in ended.later_evals(DERIVED)] == [2]
     assert [one.step for one in ended.measurements()] == [2, 2]
     assert not (ended.directory / "manifest.json").exists()
 

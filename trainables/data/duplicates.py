@@ -45,10 +45,16 @@ def _is_in_text(question: str, answer: str, joined: str) -> bool:
     return False
 
 
-def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_path: Path) -> None:
+def check_disjoint(
+    train: Iterable[Row],
+    validation: Iterable[Row],
+    validation_path: Path,
+    kinds: tuple[str, str] = ("validation", "train"),
+) -> None:
     """Refuse validation rows that are also in train: same normalized conversation and same image bytes.
 
-    A training text that contains the question followed by the answer counts as the same row.
+    A training text that contains the question followed by the answer counts as the same row. `kinds` are the names of
+    the two in the message.
 
     Raises:
         UserError: names the number of rows in both files and the first of them.
@@ -62,9 +68,9 @@ def check_disjoint(train: Iterable[Row], validation: Iterable[Row], validation_p
     overlap = [row.row_id for row in asked if row.row_id in known or fingerprint(row) in seen]
     if overlap:
         raise UserError(
-            f"{validation_path}: validation rows must not be in train, but {len(overlap)} of them are, "
+            f"{validation_path}: {kinds[0]} rows must not be in {kinds[1]}, but {len(overlap)} of them are, "
             f"the first is `{named(overlap[0])}`",
-            "remove them from one of the two files; an eval on training rows measures memorization, not fit",
+            "remove them from one of the two files; an eval on rows that trained or chose is too optimistic",
         )
 
 

@@ -31,7 +31,7 @@ from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import ADAPTERS, Keep, Measurement, Record, Verdict
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
 from trainables.training.asking import ask_for_guards
@@ -46,7 +46,7 @@ LABELS = "labels.json"
 class Trial:
     """A trial that trains an adapter; `advance` runs it up to its next eval."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 what a trial needs, and nothing else
         self,
         engine: Engine,
         spec: TrialSpec,
@@ -55,8 +55,10 @@ class Trial:
         guards: Sequence[Guard],
         constraint: Constraint,
         selftest: SelfTest | None = None,
+        keep: Keep = "all",
     ) -> None:
-        self.engine, self.spec, self.record, self.phase = engine, spec, record, PhaseFile(record.directory)
+        self.engine, self.spec, self.record, self.keep = engine, spec, record, keep
+        self.phase = PhaseFile(record.directory)
         self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
@@ -234,6 +236,9 @@ class Trial:
         asked = ask_for_guards(evaluator, member, self.guards, self.baseline, [*earlier, measurement])
         if asked.finding:
             return asked.finding
+        if self.keep == "all":
+            with self.record.saving(f"{ADAPTERS}/step-{step}") as directory:
+                self.adapter.save(directory)
         self.record.append(asked.measurement)
         self.record.write_samples(step, evaluator.samples({**measured.answers, **asked.answers}))
         best = best_eval(self.constraint, self.baseline.metrics, self.record.evals())
@@ -288,13 +293,13 @@ def next_boundary(spec: TrialSpec, step: int) -> int:
     return min(spec.steps, (step // spec.eval_every_steps + 1) * spec.eval_every_steps)
 
 
-def open_trial(
+def open_trial(  # noqa: PLR0913, PLR0917 as Trial
     engine: Engine, spec: TrialSpec, record: Record, baseline: Baseline | None, guards: Sequence[Guard],
-    constraint: Constraint, selftest: SelfTest | None = None,
+    constraint: Constraint, selftest: SelfTest | None = None, keep: Keep = "all",
 ) -> Trial | BaselineTrial:  # fmt: skip
     """Open the trial of `spec` on `engine`; a trial that trains needs `baseline`, and runs `selftest` if given."""
     if spec.placement.is_baseline:
         return BaselineTrial(engine, spec, record)
     if baseline is None:
         raise ValueError(f"trial {spec.name} needs the baseline's metrics, but there are none")
-    return Trial(engine, spec, record, baseline, guards, constraint, selftest)
+    return Trial(engine, spec, record, baseline, guards, constraint, selftest, keep)

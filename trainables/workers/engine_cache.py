@@ -37,7 +37,8 @@ class EngineCache:
         try:
             engine = self._engine_for(spec)
             baseline = rules.baselines.get(spec.baseline().trial_id)
-            return open_trial(engine, spec, record, baseline, rules.guards_for(spec), rules.constraint, self.selftest)
+            guards, constraint = rules.guards_for(spec), rules.constraint
+            return open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
         except SourceChanged as error:  # a resumed launch runs the trial again when the file is restored

@@ -14,7 +14,7 @@ from trainables.constraint import Constraint
 from trainables.decision import Guard
 from trainables.errors import UserError
 from trainables.probes.probe import Baseline
-from trainables.record import Record, Verdict
+from trainables.record import Keep, Record, Verdict
 from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import Reading, deciding
@@ -32,13 +32,15 @@ class ProtocolMismatch(UserError):
 class Rules:
     """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline.
 
-    `reading` says whether the guards decide by tests or by the numbers as they are.
+    `reading` says whether the guards decide by tests or by the numbers as they are, `keep` whether records keep the
+    adapter of every eval, or the best one alone.
     """
 
     baselines: Mapping[str, Baseline]
     guards: Sequence[Guard]
     constraint: Constraint
     reading: Reading = "exact"
+    keep: Keep = "all"
 
     def guards_for(self, spec: TrialSpec) -> Sequence[Guard]:
         """Return the guards of one trial, whose tests share their error over its evals."""

@@ -273,6 +273,21 @@ def test_full_storage_is_refused(
     assert "MB free, but" in capsys.readouterr().err
 
 
+def test_a_plan_says_that_space_is_short_for_all_adapters(
+    stage4: Stage4, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stage4("--only", "C2", "--dry-run") == 0
+    assert "Records keep the adapter of every eval (4 adapters, 1.7 MB)." in capsys.readouterr().out
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=206 * 10**6))
+    assert stage4("--only", "C2", "--dry-run") == 0
+    assert (
+        "Space is short: 207 MB must be free" in (said := capsys.readouterr().out)
+        and "keep the best adapter alone" in said
+    )
+    assert stage4("--only", "C2", "--dry-run", "--keep", "beste") == 2
+    assert "--keep must be one of all, best, but got `beste`" in capsys.readouterr().err
+
+
 def test_file_store_is_refused(stage4: Stage4, capsys: pytest.CaptureFixture[str]) -> None:
     assert stage4("--only", "A1", "--tracking-uri", "file:///tmp/mlruns") == 2
     assert "a tracking URI must be a database or a server" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""Splits a holdout off validation and out-of-distribution rows, by a hash of their content.
+
+A quarter of each kind of row is held out, one row at least. Evals do not ask these rows, so the split changes what the
+trials are: it is made only where it is asked for, and the plan says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sweeps.planning.holdout import MINIATURE, ood_fingerprint
+from trainables.data.duplicates import fingerprint
+from trainables.data.filtered_file import as_jsonl
+from trainables.data.joined_files import absolute, joined
+from trainables.data.ood import OodRow, parse_ood
+from trainables.data.rows import read_validation
+from trainables.errors import UserError
+from trainables.io.files import write_text
+from trainables.io.jsonl import objects
+
+LEAST_IRRELEVANT = 200
+HELD_OUT_OF = 4  # one row of four
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The rows that evals ask, with their holdout beside them, and a sentence that says what was split off."""
+
+    validation: Path
+    ood: Path
+    summary: str
+
+
+def split_off(validation: Path | None, ood: Path | None, directory: Path) -> SplitFiles:
+    """Write the four files below `directory`; the same rows give the same files.
+
+    Raises:
+        UserError: rows are not given or broken, or there are too few of them.
+    """
+    if validation is None or ood is None:
+        raise UserError("--split-holdout splits your own rows, but --train, --val and --ood are not given",
+                        "the miniature has a holdout of its own")  # fmt: skip
+    rows, asked = read_validation(absolute(validation)), _ood_rows(absolute(ood))
+    irrelevant = sum(row.kind == "irrelevant" for row, _ in asked)
+    if irrelevant < LEAST_IRRELEVANT:
+        raise UserError(
+            f"{ood}: a holdout can be split off {LEAST_IRRELEVANT} irrelevant rows or more, but there are {irrelevant}",
+            "name files of other rows with --test and --ood-test",
+        )
+    held = held_out(rows, fingerprint, lambda row: "")
+    ood_held = held_out(asked, lambda one: repr(ood_fingerprint(one[0])), lambda one: one[0].kind)
+    texts = {
+        "val.jsonl": as_jsonl(row for row, is_held in zip(rows, held, strict=True) if not is_held),
+        "ood.jsonl": _lines(values for (_, values), is_held in zip(asked, ood_held, strict=True) if not is_held),
+        MINIATURE[0]: as_jsonl(row for row, is_held in zip(rows, held, strict=True) if is_held),
+        MINIATURE[1]: _lines(values for (_, values), is_held in zip(asked, ood_held, strict=True) if is_held),
+    }
+    below = directory / sha256("".join(texts.values()).encode()).hexdigest()[:12]
+    for name, text in texts.items():
+        if not (below / name).exists():
+            write_text(below / name, text)
+    summary = (
+        f"Held out: {sum(held)} of {len(rows)} validation rows and {sum(ood_held)} of {len(asked)} out-of-distribution "
+        "rows, chosen by a hash of their content; no eval asks them."
+    )
+    return SplitFiles(below / "val.jsonl", below / "ood.jsonl", summary)
+
+
+def held_out(rows: Iterable[RowT], content: Callable[[RowT], str], kind: Callable[[RowT], str]) -> list[bool]:
+    """Return which rows are held out: of each kind the quarter with the lowest hashes, one row at least.
+
+    Raises:
+        UserError: a kind has a single row.
+    """
+    hashes: dict[str, list[tuple[str, int]]] = {}
+    for number, row in enumerate(listed := list(rows)):
+        digest = sha256(content(row).encode()).hexdigest()
+        hashes.setdefault(kind(row), []).append((digest, number))
+    for name, found in hashes.items():
+        if len(found) == 1:
+            raise UserError(
+                f"every kind of row must have two rows to be split, but {name or 'validation'} has one", "add rows"
+            )
+    held = {number for found in hashes.values() for _, number in sorted(found)[: max(1, len(found) // HELD_OUT_OF)]}
+    return [number in held for number in range(len(listed))]
+
+
+def _ood_rows(path: Path) -> list[tuple[OodRow, dict[str, Any]]]:
+    """Return the rows with the values of their lines, in which pictures have absolute paths."""
+    written = [values for file in joined(path) for _, values in objects(file)]
+    found = []
+    for (_, row), values in zip(parse_ood(path), written, strict=True):
+        if isinstance(row, UserError) or isinstance(values, UserError):
+            raise row if isinstance(row, UserError) else UserError(f"{path}: a row is broken")
+        found.append((row, {**values, "id": row.row_id, "images": [str(one) for one in row.images]}))
+    return found
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,65 @@
+"""Tests that a holdout is split off by content: the same rows are held out in any order, a quarter of each kind."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from sweeps.planning.split import held_out, split_off
+from trainables.data.ood import needed_kinds, read_ood
+from trainables.data.rows import read_validation
+from trainables.errors import UserError
+
+
+def written(directory: Path, irrelevant: int, seed: int = 0) -> tuple[Path, Path]:
+    """Write validation and out-of-distribution rows in an order of the seed, pictures by relative paths."""
+    from PIL import Image
+
+    (directory / "images").mkdir(parents=True)
+    kinds = ["irrelevant"] * irrelevant + ["caption"] * 5 + ["text"] * 12
+    ood = []
+    for number, kind in enumerate(kinds):
+        row: dict[str, object] = {
+            "id": f"{kind}-{number}",
+            "kind": kind,
+            "prompt": f"question {number}",
+            "expect": "none",
+        }
+        if kind != "text":
+            Image.new("RGB", (2, 2), (number % 256, number // 256, 1)).save(directory / f"images/{number}.png")
+            row["images"] = [f"images/{number}.png"]
+        ood.append(row)
+    validation = [{"id": f"v{number}", "prompt": f"p {number}", "response": f"r {number}"} for number in range(20)]
+    for name, rows in (("val", validation), ("ood", ood)):
+        random.Random(seed).shuffle(rows)
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory / "val.jsonl", directory / "ood.jsonl"
+
+
+def test_the_same_rows_are_held_out_in_any_order(tmp_path: Path) -> None:
+    sides = []
+    for seed in (0, 1):
+        split = split_off(*written(tmp_path / str(seed), 200, seed), tmp_path / f"out-{seed}")
+        beside = split.ood.parent
+        asked, held = (read_ood(beside / name, needed_kinds(True)) for name in ("ood.jsonl", "ood-test.jsonl"))
+        kinds = {kind: (sum(r.kind == kind for r in asked), sum(r.kind == kind for r in held)) for kind in
+                 ("irrelevant", "caption", "text")}  # fmt: skip
+        assert kinds == {"irrelevant": (150, 50), "caption": (4, 1), "text": (9, 3)}
+        assert not {row.row_id for row in asked} & {row.row_id for row in held}
+        assert [len(read_validation(beside / name)) for name in ("val.jsonl", "test.jsonl")] == [15, 5]
+        assert split.summary.startswith("Held out: 5 of 20 validation rows and 54 of 217 out-of-distribution rows")
+        sides.append({row.row_id for row in held} | {row.row_id for row in read_validation(beside / "test.jsonl")})
+    assert sides[0] == sides[1]
+
+
+def test_too_few_rows_are_not_split(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="200 irrelevant rows or more, but there are 199"):
+        split_off(*written(tmp_path / "few", 199), tmp_path / "out")
+    with pytest.raises(UserError, match="splits your own rows"):
+        split_off(None, None, tmp_path / "out")
+    with pytest.raises(UserError, match="must have two rows to be split, but text has one"):
+        held_out([1, 2, 3], str, lambda row: "text" if row == 3 else "caption")
+    assert not (tmp_path / "out").exists()

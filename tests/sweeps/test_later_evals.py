@@ -1,0 +1,217 @@
+"""Tests that copies and picks are measured once, on the right rows, and are read from MLflow as candidates."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.candidates import Candidate, candidates_of, holdout_command
+from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
+from analysis.placements import placements_of
+from sweeps.execution.holdout_file import check_holdout, keep_holdout
+from sweeps.holdout import main as holdout_main
+from sweeps.planning.holdout import Holdout, gather_holdout
+from sweeps.planning.sources import Sources, gather
+from sweeps.rescale import main as rescale_main
+from trainables.derived.candidate_name import parse_candidate
+from trainables.errors import UserError
+from trainables.measurement import Measurement
+from trainables.mini import datasets
+from trainables.record import DERIVED, HOLDOUT, Record
+from trainables.record_check import check_record
+from trainables.spec import Placement, TrialSpec
+
+STEPS = (2, 4, 6)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a few rows each, with a holdout beside them as the miniature has it."""
+    files = datasets.write(tmp_path_factory.mktemp("data") / "mini", seed=0)
+    directory = files.train.parent
+    lines = {path: path.read_text("utf-8").splitlines(keepends=True) for path in vars(files).values()}
+    kinds = {
+        kind: [one for one in lines[files.ood] if f'"{kind}"' in one] for kind in ("irrelevant", "caption", "text")
+    }
+    for name, cut in {
+        "train.jsonl": lines[files.train][:12], "validation.jsonl": lines[files.validation][:3],
+        "test.jsonl": lines[files.test][:4],
+        "ood.jsonl": [*kinds["irrelevant"][:3], *kinds["caption"][:2], *kinds["text"][:2]],
+        "ood-test.jsonl": [*kinds["irrelevant"][3:8], *kinds["caption"][2:4], *kinds["text"][2:5]],
+    }.items():  # fmt: skip
+        (directory / name).write_text("".join(cut), "utf-8")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def sources(rows: Path) -> Sources:
+    return gather(None, rows / "train.jsonl", rows / "validation.jsonl", rows / "ood.jsonl", rows)
+
+
+def gathered(rows: Path, sources: Sources, **changed: Path | None) -> Holdout | None:
+    files: dict[str, Path | None] = {"test": rows / "test.jsonl", "ood_test": rows / "ood-test.jsonl", **changed}
+    return gather_holdout(files["test"], files["ood_test"], sources, True)
+
+
+# ---------------------------------------------------------------- the holdout
+def test_the_miniature_has_its_holdout_beside_its_rows(rows: Path, sources: Sources) -> None:
+    assert gather_holdout(None, None, sources, False) == gathered(rows, sources)
+    assert gather_holdout(None, None, sources, True) is None
+
+
+def test_a_holdout_that_holds_nothing_out_is_refused(rows: Path, sources: Sources) -> None:
+    with pytest.raises(UserError, match="--test and --ood-test must be given together"):
+        gathered(rows, sources, ood_test=None)
+    for other in ("train", "validation"):
+        with pytest.raises(UserError, match=f"test rows must not be in {other}, but "):
+            gathered(rows, sources, test=rows / f"{other}.jsonl")
+    with pytest.raises(UserError, match="must not be in --ood too, but 7 are"):
+        gathered(rows, sources, ood_test=rows / "ood.jsonl")
+
+
+def test_a_holdout_is_no_part_of_a_trial_and_is_never_exchanged(rows: Path, sources: Sources, tmp_path: Path) -> None:
+    found = gathered(rows, sources)
+    assert found is not None
+    keep_holdout(tmp_path, None)
+    check_holdout(tmp_path, found)  # may be added later
+    keep_holdout(tmp_path, found)
+    check_holdout(tmp_path, found)
+    check_holdout(tmp_path, None)
+    other = Holdout(found.ood_test, found.ood_test)
+    with pytest.raises(UserError, match="was begun with another --test"):
+        check_holdout(tmp_path, other)
+
+
+# ---------------------------------------------------------------- measured after the end
+@pytest.fixture(scope="module")
+def trained(rows: Path, sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment of a baseline and one trial, without Ray."""
+    import torch
+
+    from trainables.constraint import BestConstraint
+    from trainables.engine import Engine
+    from trainables.probes.captions import captions_in
+    from trainables.probes.probe import Baseline
+    from trainables.training.trial import open_trial
+
+    torch.set_num_threads(1)
+    storage = tmp_path_factory.mktemp("runs")
+    spec = TrialSpec(
+        name="C2", arm="C2", **sources.as_settings(), placement=Placement(language=2, vision=2), rank=4, alpha=8.0,
+        quantization="none", learning_rate=5e-3, vision_learning_rate=1e-2, steps=6, batch_rows=3, eval_every_steps=2,
+    )  # fmt: skip
+    engine, known = Engine.load(spec, torch.device("cpu")), None
+    for one in (spec.baseline(), spec):
+        record = Record(storage / "few" / "trials" / f"{one.name}-{one.trial_id}")
+        record.create(one)
+        trial = open_trial(engine, one, record, known, (), BestConstraint(1.0, 1.0))
+        while trial.advance(lambda: False) is None:
+            pass
+        trial.remove()
+        measured = record.evals()[0]
+        known = known or Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)
+    keep_holdout(storage / "few", gathered(rows, sources))
+    return storage
+
+
+@pytest.fixture
+def experiment(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs")) / "few"
+
+
+def ended(main: Callable[..., None], *values: object, **named: object) -> int:
+    import typer
+
+    with pytest.raises(typer.Exit) as exit_:
+        main(*values, **named)
+    return exit_.value.exit_code
+
+
+def trial_in(experiment: Path) -> Record:
+    return Record(next((experiment / "trials").glob("C2-*")))
+
+
+@pytest.mark.slow
+def test_copies_are_measured_once_and_are_candidates(
+    experiment: Path, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, uri = trial_in(experiment), f"sqlite:///{database}"
+    place = {"storage": experiment.parent, "tracking_uri": uri}
+    assert ended(rescale_main, "few", scales="0.5", **place) == 0
+    found = record.later_evals(DERIVED)
+    assert sorted((one.step, one.scale) for one in found) == [*((step, "0.5") for step in STEPS), (6, "average")]
+    assert all(
+        one.rows["exact_match"].values.keys() == record.evals()[0].rows["exact_match"].values.keys() for one in found
+    )
+    check_record(record)
+    before = (record.directory / DERIVED).read_bytes()
+    assert ended(rescale_main, "few", scales="0.5", **place) == 0
+    assert "4 copies of 1 trials, 4 of them measured before" in capsys.readouterr().out
+    assert (record.directory / DERIVED).read_bytes() == before
+    (record.directory / DERIVED).write_bytes(before[:-9])  # a torn line is measured again
+    assert ended(rescale_main, "few", scales="0.5", **place) == 0
+    assert len(record.later_evals(DERIVED)) == 4
+
+    runs = read_experiment("few", uri)
+    arm = next(one for one in placements_of(runs, ()) if one.arm == "C2")
+    candidates = candidates_of(arm, read_measurements(runs, uri))
+    names = [one.name for one in candidates]
+    assert {"C2 @ 2", "C2 @ 4 x 0.5", "C2 @ 6 average"} <= {*names} and len(names) == 7
+    assert [one.is_derived for one in candidates].count(True) == 4
+
+
+@pytest.mark.slow
+def test_picks_are_measured_on_the_holdout_alone(
+    experiment: Path, database: Path, rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, uri = trial_in(experiment), f"sqlite:///{database}"
+    place = {"storage": experiment.parent, "tracking_uri": uri}
+    picks = ["C2 @ 6", "C2 @ 4 x 0.5"]
+    assert ended(holdout_main, "few", picks, **place) == 0
+    found = record.later_evals(HOLDOUT)
+    assert sorted((one.step, one.scale) for one in found) == [(4, "0.5"), (6, "1")]
+    asked = {line.split('"id": "')[1].split('"')[0] for line in (rows / "test.jsonl").read_text("utf-8").splitlines()}
+    assert {*found[0].rows["exact_match"].values} == asked
+    assert len(found[0].rows["irrelevant_pass"].values) == 5
+    assert ended(holdout_main, "few", picks, **place) == 0
+    assert "2 adapters of 2 picks, 2 of them measured before" in capsys.readouterr().out
+    runs = read_experiment("few", uri)
+    read = {runs_of.arm: measured for runs_of in runs.trials for measured in [read_holdout(runs, uri)[runs_of.run_id]]}
+    assert sorted(one.line() for one in read["C2"]) == sorted(one.line() for one in found)
+    assert [(one.step, one.scale) for one in read["A0"]] == [(0, "1")]
+    assert all(isinstance(one, Measurement) for one in read["A0"])
+    assert [one.step for one in trial_in(experiment).evals()] == [*STEPS]
+    check_record(record)
+
+
+@pytest.mark.parametrize(
+    ("pick", "says"),
+    [("C9 @ 6", "must be of an arm with a result, but got `C9`"), ("C2 @ 5", "none is at step 5"),
+     ("C2 @ 6 x -1", "a scale must be a number"), ("C2 @ 4 average", "must be kept by a seed"),
+     ("C2", "by arm and step")],
+)  # fmt: skip
+def test_a_pick_that_is_none_is_refused_before_anything_is_loaded(
+    pick: str, says: str, experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.engine.Engine.load", lambda *_: pytest.fail("a base was loaded"))
+    with pytest.raises(UserError, match=says):
+        holdout_main("few", [pick], experiment.parent, f"sqlite:///{tmp_path / 'm.db'}")
+
+
+@pytest.mark.parametrize("scales", ["-0.5", "nan", "0.5,,0.7", "1"])
+def test_a_scale_that_is_none_is_refused_before_anything_is_read(scales: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a scale must be|--scales must have"):
+        rescale_main("gone", scales, storage=tmp_path)
+
+
+def test_the_command_of_the_picks_is_read_by_the_holdout() -> None:
+    picks = [Candidate("C2", 60, "1", ()), Candidate("D1", 90, "0.5", ()), Candidate("B2", 90, "average", ())]
+    words = shlex.split(holdout_command("stage4", picks))
+    assert words[:5] == ["python", "-m", "sweeps.holdout", "--experiment", "stage4"]
+    assert words[5::2] == ["--candidate"] * 3
+    named = [parse_candidate(word) for word in words[6::2]]
+    assert [(one.arm, one.step, one.scale) for one in named] == [(one.arm, one.step, one.scale) for one in picks]
