@@ -13,10 +13,8 @@ from analysis.pick import Pick, Shipped
 from analysis.placements import placements_of, recorded
 from trainables.errors import UserError, nearest
 from trainables.pareto import Objective
-from trainables.record import BEST, CHECKPOINTS, Measurement, Record, is_whole
+from trainables.record import Measurement, Record
 from trainables.spec import TrialSpec
-
-ADAPTERS = "adapters"
 
 
 @dataclass(frozen=True)
@@ -100,13 +98,9 @@ def adapter_at(record: Record, measured: Measurement) -> Path:
     if measured.scale == AVERAGE:
         raise UserError(f"an averaged adapter must be in its record to be shipped, but {record.name} keeps none",
                         "ship another arm with --arm")  # fmt: skip
-    best, step = record.best(), measured.step
-    places = [record.directory / folder / f"step-{step}" for folder in (ADAPTERS, CHECKPOINTS)]
-    places += [record.directory / BEST] if best is not None and best.step == step else []
-    whole = next((one for one in places if is_whole(one)), None)
+    whole = record.adapter_at(measured.step)
     if whole is None:
-        raise UserError(f"{record.directory}: the adapter of step {step} must be there whole, but none of "
-                        f"{', '.join(str(one.relative_to(record.directory)) for one in places)} is",
+        raise UserError(f"{record.directory}: the adapter of step {measured.step} must be there whole, but it is not",
                         "restore it from a copy, or run the trial again with --keep all")  # fmt: skip
     return whole
 
