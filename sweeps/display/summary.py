@@ -11,6 +11,7 @@ import numpy as np
 
 from sweeps.display.live_table import MARKS
 from sweeps.study import Study
+from trainables.errors import holds_password, redacted
 from trainables.io.files import FileDamaged
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
@@ -26,10 +27,13 @@ def summary(study: Study, records: list[Record], experiment: str, tracking_uri: 
     ended = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     lines = ["", f"{experiment}: {len(records)} trials, {ended}.", *_frontier(records), *_labels(records)]
     pareto, ui = ["analysis", "pareto", "--experiment", experiment], ["mlflow", "ui"]
-    if tracking_uri:
+    secret = holds_password(tracking_uri)
+    if tracking_uri and not secret:
         pareto = [*pareto, "--tracking-uri", tracking_uri]
         ui = [tracking_uri] if tracking_uri.startswith("http") else [*ui, "--backend-store-uri", tracking_uri]
-    lines += ["", "next:", f"    {shlex.join(pareto)}", f"    {shlex.join(ui)}"]
+    shown = redacted(tracking_uri) if tracking_uri and secret else shlex.join(ui)
+    note = "  # with MLFLOW_TRACKING_URI set to the address of the store, whose password is not printed"
+    lines += ["", "next:", f"    {shlex.join(pareto)}{note * secret}", f"    {shown}"]
     return "\n".join(lines)
 
 
