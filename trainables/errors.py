@@ -121,5 +121,10 @@ def redacted(text: str) -> str:
     return re.sub(r"(?i)((?:password|passwd|secret|token|api_key)[= ])[^&\s]+", r"\1***", without_users)
 
 
+def holds_password(uri: str | None) -> bool:
+    """True when an address has a user name, a password or a token in it, which must not be printed."""
+    return uri is not None and redacted(uri) != uri
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

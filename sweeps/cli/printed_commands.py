@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.signature import Parameter
-from trainables.errors import UserError
+from trainables.errors import UserError, holds_password
 
 if TYPE_CHECKING:
     from sweeps.cli.command_line import CommandLine
     from sweeps.execution.options import Launch
 
 FINISHING = ("resume", "sync")
+ADDRESS_NOTE = "  # first set MLFLOW_TRACKING_URI to the address of the store, whose password is not printed"
 NEEDED_BY_SYNC = ("storage", "experiment", "tracking_uri")
 
 
@@ -31,14 +32,16 @@ def sync_command(line: CommandLine[Any], values: Mapping[str, Any], given: Colle
 def _command(
     line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter], action: str, names: Collection[str]
 ) -> str:  # fmt: skip
-    kept = [one for one in given if one.name in names and one.name not in (*FINISHING, "dry_run")]
+    secret = holds_password(values.get("tracking_uri"))
+    unwanted = (*FINISHING, "dry_run", *(["tracking_uri"] if secret else []))
+    kept = [one for one in given if one.name in names and one.name not in unwanted]
     options = [word for one in kept if not one.is_argument for word in one.words(values[one.name])]
     arguments = [word for one in kept if one.is_argument for word in one.words(values[one.name])]
     # an argument that begins like an option must follow `--`
     separator = ["--"] if any(word.startswith("-") for word in arguments) else []
     words = [action, *options]
     words = [*words, *separator, *arguments] if separator else [*arguments, *words]
-    return shlex.join(["python", "-m", f"sweeps.{line.study.name}", *words])
+    return shlex.join(["python", "-m", f"sweeps.{line.study.name}", *words]) + ADDRESS_NOTE * secret
 
 
 def stop_message(

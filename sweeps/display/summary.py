@@ -11,6 +11,7 @@ import numpy as np
 
 from sweeps.display.trial_rows import MARKS
 from sweeps.study import Study
+from trainables.errors import holds_password
 from trainables.io.files import FileDamaged
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
@@ -37,8 +38,10 @@ def summary(
         *_falls(records),
     ]
     pareto = ["analysis", "pareto", "--experiment", experiment]
-    pareto = [*pareto, "--tracking-uri", tracking_uri] if tracking_uri else pareto
-    lines += ["", "next:", *(f"    {line}" for line in (shlex.join(pareto), *pages))]
+    secret = holds_password(tracking_uri)
+    pareto = [*pareto, "--tracking-uri", tracking_uri] if tracking_uri and not secret else pareto
+    note = "  # with MLFLOW_TRACKING_URI set to the address of the store, whose password is not printed"
+    lines += ["", "next:", *(f"    {line}" for line in (shlex.join(pareto) + note * secret, *pages))]
     return "\n".join(lines)
 
 

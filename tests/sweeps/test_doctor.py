@@ -167,6 +167,7 @@ def test_a_node_that_differs_fails_by_name(broken: dict[str, object], name: str,
     assert expected in failed.found
 
 
+@pytest.mark.slow
 def test_every_node_of_a_real_ray_cluster_is_checked(tmp_path: Path) -> None:
     """Ray on this machine, with the quantizations trained in a process of the node."""
     (tmp_path / "train.jsonl").write_text("{}\n")

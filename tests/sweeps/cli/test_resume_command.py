@@ -73,7 +73,7 @@ def stopped(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """Give the command that is printed when a launch is stopped, and demand that it and the one of --sync parse."""
 
     def is_understood(name: str, typed: str) -> None:
-        words = shlex.split(typed)
+        words = shlex.split(typed, comments=True)
         assert words[:3] == ["python", "-m", f"sweeps.{name}"]
         for path in tmp_path.iterdir():
             shutil.rmtree(path)
@@ -85,6 +85,7 @@ def stopped(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         output = capsys.readouterr().err
         assert output.startswith(PRINTED)
         typed = output.removeprefix(PRINTED).strip()
+        assert "secret" not in command.launched.sync_command
         is_understood(name, command.launched.sync_command)
         is_understood(name, typed)
         return typed
@@ -104,6 +105,12 @@ def test_the_resume_command_of_a_study_has_its_run_options(stopped: Stopped) -> 
         f"python -m sweeps.stage4 --resume {RUN_TYPED} --cohort 2 --scheduler asha "
         "--scheduler-options grace_period=30 --force"
     )
+
+
+def test_no_printed_command_holds_a_password(stopped: Stopped) -> None:
+    typed = stopped("stage4", "--tracking-uri", "postgresql://me:secret@db/mlflow", "--cohort", "2")
+    assert typed.startswith("python -m sweeps.stage4 --resume --cohort 2  # first set MLFLOW_TRACKING_URI to the")
+    assert "secret" not in typed
 
 
 @pytest.mark.parametrize("name", ["curriculum", "unfreeze"])

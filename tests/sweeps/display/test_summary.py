@@ -103,3 +103,11 @@ def test_criteria_degraded_and_forced_trials_are_shown(finished: Arm) -> None:
 
 def test_trials_without_labels_are_not_mentioned(finished: Arm) -> None:
     assert summary(STUDY, [finished("A0", 0.04)], "stage4").splitlines()[3:5] == ["", "next:"]
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@127.0.0.1:5000", "postgresql://me:secret@db/mlflow"])
+def test_a_password_in_the_address_of_the_store_is_not_printed(uri: str, finished: Arm) -> None:
+    text = summary(STUDY, [finished("A0", 0.1), finished("C2", 0.5)], "stage4", uri)
+    assert "secret" not in text
+    assert "    analysis pareto --experiment stage4  # with MLFLOW_TRACKING_URI set" in text
+    assert "--tracking-uri http://host:5000" in summary(STUDY, [finished("A0", 0.1)], "stage4", "http://host:5000")

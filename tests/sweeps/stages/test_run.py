@@ -132,6 +132,7 @@ def test_a_first_stage_continues_what_it_is_given_as_a_later_one_does(staged: St
     assert configuration_of_stages(resumed)["start"] != own, "other moments make other stages"
 
 
+@pytest.mark.slow
 def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> None:
     planned = plan_stages(staged)
     assert [plan.forecasts[-1].spec.name for plan in planned.plans] == ["S1", "S2", "S3"]

@@ -251,6 +251,7 @@ def test_a_killed_reload_process_is_not_the_adapters_fault(
         reloader._ask(Comparison("nowhere", "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_worker_tests_each_arm_once_and_reloads_the_base_after_an_invalid_one(
     make_spec: SpecMaker, baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

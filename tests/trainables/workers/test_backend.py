@@ -69,6 +69,7 @@ def run_to_end(ray: Any, worker: Any) -> list[Report]:
     return [result["report"] for result in results]
 
 
+@pytest.mark.slow
 def test_a_reused_worker_equals_a_fresh_process_and_loads_the_base_once(
     ray_session: Any, configure: Configure, make_spec: SpecMaker, tmp_path: Path
 ) -> None:
