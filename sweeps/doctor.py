@@ -82,7 +82,7 @@ def _version_problem(name: str, specifier: str, installed: Callable[[str], str])
 
 def check_disk(storage: Path) -> Iterator[Check]:
     """Check that records can be written, and that Ray's temporary directory is not full."""
-    from sweeps.execution.experiment import check_storage
+    from sweeps.execution.storage import check_storage
 
     try:
         check_storage(storage, 0)

@@ -20,10 +20,11 @@ from rich.text import Text
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, configuration_of, read_configuration
+from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
+from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs

@@ -6,13 +6,13 @@
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
-- `experiment`: The directory of one experiment: configuration and format, lock, free storage, and its trials'
-  records.
+- `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.
+- `storage`: Checks that the storage of an experiment can be written and has space for its records.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

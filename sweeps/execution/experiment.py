@@ -1,13 +1,10 @@
-"""The directory of one experiment: configuration and format, lock, free storage, and its trials' records."""
+"""The directory of one experiment: configuration and format, lock, and its trials' records."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,26 +12,23 @@ from datetime import date
 from pathlib import Path
 from typing import IO, Any, get_args
 
+from sweeps.execution.storage import check_storage
 from sweeps.planning.finding import PreflightFinding
-from sweeps.planning.forecast import Forecast
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Begun
 from sweeps.planning.space import merged
 from sweeps.study import Study
-from trainables.errors import ExitCode, InfrastructureError, UserError, named, quoted
+from trainables.errors import ExitCode, UserError, quoted
 from trainables.guards import described
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
 from trainables.record import Record, records_under
 from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
 
-PROBE_BYTES = 2**20
-RESERVE_BYTES = 200 * 10**6
 # setting of an arm -> the key of `study.json` that it determines
 DETERMINES = {"epochs": "steps", "batch_rows": "effective_rows", "accumulation_steps": "effective_rows"}
 BASE_FILES, TRIALS = "base.json", "trials.json"
 RESTORE = "restore it from a copy, or begin another experiment with --experiment NAME"
-CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the best one, one being written)
 
 
 class AlreadyRunning(UserError):
@@ -270,55 +264,3 @@ def reopened(records: Sequence[Record]) -> list[Record]:
         if verdict is not None and verdict.kind == "failed":
             record.reopen()
     return [record for record in records if record.verdict() is None]
-
-
-def adapter_bytes(forecasts: Sequence[Forecast], trials: int) -> int:
-    """Return the size of the adapters of `trials` trials, each as large as the largest in `forecasts`."""
-    largest = max(one.placement.adapter_megabytes(one.spec.rank) for one in forecasts)
-    return int(largest * 1e6 * trials)
-
-
-def check_not_full(storage: Path) -> None:
-    """Check that the storage still takes a file.
-
-    Raises:
-        InfrastructureError: it is full.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=storage) as probe:
-            probe.write(bytes(PROBE_BYTES))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InfrastructureError(
-                f"the storage must have free space, but {storage} is full",
-                "free some space, then run the same command again with --resume; every trial has its last checkpoint",
-            ) from None
-        raise
-
-
-def check_storage(storage: Path, adapter_bytes: int, *, create: bool = True) -> None:
-    """Check that the storage is writable and has space for the records; without `create`, leave no trace.
-
-    Raises:
-        UserError: it is not writable.
-        InfrastructureError: it has too little free space.
-    """
-    try:
-        if create:
-            storage.mkdir(parents=True, exist_ok=True)
-        where = next(path for path in (storage, *storage.parents) if path.exists())
-        with tempfile.TemporaryFile(dir=where) as probe:
-            probe.write(b"x")
-        free = shutil.disk_usage(where).free
-    except OSError as error:
-        kind = InfrastructureError if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
-        raise kind(
-            f"the storage must be writable, but {named(str(storage))} is not: {error.strerror}",
-            "pass another --storage",
-        ) from None
-    needed = adapter_bytes * CHECKPOINT_FACTOR + RESERVE_BYTES
-    if free < needed:
-        raise InfrastructureError(
-            f"the storage must have {needed / 1e6:,.0f} MB free, but {storage} has {free / 1e6:,.0f} MB",
-            "free some space or pass another --storage",
-        )

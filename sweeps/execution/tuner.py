@@ -24,9 +24,9 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
-from sweeps.execution.experiment import check_not_full
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
+from sweeps.execution.storage import check_not_full
 from trainables.errors import InfrastructureError
 from trainables.metrics import metric
 from trainables.record import Record, Verdict

@@ -14,16 +14,11 @@ from rich.text import Text
 from sweeps.display.plan_table import date_text, found_text, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
-from sweeps.execution.experiment import (
-    Experiment,
-    adapter_bytes,
-    check_storage,
-    configuration_of,
-    reopened,
-)
+from sweeps.execution.experiment import Experiment, configuration_of, reopened
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
+from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of

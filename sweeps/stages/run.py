@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
-from sweeps.execution.experiment import Experiment, adapter_bytes, check_storage, reopened
+from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
+from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
