@@ -11,6 +11,7 @@
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, and of the picks on the
   holdout.
+- `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
@@ -18,5 +19,6 @@
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.
 - `storage`: Free storage: what the adapters of a launch need, whether it is there, and which adapters are kept.
+- `storage`: Checks that the storage of an experiment can be written and has space for its records.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

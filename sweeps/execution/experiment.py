@@ -1,4 +1,4 @@
-"""The directory of one experiment: configuration and format, lock, free storage, and its trials' records."""
+"""The directory of one experiment: configuration and format, lock, and its trials' records."""
 
 from __future__ import annotations
 

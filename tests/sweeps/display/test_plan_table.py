@@ -39,13 +39,13 @@ def test_columns_in_which_trained_trials_agree_become_a_sentence(
 def test_a_long_name_is_shown_whole_on_eighty_columns() -> None:
     sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
     specs = [
-        TrialSpec(name=f"L{language}-V0-r{rank}-a{2 * rank}-s42", placement=Placement(language=language), rank=rank,
-                  alpha=2.0 * rank, steps=60, quantization=quantization, **sources)
+        TrialSpec(name=f"a-long-arm-L{language}-V0-r{rank}-a{2 * rank}-s42", placement=Placement(language=language),
+                  rank=rank, alpha=2.0 * rank, steps=rank * 15, quantization=quantization, **sources)
         for language in (2, 8) for rank in (4, 128) for quantization in ("none", "nf4-double")
     ]  # fmt: skip
     family, config = family_of(BASE_DIRECTORY)
     towers = family.towers(config)
-    forecasts = [Forecast(one, resolve(one.placement, towers), 2.08, 5) for one in specs]
+    forecasts = [Forecast(one, resolve(one.placement, towers), one.rank / 2, one.rank) for one in specs]
     console = Console(width=80, file=io.StringIO())
     console.print(matrix(STUDY, forecasts, 960))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
