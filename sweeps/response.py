@@ -47,7 +47,8 @@ STUDY = Study(
     recommended=("L1V0", "L4V0", "L1V6", "L4V6", "L2V2", "L3V4"),
     rate_factors=(0.75, 1.0, 1.25),
     settings=ONE_EPOCH,
-    miniature=defaults.SETTINGS,
+    # no guard acts, so three evals suffice: two parents to continue from, and the last, at which effects are read
+    miniature={**defaults.SETTINGS, "eval_every_steps": 40},
     # a trial that a guard stops has no last eval, so the effects would be those of the survivors
     guards=(),
 )
