@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns
@@ -92,5 +92,21 @@ def metrics_by_row(candidates: Iterable[Candidate]) -> frozenset[str]:
 
 def holdout_command(experiment: str, picks: Iterable[Candidate]) -> str:
     """Return the command that measures picks on the holdout."""
-    named = [word for pick in picks for word in ("--candidate", pick.name)]
-    return shlex.join(["python", "-m", "sweeps.holdout", "--experiment", experiment, *named])
+    return _command("sweeps.holdout", experiment, picks)
+
+
+def finalists_command(experiment: str, candidates: Iterable[Candidate]) -> str:
+    """Return the command that asks candidates all irrelevant rows."""
+    return _command("sweeps.finalists", experiment, candidates)
+
+
+def _command(module: str, experiment: str, candidates: Iterable[Candidate]) -> str:
+    named = [word for one in candidates for name in _typed_names(one) for word in ("--candidate", name)]
+    return shlex.join(["python", "-m", module, "--experiment", experiment, *named])
+
+
+def _typed_names(one: Candidate) -> list[str]:
+    """Return the names by which `sweeps` finds a candidate; the label of an arm with several settings is none."""
+    if all(each.trial.arm == one.arm for each in one.evals):
+        return [one.name]
+    return [replace(one, arm=each.trial.name).name for each in one.evals]

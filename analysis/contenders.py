@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from analysis.candidates import Candidate, candidates_of
+from analysis.finalists import paired
 from analysis.mlflow_runs import ExperimentRuns
 from analysis.pick import Contender, Pick, pick
 from analysis.placements import PlacementRuns, placements_of
@@ -44,12 +45,10 @@ def contenders_of(
         if placement.is_baseline and (found := candidates_of(placement, measured)):
             baselines[placement.parameters.get("quantization")] = found[-1]
     return [
-        Contender(
-            candidate,
-            baselines.get(placement.parameters.get("quantization")),
-            placement.last_mean("adapter_parameters"),
-        )
+        Contender(candidate, baseline, placement.last_mean("adapter_parameters"))
         for placement in placements
         if not placement.is_baseline
-        for candidate in candidates_of(placement, measured)
+        for candidate, baseline in paired(
+            candidates_of(placement, measured), baselines.get(placement.parameters.get("quantization"))
+        )
     ]

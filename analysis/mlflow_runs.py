@@ -28,7 +28,8 @@ from trainables.mlflow_store import (
     redacted,
     runs_of,
 )
-from trainables.record import DERIVED, HOLDOUT
+from trainables.probes.reserve import exchanged
+from trainables.record import DERIVED, FINALISTS, HOLDOUT
 
 if TYPE_CHECKING:
     from trainables.mlflow_store import MlflowClient
@@ -144,10 +145,25 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
 def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
     """Return the measurements of each trial by run id, of scaled and averaged copies too; empty where none are logged.
 
+    Evals of weights that were asked all irrelevant rows after the end have their results on all of them.
+
     Raises:
         UserError: the store does not answer, or a file is damaged.
     """
-    return _logged(experiment, tracking_uri, ("metrics.jsonl", DERIVED))
+    measured = _logged(experiment, tracking_uri, ("metrics.jsonl", DERIVED))
+    finals = _logged(experiment, tracking_uri, (FINALISTS,))
+    return {run_id: with_finals(evals, finals[run_id]) for run_id, evals in measured.items()}
+
+
+def with_finals(measurements: Iterable[Measurement], finals: Iterable[Measurement]) -> list[Measurement]:
+    """Return measurements; an eval of weights that are in `finals` has the results of those on all irrelevant rows."""
+    asked = {(one.step, one.scale): one for one in finals}
+    return [
+        replace(one, rows=exchanged(one.rows, asked[key].rows))
+        if one.kind == "eval" and (key := (one.step, one.scale)) in asked
+        else one
+        for one in measurements
+    ]
 
 
 def read_holdout(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:

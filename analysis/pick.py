@@ -11,6 +11,7 @@ from analysis.admissibility import room
 from analysis.candidates import SeedEval
 from analysis.choice import Chosen, choose, corrected, slack
 from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
+from analysis.finalists import finalists
 from analysis.judged import Interval, Judged, gains, higher, interval_of_draws, judge, judged_without_rows, minimum_gain
 from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
@@ -43,9 +44,9 @@ class Pick:
     `judged` are all candidates, best fit first. `best` has the best expected fit of those that gain over their baseline
     and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
     `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
-    then names those that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than
-    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and
-    `unknown` are sentences.
+    then names those that miss by the fewest rows. `finalists` are those that more rows can make the pick. `corrected`
+    is what the picked candidate is worth on other rows than those that chose it (bootstrap bias correction), by metric,
+    empty where it is not known. `would_change` and `unknown` are sentences.
     """
 
     level: float
@@ -57,6 +58,7 @@ class Pick:
     picked: Judged | None
     shipped: Shipped | None
     nearest: tuple[Judged, ...]
+    finalists: tuple[Judged, ...]
     corrected: Mapping[str, float]
     would_change: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -88,16 +90,19 @@ def pick(
     eligible = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
     choice = _choice(found, fit, generality, eligible) if found else None
     picked = judged[choice.picked] if choice else None
+    alike = tuple(judged[one] for one in choice.alike) if choice else ()
+    ranked = _best_first([*judged, *others], fit)
     return Pick(
         level=level,
         fit=fit,
         generality=generality,
-        judged=_best_first([*judged, *others], fit),
+        judged=ranked,
         best=judged[choice.best] if choice else None,
-        alike=tuple(judged[one] for one in choice.alike) if choice else (),
+        alike=alike,
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
         nearest=() if picked else _nearest_misses([*judged, *others], fit),
+        finalists=finalists(ranked, picked, alike, fit, level),
         corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),

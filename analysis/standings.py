@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.candidates import Candidate, candidates_of
 from analysis.evidence import Contender, DrawnCandidates, evidence
+from analysis.finalists import paired
 from analysis.judged import Judged, higher, minimum_gain, probability_on_frontier
 from analysis.pick import Pick, has_rows, pick
 from analysis.placement_results import FIT, Kind, PlacementResult
@@ -54,7 +55,7 @@ def with_rows(
     for one in placements:
         baseline = baselines.get(one.parameters.get("quantization"))
         price = one.last_mean("adapter_parameters")
-        found = tuple(Contender(each, baseline, price) for each in candidates[one.label])
+        found = tuple(Contender(each, base, price) for each, base in paired(candidates[one.label], baseline))
         if found and all(has_rows(each, names) for each in found):
             paths.append(Path(one, found))
     return paths if any(not one.placement.is_baseline for one in paths) else []

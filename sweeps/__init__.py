@@ -9,6 +9,7 @@
 - `display/`: Text and tables that a sweep prints in the terminal.
 - `doctor`: Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
 - `execution/`: Runs trials on Ray.
+- `finalists`: Finalists: asks the candidates for the pick every row, those of the reserve too.
 - `holdout`: Holdout: measures the picks, and the base, on rows that no eval of a trial has asked.
 - `hpo/`: Searches placements and settings with Optuna.
 - `importers/`: Converts configurations of axolotl, ms-swift and LLaMA-Factory to trials; every key is used, ignored

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainables.command import run
-from trainables.errors import EXIT_CODE_MEANINGS, ExitCode, UserError, nearest
+from trainables.errors import EXIT_CODE_MEANINGS, ExitCode, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.later_evals import EndedExperiment
-    from trainables.derived.candidate_name import CandidateName
     from trainables.derived.copies import AdapterCopy
     from trainables.engine import Engine
     from trainables.probes.probe import Baseline
@@ -40,10 +39,11 @@ def main(
     """Measure candidates on the holdout of an experiment."""
     from sweeps.execution.holdout_file import holdout_of
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into
+    from sweeps.execution.named_copies import copies_named, unmeasured
     from trainables.derived.candidate_name import parse_candidate
     from trainables.record import HOLDOUT
 
-    names = [parse_candidate(text) for text in candidate]
+    names = list(dict.fromkeys(parse_candidate(text) for text in candidate))
     ended = ended_experiment(storage, experiment, tracking_uri)
     holdout = holdout_of(ended.experiment.directory)
     if holdout is None:
@@ -52,42 +52,12 @@ def main(
             "launch it again with --test and --ood-test: trials that have ended are not run again",
         )
     with ended.experiment.locked():
-        copies = [one for name in dict.fromkeys(names) for one in copies_named(ended, name)]
-        missing = [one for one in copies if not _is_measured(one)]
-        known = len(copies) - len(missing)
-        typer.echo(f"{len(copies)} adapters of {len(names)} picks, {known} of them measured before")
-        counts = measure_into(HOLDOUT, ended, missing, typer.echo, holdout.rows_of, measured_base)
+        copies = [one for name in names for one in copies_named(ended, name)]
+        missing = unmeasured(copies, HOLDOUT)
+        typer.echo(f"{len(copies)} adapters of {len(names)} picks, {len(copies) - len(missing)} measured before")
+        counts = measure_into(HOLDOUT, ended, missing, typer.echo, holdout.rows_of, measured_base, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
     raise typer.Exit(ExitCode.TRIALS_FAILED if counts.invalid else ExitCode.DONE)
-
-
-def copies_named(ended: EndedExperiment, name: CandidateName) -> list[AdapterCopy]:
-    """Return the adapters of a candidate: of each seed that has an eval at its step, and keeps what is needed.
-
-    Raises:
-        UserError: there is no such arm, no such eval, or no adapter is kept.
-    """
-    from trainables.derived.copies import KEEP_HINT, AdapterCopy
-    from trainables.measurement import AVERAGE
-
-    records = [one for one in ended.trained if name.arm in (one.spec().arm, one.spec().name)]
-    if not records:
-        known = {word for one in ended.trained for word in (one.spec().arm, one.spec().name)}
-        raise UserError(f"a candidate must be of an arm with a result, but got `{name.arm}`", nearest(name.arm, known))
-    steps = {one.step for record in records for one in record.evals() if one.step > 0}
-    if name.step not in steps:
-        raise UserError(
-            f"a candidate must be an eval of {name.arm}, but none is at step {name.step}",
-            f"its evals are at {', '.join(map(str, sorted(steps)))}",
-        )
-    kept = [
-        one
-        for one in records
-        if one.adapter_at(name.step) is not None and (name.scale != AVERAGE or one.evals()[-1].step == name.step)
-    ]
-    if not kept:
-        raise UserError(f"the adapter of `{name}` must be kept by a seed, but none keeps it", KEEP_HINT)
-    return [AdapterCopy(one, name.step, name.scale) for one in kept]
 
 
 def measured_base(engine: Engine, ended: EndedExperiment, copies: Sequence[AdapterCopy]) -> Mapping[str, Baseline]:
@@ -101,12 +71,6 @@ def measured_base(engine: Engine, ended: EndedExperiment, copies: Sequence[Adapt
         if not record.later_evals(HOLDOUT):
             record.append(measured, HOLDOUT)
     return {record.spec().trial_id: known for record in records.values()}
-
-
-def _is_measured(copy: AdapterCopy) -> bool:
-    from trainables.record import HOLDOUT
-
-    return any((one.step, one.scale) == (copy.step, copy.scale) for one in copy.record.later_evals(HOLDOUT))
 
 
 main.__doc__ = HELP

@@ -32,19 +32,21 @@ class Engine:
     evaluator: Evaluator
 
     @classmethod
-    def load(cls, spec: TrialSpec, device: torch.device | None = None) -> Engine:
+    def load(cls, spec: TrialSpec, device: torch.device | None = None, *, all_rows: bool = False) -> Engine:
         """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU)."""
         device = device or default_device()
-        return cls.on(load_base(spec.base.path, spec.quantization, spec.compute_dtype, device), spec)
+        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device)
+        return cls.on(base, spec, all_rows=all_rows)
 
     @classmethod
-    def on(cls, base: Base, spec: TrialSpec) -> Engine:
-        """Return an engine with a loaded base and the data of `spec`."""
+    def on(cls, base: Base, spec: TrialSpec, *, all_rows: bool = False) -> Engine:
+        """Return an engine with a loaded base and the data of `spec`; with `all_rows`, evals ask the reserve too."""
         encoder, sees = Encoder(base, spec.template_date), base.family.sees
         train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
         ood = read_ood(spec.ood.path, needed_kinds(sees))
         check_pictures(validation, sees)
-        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS, has_reserve=spec.format >= RESERVE_FORMAT)
+        has_reserve = spec.format >= RESERVE_FORMAT and not all_rows
+        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS, has_reserve)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data))
 

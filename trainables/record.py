@@ -17,7 +17,9 @@ Layout::
     labels.json                   success criteria, and degraded results of the health checks
     verdict.json                  why the trial ended
     manifest.json                 the hashes of the files of an ended trial, without checkpoints; written last
-    derived.jsonl, holdout.jsonl  evals after the end: of scaled and averaged copies, and of the picks on the holdout
+    derived.jsonl                 evals after the end, of scaled and averaged copies
+    finalists.jsonl               evals after the end, of the candidates for the pick, on the reserve too
+    holdout.jsonl                 evals after the end, of the picks on the holdout
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ from trainables.spec import Frozen, TrialSpec, read_spec
 
 MANIFEST = "manifest.json"
 BEST, CHECKPOINTS, ADAPTERS = "best", "checkpoints", "adapters"
-DERIVED, HOLDOUT = "derived.jsonl", "holdout.jsonl"
+DERIVED, FINALISTS, HOLDOUT = "derived.jsonl", "finalists.jsonl", "holdout.jsonl"
+LATER_EVALS = (DERIVED, FINALISTS, HOLDOUT)  # written after the end of a trial
 KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
@@ -146,13 +149,13 @@ class Record:
             for later in self._saved_steps(folder):
                 if later > step:
                     shutil.rmtree(self.directory / folder / f"step-{later}")
-        for name in (DERIVED, HOLDOUT):
+        for name in LATER_EVALS:
             if (self.directory / name).exists():
                 self._rewrite(name, [one for one in self.later_evals(name) if one.step <= step])
         self._rewrite("metrics.jsonl", [one for one in self.measurements() if one.step <= step])
 
     def later_evals(self, name: str) -> list[Measurement]:
-        """Read the evals after the end of the trial: `derived.jsonl`, or `holdout.jsonl`.
+        """Read a file of evals after the end of the trial, such as `derived.jsonl`.
 
         Raises:
             FileDamaged: a complete line does not match its checksum.
@@ -240,7 +243,7 @@ class Record:
         files = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
         apart = (".", f"{CHECKPOINTS}/", f"{BEST}/", f"{ADAPTERS}/")
         own = {name for name in files if not name.startswith(apart) or KEPT_MANIFEST.fullmatch(name)}
-        own -= {MANIFEST, DERIVED, HOLDOUT}
+        own -= {MANIFEST, *LATER_EVALS}
         return {name: sha256(files[name].read_bytes()).hexdigest() for name in sorted(own)}
 
     def verdict(self) -> Verdict | None:

@@ -1,4 +1,4 @@
-"""Evals of an experiment after its trials have ended: of derived copies, and of the picks on the holdout.
+"""Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the holdout.
 
 They run in this process, one base after another: nothing trains, so there is nothing to schedule or to resume within an
 eval, and a copy is written as soon as it is measured.
@@ -111,12 +111,14 @@ def measure_into(
     name: str, ended: EndedExperiment, copies: Sequence[AdapterCopy], say: Say,
     rows: Callable[[TrialSpec], TrialSpec] = lambda spec: spec,
     known: Callable[[Engine, EndedExperiment, Sequence[AdapterCopy]], Mapping[str, Baseline]] | None = None,
+    all_rows: bool = False,
 ) -> Counts:  # fmt: skip
     """Evaluate copies, one base after another, and append each eval to the file `name` of its record.
 
     Args:
         rows: returns the spec whose rows are asked, from that of a trial; the same one asks the rows of the trial.
         known: returns the results of the base on these rows; by default those of the baselines' records.
+        all_rows: asks the irrelevant rows beyond the core too.
 
     Raises:
         UserError: base or data have changed, or an adapter is not kept.
@@ -131,7 +133,7 @@ def measure_into(
     for group in _by_engine(copies, specs):
         spec = specs[group[0].record]
         say(f"loading {spec.base.path.name}, {spec.quantization}, for {len(group)} evals")
-        engine = Engine.load(rows(spec))
+        engine = Engine.load(rows(spec), all_rows=all_rows)
         baselines = (known or _recorded)(engine, ended, group)
         for copy, found in measure_copies(engine, group, baselines):
             counts.measured += 1

@@ -21,7 +21,7 @@ from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
 from trainables.mlflow_models import log_adapter
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import DERIVED, HOLDOUT, Measurement, Record, Verdict, records_under
+from trainables.record import LATER_EVALS, Measurement, Record, Verdict, records_under
 from trainables.record_check import check_record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
@@ -177,7 +177,7 @@ class Tracker:
 
     def _log_later_evals(self, run: StoredRun, record: Record) -> None:
         """Log the files of evals that are measured after the end, again where they have changed."""
-        for path in (record.directory / name for name in (DERIVED, HOLDOUT)):
+        for path in (record.directory / name for name in LATER_EVALS):
             digest = sha256(path.read_bytes()).hexdigest() if path.exists() else None
             key = f"footprint.synced.{path.stem}"
             if digest is not None and run.tags.get(key) != digest:

@@ -57,6 +57,16 @@ def joined(first: Mapping[str, RowResults], more: Mapping[str, RowResults]) -> d
     return {name: RowResults({**first.get(name, nothing).values, **more.get(name, nothing).values}) for name in names}
 
 
+def reserved(rows: Mapping[str, RowResults]) -> dict[str, RowResults]:
+    """Return the results of the metrics that have a reserve."""
+    return {name: rows[name] for name in RESERVED_METRICS if name in rows}
+
+
+def exchanged(rows: Mapping[str, RowResults], more: Mapping[str, RowResults]) -> dict[str, RowResults]:
+    """Return the results by metric, with those of `more` for the metrics that have a reserve."""
+    return {**rows, **{name: one for name, one in reserved(more).items() if name in rows}}
+
+
 def by_group(rows: Sequence[OodRow], results: Mapping[str, float]) -> dict[str, Proportion]:
     """Return successes and rows of each group, of results (0 or 1) by row id; rows without a group are left out."""
     found: dict[str, list[float]] = {}
