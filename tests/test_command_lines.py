@@ -15,13 +15,26 @@ from ended import Ended, ended_by
 from trainables.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
-STUDIES = ("commands", "coverage", "curriculum", "narrow", "quantization", "search", "smoke", "stage4", "unfreeze")
+STUDIES = (
+    "commands",
+    "continuation",
+    "coverage",
+    "curriculum",
+    "narrow",
+    "quantization",
+    "response",
+    "search",
+    "smoke",
+    "stage4",
+    "unfreeze",
+)
 # a module -> the words before a path that it reads
 PATHS: dict[str, list[tuple[str, ...]]] = {
     **{f"sweeps.{name}": [("--dry-run", "--storage")] for name in STUDIES},
     "sweeps.trial": [("--dry-run",)],
     "sweeps.doctor": [("--storage",)],
     "sweeps.holdout": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
+    "sweeps.finalists": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
     "sweeps.rescale": [("--experiment=x", "--storage")],
     "trainables.verify": [()],
     "trainables.validate": [("--allow-cpu", "--tracking-uri=none", "--data-path={rows}", "--checkpoint-dir"),
@@ -46,7 +59,12 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
 PATHS["sweeps.stage4"] += [("--dry-run", "--base"), ("--dry-run", "--winners"), ("--dry-run", "--init-from"),
                            ("--dry-run", "--val={rows}", "--ood={rows}", "--train")]  # fmt: skip
 PATHS["sweeps.curriculum"].append(("--dry-run",))
-WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.selftest.reload")
+WORKERS = (
+    "trainables.data.scan",
+    "trainables.selftest.machine",
+    "trainables.selftest.reload",
+    "trainables.shipping.worker",
+)
 DEEP = "[" * 3000
 # path -> what it holds; None for one that cannot be made or does not exist
 FILES: dict[str, bytes | None] = {

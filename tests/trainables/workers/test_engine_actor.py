@@ -290,7 +290,7 @@ def test_a_request_for_several_trials_is_answered_once_with_all_of_them(
 def test_a_request_of_another_version_is_refused(room: Room, three: list[Record]) -> None:
     actor = room.actor()
     request = replace(room.request(three[0]), version=PROTOCOL_VERSION + 1)
-    with pytest.raises(ProtocolMismatch, match=r"but a request has version 2"):
+    with pytest.raises(ProtocolMismatch, match=rf"but a request has version {PROTOCOL_VERSION + 1}"):
         run(actor, actor.advance(request))
     assert actor.intervals == []
 
