@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from analysis.candidates import Candidate, candidates_of, holdout_command
+from analysis.finalists import paired
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.placements import placements_of
 from sweeps.execution.holdout_file import check_holdout, keep_holdout
+from sweeps.finalists import main as finalists_main
 from sweeps.holdout import main as holdout_main
 from sweeps.planning.holdout import Holdout, gather_holdout
 from sweeps.planning.sources import Sources, gather
@@ -21,7 +23,8 @@ from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import UserError
 from trainables.measurement import Measurement
 from trainables.mini import datasets
-from trainables.record import DERIVED, HOLDOUT, Record
+from trainables.probes.reserve import CORE_ROWS
+from trainables.record import DERIVED, FINALISTS, HOLDOUT, Record
 from trainables.record_check import check_record
 from trainables.spec import Placement, TrialSpec
 
@@ -31,7 +34,11 @@ STEPS = (2, 4, 6)
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of a few rows each, with a holdout beside them as the miniature has it."""
-    files = datasets.write(tmp_path_factory.mktemp("data") / "mini", seed=0)
+    return few_rows(tmp_path_factory.mktemp("data") / "mini", irrelevant_rows=3)
+
+
+def few_rows(target: Path, irrelevant_rows: int) -> Path:
+    files = datasets.write(target, seed=0)
     directory = files.train.parent
     lines = {path: path.read_text("utf-8").splitlines(keepends=True) for path in vars(files).values()}
     kinds = {
@@ -40,8 +47,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, cut in {
         "train.jsonl": lines[files.train][:12], "validation.jsonl": lines[files.validation][:3],
         "test.jsonl": lines[files.test][:4],
-        "ood.jsonl": [*kinds["irrelevant"][:3], *kinds["caption"][:2], *kinds["text"][:2]],
-        "ood-test.jsonl": [*kinds["irrelevant"][3:8], *kinds["caption"][2:4], *kinds["text"][2:5]],
+        "ood.jsonl": [*kinds["irrelevant"][:irrelevant_rows], *kinds["caption"][:2], *kinds["text"][:2]],
+        "ood-test.jsonl": [*kinds["irrelevant"][-5:], *kinds["caption"][2:4], *kinds["text"][2:5]],
     }.items():  # fmt: skip
         (directory / name).write_text("".join(cut), "utf-8")
     return directory
@@ -89,7 +96,13 @@ def test_a_holdout_is_no_part_of_a_trial_and_is_never_exchanged(rows: Path, sour
 # ---------------------------------------------------------------- measured after the end
 @pytest.fixture(scope="module")
 def trained(rows: Path, sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment of a baseline and one trial, without Ray."""
+    storage = train_few(tmp_path_factory.mktemp("runs"), sources, steps=6)
+    keep_holdout(storage / "few", gathered(rows, sources))
+    return storage
+
+
+def train_few(storage: Path, sources: Sources, steps: int) -> Path:
+    """Write an experiment of a baseline and one trial, without Ray."""
     import torch
 
     from trainables.constraint import BestConstraint
@@ -99,10 +112,10 @@ def trained(rows: Path, sources: Sources, tmp_path_factory: pytest.TempPathFacto
     from trainables.training.trial import open_trial
 
     torch.set_num_threads(1)
-    storage = tmp_path_factory.mktemp("runs")
     spec = TrialSpec(
         name="C2", arm="C2", **sources.as_settings(), placement=Placement(language=2, vision=2), rank=4, alpha=8.0,
-        quantization="none", learning_rate=5e-3, vision_learning_rate=1e-2, steps=6, batch_rows=3, eval_every_steps=2,
+        quantization="none", learning_rate=5e-3, vision_learning_rate=1e-2, steps=steps, batch_rows=3,
+        eval_every_steps=2,
     )  # fmt: skip
     engine, known = Engine.load(spec, torch.device("cpu")), None
     for one in (spec.baseline(), spec):
@@ -114,7 +127,6 @@ def trained(rows: Path, sources: Sources, tmp_path_factory: pytest.TempPathFacto
         trial.remove()
         measured = record.evals()[0]
         known = known or Baseline(measured.metrics, captions_in(record.samples(0)), measured.counts)
-    keep_holdout(storage / "few", gathered(rows, sources))
     return storage
 
 
@@ -178,7 +190,7 @@ def test_picks_are_measured_on_the_holdout_alone(
     assert {*found[0].rows["exact_match"].values} == asked
     assert len(found[0].rows["irrelevant_pass"].values) == 5
     assert ended(holdout_main, "few", picks, **place) == 0
-    assert "2 adapters of 2 picks, 2 of them measured before" in capsys.readouterr().out
+    assert "2 adapters of 2 picks, 2 measured before" in capsys.readouterr().out
     runs = read_experiment("few", uri)
     read = {runs_of.arm: measured for runs_of in runs.trials for measured in [read_holdout(runs, uri)[runs_of.run_id]]}
     assert sorted(one.line() for one in read["C2"]) == sorted(one.line() for one in found)
@@ -186,6 +198,39 @@ def test_picks_are_measured_on_the_holdout_alone(
     assert all(isinstance(one, Measurement) for one in read["A0"])
     assert [one.step for one in trial_in(experiment).evals()] == [*STEPS]
     check_record(record)
+
+
+@pytest.mark.slow
+def test_finalists_are_asked_every_irrelevant_row(
+    tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = few_rows(tmp_path / "data" / "mini", irrelevant_rows=CORE_ROWS + 4)
+    sources = gather(None, wide / "train.jsonl", wide / "validation.jsonl", wide / "ood.jsonl", wide)
+    storage = train_few(tmp_path / "runs", sources, steps=2)
+    record, uri = trial_in(storage / "few"), f"sqlite:///{database}"
+    place = {"storage": storage, "tracking_uri": uri}
+    assert len(record.evals()[-1].rows["irrelevant_pass"].values) == CORE_ROWS
+    assert ended(finalists_main, "few", ["C2 @ 2"], **place) == 0
+    (found,) = record.later_evals(FINALISTS)
+    assert len(found.rows["irrelevant_pass"].values) == CORE_ROWS + 4
+    core = record.evals()[-1].rows["irrelevant_pass"].values
+    assert {row: found.rows["irrelevant_pass"].values[row] for row in core} == core  # the kept adapter answers alike
+    assert ended(finalists_main, "few", ["C2 @ 2", "C2@2"], **place) == 0
+    assert "1 adapters of 1 candidates, 1 measured before" in capsys.readouterr().out
+    check_record(record)
+
+    runs = read_experiment("few", uri)
+    measured = read_measurements(runs, uri)
+    of_arm = {one.arm: one for one in placements_of(runs, ())}
+    candidate = next(one for one in candidates_of(of_arm["C2"], measured) if one.step == 2)
+    ((mine, base),) = paired([candidate], candidates_of(of_arm["A0"], measured)[-1])
+    assert base is not None
+    assert [len(one.evals[0].rows["irrelevant_pass"].values) for one in (mine, base)] == [CORE_ROWS + 4] * 2
+
+
+def test_finalists_need_rows_that_no_eval_asks(experiment: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be irrelevant rows that no eval asks, but evals ask them all"):
+        finalists_main("few", ["C2 @ 6"], experiment.parent, f"sqlite:///{tmp_path / 'm.db'}")
 
 
 @pytest.mark.parametrize(
