@@ -24,7 +24,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "measurement",
         "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics",
-        "constraint", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
+        "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
         "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "shipping",
         "cohort", "derived", "workers",
     ),

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.finding import PreflightFinding
+from sweeps.planning.pick_rows import KIND_OF_METRIC
 from trainables.decision import Guard
 from trainables.guards import Ceiling, Floor, Widening
 from trainables.hypothesis_tests import boundary, log_likelihood_ratio
@@ -33,10 +34,6 @@ COARSE_MARGIN = 0.25  # beyond the limit: what a test on a few dozen rows is to 
 GAP_NOISE_NATS = 0.03  # assumed standard deviation of the gap's noise at an eval
 GAP_MARGIN_NATS = 0.12  # beyond the limit, reached evenly over the run: what the guard on the gap is to see
 PERFECT = {"hallucination": 0.0}  # baselines before they are measured; the others answer every row
-KIND_OF_METRIC = {
-    "irrelevant_pass": "irrelevant", "hallucination": "irrelevant", "caption_sanity": "caption",
-    "text_retention": "text",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

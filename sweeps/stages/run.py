@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
+from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
@@ -146,8 +146,19 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
+    for text in _decisions(plans):
+        show(text, soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(planned.staged.study)).kept(launch.keep, _adapter_bytes(planned))
     show(kept.text, soft_wrap=True, highlight=False)
+
+
+def _decisions(plans: Sequence[Plan]) -> list[str]:
+    """Return what is decided at the evals of all stages; what differs between stages names them."""
+    stages: dict[str, list[str]] = {}
+    for plan in plans:
+        for text in decisions_text(plan):
+            stages.setdefault(text, []).append(plan.specs[-1].name)
+    return [text if len(names) == len(plans) else f"{', '.join(names)}: {text}" for text, names in stages.items()]
 
 
 # -------------------------------------------------------------------- the stages in order
