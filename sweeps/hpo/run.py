@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.display.plan_table import date_text, found_text, quality_grid
+from sweeps.display.plan_table import date_text, decisions_text, found_text, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
@@ -138,11 +138,12 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
                 f"the metric of generality on this data is {generality(sources.reported)}",
             )
-    specs = list(corners(search.space, search.study, sources, begun.format))
+    study = as_begun(search.study, begun.format, launch.reading)
+    specs = list(corners(search.space, study, sources, begun.format))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(as_begun(search.study, begun.format, launch.reading), specs, sources)
+    return plan_specs(study, specs, sources)
 
 
 def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
@@ -182,7 +183,8 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
-    for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
+    notes = date_text(planned.sources), planned.sources.dropped, planned.active.left_out
+    for note in (*notes, *decisions_text(planned)):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
     launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)

@@ -16,7 +16,7 @@ from sweeps.planning.sources import Begun, Sources, gather
 from sweeps.planning.space import Axes, expand, merged_settings
 from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
 from sweeps.stages.staged_study import Optimizer, Stage, StagedStudy, check_continuation
-from sweeps.study import Arm, Study
+from sweeps.study import Arm, Study, as_begun
 from trainables.data.duplicates import check_disjoint
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
@@ -43,6 +43,7 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
         UserError: a stage is invalid; names file, line and key.
     """
     chain = read_stages(given.files) if given.files else None
+    study = as_begun(study, Experiment(launch.directory(study)).format)
     if chain and chain.start and given.start:
         raise UserError(
             f"the first stage must start from one adapter, but {chain.stages[0].where('prev_checkpoint')} names one "
