@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from rich.text import Text
 
 from sweeps.display.plan_table import plan_text
-from sweeps.execution.begun_records import begin_lost_baselines, check_begun
+from sweeps.execution.begun_records import begin_lost_baselines, check_begun, copy_begun_rows
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
@@ -121,6 +121,7 @@ def show_job(job: Job[PlanT]) -> None:
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent, create=False)
     with tempfile.TemporaryDirectory() as scratch:
+        copy_begun_rows(Experiment(directory), Path(scratch))
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
         admit(planned.preflight, job.launch.force)

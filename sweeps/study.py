@@ -60,8 +60,8 @@ class Study:
     """A question, and the trials that answer it.
 
     `settings` override the defaults of `TrialSpec`; `epochs` can be given instead of `steps`. On the embedded
-    miniature, `miniature` overrides them, and `miniature_before_format_3` overrides `miniature` in experiments that were
-    begun in an earlier format. `world` selects the miniature: Qwen3-VL on pictures, or Qwen2 on shell
+    miniature, `miniature` overrides them, and `miniature_before_format_3` overrides `miniature` in experiments that
+    were begun in an earlier format. `world` selects the miniature: Qwen3-VL on pictures, or Qwen2 on shell
     commands. `ranks`, `learning_rates` and `quantizations` are the values to vary unless the command line gives others;
     `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight

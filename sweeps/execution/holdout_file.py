@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.execution.options import Launch
@@ -21,6 +22,22 @@ def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
     """
     own_rows = launch.ood is not None and not launch.split_holdout
     return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
+
+
+def planned_holdout_of_stages(plans: Sequence[Plan], launch: Launch) -> Holdout | None:
+    """Return the holdout of a staged study, which belongs to its last stage; no stage may read its rows.
+
+    Raises:
+        UserError: a row is broken, or also in a file of any stage.
+    """
+    from trainables.mini.datasets import is_generated
+
+    last = plans[-1].sources
+    own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
+    holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
+    for plan in plans[:-1] if holdout else ():
+        gather_holdout(holdout.test.path, holdout.ood_test.path, plan.sources, True)
+    return holdout
 
 
 def holdout_of(experiment: Path) -> Holdout | None:

@@ -27,17 +27,17 @@ def pick_rows(constraint: Constraint, ood_rows: Sequence[tuple[str, int]], spec_
 
 
 def pick_rows_text(constraint: Constraint, rows: Mapping[str, int]) -> str:
-    """Return at how many rows even an arm without a failure misses the level of the pick; empty if not known."""
-    needed = {
-        one.metric: f"{one.metric} ({least_rows(LEVEL, one.points)} needed, {rows[one.metric]} here)"
+    """Return how many rows even an arm without a failure needs to reach the level of the pick; empty if not known."""
+    needed = [
+        f"{least_rows(LEVEL, one.points)} rows of {one.metric} ({rows[one.metric]} here)"
         for one in constraint.allowances
         if one.points > 0 and one.metric in rows
-    }
+    ]
     if not needed:
         return ""
     return (
-        f"On too few rows even an arm without a failure is not admissible at probability {LEVEL:g}, so it is not "
-        f"picked: {', '.join(needed.values())}."
+        f"To be picked, at a probability of {LEVEL:g} of being admissible, even an arm without a failure needs "
+        f"{' and '.join(needed)}."
     )
 
 

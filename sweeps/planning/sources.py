@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -128,7 +129,7 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun)
         sees=sees,
         reported=_reported(validation_rows, ood_rows),
         template_date=_template_date(base, begun),
-        ood_rows=tuple(sorted(Counter(row.kind for row in ood_rows).items())),
+        ood_rows=_by_kind(ood_rows),
     )
 
 
@@ -142,6 +143,15 @@ def reported_by(spec: TrialSpec) -> frozenset[str]:
     """Return the names of the metrics that the record of a trial can hold, from the files it reads."""
     kinds = needed_kinds(family_of(spec.base.path)[0].sees)
     return _reported(read_validation(spec.validation.path), read_ood(spec.ood.path, kinds))
+
+
+def ood_rows_of(spec: TrialSpec) -> tuple[tuple[str, int], ...]:
+    """Return the numbers of out-of-distribution rows by kind, from the file that a trial reads."""
+    return _by_kind(read_ood(spec.ood.path, needed_kinds(family_of(spec.base.path)[0].sees)))
+
+
+def _by_kind(rows: Sequence[OodRow]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter(row.kind for row in rows).items()))
 
 
 def _reported(validation: list[Row], ood: list[OodRow]) -> frozenset[str]:

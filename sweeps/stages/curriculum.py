@@ -21,7 +21,7 @@ from trainables.data.duplicates import check_disjoint
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
 from trainables.model.families import family_of
-from trainables.spec import TrialSpec
+from trainables.spec import EARLIER_FORMATS, TrialSpec
 
 EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DIR` writes an example of each file"
 
@@ -76,7 +76,8 @@ def _from_miniature(
             "python -m sweeps.curriculum stage1.yaml stage2.yaml ...; docs/curriculum.md has the keys",
         )
     found, begun = [], Experiment(launch.directory(study)).begun
-    for arm, files in zip(study.arms, stages.write(data_directory, 0), strict=True):
+    rows = stages.write(data_directory, 0, begun.format in EARLIER_FORMATS)
+    for arm, files in zip(study.arms, rows, strict=True):
         sources = gather(None, files.train, files.validation, files.ood, data_directory, begun=begun)
         found.append((_spec(study, arm, given, launch, sources), sources))
     return found
