@@ -15,8 +15,7 @@ SEARCH = Search(
         question="Which LoRA, where, at which rates, before the model loses its generality?",
         arms=(),
         settings={**ROW_BY_ROW, "eval_every_steps": 50},
-        miniature=defaults.SETTINGS,
-        miniature_before_format_3={"eval_every_steps": 20},
+        miniature={**defaults.SETTINGS, "eval_every_steps": 20},
     ),
     space=Space({
         "language": Choice((0, 1, 2, 3, 4)),

@@ -73,7 +73,6 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         search.study,
         settings={**search.study.settings, **fixed},
         miniature={**search.study.miniature, **fixed},
-        miniature_before_format_3={**search.study.miniature_before_format_3, **fixed},
     )
     changed = replace(
         search,

@@ -8,6 +8,7 @@ from pathlib import Path
 from sweeps.execution.options import Launch
 from sweeps.planning.holdout import Holdout, gather_holdout, holdout_in
 from sweeps.planning.plan import Plan
+from sweeps.planning.sources import Sources
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, write_json
 
@@ -24,7 +25,7 @@ def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
     return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
 
 
-def planned_holdout_of_stages(plans: Sequence[Plan], launch: Launch) -> Holdout | None:
+def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | None:
     """Return the holdout of a staged study, which belongs to its last stage; no stage may read its rows.
 
     Raises:
@@ -32,11 +33,11 @@ def planned_holdout_of_stages(plans: Sequence[Plan], launch: Launch) -> Holdout 
     """
     from trainables.mini.datasets import is_generated
 
-    last = plans[-1].sources
+    *before, last = stages
     own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
     holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
-    for plan in plans[:-1] if holdout else ():
-        gather_holdout(holdout.test.path, holdout.ood_test.path, plan.sources, True)
+    for sources in before if holdout else ():
+        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
     return holdout
 
 

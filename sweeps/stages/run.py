@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, reopened
-from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout_of_stages
+from sweeps.execution.holdout_file import check_holdout, holdout_of_stages, keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
-from sweeps.planning.holdout import holdout_text
+from sweeps.planning.holdout import Holdout, holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
@@ -70,7 +70,7 @@ class StagedJob:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
         experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned))
-        check_holdout(experiment.directory, planned_holdout_of_stages(planned.plans, self.launch))
+        check_holdout(experiment.directory, _holdout(planned, self.launch))
 
     def run(self, planned: StagesPlan) -> list[Record]:
         """Run the stages, print a summary, and return the records of baselines and stages."""
@@ -149,10 +149,14 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
-    for text in (*_decisions(plans), holdout_text(planned_holdout_of_stages(plans, launch))):
+    for text in (*_decisions(plans), holdout_text(_holdout(planned, launch))):
         show(text, soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(planned.staged.study)).kept(launch.keep, _adapter_bytes(planned))
     show(kept.text, soft_wrap=True, highlight=False)
+
+
+def _holdout(planned: StagesPlan, launch: Launch) -> Holdout | None:
+    return holdout_of_stages([plan.sources for plan in planned.plans], launch)
 
 
 def _decisions(plans: Sequence[Plan]) -> list[str]:
@@ -174,7 +178,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         UserError: preflight refuses the plan, or the experiment has other stages.
         Checkpointed: the launch was stopped; the running stage has checkpointed.
     """
-    staged, holdout = planned.staged, planned_holdout_of_stages(planned.plans, launch)
+    staged, holdout = planned.staged, _holdout(planned, launch)
     admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(staged.study))
     check_storage(experiment.directory.parent, _adapter_bytes(planned))
