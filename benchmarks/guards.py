@@ -99,9 +99,9 @@ def _at_the_limit(runs: int) -> str:
         return found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
     return (
-        f"- At the limit itself no test can be right. At {evals} evals an arm exactly there is stopped with probability\n"
-        f"  {shares(PASS_GUARD, ((1.0, 0.80), (0.95, 0.80)))} by the guard on the pass, which needs two evals, and "
-        f"{shares(HALLUCINATION_GUARD, ((0.0, 0.15), (0.10, 0.25)))} by that on hallucination,\n  which needs one.\n"
+        f"- At the limit itself no test can be right. Of arms exactly there, {evals} evals stop "
+        f"{shares(PASS_GUARD, ((1.0, 0.80), (0.95, 0.80)))} by the guard on the pass,\n  which needs two evals, and "
+        f"{shares(HALLUCINATION_GUARD, ((0.0, 0.15), (0.10, 0.25)))} by that on hallucination, which needs one.\n"
     )
 
 
@@ -152,8 +152,8 @@ READING_IT = """
 - The exact reading stops healthy arms more often the more often it looks.
 - A relative limit on few rows is itself uncertain: with a baseline at 0.10, the guard on hallucination stops a few more
   arms at 0.20 than its error of a run.
-- Patience counts evals: with evals more often, two consecutive ones lie fewer steps apart, and a guard acts earlier. The
-  error of one eval is that of the run divided by their number, so healthy arms are not stopped more often for it.
+- Patience counts evals: with evals more often, two consecutive ones lie fewer steps apart, and a guard acts earlier.
+  The error of one eval is that of the run divided by their number, so healthy arms are not stopped more often for it.
 - Five captions can show nothing; thirty show an arm that has lost most of them.
 - The gap's test knows the noise of rows only. An arm that widens slowly is missed; the loss itself then says so.
 """

@@ -64,6 +64,7 @@ def sources_of(staged: StagedStudy) -> list[Sources]:
     return [stage.sources for stage in staged.stages]
 
 
+@pytest.mark.slow
 def test_the_rows_beside_the_last_stage_are_the_holdout_and_are_kept(
     staged: StagedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
