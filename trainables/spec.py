@@ -111,7 +111,7 @@ class TrialSpec(Frozen):
     batch_rows: PositiveInt = 16
     accumulation_steps: PositiveInt = 1
     batch_warmup_ratio: Fraction = 0.0
-    eval_every_steps: PositiveInt = 20
+    eval_every_steps: PositiveInt = 24
     max_tokens: PositiveInt = 2048
     template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0

@@ -57,7 +57,7 @@ def test_a_point_of_a_search_of_format_2_keeps_its_id(base: str) -> None:
 # ---------------------------------------------------------------- how often there is an eval
 @pytest.mark.parametrize(
     ("name", "before", "now"),
-    [("stage4", 30, 20), ("narrow", 30, 20), ("quantization", 30, 20), ("commands", 60, 40), ("unfreeze", 30, 15),
+    [("stage4", 30, 24), ("narrow", 30, 24), ("quantization", 30, 24), ("commands", 60, 48), ("unfreeze", 30, 18),
      ("curriculum", 20, 16), ("smoke", 3, 3)],
 )  # fmt: skip
 def test_a_study_on_the_miniature_evaluates_more_often_from_format_3_on(name: str, before: int, now: int) -> None:
@@ -74,7 +74,7 @@ def test_what_a_launch_fixes_holds_in_every_format() -> None:
         assert found["eval_every_steps"] == 7
 
 
-@pytest.mark.parametrize(("spec_format", "every"), [(1, 30), (2, 30), (3, 20)])
+@pytest.mark.parametrize(("spec_format", "every"), [(1, 30), (2, 30), (3, 24)])
 def test_the_default_of_a_trial_depends_on_its_format(spec_format: Format, every: int) -> None:
     assert default_settings(spec_format)["eval_every_steps"] == every
     files = {key: {"path": key, "sha256": key} for key in ("base", "train", "validation", "ood")}
