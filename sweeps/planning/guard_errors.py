@@ -210,6 +210,7 @@ def gap_kill_share(
 
 
 # -------------------------------------------------------------------- in the plan
+FEW_EVALS = 4  # below which a guard may lack the evals that it needs
 MOST_MISSED = 0.5  # of broken arms, above which a guard cannot see what it is to see
 
 
@@ -236,13 +237,19 @@ def blind_guards(errors: Sequence[GuardErrors]) -> list[PreflightFinding]:
             "guard_power",
             f"the guard on {one.metric} should stop an arm at {one.broken:.2f}, but with {_size(one)} it misses "
             f"{one.miss:.0%} of them",
-            "give more out-of-distribution rows of that kind: 192 irrelevant, 30 caption, 112 text"
-            if one.rows
-            else "evaluate less often, or give more validation rows",
+            _power_hint(one),
         )
         for one in errors
         if one.miss > MOST_MISSED
     ]
+
+
+def _power_hint(one: GuardErrors) -> str:
+    if one.miss == 1.0 and one.evals < FEW_EVALS:
+        return "evaluate more often, with --eval-every: it needs several evals in a row"
+    if one.rows:
+        return "give more out-of-distribution rows of that kind: 192 irrelevant, 30 caption, 112 text"
+    return "evaluate less often, or give more validation rows"
 
 
 def _size(one: GuardErrors) -> str:
