@@ -153,8 +153,8 @@ class StudyJob:
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
-        specs = expand(study, axes, sources, begun.format)
-        planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
+        specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
+        planned = plan_specs(study, specs, sources)
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
@@ -176,9 +176,9 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
-    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
-    launch.console.print(kept.text, soft_wrap=True, highlight=False)
+    for text in (holdout_text(planned_holdout(planned, launch)), kept.text):
+        launch.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -21,7 +22,7 @@ from sweeps.launch import run_job
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.run import StagedJob, plan_stages, unchanged
+from sweeps.stages.run import StagedJob, plan_stages, show_stages, unchanged
 from sweeps.stages.staged_study import Stage, StagedStudy, as_json, begun_stages, configuration_of_stages, continued
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
@@ -173,6 +174,12 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
     planned = plan_stages(staged)
     assert [plan.forecasts[-1].spec.name for plan in planned.plans] == ["S1", "S2", "S3"]
     assert planned.preflight.refusals == ()
+    console = Console(file=io.StringIO(), width=80)
+    show_stages(planned, replace(launch_in(tmp_path), console=console))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for line in ("5 evals a trial, one every 16 steps: ", "Guards (tested, error at most 5% a run)", "To be picked, "):
+        assert shown.count(line) == 1, f"all stages have it in common: {line}"
+    assert "Holdout: test.jsonl and ood-test.jsonl measure the picks" in shown
     assert not (tmp_path / "runs").exists()
 
 
