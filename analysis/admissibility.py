@@ -1,4 +1,4 @@
-"""How probable it is that a candidate meets the constraint, and how many rows that takes at least."""
+"""How probable it is that a candidate meets the constraint, and how many rows short of it a candidate is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trainables.constraint import ROUNDING, Allowance
-
-MOST_ROWS = 100_000
 
 
 def room(
@@ -42,28 +40,3 @@ def rows_short(allowances: Sequence[Allowance], baseline: Mapping[str, float], m
     """Return by how many rows a candidate's means miss the constraint: the most of any metric, 0 where all are met."""
     short = [one.excess(baseline[one.metric], means[one.metric]) * rows[one.metric] for one in allowances]
     return max(0, *(math.ceil(one - 1e-6) for one in short))
-
-
-def perfect_arm(rows: int, points: float) -> float:
-    """Return the probability of being admissible that an arm without a single failure reaches on so many rows.
-
-    Its failing share has the distribution Beta(1/2, rows + 1/2); the variance between seeds only lowers it.
-    """
-    from scipy.stats import beta
-
-    return float(beta.cdf(points, 0.5, rows + 0.5))
-
-
-def least_rows(level: float, points: float) -> int:
-    """Return on how many rows an arm without a failure first reaches the level; fewer can never show it.
-
-    Raises:
-        ValueError: no number of rows is enough, for the constraint allows no drop at all.
-    """
-    if points <= 0 or not 0 < level < 1:
-        raise ValueError(f"the level must lie in (0, 1) and the allowance above 0, but they are {level} and {points}")
-    low, high = 1, MOST_ROWS
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if perfect_arm(middle, points) >= level else (middle + 1, high)
-    return low

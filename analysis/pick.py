@@ -17,10 +17,10 @@ from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
+from trainables.rows_needed import LEVEL
 
 __all__ = ["LEVEL", "Contender", "Interval", "Judged", "Pick", "Shipped", "pick"]
 
-LEVEL = 0.9
 NEAREST = 3
 
 

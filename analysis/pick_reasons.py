@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.admissibility import least_rows, perfect_arm
 from analysis.choice import Chosen
 from analysis.judged import Judged
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
+from trainables.rows_needed import TooFewRows, too_few_rows
 
 
 def would_change(
@@ -51,7 +51,8 @@ def not_known(
             f"{_listed([one.name for one in others])}: no results by row, or no baseline to compare with, so whether "
             "they are admissible on other rows, and separable, is not known; they are not chosen."
         )
-    found += [_too_few(one, level, constraint) for one in _too_small(judged, level, constraint)]
+    rows = {one.metric: _rows(judged[0], one.metric) for one in constraint.allowances} if judged else {}
+    found += [_too_few(one, level) for one in too_few_rows(constraint, rows, level)]
     if is_picked:
         found.append(
             "The values are measured on the rows that chose the candidate, so they are too high on the average; "
@@ -62,23 +63,10 @@ def not_known(
     return tuple(found)
 
 
-def _too_small(judged: Sequence[Judged], level: float, constraint: Constraint) -> list[tuple[str, int, float]]:
-    """Return the constraint's metrics with too few rows for the level: name, rows and allowed points."""
-    if not judged:
-        return []
-    rows = {one.metric: _rows(judged[0], one.metric) for one in constraint.allowances}
-    return [
-        (one.metric, rows[one.metric], one.points)
-        for one in constraint.allowances
-        if one.points > 0 and perfect_arm(rows[one.metric], one.points) < level
-    ]
-
-
-def _too_few(one: tuple[str, int, float], level: float, constraint: Constraint) -> str:
-    name, rows, points = one
+def _too_few(one: TooFewRows, level: float) -> str:
     return (
-        f"{name} has {rows} rows: even an arm without a failure would be admissible with probability "
-        f"{perfect_arm(rows, points):.2f}, below {level:g}; it takes {least_rows(level, points)} rows or more."
+        f"{one.metric} has {one.rows} rows: even an arm without a failure would be admissible with probability "
+        f"{one.reached:.2f}, below {level:g}; it takes {one.least} rows or more."
     )
 
 

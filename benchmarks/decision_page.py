@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis import templates
-from analysis.admissibility import least_rows
 from analysis.pooled import PRIOR_FREEDOM, PRIOR_SEED_DEVIATION
 from analysis.shrinkage import LEAST_SPREAD
 from benchmarks.decision_measure import (
@@ -23,9 +22,10 @@ from benchmarks.decision_measure import (
 )
 from benchmarks.decision_worlds import EVAL_CORRELATION, FIT_ROWS, PASS_ROWS
 from benchmarks.pareto_scale import CANDIDATES, RESAMPLES, Scale
+from trainables.rows_needed import LEVEL, least_rows
 
 ESTIMATORS = ("before", "as described", "pooled")
-LEVEL, ALLOWED_DROP = 0.9, 0.1
+ALLOWED_DROP = 0.1
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ python -m benchmarks.guards                  about two minutes on an idle core
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
@@ -54,8 +54,8 @@ test decides would bias a rate. A fall of one kind of picture is recorded and sh
 
 An arm stays at one true rate over all evals. A row keeps its answer between consecutive evals with probability
 {PERSISTENCE:g}, and shares it with the baseline with probability {LIKENESS:g}. The gap has independent noise at every
-eval, {GAP_NOISE_NATS:g} nats in a plan. These three are assumptions, near to what samples of one sweep on the miniature
-show; rows are taken to be alike otherwise. `python -m benchmarks.guards` writes this page; the seed is fixed.
+eval, {GAP_NOISE_NATS:g} nats in a plan. These three are assumed, not measured; rows are taken to be alike
+otherwise. `python -m benchmarks.guards` writes this page; the seed is fixed.
 """
 
 
@@ -88,7 +88,21 @@ def cases() -> Iterator[Case]:
 def page(runs: int) -> str:
     """Return the page, from `runs` simulated runs of each case."""
     lines = [INTRODUCTION, *_rates(runs), "", *_asked(), "", *_gaps(), ""]
-    return "\n".join(lines) + READING_IT
+    return "\n".join(lines) + READING_IT + _at_the_limit(runs)
+
+
+def _at_the_limit(runs: int) -> str:
+    evals = EVALS[-1]
+
+    def shares(rule: Floor | Ceiling, rates: Sequence[tuple[float, float]]) -> str:
+        found = sorted(f"{kill_share(rule, 'tested', 192, evals, rate, base, runs):.2f}" for base, rate in rates)
+        return found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+
+    return (
+        f"- At the limit itself no test can be right. Of arms exactly there, {evals} evals stop "
+        f"{shares(PASS_GUARD, ((1.0, 0.80), (0.95, 0.80)))} by the guard on the pass,\n  which needs two evals, and "
+        f"{shares(HALLUCINATION_GUARD, ((0.0, 0.15), (0.10, 0.25)))} by that on hallucination, which needs one.\n"
+    )
 
 
 def _rates(runs: int) -> Iterator[str]:
@@ -133,12 +147,13 @@ def _gaps() -> Iterator[str]:
 READING_IT = """
 ## How to read it
 
-- At the limit itself no test can be right: an arm exactly there is stopped in the share that the table says.
 - With two evals of patience and few evals, a guard misses some arms just beyond the limit; with more evals it sees
   them, and its error over the run does not grow.
 - The exact reading stops healthy arms more often the more often it looks.
-- A relative limit on few rows is itself uncertain: with a baseline at 0.10, the guard on hallucination comes close to
-  its error of a run.
+- A relative limit on few rows is itself uncertain: with a baseline at 0.10, the guard on hallucination stops a few more
+  arms at 0.20 than its error of a run.
+- Patience counts evals: with evals more often, two consecutive ones lie fewer steps apart, and a guard acts earlier.
+  The error of one eval is that of the run divided by their number, so healthy arms are not stopped more often for it.
 - Five captions can show nothing; thirty show an arm that has lost most of them.
 - The gap's test knows the noise of rows only. An arm that widens slowly is missed; the loss itself then says so.
 """

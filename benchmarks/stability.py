@@ -1,13 +1,19 @@
-"""Compares the verdicts of two repeats of one study: how many trials end otherwise.
+"""Repeats one study with other dropout masks, and compares how its trials end and what it picks.
 
-python -m sweeps.stage4 --seeds 3 --experiment masks-1
-python -m sweeps.stage4 --seeds 3 --experiment masks-2 --set dropout=0.100001     the same rate, other dropout masks
-python -m benchmarks.stability runs/masks-1 runs/masks-2
+python -m benchmarks.stability repeat --directory stability      stage4, three seeds, twice; again to continue
+python -m benchmarks.stability compare runs/one runs/other       two repeats that were run elsewhere
+
+Masks are drawn by seed, step, layer and rate, so that a rate that differs by 0.000001 draws others; initialization and
+the order of rows stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +21,26 @@ from typing import Annotated
 import typer
 
 from trainables.command import run
-from trainables.errors import UserError
+from trainables.errors import InfrastructureError, UserError
+from trainables.io.files import write_text
 from trainables.record import Verdict, records_under
 
 Trials = Mapping[str, Verdict]
+
+REPEATS: Mapping[str, tuple[str, ...]] = {"masks-1": (), "masks-2": ("--set", "dropout=0.100001")}
+TABLE = "stability.md"
+ENDED = (0, 3)  # all trials have a result, or some failed
+PICKED = (0, 1)  # a candidate, or none that can be shipped
+MOST_CHANGED = 3  # of 33 verdicts
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One repeat: its name, the verdicts of its trials, and what it concludes about what to ship."""
+
+    name: str
+    verdicts: Trials
+    conclusion: str
 
 
 @dataclass(frozen=True)
@@ -55,23 +77,93 @@ def verdicts_in(directory: Path) -> Trials:
     return found
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+def summary(first: Trials, second: Trials) -> str:
+    """Return how many verdicts changed, and how many trials each repeat pruned."""
+    pruned = [sum(verdict.kind == "pruned" for verdict in trials.values()) for trials in (first, second)]
+    return (
+        f"{len(changes(first, second))} of {len(first.keys() & second.keys())} verdicts changed "
+        f"(at most {MOST_CHANGED} of 33 may); pruned: {pruned[0]} and {pruned[1]}"
+    )
 
 
-@app.command()
-def main(
+def table(first: Repeat, second: Repeat) -> str:
+    """Return how each trial ends in both repeats, and what both conclude, as Markdown."""
+    changed = {one.trial for one in changes(first.verdicts, second.verdicts)}
+    lines = [f"| trial | {first.name} | {second.name} | changed |", "| --- | --- | --- | --- |"]
+    for name in sorted(first.verdicts.keys() | second.verdicts.keys()):
+        ends = [_shown(one.verdicts.get(name)) for one in (first, second)]
+        lines.append(f"| {name} | {ends[0]} | {ends[1]} | {'yes' if name in changed else ''} |")
+    picks = [f"- {one.name}: {one.conclusion}" for one in (first, second)]
+    return "\n".join([*lines, "", summary(first.verdicts, second.verdicts), "", *picks, ""])
+
+
+def _shown(verdict: Verdict | None) -> str:
+    return "-" if verdict is None else f"{verdict} @ {verdict.step}"
+
+
+# -------------------------------------------------------------------- running
+def launch(directory: Path, name: str, seeds: int, more: Sequence[str]) -> Path:
+    """Run a repeat, or what is left of it, and return its directory.
+
+    Raises:
+        InfrastructureError: the launch did not end.
+    """
+    command = [
+        *(sys.executable, "-m", "sweeps.stage4", "--seeds", str(seeds), "--experiment", name),
+        *("--storage", str(directory / "runs"), "--tracking-uri", _store(directory), *REPEATS[name], *more),
+    ]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603
+    if code not in ENDED:
+        raise InfrastructureError(f"`{' '.join(command[1:])}` ended with {code}", "the same command continues it")
+    return directory / "runs" / name
+
+
+def concluded(directory: Path, name: str) -> str:
+    """Return what `analysis pareto` concludes about a repeat.
+
+    Raises:
+        InfrastructureError: it could not read the repeat.
+    """
+    options = ("--tracking-uri", _store(directory), "--out", str(directory / "frontier" / name), "--format", "json")
+    command = [sys.executable, "-m", "analysis.cli", "pareto", "--experiment", name, *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode not in PICKED:
+        raise InfrastructureError(f"`{' '.join(command[1:])}` ended with {done.returncode}: {done.stderr.strip()}")
+    return " ".join(json.loads(done.stdout)["conclusion"])
+
+
+def _store(directory: Path) -> str:
+    return f"sqlite:///{directory / 'mlflow.db'}"
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command("repeat")
+def repeat(
+    directory: Annotated[Path, typer.Option(help="Where records, MLflow and the table go.")] = Path("stability"),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per arm.")] = 3,
+    more: Annotated[list[str] | None, typer.Argument(help="Further options of sweeps.stage4, after `--`.")] = None,
+) -> None:
+    """Run the study twice, each with its own dropout masks, and write the table; finished trials are not run again."""
+    home = directory.resolve()
+    os.makedirs(home, exist_ok=True)
+    places = {name: launch(home, name, seeds, more or ()) for name in REPEATS}
+    first, second = (Repeat(name, verdicts_in(place), concluded(home, name)) for name, place in places.items())
+    write_text(home / TABLE, table(first, second))
+    typer.echo(f"{summary(first.verdicts, second.verdicts)}\n{home / TABLE}")
+
+
+@app.command("compare")
+def compare(
     first: Annotated[Path, typer.Argument(help="Directory of the first experiment, such as runs/masks-1.")],
     second: Annotated[Path, typer.Argument(help="Directory of its repeat.")],
 ) -> None:
     """Print the trials that end otherwise, and how many of how many these are."""
     one, other = verdicts_in(first), verdicts_in(second)
-    found = changes(one, other)
-    for change in found:
+    for change in changes(one, other):
         typer.echo(change)
-    pruned = [sum(verdict.kind == "pruned" for verdict in trials.values()) for trials in (one, other)]
-    typer.echo(
-        f"{len(found)} of {len(one.keys() & other.keys())} verdicts changed; pruned: {pruned[0]} and {pruned[1]}"
-    )
+    typer.echo(summary(one, other))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ STUDY = Study(
         "eval_every_steps": 100,
     },
     miniature=defaults.SETTINGS,
+    miniature_before_format_3=defaults.BEFORE_FORMAT_3,
     world="text",
     guards=(
         Floor("text_retention", max_relative_drop=0.20, min_absolute=0.0, patience_evals=2),

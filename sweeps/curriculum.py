@@ -50,8 +50,9 @@ STUDY = Study(
         "target_modules": (),
         "warmup_ratio": 0.1,
         "steps": 80,
-        "eval_every_steps": 20,
+        "eval_every_steps": 16,
     },
+    miniature_before_format_3={"eval_every_steps": 20},
 )
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from rich.text import Text
 
 from sweeps.display.plan_table import plan_text
-from sweeps.execution.begun_records import begin_lost_baselines, check_begun
+from sweeps.execution.begun_records import begin_lost_baselines, check_begun, copy_begun_rows
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
@@ -121,6 +121,7 @@ def show_job(job: Job[PlanT]) -> None:
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent, create=False)
     with tempfile.TemporaryDirectory() as scratch:
+        copy_begun_rows(Experiment(directory), Path(scratch))
         planned = job.plan(Path(scratch) / "data")
         job.show(planned)
         admit(planned.preflight, job.launch.force)
@@ -152,8 +153,8 @@ class StudyJob:
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
-        specs = expand(study, axes, sources, begun.format)
-        planned = plan_specs(study, continuing(specs, axes.init_from, axes.restart_from), sources)
+        specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
+        planned = plan_specs(study, specs, sources)
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
@@ -175,9 +176,9 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
-    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
-    launch.console.print(kept.text, soft_wrap=True, highlight=False)
+    for text in (holdout_text(planned_holdout(planned, launch)), kept.text):
+        launch.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _adapter_bytes(planned: Plan) -> AdapterBytes:

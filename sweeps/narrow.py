@@ -27,6 +27,7 @@ STUDY = Study(
     rate_factors=(0.5, 1.0, 2.0),
     settings=ONE_EPOCH,
     miniature=defaults.SETTINGS,
+    miniature_before_format_3=defaults.BEFORE_FORMAT_3,
 )
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ STUDY = Study(
         "learning_rate": defaults.LEARNING_RATE / 8,
         "vision_learning_rate": defaults.VISION_LEARNING_RATE / 8,
     },
+    miniature_before_format_3=defaults.BEFORE_FORMAT_3,
 )
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ STUDY = Study(
     recommended=("A1", "A2", "B2", "B3", "C2", "C3"),
     settings=ONE_EPOCH,
     miniature=defaults.SETTINGS,
+    miniature_before_format_3=defaults.BEFORE_FORMAT_3,
 )
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from trainables.constraint import CONSTRAINT, Constraint
 from trainables.decision import Guard
 from trainables.guards import GUARDS, described
-from trainables.spec import RESERVE_FORMAT, Format, Quantization
+from trainables.spec import EARLIER_DEFAULTS, EARLIER_FORMATS, Format, Quantization
 from trainables.tested_guards import Reading, error_values
 
 # one row per forward pass, 16 rows per optimizer step
@@ -60,7 +60,8 @@ class Study:
     """A question, and the trials that answer it.
 
     `settings` override the defaults of `TrialSpec`; `epochs` can be given instead of `steps`. On the embedded
-    miniature, `miniature` overrides them. `world` selects the miniature: Qwen3-VL on pictures, or Qwen2 on shell
+    miniature, `miniature` overrides them, and `miniature_before_format_3` overrides `miniature` in experiments that
+    were begun in an earlier format. `world` selects the miniature: Qwen3-VL on pictures, or Qwen2 on shell
     commands. `ranks`, `learning_rates` and `quantizations` are the values to vary unless the command line gives others;
     `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
@@ -73,6 +74,7 @@ class Study:
     arms: tuple[Arm, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     miniature: Mapping[str, Any] = field(default_factory=dict)
+    miniature_before_format_3: Mapping[str, Any] = field(default_factory=dict)
     world: World = "pictures"
     recommended: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
@@ -90,8 +92,15 @@ class Study:
 
 
 def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) -> Study:
-    """Return a study with a chosen reading of its guards; in earlier formats they decide by the numbers as they are."""
-    return replace(study, reading="exact" if spec_format < RESERVE_FORMAT else reading or study.reading)
+    """Return a study as an experiment of a format has it, with a chosen reading of its guards.
+
+    In earlier formats guards decide by the numbers as they are, and evals are where the defaults of then put them.
+    """
+    if spec_format not in EARLIER_FORMATS:
+        return replace(study, reading=reading or study.reading)
+    settings = {**EARLIER_DEFAULTS, **study.settings}
+    miniature = {**study.miniature, **study.miniature_before_format_3}
+    return replace(study, settings=settings, miniature=miniature, reading="exact")
 
 
 def rules_of(study: Study) -> dict[str, Any]:

@@ -25,8 +25,9 @@ STUDY = Study(
         "learning_rate": defaults.LEARNING_RATE / 2,
         "vision_learning_rate": defaults.VISION_LEARNING_RATE / 2,
         "steps": 90,
-        "eval_every_steps": 30,
+        "eval_every_steps": 18,
     },
+    miniature_before_format_3=defaults.BEFORE_FORMAT_3,
 )
 
 if __name__ == "__main__":

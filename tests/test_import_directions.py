@@ -24,9 +24,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "model", "data", "probes", "measurement",
         "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify", "metrics",
-        "constraint", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
-        "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export", "shipping",
-        "cohort", "derived", "workers",
+        "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models",
+        "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
+        "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",

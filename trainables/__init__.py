@@ -36,6 +36,7 @@
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.
 - `record_labels`: The labels of a result besides its verdict: success criteria, degraded health checks, overridden
   preflight checks.
+- `rows_needed`: How many rows it takes before an arm can be called admissible at all.
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.

@@ -23,8 +23,10 @@ QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-do
 
 Format = Literal[1, 2, 3]
 
+EARLIER_FORMATS = (1, 2)
 RESERVE_FORMAT = 3  # from this format on, irrelevant rows beyond the core are asked by guards only
 FORMAT: Format = 3  # of new experiments; a file without a format has format 1
+EARLIER_DEFAULTS: Mapping[str, Any] = {"eval_every_steps": 30}  # of formats 1 and 2
 BASELINE_ARM = "A0"
 RESTART = "-restart"  # suffix of the arm and the name of a trial that starts from `--restart-from`
 
@@ -109,7 +111,7 @@ class TrialSpec(Frozen):
     batch_rows: PositiveInt = 16
     accumulation_steps: PositiveInt = 1
     batch_warmup_ratio: Fraction = 0.0
-    eval_every_steps: PositiveInt = 30
+    eval_every_steps: PositiveInt = 24
     max_tokens: PositiveInt = 2048
     template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
@@ -121,10 +123,12 @@ class TrialSpec(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_arm(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "arm" not in values and "name" in values:
-            return {**values, "arm": values["name"]}
-        return values
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        earlier = EARLIER_DEFAULTS if values.get("format", FORMAT) in EARLIER_FORMATS else {}
+        arm = {"arm": values["name"]} if "name" in values else {}
+        return {**earlier, **arm, **values}
 
     @model_validator(mode="after")
     def _resumed_needs_parent(self) -> Self:
@@ -218,9 +222,10 @@ NOT_SETTINGS = (
 )  # fmt: skip
 
 
-def default_settings() -> dict[str, Any]:
+def default_settings(spec_format: Format = FORMAT) -> dict[str, Any]:
     """Return the default of every training setting; sources, placement and parent adapter are not included."""
-    return {name: field.default for name, field in TrialSpec.model_fields.items() if name not in NOT_SETTINGS}
+    own = {name: field.default for name, field in TrialSpec.model_fields.items() if name not in NOT_SETTINGS}
+    return {**own, **(EARLIER_DEFAULTS if spec_format in EARLIER_FORMATS else {})}
 
 
 def parse_spec(values: Mapping[str, Any], where: str = "spec") -> TrialSpec:

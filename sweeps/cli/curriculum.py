@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, MODEL, RUN, SPACE, LaunchOptions, argument, option
+from sweeps.cli.options import ACTIONS, HOLDOUT, MODEL, RUN, SPACE, LaunchOptions, argument, option
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -32,11 +32,13 @@ class CurriculumOptions:
 
 
 SHARED = (
-    "base", "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", "keep", *ACTIONS,
+    "base", *HOLDOUT, "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", "keep",
+    *ACTIONS,
 )  # fmt: skip
 CHANGED = {
     "base": {"shown_default": "`base_model` of the stages"},
     "init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""},
+    "test": {"help": "Rows of the last stage's task that measure the picks at the end: JSONL."},
 }
 
 

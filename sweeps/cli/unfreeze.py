@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, BUDGET, DATA, SPACE, LaunchOptions, option
+from sweeps.cli.options import ACTIONS, BUDGET, DATA, HOLDOUT, SPACE, LaunchOptions, option
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class UnfreezeOptions:
 
 
 SHARED = (
-    *DATA, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", "keep", *ACTIONS,
+    *DATA, *HOLDOUT, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", "keep",
+    *ACTIONS,
 )  # fmt: skip
 CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""}}
 

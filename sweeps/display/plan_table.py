@@ -13,6 +13,7 @@ from sweeps.planning.data_quality import FileQuality, quality_table
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share
 from sweeps.planning.guard_errors import errors_text
+from sweeps.planning.pick_rows import pick_rows_text
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources
@@ -41,9 +42,35 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
         parts.append(NO_VISION_TOWER)
     if planned.active.left_out:
         parts.append(planned.active.left_out)
-    if planned.guard_errors:
-        parts.append(errors_text(planned.guard_errors, planned.active.study.reading))
-    return [*parts, *found_text(planned.preflight, is_forced)]
+    return [*parts, *decisions_text(planned), *found_text(planned.preflight, is_forced)]
+
+
+def decisions_text(planned: Plan) -> list[str]:
+    """Return what is decided at the evals, and how surely: how often one is, errors of guards, rows of the pick."""
+    study = planned.active.study
+    texts = (
+        evals_text(planned.forecasts),
+        errors_text(planned.guard_errors, study.reading),
+        pick_rows_text(study.constraint, planned.pick_rows),
+    )
+    return [text for text in texts if text]
+
+
+def evals_text(forecasts: Sequence[Forecast]) -> str:
+    """Return how many evals a trial has, and how closely they bracket a step; empty if no trial trains."""
+    trained = [one for one in forecasts if not one.spec.placement.is_baseline]
+    if not trained:
+        return ""
+    evals, steps = _range([one.evals for one in trained]), _range([one.spec.eval_every_steps for one in trained])
+    within = _range([min(one.spec.steps, one.spec.eval_every_steps) for one in trained])
+    return (
+        f"{evals} evals a trial, one every {steps} steps: the step at which an arm leaves the admissible region is "
+        f"known to within {within} steps."
+    )
+
+
+def _range(values: Sequence[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
 def date_text(sources: Sources) -> str:
@@ -73,10 +100,6 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
             f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. The columns language and vision count "
             "trained parameters."
-        ),
-        Text(
-            f"An eval every {spec.eval_every_steps} steps: the step at which an arm leaves the admissible region is "
-            f"known to within {min(spec.steps, spec.eval_every_steps)}."
         ),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from sweeps.execution.experiment import Experiment, kept_base_files
 from sweeps.execution.holdout_file import holdout_of
@@ -14,7 +16,7 @@ from trainables.record import BEST, MANIFEST, RUN_AGAIN, Record
 from trainables.record_check import check_record
 from trainables.record_labels import LABELLED
 from trainables.source_check import SourceChanged, check_sources
-from trainables.spec import BASELINE_ARM, Source, TrialSpec
+from trainables.spec import BASELINE_ARM, EARLIER_FORMATS, Source, TrialSpec
 
 
 def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collection[Source] | None = None) -> None:
@@ -43,6 +45,13 @@ def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collectio
     except SourceChanged as error:
         hint = f"restore it, or start another experiment: leave out --resume and pass --experiment {experiment.name}-2"
         raise SourceChanged(error.message + _changed_files(experiment), hint) from None
+
+
+def copy_begun_rows(experiment: Experiment, directory: Path) -> None:
+    """Copy the miniature's rows beside an experiment of an earlier format, which reads those that it began with."""
+    if experiment.begun.format in EARLIER_FORMATS:
+        for rows in experiment.directory.parent.glob("data*"):
+            shutil.copytree(rows, directory / rows.name)
 
 
 def check_records(records: Sequence[Record], constraint: Constraint | None) -> None:

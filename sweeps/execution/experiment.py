@@ -273,7 +273,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
             "run the version of Footprint that began the experiment, or begin another with --experiment NAME",
         )
     if "fixed" in kept:
-        fixed = merged(default_settings(), kept["fixed"])
+        fixed = merged(default_settings(kept["format"]), kept["fixed"])
         if "steps" in kept["fixed"]:  # in format 1, `steps` overrides `epochs`
             fixed.pop("epochs", None)
         kept["fixed"] = {key: value for key, value in fixed.items() if f"space.{key}" not in kept}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.execution.options import Launch
 from sweeps.planning.holdout import Holdout, gather_holdout, holdout_in
 from sweeps.planning.plan import Plan
+from sweeps.planning.sources import Sources
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, write_json
 
@@ -21,6 +23,22 @@ def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
     """
     own_rows = launch.ood is not None and not launch.split_holdout
     return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
+
+
+def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | None:
+    """Return the holdout of a staged study, which belongs to its last stage; no stage may read its rows.
+
+    Raises:
+        UserError: a row is broken, or also in a file of any stage.
+    """
+    from trainables.mini.datasets import is_generated
+
+    *before, last = stages
+    own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
+    holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
+    for sources in before if holdout else ():
+        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
+    return holdout
 
 
 def holdout_of(experiment: Path) -> Holdout | None:

@@ -8,10 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
-from sweeps.display.plan_table import date_text, found_text, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
@@ -25,17 +21,17 @@ from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.execution.storage import adapter_bytes, check_storage
 from sweeps.hpo.outcome import outcome_of
+from sweeps.hpo.plan_text import settings_of, show_search
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
 from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
 from sweeps.planning.finding import PreflightFinding
-from sweeps.planning.holdout import holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import admit
 from sweeps.planning.sources import gather
 from sweeps.study import Study, as_begun
 from trainables.errors import Checkpointed, UserError
 from trainables.metrics import generality, metric
-from trainables.pareto import Objective, parse_objectives
+from trainables.pareto import Objective
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
@@ -111,15 +107,6 @@ def resumed_search(search: Search, launch: Launch) -> SearchJob:
     return SearchJob(search, launch)
 
 
-def settings_of(search: Search) -> SearchSettings:
-    """Return the settings that determine the points of a search.
-
-    Raises:
-        UserError: an objective is unknown.
-    """
-    return SearchSettings(search.space, parse_objectives(search.objectives), search.sampler, search.cohort, search.seed)
-
-
 def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     """Read and check base, data and every edge of the space; writes only the miniature's and filtered rows.
 
@@ -138,11 +125,12 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
                 f"an objective must be measured, but trials on this data report no `{objective.name}`",
                 f"the metric of generality on this data is {generality(sources.reported)}",
             )
-    specs = list(corners(search.space, search.study, sources, begun.format))
+    study = as_begun(search.study, begun.format, launch.reading)
+    specs = list(corners(search.space, study, sources, begun.format))
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(as_begun(search.study, begun.format, launch.reading), specs, sources)
+    return plan_specs(study, specs, sources)
 
 
 def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
@@ -165,31 +153,6 @@ def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None
             f"{scheduler.metric}:{objectives[0].direction}: it would stop the trials that the search prefers",
             hint,
         )
-
-
-def show_search(search: Search, planned: Plan, launch: Launch) -> None:
-    """Print the space, the objectives, the budget, a summary of the data, and the findings of preflight."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("varied", no_wrap=True)
-    table.add_column("between")
-    for name, dimension in search.space.dimensions.items():
-        table.add_row(name, str(dimension))
-    objectives = " and ".join(f"{one.name} ({one.direction} is better)" for one in settings_of(search).objectives)
-    launch.console.print(Text(f"{search.study.name}: {search.study.question}", style="bold"), table)
-    launch.console.print(
-        f"{search.trials} trials for {objectives}; {search.sampler} suggests {search.cohort} at a time, seed "
-        f"{search.seed}.",
-        highlight=False,
-    )
-    launch.console.print(quality_grid(planned.preflight.data))
-    for note in (date_text(planned.sources), planned.sources.dropped, planned.active.left_out):
-        if note:
-            launch.console.print(note, soft_wrap=True, highlight=False)
-    launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
-    kept = Experiment(launch.directory(search.study)).kept(launch.keep, adapter_bytes(planned.forecasts, search.trials))
-    launch.console.print(kept.text, soft_wrap=True, highlight=False)
-    for text in found_text(planned.preflight, launch.force):
-        launch.console.print(text, soft_wrap=True, highlight=False)
 
 
 # -------------------------------------------------------------------- running cohorts

@@ -13,6 +13,7 @@
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.
 - `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.
+- `pick_rows`: On how many rows the constraint is judged, and whether an arm can be called admissible on them at all.
 - `plan`: Plans a launch: its trials, their forecasts, and the findings of preflight.
 - `preflight`: Preflight: the checks before a launch.
 - `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.finding import PreflightFinding
+from sweeps.planning.pick_rows import KIND_OF_METRIC
 from trainables.decision import Guard
 from trainables.guards import Ceiling, Floor, Widening
 from trainables.hypothesis_tests import boundary, log_likelihood_ratio
@@ -33,10 +34,6 @@ COARSE_MARGIN = 0.25  # beyond the limit: what a test on a few dozen rows is to 
 GAP_NOISE_NATS = 0.03  # assumed standard deviation of the gap's noise at an eval
 GAP_MARGIN_NATS = 0.12  # beyond the limit, reached evenly over the run: what the guard on the gap is to see
 PERFECT = {"hallucination": 0.0}  # baselines before they are measured; the others answer every row
-KIND_OF_METRIC = {
-    "irrelevant_pass": "irrelevant", "hallucination": "irrelevant", "caption_sanity": "caption",
-    "text_retention": "text",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,6 +210,7 @@ def gap_kill_share(
 
 
 # -------------------------------------------------------------------- in the plan
+FEW_EVALS = 4  # below which a guard may lack the evals that it needs
 MOST_MISSED = 0.5  # of broken arms, above which a guard cannot see what it is to see
 
 
@@ -239,13 +237,19 @@ def blind_guards(errors: Sequence[GuardErrors]) -> list[PreflightFinding]:
             "guard_power",
             f"the guard on {one.metric} should stop an arm at {one.broken:.2f}, but with {_size(one)} it misses "
             f"{one.miss:.0%} of them",
-            "give more out-of-distribution rows of that kind: 192 irrelevant, 30 caption, 112 text"
-            if one.rows
-            else "evaluate less often, or give more validation rows",
+            _power_hint(one),
         )
         for one in errors
         if one.miss > MOST_MISSED
     ]
+
+
+def _power_hint(one: GuardErrors) -> str:
+    if one.miss == 1.0 and one.evals < FEW_EVALS:
+        return "evaluate more often, with --eval-every: it needs several evals in a row"
+    if one.rows:
+        return "give more out-of-distribution rows of that kind: 192 irrelevant, 30 caption, 112 text"
+    return "evaluate less often, or give more validation rows"
 
 
 def _size(one: GuardErrors) -> str:

@@ -23,10 +23,7 @@ from trainables.spec import Source, TrialSpec
 
 MINIATURE = "test.jsonl", "ood-test.jsonl"
 TOLD = "Holdout: {} and {} measure the picks at the end, and no eval of a trial."
-NONE = (
-    "No holdout: rows that measure the picks at the end, and no eval of a trial, are named by --test and --ood-test, "
-    "or split off by --split-holdout."
-)
+NONE = "No holdout: rows that measure the picks at the end, and no eval of a trial, are named by --test and --ood-test."
 
 
 @dataclass(frozen=True)

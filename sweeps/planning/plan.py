@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
+from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
@@ -21,7 +23,7 @@ from trainables.spec import TrialSpec
 class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
-    `guard_errors` are their simulated errors.
+    `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint.
     """
 
     sources: Sources
@@ -29,6 +31,7 @@ class Plan:
     preflight: Preflight
     active: ActiveGuards
     guard_errors: tuple[GuardErrors, ...] = ()
+    pick_rows: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -50,8 +53,10 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)
     evals = max(one.evals for one in forecasts)
     errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals)
-    found = replace(found, findings=(*found.findings, *blind_guards(errors)))
-    return Plan(sources, forecasts, found, active, errors)
+    constraint = active.study.constraint
+    rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
+    found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
+    return Plan(sources, forecasts, found, active, errors, rows)
 
 
 @cache  # several stages may read the same rows; sources are equal when their content is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -144,12 +145,12 @@ def reported_by(spec: TrialSpec) -> frozenset[str]:
     return _reported(read_validation(spec.validation.path), read_ood(spec.ood.path, kinds))
 
 
-def ood_rows_by(spec: TrialSpec) -> tuple[tuple[str, int], ...]:
+def ood_rows_of(spec: TrialSpec) -> tuple[tuple[str, int], ...]:
     """Return the numbers of out-of-distribution rows by kind, from the file that a trial reads."""
     return _by_kind(read_ood(spec.ood.path, needed_kinds(family_of(spec.base.path)[0].sees)))
 
 
-def _by_kind(rows: list[OodRow]) -> tuple[tuple[str, int], ...]:
+def _by_kind(rows: Sequence[OodRow]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(Counter(row.kind for row in rows).items()))
 
 

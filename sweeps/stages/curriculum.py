@@ -16,12 +16,12 @@ from sweeps.planning.sources import Begun, Sources, gather
 from sweeps.planning.space import Axes, expand, merged_settings
 from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
 from sweeps.stages.staged_study import Optimizer, Stage, StagedStudy, check_continuation
-from sweeps.study import Arm, Study
+from sweeps.study import Arm, Study, as_begun
 from trainables.data.duplicates import check_disjoint
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
 from trainables.model.families import family_of
-from trainables.spec import TrialSpec
+from trainables.spec import EARLIER_FORMATS, TrialSpec
 
 EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DIR` writes an example of each file"
 
@@ -43,6 +43,7 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
         UserError: a stage is invalid; names file, line and key.
     """
     chain = read_stages(given.files) if given.files else None
+    study = as_begun(study, Experiment(launch.directory(study)).format)
     if chain and chain.start and given.start:
         raise UserError(
             f"the first stage must start from one adapter, but {chain.stages[0].where('prev_checkpoint')} names one "
@@ -75,7 +76,8 @@ def _from_miniature(
             "python -m sweeps.curriculum stage1.yaml stage2.yaml ...; docs/curriculum.md has the keys",
         )
     found, begun = [], Experiment(launch.directory(study)).begun
-    for arm, files in zip(study.arms, stages.write(data_directory, 0), strict=True):
+    rows = stages.write(data_directory, 0, begun.format in EARLIER_FORMATS)
+    for arm, files in zip(study.arms, rows, strict=True):
         sources = gather(None, files.train, files.validation, files.ood, data_directory, begun=begun)
         found.append((_spec(study, arm, given, launch, sources), sources))
     return found

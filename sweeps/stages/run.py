@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.display.plan_table import date_text, found_text, matrix, quality_grid
+from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, reopened
+from sweeps.execution.holdout_file import check_holdout, holdout_of_stages, keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
+from sweeps.planning.holdout import Holdout, holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.stages.report import stage_summary
@@ -68,6 +70,7 @@ class StagedJob:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
         experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned))
+        check_holdout(experiment.directory, _holdout(planned, self.launch))
 
     def run(self, planned: StagesPlan) -> list[Record]:
         """Run the stages, print a summary, and return the records of baselines and stages."""
@@ -146,8 +149,23 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
+    for text in (*_decisions(plans), holdout_text(_holdout(planned, launch))):
+        show(text, soft_wrap=True, highlight=False)
     kept = Experiment(launch.directory(planned.staged.study)).kept(launch.keep, _adapter_bytes(planned))
     show(kept.text, soft_wrap=True, highlight=False)
+
+
+def _holdout(planned: StagesPlan, launch: Launch) -> Holdout | None:
+    return holdout_of_stages([plan.sources for plan in planned.plans], launch)
+
+
+def _decisions(plans: Sequence[Plan]) -> list[str]:
+    """Return what is decided at the evals of all stages; what differs between stages names them."""
+    stages: dict[str, list[str]] = {}
+    for plan in plans:
+        for text in decisions_text(plan):
+            stages.setdefault(text, []).append(plan.specs[-1].name)
+    return [text if len(names) == len(plans) else f"{', '.join(names)}: {text}" for text, names in stages.items()]
 
 
 # -------------------------------------------------------------------- the stages in order
@@ -160,7 +178,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         UserError: preflight refuses the plan, or the experiment has other stages.
         Checkpointed: the launch was stopped; the running stage has checkpointed.
     """
-    staged = planned.staged
+    staged, holdout = planned.staged, _holdout(planned, launch)
     admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(staged.study))
     check_storage(experiment.directory.parent, _adapter_bytes(planned))
@@ -168,6 +186,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         experiment.configure(configuration_of_stages(staged))
         check_begun(experiment, staged.study.constraint, [one for plan in planned.plans for one in plan.sources.files])
         experiment.keep_base_files(planned.plans[0].sources.base)
+        keep_holdout(experiment.directory, holdout)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
         experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)

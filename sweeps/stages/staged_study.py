@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sweeps.execution.experiment import date_of
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast
-from sweeps.planning.sources import Sources, ood_rows_by, reported_by
+from sweeps.planning.sources import Sources, ood_rows_of, reported_by
 from sweeps.study import Study, kept_reading, rules_of
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
@@ -201,6 +201,6 @@ def _stage(kept: dict[str, Any], where: str) -> Stage:
         is_miniature=kept["is_miniature"],
         sees=family_of(spec.base.path)[0].sees,
         reported=reported_by(spec),
-        ood_rows=ood_rows_by(spec),
+        ood_rows=ood_rows_of(spec),
     )
     return Stage(spec, sources)

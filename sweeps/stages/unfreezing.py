@@ -9,7 +9,7 @@ from sweeps.execution.options import Launch
 from sweeps.planning.sources import gather
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.staged_study import Stage, StagedStudy
-from sweeps.study import Study
+from sweeps.study import Study, as_begun
 from trainables.errors import UserError
 
 
@@ -21,7 +21,7 @@ def unfreezing(study: Study, axes: Axes, launch: Launch, data_directory: Path) -
     """
     files, begun = (launch.train, launch.validation, launch.ood), Experiment(launch.directory(study)).begun
     sources = gather(launch.base, *files, data_directory, study.world, begun=begun)
-    specs = expand(study, axes, sources, begun.format)
+    specs = expand(as_begun(study, begun.format), axes, sources, begun.format)
     if not sources.sees:
         raise UserError(f"{study.name} must have a vision tower to unfreeze, but {sources.base.path} has none")
     stages = tuple(Stage(spec, sources) for spec in specs if not spec.placement.is_baseline)

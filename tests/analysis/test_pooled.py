@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from analysis.admissibility import least_rows, perfect_arm, probability, rows_short
+from analysis.admissibility import probability, rows_short
 from analysis.pooled import RowArray, draw_weights, pooled, seed_variation, weighted_mean
 from analysis.shrinkage import shrunk
 from trainables.constraint import CONSTRAINT
@@ -103,14 +103,6 @@ def test_three_candidates_are_left_alone() -> None:
 def test_a_stopped_seed_is_a_seed_that_is_not_admissible() -> None:
     inside = np.ones((10, 2))
     assert probability(inside, np.array([3, 2]), np.array([0, 1])).tolist() == [1.0, pytest.approx(2 / 3)]
-
-
-def test_the_rows_at_which_a_perfect_arm_first_reaches_the_level() -> None:
-    rows = least_rows(0.9, 0.1)
-    assert perfect_arm(rows, 0.1) >= 0.9 > perfect_arm(rows - 1, 0.1)
-    assert perfect_arm(rows, 0.1) == pytest.approx(float(beta.cdf(0.1, 0.5, rows + 0.5)))
-    with pytest.raises(ValueError, match="the allowance above 0"):
-        least_rows(0.9, 0.0)
 
 
 @pytest.mark.parametrize(("kept", "short"), [(44, 0), (43, 1), (42, 2), (48, 0)])

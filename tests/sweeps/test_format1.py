@@ -29,7 +29,7 @@ from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.search import SEARCH
-from sweeps.study import Study
+from sweeps.study import Study, as_begun
 from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.mini.text import BASE_DIRECTORY
@@ -59,10 +59,6 @@ def planned(study: Study, specs: list[TrialSpec], of: Sources) -> Plan:
     return Plan(of, forecast(specs, of.train_rows), Preflight({}, ()), active_guards(study, of.reported, of.sees))
 
 
-def as_format_1(spec: TrialSpec) -> TrialSpec:
-    return read_spec({**spec.model_dump(mode="json"), "format": 1})
-
-
 @pytest.fixture
 def begun(tmp_path: Path) -> Experiment:
     """Return the kept experiment with the paths of this machine."""
@@ -77,16 +73,17 @@ def begun(tmp_path: Path) -> Experiment:
 def test_a_trial_of_format_1_keeps_its_id(launched: str) -> None:
     name, base, tower, axes = launched.split(", ")
     study = import_module(f"sweeps.{name}").STUDY
-    specs = expand(study, AXES[axes], sources(base == "miniature", tower == "sees"))
-    assert {spec.name: as_format_1(spec).trial_id for spec in specs} == IDS[launched]
+    specs = expand(as_begun(study, 1), AXES[axes], sources(base == "miniature", tower == "sees"), 1)
+    assert {spec.name: spec.trial_id for spec in specs} == IDS[launched]
 
 
 @pytest.mark.parametrize("base", ["miniature", "real base"])
 def test_a_point_of_a_search_of_format_1_keeps_its_id(base: str) -> None:
     random = Random(0)
     points = [point for point in (SEARCH.space.draw(random) for _ in range(12)) if not is_baseline_point(point)]
-    specs = [spec_of(point, SEARCH.study, sources(base == "miniature", True)) for point in points]
-    assert {as_format_1(spec).trial_id for spec in specs} == set(IDS[f"search, {base}, sees"].values())
+    study = as_begun(SEARCH.study, 1)
+    specs = [spec_of(point, study, sources(base == "miniature", True), 1) for point in points]
+    assert {spec.trial_id for spec in specs} == set(IDS[f"search, {base}, sees"].values())
 
 
 def test_records_of_format_1_are_read(begun: Experiment) -> None:
@@ -163,12 +160,12 @@ def test_a_search_of_format_1_is_continued_by_the_same_search(tmp_path: Path, ba
     stated = {"rank": 16, "alpha": 32.0, "dropout": 0.1, "learning_rate": 1e-4, "vision_learning_rate": 3e-4,
               "weight_decay": 0.1, "warmup_ratio": 0.2, "batch_rows": 1, "accumulation_steps": 16,
               "eval_every_steps": 50}  # fmt: skip
-    miniature = SEARCH.study.miniature if base == "miniature" else {}
+    miniature = as_begun(SEARCH.study, 1).miniature if base == "miniature" else {}
     dimensions = SEARCH.space.as_json()
     kept = {key: value for key, value in {**stated, **miniature}.items() if key not in dimensions}
     spaces = {f"space.{name}": values for name, values in dimensions.items()}
     write_json(tmp_path / "search" / "study.json", {"fixed": kept, **spaces})
-    now = fixed_settings(SEARCH.study, sources(base == "miniature", True))
+    now = fixed_settings(as_begun(SEARCH.study, 1), sources(base == "miniature", True))
     fixed = {key: value for key, value in now.items() if key not in dimensions}
     Experiment(tmp_path / "search").configure({"format": 1, "fixed": fixed, **spaces})
     with pytest.raises(UserError, match="fixed"):

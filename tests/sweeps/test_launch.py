@@ -20,7 +20,7 @@ from sweeps.execution.options import Launch
 from sweeps.launch import run
 from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY
-from trainables.record import Record, is_whole
+from trainables.record import ADAPTERS, Keep, Record, is_whole
 
 GENTLE, RUINOUS = 5e-4, 0.5
 STEPS, EVAL_EVERY = 18, 6
@@ -192,6 +192,17 @@ def test_ctrl_c_writes_checkpoints_and_resume_gives_the_same_end(tmp_path: Path,
     output, _ = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, output
     assert_alike(record, gentle)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("keep", "kept"), [("best", set()), ("all", {"step-2", "step-4"})])
+def test_records_keep_the_adapters_that_the_launch_asks_for(keep: Keep, kept: set[str], tmp_path: Path) -> None:
+    launch = Launch(storage=tmp_path / "runs", tracking_uri=f"sqlite:///{tmp_path / 'm.db'}", keep=keep,
+                    console=Console(quiet=True))  # fmt: skip
+    axes = Axes(only=("A1",), learning_rates=(GENTLE,), fixed={"steps": 4, "eval_every_steps": 2})
+    record = next(one for one in run(STUDY, axes, replace(launch, force=True)) if one.spec().arm == "A1")
+    assert str(record.verdict()) == "completed" and is_whole(record.directory / "best")
+    assert {path.name for path in record.directory.glob(f"{ADAPTERS}/*")} == kept
 
 
 @pytest.mark.slow

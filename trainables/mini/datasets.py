@@ -124,6 +124,11 @@ def make_whole(directory: Path, manifest: dict[str, Any], fill: Callable[[Path],
                 ) from None
 
 
+def is_generated(directory: Path) -> bool:
+    """Return True if a directory holds rows that this package made, not rows of one's own."""
+    return (directory / MANIFEST).is_file()
+
+
 def is_complete(directory: Path, manifest: dict[str, Any]) -> bool:
     """Return True if a directory holds exactly the data set of the manifest."""
     path = directory / MANIFEST

@@ -39,17 +39,23 @@ def in_dim_light(rng: random.Random) -> Example:
 STAGES: tuple[Callable[[random.Random], Example], ...] = (in_good_light, in_dim_light, world.task)
 
 
-def write(directory: Path, seed: int) -> tuple[Files, ...]:
+def write(directory: Path, seed: int, keeps_earlier: bool = False) -> tuple[Files, ...]:
     """Write the data sets `stage1/` to `stage3/` of one seed below `directory`, or reuse them if they are complete.
+
+    With `keeps_earlier`, stages of an earlier version are returned where they are there.
 
     Raises:
         UserError: a directory holds other files.
     """
     found = []
     for stage in range(1, len(STAGES) + 1):
-        target = current(directory / f"stage{stage}", VERSION)
+        own = directory / f"stage{stage}"
+        target = current(own, VERSION)
         manifest = {"seed": seed, "version": VERSION, "stage": stage}
-        make_whole(target, manifest, lambda fresh, stage=stage: fill(fresh, seed, stage))
+        if keeps_earlier and target != own:
+            target = own
+        else:
+            make_whole(target, manifest, lambda fresh, stage=stage: fill(fresh, seed, stage))
         found.append(files_in(target))
     return tuple(found)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps.display.plan_table import matrix, without_shared
+from sweeps.display.plan_table import evals_text, matrix, without_shared
 from sweeps.planning.forecast import Forecast
 from sweeps.stage4 import STUDY
 from trainables.mini import BASE_DIRECTORY
@@ -51,3 +51,28 @@ def test_a_long_name_is_shown_whole_on_eighty_columns() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert [one.name for one in specs if one.name not in shown] == []
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(120, 24)], "5 evals a trial, one every 24 steps: "),
+        ([(120, 24), (60, 11)], "5 to 6 evals a trial, one every 11 to 24 steps: "),
+        ([(10, 24)], "known to within 10 steps."),
+        ([], ""),
+    ],
+)
+def test_the_plan_says_within_how_many_steps_an_arm_is_seen_to_leave(shapes: list[tuple[int, int]], said: str) -> None:
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    family, config = family_of(BASE_DIRECTORY)
+    towers = family.towers(config)
+    specs = [
+        TrialSpec(name=f"A{number}", placement=Placement(language=1), steps=steps, eval_every_steps=every, **sources)
+        for number, (steps, every) in enumerate(shapes)
+    ]
+    baseline = TrialSpec(name="A0", **sources)
+    forecasts = [
+        Forecast(one, resolve(one.placement, towers), 1.0, -(-one.steps // one.eval_every_steps))
+        for one in (baseline, *specs)
+    ]
+    assert said in evals_text(forecasts) and bool(evals_text(forecasts)) == bool(shapes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,19 @@ from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
 from sweeps.hpo import run as search_launch
+from sweeps.hpo.plan_text import show_search
 from sweeps.hpo.run import RunningSearch, begin, run_cohorts
 from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
+from sweeps.planning.guard_errors import guard_errors
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.search import SEARCH
 from trainables.errors import UserError
 from trainables.io.files import write_json
+from trainables.probes.metric import RowResults
 from trainables.record import Measurement, Record, Verdict
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
@@ -41,15 +45,24 @@ def planned(search: Search, *findings: PreflightFinding) -> Plan:
     return Plan(SOURCES, forecast(specs, SOURCES.train_rows), Preflight({}, findings), ActiveGuards(search.study))
 
 
+def eval_at(step: int, metrics: Mapping[str, float]) -> Measurement:
+    """Return an eval with the results of a hundred rows, by which guards decide."""
+    rows = {
+        name: RowResults({str(row): float(row < round(100 * metrics[name])) for row in range(100)})
+        for name in ("irrelevant_pass", "hallucination")
+    }
+    return Measurement("eval", step, metrics, {name: one.proportion for name, one in rows.items()}, rows)
+
+
 def finish(record: Record) -> None:
     """Write records as an engine does: deep adapters fit better and lose generality; deep in both towers are pruned."""
     place = record.spec().placement
     depth = place.language + place.vision
     fit = {"eval_loss": 2.0 - depth / 10, "exact_match": depth / 10, **KEPT, "irrelevant_pass": 1 - depth / 100}
     record.append(Measurement("train", 20, {"adapter_parameters": float(depth)}))
-    record.append(Measurement("eval", 0 if place.is_baseline else 20, fit))
+    record.append(eval_at(0 if place.is_baseline else 20, fit))
     if depth >= 9:
-        record.append(Measurement("eval", 40, {**fit, "hallucination": 0.5}))
+        record.append(eval_at(40, {**fit, "hallucination": 0.5}))
         record.close(Verdict(kind="pruned", step=40, cause="hallucination", reason="hallucination 0.50 > 0.15"))
         return
     if not place.is_baseline:
@@ -263,3 +276,21 @@ def test_a_scheduler_needs_one_objective_in_its_metrics_direction(
     search = replace(SEARCH_OF_SIX, objectives=(objective,))
     launch = Launch(scheduler=Asha(metric=objective.partition(":")[0]), console=Console(quiet=True))
     assert search_launch.plan_search(search, launch, tmp_path) == "planned"
+
+
+def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.hpo.plan_text.quality_grid", lambda _: "")
+    errors = guard_errors(SEARCH.study.guards, "tested", (("irrelevant", 192),), 6)
+    plan = replace(planned(SEARCH_OF_SIX), guard_errors=errors, pick_rows={"irrelevant_pass": 48})
+    console = Console(file=io.StringIO(), width=80)
+    show_search(SEARCH_OF_SIX, plan, Launch(storage=tmp_path, ood=tmp_path / "own.jsonl", console=console))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for line in (
+        "3 to 6 evals a trial, one every 20 steps: ",
+        "    irrelevant_pass (192 rows): stops ",
+        "To be picked, ",
+    ):
+        assert line in shown
+    assert "No holdout: " in shown

@@ -113,5 +113,8 @@ def test_the_plan_says_the_errors_and_warns_of_a_guard_that_sees_nothing() -> No
     assert (finding.level, finding.check) == ("warn", "guard_power")
     assert "the guard on caption_sanity should stop an arm at 0.35, but with 5 rows and 4 evals" in finding.message
     assert blind_guards(guard_errors(GUARDS, "tested", ROWS, 4)) == []
+    hints = {one.message.split()[3]: one.hint for one in blind_guards(guard_errors(GUARDS, "tested", ROWS, 1))}
+    assert hints["irrelevant_pass"] == hints["generalization_gap"]  # neither can stop an arm at one eval
+    assert hints["irrelevant_pass"].startswith("evaluate more often, with --eval-every")
     assert errors_text((), "tested") == ""
     assert "exact, by the numbers as they are" in errors_text((GuardErrors("x", 0, 4, 0, 0, 1, 0),), "exact")

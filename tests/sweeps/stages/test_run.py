@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -15,11 +16,13 @@ from safetensors.numpy import save_file
 from saved_adapters import left_by, saved
 
 from sweeps.curriculum import STUDY
+from sweeps.execution.holdout_file import holdout_of, holdout_of_stages
 from sweeps.execution.options import Launch
 from sweeps.launch import run_job
+from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.run import StagedJob, plan_stages, unchanged
+from sweeps.stages.run import StagedJob, plan_stages, show_stages, unchanged
 from sweeps.stages.staged_study import Stage, StagedStudy, as_json, begun_stages, configuration_of_stages, continued
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
@@ -55,6 +58,40 @@ def launch_in(directory: Path, **changes: Any) -> Launch:
 
 def run_staged(staged: StagedStudy, directory: Path) -> None:
     run_job(StagedJob(STUDY, launch_in(directory), lambda _: staged))
+
+
+# ---------------------------------------------------------------- the holdout
+def sources_of(staged: StagedStudy) -> list[Sources]:
+    return [stage.sources for stage in staged.stages]
+
+
+@pytest.mark.slow
+def test_the_rows_beside_the_last_stage_are_the_holdout_and_are_kept(
+    staged: StagedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.stages.run._run_in_order", lambda *_: [])
+    run_staged(staged, tmp_path)
+    kept = holdout_of(tmp_path / "runs" / "curriculum")
+    assert kept is not None and kept == holdout_of_stages(sources_of(staged), Launch())
+    beside = staged.stages[-1].sources.ood.path.parent
+    assert (kept.test.path, kept.ood_test.path) == (beside / "test.jsonl", beside / "ood-test.jsonl")
+
+
+def test_a_holdout_that_any_stage_reads_is_refused(staged: StagedStudy) -> None:
+    last, first = staged.stages[-1].sources.ood.path.parent, staged.stages[0].sources.train.path
+    launch = Launch(test=first, ood_test=last / "ood-test.jsonl")
+    with pytest.raises(UserError, match="test rows must not be in train"):
+        holdout_of_stages(sources_of(staged), launch)
+    assert holdout_of_stages(sources_of(staged)[1:], launch) is not None  # only stage 1 trains on these rows
+
+
+def test_rows_of_ones_own_have_no_holdout_beside_them(unfreeze: StagedStudy, tmp_path: Path) -> None:
+    made = sources_of(unfreeze)
+    assert holdout_of_stages(made, Launch()) is not None
+    shutil.copytree(made[0].ood.path.parent, tmp_path / "own")
+    (tmp_path / "own" / "manifest.json").unlink()
+    ood = made[0].ood.model_copy(update={"path": tmp_path / "own" / "ood.jsonl"})
+    assert holdout_of_stages([replace(one, ood=ood) for one in made], Launch()) is None
 
 
 # ---------------------------------------------------------------- the curriculum
@@ -137,6 +174,12 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
     planned = plan_stages(staged)
     assert [plan.forecasts[-1].spec.name for plan in planned.plans] == ["S1", "S2", "S3"]
     assert planned.preflight.refusals == ()
+    console = Console(file=io.StringIO(), width=80)
+    show_stages(planned, replace(launch_in(tmp_path), console=console))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for line in ("5 evals a trial, one every 16 steps: ", "Guards (tested, error at most 5% a run)", "To be picked, "):
+        assert shown.count(line) == 1, f"all stages have it in common: {line}"
+    assert "Holdout: test.jsonl and ood-test.jsonl measure the picks" in shown
     assert not (tmp_path / "runs").exists()
 
 

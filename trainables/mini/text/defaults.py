@@ -17,5 +17,6 @@ SETTINGS = {
     "steps": 240,  # after 120 steps even four layers reach only 30 % exact answers
     "batch_rows": 16,
     "accumulation_steps": 1,
-    "eval_every_steps": 60,
+    "eval_every_steps": 48,
 }
+BEFORE_FORMAT_3 = {"eval_every_steps": 60}  # of experiments that were begun in formats 1 and 2
