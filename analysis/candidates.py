@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns
@@ -90,7 +90,14 @@ def metrics_by_row(candidates: Iterable[Candidate]) -> frozenset[str]:
     return frozenset.intersection(*names) if names else frozenset()
 
 
-def holdout_command(experiment: str, picks: Iterable[Candidate]) -> str:
-    """Return the command that measures picks on the holdout."""
-    named = [word for pick in picks for word in ("--candidate", pick.name)]
-    return shlex.join(["python", "-m", "sweeps.holdout", "--experiment", experiment, *named])
+def holdout_command(experiment: str, picks: Iterable[Candidate], options: Sequence[str] = ()) -> str:
+    """Return the command that measures picks on the holdout, with further options."""
+    named = [word for pick in picks for name in _typed_names(pick) for word in ("--candidate", name)]
+    return shlex.join(["python", "-m", "sweeps.holdout", "--experiment", experiment, *named, *options])
+
+
+def _typed_names(pick: Candidate) -> list[str]:
+    """Return the names of a pick: its trials', where its arm alone would also name trials of other settings."""
+    if all(one.trial.arm == pick.arm for one in pick.evals):
+        return [pick.name]
+    return [replace(pick, arm=one.trial.name).name for one in pick.evals]

@@ -9,8 +9,7 @@ from sweeps.planning.holdout import Holdout, gather_holdout, holdout_in
 from sweeps.planning.plan import Plan
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, write_json
-
-HOLDOUT_FILE = "holdout.json"
+from trainables.record import HOLDOUT_FILE
 
 
 def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:

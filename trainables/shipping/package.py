@@ -46,7 +46,10 @@ def write_adapter(source: Path, spec: TrialSpec, scale: float, out: Path) -> Non
 
 
 def write_provenance(record: Record, spec: TrialSpec, measured: Measurement, scale: float, out: Path) -> None:
-    """Write `provenance.json` as the record has it, with names in place of paths, and with the shipped strength."""
+    """Write `provenance.json` as the record has it, with names in place of paths.
+
+    `candidate` is the strength that was measured, `scale` the further one that the directory was asked for.
+    """
     kept = record.directory / "best" / PROVENANCE
     known: dict[str, Any] = read_json(kept) if kept.is_file() else {}
     if known.get("step") != measured.step:  # of another eval of the same trial
