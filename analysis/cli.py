@@ -12,7 +12,7 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
-from analysis.options import Fit, Generality, Level, ConclusionOptions, TrackingUri
+from analysis.options import ConclusionOptions, Fit, Generality, Level, TrackingUri
 from analysis.seeds.command import seeds
 from analysis.shipping.command import ship
 from analysis.study_report.command import report

@@ -41,11 +41,11 @@ class Pick:
     """What to ship and why.
 
     `contenders` are all candidates in the order of the draws, and `judged` the same, best fit first. `best` has the
-    best expected fit of those that gain over their baseline and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
-    `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
-    then names those that miss by the fewest rows. `corrected` is what the picked candidate is worth on other rows than
-    those that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and
-    `unknown` are sentences.
+    best expected fit of those that gain over their baseline and are at the `level`; `alike` are those of them that it
+    is not separable from, itself included, among which `picked` is the most general, then the cheapest. All three are
+    empty where no candidate is at the level: `nearest` then names those that miss by the fewest rows. `corrected` is
+    what the picked candidate is worth on other rows than those that chose it (bootstrap bias correction), by metric,
+    empty where it is not known. `would_change` and `unknown` are sentences.
     """
 
     level: float

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.options import DEFAULT_LEVEL, STORE, Fit, Generality, Level, ConclusionOptions, TrackingUri
+from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
 
 
 def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from analysis.options import DEFAULT_LEVEL, STORE, Fit, Generality, Level, ConclusionOptions, TrackingUri
+from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
 from trainables.errors import ExitCode
 
 ReportFormat = Literal["html", "markdown"]

@@ -91,7 +91,8 @@ def test_the_directory_holds_peft_files_card_and_digests_without_a_path_of_this_
     assert not any(str(tmp_path) in one.read_text(errors="replace") for one in out.iterdir())
     card = (out / "README.md").read_text()
     for words in ("not stated in its files", "--enable-tower-connector-lora", "irrelevant_pass, limit 0.8", "[0.",
-                  "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory", "1 (as trained)"):  # fmt: skip
+                  "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory",
+                  "1 (as trained)"):  # fmt: skip
         assert words in card
 
 
