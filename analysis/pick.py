@@ -88,9 +88,9 @@ def pick(
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    allowed = np.array([not only or one.name in only for one in judged])
-    eligible = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged]) & allowed
-    choice = _choice(found, fit, generality, eligible) if found else None
+    allowed = np.array([not only or one.name in only for one in judged], dtype=bool)
+    at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged], dtype=bool)
+    choice = _choice(found, fit, generality, at_level & allowed) if found else None
     picked = judged[choice.picked] if choice else None
     return Pick(
         level=level,

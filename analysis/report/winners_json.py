@@ -29,7 +29,7 @@ def pick_in_json(choice: Pick | None) -> dict[str, Any] | None:
 def tags_of_pick(choice: Pick | None) -> dict[str, str]:
     """Return the tags of MLflow that name the pick, empty where it has none; an earlier pick's are overwritten."""
     found = pick_in_json(choice)
-    return {"pick": found["candidate"] if found else "", "pick.trial": found["trial"] if found else ""}
+    return {"pick": found["candidate"] if found else "nothing", "pick.trial": found["trial"] if found else ""}
 
 
 def as_winners_json(info: FrontierInfo) -> str:

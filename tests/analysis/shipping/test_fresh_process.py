@@ -14,6 +14,7 @@ from small_trials import ANYTHING_GOES, few_rows, whole_run
 
 from analysis.cli import main
 from sweeps.rescale import main as rescale
+from sweeps.tracking.tracker import sync_all
 from trainables.data.encoding import collate
 from trainables.derived.copies import save_derived
 from trainables.engine import Engine
@@ -63,10 +64,10 @@ def trained(spec: TrialSpec, engine: Engine, empty_database: Path, tmp_path_fact
 
 
 @pytest.fixture
-def study(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the study, in the current directory."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+def study(trained: Path, empty_database: Path, tmp_path: Path) -> Path:
+    """A copy of the study with a store of its own, whose runs name the copied records."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    sync_all(tmp_path / "runs" / STUDY, f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}", STUDY)
     return tmp_path
 
 
