@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,19 +39,37 @@ def trials(arms: dict[str, tuple[float, float, int, int]]) -> list[Planned]:
     ]
 
 
+@pytest.fixture(scope="module")
+def played(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a study, one in which all arms lost their generality, and their store."""
+    directory = tmp_path_factory.mktemp("played")
+    shutil.copy(empty_database, directory / "mlflow.db")
+    uri = write_experiment(directory, trials(ARMS), probes=96)
+    write_experiment(directory, trials(LOST), "lost", uri, probes=96)
+    return directory
+
+
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write a study and one in which all arms lost their generality; return the URI of their store."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def run(played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command where both studies are; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(played)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{played / 'mlflow.db'}")
+    return called(capsys)
+
+
+@pytest.fixture
+def own(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command where there is a study that the test changes."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = write_experiment(tmp_path, trials(ARMS), probes=96)
-    return write_experiment(tmp_path, trials(LOST), "lost", uri, probes=96)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return called(capsys)
 
 
-@pytest.fixture
-def run(written: str, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; returns (exit code, stdout, stderr)."""
-
+def called(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*words: str, experiment: str = "stage4") -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             main([*words, "--experiment", experiment])
@@ -68,7 +88,7 @@ def flat(text: str) -> str:
 
 
 def test_pareto_report_ship_winners_and_mlflow_name_one_candidate_and_seed(
-    run: Run, written: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -90,7 +110,7 @@ def test_pareto_report_ship_winners_and_mlflow_name_one_candidate_and_seed(
     monkeypatch.setattr("analysis.shipping.ship.ship", refuse)
     _, _, error = run("ship", "--out", "shipped")
     assert f"shipping {pick['candidate']} of {pick['trial']}: " in error
-    client = MlflowClient(written)
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("stage4")
     assert experiment is not None
     launches = client.search_runs([experiment.experiment_id], "tags.`footprint.kind` = 'launch'")
@@ -122,7 +142,7 @@ def test_nothing_admissible_exits_with_1_and_names_the_nearest_by_rows(run: Run,
         (("--y", "command_only_rate"), "an objective must be measured, but no completed trial of `stage4` has"),
         (("--y", "exact_match:lower"), "--y must be in the metric's own direction"),
         (("--x", "irrelevant_pas"), "did you mean `irrelevant_pass`"),
-        (("--level", "1.5"), "1.5"),
+        (("--level", "1.5"), "Invalid value for '--level'"),
     ],
 )
 def test_bad_objectives_are_refused_by_every_command(
@@ -139,13 +159,11 @@ def test_without_a_holdout_it_says_so_and_only_ship_is_next(run: Run) -> None:
     assert output.partition("next:\n")[2].split("\n")[0] == "    analysis ship --experiment stage4 --out shipped"
 
 
-def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_are_shown(
-    run: Run, written: str
-) -> None:
+def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_are_shown(own: Run) -> None:
     write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
-    pick = json.loads(run("pareto", "--format", "json")[1])["pick"]
+    pick = json.loads(own("pareto", "--format", "json")[1])["pick"]
     for words in (("pareto",), ("report",)):
-        _, output, _ = run(*words)
+        _, output, _ = own(*words)
         commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
         assert commands[0][:6] == ["python", "-m", "sweeps.holdout", "--experiment", "stage4", "--candidate"]
         assert str(parse_candidate(commands[0][6])) == pick["candidate"]
@@ -156,25 +174,25 @@ def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_
         last = record.evals()[-1]
         if record.spec().arm in ("C2", "A0"):
             record.append(replace(last, metrics={**last.metrics, "exact_match": 0.25}), HOLDOUT)
-    sync_all(Path("runs", "stage4"), written, "stage4")
-    _, output, _ = run("pareto")
+    sync_all(Path("runs", "stage4"), os.environ["MLFLOW_TRACKING_URI"], "stage4")
+    _, output, _ = own("pareto")
     said = flat(output)
     assert "sweeps.holdout" not in said and "held out" not in said
     assert "On held-out rows, which chose nothing (3 seeds): exact_match 0.250 [" in said
     assert "where it was chosen, the base alone 0.250" in said
-    run("report", "--format", "markdown")
+    own("report", "--format", "markdown")
     assert "## The pick on held-out rows" in Path("report.md").read_text()
-    body = json.loads(run("pareto", "--format", "json")[1])
+    body = json.loads(own("pareto", "--format", "json")[1])
     assert body["holdout"]["state"] == "measured" and body["pick"] == pick
 
 
 # ---------------------------------------------------------------- derived copies
-def test_a_derived_copy_is_compared_and_its_answers_are_said_to_be_none(run: Run, written: str) -> None:
+def test_a_derived_copy_is_compared_and_its_answers_are_said_to_be_none(own: Run) -> None:
     for record in records():
         if record.spec().arm == "C2":
             record.append(replace(record.evals()[-1], scale="0.5"), DERIVED)
-    sync_all(Path("runs", "stage4"), written, "stage4")
-    code, output, _ = run("compare", "C2 @ 60 x 0.5", "A1")
+    sync_all(Path("runs", "stage4"), os.environ["MLFLOW_TRACKING_URI"], "stage4")
+    code, output, _ = own("compare", "C2 @ 60 x 0.5", "A1")
     assert code == 0
     assert "Answers are not shown: C2 @ 60 x 0.5 is a derived copy, whose evals keep their results by row" in flat(
         output
@@ -182,24 +200,24 @@ def test_a_derived_copy_is_compared_and_its_answers_are_said_to_be_none(run: Run
 
 
 # ---------------------------------------------------------------- the report's effects
-def test_the_report_answers_the_hypotheses_where_the_design_allows_it(run: Run, written: str) -> None:
-    run("report", "--format", "markdown")
+def test_the_report_answers_the_hypotheses_where_the_design_allows_it(own: Run) -> None:
+    own("report", "--format", "markdown")
     page = Path("report.md").read_text()
     assert "what would decide it" in page and "| H1 |" in page and "| H4 |" in page
     few = [baseline(), *(one for one in trials(ARMS) if one.arm == "C2")]
-    write_experiment(Path.cwd(), few, "one", written, probes=96)
-    run("report", experiment="one")
+    write_experiment(Path.cwd(), few, "one", os.environ["MLFLOW_TRACKING_URI"], probes=96)
+    own("report", experiment="one")
     assert "Not estimated: effects need 4 trained trials" in Path("report.html").read_text()
 
 
 # ---------------------------------------------------------------- old records
-def test_records_without_results_by_row_ship_what_is_named_alone(run: Run, written: str, tmp_path: Path) -> None:
+def test_records_without_results_by_row_ship_what_is_named_alone(own: Run) -> None:
     for record in records():
         evals = [replace(one, rows={}) for one in record.measurements()]
         record.directory.joinpath("metrics.jsonl").write_text("".join(one.line() + "\n" for one in evals))
         record.directory.joinpath("manifest.json").unlink()
         record.close(record.verdict())  # type: ignore[arg-type] it has ended
-    uri = f"sqlite:///{tmp_path / 'old.db'}"
+    uri = f"sqlite:///{Path('old.db').absolute()}"
     sync_all(Path("runs", "stage4"), uri, "stage4")
     found = read_conclusion(ConclusionOptions("stage4", uri))
     with pytest.raises(UserError, match=r"no arm C2 of `stage4` has one.*no results by row") as refused:
