@@ -36,7 +36,8 @@ def effects_section(found: Conclusion) -> EffectsSection:
         made = effects_report(study.name, observations(study, logged), (), fit, baseline=baseline)
     except UserError as error:  # the design of this study does not allow it
         return EffectsSection(missing=f"Not estimated: {error.message}.")
-    return EffectsSection(tuple(answer_rows(made)), tuple(effect_rows(made)), made.unknown)
+    more = f"The command `analysis effects --experiment {study.name}` takes continued trials too, with --continuations."
+    return EffectsSection(tuple(answer_rows(made)), tuple(effect_rows(made)), (*made.unknown, more))
 
 
 def holdout_rows(found: HoldoutFindings | None) -> list[tuple[str, ...]]:

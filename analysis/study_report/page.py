@@ -17,7 +17,7 @@ WIDE_INCHES, NARROW_INCHES = (10.0, 6.2), (4.9, 6.6)
 MAX_BYTES = 2 * 10**6
 HEADERS = {
     "holdout_header": HOLDOUT_HEADER,
-    "answers_header": (*ANSWERS, "what would decide it"),
+    "answers_header": ("hypothesis", *ANSWERS[1:], "what would decide it"),
     "effects_header": tuple(EFFECTS),
 }
 
