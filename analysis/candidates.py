@@ -90,23 +90,23 @@ def metrics_by_row(candidates: Iterable[Candidate]) -> frozenset[str]:
     return frozenset.intersection(*names) if names else frozenset()
 
 
-def holdout_command(experiment: str, picks: Iterable[Candidate]) -> str:
-    """Return the command that measures picks on the holdout."""
-    return _command("sweeps.holdout", experiment, picks)
+def holdout_command(experiment: str, picks: Iterable[Candidate], options: Sequence[str] = ()) -> str:
+    """Return the command that measures picks on the holdout, with further options."""
+    return _command("sweeps.holdout", experiment, picks, options)
 
 
-def finalists_command(experiment: str, candidates: Iterable[Candidate]) -> str:
-    """Return the command that asks candidates all irrelevant rows."""
-    return _command("sweeps.finalists", experiment, candidates)
+def finalists_command(experiment: str, candidates: Iterable[Candidate], options: Sequence[str] = ()) -> str:
+    """Return the command that asks candidates all irrelevant rows, with further options."""
+    return _command("sweeps.finalists", experiment, candidates, options)
 
 
-def _command(module: str, experiment: str, candidates: Iterable[Candidate]) -> str:
+def _command(module: str, experiment: str, candidates: Iterable[Candidate], options: Sequence[str]) -> str:
     named = [word for one in candidates for name in _typed_names(one) for word in ("--candidate", name)]
-    return shlex.join(["python", "-m", module, "--experiment", experiment, *named])
+    return shlex.join(["python", "-m", module, "--experiment", experiment, *named, *options])
 
 
 def _typed_names(one: Candidate) -> list[str]:
-    """Return the names by which `sweeps` finds a candidate; the label of an arm with several settings is none."""
+    """Return the names of a candidate: its trials', where its arm alone would also name trials of other settings."""
     if all(each.trial.arm == one.arm for each in one.evals):
         return [one.name]
     return [replace(one, arm=each.trial.name).name for each in one.evals]

@@ -12,38 +12,22 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
+from analysis.options import ConclusionOptions, Fit, Generality, Level, TrackingUri
 from analysis.seeds.command import seeds
+from analysis.shipping.command import ship
+from analysis.study_report.command import report
 from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from analysis.charts.chart import Chart
+    from analysis.conclusion import Conclusion
     from analysis.frontier import FrontierInfo
-    from analysis.mlflow_runs import ExperimentRuns
 
 
 COLUMNS_WITHOUT_TERMINAL = 120
 
 Format = Literal["table", "json", "csv", "markdown"]
-ReportFormat = Literal["html", "markdown"]
-TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
-Generality = Annotated[
-    str,
-    typer.Option(
-        help="Generality: NAME or NAME:higher or NAME:lower.",
-        show_default="irrelevant_pass; text_retention where no picture was shown",
-    ),
-]
-Fit = Annotated[
-    str,
-    typer.Option(
-        help="Task fit: NAME or NAME:higher or NAME:lower.",
-        show_default="exact_match; eval_loss where no answer is exact",
-    ),
-]
-Level = Annotated[
-    float, typer.Option(min=0.5, max=0.999, help="Probability of meeting the constraint that the pick must have.")
-]
 FromFile = Annotated[
     Path | None,
     typer.Option("--from", help="Results that were not made here: CSV, JSON, or a directory of JSON; needs --map."),
@@ -91,11 +75,10 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     shipped.
     """
     from analysis.charts.candidate_paths import study_chart
-    from analysis.mlflow_runs import read_experiment, read_measurements
-    from analysis.objectives import EXACT, frontier_objectives
+    from analysis.read_conclusion import read_conclusion
     from analysis.report.exporting import settings_of_winners, write_settings
+    from analysis.report.next_commands import next_commands
     from trainables.export.trial import check_tool
-    from trainables.metrics import GENERALITY
 
     if from_file is not None or columns:
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
@@ -103,17 +86,16 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     _require_experiment(experiment)
     if export_as:
         check_tool(export_as)
-    # refuse bad input before reading a store
-    frontier_objectives(x or GENERALITY[0], y or EXACT, objective or ())
-    study = read_experiment(experiment, tracking_uri)
-    info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
-    directory = out or Path("frontier") / _as_directory_name(experiment)
-    files = _write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
+    asked = ConclusionOptions(experiment, tracking_uri, x, y, tuple(objective or ()), level)
+    found = read_conclusion(asked)
+    info, directory = found.info, out or Path("frontier") / _as_directory_name(experiment)
+    files = _write_files(info, directory, study_chart(info, found.measured))
     _print(info, form, files)
-    _log(tracking_uri, study.newest_launch_run_id, files)
+    _log(tracking_uri, found, files)
     if export_as:
         settings = write_settings(settings_of_winners(info, export_as), directory)
         _say(f"written: {', '.join(map(str, settings))}")
+    _print_next(next_commands(found, asked), form)
     if info.choice is not None and info.choice.picked is None:
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
@@ -142,89 +124,13 @@ def results(
 app.command()(compare)
 app.command()(effects)
 app.command()(seeds)
-
-
-@app.command()
-def report(
-    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
-    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html or report.md")] = None,
-    form: Annotated[ReportFormat, typer.Option("--format", help="Format of the report.")] = "html",
-    x: Generality = "",
-    y: Fit = "",
-    level: Level = 0.9,
-    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
-) -> None:
-    """Write one page on a study: what to ship and how sure, and the evidence; it opens without a network."""
-    from datetime import UTC, datetime
-
-    from analysis.contenders import pick_of
-    from analysis.mlflow_runs import read_experiment, read_measurements
-    from analysis.objectives import EXACT, frontier_objectives
-    from analysis.study_report.content import content_of
-    from analysis.study_report.page import write_report
-    from trainables.metrics import GENERALITY
-
-    frontier_objectives(x or GENERALITY[0], y or EXACT, ())  # refuse bad input before reading a store
-    study = read_experiment(experiment, tracking_uri)
-    info, measured = _concluded(study, tracking_uri, (x, y), level), read_measurements(study, tracking_uri)
-    found = info.choice or pick_of(study, measured, info.objectives)
-    content = content_of(info, found, measured, datetime.now(UTC).date())
-    path = out or Path("report.html" if form == "html" else "report.md")
-    write_report(content, path, form)
-    print(f"written: {path}")
-
-
-@app.command()
-def ship(
-    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
-    out: Annotated[Path, typer.Option(help="New directory for what is shipped.")],
-    arm: Annotated[str, typer.Option(help="Arm to ship.", show_default="the one that the rows and seeds pick")] = "",
-    y: Fit = "",
-    scale: Annotated[float, typer.Option(help="Strength from 0 (the base) to 1 (as trained).")] = 1.0,
-    merge: Annotated[bool, typer.Option("--merge", help="Ship the merged model instead of an adapter.")] = False,
-    tracking_uri: TrackingUri = "sqlite:///mlflow.db",
-) -> None:
-    """Write an adapter or a merged model with its card, after a fresh process has measured the recorded numbers.
-
-    No file names a path of this machine. The seed is the admissible one of lowest eval loss.
-    """
-    from analysis.mlflow_runs import read_experiment, read_measurements
-    from analysis.objectives import fit_in, frontier_objectives, generality_in
-    from analysis.shipping.card import agreement_lines
-    from analysis.shipping.chosen import chosen
-    from analysis.shipping.ship import ShippingOptions
-    from analysis.shipping.ship import ship as write_shipment
-    from trainables.shipping.package import check_scale
-
-    check_scale(scale)
-    study = read_experiment(experiment, tracking_uri)
-    objectives = frontier_objectives(generality_in(study.trials), y or fit_in(study.trials), ())
-    choice = chosen(study, read_measurements(study, tracking_uri), objectives, arm)
-    _say(f"shipping {choice.trial.name} @ {choice.measured.step}: {choice.why}")
-    shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
-    for line in agreement_lines(shipment.agreements) or ["not compared: no eval of this strength is recorded"]:
-        print(line)
-    print(f"shipped: {out}, loaded in a fresh process and measured")
+app.command()(report)
+app.command()(ship)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with a documented code."""
     run(app, arguments)
-
-
-def _concluded(study: ExperimentRuns, tracking_uri: str, words: Sequence[str], level: float) -> FrontierInfo:
-    """Return the frontier by the objectives in `words`: generality, task fit (empty for the default), further ones."""
-    from analysis.frontier import frontier_info
-    from analysis.judged import MINIMUM_LOSS_GAIN
-    from analysis.mlflow_runs import read_measurements
-    from analysis.objectives import LOSS, fit_in, frontier_objectives, generality_in
-    from analysis.study_constraint import constraint_of
-
-    x, y, *further = words
-    objectives = frontier_objectives(x or generality_in(study.trials), y or fit_in(study.trials), further)
-    if not y and objectives[1].name == LOSS:
-        _say(f"no answer is exact in any trial: the fit is {LOSS}; a gain below {MINIMUM_LOSS_GAIN:g} counts as none")
-    return frontier_info(study, objectives, read_measurements(study, tracking_uri), constraint_of(study), level)
 
 
 def _require_experiment(experiment: str) -> None:
@@ -287,14 +193,22 @@ def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
         sys.stdout.write(write(info))
 
 
-def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:
-    from analysis.mlflow_runs import log_frontier
+def _print_next(commands: Sequence[str], form: Format) -> None:
+    if commands:
+        lines = "\n".join(["next:", *(f"    {one}" for one in commands)])
+        print(lines, file=sys.stdout if form == "table" else sys.stderr)
 
+
+def _log(tracking_uri: str, found: Conclusion, files: Sequence[Path]) -> None:
+    from analysis.mlflow_runs import log_frontier
+    from analysis.report.winners_json import tags_of_pick
+
+    run_id = found.study.newest_launch_run_id
     if run_id is None:
         _say("not logged to MLflow: the experiment has no launch run")
         return
     try:
-        log_frontier(tracking_uri, run_id, files)
+        log_frontier(tracking_uri, run_id, files, tags_of_pick(found.info.choice))
     except UserError as error:
         # the report is already printed, so a store that refuses artifacts is not a failure
         _say(f"not logged to MLflow: {error}")

@@ -178,13 +178,13 @@ def _estimates(found: DrawnCandidates, also: Sequence[str]) -> list[dict[str, In
             every[at][name] = interval_of_draws(float(means[at]), draws, one.is_proportion)
     for name in also:
         for at, one in enumerate(found.contenders):
-            if name not in every[at] and (estimate := _further(one.candidate, name)) is not None:
+            if name not in every[at] and (estimate := measured_alone(one.candidate, name)) is not None:
                 every[at][name] = estimate
     return every
 
 
-def _further(one: Candidate, name: str) -> Interval | None:
-    """Return a metric that does not decide: with an interval where every seed has its rows."""
+def measured_alone(one: Candidate, name: str) -> Interval | None:
+    """Return a metric of a candidate, compared with no other: with an interval where every seed has its rows."""
     from analysis.evidence import row_array
 
     if any(name not in each.metrics for each in one.evals):

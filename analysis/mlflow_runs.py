@@ -24,6 +24,7 @@ from trainables.mlflow_store import (
     existing_experiment_id,
     experiment_names,
     log_file,
+    log_tags,
     outages,
     redacted,
     runs_of,
@@ -130,8 +131,8 @@ def newest_runs(trials: Iterable[TrialRun]) -> tuple[TrialRun, ...]:
     return tuple(sorted(newest.values(), key=lambda one: (one.name, one.trial_id)))
 
 
-def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
-    """Log `files` as artifacts `frontier/` of the run.
+def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path], tags: Mapping[str, str]) -> None:
+    """Log `files` as artifacts `frontier/` of the run, and set its tags.
 
     Raises:
         UserError: the store or its artifact location does not take them.
@@ -140,6 +141,7 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path]) -> None:
         client = connect_to_read(tracking_uri)
         for path in files:
             log_file(client, run_id, path, "frontier")
+        log_tags(client, run_id, tags)
 
 
 def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import LEVEL
 
-__all__ = ["LEVEL", "Contender", "Interval", "Judged", "Pick", "Shipped", "pick"]
+__all__ = ["LEVEL", "Contender", "Interval", "Judged", "Pick", "Shipped", "pick", "seed_of"]
 
 NEAREST = 3
 
@@ -41,17 +41,19 @@ class Shipped:
 class Pick:
     """What to ship and why.
 
-    `judged` are all candidates, best fit first. `best` has the best expected fit of those that gain over their baseline
-    and are at the `level`; `alike` are those of them that it is not separable from, itself included, among which
-    `picked` is the most general, then the cheapest. All three are empty where no candidate is at the level: `nearest`
-    then names those that miss by the fewest rows. `finalists` are those that more rows can make the pick. `corrected`
-    is what the picked candidate is worth on other rows than those that chose it (bootstrap bias correction), by metric,
-    empty where it is not known. `would_change` and `unknown` are sentences.
+    `contenders` are all candidates in the order of the draws, and `judged` the same, best fit first. `best` has the
+    best expected fit of those that gain over their baseline and are at the `level`; `alike` are those of them that it
+    is not separable from, itself included, among which `picked` is the most general, then the cheapest. All three are
+    empty where no candidate is at the level: `nearest` then names those that miss by the fewest rows. `finalists` are
+    those that more rows can make the pick. `corrected` is what the picked candidate is worth on other rows than those
+    that chose it (bootstrap bias correction), by metric, empty where it is not known. `would_change` and `unknown` are
+    sentences.
     """
 
     level: float
     fit: Objective
     generality: Objective
+    contenders: tuple[Contender, ...]
     judged: tuple[Judged, ...]
     best: Judged | None
     alike: tuple[Judged, ...]
@@ -71,6 +73,7 @@ def pick(
     constraint: Constraint,
     level: float = LEVEL,
     also: Sequence[str] = (),
+    only: Collection[str] = (),
 ) -> Pick:
     """Choose among candidates.
 
@@ -81,14 +84,16 @@ def pick(
         constraint: what an eval must keep of the baseline's generality.
         level: the probability of meeting the constraint that a candidate must reach.
         also: further metrics to estimate.
+        only: the names of the candidates that may be picked; all, if it is empty. The others count in the evidence.
     """
     names = (fit.name, generality.name, *constraint.needs)
     known = [one for one in contenders if has_rows(one, names)]
     others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    eligible = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
-    choice = _choice(found, fit, generality, eligible) if found else None
+    allowed = np.array([not only or one.name in only for one in judged], dtype=bool)
+    at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged], dtype=bool)
+    choice = _choice(found, fit, generality, at_level & allowed) if found else None
     picked = judged[choice.picked] if choice else None
     alike = tuple(judged[one] for one in choice.alike) if choice else ()
     ranked = _best_first([*judged, *others], fit)
@@ -96,17 +101,26 @@ def pick(
         level=level,
         fit=fit,
         generality=generality,
+        contenders=tuple(contenders),
         judged=ranked,
         best=judged[choice.best] if choice else None,
         alike=alike,
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
-        nearest=() if picked else _nearest_misses([*judged, *others], fit),
+        nearest=() if picked else _nearest_misses([*judged, *others], fit, only),
         finalists=finalists(ranked, picked, alike, fit, level),
-        corrected=_corrected(found, choice, fit, generality, constraint, level) if found and choice else {},
+        corrected=_corrected(found, choice, fit, generality, constraint, level, allowed) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),
     )
+
+
+def seed_of(found: Pick, name: str, constraint: Constraint) -> Shipped | None:
+    """Return the seed of a candidate by the rule for the pick's, whether it is picked or not; None without its rows."""
+    names = (found.fit.name, found.generality.name, *constraint.needs)
+    known = [one for one in found.contenders if has_rows(one, names)]
+    at = next((at for at, one in enumerate(known) if one.candidate.name == name), None)
+    return None if at is None else _shipped(at, evidence(known, names, constraint), constraint, found.level)
 
 
 def has_rows(one: Contender, names: Sequence[str]) -> bool:
@@ -136,9 +150,10 @@ def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligi
     )
 
 
-def _nearest_misses(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
+def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:
     """Return the candidates that gain and miss the level by the least: fewest rows, then the highest probability."""
-    gaining = [one for one in judged if one.rows_short is not None and gains(one, fit)]
+    among = [one for one in judged if not only or one.name in only]
+    gaining = [one for one in among if one.rows_short is not None and gains(one, fit)]
     return tuple(sorted(gaining, key=lambda one: (one.rows_short or 0, -(one.admissible or 0.0)))[:NEAREST])
 
 
@@ -166,8 +181,9 @@ def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: flo
 
 
 def _corrected(
-    found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint, level: float
-) -> dict[str, float]:
+    found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint,
+    level: float, allowed: np.ndarray,
+) -> dict[str, float]:  # fmt: skip
     """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
     count = len(found.contenders)
     fits = higher(found.draws[fit.name].expected, fit)
@@ -177,7 +193,7 @@ def _corrected(
 
     def select(drawn: Mapping[str, np.ndarray]) -> int | None:
         worth = higher(drawn[fit.name][:count] - drawn[fit.name][found.baseline_at], fit) > minimum_gain(fit)
-        admitted = np.flatnonzero(worth & (_room(drawn, found, constraint) >= required - ROUNDING))
+        admitted = np.flatnonzero(allowed & worth & (_room(drawn, found, constraint) >= required - ROUNDING))
         if not len(admitted):
             return None
         mine = higher(drawn[fit.name][:count], fit)

@@ -56,7 +56,7 @@ def not_known(
     if is_picked:
         found.append(
             "The values are measured on the rows that chose the candidate, so they are too high on the average; "
-            "`corrected` is what the same choice scores on rows left out of it. No rows were held out for the choice."
+            "expect what the same choice scores on rows that did not choose it."
         )
     if any(one.seeds == 1 for one in judged):
         found.append("With one seed the spread between seeds is assumed, 0.03 of a proportion, not measured.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.holdout import HoldoutFindings
 from analysis.judged import Judged
 from analysis.pick import Pick
 from analysis.placements import PlacementRuns
@@ -16,7 +17,7 @@ KINDS: tuple[Kind, ...] = (
     "frontier", "baseline", "dominated", "gain outside the constraint", "no gain", "excluded", "running",
 )  # fmt: skip
 
-FIT = 1  # index of the task fit: the objectives are x, y and further ones, and y is the task fit
+GENERALITY, FIT = 0, 1  # indices of the objectives: x is generality, y the task fit, and further ones follow
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Volume:
 class FrontierInfo:
     """All results; `floor` is the guard's limit on the first objective, None if it is not known.
 
-    `choice` is what to ship by the results by row, None where the records have none.
+    `choice` is what to ship by the results by row, None where the records have none; `holdout` is what is known of it
+    on held-out rows, None where nothing is picked.
     """
 
     experiment: str
@@ -65,6 +67,7 @@ class FrontierInfo:
     volume: Volume | None
     floor: float | None
     choice: Pick | None = None
+    holdout: HoldoutFindings | None = None
 
     def of_kind(self, *kinds: Kind) -> list[PlacementResult]:
         """Return the results of these kinds, in order."""

@@ -45,7 +45,7 @@ def with_rows(
     constraint: Constraint,
 ) -> list[Path]:
     """Return the paths of the placements that have results by row of all that decides; empty for old records."""
-    candidates = {one.label: _candidates(one, measured) for one in placements}
+    candidates = {one.label: trusted_candidates(one, measured) for one in placements}
     baselines: dict[object, Candidate] = {}
     for one in placements:
         if one.is_baseline and candidates[one.label]:
@@ -61,7 +61,10 @@ def with_rows(
     return paths if any(not one.placement.is_baseline for one in paths) else []
 
 
-def _candidates(placement: PlacementRuns, measured: Mapping[str, Sequence[Measurement]]) -> tuple[Candidate, ...]:
+def trusted_candidates(
+    placement: PlacementRuns, measured: Mapping[str, Sequence[Measurement]]
+) -> tuple[Candidate, ...]:
+    """Return the candidates of the seeds that completed, were pruned or still run; the others measured no good eval."""
     trusted = tuple(
         one for one in placement.seed_runs if one.trial.verdict_kind in OF_USE and one.trial.run_id in measured
     )

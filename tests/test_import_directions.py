@@ -33,10 +33,11 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "importers", "trial", "rescale", "holdout",
     ),
     "analysis": (
-        "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",
-        "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results",
-        "standings", "guard_limits", "study_constraint", "contenders", "frontier", "templates", "compare", "effects",
-        "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
+        "options", "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty",
+        "pooled", "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "holdout",
+        "placement_results", "standings", "guard_limits", "study_constraint", "frontier", "conclusion",
+        "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping",
+        "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (

@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANINGS = {
     ExitCode.DONE: "every trial has a result; pruned is a result",
     ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `trainables.verify`, `analysis ship` or `benchmarks.corpus` "
-    "failed; `analysis pareto` finds nothing to ship",
+    "failed; `analysis pareto`, `report` or `ship` finds nothing to ship",
     ExitCode.BAD_INPUT: "bad input, or base or data are no longer those of the experiment; nothing was spent",
     ExitCode.TRIALS_FAILED: "some trials are invalid, infeasible or failed; an answer in `trainables.validate` is "
     "dangerous",

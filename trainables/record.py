@@ -47,6 +47,7 @@ MANIFEST = "manifest.json"
 BEST, CHECKPOINTS, ADAPTERS = "best", "checkpoints", "adapters"
 DERIVED, FINALISTS, HOLDOUT = "derived.jsonl", "finalists.jsonl", "holdout.jsonl"
 LATER_EVALS = (DERIVED, FINALISTS, HOLDOUT)  # written after the end of a trial
+HOLDOUT_FILE = "holdout.json"  # of the experiment: names the rows that no eval of a trial asks
 KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"

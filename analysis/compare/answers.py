@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.candidates import FULL_STRENGTH, Candidate
 from analysis.compare.selection import Side
 from trainables.errors import UserError
 from trainables.record import Record
@@ -111,8 +112,7 @@ def side_by_side(a: Side, b: Side, metrics: Sequence[str], asked: Mapping[str, A
     texts = [_answers(one) for one in (of_a, of_b)]
     reference = _answers(a.baseline.evals[0]) if a.baseline else {}
     if not all(texts):
-        name = (a if not texts[0] else b).candidate.name
-        return SideBySide(of_a.seed, of_b.seed, (), f"the record of {name} or its samples are not on this machine")
+        return SideBySide(of_a.seed, of_b.seed, (), _missing((a if not texts[0] else b).candidate))
     rows = []
     for row_id, by in differ.items():
         sample = texts[0].get(row_id)
@@ -122,6 +122,12 @@ def side_by_side(a: Side, b: Side, metrics: Sequence[str], asked: Mapping[str, A
         answers = [found.get(row_id, {}).get("answer") for found in (reference, *texts)]
         rows.append(AnsweredRow(row, tuple(by), sample["prompt"], sample["expected"], *answers))
     return SideBySide(of_a.seed, of_b.seed, tuple(rows[:most]))
+
+
+def _missing(candidate: Candidate) -> str:
+    if candidate.is_derived:
+        return f"{candidate.name} is a derived copy, whose evals keep their results by row and no answers"
+    return f"the record of {candidate.name} or its samples are not on this machine"
 
 
 def _same_seed(a: Side, b: Side) -> tuple[SeedEval, SeedEval]:
@@ -135,7 +141,7 @@ def _same_seed(a: Side, b: Side) -> tuple[SeedEval, SeedEval]:
 def _answers(one: SeedEval) -> dict[str, dict[str, str]]:
     """Return the samples of an eval by row id; a scaled copy has none under its step."""
     record = record_of(one)
-    if record is None or one.measured.scale != "1":
+    if record is None or one.measured.scale != FULL_STRENGTH:
         return {}
     try:
         samples = record.samples(one.measured.step)

@@ -26,7 +26,7 @@ def print_report(report: EffectsReport, console: Console) -> None:
 
     console.print(escape(_title(report)), highlight=False)
     console.print()
-    console.print(_table(EFFECTS, [_effect_cells(one, report) for one in report.effects]))
+    console.print(_table(EFFECTS, effect_rows(report)))
     for hypothesis, statement in STATEMENTS.items():
         console.print(f"\n[bold]{hypothesis}[/] {statement}", highlight=False)
         for line in _sentences([one for one in report.answers if one.hypothesis == hypothesis]):
@@ -44,8 +44,8 @@ def as_markdown(report: EffectsReport) -> str:
     from analysis.templates import cell, prose
 
     parts = [prose(_title(report))]
-    answers = [[one.hypothesis, one.part, one.outcome, one.contrast, *_numbers(one.found)] for one in report.answers]
-    for header, rows in ((EFFECTS, [_effect_cells(one, report) for one in report.effects]), (ANSWERS, answers)):
+    answers = [row[:-1] for row in answer_rows(report)]  # what would decide it is a list below
+    for header, rows in ((EFFECTS, effect_rows(report)), (ANSWERS, answers)):
         lines = [header, ["---"] * len(header), *rows]
         parts.append("\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines))
     decides = [
@@ -55,6 +55,19 @@ def as_markdown(report: EffectsReport) -> str:
     ]
     notes = [f"- {prose(line)}" for line in report.unknown]
     return "\n\n".join([*parts, *filter(None, ("\n".join(decides), "\n".join(notes)))]) + "\n"
+
+
+def effect_rows(report: EffectsReport) -> list[tuple[str, ...]]:
+    """Return a row of text for each effect, with the columns `EFFECTS`."""
+    return [tuple(_effect_cells(one, report)) for one in report.effects]
+
+
+def answer_rows(report: EffectsReport) -> list[tuple[str, ...]]:
+    """Return a row of text for each part of a hypothesis, with the columns `ANSWERS`, and what would decide it."""
+    return [
+        (one.hypothesis, one.part, one.outcome, one.contrast, *_numbers(one.found), one.what_decides)
+        for one in report.answers
+    ]
 
 
 def as_json(report: EffectsReport) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from analysis import holdout
 from analysis.frontier import FIT, FrontierInfo, PlacementResult
 from analysis.mlflow_runs import TrialRun
 from analysis.report.shipping import shipping
@@ -40,7 +41,7 @@ def recommended(info: FrontierInfo) -> PlacementResult | None:
 def conclusion(info: FrontierInfo) -> list[str]:
     """Return sentences on what to ship."""
     if info.choice is not None:
-        return shipping(info.choice)
+        return [*shipping(info.choice), *holdout.sentences(info.holdout)]
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
@@ -54,7 +55,8 @@ def unknowns(info: FrontierInfo) -> list[str]:
     """Return what is not known, as the last part of every report."""
     if info.choice is not None:
         running = sum(m.state == "running" for one in info.results for m in one.placement.seed_runs)
-        return [*info.choice.unknown, *([f"{_count(running, 'trial')} without a verdict yet."] if running else [])]
+        known = (*info.choice.unknown, *holdout.unknown(info.holdout))
+        return [*known, *([f"{_count(running, 'trial')} without a verdict yet."] if running else [])]
     compared = info.of_kind("frontier", "dominated", "no gain")
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []

@@ -30,13 +30,14 @@ def shipping(choice: Pick) -> list[str]:
 
 
 def _nothing(choice: Pick) -> str:
-    near = "; ".join(_miss(one) for one in choice.nearest)
+    near = "; ".join(miss(one) for one in choice.nearest)
     return f"Ship nothing yet: no candidate meets the constraint with probability {choice.level:g} on a new seed. " + (
         f"Nearest: {near}." if near else "No candidate gains over the baseline."
     )
 
 
-def _miss(one: Judged) -> str:
+def miss(one: Judged) -> str:
+    """Return a candidate with the rows and the probability by which it misses the constraint."""
     chance = "unknown" if one.admissible is None else f"{one.admissible:.2f}"
     rows = f"{one.rows_short} row{'' if one.rows_short == 1 else 's'} short" if one.rows_short else "its mean meets it"
     return f"{one.name} ({rows}, probability {chance})"

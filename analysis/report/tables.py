@@ -21,6 +21,7 @@ from analysis.report.conclusions import (
     unknowns,
     values_of,
 )
+from analysis.report.winners_json import pick_in_json
 from analysis.uncertainty import LEVEL
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def as_json(info: FrontierInfo) -> str:
         "experiment": info.experiment,
         "objectives": [asdict(objective) for objective in info.objectives],
         "recommended": pick.placement.label if pick else None,
+        "pick": pick_in_json(info.choice),
+        "holdout": asdict(info.holdout) if info.holdout else None,
         "placements": [_nested(result, info) for result in info.results],
         "hypervolume": asdict(info.volume) if info.volume else None,
         "guard_floor": info.floor,

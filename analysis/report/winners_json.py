@@ -6,13 +6,30 @@ import json
 from typing import Any
 
 from analysis.frontier import FrontierInfo, PlacementResult
+from analysis.pick import Pick
 
 SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
 
 
 def winners_of(info: FrontierInfo) -> dict[str, Any]:
-    """Return the placements on the frontier, best task fit first, with their settings and record paths."""
-    return {"experiment": info.experiment, "winners": [_winner(one) for one in info.of_kind("frontier")]}
+    """Return the pick, and the placements on the frontier, best task fit first, with settings and record paths."""
+    winners = [_winner(one) for one in info.of_kind("frontier")]
+    return {"experiment": info.experiment, "pick": pick_in_json(info.choice), "winners": winners}
+
+
+def pick_in_json(choice: Pick | None) -> dict[str, Any] | None:
+    """Return the picked candidate and the seed that is shipped, None where nothing is picked."""
+    if choice is None or choice.picked is None or choice.shipped is None:
+        return None
+    one, shipped = choice.picked.candidate, choice.shipped.chosen
+    return {"candidate": one.name, "arm": one.arm, "step": one.step, "scale": one.scale, "seed": shipped.seed,
+            "trial": shipped.trial.name, "trial_id": shipped.trial.trial_id}  # fmt: skip
+
+
+def tags_of_pick(choice: Pick | None) -> dict[str, str]:
+    """Return the tags of MLflow that name the pick, empty where it has none; an earlier pick's are overwritten."""
+    found = pick_in_json(choice)
+    return {"pick": found["candidate"] if found else "nothing", "pick.trial": found["trial"] if found else ""}
 
 
 def as_winners_json(info: FrontierInfo) -> str:

@@ -2,5 +2,6 @@
 
 - `card`: Writes the model card of a shipped directory.
 - `chosen`: Chooses which seed of which arm is shipped, and finds its adapter in the record.
+- `command`: The command `analysis ship`.
 - `ship`: Writes a directory to ship, and keeps it only if a fresh process measures the recorded numbers.
 """

@@ -9,9 +9,10 @@ from analysis import templates
 from analysis.guard_limits import declared_limits
 from analysis.intervals import proportion_interval
 from analysis.shipping.chosen import ChosenAdapter
+from trainables.derived.copies import AVERAGED_EVALS
 from trainables.io.files import read_json
+from trainables.measurement import AVERAGE, Measurement
 from trainables.metrics import METRICS
-from trainables.record import Measurement
 from trainables.shipping.agreement import MAX_LOSS_DIFFERENCE, Agreement
 from trainables.shipping.base_terms import base_terms
 
@@ -22,11 +23,13 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that `--max-lora-rank` takes
 class Shipment:
     """A directory that is written and measured: what was chosen, in which form, and what a fresh process measured.
 
+    `scale` is the further strength that the command asked for; `strength` is in words what the directory holds.
     `agreements` are empty where no eval of this strength is recorded, with which it could be compared.
     """
 
     choice: ChosenAdapter
     scale: float
+    strength: str
     merged: bool
     measured: Measurement
     agreements: tuple[Agreement, ...]
@@ -53,6 +56,15 @@ def model_card(shipment: Shipment) -> str:
         rank_limit=next((rank for rank in VLLM_RANKS if rank >= spec.rank), spec.rank),
         sources={"train": spec.train, "validation": spec.validation, "out-of-distribution": spec.ood},
     )
+
+
+def strength(measured: Measurement, scale: float) -> str:
+    """Return in words which weights an eval at a further strength stands for."""
+    if measured.scale == AVERAGE:
+        further = "" if scale == 1 else f", at {scale:g} of it"
+        return f"the average of the last {AVERAGED_EVALS} evals, cut to the rank{further}"
+    total = float(measured.scale) * scale
+    return "1 (as trained)" if total == 1 else f"{total:g} of what was trained"
 
 
 def _metrics(shipment: Shipment) -> list[tuple[str, str, str, str]]:

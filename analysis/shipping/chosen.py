@@ -2,134 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
-from analysis.candidates import AVERAGE, SeedEval
-from analysis.contenders import pick_of
+from analysis.candidates import Candidate, SeedEval
+from analysis.conclusion import Conclusion, pick_among
+from analysis.judged import Judged
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
-from analysis.pick import Pick, Shipped
-from analysis.placements import placements_of, recorded
-from trainables.errors import UserError, nearest
-from trainables.pareto import Objective
+from analysis.pick import Pick, Shipped, seed_of
+from analysis.placements import recorded
+from analysis.report.shipping import miss
+from trainables.derived.candidate_name import parse_candidate
+from trainables.derived.copies import kept_adapters
+from trainables.errors import ExitCode, UserError, named, nearest
 from trainables.record import Measurement, Record
 from trainables.spec import TrialSpec
 
 
+class NothingToShip(UserError):
+    """No candidate reaches the level; the message names those that come nearest."""
+
+    exit_code = ExitCode.CHECK_FAILED
+
+
 @dataclass(frozen=True)
 class ChosenAdapter:
-    """The adapter to ship: its record and eval, the directory that holds it, and the baseline's eval if it is there.
+    """The adapter to ship: its candidate's name, the record and eval of its seed, and the baseline's eval if known.
 
-    `scale` is the strength of the candidate that was measured; `why` says in sentences why it was chosen.
+    `evals` are all evals of the same seed and step, at every scale that was measured; `why` says in sentences why it
+    was chosen.
     """
 
     arm: str
+    name: str
     trial: TrialRun
     record: Record
     spec: TrialSpec
     measured: Measurement
-    adapter: Path
-    scale: float
+    evals: tuple[Measurement, ...]
     baseline: Measurement | None
     why: str
 
 
-def chosen(
-    study: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]], objectives: Sequence[Objective], arm: str
-) -> ChosenAdapter:
-    """Choose the candidate that `pick` picks, of all arms or of `arm`, and its seed.
+def chosen(found: Conclusion, arm: str) -> ChosenAdapter:
+    """Choose what is shipped: the pick of all arms, the best candidate of `arm`, or the candidate that `arm` names.
 
     Raises:
-        UserError: there is no such arm, no candidate reaches the level, or record or adapter is not on this machine.
+        UserError: there is no such arm or candidate, or record or adapter is not on this machine.
+        NothingToShip: no candidate, or none of the arm, reaches the level.
     """
-    labels = [one.label for one in placements_of(study, objectives) if not one.is_baseline]
-    if arm and arm not in labels:
-        raise UserError(f"--arm must be an arm of `{study.name}` that trained, but got `{arm}`",
-                        nearest(arm, labels))  # fmt: skip
-    found = pick_of(study, measured, objectives, arm)
-    one, why = _chosen_seed(found, study, measured, arm)
-    trial, eval_of_seed = one.trial, one.measured
-    record = recorded(trial)
+    candidates = [one.candidate for one in found.choice.contenders]
+    labels = dict.fromkeys(one.arm for one in candidates)
+    if not arm or arm in labels:
+        names = [one.name for one in candidates if one.arm == arm]
+        candidate, one, why = _picked(pick_among(found, names) if arm else found.choice, found, arm)
+    else:
+        candidate, one, why = _named(arm, found, candidates)
+    record = recorded(one.trial)
     if record is None:
-        raise UserError(f"{trial.name} must have its record on this machine, but {trial.record or 'it'} is not here",
+        where = one.trial.record or "it"
+        raise UserError(f"{one.trial.name} must have its record on this machine, but {where} is not here",
                         "run this where the experiment was run, or copy its records back")  # fmt: skip
+    kept_adapters(record, candidate.step, candidate.scale)  # refused here, before a base is loaded
+    spec = record.spec()
     return ChosenAdapter(
-        arm=trial.arm,
-        trial=trial,
+        arm=one.trial.arm,
+        name=candidate.name,
+        trial=one.trial,
         record=record,
-        spec=record.spec(),
-        measured=eval_of_seed,
-        adapter=adapter_at(record, eval_of_seed),
-        scale=float(eval_of_seed.scale),
-        baseline=_baseline_of(study, record.spec()),
+        spec=spec,
+        measured=one.measured,
+        evals=_at_step(found, one),
+        baseline=_baseline_of(found.study, spec),
         why=why,
     )
 
 
-def _chosen_seed(
-    found: Pick, study: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]], arm: str
-) -> tuple[SeedEval, str]:
-    """Return the picked seed and why; for an arm named by --arm, else its best checkpoint, with a warning."""
-    picked = found.picked
-    if picked is not None and found.shipped is not None and picked.gain is not None and picked.gain.mean > 0:
-        return found.shipped.chosen, _why(found, found.shipped)
-    evals = (
-        [each for one in found.judged for each in one.candidate.evals if not one.candidate.is_derived] if arm else []
-    )
-    best = [each for each in evals if each.trial.best_step == str(each.measured.step)]
-    if not best:
-        raise _nothing_to_ship(found, study.name, arm)
-    one = min(best, key=lambda each: each.metrics["eval_loss"])
-    judged = next(each for each in found.judged if one in each.candidate.evals)
-    known = "not known" if judged.admissible is None else f"{judged.admissible:.2f}"
-    return one, (
-        f"{judged.name} was named by --arm, not picked: the probability that a new seed meets the constraint is "
-        f"{known}, and the level is {found.level:g}. This seed's best checkpoint met it on the rows of the study."
-    )
+def _picked(choice: Pick, found: Conclusion, arm: str) -> tuple[Candidate, SeedEval, str]:
+    if choice.picked is None or choice.shipped is None:
+        raise _nothing_to_ship(choice, found, arm)
+    return choice.picked.candidate, choice.shipped.chosen, _why(choice, choice.shipped, arm)
 
 
-def adapter_at(record: Record, measured: Measurement) -> Path:
-    """Return the whole directory that holds the adapter of an eval.
+def _named(text: str, found: Conclusion, candidates: list[Candidate]) -> tuple[Candidate, SeedEval, str]:
+    """Return the candidate of this name and its seed, whether it is at the level or not, which `why` says."""
+    known = {one.name: one for one in candidates}
+    names = {*known, *(one.arm for one in candidates)}
+    name = str(parse_candidate(text)) if "@" in text else text
+    if name not in known:
+        raise UserError(
+            f"--arm must be an arm of `{found.study.name}` that trained, or a candidate that was measured, but got "
+            f"`{named(text)}`",
+            nearest(name, names),
+        )
+    candidate = known[name]
+    judged = next(one for one in found.choice.judged if one.name == name)
+    shipped = seed_of(found.choice, name, found.constraint)
+    one = shipped.chosen if shipped else _by_means(judged, found)
+    return candidate, one, _why_named(judged, shipped, found.choice.level)
 
-    Raises:
-        UserError: none was kept, or its files were changed.
-    """
-    if measured.scale == AVERAGE:
-        raise UserError(f"an averaged adapter must be in its record to be shipped, but {record.name} keeps none",
-                        "ship another arm with --arm")  # fmt: skip
-    whole = record.adapter_at(measured.step)
-    if whole is None:
-        raise UserError(f"{record.directory}: the adapter of step {measured.step} must be there whole, but it is not",
-                        "restore it from a copy, or run the trial again with --keep all")  # fmt: skip
-    return whole
+
+def _by_means(judged: Judged, found: Conclusion) -> SeedEval:
+    """Return the seed of lowest eval loss of those whose numbers meet the constraint, else of all."""
+    base, evals = judged.contender.baseline, judged.candidate.evals
+    metrics = base.evals[-1].metrics if base else {}
+    admitted = [one for one in evals if base is not None and found.constraint.admits(metrics, one.metrics)]
+    return min(admitted or evals, key=lambda one: one.metrics["eval_loss"])
 
 
-def _nothing_to_ship(found: Pick, experiment: str, arm: str) -> UserError:
-    misses = [f"{one.name} misses by {one.rows_short} rows, P {one.admissible or 0:.2f}" for one in found.nearest]
-    near = f"; the nearest are {', '.join(misses)}" if misses else ""
-    reasons = f" {' '.join(found.unknown)}" if found.unknown else ""
+def _at_step(found: Conclusion, one: SeedEval) -> tuple[Measurement, ...]:
+    measured = found.measured[one.trial.run_id]
+    return tuple(each for each in measured if each.kind == "eval" and each.step == one.measured.step)
+
+
+def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str) -> NothingToShip:
+    near = f"; the nearest: {'; '.join(map(miss, choice.nearest))}" if choice.nearest else ""
+    reasons = f" {' '.join(choice.unknown)}" if choice.unknown else ""
     of = f"arm {arm}" if arm else "arm"
-    return UserError(
-        f"a candidate to ship must gain, and meet the constraint with probability {found.level:g}, but no {of} of "
-        f"`{experiment}` has one{near}.{reasons}",
-        f"`analysis pareto --experiment {experiment}` says what each arm reached; more seeds or rows raise the "
-        "probability",
+    among = [one.candidate for one in choice.judged if not arm or one.candidate.arm == arm]
+    best = next(iter([one.candidate for one in choice.nearest] or among), None)
+    anyway = f"; {shlex.join(['--arm', best.name])} ships that one all the same" if best else ""
+    return NothingToShip(
+        f"a candidate to ship must gain, and meet the constraint with probability {choice.level:g}, but no {of} of "
+        f"`{found.study.name}` has one{near}.{reasons}",
+        f"more seeds or rows raise the probability: analysis pareto --experiment {found.study.name} says what each arm "
+        f"reached{anyway}",
     )
 
 
-def _why(found: Pick, shipped: Shipped) -> str:
-    picked = found.picked
-    assert picked is not None
-    alike = len(found.alike) - 1
-    among = f"the most general of {alike + 1} that cannot be told from the best in {found.fit.name}" if alike else (
-        f"the one with the best {found.fit.name}")  # fmt: skip
-    if picked.admissible is None:
-        return f"{picked.name} is {among}."
+def _why(choice: Pick, shipped: Shipped, arm: str) -> str:
+    picked = choice.picked
+    assert picked is not None and picked.admissible is not None
+    alike = len(choice.alike)
+    of = f" of arm {arm}, which --arm named" if arm else ""
+    among = (
+        f"the most general of {alike} candidates{of} that cannot be told from the best in {choice.fit.name}"
+        if alike > 1
+        else f"the one with the best {choice.fit.name}{of}"
+    )
     seeds = f"{picked.seeds_admissible} of {picked.seeds} seeds met the constraint"
-    own = f"this seed has the lowest eval loss of those; its own probability of meeting it is {shipped.admissible:.2f}"
+    own = f"this seed has the lowest eval loss of those at {choice.level:g} by their own rows"
+    if not shipped.reaches_level:
+        own = f"no seed reaches {choice.level:g} by its own rows, and this is the likeliest"
     new = f"a new seed meets the constraint with probability {picked.admissible:.2f} ({seeds})"
-    return f"{picked.name} is {among}; {new}; {own}."
+    return f"{picked.name} is {among}; {new}; {own}: {shipped.admissible:.2f}."
+
+
+def _why_named(judged: Judged, shipped: Shipped | None, level: float) -> str:
+    if judged.admissible is None or shipped is None:
+        return (f"{judged.name} was named by --arm, not picked; the records have no results by row, so whether it "
+                "meets the constraint on other rows is not known.")  # fmt: skip
+    below = "" if shipped.admissible >= level and judged.admissible >= level else f", below the level of {level:g}"
+    return (f"{judged.name} was named by --arm, not picked; a new seed meets the constraint with probability "
+            f"{judged.admissible:.2f}, the shipped one does with {shipped.admissible:.2f}{below}.")  # fmt: skip
 
 
 def _baseline_of(study: ExperimentRuns, spec: TrialSpec) -> Measurement | None:

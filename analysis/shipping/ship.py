@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from analysis.shipping.card import Shipment, model_card
+from analysis.shipping.card import Shipment, model_card, strength
 from analysis.shipping.chosen import ChosenAdapter
+from trainables.derived.copies import save_derived
 from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import sha256_of_files
 from trainables.io.files import replace_directory, write_json, write_text
-from trainables.record import Measurement, read_measurements
+from trainables.measurement import AVERAGE, Measurement, read_measurements
 from trainables.shipping.agreement import Agreement, compare
 from trainables.shipping.job import ShippingJob
 from trainables.shipping.package import check_scale, close_package, write_adapter, write_provenance
@@ -67,11 +68,12 @@ def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Me
     """
     check_can_ship(choice, options, out)
     ask = measure or measured_in_fresh_process
-    scale = choice.scale * options.scale
     with _staged(out) as directory, TemporaryDirectory() as scratch:
         adapter = Path(scratch) / "adapter" if options.merge else directory
         adapter.mkdir(exist_ok=True)
-        write_adapter(choice.adapter, choice.spec, scale, adapter)
+        copy = Path(scratch) / "copy"
+        save_derived(choice.record, choice.measured.step, choice.measured.scale, copy)
+        write_adapter(copy, choice.spec, options.scale, adapter)
         before = _recorded(choice, options)
         if options.merge:
             unmerged = ask(_job(choice, adapter, Path(scratch), unquantized=True, merge_into=directory))
@@ -80,8 +82,8 @@ def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Me
         measured = ask(_job(choice, directory, Path(scratch), form="merged" if options.merge else "adapter"))
         agreements = tuple(compare(before, measured)) if before else ()
         _require_agreement(agreements, out)
-        shipment = Shipment(choice, scale, options.merge, measured, agreements, _digests(directory))
-        write_provenance(choice.record, choice.spec, choice.measured, scale, directory)
+        shipment = _shipment(choice, options, measured, agreements, directory)
+        write_provenance(choice.record, choice.spec, choice.measured, options.scale, directory)
         write_text(directory / "README.md", model_card(shipment))
         close_package(directory, choice.spec, choice.record)
     return shipment
@@ -109,7 +111,12 @@ def _job(choice: ChosenAdapter, directory: Path, scratch: Path, **changes: objec
 
 def _recorded(choice: ChosenAdapter, options: ShippingOptions) -> Measurement | None:
     """Return the eval of the same strength, None if there is none: then nothing can be compared."""
-    return choice.measured if options.scale == 1 else None
+    if options.scale == 1:
+        return choice.measured
+    if choice.measured.scale == AVERAGE:
+        return None
+    scale = f"{float(choice.measured.scale) * options.scale:g}"
+    return next((one for one in choice.evals if one.scale == scale), None)
 
 
 def _require_agreement(agreements: Sequence[Agreement], out: Path) -> None:
@@ -117,6 +124,14 @@ def _require_agreement(agreements: Sequence[Agreement], out: Path) -> None:
     if broken:
         raise NotShipped(f"{out}: what is loaded must measure as recorded, but {'; '.join(broken)}",
                          "base, rows and versions must be those of the training; nothing was written")  # fmt: skip
+
+
+def _shipment(
+    choice: ChosenAdapter, options: ShippingOptions, measured: Measurement, agreements: tuple[Agreement, ...],
+    directory: Path,
+) -> Shipment:  # fmt: skip
+    words = strength(choice.measured, options.scale)
+    return Shipment(choice, options.scale, words, options.merge, measured, agreements, _digests(directory))
 
 
 def _digests(directory: Path) -> tuple[tuple[str, str], ...]:

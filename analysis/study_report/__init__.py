@@ -1,6 +1,8 @@
 """Writes the report of a study: one page that opens without a network, or Markdown.
 
+- `after_the_pick`: What the report shows after the pick: the effects of the settings, and the values on held-out rows.
 - `answer`: The first lines of the report: what to ship, and how sure that is.
+- `command`: The command `analysis report`.
 - `content`: What the report says, as plain values.
 - `curves`: The curves of the arms over their steps: guards, losses and adapter norms.
 - `evidence`: Reads what the report shows beside the frontier: measurements, records, samples, cost and provenance.

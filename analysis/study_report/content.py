@@ -9,11 +9,14 @@ from datetime import date
 from analysis.candidates import FULL_STRENGTH
 from analysis.charts.candidate_paths import study_chart
 from analysis.charts.chart import Chart
+from analysis.conclusion import Conclusion
 from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
+from analysis.holdout import sentences
 from analysis.pick import Pick
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
 from analysis.report.tables import text_table
+from analysis.study_report.after_the_pick import EffectsSection, effects_section, holdout_rows
 from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
 from analysis.study_report.evidence import (
@@ -82,18 +85,19 @@ class StudyContent:
     costs: tuple[Cost, ...]
     provenance: Provenance
     commands: tuple[ArmCommand, ...]
-    ship_command: str
+    effects: EffectsSection
+    holdout: tuple[tuple[str, ...], ...]
+    commands_next: tuple[str, ...]
     missing: tuple[str, ...]
 
 
-def content_of(
-    info: FrontierInfo, found: Pick, measured: Mapping[str, Sequence[Measurement]], written: date
-) -> StudyContent:
-    """Gather the report from frontier, pick, the measurements by run id, and the records on this machine.
+def content_of(concluded: Conclusion, commands_next: Sequence[str], written: date) -> StudyContent:
+    """Gather the report from what was concluded, the commands that come next, and the records on this machine.
 
     Raises:
         FileDamaged: a record on this machine is damaged.
     """
+    info, found, measured = concluded.info, concluded.choice, concluded.measured
     records = records_of(info)
     known = list(records.values())
     trained = [one for one in known if not one.spec().placement.is_baseline]
@@ -104,7 +108,7 @@ def content_of(
     return StudyContent(
         experiment=info.experiment,
         written=written,
-        answer=tuple(answer(found) if is_judged else conclusion(info)),
+        answer=tuple([*answer(found), *sentences(info.holdout)] if is_judged else conclusion(info)),
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
         chart=study_chart(info, measured),
@@ -119,7 +123,9 @@ def content_of(
         costs=tuple(costs_of(info)),
         provenance=provenance_of(trained),
         commands=tuple(commands_of(info, records)),
-        ship_command=f"analysis ship --experiment {info.experiment} --out shipped",
+        effects=effects_section(concluded),
+        holdout=tuple(holdout_rows(info.holdout)),
+        commands_next=tuple(commands_next),
         missing=tuple(_missing(info, measured, records)),
     )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from analysis import templates
 from analysis.charts.svg import chart_svg
+from analysis.effects.tables import ANSWERS, EFFECTS
+from analysis.study_report.after_the_pick import HOLDOUT_HEADER
 from analysis.study_report.content import StudyContent
 from analysis.study_report.plots import plot_svg
 from trainables.errors import UserError
@@ -13,6 +15,11 @@ from trainables.io.files import write_text
 
 WIDE_INCHES, NARROW_INCHES = (10.0, 6.2), (4.9, 6.6)
 MAX_BYTES = 2 * 10**6
+HEADERS = {
+    "holdout_header": HOLDOUT_HEADER,
+    "answers_header": ("hypothesis", *ANSWERS[1:], "what would decide it"),
+    "effects_header": tuple(EFFECTS),
+}
 
 
 def as_html(content: StudyContent) -> str:
@@ -25,6 +32,7 @@ def as_html(content: StudyContent) -> str:
         "analysis.study_report",
         "report.html",
         content=content,
+        **HEADERS,
         style=Markup(templates.html("analysis.charts", "style.css")),  # noqa: S704 our own file
         wide=Markup(chart_svg(content.chart, *WIDE_INCHES)),  # noqa: S704
         narrow=Markup(chart_svg(content.chart, *NARROW_INCHES)),  # noqa: S704
@@ -34,7 +42,7 @@ def as_html(content: StudyContent) -> str:
 
 def as_markdown(content: StudyContent) -> str:
     """Return the report as Markdown: every table, without the pictures."""
-    return templates.markdown("analysis.study_report", "report.md", content=content)
+    return templates.markdown("analysis.study_report", "report.md", content=content, **HEADERS)
 
 
 def write_report(content: StudyContent, path: Path, form: str) -> None:

@@ -11,8 +11,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.sources import Sources
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, write_json
-
-HOLDOUT_FILE = "holdout.json"
+from trainables.record import HOLDOUT_FILE
 
 
 def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
@@ -36,7 +35,9 @@ def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | No
     *before, last = stages
     own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
     holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
-    for sources in before if holdout else ():
+    if holdout is None:
+        return None
+    for sources in before:
         gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
     return holdout
 

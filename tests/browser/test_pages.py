@@ -15,8 +15,7 @@ from made_up_study import made_up_study
 
 from analysis.charts.candidate_paths import study_chart
 from analysis.charts.html import write_page
-from analysis.contenders import pick_of
-from analysis.frontier import frontier_info
+from analysis.conclusion import conclude
 from analysis.objectives import frontier_objectives
 from analysis.study_report.content import content_of
 from analysis.study_report.page import write_report
@@ -42,8 +41,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("pages")
     study, measured = made_up_study(directory)
     objectives = frontier_objectives("irrelevant_pass", "exact_match", ())
-    info = frontier_info(study, objectives)
-    content = content_of(info, pick_of(study, measured, objectives), measured, date(2026, 11, 28))
+    found = conclude(study, measured, objectives)
+    info, content = found.info, content_of(found, ["analysis ship"], date(2026, 11, 28))
     write_report(content, directory / "report.html", "html")
     write_page(info, directory / "pareto.html", study_chart(info, measured))
     return {name: directory / f"{name}.html" for name in PAGES}

@@ -10,7 +10,7 @@ from trainables.errors import UserError, named
 from trainables.measurement import AVERAGE, FULL_STRENGTH
 
 NAME = re.compile(r"(?P<arm>.+?)\s*@\s*(?P<step>\d{1,9})(?:\s*(?P<average>average)|\s*x\s*(?P<scale>\S+))?")
-EXAMPLE = "for example --candidate 'C2 @ 60', 'C2 @ 60 x 0.5' or 'C2 @ 90 average'"
+EXAMPLE = "for example 'C2 @ 60', 'C2 @ 60 x 0.5' or 'C2 @ 90 average'"
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from trainables.errors import UserError, items, named
 from trainables.io.files import read_json, write_json
 from trainables.measurement import AVERAGE, FULL_STRENGTH
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from trainables.record import Record
+from trainables.record import ADAPTERS, Record
 
 DEFAULT_SCALES = ("0.25", "0.5", "0.75")
 AVERAGED_EVALS = 3
 KEEP_HINT = "run the trial in a new experiment with --keep all, which keeps the adapter of every eval"
+DAMAGED_HINT = "restore it from a copy, or run the trial in a new experiment"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def checked_scale(text: str) -> str:
     if not 0 < value < 1:  # also refuses NaN
         raise UserError(
             f"a scale must be a number above 0 and below 1, but got `{named(text)}`",
-            "0 is the base alone and 1 the adapter itself; for example --scales 0.25,0.5,0.75",
+            "0 is the base alone and 1 the adapter itself; for example 0.5",
         )
     return f"{value:g}"
 
@@ -92,8 +93,8 @@ def save_derived(record: Record, step: int, scale: str, directory: Path) -> floa
         UserError: the record does not keep the adapters that are needed, or `scale` is none.
     """
     if scale != AVERAGE:
-        kept, error = _kept(record, step), 0.0
         strength = 1.0 if scale == FULL_STRENGTH else float(checked_scale(scale))
+        kept, error = kept_adapters(record, step, scale)[0], 0.0
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept / ADAPTER_WEIGHTS, directory / ADAPTER_WEIGHTS)
     else:
@@ -107,14 +108,7 @@ def save_derived(record: Record, step: int, scale: str, directory: Path) -> floa
 def _save_average(record: Record, step: int, directory: Path) -> tuple[Path, float]:
     from safetensors.numpy import save_file
 
-    steps = trained_steps(record)[-AVERAGED_EVALS:]
-    if len(steps) < AVERAGED_EVALS or steps[-1] != step:
-        raise UserError(
-            f"{record.directory}: an average is that of the last {AVERAGED_EVALS} evals and named by the last, but the "
-            f"last evals are at {', '.join(map(str, steps)) or 'no step'}, and step {step} was asked for",
-            f"name step {steps[-1]}" if len(steps) == AVERAGED_EVALS else "train with more evals: --eval-every",
-        )
-    kept = [_kept(record, one) for one in steps]
+    kept = kept_adapters(record, step, AVERAGE)
     adapters = [read_arrays(one / ADAPTER_WEIGHTS) for one in kept]
     if foreign := foreign_tensors([*adapters[0]]):
         raise UserError(f"{kept[0]}: only LoRA factors can be averaged, but it holds {named(foreign[0])}")
@@ -124,8 +118,35 @@ def _save_average(record: Record, step: int, directory: Path) -> tuple[Path, flo
     return kept[-1], found.relative_error
 
 
+def kept_adapters(record: Record, step: int, scale: str) -> list[Path]:
+    """Return the kept adapters from which a copy is made: that of the eval, or those of the last evals.
+
+    Raises:
+        UserError: one is not kept, or its files were changed, or no average ends at `step`.
+    """
+    if scale != AVERAGE:
+        return [_kept(record, step)]
+    steps = trained_steps(record)[-AVERAGED_EVALS:]
+    if len(steps) < AVERAGED_EVALS or steps[-1] != step:
+        raise UserError(
+            f"{record.directory}: an average is that of the last {AVERAGED_EVALS} evals and named by the last, but the "
+            f"last evals are at {', '.join(map(str, steps)) or 'no step'}, and step {step} was asked for",
+            f"name step {steps[-1]}" if len(steps) == AVERAGED_EVALS else "train with more evals: --eval-every",
+        )
+    return [_kept(record, one) for one in steps]
+
+
 def _kept(record: Record, step: int) -> Path:
     kept = record.adapter_at(step)
-    if kept is None:
-        raise UserError(f"{record.directory}: the adapter of step {step} must be kept, but it is not", KEEP_HINT)
-    return kept
+    if kept is not None:
+        return kept
+    saved = (record.directory / ADAPTERS / f"step-{step}", record.checkpoint(step))
+    damaged = next((one for one in saved if one.exists()), None)
+    if damaged is not None:
+        raise UserError(f"{damaged}: every file must be as it was written, but one is not", DAMAGED_HINT)
+    at = [str(one) for one in trained_steps(record) if record.adapter_at(one) is not None]
+    raise UserError(
+        f"{record.directory}: the adapter of step {step} must be kept, but it is not; "
+        + (f"kept are those of step {', '.join(at)}" if at else "none is kept"),
+        KEEP_HINT,
+    )

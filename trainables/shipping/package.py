@@ -9,6 +9,7 @@ from typing import Any
 
 from trainables.checkpoints.adapter_config import read_adapter_config
 from trainables.checkpoints.lineage import PROVENANCE
+from trainables.checkpoints.tensor_file import read_tensors
 from trainables.errors import UserError
 from trainables.io.checksums import sha256_of_files
 from trainables.io.files import read_json, write_json
@@ -36,9 +37,10 @@ def write_adapter(source: Path, spec: TrialSpec, scale: float, out: Path) -> Non
     The strength of LoRA is alpha / rank, so that a scaled alpha scales the whole update (Hu et al. 2021, section 4.1).
 
     Raises:
-        UserError: the configuration is not one of PEFT, or `scale` is not from 0 to 1.
+        UserError: the weights or the configuration are not those of PEFT, or `scale` is not from 0 to 1.
     """
     check_scale(scale)
+    read_tensors(source / ADAPTER_WEIGHTS)
     terms, config = base_terms(spec.base.path), read_adapter_config(source)
     named = {"base_model_name_or_path": terms.name, "revision": terms.revision}
     write_json(out / ADAPTER_CONFIG, {**config, **named, "lora_alpha": config["lora_alpha"] * scale})
@@ -46,7 +48,10 @@ def write_adapter(source: Path, spec: TrialSpec, scale: float, out: Path) -> Non
 
 
 def write_provenance(record: Record, spec: TrialSpec, measured: Measurement, scale: float, out: Path) -> None:
-    """Write `provenance.json` as the record has it, with names in place of paths, and with the shipped strength."""
+    """Write `provenance.json` as the record has it, with names in place of paths.
+
+    `candidate` is the strength that was measured, `scale` the further one that the directory was asked for.
+    """
     kept = record.directory / "best" / PROVENANCE
     known: dict[str, Any] = read_json(kept) if kept.is_file() else {}
     if known.get("step") != measured.step:  # of another eval of the same trial

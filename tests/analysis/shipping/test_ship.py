@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_study import made_up_study
+from safetensors.numpy import load_file, save_file
 
-from analysis.contenders import pick_of
+from analysis.conclusion import Conclusion, conclude, pick_among
 from analysis.objectives import frontier_objectives
-from analysis.shipping.chosen import ChosenAdapter, chosen
+from analysis.shipping.chosen import ChosenAdapter, NothingToShip, chosen
 from analysis.shipping.ship import NotShipped, ShippingOptions, ship
 from trainables.errors import ExitCode, UserError
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record
+from trainables.measurement import Measurement
+from trainables.record import ADAPTERS, Record
 from trainables.shipping.job import ShippingJob
 from trainables.shipping.machine_paths import machine_paths_in
 
-WEIGHTS = b"made-up weights"
+OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
+MODULE = "base_model.model.layer"
+WEIGHTS = "adapter_model.safetensors"
 
 
 @pytest.fixture
-def choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ChosenAdapter:
-    """The pick of a made-up study, with a made-up adapter; sources are not compared with their digests."""
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conclusion:
+    """The conclusion of a made-up study with small adapters, and with copies of C2 that were measured later.
+
+    Sources are not compared with their digests.
+    """
     monkeypatch.setattr("analysis.shipping.ship.check_sources", lambda specs: None)
     study, measured = made_up_study(tmp_path)
-    objectives = frontier_objectives("irrelevant_pass", "exact_match", ())
-    picked = pick_of(study, measured, objectives).shipped
-    assert picked is not None
-    record = Record(Path(str(picked.chosen.trial.record)))
-    config = {"peft_type": "LORA", "r": 16, "lora_alpha": 32.0, "lora_dropout": 0.1, "target_modules": ["q_proj"],
-              "base_model_name_or_path": str(tmp_path / "base")}  # fmt: skip
-    with record.saving(f"checkpoints/step-{picked.chosen.measured.step}") as directory:
-        (directory / "adapter_model.safetensors").write_bytes(WEIGHTS)
+    for trial in study.trials:
+        record, evals = Record(Path(str(trial.record))), measured[trial.run_id]
+        for at, step in enumerate(one.step for one in record.evals() if one.step > 0):
+            _keep_adapter(record, step, float(at + 1), tmp_path / "base")
+        if trial.arm == "C2":
+            whole = [one for one in evals if one.kind == "eval"]
+            measured[trial.run_id] = [*evals, *(replace(one, scale="0.5") for one in whole),
+                                      replace(whole[-1], scale="average")]  # fmt: skip
+    return conclude(study, measured, OBJECTIVES)
+
+
+def _keep_adapter(record: Record, step: int, size: float, base: Path) -> None:
+    config = {"peft_type": "LORA", "r": 16, "lora_alpha": 32.0, "lora_dropout": 0.1, "target_modules": ["layer"],
+              "base_model_name_or_path": str(base)}  # fmt: skip
+    one = np.zeros((16, 4), np.float32)
+    one[0] = size
+    with record.saving(f"{ADAPTERS}/step-{step}") as directory:
+        save_file({f"{MODULE}.lora_A.weight": one, f"{MODULE}.lora_B.weight": one.T.copy()}, directory / WEIGHTS)
         write_json(directory / "adapter_config.json", config)
-    tower = {"modules": ["q_proj"], "parameters": 64}
+    tower = {"modules": ["layer"], "parameters": 64}
     write_json(record.directory / "placement.json", {"language": tower, "vision": tower})
-    return chosen(study, measured, objectives, "")
+
+
+@pytest.fixture
+def choice(found: Conclusion) -> ChosenAdapter:
+    return chosen(found, "")
 
 
 def as_recorded(choice: ChosenAdapter) -> Callable[[ShippingJob], Measurement]:
     return lambda job: choice.measured
+
+
+def change_of(directory: Path) -> np.ndarray:
+    """Return the weight change of the only module."""
+    tensors, config = load_file(directory / WEIGHTS), json.loads((directory / "adapter_config.json").read_text())
+    return config["lora_alpha"] / config["r"] * tensors[f"{MODULE}.lora_B.weight"] @ tensors[f"{MODULE}.lora_A.weight"]
 
 
 def test_the_directory_holds_peft_files_card_and_digests_without_a_path_of_this_machine(
@@ -56,12 +86,105 @@ def test_the_directory_holds_peft_files_card_and_digests_without_a_path_of_this_
     }  # fmt: skip
     config = json.loads((out / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "base" and config["lora_alpha"] == 32.0
-    assert (out / "adapter_model.safetensors").read_bytes() == WEIGHTS
+    kept = choice.record.adapter_at(choice.measured.step)
+    assert kept is not None and (out / WEIGHTS).read_bytes() == (kept / WEIGHTS).read_bytes()
     assert not any(str(tmp_path) in one.read_text(errors="replace") for one in out.iterdir())
     card = (out / "README.md").read_text()
     for words in ("not stated in its files", "--enable-tower-connector-lora", "irrelevant_pass, limit 0.8", "[0.",
-                  "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory"):  # fmt: skip
+                  "PeftModel", choice.spec.base.sha256, "A fresh process loaded this directory",
+                  "1 (as trained)"):  # fmt: skip
         assert words in card
+
+
+@pytest.mark.parametrize(
+    ("arm", "name", "size"),
+    [("C2 @ 60", "C2 @ 60", 4.0), ("C2@60x.50", "C2 @ 60 x 0.5", 2.0), ("C2 @ 90 average", "C2 @ 90 average", 14 / 3)],
+)
+def test_a_named_candidate_is_shipped_and_said_to_be_named(
+    found: Conclusion, tmp_path: Path, arm: str, name: str, size: float
+) -> None:
+    choice = chosen(found, arm)
+    assert choice.name == name and choice.why.startswith(f"{name} was named by --arm, not picked; a new seed meets")
+    shipment = ship(choice, ShippingOptions(), tmp_path / "shipped", as_recorded(choice))
+    assert shipment.agreements, "it is compared with its own eval"
+    # the adapters of the three evals are 1, 2 and 3 times a vector, so that the changes are 1, 4 and 9 times its square
+    assert change_of(tmp_path / "shipped")[0, 0] == pytest.approx(2.0 * size)
+    assert json.loads((tmp_path / "shipped" / "provenance.json").read_text())["candidate"] == choice.measured.scale
+
+
+def test_a_derived_pick_is_shipped_without_more_options(found: Conclusion, tmp_path: Path) -> None:
+    derived = pick_among(found, ["C2 @ 60 x 0.5"])
+    assert derived.picked is not None and derived.picked.candidate.is_derived
+    choice = chosen(replace(found, choice=derived), "")
+    ship(choice, ShippingOptions(), tmp_path / "shipped", as_recorded(choice))
+    assert change_of(tmp_path / "shipped")[0, 0] == pytest.approx(4.0)
+    assert "| strength | 0.5 of what was trained |" in (tmp_path / "shipped" / "README.md").read_text()
+
+
+def test_an_arm_is_shipped_by_its_own_best_candidate_by_the_same_evidence(found: Conclusion) -> None:
+    choice = chosen(found, "B2")
+    judged = next(one for one in found.choice.judged if one.name == choice.name)
+    assert choice.arm == "B2" and f"with probability {judged.admissible:.2f}" in choice.why
+    assert "of arm B2, which --arm named" in choice.why
+
+
+def test_an_arm_below_the_level_is_refused_with_its_nearest_and_the_words_that_ship_it(found: Conclusion) -> None:
+    strict = replace(found, choice=replace(found.choice, level=0.9999))
+    with pytest.raises(NothingToShip, match="no arm D3 of `stage4` has one; the nearest: D3 @ ") as refused:
+        chosen(strict, "D3")
+    assert refused.value.exit_code == ExitCode.CHECK_FAILED
+    named = str(refused.value.hint).partition("--arm '")[2].partition("'")[0]
+    assert chosen(strict, named).name == named
+    assert ", below the level of 0.9999." in chosen(strict, named).why
+
+
+@pytest.mark.parametrize(
+    ("arm", "says", "hint"),
+    [
+        ("C22", "must be an arm of `stage4` that trained, or a candidate", "did you mean `C2`?"),
+        ("C2 @ 61", "but got `C2 @ 61`", "did you mean `C2 @ 60`?"),
+        ("C2 @ 60 x 0.4", "but got `C2 @ 60 x 0.4`", "did you mean `C2 @ 60 x 0.5`?"),
+        ("A0", "must be an arm of `stage4` that trained", "known: |did you mean|nearest"),
+        ("C2 @ 60 x -1", "a scale must be a number above 0 and below 1", "for example 0.5"),
+        ("C2 @ 60 x nan", "a scale must be a number above 0 and below 1", "for example 0.5"),
+        ("C2 @", "must be named by arm and step", "for example 'C2 @ 60'"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_the_nearest(found: Conclusion, arm: str, says: str, hint: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)) as refused:
+        chosen(found, arm)
+    assert refused.value.exit_code == ExitCode.BAD_INPUT and re.search(hint, str(refused.value.hint))
+
+
+def test_pruned_adapters_are_said_to_be_and_those_that_are_kept(found: Conclusion) -> None:
+    for trial in found.study.trials:
+        shutil.rmtree(Path(str(trial.record)) / ADAPTERS / "step-60", ignore_errors=True)
+    with pytest.raises(
+        UserError, match="step 60 must be kept, but it is not; kept are those of step 30, 90"
+    ) as refused:
+        chosen(found, "C2 @ 60")
+    assert "--keep all" in str(refused.value.hint)
+    with pytest.raises(UserError, match="step 60 must be kept"):
+        chosen(found, "C2 @ 90 average")
+
+
+def test_a_changed_adapter_is_refused_before_anything_is_loaded(found: Conclusion) -> None:
+    for trial in found.study.trials:
+        for path in Path(str(trial.record)).glob(f"{ADAPTERS}/*/{WEIGHTS}"):
+            path.write_bytes(b"other")
+    with pytest.raises(UserError, match="every file must be as it was written, but one is not"):
+        chosen(found, "")
+
+
+def test_a_strength_that_was_measured_is_compared_and_another_is_not(found: Conclusion, tmp_path: Path) -> None:
+    choice = chosen(found, "C2 @ 60")
+    half = ship(choice, ShippingOptions(scale=0.5), tmp_path / "half", as_recorded(choice))
+    assert half.agreements and change_of(tmp_path / "half")[0, 0] == pytest.approx(4.0)
+    other = ship(choice, ShippingOptions(scale=0.25), tmp_path / "other", as_recorded(choice))
+    assert other.agreements == ()
+    quarter = chosen(found, "C2 @ 60 x 0.5")
+    ship(quarter, ShippingOptions(scale=0.5), tmp_path / "quarter", as_recorded(quarter))
+    assert change_of(tmp_path / "quarter")[0, 0] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("metric", "change"), [("eval_loss", 0.021), ("exact_match", -0.05)])
@@ -92,7 +215,7 @@ def test_a_scaled_adapter_has_a_scaled_alpha_and_says_that_nothing_was_compared(
     assert "nothing to compare with" in (tmp_path / "shipped" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("scale", [-0.01, 1.01])
+@pytest.mark.parametrize("scale", [-0.01, 1.01, float("nan")])
 def test_a_scale_outside_of_0_and_1_is_refused(choice: ChosenAdapter, tmp_path: Path, scale: float) -> None:
     with pytest.raises(UserError, match="--scale must be from 0"):
         ship(choice, ShippingOptions(scale=scale), tmp_path / "shipped", as_recorded(choice))
@@ -103,20 +226,6 @@ def test_a_directory_with_files_is_refused(choice: ChosenAdapter, tmp_path: Path
     (tmp_path / "shipped" / "mine.txt").touch()
     with pytest.raises(UserError, match="must be a new or an empty directory"):
         ship(choice, ShippingOptions(), tmp_path / "shipped", as_recorded(choice))
-
-
-def test_a_changed_adapter_is_refused(choice: ChosenAdapter, tmp_path: Path) -> None:
-    (choice.adapter / "adapter_model.safetensors").write_bytes(b"other")
-    study, measured = made_up_study(tmp_path)
-    with pytest.raises(UserError, match="must be there whole"):
-        chosen(study, measured, frontier_objectives("irrelevant_pass", "exact_match", ()), "")
-
-
-def test_an_unknown_arm_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    study, measured = made_up_study(tmp_path)
-    with pytest.raises(UserError, match="--arm must be an arm of `stage4`") as refused:
-        chosen(study, measured, frontier_objectives("irrelevant_pass", "exact_match", ()), "C22")
-    assert refused.value.hint == "did you mean `C2`?"
 
 
 @pytest.mark.parametrize(

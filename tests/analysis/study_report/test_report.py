@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from made_up_study import made_up_study
 
-from analysis.contenders import pick_of
-from analysis.frontier import frontier_info
+from analysis.conclusion import conclude
 from analysis.objectives import frontier_objectives
 from analysis.study_report.content import StudyContent, content_of
 from analysis.study_report.findings import answer_pairs, falls
@@ -32,15 +31,14 @@ def reported(tmp_path: Path) -> Callable[..., StudyContent]:
         study, measured = made_up_study(tmp_path)
         if lost:
             shutil.rmtree(tmp_path / "runs")
-        info = frontier_info(study, OBJECTIVES)
-        return content_of(info, pick_of(study, measured, OBJECTIVES), measured, date(2026, 11, 28))
+        return content_of(conclude(study, measured, OBJECTIVES), ["analysis ship"], date(2026, 11, 28))
 
     return report
 
 
 def test_the_first_line_says_what_to_ship_and_the_next_how_sure(reported: Callable[..., StudyContent]) -> None:
     content = reported()
-    assert content.answer[0].startswith("Ship C2 @ 90: exact_match 0.533 [")
+    assert content.answer[0].startswith("Ship D3 @ 60: exact_match 0.583 [")
     assert any("a new seed meets the constraint" in one.casefold() for one in content.answer)
     assert content.picked is not None and content.picked.is_shipped
 

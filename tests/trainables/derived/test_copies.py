@@ -26,9 +26,12 @@ from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.measurement import AVERAGE, Measurement
 from trainables.model.base import Base, load_base
+from trainables.model.lora import place
 from trainables.model.peft_files import ADAPTER_WEIGHTS
+from trainables.model.placement import resolve
 from trainables.probes.probe import Baseline
 from trainables.record import Record
+from trainables.shipping.package import write_adapter
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,26 @@ def changes(directory: Path) -> dict[str, np.ndarray]:
         for name, down in tensors.items()
         if "lora_A" in name
     }
+
+
+def base_logits(engine: Engine) -> torch.Tensor:
+    """Compute the logits of one batch with the engine's base as it is."""
+    batch = collate([engine.evaluator.validation[0]], engine.encoder, torch.device("cpu"), pad_left=False)
+    engine.base.model.eval()
+    with torch.no_grad():
+        return engine.base.model(**batch.inputs).logits
+
+
+def placed_logits(engine: Engine, record: Record, directory: Path, scale: float) -> torch.Tensor:
+    """Compute the logits of one batch with an adapter that this process places as training and evals do."""
+    spec = record.spec()
+    spec = spec.model_copy(update={"alpha": spec.alpha * scale})
+    adapter = place(engine.base, spec, resolve(spec.placement, engine.base.towers, spec.target_modules))
+    adapter.load(directory)
+    try:
+        return base_logits(engine)
+    finally:
+        adapter.remove()
 
 
 # ---------------------------------------------------------------- the record
@@ -121,6 +144,46 @@ def test_peft_computes_the_merged_weights_of_a_scaled_copy(
     torch.testing.assert_close(whole, logits(trained.directory / "adapters" / "step-6"), rtol=0, atol=0)
     assert float((whole - base).abs().max()) > 0.1
     assert 0.0 < float((copy - base).abs().max()) < float((whole - base).abs().max())
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1.0])
+def test_peft_loads_what_this_process_evaluates_at_a_scale(
+    trained: Record, engine: Engine, tmp_path: Path, logits: Callable[[Path | None], torch.Tensor], scale: float
+) -> None:
+    save_derived(trained, 6, f"{scale:g}", tmp_path / "copy")
+    here = placed_logits(engine, trained, trained.directory / "adapters" / "step-6", scale)
+    torch.testing.assert_close(logits(tmp_path / "copy"), here, rtol=0, atol=1e-5)
+    other = placed_logits(engine, trained, trained.directory / "adapters" / "step-6", scale / 2)
+    assert float((other - here).abs().max()) > 1e-3, "another scale would be seen"
+
+
+def test_a_strength_of_0_is_the_base(
+    trained: Record, tmp_path: Path, logits: Callable[[Path | None], torch.Tensor]
+) -> None:
+    (tmp_path / "none").mkdir()
+    write_adapter(trained.directory / "adapters" / "step-6", trained.spec(), 0.0, tmp_path / "none")
+    torch.testing.assert_close(logits(tmp_path / "none"), logits(None), rtol=0, atol=0)
+
+
+def test_peft_loads_the_average_that_dense_weights_give(
+    trained: Record, engine: Engine, tmp_path: Path, logits: Callable[[Path | None], torch.Tensor]
+) -> None:
+    save_derived(trained, 6, AVERAGE, tmp_path / "average")
+    kept = [changes(trained.directory / "adapters" / f"step-{step}") for step in (2, 4, 6)]
+    weights = dict(engine.base.model.named_parameters())
+    before, rank = {}, trained.spec().rank
+    for name in kept[0]:
+        left, singular, right = np.linalg.svd(np.mean([one[name] for one in kept], axis=0), full_matrices=False)
+        best = (left[:, :rank] * singular[:rank]) @ right[:rank]
+        weight = weights[name.removeprefix("base_model.model.").replace(".lora_A", "")].data
+        before[name] = (weight, weight.clone())
+        weight += torch.from_numpy(best).to(weight.dtype)
+    try:
+        dense = base_logits(engine)
+    finally:
+        for weight, old in before.values():
+            weight.copy_(old)
+    torch.testing.assert_close(logits(tmp_path / "average"), dense, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["-0.5", "0", "1", "1.5", "nan", "inf", "-inf", "half", "", "0x1"])

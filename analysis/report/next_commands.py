@@ -1,0 +1,41 @@
+"""The commands that come after a pick: ask the finalists all rows, measure it on held-out rows, and ship it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from analysis.candidates import finalists_command, holdout_command
+from analysis.conclusion import Conclusion
+from analysis.finalists import not_asked
+from analysis.options import ConclusionOptions
+from analysis.placements import recorded
+
+STORAGE = "runs"
+
+
+def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
+    """Return the commands that a pick asks for, as a shell reads them.
+
+    Finalists come before the holdout, because they can change the pick, and a holdout measures what is final.
+    """
+    words = [*_storage_words(found), *asked.store_words()]
+    ship = [ship_command(asked)] if found.choice.picked else []
+    if asking := not_asked(found.choice.finalists):
+        return [finalists_command(asked.experiment, asking, words), *ship]
+    holdout = found.info.holdout
+    if found.choice.picked and holdout is not None and holdout.state == "not measured":
+        return [holdout_command(asked.experiment, [found.choice.picked.candidate], words), *ship]
+    return ship
+
+
+def ship_command(asked: ConclusionOptions) -> str:
+    """Return the command that ships the pick."""
+    return shlex.join(["analysis", "ship", "--experiment", asked.experiment, *asked.words(), "--out", "shipped"])
+
+
+def _storage_words(found: Conclusion) -> list[str]:
+    """Return the option that names the directory of the experiment's records, unless it is the default."""
+    records = [record for trial in found.study.trials if (record := recorded(trial)) is not None]
+    storage = records[0].directory.parent.parent.parent if records else Path(STORAGE)
+    return [] if storage.resolve() == Path(STORAGE).resolve() else ["--storage", str(storage)]

@@ -1,0 +1,47 @@
+"""The command `analysis report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
+from trainables.errors import ExitCode
+
+ReportFormat = Literal["html", "markdown"]
+
+
+def report(
+    experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name, for example stage4.")],
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="report.html or report.md")] = None,
+    form: Annotated[ReportFormat, typer.Option("--format", help="Format of the report.")] = "html",
+    x: Generality = "",
+    y: Fit = "",
+    level: Level = DEFAULT_LEVEL,
+    tracking_uri: TrackingUri = STORE,
+) -> None:
+    """Write one page on a study: what to ship and how sure, and the evidence; it opens without a network.
+
+    Exits with 1 if results by row show that no candidate can be shipped; the page then says what comes nearest.
+    """
+    from datetime import UTC, datetime
+
+    from analysis.read_conclusion import read_conclusion
+    from analysis.report.next_commands import next_commands
+    from analysis.study_report.content import content_of
+    from analysis.study_report.page import write_report
+
+    asked = ConclusionOptions(experiment, tracking_uri, x, y, level=level)
+    found = read_conclusion(asked)
+    commands = next_commands(found, asked)
+    content = content_of(found, commands, datetime.now(UTC).date())
+    path = out or Path("report.html" if form == "html" else "report.md")
+    write_report(content, path, form)
+    print(content.answer[0])
+    print(f"written: {path}")
+    if commands:
+        print("next:", *(f"    {one}" for one in commands), sep="\n")
+    if found.info.choice is not None and found.info.choice.picked is None:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
