@@ -1,6 +1,8 @@
 """Reads the runs of a study and reports which placements to use.
 
 - `admissibility`: How probable it is that a candidate meets the constraint, and how many rows that takes at least.
+- `attained`: How far the frontier reaches in draws of rows and seeds: attainment surfaces, and its hypervolume with an
+  interval.
 - `candidates`: The candidates of an experiment: every eval of every arm, over its seeds, with results by row.
 - `charts/`: Draws the frontier.
 - `choice`: The rule that picks one of several candidates, on arrays in which higher is better.
@@ -11,6 +13,7 @@
 - `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
+- `frontier_output`: Writes the files of a frontier, and prints it on stdout.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `intervals`: Intervals of proportions.
 - `judged`: What is known of each candidate: expected values with intervals, gain, admissibility, place on the frontier.

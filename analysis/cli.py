@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -12,19 +12,16 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
+from analysis.frontier_output import Format, print_frontier, write_files
 from analysis.seeds.command import seeds
 from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
-    from analysis.charts.chart import Chart
     from analysis.frontier import FrontierInfo
     from analysis.mlflow_runs import ExperimentRuns
 
 
-COLUMNS_WITHOUT_TERMINAL = 120
-
-Format = Literal["table", "json", "csv", "markdown"]
 ReportFormat = Literal["html", "markdown"]
 TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Generality = Annotated[
@@ -87,8 +84,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """Print the frontier of a study, and for each other placement why it is not on it.
 
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
-    with --winners, and logs them to the newest launch. Exits with 1 if results by row show that no candidate can be
-    shipped.
+    with --winners, and logs them to the newest launch. Results that were not made here have no winners.json. Exits
+    with 1 if results by row show that no candidate can be shipped.
     """
     from analysis.charts.candidate_paths import study_chart
     from analysis.mlflow_runs import read_experiment, read_measurements
@@ -98,6 +95,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from trainables.metrics import GENERALITY
 
     if from_file is not None or columns:
+        _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as})
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
         return
     _require_experiment(experiment)
@@ -108,8 +106,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     study = read_experiment(experiment, tracking_uri)
     info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
-    files = _write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
-    _print(info, form, files)
+    files = write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
+    print_frontier(info, form, files)
     _log(tracking_uri, study.newest_launch_run_id, files)
     if export_as:
         settings = write_settings(settings_of_winners(info, export_as), directory)
@@ -233,6 +231,13 @@ def _require_experiment(experiment: str) -> None:
                         "for example --experiment stage4")  # fmt: skip
 
 
+def _require_no_study_options(options: Mapping[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UserError(f"results that were not made here are compared by --map alone, but {given[0]} is given too",
+                        f"name x and y with --map, and leave out {' and '.join(given)}")  # fmt: skip
+
+
 def _pareto_of_foreign(
     experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
 ) -> None:
@@ -250,41 +255,7 @@ def _pareto_of_foreign(
     study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
     info = frontier_info(study, columns.objectives)
     directory = out or Path("frontier") / _as_directory_name(study.name)
-    _print(info, form, _write_files(info, directory, chart_of(info)))
-
-
-def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path]:
-    from analysis.charts.html import write_page
-    from analysis.charts.png import write_png
-    from analysis.report.tables import as_csv
-    from analysis.report.winners_json import as_winners_json
-
-    names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
-    page, picture, table, winners = (directory / name for name in names)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_page(info, page, chart)
-        write_png(chart, picture)
-        table.write_text(as_csv(info), encoding="utf-8")
-        winners.write_text(as_winners_json(info), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
-    return [page, picture, table, winners]
-
-
-def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
-    from analysis.report import tables
-
-    written = "written: " + ", ".join(str(path) for path in files)
-    if form == "table":
-        from rich.console import Console
-
-        tables.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
-        print(written)
-    else:
-        _say(written)
-        write = {"json": tables.as_json, "csv": tables.as_csv, "markdown": tables.as_markdown}[form]
-        sys.stdout.write(write(info))
+    print_frontier(info, form, write_files(info, directory, chart_of(info)))
 
 
 def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:

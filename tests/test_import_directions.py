@@ -35,8 +35,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "analysis": (
         "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",
         "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results",
-        "standings", "guard_limits", "study_constraint", "contenders", "frontier", "templates", "compare", "effects",
-        "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
+        "standings", "attained", "guard_limits", "study_constraint", "contenders", "frontier", "templates", "compare",
+        "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frontier_output", "cli",
     ),
 }  # fmt: skip
 STUDIES = (
