@@ -84,7 +84,7 @@ UNLOADED = (
     (
         "analysis",
         (),
-        ("ray", "sweeps", "mlflow", "moocore", "jinja2", "pandas", "plotly", "matplotlib", "scipy", *TORCH),
+        ("ray", "sweeps", "mlflow", "moocore", "jinja2", "pandas", "matplotlib", "scipy", *TORCH),
     ),
 )
 
