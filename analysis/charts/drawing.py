@@ -54,7 +54,7 @@ def _draw_frame(axes: Axes, chart: Chart) -> None:
         _draw_band(axes, chart)
     if chart.step:
         xs, ys = zip(*chart.step, strict=True)
-        axes.plot(xs, ys, color=STYLES["frontier"].colour, linewidth=1.6, alpha=0.7, label="frontier")
+        axes.plot(xs, ys, color=STYLES["frontier"].colour, linewidth=1.6, alpha=0.7, label="frontier of the means")
     for number, path in enumerate(chart.paths):
         xs, ys = zip(*path.points, strict=True)
         label = "an arm while it trained, a dot an eval" if number == 0 else None
