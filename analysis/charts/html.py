@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis import templates
-from analysis.attained import fit_beyond
 from analysis.charts.chart import Chart, chart_of
 from analysis.charts.svg import chart_svg
 from analysis.frontier import FrontierInfo
 from analysis.report.conclusions import conclusion, footnotes, unknowns
-from analysis.report.tables import text_table
+from analysis.report.tables import reach_rows, text_table
 
-LEVELS = 9  # rows of the table of what the frontier reaches
 WIDE_INCHES, NARROW_INCHES = (10.0, 6.2), (4.9, 6.6)
 
 
@@ -34,21 +32,10 @@ def write_page(info: FrontierInfo, path: Path, chart: Chart | None = None) -> No
         header=header,
         rows=[(result.on_frontier, row) for result, row in zip(info.results, rows, strict=True)],
         paths=drawn.paths,
-        reached=_reach_rows(info),
+        reached=reach_rows(info),
         x=drawn.x.name,
         y=drawn.y.name,
         footnotes=footnotes(info),
         unknowns=unknowns(info),
     )
     path.write_text(text, encoding="utf-8")
-
-
-def _reach_rows(info: FrontierInfo) -> list[list[str]]:
-    """Return rows of text: a level of the first objective, and the fit beyond it on each surface, surest first."""
-    if info.attained is None or len(info.objectives) > 2:
-        return []
-    ends = [x for one in info.attained.surfaces for x, _ in one.points]
-    levels = [min(ends) + (max(ends) - min(ends)) * at / (LEVELS - 1) for at in range(LEVELS)] if ends else []
-    rows = [[fit_beyond(one, level, info.objectives) for one in info.attained.surfaces] for level in levels]
-    return [[f"{level:.3f}", *("none" if fit is None else f"{fit:.3f}" for fit in row)]
-            for level, row in zip(levels, rows, strict=True)]  # fmt: skip

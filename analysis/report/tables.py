@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from analysis.attained import fit_beyond
 from analysis.frontier import FrontierInfo, PlacementResult, Volume
 from analysis.judged import Judged
 from analysis.report.conclusions import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+REACH_LEVELS = 9
 MARKS = {
     "frontier": "● frontier",
     "baseline": "★ baseline",
@@ -113,6 +115,19 @@ def as_json(info: FrontierInfo) -> str:
         "unknown": unknowns(info),
     }
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def reach_rows(info: FrontierInfo) -> list[list[str]]:
+    """Return rows of text: a level of the first objective, and the fit beyond it on each surface, surest first."""
+    if info.attained is None or len(info.objectives) > 2:
+        return []
+    ends = [x for one in info.attained.surfaces for x, _ in one.points]
+    levels = (
+        [min(ends) + (max(ends) - min(ends)) * at / (REACH_LEVELS - 1) for at in range(REACH_LEVELS)] if ends else []
+    )
+    rows = [[fit_beyond(one, level, info.objectives) for one in info.attained.surfaces] for level in levels]
+    return [[f"{level:.3f}", *("none" if fit is None else f"{fit:.3f}" for fit in row)]
+            for level, row in zip(levels, rows, strict=True)]  # fmt: skip
 
 
 def _print_paragraphs(info: FrontierInfo, console: Console) -> None:

@@ -13,7 +13,7 @@ from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
 from analysis.pick import Pick
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
-from analysis.report.tables import text_table
+from analysis.report.tables import reach_rows, text_table
 from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
 from analysis.study_report.evidence import (
@@ -71,6 +71,7 @@ class StudyContent:
     unknowns: tuple[str, ...]
     footnotes: tuple[str, ...]
     chart: Chart
+    reached: tuple[tuple[str, ...], ...]
     header: tuple[str, ...]
     placements: tuple[tuple[bool, tuple[str, ...]], ...]
     candidate_header: tuple[str, ...]
@@ -108,6 +109,7 @@ def content_of(
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
         chart=study_chart(info, measured),
+        reached=tuple(map(tuple, reach_rows(info))),
         header=tuple(header),
         placements=tuple((one.on_frontier, tuple(row)) for one, row in zip(info.results, rows, strict=True)),
         candidate_header=candidate_header(found),
