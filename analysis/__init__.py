@@ -13,7 +13,6 @@
 - `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
-- `frontier_output`: Writes the files of a frontier, and prints it on stdout.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `intervals`: Intervals of proportions.
 - `judged`: What is known of each candidate: expected values with intervals, gain, admissibility, place on the frontier.

@@ -12,16 +12,19 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
-from analysis.frontier_output import Format, print_frontier, write_files
 from analysis.seeds.command import seeds
 from trainables.command import run
 from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
+    from analysis.charts.chart import Chart
     from analysis.frontier import FrontierInfo
     from analysis.mlflow_runs import ExperimentRuns
 
 
+COLUMNS_WITHOUT_TERMINAL = 120
+
+Format = Literal["table", "json", "csv", "markdown"]
 ReportFormat = Literal["html", "markdown"]
 TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Generality = Annotated[
@@ -106,8 +109,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     study = read_experiment(experiment, tracking_uri)
     info = _concluded(study, tracking_uri, (x, y, *(objective or ())), level)
     directory = out or Path("frontier") / _as_directory_name(experiment)
-    files = write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
-    print_frontier(info, form, files)
+    files = _write_files(info, directory, study_chart(info, read_measurements(study, tracking_uri)))
+    _print(info, form, files)
     _log(tracking_uri, study.newest_launch_run_id, files)
     if export_as:
         settings = write_settings(settings_of_winners(info, export_as), directory)
@@ -255,7 +258,42 @@ def _pareto_of_foreign(
     study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
     info = frontier_info(study, columns.objectives)
     directory = out or Path("frontier") / _as_directory_name(study.name)
-    print_frontier(info, form, write_files(info, directory, chart_of(info)))
+    _print(info, form, _write_files(info, directory, chart_of(info)))
+
+
+def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path]:
+    from analysis.charts.html import write_page
+    from analysis.charts.png import write_png
+    from analysis.report.tables import as_csv
+    from analysis.report.winners_json import as_winners_json
+
+    names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
+    page, picture, table, *winners = (directory / name for name in names[: 3 if info.is_foreign else 4])
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_page(info, page, chart)
+        write_png(chart, picture)
+        table.write_text(as_csv(info), encoding="utf-8")
+        for path in winners:  # a next study needs placements, which foreign results are not
+            path.write_text(as_winners_json(info), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
+    return [page, picture, table, *winners]
+
+
+def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
+    from analysis.report import tables
+
+    written = "written: " + ", ".join(str(path) for path in files)
+    if form == "table":
+        from rich.console import Console
+
+        tables.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
+        print(written)
+    else:
+        _say(written)
+        write = {"json": tables.as_json, "csv": tables.as_csv, "markdown": tables.as_markdown}[form]
+        sys.stdout.write(write(info))
 
 
 def _log(tracking_uri: str, run_id: str | None, files: Sequence[Path]) -> None:

@@ -36,7 +36,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty", "pooled",
         "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "placement_results",
         "standings", "attained", "guard_limits", "study_constraint", "contenders", "frontier", "templates", "compare",
-        "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frontier_output", "cli",
+        "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (

@@ -42,7 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("pages")
     study, measured = made_up_study(directory)
     objectives = frontier_objectives("irrelevant_pass", "exact_match", ())
-    info = frontier_info(study, objectives, measured)
+    info = frontier_info(study, objectives)
     content = content_of(info, pick_of(study, measured, objectives), measured, date(2026, 11, 28))
     write_report(content, directory / "report.html", "html")
     write_page(info, directory / "pareto.html", study_chart(info, measured))
