@@ -204,9 +204,9 @@ def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
 
 def _edges(info: FrontierInfo, x_range: Span, y_range: Span) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Return the edge of each surface, led to the worst end of both axes; none with a third objective."""
+    x, y = info.objectives[:2]
     if info.attained is None or len(info.objectives) > 2 or not all(one.points for one in info.attained.surfaces):
         return ()
-    x, y = info.objectives[0], info.objectives[FIT]
     worst = [span[0 if one.direction == "higher" else 1] for one, span in ((x, x_range), (y, y_range))]
     directions = directions_of(info.objectives)
     edges = []

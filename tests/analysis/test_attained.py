@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,19 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> FrontierInfo:
 def test_a_study_states_its_volume_with_an_interval_that_holds_it(info: FrontierInfo) -> None:
     assert info.volume is not None and info.volume.low is not None and info.volume.high is not None
     assert info.volume.low < info.volume.frontier < info.volume.high
+
+
+def test_the_report_and_the_json_state_interval_and_surfaces(info: FrontierInfo) -> None:
+    from rich.console import Console
+
+    from analysis.report.tables import as_json, print_report
+
+    body = json.loads(as_json(info))
+    assert body["hypervolume"]["low"] < body["hypervolume"]["frontier"] < body["hypervolume"]["high"]
+    assert [one["share"] for one in body["attainment"]] == [0.975, 0.5, 0.025]
+    out = io.StringIO()
+    print_report(info, Console(width=200, file=out))
+    assert f"(95 % of draws of rows and seeds: {body['hypervolume']['low']:.3g} to" in out.getvalue()
 
 
 def test_a_share_is_never_reached_beyond_one_nor_outside_of_the_constraint(info: FrontierInfo) -> None:
