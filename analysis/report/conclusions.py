@@ -191,7 +191,7 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
     if pick.not_separable_from:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
-        return f"It is on the frontier in {pick.probability:.0%} of resampled seeds."
+        return f"{pick.placement.label} is on the frontier in {pick.probability:.0%} of resampled seeds."
     return f"With fewer than {MINIMUM_SEEDS} seeds its advantage is not established: repeat it with more seeds."
 
 
