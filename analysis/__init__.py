@@ -1,6 +1,8 @@
 """Reads the runs of a study and reports which placements to use.
 
 - `admissibility`: How probable it is that a candidate meets the constraint, and how many rows that takes at least.
+- `attained`: How far the frontier reaches in draws of rows and seeds: attainment surfaces, and its hypervolume with an
+  interval.
 - `candidates`: The candidates of an experiment: every eval of every arm, over its seeds, with results by row.
 - `charts/`: Draws the frontier.
 - `choice`: The rule that picks one of several candidates, on arrays in which higher is better.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -71,8 +71,8 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     """Print the frontier of a study, and for each other placement why it is not on it.
 
     Writes pareto.html (opens without a network), pareto.png, pareto.csv and winners.json, which a next study can read
-    with --winners, and logs them to the newest launch. Exits with 1 if results by row show that no candidate can be
-    shipped.
+    with --winners, and logs them to the newest launch. Results that were not made here have no winners.json. Exits
+    with 1 if results by row show that no candidate can be shipped.
     """
     from analysis.charts.candidate_paths import study_chart
     from analysis.read_conclusion import read_conclusion
@@ -81,6 +81,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from trainables.export.trial import check_tool
 
     if from_file is not None or columns:
+        _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as})
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
         return
     _require_experiment(experiment)
@@ -139,6 +140,13 @@ def _require_experiment(experiment: str) -> None:
                         "for example --experiment stage4")  # fmt: skip
 
 
+def _require_no_study_options(options: Mapping[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UserError(f"results that were not made here are compared by --map alone, but {given[0]} is given too",
+                        f"name x and y with --map, and leave out {' and '.join(given)}")  # fmt: skip
+
+
 def _pareto_of_foreign(
     experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
 ) -> None:
@@ -166,16 +174,17 @@ def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path
     from analysis.report.winners_json import as_winners_json
 
     names = ("pareto.html", "pareto.png", "pareto.csv", "winners.json")
-    page, picture, table, winners = (directory / name for name in names)
+    page, picture, table, *winners = (directory / name for name in names[: 3 if info.is_foreign else 4])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_page(info, page, chart)
         write_png(chart, picture)
         table.write_text(as_csv(info), encoding="utf-8")
-        winners.write_text(as_winners_json(info), encoding="utf-8")
+        for path in winners:  # a next study needs placements, which foreign results are not
+            path.write_text(as_winners_json(info), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out must be a directory that can be written, but: {error}", "name another one") from error
-    return [page, picture, table, winners]
+    return [page, picture, table, *winners]
 
 
 def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from analysis.attained import attained, with_interval
 from analysis.guard_limits import guard_limit
 from analysis.judged import minimum_gain
 from analysis.mlflow_runs import ExperimentRuns, Value
@@ -51,27 +52,34 @@ def frontier_info(
     placements = placements_of(experiment, objectives)
     rows = with_rows(placements, measured or {}, objectives, constraint)
     standings = stand(rows, tuple(objectives), constraint, level) if rows else None
-    results = _judged(placements, standings, tuple(objectives))
+    results = _judged(placements, standings, tuple(objectives), experiment.is_foreign)
     results.sort(key=lambda one: _order(one, objectives[FIT]))
     return FrontierInfo(
         experiment=experiment.name,
         objectives=tuple(objectives),
         results=tuple(results),
-        volume=_volume(results, objectives),
+        volume=_volume(results, objectives, standings),
         floor=guard_limit(experiment, objectives[0].name),
         choice=standings.choice if standings else None,
+        attained=attained(standings.fronts, objectives[:2]) if standings else None,
+        is_foreign=experiment.is_foreign,
     )
 
 
 def _judged(
-    placements: Sequence[PlacementRuns], standings: Standings | None, objectives: tuple[Objective, ...]
+    placements: Sequence[PlacementRuns],
+    standings: Standings | None,
+    objectives: tuple[Objective, ...],
+    is_foreign: bool,
 ) -> list[PlacementResult]:
     """Return a result for each placement; without standings, by the best checkpoints that MLflow holds."""
     if standings is not None:
         by_rows = {one.placement.label for one in standings.results}
         return [*standings.results, *(_not_compared(one) for one in placements if one.label not in by_rows)]
     compared = [one for one in placements if all(m.state != "excluded" for m in one.seed_runs) and one.admissible()]
-    return [_not_compared(one) for one in placements if one not in compared] + _compare(compared, objectives)
+    return [_not_compared(one) for one in placements if one not in compared] + _compare(
+        compared, objectives, is_foreign
+    )
 
 
 def _require_finished(experiment: ExperimentRuns) -> None:
@@ -79,7 +87,10 @@ def _require_finished(experiment: ExperimentRuns) -> None:
         count = len(experiment.trials)
         raise UserError(
             f"a frontier needs a finished trial, but `{experiment.name}` has {count} trials and no verdict",
-            "wait for the first verdict" if count else f"start the study: python -m sweeps.{experiment.name}",
+            "wait for the first verdict"
+            if count
+            else f"start the study: python -m sweeps.{experiment.name}; or, for runs that Footprint did not make, "
+            "name their metrics: --map x=NAME:lower --map y=NAME:higher",
         )
 
 
@@ -121,7 +132,9 @@ def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
 
 
 # ------------------------------------------------------------------- placements that are compared
-def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, ...]) -> list[PlacementResult]:
+def _compare(
+    placements: Sequence[PlacementRuns], objectives: tuple[Objective, ...], is_foreign: bool
+) -> list[PlacementResult]:
     if not placements:
         return []
     samples = [np.array([seed_run.values for seed_run in one.admissible()]) for one in placements]
@@ -139,12 +152,15 @@ def _compare(placements: Sequence[PlacementRuns], objectives: tuple[Objective, .
         dominators = [placements[int(j)].label for j in np.flatnonzero(dominates[:, i] & on_frontier)]
         gain = None if np.isnan(gains[i]) else float(gains[i])
         kind = _kind(placement, bool(on_frontier[i]), gain, minimum_gain(objectives[FIT]))
+        reason = _reason(kind, gain, estimates[i][FIT], floors[i], dominators, objectives[FIT].name)
+        if is_foreign and kind == "frontier":
+            reason = "not dominated"  # no gain is missing where no baseline could be
         results.append(
             PlacementResult(
                 placement=placement,
                 kind=kind,
                 on_frontier=bool(on_frontier[i]),
-                reason=_reason(kind, gain, estimates[i][FIT], floors[i], dominators, objectives[FIT].name),
+                reason=reason,
                 estimates=estimates[i],
                 gain=gain,
                 probability=float(chances[i]) if len(samples[i]) >= MINIMUM_SEEDS else None,
@@ -212,7 +228,9 @@ def _not_separable(labels: Sequence[str], estimates: Sequence[tuple[Estimate, ..
 
 
 # ------------------------------------------------------------------- all placements
-def _volume(results: Sequence[PlacementResult], objectives: Sequence[Objective]) -> Volume | None:
+def _volume(
+    results: Sequence[PlacementResult], objectives: Sequence[Objective], standings: Standings | None
+) -> Volume | None:
     compared = [one for one in results if one.kind in ("frontier", "dominated", "baseline") and one.estimates]
     if not compared:
         return None
@@ -224,11 +242,13 @@ def _volume(results: Sequence[PlacementResult], objectives: Sequence[Objective])
     reference = np.where(bounded, as_costs(fixed, directions)[0], costs.max(axis=0))
     is_baseline = np.array([one.kind == "baseline" for one in compared])
     signs = as_costs(np.ones((1, len(objectives))), directions)[0]
-    return Volume(
+    volume = Volume(
         frontier=hypervolume(costs, reference),
-        baseline=hypervolume(costs[is_baseline], reference),
+        baseline=hypervolume(costs[is_baseline], reference) if is_baseline.any() else None,
         reference=tuple(float(value) for value in signs * reference + 0.0),
     )
+    # further objectives are not drawn
+    return with_interval(volume, standings.fronts, objectives) if standings and len(objectives) == 2 else volume
 
 
 def _order(result: PlacementResult, fit: Objective) -> tuple[int, float, str]:

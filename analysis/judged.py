@@ -149,23 +149,26 @@ def judged_without_rows(one: Contender, names: Sequence[str], fit: Objective, co
     )
 
 
-def probability_on_frontier(
-    found: DrawnCandidates, objectives: Sequence[Objective], among: Sequence[int] | None = None
-) -> np.ndarray:
-    """Return how often contenders are on the frontier of the draws, the baselines always among the candidates.
+def probability_on_frontier(found: DrawnCandidates, objectives: Sequence[Objective]) -> np.ndarray:
+    """Return how often each contender is on the frontier of the draws, with the baselines: (contenders,)."""
+    columns = range(len(found.contenders))
+    return share_on_frontier(costs_of_draws(found, objectives, columns))[: len(columns)]
 
-    In each draw, only those whose mean over seeds is inside the constraint are compared. `among` are the contenders
-    that take part, all of them by default: (contenders,).
+
+def costs_of_draws(found: DrawnCandidates, objectives: Sequence[Objective], columns: Sequence[int]) -> np.ndarray:
+    """Return the draws' costs of some contenders and then of all baselines: (draws, points, objectives).
+
+    A contender whose mean over seeds is outside the constraint in a draw has NaN there: it is not compared.
     """
     directions = directions_of(objectives)
-    columns = list(range(len(found.contenders)) if among is None else among)
     count = len(columns)
-    values = np.stack([found.draws[one.name].expected[:, columns] for one in objectives], axis=-1)
+    mine = list(columns)
+    values = np.stack([found.draws[one.name].expected[:, mine] for one in objectives], axis=-1)
     base = np.stack([found.baselines[one.name] for one in objectives], axis=-1)
     _, first = np.unique([id(one.baseline) for one in found.contenders], return_index=True)
     costs = as_costs(np.concatenate([values, base[:, first]], axis=1), directions)
-    costs[:, :count][found.expected_inside[:, columns] < 0] = np.nan
-    return share_on_frontier(costs)[:count]
+    costs[:, :count][found.expected_inside[:, mine] < 0] = np.nan
+    return costs
 
 
 def _estimates(found: DrawnCandidates, also: Sequence[str]) -> list[dict[str, Interval]]:

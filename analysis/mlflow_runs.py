@@ -75,13 +75,17 @@ class TrialRun:
 
 @dataclass(frozen=True)
 class ExperimentRuns:
-    """The runs of a study: the newest run of each trial, over all launches; `command` started the newest launch."""
+    """The runs of a study: the newest run of each trial, over all launches; `command` started the newest launch.
+
+    `is_foreign` is true for results that no study made: they have neither baseline, constraint nor record.
+    """
 
     name: str
     newest_launch_run_id: str | None
     baseline_ids: frozenset[str]
     trials: tuple[TrialRun, ...]
     command: str = ""
+    is_foreign: bool = False
 
 
 def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:

@@ -46,19 +46,51 @@ class PlacementResult:
 
 @dataclass(frozen=True)
 class Volume:
-    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value per objective)."""
+    """The hypervolume of the frontier and of the baseline alone, against `reference` (one value per objective).
+
+    `baseline` is None where there is none. `low` and `high` bound the frontier's in 95 % of the draws of rows and
+    seeds, None without results by row.
+    """
 
     frontier: float
-    baseline: float
+    baseline: float | None
     reference: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class AttainedEdge:
+    """The edge of what the frontier reaches in this share of the draws, as (x, y) from the best x to the best y."""
+
+    share: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Attained:
+    """What the frontier reaches for sure (in 97.5 % of the draws of rows and seeds), in half, and at most (in 2.5 %).
+
+    `surely` and `at_most` bound a 95 % band around `median`.
+    """
+
+    surely: AttainedEdge
+    median: AttainedEdge
+    at_most: AttainedEdge
+
+    @property
+    def surfaces(self) -> tuple[AttainedEdge, AttainedEdge, AttainedEdge]:
+        """Return all three, the surest first."""
+        return self.surely, self.median, self.at_most
 
 
 @dataclass(frozen=True)
 class FrontierInfo:
     """All results; `floor` is the guard's limit on the first objective, None if it is not known.
 
-    `choice` is what to ship by the results by row, None where the records have none; `holdout` is what is known of it
-    on held-out rows, None where nothing is picked.
+    `choice` is what to ship by the results by row, and `attained` how far the frontier reaches, None where the records
+    have none; `holdout` is what is known of the choice on held-out rows, None where nothing is picked. `is_foreign` is
+    true for results that no study made, which have no baseline.
     """
 
     experiment: str
@@ -68,6 +100,13 @@ class FrontierInfo:
     floor: float | None
     choice: Pick | None = None
     holdout: HoldoutFindings | None = None
+    attained: Attained | None = None
+    is_foreign: bool = False
+
+    @property
+    def noun(self) -> str:
+        """Return what is compared: placements of a study, or results that were not made here."""
+        return "result" if self.is_foreign else "placement"
 
     def of_kind(self, *kinds: Kind) -> list[PlacementResult]:
         """Return the results of these kinds, in order."""

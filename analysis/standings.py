@@ -10,13 +10,13 @@ import numpy as np
 from analysis.candidates import Candidate, candidates_of
 from analysis.evidence import Contender, DrawnCandidates, evidence
 from analysis.finalists import paired
-from analysis.judged import Judged, higher, minimum_gain, probability_on_frontier
+from analysis.judged import Judged, costs_of_draws, higher, minimum_gain
 from analysis.pick import Pick, has_rows, pick
 from analysis.placement_results import FIT, Kind, PlacementResult
 from analysis.placements import PlacementRuns
 from analysis.uncertainty import Estimate, estimate, known
 from trainables.constraint import Constraint
-from trainables.pareto import Objective, as_costs, directions_of, dominance, non_dominated
+from trainables.pareto import Objective, as_costs, directions_of, dominance, fronts, non_dominated, share_on_frontier
 from trainables.record import Measurement
 
 OF_USE = (None, "completed", "pruned")  # verdicts of trials whose evals can be trusted
@@ -24,10 +24,15 @@ OF_USE = (None, "completed", "pruned")  # verdicts of trials whose evals can be 
 
 @dataclass(frozen=True)
 class Standings:
-    """The result of each placement with results by row, and what to ship."""
+    """The result of each placement with results by row, and what to ship.
+
+    `fronts` holds the frontier of each draw as costs of generality and fit, (points, 2): of the baselines and of all
+    candidates that meet the constraint in that draw.
+    """
 
     results: tuple[PlacementResult, ...]
     choice: Pick
+    fronts: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,12 @@ def stand(paths: Sequence[Path], objectives: tuple[Objective, ...], constraint: 
     judged = {id(one.contender): one for one in choice.judged}
     drawn = evidence(contenders, (fit.name, generality.name), constraint)
     results = [_of_path(one, [judged[id(each)] for each in one.contenders], objectives) for one in arms]
-    results = _placed(results, drawn, objectives)
+    columns = [_column(one.candidate, drawn) for one in results if one.candidate is not None]
+    chances = share_on_frontier(costs_of_draws(drawn, objectives[:2], columns))
+    results = _placed(results, drawn, columns, chances, objectives)
     baselines = [_baseline(one, objectives, results) for one in paths if one.placement.is_baseline]
-    return Standings(tuple([*baselines, *results]), choice)
+    whole = fronts(_possible(costs_of_draws(drawn, objectives[:2], range(len(contenders))), objectives))
+    return Standings(tuple([*baselines, *results]), choice, tuple(whole))
 
 
 def _of_path(path: Path, judged: Sequence[Judged], objectives: tuple[Objective, ...]) -> PlacementResult:
@@ -110,7 +118,11 @@ def _of_path(path: Path, judged: Sequence[Judged], objectives: tuple[Objective, 
 
 
 def _placed(
-    results: Sequence[PlacementResult], drawn: DrawnCandidates, objectives: tuple[Objective, ...]
+    results: Sequence[PlacementResult],
+    drawn: DrawnCandidates,
+    columns: Sequence[int],
+    chances: np.ndarray,
+    objectives: tuple[Objective, ...],
 ) -> list[PlacementResult]:
     """Return the results with their place on the frontier: dominance of the means, probability over draws."""
     compared = [one for one in results if one.candidate is not None]
@@ -118,8 +130,6 @@ def _placed(
         return list(results)
     costs = as_costs(np.array([[each.mean for each in one.estimates] for one in compared]), directions_of(objectives))
     on_it, dominates = non_dominated(costs), dominance(costs)
-    columns = [_column(one.candidate, drawn) for one in compared]
-    chances = probability_on_frontier(drawn, objectives[:2], columns)
     placed = {}
     for at, one in enumerate(compared):
         above = [compared[int(j)].placement.label for j in np.flatnonzero(dominates[:, at] & on_it)]
@@ -137,6 +147,15 @@ def _placed(
             not_separable_from=alike,
         )
     return [placed.get(one.placement.label, one) for one in results]
+
+
+def _possible(costs: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
+    """Return costs of generality and fit in which a share is at least 0 and at most 1: a draw may leave that range."""
+    for at, one in enumerate(objectives[:2]):
+        if one.unit == "fraction":
+            least = -1.0 if one.direction == "higher" else 0.0
+            costs[..., at] = np.clip(costs[..., at], least, least + 1.0)
+    return costs
 
 
 def _column(one: Judged | None, drawn: DrawnCandidates) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.decision_oracle import oracle
 from benchmarks.decision_rules import conclude, pick_before, pick_now, said, said_before, true
 from benchmarks.decision_worlds import LIMIT, World, world
 
@@ -15,7 +16,7 @@ SEEDS = (1, 2, 3, 5)
 BARRED_SEEDS = (2, 3, 5)
 EVALS = 4
 LEVELS = (0.9, 0.7, 0.5)
-CALIBRATION, PICKS = 1, 2  # streams of random numbers
+CALIBRATION, PICKS, ORACLE = 1, 2, 3  # streams of random numbers
 LEAST_PROBABILITY = 0.0005  # half a draw: what was never seen is not impossible
 LOG_LOSS_BAR, COVERAGE_BAR = 0.45, (0.93, 0.97)
 GAP_BAR = {False: 0.05, True: 0.08}
@@ -99,11 +100,12 @@ def calibrate(worlds: int, seeds: int) -> tuple[list[Calibration], list[Coverage
     """Compare what the estimators say of each arm with its truth; baselines are compared with, and not counted."""
     stated: dict[tuple[str, bool], list[np.ndarray]] = {}
     truths: dict[bool, list[np.ndarray]] = {False: [], True: []}
-    held: dict[str, list[tuple[float, float]]] = {"as described": [], "pooled": []}
+    held: dict[str, list[tuple[float, float]]] = {"as described": [], "pooled": [], "oracle": []}
     for number in range(worlds):
         generator = np.random.default_rng([CALIBRATION, seeds, number])
         one = world(generator, seeds)
         drawn = {"as described": conclude(one, generator, described=True), "pooled": conclude(one, generator)}
+        drawn["oracle"] = oracle(one, np.random.default_rng([ORACLE, seeds, number]))
         for name, each in drawn.items():
             held[name].append((_share_held(each.fit, one.fit), _share_held(each.generality, one.generality)))
         for constrained in (False, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 
 from analysis import templates
@@ -46,12 +47,13 @@ class CalibrationTable:
     losses: list[str]
 
 
-def page(found: Measured, scale: Scale, machine: str) -> str:
-    """Return the page."""
+def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
+    """Return the page; `day` is that of the measurement."""
     return templates.markdown(
         "benchmarks",
         "statistics.md",
         worlds=found.worlds,
+        day=day.isoformat(),
         prior=f"{PRIOR_SEED_DEVIATION:g}",
         freedom=PRIOR_FREEDOM,
         spread=f"{LEAST_SPREAD:g}",
@@ -61,6 +63,9 @@ def page(found: Measured, scale: Scale, machine: str) -> str:
         tables=[_table(found, seeds) for seeds in SEEDS],
         coverage=[_coverage_row(found, seeds) for seeds in SEEDS],
         misses=misses(found) or ["Nowhere."],
+        bound=[_bound_row(found, seeds) for seeds in SEEDS],
+        log_loss_bar=f"{LOG_LOSS_BAR:g}",
+        out_of_reach=out_of_reach(found),
         correlation=f"{EVAL_CORRELATION:g}",
         regrets=[
             [one.seeds, one.rule, f"{one.regret:.3f}", f"{one.violations:.0%}", f"{one.nothing:.0%}"]
@@ -97,6 +102,24 @@ def misses(found: Measured) -> list[str]:
             if one.estimator == "pooled" and one.seeds in BARRED_SEEDS and not _is_covered(value):
                 lines.append(f"{one.seeds} seeds: {value:.1%} of the intervals of {name} hold the truth.")
     return lines
+
+
+def out_of_reach(found: Measured) -> list[str]:
+    """Return the cases in which the oracle itself is above the bar of the log loss."""
+    return [
+        f"{one.seeds} seeds {_case(one.constrained)}"
+        for one in found.calibrations
+        if one.estimator == "oracle" and one.seeds in BARRED_SEEDS and one.log_loss > LOG_LOSS_BAR
+    ]
+
+
+def _bound_row(found: Measured, seeds: int) -> list[str]:
+    losses = [
+        _of(found.calibrations, name, seeds, constrained).log_loss
+        for constrained in (False, True)
+        for name in ("pooled", "oracle")
+    ]
+    return [str(seeds), *(f"{loss:.3f}" for loss in losses)]
 
 
 def _is_covered(share: float) -> bool:

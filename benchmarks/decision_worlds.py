@@ -8,6 +8,7 @@ one arm, and the row's in one arm and seed. A seed shifts its arm. Evals of one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -43,8 +44,7 @@ class World:
 def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
     """Draw a sweep with so many seeds of each arm and evals of each trial."""
     arms = len(SIZES)
-    final_fit = np.clip(0.15 + 0.62 * SIZES**0.7 + 0.05 * generator.standard_normal(arms), 0.01, 0.99)
-    final_pass = np.clip(1.0 - 0.14 * SIZES + 0.04 * generator.standard_normal(arms), 0.01, 1.0)
+    final_fit, final_pass = _final(generator)
     done = np.arange(1, evals + 1) / evals
     fit = (final_fit[:, None] * np.sqrt(done)).ravel()
     generality = (1.0 - (1.0 - final_pass)[:, None] * done).ravel()
@@ -52,7 +52,7 @@ def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
         [FIT_SEED_DEVIATION, PASS_SEED_DEVIATION]
     ).reshape(2, 1, 1, 1)
     fit_shift, pass_shift = ((one * done[None, :, None]).reshape(arms * evals, seeds) for one in shifts)
-    seed_fit, seed_generality = _possible(fit[:, None] + fit_shift), _possible(generality[:, None] + pass_shift)
+    seed_fit, seed_generality = possible(fit[:, None] + fit_shift), possible(generality[:, None] + pass_shift)
     spread = np.tile(done, arms)
     return World(
         fit=np.append(_over_seeds(fit, FIT_SEED_DEVIATION * spread), 0.0),
@@ -65,14 +65,40 @@ def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
     )
 
 
-def _possible(share: np.ndarray) -> np.ndarray:
+def truths(generator: np.random.Generator) -> np.ndarray:
+    """Draw the true fit and pass of each arm at the end of its training: (2, arms)."""
+    fit, generality = _final(generator)
+    of_arms = np.ones(len(SIZES))
+    return np.stack(
+        [
+            _over_seeds(fit, FIT_SEED_DEVIATION * of_arms),
+            _over_seeds(generality, PASS_SEED_DEVIATION * of_arms),
+        ]
+    )
+
+
+def _final(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    fit = np.clip(0.15 + 0.62 * SIZES**0.7 + 0.05 * generator.standard_normal(len(SIZES)), 0.01, 0.99)
+    generality = np.clip(1.0 - 0.14 * SIZES + 0.04 * generator.standard_normal(len(SIZES)), 0.01, 1.0)
+    return fit, generality
+
+
+def possible(share: np.ndarray) -> np.ndarray:
+    """Return shares that are neither 0 nor 1."""
     return np.clip(share, ALMOST, 1.0 - ALMOST)
 
 
 def _over_seeds(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return the mean over all seeds, whose shifts are cut at 0 and 1: (candidates,)."""
-    points, weights = np.polynomial.hermite_e.hermegauss(41)
-    return _possible(mean[:, None] + deviation[:, None] * points) @ (weights / weights.sum())
+    points, weights = quadrature(41)
+    return possible(mean[:, None] + deviation[:, None] * points) @ weights
+
+
+@cache
+def quadrature(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and weights by which the mean of a function of a standard normal is a weighted sum."""
+    points, weights = np.polynomial.hermite_e.hermegauss(count)
+    return points, weights / weights.sum()
 
 
 def _answers(shares: np.ndarray, rows: int, evals: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Simulates sweeps whose truth is known, and writes how far the conclusions from them can be trusted.
 
-python -m benchmarks.decisions           writes docs/statistics.md (about ten minutes on one core)
+python -m benchmarks.decisions           writes docs/statistics.md (about three minutes on one core)
+python -m benchmarks.decisions --sweeps 20 --out try.md     a rough look in half a minute
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    worlds: Annotated[int, typer.Option(min=2, help="Simulated sweeps for each number of seeds.")] = 300,
+    sweeps: Annotated[int, typer.Option(min=2, help="Simulated sweeps for each number of seeds.")] = 300,
     out: Annotated[Path, typer.Option(help="Output page.")] = PAGE,
 ) -> None:
     """Simulate, and write the page."""
@@ -36,7 +38,7 @@ def main(
     except (OSError, ValueError) as error:
         raise UserError(f"--out must be a file that can be written, but: {error}", "name another one") from error
     scale = time_frontiers()
-    text = page(measure(worlds, typer.echo), scale, machine("cpu")["cpu"])
+    text = page(measure(sweeps, typer.echo), scale, machine("cpu")["cpu"], date.today())
     out.write_text(text, encoding="utf-8")
     typer.echo(f"written: {out}")
 

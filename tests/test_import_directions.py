@@ -30,14 +30,14 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
-        "importers", "trial", "rescale", "holdout",
+        "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
         "options", "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty",
-        "pooled", "shrinkage", "admissibility", "evidence", "choice", "judged", "pick_reasons", "pick", "holdout",
-        "placement_results", "standings", "guard_limits", "study_constraint", "frontier", "conclusion",
-        "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping",
-        "study_report", "cli",
+        "pooled", "shrinkage", "admissibility", "evidence", "choice", "judged", "finalists", "pick_reasons", "pick",
+        "holdout", "placement_results", "standings", "attained", "guard_limits", "study_constraint", "frontier",
+        "conclusion", "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts",
+        "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (
@@ -85,7 +85,7 @@ UNLOADED = (
     (
         "analysis",
         (),
-        ("ray", "sweeps", "mlflow", "moocore", "jinja2", "pandas", "plotly", "matplotlib", "scipy", *TORCH),
+        ("ray", "sweeps", "mlflow", "moocore", "jinja2", "pandas", "matplotlib", "scipy", *TORCH),
     ),
 )
 

@@ -70,6 +70,11 @@ def share_on_frontier(draws: Iterable[np.ndarray]) -> np.ndarray:
     return total / count
 
 
+def fronts(draws: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Return the distinct points of each draw's frontier, all that hypervolume and attainment need of it."""
+    return [np.unique(costs[non_dominated(costs)], axis=0) for costs in draws]
+
+
 def hypervolumes(draws: Iterable[np.ndarray], reference: np.ndarray) -> np.ndarray:
     """Return the hypervolume of each draw of costs (points, objectives) against `reference`: (draws,)."""
     return np.array([hypervolume(costs, reference) for costs in draws])
@@ -87,12 +92,11 @@ def attainment(draws: Iterable[np.ndarray], percentages: Sequence[float]) -> lis
     """
     import moocore
 
-    fronts = [costs[non_dominated(costs)] for costs in draws]
-    fronts = [np.unique(one, axis=0) for one in fronts if len(one)]
-    if not fronts:
+    found = [one for one in fronts(draws) if len(one)]
+    if not found:
         return [np.zeros((0, 0)) for _ in percentages]
-    sets = np.repeat(np.arange(len(fronts)), [len(one) for one in fronts])
-    surfaces = np.asarray(moocore.eaf(np.concatenate(fronts), sets=sets, percentiles=list(percentages)))
+    sets = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    surfaces = np.asarray(moocore.eaf(np.concatenate(found), sets=sets, percentiles=list(percentages)))
     return [surfaces[np.isclose(surfaces[:, -1], one), :-1] for one in percentages]
 
 

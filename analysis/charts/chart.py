@@ -34,7 +34,7 @@ class Style:
 STYLES: dict[Kind, Style] = {
     "frontier": Style("on the frontier", "#0072B2", "o", 10),
     "baseline": Style("baseline (no adapter)", "#D55E00", "*", 16),
-    "dominated": Style("admissible, dominated", "#56B4E9", "s", 8),
+    "dominated": Style("dominated", "#56B4E9", "s", 8),
     "gain outside the constraint": Style("gain outside the constraint", "#E69F00", "^", 8),
     "no gain": Style("gains nothing over the baseline", "#CC79A7", "D", 8),
     "excluded": Style("not admissible (last eval)", "#8C8C8C", "x", 8),
@@ -78,7 +78,11 @@ class CandidatePath:
 
 @dataclass(frozen=True)
 class Chart:
-    """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge."""
+    """A scatter plot of the first two objectives; `seeds` are the trials of a mean, `step` the frontier's edge.
+
+    `reached` are the edges of what the frontier reaches in 97.5 %, in half and in 2.5 % of the draws, each as (x, y);
+    empty where there are no draws.
+    """
 
     title: str
     x: Objective
@@ -90,6 +94,7 @@ class Chart:
     paths: tuple[CandidatePath, ...]
     x_range: Span
     y_range: Span
+    reached: tuple[tuple[tuple[float, float], ...], ...] = ()
 
     def label_offsets(
         self, area: tuple[float, float], character: tuple[float, float]
@@ -116,8 +121,11 @@ def chart_of(info: FrontierInfo, limits: Sequence[Limit] = (), paths: Sequence[C
     shown = tuple(limits) or ((Limit("guard", info.floor),) if info.floor is not None else ())
     along = [point for path in paths for point in path.points]
     found = len(info.of_kind("frontier"))
+    corners = [point for one in info.attained.surfaces for point in one.points] if info.attained else []
+    x_range = _range([mark.x for mark in marks] + [one.value for one in shown] + [x for x, _ in (*along, *corners)])
+    y_range = _range([mark.y for mark in marks] + [y for _, y in (*along, *corners)])
     return Chart(
-        title=f"{info.experiment}: {found} of {len(info.results)} placements on the frontier of {y.name}, {x.name}",
+        title=f"{info.experiment}: {found} of {len(info.results)} {info.noun}s on the frontier of {y.name}, {x.name}",
         x=x,
         y=y,
         marks=marks,
@@ -125,8 +133,9 @@ def chart_of(info: FrontierInfo, limits: Sequence[Limit] = (), paths: Sequence[C
         step=_step(info),
         limits=shown,
         paths=tuple(paths),
-        x_range=_range([mark.x for mark in marks] + [one.value for one in shown] + [x for x, _ in along]),
-        y_range=_range([mark.y for mark in marks] + [y for _, y in along]),
+        x_range=x_range,
+        y_range=y_range,
+        reached=_edges(info, x_range, y_range),
     )
 
 
@@ -191,6 +200,21 @@ def _step(info: FrontierInfo) -> tuple[tuple[float, float], ...]:
     directions = directions_of(info.objectives)
     corners = as_costs(staircase(as_costs(np.array(means), directions)), directions)
     return tuple((float(x), float(y)) for x, y in corners)
+
+
+def _edges(info: FrontierInfo, x_range: Span, y_range: Span) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Return the edge of each surface, led to the worst end of both axes; none with a third objective."""
+    x, y = info.objectives[:2]
+    if info.attained is None or len(info.objectives) > 2 or not all(one.points for one in info.attained.surfaces):
+        return ()
+    worst = [span[0 if one.direction == "higher" else 1] for one, span in ((x, x_range), (y, y_range))]
+    directions = directions_of(info.objectives)
+    edges = []
+    for one in info.attained.surfaces:
+        corners = as_costs(staircase(as_costs(np.array(one.points), directions)), directions)
+        inside = [(float(across), float(up)) for across, up in corners]
+        edges.append(((inside[0][0], worst[1]), *inside, (worst[0], inside[-1][1])))
+    return tuple(edges)
 
 
 def _range(values: Sequence[float]) -> Span:

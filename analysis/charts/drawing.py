@@ -50,9 +50,11 @@ def _draw_frame(axes: Axes, chart: Chart) -> None:
     for limit, dashes in zip(chart.limits, DASHES * len(chart.limits), strict=False):
         label = f"{limit.name}: {chart.x.name} {limit.value:.3g}"
         axes.axvline(limit.value, color=LIMIT_COLOUR, linestyle=dashes, linewidth=1.2, label=label)
+    if chart.reached:
+        _draw_band(axes, chart)
     if chart.step:
         xs, ys = zip(*chart.step, strict=True)
-        axes.plot(xs, ys, color=STYLES["frontier"].colour, linewidth=1.6, alpha=0.7, label="frontier")
+        axes.plot(xs, ys, color=STYLES["frontier"].colour, linewidth=1.6, alpha=0.7, label="frontier of the means")
     for number, path in enumerate(chart.paths):
         xs, ys = zip(*path.points, strict=True)
         label = "an arm while it trained, a dot an eval" if number == 0 else None
@@ -60,6 +62,15 @@ def _draw_frame(axes: Axes, chart: Chart) -> None:
     if chart.seeds:
         xs, ys = zip(*chart.seeds, strict=True)
         axes.scatter(xs, ys, s=12, color=SEED_COLOUR, linewidths=0, label="one seed", zorder=2)
+
+
+def _draw_band(axes: Axes, chart: Chart) -> None:
+    surely, median, at_most = chart.reached
+    colour = STYLES["frontier"].colour
+    xs, ys = zip(*surely, *reversed(at_most), strict=True)
+    axes.fill(xs, ys, color=colour, alpha=0.12, linewidth=0, label="95 % band of the frontier", zorder=0.5)
+    xs, ys = zip(*median, strict=True)
+    axes.plot(xs, ys, color=colour, linewidth=1.1, linestyle=(0, (1, 1)), label="reached in half of the draws")
 
 
 def _draw_marks(axes: Axes, chart: Chart) -> dict[str, str]:

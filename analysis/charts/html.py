@@ -9,7 +9,7 @@ from analysis.charts.chart import Chart, chart_of
 from analysis.charts.svg import chart_svg
 from analysis.frontier import FrontierInfo
 from analysis.report.conclusions import conclusion, footnotes, unknowns
-from analysis.report.tables import text_table
+from analysis.report.tables import reach_rows, text_table
 
 WIDE_INCHES, NARROW_INCHES = (10.0, 6.2), (4.9, 6.6)
 
@@ -28,9 +28,11 @@ def write_page(info: FrontierInfo, path: Path, chart: Chart | None = None) -> No
         # matplotlib's own SVG; the texts in it are escaped there
         wide=Markup(chart_svg(drawn, *WIDE_INCHES)),  # noqa: S704
         narrow=Markup(chart_svg(drawn, *NARROW_INCHES)),  # noqa: S704
+        noun=info.noun,
         header=header,
         rows=[(result.on_frontier, row) for result, row in zip(info.results, rows, strict=True)],
         paths=drawn.paths,
+        reached=reach_rows(info),
         x=drawn.x.name,
         y=drawn.y.name,
         footnotes=footnotes(info),

@@ -67,7 +67,8 @@ def parse_map(texts: Sequence[str]) -> ColumnMap:
         columns[name] = column
     missing = [name for name in OBJECTIVES if name not in columns]
     if missing:
-        raise UserError(f"--map must name the columns x and y, but {' and '.join(missing)} is missing", EXAMPLE)
+        gone = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise UserError(f"--map must name the columns x and y, but {gone}", EXAMPLE)
     x, y = (_objective(name, columns[name]) for name in OBJECTIVES)
     if x.name == y.name:
         raise UserError(f"x and y must be two columns, but both are `{x.name}`", EXAMPLE)
@@ -106,7 +107,7 @@ def number_in(value: object, where: str) -> float:
 
 def experiment_of_rows(name: str, columns: ColumnMap, rows: Sequence[ForeignRow]) -> ExperimentRuns:
     """Return foreign results as the completed trials of an experiment without a baseline."""
-    return ExperimentRuns(name, None, frozenset(), tuple(_trial(row, columns) for row in rows))
+    return ExperimentRuns(name, None, frozenset(), tuple(_trial(row, columns) for row in rows), is_foreign=True)
 
 
 def _trial(row: ForeignRow, columns: ColumnMap) -> TrialRun:

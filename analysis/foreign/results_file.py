@@ -104,6 +104,7 @@ def _found(values: Mapping[str, Any], column: str, where: str) -> Any:
             found = found[int(part)]
         else:
             known = [key for key in found if isinstance(key, str)] if isinstance(found, Mapping) else []
-            raise UserError(f"{where}: there must be a column `{named(column)}`, but `{named(part)}` is missing",
+            gone = "it" if part == column else f"`{named(part)}`"
+            raise UserError(f"{where}: there must be a column `{named(column)}`, but {gone} is missing",
                             nearest(part, known) if known else "name another column with --map")  # fmt: skip
     return found

@@ -45,7 +45,7 @@ def conclusion(info: FrontierInfo) -> list[str]:
     pick = recommended(info)
     if pick is None:
         return [_nothing_to_ship(info)]
-    if not any(one.placement.is_placed for one in info.results):  # results that were not made here have no baseline
+    if info.is_foreign:
         return [f"Best fit: {full_label(pick)}: {_both(pick, info)}.", _alternative(pick, info), _certainty(pick, info)]
     sentences = [_ship(pick, info), _alternative(pick, info), _more_lora(pick, info), _certainty(pick, info)]
     return [sentence for sentence in sentences if sentence]
@@ -61,23 +61,21 @@ def unknowns(info: FrontierInfo) -> list[str]:
     seeds = Counter(one.estimates[0].seeds for one in compared)
     notes = []
     if seeds[1]:
-        notes.append(
-            f"{_count(seeds[1], 'placement')} with one seed: the spread is unknown, so no order is established."
-        )
+        notes.append(f"{_count(seeds[1], info.noun)} with one seed: the spread is unknown, so no order is established.")
     if seeds[2]:
-        notes.append(f"{_count(seeds[2], 'placement')} with two seeds: a range, too few for an interval.")
+        notes.append(f"{_count(seeds[2], info.noun)} with two seeds: a range, too few for an interval.")
     least = min((count for count in seeds if count >= MINIMUM_SEEDS), default=None)
     if least is not None:
         notes.append(
             f"Intervals are 95 % percentile bootstraps over seeds; from {least} seeds one covers at most "
-            f"{greatest_coverage(least):.0%}. P(frontier) resamples seeds; placements with fewer than "
+            f"{greatest_coverage(least):.0%}. P(frontier) resamples seeds; {info.noun}s with fewer than "
             f"{MINIMUM_SEEDS} keep their mean."
         )
-    if any(one.gain is None and one.placement.is_placed for one in compared):
+    if not info.is_foreign and any(one.gain is None for one in compared):
         notes.append("Without a baseline of the same quantization, whether a placement gained anything is unknown.")
     if running := sum(m.state == "running" for one in info.results for m in one.placement.seed_runs):
         notes.append(f"{_count(running, 'trial')} without a verdict yet: the frontier may change.")
-    if any(one.placement.is_placed for one in compared):
+    if compared and not info.is_foreign:
         notes.append(
             "The records have no results by row: intervals over rows, the probability of meeting the constraint and "
             "whether fits of one or two seeds are separable are not known."
@@ -195,7 +193,7 @@ def _certainty(pick: PlacementResult, info: FrontierInfo) -> str:
     if pick.not_separable_from:
         return f"{pick.placement.label} is not separable from {', '.join(pick.not_separable_from)} by its seeds."
     if pick.probability is not None:
-        return f"It is on the frontier in {pick.probability:.0%} of resampled seeds."
+        return f"{pick.placement.label} is on the frontier in {pick.probability:.0%} of resampled seeds."
     return f"With fewer than {MINIMUM_SEEDS} seeds its advantage is not established: repeat it with more seeds."
 
 

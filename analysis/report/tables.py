@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from analysis.frontier import FrontierInfo, PlacementResult
+from analysis.attained import fit_beyond
+from analysis.frontier import FrontierInfo, PlacementResult, Volume
 from analysis.judged import Judged
 from analysis.report.conclusions import (
     conclusion,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+REACH_LEVELS = 9
 MARKS = {
     "frontier": "● frontier",
     "baseline": "★ baseline",
@@ -55,11 +57,12 @@ def print_report(info: FrontierInfo, console: Console) -> None:
     console.print(f"[bold]{escape(info.experiment)}[/]: {y.name} ({y.direction}) against {x.name} ({x.direction})\n")
     header, rows = text_table(info)
     pairs = list(zip(info.results, rows, strict=True))
-    frontier = Table(*header[:1], *header[2:-1], box=None, pad_edge=False, header_style="dim")
+    shown = [at for at in range(2, len(header) - 1) if any(row[at] for row in rows)]
+    frontier = Table(header[0], *(header[at] for at in shown), box=None, pad_edge=False, header_style="dim")
     for result, row in pairs:
         if result.on_frontier or result.kind == "baseline":
             style = "bold" if result.kind == "frontier" else ""
-            cells = [f"{row[1][0]} {row[0]}", *row[2:-1]]
+            cells = [f"{row[1][0]} {row[0]}", *(row[at] for at in shown)]
             frontier.add_row(*(escape(cell) for cell in cells), style=style)
     console.print(frontier)
     others = Table("not on the frontier", "why", box=None, pad_edge=False, header_style="dim")
@@ -107,6 +110,7 @@ def as_json(info: FrontierInfo) -> str:
         "holdout": asdict(info.holdout) if info.holdout else None,
         "placements": [_nested(result, info) for result in info.results],
         "hypervolume": asdict(info.volume) if info.volume else None,
+        "attainment": [asdict(one) for one in info.attained.surfaces] if info.attained else None,
         "guard_floor": info.floor,
         "interval_level": LEVEL,
         "footnotes": footnotes(info),
@@ -114,6 +118,19 @@ def as_json(info: FrontierInfo) -> str:
         "unknown": unknowns(info),
     }
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def reach_rows(info: FrontierInfo) -> list[list[str]]:
+    """Return rows of text: a level of the first objective, and the fit beyond it on each surface, surest first."""
+    if info.attained is None or len(info.objectives) > 2:
+        return []
+    ends = [x for one in info.attained.surfaces for x, _ in one.points]
+    levels = (
+        [min(ends) + (max(ends) - min(ends)) * at / (REACH_LEVELS - 1) for at in range(REACH_LEVELS)] if ends else []
+    )
+    rows = [[fit_beyond(one, level, info.objectives) for one in info.attained.surfaces] for level in levels]
+    return [[f"{level:.3f}", *("none" if fit is None else f"{fit:.3f}" for fit in row)]
+            for level, row in zip(levels, rows, strict=True)]  # fmt: skip
 
 
 def _print_paragraphs(info: FrontierInfo, console: Console) -> None:
@@ -125,13 +142,18 @@ def _print_paragraphs(info: FrontierInfo, console: Console) -> None:
         reference = ", ".join(
             f"{one.name} {value:.3g}" for one, value in zip(info.objectives, info.volume.reference, strict=True)
         )
-        volumes = f"{info.volume.frontier:.3g}, of the baseline alone {info.volume.baseline:.3g}"
-        console.print(f"Hypervolume {volumes} (from {reference}).", highlight=False)
+        console.print(f"Hypervolume {_volumes(info.volume)} (from {reference}).", highlight=False)
     notes = unknowns(info)
     if notes:
         console.print("\n[dim]What is not known:[/]")
         for note in notes:
             console.print(escape(f"- {note}"), highlight=False, style="dim")
+
+
+def _volumes(volume: Volume) -> str:
+    drawn = "" if volume.low is None else f" (95 % of draws of rows and seeds: {volume.low:.3g} to {volume.high:.3g})"
+    alone = "" if volume.baseline is None else f", of the baseline alone {volume.baseline:.3g}"
+    return f"{volume.frontier:.3g}{drawn}{alone}"
 
 
 def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:

@@ -15,7 +15,7 @@ from analysis.guard_limits import guards_of
 from analysis.holdout import sentences
 from analysis.pick import Pick
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
-from analysis.report.tables import text_table
+from analysis.report.tables import reach_rows, text_table
 from analysis.study_report.after_the_pick import EffectsSection, effects_section, holdout_rows
 from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
 from analysis.study_report.curves import Plot, guard_plots, training_plots
@@ -74,6 +74,7 @@ class StudyContent:
     unknowns: tuple[str, ...]
     footnotes: tuple[str, ...]
     chart: Chart
+    reached: tuple[tuple[str, ...], ...]
     header: tuple[str, ...]
     placements: tuple[tuple[bool, tuple[str, ...]], ...]
     candidate_header: tuple[str, ...]
@@ -112,6 +113,7 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
         chart=study_chart(info, measured),
+        reached=tuple(map(tuple, reach_rows(info))),
         header=tuple(header),
         placements=tuple((one.on_frontier, tuple(row)) for one, row in zip(info.results, rows, strict=True)),
         candidate_header=candidate_header(found),

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "mlflow",
     "pandas",
-    "plotly",
     "matplotlib",
     "scipy",
     "numpy",

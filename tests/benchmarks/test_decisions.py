@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
 
 from benchmarks.decision_measure import Measured, calibrate, regret
-from benchmarks.decision_page import misses, page
+from benchmarks.decision_oracle import oracle, prior
+from benchmarks.decision_page import misses, out_of_reach, page
 from benchmarks.decision_rules import conclude, pick_before, pick_now, said, true
 from benchmarks.decision_worlds import LIMIT, SIZES, world
 from benchmarks.pareto_scale import Scale
@@ -44,6 +46,22 @@ def test_many_rows_leave_no_doubt_of_the_frontier(constrained: bool, monkeypatch
     assert ((stated > 0.5) == truth)[sure].all()
 
 
+def test_the_oracle_knows_how_sure_it_may_be() -> None:
+    """Its 95 % intervals hold the truth, and it errs less than the means do, which know neither trend nor noise."""
+    held, errors = [], {"oracle": [], "means": []}
+    for number in range(60):
+        one = world(np.random.default_rng([9, number]), 2)
+        fit = oracle(one, np.random.default_rng([10, number])).fit[:, :-1]
+        low, high = np.quantile(fit, (0.025, 0.975), axis=0)
+        held.append((low <= one.fit[:-1]) & (one.fit[:-1] <= high))
+        errors["oracle"].append((fit.mean(axis=0) - one.fit[:-1]) ** 2)
+        errors["means"].append((one.fit_rows.values[:-1].mean(axis=(1, 2)) - one.fit[:-1]) ** 2)
+    assert 0.92 < np.mean(held) < 0.98
+    assert np.mean(errors["oracle"]) < 0.8 * np.mean(errors["means"])
+    mean, _, most = prior()
+    assert mean.shape == (2, len(SIZES)) and (most <= 1.0).all()
+
+
 def test_the_pick_breaks_the_constraint_less_often_than_the_rule_before() -> None:
     broken = {"now": 0, "before": 0}
     for number in range(30):
@@ -62,11 +80,15 @@ def test_the_page_names_every_miss_of_the_bar() -> None:
         coverages += covered
         regrets += regret(2, seeds)
     measured = Measured(4, tuple(calibrations), tuple(coverages), tuple(regrets))
-    text = page(measured, SCALE, "2 cores")
+    text = page(measured, SCALE, "2 cores", date(2026, 11, 28))
+    assert "on 4 simulated sweeps" in text and "wrote it on 2026-11-28" in text
     assert text.count("\n### ") == 4
     assert text.count("| log loss |") == 4
     for line in misses(measured):
         assert f"- {line}" in text
     bad = replace(measured.calibrations[-1], estimator="pooled", seeds=5, log_loss=0.9)
     assert "5 seeds, with the constraint: log loss 0.900, above 0.45." in misses(replace(measured, calibrations=(bad,)))
+    assert out_of_reach(replace(measured, calibrations=(replace(bad, estimator="oracle"),))) == [
+        "5 seeds with the constraint"
+    ]
     assert not any("log loss" in one for one in misses(replace(measured, calibrations=(replace(bad, log_loss=0.45),))))

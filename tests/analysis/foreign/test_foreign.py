@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,40 @@ def written(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
+def published(row: dict[str, str]) -> dict[str, object]:
+    """Return a result in the layout of one file of PEFT's method_comparison/MetaMathQA/results (peft 0.15, 2025).
+
+    The evals of the validation set come first in `metrics`, and the test set last.
+    """
+    memory, accuracy = float(row["accelerator_memory_max"]), float(row["test_accuracy"])
+    evals = [
+        {"step": step, "valid accuracy": accuracy / 2, "train loss": 0.7, "train samples": 4 * step}
+        for step in (250, 500)
+    ]
+    return {
+        "run_info": {
+            "created_at": "2025-06-19T19:15:35+00:00",
+            "total_time": 1993.5,
+            "experiment_name": row["experiment_name"],
+            "peft_branch": "main",
+            "train_config": {"model_id": "meta-llama/Llama-3.2-3B", "seed": 0, "max_steps": 500},
+            "peft_config": {"task_type": "CAUSAL_LM", "peft_type": row["peft_type"], "r": 32},
+            "error_msg": "",
+        },
+        "train_info": {
+            "accelerator_memory_reserved_avg": memory / 2,
+            "accelerator_memory_max": memory,
+            "accelerator_memory_reserved_99th": memory,
+            "train_time": 1796.2,
+            "num_trainable_params": 9175040,
+            "num_total_params": 3221924864,
+            "status": "success",
+            "metrics": [*evals, {"step": 500, "test accuracy": accuracy, "train loss": 0.6, "train samples": 2000}],
+        },
+        "meta_info": {"package_info": {"peft-version": "0.15.2"}, "system_info": {"gpu": "made up"}},
+    }
+
+
 def frontier_of(path: Path, texts: tuple[str, ...] = MAP) -> FrontierInfo:
     columns = parse_map(texts)
     return frontier_info(read_results_file(path, columns), columns.objectives)
@@ -86,10 +121,7 @@ def test_csv_json_and_the_files_of_single_runs_say_the_same(tmp_path: Path) -> N
     (tmp_path / "results.json").write_text(json.dumps(rows, indent=1))
     (tmp_path / "runs").mkdir()
     for number, row in enumerate(rows):
-        train = {"accelerator_memory_max": float(row["accelerator_memory_max"])}
-        train["metrics"] = [{"valid accuracy": 0.1}, {"test accuracy": float(row["test_accuracy"])}]  # type: ignore
-        body = {"run_info": {"experiment_name": row["experiment_name"]}, "train_info": train}
-        (tmp_path / "runs" / f"{number:02}.json").write_text(json.dumps(body, indent=2))
+        (tmp_path / "runs" / f"{number:02}.json").write_text(json.dumps(published(row), indent=2))
     texts = MAP[:3]
     tables = [
         frontier_of(written(tmp_path / "results.csv", rows), texts),
@@ -121,6 +153,32 @@ def test_the_command_writes_page_picture_and_table(tmp_path: Path, monkeypatch, 
     assert {path.name for path in (tmp_path / "frontier" / "results").iterdir()} >= {"pareto.html", "pareto.png"}
 
 
+def test_a_result_that_failed_is_refused_by_its_file(tmp_path: Path) -> None:
+    """PEFT's comparison writes the file of a run that failed with an empty list of metrics."""
+    body = published(made_up(1)[0])
+    body["train_info"]["metrics"] = []  # type: ignore[index]
+    (tmp_path / "failed.json").write_text(json.dumps(body))
+    with pytest.raises(UserError, match=r"failed.json:1: there must be a column `train_info.metrics.-1.test accuracy`"):
+        frontier_of(tmp_path, NESTED)
+
+
+def test_nothing_is_said_of_a_baseline_and_no_winners_are_written(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = made_up(9)
+    written(tmp_path / "results.csv", rows)
+    for form in ("table", "markdown", "csv"):
+        with pytest.raises(SystemExit) as ended:
+            main(["pareto", "--from", "results.csv", "--format", form, *(w for text in MAP for w in ("--map", text))])
+        out = capsys.readouterr().out
+        assert ended.value.code == 0
+        assert not {"baseline", "winners", "quantization"} & set(re.findall(r"\w+", out.lower()))
+    directory = tmp_path / "frontier" / "results"
+    assert {path.name for path in directory.iterdir()} == {"pareto.html", "pareto.png", "pareto.csv"}
+    page = (directory / "pareto.html").read_text()
+    assert "not dominated" in page and "baseline of its quantization" not in page
+    assert f"{len(not_beaten(rows))} of 9 results on the frontier" in page
+
+
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
@@ -142,11 +200,15 @@ def test_a_bad_value_is_refused_by_file_line_and_column(tmp_path: Path, column: 
 @pytest.mark.parametrize(
     ("name", "text", "said", "hint"),
     [
-        ("r.csv", "experiment_name,peft_type,test_accuracy\na,b,0.1\n", "r.csv:2: there must be a column `acc", "k"),
+        ("r.csv", "experiment_name,test_acc,accelerator_memory_max\na,0.1,2\n",
+         "r.csv:2: there must be a column `test_accuracy`, but it is missing", "`test_acc`"),
         ("r.csv", "a,a\n1,2\n", "r.csv:1: a column must be named once, but `a`", "rename"),
         ("r.csv", "a,b\n1\n", "r.csv:2: a row must have the 2 columns of the header, but has fewer", "quotation"),
         ("r.csv", "a,b\n1,2,3\n", "r.csv:2: a row must have the 2 columns of the header, but has more", "quotation"),
         ("r.csv", "a,b\n", "results must have at least one row", "--from reads"),
+        ("r.csv", "", "results must have at least one row", "--from reads"),
+        ("r.json", "[]", "results must have at least one row", "--from reads"),
+        ("r.json", '[{"a": 1, "a": 2}]', "r.json:1: .* the key `a` occurs twice in one object", "one object"),
         ("r.json", '[{"test_accuracy": NaN}]', "r.json:1: a row must be one JSON object in UTF-8, but `NaN`", ""),
         ("r.json", '[\n{"test_accuracy": 1}]', "r.json:2: there must be a column `accelerator_memory_max`", ""),
         ("r.xlsx", "x", "--from must end in .csv, .tsv, .json or .jsonl, but got r.xlsx", "--from reads"),
@@ -192,7 +254,15 @@ def test_a_direction_against_the_metrics_own_is_refused_for_our_results_too(caps
     [
         (["pareto"], "--experiment must name a study, or --from a file of results"),
         (["pareto", "--map", "x=a:lower", "--map", "y=b:lower"], "from --from or from --experiment, but neither is"),
-        (["pareto", "--from", "r.csv"], "--map must name the columns x and y, but x and y is missing"),
+        (
+            ["pareto", "--from", "r.csv", "--experiment", "a", "--map", "x=a:lower", "--map", "y=b:lower"],
+            "from --from or from --experiment, but both are",
+        ),
+        (["pareto", "--from", "r.csv"], "--map must name the columns x and y, but x and y are missing"),
+        (
+            ["pareto", "--from", "r.csv", "--map", "x=a:lower", "--map", "y=b:lower", "--y", "eval_loss"],
+            "results that were not made here are compared by --map alone, but --y is given too",
+        ),
     ],
 )
 def test_a_command_without_its_parts_is_refused(words: list[str], said: str, capsys) -> None:

@@ -43,6 +43,16 @@ def test_the_first_line_says_what_to_ship_and_the_next_how_sure(reported: Callab
     assert content.picked is not None and content.picked.is_shipped
 
 
+def test_the_band_of_the_frontier_is_a_table_too(reported: Callable[..., StudyContent]) -> None:
+    content = reported()
+    assert len(content.reached) == 9 and all(len(cells) == 4 for cells in content.reached)
+    level, surely, half, at_most = content.reached[0]
+    assert float(level) == pytest.approx(0.9, abs=0.01)
+    assert 0.2 < float(surely) < float(half) < float(at_most) <= 1.0
+    assert f"| {level} | {surely} | {half} | {at_most} |" in as_markdown(content)
+    assert 'aria-labelledby="reached"' in as_html(content) or 'id="reached"' in as_html(content)
+
+
 def test_every_section_has_its_evidence_and_a_table_behind_each_picture(reported: Callable[..., StudyContent]) -> None:
     content = reported()
     text = as_html(content)
