@@ -36,7 +36,9 @@ def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | No
     *before, last = stages
     own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
     holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
-    for sources in before if holdout else ():
+    if holdout is None:
+        return None
+    for sources in before:
         gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
     return holdout
 

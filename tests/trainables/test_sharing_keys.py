@@ -19,6 +19,7 @@ ENGINE: dict[str, Any] = {
     "base": elsewhere, "train": elsewhere, "validation": elsewhere, "ood": elsewhere,
     "earlier": lambda _: (Source(path="stage-1", sha256="a"),),  # type: ignore[arg-type]
     "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16", "template_date": lambda _: date.today(),
+    "format": lambda _: 1,  # without a reserve
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(
     (
@@ -34,7 +35,6 @@ COHORT: dict[str, Any] = dict.fromkeys(
     lambda now: now + 1,
 )
 OWN: dict[str, Any] = {
-    "format": lambda _: 1,
     "name": lambda _: "other",
     "arm": lambda _: "other",
     "placement": lambda _: Placement(language=1),
