@@ -277,7 +277,7 @@ def test_a_plan_says_that_space_is_short_for_all_adapters(
     stage4: Stage4, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stage4("--only", "C2", "--dry-run") == 0
-    assert "Records keep the adapter of every eval (4 adapters, 1.7 MB)." in capsys.readouterr().out
+    assert "Records keep the adapter of every eval (5 adapters, 2.2 MB)." in capsys.readouterr().out
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=206 * 10**6))
     assert stage4("--only", "C2", "--dry-run") == 0
     assert (
