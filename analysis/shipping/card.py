@@ -21,9 +21,10 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that `--max-lora-rank` takes
 
 @dataclass(frozen=True)
 class Shipment:
-    """A directory that is written and measured: what was chosen, in which form, and what a fresh process measured.
+    """A directory that is written and measured: what was chosen, in which form, and what it scores.
 
-    `scale` is the further strength that the command asked for; `strength` is in words what the directory holds.
+    `scale` is the further strength that the command asked for; `strength` is in words what the directory holds, and
+    `measured` what it scores: as recorded where that was compared, else as the fresh process measured it.
     `agreements` are empty where no eval of this strength is recorded, with which it could be compared.
     """
 
@@ -71,14 +72,10 @@ def _metrics(shipment: Shipment) -> list[tuple[str, str, str, str]]:
     """Return name, better direction, the base alone and this model, with 95 % intervals where rows were counted."""
     base = shipment.choice.baseline
     return [
-        (name, known.direction, _value(base, name), _value(_shown(shipment), name))
+        (name, known.direction, _value(base, name), _value(shipment.measured, name))
         for name, known in METRICS.items()
-        if name in _shown(shipment).metrics and known.unit in ("fraction", "nats/token")
+        if name in shipment.measured.metrics and known.unit in ("fraction", "nats/token")
     ]
-
-
-def _shown(shipment: Shipment) -> Measurement:
-    return shipment.choice.measured if shipment.agreements and not shipment.merged else shipment.measured
 
 
 def _value(measured: Measurement | None, name: str) -> str:

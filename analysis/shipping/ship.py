@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,7 +74,7 @@ def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Me
         copy = Path(scratch) / "copy"
         save_derived(choice.record, choice.measured.step, choice.measured.scale, copy)
         write_adapter(copy, choice.spec, options.scale, adapter)
-        before = _recorded(choice, options)
+        before = recorded = _recorded(choice, options)
         if options.merge:
             unmerged = ask(_job(choice, adapter, Path(scratch), unquantized=True, merge_into=directory))
             # the merged weights are not quantized, so they are compared with the adapter on the base as it is stored
@@ -82,8 +82,10 @@ def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Me
         measured = ask(_job(choice, directory, Path(scratch), form="merged" if options.merge else "adapter"))
         agreements = tuple(compare(before, measured)) if before else ()
         _require_agreement(agreements, out)
-        shipment = _shipment(choice, options, measured, agreements, directory)
-        write_provenance(choice.record, choice.spec, choice.measured, options.scale, directory)
+        scored = measured if recorded is None or options.merge else recorded
+        scored = replace(scored, step=choice.measured.step, scale=choice.measured.scale)
+        shipment = _shipment(choice, options, scored, agreements, directory)
+        write_provenance(choice.record, choice.spec, scored, options.scale, directory)
         write_text(directory / "README.md", model_card(shipment))
         close_package(directory, choice.spec, choice.record)
     return shipment
@@ -127,11 +129,11 @@ def _require_agreement(agreements: Sequence[Agreement], out: Path) -> None:
 
 
 def _shipment(
-    choice: ChosenAdapter, options: ShippingOptions, measured: Measurement, agreements: tuple[Agreement, ...],
+    choice: ChosenAdapter, options: ShippingOptions, scored: Measurement, agreements: tuple[Agreement, ...],
     directory: Path,
 ) -> Shipment:  # fmt: skip
     words = strength(choice.measured, options.scale)
-    return Shipment(choice, options.scale, words, options.merge, measured, agreements, _digests(directory))
+    return Shipment(choice, options.scale, words, options.merge, scored, agreements, _digests(directory))
 
 
 def _digests(directory: Path) -> tuple[tuple[str, str], ...]:

@@ -44,8 +44,8 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conclusion:
             _keep_adapter(record, step, float(at + 1), tmp_path / "base")
         if trial.arm == "C2":
             whole = [one for one in evals if one.kind == "eval"]
-            measured[trial.run_id] = [*evals, *(replace(one, scale="0.5") for one in whole),
-                                      replace(whole[-1], scale="average")]  # fmt: skip
+            halves = [replace(one, scale="0.5", metrics={**one.metrics, "eval_loss": 7.5}) for one in whole]
+            measured[trial.run_id] = [*evals, *halves, replace(whole[-1], scale="average")]
     return conclude(study, measured, OBJECTIVES)
 
 
@@ -178,8 +178,14 @@ def test_a_changed_adapter_is_refused_before_anything_is_loaded(found: Conclusio
 
 def test_a_strength_that_was_measured_is_compared_and_another_is_not(found: Conclusion, tmp_path: Path) -> None:
     choice = chosen(found, "C2 @ 60")
-    half = ship(choice, ShippingOptions(scale=0.5), tmp_path / "half", as_recorded(choice))
+    with pytest.raises(NotShipped, match="eval_loss"):
+        ship(choice, ShippingOptions(scale=0.5), tmp_path / "half", as_recorded(choice))
+    at_half = next(one for one in choice.evals if one.scale == "0.5")
+    half = ship(choice, ShippingOptions(scale=0.5), tmp_path / "half", lambda job: replace(at_half, step=0))
     assert half.agreements and change_of(tmp_path / "half")[0, 0] == pytest.approx(4.0)
+    provenance = json.loads((tmp_path / "half" / "provenance.json").read_text())
+    assert (provenance["step"], provenance["scale"], provenance["metrics"]["eval_loss"]) == (60, 0.5, 7.5)
+    assert "| eval_loss | lower | 1.5000 | 7.5000 |" in (tmp_path / "half" / "README.md").read_text()
     other = ship(choice, ShippingOptions(scale=0.25), tmp_path / "other", as_recorded(choice))
     assert other.agreements == ()
     quarter = chosen(found, "C2 @ 60 x 0.5")
