@@ -50,7 +50,8 @@ def test_a_guard_with_a_reason_in_another_language_gets_its_line(
 ) -> None:
     reason = "Der Anteil liegt mit 0,71 unter der Schwelle"
     trials = [make_baseline(), make_trial(), stopped(make_trial, "D3", limit=0.8, verdict_reason=reason)]
-    assert chart_of(frontier_info(make_experiment(*trials), objectives)).floor == 0.8
+    chart = chart_of(frontier_info(make_experiment(*trials), objectives))
+    assert [one.value for one in chart.limits] == [0.8]
 
 
 def test_a_sentence_alone_draws_no_line(make_trial: Make, make_experiment: Together) -> None:
