@@ -12,7 +12,7 @@
   this alone.
 - `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
 - `evidence`: What the results by row say of all candidates together: draws, and the probability of being admissible.
-- `finalists`: The finalists: candidates that more rows can make the pick, and their results on all irrelevant rows.
+- `finalists`: Finalists, the candidates that more rows can make the pick: their results on all irrelevant rows.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.

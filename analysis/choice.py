@@ -11,6 +11,7 @@ from analysis.pooled import GENERATOR_SEED, RowArray, weighted_mean
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
+MOST_FINALISTS = 12
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,32 @@ def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices
     general = np.round(generality[:, alike].mean(axis=0), 9)
     order = np.lexsort((prices[alike], -general))
     return Chosen(best, tuple(int(one) for one in alike), int(alike[order[0]]))
+
+
+def finalists(
+    chosen: Chosen | None, fit: np.ndarray, admissible: np.ndarray, gaining: np.ndarray, level: float
+) -> tuple[int, ...]:
+    """Return the candidates that more rows can make the pick, the picked one first, then by fit; at most 12.
+
+    They are those that cannot be told from the best, and those that fit better than the picked one and may meet the
+    constraint, which they do not show at the level.
+
+    Args:
+        chosen: the choice so far, None if no candidate is at the level.
+        fit: the mean task fit, (candidates,), higher is better.
+        admissible: the probability of being admissible, (candidates,).
+        gaining: which candidates have learned something over their baseline, (candidates,).
+        level: the required probability.
+    """
+    open_ones = gaining & (1.0 - level < admissible) & (admissible < level)
+    first: tuple[int, ...] = ()
+    if chosen is not None:
+        open_ones &= fit > fit[chosen.picked]
+        open_ones[list(chosen.alike)] = True
+        open_ones[chosen.picked] = False
+        first = (chosen.picked,)
+    others = [int(one) for one in np.argsort(-fit, kind="stable") if open_ones[one]]
+    return (*first, *others)[:MOST_FINALISTS]
 
 
 def slack(fit: np.ndarray, best: int) -> np.ndarray:

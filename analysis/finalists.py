@@ -1,4 +1,4 @@
-"""The finalists: candidates that more rows can make the pick, and their results on all irrelevant rows.
+"""Finalists, the candidates that more rows can make the pick: their results on all irrelevant rows.
 
 An eval asks the core of these rows only. Guards ask more until they decide, but such rates are biased, so they are not
 used. `sweeps.finalists` asks a candidate all rows.
@@ -10,12 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from analysis.candidates import Candidate
-from analysis.judged import Judged, gains
-from trainables.pareto import Objective
+from analysis.judged import Judged
 from trainables.probes.metric import RowResults
 from trainables.probes.reserve import exchanged, joined, reserved
-
-MOST_FINALISTS = 12
 
 
 def paired(candidates: Iterable[Candidate], baseline: Candidate | None) -> list[tuple[Candidate, Candidate | None]]:
@@ -34,31 +31,6 @@ def paired(candidates: Iterable[Candidate], baseline: Candidate | None) -> list[
         else (_with_rows(one, [_only(each.rows, core.rows) for each in one.evals]), baseline)
         for one in candidates
     ]
-
-
-def finalists(
-    judged: Sequence[Judged], picked: Judged | None, alike: Sequence[Judged], fit: Objective, level: float
-) -> tuple[Judged, ...]:
-    """Return the candidates that more rows can make the pick, the picked one first, then by fit; at most 12.
-
-    They are those that cannot be told from the best, and those that fit better than the picked one and may meet the
-    constraint, which they do not show at the level.
-
-    Args:
-        judged: all candidates, best fit first.
-        picked: the picked one, None if no candidate is at the level.
-        alike: those that cannot be told from the best.
-        fit: the task fit.
-        level: the probability of meeting the constraint that the pick needs.
-    """
-
-    def may_win(one: Judged) -> bool:
-        if one.admissible is None or not gains(one, fit) or not 1 - level < one.admissible < level:
-            return False
-        return picked is None or fit.better(one.estimates[fit.name].mean, picked.estimates[fit.name].mean)
-
-    chosen = [one for one in judged if one is not picked and (one in alike or may_win(one))]
-    return tuple(([picked] if picked else []) + chosen)[:MOST_FINALISTS]
 
 
 def not_asked(found: Iterable[Judged]) -> tuple[Candidate, ...]:

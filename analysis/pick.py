@@ -9,9 +9,8 @@ import numpy as np
 
 from analysis.admissibility import room
 from analysis.candidates import SeedEval
-from analysis.choice import Chosen, choose, corrected, slack
+from analysis.choice import Chosen, choose, corrected, finalists, slack
 from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
-from analysis.finalists import finalists
 from analysis.judged import Interval, Judged, gains, higher, interval_of_draws, judge, judged_without_rows, minimum_gain
 from analysis.pick_reasons import not_known, would_change
 from analysis.pooled import weighted_mean
@@ -95,20 +94,18 @@ def pick(
     at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged], dtype=bool)
     choice = _choice(found, fit, generality, at_level & allowed) if found else None
     picked = judged[choice.picked] if choice else None
-    alike = tuple(judged[one] for one in choice.alike) if choice else ()
-    ranked = _best_first([*judged, *others], fit)
     return Pick(
         level=level,
         fit=fit,
         generality=generality,
         contenders=tuple(contenders),
-        judged=ranked,
+        judged=_best_first([*judged, *others], fit),
         best=judged[choice.best] if choice else None,
-        alike=alike,
+        alike=tuple(judged[one] for one in choice.alike) if choice else (),
         picked=picked,
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
         nearest=() if picked else _nearest_misses([*judged, *others], fit, only),
-        finalists=finalists(ranked, picked, alike, fit, level),
+        finalists=_finalists(judged, choice, fit, level),
         corrected=_corrected(found, choice, fit, generality, constraint, level, allowed) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=not_known(judged, others, level, constraint, picked is not None),
@@ -148,6 +145,13 @@ def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligi
         eligible,
         np.array(prices),
     )
+
+
+def _finalists(judged: Sequence[Judged], choice: Chosen | None, fit: Objective, level: float) -> tuple[Judged, ...]:
+    means = higher(np.array([one.estimates[fit.name].mean for one in judged]), fit)
+    admissible = np.array([one.admissible or 0.0 for one in judged])
+    gaining = np.array([gains(one, fit) for one in judged], dtype=bool)
+    return tuple(judged[one] for one in finalists(choice, means, admissible, gaining, level))
 
 
 def _nearest_misses(judged: Sequence[Judged], fit: Objective, only: Collection[str]) -> tuple[Judged, ...]:

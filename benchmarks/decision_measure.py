@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.decision_oracle import oracle
-from benchmarks.decision_rules import conclude, pick_before, pick_now, said, said_before, true
-from benchmarks.decision_worlds import LIMIT, World, world
+from benchmarks.decision_rules import LEVEL, conclude, pick_before, pick_now, pick_of_finalists, said, said_before, true
+from benchmarks.decision_worlds import ALL_PASS_ROWS, LIMIT, World, asked, world
 
 EDGES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 SEEDS = (1, 2, 3, 5)
@@ -147,10 +147,12 @@ def regret(worlds: int, seeds: int) -> list[Regret]:
     outcomes: dict[str, list[tuple[float, float, float]]] = {}
     for number in range(worlds):
         generator = np.random.default_rng([PICKS, seeds, number])
-        one = world(generator, seeds, EVALS)
+        whole = world(generator, seeds, EVALS, ALL_PASS_ROWS)
+        one = asked(whole, ())
         drawn = conclude(one, generator)
         shipped = {"before": pick_before(one)}
         shipped |= {f"pick at {level:g}": pick_now(one, drawn, level) for level in LEVELS}
+        shipped[f"pick at {LEVEL:g}, finalists asked {ALL_PASS_ROWS} rows"] = pick_of_finalists(whole, generator)
         for name, found in shipped.items():
             outcomes.setdefault(name, []).append(_outcome(one, found))
     return [_regret(name, seeds, np.array(values)) for name, values in outcomes.items()]

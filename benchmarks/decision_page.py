@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from statistics import NormalDist
 
 from analysis import templates
 from analysis.pooled import PRIOR_FREEDOM, PRIOR_SEED_DEVIATION
@@ -21,7 +22,7 @@ from benchmarks.decision_measure import (
     Coverage,
     Measured,
 )
-from benchmarks.decision_worlds import EVAL_CORRELATION, FIT_ROWS, PASS_ROWS
+from benchmarks.decision_worlds import EVAL_CORRELATION, FIT_ROWS, LIMIT, PASS_ROWS, PASS_SEED_DEVIATION
 from benchmarks.pareto_scale import CANDIDATES, RESAMPLES, Scale
 from trainables.rows_needed import LEVEL, least_rows
 
@@ -60,6 +61,8 @@ def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
         least_rows=least_rows(LEVEL, ALLOWED_DROP),
         fit_rows=FIT_ROWS,
         pass_rows=PASS_ROWS,
+        pass_seed_deviation=PASS_SEED_DEVIATION,
+        pass_at_level=f"{LIMIT + NormalDist().inv_cdf(LEVEL) * PASS_SEED_DEVIATION:.2f}",
         tables=[_table(found, seeds) for seeds in SEEDS],
         coverage=[_coverage_row(found, seeds) for seeds in SEEDS],
         misses=misses(found) or ["Nowhere."],

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.admissibility import probability
-from analysis.choice import choose
+from analysis.choice import Chosen, choose, finalists
 from analysis.pooled import draw_weights, pooled
 from analysis.shrinkage import shrunk
 from analysis.uncertainty import estimate
-from benchmarks.decision_worlds import LIMIT, World
+from benchmarks.decision_worlds import LIMIT, World, asked
 from trainables.pareto import dominance, non_dominated
 
 DRAWS = 1000
@@ -77,9 +77,7 @@ def _share_on_frontier(costs: np.ndarray) -> np.ndarray:
 
 def pick_now(one: World, found: Conclusions, level: float = LEVEL) -> tuple[int, int] | None:
     """Return the candidate and the seed that the pick ships, None for nothing."""
-    count, seeds = one.seed_generality.shape
-    admissible = probability(found.new_generality[:, :count] - LIMIT, np.full(count, seeds), np.zeros(count))
-    choice = choose(found.fit[:, :count], found.generality[:, :count], admissible >= level, one.sizes[:count])
+    _, choice = _choice(one, found, level)
     if choice is None:
         return None
     rows = one.generality_rows
@@ -88,6 +86,31 @@ def pick_now(one: World, found: Conclusions, level: float = LEVEL) -> tuple[int,
     reaching = np.flatnonzero(likely >= level)
     fits = one.fit_rows.seed_means[choice.picked]
     return choice.picked, int(reaching[np.argmax(fits[reaching])] if len(reaching) else np.argmax(likely))
+
+
+def _choice(one: World, found: Conclusions, level: float) -> tuple[np.ndarray, Chosen | None]:
+    count, seeds = one.seed_generality.shape
+    admissible = probability(found.new_generality[:, :count] - LIMIT, np.full(count, seeds), np.zeros(count))
+    chosen = choose(found.fit[:, :count], found.generality[:, :count], admissible >= level, one.sizes[:count])
+    return admissible, chosen
+
+
+def pick_of_finalists(whole: World, generator: np.random.Generator, level: float = LEVEL) -> tuple[int, int] | None:
+    """Return what the pick ships after the finalists were asked all rows, again until no new ones appear."""
+    known: tuple[int, ...] = ()
+    while True:
+        one = asked(whole, known)
+        found = conclude(one, generator)
+        new = [each for each in _finalists(one, found, level) if each not in known]
+        if not new:
+            return pick_now(one, found, level)
+        known = (*known, *new)
+
+
+def _finalists(one: World, found: Conclusions, level: float) -> tuple[int, ...]:
+    count, means = len(one.seed_generality), found.fit.mean(axis=0)
+    admissible, choice = _choice(one, found, level)
+    return finalists(choice, means[:count], admissible, np.ones(count, dtype=bool), level)
 
 
 def pick_before(one: World) -> tuple[int, int] | None:

@@ -7,7 +7,8 @@ one arm, and the row's in one arm and seed. A seed shifts its arm. Evals of one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis.pooled import RowArray
 # of the largest, in the order A1, A2, B1, B2, B3, C1, C2, C3, D1, D2, D3
 SIZES = np.array([0.36, 0.71, 0.1, 0.19, 0.29, 0.45, 0.55, 0.64, 0.81, 0.9, 1.0])
 FIT_ROWS, PASS_ROWS = 64, 48
+ALL_PASS_ROWS = 192  # that finalists are asked; the first 48 are the core
 FIT_SEED_DEVIATION, PASS_SEED_DEVIATION = 0.035, 0.039
 ROW, ROW_OF_ARM, ROW_OF_SEED = 0.5, 0.2, 0.3  # shares of the latent's variance
 EVAL_CORRELATION = 0.75  # of a row's luck between consecutive evals of one trial
@@ -41,8 +43,8 @@ class World:
     sizes: np.ndarray
 
 
-def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
-    """Draw a sweep with so many seeds of each arm and evals of each trial."""
+def world(generator: np.random.Generator, seeds: int, evals: int = 1, pass_rows: int = PASS_ROWS) -> World:
+    """Draw a sweep with so many seeds of each arm, evals of each trial and rows of pass."""
     arms = len(SIZES)
     final_fit, final_pass = _final(generator)
     done = np.arange(1, evals + 1) / evals
@@ -59,10 +61,21 @@ def world(generator: np.random.Generator, seeds: int, evals: int = 1) -> World:
         generality=np.append(_over_seeds(generality, PASS_SEED_DEVIATION * spread), 1.0),
         seed_generality=seed_generality,
         fit_rows=_measured(_answers(seed_fit, FIT_ROWS, evals, generator), 0.0, generator),
-        generality_rows=_measured(_answers(seed_generality, PASS_ROWS, evals, generator), 1.0, generator),
+        generality_rows=_measured(_answers(seed_generality, pass_rows, evals, generator), 1.0, generator),
         arms=np.append(np.repeat(np.arange(arms), evals), -1),
         sizes=np.append(np.repeat(SIZES, evals), 0.0),
     )
+
+
+def asked(one: World, finalists: Sequence[int]) -> World:
+    """Return a sweep in which only these candidates, and the baseline, were asked more rows than the core."""
+    rows = one.generality_rows
+    values = rows.values.copy()
+    others = np.setdiff1d(np.arange(len(values) - 1), finalists)
+    values[others, :, PASS_ROWS:] = np.nan
+    shown = len(rows.rows) if len(finalists) else PASS_ROWS
+    kept = RowArray(rows.rows[:shown], values[:, :, :shown], rows.row_weights[:shown], rows.is_proportion)
+    return replace(one, generality_rows=kept)
 
 
 def truths(generator: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
 from trainables.errors import UserError, quoted
 
 if TYPE_CHECKING:
@@ -36,27 +37,25 @@ class Advised:
 
 def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
     experiment: Annotated[str, typer.Option(help="MLflow experiment: the study's name.")],
-    y: Annotated[str, typer.Option(help="Task fit: NAME or NAME:higher or NAME:lower.")] = "exact_match",
+    x: Generality = "",
+    y: Fit = "",
+    level: Level = DEFAULT_LEVEL,
     margin: Annotated[float, typer.Option(help="A gain in fit that is not worth another pick.")] = 0.05,
     accepted: Annotated[float, typer.Option(help="Probability of another pick that counts as settled.")] = 0.10,
     loop: Annotated[bool, typer.Option("--loop", help="Run the command until the pick is settled.")] = False,
     max_trials: Annotated[int, typer.Option(min=1, help="How many trials --loop may run.")] = MOST_TRIALS,
     form: Annotated[Form, typer.Option("--format", help="Format of the advice.")] = "table",
-    tracking_uri: Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")] = (
-        "sqlite:///mlflow.db"
-    ),
+    tracking_uri: TrackingUri = STORE,
 ) -> None:
     """Say which arms deserve more seeds, or that rows limit the choice, and print the command that runs them."""
     from analysis.compare.command import check_margin
-    from analysis.objectives import frontier_objectives
 
     check_margin(margin)
     if not 0 < accepted < 1:
         raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
-    frontier_objectives("irrelevant_pass", y, ())
-    spent = 0
+    asked, spent = ConclusionOptions(experiment, tracking_uri, x, y, level=level), 0
     while True:
-        found = _advised(experiment, tracking_uri, y, margin, accepted)
+        found = _advised(asked, margin, accepted)
         _print(found, form, accepted)
         if not loop or not found.command:
             return
@@ -81,40 +80,28 @@ def _run(words: tuple[str, ...]) -> None:
         raise typer.Exit(code)
 
 
-def _advised(experiment: str, tracking_uri: str, y: str, margin: float, accepted: float) -> Advised:
-    from analysis.compare.selection import candidates_in
-    from analysis.evidence import Contender, evidence
-    from analysis.mlflow_runs import read_experiment, read_measurements
-    from analysis.objectives import frontier_objectives, generality_in
-    from analysis.pick import has_rows, pick
-    from analysis.placements import placements_of
+def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advised:
+    from analysis.evidence import evidence
+    from analysis.pick import has_rows
+    from analysis.read_conclusion import read_conclusion
     from analysis.seeds.advice import advise
-    from analysis.study_constraint import constraint_of
 
-    study = read_experiment(experiment, tracking_uri)
-    generality, fit = frontier_objectives(generality_in(study.trials), y, ())
-    placements = placements_of(study, (generality, fit))
-    among = candidates_in(study, placements, read_measurements(study, tracking_uri))
-    baselines = {one.label for one in placements if one.is_baseline}
-    prices = {one.label: one.last_mean("adapter_parameters") for one in placements}
-    contenders = [
-        Contender(one, among.baseline_of(one), prices[one.arm]) for one in among.candidates if one.arm not in baselines
-    ]
-    constraint = constraint_of(study)
-    names = tuple(dict.fromkeys((fit.name, generality.name, *constraint.needs)))
-    known = [one for one in contenders if has_rows(one, names)]
+    conclusion = read_conclusion(asked)
+    choice, constraint = conclusion.choice, conclusion.constraint
+    names = tuple(dict.fromkeys((choice.fit.name, choice.generality.name, *constraint.needs)))
+    known = [one for one in choice.contenders if has_rows(one, names)]
     if not known:
         raise UserError(
-            f"more seeds are judged from results by row and a baseline, but `{experiment}` has none",
-            f"copy them from the records: python -m sweeps.{experiment} --sync; records of earlier versions hold none",
+            f"more seeds are judged from results by row and a baseline, but `{asked.experiment}` has none",
+            f"copy them from the records: python -m sweeps.{asked.experiment} --sync; records of earlier versions hold "
+            "none",
         )
     found = evidence(known, names, constraint)
-    chosen = pick(contenders, fit, generality, constraint).picked
-    at = next((at for at, one in enumerate(known) if chosen and one is chosen.contender), None)
-    advice = advise(found, at, fit, constraint, margin, accepted)
+    at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)
+    advice = advise(found, at, choice.fit, constraint, margin, accepted)
     rows = {name: len(found.arrays[name].rows) for name in names}
-    of_study = {one.label: one.arm for one in placements}
-    return _with_command(advice, rows, of_study, study.command)
+    of_study = {one.placement.label: one.placement.arm for one in conclusion.info.results}
+    return _with_command(advice, rows, of_study, conclusion.study.command)
 
 
 def _with_command(advice: Advice, rows: dict[str, int], of_study: dict[str, str], launched: str) -> Advised:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.candidates import Candidate, SeedEval, finalists_command
-from analysis.finalists import MOST_FINALISTS, not_asked, paired
+from analysis.choice import MOST_FINALISTS
+from analysis.finalists import not_asked, paired
 from analysis.mlflow_runs import TrialRun, with_finals
 from analysis.pick import Contender, Pick, pick
 from trainables.constraint import CONSTRAINT
