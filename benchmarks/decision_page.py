@@ -61,6 +61,7 @@ def page(found: Measured, scale: Scale, machine: str, day: date) -> str:
         least_rows=least_rows(LEVEL, ALLOWED_DROP),
         fit_rows=FIT_ROWS,
         pass_rows=PASS_ROWS,
+        level=f"{LEVEL:g}",
         pass_seed_deviation=PASS_SEED_DEVIATION,
         pass_at_level=f"{LIMIT + NormalDist().inv_cdf(LEVEL) * PASS_SEED_DEVIATION:.2f}",
         tables=[_table(found, seeds) for seeds in SEEDS],
