@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.judged import TAILS
+from analysis.decision.judged import TAILS
 from analysis.placement_results import FIT, Attained, AttainedEdge, Volume
 from trainables.pareto import Objective, as_costs, attainment, directions_of, hypervolumes
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.candidates import Candidate
+from analysis.decision.pick import LEVEL, Contender, Pick, pick
 from analysis.frontier import frontier_info
 from analysis.holdout import holdout_of
 from analysis.mlflow_runs import ExperimentRuns
-from analysis.pick import LEVEL, Contender, Pick, pick
 from analysis.placement_results import FIT, GENERALITY, FrontierInfo
 from analysis.placements import PlacementRuns, placements_of
 from analysis.standings import trusted_candidates

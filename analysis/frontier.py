@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from analysis.attained import attained, with_interval
+from analysis.decision.judged import minimum_gain
+from analysis.decision.pick import LEVEL
 from analysis.guard_limits import guard_limit
-from analysis.judged import minimum_gain
 from analysis.mlflow_runs import ExperimentRuns, Value
-from analysis.pick import LEVEL
 from analysis.placement_results import FIT, KINDS, FrontierInfo, Kind, PlacementResult, Volume
 from analysis.placements import PlacementRuns, SeedRun, placements_of
 from analysis.standings import Standings, stand, with_rows

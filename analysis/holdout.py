@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.candidates import Candidate, SeedEval
-from analysis.judged import Interval, measured_alone
+from analysis.decision.judged import Interval, measured_alone
+from analysis.decision.pick import Pick
 from analysis.mlflow_runs import ExperimentRuns
-from analysis.pick import Pick
 from analysis.placements import recorded
 from trainables.record import HOLDOUT_FILE, Measurement, Record
 

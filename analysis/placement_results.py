@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.decision.judged import Judged
+from analysis.decision.pick import Pick
 from analysis.holdout import HoldoutFindings
-from analysis.judged import Judged
-from analysis.pick import Pick
 from analysis.placements import PlacementRuns
 from analysis.uncertainty import Estimate
 from trainables.pareto import Objective

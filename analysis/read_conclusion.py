@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from analysis.conclusion import Conclusion, conclude
-from analysis.judged import MINIMUM_LOSS_GAIN
+from analysis.decision.judged import MINIMUM_LOSS_GAIN
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.objectives import EXACT, LOSS, fit_in, frontier_objectives, generality_in
 from analysis.options import ConclusionOptions

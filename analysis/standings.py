@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.candidates import Candidate, candidates_of
-from analysis.evidence import Contender, DrawnCandidates, evidence
-from analysis.finalists import paired
-from analysis.judged import Judged, costs_of_draws, higher, minimum_gain
-from analysis.pick import Pick, has_rows, pick
+from analysis.decision.evidence import Contender, DrawnCandidates, evidence
+from analysis.decision.finalists import paired
+from analysis.decision.judged import Judged, costs_of_draws, higher, minimum_gain
+from analysis.decision.pick import Pick, has_rows, pick
 from analysis.placement_results import FIT, Kind, PlacementResult
 from analysis.placements import PlacementRuns
 from analysis.uncertainty import Estimate, estimate, known

@@ -9,8 +9,8 @@ from itertools import pairwise
 from statistics import NormalDist
 
 from analysis import templates
-from analysis.pooled import PRIOR_FREEDOM, PRIOR_SEED_DEVIATION
-from analysis.shrinkage import LEAST_SPREAD
+from analysis.decision.pooled import PRIOR_FREEDOM, PRIOR_SEED_DEVIATION
+from analysis.decision.shrinkage import LEAST_SPREAD
 from benchmarks.decision_measure import (
     BARRED_SEEDS,
     COVERAGE_BAR,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.admissibility import probability
-from analysis.choice import Chosen, choose, finalists
-from analysis.pooled import draw_weights, pooled
-from analysis.shrinkage import shrunk
+from analysis.decision.admissibility import probability
+from analysis.decision.choice import Chosen, choose, finalists
+from analysis.decision.pooled import draw_weights, pooled
+from analysis.decision.shrinkage import shrunk
 from analysis.uncertainty import estimate
 from benchmarks.decision_worlds import LIMIT, World, asked
 from trainables.pareto import dominance, non_dominated

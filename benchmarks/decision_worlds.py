@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from analysis.pooled import RowArray
+from analysis.decision.pooled import RowArray
 
 # of the largest, in the order A1, A2, B1, B2, B3, C1, C2, C3, D1, D2, D3
 SIZES = np.array([0.36, 0.71, 0.1, 0.19, 0.29, 0.45, 0.55, 0.64, 0.81, 0.9, 1.0])

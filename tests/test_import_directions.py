@@ -34,9 +34,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "analysis": (
         "options", "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty",
-        "pooled", "shrinkage", "admissibility", "evidence", "choice", "judged", "finalists", "pick_reasons", "pick",
-        "holdout", "placement_results", "standings", "attained", "guard_limits", "study_constraint", "frontier",
-        "conclusion", "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts",
+        "decision", "holdout", "placement_results", "standings", "attained", "guard_limits", "study_constraint",
+        "frontier", "conclusion", "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts",
         "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip

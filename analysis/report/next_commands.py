@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.candidates import finalists_command, holdout_command
 from analysis.conclusion import Conclusion
-from analysis.finalists import not_asked
+from analysis.decision.finalists import not_asked
 from analysis.options import ConclusionOptions
 from analysis.placements import recorded
 

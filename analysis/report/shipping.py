@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.judged import Interval, Judged
-from analysis.pick import Pick
+from analysis.decision.judged import Interval, Judged
+from analysis.decision.pick import Pick
 
 
 def shipping(choice: Pick) -> list[str]:

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from analysis.attained import fit_beyond
+from analysis.decision.judged import Judged
 from analysis.frontier import FrontierInfo, PlacementResult, Volume
-from analysis.judged import Judged
 from analysis.report.conclusions import (
     conclusion,
     criteria_text,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo, PlacementResult
-from analysis.pick import Pick
 
 SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
 

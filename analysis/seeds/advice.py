@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.admissibility import room
-from analysis.evidence import DrawnCandidates
-from analysis.judged import higher
-from analysis.pooled import pooled
+from analysis.decision.admissibility import room
+from analysis.decision.evidence import DrawnCandidates
+from analysis.decision.judged import higher
+from analysis.decision.pooled import pooled
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 

@@ -81,8 +81,8 @@ def _run(words: tuple[str, ...]) -> None:
 
 
 def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advised:
-    from analysis.evidence import evidence
-    from analysis.pick import has_rows
+    from analysis.decision.evidence import evidence
+    from analysis.decision.pick import has_rows
     from analysis.read_conclusion import read_conclusion
     from analysis.seeds.advice import advise
 

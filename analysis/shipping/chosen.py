@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from analysis.candidates import Candidate, SeedEval
 from analysis.conclusion import Conclusion, pick_among
-from analysis.judged import Judged
+from analysis.decision.judged import Judged
+from analysis.decision.pick import Pick, Shipped, seed_of
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
-from analysis.pick import Pick, Shipped, seed_of
 from analysis.placements import recorded
 from analysis.report.shipping import miss
 from trainables.derived.candidate_name import parse_candidate

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.conclusion import Conclusion
+from analysis.decision.judged import Interval
 from analysis.effects.design import observations
 from analysis.effects.report import effects_report
 from analysis.effects.tables import answer_rows, effect_rows
 from analysis.holdout import HoldoutFindings
-from analysis.judged import Interval
 from analysis.placement_results import FIT
 from trainables.errors import UserError
 

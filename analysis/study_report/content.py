@@ -10,10 +10,10 @@ from analysis.candidates import FULL_STRENGTH
 from analysis.charts.candidate_paths import study_chart
 from analysis.charts.chart import Chart
 from analysis.conclusion import Conclusion
+from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
 from analysis.holdout import sentences
-from analysis.pick import Pick
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
 from analysis.report.tables import reach_rows, text_table
 from analysis.study_report.after_the_pick import EffectsSection, effects_section, holdout_rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.candidates import Candidate, candidates_of, holdout_command
-from analysis.finalists import paired
+from analysis.decision.finalists import paired
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.placements import placements_of
 from sweeps.execution.holdout_file import check_holdout, keep_holdout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.candidates import Candidate, SeedEval
-from analysis.evidence import Contender, DrawnCandidates, evidence
+from analysis.decision.evidence import Contender, DrawnCandidates, evidence
 from analysis.mlflow_runs import TrialRun
 from analysis.seeds.advice import Advice, advise, sentences
 from trainables.constraint import CONSTRAINT

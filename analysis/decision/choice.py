@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.pooled import GENERATOR_SEED, RowArray, weighted_mean
+from analysis.decision.pooled import GENERATOR_SEED, RowArray, weighted_mean
 
 CONFIDENCE = 0.95
 RESAMPLES = 200

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.admissibility import probability, room
 from analysis.candidates import FULL_STRENGTH, Candidate
-from analysis.pooled import GENERATOR_SEED, Draws, RowArray, Weights, draw_weights, pooled
-from analysis.shrinkage import shrunk
+from analysis.decision.admissibility import probability, room
+from analysis.decision.pooled import GENERATOR_SEED, Draws, RowArray, Weights, draw_weights, pooled
+from analysis.decision.shrinkage import shrunk
 from trainables.constraint import Constraint
 from trainables.probes.metric import RowResults
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from analysis.candidates import Candidate, SeedEval, finalists_command
-from analysis.choice import MOST_FINALISTS
-from analysis.finalists import not_asked, paired
+from analysis.decision.choice import MOST_FINALISTS
+from analysis.decision.finalists import not_asked, paired
+from analysis.decision.pick import Contender, Pick, pick
 from analysis.mlflow_runs import TrialRun, with_finals
-from analysis.pick import Contender, Pick, pick
 from trainables.constraint import CONSTRAINT
 from trainables.pareto import parse_objectives
 from trainables.probes.metric import RowResults

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.choice import Chosen
-from analysis.judged import Judged
+from analysis.decision.choice import Chosen
+from analysis.decision.judged import Judged
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import TooFewRows, too_few_rows

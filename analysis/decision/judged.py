@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.admissibility import rows_short
 from analysis.candidates import Candidate
-from analysis.evidence import Contender, DrawnCandidates
-from analysis.pooled import draw_weights, pooled
-from analysis.pooled import weighted_mean as mean_of_measured
+from analysis.decision.admissibility import rows_short
+from analysis.decision.evidence import Contender, DrawnCandidates
+from analysis.decision.pooled import draw_weights, pooled
+from analysis.decision.pooled import weighted_mean as mean_of_measured
 from trainables.constraint import Constraint
 from trainables.pareto import Objective, as_costs, directions_of, share_on_frontier
 from trainables.probes.metric import Proportion
@@ -188,7 +188,7 @@ def _estimates(found: DrawnCandidates, also: Sequence[str]) -> list[dict[str, In
 
 def measured_alone(one: Candidate, name: str) -> Interval | None:
     """Return a metric of a candidate, compared with no other: with an interval where every seed has its rows."""
-    from analysis.evidence import row_array
+    from analysis.decision.evidence import row_array
 
     if any(name not in each.metrics for each in one.evals):
         return None

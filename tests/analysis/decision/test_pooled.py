@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from analysis.admissibility import probability, rows_short
-from analysis.pooled import RowArray, draw_weights, pooled, seed_variation, weighted_mean
-from analysis.shrinkage import shrunk
+from analysis.decision.admissibility import probability, rows_short
+from analysis.decision.pooled import RowArray, draw_weights, pooled, seed_variation, weighted_mean
+from analysis.decision.shrinkage import shrunk
 from trainables.constraint import CONSTRAINT
 
 DRAWS = 20_000

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from analysis.candidates import Candidate
-from analysis.judged import Judged
+from analysis.decision.judged import Judged
 from trainables.probes.metric import RowResults
 from trainables.probes.reserve import exchanged, joined, reserved
 

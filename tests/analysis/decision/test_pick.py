@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from analysis.candidates import Candidate, SeedEval
+from analysis.decision.pick import Contender, Pick, pick
 from analysis.mlflow_runs import TrialRun
-from analysis.pick import Contender, Pick, pick
 from trainables.constraint import CONSTRAINT, TEXT_CONSTRAINT
 from trainables.pareto import parse_objectives
 from trainables.probes.metric import Proportion, RowResults

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.admissibility import room
 from analysis.candidates import SeedEval
-from analysis.choice import Chosen, choose, corrected, finalists, slack
-from analysis.evidence import Contender, DrawnCandidates, evidence, row_array
-from analysis.judged import Interval, Judged, gains, higher, interval_of_draws, judge, judged_without_rows, minimum_gain
-from analysis.pick_reasons import not_known, would_change
-from analysis.pooled import weighted_mean
+from analysis.decision.admissibility import room
+from analysis.decision.choice import Chosen, choose, corrected, finalists, slack
+from analysis.decision.evidence import Contender, DrawnCandidates, evidence, row_array
+from analysis.decision.judged import (
+    Interval,
+    Judged,
+    gains,
+    higher,
+    interval_of_draws,
+    judge,
+    judged_without_rows,
+    minimum_gain,
+)
+from analysis.decision.pick_reasons import not_known, would_change
+from analysis.decision.pooled import weighted_mean
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
 from trainables.rows_needed import LEVEL
