@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STEP, DIGEST = "footprint.step", "footprint.sha256"
+REFUSED_IN_NAMES = str.maketrans(dict.fromkeys("/:.%\"'", "_"))  # by MLflow, in names of logged models
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def log_adapter(
         client.delete_logged_model(model.model_id)
     tags = {STEP: str(adapter.step), DIGEST: adapter.sha256}
     created = client.create_logged_model(
-        experiment, adapter.name, run_id, tags, dict(adapter.params), model_type="PEFT adapter"
+        experiment, adapter.name.translate(REFUSED_IN_NAMES), run_id, tags, dict(adapter.params), model_type="PEFT adapter"
     )
     for path in adapter.files:
         client.log_model_artifact(created.model_id, str(path))

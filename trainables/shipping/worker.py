@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(job: Annotated[Path, typer.Argument(help="File that `analysis ship` wrote.")]) -> None:
-    """Evaluate a shipped directory: internal, started by `analysis ship`."""
+    """Evaluate a shipped directory. It is internal: another process starts it, that of `analysis ship`."""
     # library warnings during loading are not about the shipped directory
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)

@@ -59,7 +59,7 @@ def test_the_plan_names_one_cohort_and_its_base() -> None:
         ("batch_rows", 8, 16),
         ("accumulation_steps", 2, 1),
         ("max_tokens", 512, 2048),
-        ("eval_every_steps", 60, 30),
+        ("eval_every_steps", 60, 24),
         ("steps", 90, 120),
     ],
 )

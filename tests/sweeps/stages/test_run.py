@@ -219,8 +219,6 @@ def test_stages_are_read_back_as_they_were_written(staged: StagedStudy, tmp_path
     write_json(path, as_json(own))
     write_json(path.with_name("study.json"), configuration_of_stages(staged))
     assert json.loads(path.read_text())["optimizer"] == "resumed"
-    assert begun_stages(STUDY, launch).study.reading == "exact"  # as in formats without tests
-    write_json(path.with_name("study.json"), {"guard_test": {}})
     assert begun_stages(STUDY, launch) == own
     with pytest.raises(UserError, match=r"holds no course\.json"):
         begun_stages(STUDY, replace(launch, experiment="other"))

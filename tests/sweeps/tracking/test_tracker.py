@@ -151,6 +151,18 @@ def test_the_best_adapter_is_a_logged_model_and_another_one_replaces_it(database
     assert [one.tags["footprint.step"] for one in models()] == ["60"]
 
 
+@pytest.mark.parametrize("name", ["A1-lr0.0005", "50%: \"best\"", "it's"])
+def test_a_name_that_mlflow_refuses_for_models_ends_its_run_all_the_same(database, make_record, name):
+    record = make_record(name=name)
+    keep_best(record, 30)
+    record.close(COMPLETED)
+    opened(database).sync(record)
+    (run,) = runs(database)
+    assert (run.info.run_name, run.info.status) == (name, "FINISHED")
+    (model,) = MlflowClient(f"sqlite:///{database}").search_logged_models([run.info.experiment_id])
+    assert model.source_run_id == run.info.run_id
+
+
 def test_an_experiment_has_a_view_and_a_description_and_keeps_what_somebody_edited(database):
     client = MlflowClient(f"sqlite:///{database}")
     Tracker(f"sqlite:///{database}", "stage4", "How much?").open_launch("", {})
