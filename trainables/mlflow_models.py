@@ -36,9 +36,9 @@ def log_adapter(
         if model.tags.get(DIGEST) == adapter.sha256 and str(model.status) == "READY":
             return
         client.delete_logged_model(model.model_id)
-    tags = {STEP: str(adapter.step), DIGEST: adapter.sha256}
+    name, tags = adapter.name.translate(REFUSED_IN_NAMES), {STEP: str(adapter.step), DIGEST: adapter.sha256}
     created = client.create_logged_model(
-        experiment, adapter.name.translate(REFUSED_IN_NAMES), run_id, tags, dict(adapter.params), model_type="PEFT adapter"
+        experiment, name, run_id, tags, dict(adapter.params), model_type="PEFT adapter"
     )
     for path in adapter.files:
         client.log_model_artifact(created.model_id, str(path))

@@ -73,7 +73,8 @@ class TrialRow:
     def see_phase(self, phase: TrialPhase, now_seconds: float) -> None:
         """Take the phase that the worker wrote."""
         if phase.name in ("training", "eval") and self.began_seconds is None:
-            self.began_seconds = now_seconds
+            # a log looks once a minute, so steps were done before: their time is not known, and they do not count
+            self.began_seconds, self.first_step = now_seconds, max(self.first_step, phase.step)
         self.phase = phase
 
     def work(self, steps_per_eval: float) -> TrialWork:

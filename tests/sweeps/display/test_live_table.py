@@ -170,6 +170,21 @@ def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> 
     assert board.progress_line() == "0/1 trials ended, 1 training, 1 min 0 s so far, about 3 min 0 s left"
 
 
+def test_steps_that_were_done_before_the_first_look_do_not_make_a_trial_endlessly_fast(
+    make_record: Callable[..., Record],
+) -> None:
+    """A log without a terminal looks once a minute; it said `about 0 s left` after the first."""
+    record, now = make_record(steps=()), [0.0]
+    board = LiveTable(console(terminal=False), [record], clock=lambda: now[0])
+    board.started(record)
+    PhaseFile(record.directory).show("training", 20)
+    now[0] += 60
+    assert "left" not in board.progress_line()
+    PhaseFile(record.directory).show("training", 60)
+    now[0] += 60
+    assert "about 1 min 30 s left" in board.progress_line()
+
+
 def test_the_steps_of_an_earlier_launch_count_for_nothing(make_record: Callable[..., Record]) -> None:
     record, now = make_record(steps=(60,)), [0.0]
     board = LiveTable(console(terminal=True), [record], clock=lambda: now[0])

@@ -151,7 +151,7 @@ def test_the_best_adapter_is_a_logged_model_and_another_one_replaces_it(database
     assert [one.tags["footprint.step"] for one in models()] == ["60"]
 
 
-@pytest.mark.parametrize("name", ["A1-lr0.0005", "50%: \"best\"", "it's"])
+@pytest.mark.parametrize("name", ["A1-lr0.0005", '50%: "best"', "it's"])
 def test_a_name_that_mlflow_refuses_for_models_ends_its_run_all_the_same(database, make_record, name):
     record = make_record(name=name)
     keep_best(record, 30)
