@@ -43,8 +43,8 @@ class World:
     sizes: np.ndarray
 
 
-def world(generator: np.random.Generator, seeds: int, evals: int = 1, pass_rows: int = PASS_ROWS) -> World:
-    """Draw a sweep with so many seeds of each arm, evals of each trial and rows of pass."""
+def world(generator: np.random.Generator, seeds: int, evals: int = 1, pass_rows: int = 0) -> World:
+    """Draw a sweep with so many seeds of each arm, evals of each trial and rows of pass (0: those of the core)."""
     arms = len(SIZES)
     final_fit, final_pass = _final(generator)
     done = np.arange(1, evals + 1) / evals
@@ -61,7 +61,7 @@ def world(generator: np.random.Generator, seeds: int, evals: int = 1, pass_rows:
         generality=np.append(_over_seeds(generality, PASS_SEED_DEVIATION * spread), 1.0),
         seed_generality=seed_generality,
         fit_rows=_measured(_answers(seed_fit, FIT_ROWS, evals, generator), 0.0, generator),
-        generality_rows=_measured(_answers(seed_generality, pass_rows, evals, generator), 1.0, generator),
+        generality_rows=_measured(_answers(seed_generality, pass_rows or PASS_ROWS, evals, generator), 1.0, generator),
         arms=np.append(np.repeat(np.arange(arms), evals), -1),
         sizes=np.append(np.repeat(SIZES, evals), 0.0),
     )

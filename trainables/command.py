@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +33,12 @@ def run(command: typer.Typer | Callable[..., Any], arguments: Sequence[str] | No
         code = _invoke(command if isinstance(command, typer.Typer) else _app_of(command), words)
         sys.stdout.flush()
     raise SystemExit(int(code))
+
+
+def quieten_libraries() -> None:
+    """Hide warnings of libraries on what they load, which say nothing about the user's input."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
 
 
 class EndingInMessages:

@@ -8,18 +8,16 @@ command itself succeeded); 2 for invalid input, reported before any model is loa
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trainables.command import run
+from trainables.command import quieten_libraries, run
 from trainables.errors import ExitCode, UserError
 from trainables.evaluation.answers import Answer, rates
 from trainables.evaluation.held_out import (
@@ -143,7 +141,7 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     ] = "",
 ) -> None:  # fmt: skip
     """Generate answers of a checkpoint to held-out prompts, and check them."""
-    _quieten_libraries()
+    quieten_libraries()
     uri = None if tracking_uri == NO_STORE else checked_uri(tracking_uri or default_tracking_uri())
     check_output(output_jsonl, data_path, checkpoint_dir)
     check_device(allow_cpu)
@@ -189,12 +187,6 @@ def _save(validation: Validation, output: Path | None, uri: str | None, experime
         print_line("INFO", f"MLflow: run {logged.run_id} of experiment {logged.experiment}")
     else:
         print_line("WARNING", f"MLflow: not logged: {logged.outage}")
-
-
-def _quieten_libraries() -> None:
-    # library warnings during loading are not about the checkpoint
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
 
 
 def _print_table(lines: Sequence[tuple[str, str, str]]) -> None:

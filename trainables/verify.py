@@ -9,15 +9,13 @@ adapter to check.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trainables.checkpoints.verification import verify
-from trainables.command import run
+from trainables.command import quieten_libraries, run
 from trainables.errors import ExitCode
 
 
@@ -26,8 +24,7 @@ def main(
     base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the adapter's")] = None,
 ) -> None:
     """Check that an adapter is complete, trained, the only active one, and trainable on a frozen base."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
+    quieten_libraries()
     verification = verify(directory, base)
     for check in verification.checks:
         typer.echo(f"{'✓' if check.passed else '✗'} {check.found}")

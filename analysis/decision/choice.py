@@ -11,7 +11,6 @@ from analysis.decision.pooled import GENERATOR_SEED, RowArray, weighted_mean
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
-MOST_FINALISTS = 12
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices
 def finalists(
     chosen: Chosen | None, fit: np.ndarray, admissible: np.ndarray, gaining: np.ndarray, level: float
 ) -> tuple[int, ...]:
-    """Return the candidates that more rows can make the pick, the picked one first, then by fit; at most 12.
+    """Return the candidates that more rows can make the pick, the picked one first, then by fit.
 
     They are those that cannot be told from the best, and those that fit better than the picked one and may meet the
     constraint, which they do not show at the level.
@@ -68,7 +67,7 @@ def finalists(
         open_ones[chosen.picked] = False
         first = (chosen.picked,)
     others = [int(one) for one in np.argsort(-fit, kind="stable") if open_ones[one]]
-    return (*first, *others)[:MOST_FINALISTS]
+    return (*first, *others)
 
 
 def slack(fit: np.ndarray, best: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.candidates import Candidate
+from analysis.candidates import Candidate, SeedEval
 from analysis.decision.admissibility import rows_short
 from analysis.decision.evidence import Contender, DrawnCandidates
 from analysis.decision.pooled import draw_weights, pooled
@@ -105,7 +105,7 @@ def judge(
         assert one.baseline is not None
         base, means = _means(one.baseline, found), {name: each.mean for name, each in estimates[at].items()}
         gain = (means[fit.name] - base[fit.name]) * (1.0 if fit.direction == "higher" else -1.0)
-        rows = {name: len(found.arrays[name].rows) for name in constraint.needs}
+        rows = {name: len(one.candidate.evals[0].rows[name].values) for name in constraint.needs}
         judged.append(
             Judged(
                 contender=one,
@@ -212,5 +212,10 @@ def _counts(candidate: Candidate, name: str) -> Proportion | None:
 def _seeds_admissible(one: Contender, constraint: Constraint) -> int:
     if one.baseline is None:
         return 0
-    base = one.baseline.evals[0].metrics
-    return sum(constraint.admits(base, each.metrics) for each in one.candidate.evals)
+    base = _of_rows(one.baseline.evals[0])
+    return sum(constraint.admits(base, _of_rows(each)) for each in one.candidate.evals)
+
+
+def _of_rows(one: SeedEval) -> dict[str, float]:
+    """Return the metrics of an eval, on all rows that the candidate is compared on."""
+    return {**one.metrics, **{name: each.mean for name, each in one.rows.items()}}

@@ -12,6 +12,7 @@ from analysis.options import ConclusionOptions
 from analysis.placements import recorded
 
 STORAGE = "runs"
+ASKED_AT_ONCE = 12  # candidates of one command; the next one names those that are left
 
 
 def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
@@ -22,7 +23,7 @@ def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
     words = [*_storage_words(found), *asked.store_words()]
     ship = [ship_command(asked)] if found.choice.picked else []
     if asking := not_asked(found.choice.finalists):
-        return [finalists_command(asked.experiment, asking, words), *ship]
+        return [finalists_command(asked.experiment, asking[:ASKED_AT_ONCE], words), *ship]
     holdout = found.info.holdout
     if found.choice.picked and holdout is not None and holdout.state == "not measured":
         return [holdout_command(asked.experiment, [found.choice.picked.candidate], words), *ship]

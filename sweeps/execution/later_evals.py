@@ -16,6 +16,7 @@ from sweeps.execution.begun_records import check_records
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import experiment_directory
 from sweeps.tracking.tracker import StoreUnreachable, sync_all
+from trainables.command import quieten_libraries
 from trainables.errors import UserError, items, nearest
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.record import Record
@@ -127,6 +128,7 @@ def measure_into(
     from trainables.engine import Engine
     from trainables.measurement import Measurement
 
+    quieten_libraries()
     specs = {copy.record: copy.record.spec() for copy in copies}
     check_sources(rows(spec) for spec in specs.values())
     counts = Counts()

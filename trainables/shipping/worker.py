@@ -6,14 +6,12 @@ Internal: `analysis ship` starts it as `python -m trainables.shipping.worker JOB
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainables.command import run
+from trainables.command import quieten_libraries, run
 from trainables.io.files import read_json, write_text
 from trainables.record import Measurement, Record
 from trainables.shipping.job import ShippingJob
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
 def main(job: Annotated[Path, typer.Argument(help="File that `analysis ship` wrote.")]) -> None:
     """Evaluate a shipped directory. It is internal: another process starts it, that of `analysis ship`."""
-    # library warnings during loading are not about the shipped directory
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
+    quieten_libraries()
     carry_out(ShippingJob.model_validate(read_json(job)))
 
 

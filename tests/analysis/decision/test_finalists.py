@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from analysis.candidates import Candidate, SeedEval, finalists_command
-from analysis.decision.choice import MOST_FINALISTS
 from analysis.decision.finalists import not_asked, paired
 from analysis.decision.pick import Contender, Pick, pick
 from analysis.mlflow_runs import TrialRun, with_finals
@@ -105,6 +104,18 @@ def test_the_same_rate_on_more_rows_is_admissible(candidate: Make) -> None:
     assert not_asked(after.finalists) == ()
 
 
+def test_rows_short_and_admissible_seeds_count_the_rows_that_were_asked(candidate: Make) -> None:
+    """Of 48 rows six more must pass, of 192 as many more as the same rate takes."""
+    core, asked = candidate("C2", evaluated(60, 50, 38)), candidate("D1", evaluated(60, 50, 152, ALL))
+    found = {one.name: one for one in picked([core, asked], candidate("A0", BASE)).judged}
+    assert (found["C2 @ 60"].rows_short, found["D1 @ 60"].rows_short) == (6, 21)
+    lucky = candidate("C2", evaluated(60, 50, 180, ALL))
+    on_core = replace(lucky.evals[0].measured, metrics={**lucky.evals[0].metrics, "irrelevant_pass": 0.5})
+    lucky = replace(lucky, evals=(replace(lucky.evals[0], measured=on_core),))
+    (one,) = picked([lucky], candidate("A0", BASE)).judged
+    assert one.seeds_admissible == 1, "the core missed it, all rows do not"
+
+
 def test_the_finalists_are_what_can_still_be_picked(candidate: Make) -> None:
     pool = [
         candidate("A1", evaluated(60, 40, 48)),
@@ -119,13 +130,6 @@ def test_the_finalists_are_what_can_still_be_picked(candidate: Make) -> None:
     names = [one.name for one in found.finalists]
     assert names[0] == found.picked.name
     assert {*names} == {"A1 @ 60", "C1 @ 60", "D1 @ 60"}
-
-
-def test_there_are_at_most_twelve_and_the_picked_one_is_among_them(candidate: Make) -> None:
-    pool = [candidate(f"E{i}", evaluated(60, 50 - i % 3, 48)) for i in range(30)]
-    found = picked(pool, candidate("A0", BASE))
-    assert len(found.finalists) == MOST_FINALISTS
-    assert found.finalists[0] is found.picked
 
 
 def test_results_on_all_rows_replace_those_of_the_same_weights_alone() -> None:
