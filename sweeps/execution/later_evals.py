@@ -124,11 +124,11 @@ def measure_into(
     Raises:
         UserError: base or data have changed, or an adapter is not kept.
     """
+    quieten_libraries()  # before the libraries are imported
     from trainables.derived.measuring import measure_copies
     from trainables.engine import Engine
     from trainables.measurement import Measurement
 
-    quieten_libraries()
     specs = {copy.record: copy.record.spec() for copy in copies}
     check_sources(rows(spec) for spec in specs.values())
     counts = Counts()
