@@ -23,6 +23,8 @@ from trainables.record import Measurement
 
 __all__ = ["FIT", "KINDS", "FrontierInfo", "Kind", "PlacementResult", "Volume", "excluded_reason", "frontier_info"]
 
+NOT_COMPARED = "not compared: no baseline of its quantization, or no results by row"
+
 
 def frontier_info(
     experiment: ExperimentRuns,
@@ -117,7 +119,7 @@ def _not_compared(placement: PlacementRuns) -> PlacementResult:
 def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
     """Return why a placement is not admissible: the reason of its trial, or each cause with the number of its seeds."""
     if len(seed_runs) == 1:
-        return seed_runs[0].reason
+        return seed_runs[0].reason or NOT_COMPARED
     by_cause: dict[str, list[SeedRun]] = {}
     for seed_run in seed_runs:
         if seed_run.state == "excluded":
@@ -128,7 +130,7 @@ def excluded_reason(seed_runs: Sequence[SeedRun]) -> str:
         detail = affected[0].reason.removeprefix(cause).removeprefix(": ")
         example = f" (seed {affected[0].seed}: {detail})" if detail else ""
         parts.append(f"{cause} in {len(affected)} of {len(seed_runs)} seeds{example}")
-    return "; ".join(parts)
+    return "; ".join(parts) or NOT_COMPARED
 
 
 # ------------------------------------------------------------------- placements that are compared

@@ -60,8 +60,9 @@ def with_rows(
     for one in placements:
         baseline = baselines.get(one.parameters.get("quantization"))
         price = one.last_mean("adapter_parameters")
-        found = tuple(Contender(each, base, price) for each, base in paired(candidates[one.label], baseline))
-        if found and all(has_rows(each, names) for each in found):
+        every = [Contender(each, base, price) for each, base in paired(candidates[one.label], baseline)]
+        found = tuple(each for each in every if has_rows(each, names))
+        if found:
             paths.append(Path(one, found))
     return paths if any(not one.placement.is_baseline for one in paths) else []
 
@@ -69,11 +70,20 @@ def with_rows(
 def trusted_candidates(
     placement: PlacementRuns, measured: Mapping[str, Sequence[Measurement]]
 ) -> tuple[Candidate, ...]:
-    """Return the candidates of the seeds that completed, were pruned or still run; the others measured no good eval."""
+    """Return the candidates of the seeds that completed, were pruned or still run.
+
+    An invalid seed (a health check stopped it) has no good eval: it counts as stopped before every step. Seeds that
+    failed for a reason outside the training say nothing, and are left out.
+    """
     trusted = tuple(
-        one for one in placement.seed_runs if one.trial.verdict_kind in OF_USE and one.trial.run_id in measured
+        one
+        for one in placement.seed_runs
+        if one.trial.verdict_kind in (*OF_USE, "invalid") and one.trial.run_id in measured
     )
-    return candidates_of(replace(placement, seed_runs=trusted), measured)
+    good = {
+        one.trial.run_id: () if one.trial.verdict_kind == "invalid" else measured[one.trial.run_id] for one in trusted
+    }
+    return candidates_of(replace(placement, seed_runs=trusted), good)
 
 
 def stand(paths: Sequence[Path], objectives: tuple[Objective, ...], constraint: Constraint, level: float) -> Standings:
@@ -128,7 +138,10 @@ def _placed(
     compared = [one for one in results if one.candidate is not None]
     if not compared:
         return list(results)
-    costs = as_costs(np.array([[each.mean for each in one.estimates] for one in compared]), directions_of(objectives))
+    values = np.array([[each.mean for each in one.estimates] for one in compared])
+    for at, objective in enumerate(objectives[:2]):  # on the rows that all of them answered
+        values[:, at] = drawn.compared_means(objective.name)[list(columns)]
+    costs = as_costs(values, directions_of(objectives))
     on_it, dominates = non_dominated(costs), dominance(costs)
     placed = {}
     for at, one in enumerate(compared):

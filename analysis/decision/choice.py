@@ -11,6 +11,7 @@ from analysis.decision.pooled import GENERATOR_SEED, RowArray, weighted_mean
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
+TIE_DECIMALS = 3  # generality that agrees so far is equal, and the price decides
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def choose(fit: np.ndarray, generality: np.ndarray, at_level: np.ndarray, prices
     best = int(among[np.argmax(fit[:, among].mean(axis=0))])
     lead = fit[:, best].mean() - fit[:, among].mean(axis=0)
     alike = among[lead <= slack(fit, best)[among]]
-    general = np.round(generality[:, alike].mean(axis=0), 9)
+    general = np.round(generality[:, alike].mean(axis=0), TIE_DECIMALS)
     order = np.lexsort((prices[alike], -general))
     return Chosen(best, tuple(int(one) for one in alike), int(alike[order[0]]))
 

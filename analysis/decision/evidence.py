@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.candidates import FULL_STRENGTH, Candidate
 from analysis.decision.admissibility import probability, room
-from analysis.decision.pooled import GENERATOR_SEED, Draws, RowArray, Weights, draw_weights, pooled
+from analysis.decision.pooled import GENERATOR_SEED, Draws, RowArray, Weights, draw_weights, pooled, weighted_mean
 from analysis.decision.shrinkage import shrunk
 from trainables.constraint import Constraint
 from trainables.probes.metric import RowResults
@@ -34,22 +34,36 @@ class Contender:
 class DrawnCandidates:
     """Draws of candidates and of their baselines; the last axis of every array is that of `contenders`.
 
-    `draws` and `baselines` hold each metric's expected values, `inside` (draws, contenders) how far one new seed is
-    inside the constraint, `expected_inside` the same of the mean over seeds, `admissible` (contenders,) the probability
-    for a new seed, `survival` the share of seeds that reached the step. `arrays` and `weights` are what they were drawn
-    from: contenders and then baselines, that of a contender at `baseline_at`.
+    Candidates are compared with each other on the rows that all of them answered: `draws` and `baselines` hold each
+    metric's expected values there, `compared` what they were drawn from. `own` are the expected values of each
+    contender on all rows that it answered, and whether it is admissible is judged on these, with its baseline's on
+    the same. `inside` (draws, contenders) how far one new seed is inside the constraint, `expected_inside` the same
+    of the mean over seeds, `admissible` (contenders,) the probability for a new seed, `survival` the share of seeds
+    that reached the step. `arrays` and `weights` are what `own` was drawn from: contenders and then baselines, that
+    of a contender at `baseline_at`.
     """
 
     contenders: tuple[Contender, ...]
     arrays: Mapping[str, RowArray]
     weights: Mapping[str, Weights]
+    compared: Mapping[str, RowArray]
     draws: Mapping[str, Draws]
+    own: Mapping[str, Draws]
     baselines: Mapping[str, np.ndarray]
     inside: np.ndarray
     expected_inside: np.ndarray
     admissible: np.ndarray
     survival: np.ndarray
     baseline_at: np.ndarray
+
+    def compared_means(self, metric: str) -> np.ndarray:
+        """Return the mean of each contender on the rows that all answered: (contenders,)."""
+        one = self.compared[metric]
+        return weighted_mean(one.row_means, one.row_weights)[: len(self.contenders)]
+
+    def shared_rows(self, metric: str) -> int:
+        """Return how many rows all contenders answered."""
+        return int((~np.isnan(self.compared[metric].row_means[: len(self.contenders)])).all(axis=0).sum())
 
 
 def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint: Constraint) -> DrawnCandidates:
@@ -66,28 +80,45 @@ def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint
     weights = {name: draw_weights(one) for name, one in whole.items()}
     survivors = np.array([len(one.candidate.evals) for one in contenders])
     stopped = np.array([len(one.candidate.stopped) for one in contenders])
-    draws = _draws(whole, weights, contenders)
-    reaching = draws if not stopped.any() else _draws(alone, weights, contenders)
     count = len(contenders)
+    compared = {name: _on_shared_rows(one, count) for name, one in whole.items()}
+    draws = _draws(compared, weights, contenders)
+    own = _draws(whole, weights, contenders)
+    reaching = own if not stopped.any() else _draws(alone, weights, contenders)
     limits = {name: weights[name].means_alone(whole[name].row_means[count:]) for name in constraint.needs}
     of = _baseline_positions(contenders)
     limits = {name: one[:, of] for name, one in limits.items()}
     generator = np.random.default_rng([GENERATOR_SEED, len(names)])
     new = {name: reaching[name].new_seed(generator)[:, :count] for name in constraint.needs}
     inside = room(constraint.allowances, limits, new)
-    mine = {name: Draws(one.expected[:, :count], one.seed_deviation) for name, one in draws.items()}
+    mine, all_rows = (
+        {name: Draws(one.expected[:, :count], one.seed_deviation) for name, one in each.items()}
+        for each in (draws, own)
+    )
     return DrawnCandidates(
         contenders=tuple(contenders),
         arrays=whole,
         weights=weights,
+        compared=compared,
         draws=mine,
+        own=all_rows,
         baselines={name: one.expected[:, count:][:, of] for name, one in draws.items()},
         inside=inside,
-        expected_inside=room(constraint.allowances, limits, {name: mine[name].expected for name in constraint.needs}),
+        expected_inside=room(
+            constraint.allowances, limits, {name: all_rows[name].expected for name in constraint.needs}
+        ),
         admissible=probability(inside, survivors, stopped),
         survival=survivors / (survivors + stopped),
         baseline_at=count + of,
     )
+
+
+def _on_shared_rows(one: RowArray, count: int) -> RowArray:
+    """Return the results on the rows that all of the first `count` series answered; on all rows if there are none."""
+    answered = ~np.isnan(one.row_means[:count]).any(axis=0)
+    if answered.all() or not answered.any():
+        return one
+    return replace(one, values=np.where(answered, one.values, np.nan))
 
 
 def _draws(

@@ -177,7 +177,7 @@ def _estimates(found: DrawnCandidates, also: Sequence[str]) -> list[dict[str, In
     for name, one in found.arrays.items():
         means = mean_of_measured(one.row_means, one.row_weights)
         for at in range(count):
-            draws = found.draws[name].expected[:, at]
+            draws = found.own[name].expected[:, at]
             every[at][name] = interval_of_draws(float(means[at]), draws, one.is_proportion)
     for name in also:
         for at, one in enumerate(found.contenders):

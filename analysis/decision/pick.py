@@ -21,7 +21,7 @@ from analysis.decision.judged import (
     judged_without_rows,
     minimum_gain,
 )
-from analysis.decision.pick_reasons import not_known, would_change
+from analysis.decision.pick_reasons import not_known, not_shared, would_change
 from analysis.decision.pooled import weighted_mean
 from trainables.constraint import ROUNDING, Constraint
 from trainables.pareto import Objective
@@ -117,7 +117,10 @@ def pick(
         finalists=_finalists(judged, choice, fit, level),
         corrected=_corrected(found, choice, fit, generality, constraint, level, allowed) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
-        unknown=not_known(judged, others, level, constraint, picked is not None),
+        unknown=(
+            *not_known(judged, others, level, constraint, picked is not None),
+            *not_shared(found, (fit.name, generality.name)),
+        ),
     )
 
 
@@ -201,7 +204,7 @@ def _corrected(
     count = len(found.contenders)
     fits = higher(found.draws[fit.name].expected, fit)
     lead = slack(fits, choice.best)
-    means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.arrays.items()}
+    means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.compared.items()}
     required = _room(means, found, constraint) - _room_at_level(found, level)
 
     def select(drawn: Mapping[str, np.ndarray]) -> int | None:
@@ -213,7 +216,7 @@ def _corrected(
         alike = admitted[mine[admitted] >= mine[admitted].max() - lead[admitted] - ROUNDING]
         return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
 
-    return corrected(found.arrays, select)
+    return corrected(found.compared, select)
 
 
 def _room(means: Mapping[str, np.ndarray], found: DrawnCandidates, constraint: Constraint) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.decision.choice import Chosen
+from analysis.decision.evidence import DrawnCandidates
 from analysis.decision.judged import Judged
 from trainables.constraint import Constraint
 from trainables.pareto import Objective
@@ -20,7 +21,7 @@ def would_change(
         return ()
     picked, best = judged[choice.picked], judged[choice.best]
     found = []
-    if picked is not best:
+    if picked is not best and _is_better(best, picked, fit):
         found.append(
             f"{best.name} has the best expected {fit.name}, {_value(best, fit)} against {_value(picked, fit)}; it is "
             "taken instead if more rows or seeds tell them apart."
@@ -61,6 +62,18 @@ def not_known(
     if any(one.seeds == 1 for one in judged):
         found.append("With one seed the spread between seeds is assumed, 0.03 of a proportion, not measured.")
     return tuple(found)
+
+
+def not_shared(found: DrawnCandidates | None, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return on which rows candidates are compared by these metrics, where some answered more than others."""
+    if found is None:
+        return ()
+    return tuple(
+        f"Candidates are compared with each other on the {found.shared_rows(name)} rows of {name} that all of them "
+        "answered; values, and probabilities of being admissible, are those on all rows that each answered."
+        for name in metrics
+        if found.compared[name] is not found.arrays[name]
+    )
 
 
 def _too_few(one: TooFewRows, level: float) -> str:

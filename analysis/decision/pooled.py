@@ -123,6 +123,7 @@ def pooled(one: RowArray, weights: Weights, arms: np.ndarray, is_fixed: np.ndarr
     variance = (squares + PRIOR_FREEDOM * prior**2) / generator.chisquare(pooled_freedom, size=draws)
     seeds = np.maximum((~np.isnan(one.seed_means)).sum(axis=1), 1)
     noise = np.sqrt(variance[:, None] / seeds) * generator.standard_normal((draws, len(seeds)))
+    noise -= noise.mean(axis=0)  # so that candidates with equal results have equal means
     return Draws(weights.means(one.row_means) + np.where(is_fixed, 0.0, noise), np.sqrt(variance))
 
 

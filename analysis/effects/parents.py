@@ -42,6 +42,6 @@ def _parents(one: Observation) -> tuple[Path, Path] | None:
 def _command(one: Observation) -> str:
     parents = _parents(one)
     assert parents is not None
-    words = ["python", "-m", "sweeps.continuation", "--only", one.trial.arm]
+    words = ["python", "-m", "sweeps.continuation", "--only", f"L{one.language}V{one.vision}"]
     words += ["--init-from", str(parents[0]), "--restart-from", str(parents[1])]
     return shlex.join([*words, "--experiment", f"continuation-{one.trial.name}"])

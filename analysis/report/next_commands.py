@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from analysis.candidates import finalists_command, holdout_command
+from analysis.candidates import Candidate, finalists_command, holdout_command
 from analysis.conclusion import Conclusion
 from analysis.decision.finalists import not_asked
 from analysis.options import ConclusionOptions
@@ -22,7 +22,7 @@ def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
     """
     words = [*_storage_words(found), *asked.store_words()]
     ship = [ship_command(asked)] if found.choice.picked else []
-    if asking := not_asked(found.choice.finalists):
+    if asking := [one for one in not_asked(found.choice.finalists) if _is_kept(one)]:
         return [finalists_command(asked.experiment, asking[:ASKED_AT_ONCE], words), *ship]
     holdout = found.info.holdout
     if found.choice.picked and holdout is not None and holdout.state == "not measured":
@@ -33,6 +33,12 @@ def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
 def ship_command(asked: ConclusionOptions) -> str:
     """Return the command that ships the pick."""
     return shlex.join(["analysis", "ship", "--experiment", asked.experiment, *asked.words(), "--out", "shipped"])
+
+
+def _is_kept(candidate: Candidate) -> bool:
+    """False when a seed keeps no adapter of this step, so that it cannot be asked anything more."""
+    records = [recorded(one.trial) for one in candidate.evals]
+    return all(one is None or one.adapter_at(candidate.step) is not None for one in records)
 
 
 def _storage_words(found: Conclusion) -> list[str]:

@@ -95,7 +95,7 @@ def advise(
         changes=changes,
         with_seeds=with_seeds,
         with_rows=with_rows,
-        limit=_limit(changes, with_seeds, with_rows, accepted),
+        limit="both" if picked is None else _limit(changes, with_seeds, with_rows, accepted),
         arms=_arms(now, found, picked, measured),
         seeds=_seeds_needed(parts, judge, measured, accepted),
     )
@@ -190,8 +190,14 @@ def _seeds_of(found: DrawnCandidates) -> dict[str, int]:
 
 def sentences(advice: Advice, rows: Mapping[str, int], accepted: float = ACCEPTED) -> Sequence[str]:
     """Return the advice in words; `rows` are how many each metric has."""
-    pick = f"The pick is {advice.picked}" if advice.picked else "Nothing is picked yet"
-    lines = [f"{pick}; more data would change that with probability {advice.changes:.2f}."]
+    if not advice.picked:
+        counts = ", ".join(f"{count} of {name}" for name, count in rows.items())
+        return [
+            "Nothing is picked yet: no candidate shows at the level that it meets the constraint.",
+            f"Some candidate meets it and gains with probability {advice.changes:.2f}. More seeds and more rows (now "
+            f"{counts}) can both show it; which of them would is not known before there is a pick.",
+        ]
+    lines = [f"The pick is {advice.picked}; more data would change that with probability {advice.changes:.2f}."]
     if advice.limit == "settled":
         return [*lines, f"That is at most {accepted:g}: no arm deserves more seeds."]
     remains = f"Any number of seeds would leave {advice.with_seeds:.2f}, any number of rows {advice.with_rows:.2f}."

@@ -9,6 +9,10 @@ from trainables.errors import UserError
 
 # options of the launch that choose arms, seeds or an action; all others stay
 REPLACED = ("--only", "--seeds", "--winners")
+STUDY_MODULES = tuple(
+    f"sweeps.{name}"
+    for name in ("commands", "continuation", "coverage", "narrow", "quantization", "response", "smoke", "stage4")
+)
 DROPPED = ("--recommended", "--resume", "--sync", "--dry-run")
 
 
@@ -26,10 +30,10 @@ def more_seeds_command(launch_command: str, arms: Sequence[str], seeds: int) -> 
         UserError: the launch was not started by the command line of a study.
     """
     words = shlex.split(launch_command)
-    if words[:2] != ["python", "-m"] or len(words) < 3 or not words[2].startswith("sweeps."):
+    if words[:2] != ["python", "-m"] or len(words) < 3 or words[2] not in STUDY_MODULES:
         raise UserError(
             f"the newest launch must have been started by the command line of a study, but it was `{launch_command}`",
-            "run the arms again with more seeds by hand: --only and --seeds",
+            'run it again with more seeds by hand; `sweeps.trial` takes them as --space "seeds=5"',
         )
     kept, skip = words[:3], False
     for word in words[3:]:

@@ -35,7 +35,7 @@ from analysis.study_report.findings import AnswerPair, ProbeFall, answer_pairs, 
 from trainables.metrics import METRICS
 from trainables.record import Measurement, Record
 
-LEFT_OUT = ("excluded", "no gain", "running")
+LEFT_OUT = ("excluded", "gain outside the constraint", "no gain", "running")
 
 
 @dataclass(frozen=True)

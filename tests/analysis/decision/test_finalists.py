@@ -132,6 +132,20 @@ def test_the_finalists_are_what_can_still_be_picked(candidate: Make) -> None:
     assert {*names} == {"A1 @ 60", "C1 @ 60", "D1 @ 60"}
 
 
+def test_candidates_are_compared_on_the_rows_that_all_of_them_answered(candidate: Make) -> None:
+    """The rows beyond the core are easier here: who was asked them must not pass for more general."""
+    asked = candidate("C2", evaluated(60, 50, 180, ALL))
+    easy = {row: float(int(row[1:]) >= 4) for row in asked.evals[0].rows["irrelevant_pass"].values}
+    measured = replace(asked.evals[0].measured, rows={**asked.evals[0].rows, "irrelevant_pass": RowResults(easy)})
+    asked = replace(asked, evals=(replace(asked.evals[0], measured=measured),))  # 44 of 48, 188 of 192
+    core = candidate("D1", evaluated(60, 50, 45))  # 45 of 48
+    found = picked([asked, core], candidate("A0", BASE), level=0.5)
+    assert found.picked is not None and found.picked.name == "D1 @ 60"
+    values = {one.name: one.estimates["irrelevant_pass"].mean for one in found.judged}
+    assert values == {"C2 @ 60": pytest.approx(188 / 192), "D1 @ 60": pytest.approx(45 / 48)}
+    assert any("compared with each other on the 48 rows of irrelevant_pass" in one for one in found.unknown)
+
+
 def test_results_on_all_rows_replace_those_of_the_same_weights_alone() -> None:
     evals = [evaluated(30, 20, 40), evaluated(60, 50, 46), replace(evaluated(60, 30, 47), scale="0.5")]
     finals = [replace(evaluated(60, 30, 180, ALL), scale="0.5")]

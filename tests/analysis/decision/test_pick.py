@@ -74,6 +74,16 @@ def test_equal_generality_is_decided_by_the_price(contender: Make) -> None:
     assert found.picked is not None and found.picked.candidate.arm == "C2"
 
 
+@pytest.mark.parametrize("cheap", range(4))
+def test_candidates_with_equal_results_are_decided_by_the_price_alone(contender: Make, cheap: int) -> None:
+    """The means of their draws must not differ by chance."""
+    same = [evaluated(60, 40, 95, 0.5)] * 3
+    pool = [contender(f"E{at}", *same, parameters=1e5 if at == cheap else 2e5) for at in range(4)]
+    found = picked(*pool)
+    assert found.picked is not None and found.picked.candidate.arm == f"E{cheap}"
+    assert not any("is taken instead if more" in one for one in found.would_change)
+
+
 def test_what_misses_the_constraint_by_one_row_is_not_picked_and_is_named(contender: Make) -> None:
     found = picked(contender("D3", *[evaluated(60, 40, 86, 0.5)] * 3))
     assert (found.picked, found.shipped, found.best, found.alike) == (None, None, None, ())
