@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,16 +30,21 @@ class Conclusions:
 def conclude(one: World, generator: np.random.Generator, described: bool = False) -> Conclusions:
     """Return draws by the pooled estimator; `described` leaves the candidates as they are, not pulled together."""
     fixed = np.arange(len(one.arms)) == len(one.arms) - 1
+    shared = one.generality_rows
+    answered = ~np.isnan(shared.row_means[:-1]).any(axis=0)
+    shared = replace(shared, values=np.where(answered, shared.values, np.nan))  # as `analysis.decision.evidence` does
     drawn = [
         pooled(rows, draw_weights(rows, DRAWS), one.arms, fixed, stream)
-        for stream, rows in enumerate((one.fit_rows, one.generality_rows))
+        for stream, rows in enumerate((one.fit_rows, shared))
     ]
+    whole = pooled(one.generality_rows, draw_weights(one.generality_rows, DRAWS), one.arms, fixed, 1)
     both = np.stack([each.expected for each in drawn], axis=-1)
     if not described:
         both[:, :-1] = shrunk(both[:, :-1])
     both[:, -1] = one.fit[-1], one.generality[-1]
-    noise = drawn[1].seed_deviation[:, None] * generator.standard_normal(both.shape[:2])
-    return Conclusions(both[:, :, 0], both[:, :, 1], both[:, :, 1] + noise)
+    noise = whole.seed_deviation[:, None] * generator.standard_normal(both.shape[:2])
+    own = both[:, :, 1] + whole.expected - drawn[1].expected  # equal to the shared ones where all answered all rows
+    return Conclusions(both[:, :, 0], both[:, :, 1], own + noise)
 
 
 def said(found: Conclusions, constrained: bool) -> np.ndarray:
