@@ -130,7 +130,10 @@ def _compared(
     weights = a.candidate.evals[0].rows[name].weights
     counted = np.array([weights.get(row, 1.0) if weights else 1.0 for row in rows])
     spread = _spread(name, rows, pool, (a.candidate.step, b.candidate.step))
-    found = difference(_results(name, rows, a.candidate), _results(name, rows, b.candidate), counted, spread)
+    found = difference(
+        _results(name, rows, a.candidate), _results(name, rows, b.candidate), counted, spread,
+        (a.is_baseline, b.is_baseline),
+    )  # fmt: skip
     left_out = shared.left_out if within is None else 0
     return MetricComparison(METRICS[name], group, found, left_out, margin, _baseline(name, rows, counted, a.baseline))
 

@@ -32,7 +32,8 @@ class Difference:
     `a` and `b` are the means over rows and seeds, `low` and `high` bound the difference at 95 %. `p` is McNemar's exact
     test or its form for several seeds: it concerns the rows, of these seeds alone. `rows_half` and `seeds_half` are
     half the width of the interval that comes from rows and from seeds; `seeds_half` is None where no arm has two seeds,
-    and the interval then holds for these adapters, not for other seeds.
+    and the interval then holds for these adapters, not for other seeds. `is_fixed` is true of a side that no seed
+    changes: the baseline.
     """
 
     a: float
@@ -45,6 +46,13 @@ class Difference:
     seeds_b: int
     rows_half: float
     seeds_half: float | None
+    is_fixed: tuple[bool, bool] = (False, False)
+
+    @property
+    def seeds(self) -> int:
+        """Return the seeds of the side that has the fewest, of those that seeds change."""
+        sides = zip((self.seeds_a, self.seeds_b), self.is_fixed, strict=True)
+        return min((count for count, is_fixed in sides if not is_fixed), default=1)
 
     @property
     def mean(self) -> float:
@@ -52,7 +60,13 @@ class Difference:
         return self.a - self.b
 
 
-def difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray, spread: SeedSpread | None) -> Difference:
+def difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    weights: np.ndarray,
+    spread: SeedSpread | None,
+    is_fixed: tuple[bool, bool] = (False, False),
+) -> Difference:
     """Compare two candidates on one metric.
 
     Args:
@@ -60,6 +74,7 @@ def difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray, spread: SeedSp
         b: (seeds, rows), those of B on the same rows; the numbers of seeds may differ.
         weights: (rows,), how much each row counts.
         spread: the variance of the seeds, None where it is not known.
+        is_fixed: true of a side that no seed changes.
 
     The interval of proportions is Newcombe's, of other metrics that of the weighted mean difference of rows. The
     variance of the seeds is added to it by squares (MOVER; Zou and Donner, Statistics in Medicine 27 (2008)).
@@ -72,11 +87,13 @@ def difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray, spread: SeedSp
     is_proportion = np.ptp(weights) == 0 and bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
     low, high = newcombe_interval(row_a, row_b) if is_proportion else _mean_interval(differences, share, centre)
     rows_half = (high - low) / 2
-    seeds_half = None if spread is None else _seeds_half(spread, len(a), len(b))
+    seeds_half = None if spread is None else _seeds_half(spread, len(a), len(b), is_fixed)
     if seeds_half is not None:
         low, high = centre - math.hypot(centre - low, seeds_half), centre + math.hypot(high - centre, seeds_half)
+    if is_proportion:
+        low, high = max(low, -1.0), min(high, 1.0)
     p = sign_flip_p(share * differences)
-    return Difference(mean_a, mean_b, low, high, p, len(weights), len(a), len(b), rows_half, seeds_half)
+    return Difference(mean_a, mean_b, low, high, p, len(weights), len(a), len(b), rows_half, seeds_half, is_fixed)
 
 
 def pooled_spread(seed_means: list[np.ndarray]) -> SeedSpread | None:
@@ -99,10 +116,11 @@ def _mean_interval(differences: np.ndarray, share: np.ndarray, centre: float) ->
     return centre - half, centre + half
 
 
-def _seeds_half(spread: SeedSpread, seeds_a: int, seeds_b: int) -> float:
+def _seeds_half(spread: SeedSpread, seeds_a: int, seeds_b: int, is_fixed: tuple[bool, bool]) -> float:
     from scipy.stats import t
 
-    error = math.sqrt(spread.variance * (1 / seeds_a + 1 / seeds_b))
+    parts = [0.0 if fixed else 1 / seeds for seeds, fixed in zip((seeds_a, seeds_b), is_fixed, strict=True)]
+    error = math.sqrt(spread.variance * sum(parts))
     return float(t.ppf((1 + LEVEL) / 2, spread.freedom)) * error
 
 
@@ -143,7 +161,7 @@ def needed(one: Difference, margin: float = MARGIN) -> Needed | None:
     z = normal_quantile()
     allowed = (target * z / (z + float(norm.ppf(POWER)))) ** 2
     by_rows, by_seeds = one.rows_half**2, (one.seeds_half or 0.0) ** 2
-    seeds = min(one.seeds_a, one.seeds_b)
+    seeds = one.seeds
     return Needed(
         rows=math.ceil(one.rows * by_rows / (allowed - by_seeds)) if allowed > by_seeds else None,
         seeds=math.ceil(seeds * by_seeds / (allowed - by_rows)) if allowed > by_rows and by_seeds else None,
@@ -160,7 +178,7 @@ def needed_text(one: Difference, margin: float = MARGIN) -> str:
     found = needed(one, margin)
     if found is None:
         return f"more than the {one.rows} rows there are"
-    seeds = min(one.seeds_a, one.seeds_b)
+    seeds = one.seeds
     parts = [f"{found.rows:,} rows (now {one.rows})"] if found.rows else []
     parts += [f"{found.seeds} seeds each (now {seeds})"] if found.seeds else []
     if parts:

@@ -23,6 +23,11 @@ class Side:
     candidate: Candidate
     baseline: Candidate | None
 
+    @property
+    def is_baseline(self) -> bool:
+        """True for the baseline itself, which no seed changes."""
+        return self.baseline is not None and self.candidate.arm == self.baseline.arm
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -131,7 +131,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 def _as_values(one: MetricComparison) -> dict[str, Any]:
-    numbers = {key: value if math.isfinite(value or 0) else None for key, value in asdict(one.found).items()}
+    found = asdict(one.found)
+    fixed = dict(zip(("is_fixed_a", "is_fixed_b"), found.pop("is_fixed"), strict=True))
+    numbers = {key: value if math.isfinite(value or 0) else None for key, value in found.items()} | fixed
     return {
         "metric": one.metric.name,
         "group": one.group or None,

@@ -40,10 +40,13 @@ def concluded(
 ) -> Callable[..., FrontierInfo]:
     """Conclude from the evals of each trial, by `arm-seed`; `stopped` names those that a guard pruned."""
 
-    def conclude(trials: Mapping[str, Evals], stopped: Sequence[str] = (), level: float = 0.9) -> FrontierInfo:
+    def conclude(
+        trials: Mapping[str, Evals], stopped: Sequence[str] = (), level: float = 0.9, invalid: Sequence[str] = ()
+    ) -> FrontierInfo:
         made, measured = [make_baseline()], {"run-A0-L0-V0": [evaluated(0, 0, 48)]}
         for name, evals in trials.items():
             ended = {"verdict": "pruned(irrelevant_pass)", "verdict_kind": "pruned"} if name in stopped else {}
+            ended |= {"verdict": "invalid(divergence)", "verdict_kind": "invalid"} if name in invalid else {}
             made.append(make_trial(name, parameters={"seed": int(name[-1])}, **ended))
             measured[f"run-{name}"] = [evaluated(*one) for one in evals]
         return frontier_info(make_experiment(*made), objectives, measured, level=level)
@@ -103,6 +106,31 @@ def test_a_failed_trial_is_excluded(concluded, make_trial, make_experiment, make
     info = frontier_info(make_experiment(make_baseline(), failed, fine), objectives, measured)
     assert result(info, "C2").kind == "excluded"
     assert result(info, "C1").kind == "frontier"
+
+
+def test_a_seed_that_a_check_stopped_counts_as_not_admissible(concluded) -> None:
+    """A diverged seed must not leave the survivors to speak for the arm."""
+    good = {f"C2-{seed}": [(60, 50, 47)] for seed in range(3)}
+    diverged = concluded(good, invalid=["C2-1", "C2-2"])
+    (late,) = result(diverged, "C2").path
+    assert (late.seeds_admissible, late.seeds) == (1, 3)
+    assert late.admissible is not None and late.admissible <= 1 / 3
+
+
+def test_an_arm_without_a_baseline_of_its_quantization_is_left_out_with_a_reason(
+    make_trial, make_experiment, make_baseline, objectives
+) -> None:
+    other = make_trial("C2-0", parameters={"quantization": "nf4"})
+    fine = make_trial("C1-0", parameters={"quantization": "none"})
+    base = make_baseline(parameters={"quantization": "none"})
+    measured = {f"run-{one.name}": [evaluated(60, 50, 47)] for one in (other, fine)}
+    measured[base.run_id] = [evaluated(0, 0, 48)]
+    info = frontier_info(make_experiment(base, other, fine), objectives, measured)
+    assert result(info, "C1").kind == "frontier"
+    assert (result(info, "C2").kind, "no baseline of its quantization" in result(info, "C2").reason) == (
+        "excluded",
+        True,
+    )
 
 
 def test_dominated_and_frontier_have_probabilities_and_intervals_from_one_seed_on(concluded) -> None:

@@ -116,3 +116,14 @@ def test_two_rows_of_a_loss_have_no_interval() -> None:
     assert found.low == -math.inf
     assert needed(found) is None
     assert needed_text(found) == "more than the 2 rows there are"
+
+
+def test_a_baseline_has_no_variance_between_seeds() -> None:
+    """It is one model, so only the other side's seeds count."""
+    arm = np.array([[float(i < passing) for i in range(64)] for passing in (24, 34, 44)])
+    base, weights, spread = np.zeros((1, 64)), np.ones(64), SeedSpread(0.0244, 2)
+    fixed, free = (difference(arm, base, weights, spread, (False, one)) for one in (True, False))
+    assert fixed.seeds_half is not None and free.seeds_half is not None
+    assert fixed.seeds_half == pytest.approx(free.seeds_half / 2)
+    assert (fixed.seeds, free.seeds) == (3, 1)
+    assert free.low >= -1.0 and free.high <= 1.0
