@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, reopened
-from sweeps.execution.holdout_file import check_holdout, holdout_of_stages, keep_holdout
+from sweeps.execution.holdout_file import check_holdout, holdout_of, holdout_of_stages, keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
@@ -156,7 +156,8 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
 
 
 def _holdout(planned: StagesPlan, launch: Launch) -> Holdout | None:
-    return holdout_of_stages([plan.sources for plan in planned.plans], launch)
+    kept = holdout_of(launch.directory(planned.staged.study))
+    return holdout_of_stages([plan.sources for plan in planned.plans], launch, kept)
 
 
 def _decisions(plans: Sequence[Plan]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,17 @@ from analysis.candidates import Candidate, candidates_of, holdout_command
 from analysis.decision.finalists import paired
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.placements import placements_of
-from sweeps.execution.holdout_file import check_holdout, keep_holdout
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
+from sweeps.execution.options import Launch
 from sweeps.finalists import main as finalists_main
 from sweeps.holdout import main as holdout_main
+from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.holdout import Holdout, gather_holdout
+from sweeps.planning.plan import Plan
+from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources, gather
 from sweeps.rescale import main as rescale_main
+from sweeps.stage4 import STUDY
 from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import UserError
 from trainables.measurement import Measurement
@@ -91,6 +97,18 @@ def test_a_holdout_is_no_part_of_a_trial_and_is_never_exchanged(rows: Path, sour
     other = Holdout(found.ood_test, found.ood_test)
     with pytest.raises(UserError, match="was begun with another --test"):
         check_holdout(tmp_path, other)
+
+
+def test_a_launch_that_names_no_holdout_has_the_kept_one(rows: Path, sources: Sources, tmp_path: Path) -> None:
+    study = replace(STUDY, name="few")
+    planned = Plan(sources, [], Preflight({}, ()), ActiveGuards(study))
+    beside, launch = gathered(rows, sources), Launch(storage=tmp_path)
+    assert beside is not None and planned_holdout(planned, launch) == beside
+    kept = Holdout(beside.ood_test, beside.test)
+    keep_holdout(tmp_path / "few", kept)
+    assert planned_holdout(planned, launch) == kept
+    named = replace(launch, test=rows / "test.jsonl", ood_test=rows / "ood-test.jsonl")
+    assert planned_holdout(planned, named) == beside
 
 
 # ---------------------------------------------------------------- measured after the end
