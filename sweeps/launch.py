@@ -204,9 +204,9 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     with experiment.locked():
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
+        keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
         records = experiment.begin(specs, overridden)
         experiment.keep_base_files(planned.sources.base)
-        keep_holdout(experiment.directory, holdout)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
         run_records(study, experiment, records, keeping(experiment, launch, size))

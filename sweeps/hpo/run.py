@@ -16,7 +16,7 @@ from sweeps.execution.experiment import (
     configuration_of,
     reopened,
 )
-from sweeps.execution.holdout_file import keep_holdout, planned_holdout
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
@@ -82,6 +82,7 @@ class SearchJob:
         configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)
         experiment = Experiment(self.launch.directory(self.study))
         experiment.check(configuration, budget_bytes(experiment, planned.forecasts, self.search.trials))
+        check_holdout(experiment.directory, planned_holdout(planned, self.launch))
 
     def run(self, planned: Plan) -> list[Record]:
         """Run the search until its budget is used; an existing search with the same settings is continued."""
@@ -164,13 +165,13 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
         UserError: it exists with other settings; names every setting that differs.
     """
     search, sources = replace(search, study=planned.active.study), planned.sources
-    settings, specs = settings_of(search), planned.specs
+    settings, specs, holdout = settings_of(search), planned.specs, planned_holdout(planned, launch)
     size = budget_bytes(experiment, planned.forecasts, search.trials)
     check_storage(experiment.directory.parent, size)
     experiment.configure(configuration_of_search(search, planned, launch))
     check_begun(experiment, search.study.constraint, sources.files)
+    keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
     experiment.keep_base_files(sources.base)
-    keep_holdout(experiment.directory, planned_holdout(planned, launch))
     launch = keeping(experiment, launch, size)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}

@@ -189,8 +189,8 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     with experiment.locked():
         experiment.configure(configuration_of_stages(staged))
         check_begun(experiment, staged.study.constraint, [one for plan in planned.plans for one in plan.sources.files])
-        experiment.keep_base_files(planned.plans[0].sources.base)
         keep_holdout(experiment.directory, holdout)
+        experiment.keep_base_files(planned.plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
         return _run_in_order(planned, experiment, keeping(experiment, launch, size))

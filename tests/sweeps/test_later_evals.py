@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from analysis.candidates import Candidate, candidates_of, holdout_command
 from analysis.decision.finalists import paired
@@ -18,11 +19,14 @@ from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_h
 from sweeps.execution.options import Launch
 from sweeps.finalists import main as finalists_main
 from sweeps.holdout import main as holdout_main
+from sweeps.launch import check_plan, run_plan
 from sweeps.planning.active_guards import ActiveGuards
+from sweeps.planning.forecast import forecast
 from sweeps.planning.holdout import Holdout, gather_holdout
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources, gather
+from sweeps.planning.space import Axes, expand
 from sweeps.rescale import main as rescale_main
 from sweeps.stage4 import STUDY
 from trainables.derived.candidate_name import parse_candidate
@@ -109,6 +113,23 @@ def test_a_launch_that_names_no_holdout_has_the_kept_one(rows: Path, sources: So
     assert planned_holdout(planned, launch) == kept
     named = replace(launch, test=rows / "test.jsonl", ood_test=rows / "ood-test.jsonl")
     assert planned_holdout(planned, named) == beside
+
+
+def test_another_holdout_is_refused_before_a_trial_is_begun(
+    rows: Path, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *_: pytest.fail("trials ran"))
+    launch = Launch(storage=tmp_path, console=Console(quiet=True), test=rows / "test.jsonl",
+                    ood_test=rows / "ood-test.jsonl")  # fmt: skip
+    specs = expand(STUDY, Axes(only=("C2",)), sources)
+    planned = Plan(sources, forecast(specs, sources.train_rows), Preflight({}, ()), ActiveGuards(STUDY))
+    beside = gathered(rows, sources)
+    assert beside is not None
+    keep_holdout(tmp_path / "stage4", Holdout(beside.ood_test, beside.test))
+    for refusing in (run_plan, check_plan):
+        with pytest.raises(UserError, match="was begun with another --test"):
+            refusing(planned, launch)
+    assert {path.name for path in (tmp_path / "stage4").iterdir()} <= {"holdout.json", "study.json", "lock"}
 
 
 # ---------------------------------------------------------------- measured after the end
