@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -15,7 +17,9 @@ from analysis.candidates import Candidate, candidates_of, holdout_command
 from analysis.decision.finalists import paired
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.placements import placements_of
+from sweeps.display.summary import pareto_command
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
+from sweeps.execution.later_evals import Counts, ended_experiment
 from sweeps.execution.options import Launch
 from sweeps.finalists import main as finalists_main
 from sweeps.holdout import main as holdout_main
@@ -31,6 +35,7 @@ from sweeps.rescale import main as rescale_main
 from sweeps.stage4 import STUDY
 from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import UserError
+from trainables.health.checks import Finding
 from trainables.measurement import Measurement
 from trainables.mini import datasets
 from trainables.probes.reserve import CORE_ROWS
@@ -270,6 +275,48 @@ def test_finalists_are_asked_every_irrelevant_row(
 def test_finalists_need_rows_that_no_eval_asks(experiment: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be irrelevant rows that no eval asks, but evals ask them all"):
         finalists_main("few", ["C2 @ 6"], experiment.parent, f"sqlite:///{tmp_path / 'm.db'}")
+
+
+def test_printed_commands_are_typed_as_they_stand(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweeps.execution.later_evals.measure_into", lambda *_, **__: Counts())
+    monkeypatch.setattr("sweeps.execution.later_evals.copy_to_mlflow", lambda *_: None)
+    named = experiment.rename(experiment.parent / "a few")
+    uri = f"sqlite:///{tmp_path / 'my store.db'}"
+    words = ["analysis", "pareto", "--experiment", "a few", "--tracking-uri", uri]
+    assert ended(rescale_main, "a few", storage=named.parent, tracking_uri=uri) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == words
+    with pytest.raises(UserError) as refused:
+        finalists_main("a few", ["C2 @ 6"], named.parent, uri)
+    assert shlex.split((refused.value.hint or "").split("choose with: ")[1]) == words
+    found = ended_experiment(named.parent, "a few", uri)
+    spec = trial_in(named).spec()
+    with pytest.raises(UserError, match="the baseline of C2 must be there") as refused:
+        replace(found, baselines={}).baseline_of(spec)
+    options = shlex.split((refused.value.hint or "").split("options added: ")[1])
+    assert options == ["--resume", "--storage", str(named.parent), "--experiment", "a few"]
+
+
+def test_printed_commands_hold_no_password() -> None:
+    printed = pareto_command("few", "postgresql://me:secret@host/db")
+    assert "secret" not in printed
+    assert shlex.split(printed, comments=True) == ["analysis", "pareto", "--experiment", "few"]
+
+
+@pytest.mark.parametrize("fault", ["not finite", "not from the model"])
+def test_an_invalid_eval_of_the_base_is_an_error_of_the_user(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainables.derived.measuring import measure_base
+
+    finding = Finding("foreign_answers", "invalid", 0, "3 answers are not the model's")
+    metrics = {"eval_loss": math.nan if fault == "not finite" else 0.5}
+    measured = SimpleNamespace(scores=SimpleNamespace(metrics=metrics), finding=finding)
+    monkeypatch.setattr("trainables.derived.measuring.eval_integrity.measure", lambda *_: measured)
+    engine = SimpleNamespace(evaluator=None, base=SimpleNamespace(path=Path("base")))
+    says = "eval_loss nan at step 0" if fault == "not finite" else "3 answers are not the model's"
+    with pytest.raises(UserError, match=f"base: the eval of the base must be valid, but {says}") as refused:
+        measure_base(engine)  # type: ignore[arg-type] only the parts that are read
+    assert "python -m sweeps.doctor" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(
