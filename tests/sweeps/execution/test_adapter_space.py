@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from planned_trials import trial
+from rich.console import Console
 
 from sweeps.execution.adapter_space import begun_bytes, budget_bytes, keeping, waiting_bytes
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.execution.storage import RESERVE_BYTES
+from sweeps.launch import ResumedPlan, ResumedStudy
 from sweeps.planning.forecast import forecast
+from sweeps.stage4 import STUDY
 from trainables.record import Verdict
 from trainables.spec import TrialSpec
 
@@ -63,3 +67,19 @@ def test_want_of_space_is_not_remembered_and_what_was_asked_is(
     assert begun.keep == "all"
     assert keep(enough, Launch(keep="best")) == "best"
     assert keep(enough, Launch()) == "best"
+
+
+def test_a_resumed_launch_decides_by_the_space_that_it_finds(
+    begun: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str | None] = []
+    size = begun_bytes(begun)
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *values: ran.append(values[-1].keep))
+    monkeypatch.setattr(ResumedStudy, "_active", lambda self, _: self.study)
+    console = Console(file=io.StringIO(), width=80)
+    job = ResumedStudy(STUDY, Launch(storage=begun.directory.parent, console=console))
+    for free_bytes in (RESERVE_BYTES + size.needed, RESERVE_BYTES + size.needed + size.evals):
+        monkeypatch.setattr("sweeps.execution.experiment.check_storage", lambda *_, free=free_bytes, **__: free)
+        job.run(ResumedPlan(begun.records()))
+    assert ran == ["best", "all"]
+    assert console.file.getvalue().count("Space is short: ") == 1  # type: ignore[attr-defined]
