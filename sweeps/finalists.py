@@ -30,6 +30,7 @@ def main(
     ] = "",
 ) -> None:  # fmt: skip
     """Measure candidates on all irrelevant rows of an experiment."""
+    from sweeps.display.summary import pareto_command
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into
     from sweeps.execution.named_copies import copies_named, unmeasured
     from trainables.derived.candidate_name import parse_candidate
@@ -40,7 +41,7 @@ def main(
     if not any(one.reserve for record in ended.baselines.values() for one in record.evals()):
         raise UserError(
             f"{ended.experiment.directory}: there must be irrelevant rows that no eval asks, but evals ask them all",
-            f"nothing is left to ask; choose with: analysis pareto --experiment {experiment}",
+            f"nothing is left to ask; choose with: {pareto_command(experiment, tracking_uri)}",
         )
     with ended.experiment.locked():
         copies = [one for name in names for one in copies_named(ended, name)]
@@ -48,7 +49,7 @@ def main(
         typer.echo(f"{len(copies)} adapters of {len(names)} candidates, {len(copies) - len(missing)} measured before")
         counts = measure_into(FINALISTS, ended, missing, typer.echo, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
-    typer.echo(f"next: analysis pareto --experiment {experiment}")
+    typer.echo(f"next: {pareto_command(experiment, tracking_uri)}")
     raise typer.Exit(ExitCode.TRIALS_FAILED if counts.invalid else ExitCode.DONE)
 
 

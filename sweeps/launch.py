@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from rich.text import Text
 
 from sweeps.display.plan_table import plan_text
+from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun, copy_begun_rows
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
@@ -25,7 +26,7 @@ from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_h
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
-from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
+from sweeps.execution.storage import check_storage
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.parents import continuing
@@ -176,19 +177,16 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
-    kept = Experiment(launch.directory(study)).kept(launch.keep, _adapter_bytes(planned))
+    experiment = Experiment(launch.directory(study))
+    kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
     for text in (holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
-
-
-def _adapter_bytes(planned: Plan) -> AdapterBytes:
-    return adapter_bytes(planned.forecasts, sum(not one.placement.is_baseline for one in planned.specs))
 
 
 def check_plan(planned: Plan, launch: Launch) -> None:
     """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
     experiment = Experiment(launch.directory(planned.active.study))
-    experiment.check(_configuration(planned, launch), _adapter_bytes(planned))
+    experiment.check(_configuration(planned, launch), waiting_bytes(experiment, planned.forecasts))
     check_holdout(experiment.directory, planned_holdout(planned, launch))
 
 
@@ -201,17 +199,17 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     study, specs = planned.active.study, planned.specs
     overridden, holdout = admit(planned.preflight, launch.force), planned_holdout(planned, launch)
     experiment = Experiment(launch.directory(study))
-    check_storage(experiment.directory.parent, _adapter_bytes(planned))
+    size = waiting_bytes(experiment, planned.forecasts)
+    check_storage(experiment.directory.parent, size)
     with experiment.locked():
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
+        keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
         records = experiment.begin(specs, overridden)
         experiment.keep_base_files(planned.sources.base)
-        keep_holdout(experiment.directory, holdout)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
-        experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)
-        run_records(study, experiment, records, launch)
+        run_records(study, experiment, records, keeping(experiment, launch, size))
     return records
 
 
@@ -267,8 +265,9 @@ class ResumedStudy:
         experiment = Experiment(self.launch.directory(self.study))
         with experiment.locked():
             experiment.check_configuration(self._configuration(experiment))
-            records = begin_lost_baselines(experiment)
-            run_records(self._active(experiment), experiment, records, self.launch)
+            records, size = begin_lost_baselines(experiment), begun_bytes(experiment)
+            self.launch.console.print(experiment.kept(self.launch.keep, size).text, soft_wrap=True, highlight=False)
+            run_records(self._active(experiment), experiment, records, keeping(experiment, self.launch, size))
         return records
 
     def _active(self, experiment: Experiment) -> Study:

@@ -36,6 +36,7 @@ def main(
     ] = "",
 ) -> None:  # fmt: skip
     """Evaluate scaled and averaged copies of the adapters of an experiment."""
+    from sweeps.display.summary import pareto_command
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into, of_arms
     from trainables.derived.copies import parse_scales
     from trainables.record import DERIVED
@@ -48,7 +49,8 @@ def main(
         typer.echo(f"{known + len(missing)} copies of {len(records)} trials, {known} of them measured before")
         counts = measure_into(DERIVED, ended, missing, typer.echo)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
-    typer.echo(f"measured {counts.measured - counts.invalid} copies; next: analysis pareto --experiment {experiment}")
+    following = pareto_command(experiment, tracking_uri)
+    typer.echo(f"measured {counts.measured - counts.invalid} copies; next: {following}")
     raise typer.Exit(ExitCode.TRIALS_FAILED if counts.invalid else ExitCode.DONE)
 
 

@@ -42,10 +42,10 @@ def log_adapter(
     )
     for path in adapter.files:
         client.log_model_artifact(created.model_id, str(path))
-    client.finalize_logged_model(created.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(created.model_id, adapter.step)])
     points = [
         Metric(key, value, timestamp_ms, 0, model_id=created.model_id, run_id=run_id)
         for key, value in adapter.metrics.items()
     ]
     client.log_batch(run_id, metrics=points)
+    client.finalize_logged_model(created.model_id, "READY")  # last: one that an outage cut short is made again

@@ -37,12 +37,16 @@ def summary(
         *_labels(records),
         *_falls(records),
     ]
-    pareto = ["analysis", "pareto", "--experiment", experiment]
-    secret = holds_password(tracking_uri)
-    pareto = [*pareto, "--tracking-uri", tracking_uri] if tracking_uri and not secret else pareto
-    note = "  # with MLFLOW_TRACKING_URI set to the address of the store, whose password is not printed"
-    lines += ["", "next:", *(f"    {line}" for line in (shlex.join(pareto) + note * secret, *pages))]
+    lines += ["", "next:", *(f"    {line}" for line in (pareto_command(experiment, tracking_uri), *pages))]
     return "\n".join(lines)
+
+
+def pareto_command(experiment: str, tracking_uri: str | None) -> str:
+    """Return the command that concludes from an experiment, as it is typed; it holds no password."""
+    secret = holds_password(tracking_uri)
+    store = ["--tracking-uri", tracking_uri] if tracking_uri and not secret else []
+    note = "  # with MLFLOW_TRACKING_URI set to the address of the store, whose password is not printed"
+    return shlex.join(["analysis", "pareto", "--experiment", experiment, *store]) + note * secret
 
 
 GENERALITY_NAMES = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}

@@ -1,5 +1,6 @@
 """Runs trials on Ray.
 
+- `adapter_space`: Which adapters a launch keeps: those of the trials that have no result yet must find space.
 - `baselines`: Reads the scores of the base from the baseline's record.
 - `begun_records`: Checks the records of an experiment before a launch adds to them: damage, changed base and data, lost
   baselines.

@@ -147,7 +147,7 @@ class Experiment:
 
     @property
     def keep(self) -> Keep | None:
-        """Return which adapters the records of the newest launch keep; None if none was launched.
+        """Return which adapters a launch last asked the records to keep; None if none did.
 
         Raises:
             FileDamaged: the file is not as it was written.
@@ -167,7 +167,7 @@ class Experiment:
         return kept_adapters(asked, self.keep, size, check_storage(self.directory.parent, create=False))
 
     def remember_keep(self, keep: Keep) -> None:
-        """Write which adapters the records keep, for launches that resume the experiment."""
+        """Write which adapters the records keep as asked, for launches that resume the experiment."""
         write_json(self.directory / KEEP, {"keep": keep})
 
     def keep_preflight(self, found: Preflight, overridden: Sequence[PreflightFinding]) -> None:

@@ -15,23 +15,30 @@ from trainables.record import HOLDOUT_FILE
 
 
 def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
-    """Return the holdout of a launch, checked and hashed; None if it has none.
+    """Return the holdout of a launch, checked and hashed, or else the one that the experiment keeps; None without one.
 
     Raises:
         UserError: a row is broken, or also in another file.
     """
+    kept = holdout_of(launch.directory(planned.active.study))
+    if kept and _names_none(launch):
+        return kept
     own_rows = launch.ood is not None and not launch.split_holdout
     return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
 
 
-def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | None:
+def holdout_of_stages(stages: Sequence[Sources], launch: Launch, kept: Holdout | None = None) -> Holdout | None:
     """Return the holdout of a staged study, which belongs to its last stage; no stage may read its rows.
+
+    A launch that names no files has the one that the experiment keeps (`kept`).
 
     Raises:
         UserError: a row is broken, or also in a file of any stage.
     """
     from trainables.mini.datasets import is_generated
 
+    if kept and _names_none(launch):
+        return kept
     *before, last = stages
     own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
     holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
@@ -40,6 +47,10 @@ def holdout_of_stages(stages: Sequence[Sources], launch: Launch) -> Holdout | No
     for sources in before:
         gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
     return holdout
+
+
+def _names_none(launch: Launch) -> bool:
+    return launch.test is None and launch.ood_test is None
 
 
 def holdout_of(experiment: Path) -> Holdout | None:

@@ -6,6 +6,7 @@ eval, and a copy is written as soon as it is measured.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +49,11 @@ class EndedExperiment:
         """
         found = self.baselines.get(spec.baseline().trial_id)
         if found is None:
+            where = ["--storage", str(self.experiment.directory.parent), "--experiment", self.experiment.name]
             raise UserError(
                 f"{self.experiment.directory}: the baseline of {spec.name} must be there, but it is not",
-                f"python -m sweeps.stage4 --resume --experiment {self.experiment.name} measures it again",
+                "to measure it again, run the command that began the experiment, with these options added: "
+                + shlex.join(["--resume", *where]),
             )
         return found
 

@@ -6,10 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.plan_table import date_text, decisions_text, found_text, quality_grid
+from sweeps.execution.adapter_space import budget_bytes
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.holdout_file import planned_holdout
 from sweeps.execution.options import Launch
-from sweeps.execution.storage import adapter_bytes
 from sweeps.hpo.sampler import SearchSettings
 from sweeps.hpo.space import Search
 from sweeps.planning.holdout import holdout_text
@@ -46,7 +46,8 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
     launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
-    kept = Experiment(launch.directory(search.study)).kept(launch.keep, adapter_bytes(planned.forecasts, search.trials))
+    experiment = Experiment(launch.directory(search.study))
+    kept = experiment.kept(launch.keep, budget_bytes(experiment, planned.forecasts, search.trials))
     launch.console.print(kept.text, soft_wrap=True, highlight=False)
     for text in found_text(planned.preflight, launch.force):
         launch.console.print(text, soft_wrap=True, highlight=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.execution.adapter_space import budget_bytes, keeping
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
@@ -15,11 +16,11 @@ from sweeps.execution.experiment import (
     configuration_of,
     reopened,
 )
-from sweeps.execution.holdout_file import keep_holdout, planned_holdout
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Scheduler, check_scheduler
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
-from sweeps.execution.storage import adapter_bytes, check_storage
+from sweeps.execution.storage import check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.plan_text import settings_of, show_search
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
@@ -79,8 +80,9 @@ class SearchJob:
     def check(self, planned: Plan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)
-        size = adapter_bytes(planned.forecasts, self.search.trials)
-        Experiment(self.launch.directory(self.study)).check(configuration, size)
+        experiment = Experiment(self.launch.directory(self.study))
+        experiment.check(configuration, budget_bytes(experiment, planned.forecasts, self.search.trials))
+        check_holdout(experiment.directory, planned_holdout(planned, self.launch))
 
     def run(self, planned: Plan) -> list[Record]:
         """Run the search until its budget is used; an existing search with the same settings is continued."""
@@ -163,14 +165,14 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
         UserError: it exists with other settings; names every setting that differs.
     """
     search, sources = replace(search, study=planned.active.study), planned.sources
-    settings, specs = settings_of(search), planned.specs
-    check_storage(experiment.directory.parent, adapter_bytes(planned.forecasts, search.trials))
+    settings, specs, holdout = settings_of(search), planned.specs, planned_holdout(planned, launch)
+    size = budget_bytes(experiment, planned.forecasts, search.trials)
+    check_storage(experiment.directory.parent, size)
     experiment.configure(configuration_of_search(search, planned, launch))
     check_begun(experiment, search.study.constraint, sources.files)
+    keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
     experiment.keep_base_files(sources.base)
-    keep_holdout(experiment.directory, planned_holdout(planned, launch))
-    size = adapter_bytes(planned.forecasts, search.trials)
-    experiment.remember_keep(experiment.kept(launch.keep, size).keep)
+    launch = keeping(experiment, launch, size)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 

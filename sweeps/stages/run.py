@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
+from sweeps.execution.adapter_space import budget_bytes, keeping
 from sweeps.execution.begun_records import check_begun
 from sweeps.execution.experiment import Experiment, reopened
-from sweeps.execution.holdout_file import check_holdout, holdout_of_stages, keep_holdout
+from sweeps.execution.holdout_file import check_holdout, holdout_of, holdout_of_stages, keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
-from sweeps.execution.storage import AdapterBytes, adapter_bytes, check_storage
+from sweeps.execution.storage import AdapterBytes, check_storage
 from sweeps.planning.holdout import Holdout, holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
@@ -69,7 +70,7 @@ class StagedJob:
     def check(self, planned: StagesPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned))
+        experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned, experiment))
         check_holdout(experiment.directory, _holdout(planned, self.launch))
 
     def run(self, planned: StagesPlan) -> list[Record]:
@@ -151,12 +152,14 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(text, soft_wrap=True, highlight=False)
     for text in (*_decisions(plans), holdout_text(_holdout(planned, launch))):
         show(text, soft_wrap=True, highlight=False)
-    kept = Experiment(launch.directory(planned.staged.study)).kept(launch.keep, _adapter_bytes(planned))
+    experiment = Experiment(launch.directory(planned.staged.study))
+    kept = experiment.kept(launch.keep, _adapter_bytes(planned, experiment))
     show(kept.text, soft_wrap=True, highlight=False)
 
 
 def _holdout(planned: StagesPlan, launch: Launch) -> Holdout | None:
-    return holdout_of_stages([plan.sources for plan in planned.plans], launch)
+    kept = holdout_of(launch.directory(planned.staged.study))
+    return holdout_of_stages([plan.sources for plan in planned.plans], launch, kept)
 
 
 def _decisions(plans: Sequence[Plan]) -> list[str]:
@@ -181,16 +184,16 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     staged, holdout = planned.staged, _holdout(planned, launch)
     admit(planned.preflight, launch.force)
     experiment = Experiment(launch.directory(staged.study))
-    check_storage(experiment.directory.parent, _adapter_bytes(planned))
+    size = _adapter_bytes(planned, experiment)
+    check_storage(experiment.directory.parent, size)
     with experiment.locked():
         experiment.configure(configuration_of_stages(staged))
         check_begun(experiment, staged.study.constraint, [one for plan in planned.plans for one in plan.sources.files])
-        experiment.keep_base_files(planned.plans[0].sources.base)
         keep_holdout(experiment.directory, holdout)
+        experiment.keep_base_files(planned.plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
         show_stages(planned, launch)
-        experiment.remember_keep(experiment.kept(launch.keep, _adapter_bytes(planned)).keep)
-        return _run_in_order(planned, experiment, launch)
+        return _run_in_order(planned, experiment, keeping(experiment, launch, size))
 
 
 def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -> list[Record]:
@@ -253,8 +256,8 @@ def _begun(planned: StagesPlan, experiment: Experiment, number: int, spec: Trial
     return experiment.begin([spec], overridden)[0]
 
 
-def _adapter_bytes(planned: StagesPlan) -> AdapterBytes:
-    return adapter_bytes([one for plan in planned.plans for one in plan.forecasts], len(planned.plans))
+def _adapter_bytes(planned: StagesPlan, experiment: Experiment) -> AdapterBytes:
+    return budget_bytes(experiment, [one for plan in planned.plans for one in plan.forecasts], len(planned.plans))
 
 
 def _numbers(staged: StagedStudy) -> range:

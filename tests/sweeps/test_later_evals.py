@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from analysis.candidates import Candidate, candidates_of, holdout_command
 from analysis.decision.finalists import paired
 from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
 from analysis.placements import placements_of
-from sweeps.execution.holdout_file import check_holdout, keep_holdout
+from sweeps.display.summary import pareto_command
+from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
+from sweeps.execution.later_evals import Counts, ended_experiment
+from sweeps.execution.options import Launch
 from sweeps.finalists import main as finalists_main
 from sweeps.holdout import main as holdout_main
+from sweeps.launch import check_plan, run_plan
+from sweeps.planning.active_guards import ActiveGuards
+from sweeps.planning.forecast import forecast
 from sweeps.planning.holdout import Holdout, gather_holdout
+from sweeps.planning.plan import Plan
+from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources, gather
+from sweeps.planning.space import Axes, expand
 from sweeps.rescale import main as rescale_main
+from sweeps.stage4 import STUDY
 from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import UserError
+from trainables.health.checks import Finding
 from trainables.measurement import Measurement
 from trainables.mini import datasets
 from trainables.probes.reserve import CORE_ROWS
@@ -91,6 +106,35 @@ def test_a_holdout_is_no_part_of_a_trial_and_is_never_exchanged(rows: Path, sour
     other = Holdout(found.ood_test, found.ood_test)
     with pytest.raises(UserError, match="was begun with another --test"):
         check_holdout(tmp_path, other)
+
+
+def test_a_launch_that_names_no_holdout_has_the_kept_one(rows: Path, sources: Sources, tmp_path: Path) -> None:
+    study = replace(STUDY, name="few")
+    planned = Plan(sources, [], Preflight({}, ()), ActiveGuards(study))
+    beside, launch = gathered(rows, sources), Launch(storage=tmp_path)
+    assert beside is not None and planned_holdout(planned, launch) == beside
+    kept = Holdout(beside.ood_test, beside.test)
+    keep_holdout(tmp_path / "few", kept)
+    assert planned_holdout(planned, launch) == kept
+    named = replace(launch, test=rows / "test.jsonl", ood_test=rows / "ood-test.jsonl")
+    assert planned_holdout(planned, named) == beside
+
+
+def test_another_holdout_is_refused_before_a_trial_is_begun(
+    rows: Path, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *_: pytest.fail("trials ran"))
+    launch = Launch(storage=tmp_path, console=Console(quiet=True), test=rows / "test.jsonl",
+                    ood_test=rows / "ood-test.jsonl")  # fmt: skip
+    specs = expand(STUDY, Axes(only=("C2",)), sources)
+    planned = Plan(sources, forecast(specs, sources.train_rows), Preflight({}, ()), ActiveGuards(STUDY))
+    beside = gathered(rows, sources)
+    assert beside is not None
+    keep_holdout(tmp_path / "stage4", Holdout(beside.ood_test, beside.test))
+    for refusing in (run_plan, check_plan):
+        with pytest.raises(UserError, match="was begun with another --test"):
+            refusing(planned, launch)
+    assert {path.name for path in (tmp_path / "stage4").iterdir()} <= {"holdout.json", "study.json", "lock"}
 
 
 # ---------------------------------------------------------------- measured after the end
@@ -231,6 +275,48 @@ def test_finalists_are_asked_every_irrelevant_row(
 def test_finalists_need_rows_that_no_eval_asks(experiment: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be irrelevant rows that no eval asks, but evals ask them all"):
         finalists_main("few", ["C2 @ 6"], experiment.parent, f"sqlite:///{tmp_path / 'm.db'}")
+
+
+def test_printed_commands_are_typed_as_they_stand(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweeps.execution.later_evals.measure_into", lambda *_, **__: Counts())
+    monkeypatch.setattr("sweeps.execution.later_evals.copy_to_mlflow", lambda *_: None)
+    named = experiment.rename(experiment.parent / "a few")
+    uri = f"sqlite:///{tmp_path / 'my store.db'}"
+    words = ["analysis", "pareto", "--experiment", "a few", "--tracking-uri", uri]
+    assert ended(rescale_main, "a few", storage=named.parent, tracking_uri=uri) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == words
+    with pytest.raises(UserError) as refused:
+        finalists_main("a few", ["C2 @ 6"], named.parent, uri)
+    assert shlex.split((refused.value.hint or "").split("choose with: ")[1]) == words
+    found = ended_experiment(named.parent, "a few", uri)
+    spec = trial_in(named).spec()
+    with pytest.raises(UserError, match="the baseline of C2 must be there") as refused:
+        replace(found, baselines={}).baseline_of(spec)
+    options = shlex.split((refused.value.hint or "").split("options added: ")[1])
+    assert options == ["--resume", "--storage", str(named.parent), "--experiment", "a few"]
+
+
+def test_printed_commands_hold_no_password() -> None:
+    printed = pareto_command("few", "postgresql://me:secret@host/db")
+    assert "secret" not in printed
+    assert shlex.split(printed, comments=True) == ["analysis", "pareto", "--experiment", "few"]
+
+
+@pytest.mark.parametrize("fault", ["not finite", "not from the model"])
+def test_an_invalid_eval_of_the_base_is_an_error_of_the_user(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainables.derived.measuring import measure_base
+
+    finding = Finding("foreign_answers", "invalid", 0, "3 answers are not the model's")
+    metrics = {"eval_loss": math.nan if fault == "not finite" else 0.5}
+    measured = SimpleNamespace(scores=SimpleNamespace(metrics=metrics), finding=finding)
+    monkeypatch.setattr("trainables.derived.measuring.eval_integrity.measure", lambda *_: measured)
+    engine = SimpleNamespace(evaluator=None, base=SimpleNamespace(path=Path("base")))
+    says = "eval_loss nan at step 0" if fault == "not finite" else "3 answers are not the model's"
+    with pytest.raises(UserError, match=f"base: the eval of the base must be valid, but {says}") as refused:
+        measure_base(engine)  # type: ignore[arg-type] only the parts that are read
+    assert "python -m sweeps.doctor" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(

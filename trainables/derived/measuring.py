@@ -13,6 +13,7 @@ from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.derived.copies import AdapterCopy, save_derived
 from trainables.engine import Engine
+from trainables.errors import UserError
 from trainables.health import eval_integrity
 from trainables.health.checks import Finding, judge_metrics
 from trainables.health.eval_integrity import Measured
@@ -43,12 +44,15 @@ def measure_base(engine: Engine) -> tuple[Measurement, Baseline]:
     """Evaluate the base without an adapter on the rows of an engine.
 
     Raises:
-        ValueError: the eval is invalid.
+        UserError: the eval is invalid.
     """
     measured = eval_integrity.measure(engine.evaluator, None, 0)
     finding = judge_metrics(0, measured.scores.metrics) or measured.finding
     if finding is not None:
-        raise ValueError(f"the eval of the base must be valid, but {finding.evidence}")
+        raise UserError(
+            f"{engine.base.path}: the eval of the base must be valid, but {finding.evidence}",
+            "nothing of it was recorded: check this machine with `python -m sweeps.doctor`, then run it again",
+        )
     scores = measured.scores
     known = Baseline(scores.metrics, captions(engine.evaluator.data, measured.answers), scores.counts)
     return Measurement("eval", 0, scores.metrics, scores.counts, scores.rows), known

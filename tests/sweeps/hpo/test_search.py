@@ -15,16 +15,18 @@ from rich.console import Console
 from searched_sources import SOURCES
 
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.holdout_file import keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
 from sweeps.hpo import run as search_launch
 from sweeps.hpo.plan_text import show_search
-from sweeps.hpo.run import RunningSearch, begin, run_cohorts
+from sweeps.hpo.run import RunningSearch, SearchJob, begin, run_cohorts
 from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
 from sweeps.planning.guard_errors import guard_errors
+from sweeps.planning.holdout import Holdout
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.search import SEARCH
@@ -32,6 +34,7 @@ from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.probes.metric import RowResults
 from trainables.record import Measurement, Record, Verdict
+from trainables.spec import Source
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
 FIVE = ("language", "vision", "rank", "epochs", "quantization")
@@ -185,6 +188,24 @@ def test_a_search_is_not_continued_on_other_data(name: str, begun: Begin, tmp_pa
     with pytest.raises(UserError, match=f"{name}: "):
         begin(SEARCH_OF_SIX, replace(search, sources=changed), Experiment(tmp_path / "search"),
               Launch(console=Console(quiet=True)))  # fmt: skip
+
+
+def test_another_holdout_is_refused_before_a_trial_is_begun_and_by_a_dry_run(
+    begun: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def holdout(name: str) -> Holdout:
+        return Holdout(*(Source(path=tmp_path / f"{name}{kind}", sha256=f"{name}{kind}") for kind in ("", "-ood")))
+
+    launch = Launch(storage=tmp_path, console=Console(quiet=True))
+    keep_holdout(tmp_path / "search", holdout("first"))
+    monkeypatch.setattr(search_launch, "planned_holdout", lambda *_: holdout("other"))
+    with pytest.raises(UserError, match="was begun with another --test"):
+        begun(SEARCH_OF_SIX, launch)
+    assert {path.name for path in (tmp_path / "search").iterdir()} == {"holdout.json", "study.json"}
+    with pytest.raises(UserError, match="was begun with another --test"):
+        SearchJob(SEARCH_OF_SIX, launch).check(planned(SEARCH_OF_SIX))
+    monkeypatch.setattr(search_launch, "planned_holdout", lambda *_: holdout("first"))
+    SearchJob(SEARCH_OF_SIX, launch).check(planned(SEARCH_OF_SIX))
 
 
 def test_overridden_refusals_are_kept_with_the_trials_of_a_search(begun: Begin, batches: Batches) -> None:

@@ -18,7 +18,8 @@ from saved_adapters import left_by, saved
 from sweeps.curriculum import STUDY
 from sweeps.execution.holdout_file import holdout_of, holdout_of_stages
 from sweeps.execution.options import Launch
-from sweeps.launch import run_job
+from sweeps.launch import run_job, show_job
+from sweeps.planning.holdout import Holdout
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
@@ -75,6 +76,38 @@ def test_the_rows_beside_the_last_stage_are_the_holdout_and_are_kept(
     assert kept is not None and kept == holdout_of_stages(sources_of(staged), Launch())
     beside = staged.stages[-1].sources.ood.path.parent
     assert (kept.test.path, kept.ood_test.path) == (beside / "test.jsonl", beside / "ood-test.jsonl")
+
+
+@pytest.mark.slow
+def test_stages_that_began_with_a_holdout_of_their_own_go_on_without_naming_it(
+    staged: StagedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.stages.run._run_in_order", lambda *_: [])
+    beside = staged.stages[-1].sources.ood.path.parent
+    for name in ("test.jsonl", "ood-test.jsonl"):
+        fewer = (beside / name).read_text("utf-8").splitlines(keepends=True)[1:]
+        (tmp_path / name).write_text("".join(fewer), "utf-8")
+    shutil.copytree(beside / "images", tmp_path / "images")
+    own = launch_in(tmp_path, test=tmp_path / "test.jsonl", ood_test=tmp_path / "ood-test.jsonl")
+    run_job(StagedJob(STUDY, own, lambda _: staged))
+    kept = holdout_of(tmp_path / "runs" / "curriculum")
+    assert kept is not None and kept.test.path == tmp_path / "test.jsonl"
+    run_staged(staged, tmp_path)  # the miniature's rows beside the last stage are not asked instead
+    show_job(StagedJob(STUDY, launch_in(tmp_path), lambda _: staged))
+    assert holdout_of(tmp_path / "runs" / "curriculum") == kept
+    other = launch_in(tmp_path, test=beside / "test.jsonl", ood_test=beside / "ood-test.jsonl")
+    for launched in (run_job, show_job):
+        with pytest.raises(UserError, match="was begun with another --test"):
+            launched(StagedJob(STUDY, other, lambda _: staged))
+
+
+def test_a_launch_of_stages_that_names_no_holdout_has_the_kept_one(staged: StagedStudy) -> None:
+    beside = holdout_of_stages(sources_of(staged), Launch())
+    assert beside is not None
+    kept = Holdout(beside.ood_test, beside.test)
+    assert holdout_of_stages(sources_of(staged), Launch(), kept) == kept
+    named = Launch(test=beside.test.path, ood_test=beside.ood_test.path)
+    assert holdout_of_stages(sources_of(staged), named, kept) == beside
 
 
 def test_a_holdout_that_any_stage_reads_is_refused(staged: StagedStudy) -> None:

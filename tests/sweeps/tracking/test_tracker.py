@@ -151,6 +151,40 @@ def test_the_best_adapter_is_a_logged_model_and_another_one_replaces_it(database
     assert [one.tags["footprint.step"] for one in models()] == ["60"]
 
 
+@pytest.mark.parametrize("call", ["log_outputs", "log_batch"])
+def test_a_logged_model_that_an_outage_cut_short_is_made_again(database, make_record, monkeypatch, call):
+    record, tracker = make_record(), opened(database)
+    with record.saving("best") as directory:
+        write_json(directory / "provenance.json", {"step": 30, "metrics": {"exact_match": 0.5}})
+        (directory / "adapter_model.safetensors").write_bytes(b"weights")
+    record.close(COMPLETED)
+    client = MlflowClient(f"sqlite:///{database}")
+    (experiment,) = [one for one in client.search_experiments() if one.name == "stage4"]
+
+    def model():
+        (only,) = client.search_logged_models([experiment.experiment_id])
+        return client.get_logged_model(only.model_id)
+
+    works = getattr(MlflowClient, call)
+
+    def fails(self, *values, **named):
+        if call == "log_outputs" or any(one.model_id for one in named.get("metrics", ())):
+            raise MlflowException("the store is away")
+        return works(self, *values, **named)
+
+    with monkeypatch.context() as away:
+        away.setattr(MlflowClient, call, fails)
+        with pytest.raises(MlflowException, match="the store is away"):
+            tracker.sync(record)
+    assert str(model().status) == "PENDING" and not model().metrics
+    tracker.sync(record)
+    assert str(model().status) == "READY"
+    assert {one.key: one.value for one in model().metrics or ()} == {"best/exact_match": 0.5}
+    (run,) = runs(database)
+    assert run.outputs is not None
+    assert model().model_id in [one.model_id for one in run.outputs.model_outputs]
+
+
 @pytest.mark.parametrize("name", ["A1-lr0.0005", '50%: "best"', "it's"])
 def test_a_name_that_mlflow_refuses_for_models_ends_its_run_all_the_same(database, make_record, name):
     record = make_record(name=name)
