@@ -20,6 +20,7 @@ from sweeps.planning.guard_errors import (
     gap_kill_share,
     kill_share,
     rows_asked,
+    rows_read,
 )
 from trainables.command import run
 from trainables.guards import CAPTION_GUARD, GAP_GUARD, HALLUCINATION_GUARD, PASS_GUARD, TEXT_GUARD, Ceiling, Floor
@@ -111,11 +112,12 @@ def _rates(runs: int) -> Iterator[str]:
     yield "| guard | rows | baseline | arm | tested | exact |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for case in cases():
+        read = [(one, rows_read(case.rule.metric, one, case.rows)) for one in READINGS]
         shares = (
             " / ".join(
-                f"{kill_share(case.rule, reading, case.rows, evals, case.rate, case.base, runs):.2f}" for evals in EVALS
+                f"{kill_share(case.rule, reading, rows, evals, case.rate, case.base, runs):.2f}" for evals in EVALS
             )
-            for reading in READINGS
+            for reading, rows in read
         )
         yield f"| {case.shown} | {' | '.join(shares)} |"
 

@@ -44,9 +44,10 @@ def main(
             f"nothing is left to ask; choose with: {pareto_command(experiment, tracking_uri)}",
         )
     with ended.experiment.locked():
-        copies = [one for name in names for one in copies_named(ended, name)]
+        found = copies_named(ended, names, typer.echo)
+        copies = [one for of_name in found.values() for one in of_name]
         missing = unmeasured(copies, FINALISTS)
-        typer.echo(f"{len(copies)} adapters of {len(names)} candidates, {len(copies) - len(missing)} measured before")
+        typer.echo(f"{len(copies)} adapters of {len(found)} candidates, {len(copies) - len(missing)} measured before")
         counts = measure_into(FINALISTS, ended, missing, typer.echo, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
     typer.echo(f"next: {pareto_command(experiment, tracking_uri)}")

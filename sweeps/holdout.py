@@ -52,9 +52,10 @@ def main(
             "launch it again with --test and --ood-test: trials that have ended are not run again",
         )
     with ended.experiment.locked():
-        copies = [one for name in names for one in copies_named(ended, name)]
+        found = copies_named(ended, names, typer.echo)
+        copies = [one for of_name in found.values() for one in of_name]
         missing = unmeasured(copies, HOLDOUT)
-        typer.echo(f"{len(copies)} adapters of {len(names)} picks, {len(copies) - len(missing)} measured before")
+        typer.echo(f"{len(copies)} adapters of {len(found)} picks, {len(copies) - len(missing)} measured before")
         counts = measure_into(HOLDOUT, ended, missing, typer.echo, holdout.rows_of, measured_base, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
     raise typer.Exit(ExitCode.TRIALS_FAILED if counts.invalid else ExitCode.DONE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,8 +36,8 @@ class Measurement:
     `counts` holds successes and rows of the metrics that are proportions, `rows` the results by row of those that are
     means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
     measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals. `reserve` holds
-    the results on the rows that guards asked for besides, which are in no metric, `decided` what each guard's test
-    found, and `falls` the kinds of picture on which the trial lost its answers.
+    the results on the rows that guards asked for besides, in the order asked, which are in no metric, `decided` what
+    each guard's test found, and `falls` the kinds of picture on which the trial lost its answers.
     """
 
     kind: MetricKind
@@ -61,6 +61,8 @@ class Measurement:
             body["scale"] = self.scale
         if self.reserve:
             body["reserve"] = {name: asdict(one) for name, one in self.reserve.items()}
+            # a line has its keys sorted, but a sequential test reads rows in the order in which they were asked
+            body["asked"] = list(dict.fromkeys(row for one in self.reserve.values() for row in one.values))
         if self.decided:
             body["decided"] = dict(self.decided)
         if self.falls:
@@ -73,11 +75,17 @@ def _measurement(body: Mapping[str, Any]) -> Measurement:
     rows, reserve = (
         {name: RowResults(**one) for name, one in body.get(key, {}).items()} for key in ("rows", "reserve")
     )
+    reserve = {name: _in_order(one, body.get("asked", ())) for name, one in reserve.items()}
     falls = tuple(GroupFall(**one) for one in body.get("falls", ()))
     return Measurement(
         body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", FULL_STRENGTH), reserve,
         body.get("decided", {}), falls,
     )  # fmt: skip
+
+
+def _in_order(results: RowResults, asked: Sequence[str]) -> RowResults:
+    first = {row: results.values[row] for row in asked if row in results.values}
+    return RowResults({**first, **results.values}, results.weights)
 
 
 def read_measurements(path: Path, hint: str) -> list[Measurement]:

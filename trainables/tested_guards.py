@@ -37,6 +37,15 @@ class OnRows:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The rows of an eval at one look of a sequential test, the limit from the baseline on them, and the decision."""
+
+    own: Proportion
+    limit: float
+    standing: Standing
+
+
+@dataclass(frozen=True)
 class SequentialGuard:
     """Decides a floor or a ceiling by a sequential test, on the core and as much of the reserve as the test needs."""
 
@@ -54,39 +63,45 @@ class SequentialGuard:
         return self.rule.evals_needed
 
     def limit(self, baseline: Eval, evals: Sequence[Eval]) -> float:
-        """Return the limit from the baseline's answers on the rows that the newest eval asked."""
-        return self._limit(baseline, evals[-1]) if evals else self.rule.limit(baseline, evals)
+        """Return the limit from the baseline's answers on the rows on which the newest eval was decided."""
+        return self.read(baseline, evals[-1]).limit if evals else self.rule.limit(baseline, evals)
 
     def standing(self, baseline: Eval, one: Eval) -> Standing:
-        """Return whether one eval breaks the limit, on the rows that it asked."""
-        own, error = self.asked(one), RUN_ERROR / self.planned_evals
-        return _standing(self.rule, sequential_test(own.successes, own.rows, self._limit(baseline, one), MARGIN, error))
+        """Return whether one eval breaks the limit, on the rows on which the test decided first."""
+        return self.read(baseline, one).standing
 
     def decide(self, baseline: Eval, evals: Sequence[Eval]) -> Decision:
         """Ask while the newest eval is undecided and rows are left; stop when all recent evals break the limit."""
-        newest = self.standing(baseline, evals[-1])
-        left = len(_results(self.metric, baseline)) - self.asked(evals[-1]).rows
-        if newest == "undecided" and left > 0:
+        newest = self.read(baseline, evals[-1])
+        left = len(_results(self.metric, baseline)) - newest.own.rows
+        if newest.standing == "undecided" and left > 0:
             return Ask(min(left, ASKED_AT_ONCE))
         recent = evals[-self.evals_needed :]
         if len(recent) < self.evals_needed or any(self.standing(baseline, one) != "broken" for one in recent):
             return Continue()
-        own, limit = self.asked(evals[-1]), self._limit(baseline, evals[-1])
-        return _stop(self.rule, own, limit, limit - MARGIN if _is_above(self.rule) else limit + MARGIN)
+        healthy = newest.limit - MARGIN if _is_above(self.rule) else newest.limit + MARGIN
+        return _stop(self.rule, newest.own, newest.limit, healthy)
 
     def excess(self, baseline: Eval, evals: Sequence[Eval]) -> float:
         """Return how far the rate lies beyond the limit; positive exactly when the guard stops."""
         return signed(self.rule.excess(baseline, evals), isinstance(self.decide(baseline, evals), Stop))
 
-    def asked(self, one: Eval) -> Proportion:
-        """Return successes and rows that an eval asked, of the core and the reserve."""
-        values = _results(self.metric, one)
-        return Proportion(round(sum(values.values())), len(values))
+    def read(self, baseline: Eval, one: Eval) -> Look:
+        """Return the first look at one eval that decides, or the last one.
 
-    def _limit(self, baseline: Eval, one: Eval) -> float:
-        known = _results(self.metric, baseline)
-        answered = [known[row] for row in _results(self.metric, one)]
-        return self.rule.limit(OnRows({self.metric: sum(answered) / len(answered)}), ())
+        A trial looks at the core, then after every `ASKED_AT_ONCE` rows of the reserve. A decision stands: rows that
+        another guard asks afterwards are not read.
+        """
+        own, known, error = _results(self.metric, one), _results(self.metric, baseline), RUN_ERROR / self.planned_evals
+        core = len(one.rows[self.metric].values)
+        for rows in (*range(core, len(own), ASKED_AT_ONCE), len(own)):
+            asked = list(own)[:rows]
+            found = Proportion(round(sum(own[row] for row in asked)), rows)
+            limit = self.rule.limit(OnRows({self.metric: sum(known[row] for row in asked) / rows}), ())
+            standing = _standing(self.rule, sequential_test(found.successes, rows, limit, MARGIN, error))
+            if standing != "undecided":
+                break
+        return Look(found, limit, standing)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from trainables.record import Keep
 
 PROBE_BYTES = 2**20
 RESERVE_BYTES = 200 * 10**6
+OTHERS = "other evals are candidates that cannot be shipped, rescaled or asked more rows"
 CHECKPOINT_FACTOR = 12  # (adapter + two AdamW moments) x (two checkpoints, the best one, one being written)
 
 
@@ -54,14 +55,14 @@ def kept_adapters(asked: Keep | None, begun: Keep | None, size: AdapterBytes, fr
     what = f"the adapter of every eval ({size.adapters} adapters, {megabytes(size.evals)})"
     if wanted == "best":
         why = "as asked" if asked else "as this experiment began"
-        return KeptAdapters("best", f"Records keep the best adapter alone, {why}: other evals are no candidates.")
+        return KeptAdapters("best", f"Records keep the best adapter alone, {why}: {OTHERS}.")
     needed = size.needed + size.evals + RESERVE_BYTES
     if free_bytes >= needed:
         return KeptAdapters("all", f"Records keep {what}.")
     return KeptAdapters(
         "best",
         f"Space is short: {megabytes(needed)} must be free to keep {what}, but {megabytes(free_bytes)} are. Records "
-        "keep the best adapter alone: other evals are no candidates.",
+        f"keep the best adapter alone: {OTHERS}.",
     )
 
 

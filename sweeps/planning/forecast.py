@@ -8,7 +8,7 @@ from trainables.checkpoints.compatibility import base_match, read_parent
 from trainables.errors import UserError
 from trainables.model.families import Blocks, TowerName, family_of
 from trainables.model.placement import ResolvedPlacement, resolve
-from trainables.schedule import rate_factor, steps_at_rate
+from trainables.schedule import planned_evals, rate_factor, steps_at_rate
 from trainables.spec import TrialSpec
 
 
@@ -53,11 +53,15 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
                 spec=spec,
                 placement=placement,
                 coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
-                evals=-(-spec.steps // spec.eval_every_steps) if trains else 1,
+                evals=_evals(spec) if trains else 1,
                 parent_base=base_match(parent, spec) if parent else None,
             )
         )
     return found
+
+
+def _evals(spec: TrialSpec) -> int:
+    return planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)
 
 
 def _towers(spec: TrialSpec) -> dict[TowerName, Blocks]:

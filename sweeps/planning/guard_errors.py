@@ -8,7 +8,7 @@ fixed: a plan always prints the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from trainables.decision import Guard
 from trainables.guards import Ceiling, Floor, Widening
 from trainables.hypothesis_tests import boundary, log_likelihood_ratio
 from trainables.probes.reserve import CORE_ROWS, RESERVED_METRICS
+from trainables.spec import FORMAT, RESERVE_FORMAT, Format
 from trainables.tested_guards import ASKED_AT_ONCE, MARGIN, RUN_ERROR, Reading
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ PERFECT = {"hallucination": 0.0}  # baselines before they are measured; the othe
 class GuardErrors:
     """The errors of one guard over a run: `healthy` and `broken` are the true values at which they were simulated.
 
-    `rows` is the most rows that one eval can ask, 0 for the guard on the gap.
+    `rows` is the most rows of the `given` ones that the guard reads of one eval, 0 for the guard on the gap.
     """
 
     metric: str
@@ -50,19 +51,34 @@ class GuardErrors:
     false_kill: float
     broken: float
     miss: float
+    given: int = 0
+
+    @property
+    def leaves_out(self) -> bool:
+        """Return whether there are rows that the guard does not read."""
+        return self.given > self.rows
 
 
 def guard_errors(
-    guards: Sequence[Guard], reading: Reading, rows: Sequence[tuple[str, int]], evals: int
-) -> tuple[GuardErrors, ...]:
+    guards: Sequence[Guard], reading: Reading, rows: Sequence[tuple[str, int]], evals: int,
+    spec_format: Format = FORMAT,
+) -> tuple[GuardErrors, ...]:  # fmt: skip
     """Return the errors of each guard that can be simulated; `rows` are the numbers of rows by kind."""
     counts, found = dict(rows), []
     for guard in guards:
         if isinstance(guard, Widening):
             found.append(_gap_errors(guard, reading, evals))
         elif isinstance(guard, Floor | Ceiling) and counts.get(KIND_OF_METRIC.get(guard.metric, "")):
-            found.append(rate_errors(guard, reading, counts[KIND_OF_METRIC[guard.metric]], evals))
+            given = counts[KIND_OF_METRIC[guard.metric]]
+            read = rows_read(guard.metric, reading, given, spec_format)
+            found.append(replace(rate_errors(guard, reading, read, evals), given=given))
     return tuple(found)
+
+
+def rows_read(metric: str, reading: Reading, given: int, spec_format: Format = FORMAT) -> int:
+    """Return how many of the given rows a guard reads at most: in the exact reading the core, where there is one."""
+    is_core = reading == "exact" and metric in RESERVED_METRICS and spec_format >= RESERVE_FORMAT
+    return min(given, CORE_ROWS) if is_core else given
 
 
 @cache
@@ -74,26 +90,27 @@ def rate_errors(rule: Floor | Ceiling, reading: Reading, rows: int, evals: int) 
     way = 1.0 if isinstance(rule, Floor) else -1.0
     healthy, broken = (float(min(1.0, max(0.0, limit + sign * way * margin))) for sign in (1.0, -1.0))
     killed = [kill_share(rule, reading, rows, evals, rate, base) for rate in (healthy, broken)]
-    return GuardErrors(rule.metric, rows, evals, healthy, killed[0], broken, 1.0 - killed[1])
+    return GuardErrors(rule.metric, rows, evals, healthy, killed[0], broken, 1.0 - killed[1], rows)
 
 
 def kill_share(
     rule: Floor | Ceiling, reading: Reading, rows: int, evals: int, rate: float, base: float, runs: int = 0
 ) -> float:
-    """Return the share of runs that a guard ends, of arms at a true `rate` and a baseline at a true rate `base`."""
+    """Return the share of runs that a guard ends, of arms at a true `rate` and a baseline at a true rate `base`.
+
+    `rows` are those of every eval; a sequential test reads the core first and the others where it needs them.
+    """
     import numpy as np
 
     rng = np.random.default_rng(SEED)
     runs = runs or max(100, min(RUNS, MOST_EVALS // evals))
     baseline = rng.random((runs, rows), dtype=np.float32) < base
     answers = _answers(rng, baseline, rate, base, evals)
-    is_reserved = rule.metric in RESERVED_METRICS
-    core = min(rows, CORE_ROWS) if is_reserved else rows
     if reading == "exact":
-        limit = _limit(rule, baseline[:, :core].mean(axis=1))[:, None]
-        shares = answers[:, :, :core].mean(axis=2)
+        limit = _limit(rule, baseline.mean(axis=1))[:, None]
+        shares = answers.mean(axis=2)
         broken = shares < limit - 1e-9 if isinstance(rule, Floor) else shares > limit + 1e-9
-    elif is_reserved:
+    elif rule.metric in RESERVED_METRICS:
         broken = _sequential(rule, answers, baseline, RUN_ERROR / evals)
     else:
         broken = _binomial(rule, answers, baseline, RUN_ERROR / evals)
@@ -221,7 +238,7 @@ def errors_text(errors: Sequence[GuardErrors], reading: Reading) -> str:
     how = f"tested, error at most {RUN_ERROR:.0%} a run" if reading == "tested" else "exact, by the numbers as they are"
     lines = [f"Guards ({how}), simulated at {errors[0].evals} evals:"]
     for one in errors:
-        rows = f" ({one.rows} rows)" if one.rows else ""
+        rows = f" ({_rows(one)})" if one.rows else ""
         lines.append(
             f"    {one.metric}{rows}: stops {one.false_kill:.0%} at {one.healthy:.2f}, "
             f"misses {one.miss:.0%} at {one.broken:.2f}"
@@ -247,10 +264,16 @@ def blind_guards(errors: Sequence[GuardErrors]) -> list[PreflightFinding]:
 def _power_hint(one: GuardErrors) -> str:
     if one.miss == 1.0 and one.evals < FEW_EVALS:
         return "evaluate more often, with --eval-every: it needs several evals in a row"
+    if one.leaves_out:
+        return "--guards tested asks the other rows too, where it cannot decide without them"
     if one.rows:
         return "give more out-of-distribution rows of that kind: 192 irrelevant, 30 caption, 112 text"
     return "evaluate less often, or give more validation rows"
 
 
 def _size(one: GuardErrors) -> str:
-    return f"{one.rows} rows and {one.evals} evals" if one.rows else f"{one.evals} evals"
+    return f"{_rows(one)} and {one.evals} evals" if one.rows else f"{one.evals} evals"
+
+
+def _rows(one: GuardErrors) -> str:
+    return f"{one.rows} of {one.given} rows" if one.leaves_out else f"{one.rows} rows"

@@ -52,7 +52,7 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     check_packable(specs, scanned)
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)
     evals = max(one.evals for one in forecasts)
-    errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals)
+    errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals, specs[0].format)
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))

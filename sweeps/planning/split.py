@@ -1,13 +1,14 @@
 """Splits a holdout off validation and out-of-distribution rows, by a hash of their content.
 
-A quarter of each kind of row is held out, one row at least. Evals do not ask these rows, so the split changes what the
-trials are: it is made only where it is asked for, and the plan says so.
+A quarter of each kind of row is held out at most, one row at least, and rows with the same question are not parted: a
+holdout must have no question that evals ask. Evals do not ask these rows, so the split changes what the trials are: it
+is made only where it is asked for, and the plan says so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -73,22 +74,34 @@ def split_off(validation: Path | None, ood: Path | None, directory: Path) -> Spl
 
 
 def held_out(rows: Iterable[RowT], content: Callable[[RowT], str], kind: Callable[[RowT], str]) -> list[bool]:
-    """Return which rows are held out: of each kind the quarter with the lowest hashes, one row at least.
+    """Return which rows are held out: of each kind the contents with the lowest hashes that fit in a quarter.
+
+    Rows of equal content are on the same side. Where no content fits, the one with the fewest rows is held out.
 
     Raises:
-        UserError: a kind has a single row.
+        UserError: all rows of a kind have the same content.
     """
-    hashes: dict[str, list[tuple[str, int]]] = {}
+    groups: dict[str, dict[str, list[int]]] = {}
     for number, row in enumerate(listed := list(rows)):
         digest = sha256(content(row).encode()).hexdigest()
-        hashes.setdefault(kind(row), []).append((digest, number))
-    for name, found in hashes.items():
+        groups.setdefault(kind(row), {}).setdefault(digest, []).append(number)
+    for name, found in groups.items():
         if len(found) == 1:
             raise UserError(
-                f"every kind of row must have two rows to be split, but {name or 'validation'} has one", "add rows"
+                f"every kind of row must have two different rows to be split, but {name or 'validation'} has one",
+                "add rows",
             )
-    held = {number for found in hashes.values() for _, number in sorted(found)[: max(1, len(found) // HELD_OUT_OF)]}
+    held = {number for found in groups.values() for number in _quarter(found)}
     return [number in held for number in range(len(listed))]
+
+
+def _quarter(groups: Mapping[str, Sequence[int]]) -> list[int]:
+    ordered = [groups[digest] for digest in sorted(groups)]
+    most, held = sum(map(len, ordered)) // HELD_OUT_OF, list[int]()
+    for group in ordered:
+        if len(held) + len(group) <= most:
+            held.extend(group)
+    return held or list(min(ordered, key=len))
 
 
 def _ood_rows(path: Path) -> list[tuple[OodRow, dict[str, Any]]]:

@@ -322,7 +322,7 @@ def test_an_invalid_eval_of_the_base_is_an_error_of_the_user(fault: str, monkeyp
 @pytest.mark.parametrize(
     ("pick", "says"),
     [("C9 @ 6", "must be of an arm with a result, but got `C9`"), ("C2 @ 5", "none is at step 5"),
-     ("C2 @ 6 x -1", "a scale must be a number"), ("C2 @ 4 average", "must be kept by a seed"),
+     ("C2 @ 6 x -1", "a scale must be a number"), ("C2 @ 4 average", "an average is that of the last 3 evals"),
      ("C2", "by arm and step")],
 )  # fmt: skip
 def test_a_pick_that_is_none_is_refused_before_anything_is_loaded(

@@ -30,7 +30,9 @@ PASS, HALLUCINATION, GAP, CAPTIONS = as_tests(GUARDS, EVALS)
 
 
 def results(right: int, rows: int, first: int = 0) -> RowResults:
-    return RowResults({f"row-{first + number}": float(number < right) for number in range(rows)})
+    """As many right as said, evenly among the rows in their order."""
+    ends = [number * right // rows for number in range(rows + 1)]
+    return RowResults({f"row-{first + number}": float(ends[number + 1] > ends[number]) for number in range(rows)})
 
 
 def measured(metric: str, right: int, more: tuple[int, int] = (0, 0), step: int = 0) -> Measurement:
@@ -130,10 +132,35 @@ def test_the_stop_counts_the_rows_of_the_reserve() -> None:
     assert isinstance(decision, Stop) and "irrelevant_pass 55/80 < 0.80" in decision.reason
 
 
+def test_rows_that_another_guard_asks_do_not_undo_a_decision(record: Record) -> None:
+    guard = as_tests(GUARDS, 5)[0]
+    alone, more = measured("irrelevant_pass", 31), measured("irrelevant_pass", 31, (16, 16))
+    assert standings((guard,), BASE, alone) == standings((guard,), BASE, more) == {"irrelevant_pass": "broken"}
+    assert sequential_test(47, 64, 0.80, 0.05, 0.01) == "undecided"  # what all rows together say
+    record.append(measured("irrelevant_pass", 31, (144, 144)))
+    (resumed,) = record.evals()  # rows are read in the order in which they were asked
+    decision = guard.decide(BASE, [alone, resumed])
+    assert isinstance(decision, Stop) and decision.value == 31 / 48
+    assert decision.reason.startswith("irrelevant_pass 31/48 < 0.80 ")  # the rows that decided
+    kept = measured("irrelevant_pass", 48, (0, 144))
+    assert standings((guard,), BASE, kept) == {"irrelevant_pass": "kept"}
+    assert guard.decide(BASE, [kept, kept]) == Continue()
+
+
+def test_the_order_of_the_rows_is_kept_by_a_record(record: Record) -> None:
+    names = [f"row-{number}" for number in (*range(CORE + 32, CORE, -1), *range(100, 90, -1))]
+    one = measured("irrelevant_pass", CORE)
+    shuffled = Measurement(one.kind, 30, one.metrics, one.counts, one.rows, "1",
+                           {"irrelevant_pass": RowResults(dict.fromkeys(names, 1.0))})  # fmt: skip
+    record.append(shuffled)
+    assert list(record.evals()[0].reserve["irrelevant_pass"].values) == names
+
+
 def test_a_limit_comes_from_the_baseline_on_the_rows_asked() -> None:
     base = measured("hallucination", 12, (0, ROWS - CORE))  # a quarter of the core, nothing of the reserve
-    assert HALLUCINATION.limit(base, [measured("hallucination", 0)]) == pytest.approx(0.40)
-    assert HALLUCINATION.limit(base, [measured("hallucination", 0, (0, CORE))]) == pytest.approx(0.275)
+    assert HALLUCINATION.limit(base, [measured("hallucination", 19)]) == pytest.approx(0.40)
+    assert HALLUCINATION.limit(base, [measured("hallucination", 19, (0, CORE))]) == pytest.approx(0.275)
+    assert HALLUCINATION.limit(base, [measured("hallucination", 0, (0, CORE))]) == pytest.approx(0.40)  # by the core
     assert HALLUCINATION.limit(base, []) == pytest.approx(0.40)
 
 

@@ -242,7 +242,15 @@ def test_a_directory_with_files_is_refused(choice: ChosenAdapter, tmp_path: Path
         ("a.md", "https://example.org/usr/bin and L2/V4 and a/usr/bin", False),
         ("a.json", '{"path": "/no/such/path/here"}', False),
         ("tokenizer.json", '{"vocab": {"/usr/bin": 1}}', False),
-        ("w.safetensors", "header KNOWN/x", True),
+        ("tokenizer.json", '{"vocab": {"KNOWN": 1, "KNOWN/x": 2}}', False),
+        ("tokenizer_config.json", '{"name_or_path": "KNOWN/base"}', True),
+        ("a.json", '{"base": "KNOWN"}', True),
+        ("a.json", '{"base": "KNOWN-other"}', False),
+        ("a.json", '{"base": "KNOWN.json"}', False),
+        ("a.json", '{"uri": "sqlite:///KNOWN/mlflow.db"}', True),
+        ("a.md", "Trained in KNOWN.", True),
+        ("a.md", "https://example.orgKNOWN/x and ..KNOWN", False),
+        ("a.bin", "KNOWN/x", False),
     ],
 )
 def test_paths_of_this_machine_are_found(tmp_path: Path, name: str, text: str, is_found: bool) -> None:
@@ -250,3 +258,17 @@ def test_paths_of_this_machine_are_found(tmp_path: Path, name: str, text: str, i
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text(text.replace("KNOWN", str(known)))
     assert bool(machine_paths_in(tmp_path / "out", [known])) is is_found
+
+
+def test_weights_are_searched_by_their_header_alone(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    known, out = tmp_path / "records", tmp_path / "out"
+    out.mkdir()
+    weights = np.frombuffer(f"{known}/x".encode(), dtype=np.uint8)
+    save_file({"w": weights}, out / "w.safetensors", metadata={"format": "pt"})
+    assert str(known).encode() in (out / "w.safetensors").read_bytes()
+    assert machine_paths_in(out, [known]) == {}
+    save_file({"w": weights}, out / "w.safetensors", metadata={"source": f"{known}/x"})
+    assert machine_paths_in(out, [known]) == {"w.safetensors": str(known)}

@@ -29,4 +29,5 @@ def test_space_is_enough_to_the_byte() -> None:
 def test_what_is_asked_is_before_what_began(asked: object, begun: object, kept: str, why: str) -> None:
     found = kept_adapters(asked, begun, SIZE, ENOUGH)  # type: ignore[arg-type] plain texts of the table
     assert found.keep == kept
+    assert ("cannot be shipped, rescaled or asked more rows" in found.text) is (kept == "best")
     assert why in found.text

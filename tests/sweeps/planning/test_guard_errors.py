@@ -69,7 +69,7 @@ def test_a_healthy_arm_is_stopped_at_most_at_the_error_of_a_run(
 ) -> None:
     base = 1.0 if isinstance(rule, Floor) else 0.0
     assert kill_share(rule, "tested", 192, evals, healthy, base) <= RUN_ERROR
-    assert kill_share(rule, "exact", 192, evals, healthy, base) > RUN_ERROR  # which the literal reading does not keep
+    assert kill_share(rule, "exact", 48, evals, healthy, base) > RUN_ERROR  # which the literal reading does not keep
 
 
 def test_more_evals_see_a_broken_arm_and_fewer_rows_see_less() -> None:
@@ -118,3 +118,18 @@ def test_the_plan_says_the_errors_and_warns_of_a_guard_that_sees_nothing() -> No
     assert hints["irrelevant_pass"].startswith("evaluate more often, with --eval-every")
     assert errors_text((), "tested") == ""
     assert "exact, by the numbers as they are" in errors_text((GuardErrors("x", 0, 4, 0, 0, 1, 0),), "exact")
+
+
+def test_the_exact_reading_of_a_reserve_is_that_of_the_core_and_earlier_formats_read_all_rows() -> None:
+    new, old = (guard_errors((PASS, CAPTIONS), "exact", ROWS, 20, spec_format) for spec_format in (3, 2))
+    assert [(one.rows, one.given) for one in new] == [(48, 192), (30, 30)]
+    assert [(one.rows, one.given) for one in old] == [(192, 192), (30, 30)]
+    assert new[0].false_kill > 2 * old[0].false_kill  # fewer rows, more noise
+    assert errors_text(new, "exact").splitlines()[1].startswith("    irrelevant_pass (48 of 192 rows): stops ")
+    assert errors_text(old, "exact").splitlines()[1].startswith("    irrelevant_pass (192 rows): stops ")
+    [tested] = guard_errors((PASS,), "tested", ROWS, 20)
+    assert not tested.leaves_out
+    [blind] = blind_guards(guard_errors((PASS,), "exact", ROWS, 1))
+    assert "with 48 of 192 rows and 1 evals" in blind.message and "--eval-every" in (blind.hint or "")
+    [blind] = blind_guards([GuardErrors("irrelevant_pass", 48, 20, 0.85, 0.0, 0.75, 0.9, 192)])
+    assert (blind.hint or "").startswith("--guards tested asks the other rows too")  # more rows would not be read

@@ -9,6 +9,9 @@ import pytest
 
 from sweeps.cli.options import LaunchOptions
 from sweeps.execution.experiment import Experiment
+from sweeps.planning.plan import plan_specs
+from sweeps.planning.sources import gather
+from sweeps.planning.space import Axes, expand
 from sweeps.stage4 import STUDY
 from sweeps.study import as_begun, kept_reading, rules_of
 from trainables.decision import Stop
@@ -64,3 +67,16 @@ def test_a_trial_shares_its_error_over_its_own_evals() -> None:
     assert exact == GUARDS
     low = [Measurement("eval", step, {"irrelevant_pass": 0.79}) for step in (30, 60)]
     assert isinstance(exact[0].decide(Measurement("eval", 0, {"irrelevant_pass": 1.0}), low), Stop)
+
+
+def test_a_plan_states_the_errors_on_the_rows_that_its_format_reads(tmp_path: Path) -> None:
+    sources = gather(None, None, None, None, tmp_path / "data")
+    new = [spec for spec in expand(STUDY, Axes(only=("C2",)), sources) if not spec.placement.is_baseline]
+    read = []
+    for spec_format in (3, 2):
+        planned = plan_specs(
+            replace(STUDY, reading="exact"), [one.model_copy(update={"format": spec_format}) for one in new], sources
+        )
+        read.append({one.metric: one.rows for one in planned.guard_errors})
+    assert read[0]["irrelevant_pass"] == 48 and read[1]["irrelevant_pass"] == 192
+    assert read[0]["caption_sanity"] == read[1]["caption_sanity"] == 30

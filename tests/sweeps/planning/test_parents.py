@@ -54,6 +54,14 @@ def test_an_arm_equals_or_extends_the_adapter_it_continues(arms: Callable[..., A
     assert found["A0"].init_from is None
 
 
+def test_the_eval_before_the_first_step_is_counted(arms: Callable[..., Any], tmp_path: Path) -> None:
+    best = saved(tmp_path / "best", named(arms("C1"))["C1"])
+    fresh = {one.spec.name: one.evals for one in forecast(arms("C1"), 960)}
+    assert {one.spec.name: one.evals for one in forecast(continuing(arms("C1"), best, None), 960)} == {
+        "A0": fresh["A0"], "C1": fresh["C1"] + 1,
+    }  # fmt: skip
+
+
 def test_arms_that_do_not_contain_it_are_refused_by_name(
     arms: Callable[..., Any], sources: Sources, tmp_path: Path
 ) -> None:

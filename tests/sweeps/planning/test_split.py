@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.planning.holdout import gather_holdout
+from sweeps.planning.sources import gather
 from sweeps.planning.split import held_out, split_off
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.rows import read_validation
@@ -55,11 +57,40 @@ def test_the_same_rows_are_held_out_in_any_order(tmp_path: Path) -> None:
     assert sides[0] == sides[1]
 
 
+def test_rows_that_repeat_a_question_are_not_parted(tmp_path: Path) -> None:
+    validation, ood = written(tmp_path / "rows", 200)
+    rows = [json.loads(line) for line in ood.read_text().splitlines()]
+    pictures = sorted(one["images"][0] for one in rows if one["kind"] == "irrelevant")[:7]
+    for number, row in enumerate(row for row in rows if row["kind"] == "irrelevant"):
+        row.update(prompt="what is this?", images=[pictures[number % 7]])
+    ood.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = tmp_path / "rows" / "train.jsonl"
+    for path, name, count in ((train, "t", 9), (validation, "v", 20)):
+        asks = [{"id": f"{name}{n}", "prompt": f"<image>{name} {n}", "response": "r", "images": pictures[:1]}
+                for n in range(count)]  # fmt: skip
+        path.write_text("".join(json.dumps(row) + "\n" for row in asks))
+    split = split_off(validation, ood, tmp_path / "out")
+    beside = split.ood.parent
+    asked, held = (read_ood(beside / name, needed_kinds(True)) for name in ("ood.jsonl", "ood-test.jsonl"))
+    shown = [{row.images[0].read_bytes() for row in side if row.kind == "irrelevant"} for side in (asked, held)]
+    assert not shown[0] & shown[1] and len(shown[0] | shown[1]) == 7
+    assert 0 < sum(row.kind == "irrelevant" for row in held) <= 50
+    sources = gather(None, train, split.validation, split.ood, tmp_path / "mini")
+    assert gather_holdout(beside / "test.jsonl", beside / "ood-test.jsonl", sources, own_rows=True)
+
+
+def test_the_smallest_content_is_held_out_where_none_fits_in_a_quarter() -> None:
+    rows = ["a"] * 5 + ["b"] * 4
+    assert held_out(rows, str, lambda row: "") == [False] * 5 + [True] * 4
+    with pytest.raises(UserError, match="must have two different rows to be split, but validation has one"):
+        held_out(["a", "a"], str, lambda row: "")
+
+
 def test_too_few_rows_are_not_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="200 irrelevant rows or more, but there are 199"):
         split_off(*written(tmp_path / "few", 199), tmp_path / "out")
     with pytest.raises(UserError, match="splits your own rows"):
         split_off(None, None, tmp_path / "out")
-    with pytest.raises(UserError, match="must have two rows to be split, but text has one"):
+    with pytest.raises(UserError, match="must have two different rows to be split, but text has one"):
         held_out([1, 2, 3], str, lambda row: "text" if row == 3 else "caption")
     assert not (tmp_path / "out").exists()
