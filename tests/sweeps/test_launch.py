@@ -127,7 +127,7 @@ def test_mlflow_shows_the_sweep(sweep: Sweep) -> None:
     assert runs[f"A1-lr{GENTLE:g}"].info.status == "FINISHED"
     killed = runs[f"A1-lr{RUINOUS:g}"]
     assert killed.info.status == "KILLED"
-    assert "(baseline" in killed.data.tags["verdict.reason"]
+    assert "(error ≤ 5 % a run at 0.85)" in killed.data.tags["verdict.reason"]
 
 
 def test_a_finished_sweep_is_not_run_again(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

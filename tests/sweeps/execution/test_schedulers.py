@@ -11,6 +11,7 @@ from command_line import invoke
 
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.schedulers import Asha, Median, check_scheduler, parse_scheduler, stopped_by
+from sweeps.execution.storage import AdapterBytes
 from sweeps.launch import resume
 from sweeps.stage4 import STUDY
 from trainables.errors import UserError
@@ -122,6 +123,7 @@ def test_a_resumed_launch_must_name_the_scheduler_it_was_begun_with(
     monkeypatch.setattr("sweeps.launch.check_begun", lambda *_: None)  # its base and data are names alone
     monkeypatch.setattr("sweeps.launch.reported_by", lambda _: METRICS)
     monkeypatch.setattr("sweeps.launch.family_of", lambda _: family_of(BASE_DIRECTORY))
+    monkeypatch.setattr("sweeps.launch.begun_bytes", lambda *_: AdapterBytes(0, 0, 0))
     resume(STUDY, Launch(storage=tmp_path, scheduler=Asha()))
     for other in (None, Asha(grace_period=30), Median()):
         with pytest.raises(UserError, match=r"scheduler: .* -> "):
