@@ -5,34 +5,31 @@ python -m sweeps.finalists --experiment stage4 --candidate 'C2 @ 60' --candidate
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sweeps.cli.ended_options import STORAGE, ExperimentName, Storage, TrackingUri, help_with_exit_codes
 from trainables.command import run
-from trainables.errors import EXIT_CODE_MEANINGS, ExitCode, UserError
+from trainables.errors import ExitCode, UserError
 
-HELP = (
+HELP = help_with_exit_codes(
     "Measure candidates, every seed of them, on all irrelevant rows, without training: an eval asks a core of 48 only. "
     "`analysis pareto` prints the command for the candidates that can still be picked, and then picks with these "
-    "rows. Runs on the first device of this machine.\n\n"
-    f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
+    "rows. Runs on the first device of this machine."
 )
 
 
 def main(
-    experiment: Annotated[str, typer.Option(help="Experiment whose trials have ended.")],
+    experiment: ExperimentName,
     candidate: Annotated[list[str], typer.Option(help="A candidate, as 'C2 @ 60 x 0.5'; may be repeated.")],
-    storage: Annotated[Path, typer.Option(help="Directory of the experiments.")] = Path("runs"),
-    tracking_uri: Annotated[
-        str, typer.Option(help="MLflow tracking URI.", show_default="sqlite:///mlflow.db")
-    ] = "",
-) -> None:  # fmt: skip
+    storage: Storage = STORAGE,
+    tracking_uri: TrackingUri = "",
+) -> None:
     """Measure candidates on all irrelevant rows of an experiment."""
     from sweeps.display.summary import pareto_command
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into
-    from sweeps.execution.named_copies import copies_named, unmeasured
+    from sweeps.execution.named_copies import unmeasured
     from trainables.derived.candidate_name import parse_candidate
     from trainables.record import FINALISTS
 
@@ -44,10 +41,7 @@ def main(
             f"nothing is left to ask; choose with: {pareto_command(experiment, tracking_uri)}",
         )
     with ended.experiment.locked():
-        found = copies_named(ended, names, typer.echo)
-        copies = [one for of_name in found.values() for one in of_name]
-        missing = unmeasured(copies, FINALISTS)
-        typer.echo(f"{len(copies)} adapters of {len(found)} candidates, {len(copies) - len(missing)} measured before")
+        missing = unmeasured(ended, names, FINALISTS, "candidates", typer.echo)
         counts = measure_into(FINALISTS, ended, missing, typer.echo, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
     typer.echo(f"next: {pareto_command(experiment, tracking_uri)}")

@@ -6,13 +6,13 @@ python -m sweeps.holdout --experiment stage4 --candidate 'C2 @ 60' --candidate '
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.cli.ended_options import STORAGE, ExperimentName, Storage, TrackingUri, help_with_exit_codes
 from trainables.command import run
-from trainables.errors import EXIT_CODE_MEANINGS, ExitCode, UserError
+from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.later_evals import EndedExperiment
@@ -20,26 +20,23 @@ if TYPE_CHECKING:
     from trainables.engine import Engine
     from trainables.probes.probe import Baseline
 
-HELP = (
+HELP = help_with_exit_codes(
     "Measure candidates, every seed of them, and the base on the holdout (--test and --ood-test of the study), without "
     "training. `analysis pareto` prints the command for its picks. Choose first: a candidate chosen on these rows is "
-    "measured too high.\n\n"
-    f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
+    "measured too high."
 )
 
 
 def main(
-    experiment: Annotated[str, typer.Option(help="Experiment whose trials have ended.")],
+    experiment: ExperimentName,
     candidate: Annotated[list[str], typer.Option(help="A pick, as 'C2 @ 60 x 0.5'; may be repeated.")],
-    storage: Annotated[Path, typer.Option(help="Directory of the experiments.")] = Path("runs"),
-    tracking_uri: Annotated[
-        str, typer.Option(help="MLflow tracking URI.", show_default="sqlite:///mlflow.db")
-    ] = "",
-) -> None:  # fmt: skip
+    storage: Storage = STORAGE,
+    tracking_uri: TrackingUri = "",
+) -> None:
     """Measure candidates on the holdout of an experiment."""
     from sweeps.execution.holdout_file import holdout_of
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into
-    from sweeps.execution.named_copies import copies_named, unmeasured
+    from sweeps.execution.named_copies import unmeasured
     from trainables.derived.candidate_name import parse_candidate
     from trainables.record import HOLDOUT
 
@@ -52,10 +49,7 @@ def main(
             "launch it again with --test and --ood-test: trials that have ended are not run again",
         )
     with ended.experiment.locked():
-        found = copies_named(ended, names, typer.echo)
-        copies = [one for of_name in found.values() for one in of_name]
-        missing = unmeasured(copies, HOLDOUT)
-        typer.echo(f"{len(copies)} adapters of {len(found)} picks, {len(copies) - len(missing)} measured before")
+        missing = unmeasured(ended, names, HOLDOUT, "picks", typer.echo)
         counts = measure_into(HOLDOUT, ended, missing, typer.echo, holdout.rows_of, measured_base, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)
     raise typer.Exit(ExitCode.TRIALS_FAILED if counts.invalid else ExitCode.DONE)

@@ -7,34 +7,31 @@ python -m sweeps.rescale --experiment stage4 --only C2,D1 --scales 0.3,0.6
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.cli.ended_options import STORAGE, ExperimentName, Storage, TrackingUri, help_with_exit_codes
 from trainables.command import run
-from trainables.errors import EXIT_CODE_MEANINGS, ExitCode, UserError
+from trainables.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from trainables.derived.copies import AdapterCopy
     from trainables.record import Record
 
-HELP = (
+HELP = help_with_exit_codes(
     "Evaluate every kept adapter at parts of its strength, and the average of its last three evals, without training; "
-    "the results are candidates of `analysis pareto`. Runs on the first device of this machine.\n\n"
-    f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in EXIT_CODE_MEANINGS.items())}."
+    "the results are candidates of `analysis pareto`. Runs on the first device of this machine."
 )
 
 
 def main(
-    experiment: Annotated[str, typer.Option(help="Experiment whose trials have ended.")],
+    experiment: ExperimentName,
     scales: Annotated[str, typer.Option(help="Parts of the strength.", show_default="0.25,0.5,0.75")] = "",
     only: Annotated[str, typer.Option(help="Arms, e.g. A1,C2.", show_default="all")] = "",
-    storage: Annotated[Path, typer.Option(help="Directory of the experiments.")] = Path("runs"),
-    tracking_uri: Annotated[
-        str, typer.Option(help="MLflow tracking URI.", show_default="sqlite:///mlflow.db")
-    ] = "",
-) -> None:  # fmt: skip
+    storage: Storage = STORAGE,
+    tracking_uri: TrackingUri = "",
+) -> None:
     """Evaluate scaled and averaged copies of the adapters of an experiment."""
     from sweeps.display.summary import pareto_command
     from sweeps.execution.later_evals import copy_to_mlflow, ended_experiment, measure_into, of_arms

@@ -80,37 +80,33 @@ def evidence(contenders: Sequence[Contender], metrics: Sequence[str], constraint
     weights = {name: draw_weights(one) for name, one in whole.items()}
     survivors = np.array([len(one.candidate.evals) for one in contenders])
     stopped = np.array([len(one.candidate.stopped) for one in contenders])
-    count = len(contenders)
+    count, of = len(contenders), _baseline_positions(contenders)
     compared = {name: _on_shared_rows(one, count) for name, one in whole.items()}
-    draws = _draws(compared, weights, contenders)
-    own = _draws(whole, weights, contenders)
+    draws, own = (_draws(one, weights, contenders) for one in (compared, whole))
     reaching = own if not stopped.any() else _draws(alone, weights, contenders)
-    limits = {name: weights[name].means_alone(whole[name].row_means[count:]) for name in constraint.needs}
-    of = _baseline_positions(contenders)
-    limits = {name: one[:, of] for name, one in limits.items()}
+    limits = {name: weights[name].means_alone(whole[name].row_means[count:])[:, of] for name in constraint.needs}
     generator = np.random.default_rng([GENERATOR_SEED, len(names)])
     new = {name: reaching[name].new_seed(generator)[:, :count] for name in constraint.needs}
+    expected = {name: own[name].expected[:, :count] for name in constraint.needs}
     inside = room(constraint.allowances, limits, new)
-    mine, all_rows = (
-        {name: Draws(one.expected[:, :count], one.seed_deviation) for name, one in each.items()}
-        for each in (draws, own)
-    )
     return DrawnCandidates(
         contenders=tuple(contenders),
         arrays=whole,
         weights=weights,
         compared=compared,
-        draws=mine,
-        own=all_rows,
+        draws=_first(count, draws),
+        own=_first(count, own),
         baselines={name: one.expected[:, count:][:, of] for name, one in draws.items()},
         inside=inside,
-        expected_inside=room(
-            constraint.allowances, limits, {name: all_rows[name].expected for name in constraint.needs}
-        ),
+        expected_inside=room(constraint.allowances, limits, expected),
         admissible=probability(inside, survivors, stopped),
         survival=survivors / (survivors + stopped),
         baseline_at=count + of,
     )
+
+
+def _first(count: int, draws: Mapping[str, Draws]) -> dict[str, Draws]:
+    return {name: Draws(one.expected[:, :count], one.seed_deviation) for name, one in draws.items()}
 
 
 def _on_shared_rows(one: RowArray, count: int) -> RowArray:

@@ -96,12 +96,11 @@ def pick(
     """
     names = (fit.name, generality.name, *constraint.needs)
     known = [one for one in contenders if has_rows(one, names)]
-    others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in contenders if one not in known]
+    unknown = [one for one in contenders if not has_rows(one, names)]
+    others = [judged_without_rows(one, (*names, *also), fit, constraint) for one in unknown]
     found = evidence(known, names, constraint) if known else None
     judged = judge(found, fit, generality, constraint, also) if found else []
-    allowed = np.array([not only or one.name in only for one in judged], dtype=bool)
-    at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged], dtype=bool)
-    choice = _choice(found, fit, generality, at_level & allowed) if found else None
+    choice = _choice(found, judged, fit, generality, level, only) if found else None
     picked = judged[choice.picked] if choice else None
     return Pick(
         level=level,
@@ -115,7 +114,7 @@ def pick(
         shipped=_shipped(choice.picked, found, constraint, level) if found and choice else None,
         nearest=() if picked else _nearest_misses([*judged, *others], fit, only),
         finalists=_finalists(judged, choice, fit, level),
-        corrected=_corrected(found, choice, fit, generality, constraint, level, allowed) if found and choice else {},
+        corrected=_corrected(found, choice, fit, generality, constraint, level, only) if found and choice else {},
         would_change=would_change(judged, choice, level, fit, generality),
         unknown=(
             *not_known(judged, others, level, constraint, picked is not None),
@@ -149,12 +148,16 @@ def _best_first(judged: Sequence[Judged], fit: Objective) -> tuple[Judged, ...]:
     return tuple(sorted(judged, key=order))
 
 
-def _choice(found: DrawnCandidates, fit: Objective, generality: Objective, eligible: np.ndarray) -> Chosen | None:
+def _choice(
+    found: DrawnCandidates, judged: Sequence[Judged], fit: Objective, generality: Objective, level: float,
+    only: Collection[str],
+) -> Chosen | None:  # fmt: skip
+    at_level = np.array([gains(one, fit) and (one.admissible or 0.0) >= level for one in judged])
     prices = [np.inf if one.parameters is None else one.parameters for one in found.contenders]
     return choose(
         higher(found.draws[fit.name].expected, fit),
         higher(found.draws[generality.name].expected, generality),
-        eligible,
+        at_level & _allowed(found, only),
         np.array(prices),
     )
 
@@ -198,7 +201,7 @@ def _shipped(at: int, found: DrawnCandidates, constraint: Constraint, level: flo
 
 def _corrected(
     found: DrawnCandidates, choice: Chosen, fit: Objective, generality: Objective, constraint: Constraint,
-    level: float, allowed: np.ndarray,
+    level: float, only: Collection[str],
 ) -> dict[str, float]:  # fmt: skip
     """Repeat the choice on resampled rows, with the margins that the level and the separation came to on all rows."""
     count = len(found.contenders)
@@ -206,6 +209,7 @@ def _corrected(
     lead = slack(fits, choice.best)
     means = {name: weighted_mean(one.row_means, one.row_weights) for name, one in found.compared.items()}
     required = _room(means, found, constraint) - _room_at_level(found, level)
+    allowed = _allowed(found, only)
 
     def select(drawn: Mapping[str, np.ndarray]) -> int | None:
         worth = higher(drawn[fit.name][:count] - drawn[fit.name][found.baseline_at], fit) > minimum_gain(fit)
@@ -217,6 +221,10 @@ def _corrected(
         return int(alike[np.argmax(higher(drawn[generality.name], generality)[alike])])
 
     return corrected(found.compared, select)
+
+
+def _allowed(found: DrawnCandidates, only: Collection[str]) -> np.ndarray:
+    return np.array([not only or one.candidate.name in only for one in found.contenders])
 
 
 def _room(means: Mapping[str, np.ndarray], found: DrawnCandidates, constraint: Constraint) -> np.ndarray:

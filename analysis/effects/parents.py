@@ -11,6 +11,7 @@ from trainables.constraint import CONSTRAINT, applicable_constraint
 from trainables.record import Record
 
 MOST_PARENTS = 5
+LANGUAGE, VISION = range(1, 5), range(7)  # the placements of `sweeps.continuation`
 
 
 def continuation_commands(among: Sequence[Observation], baseline: Mapping[str, float]) -> tuple[str, ...]:
@@ -24,6 +25,8 @@ def continuation_commands(among: Sequence[Observation], baseline: Mapping[str, f
         one
         for one in among
         if one.trial.best
+        and one.language in LANGUAGE
+        and one.vision in VISION
         and all(name in one.last.metrics and name in baseline for name in constraint.needs)
         and not constraint.admits(baseline, one.last.metrics)
     ]
@@ -43,5 +46,6 @@ def _command(one: Observation) -> str:
     parents = _parents(one)
     assert parents is not None
     words = ["python", "-m", "sweeps.continuation", "--only", f"L{one.language}V{one.vision}"]
+    words += ["--rank", f"{one.rank:g}", "--quant", one.quantization]
     words += ["--init-from", str(parents[0]), "--restart-from", str(parents[1])]
     return shlex.join([*words, "--experiment", f"continuation-{one.trial.name}"])

@@ -2,6 +2,7 @@
 
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
+- `ended_options`: Options of the commands that measure an experiment after its trials have ended.
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
   code.
 - `options`: The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts.

@@ -33,9 +33,21 @@ def copies_named(
     return {name: copies for name, copies in found.items() if name not in skipped}
 
 
-def unmeasured(copies: Iterable[AdapterCopy], file: str) -> list[AdapterCopy]:
-    """Return the copies that have no eval in this file of their records, each once."""
-    return [one for one in dict.fromkeys(copies) if not _is_measured(one, file)]
+def unmeasured(
+    ended: EndedExperiment, names: Iterable[CandidateName], file: str, what: str, say: Callable[[str], None]
+) -> list[AdapterCopy]:
+    """Return the adapters of candidates that have no eval in a file of their records, each once.
+
+    `say` gets a line with how many there are; `what` says in it what the candidates are.
+
+    Raises:
+        UserError: as `copies_named`.
+    """
+    found = copies_named(ended, names, say)
+    copies = list(dict.fromkeys(copy for of_name in found.values() for copy in of_name))
+    missing = [one for one in copies if not _is_measured(one, file)]
+    say(f"{len(copies)} adapters of {len(found)} {what}, {len(copies) - len(missing)} measured before")
+    return missing
 
 
 def _copies(ended: EndedExperiment, name: CandidateName) -> list[AdapterCopy]:

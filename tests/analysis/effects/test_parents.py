@@ -11,7 +11,7 @@ import pytest
 from command_line import invoke
 
 from analysis.effects.design import Observation
-from analysis.effects.parents import continuation_commands
+from analysis.effects.parents import LANGUAGE, VISION, continuation_commands
 from analysis.mlflow_runs import TrialRun
 from sweeps.continuation import STUDY
 from trainables.errors import UserError
@@ -24,14 +24,14 @@ BASELINE = {"irrelevant_pass": 1.0, "hallucination": 0.0}
 def ended(make_trial: Callable[..., TrialRun], tmp_path: Path) -> Callable[..., Observation]:
     """Build a trial of arm `L2V2` that ended with this irrelevant-image pass, with its record's directories."""
 
-    def make(seed: int, passes: float, has_best: bool = True) -> Observation:
+    def make(seed: int, passes: float, has_best: bool = True, arm: str = "L2V2", language: int = 2) -> Observation:
         record = tmp_path / f"L2V2-s{seed}"
         (record / "checkpoints" / "step-60").mkdir(parents=True)
         (record / "best").mkdir()
         best = {"best": {"exact_match": 0.5}} if has_best else {"best": {}}
-        trial = make_trial(f"L2V2-s{seed}", arm="L2V2", record=str(record), **best)
+        trial = make_trial(f"L2V2-s{seed}", arm=arm, record=str(record), **best)
         last = Measurement("eval", 60, {"irrelevant_pass": passes, "hallucination": 0.0})
-        return Observation(trial, str(seed), 2, 2, 16.0, 2e-4, "none", last)
+        return Observation(trial, str(seed), language, 2, 8.0, 2e-4, "none", last)
 
     return make
 
@@ -60,6 +60,18 @@ def test_the_study_reads_the_printed_command(
     assert invoke(STUDY, monkeypatch, *words[3:]) == 2
     own, shared = seen[1], seen[2]
     assert (own.only, shared.experiment, shared.init_from.name) == ("L2V2", "continuation-L2V2-s0", "best")
+    assert (own.rank, own.quant) == ("8", "none"), "the adapter keeps its rank, and its base"
+
+
+def test_the_arm_is_one_of_the_study_whatever_the_parent_was_called(ended: Callable[..., Observation]) -> None:
+    (command,) = continuation_commands([ended(0, 0.5, arm="C1")], BASELINE)
+    only = shlex.split(command)[4]
+    assert only == "L2V2" and only in {arm.name for arm in STUDY.arms}
+    assert continuation_commands([ended(1, 0.5, arm="B1", language=0)], BASELINE) == (), "the study has no such arm"
+
+
+def test_the_placements_are_those_of_the_study() -> None:
+    assert {(arm.language, arm.vision) for arm in STUDY.arms} == {(one, two) for one in LANGUAGE for two in VISION}
 
 
 def test_a_record_that_is_elsewhere_is_no_parent(ended: Callable[..., Observation], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from measured_experiment import Planned, baseline, write_experiment
 
 from analysis.cli import main
 from analysis.seeds import command as of_seeds
-from analysis.seeds.printed_command import more_seeds_command
+from analysis.seeds.printed_command import STUDY_MODULES, more_seeds_command
 from sweeps.stage4 import STUDY
+from sweeps.study import Study
 from trainables.errors import UserError
 
 LAUNCHED = "python -m sweeps.stage4 --lr 2e-4 --seeds=2 --storage 'my runs' --only A1,C2 --recommended --experiment x"
@@ -47,6 +49,20 @@ def test_the_study_reads_the_printed_command(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_launch_from_python_cannot_be_repeated() -> None:
     with pytest.raises(UserError, match="started by the command line of a study"):
         more_seeds_command("", ("C2",), 5)
+
+
+@pytest.mark.parametrize("module", ["trial spec.json --space 'seeds=3'", "search", "curriculum", "rescale"])
+def test_a_command_that_takes_no_arms_and_seeds_is_not_repeated(module: str) -> None:
+    with pytest.raises(UserError, match="started by the command line of a study") as raised:
+        more_seeds_command(f"python -m sweeps.{module}", ("C2",), 5)
+    assert "--space" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("name", STUDY_MODULES)
+def test_every_study_takes_the_words(name: str) -> None:
+    main = importlib.import_module(name)
+    assert isinstance(main.STUDY, Study)
+    assert more_seeds_command(f"python -m {name} --seeds 2", ("C2",), 5)[3:] == ["--only", "C2", "--seeds", "5"]
 
 
 def trials(seeds: int) -> list[Planned]:
