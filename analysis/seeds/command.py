@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Gener
 from trainables.errors import UserError, quoted
 
 if TYPE_CHECKING:
+    from analysis.placements import PlacementRuns
     from analysis.seeds.advice import Advice
 
 Form = Literal["table", "json"]
@@ -100,19 +102,21 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)
     advice = advise(found, at, choice.fit, constraint, margin, accepted)
     rows = {name: len(found.arrays[name].rows) for name in names}
-    of_study = {one.placement.label: one.placement.arm for one in conclusion.info.results}
-    return _with_command(advice, rows, of_study, conclusion.study.command)
+    placements = [one.placement for one in conclusion.info.results]
+    return _with_command(advice, rows, placements, conclusion.study.command)
 
 
-def _with_command(advice: Advice, rows: dict[str, int], of_study: dict[str, str], launched: str) -> Advised:
+def _with_command(advice: Advice, rows: dict[str, int], placements: Sequence[PlacementRuns], launched: str) -> Advised:
+    """Add the command, and how many trials it runs: those of every placement of the arms that it names."""
     from analysis.seeds.printed_command import more_seeds_command
 
+    of_study = {one.label: one.arm for one in placements}
     arms = list(dict.fromkeys(of_study[one.arm] for one in advice.arms))
     if advice.limit in ("settled", "rows") or not arms:
         return Advised(advice, rows, (), 0)
     most = max(one.seeds for one in advice.arms)
     target = advice.seeds or most + 2
-    new = sum(target - one.seeds for one in advice.arms)
+    new = sum(max(0, target - len(one.seed_runs)) for one in placements if one.arm in arms)
     return Advised(advice, rows, tuple(more_seeds_command(launched, arms, target)), new)
 
 

@@ -15,7 +15,10 @@ from command_line import invoke
 from measured_experiment import Planned, baseline, write_experiment
 
 from analysis.cli import main
+from analysis.mlflow_runs import TrialRun
+from analysis.placements import PlacementRuns, SeedRun
 from analysis.seeds import command as of_seeds
+from analysis.seeds.advice import Advice, ArmChance
 from analysis.seeds.printed_command import STUDY_MODULES, more_seeds_command
 from sweeps.stage4 import STUDY
 from sweeps.study import Study
@@ -109,6 +112,19 @@ def test_the_table_fits_eighty_columns(seeds: Run) -> None:
     code, out, _ = seeds()
     assert code == 0
     assert [line for line in out.splitlines() if len(line) > 80 and "python -m" not in line] == []
+
+
+def test_the_trials_are_counted_of_every_placement_that_the_command_runs(make_trial: Callable[..., TrialRun]) -> None:
+    """`--only C2` runs C2 on both bases, though only one of them deserves seeds."""
+    run = SeedRun(make_trial("C2-s0"), "admissible", "", (1.0, 0.5))
+    placements = [
+        PlacementRuns(f"{arm} {base}".strip(), arm, {}, (run,), is_baseline=False)
+        for arm, base in (("C2", "none"), ("C2", "nf4"), ("D1", ""))
+    ]
+    advice = Advice("C2 none @ 60", 0.4, 0.05, 0.4, "seeds", (ArmChance("C2 none", 0.4, 1),), 3)
+    found = of_seeds._with_command(advice, {}, placements, "python -m sweeps.stage4 --quant none,nf4")
+    assert found.command[-4:] == ("--only", "C2", "--seeds", "3")
+    assert found.trials == 4
 
 
 def test_the_loop_runs_what_it_prints_until_the_budget_ends(
