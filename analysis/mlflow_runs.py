@@ -190,7 +190,9 @@ def _logged(experiment: ExperimentRuns, tracking_uri: str, names: Sequence[str])
             directory = Path(scratch) / trial.run_id
             directory.mkdir()
             paths = [downloaded(client, trial.run_id, name, directory) for name in names]
-            found[trial.run_id] = [one for path in paths if path for one in of_file(path, hint)]
+            every = [one for path in paths if path for one in of_file(path, hint)]
+            # a line that was written again, as after a kill, replaces the one before it, as in the record
+            found[trial.run_id] = list({(one.kind, one.step, one.scale): one for one in every}.values())
     return found
 
 

@@ -21,7 +21,8 @@ from sweeps.tracking.tracker import sync_all
 from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import ExitCode, UserError
 from trainables.io.files import write_json
-from trainables.record import DERIVED, HOLDOUT, HOLDOUT_FILE, Record
+from trainables.probes.metric import RowResults
+from trainables.record import ADAPTERS, DERIVED, FINALISTS, HOLDOUT, HOLDOUT_FILE, Measurement, Record
 
 Run = Callable[..., tuple[int, str, str]]
 ARMS = {"A1": (0.55, 1.0, 2, 0), "C2": (0.70, 1.0, 2, 4), "D1": (0.80, 0.6, 4, 2)}
@@ -184,6 +185,72 @@ def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_
     assert "## The pick on held-out rows" in Path("report.md").read_text()
     body = json.loads(own("pareto", "--format", "json")[1])
     assert body["holdout"]["state"] == "measured" and body["pick"] == pick
+
+
+# ---------------------------------------------------------------- finalists
+def add_reserve(rows: int = 96) -> None:
+    """Give the baseline a reserve that it answered right, as a run of format 3 does."""
+    base = next(one for one in records() if one.spec().placement.is_baseline)
+    right = {f"r{number}": 1.0 for number in range(rows)}
+    reserve = {
+        "irrelevant_pass": RowResults(right),
+        "hallucination": RowResults(dict.fromkeys(right, 0.0)),
+    }
+    base.append(replace(base.evals()[0], reserve=reserve))
+    close_again(base)
+
+
+def copy_anew(empty_database: Path) -> None:
+    """Copy the records to an empty store, for an ended trial is copied once."""
+    shutil.copy(empty_database, "mlflow.db")
+    sync_all(Path("runs/stage4"), os.environ["MLFLOW_TRACKING_URI"], "stage4")
+
+
+def keep_adapter(record: Record, step: int) -> None:
+    with record.saving(f"{ADAPTERS}/step-{step}") as directory:
+        (directory / "adapter_model.safetensors").write_bytes(b"weights")
+    close_again(record)
+
+
+def close_again(record: Record) -> None:
+    verdict = record.verdict()
+    assert verdict is not None
+    record.close(verdict)
+
+
+def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Run, empty_database: Path) -> None:
+    """Without an adapter of each seed a candidate cannot be asked, and is not named again and again."""
+    write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
+    add_reserve()
+    copy_anew(empty_database)
+    _, output, _ = own("pareto")
+    assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+    for record in records():
+        if record.spec().arm == "C2" or record.spec().name == "A1-s0":
+            keep_adapter(record, 60)
+    _, output, _ = own("pareto")
+    commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
+    assert [words[2] for words in commands if words[1] == "-m"] == ["sweeps.finalists"], (
+        "the holdout waits for the pick"
+    )
+    assert commands[0][5:7] == ["--candidate", "C2 @ 60"] and "A1 @ 60" not in commands[0]
+    for record in records():
+        if record.spec().arm == "C2":
+            record.append(answering_all(record), FINALISTS)
+    copy_anew(empty_database)
+    _, output, _ = own("pareto")
+    assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+
+
+def answering_all(record: Record) -> Measurement:
+    last = record.evals()[-1]
+    more = {f"r{number}": 1.0 for number in range(96)}
+    rows = {
+        **last.rows,
+        "irrelevant_pass": RowResults({**last.rows["irrelevant_pass"].values, **more}),
+        "hallucination": RowResults({**last.rows["hallucination"].values, **dict.fromkeys(more, 0.0)}),
+    }
+    return replace(last, rows=rows)
 
 
 # ---------------------------------------------------------------- derived copies
