@@ -187,6 +187,20 @@ def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_
     assert body["holdout"]["state"] == "measured" and body["pick"] == pick
 
 
+def test_an_arm_outside_the_constraint_is_among_those_left_out(run: Run) -> None:
+    assert run("report", "--format", "markdown", experiment="lost")[0] == ExitCode.CHECK_FAILED
+    page = Path("report.md").read_text()
+    left_out = page.partition("## What was left out, and why")[2].partition("\n## ")[0]
+    assert "gain outside the constraint" in left_out and "C2" in left_out
+    assert "Every arm was compared" not in page
+
+
+def test_seeds_does_not_say_what_limits_a_study_without_a_pick(run: Run) -> None:
+    _, output, _ = run("seeds", experiment="lost")
+    assert "Nothing is picked yet: no candidate shows at the level" in flat(output)
+    assert "limit you" not in output and "Any number of" not in output
+
+
 # ---------------------------------------------------------------- finalists
 def add_reserve(rows: int = 96) -> None:
     """Give the baseline a reserve that it answered right, as a run of format 3 does."""

@@ -52,7 +52,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return few_rows(tmp_path_factory.mktemp("data") / "mini", irrelevant_rows=3)
 
 
-def few_rows(target: Path, irrelevant_rows: int) -> Path:
+def few_rows(target: Path, irrelevant_rows: int, held_out: int = 5) -> Path:
     files = datasets.write(target, seed=0)
     directory = files.train.parent
     lines = {path: path.read_text("utf-8").splitlines(keepends=True) for path in vars(files).values()}
@@ -63,7 +63,7 @@ def few_rows(target: Path, irrelevant_rows: int) -> Path:
         "train.jsonl": lines[files.train][:12], "validation.jsonl": lines[files.validation][:3],
         "test.jsonl": lines[files.test][:4],
         "ood.jsonl": [*kinds["irrelevant"][:irrelevant_rows], *kinds["caption"][:2], *kinds["text"][:2]],
-        "ood-test.jsonl": [*kinds["irrelevant"][-5:], *kinds["caption"][2:4], *kinds["text"][2:5]],
+        "ood-test.jsonl": [*kinds["irrelevant"][-held_out:], *kinds["caption"][2:4], *kinds["text"][2:5]],
     }.items():  # fmt: skip
         (directory / name).write_text("".join(cut), "utf-8")
     return directory
@@ -248,9 +248,10 @@ def test_picks_are_measured_on_the_holdout_alone(
 def test_finalists_are_asked_every_irrelevant_row(
     tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wide = few_rows(tmp_path / "data" / "mini", irrelevant_rows=CORE_ROWS + 4)
+    wide = few_rows(tmp_path / "data" / "mini", irrelevant_rows=CORE_ROWS + 4, held_out=CORE_ROWS + 2)
     sources = gather(None, wide / "train.jsonl", wide / "validation.jsonl", wide / "ood.jsonl", wide)
     storage = train_few(tmp_path / "runs", sources, steps=2)
+    keep_holdout(storage / "few", gathered(wide, sources))
     record, uri = trial_in(storage / "few"), f"sqlite:///{database}"
     place = {"storage": storage, "tracking_uri": uri}
     assert len(record.evals()[-1].rows["irrelevant_pass"].values) == CORE_ROWS
@@ -262,6 +263,9 @@ def test_finalists_are_asked_every_irrelevant_row(
     assert ended(finalists_main, "few", ["C2 @ 2", "C2@2"], **place) == 0
     assert "1 adapters of 1 candidates, 1 measured before" in capsys.readouterr().out
     check_record(record)
+    assert ended(holdout_main, "few", ["C2 @ 2"], **place) == 0
+    (held_out,) = record.later_evals(HOLDOUT)
+    assert len(held_out.rows["irrelevant_pass"].values) == CORE_ROWS + 2, "a holdout has no reserve"
 
     runs = read_experiment("few", uri)
     measured = read_measurements(runs, uri)
