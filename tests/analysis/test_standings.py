@@ -117,15 +117,16 @@ def test_a_seed_that_a_check_stopped_counts_as_not_admissible(concluded) -> None
     assert late.admissible is not None and late.admissible <= 1 / 3
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
 def test_an_arm_without_a_baseline_of_its_quantization_is_left_out_with_a_reason(
-    make_trial, make_experiment, make_baseline, objectives
+    seeds: int, make_trial, make_experiment, make_baseline, objectives
 ) -> None:
-    other = make_trial("C2-0", parameters={"quantization": "nf4"})
+    others = [make_trial(f"C2-{seed}", parameters={"quantization": "nf4", "seed": seed}) for seed in range(seeds)]
     fine = make_trial("C1-0", parameters={"quantization": "none"})
     base = make_baseline(parameters={"quantization": "none"})
-    measured = {f"run-{one.name}": [evaluated(60, 50, 47)] for one in (other, fine)}
+    measured = {f"run-{one.name}": [evaluated(60, 50, 47)] for one in (*others, fine)}
     measured[base.run_id] = [evaluated(0, 0, 48)]
-    info = frontier_info(make_experiment(base, other, fine), objectives, measured)
+    info = frontier_info(make_experiment(base, *others, fine), objectives, measured)
     assert result(info, "C1").kind == "frontier"
     assert (result(info, "C2").kind, "no baseline of its quantization" in result(info, "C2").reason) == (
         "excluded",

@@ -39,6 +39,13 @@ def test_comparisons_are_paired_on_rows() -> None:
     assert (drawn[:, 0] == drawn[:, 1]).all()
 
 
+def test_candidates_with_equal_results_have_equal_means_whatever_their_seeds_were_drawn_as() -> None:
+    one = array(np.stack([np.stack([passing(30, 48), passing(34, 48)])] * 3))
+    drawn = pooled(one, draw_weights(one, 500), np.arange(3), np.zeros(3, dtype=bool)).expected
+    assert (drawn[:, 0] != drawn[:, 1]).all(), "their seeds are their own"
+    assert drawn.mean(axis=0) == pytest.approx(np.full(3, drawn[:, 0].mean()), abs=1e-12)
+
+
 def test_two_metrics_on_the_same_rows_share_their_weights() -> None:
     first, second = array(passing(3, 10)[None, None]), array(passing(7, 10)[None, None])
     assert (draw_weights(first, 9).rows == draw_weights(second, 9).rows).all()
