@@ -40,6 +40,7 @@
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
+- `sharing_keys`: What trials must have in common to share an engine, or a cohort, and their order within a cohort.
 - `shipping/`: Makes a directory to ship of a recorded adapter, and measures it as its users will load it.
 - `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.

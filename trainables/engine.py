@@ -16,7 +16,8 @@ from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
 from trainables.model.base import Base, default_device, load_base
 from trainables.probes.crops import check_pictures
-from trainables.spec import RESERVE_FORMAT, TrialSpec, engine_key
+from trainables.sharing_keys import engine_key
+from trainables.spec import RESERVE_FORMAT, TrialSpec
 
 TRAIN_SLICE_ROWS = 64
 

@@ -94,3 +94,8 @@ def steps_at_rate(
 def planned_evals(steps: int, eval_every_steps: int, is_continued: bool = False) -> int:
     """Return how often a trial evaluates, its last step included; a continued one also before its first step."""
     return math.ceil(steps / eval_every_steps) + is_continued
+
+
+def next_eval(step: int, steps: int, eval_every_steps: int) -> int:
+    """Return the step of the first eval after `step`."""
+    return min(steps, (step // eval_every_steps + 1) * eval_every_steps)

@@ -274,38 +274,3 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str | None]:
             else:
                 lines.append(f"{where}: {must}")  # about several settings, which it names with their values
     return "\n".join(lines), "; ".join(hints) or None
-
-
-def engine_key(spec: TrialSpec) -> tuple[str, ...]:
-    """Return the values that trials on one engine must have in common: base, quantization, dtype, data and date."""
-    return (
-        spec.base.sha256,
-        spec.quantization,
-        spec.compute_dtype,
-        spec.train.sha256,
-        spec.validation.sha256,
-        spec.ood.sha256,
-        str(spec.template_date or ""),
-        "reserve" if spec.format >= RESERVE_FORMAT else "",
-        *(source.sha256 for source in spec.earlier),
-    )
-
-
-def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
-    """Return the values that trials of a cohort must have in common: engine, data order, batch shape, evals, steps."""
-    return (
-        *engine_key(spec),
-        spec.data_seed,
-        spec.batch_rows,
-        spec.accumulation_steps,
-        spec.batch_warmup_ratio,
-        spec.max_tokens,
-        spec.packed_tokens,
-        spec.eval_every_steps,
-        spec.steps,
-    )
-
-
-def cohort_order(spec: TrialSpec) -> tuple[int | str, ...]:
-    """Return the sort key within a cohort: trials that can share many layers of a pass come next to each other."""
-    return (spec.placement.vision, spec.placement.language, spec.trial_id)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.model.families import family_of
-from trainables.spec import TrialSpec, cohort_key, cohort_order
+from trainables.sharing_keys import cohort_key, cohort_order
+from trainables.spec import TrialSpec
 
 BUDGET = ("eval_every_steps", "steps")
 MIN_TRIALS = 3  # per engine on a CPU: fewer share too little work, more save no further time (docs/log.md)

@@ -22,8 +22,9 @@ from trainables.errors import UserError, items, nearest
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.record import Record
 from trainables.record_labels import LABELLED
+from trainables.sharing_keys import engine_key
 from trainables.source_check import check_sources
-from trainables.spec import TrialSpec, engine_key
+from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
     from trainables.derived.copies import AdapterCopy

@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks.families import NAMES, family
 from trainables.mini import defaults
-from trainables.spec import Source, cohort_key
+from trainables.sharing_keys import cohort_key
+from trainables.spec import Source
 
 
 def settings() -> dict[str, Any]:

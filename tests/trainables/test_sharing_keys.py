@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from small_trials import SpecMaker
 
-from trainables.spec import RESERVE_FORMAT, Placement, Source, TrialSpec, cohort_key, cohort_order, engine_key
+from trainables.sharing_keys import cohort_key, cohort_order, engine_key
+from trainables.spec import RESERVE_FORMAT, Placement, Source, TrialSpec
 
 
 def elsewhere(source: Source) -> Source:

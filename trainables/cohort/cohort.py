@@ -22,7 +22,7 @@ from trainables.errors import UserError
 from trainables.health.eval_integrity import Measured
 from trainables.phase import PhaseName
 from trainables.record import Verdict
-from trainables.spec import cohort_key
+from trainables.sharing_keys import cohort_key
 from trainables.training.failures import infeasible
 from trainables.training.trial import Trial
 

@@ -24,7 +24,7 @@ from trainables.model.peft_files import ADAPTER_CONFIG
 from trainables.model.placement import resolve
 from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
-from trainables.spec import cohort_order
+from trainables.sharing_keys import cohort_order
 
 COPIES_AT_ONCE = 16
 CUT_ERROR = "rank_cut_error"

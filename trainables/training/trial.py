@@ -32,6 +32,7 @@ from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
 from trainables.probes.probe import Baseline
 from trainables.record import ADAPTERS, Keep, Measurement, Record, Verdict
+from trainables.schedule import next_eval
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
 from trainables.training.asking import ask_for_guards
@@ -83,7 +84,7 @@ class Trial:
     @property
     def boundary(self) -> int:
         """Return the step of the next eval."""
-        return next_boundary(self.spec, self.progress.step)
+        return next_eval(self.progress.step, self.spec.steps, self.spec.eval_every_steps)
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
         """Train to the next eval, evaluate and checkpoint; return the verdict if the trial ended.
@@ -286,11 +287,6 @@ class Trial:
             write_json(self.record.directory / LABELS, self._labels())
         self.record.close(verdict)
         return verdict
-
-
-def next_boundary(spec: TrialSpec, step: int) -> int:
-    """Return the step of the first eval after `step`."""
-    return min(spec.steps, (step // spec.eval_every_steps + 1) * spec.eval_every_steps)
 
 
 def open_trial(  # noqa: PLR0913, PLR0917 as Trial

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.record import Record
-from trainables.spec import cohort_key, cohort_order, engine_key
+from trainables.sharing_keys import cohort_key, cohort_order, engine_key
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner

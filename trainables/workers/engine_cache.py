@@ -10,8 +10,9 @@ from trainables.phase import PhaseFile
 from trainables.record import Record, Verdict
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
+from trainables.sharing_keys import engine_key
 from trainables.source_check import SourceChanged, check_sources
-from trainables.spec import TrialSpec, engine_key
+from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
 from trainables.training.failures import InputErrors, infeasible
 from trainables.training.trial import Trial, open_trial

@@ -70,6 +70,14 @@ def test_few_rows_are_named_as_the_limit_whatever_the_seeds(made: Make) -> None:
     assert "Rows, not seeds, limit you" in text and "24 of irrelevant_pass" in text
 
 
+def test_without_a_pick_nothing_is_said_to_be_the_only_limit(made: Make) -> None:
+    """Seeds that scatter widely on many rows: rows alone would not help, and seeds alone are not shown to."""
+    found = advise(made(2000, C2=[(0.7, 0.85), (0.7, 0.975), (0.7, 0.9995)]), None, FIT, CONSTRAINT)
+    assert found.limit == "both"
+    text = " ".join(sentences(found, {"irrelevant_pass": 2000}))
+    assert "Nothing is picked yet" in text and "limit you" not in text
+
+
 def test_without_a_pick_the_arm_that_may_meet_the_constraint_is_named(made: Make) -> None:
     found = advise(made(64, C2=[(0.7, 0.90)] * 2, D1=[(0.8, 0.5)] * 2), None, FIT, CONSTRAINT)
     assert found.picked is None
