@@ -24,9 +24,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "sharing_keys", "model", "data", "probes",
         "measurement", "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify",
-        "metrics", "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models",
-        "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
-        "export", "shipping", "cohort", "derived", "workers",
+        "metrics", "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards",
+        "mlflow_models", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
+        "training", "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
