@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.objectives import fit_in, frontier_objectives
 from analysis.report.conclusions import conclusion, recommended, unknowns
 from trainables.probes.metric import RowResults
+from trainables.probes.reserve import joined
 from trainables.record import Measurement
 
 ROWS, PICTURES = 64, 48
@@ -132,6 +134,25 @@ def test_an_arm_without_a_baseline_of_its_quantization_is_left_out_with_a_reason
         "excluded",
         True,
     )
+
+
+def test_dominance_is_judged_on_the_rows_that_all_arms_answered(
+    make_trial, make_experiment, make_baseline, objectives
+) -> None:
+    """C2 was asked 144 rows more, which are easier: 44 of 48, but 188 of 192. D1 passes 45 of the 48."""
+    base, asked, other = make_baseline(), make_trial("C2-0"), make_trial("D1-0")
+    more = {f"r{number}": 1.0 for number in range(144)}
+    reserve = {"irrelevant_pass": RowResults(more), "hallucination": RowResults(dict.fromkeys(more, 0.0))}
+    final = evaluated(60, 40, 44)
+    rows = {**final.rows, **joined({name: final.rows[name] for name in reserve}, reserve)}
+    measured = {
+        base.run_id: [replace(evaluated(0, 0, 48), reserve=reserve)],
+        asked.run_id: [replace(final, rows=rows)],
+        other.run_id: [evaluated(60, 40, 45)],
+    }
+    info = frontier_info(make_experiment(base, asked, other), objectives, measured)
+    assert (result(info, "D1").kind, result(info, "C2").kind) == ("frontier", "dominated")
+    assert result(info, "C2").estimates[0].mean == pytest.approx(188 / 192), "shown on all rows that it answered"
 
 
 def test_dominated_and_frontier_have_probabilities_and_intervals_from_one_seed_on(concluded) -> None:
