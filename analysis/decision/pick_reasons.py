@@ -52,7 +52,7 @@ def not_known(
             f"{_listed([one.name for one in others])}: no results by row, or no baseline to compare with, so whether "
             "they are admissible on other rows, and separable, is not known; they are not chosen."
         )
-    rows = {one.metric: _rows(judged[0], one.metric) for one in constraint.allowances} if judged else {}
+    rows = {one.metric: max(_rows(each, one.metric) for each in judged) for one in constraint.allowances if judged}
     found += [_too_few(one, level) for one in too_few_rows(constraint, rows, level)]
     if is_picked:
         found.append(

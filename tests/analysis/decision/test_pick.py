@@ -101,6 +101,14 @@ def test_nothing_reaches_the_level_on_ten_rows_and_the_rows_it_takes_are_named(c
     assert any("irrelevant_pass has 10 rows: even an arm without a failure" in one for one in found.unknown)
 
 
+def test_rows_are_not_too_few_where_a_candidate_was_asked_enough(contender: Make) -> None:
+    few = contender("A1", *[evaluated(60, 40, 10, 0.5, rows=10)] * 3)
+    asked = contender("C2", *[evaluated(60, 50, 96, 0.5)] * 3)
+    found = picked(few, asked)
+    assert found.picked is not None and found.picked.candidate.arm == "C2"
+    assert not any("even an arm without a failure" in one for one in found.unknown)
+
+
 def test_a_stopped_seed_counts_as_not_admissible_and_keeps_its_last_fit(contender: Make) -> None:
     before = contender("C2", *[evaluated(30, 20, 96, 0.9)] * 3)
     after = contender("C2", *[evaluated(60, 60, 96, 0.5)] * 2, stopped=("2",))
