@@ -25,7 +25,7 @@ class Shipment:
 
     `scale` is the further strength that the command asked for; `strength` is in words what the directory holds, and
     `measured` what it scores: as recorded where that was compared, else as the fresh process measured it.
-    `agreements` are empty where no eval of this strength is recorded, with which it could be compared.
+    `compared_with` is in words what `agreements` compare it with.
     """
 
     choice: ChosenAdapter
@@ -33,6 +33,7 @@ class Shipment:
     strength: str
     merged: bool
     measured: Measurement
+    compared_with: str
     agreements: tuple[Agreement, ...]
     digests: tuple[tuple[str, str], ...]
 

@@ -44,6 +44,6 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)
     print(f"shipping {choice.name} of {choice.trial.name}: {choice.why}", file=sys.stderr)
     shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
-    for line in agreement_lines(shipment.agreements) or ["not compared: no eval of this strength is recorded"]:
+    for line in agreement_lines(shipment.agreements):
         print(line)
     print(f"shipped: {out}, loaded in a fresh process and measured")

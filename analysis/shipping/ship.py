@@ -25,6 +25,9 @@ from trainables.source_check import check_sources
 
 WORKER = "trainables.shipping.worker"
 WEIGHTS = ("*.safetensors",)
+RECORDED = "the eval of the same weights in the record"
+PLACED = "the record's adapter at this strength, applied as in training (no eval of this strength is recorded)"
+UNMERGED = "the adapter on the base as it is stored, for the merged weights are not quantized"
 
 Measure = Callable[[ShippingJob], Measurement]
 
@@ -69,26 +72,37 @@ def ship(choice: ChosenAdapter, options: ShippingOptions, out: Path, measure: Me
     check_can_ship(choice, options, out)
     ask = measure or measured_in_fresh_process
     with _staged(out) as directory, TemporaryDirectory() as scratch:
-        adapter = Path(scratch) / "adapter" if options.merge else directory
-        adapter.mkdir(exist_ok=True)
-        copy = Path(scratch) / "copy"
-        save_derived(choice.record, choice.measured.step, choice.measured.scale, copy)
-        write_adapter(copy, choice.spec, options.scale, adapter)
-        before = recorded = _recorded(choice, options)
-        if options.merge:
-            unmerged = ask(_job(choice, adapter, Path(scratch), unquantized=True, merge_into=directory))
-            # the merged weights are not quantized, so they are compared with the adapter on the base as it is stored
-            before = unmerged if before is None or choice.spec.quantization != "none" else before
-        measured = ask(_job(choice, directory, Path(scratch), form="merged" if options.merge else "adapter"))
-        agreements = tuple(compare(before, measured)) if before else ()
+        before, words, measured = _measured_twice(choice, options, directory, Path(scratch), ask)
+        agreements = tuple(compare(before, measured))
         _require_agreement(agreements, out)
-        scored = measured if recorded is None or options.merge else recorded
-        scored = replace(scored, step=choice.measured.step, scale=choice.measured.scale)
-        shipment = _shipment(choice, options, scored, agreements, directory)
+        scored = replace(
+            before if words == RECORDED else measured, step=choice.measured.step, scale=choice.measured.scale
+        )
+        shipment = Shipment(
+            choice, options.scale, strength(choice.measured, options.scale), options.merge, scored, words, agreements,
+            _digests(directory),
+        )  # fmt: skip
         write_provenance(choice.record, choice.spec, scored, options.scale, directory)
         write_text(directory / "README.md", model_card(shipment))
         close_package(directory, choice.spec, choice.record)
     return shipment
+
+
+def _measured_twice(
+    choice: ChosenAdapter, options: ShippingOptions, directory: Path, scratch: Path, ask: Measure
+) -> tuple[Measurement, str, Measurement]:
+    """Write the files to load; return what they must measure, where that is from, and what they do measure."""
+    adapter, copy = scratch / "adapter" if options.merge else directory, scratch / "copy"
+    adapter.mkdir(exist_ok=True)
+    save_derived(choice.record, choice.measured.step, choice.measured.scale, copy)
+    write_adapter(copy, choice.spec, options.scale, adapter)
+    unmerged = ask(_job(choice, adapter, scratch, unquantized=True, merge_into=directory)) if options.merge else None
+    measured = ask(_job(choice, directory, scratch, form="merged" if options.merge else "adapter"))
+    if unmerged is not None and choice.spec.quantization != "none":
+        return unmerged, UNMERGED, measured
+    if (recorded := _recorded(choice, options)) is not None:
+        return recorded, RECORDED, measured
+    return ask(_job(choice, copy, scratch, form="placed", scale=options.scale)), PLACED, measured
 
 
 def measured_in_fresh_process(job: ShippingJob) -> Measurement:
@@ -112,7 +126,7 @@ def _job(choice: ChosenAdapter, directory: Path, scratch: Path, **changes: objec
 
 
 def _recorded(choice: ChosenAdapter, options: ShippingOptions) -> Measurement | None:
-    """Return the eval of the same strength, None if there is none: then nothing can be compared."""
+    """Return the eval of the same strength, None if there is none."""
     if options.scale == 1:
         return choice.measured
     if choice.measured.scale == AVERAGE:
@@ -126,14 +140,6 @@ def _require_agreement(agreements: Sequence[Agreement], out: Path) -> None:
     if broken:
         raise NotShipped(f"{out}: what is loaded must measure as recorded, but {'; '.join(broken)}",
                          "base, rows and versions must be those of the training; nothing was written")  # fmt: skip
-
-
-def _shipment(
-    choice: ChosenAdapter, options: ShippingOptions, scored: Measurement, agreements: tuple[Agreement, ...],
-    directory: Path,
-) -> Shipment:  # fmt: skip
-    words = strength(choice.measured, options.scale)
-    return Shipment(choice, options.scale, words, options.merge, scored, agreements, _digests(directory))
 
 
 def _digests(directory: Path) -> tuple[tuple[str, str], ...]:

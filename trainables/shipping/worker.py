@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainables.checkpoints.adapter_config import read_adapter_config
 from trainables.command import quieten_libraries, run
 from trainables.io.files import read_json, write_text
 from trainables.record import Measurement, Record
@@ -39,6 +40,9 @@ def carry_out(job: ShippingJob) -> None:
     if job.form == "merged":
         _write(job, _measured(_merged_base(job, spec), spec))
         return
+    if job.form == "placed":
+        _write(job, _measured(_placed(job, spec), spec))
+        return
     from peft import PeftModel
 
     from trainables.shipping.merged import write_merged
@@ -58,6 +62,21 @@ def _base(job: ShippingJob, spec: TrialSpec) -> Base:
     if job.unquantized:
         return load_base(spec.base.path, "none", stored_dtype(spec.base.path), default_device())
     return load_base(spec.base.path, spec.quantization, spec.compute_dtype, default_device())
+
+
+def _placed(job: ShippingJob, spec: TrialSpec) -> Base:
+    from trainables.model.lora import place
+    from trainables.model.placement import resolve
+
+    base = _base(job, spec)
+    alpha = read_adapter_config(job.directory)["lora_alpha"] * job.scale
+    adapter = place(
+        base,
+        spec.model_copy(update={"alpha": alpha}),
+        resolve(spec.placement, base.towers, spec.target_modules),
+    )
+    adapter.load(job.directory)
+    return base
 
 
 def _merged_base(job: ShippingJob, spec: TrialSpec) -> Base:

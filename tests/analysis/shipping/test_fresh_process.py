@@ -122,6 +122,8 @@ def logits_of_others(engine: Engine, base: Path, out: Path) -> torch.Tensor:
         (("--arm", "C2 @ 6"), "1", 1.0),
         (("--arm", "C2 @ 6", "--merge"), "1", 1.0),
         (("--arm", "C2 @ 6", "--scale", "0.5"), "1", 0.5),
+        (("--arm", "C2 @ 6", "--scale", "0.3"), "1", 0.3),
+        (("--arm", "C2 @ 6 average", "--scale", "0.4"), "average", 0.4),
         (("--arm", "C2 @ 6 average"), "average", 1.0),
     ],
 )

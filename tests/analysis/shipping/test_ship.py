@@ -176,7 +176,9 @@ def test_a_changed_adapter_is_refused_before_anything_is_loaded(found: Conclusio
         chosen(found, "")
 
 
-def test_a_strength_that_was_measured_is_compared_and_another_is_not(found: Conclusion, tmp_path: Path) -> None:
+def test_a_strength_that_was_measured_is_compared_with_its_eval_and_another_with_the_records_adapter(
+    found: Conclusion, tmp_path: Path
+) -> None:
     choice = chosen(found, "C2 @ 60")
     with pytest.raises(NotShipped, match="eval_loss"):
         ship(choice, ShippingOptions(scale=0.5), tmp_path / "half", as_recorded(choice))
@@ -186,8 +188,10 @@ def test_a_strength_that_was_measured_is_compared_and_another_is_not(found: Conc
     provenance = json.loads((tmp_path / "half" / "provenance.json").read_text())
     assert (provenance["step"], provenance["scale"], provenance["metrics"]["eval_loss"]) == (60, 0.5, 7.5)
     assert "| eval_loss | lower | 1.5000 | 7.5000 |" in (tmp_path / "half" / "README.md").read_text()
-    other = ship(choice, ShippingOptions(scale=0.25), tmp_path / "other", as_recorded(choice))
-    assert other.agreements == ()
+    jobs: list[ShippingJob] = []
+    other = ship(choice, ShippingOptions(scale=0.25), tmp_path / "other", lambda job: jobs.append(job) or at_half)
+    assert [(one.form, one.scale) for one in jobs] == [("adapter", 1.0), ("placed", 0.25)]
+    assert other.agreements and "applied as in training" in other.compared_with
     quarter = chosen(found, "C2 @ 60 x 0.5")
     ship(quarter, ShippingOptions(scale=0.5), tmp_path / "quarter", as_recorded(quarter))
     assert change_of(tmp_path / "quarter")[0, 0] == pytest.approx(2.0)
@@ -212,13 +216,22 @@ def test_other_numbers_are_not_shipped(choice: ChosenAdapter, tmp_path: Path, me
     assert [one.name for one in tmp_path.iterdir() if "shipped" in one.name] == []
 
 
-def test_a_scaled_adapter_has_a_scaled_alpha_and_says_that_nothing_was_compared(
+def test_a_scaled_adapter_has_a_scaled_alpha_and_says_what_it_was_compared_with(
     choice: ChosenAdapter, tmp_path: Path
 ) -> None:
     shipment = ship(choice, ShippingOptions(scale=0.25), tmp_path / "shipped", as_recorded(choice))
-    assert shipment.agreements == ()
+    assert shipment.agreements
     assert json.loads((tmp_path / "shipped" / "adapter_config.json").read_text())["lora_alpha"] == 8.0
-    assert "nothing to compare with" in (tmp_path / "shipped" / "README.md").read_text()
+    assert "no eval of this strength is recorded" in (tmp_path / "shipped" / "README.md").read_text()
+
+
+def test_a_strength_that_loads_as_another_is_not_shipped(choice: ChosenAdapter, tmp_path: Path) -> None:
+    """PEFT's loader gives the numbers of full strength, the record's adapter at 0.25 gives others."""
+    at_quarter = replace(choice.measured, metrics={**choice.measured.metrics, "eval_loss": 7.5})
+    with pytest.raises(NotShipped, match="eval_loss"):
+        ship(choice, ShippingOptions(scale=0.25), tmp_path / "shipped",
+             lambda job: at_quarter if job.form == "placed" else choice.measured)  # fmt: skip
+    assert not (tmp_path / "shipped").exists()
 
 
 @pytest.mark.parametrize("scale", [-0.01, 1.01, float("nan")])
