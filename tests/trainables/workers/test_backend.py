@@ -181,7 +181,7 @@ def test_bad_input_makes_the_trial_infeasible_and_the_worker_usable(
     assert (verdict_in(report), report.done, step_in(report)) == ("infeasible(input)", True, 0)
     verdict = Record(tmp_path / "bad").verdict()
     assert verdict is not None and expected in (verdict.reason or "")
-    assert worker.reset(configure(make_spec(name="good", placement=Placement(language=1), steps=1, batch_rows=1)))
+    assert worker.reset(configure(make_spec(name="good", placement=Placement())))  # an eval starts no other process
     assert verdict_in(trained(worker)) == "completed"
 
 
