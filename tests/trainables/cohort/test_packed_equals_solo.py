@@ -56,7 +56,10 @@ def assert_equal_gradients(
 
 
 # -------------------------------------------------------------------- gradients
-@pytest.mark.parametrize(("nf4", "kinds"), [(False, ["image", "text", "mixed"]), (True, ["mixed"])])
+@pytest.mark.parametrize(
+    ("nf4", "kinds"),
+    [(False, ["image", "text", "mixed"]), pytest.param(True, ["mixed"], marks=pytest.mark.slow)],
+)
 def test_gradients_of_every_depth_equal_those_of_a_trial_alone(
     nf4: bool, kinds: list[str], sources: Sources, make_spec: SpecMaker, double: None
 ) -> None:

@@ -76,7 +76,7 @@ def furthest_from_solo(
 
 
 @EACH_FAMILY
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_gradients_packed_equal_those_of_a_trial_alone(
     family: str, share: bool, vision_sources_of: SourcesOf, double: None
 ) -> None:

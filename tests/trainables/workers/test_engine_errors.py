@@ -27,7 +27,9 @@ from trainables.spec import TrialSpec
 
 
 # ---------------------------------------------------------------- what goes wrong
-@pytest.mark.parametrize("error", [RuntimeError("a planted fault"), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a planted fault"), pytest.param(StopIteration(), marks=pytest.mark.slow)]
+)
 def test_an_error_of_the_cohort_reaches_every_worker_and_the_next_one_starts_afresh(
     error: Exception, room: Room, three: list[Record], solo: Solo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
