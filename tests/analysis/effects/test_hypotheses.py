@@ -17,7 +17,7 @@ from trainables.record import Measurement
 
 Law = Callable[[int, int, float], float]
 Simulate = Callable[..., list[Observation]]
-DEPTHS, BLOCKS, RATES, ROWS = (1, 2, 3, 4), (0, 2, 4, 6), (1.5e-4, 2e-4, 2.5e-4), 400
+DEPTHS, BLOCKS, RATES, ROWS = (1, 2, 3, 4), (0, 2, 4, 6), (1.5e-4, 2e-4, 2.5e-4), 200
 
 
 @pytest.fixture
