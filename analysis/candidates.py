@@ -48,9 +48,14 @@ class Candidate:
     @property
     def name(self) -> str:
         """Return arm, step and, if it is derived, its scale: `C2 @ 60`, `C2 @ 60 x 0.5`, `C2 @ 90 average`."""
+        return f"{self.arm} {self.at}"
+
+    @property
+    def at(self) -> str:
+        """Return the name without the arm: `@ 60 x 0.5`."""
         if self.scale == FULL_STRENGTH:
-            return f"{self.arm} @ {self.step}"
-        return f"{self.arm} @ {self.step} {self.scale if self.scale == AVERAGE else f'x {self.scale}'}"
+            return f"@ {self.step}"
+        return f"@ {self.step} {self.scale if self.scale == AVERAGE else f'x {self.scale}'}"
 
     @property
     def is_derived(self) -> bool:

@@ -43,7 +43,7 @@ MARKS = {
 
 def text_table(info: FrontierInfo) -> tuple[list[str], list[list[str]]]:
     """Return the header and one row of text per placement, in the order of the results."""
-    header = ["placement", "standing", *(one.name for one in reversed(info.objectives[:2]))]
+    header = ["placement", "standing", "candidate", *(one.name for one in reversed(info.objectives[:2]))]
     header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "criteria", "why"]
     return header, [_text_row(result, info) for result in info.results]
 
@@ -168,6 +168,7 @@ def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
     return [
         marked_label(result),
         MARKS[result.kind],
+        result.candidate.candidate.at if result.candidate else "",
         *reversed(values[:2]),
         *values[2:],
         "" if result.kind == "baseline" else str(len(result.placement.seed_runs)),
@@ -181,6 +182,7 @@ def _text_row(result: PlacementResult, info: FrontierInfo) -> list[str]:
 def _flat(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
     row: dict[str, Any] = {"placement": result.placement.label, "standing": result.kind}
     row |= {"on_frontier": int(result.on_frontier), "reason": result.reason}
+    row["candidate"] = result.candidate.name if result.candidate else None
     row |= result.placement.parameters
     row["seeds"] = len(result.placement.seed_runs)
     for column, objective in enumerate(info.objectives):
@@ -207,6 +209,7 @@ def _nested(result: PlacementResult, info: FrontierInfo) -> dict[str, Any]:
         "standing": result.kind,
         "on_frontier": result.on_frontier,
         "reason": result.reason,
+        "candidate": result.candidate.name if result.candidate else None,
         "parameters": dict(result.placement.parameters),
         "estimates": dict(zip(names, map(asdict, result.estimates), strict=False)),
         "gain": result.gain,
