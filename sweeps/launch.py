@@ -1,6 +1,6 @@
-"""Launches jobs. A job (a study, a staged study or a search) is planned, shown and run.
+"""Launches a study of independent trials, or resumes it.
 
-`run` launches a study from Python::
+From Python::
 
     from sweeps.launch import run
     from sweeps.stage4 import STUDY
@@ -10,16 +10,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from rich.text import Text
 
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
-from sweeps.execution.begun_records import begin_lost_baselines, check_begun, copy_begun_rows
+from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
@@ -27,6 +26,7 @@ from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
 from sweeps.execution.storage import check_storage
+from sweeps.job import run_job
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.parents import continuing
@@ -38,96 +38,8 @@ from sweeps.planning.split import split_off
 from sweeps.study import Study, as_begun, kept_reading
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
-from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.model.families import family_of
 from trainables.record import Record
-
-
-class JobPlan(Protocol):
-    """The plan of any job, with the results of the preflight checks."""
-
-    @property
-    def preflight(self) -> Preflight:
-        """Return the results of the preflight checks."""
-        ...
-
-
-PlanT = TypeVar("PlanT", bound=JobPlan)
-
-
-class Job(Protocol[PlanT]):
-    """A unit of work to launch; `plan` returns the plan that `show` prints and `run` executes."""
-
-    @property
-    def study(self) -> Study:
-        """Return the study, which has the name, the question and the closing tables."""
-        ...
-
-    @property
-    def launch(self) -> Launch:
-        """Return the launch options."""
-        ...
-
-    def plan(self, data_directory: Path) -> PlanT:
-        """Read and check all input; writes only the miniature's and filtered rows, below `data_directory`.
-
-        Raises:
-            UserError: anything that would make the job fail later.
-        """
-        ...
-
-    def show(self, planned: PlanT) -> None:
-        """Print the plan."""
-        ...
-
-    def check(self, planned: PlanT) -> None:
-        """Refuse what `run` would refuse before it starts a trial; writes nothing.
-
-        Raises:
-            UserError: the storage cannot take the records, or the experiment is locked or has another configuration.
-        """
-        ...
-
-    def run(self, planned: PlanT) -> list[Record]:
-        """Run the trials of the plan that have no result, and return the records of all its trials.
-
-        Raises:
-            UserError: preflight refuses the plan, or the experiment has another configuration.
-            Checkpointed: the launch was stopped; every running trial has checkpointed.
-        """
-        ...
-
-
-# -------------------------------------------------------------------- any job
-def run_job(job: Job[PlanT]) -> list[Record]:
-    """Plan a job and run it.
-
-    Raises:
-        UserError: the input is invalid; nothing was trained.
-        Checkpointed: the launch was stopped; every running trial has checkpointed.
-    """
-    directory = job.launch.directory(job.study)
-    checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent)
-    return job.run(job.plan(directory.parent / "data"))
-
-
-def show_job(job: Job[PlanT]) -> None:
-    """Plan a job and print the plan; leaves no files, and refuses whatever `run_job` would refuse.
-
-    Raises:
-        UserError: the input is invalid, preflight refuses the plan, or `Job.check` does.
-    """
-    directory = job.launch.directory(job.study)
-    checked_uri(job.launch.tracking_uri or default_tracking_uri())
-    check_storage(directory.parent, create=False)
-    with tempfile.TemporaryDirectory() as scratch:
-        copy_begun_rows(Experiment(directory), Path(scratch))
-        planned = job.plan(Path(scratch) / "data")
-        job.show(planned)
-        admit(planned.preflight, job.launch.force)
-        job.check(planned)
-    job.launch.console.print("dry run: nothing was written")
 
 
 # -------------------------------------------------------------------- a study

@@ -29,8 +29,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "training", "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
-        "study", "planning", "tracking", "display", "execution", "launch", "stages", "hpo", "cli", "STUDIES", "doctor",
-        "importers", "trial", "rescale", "finalists", "holdout",
+        "study", "planning", "tracking", "display", "execution", "job", "launch", "stages", "hpo", "cli", "STUDIES",
+        "doctor", "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
         "options", "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty",

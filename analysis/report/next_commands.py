@@ -18,13 +18,16 @@ ASKED_AT_ONCE = 12  # candidates of one command; the next one names those that a
 def next_commands(found: Conclusion, asked: ConclusionOptions) -> list[str]:
     """Return the commands that a pick asks for, as a shell reads them.
 
-    Finalists come before the holdout, because they can change the pick, and a holdout measures what is final.
+    Finalists come before the holdout, because they can change the pick, and a holdout measures what is final: once it
+    has measured the pick, only shipping is left.
     """
     words = [*_storage_words(found), *asked.store_words()]
     ship = [ship_command(asked)] if found.choice.picked else []
+    holdout = found.info.holdout
+    if found.choice.picked and holdout is not None and holdout.state == "measured":
+        return ship
     if asking := [one for one in not_asked(found.choice.finalists) if _is_kept(one)]:
         return [finalists_command(asked.experiment, asking[:ASKED_AT_ONCE], words), *ship]
-    holdout = found.info.holdout
     if found.choice.picked and holdout is not None and holdout.state == "not measured":
         return [holdout_command(asked.experiment, [found.choice.picked.candidate], words), *ship]
     return ship

@@ -42,10 +42,17 @@ MARKS = {
 
 
 def text_table(info: FrontierInfo) -> tuple[list[str], list[list[str]]]:
-    """Return the header and one row of text per placement, in the order of the results."""
+    """Return the header and one row of text per placement, in the order of the results.
+
+    Results that were not made here have no candidates, so their table has no such column.
+    """
     header = ["placement", "standing", "candidate", *(one.name for one in reversed(info.objectives[:2]))]
     header += [one.name for one in info.objectives[2:]] + ["seeds", "P(frontier)", "parameters", "criteria", "why"]
-    return header, [_text_row(result, info) for result in info.results]
+    rows = [_text_row(result, info) for result in info.results]
+    at = header.index("candidate")
+    if not any(row[at] for row in rows):
+        return header[:at] + header[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
+    return header, rows
 
 
 def print_report(info: FrontierInfo, console: Console) -> None:

@@ -12,7 +12,7 @@ from sweeps.study import Study
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
-    from sweeps.launch import Job
+    from sweeps.job import Job
 
 OwnT = TypeVar("OwnT")
 

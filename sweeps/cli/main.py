@@ -20,7 +20,7 @@ from trainables.errors import Checkpointed, ExitCode, UserError
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
-    from sweeps.launch import Job
+    from sweeps.job import Job
     from trainables.record import Record
 
 
@@ -62,7 +62,7 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
         launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
-    from sweeps.launch import run_job, show_job
+    from sweeps.job import run_job, show_job
 
     if shared.sync:
         _sync_records(line.study, launch)

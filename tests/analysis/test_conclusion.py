@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shlex
@@ -154,6 +156,20 @@ def test_bad_objectives_are_refused_by_every_command(
 
 
 # ---------------------------------------------------------------- the holdout
+def test_each_placement_names_the_candidate_that_stands_for_it(run: Run) -> None:
+    _, output, _ = run("pareto")
+    assert any(line.split()[1:2] == ["C2"] and "@ 60" in line for line in output.splitlines())
+    header, first = list(csv.reader(io.StringIO(run("pareto", "--format", "csv")[1])))[:2]
+    said = dict(zip(header, first, strict=True))
+    assert said["candidate"].startswith(f"{said['placement'].split()[0]} @ ")
+    named = {
+        one["placement"]: one["candidate"] for one in json.loads(run("pareto", "--format", "json")[1])["placements"]
+    }
+    assert named["C2"] == "C2 @ 60" and named["A0"] is None
+    table = run("pareto", "--format", "markdown")[1].splitlines()
+    assert table[0].startswith("| placement | standing | candidate |") and any("| @ 60 |" in line for line in table)
+
+
 def test_without_a_holdout_it_says_so_and_only_ship_is_next(run: Run) -> None:
     _, output, _ = run("pareto")
     assert "No rows were held out: with --test and --ood-test" in flat(output)
@@ -254,6 +270,23 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
     copy_anew(empty_database)
     _, output, _ = own("pareto")
     assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+
+
+def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run, empty_database: Path) -> None:
+    """More rows could change the pick, and the holdout would then have measured another."""
+    write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
+    add_reserve()
+    for record in records():
+        if record.spec().arm == "C2":
+            keep_adapter(record, 60)
+    copy_anew(empty_database)
+    assert "sweeps.finalists" in own("pareto")[1]
+    for record in records():
+        if record.spec().arm in ("C2", "A0"):
+            record.append(record.evals()[-1], HOLDOUT)
+    copy_anew(empty_database)
+    _, output, _ = own("pareto")
+    assert output.partition("next:\n")[2].split("\n")[0] == "    analysis ship --experiment stage4 --out shipped"
 
 
 def answering_all(record: Record) -> Measurement:

@@ -113,6 +113,12 @@ def test_markdown_is_a_table(pareto):
     assert out.count("\n| ") == 13
 
 
+def test_without_candidates_the_table_has_no_column_for_them(pareto):
+    """These runs keep no rows, so that nothing names the eval that stands for a placement."""
+    _, out, _ = pareto("--experiment", "stage4", "--format", "markdown")
+    assert "candidate" not in out.partition("\n")[0]
+
+
 def test_other_objectives_may_be_named(pareto):
     _, out, _ = pareto("--experiment", "stage4", "--objective", "adapter_parameters:lower", "--format", "json")
     on_it = {one["placement"] for one in json.loads(out)["placements"] if one["standing"] == "frontier"}

@@ -21,7 +21,7 @@ from sweeps.curriculum import STUDY as CURRICULUM
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.hpo.space import is_baseline_point, spec_of
-from sweeps.launch import run_job, show_job
+from sweeps.job import run_job, show_job
 from sweeps.planning.space import expand, settings_of
 from sweeps.search import SEARCH
 from sweeps.stages.curriculum import CurriculumInput, curriculum

@@ -120,8 +120,7 @@ class Trial:
         progress.step += 1
         self.phase.show("training", progress.step)
         progress.train_seconds += seconds + time.perf_counter() - began
-        finding = self.monitor.after_step(progress.step, loss, norm)
-        if finding:
+        if finding := self.monitor.after_step(progress.step, loss, norm):
             return self.close(finding.verdict())
         progress.interval_losses += (loss,)
         progress.interval_norms += (norm,)

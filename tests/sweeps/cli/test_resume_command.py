@@ -27,7 +27,7 @@ class Command:
         self.stop: Callable[[Path], None] = checkpointed
         self.launched: Any = None
         for name in ("run_job", "show_job"):
-            monkeypatch.setattr(f"sweeps.launch.{name}", self._run)
+            monkeypatch.setattr(f"sweeps.job.{name}", self._run)
 
     def _run(self, job: Any) -> None:
         self.launched = job.launch

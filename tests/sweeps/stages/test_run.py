@@ -18,7 +18,7 @@ from saved_adapters import left_by, saved
 from sweeps.curriculum import STUDY
 from sweeps.execution.holdout_file import holdout_of, holdout_of_stages
 from sweeps.execution.options import Launch
-from sweeps.launch import run_job, show_job
+from sweeps.job import run_job, show_job
 from sweeps.planning.holdout import Holdout
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
