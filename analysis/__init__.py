@@ -15,6 +15,8 @@
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `holdout`: What is known of the pick on held-out rows, which no eval of a trial asks: measured, not yet, or none are.
 - `intervals`: Intervals of proportions.
+- `logged_measurements`: Reads what the trials of an experiment measured, with results by row, from the files that
+  MLflow keeps of runs.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
 - `objectives`: The objectives of a frontier, from the options of the command line.
 - `options`: Options that several commands have, and the words that repeat them in a printed command.

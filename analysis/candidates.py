@@ -68,7 +68,7 @@ def candidates_of(placement: PlacementRuns, measured: Mapping[str, Sequence[Meas
 
     Args:
         placement: the trials of an arm that differ only in their seed.
-        measured: the measurements of each trial by run id, as `read_measurements` returns them.
+        measured: the measurements of each trial by run id, as `read_logged` returns them.
     """
     by_key: dict[tuple[int, str], list[SeedEval]] = {}
     ended = {}

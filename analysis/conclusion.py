@@ -44,10 +44,10 @@ def conclude(
 
     Args:
         study: the runs.
-        measured: the measurements of each trial by run id, as `read_measurements` returns them.
+        measured: the measurements of each trial by run id, as `read_logged` returns them.
         objectives: generality, the task fit, and further ones.
         level: the probability of meeting the constraint that the pick must reach.
-        held_out: the evals on the holdout by run id, as `read_holdout` returns them.
+        held_out: the evals on the holdout by run id, as `read_logged` returns them.
 
     Raises:
         UserError: no trial has a verdict yet, or no trial has measured an objective.

@@ -42,7 +42,7 @@ def frontier_info(
     Args:
         experiment: the trials.
         objectives: generality, task fit and further ones.
-        measured: the measurements of each trial by run id, as `read_measurements` returns them; None for old records.
+        measured: the measurements of each trial by run id, as `read_logged` returns them; None for old records.
         constraint: what an eval must keep of the baseline's generality.
         level: the probability of meeting the constraint that the pick must reach.
 

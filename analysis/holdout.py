@@ -49,7 +49,7 @@ def holdout_of(
     Args:
         study: the runs.
         choice: what was picked.
-        measured: the evals on the holdout by run id, as `read_holdout` returns them.
+        measured: the evals on the holdout by run id, as `read_logged` returns them.
     """
     if choice.picked is None:
         return None

@@ -7,34 +7,29 @@ what is read of a child run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from trainables.errors import UserError, nearest
-from trainables.measurement import Measurement
-from trainables.measurement import read_measurements as of_file
+from trainables.measurement import read_measurements
+from trainables.mlflow_files import log_file, stored_files
 from trainables.mlflow_store import (
     StoredRun,
     connect_to_read,
-    downloaded,
     existing_experiment_id,
     experiment_names,
-    log_file,
     log_tags,
     outages,
     redacted,
     runs_of,
 )
-from trainables.probes.reserve import exchanged
-from trainables.record import DERIVED, FINALISTS, HOLDOUT
 
-if TYPE_CHECKING:
-    from trainables.mlflow_store import MlflowClient
-
+READERS = 8  # files that are read from the store at once
 # MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
 
@@ -71,6 +66,7 @@ class TrialRun:
     overridden: tuple[str, ...] = ()
     verdict_cause: str | None = None
     verdict_limit: float | None = None
+    artifact_uri: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,9 +91,8 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
         UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
     """
     stored = stored_runs(name, tracking_uri)
-    with _outages_as_user_errors(tracking_uri):
-        client = connect_to_read(tracking_uri)
-        runs = [_with_whole_best(client, run) for run in stored]
+    with outages_as_user_errors(tracking_uri), ThreadPoolExecutor(READERS) as readers:
+        runs = list(readers.map(partial(_with_whole_best, tracking_uri), stored))
     launches = [run for run in runs if run.tags.get("footprint.kind") == "launch"]
     baselines = ",".join(run.tags.get("footprint.baseline", "") for run in launches)
     newest = max(launches, key=lambda run: (run.started_ms, run.run_id), default=None)
@@ -116,7 +111,7 @@ def stored_runs(name: str, tracking_uri: str) -> list[StoredRun]:
     Raises:
         UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
     """
-    with _outages_as_user_errors(tracking_uri):
+    with outages_as_user_errors(tracking_uri):
         client = connect_to_read(tracking_uri)
         experiment = existing_experiment_id(client, name)
         if experiment is None:
@@ -141,63 +136,16 @@ def log_frontier(tracking_uri: str, run_id: str, files: Iterable[Path], tags: Ma
     Raises:
         UserError: the store or its artifact location does not take them.
     """
-    with _outages_as_user_errors(tracking_uri):
+    with outages_as_user_errors(tracking_uri):
         client = connect_to_read(tracking_uri)
         for path in files:
             log_file(client, run_id, path, "frontier")
         log_tags(client, run_id, tags)
 
 
-def read_measurements(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
-    """Return the measurements of each trial by run id, of scaled and averaged copies too; empty where none are logged.
-
-    Evals of weights that were asked all irrelevant rows after the end have their results on all of them.
-
-    Raises:
-        UserError: the store does not answer, or a file is damaged.
-    """
-    measured = _logged(experiment, tracking_uri, ("metrics.jsonl", DERIVED))
-    finals = _logged(experiment, tracking_uri, (FINALISTS,))
-    return {run_id: with_finals(evals, finals[run_id]) for run_id, evals in measured.items()}
-
-
-def with_finals(measurements: Iterable[Measurement], finals: Iterable[Measurement]) -> list[Measurement]:
-    """Return measurements; an eval of weights that are in `finals` has the results of those on all irrelevant rows."""
-    asked = {(one.step, one.scale): one for one in finals}
-    return [
-        replace(one, rows=exchanged(one.rows, asked[key].rows))
-        if one.kind == "eval" and (key := (one.step, one.scale)) in asked
-        else one
-        for one in measurements
-    ]
-
-
-def read_holdout(experiment: ExperimentRuns, tracking_uri: str) -> dict[str, list[Measurement]]:
-    """Return the evals of each trial on the holdout by run id, the baseline's too; empty where none are logged.
-
-    Raises:
-        UserError: the store does not answer, or a file is damaged.
-    """
-    return _logged(experiment, tracking_uri, (HOLDOUT,))
-
-
-def _logged(experiment: ExperimentRuns, tracking_uri: str, names: Sequence[str]) -> dict[str, list[Measurement]]:
-    hint = f"copy the records again: python -m sweeps.{experiment.name} --sync"
-    with _outages_as_user_errors(tracking_uri), TemporaryDirectory() as scratch:
-        client = connect_to_read(tracking_uri)
-        found = {}
-        for trial in experiment.trials:
-            directory = Path(scratch) / trial.run_id
-            directory.mkdir()
-            paths = [downloaded(client, trial.run_id, name, directory) for name in names]
-            every = [one for path in paths if path for one in of_file(path, hint)]
-            # a line that was written again, as after a kill, replaces the one before it, as in the record
-            found[trial.run_id] = list({(one.kind, one.step, one.scale): one for one in every}.values())
-    return found
-
-
 @contextmanager
-def _outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
+def outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
+    """Turn the failures of a store that does not answer into a UserError that names it."""
     try:
         yield
     except outages() as error:
@@ -208,16 +156,15 @@ def _outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
         ) from error
 
 
-def _with_whole_best(client: MlflowClient, run: StoredRun) -> StoredRun:
+def _with_whole_best(tracking_uri: str, run: StoredRun) -> StoredRun:
     """Add the metrics of the best eval that are not in MLflow's table of metrics but in the run's measurements."""
     measured, best = _of_last_eval(run.metrics), _below("best/", run.metrics)
     if "best.step" not in run.tags or measured.keys() <= best.keys():
         return run
     with TemporaryDirectory() as scratch:
-        path = downloaded(client, run.run_id, "metrics.jsonl", Path(scratch))
-        evals = (
-            [one for one in of_file(path, "copy the records again with --sync") if one.kind == "eval"] if path else []
-        )
+        paths = stored_files(run.artifact_uri, tracking_uri, ["metrics.jsonl"], Path(scratch))
+        measured = [one for path in paths for one in read_measurements(path, "copy the records again with --sync")]
+    evals = (one for one in measured if one.kind == "eval")
     found = next((one.metrics for one in evals if str(one.step) == run.tags["best.step"]), {})
     return replace(run, metrics={**{f"best/{name}": value for name, value in found.items()}, **run.metrics})
 
@@ -245,6 +192,7 @@ def _trial(run: StoredRun) -> TrialRun:
         overridden=_parts(tags.get("overridden", "")),
         verdict_cause=tags.get("verdict.cause"),
         verdict_limit=float(tags["verdict.limit"]) if "verdict.limit" in tags else None,
+        artifact_uri=run.artifact_uri,
     )
 
 

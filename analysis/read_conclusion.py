@@ -6,7 +6,8 @@ import sys
 
 from analysis.conclusion import Conclusion, conclude
 from analysis.decision.judged import MINIMUM_LOSS_GAIN
-from analysis.mlflow_runs import read_experiment, read_holdout, read_measurements
+from analysis.logged_measurements import read_logged
+from analysis.mlflow_runs import read_experiment
 from analysis.objectives import EXACT, LOSS, fit_in, frontier_objectives, generality_in
 from analysis.options import ConclusionOptions
 from trainables.metrics import GENERALITY
@@ -26,5 +27,5 @@ def read_conclusion(asked: ConclusionOptions) -> Conclusion:
     if not asked.y and objectives[1].name == LOSS:
         print(f"no answer is exact in any trial: the fit is {LOSS}; a gain below {MINIMUM_LOSS_GAIN:g} counts as none",
               file=sys.stderr)  # fmt: skip
-    measured, held_out = (read(study, asked.tracking_uri) for read in (read_measurements, read_holdout))
-    return conclude(study, measured, objectives, asked.level, held_out)
+    logged = read_logged(study, asked.tracking_uri)
+    return conclude(study, logged.trained, objectives, asked.level, logged.held_out)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.pareto import attainment, hypervolumes, share_on_frontier
+from trainables.pareto import attainment, fronts, hypervolumes, share_on_frontier
 
 CANDIDATES, RESAMPLES = 10_000, 2_000
 PERCENTAGES = (5.0, 50.0, 95.0)
@@ -41,7 +41,7 @@ def time_frontiers() -> Scale:
     frontier = time.process_time()
     hypervolumes(resampled(), np.array([1.0, 2.0]))
     volume = time.process_time()
-    attainment(resampled(), PERCENTAGES)
+    attainment(fronts(resampled()), PERCENTAGES)
     done = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Scale(frontier - began, volume - frontier, done - volume, peak)

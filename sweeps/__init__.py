@@ -14,7 +14,9 @@
 - `hpo/`: Searches placements and settings with Optuna.
 - `importers/`: Converts configurations of axolotl, ms-swift and LLaMA-Factory to trials; every key is used, ignored
   or refused.
-- `launch`: Launches jobs.
+- `job`: Jobs: what a launch plans, shows and runs, whether a study, a staged study, a search or an imported
+  configuration.
+- `launch`: Launches a study of independent trials, or resumes it.
 - `narrow`: Narrow: ranks 8, 16 and 32 at 0.5, 1 and 2 times the rates, on Stage 4's winners and with one language
   layer.
 - `planning/`: Expands studies into trial specs and checks them; runs nothing.

@@ -25,15 +25,16 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "errors", "failures", "command", "limits", "io", "schedule", "spec", "sharing_keys", "model", "data", "probes",
         "measurement", "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify",
         "metrics", "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards",
-        "mlflow_models", "mlflow_store", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
-        "training", "export", "shipping", "cohort", "derived", "workers",
+        "mlflow_models", "mlflow_store", "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini",
+        "selftest", "training", "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "job", "launch", "stages", "hpo", "cli", "STUDIES",
         "doctor", "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
-        "options", "intervals", "mlflow_runs", "objectives", "foreign", "placements", "candidates", "uncertainty",
+        "options", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign", "placements",
+        "candidates", "uncertainty",
         "decision", "holdout", "placement_results", "standings", "attained", "guard_limits", "study_constraint",
         "frontier", "conclusion", "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts",
         "trial_report", "shipping", "study_report", "cli",
@@ -74,7 +75,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 # Where alone a library may be imported.
 ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ray", ("sweeps.execution", "trainables.workers")),
-    ("mlflow", ("trainables.mlflow_models", "trainables.mlflow_store")),
+    ("mlflow", ("trainables.mlflow_files", "trainables.mlflow_models", "trainables.mlflow_store")),
     ("optuna", ("sweeps.hpo", "analysis.effects")),
 )
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.

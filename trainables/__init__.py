@@ -26,6 +26,7 @@
 - `measurement`: One measurement of a trial, and the files of checksummed lines that hold them.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
+- `mlflow_files`: Writes and reads the files that MLflow keeps of a run.
 - `mlflow_models`: Keeps adapters as logged models of MLflow, each with the run and the step that made it.
 - `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password.
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.

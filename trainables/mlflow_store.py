@@ -70,6 +70,7 @@ class StoredRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     has_inputs: bool
+    artifact_uri: str
 
     @property
     def has_ended(self) -> bool:
@@ -216,6 +217,7 @@ def _stored(run: Run) -> StoredRun:
         params=run.data.params,
         metrics=run.data.metrics,
         has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
+        artifact_uri=run.info.artifact_uri or "",
     )
 
 
@@ -280,21 +282,3 @@ def log_data_files(client: MlflowClient, run_id: str, files: Sequence[LoggedData
         dataset = Dataset(one.name, one.sha256[:DIGEST_LETTERS], "local", one.source)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
     client.log_inputs(run_id, datasets=inputs)
-
-
-def log_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """Log a file as an artifact, in `folder` or at the top level."""
-    client.log_artifact(run_id, str(path), folder)
-
-
-def downloaded(client: MlflowClient, run_id: str, name: str, directory: Path) -> Path | None:
-    """Copy an artifact of a run into a directory and return its path; None if the run has no such artifact."""
-    if name not in {one.path for one in client.list_artifacts(run_id)}:
-        return None
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar for each trial says nothing
-    return Path(client.download_artifacts(run_id, name, str(directory)))
-
-
-def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
-    """Log a text as the artifact `name`."""
-    client.log_text(run_id, text, name)

@@ -72,7 +72,9 @@ def share_on_frontier(draws: Iterable[np.ndarray]) -> np.ndarray:
 
 def fronts(draws: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Return the distinct points of each draw's frontier, all that hypervolume and attainment need of it."""
-    return [np.unique(costs[non_dominated(costs)], axis=0) for costs in draws]
+    import moocore
+
+    return [moocore.filter_dominated(costs[_finite(costs)]) for costs in draws]
 
 
 def hypervolumes(draws: Iterable[np.ndarray], reference: np.ndarray) -> np.ndarray:
@@ -80,19 +82,19 @@ def hypervolumes(draws: Iterable[np.ndarray], reference: np.ndarray) -> np.ndarr
     return np.array([hypervolume(costs, reference) for costs in draws])
 
 
-def attainment(draws: Iterable[np.ndarray], percentages: Sequence[float]) -> list[np.ndarray]:
+def attainment(fronts: Iterable[np.ndarray], percentages: Sequence[float]) -> list[np.ndarray]:
     """Return the surface that so many percent of the draws attain, as points (points, objectives) for each percentage.
 
     A draw attains a point if one of its points is at least as good in every objective (the empirical attainment
     function; Grunert da Fonseca et al. 2001, by moocore). Two or three objectives.
 
     Args:
-        draws: resampled costs, each (points, objectives).
+        fronts: the frontier of each draw as costs, (points, objectives), as `fronts` returns them.
         percentages: in (0, 100].
     """
     import moocore
 
-    found = [one for one in fronts(draws) if len(one)]
+    found = [one for one in fronts if len(one)]
     if not found:
         return [np.zeros((0, 0)) for _ in percentages]
     sets = np.repeat(np.arange(len(found)), [len(one) for one in found])

@@ -36,14 +36,15 @@ def effects(
     from analysis.compare.command import check_margin
     from analysis.effects.design import observations
     from analysis.effects.report import effects_report
-    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.logged_measurements import read_logged
+    from analysis.mlflow_runs import read_experiment
     from trainables.metrics import metric
 
     check_margin(margin)
     metric(y)
     study = read_experiment(experiment, tracking_uri)
     pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
-    among = observations(study, read_measurements(study, tracking_uri))
+    among = observations(study, read_logged(study, tracking_uri).trained)
     baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
     report = effects_report(experiment, among, pairs, y, margin, baseline)
     from analysis.effects import tables
@@ -58,11 +59,12 @@ def effects(
 
 def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
     from analysis.effects.continuations import continued_pairs
-    from analysis.mlflow_runs import read_experiment, read_measurements
+    from analysis.logged_measurements import read_logged
+    from analysis.mlflow_runs import read_experiment
     from trainables.errors import UserError
 
     study = read_experiment(name, tracking_uri)
-    found = continued_pairs(study, read_measurements(study, tracking_uri))
+    found = continued_pairs(study, read_logged(study, tracking_uri).trained)
     if not found:
         raise UserError(
             f"--continuations must hold two trials that differ in their parent alone, one within the constraint at its "

@@ -19,6 +19,7 @@ from sweeps.tracking import mlflow_fields, view
 from trainables import mlflow_store
 from trainables.errors import ExitCode, UserError, redacted
 from trainables.io.files import FileDamaged
+from trainables.mlflow_files import log_file
 from trainables.mlflow_models import log_adapter
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
 from trainables.record import LATER_EVALS, Measurement, Record, Verdict, records_under
@@ -159,7 +160,7 @@ class Tracker:
 
     def _end(self, run: StoredRun, record: Record, verdict: Verdict, tags: Mapping[str, str]) -> None:
         for file, folder in mlflow_fields.artifacts_of(record):
-            mlflow_store.log_file(self._client, run.run_id, file, folder)
+            log_file(self._client, run.run_id, file, folder)
         ended_ms = _written_ms(record, "verdict.json")
         best = record.best()
         measured = record.measurements()
@@ -181,7 +182,7 @@ class Tracker:
             digest = sha256(path.read_bytes()).hexdigest() if path.exists() else None
             key = f"footprint.synced.{path.stem}"
             if digest is not None and run.tags.get(key) != digest:
-                mlflow_store.log_file(self._client, run.run_id, path, None)
+                log_file(self._client, run.run_id, path, None)
                 self._set_tags(run, {key: digest})
 
     # ---------------------------------------------------------------- the store

@@ -12,7 +12,8 @@ from measured_experiment import Planned, baseline, write_experiment
 
 from analysis.attained import MOST_POINTS, attained, fit_beyond, thinned, with_interval
 from analysis.frontier import FrontierInfo, frontier_info
-from analysis.mlflow_runs import read_experiment, read_measurements
+from analysis.logged_measurements import read_logged
+from analysis.mlflow_runs import read_experiment
 from analysis.placement_results import Volume
 from trainables.pareto import Objective, as_costs, directions_of, fronts
 
@@ -75,7 +76,7 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> FrontierInfo:
         ]
     uri = write_experiment(directory, planned)
     study = read_experiment("stage4", uri)
-    return frontier_info(study, (GENERALITY, FIT), read_measurements(study, uri))
+    return frontier_info(study, (GENERALITY, FIT), read_logged(study, uri).trained)
 
 
 def test_a_study_states_its_volume_with_an_interval_that_holds_it(info: FrontierInfo) -> None:

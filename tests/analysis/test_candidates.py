@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.candidates import Candidate, candidates_of, metrics_by_row
-from analysis.mlflow_runs import ExperimentRuns, TrialRun, read_experiment, read_measurements
+from analysis.logged_measurements import read_logged
+from analysis.mlflow_runs import ExperimentRuns, TrialRun, read_experiment
 from analysis.placements import placements_of
 from sweeps.tracking.tracker import Tracker
 from trainables.errors import UserError
@@ -74,8 +74,8 @@ def test_results_by_row_are_read_back_from_mlflow(tmp_path: Path) -> None:
     tracker.sync(record)
     experiment = read_experiment("stage4", uri)
     (run,) = experiment.trials
-    assert read_measurements(experiment, uri)[run.run_id] == [measured(2), measured(4)]
+    assert read_logged(experiment, uri).trained[run.run_id] == [measured(2), measured(4)]
     artifact = next((tmp_path / "mlruns").rglob("metrics.jsonl"))
     artifact.write_text(artifact.read_text().replace("0.5", "0.6"))
     with pytest.raises(UserError, match="every line must match its checksum"):
-        read_measurements(replace(experiment), uri)
+        read_logged(experiment, uri)

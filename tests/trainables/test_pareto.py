@@ -17,6 +17,7 @@ from trainables.pareto import (
     as_costs,
     attainment,
     dominance,
+    fronts,
     hypervolume,
     hypervolumes,
     non_dominated,
@@ -128,14 +129,21 @@ def test_hypervolumes_are_those_of_each_draw() -> None:
 def test_an_attainment_surface_bounds_what_so_many_draws_attain(percentage: float) -> None:
     """Every corner of the grid is counted: the surface dominates exactly those that enough draws attain."""
     draws = resampled(20, 6)
-    (surface,) = attainment(draws, [percentage])
+    (surface,) = attainment(fronts(draws), [percentage])
     for corner in itertools.product(range(CELLS + 1), repeat=2):
         attained = np.mean([(one <= corner).all(axis=1).any() for one in draws])
         assert (surface <= corner).all(axis=1).any() == (attained >= percentage / 100 - 1e-9), corner
 
 
+def test_a_front_holds_each_point_of_the_frontier_once() -> None:
+    for draw in resampled(40, 12):
+        assert sorted(map(tuple, fronts([draw])[0])) == sorted(
+            {tuple(one) for one in draw[frontier_by_definition(draw)]}
+        )
+
+
 def test_draws_without_a_point_attain_nothing() -> None:
-    assert [len(one) for one in attainment([np.full((2, 2), math.nan)], [50.0])] == [0]
+    assert [len(one) for one in attainment(fronts([np.full((2, 2), math.nan)]), [50.0])] == [0]
 
 
 class Costs(np.ndarray):

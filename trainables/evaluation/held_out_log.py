@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainables.evaluation.answers import rates
+from trainables.mlflow_files import log_text
 from trainables.mlflow_store import (
     Point,
     connect,
@@ -15,7 +16,6 @@ from trainables.mlflow_store import (
     experiment_id,
     log_params,
     log_points,
-    log_text,
     outages,
     redacted,
     runs_of,

@@ -11,7 +11,8 @@ import pytest
 from analysis.candidates import Candidate, SeedEval, finalists_command
 from analysis.decision.finalists import not_asked, paired
 from analysis.decision.pick import Contender, Pick, pick
-from analysis.mlflow_runs import TrialRun, with_finals
+from analysis.logged_measurements import with_finals
+from analysis.mlflow_runs import TrialRun
 from trainables.constraint import CONSTRAINT
 from trainables.pareto import parse_objectives
 from trainables.probes.metric import RowResults

@@ -1,0 +1,42 @@
+"""Writes and reads the files that MLflow keeps of a run.
+
+MLflow is imported inside the functions, so that a command line can import this module and still start quickly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def log_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
+    """Log a file as an artifact, in `folder` or at the top level."""
+    client.log_artifact(run_id, str(path), folder)
+
+
+def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
+    """Log a text as the artifact `name`."""
+    client.log_text(run_id, text, name)
+
+
+def stored_files(artifact_uri: str, tracking_uri: str, names: Iterable[str], directory: Path) -> list[Path]:
+    """Copy those of the named artifacts that a run has into a directory; `artifact_uri` is the run's own."""
+    from mlflow.artifacts import download_artifacts, list_artifacts
+    from mlflow.utils.uri import append_to_uri_path
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar for each trial says nothing
+    held = {Path(one.path).name for one in list_artifacts(artifact_uri=artifact_uri, tracking_uri=tracking_uri)}
+    return [
+        Path(
+            download_artifacts(
+                artifact_uri=append_to_uri_path(artifact_uri, name), dst_path=str(directory), tracking_uri=tracking_uri
+            )
+        )
+        for name in names
+        if name in held
+    ]
