@@ -225,6 +225,7 @@ def runs(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return made
 
 
+@pytest.mark.slow  # whole trials are compared for each family in every run
 def test_loss_curves_equal_those_of_trials_alone(runs: Runs) -> None:
     lengths = {"language": 20, "both": 20, "broken": 6, "pruned": 10, "taken out": 10}
     assert {name: len(curve) for name, curve in runs.cohort.curves.items()} == lengths
@@ -233,6 +234,7 @@ def test_loss_curves_equal_those_of_trials_alone(runs: Runs) -> None:
         assert len(set(curve)) == len(curve)  # they do train
 
 
+@pytest.mark.slow
 def test_records_of_a_cohort_are_those_of_trials_alone(runs: Runs) -> None:
     """The same steps, numbers, answers, ends, best and checkpoints."""
     for name in runs.cohort.curves:
@@ -254,6 +256,7 @@ def test_records_of_a_cohort_are_those_of_trials_alone(runs: Runs) -> None:
     assert runs.ended == {**dict.fromkeys(STAYING, "completed"), **ended}
 
 
+@pytest.mark.slow
 def test_a_leaving_member_does_not_affect_the_others(runs: Runs) -> None:
     for name in STAYING:
         assert apart(runs.cohort.curves[name], runs.left_alone.curves[name]) < LAST_DIGIT, name

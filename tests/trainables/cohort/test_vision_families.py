@@ -272,7 +272,7 @@ def test_members_measure_what_they_measure_alone(family: str, vision_sources_of:
 
 
 # -------------------------------------------------------------------- whole trials
-@WITHOUT_DEEPSTACK
+@pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("qwen2_vl", marks=pytest.mark.slow)])
 def test_a_cohort_trains_as_its_trials_do_alone(
     family: str, vision_sources_of: SourcesOf, tmp_path: Path, double: None
 ) -> None:
