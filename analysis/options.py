@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trainables.errors import holds_password
 
-STORE, DEFAULT_LEVEL = "sqlite:///mlflow.db", 0.9
+STORE, STORAGE, DEFAULT_LEVEL = "sqlite:///mlflow.db", "runs", 0.9
 
 TrackingUri = Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Generality = Annotated[
@@ -49,6 +50,16 @@ class ConclusionOptions:
         return [*chosen, *(["--level", f"{self.level:g}"] if self.level != DEFAULT_LEVEL else []), *self.store_words()]
 
     def store_words(self) -> list[str]:
-        """Return the option that names the store, unless it is the default, in the environment, or holds a password."""
-        is_found = self.tracking_uri in (STORE, os.environ.get("MLFLOW_TRACKING_URI"))
-        return [] if is_found or holds_password(self.tracking_uri) else ["--tracking-uri", self.tracking_uri]
+        """Return the option that names the store, as `store_words` does."""
+        return store_words(self.tracking_uri)
+
+
+def store_words(tracking_uri: str) -> list[str]:
+    """Return the option that names a store, unless it is the default, in the environment, or holds a password."""
+    is_found = tracking_uri in (STORE, os.environ.get("MLFLOW_TRACKING_URI"))
+    return [] if is_found or holds_password(tracking_uri) else ["--tracking-uri", tracking_uri]
+
+
+def storage_words(storage: Path) -> list[str]:
+    """Return the option that names the directory of the experiments, unless it is the default."""
+    return [] if storage.resolve() == Path(STORAGE).resolve() else ["--storage", str(storage)]

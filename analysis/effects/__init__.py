@@ -8,6 +8,7 @@
   factors.
 - `hypotheses`: The four hypotheses about the footprint of an adapter, each judged by contrasts with intervals.
 - `importance`: How much each setting decides about a metric, by Optuna, beside the contrasts.
+- `means`: The mean of a metric at each placement, which shows what a linear model smooths over.
 - `parents`: Finds trials that left both a parent within the constraint and one outside it, for the study of
   continuations.
 - `report`: All that the command `analysis effects` says, as one value made from trials.

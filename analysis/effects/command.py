@@ -38,6 +38,7 @@ def effects(
     from analysis.effects.report import effects_report
     from analysis.logged_measurements import read_logged
     from analysis.mlflow_runs import read_experiment
+    from analysis.options import store_words
     from trainables.metrics import metric
 
     check_margin(margin)
@@ -46,7 +47,7 @@ def effects(
     pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
     among = observations(study, read_logged(study, tracking_uri).trained)
     baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
-    report = effects_report(experiment, among, pairs, y, margin, baseline)
+    report = effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri))
     from analysis.effects import tables
 
     if form == "table":

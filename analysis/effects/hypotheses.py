@@ -107,7 +107,7 @@ def answers_of(
         margin: the largest effect that counts as none.
     """
     measured = _measured(among)
-    generality = [name for name in ("text_retention", "irrelevant_pass") if name in measured]
+    generality = [name for name in ("text_retention", "irrelevant_pass", "hallucination") if name in measured]
     first = [_more_costs(name, among, margin) for name in generality]
     second = [_best_between(tower, fit, generality, among, margin) for tower in (LANGUAGE, VISION)]
     third = [_placement_above_rate(name, among, margin) for name in (fit, *generality)]
@@ -125,7 +125,7 @@ def _more_costs(metric: str, among: Sequence[Observation], margin: float) -> Jud
     weights, named = _corners(design, among)
     if not design.can_tell(weights):
         return _unknown("H1", metric, "from few to many layers", f"depths that vary, crossed; {CROSSED}")
-    return _answer("H1", metric, named, contrast(design, weights, metric, among), -1, margin)
+    return _answer("H1", metric, named, contrast(design, weights, metric, among), _worse(metric), margin)
 
 
 def _corners(design: Design, among: Sequence[Observation]) -> tuple[dict[str, float], str]:
@@ -146,7 +146,8 @@ def _best_between(
 
     The depth is chosen on the rows that judge it, so the interval counts the inner depths (Bonferroni).
     """
-    values, name = levels(tower, among), generality[-1] if generality else ""
+    values = levels(tower, among)
+    name = next((one for one in ("irrelevant_pass", "text_retention") if one in generality), "")
     if len(values) < LEAST_LEVELS or not name or METRICS[fit].direction != "higher":
         return _unknown("H2", tower.name, f"a {tower.unit} in between",
                         f"three depths or more of this tower; {CROSSED}")  # fmt: skip
@@ -216,7 +217,13 @@ def _training_on(metric: str, pairs: Sequence[ContinuedPair], margin: float) -> 
                         "pairs of continued trials: python -m sweeps.continuation --init-from STABLE "
                         "--restart-from LOST --seeds 5, then --continuations continuation here")  # fmt: skip
     _, more = changes(pairs, metric)
-    return _answer("H4", metric, "its change from the lost parent less that from the stable one", more, -1, margin)
+    return _answer("H4", metric, "its change from the lost parent less that from the stable one", more, _worse(metric),
+                   margin)  # fmt: skip
+
+
+def _worse(metric: str) -> int:
+    """Return the sign of a change for the worse."""
+    return -1 if METRICS[metric].direction == "higher" else 1
 
 
 def _answer(hypothesis: str, part: str, named: str, found: Difference, expected: int, margin: float) -> Judgement:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.effects.design import Observation
+from analysis.options import storage_words
 from trainables.constraint import CONSTRAINT, applicable_constraint
 from trainables.record import Record
 
@@ -14,11 +15,14 @@ MOST_PARENTS = 5
 LANGUAGE, VISION = range(1, 5), range(7)  # the placements of `sweeps.continuation`
 
 
-def continuation_commands(among: Sequence[Observation], baseline: Mapping[str, float]) -> tuple[str, ...]:
+def continuation_commands(
+    among: Sequence[Observation], baseline: Mapping[str, float], store: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return a command for each of up to five trials, of different seeds first, whose record holds both parents.
 
     The stable parent is the best checkpoint, which met the constraint; the lost one is the last checkpoint of a trial
     whose last eval is outside it. Each has an experiment of its own, by which its two continued trials are a pair.
+    `store` are the words that name the MLflow store.
     """
     constraint = applicable_constraint(CONSTRAINT, baseline)
     lost = [
@@ -31,7 +35,7 @@ def continuation_commands(among: Sequence[Observation], baseline: Mapping[str, f
         and not constraint.admits(baseline, one.last.metrics)
     ]
     by_seed = {one.seed: one for one in reversed(lost) if _parents(one)}
-    return tuple(_command(one) for one in list(by_seed.values())[:MOST_PARENTS])
+    return tuple(_command(one, store) for one in list(by_seed.values())[:MOST_PARENTS])
 
 
 def _parents(one: Observation) -> tuple[Path, Path] | None:
@@ -42,10 +46,11 @@ def _parents(one: Observation) -> tuple[Path, Path] | None:
     return (best, last) if best.is_dir() and last.is_dir() else None
 
 
-def _command(one: Observation) -> str:
+def _command(one: Observation, store: Sequence[str]) -> str:
     parents = _parents(one)
     assert parents is not None
     words = ["python", "-m", "sweeps.continuation", "--only", f"L{one.language}V{one.vision}"]
     words += ["--rank", f"{one.rank:g}", "--quant", one.quantization]
     words += ["--init-from", str(parents[0]), "--restart-from", str(parents[1])]
+    words += [*storage_words(parents[0].parents[3]), *store]
     return shlex.join([*words, "--experiment", f"continuation-{one.trial.name}"])

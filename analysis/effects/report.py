@@ -10,6 +10,7 @@ from analysis.effects.continuations import ContinuedPair, changes
 from analysis.effects.design import FACTORS, Observation, levels, linear_design
 from analysis.effects.hypotheses import Effect, Judgement, answers_of, effects_of
 from analysis.effects.importance import importances
+from analysis.effects.means import PlacementMeans, placement_means
 from analysis.effects.parents import continuation_commands
 from trainables.errors import UserError
 
@@ -32,6 +33,7 @@ class EffectsReport:
     answers: tuple[Judgement, ...]
     importances: Mapping[str, Mapping[str, float]]
     unknown: tuple[str, ...]
+    means: tuple[PlacementMeans, ...] = ()
     commands: tuple[str, ...] = ()
 
 
@@ -42,8 +44,11 @@ def effects_report(
     fit: str,
     margin: float = MARGIN,
     baseline: Mapping[str, float] | None = None,
+    store: Sequence[str] = (),
 ) -> EffectsReport:
     """Estimate the effects and judge the hypotheses.
+
+    `store` are the words that name the MLflow store in a printed command.
 
     Raises:
         UserError: there are too few trials, no factor varies, or not every trial has measured the fit.
@@ -71,7 +76,8 @@ def effects_report(
         answers_of(among, pairs, fit, margin),
         {name: importances(name, among) for name in metrics},
         (*_unknown(among, pairs), *_training_on_alone(pairs, metrics)),
-        continuation_commands(among, baseline) if baseline and not pairs else (),
+        tuple(one for name in metrics if (one := placement_means(among, name))),
+        continuation_commands(among, baseline, store) if baseline and not pairs else (),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.compare.difference import Difference
 from analysis.effects.hypotheses import STATEMENTS, Effect, Judgement
+from analysis.effects.means import PlacementMeans
 from analysis.effects.report import EffectsReport
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def print_report(report: EffectsReport, console: Console) -> None:
     console.print(escape(_title(report)), highlight=False)
     console.print()
     console.print(_table(EFFECTS, effect_rows(report)))
+    for one in report.means:
+        console.print(f"\n{escape(one.metric)} at each placement", highlight=False)
+        console.print(_table(*mean_rows(one)))
     for hypothesis, statement in STATEMENTS.items():
         console.print(f"\n[bold]{hypothesis}[/] {statement}", highlight=False)
         for line in _sentences([one for one in report.answers if one.hypothesis == hypothesis]):
@@ -41,20 +45,39 @@ def print_report(report: EffectsReport, console: Console) -> None:
 
 def as_markdown(report: EffectsReport) -> str:
     """Write the effects and the answers as Markdown."""
-    from analysis.templates import cell, prose
+    from analysis.templates import prose
 
     parts = [prose(_title(report))]
     answers = [row[:-1] for row in answer_rows(report)]  # what would decide it is a list below
-    for header, rows in ((EFFECTS, effect_rows(report)), (ANSWERS, answers)):
-        lines = [header, ["---"] * len(header), *rows]
-        parts.append("\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines))
+    parts += [_markdown_table(EFFECTS, effect_rows(report)), _markdown_table(ANSWERS, answers)]
+    for one in report.means:
+        parts += [f"`{one.metric}` at each placement:", _markdown_table(*mean_rows(one))]
     decides = [
         f"- {one.hypothesis} {one.part}: what would decide it: {one.what_decides}."
         for one in report.answers
         if one.what_decides
     ]
     notes = [f"- {prose(line)}" for line in report.unknown]
-    return "\n\n".join([*parts, *filter(None, ("\n".join(decides), "\n".join(notes)))]) + "\n"
+    commands = ["Trials that left a stable and a lost parent go on with:", *(f"    {one}" for one in report.commands)]
+    lists = ("\n".join(decides), "\n".join(notes), "\n\n".join(commands) if report.commands else "")
+    return "\n\n".join([*parts, *filter(None, lists)]) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    from analysis.templates import cell
+
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+
+
+def mean_rows(one: PlacementMeans) -> tuple[list[str], list[list[str]]]:
+    """Return a header and rows of text: the language layers, and the mean at each number of vision blocks."""
+    header = ["language layers", *(f"vision {blocks}" for blocks in one.vision)]
+    rows = [
+        [str(layers), *("" if mean is None else f"{mean:.2f}" for mean in means)]
+        for layers, means in zip(one.language, one.means, strict=True)
+    ]
+    return header, rows
 
 
 def effect_rows(report: EffectsReport) -> list[tuple[str, ...]]:
@@ -87,6 +110,7 @@ def as_json(report: EffectsReport) -> str:
              **_values(one.found)}
             for one in report.answers
         ],
+        "means": [asdict(one) for one in report.means],
         "unknown": report.unknown,
         "commands": report.commands,
     }  # fmt: skip

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from analysis.candidates import Candidate, finalists_command, holdout_command
 from analysis.conclusion import Conclusion
 from analysis.decision.finalists import not_asked
-from analysis.options import ConclusionOptions
+from analysis.options import ConclusionOptions, storage_words
 from analysis.placements import recorded
 
-STORAGE = "runs"
 ASKED_AT_ONCE = 12  # candidates of one command; the next one names those that are left
 
 
@@ -47,5 +45,4 @@ def _is_kept(candidate: Candidate) -> bool:
 def _storage_words(found: Conclusion) -> list[str]:
     """Return the option that names the directory of the experiment's records, unless it is the default."""
     records = [record for trial in found.study.trials if (record := recorded(trial)) is not None]
-    storage = records[0].directory.parent.parent.parent if records else Path(STORAGE)
-    return [] if storage.resolve() == Path(STORAGE).resolve() else ["--storage", str(storage)]
+    return storage_words(records[0].directory.parent.parent.parent) if records else []

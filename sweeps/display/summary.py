@@ -123,14 +123,18 @@ def _labels(records: list[Record]) -> list[str]:
 
 
 def _falls(records: list[Record]) -> list[str]:
-    """Say on which kinds of picture a trial lost its answers at its last eval; the mean over kinds can hide it."""
-    lines = []
+    """Say on which kinds of picture trials lost their answers at their last eval; the mean over kinds can hide it."""
+    fallen: dict[tuple[str, str, int, int], list[str]] = {}
     for record in records:
-        evals = record.evals()
-        if evals and evals[-1].falls:
-            fallen = "; ".join(map(str, evals[-1].falls))
-            lines.append(f"Warning: {record.spec().name} @ step {evals[-1].step} lost a kind of picture: {fallen}.")
-    return lines
+        last = record.evals()[-1:]
+        for one in (fall for measured in last for fall in measured.falls):
+            kind = (one.metric, one.group, one.baseline_successes, one.rows)
+            fallen.setdefault(kind, []).append(f"{record.spec().name} {one.successes}")
+    return [
+        f"Warning: a kind of picture was lost, {metric} on `{group}`, of which the baseline has {successes} of {rows}: "
+        f"{listed(trials)}."
+        for (metric, group, successes, rows), trials in fallen.items()
+    ]
 
 
 def listed(trials: Sequence[str]) -> str:

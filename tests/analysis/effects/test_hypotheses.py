@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +76,20 @@ def test_effects_that_were_planted_are_found(simulate: Simulate) -> None:
     assert found["H3", "exact_match"] == "supported"
     assert found["H3", "text_retention"] == "contradicted"
     assert found["H4", "irrelevant_pass"] == "undecided"
+
+
+def test_a_rise_of_what_should_be_low_is_a_cost(simulate: Simulate) -> None:
+    """Hallucination is better when lower, so the same numbers as of the pass say the opposite."""
+    falling = lambda depth, blocks, rate: 0.9 - 0.2 * (depth - 1)  # noqa: E731
+    among = [
+        replace(one, last=replace(one.last, metrics=renamed(one.last.metrics), rows=renamed(one.last.rows)))
+        for one in simulate(flat, flat, falling, rates=(2e-4,))
+    ]
+    assert by_part(answers_of(among, (), "exact_match"))["H1", "hallucination"] == "contradicted"
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {{"text_retention": "hallucination"}.get(name, name): value for name, value in values.items()}
 
 
 def test_a_rate_that_matters_more_than_placement_contradicts(simulate: Simulate) -> None:

@@ -25,7 +25,7 @@ def ended(make_trial: Callable[..., TrialRun], tmp_path: Path) -> Callable[..., 
     """Build a trial of arm `L2V2` that ended with this irrelevant-image pass, with its record's directories."""
 
     def make(seed: int, passes: float, has_best: bool = True, arm: str = "L2V2", language: int = 2) -> Observation:
-        record = tmp_path / f"L2V2-s{seed}"
+        record = tmp_path / "runs" / "response" / "trials" / f"L2V2-s{seed}"
         (record / "checkpoints" / "step-60").mkdir(parents=True)
         (record / "best").mkdir()
         best = {"best": {"exact_match": 0.5}} if has_best else {"best": {}}
@@ -39,9 +39,19 @@ def ended(make_trial: Callable[..., TrialRun], tmp_path: Path) -> Callable[..., 
 def test_a_trial_that_left_both_parents_is_continued(ended: Callable[..., Observation], tmp_path: Path) -> None:
     found = continuation_commands([ended(0, 0.89), ended(1, 0.90), ended(2, 0.5, has_best=False)], BASELINE)
     (words,) = map(shlex.split, found)
+    record = tmp_path / "runs" / "response" / "trials" / "L2V2-s0"
     assert words[3:5] == ["--only", "L2V2"]
-    assert words[words.index("--init-from") + 1] == str(tmp_path / "L2V2-s0" / "best")
-    assert words[words.index("--restart-from") + 1] == str(tmp_path / "L2V2-s0" / "checkpoints" / "step-60")
+    assert words[words.index("--init-from") + 1] == str(record / "best")
+    assert words[words.index("--restart-from") + 1] == str(record / "checkpoints" / "step-60")
+
+
+def test_the_command_names_storage_and_store_where_they_are_not_the_defaults(
+    ended: Callable[..., Observation], tmp_path: Path
+) -> None:  # fmt: skip
+    (command,) = continuation_commands([ended(0, 0.5)], BASELINE, ["--tracking-uri", "http://127.0.0.1:5000"])
+    words = shlex.split(command)
+    assert words[words.index("--storage") + 1] == str(tmp_path / "runs")
+    assert words[words.index("--tracking-uri") + 1] == "http://127.0.0.1:5000"
 
 
 def test_the_study_reads_the_printed_command(
@@ -76,5 +86,5 @@ def test_the_placements_are_those_of_the_study() -> None:
 
 def test_a_record_that_is_elsewhere_is_no_parent(ended: Callable[..., Observation], tmp_path: Path) -> None:
     one = ended(0, 0.5)
-    (tmp_path / "L2V2-s0" / "best").rmdir()
+    (tmp_path / "runs" / "response" / "trials" / "L2V2-s0" / "best").rmdir()
     assert continuation_commands([one], BASELINE) == ()

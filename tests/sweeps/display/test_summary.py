@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trial_records import running_record
 from sweeps.display.summary import summary
 from sweeps.stage4 import STUDY
 from trainables.io.files import write_json
+from trainables.measurement import GroupFall
 from trainables.record import Measurement, Record, Verdict, VerdictKind
 from trainables.spec import Quantization, TrialSpec
 
@@ -98,6 +100,20 @@ def test_criteria_degraded_and_forced_trials_are_shown(finished: Arm) -> None:
         "Success criteria met: 4 optimal, 2 minimum.",
         "Degraded: C1 (gradient_spikes).",
         "Started with --force: C0, C1, C2, C3 and 2 more (coverage, usable_rate).",
+    ]
+
+
+def test_trials_that_lost_a_kind_of_picture_share_a_line(finished: Arm) -> None:
+    records = [finished("A0", 0.0), *(finished(f"C{number}", 0.6) for number in range(1, 7))]
+    for number, record in enumerate(records[1:]):
+        fall = GroupFall("irrelevant_pass", "door" if number < 5 else "boat", number % 2, 6, 6)
+        last = record.evals()[-1]
+        record.append(replace(last, step=60, falls=(fall,)))
+    said = summary(STUDY, records, "stage4")
+    assert [line for line in said.splitlines() if "was lost" in line] == [
+        "Warning: a kind of picture was lost, irrelevant_pass on `door`, of which the baseline has 6 of 6: "
+        "C1 0, C2 1, C3 0, C4 1 and 1 more.",
+        "Warning: a kind of picture was lost, irrelevant_pass on `boat`, of which the baseline has 6 of 6: C6 1.",
     ]
 
 
