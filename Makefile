@@ -15,7 +15,7 @@ help:  ## Show this list
 stage4: .venv/.ready  ## Run the placement sweep, then draw its frontier; ARGS="--help" shows its options
 	@.venv/bin/python -m sweeps.stage4 $(ARGS); code=$$?; \
 	case $$code in 0 | 3) \
-		.venv/bin/analysis pareto --experiment stage4 || { shown=$$?; [ $$shown -eq 1 ] || code=$$shown; } ;; \
+		.venv/bin/analysis pareto --experiment stage4 --ask-finalists || { shown=$$?; [ $$shown -eq 1 ] || code=$$shown; } ;; \
 	esac; exit $$code  # 1 from pareto: nothing can be shipped yet, which is a result of the sweep
 
 doctor: .venv/.ready  ## Check this machine, or a cluster, with a hint for each failure; ARGS="--help" shows its options

@@ -22,6 +22,7 @@
 - `options`: Options that several commands have, and the words that repeat them in a printed command.
 - `placement_results`: The result of a frontier as frozen values, from which every table, file and chart is made.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
+- `printed_commands`: Runs a command that another command prints, for options that follow it.
 - `read_conclusion`: Reads a study from MLflow and concludes, as a command was asked to.
 - `report/`: Writes the frontier as text and files.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.

@@ -67,6 +67,9 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
+    ask_finalists: Annotated[
+        bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with sweeps.finalists.")
+    ] = False,
 ) -> None:
     """Print the frontier of a study, and for each other placement why it is not on it.
 
@@ -77,18 +80,19 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from analysis.charts.candidate_paths import study_chart
     from analysis.read_conclusion import read_conclusion
     from analysis.report.exporting import settings_of_winners, write_settings
-    from analysis.report.next_commands import next_commands
+    from analysis.report.next_commands import next_commands, with_finalists_asked
     from trainables.export.trial import check_tool
 
     if from_file is not None or columns:
-        _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as})
+        _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as,
+                                   "--ask-finalists": ask_finalists})  # fmt: skip
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
         return
     _require_experiment(experiment)
     if export_as:
         check_tool(export_as)
     asked = ConclusionOptions(experiment, tracking_uri, x, y, tuple(objective or ()), level)
-    found = read_conclusion(asked)
+    found = with_finalists_asked(read_conclusion(asked), asked) if ask_finalists else read_conclusion(asked)
     info, directory = found.info, out or Path("frontier") / _as_directory_name(experiment)
     files = _write_files(info, directory, study_chart(info, found.measured))
     _print(info, form, files)

@@ -33,11 +33,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "doctor", "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
-        "options", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign", "placements",
-        "candidates", "uncertainty",
-        "decision", "holdout", "placement_results", "standings", "attained", "guard_limits", "study_constraint",
-        "frontier", "conclusion", "read_conclusion", "templates", "compare", "effects", "seeds", "report", "charts",
-        "trial_report", "shipping", "study_report", "cli",
+        "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
+        "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
+        "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
+        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
     ),
 }  # fmt: skip
 STUDIES = (

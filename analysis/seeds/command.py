@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
+from analysis.printed_commands import run_printed
 from trainables.errors import UserError, quoted
 
 if TYPE_CHECKING:
@@ -67,19 +67,8 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
                 f"stopped: the next launch has {found.trials} trials, but --max-trials leaves {left}", file=sys.stderr
             )
             return
-        _run(found.command)
+        run_printed(found.command)
         spent += found.trials
-
-
-def _run(words: tuple[str, ...]) -> None:
-    """Run a study's command in a process of its own.
-
-    Raises:
-        typer.Exit: it ended with another code than 0, which becomes that of this command.
-    """
-    code = subprocess.run([sys.executable, *words[1:]], check=False).returncode  # noqa: S603 the command it printed
-    if code:
-        raise typer.Exit(code)
 
 
 def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advised:

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,46 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
     copy_anew(empty_database)
     _, output, _ = own("pareto")
     assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+
+
+def test_with_ask_finalists_they_are_asked_until_none_is_left(
+    own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_reserve()
+    for record in records():
+        if record.spec().arm == "C2":
+            keep_adapter(record, 60)
+    copy_anew(empty_database)
+    ran: list[list[str]] = []
+
+    def ask(words: list[str]) -> None:
+        """Leave what sweeps.finalists leaves."""
+        ran.append(words)
+        for record in records():
+            if record.spec().arm == "C2":
+                record.append(answering_all(record), FINALISTS)
+        copy_anew(empty_database)
+
+    monkeypatch.setattr("analysis.report.next_commands.run_printed", ask)
+    code, output, errors = own("pareto", "--ask-finalists")
+    assert (code, [words[2] for words in ran]) == (0, ["sweeps.finalists"])
+    assert "asking the finalists: python -m sweeps.finalists" in errors and "sweeps.finalists" not in output
+    assert json.loads(own("pareto", "--format", "json", "--ask-finalists")[1])["pick"], "JSON is all of stdout"
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize("code", [4, 6])
+def test_a_finalist_that_cannot_be_asked_ends_the_command_with_its_code(
+    own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    add_reserve()
+    for record in records():
+        if record.spec().arm == "C2":
+            keep_adapter(record, 60)
+    copy_anew(empty_database)
+    monkeypatch.setattr(sys, "executable", shutil.which("sh"))
+    monkeypatch.setattr("analysis.report.next_commands.finalists_command", lambda *_: f"python -c 'exit {code}'")
+    assert own("pareto", "--ask-finalists")[0] == code
 
 
 def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run, empty_database: Path) -> None:
