@@ -138,7 +138,7 @@ def test_the_loop_runs_what_it_prints_until_the_budget_ends(
         return replace(real(*options), command=words, trials=2)
 
     monkeypatch.setattr(of_seeds, "_advised", advised)
-    monkeypatch.setattr(of_seeds, "_run", launched.append)
+    monkeypatch.setattr(of_seeds, "run_printed", launched.append)
     code, _, err = seeds("--loop", "--max-trials", "5")
     assert code == 0
     assert [words[-1] for words in launched] == ["4", "6"]
