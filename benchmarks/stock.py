@@ -175,10 +175,14 @@ def sweep(
     import ray
     from ray import tune
 
+    from sweeps.execution.ray_session import loopback_alone
+    from sweeps.execution.ray_token import protect_token
     from trainables.record import records_under
 
     records = records_under(trials)
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=at_once)
+    protect_token(makes_missing=True)
+    with loopback_alone():
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=at_once)
     tuner = tune.Tuner(
         tune.with_resources(_tuned, {"cpu": 1}),
         param_space={"record": tune.grid_search([str(record.directory) for record in records]), "out": str(out)},

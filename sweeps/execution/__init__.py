@@ -14,6 +14,7 @@
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
+- `ray_token`: Makes the token by which Ray's processes know each other, so that only this user can read it.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches

@@ -9,16 +9,18 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError
 from ray.tune.execution import class_cache
 
+from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
 
 SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
@@ -53,10 +55,14 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         stack.callback(_shut_down)
         stack.push(_not_started(address))
         local: dict[str, Any] = {} if address else {"include_dashboard": False}
-        if not address and "RAY_ADDRESS" not in os.environ:
+        starts = not address and "RAY_ADDRESS" not in os.environ
+        if starts:
             local["_temp_dir"] = str(private_directory())
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local)
-        _protect_token()
+        protect_token(makes_missing=starts)
+        with loopback_alone() if starts else nullcontext():
+            ray.init(
+                address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local
+            )
         resources = _resources()
         stack.pop_all()
     try:
@@ -98,11 +104,18 @@ def private_directory() -> Path:
     return ray_directory()
 
 
-def _protect_token() -> None:
-    """Let only this user read the token that Ray has made, if it has."""
-    token = Path(os.path.expanduser("~/.ray/auth_token"))
-    if token.is_file() and token.stat().st_uid == os.getuid():
-        token.chmod(stat.S_IRUSR | stat.S_IWUSR)
+@contextmanager
+def loopback_alone() -> Iterator[None]:
+    """Let a Ray that starts meanwhile open its ports for this machine alone, not for its network.
+
+    Ray listens on loopback if that is the address of its node, which it is where Ray has no clusters, as on macOS.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _not_started(address: str | None) -> Any:
