@@ -12,6 +12,7 @@ from typing import Any
 from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config, read_object
 from trainables.checkpoints.base_lookup import BASE_HINT, chosen_base
 from trainables.errors import UserError, quoted
+from trainables.model.foreign_code import check_names_no_kernel
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_NAME, saved_name
 from trainables.model.weight_files import check_no_adapter
 
@@ -162,6 +163,7 @@ def empty_base(base: Path) -> Any:
 
     transformers.logging.set_verbosity_error()
     path = base / "config.json"
+    check_names_no_kernel(read_object(path, REPAIR_HINT), path)
     try:
         config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     except (*WRONG_TYPE_ERRORS, StrictDataclassError) as error:

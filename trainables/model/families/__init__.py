@@ -22,13 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError
+from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
 from trainables.model.families.qwen3_vl import QWEN3_VL
+from trainables.model.foreign_code import check_names_no_kernel
 
 __all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
 
@@ -51,7 +52,7 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
     """Return the family and the configuration of a base directory.
 
     Raises:
-        UserError: `config.json` or safetensors weights are missing, or the family is unknown.
+        UserError: `config.json` or safetensors weights are missing, the family is unknown, or code is to be downloaded.
     """
     config_path = base / "config.json"
     if not config_path.is_file():
@@ -68,6 +69,10 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
         config = read_json(config_path)
     except FileDamaged as error:
         raise UserError(error.message, "download or save the base again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{config_path}: it must be a JSON object, but got {quoted(config)}",
+                        "download or save the base again")  # fmt: skip
+    check_names_no_kernel(config, config_path)
     model_type = str(config.get("model_type"))
     if model_type not in FAMILIES:
         raise UserError(
