@@ -276,3 +276,22 @@ def test_a_checkpoint_whose_manifest_reaches_out_of_it_is_not_resumed(absolute: 
     name = str(outside) if absolute else "../outside"
     (directory / MANIFEST).write_text(json.dumps({"sha256": {name: sha256(b"elsewhere").hexdigest()}}))
     assert not is_whole(directory)
+
+
+JSON_BOMBS = {"deep": "[" * 200_000 + "]" * 200_000, "large": '{"x": "' + "y" * 2**24 + '"}', "a list": "[1]",
+              "a number of a million digits": '{"r": ' + "9" * 10**6 + "}"}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", JSON_BOMBS)
+@pytest.mark.parametrize("of_base", [True, False])
+def test_a_configuration_that_would_exhaust_the_reader_is_refused_with_its_name(
+    of_base: bool, bomb: str, adapter: Path, base: Path
+) -> None:
+    path = base / "config.json" if of_base else adapter / ADAPTER_CONFIG
+    path.write_text(JSON_BOMBS[bomb])
+    with pytest.raises(UserError) as caught:
+        verify(adapter, base)
+    assert str(path) in caught.value.message
+    with pytest.raises(UserError) as caught:
+        read_base(base) if of_base else read_adapter(adapter)
+    assert str(path) in caught.value.message and len(str(caught.value)) < 1000

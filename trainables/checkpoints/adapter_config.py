@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.errors import UserError, quoted
-from trainables.io.files import FileDamaged, read_json
+from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.peft_files import ADAPTER_CONFIG
 
 SAVE_AGAIN_HINT = "use the file that `model.save_pretrained(DIR)` wrote"
@@ -106,7 +106,7 @@ def read_object(path: Path, hint: str) -> dict[str, Any]:
         UserError: the file cannot be read or is not a JSON object; names the file.
     """
     try:
-        values = read_json(path)
+        values = read_json(path, MOST_FOREIGN_BYTES)
     except (FileDamaged, OSError) as error:
         raise UserError(getattr(error, "message", f"{path}: a file must be readable, but {error}"), hint) from None
     if not isinstance(values, dict):

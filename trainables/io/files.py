@@ -12,6 +12,8 @@ from typing import Any
 from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import verified
 
+MOST_FOREIGN_BYTES = 2**24  # of a configuration that somebody else wrote; those of large models have some 100 kB
+
 
 class FileDamaged(UserError):
     """A file written by this project is damaged; its contents are never guessed."""
@@ -35,13 +37,15 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, most_bytes: int | None = None) -> Any:
+    """Read a JSON file; a foreign one is read only up to a size, `MOST_FOREIGN_BYTES`.
 
     Raises:
-        FileDamaged: the file is not JSON, or it is gone.
+        FileDamaged: the file is not JSON, is larger than `most_bytes`, or is gone.
     """
     try:
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            raise FileDamaged(f"{path}: a configuration must have at most {most_bytes:,} bytes, but it has more")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileDamaged(f"{path}: the file must exist, but it does not", "restore the directory it was in") from None

@@ -8,6 +8,9 @@ from pathlib import Path
 from trainables.checkpoints.base_lookup import base_name, hub_name
 
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
+MOST_FRONT_MATTER_BYTES = 2**16
+MOST_LEVELS = 32
+NOTHING = ("", "~", "null")
 SNAPSHOTS = "snapshots"
 
 
@@ -42,16 +45,38 @@ def _licence(base: Path) -> str | None:
 
 
 def _front_matter(path: Path) -> dict[str, str]:
-    import yaml
-
+    """Return the texts of the front matter by their keys, without building what may be nested or repeated in it."""
     if not path.is_file():
         return {}
-    start, separator, rest = path.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    with path.open("rb") as file:
+        head = file.read(MOST_FRONT_MATTER_BYTES).decode("utf-8", errors="replace")
+    start, separator, rest = head.replace("\r\n", "\n").partition("---\n")
     text, end, _ = rest.partition("\n---")
-    if start.strip() or not separator or not end:
-        return {}
+    return _texts(text) if separator and end and not start.strip() else {}
+
+
+def _texts(text: str) -> dict[str, str]:
+    """Return the scalars of the outermost mapping of a YAML text; parsing its events neither recurses nor expands."""
+    import yaml
+
+    found: dict[str, str] = {}
+    depth, key = 0, None
     try:
-        values = yaml.safe_load(text)
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if depth == 0 and isinstance(event, yaml.SequenceStartEvent):
+                return {}
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth, key = depth + 1, None
+                if depth > MOST_LEVELS:  # the parser takes time that grows with the square of the depth
+                    return {}
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif depth == 1 and key is None and isinstance(event, yaml.ScalarEvent):
+                key = event.value
+            elif depth == 1 and key is not None:
+                if isinstance(event, yaml.ScalarEvent) and event.value not in NOTHING:
+                    found[key] = event.value
+                key = None
     except yaml.YAMLError:  # a README is not ours; without its front matter the licence is not stated
         return {}
-    return {key: str(value) for key, value in values.items() if value} if isinstance(values, dict) else {}
+    return found

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError, quoted
-from trainables.io.files import FileDamaged, read_json
+from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
@@ -66,7 +66,7 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
             "download or save the weights as safetensors; other formats can run code when they are loaded",
         )
     try:
-        config = read_json(config_path)
+        config = read_json(config_path, MOST_FOREIGN_BYTES)
     except FileDamaged as error:
         raise UserError(error.message, "download or save the base again") from None
     if not isinstance(config, dict):
