@@ -4,7 +4,8 @@ A picture is turned upright as its EXIF orientation says and converted to RGB wi
 transformers' `load_image`. A file is refused where this would lose or invent something: more than 8 bits a channel or
 floating point (Pillow cuts the values off), several frames (all but the first would be lost), transparent pixels (what
 is behind them is unknown; an alpha channel that is opaque everywhere is accepted), or more pixels than Pillow's limit
-against decompression bombs. Sizes are checked before anything is decoded.
+against decompression bombs. Sizes are checked before anything is decoded. Only formats that Pillow decodes by
+itself are read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Crop = tuple[float, float, float]
 MOST_PIXELS = 89_478_485  # PIL.Image.MAX_IMAGE_PIXELS, which a program may change
+# Pillow reads many more, some through programs such as Ghostscript, which would run what a file holds
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 WIDE_CHANNELS = re.compile(
     r"^(?!BGR).*;(?:16|32|64)"
 )  # Pillow's name of a file's layout; BGR;16 has 5 or 6 bits a channel
@@ -80,17 +83,19 @@ def picture_problem(path: Path) -> str | None:
 
 def _read(path: Path) -> Image.Image | str:
     """Return the picture, or why it cannot be used."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes and of palettes: both are judged here
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 problem = _header_problem(image)
                 if problem is None:
                     image.load()
                     problem = _transparency(image)
                 return problem or ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        return f"must be readable, but is none of {', '.join(FORMATS)}"
     # the exceptions of PIL's decoders for invalid bytes
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         return f"must be readable, but {named(str(error))}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +114,36 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-400])
 
 
+def postscript(path: Path) -> None:
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n%%EOF\n")
+
+
+def text_bomb() -> bytes:
+    """Return a PNG of 4 x 4 pixels whose comment takes 30 MB when it is decompressed."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header, rows = struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0), zlib.compress((b"\x00" + bytes(12)) * 4)
+    zeros = zlib.compressobj()
+    bomb = b"".join(zeros.compress(bytes(10**6)) for _ in range(30)) + zeros.flush()
+    parts = (chunk(b"IHDR", header), chunk(b"zTXt", b"a\0\0" + bomb), chunk(b"IDAT", rows), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def icon(path: Path) -> None:
+    """Write an icon that claims 16 x 16 pixels and holds a PNG of 100 million."""
+    import io
+    import struct
+
+    inner = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(inner, "PNG")
+    held = inner.getvalue()
+    path.write_bytes(struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(held), 22) + held)
+
+
 BAD = [
     ("grey16.png", grey_of("uint16"), "must have 8 bits a channel"),
     ("grey16.tiff", grey_of("uint16"), "must have 8 bits a channel"),
@@ -131,16 +163,45 @@ BAD = [
     ("grey.png", transparent_grey, "must have no transparent pixels"),
     ("huge.png", huge, "must have at most 89,478,485 pixels"),
     ("cut.png", cut, "must be readable, but"),
-]
+    ("page.eps", postscript, "must be readable, but is none of AVIF, BMP, GIF"),
+    ("nothing.png", lambda path: path.write_bytes(b""), "must be readable, but is none of AVIF, BMP, GIF"),
+    ("text.png", lambda path: path.write_bytes(text_bomb()), "must be readable, but"),
+    ("inside.ico", icon, "must be readable, but is none of AVIF, BMP, GIF"),
+    ("gzip.png", lambda path: path.write_bytes(gzip.compress(bytes(10**7))),
+     "must be readable, but is none of AVIF, BMP, GIF"),
+    ("gzip.fits", lambda path: path.write_bytes(b"SIMPLE  =                    T" + gzip.compress(bytes(10**7))),
+     "must be readable, but is none of AVIF, BMP, GIF"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "save", "expected"), BAD, ids=[name for name, _, _ in BAD])
 def test_a_picture_that_would_lose_something_is_refused(tmp_path: Path, name: str, save: Saved, expected: str) -> None:
     save(tmp_path / name)
-    assert (picture_problem(tmp_path / name) or "").startswith(expected)
+    tracemalloc.start()
+    try:
+        assert (picture_problem(tmp_path / name) or "").startswith(expected)
+        assert tracemalloc.get_traced_memory()[1] < 2**24, "the bomb has not gone off"
+    finally:
+        tracemalloc.stop()
     with pytest.raises(UserError) as caught:
         read_picture(tmp_path / name)
     assert caught.value.message.startswith(f"{tmp_path / name}: an image {expected}")
+
+
+def test_no_program_is_run_to_read_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    program, ran = tmp_path / "gs", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    postscript(tmp_path / "page.png")
+    assert picture_problem(tmp_path / "page.png")
+    assert not ran.exists()
+    with pytest.raises(OSError), Image.open(tmp_path / "page.png") as image:
+        image.load()
+    assert ran.exists(), "so Pillow itself would have run it"
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
