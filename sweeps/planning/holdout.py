@@ -16,6 +16,7 @@ from sweeps.planning.sources import Sources
 from trainables.data.duplicates import check_disjoint, digest_of, folded
 from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
+from trainables.data.picture_places import check_places
 from trainables.data.rows import check_file, read_rows, read_validation
 from trainables.errors import UserError, named
 from trainables.probes.crops import check_pictures
@@ -62,7 +63,8 @@ def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, o
     Raises:
         UserError: one file is given alone, a row is broken, or a row is also in train, validation or the evals' rows.
     """
-    if test is None and ood_test is None and not own_rows:
+    given = (test, ood_test) != (None, None)
+    if not given and not own_rows:
         beside = [sources.ood.path.parent / name for name in MINIATURE]
         test, ood_test = beside if all(path.is_file() for path in beside) else (None, None)
     if test is None and ood_test is None:
@@ -73,6 +75,9 @@ def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, o
     for path in (test, ood_test):
         check_file(path)
     test_rows, ood_rows = read_validation(test), read_ood(ood_test, needed_kinds(sources.sees))
+    if given:
+        check_places(test, test_rows)
+        check_places(ood_test, ood_rows)
     check_pictures(test_rows, sources.sees)
     check_disjoint(read_rows(sources.train.path), test_rows, test, ("test", "train"))
     check_disjoint(read_validation(sources.validation.path), test_rows, test, ("test", "validation"))

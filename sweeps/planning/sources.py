@@ -16,6 +16,7 @@ from trainables.data.filtered_file import write_filtered
 from trainables.data.filters import parse_filters
 from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
+from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, check_file, read_rows, read_validation
 from trainables.data.template_date import shows_date
 from trainables.errors import UserError
@@ -105,14 +106,18 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
     if drop:
         left = write_filtered(absolute(train), parse_filters(drop), mini.resolve().parent / "filtered")
         train, dropped = left.path, left.summary
-    found = _checked(_locate(base, world), absolute(train), absolute(validation), absolute(ood), begun or Begun())
+    found = _checked(_locate(base, world), absolute(train), absolute(validation), absolute(ood), begun or Begun(),
+                     _written_here(mini))  # fmt: skip
     return replace(found, dropped=dropped, is_miniature=base is None)
 
 
-def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun) -> Sources:
+def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun, own: Sequence[Path]) -> Sources:
     sees = read_base(base).family.sees  # before the rows are read and the weights hashed
     train_rows, validation_rows = read_rows(train), read_validation(validation)
     ood_rows = read_ood(ood, needed_kinds(sees))
+    for path, rows in ((train, train_rows), (validation, validation_rows), (ood, ood_rows)):
+        if not any(map(path.is_relative_to, own)):  # whose pictures were checked in the file that they are from
+            check_places(path, rows)
     check_pictures(validation_rows, sees)
     check_disjoint(train_rows, validation_rows, validation)
 
@@ -131,6 +136,10 @@ def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun)
         template_date=_template_date(base, begun),
         ood_rows=_by_kind(ood_rows),
     )
+
+
+def _written_here(mini: Path) -> list[Path]:
+    return [mini.resolve().parent / name for name in ("filtered", "holdout", "with_system_turn")]
 
 
 def _template_date(base: Path, begun: Begun) -> date | None:

@@ -19,6 +19,7 @@ from trainables.data.duplicates import fingerprint
 from trainables.data.filtered_file import as_jsonl
 from trainables.data.joined_files import absolute, joined
 from trainables.data.ood import OodRow, parse_ood
+from trainables.data.picture_places import check_places
 from trainables.data.rows import read_validation
 from trainables.errors import UserError
 from trainables.io.files import write_text
@@ -48,6 +49,8 @@ def split_off(validation: Path | None, ood: Path | None, directory: Path) -> Spl
         raise UserError("--split-holdout splits your own rows, but --train, --val and --ood are not given",
                         "the miniature has a holdout of its own")  # fmt: skip
     rows, asked = read_validation(absolute(validation)), _ood_rows(absolute(ood))
+    check_places(validation, rows)
+    check_places(ood, [row for row, _ in asked])
     irrelevant = sum(row.kind == "irrelevant" for row, _ in asked)
     if irrelevant < LEAST_IRRELEVANT:
         raise UserError(

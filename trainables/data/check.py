@@ -16,6 +16,7 @@ from trainables.data.formats import COMPLETION
 from trainables.data.images import picture_problem
 from trainables.data.joined_files import locate_all
 from trainables.data.ood import TEXT_KINDS, OodRow, check_kinds, needed_kinds, parse_ood
+from trainables.data.picture_places import problems_of_places
 from trainables.data.rows import ParsedRow, Row, parse_rows, rows_with_unique_ids
 from trainables.data.structural_tokens import KNOWN_TOKENS, first_within
 from trainables.errors import ExitCode, UserError
@@ -121,6 +122,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
     rows = {one.place: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
     problems += _file_problems(rows, path, base) if not problems else []
+    problems += problems_of_places(path, rows)
     bad_images = _unusable_images(rows)
     problems += [f"{place}: {problem}" for place, problem in bad_images.values()]
     scanned = _scanned(list(rows.values()), base) if base else ()

@@ -17,7 +17,9 @@ from typing import Any
 
 from trainables.data.formats import Format, typo
 from trainables.errors import UserError, nearest
+from trainables.io.files import resolved
 from trainables.io.jsonl import parse
+from trainables.io.places import elsewhere, is_elsewhere, permitted
 
 TABLE = "dataset_info.json"
 ALPACA = Format("alpaca", question="instruction", context="input", answer="output", images=(), is_entry=True)
@@ -97,6 +99,9 @@ def _data_file(table: Path, entry: Any, where: str) -> DataFile:
         raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
     form = _format(entry, where)
     settings = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
+    file, directories = resolved(table.parent / name, f"{where}: `file_name`"), permitted([table.parent])
+    if is_elsewhere(file, directories):
+        raise elsewhere(where, "`file_name`", file, directories)
     return DataFile(table.parent / name, form, table.parent, settings)
 
 

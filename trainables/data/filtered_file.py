@@ -18,6 +18,7 @@ from typing import Any
 from trainables.data.duplicates import digest_of
 from trainables.data.filters import BROKEN, Filter, filtered
 from trainables.data.joined_files import joined
+from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.files import write_json, write_text
@@ -37,7 +38,7 @@ def write_filtered(path: Path, filters: list[Filter], directory: Path) -> Filter
     """Filter the rows of `path` into a file below `directory`; the same rows and filters give the same file.
 
     Raises:
-        UserError: a row is broken and `broken` is not among the filters, or no row is left.
+        UserError: a row is broken and `broken` is not among the filters, a picture lies elsewhere, or no row is left.
     """
     report, kept_rows = _filtered(path, filters)
     text = as_jsonl(kept_rows)
@@ -79,6 +80,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
             "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
         )
     rows = rows_with_unique_ids({one.place: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
+    check_places(path, rows)
     result = filtered(rows, filters)
     dropped = {name: {"count": len(ids), "ids": list(ids)} for name, ids in result.dropped.items()}
     if broken:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainables.data.filtered_file import ROWS, as_jsonl
 from trainables.data.formats import Message
+from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, read_rows
 from trainables.io.files import write_text
 
@@ -28,9 +29,11 @@ def write_with_system_turn(path: Path, text: str, directory: Path) -> Path:
     """Write the rows of `path` with the system turn `text` below `directory`, and return the file.
 
     Raises:
-        UserError: a row of `path` is broken.
+        UserError: a row of `path` is broken, or its picture lies elsewhere.
     """
-    content = as_jsonl(with_system_turn(row, text) for row in read_rows(path))
+    rows = read_rows(path)
+    check_places(path, rows)
+    content = as_jsonl(with_system_turn(row, text) for row in rows)
     out = directory / sha256(content.encode()).hexdigest()[:12] / ROWS
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from trainables.checkpoints.lineage import Origin, read_origin
 from trainables.checkpoints.verification import check_opens
 from trainables.data.duplicates import digest_of
 from trainables.data.images import picture_problem
+from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, read_validation
 from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
@@ -135,6 +136,7 @@ def check_rows_fit(held_out: HeldOut, base: Path) -> None:
     Raises:
         UserError: its family is unknown, a row has an image but the family takes none, or an image is unreadable.
     """
+    check_places(held_out.path, held_out.rows)
     family = family_of(base)[0]
     for row in held_out.rows:
         where = f"{held_out.path}: row `{named(row.row_id)}`"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainables.errors import UserError, named
-from trainables.io.files import FileDamaged, read_json
+from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.peft_files import ADAPTER_CONFIG
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -135,7 +135,7 @@ def _files(base: Path) -> dict[Path, set[str] | None]:
 
 def _shards(index: Path) -> dict[str, set[str]]:
     try:
-        values = read_json(index)
+        values = read_json(index, MOST_FOREIGN_BYTES)
     except FileDamaged as error:
         raise UserError(error.message, REPAIR_HINT) from None
     places = values.get("weight_map") if isinstance(values, dict) else None

@@ -69,14 +69,15 @@ def test_rows_that_repeat_a_question_are_not_parted(tmp_path: Path) -> None:
         asks = [{"id": f"{name}{n}", "prompt": f"<image>{name} {n}", "response": "r", "images": pictures[:1]}
                 for n in range(count)]  # fmt: skip
         path.write_text("".join(json.dumps(row) + "\n" for row in asks))
-    split = split_off(validation, ood, tmp_path / "out")
+    split = split_off(validation, ood, tmp_path / "holdout")
     beside = split.ood.parent
     asked, held = (read_ood(beside / name, needed_kinds(True)) for name in ("ood.jsonl", "ood-test.jsonl"))
     shown = [{row.images[0].read_bytes() for row in side if row.kind == "irrelevant"} for side in (asked, held)]
     assert not shown[0] & shown[1] and len(shown[0] | shown[1]) == 7
     assert 0 < sum(row.kind == "irrelevant" for row in held) <= 50
     sources = gather(None, train, split.validation, split.ood, tmp_path / "mini")
-    assert gather_holdout(beside / "test.jsonl", beside / "ood-test.jsonl", sources, own_rows=True)
+    holdout = gather_holdout(None, None, sources, own_rows=False)
+    assert holdout is not None and holdout.test.path == beside / "test.jsonl"
 
 
 def test_the_smallest_content_is_held_out_where_none_fits_in_a_quarter() -> None:

@@ -40,8 +40,11 @@ def test_a_first_stage_is_not_given_a_part_of_its_modules(staged: StagedStudy, t
     assert "its modules must equal L2-V4" in error.value.message
 
 
-def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(staged: StagedStudy, tmp_path: Path) -> None:
+def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(
+    staged: StagedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = (stage.spec for stage in staged.stages[:2])
+    monkeypatch.setenv("FOOTPRINT_DATA", str(first.validation.path.parent))
     leak = second.train.path.parent / "leak.jsonl"
     lines = first.validation.path.read_text(encoding="utf-8").splitlines()[:1]
     lines = [line.replace("images/", f"../{first.validation.path.parent.name}/images/") for line in lines]
@@ -55,9 +58,12 @@ def test_rows_that_measure_an_earlier_stage_may_not_be_trained_on(staged: Staged
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_no_stage_trains_on_rows_that_measure_another(number: int, staged: StagedStudy, tmp_path: Path) -> None:
+def test_no_stage_trains_on_rows_that_measure_another(
+    number: int, staged: StagedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     specs = [stage.spec for stage in staged.stages]
     measured = specs[1].validation.path
+    monkeypatch.setenv("FOOTPRINT_DATA", str(measured.parent))
     images = f"../{measured.parent.name}/images/"
     lines = [line.replace("images/", images) for line in measured.read_text(encoding="utf-8").splitlines()[:2]]
     leak = specs[number].train.path.with_name(f"leak-{number}.jsonl")
