@@ -2,12 +2,14 @@
 
 PYTHON ?= python3
 ARGS ?=
+LOCKED = $$(sed -n 's/==.*//p' requirements.lock)
+LICENCES = --python .venv/bin/python --from=mixed --with-system --packages $(LOCKED)
 
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test corpus lint bench clean
+.PHONY: help stage4 doctor test browser-test corpus lint bench audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,9 +41,24 @@ lint: .venv/.ready  ## Check style, format and types
 bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS="--help" shows its options
 	.venv/bin/python -m benchmarks $(ARGS)
 
+# --strict: pip-audit would otherwise pass packages that it could not look up. huey and skops state no licence in their
+# metadata; the licence files that they bring are MIT.
+audit: .venv/.ready .audit/.ready  ## Look up the locked packages' known vulnerabilities, write docs/licences.md
+	{ echo '# Licences of the dependencies'; echo; \
+	  echo '`make audit` writes this table from the metadata of the packages in `requirements.lock`.'; echo; \
+	  .audit/bin/pip-licenses $(LICENCES) --format=markdown; } > docs/licences.md
+	.audit/bin/pip-licenses $(LICENCES) --ignore-packages huey skops \
+		--partial-match --allow-only='MIT;BSD;Apache;PSF;Python Software Foundation;ISC;MPL;Mozilla;LGPL' > /dev/null
+	.audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
+
 clean:  ## Remove the environment, builds and caches; keep runs, mlflow.db and frontiers
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .audit build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.audit/.ready: Makefile
+	@$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet pip-audit==2.10.1 pip-licenses==5.5.5
+	@touch $@
 
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
