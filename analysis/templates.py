@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 CELL_LETTERS = 160
@@ -42,6 +43,11 @@ def code(value: object) -> str:
     return f"{fence} {text} {fence}" if longest else f"`{text}`"
 
 
+def shell(value: object) -> str:
+    """Return a value as one word of a command, on one line."""
+    return shlex.quote(" ".join(str(value).split()))
+
+
 def rounded(value: float | None) -> str:
     """Return a number without decimals, or `not known`."""
     return "not known" if value is None else f"{value:,.0f}"
@@ -58,5 +64,5 @@ def _render(package: str, name: str, values: dict[str, Any], *, autoescape: bool
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update({one.__name__: one for one in (cell, prose, code, rounded)})
+    environment.filters.update({one.__name__: one for one in (cell, prose, code, shell, rounded)})
     return environment.get_template(name).render(values)

@@ -67,3 +67,10 @@ def test_html_is_escaped_and_markdown_is_not(tmp_path: Path, monkeypatch: pytest
     assert templates.markdown("pages", "page", name="<b>'") == "<b>'\n"
     with pytest.raises(UndefinedError, match="name"):
         templates.html("pages", "page")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("base", "base"), ("a; id", "'a; id'"), ("a\n```\nb", "'a ``` b'"), ("$(id)", "'$(id)'")]
+)
+def test_a_word_of_a_command_is_one_word(value: str, shown: str):
+    assert templates.shell(value) == shown

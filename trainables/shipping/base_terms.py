@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.checkpoints.base_lookup import base_name, hub_name
 
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
-MOST_FRONT_MATTER_BYTES = 2**16
+MOST_BYTES = 2**16
 MOST_LEVELS = 32
 NOTHING = ("", "~", "null")
 SNAPSHOTS = "snapshots"
@@ -38,7 +38,8 @@ def _licence(base: Path) -> str | None:
         return stated
     for name in LICENCE_FILES:
         if (base / name).is_file():
-            text = (base / name).read_text(encoding="utf-8", errors="replace")
+            with (base / name).open("rb") as file:
+                text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
             first = next((line.strip() for line in text.splitlines() if line.strip()), "")
             return f"{first} ({name} of the base)" if first else None
     return None
@@ -49,7 +50,7 @@ def _front_matter(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open("rb") as file:
-        head = file.read(MOST_FRONT_MATTER_BYTES).decode("utf-8", errors="replace")
+        head = file.read(MOST_BYTES).decode("utf-8", errors="replace")
     start, separator, rest = head.replace("\r\n", "\n").partition("---\n")
     text, end, _ = rest.partition("\n---")
     return _texts(text) if separator and end and not start.strip() else {}
