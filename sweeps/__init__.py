@@ -34,4 +34,5 @@
 - `trial`: Runs one trial from a configuration of axolotl, ms-swift or LLaMA-Factory, or from a spec.json, and
   variants of it.
 - `unfreeze`: Unfreeze: 2, then 4, then 6 vision blocks.
+- `watching/`: Watches experiments from outside a launch: reads their records, and asks no launch.
 """

@@ -29,8 +29,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "selftest", "training", "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
-        "study", "planning", "tracking", "display", "execution", "job", "launch", "stages", "hpo", "cli", "STUDIES",
-        "doctor", "importers", "trial", "rescale", "finalists", "holdout",
+        "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
+        "STUDIES", "doctor", "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
@@ -65,6 +65,7 @@ FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sweeps.planning", ("ray", "mlflow")),
     ("sweeps.display", ("ray", "mlflow")),
     ("sweeps.tracking", ("ray",)),
+    ("sweeps.watching", ("ray", "mlflow")),
     ("sweeps.stages", ("ray", "mlflow")),
     ("sweeps.hpo", ("ray", "mlflow")),
     ("sweeps.cli", ("ray", "mlflow", "optuna")),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,19 @@ class TrialPhase:
     step: int
 
 
+@dataclass(frozen=True)
+class TrialProcess:
+    """The process that holds a trial: its node and id, and when it began to train the trial, at which step.
+
+    `began_seconds` counts since 1970, so that another process can read it; it is None before training.
+    """
+
+    node: str
+    process_id: int
+    began_seconds: float | None = None
+    first_step: int = 0
+
+
 @dataclass
 class PhaseFile:
     """Writes the phase of the trial in `directory`: changes at once, steps of training at most every two seconds."""
@@ -30,6 +45,8 @@ class PhaseFile:
     directory: Path
     name: PhaseName | None = None
     written_seconds: float = -math.inf
+    began_seconds: float | None = None
+    first_step: int = 0
 
     def show(self, name: PhaseName, step: int = 0) -> None:
         """Write the phase and the completed steps; a storage that refuses the file does not end the trial."""
@@ -37,20 +54,40 @@ class PhaseFile:
         if name == self.name and now - self.written_seconds < MIN_SECONDS:
             return
         self.name, self.written_seconds = name, now
+        if name == "training" and self.began_seconds is None:
+            self.began_seconds, self.first_step = time.time(), step
+        body = {
+            "phase": name, "step": step, "node": platform.node(), "process_id": os.getpid(),
+            "began_seconds": self.began_seconds, "first_step": self.first_step,
+        }  # fmt: skip
         temporary = self.directory / f"{FILE}.tmp"
         with suppress(OSError):  # without fsync: after a crash nobody reads it
-            temporary.write_text(json.dumps({"phase": name, "step": step}), encoding="utf-8")
+            temporary.write_text(json.dumps(body), encoding="utf-8")
             temporary.replace(self.directory / FILE)
 
 
 def read_phase(directory: Path) -> TrialPhase | None:
     """Return the phase of the trial in `directory`; None before the first, and if the file cannot be read."""
+    body = _read(directory)
+    name, step = next((one for one in get_args(PhaseName) if one == body.get("phase")), None), body.get("step")
+    return TrialPhase(name, step) if name is not None and isinstance(step, int) else None
+
+
+def read_process(directory: Path) -> TrialProcess | None:
+    """Return the process that last wrote the phase of the trial in `directory`; None if the file does not say."""
+    body = _read(directory)
+    node, process_id, began, first = (body.get(one) for one in ("node", "process_id", "began_seconds", "first_step"))
+    if not isinstance(node, str) or not isinstance(process_id, int) or not isinstance(first, int):
+        return None
+    return TrialProcess(node, process_id, began if isinstance(began, float) else None, first)
+
+
+def _read(directory: Path) -> dict[str, object]:
     try:
         body = json.loads((directory / FILE).read_text(encoding="utf-8"))
-        name, step = body["phase"], body["step"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return TrialPhase(name, step) if name in get_args(PhaseName) and isinstance(step, int) else None
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def forget_phase(directory: Path) -> None:

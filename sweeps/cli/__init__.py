@@ -3,6 +3,7 @@
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.
+- `footprint`: The command `footprint`: its subcommands are the entry points `footprint.commands` of installed packages.
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
   code.
 - `options`: The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts.
@@ -11,6 +12,8 @@
 - `search`: The command line of a search: its space, its sampler and its budget.
 - `signature`: Converts dataclasses of options to the signature that typer reads, and values back to words of a
   command line.
+- `status`: `footprint status`: what an experiment does now, read from its records.
 - `study`: The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`).
 - `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
+- `watch_options`: Options and arguments that subcommands of `footprint` share.
 """

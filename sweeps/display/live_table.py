@@ -13,8 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.layout import Layout, fitting
-from sweeps.display.time_left import duration, seconds_left
-from sweeps.display.trial_rows import MARKS, Columns, TrialRow, columns_of, eval_line, numbers, stop_line
+from sweeps.display.time_left import duration
+from sweeps.display.trial_rows import (
+    MARKS,
+    Columns,
+    TrialRow,
+    columns_of,
+    eval_line,
+    numbers,
+    seconds_left_of,
+    stop_line,
+)
 from trainables.phase import TrialPhase, read_phase
 from trainables.record import Record
 
@@ -130,16 +139,10 @@ class LiveTable:
         doing = ", ".join(f"{count} {phase}" for phase, count in phases.items())
         ended = sum(row.verdict is not None for row in rows)
         parts = [f"{ended}/{len(rows)} trials ended", doing, f"{duration(self.clock() - self.began)} so far"]
-        left = self._seconds_left()
+        left = seconds_left_of(rows, self.clock())
         if left is not None and ended < len(rows):
             parts.append(f"about {duration(left)} left")
         return ", ".join(part for part in parts if part)
-
-    def _seconds_left(self) -> float | None:
-        rows = list(self.rows.values())
-        known = [ratio for row in rows if (ratio := row.steps_per_eval()) is not None]
-        ratio = sum(known) / len(known) if known else 0.0
-        return seconds_left([row.work(ratio) for row in rows], self.clock())
 
     def _columns(self) -> Columns:
         return columns_of({name for row in self.rows.values() for name in row.metrics})

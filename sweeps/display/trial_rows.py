@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from sweeps.display.time_left import TrialWork
+from sweeps.display.time_left import TrialWork, seconds_left
 from trainables.phase import TrialPhase
 from trainables.record import Measurement, Record, Verdict
 from trainables.record_labels import labels_of
@@ -99,6 +99,13 @@ class TrialRow:
         self.metrics.update(measurement.metrics)
         if measurement.kind == "eval":
             self.eval_step = measurement.step
+
+
+def seconds_left_of(rows: Sequence[TrialRow], now_seconds: float) -> float | None:
+    """Return the estimated seconds until the last of the trials ends; None before the first step is done."""
+    known = [ratio for row in rows if (ratio := row.steps_per_eval()) is not None]
+    ratio = sum(known) / len(known) if known else 0.0
+    return seconds_left([row.work(ratio) for row in rows], now_seconds)
 
 
 def columns_of(measured: Collection[str]) -> Columns:

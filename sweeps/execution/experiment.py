@@ -187,6 +187,17 @@ class Experiment:
                 self._lock(file)
         self.check_configuration(configuration)
 
+    def holder(self) -> str | None:
+        """Return which launch runs the experiment, in words; None if none does."""
+        if not self._lock_file.exists():
+            return None
+        with self._lock_file.open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"process {file.read().strip()}"
+        return None
+
     @property
     def _lock_file(self) -> Path:
         return self.directory / "lock"

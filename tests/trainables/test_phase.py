@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import time
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from trainables import phase
 from trainables.io.files import write_json
-from trainables.phase import FILE, PhaseFile, TrialPhase, forget_phase, read_phase
+from trainables.phase import FILE, PhaseFile, TrialPhase, TrialProcess, forget_phase, read_phase, read_process
 from trainables.record import Record, Verdict
 from trainables.record_check import check_record
 from trainables.spec import Placement, Source, TrialSpec
@@ -51,6 +54,25 @@ def test_a_storage_that_refuses_the_file_ends_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_no_phase(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     assert read_phase(tmp_path) is None
+    assert read_process(tmp_path) is None
+
+
+def test_the_file_says_which_process_trains_and_since_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = platform.node(), os.getpid()
+    shown = PhaseFile(tmp_path)
+    shown.show("self-test", 6)
+    assert read_process(tmp_path) == TrialProcess(*here)
+    for seconds, step in ((1000.0, 7), (1010.0, 8)):
+        monkeypatch.setattr(phase.time, "time", lambda now=seconds: now)
+        shown.show("training", step)
+        shown.show("eval", step)
+    assert read_process(tmp_path) == TrialProcess(*here, began_seconds=1000.0, first_step=7)
+
+
+def test_a_phase_of_an_earlier_version_names_no_process(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"phase": "training", "step": 3}))
+    assert read_phase(tmp_path) == TrialPhase("training", 3)
+    assert read_process(tmp_path) is None
 
 
 def test_the_phase_is_no_part_of_the_record(tmp_path: Path) -> None:

@@ -1,0 +1,6 @@
+"""Watches experiments from outside a launch: reads their records, and asks no launch.
+
+- `experiments`: Finds the experiments of a storage, with their size on disk and their last change.
+- `status`: What an experiment does now: its launch, its trials, the time that is left, and the free space.
+- `status_text`: The status of experiments as text for a terminal, and as JSON.
+"""

@@ -1,0 +1,101 @@
+"""The status of experiments as text for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.display.time_left import duration
+from sweeps.display.trial_rows import columns_of, numbers, stop_line
+from sweeps.watching.status import ExperimentStatus, WatchedTrial
+
+STYLES = {"running": "bold", "waiting": "dim", "stopped": "dim"}
+
+
+def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
+    """Yield what a terminal shows of an experiment: one line, its trials, why some ended early, and the free space."""
+    yield Text(headline(status))
+    if status.trials:
+        yield _table(status.trials)
+    for one in status.trials:
+        if one.row.verdict is not None and one.row.verdict.reason:
+            yield Text(stop_line(one.row.spec.name, one.row.verdict))
+    for record, reason in status.damaged.items():
+        yield Text(f"damaged {record}: {reason}")
+    yield Text(f"{status.free_bytes / 1e9:,.1f} GB free in {status.directory}")
+    shown = next((one for one in status.trials if one.state == "running"), None)
+    if shown is not None:
+        storage = status.directory.removesuffix(f"/{status.experiment}")
+        words = ["footprint", "logs", shown.record, "-f", "--experiment", status.experiment, "--storage", storage]
+        yield Text(f"to follow a trial: {shlex.join(words)}")
+
+
+def headline(status: ExperimentStatus) -> str:
+    """Return one line: whether a launch runs the experiment, its trials by state, and the time that is left."""
+    counts = Counter(one.state for one in status.trials)
+    total = len(status.trials) + len(status.damaged)
+    running = f"{status.launch} runs it" if status.launch else "no launch runs it"
+    parts = [f"{status.experiment}: {running}", f"{counts['ended']}/{total} trials ended"]
+    parts += [f"{counts[state]} {state}" for state in ("running", "waiting", "stopped") if counts[state]]
+    parts += [f"{len(status.damaged)} damaged"] if status.damaged else []
+    if status.seconds_left is not None:
+        parts.append(f"about {duration(status.seconds_left)} left")
+    if status.launch is None and counts["stopped"]:
+        parts.append("to go on, run the command that began it with --resume")
+    return ", ".join(parts)
+
+
+def status_json(found: Sequence[ExperimentStatus]) -> str:
+    """Return the status of experiments as JSON."""
+    return json.dumps({"experiments": [_as_json(one) for one in found]}, indent=2, ensure_ascii=False)
+
+
+def _table(trials: Sequence[WatchedTrial]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for name in ("trial", "place"):
+        table.add_column(name, no_wrap=True)
+    columns = columns_of({name for one in trials for name in one.row.metrics})
+    for header, _, _ in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("now")
+    table.add_column("where")
+    for one in trials:
+        where = f"{one.process.node}, process {one.process.process_id}" if one.process else ""
+        cells = (Text(text) for text in (one.doing, where if one.state == "running" else ""))
+        name, place = Text(one.row.name), Text(str(one.row.spec.placement))
+        table.add_row(name, place, *numbers(one.row, columns), *cells, style=STYLES.get(one.state, ""))
+    return table
+
+
+def _as_json(status: ExperimentStatus) -> dict[str, object]:
+    return {
+        "experiment": status.experiment,
+        "directory": status.directory,
+        "launch": status.launch,
+        "seconds_left": status.seconds_left,
+        "free_bytes": status.free_bytes,
+        "trials": [_trial_as_json(one) for one in status.trials],
+        "damaged": dict(status.damaged),
+    }
+
+
+def _trial_as_json(one: WatchedTrial) -> dict[str, object]:
+    verdict = one.row.verdict
+    return {
+        "trial": one.row.spec.name,
+        "record": one.record,
+        "state": one.state,
+        "phase": one.row.phase.name if one.state in ("running", "waiting") else None,
+        "step": one.row.step,
+        "steps": one.row.steps,
+        "process": asdict(one.process) if one.process and one.state == "running" else None,
+        "metrics": one.row.metrics,
+        "verdict": verdict.model_dump(mode="json") if verdict else None,
+    }
