@@ -4,6 +4,7 @@
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.
 - `footprint`: The command `footprint`: its subcommands are the entry points `footprint.commands` of installed packages.
+- `list_experiments`: `footprint list`: the experiments of a storage.
 - `logs`: `footprint logs`: the log of a trial, read from its record, until it ends.
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
   code.

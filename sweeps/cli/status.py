@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.watch_options import STORAGE, AsJson, Storage
-
-COLUMNS_WITHOUT_TERMINAL = 160
+from sweeps.cli.watch_options import STORAGE, AsJson, Storage, console
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +27,6 @@ def status(
     Says whether a launch runs it, what trains where, what waits, what failed and why, how long the rest takes by the
     wall clock, and how much space is left. It reads the records, so it works from any machine that sees the storage.
     """
-    from rich.console import Console
     from rich.text import Text
 
     from sweeps.watching.experiments import experiment_named, watched_experiments
@@ -41,7 +38,7 @@ def status(
     if as_json:
         typer.echo(status_json(found))
         return
-    console = Console(width=None if Console().is_terminal else COLUMNS_WITHOUT_TERMINAL)
+    terminal = console()
     for one in found:
         for part in status_parts(one):
-            console.print(part, soft_wrap=isinstance(part, Text), highlight=False)
+            terminal.print(part, soft_wrap=isinstance(part, Text), highlight=False)
