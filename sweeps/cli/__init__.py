@@ -11,6 +11,7 @@
 - `options`: The shared options of the command lines: a frozen dataclass whose field docstrings are the help texts.
 - `printed_commands`: The commands that a launch prints: typed as they stand, they resume it or copy its records to
   MLflow.
+- `remove`: `footprint rm`: removes an experiment, with its runs in MLflow.
 - `search`: The command line of a search: its space, its sampler and its budget.
 - `signature`: Converts dataclasses of options to the signature that typer reads, and values back to words of a
   command line.
