@@ -17,6 +17,7 @@
   command line.
 - `status`: `footprint status`: what an experiment does now, read from its records.
 - `study`: The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`).
+- `submit`: `footprint submit`: checks a cluster, then runs a study on it as a job, and follows its log.
 - `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
 - `watch_options`: Options and arguments that subcommands of `footprint` share.
 """

@@ -6,12 +6,16 @@
   baselines.
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
+- `cluster_file`: What a launch on a cluster needs to know of the file that `ray up` reads, such as `cluster.yaml`.
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
 - `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
+- `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.
+- `notifier`: Notifies of a launch: posts to a webhook or runs a command when it ends, a trial fails, or an arm is
+  admissible.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `ray_token`: Makes the token by which Ray's processes know each other, so that only this user can read it.
@@ -20,5 +24,6 @@
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.
 - `storage`: Free storage: what the adapters of a launch need, whether it is there, and which adapters are kept.
+- `submission`: What is submitted to a cluster, as words: a study, the doctor before it, and commands that watch it.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """
