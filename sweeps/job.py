@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from sweeps.execution.begun_records import copy_begun_rows
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.notifier import LaunchAlerts
 from sweeps.execution.options import Launch
 from sweeps.execution.storage import check_storage
 from sweeps.planning.preflight import Preflight, admit
@@ -81,7 +82,9 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent)
-    return job.run(job.plan(directory.parent / "data"))
+    planned = job.plan(directory.parent / "data")
+    with LaunchAlerts(job.launch.notifier, directory):
+        return job.run(planned)
 
 
 def show_job(job: Job[PlanT]) -> None:

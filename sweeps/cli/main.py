@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -12,7 +11,7 @@ import typer
 
 from sweeps.cli.command_line import CommandLine, OwnT
 from sweeps.cli.options import EXIT_CODES, LaunchOptions
-from sweeps.cli.printed_commands import FINISHING, stop_message, sync_command
+from sweeps.cli.printed_commands import FINISHING, launch_command, stop_message, sync_command
 from sweeps.cli.signature import Parameter, signature_of
 from sweeps.study import Study
 from trainables.command import run
@@ -49,7 +48,7 @@ def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Coll
     try:
         shared = LaunchOptions(**{name: values[name] for name in line.shared})
         own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
-        command = shlex.join(["python", "-m", f"sweeps.{line.study.name}", *sys.argv[1:]])
+        command = launch_command(line.study.name, sys.argv[1:])
         launch = replace(line.launch(own, shared, command), sync_command=sync_command(line, values, given))
         _check_finishing(line, values, given)
         return _act(line, own, shared, launch)

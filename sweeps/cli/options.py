@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -97,6 +98,8 @@ class LaunchOptions:
     """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
     guards: str = field(default="", metadata=option(RUN, shown_default="tested"))
     """How guards decide: tested, with an error rate over the run, or exact, by the numbers as they are."""
+    notify: str = field(default="", metadata=option(RUN, shown_default="FOOTPRINT_NOTIFY"))
+    """Webhook or command that is told of the end, of failed trials, and of the first admissible arm."""
     dry_run: bool = field(default=False, metadata=option(RUN))
     """Print the plan and write nothing."""
     force: bool = field(default=False, metadata=option(RUN))
@@ -110,12 +113,17 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best, or a holdout is both named and to be split off.
+            UserError: --keep is neither all nor best, --notify is no address and no command, or a holdout is both
+                named and to be split off.
         """
+        from rich.console import Console
+
+        from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
 
         if self.split_holdout and (self.test or self.ood_test):
             raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
+        console = Console()
         return Launch(
             storage=self.storage,
             experiment=self.experiment or None,
@@ -134,6 +142,8 @@ class LaunchOptions:
             drop=self.drop,
             force=self.force,
             reading=_reading(self.guards),
+            notifier=notifier_for(self.notify or os.environ.get("FOOTPRINT_NOTIFY", ""), console),
+            console=console,
         )
 
     def fixed(self) -> dict[str, Any]:
@@ -168,9 +178,9 @@ def _keep(text: str) -> Keep | None:
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options",
-    "force",
+    "force", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every")
-ACTIONS = ("guards", "dry_run", "force", "resume", "sync")
+ACTIONS = ("guards", "notify", "dry_run", "force", "resume", "sync")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.signature import Parameter
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FINISHING = ("resume", "sync")
 ADDRESS_NOTE = "  # first set MLFLOW_TRACKING_URI to the address of the store, whose password is not printed"
+NOTIFY, NOTIFY_NOTE = "--notify", "  # and --notify, whose value is not printed"
 NEEDED_BY_SYNC = ("storage", "experiment", "tracking_uri")
 
 
@@ -33,7 +34,8 @@ def _command(
     line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter], action: str, names: Collection[str]
 ) -> str:  # fmt: skip
     secret = holds_password(values.get("tracking_uri"))
-    unwanted = (*FINISHING, "dry_run", *(["tracking_uri"] if secret else []))
+    unwanted = (*FINISHING, "dry_run", "notify", *(["tracking_uri"] if secret else []))
+    notifies = "notify" in names and any(one.name == "notify" for one in given)
     kept = [one for one in given if one.name in names and one.name not in unwanted]
     options = [word for one in kept if not one.is_argument for word in one.words(values[one.name])]
     arguments = [word for one in kept if one.is_argument for word in one.words(values[one.name])]
@@ -41,7 +43,18 @@ def _command(
     separator = ["--"] if any(word.startswith("-") for word in arguments) else []
     words = [action, *options]
     words = [*words, *separator, *arguments] if separator else [*arguments, *words]
-    return shlex.join(["python", "-m", f"sweeps.{line.study.name}", *words]) + ADDRESS_NOTE * secret
+    return (
+        shlex.join(["python", "-m", f"sweeps.{line.study.name}", *words])
+        + ADDRESS_NOTE * secret
+        + NOTIFY_NOTE * notifies
+    )
+
+
+def launch_command(study: str, words: Sequence[str]) -> str:
+    """Return the command of a launch as MLflow shows it: without the value of `--notify`, which can be a secret."""
+    shown = ["***" if number and words[number - 1] == NOTIFY else word for number, word in enumerate(words)]
+    shown = [f"{NOTIFY}=***" if word.startswith(f"{NOTIFY}=") else word for word in shown]
+    return shlex.join(["python", "-m", f"sweeps.{study}", *shown])
 
 
 def stop_message(

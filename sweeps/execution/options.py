@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sweeps.execution.notifier import Notifier
 from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
@@ -47,6 +48,7 @@ class Launch:
     drop: str = ""
     force: bool = False
     reading: Reading | None = None
+    notifier: Notifier | None = None
     console: Console = field(default_factory=Console)
 
     def directory(self, study: Study) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.notifier import TrialAlerts
 from sweeps.study import Study
 from sweeps.tracking.tracker import Tracker
 from trainables.mlflow_store import default_tracking_uri
@@ -36,10 +37,11 @@ class Cluster:
 
 @dataclass(frozen=True)
 class ProgressUpdater:
-    """Updates the live table and the MLflow mirror as trials progress."""
+    """Updates the live table and the MLflow mirror as trials progress, and tells what was asked for."""
 
     live_table: LiveTable
     mirror: Mirror
+    alerts: TrialAlerts | None = None
 
     def started(self, record: Record, engine: str | None) -> None:
         """Show that a worker has started the trial."""
@@ -50,6 +52,8 @@ class ProgressUpdater:
         """Show a new eval or verdict of a trial."""
         self.live_table.advanced(record)
         self.mirror.submit(record)
+        if self.alerts is not None:
+            self.alerts.advanced(record)
 
 
 @contextmanager
@@ -108,7 +112,8 @@ def run_batch(
     from trainables.workers.protocol import Rules
 
     live_table = LiveTable(launch.console, records)
-    listener = ProgressUpdater(live_table, mirror)
+    alerts = TrialAlerts(launch.notifier, experiment) if launch.notifier else None
+    listener = ProgressUpdater(live_table, mirror, alerts)
     baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
     for record in todo:
