@@ -31,8 +31,8 @@ class ExitCode(IntEnum):
 # README.md has the same table
 EXIT_CODE_MEANINGS = {
     ExitCode.DONE: "every trial has a result; pruned is a result",
-    ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `trainables.verify`, `analysis ship` or `benchmarks.corpus` "
-    "failed; `analysis pareto`, `report` or `ship` finds nothing to ship",
+    ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `footprint submit`, `trainables.verify`, `analysis ship` or "
+    "`benchmarks.corpus` failed; `analysis pareto`, `report` or `ship` finds nothing to ship",
     ExitCode.BAD_INPUT: "bad input, or base or data are no longer those of the experiment; nothing was spent",
     ExitCode.TRIALS_FAILED: "some trials are invalid, infeasible or failed; an answer in `trainables.validate` is "
     "dangerous",
