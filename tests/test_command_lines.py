@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ended import Ended, ended_by
+import typer
+from ended import Ended, ended, ended_by
 
+from trainables import command
 from trainables.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +135,45 @@ def test_a_wrong_path(module: str, before: tuple[str, ...], name: str, tmp_path:
         assert "fail  storage" in found.stdout
         return
     assert_said(found, (ExitCode.BAD_INPUT, ExitCode.RECORD_DAMAGED))
+
+
+URLS = ("s3://bucket/x", "gs://bucket/x", "file:///mnt/x", "rows.jsonl,https://host/x.jsonl")
+
+
+def app_of(module: str, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    """Return the app that a module runs."""
+    apps = []
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "_invoke", lambda app, _: apps.append(app) or ExitCode.DONE)
+        assert ran(module).exit_code == ExitCode.DONE
+    [app] = apps
+    return app
+
+
+def path_words(app: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words that set each option and argument of a command and its subcommands that is a path."""
+    earlier = ["--"]  # words for the arguments before this one
+    for one in app.params:
+        is_argument = one.param_type_name == "argument"
+        if "Path" in str(one.type_descriptor.annotation):
+            yield (*before, *(earlier if is_argument else one.opts[:1]))
+        earlier += ["1"] * is_argument
+    for name, subcommand in getattr(app, "commands", {}).items():
+        yield from path_words(subcommand, (*before, name))
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_every_path_refuses_a_url(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    app = app_of(module, monkeypatch)
+    words = list(path_words(typer.main.get_command(app)))
+    assert words or module in {"benchmarks.public_configs", "benchmarks.tool_schemas"}  # NAME=DIR; no option
+    for one, url in itertools.product(words, URLS):
+        found = ended(app, *one, url)
+        assert_said(found)
+        scheme = url.rpartition(",")[2].partition(":")[0]
+        assert f"begins with `{scheme}:`" in found.stderr and ("--" in one or one[-1] in found.stderr)
+    assert set(tmp_path.iterdir()) == before
 
 
 BUDGETS = [

@@ -22,6 +22,7 @@
   row.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
+- `local_paths`: Refuses URLs where a path of a file system is meant.
 - `measurement`: A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`.
 - `measurement`: One measurement of a trial, and the files of checksummed lines that hold them.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.

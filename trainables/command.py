@@ -17,6 +17,7 @@ import typer
 
 from trainables.errors import ExitCode, UserError, quoted
 from trainables.failures import Failure, failure_of
+from trainables.local_paths import local_path
 
 MAX_LETTERS = 600  # of a message on a wrong option, which repeats its value
 HELP = "`{} --help` lists the options"
@@ -77,6 +78,7 @@ def _app_of(function: Callable[..., Any]) -> typer.Typer:
 def _invoke(app: typer.Typer, words: list[str]) -> int:
     _check_words(words)
     command = typer.main.get_command(app)
+    _refuse_urls(command)
     try:
         with command.make_context(_program(), words) as context:
             command.invoke(context)
@@ -100,6 +102,24 @@ def _check_words(words: Sequence[str]) -> None:
         if not word.strip() or (option.startswith("--") and equals and not value.strip()):
             name = option if equals else words[number - 1] if number else "an argument"
             raise UserError(f"{name} must have a value, but it is empty", "give a value, or leave it out")
+
+
+def _refuse_urls(command: Any) -> None:
+    """Make every option and argument that is a path refuse a URL, in this command and in all of its subcommands."""
+    for parameter in command.params:
+        parameter.callback = _checking_paths(parameter.callback)
+    for subcommand in getattr(command, "commands", {}).values():
+        _refuse_urls(subcommand)
+
+
+def _checking_paths(callback: Callable[..., Any] | None) -> Callable[..., Any]:
+    def check(context: Any, parameter: Any, value: Any) -> Any:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, Path):
+                local_path(one, parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper())
+        return value if callback is None else callback(context, parameter, value)
+
+    return check
 
 
 def _failure_of_typer(error: BaseException) -> Failure | None:

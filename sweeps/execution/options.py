@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
+from trainables.local_paths import COPY, MOUNT, local_path
 from trainables.record import Keep
 from trainables.tested_guards import Reading
 
@@ -51,6 +52,11 @@ class Launch:
     notifier: Notifier | None = None
     console: Console = field(default_factory=Console)
 
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if isinstance(path := getattr(self, one.name), Path):
+                local_path(path, one.name, MOUNT if one.name == "storage" else COPY)
+
     def directory(self, study: Study) -> Path:
         """Return the absolute path of the experiment's directory; workers have another working directory.
 
@@ -64,14 +70,14 @@ def experiment_directory(storage: Path, name: str) -> Path:
     """Return the absolute path of an experiment's directory.
 
     Raises:
-        UserError: the experiment's name is a path, or no name for a file.
+        UserError: the experiment's name is a path, or no name for a file; or the storage is a URL.
     """
     if Path(name).name != name or name == "..":
         hint = "choose its directory with --storage"
         raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
     if problem := name_problem(name):
         raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
-    return storage.expanduser().resolve() / name
+    return local_path(storage, "--storage", MOUNT).expanduser().resolve() / name
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:

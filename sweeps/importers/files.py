@@ -12,6 +12,7 @@ from sweeps.importers.swift import SWIFT
 from trainables.data.dataset_info import TABLE, locate
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import Document
+from trainables.local_paths import local_path
 
 V1_KEYS = ("peft_config", "train_dataset", "model_class", "kernel_config", "dist_config", "quant_config")
 TOOLS = {tool.name: tool for tool in (AXOLOTL, SWIFT, LLAMAFACTORY)}
@@ -106,6 +107,6 @@ def _of_table(parsed: ParsedConfig, field: str, name: str) -> Path:
 
 
 def _existing(document: Path, written: str) -> Path | None:
-    own = Path(written).expanduser()
+    own = local_path(written, f"{document}: what a key names").expanduser()
     candidates = [own] if own.is_absolute() else [document.resolve().parent / own, Path.cwd() / own]
     return next((path for path in candidates if path.exists()), None)

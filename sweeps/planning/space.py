@@ -18,6 +18,7 @@ from sweeps.planning.sources import Sources
 from sweeps.study import Arm, Study
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.limits import MOST_ROWS
+from trainables.local_paths import local_path
 from trainables.spec import BASELINE_ARM, FORMAT, Format, Quantization, TrialSpec, default_settings, parse_spec
 
 BUDGET = {"steps", "epochs"}
@@ -40,6 +41,10 @@ class Axes:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     init_from: Path | None = None
     restart_from: Path | None = None
+
+    def __post_init__(self) -> None:
+        for path in filter(None, (self.init_from, self.restart_from)):
+            local_path(path, "an adapter to start from")
 
 
 def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FORMAT) -> list[TrialSpec]:

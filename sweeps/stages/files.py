@@ -26,6 +26,7 @@ from typing import Any
 from trainables.checkpoints.adapter import adapter_source
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import NUMBER_LIKE, Document, read_yaml
+from trainables.local_paths import local_path
 
 KEYS: dict[str, type] = {
     "name": str, "prev_checkpoint": str, "output_dir": str, "base_model": str, "train": str, "validation": str,
@@ -83,7 +84,8 @@ class StageFile:
 
     def path(self, key: str) -> Path:
         """Return the absolute path of the file that a key names, relative to the YAML file."""
-        return (self.document.path.parent / Path(self.values[key]).expanduser()).resolve()
+        given = local_path(self.values[key], self.where(key))
+        return (self.document.path.parent / given.expanduser()).resolve()
 
     @contextmanager
     def errors_at(self, *keys: str | int) -> Iterator[None]:
@@ -248,8 +250,9 @@ def _parent_of(stage: StageFile, stages: Sequence[StageFile]) -> StageFile | Pat
     given = stage.values.get("prev_checkpoint")
     if given is None:
         return None
+    path = local_path(given, stage.where("prev_checkpoint"))
     for other in stages:
-        if given == other.name or Path(given) == Path(other.values.get("output_dir", "\0")):
+        if given == other.name or path == Path(other.values.get("output_dir", "\0")):
             return other
     for other in stages:  # a name may be written with the characters that `_name_of` replaces
         if _name_of(given) == other.name:

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainables.checkpoints.adapter_config import read_adapter_config
 from trainables.checkpoints.lineage import Origin
 from trainables.errors import UserError, named
+from trainables.local_paths import local_path
 from trainables.model.peft_files import ADAPTER_CONFIG
 
 # what publishers append to the name of a quantized copy of a model
@@ -66,6 +67,7 @@ def base_directory(name: str) -> Path:
     Raises:
         UserError: there is no such directory or download; nothing is downloaded.
     """
+    local_path(name, "a base")
     found = _found(name)
     if found is None:
         raise UserError(

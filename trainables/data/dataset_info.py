@@ -20,6 +20,7 @@ from trainables.errors import UserError, nearest
 from trainables.io.files import resolved
 from trainables.io.jsonl import parse
 from trainables.io.places import elsewhere, is_elsewhere, permitted
+from trainables.local_paths import local_path
 
 TABLE = "dataset_info.json"
 ALPACA = Format("alpaca", question="instruction", context="input", answer="output", images=(), is_entry=True)
@@ -99,10 +100,11 @@ def _data_file(table: Path, entry: Any, where: str) -> DataFile:
         raise UserError(f"{where}: `file_name` must name a file, but got {name!r}")
     form = _format(entry, where)
     settings = json.dumps({key: entry[key] for key in KNOWN[1:] if key in entry}, sort_keys=True)
-    file, directories = resolved(table.parent / name, f"{where}: `file_name`"), permitted([table.parent])
+    path = table.parent / local_path(name, f"{where}: `file_name`")
+    file, directories = resolved(path, f"{where}: `file_name`"), permitted([table.parent])
     if is_elsewhere(file, directories):
         raise elsewhere(where, "`file_name`", file, directories)
-    return DataFile(table.parent / name, form, table.parent, settings)
+    return DataFile(path, form, table.parent, settings)
 
 
 def _check_key(key: str, value: Any, where: str) -> None:

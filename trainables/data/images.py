@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.errors import UserError, named
 from trainables.io.files import resolved
+from trainables.local_paths import local_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,12 +49,16 @@ def picture_files(names: Sequence[str], messages: Iterable[Message], directory: 
     tags = sum(message.text.count(IMAGE_TAG) for message in turns)
     if tags != len(names):
         raise UserError(f"{where}: every image needs one `{IMAGE_TAG}`, but got {tags} for {len(names)} images")
-    images = tuple(resolved(directory / name, f"{where}: the image `{named(name)}`") for name in names)
+    images = tuple(_resolved(directory, name, f"{where}: the image `{named(name)}`") for name in names)
     for name, image in zip(names, images, strict=True):
         if not image.is_file():
             raise UserError(f"{where}: the image `{named(name)}` must exist, but {image} does not",
                             f"paths are relative to {directory}")  # fmt: skip
     return images
+
+
+def _resolved(directory: Path, name: str, what: str) -> Path:
+    return resolved(directory / local_path(name, what), what)
 
 
 def read_picture(path: Path, crop: Crop | None = None) -> Image.Image:
