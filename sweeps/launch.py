@@ -19,7 +19,8 @@ from rich.text import Text
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
-from sweeps.execution.engine_plan import describe
+from sweeps.execution.engine_plan import describe, most_at_once
+from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.options import Launch, scheduler_in
@@ -91,7 +92,8 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
     experiment = Experiment(launch.directory(study))
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
-    for text in (holdout_text(planned_holdout(planned, launch)), kept.text):
+    threads = threads_text(most_at_once(planned.specs), launch)
+    for text in (threads, holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 

@@ -45,8 +45,8 @@ class TrialOptions:
 
 
 SHARED = (
-    *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "guards",
-    "notify", "dry_run", "force", "resume", "sync",
+    *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep",
+    "guards", "notify", "dry_run", "force", "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {

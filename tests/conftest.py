@@ -11,4 +11,4 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Test files share the cores: threads that spin for one another cost more than they do, and Ray's own niceness of 15
     # would starve a launch beside another file.
-    os.environ.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
+    os.environ.update(FOOTPRINT_THREADS="1", OMP_NUM_THREADS="1", RAY_worker_niceness="0")

@@ -196,6 +196,7 @@ def test_a_budget_that_no_machine_finishes(words: tuple[str, ...]) -> None:
         ("--rank", "9" * 4000), ("--rank", "9" * 5000), ("--quant", "nf4,,int8"), ("--seeds", "1000000000"),
         ("--seeds", "9" * 4000), ("--drop", ","), ("--experiment", "e" * 300), ("--experiment", "a/b"),
         ("--experiment", "a\nb"), ("--tracking-uri", "ftp://x"), ("--scheduler", "asha", "--scheduler-options", ","),
+        ("--threads", "0.5"), ("--threads=-1",),
         ("--set", "batch_rows=1000000000"), ("--set", "packed_tokens=1e99"),
     ],
     ids=lambda words: " ".join(words)[:30],

@@ -23,10 +23,11 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "local_paths", "command", "limits", "io", "schedule", "spec", "sharing_keys",
-        "model", "data", "probes", "measurement", "record", "phase", "record_labels", "record_check", "checkpoints", "source_check", "verify",
-        "metrics", "constraint", "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards",
-        "mlflow_models", "mlflow_store", "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini",
-        "selftest", "training", "export", "shipping", "cohort", "derived", "workers",
+        "model", "data", "probes", "measurement", "record", "phase", "engine_log", "record_labels",
+        "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "rows_needed",
+        "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store", "mlflow_files",
+        "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export",
+        "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",

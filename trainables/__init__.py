@@ -9,6 +9,7 @@
 - `derived/`: Copies of a trial's adapters that no step of training ended with: scaled and averaged ones, and their
   evals.
 - `engine`: The engine: one base on one device, with the data that its trials share.
+- `engine_log`: Where a trial trained: an entry in its record for each time that an engine opened it.
 - `errors`: The error that is shown to users, with its hint and its exit code.
 - `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
   messages.

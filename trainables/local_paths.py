@@ -12,11 +12,13 @@ from pathlib import Path
 from trainables.errors import UserError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+-]+):/")  # `pathlib` reduces `s3://bucket` to `s3:/bucket`
-COPY = "copy it to a directory that every machine mounts at the same path, and name that path"
-MOUNT = "name a directory on a local disk, or for several machines on a shared file system such as NFSv4 or Lustre"
+HINT = (
+    "copy what it holds to a directory and name that; several machines need one on a file system that they share, "
+    "such as NFSv4 or Lustre"
+)
 
 
-def local_path(given: str | Path, what: str, hint: str = COPY) -> Path:
+def local_path(given: str | Path, what: str) -> Path:
     """Return `given`, which `what` names in messages, as a path; it may be several paths joined by commas.
 
     Raises:
@@ -27,6 +29,6 @@ def local_path(given: str | Path, what: str, hint: str = COPY) -> Path:
             scheme = found[1].lower()
             raise UserError(
                 f"{what} must be a path, but it is a URL that begins with `{scheme}:`",
-                f"leave out `{scheme}://` and name the path alone" if scheme == "file" else hint,
+                f"leave out `{scheme}://` and name the path alone" if scheme == "file" else HINT,
             )
     return Path(given)

@@ -5,6 +5,7 @@ Layout::
     spec.json                     the specification of the trial
     placement.json                the adapted modules by their full names, parameters per tower
     lineage.json                  the ancestors of a continued adapter, with their hashes and rates
+    engines.json                  the engines that opened the trial, with their threads
     battery.json                  the results of the self-test, or the trial that ran it for this one
     metrics.jsonl                 one checksummed line per measurement; an incomplete last line is ignored
     samples/step-N.jsonl          prompts and answers of the probes, for people to read

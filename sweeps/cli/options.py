@@ -90,6 +90,10 @@ class LaunchOptions:
     """Ray cluster, e.g. auto."""
     cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="chosen by memory and speed"))
     """Maximum number of trials trained together on one base; 1 trains each alone."""
+    threads: int = field(
+        default=0, metadata=option(RUN, minimum=0, shown_default="FOOTPRINT_THREADS, or its share of the cores")
+    )
+    """Maximum number of threads of an engine."""
     keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
     """Adapters that the records keep: all evals', or the best alone."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
@@ -113,11 +117,12 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best, --notify is no address and no command, or a holdout is both
-                named and to be split off.
+            UserError: --keep is neither all nor best, --notify is no address and no command, a holdout is both named and
+                to be split off, or FOOTPRINT_THREADS is no number of threads.
         """
         from rich.console import Console
 
+        from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
 
@@ -130,6 +135,7 @@ class LaunchOptions:
             tracking_uri=self.tracking_uri or None,
             address=self.address or None,
             cohort=self.cohort or None,
+            threads=self.threads or threads_asked(os.environ),
             keep=_keep(self.keep),
             command=command,
             base=self.base or None,
@@ -177,7 +183,7 @@ def _keep(text: str) -> Keep | None:
 
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep", "scheduler", "scheduler_options",
     "force", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")

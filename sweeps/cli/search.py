@@ -37,7 +37,8 @@ class SearchOptions:
 
 
 SHARED = (
-    "eval_every", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "keep",
+    "eval_every", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "threads",
+    "keep",
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trainables.errors import UserError, quoted
 from trainables.model.families import family_of
 from trainables.sharing_keys import cohort_key, cohort_order
 from trainables.spec import TrialSpec
 
 BUDGET = ("eval_every_steps", "steps")
 MIN_TRIALS = 3  # per engine on a CPU: fewer share too little work, more save no further time (docs/log.md)
+VARIABLE, MOST_DIGITS = "FOOTPRINT_THREADS", 6
 LANGUAGE_WEIGHT = 0.5  # relative cost of a trial without vision adapters, which shares the layers below its adapters
 
 
@@ -54,13 +56,21 @@ def _limited(threads: int, max_threads: int | None) -> int:
     return min(threads, max_threads or threads)
 
 
-def thread_limit(environment: Mapping[str, str]) -> int | None:
-    """Return the limit in OMP_NUM_THREADS, None without one; values that are not numbers are ignored, as in OpenMP.
+def threads_asked(environment: Mapping[str, str]) -> int | None:
+    """Return the most threads of an engine that FOOTPRINT_THREADS asks for, None without it.
 
-    On a busy machine, more threads than free cores slow an engine down.
+    OMP_NUM_THREADS says nothing about what the user wants: `ray up`, `ray exec` and Ray's workers set it to 1.
+
+    Raises:
+        UserError: the value is no whole number from 1 on.
     """
-    outermost = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(outermost) or None if outermost.isdecimal() else None
+    text = environment.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text[:MOST_DIGITS]):
+        raise UserError(f"{VARIABLE} must be a whole number from 1 on, but got {quoted(text)}",
+                        f"export {VARIABLE}=4, or unset {VARIABLE}")  # fmt: skip
+    return int(text[:MOST_DIGITS])
 
 
 def distribute(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from sweeps.execution.engine_plan import threads_asked
 from sweeps.execution.notifier import Notifier
 from sweeps.execution.schedulers import Scheduler
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
-from trainables.local_paths import COPY, MOUNT, local_path
+from trainables.local_paths import local_path
 from trainables.record import Keep
 from trainables.tested_guards import Reading
 
@@ -24,6 +26,7 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
+    `threads` is the most threads that an engine takes; None is its share of the cores of its node.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says.
@@ -35,6 +38,7 @@ class Launch:
     address: str | None = None
     retries: int = 2
     cohort: int | None = None
+    threads: int | None = field(default_factory=lambda: threads_asked(os.environ))
     keep: Keep | None = None
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
@@ -54,8 +58,8 @@ class Launch:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            if isinstance(path := getattr(self, one.name), Path):
-                local_path(path, one.name, MOUNT if one.name == "storage" else COPY)
+            if isinstance(path := getattr(self, one.name), Path) or (one.name == "base" and path):
+                local_path(path, one.name)
 
     def directory(self, study: Study) -> Path:
         """Return the absolute path of the experiment's directory; workers have another working directory.
@@ -77,7 +81,7 @@ def experiment_directory(storage: Path, name: str) -> Path:
         raise UserError(f"--experiment must be a name, but got `{named(name)}`", hint)
     if problem := name_problem(name):
         raise UserError(f"--experiment {problem}: `{named(name)}`", "choose a shorter or plainer name")
-    return local_path(storage, "--storage", MOUNT).expanduser().resolve() / name
+    return local_path(storage, "--storage").expanduser().resolve() / name
 
 
 def scheduler_in(launch: Launch) -> dict[str, Any]:

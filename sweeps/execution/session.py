@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
+from sweeps.execution.engine_plan import engine_plans
+from sweeps.execution.engine_text import engines_text
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.notifier import TrialAlerts
 from sweeps.study import Study
@@ -96,7 +98,14 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
         no_engines = launch.cohort == 1
-        started = nullcontext([]) if no_engines else engines(resources, trials, experiment.stop_file, launch.cohort)
+        started = (
+            nullcontext([])
+            if no_engines
+            else engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads)
+        )
+        if not no_engines:
+            plans = engine_plans(resources.cores, resources.devices, trials, launch.threads)
+            launch.console.print(f"starting {engines_text(plans)}", highlight=False)
         yield Cluster(resources, stack.enter_context(started))
 
 

@@ -23,7 +23,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.engine_plan import distribute, engine_plans, thread_limit
+from sweeps.execution.engine_plan import distribute, engine_plans
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from sweeps.execution.storage import check_not_full
@@ -73,13 +73,15 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def engines(resources: Resources, trials: int, stop_file: Path, max_trials: int | None) -> Iterator[list[str]]:
+def engines(
+    resources: Resources, trials: int, stop_file: Path, max_trials: int | None, max_threads: int | None = None
+) -> Iterator[list[str]]:
     """Start the engine actors that `engine_plans` plans for `trials` trials; yields their names.
 
     Ray restarts an engine that dies. Its workers fail too, and Tune retries them with the new engine.
     """
     token = uuid4().hex[:8]
-    plans = engine_plans(resources.cores, resources.devices, trials, thread_limit(os.environ))
+    plans = engine_plans(resources.cores, resources.devices, trials, max_threads)
     names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
     actors: list[Any] = [
         ray.remote(EngineActor)

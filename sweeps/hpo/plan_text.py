@@ -7,6 +7,7 @@ from rich.text import Text
 
 from sweeps.display.plan_table import date_text, decisions_text, found_text, quality_grid
 from sweeps.execution.adapter_space import budget_bytes
+from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.holdout_file import planned_holdout
 from sweeps.execution.options import Launch
@@ -45,6 +46,7 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     for note in (*notes, *decisions_text(planned)):
         if note:
             launch.console.print(note, soft_wrap=True, highlight=False)
+    launch.console.print(threads_text(search.cohort, launch), soft_wrap=True, highlight=False)
     launch.console.print(holdout_text(planned_holdout(planned, launch)), soft_wrap=True, highlight=False)
     experiment = Experiment(launch.directory(search.study))
     kept = experiment.kept(launch.keep, budget_bytes(experiment, planned.forecasts, search.trials))

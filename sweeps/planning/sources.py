@@ -20,7 +20,6 @@ from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, check_file, read_rows, read_validation
 from trainables.data.template_date import shows_date
 from trainables.errors import UserError
-from trainables.local_paths import local_path
 from trainables.metrics import METRICS, reported
 from trainables.model.families import family_of
 from trainables.model.stored_base import read_base
@@ -91,8 +90,6 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
         UserError: something is missing or unreadable, or a row is in both train and validation.
     """
     given = (train, validation, ood)
-    if base is not None:
-        local_path(base, "a base")
     if base is not None and None in given:
         raise UserError(
             "a base of your own needs data of your own, but --train, --val and --ood are not all given",

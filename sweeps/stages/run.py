@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.adapter_space import budget_bytes, keeping
 from sweeps.execution.begun_records import check_begun
+from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.holdout_file import check_holdout, holdout_of, holdout_of_stages, keep_holdout
 from sweeps.execution.options import Launch
@@ -150,7 +151,7 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
-    for text in (*_decisions(plans), holdout_text(_holdout(planned, launch))):
+    for text in (*_decisions(plans), threads_text(1, launch), holdout_text(_holdout(planned, launch))):
         show(text, soft_wrap=True, highlight=False)
     experiment = Experiment(launch.directory(planned.staged.study))
     kept = experiment.kept(launch.keep, _adapter_bytes(planned, experiment))

@@ -9,7 +9,6 @@ import pytest
 from sweeps.execution.options import Launch, experiment_directory
 from sweeps.importers.files import base_of, rows_of, tool_of
 from sweeps.importers.parsing import parse_config
-from sweeps.planning.sources import gather
 from sweeps.planning.space import Axes
 from sweeps.stages.files import read_stages
 from trainables.errors import UserError
@@ -24,6 +23,11 @@ def test_a_launch_from_python(name: str) -> None:
         Launch(**{name: Path("s3://bucket/x")})
 
 
+def test_a_base_from_python() -> None:
+    with pytest.raises(UserError, match=r"^base must be a path.* `abfs:`"):
+        Launch(base="abfs://container/base")
+
+
 @pytest.mark.parametrize("name", ["init_from", "restart_from"])
 def test_axes_from_python(name: str) -> None:
     with pytest.raises(UserError, match="begins with `gs:`"):
@@ -33,11 +37,6 @@ def test_axes_from_python(name: str) -> None:
 def test_a_directory_of_experiments() -> None:
     with pytest.raises(UserError, match=r"^--storage must be a path.* `s3:`"):
         experiment_directory(Path("s3://bucket/runs"), "stage4")
-
-
-def test_a_base(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^a base must be a path.* `abfs:`"):
-        gather("abfs://container/base", None, None, None, tmp_path)
 
 
 @pytest.mark.parametrize("line", ["train: s3://b/train.jsonl", "prev_checkpoint: s3://b/adapter"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
 
+from trainables.engine_log import FILE as ENGINE_LOG
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
@@ -165,7 +166,8 @@ def layout(record: Record) -> set[str]:
     """Return the files of a record, by their path inside it; of its checkpoints, the newest one's."""
     older = [record.checkpoint(step) for step in record.checkpoint_steps()[1:]]
     files = (path for path in record.directory.rglob("*") if path.is_file() and path.parent not in older)
-    return {str(path.relative_to(record.directory)) for path in files}
+    found = {str(path.relative_to(record.directory)) for path in files}
+    return found - {ENGINE_LOG}  # a trial alone has no engine
 
 
 # ---------------------------------------------------------------- fixtures, to be imported where they are used

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from trainables.engine import Engine
+from trainables.engine_log import add_use
 from trainables.model.lora import PlacementMismatch
 from trainables.phase import PhaseFile
 from trainables.record import Record, Verdict
@@ -39,7 +42,9 @@ class EngineCache:
             engine = self._engine_for(spec)
             baseline = rules.baselines.get(spec.baseline().trial_id)
             guards, constraint = rules.guards_for(spec), rules.constraint
-            return open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
+            trial = open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
+            add_use(record.directory, str(engine.base.device), torch.get_num_threads())
+            return trial
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
         except SourceChanged as error:  # a resumed launch runs the trial again when the file is restored

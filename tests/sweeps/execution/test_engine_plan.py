@@ -16,10 +16,11 @@ from sweeps.execution.engine_plan import (
     distribute,
     engine_plans,
     most_at_once,
-    thread_limit,
+    threads_asked,
 )  # fmt: skip
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.tuner import engines
+from trainables.errors import UserError
 from trainables.model import families
 from trainables.spec import Placement, Source, TrialSpec
 
@@ -173,11 +174,19 @@ def test_baselines_run_before_the_others_and_need_no_engine_beside_theirs() -> N
 
 @pytest.mark.parametrize(
     ("environment", "bound"),
-    [({}, None), ({"OMP_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": " 2,1"}, 2), ({"OMP_NUM_THREADS": "0"}, None),
-     ({"OMP_NUM_THREADS": "many"}, None), ({"OMP_NUM_THREADS": "-1"}, None)],
+    [({}, None), ({"FOOTPRINT_THREADS": "3"}, 3), ({"FOOTPRINT_THREADS": " 2 "}, 2), ({"FOOTPRINT_THREADS": ""}, None),
+     ({"OMP_NUM_THREADS": "1"}, None), ({"OMP_NUM_THREADS": "1", "FOOTPRINT_THREADS": "4"}, 4)],
 )  # fmt: skip
-def test_the_environment_bounds_the_threads_of_an_engine(environment: dict[str, str], bound: int | None) -> None:
-    assert thread_limit(environment) == bound
+def test_the_user_bounds_the_threads_of_an_engine_and_ray_does_not(
+    environment: dict[str, str], bound: int | None
+) -> None:
+    assert threads_asked(environment) == bound
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "2,1"])
+def test_a_bound_that_is_no_number_of_threads_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="FOOTPRINT_THREADS must be a whole number from 1 on"):
+        threads_asked({"FOOTPRINT_THREADS": text})
 
 
 @pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])
@@ -213,7 +222,6 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
     cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     killed: list[str] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "64")
     monkeypatch.setattr(tuner.ray, "kill", killed.append)
     cluster(node("a", CPU=16, GPU=4))
     with pytest.raises(KeyboardInterrupt), engines(ray_session._resources(), 33, tmp_path / "stop", 8) as names:
