@@ -12,6 +12,7 @@
 - `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
+- `joining`: Tries whether a Ray cluster can be joined, in a process that is ended when no answer comes.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.

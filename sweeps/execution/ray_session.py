@@ -17,9 +17,10 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 from ray.tune.execution import class_cache
 
+from sweeps.execution.joining import address_to_join, check_joining
 from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
 
@@ -51,15 +52,17 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
     keep_secrets_from_tune()
+    joined = address_to_join(address, os.environ)
+    if joined:
+        check_joining(joined)
     with ExitStack() as stack:
         stack.callback(_shut_down)
-        stack.push(_not_started(address))
-        local: dict[str, Any] = {} if address else {"include_dashboard": False}
-        starts = not address and "RAY_ADDRESS" not in os.environ
-        if starts:
-            local["_temp_dir"] = str(private_directory())
-        protect_token(makes_missing=starts)
-        with loopback_alone() if starts else nullcontext():
+        stack.push(_not_started(joined))
+        local: dict[str, Any] = {}
+        if not joined:
+            local = {"include_dashboard": False, "_temp_dir": str(private_directory())}
+        protect_token(makes_missing=not joined)
+        with nullcontext() if joined else loopback_alone():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local
             )
@@ -128,6 +131,11 @@ def _not_started(address: str | None) -> Any:
             or not (kind is Exception or issubclass(kind, STARTS_FAIL_WITH))
         ):
             return
+        if isinstance(error, AuthenticationError):
+            raise InfrastructureError(
+                f"Ray must find its token, but {str(error).partition('. ')[0]}",
+                "unset RAY_AUTH_TOKEN_PATH, or let it name a file that holds a token",
+            ) from error
         lines = [line for line in redacted(str(error)).strip().splitlines() if line.strip()]
         reason = (lines[0] if lines else kind.__name__).strip().rstrip(".")
         if address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -179,13 +180,11 @@ def test_every_node_of_a_real_ray_cluster_is_checked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
 
 
-def test_a_cluster_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_cluster(_: str | None) -> None:
-        raise ConnectionError("Could not find any running Ray instance.")
-
-    monkeypatch.setattr("sweeps.execution.ray_session.ray_session", no_cluster)
-    with pytest.raises(UserError, match="Ray must start and every node answer") as caught:
-        node_reports("auto", tmp_path, [])
+def test_a_cluster_that_is_not_there_fails(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(UserError, match=r"a Ray cluster must answer at .* refused") as caught:
+        node_reports(address, tmp_path, [])
     assert "ray status" in (caught.value.hint or "")
     assert list(tmp_path.iterdir()) == []
 
