@@ -8,6 +8,7 @@
 - `curriculum`: Curriculum: stages that continue one adapter, each on its own rows and at a lower rate.
 - `display/`: Text and tables that a sweep prints in the terminal.
 - `doctor`: Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
+- `down`: Takes a cluster down: `ray down`, and what it leaves behind on machines of your own.
 - `execution/`: Runs trials on Ray.
 - `finalists`: Finalists: asks the candidates for the pick every row, those of the reserve too.
 - `holdout`: Holdout: measures the picks, and the base, on rows that no eval of a trial has asked.

@@ -37,6 +37,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     **{f"sweeps.{name}": [("--dry-run", "--storage")] for name in STUDIES},
     "sweeps.trial": [("--dry-run",)],
     "sweeps.doctor": [("--storage",)],
+    "sweeps.down": [()],
     "sweeps.holdout": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
     "sweeps.finalists": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
     "sweeps.rescale": [("--experiment=x", "--storage")],

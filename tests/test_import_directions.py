@@ -31,7 +31,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
-        "STUDIES", "doctor", "importers", "trial", "rescale", "finalists", "holdout",
+        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout",
     ),
     "analysis": (
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
