@@ -117,8 +117,8 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best, --notify is no address and no command, a holdout is both named and
-                to be split off, or FOOTPRINT_THREADS is no number of threads.
+            UserError: --keep is neither all nor best, --notify is no address and no command, a holdout is both named
+                and to be split off, or FOOTPRINT_THREADS is no number of threads.
         """
         from rich.console import Console
 
