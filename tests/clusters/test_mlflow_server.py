@@ -34,7 +34,8 @@ def script(environment: dict[str, str], *words: str) -> subprocess.CompletedProc
 
 def listening(port: int) -> set[str]:
     """Return the addresses at which a process listens on this port."""
-    return {one.laddr.ip for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
+    found = (one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr)
+    return {one.laddr.ip for one in found if one.laddr.port == port}
 
 
 @pytest.mark.slow

@@ -48,6 +48,13 @@ def problem(address: str) -> str:
     return caught.value.message
 
 
+def most_seconds() -> float:
+    """Return how long an answer may take: 20 s, or more where a busy machine loads Ray slowly."""
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", "from ray import tune"], check=True)
+    return max(SECONDS, 14.0 + 4 * (time.monotonic() - begun))
+
+
 # -------------------------------------------------------------------- which address
 @pytest.mark.parametrize(
     ("address", "variable", "joined"),
@@ -93,7 +100,7 @@ def test_a_server_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatc
     begun = time.monotonic()
     message = problem(silent)
     assert "there is no answer within 3 s" in message or "no Ray runs on it" in message
-    assert time.monotonic() - begun < SECONDS
+    assert time.monotonic() - begun < most_seconds()
 
 
 @pytest.mark.parametrize("source", ["import os; os._exit(7)", "import os; os.kill(os.getpid(), 6)", "1 / 0"])
@@ -164,24 +171,36 @@ def test_who_lacks_the_token_is_told(
         monkeypatch.setenv(name, value)
     begun = time.monotonic()
     assert expected in problem(cluster[0])
-    assert time.monotonic() - begun < SECONDS
+    assert time.monotonic() - begun < most_seconds()
 
 
 # -------------------------------------------------------------------- both command lines
+WORDS = {"sweeps.stage4": ["--only", "A1", "--steps", "2", "--eval-every", "2", "--force"], "sweeps.doctor": []}
+BEFORE_RAY = {"sweeps.stage4": "starting Ray", "sweeps.doctor": "ok    mlflow"}  # the last line before Ray is asked
+
+
 def ran(module: str, address: str, directory: Path, **environment: str) -> tuple[int, str, float]:
-    """Run a launch or the doctor; return its exit code, what it wrote, and its seconds."""
-    words = {"sweeps.stage4": ["--only", "A1", "--steps", "2", "--eval-every", "2", "--force"], "sweeps.doctor": []}
-    command = [sys.executable, "-m", module, "--address", address, *words[module]]
-    begun = time.monotonic()
-    done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False,
+    """Run a launch or the doctor; return its exit code, what it wrote, and its seconds after planning."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", module, "--address", address, *WORDS[module]],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(directory), **environment},
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr, time.monotonic() - begun
+    ) as process:
+        assert process.stdout is not None
+        lines, begun = [], time.monotonic()
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(BEFORE_RAY[module]):
+                begun = time.monotonic()
+        ended = time.monotonic()
+    return process.returncode, "".join(lines), ended - begun
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["sweeps.stage4", "sweeps.doctor"])
+@pytest.mark.parametrize("module", WORDS)
 @pytest.mark.parametrize("fault", ["closed port", "no answer", "unroutable", "no token"])
 def test_a_launch_and_the_doctor_say_it_in_a_line(
     module: str, fault: str, closed_port: str, silent: str, cluster: tuple[str, Path], tmp_path: Path
@@ -192,5 +211,5 @@ def test_a_launch_and_the_doctor_say_it_in_a_line(
     assert "Traceback" not in output
     [line] = [line for line in output.splitlines() if line.startswith(("error: ", "fail  ray"))]
     assert ("have the cluster's token" in line) if fault == "no token" else ("must answer" in line), output
-    assert output.count("hint: ") >= 1
-    assert seconds < SECONDS + 10, "planning included"
+    assert "hint: " in output.partition(line)[2]
+    assert seconds < most_seconds()
