@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import entry_points
 from pathlib import Path
 from unittest import mock
 
@@ -21,7 +22,9 @@ import pytest
 import typer
 from click.testing import CliRunner
 from ended import ended_by
+from typer.core import TyperGroup
 
+from sweeps.cli.footprint import GROUP, app_of
 from trainables import command
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +51,8 @@ def check(line: str) -> None:
     match shlex.split(line):
         case ["ray", *words]:
             check_ray(words)
+        case ["footprint", *words]:
+            check_footprint(words)
         case ["python", "-m", module, *words]:
             check_module(module, words)
         case ["sh", "-c", _]:
@@ -70,6 +75,14 @@ def check_ray(words: list[str]) -> None:
         check(shlex.join(parsed["entrypoint"]))
 
 
+def check_footprint(words: list[str]) -> None:
+    app = typer.main.get_command(app_of(list(entry_points(group=GROUP))))
+    assert isinstance(app, TyperGroup)
+    parsed = app.commands[words[0]].make_context(words[0], words[1:]).params
+    if words[0] == "submit":
+        check_module(f"sweeps.{parsed['study']}", parsed["words"] or [])
+
+
 def check_module(module: str, words: list[str]) -> None:
     apps: list[typer.Typer] = []
     with mock.patch.object(command, "_invoke", lambda app, _: apps.append(app) or 0):
@@ -80,7 +93,8 @@ def check_module(module: str, words: list[str]) -> None:
 def test_the_header_has_the_commands_from_the_token_to_the_end() -> None:
     programs = [shlex.split(line.removeprefix("(umask 077; "))[:3] for line in COMMANDS]
     assert [" ".join(words[:2]) for words in programs] == [
-        "ray get-auth-token", "ray up", "ray exec", "ray exec", "ray attach", "ray dashboard", "python -m",
+        "ray get-auth-token", "ray up", "ray exec", "footprint submit", "ray exec", "ray attach", "ray dashboard",
+        "python -m",
     ]  # fmt: skip
     assert programs[-1][2] == "sweeps.down"
 
@@ -98,7 +112,7 @@ def test_a_command_of_the_header_is_taken(line: str) -> None:
     [
         f"ray exec cluster.yaml {shlex.quote(SUBMIT + OLD)}", "ray up --yess cluster.yaml",
         "ray attach cluster.yaml 5000", "ray exec cluster.yaml 'python -m sweeps.doctor --adress auto'",
-        "python -m sweeps.down",
+        "python -m sweeps.down", "footprint submit cluster.yaml stage4 --storag x", "footprint submit cluster.yaml",
         f"ray exec cluster.yaml '{SUBMIT}python -m sweeps.stage4 --storag x'",
     ],
 )  # fmt: skip
