@@ -56,12 +56,15 @@ def settings_text(settings: Sequence[Setting]) -> Group:
 
 
 def as_json(parsed: ParsedConfig, settings: Sequence[Setting]) -> dict[str, Any]:
-    """Return the import as plain values, to be stored with the records."""
+    """Return the import as plain values, to be stored with the records.
+
+    The value of a key without effect is left out: it may be a token for a hub or a tracker.
+    """
     return {
         "file": str(parsed.document.path),
         "tool": parsed.tool.name,
-        "keys": [{"key": one.key, "line": one.number, "value": one.value, "used": one.used, "became": one.effect}
-                 for one in parsed.lines],
+        "keys": [{"key": one.key, "line": one.number, "value": one.value if one.used or one.differs else None,
+                  "used": one.used, "became": one.effect} for one in parsed.lines],
         "differences": differences(parsed, settings),
         "settings": [{"setting": one.name, "value": one.value, "from": one.source} for one in settings],
     }  # fmt: skip

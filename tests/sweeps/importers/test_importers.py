@@ -398,6 +398,9 @@ def test_the_whole_file_is_shown_within_80_columns() -> None:
     assert "default of axolotl" in output and "AdamW with 32-bit states instead: results differ slightly" in output
     kept = as_json(parsed, found.settings)
     assert {one["key"].split(".")[0].split("[")[0] for one in kept["keys"]} == set(document.values)
+    values = {one["key"]: one["value"] for one in kept["keys"]}
+    assert values["gradient_accumulation_steps"] is not None
+    assert values["wandb_log_model"] is None, "a key without effect may hold a secret, so its value is not kept"
     assert json.loads(json.dumps(kept)) == kept | {"settings": json.loads(json.dumps(kept["settings"]))}
 
 
