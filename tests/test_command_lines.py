@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,20 +177,25 @@ def test_every_path_refuses_a_url(module: str, monkeypatch: pytest.MonkeyPatch, 
     assert set(tmp_path.iterdir()) == before
 
 
+def numbers_of_thousands_slow(cases: Iterable[tuple[str, ...]]) -> list[Any]:
+    """Leave most words of thousands of characters to the slow tests: each plans anew until it is refused."""
+    return [pytest.param(one, marks=[pytest.mark.slow] * (len(one[-1]) >= 4000)) for one in cases]
+
+
 BUDGETS = [
     ("--epochs", "inf"), ("--epochs", "nan"), ("--epochs", "1e400"), ("--epochs", "1e12"), ("--epochs", "9" * 5000),
     ("--steps", "1000000000"), ("--steps", "9" * 4000), ("--steps", "9" * 5000), ("--steps=-1",), ("--eval-every", "x"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", BUDGETS, ids=lambda words: " ".join(words)[:20])
+@pytest.mark.parametrize("words", numbers_of_thousands_slow(BUDGETS), ids=lambda words: " ".join(words)[:20])
 def test_a_budget_that_no_machine_finishes(words: tuple[str, ...]) -> None:
     assert_said(ran("sweeps.stage4", "--dry-run", *words))
 
 
 @pytest.mark.parametrize(
     "words",
-    [
+    numbers_of_thousands_slow([
         ("--set", f"dropout={DEEP}"), ("--set", f"data_seed={'9' * 5000}"), ("--set", f"data_seed={'9' * 4000}"),
         ("--set", ","), ("--set", "dropout=0.1,,"), ("--set", "target_modules=q_proj++v_proj"), ("--only", ",,"),
         ("--only", "A1,"), ("--only", "A" * 3000), ("--lr", ","), ("--lr", "inf"), ("--lr", "nan"), ("--rank", ",8"),
@@ -199,7 +204,7 @@ def test_a_budget_that_no_machine_finishes(words: tuple[str, ...]) -> None:
         ("--experiment", "a\nb"), ("--tracking-uri", "ftp://x"), ("--scheduler", "asha", "--scheduler-options", ","),
         ("--threads", "0.5"), ("--threads=-1",),
         ("--set", "batch_rows=1000000000"), ("--set", "packed_tokens=1e99"),
-    ],
+    ]),
     ids=lambda words: " ".join(words)[:30],
 )  # fmt: skip
 def test_a_value_that_no_launch_can_have(words: tuple[str, ...]) -> None:

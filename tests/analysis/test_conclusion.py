@@ -123,6 +123,7 @@ def test_pareto_report_ship_winners_and_mlflow_name_one_candidate_and_seed(
     ]
 
 
+@pytest.mark.slow
 def test_another_level_is_another_pick_in_every_command(run: Run) -> None:
     strict = ("--level", "0.999")
     assert run("pareto", *strict)[0] == run("report", *strict)[0] == ExitCode.CHECK_FAILED
@@ -366,6 +367,7 @@ def test_the_report_answers_the_hypotheses_where_the_design_allows_it(own: Run) 
 
 
 # ---------------------------------------------------------------- old records
+@pytest.mark.slow
 def test_records_without_results_by_row_ship_what_is_named_alone(own: Run) -> None:
     for record in records():
         evals = [replace(one, rows={}) for one in record.measurements()]

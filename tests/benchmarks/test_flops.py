@@ -39,7 +39,10 @@ def bench(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("names", ["A1", "C3", "A1 A2", "B1 B3", "A1 B2", "A2 C1 D2 D3"])
+@pytest.mark.parametrize(
+    "names",
+    ["A1", "A2 C1 D2 D3", *(pytest.param(one, marks=pytest.mark.slow) for one in ("C3", "A1 A2", "B1 B3", "A1 B2"))],
+)
 def test_counts_what_a_pass_computes(bench: Bench, settings: dict[str, Any], names: str, share: bool) -> None:
     specs = [trial(name, settings) for name in names.split()]
     counted, cost = counted_flops(bench, specs, share), bench.cost(specs)

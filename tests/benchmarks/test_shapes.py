@@ -26,6 +26,7 @@ def test_4b_without_a_gpu_ends_with_2_and_a_hint(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "page.md").exists()
 
 
+@pytest.mark.slow
 def test_a_base_of_random_nf4_weights_trains_alone_and_in_a_cohort(tmp_path: Path) -> None:
     from bitsandbytes.nn import Linear4bit
 

@@ -27,9 +27,7 @@ SLOW = {  # another plant is found by the same check
 }
 UNHEALTHY = ("invalid", "degraded", "failed")
 FAST_CONTROLS = (
-    "the baseline, which trains nothing (A0)",
     "vision alone",
-    "rsLoRA, whose gradients are larger",
     "a continued adapter and its optimizer",
 )
 

@@ -111,6 +111,7 @@ def test_settings_that_vary_together_are_not_told_apart(observe: Observe) -> Non
     assert not linear_design(crossed).can_tell({"rate": 1.0})
 
 
+@pytest.mark.slow
 def test_rows_and_seeds_both_widen_the_interval_and_it_covers(observe: Observe) -> None:
     """Over 300 simulated studies of 12 trials on 40 shared rows, the 95 % interval covers the true slope."""
     draws = np.random.default_rng(4)

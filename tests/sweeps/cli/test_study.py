@@ -273,6 +273,7 @@ def test_full_storage_is_refused(
     assert "MB free, but" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_plan_says_that_space_is_short_for_all_adapters(
     stage4: Stage4, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

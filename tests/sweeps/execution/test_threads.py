@@ -52,6 +52,7 @@ def under_ray_up(command: str, tmp_path: Path, **environment: str) -> subprocess
     return subprocess.run(shell, cwd=tmp_path, env=kept, text=True, capture_output=True, timeout=280, check=False)
 
 
+@pytest.mark.slow
 def test_an_engine_has_its_threads_although_its_worker_inherits_one_from_ray(tmp_path: Path) -> None:
     (tmp_path / "look.py").write_text(IN_WORKER)
     (tmp_path / "record").mkdir()

@@ -526,6 +526,7 @@ def given(rows: dict[str, Path]) -> list[str]:
     return [word for name, path in rows.items() for word in (f"--{name}", str(path))]
 
 
+@pytest.mark.slow
 def test_a_file_is_planned_on_the_miniature_with_axes_around_it(
     call: Call, tmp_path: Path, rows: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

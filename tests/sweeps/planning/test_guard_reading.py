@@ -69,6 +69,7 @@ def test_a_trial_shares_its_error_over_its_own_evals() -> None:
     assert isinstance(exact[0].decide(Measurement("eval", 0, {"irrelevant_pass": 1.0}), low), Stop)
 
 
+@pytest.mark.slow
 def test_a_plan_states_the_errors_on_the_rows_that_its_format_reads(tmp_path: Path) -> None:
     sources = gather(None, None, None, None, tmp_path / "data")
     new = [spec for spec in expand(STUDY, Axes(only=("C2",)), sources) if not spec.placement.is_baseline]

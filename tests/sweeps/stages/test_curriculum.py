@@ -26,6 +26,7 @@ def rows_of(spec: TrialSpec, **other: Path) -> str:
     return "".join(f"{key}: {path}\n" for key, path in paths.items())
 
 
+@pytest.mark.slow
 def test_a_first_stage_is_not_given_a_part_of_its_modules(staged: StagedStudy, tmp_path: Path) -> None:
     part = saved(tmp_path / "part", staged.stages[0].spec.model_copy(update={"placement": Placement(language=2)}))
     with pytest.raises(UserError, match="its modules must equal L2-V4, but 16 modules"):

@@ -60,6 +60,7 @@ def ran(staged: StagedStudy, tmp_path: Path) -> Callable[..., list[Record]]:
 DONE = Verdict(kind="completed", step=80)
 
 
+@pytest.mark.slow
 def test_the_first_eval_is_shown_with_the_parents_last(staged: StagedStudy, ran: Callable[..., list[Record]]) -> None:
     text = report_text(staged, ran((1.0, 0.5, DONE), (0.52, 0.4, DONE), (0.4, 0.3, DONE)))
     lines = [line.split() for line in text.splitlines()]

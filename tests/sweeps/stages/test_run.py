@@ -101,6 +101,7 @@ def test_stages_that_began_with_a_holdout_of_their_own_go_on_without_naming_it(
             launched(StagedJob(STUDY, other, lambda _: staged))
 
 
+@pytest.mark.slow
 def test_a_launch_of_stages_that_names_no_holdout_has_the_kept_one(staged: StagedStudy) -> None:
     beside = holdout_of_stages(sources_of(staged), Launch())
     assert beside is not None

@@ -286,6 +286,7 @@ def drifts(engine: Engine, make_spec: SpecMaker, directory: Path, baseline: Any,
     return distance("packed"), distance("whole")
 
 
+@pytest.mark.slow
 def test_nf4_in_float32_drifts_no_more_than_solo_at_another_batch_size(
     nf4_engine: Engine, make_spec: SpecMaker, baseline: Any, tmp_path: Path
 ) -> None:

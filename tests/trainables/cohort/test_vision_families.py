@@ -41,7 +41,10 @@ from trainables.model.families import FAMILIES
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
-EACH_FAMILY = pytest.mark.parametrize("family", TINY_VISION)
+# Qwen2-VL differs least from another family, so it runs with the slow tests
+EACH_FAMILY = pytest.mark.parametrize(
+    "family", [pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl")) for one in TINY_VISION]
+)
 WITHOUT_DEEPSTACK = pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl"])
 SourcesOf = Callable[[str], Sources]
 GRADIENTS, CURVES, LOUD = 1e-10, 1e-8, 0.6

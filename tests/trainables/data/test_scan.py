@@ -317,6 +317,7 @@ def test_the_planned_rate_is_the_optimizers(warmup_ratio: float, min_rate_ratio:
         reference.step()
 
 
+@pytest.mark.slow
 def test_a_result_and_a_failure_survive_the_way_between_the_processes(sources: Sources) -> None:
     found = scan(*(one.path for one in (sources.base, sources.train, sources.validation, sources.ood)))
     assert scan_result(json.dumps(asdict(found))) == found

@@ -35,7 +35,10 @@ def test_an_entry_for_axolotl_declares_the_row_format(name: str, entry: dict[str
 
 @pytest.mark.parametrize("name", ["messages.jsonl", "sharegpt.json", "alpaca.json", "prompt.jsonl", "text.jsonl",
                                   "dataset_info.json:foreign", "dataset_info.json:openai"])  # fmt: skip
-def test_an_entry_for_llamafactory_is_what_our_own_reader_of_its_tables_reads(tmp_path: Path, name: str) -> None:
+def test_an_entry_for_llamafactory_is_what_our_own_reader_of_its_tables_reads(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTPRINT_DATA", str(DATA))  # the rows are not beside the table
     rows = written_rows(DATA / name)
     entry, _ = llamafactory_entry(rows)
     table = tmp_path / "dataset_info.json"

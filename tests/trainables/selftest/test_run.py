@@ -229,6 +229,7 @@ def test_the_other_process_ends_with_ours_and_starts_again(make_spec: SpecMaker)
     reloader.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_replaced(
     engine: Engine, make_spec: SpecMaker, baseline: Baseline, reloader: Reloader, tmp_path: Path
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_row_right_in_every_token_is_what_greedy_decoding_answers(engine: Engi
     assert scores.counts["stage1_exact_match"] == Proportion(2, 3)
 
 
+@pytest.mark.slow
 def test_a_cohort_evaluates_rows_of_earlier_stages_as_a_solo_trial_does(
     staged: Engine, make_spec: SpecMaker, staged_baseline: Baseline, parent: Record, tmp_path: Path
 ) -> None:

@@ -67,7 +67,7 @@ def test_a_complete_run_writes_a_complete_record(uninterrupted: Record, make_spe
     assert (uninterrupted.directory / "best" / "README.md").read_text().startswith("---\nlibrary_name: peft\n")
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", [0, 2, *(pytest.param(one, marks=pytest.mark.slow) for one in (1, 3))])
 def test_a_stopped_trial_continues_as_if_uninterrupted(
     step: int,
     engine: Engine,
@@ -137,7 +137,11 @@ def torn(finished: Record, directory: Path, kept_bytes: int | None, checkpoints:
     return record
 
 
-@pytest.mark.parametrize("lost_bytes", [1, 20, "a line", "a line and 20", "three lines", "three and 20", "all", "file"])
+@pytest.mark.parametrize(
+    "lost_bytes",
+    ["a line", "three and 20", "file",
+     *(pytest.param(one, marks=pytest.mark.slow) for one in (1, 20, "a line and 20", "three lines", "all"))],
+)  # fmt: skip
 def test_a_torn_tail_goes_back_to_where_the_lines_are_whole(
     lost_bytes: int | str,
     engine: Engine,
