@@ -77,32 +77,14 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     with --winners, and logs them to the newest launch. Results that were not made here have no winners.json. Exits
     with 1 if results by row show that no candidate can be shipped.
     """
-    from analysis.charts.candidate_paths import study_chart
-    from analysis.read_conclusion import read_conclusion
-    from analysis.report.exporting import settings_of_winners, write_settings
-    from analysis.report.next_commands import next_commands, with_finalists_asked
-    from trainables.export.trial import check_tool
-
     if from_file is not None or columns:
         _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as,
                                    "--ask-finalists": ask_finalists})  # fmt: skip
         _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
         return
     _require_experiment(experiment)
-    if export_as:
-        check_tool(export_as)
     asked = ConclusionOptions(experiment, tracking_uri, x, y, tuple(objective or ()), level)
-    found = with_finalists_asked(read_conclusion(asked), asked) if ask_finalists else read_conclusion(asked)
-    info, directory = found.info, out or Path("frontier") / _as_directory_name(experiment)
-    files = _write_files(info, directory, study_chart(info, found.measured))
-    _print(info, form, files)
-    _log(tracking_uri, found, files)
-    if export_as:
-        settings = write_settings(settings_of_winners(info, export_as), directory)
-        _say(f"written: {', '.join(map(str, settings))}")
-    _print_next(next_commands(found, asked), form)
-    if info.choice is not None and info.choice.picked is None:
-        raise typer.Exit(ExitCode.CHECK_FAILED)
+    _pareto_of_study(asked, out, form, export_as, ask_finalists)
 
 
 @app.command()
@@ -149,6 +131,30 @@ def _require_no_study_options(options: Mapping[str, object]) -> None:
     if given:
         raise UserError(f"results that were not made here are compared by --map alone, but {given[0]} is given too",
                         f"name x and y with --map, and leave out {' and '.join(given)}")  # fmt: skip
+
+
+def _pareto_of_study(asked: ConclusionOptions, out: Path | None, form: Format, export_as: str, ask: bool) -> None:
+    from analysis.charts.candidate_paths import study_chart
+    from analysis.read_conclusion import read_conclusion
+    from analysis.report.exporting import settings_of_winners, write_settings
+    from analysis.report.next_commands import next_commands, with_finalists_asked
+    from trainables.export.trial import check_tool
+
+    if export_as:
+        check_tool(export_as)
+    found = read_conclusion(asked)
+    if ask:
+        found = with_finalists_asked(found, asked)
+    info, directory = found.info, out or Path("frontier") / _as_directory_name(asked.experiment)
+    files = _write_files(info, directory, study_chart(info, found.measured))
+    _print(info, form, files)
+    _log(asked.tracking_uri, found, files)
+    if export_as:
+        settings = write_settings(settings_of_winners(info, export_as), directory)
+        _say(f"written: {', '.join(map(str, settings))}")
+    _print_next(next_commands(found, asked), form)
+    if info.choice is not None and info.choice.picked is None:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
 def _pareto_of_foreign(

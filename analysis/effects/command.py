@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from analysis.effects.continuations import ContinuedPair
+    from analysis.effects.report import EffectsReport
 
 Form = Literal["table", "json", "markdown"]
 WIDTH_WITHOUT_TERMINAL = 80
@@ -47,7 +48,10 @@ def effects(
     pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
     among = observations(study, read_logged(study, tracking_uri).trained)
     baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
-    report = effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri))
+    _print(effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri)), form)
+
+
+def _print(report: EffectsReport, form: Form) -> None:
     from analysis.effects import tables
 
     if form == "table":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis.compare.difference import MARGIN
 from analysis.effects.continuations import ContinuedPair, changes
-from analysis.effects.design import FACTORS, Observation, levels, linear_design
+from analysis.effects.design import FACTORS, Factor, Observation, levels, linear_design
 from analysis.effects.hypotheses import Effect, Judgement, answers_of, effects_of
 from analysis.effects.importance import importances
 from analysis.effects.means import PlacementMeans, placement_means
@@ -53,19 +53,7 @@ def effects_report(
     Raises:
         UserError: there are too few trials, no factor varies, or not every trial has measured the fit.
     """
-    if len(among) < LEAST_TRIALS:
-        raise UserError(
-            f"effects need {LEAST_TRIALS} trained trials with evals or more, but `{experiment}` has {len(among)}",
-            f"run more arms or seeds, or copy the records to MLflow: python -m sweeps.{experiment} --sync",
-        )
-    if not all(fit in one.last.metrics for one in among):
-        raise UserError(f"--y must be measured in every trial, but some of `{experiment}` lack `{fit}`")
-    varied = [factor for factor in FACTORS if len(levels(factor, among)) > 1]
-    if not varied:
-        raise UserError(
-            f"effects need a setting that varies, but all trials of `{experiment}` have equal layers, rank and rate",
-            "python -m sweeps.response varies them",
-        )
+    varied = _varied(experiment, among, fit)
     metrics = [fit, *(name for name in SHOWN if all(name in one.last.metrics for one in among))]
     return EffectsReport(
         experiment,
@@ -79,6 +67,24 @@ def effects_report(
         tuple(one for name in metrics if (one := placement_means(among, name))),
         continuation_commands(among, baseline, store) if baseline and not pairs else (),
     )
+
+
+def _varied(experiment: str, among: Sequence[Observation], fit: str) -> list[Factor]:
+    """Return the factors that vary, after the checks that `effects_report` names."""
+    if len(among) < LEAST_TRIALS:
+        raise UserError(
+            f"effects need {LEAST_TRIALS} trained trials with evals or more, but `{experiment}` has {len(among)}",
+            f"run more arms or seeds, or copy the records to MLflow: python -m sweeps.{experiment} --sync",
+        )
+    if not all(fit in one.last.metrics for one in among):
+        raise UserError(f"--y must be measured in every trial, but some of `{experiment}` lack `{fit}`")
+    varied = [factor for factor in FACTORS if len(levels(factor, among)) > 1]
+    if not varied:
+        raise UserError(
+            f"effects need a setting that varies, but all trials of `{experiment}` have equal layers, rank and rate",
+            "python -m sweeps.response varies them",
+        )
+    return varied
 
 
 def _level(factor: str, value: float) -> str:

@@ -15,7 +15,7 @@ from sweeps.execution.cluster_file import ClusterFile
 from trainables.errors import UserError, holds_password, named, nearest
 
 FILES = ("--train", "--val", "--ood", "--test", "--ood-test")
-LIBRARY = ("doctor", "finalists", "holdout", "job", "launch", "rescale", "study")  # files beside the studies
+LIBRARY = ("doctor", "down", "finalists", "holdout", "job", "launch", "rescale", "study")  # files beside the studies
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,15 @@ def keep_adapter(record: Record, step: int) -> None:
     close_again(record)
 
 
+def leave_finalist(empty_database: Path) -> None:
+    """Leave a reserve that C2 was not asked, with the adapters that can be."""
+    add_reserve()
+    for record in records():
+        if record.spec().arm == "C2":
+            keep_adapter(record, 60)
+    copy_anew(empty_database)
+
+
 def close_again(record: Record) -> None:
     verdict = record.verdict()
     assert verdict is not None
@@ -277,11 +286,7 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
 def test_with_ask_finalists_they_are_asked_until_none_is_left(
     own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_reserve()
-    for record in records():
-        if record.spec().arm == "C2":
-            keep_adapter(record, 60)
-    copy_anew(empty_database)
+    leave_finalist(empty_database)
     ran: list[list[str]] = []
 
     def ask(words: list[str]) -> None:
@@ -304,11 +309,7 @@ def test_with_ask_finalists_they_are_asked_until_none_is_left(
 def test_a_finalist_that_cannot_be_asked_ends_the_command_with_its_code(
     own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    add_reserve()
-    for record in records():
-        if record.spec().arm == "C2":
-            keep_adapter(record, 60)
-    copy_anew(empty_database)
+    leave_finalist(empty_database)
     monkeypatch.setattr(sys, "executable", shutil.which("sh"))
     monkeypatch.setattr("analysis.report.next_commands.finalists_command", lambda *_: f"python -c 'exit {code}'")
     assert own("pareto", "--ask-finalists")[0] == code
@@ -317,11 +318,7 @@ def test_a_finalist_that_cannot_be_asked_ends_the_command_with_its_code(
 def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run, empty_database: Path) -> None:
     """More rows could change the pick, and the holdout would then have measured another."""
     write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
-    add_reserve()
-    for record in records():
-        if record.spec().arm == "C2":
-            keep_adapter(record, 60)
-    copy_anew(empty_database)
+    leave_finalist(empty_database)
     assert "sweeps.finalists" in own("pareto")[1]
     for record in records():
         if record.spec().arm in ("C2", "A0"):
