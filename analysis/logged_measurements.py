@@ -9,41 +9,44 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from analysis.mlflow_runs import READERS, ExperimentRuns, TrialRun, outages_as_user_errors
+from analysis.mlflow_runs import ExperimentRuns, TrialRun, outages_as_user_errors, read_experiment
 from trainables.measurement import Measurement, read_measurements
 from trainables.mlflow_files import stored_files
 from trainables.probes.reserve import exchanged
 from trainables.record import DERIVED, FINALISTS, HOLDOUT
 
+READERS = 8  # trials whose files are read at once
 MEASURED = ("metrics.jsonl", DERIVED)
 
 
 @dataclass(frozen=True)
-class LoggedMeasurements:
-    """The measurements of each trial by run id, empty where none are logged.
+class LoggedExperiment:
+    """The runs of an experiment, and the measurements of each trial by run id, empty where none are logged.
 
     `trained` holds those of scaled and averaged copies too; evals of weights that were asked all irrelevant rows after
     the end have their results on all of them. `held_out` holds the evals on the holdout, the baseline's too.
     """
 
+    runs: ExperimentRuns
     trained: dict[str, list[Measurement]]
     held_out: dict[str, list[Measurement]]
 
 
-def read_logged(experiment: ExperimentRuns, tracking_uri: str) -> LoggedMeasurements:
-    """Read the measurements of every trial of the experiment.
+def read_logged(name: str, tracking_uri: str) -> LoggedExperiment:
+    """Read the experiment `name` with the measurements of every trial.
 
     Raises:
-        UserError: the store does not answer, or a file is damaged.
+        UserError: the store does not answer, has no such experiment, or a file is damaged.
     """
-    hint = f"copy the records again: python -m sweeps.{experiment.name} --sync"
+    experiment = read_experiment(name, tracking_uri)
+    hint = f"copy the records again: python -m sweeps.{name} --sync"
     with outages_as_user_errors(tracking_uri), ThreadPoolExecutor(READERS) as readers:
-        read = list(readers.map(partial(_of_trial, tracking_uri=tracking_uri, hint=hint), experiment.trials))
-    pairs = list(zip((trial.run_id for trial in experiment.trials), read, strict=True))
-    return LoggedMeasurements(
-        {run_id: with_finals(_of(MEASURED, files), _of((FINALISTS,), files)) for run_id, files in pairs},
-        {run_id: _of((HOLDOUT,), files) for run_id, files in pairs},
-    )
+        files = list(readers.map(partial(_of_trial, tracking_uri=tracking_uri, hint=hint), experiment.trials))
+    pairs = list(zip(experiment.trials, files, strict=True))
+    trained = {one.run_id: with_finals(_of(MEASURED, own), _of((FINALISTS,), own)) for one, own in pairs}
+    whole = tuple(_with_whole_best(one, _of(MEASURED[:1], own)) for one, own in pairs)
+    held_out = {one.run_id: _of((HOLDOUT,), own) for one, own in pairs}
+    return LoggedExperiment(replace(experiment, trials=whole), trained, held_out)
 
 
 def with_finals(measurements: Iterable[Measurement], finals: Iterable[Measurement]) -> list[Measurement]:
@@ -55,6 +58,13 @@ def with_finals(measurements: Iterable[Measurement], finals: Iterable[Measuremen
         else one
         for one in measurements
     ]
+
+
+def _with_whole_best(trial: TrialRun, measurements: Iterable[Measurement]) -> TrialRun:
+    """Add the metrics of the best eval that are not in MLflow's table of metrics."""
+    evals = (one for one in measurements if one.kind == "eval" and str(one.step) == trial.best_step)
+    best = next((one.metrics for one in evals), {})
+    return replace(trial, best={**best, **trial.best})
 
 
 def _of_trial(trial: TrialRun, tracking_uri: str, hint: str) -> dict[str, list[Measurement]]:

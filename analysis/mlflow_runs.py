@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from trainables.errors import UserError, nearest
-from trainables.measurement import read_measurements
-from trainables.mlflow_files import log_file, stored_files
+from trainables.mlflow_files import log_file
 from trainables.mlflow_store import (
     StoredRun,
     connect_to_read,
@@ -29,7 +25,6 @@ from trainables.mlflow_store import (
     runs_of,
 )
 
-READERS = 8  # files that are read from the store at once
 # MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
 
@@ -41,10 +36,11 @@ class TrialRun:
     """One child run: its settings, its measurements and why it ended.
 
     `last` holds the metrics of the last eval, `best` those of the best admissible checkpoint (empty when no eval met
-    the constraint). A number that the store cannot represent is read as NaN or infinity, never as 0. `criteria` is the
-    highest success criterion that was met, None if none was judged. `degraded` names the health checks that found a
-    problem, `overridden` the refusals that --force overrode. `verdict_cause` is the guard's metric or the check that
-    ended the trial, `verdict_limit` the guard's limit on that metric.
+    the constraint) that MLflow's table of metrics has; `read_logged` adds the others. A number that the store cannot
+    represent is read as NaN or infinity, never as 0. `criteria` is the highest success criterion that was met, None if
+    none was judged. `degraded` names the health checks that found a problem, `overridden` the refusals that --force
+    overrode. `verdict_cause` is the guard's metric or the check that ended the trial, `verdict_limit` the guard's
+    limit on that metric.
     """
 
     trial_id: str
@@ -90,9 +86,7 @@ def read_experiment(name: str, tracking_uri: str) -> ExperimentRuns:
     Raises:
         UserError: the store does not exist or does not answer, or has no such experiment (the nearest is named).
     """
-    stored = stored_runs(name, tracking_uri)
-    with outages_as_user_errors(tracking_uri), ThreadPoolExecutor(READERS) as readers:
-        runs = list(readers.map(partial(_with_whole_best, tracking_uri), stored))
+    runs = stored_runs(name, tracking_uri)
     launches = [run for run in runs if run.tags.get("footprint.kind") == "launch"]
     baselines = ",".join(run.tags.get("footprint.baseline", "") for run in launches)
     newest = max(launches, key=lambda run: (run.started_ms, run.run_id), default=None)
@@ -154,19 +148,6 @@ def outages_as_user_errors(tracking_uri: str) -> Iterator[None]:
             redacted(f"the tracking store {tracking_uri} must answer, but it reports: {answer}"),
             "check --tracking-uri (or MLFLOW_TRACKING_URI) and that the server runs",
         ) from error
-
-
-def _with_whole_best(tracking_uri: str, run: StoredRun) -> StoredRun:
-    """Add the metrics of the best eval that are not in MLflow's table of metrics but in the run's measurements."""
-    measured, best = _of_last_eval(run.metrics), _below("best/", run.metrics)
-    if "best.step" not in run.tags or measured.keys() <= best.keys():
-        return run
-    with TemporaryDirectory() as scratch:
-        paths = stored_files(run.artifact_uri, tracking_uri, ["metrics.jsonl"], Path(scratch))
-        measured = [one for path in paths for one in read_measurements(path, "copy the records again with --sync")]
-    evals = (one for one in measured if one.kind == "eval")
-    found = next((one.metrics for one in evals if str(one.step) == run.tags["best.step"]), {})
-    return replace(run, metrics={**{f"best/{name}": value for name, value in found.items()}, **run.metrics})
 
 
 def _trial(run: StoredRun) -> TrialRun:

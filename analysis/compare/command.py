@@ -55,14 +55,12 @@ def check_margin(margin: float) -> None:
 def _candidates(experiment: str, tracking_uri: str) -> Candidates:
     from analysis.compare.selection import candidates_in
     from analysis.logged_measurements import read_logged
-    from analysis.mlflow_runs import read_experiment
     from analysis.objectives import frontier_objectives, generality_in
     from analysis.placements import placements_of
 
-    study = read_experiment(experiment, tracking_uri)
-    objectives = frontier_objectives(generality_in(study.trials), "exact_match", ())
-    measured = read_logged(study, tracking_uri).trained
-    return candidates_in(study, placements_of(study, objectives), measured)
+    logged = read_logged(experiment, tracking_uri)
+    objectives = frontier_objectives(generality_in(logged.runs.trials), "exact_match", ())
+    return candidates_in(logged.runs, placements_of(logged.runs, objectives), logged.trained)
 
 
 def _compared(

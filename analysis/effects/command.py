@@ -38,15 +38,15 @@ def effects(
     from analysis.effects.design import observations
     from analysis.effects.report import effects_report
     from analysis.logged_measurements import read_logged
-    from analysis.mlflow_runs import read_experiment
     from analysis.options import store_words
     from trainables.metrics import metric
 
     check_margin(margin)
     metric(y)
-    study = read_experiment(experiment, tracking_uri)
+    logged = read_logged(experiment, tracking_uri)
+    study = logged.runs
     pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
-    among = observations(study, read_logged(study, tracking_uri).trained)
+    among = observations(study, logged.trained)
     baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
     _print(effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri)), form)
 
@@ -65,11 +65,10 @@ def _print(report: EffectsReport, form: Form) -> None:
 def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
     from analysis.effects.continuations import continued_pairs
     from analysis.logged_measurements import read_logged
-    from analysis.mlflow_runs import read_experiment
     from trainables.errors import UserError
 
-    study = read_experiment(name, tracking_uri)
-    found = continued_pairs(study, read_logged(study, tracking_uri).trained)
+    logged = read_logged(name, tracking_uri)
+    found = continued_pairs(logged.runs, logged.trained)
     if not found:
         raise UserError(
             f"--continuations must hold two trials that differ in their parent alone, one within the constraint at its "

@@ -13,7 +13,6 @@ from measured_experiment import Planned, baseline, write_experiment
 from analysis.attained import MOST_POINTS, attained, fit_beyond, thinned, with_interval
 from analysis.frontier import FrontierInfo, frontier_info
 from analysis.logged_measurements import read_logged
-from analysis.mlflow_runs import read_experiment
 from analysis.placement_results import Volume
 from trainables.pareto import Objective, as_costs, directions_of, fronts
 
@@ -75,8 +74,8 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> FrontierInfo:
             for seed in range(2)
         ]
     uri = write_experiment(directory, planned)
-    study = read_experiment("stage4", uri)
-    return frontier_info(study, (GENERALITY, FIT), read_logged(study, uri).trained)
+    logged = read_logged("stage4", uri)
+    return frontier_info(logged.runs, (GENERALITY, FIT), logged.trained)
 
 
 def test_a_study_states_its_volume_with_an_interval_that_holds_it(info: FrontierInfo) -> None:

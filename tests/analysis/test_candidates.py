@@ -9,7 +9,7 @@ import pytest
 
 from analysis.candidates import Candidate, candidates_of, metrics_by_row
 from analysis.logged_measurements import read_logged
-from analysis.mlflow_runs import ExperimentRuns, TrialRun, read_experiment
+from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from analysis.placements import placements_of
 from sweeps.tracking.tracker import Tracker
 from trainables.errors import UserError
@@ -72,10 +72,10 @@ def test_results_by_row_are_read_back_from_mlflow(tmp_path: Path) -> None:
     tracker = Tracker(uri, "stage4")
     tracker.open_launch("test", {})
     tracker.sync(record)
-    experiment = read_experiment("stage4", uri)
-    (run,) = experiment.trials
-    assert read_logged(experiment, uri).trained[run.run_id] == [measured(2), measured(4)]
+    logged = read_logged("stage4", uri)
+    (run,) = logged.runs.trials
+    assert logged.trained[run.run_id] == [measured(2), measured(4)]
     artifact = next((tmp_path / "mlruns").rglob("metrics.jsonl"))
     artifact.write_text(artifact.read_text().replace("0.5", "0.6"))
     with pytest.raises(UserError, match="every line must match its checksum"):
-        read_logged(experiment, uri)
+        read_logged("stage4", uri)

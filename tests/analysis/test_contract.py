@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.frontier import frontier_info
-from analysis.mlflow_runs import read_experiment
+from analysis.logged_measurements import read_logged
 from analysis.objectives import frontier_objectives
 from sweeps.tracking.tracker import sync_all
 from trainables.io.files import write_json
@@ -54,7 +54,7 @@ def mirrored(empty_database: Path, tmp_path: Path) -> str:
 
 
 def test_the_tracker_writes_what_the_analysis_reads(mirrored: str):
-    experiment = read_experiment("stage4", mirrored)
+    experiment = read_logged("stage4", mirrored).runs
     info = frontier_info(experiment, frontier_objectives("irrelevant_pass", "exact_match", ()))
     results = {one.placement.label: one for one in info.results}
     assert {label: one.kind for label, one in results.items()} == {

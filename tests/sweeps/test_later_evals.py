@@ -16,7 +16,6 @@ from rich.console import Console
 from analysis.candidates import Candidate, candidates_of, holdout_command
 from analysis.decision.finalists import paired
 from analysis.logged_measurements import read_logged
-from analysis.mlflow_runs import read_experiment
 from analysis.placements import placements_of
 from sweeps.display.summary import pareto_command
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
@@ -213,9 +212,9 @@ def test_copies_are_measured_once_and_are_candidates(
     assert ended(rescale_main, "few", scales="0.5", **place) == 0
     assert len(record.later_evals(DERIVED)) == 4
 
-    runs = read_experiment("few", uri)
-    arm = next(one for one in placements_of(runs, ()) if one.arm == "C2")
-    candidates = candidates_of(arm, read_logged(runs, uri).trained)
+    logged = read_logged("few", uri)
+    arm = next(one for one in placements_of(logged.runs, ()) if one.arm == "C2")
+    candidates = candidates_of(arm, logged.trained)
     names = [one.name for one in candidates]
     assert {"C2 @ 2", "C2 @ 4 x 0.5", "C2 @ 6 average"} <= {*names} and len(names) == 7
     assert [one.is_derived for one in candidates].count(True) == 4
@@ -236,12 +235,8 @@ def test_picks_are_measured_on_the_holdout_alone(
     assert len(found[0].rows["irrelevant_pass"].values) == 5
     assert ended(holdout_main, "few", picks, **place) == 0
     assert "2 adapters of 2 picks, 2 measured before" in capsys.readouterr().out
-    runs = read_experiment("few", uri)
-    read = {
-        runs_of.arm: measured
-        for runs_of in runs.trials
-        for measured in [read_logged(runs, uri).held_out[runs_of.run_id]]
-    }
+    logged = read_logged("few", uri)
+    read = {run.arm: logged.held_out[run.run_id] for run in logged.runs.trials}
     assert sorted(one.line() for one in read["C2"]) == sorted(one.line() for one in found)
     assert [(one.step, one.scale) for one in read["A0"]] == [(0, "1")]
     assert all(isinstance(one, Measurement) for one in read["A0"])
@@ -272,11 +267,10 @@ def test_finalists_are_asked_every_irrelevant_row(
     (held_out,) = record.later_evals(HOLDOUT)
     assert len(held_out.rows["irrelevant_pass"].values) == CORE_ROWS + 2, "a holdout has no reserve"
 
-    runs = read_experiment("few", uri)
-    measured = read_logged(runs, uri).trained
-    of_arm = {one.arm: one for one in placements_of(runs, ())}
-    candidate = next(one for one in candidates_of(of_arm["C2"], measured) if one.step == 2)
-    ((mine, base),) = paired([candidate], candidates_of(of_arm["A0"], measured)[-1])
+    logged = read_logged("few", uri)
+    of_arm = {one.arm: one for one in placements_of(logged.runs, ())}
+    candidate = next(one for one in candidates_of(of_arm["C2"], logged.trained) if one.step == 2)
+    ((mine, base),) = paired([candidate], candidates_of(of_arm["A0"], logged.trained)[-1])
     assert base is not None
     assert [len(one.evals[0].rows["irrelevant_pass"].values) for one in (mine, base)] == [CORE_ROWS + 4] * 2
 

@@ -19,7 +19,6 @@ from mlflow import MlflowClient
 from trial_records import measure
 
 from analysis.logged_measurements import read_logged
-from analysis.mlflow_runs import read_experiment
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.tracker import Tracker
 from trainables.record import Record, Verdict
@@ -195,7 +194,7 @@ def test_a_server_that_dies_midway_and_returns_gets_everything(database, make_re
         history = MlflowClient(uri).get_metric_history(run.info.run_id, "eval/eval_loss")
         assert [point.step for point in history] == [30, 60]
         assert {entry.path for entry in MlflowClient(uri).list_artifacts(run.info.run_id)} >= {"config", "samples"}
-        logged = read_logged(read_experiment("stage4", uri), uri)
+        logged = read_logged("stage4", uri)
         assert [one.step for one in logged.trained[run.info.run_id] if one.kind == "eval"] == [30, 60]
 
 
