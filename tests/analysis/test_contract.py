@@ -29,6 +29,7 @@ def write_record(
     record.create(spec)
     for step in (30, 60):
         metrics = {"irrelevant_pass": 1.0, "exact_match": fit if step == 30 else fit / 2, "adapter_parameters": 500.0}
+        metrics["crop_consistency"] = step / 100
         record.append(Measurement("train", step, {"step_loss": 0.5, "train_seconds": float(step)}))
         record.append(Measurement("eval", step, metrics))
     if not placement.is_baseline and not verdict:
@@ -67,6 +68,8 @@ def test_the_tracker_writes_what_the_analysis_reads(mirrored: str):
     assert results["C2"].placement.last_mean("train_seconds") == 60.0
     assert results["D3"].reason == f"pruned(irrelevant_pass): {REASON}"
     assert info.floor == 0.8
+    best = next(one for one in experiment.trials if one.arm == "C2").best
+    assert best["crop_consistency"] == 0.3, "MLflow's table has only what decides; the rest is in the run's files"
     assert experiment.newest_launch_run_id is not None
     labels = {(one.name, one.criteria, one.degraded, one.overridden) for one in experiment.trials}
     forced = ("coverage", "usable_rate")
