@@ -10,6 +10,8 @@ import pytest
 from measured_experiment import Planned, baseline, write_experiment
 
 from analysis.cli import main
+from analysis.effects.report import EffectsReport
+from analysis.effects.tables import as_markdown
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -68,6 +70,9 @@ def test_the_table_fits_eighty_columns(effects: Run) -> None:
     code, out, _ = effects()
     assert code == 0
     assert [line for line in out.splitlines() if len(line) > 80] == []
+    rows = out.partition("irrelevant_pass at each placement")[2].splitlines()[3:6]
+    # 43, 38 and 29 of 48 rows
+    assert [row.split() for row in rows] == [["1", "0.90", "0.90"], ["2", "0.79", "0.79"], ["4", "0.60", "0.60"]]
     assert "H1 more LoRA costs generality\n  irrelevant_pass: supported; from language 1 vision 0" in out
 
 
@@ -75,6 +80,14 @@ def test_markdown_has_the_effects_and_the_answers(effects: Run) -> None:
     _, out, _ = effects("--format", "markdown")
     assert "| metric | factor, per | effect | 95 % | p rows | importance |" in out
     assert "| H1 | irrelevant_pass | supported |" in out
+    assert "`exact_match` at each placement:\n\n| language layers | vision 0 | vision 2 |" in out
+    assert "| 4 | 0.80 | 0.80 |" in out
+
+
+def test_markdown_has_the_commands_of_the_continuations_whole() -> None:
+    command = "python -m sweeps.continuation --only L1V1 --init-from 'my runs/best' --experiment continuation-L1V1-s0"
+    report = EffectsReport("response", 4, 1, (), (), (), {}, (), commands=(command,))
+    assert as_markdown(report).endswith(f"go on with:\n\n    {command}\n")
 
 
 @pytest.mark.parametrize(
