@@ -124,16 +124,15 @@ def _labels(records: list[Record]) -> list[str]:
 
 def _falls(records: list[Record]) -> list[str]:
     """Say on which kinds of picture trials lost their answers at their last eval; the mean over kinds can hide it."""
-    fallen: dict[tuple[str, str, int, int], list[str]] = {}
+    fallen: dict[tuple[str, str], list[str]] = {}
     for record in records:
         last = record.evals()[-1:]
         for one in (fall for measured in last for fall in measured.falls):
-            kind = (one.metric, one.group, one.baseline_successes, one.rows)
-            fallen.setdefault(kind, []).append(f"{record.spec().name} {one.successes}")
+            kept = f"{record.spec().name} {one.successes} of {one.rows} (baseline {one.baseline_successes})"
+            fallen.setdefault((one.metric, one.group), []).append(kept)
     return [
-        f"Warning: a kind of picture was lost, {metric} on `{group}`, of which the baseline has {successes} of {rows}: "
-        f"{listed(trials)}."
-        for (metric, group, successes, rows), trials in fallen.items()
+        f"Warning: a kind of picture was lost, {metric} on `{group}`: {listed(trials)}."
+        for (metric, group), trials in fallen.items()
     ]
 
 
