@@ -112,8 +112,8 @@ def test_trials_that_lost_a_kind_of_picture_share_a_line(finished: Arm) -> None:
         record.append(replace(last, step=60, falls=(fall,)))
     said = summary(STUDY, records, "stage4")
     assert [line for line in said.splitlines() if "was lost" in line] == [
-        "Warning: a kind of picture was lost, irrelevant_pass on `door`: C1 0 of 24 (baseline 24), C2 1 of 6 (baseline 6), "
-        "C3 0 of 6 (baseline 6), C4 1 of 6 (baseline 6) and 1 more.",
+        "Warning: a kind of picture was lost, irrelevant_pass on `door`: C1 0 of 24 (baseline 24), "
+        "C2 1 of 6 (baseline 6), C3 0 of 6 (baseline 6), C4 1 of 6 (baseline 6) and 1 more.",
         "Warning: a kind of picture was lost, irrelevant_pass on `boat`: C6 1 of 6 (baseline 6).",
     ]
 
