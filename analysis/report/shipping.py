@@ -17,6 +17,7 @@ def shipping(choice: Pick) -> list[str]:
         f"shipped one does with probability {shipped.admissible:.2f}"
         + ("." if shipped.reaches_level else f", which is below {choice.level:g}: no seed reaches it alone.")
     ]
+    sentences += doubted_gain(picked, choice)
     if len(choice.alike) > 1:
         fits = [one.name for one in choice.alike if one is not picked]
         sentences.append(
@@ -27,6 +28,14 @@ def shipping(choice: Pick) -> list[str]:
         values = ", ".join(f"{name} {value:.3f}" for name, value in choice.corrected.items())
         sentences.append(f"On rows that did not choose it, the same choice among {len(choice.judged)} scores {values}.")
     return [*sentences, *choice.would_change]
+
+
+def doubted_gain(picked: Judged, choice: Pick) -> list[str]:
+    """Return a sentence where the gain over the base alone is not shown, else nothing."""
+    gain = picked.gain
+    if gain is None or (gain.low is not None and gain.low > 0):
+        return []
+    return [f"That it fits better than the base alone is not shown: {choice.fit.name} {_text(gain)} over it."]
 
 
 def _nothing(choice: Pick) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.decision.judged import Interval, Judged
 from analysis.decision.pick import Pick
+from analysis.report.shipping import doubted_gain
 
 
 def gains(found: Pick) -> bool:
@@ -20,6 +21,7 @@ def answer(found: Pick) -> list[str]:
     sentences = [
         f"Ship {picked.name}: {_values(picked, found)}.",
         f"It gains {_interval(picked.gain)} {found.fit.name} over the base alone.",
+        *doubted_gain(picked, found),
         _admissible(picked),
     ]
     if shipped is not None:
