@@ -46,7 +46,7 @@ class TrialOptions:
 
 SHARED = (
     *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "keep", "guards",
-    "dry_run", "force", "resume", "sync",
+    "dry_run", "force", "steal", "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {

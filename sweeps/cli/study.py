@@ -44,7 +44,7 @@ class StudyOptions:
 SHARED = (
     *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
     "tracking_uri", "address", "cohort", "keep", "scheduler", "scheduler_options", "guards", "dry_run", "force",
-    "resume", "sync",
+    "steal", "resume", "sync",
 )  # fmt: skip
 
 

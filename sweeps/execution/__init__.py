@@ -7,10 +7,12 @@
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
-- `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
+- `experiment`: The directory of one experiment: configuration and format, and its trials' records.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
+- `lease_holder`: Holds the lease of an experiment for one launch: takes it, keeps its heartbeat, and notices when it is
+  lost.
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.
 - `options`: The options of a launch.
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.

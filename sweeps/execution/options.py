@@ -21,7 +21,8 @@ class Launch:
     """How a job runs, and where its base and data are.
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
-    adapters the records keep; None is as the experiment began, or else all for which there is space.
+    adapters the records keep; None is as the experiment began, or else all for which there is space. `steal` takes an
+    experiment over that another launch still holds.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says.
@@ -46,6 +47,7 @@ class Launch:
     split_holdout: bool = False
     drop: str = ""
     force: bool = False
+    steal: bool = False
     reading: Reading | None = None
     console: Console = field(default_factory=Console)
 

@@ -22,7 +22,8 @@ from analysis.logged_measurements import read_logged
 from analysis.mlflow_runs import read_experiment
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.tracker import Tracker
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 LONGEST_SUBMIT_SECONDS = 0.1
 
