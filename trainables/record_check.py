@@ -7,12 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from trainables.io.files import FileDamaged, read_json
+from trainables.io.manifest import MANIFEST, is_whole
 from trainables.measurement import Measurement, MetricKind
-from trainables.record import ADAPTERS, BEST, KEPT_MANIFEST, MANIFEST, RUN_AGAIN, Record, Verdict, is_whole
+from trainables.record import ADAPTERS, BEST, KEPT_MANIFEST, RUN_AGAIN, Record
 from trainables.record_labels import LABELLED, labels_of
 from trainables.spec import TrialSpec
+from trainables.verdict import VERDICT, Verdict
 
-METRICS, VERDICT = "metrics.jsonl", "verdict.json"
+METRICS = "metrics.jsonl"
 
 
 def check_record(record: Record) -> None:

@@ -12,9 +12,10 @@ from small_trials import SpecMaker
 
 from trainables.io.files import FileDamaged, write_json
 from trainables.measurement import Measurement
-from trainables.record import ADAPTERS, DERIVED, HOLDOUT, Record, Verdict, records_under
+from trainables.record import ADAPTERS, DERIVED, HOLDOUT, Record, records_under
 from trainables.record_check import check_record, missing_lines
 from trainables.record_labels import labels_of
+from trainables.verdict import Verdict
 
 LABELS = {"minimum": {"met": True}, "optimal": {"met": False}, "degraded": []}
 FILES = ("spec.json", "verdict.json", "metrics.jsonl", "labels.json", "placement.json", "samples/step-2.jsonl",
