@@ -1,8 +1,8 @@
 """Who may write an experiment or a record: its lease, the process that holds it, and when another may take over.
 
-A lease file has an epoch, which each takeover increments while it holds a POSIX lock on the directory's `lock` file. A
-holder keeps the file's modification time fresh; ages are differences of times that the storage gives, so that clocks of
-machines need not agree.
+A lease file has an epoch, which each takeover increments while it holds a lock (`flock`) on the file `lock` beside it.
+A holder keeps the file's modification time fresh; ages are differences of times that the storage gives, so that clocks
+of machines need not agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from trainables.errors import InfrastructureError
 from trainables.io.files import FileDamaged, read_json, write_json
@@ -30,6 +30,8 @@ MISSED_HEARTBEATS = 3
 LOCK_SECONDS = 60.0  # a lock is held while small files are written and large ones are linked
 LOCK_POLL_SECONDS = 0.05
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MOST_PROCESSES = 2**22  # the highest process id of Linux
+DELETE_HINT = "check that nothing runs the experiment, then delete the file"
 
 
 class Superseded(Exception):
@@ -44,7 +46,7 @@ class Owner(Frozen):
 
     host: str
     machine: str
-    pid: int
+    pid: int = Field(gt=0, le=MOST_PROCESSES)
     started: int
 
     def __str__(self) -> str:
@@ -73,10 +75,11 @@ def this_process() -> Owner:
 
 
 def has_ended(owner: Owner) -> bool | None:
-    """Return whether a process has ended; None if it ran on another machine, where this one cannot see it."""
+    """Return whether a process has ended; None if it ran on another machine, or this process may not see it."""
     if owner.machine != _machine():
         return None
-    return _started(owner.pid) != owner.started
+    started = _started(owner.pid)
+    return None if started is None and _is_hidden(owner.pid) else started != owner.started
 
 
 def may_take(found: Held) -> bool:
@@ -103,10 +106,10 @@ def read_lease(directory: Path) -> Lease:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"])) or "lease"
-        raise FileDamaged(
-            f"{path}: a lease must be as it was written, but `{key}`: {problem['msg']}",
-            "check that nothing runs the experiment, then delete the file",
-        ) from None
+        message = f"{path}: a lease must be as it was written, but `{key}`: {problem['msg']}"
+        raise FileDamaged(message, DELETE_HINT) from None
+    except FileDamaged as error:
+        raise FileDamaged(error.message, DELETE_HINT) from None
 
 
 def held(directory: Path) -> Held:
@@ -138,16 +141,17 @@ def locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory while its lease is read and written; waits for other processes.
 
     Raises:
-        InfrastructureError: another process keeps it locked, as a launch of an earlier version does.
+        InfrastructureError: the storage has no locks, or another process keeps it locked: one that is paused, or a
+            launch of an earlier version.
     """
     path = directory / LOCK
     with path.open("a", encoding="utf-8") as file:
         until = time.monotonic() + LOCK_SECONDS
-        while not _is_locked_by(file.fileno()):
+        while not _is_locked_by(file.fileno(), path):
             if time.monotonic() > until:
                 raise InfrastructureError(
                     f"{path} must be free within {LOCK_SECONDS:.0f} s, but another process keeps it locked",
-                    "wait until no launch of an earlier version runs the experiment; `lslocks` names the process",
+                    "`lslocks` names the process, which is paused or of an earlier version: wait for it, or end it",
                 )
             time.sleep(LOCK_POLL_SECONDS)
         yield
@@ -159,17 +163,30 @@ def highest_epoch(home: Path) -> int:
     return max((int(one) for one in epochs if one.isdecimal()), default=0)
 
 
-def _is_locked_by(descriptor: int) -> bool:
+def _is_locked_by(descriptor: int, path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise InfrastructureError(
+            f"{path}: the storage must have locks (`flock`), but refuses one: {error.strerror}",
+            "pass a --storage with locks that hold between machines: NFS has them from version 4 on, without `nolock`",
+        ) from None
     return True
 
 
 def _age_seconds(path: Path) -> float:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:  # its time is that of the storage
-        return os.stat(now.name).st_mtime - path.stat().st_mtime
+    return _storage_seconds(path.parent) - path.stat().st_mtime
+
+
+def _storage_seconds(directory: Path) -> float:
+    """Return the time by the clock of the storage."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as now:
+            return os.fstat(now.fileno()).st_mtime
+    except OSError:  # who may not write here takes no lease; to show its age, this machine's clock is near enough
+        return time.time()
 
 
 def _machine() -> str:
@@ -179,6 +196,17 @@ def _machine() -> str:
     except OSError:
         namespace = ""
     return f"{platform.node()} {boot} {namespace}"
+
+
+def _is_hidden(pid: int) -> bool:
+    """True when a process of another user lives, which /proc may hide (its mount option `hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False
 
 
 def _started(pid: int) -> int | None:

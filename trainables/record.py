@@ -43,7 +43,7 @@ from typing import Any, Literal
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
 from trainables.io.manifest import MANIFEST, digests_in, is_whole
-from trainables.lease import EPOCH, LEASE, LOCK, Superseded, highest_epoch, locked, release
+from trainables.lease import EPOCH, LEASE, LOCK, Superseded, highest_epoch, locked, read_lease, release
 from trainables.measurement import Measurement, read_measurements
 from trainables.spec import TrialSpec, read_spec
 from trainables.verdict import VERDICT, Verdict, read_verdict
@@ -115,13 +115,16 @@ class Record:
             )
         return spec
 
-    def check_not_superseded(self) -> None:
+    def check_not_superseded(self, leased: int = 0) -> None:
         """Check that no later attempt took the record over from the one that writes.
+
+        `leased` is the epoch of its lease: on network storage a directory may be seen later than the file.
 
         Raises:
             Superseded: one did.
         """
-        if self.epoch is not None and (newest := highest_epoch(self.home)) > self.epoch:
+        newest = max(leased, highest_epoch(self.home))
+        if self.epoch is not None and newest > self.epoch:
             raise Superseded(f"{self.home}: attempt {newest} took over from attempt {self.epoch}")
 
     # ---------------------------------------------------------------- measurements
@@ -250,9 +253,10 @@ class Record:
 
         Raises:
             Superseded: another attempt took the record over.
+            FileDamaged: the lease is damaged; no verdict is written.
         """
         with locked(self.home):  # whoever takes over finds either the verdict, or a writer that is refused
-            self.check_not_superseded()
+            self.check_not_superseded(read_lease(self.home).epoch)
             write_json(self.directory / VERDICT, verdict.model_dump(mode="json"))
             write_json(self.directory / MANIFEST, {"sha256": self.digests()})
             release(self.home)

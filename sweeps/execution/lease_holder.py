@@ -108,10 +108,17 @@ def holding(directory: Path, steal: bool | None) -> Iterator[int]:
         yield number
     finally:
         if heart.end():
-            raise AlreadyRunning(
-                f"a launch must hold its experiment, but {_holder(directory)} took `{directory.name}` over",
-                "that launch finishes the trials; this one has stopped",
-            ) from None
+            raise _taken_over(directory) from None
+
+
+def check_held(directory: Path, launch: int) -> None:
+    """Check that a launch still holds its experiment, as after a pause of its process.
+
+    Raises:
+        AlreadyRunning: another launch took it over.
+    """
+    if read_lease(directory).epoch != launch:
+        raise _taken_over(directory)
 
 
 def stop_file(directory: Path, launch: int) -> Path:
@@ -131,6 +138,13 @@ def _check(name: str, found: Held, steal: bool | None) -> None:
         f"an experiment can have one launch at a time, but {found.lease.owner} runs `{name}`; "
         f"its last heartbeat was {found.age_seconds:.0f} s ago",
         hint,
+    )
+
+
+def _taken_over(directory: Path) -> AlreadyRunning:
+    return AlreadyRunning(
+        f"a launch must hold its experiment, but {_holder(directory)} took `{directory.name}` over",
+        "that launch finishes the trials; this one has stopped",
     )
 
 
@@ -160,8 +174,9 @@ class _Heart:
         while not self.ended.wait(HEARTBEAT_SECONDS):
             with suppress(OSError, UserError):  # the storage is gone for now; whoever waits for a heartbeat takes over
                 self._refresh()
+                if self.is_lost:
+                    sys.stderr.write(f"\n{_holder(self.directory)} took `{self.directory.name}` over: stopping\n")
             if self.is_lost:
-                sys.stderr.write(f"\n{_holder(self.directory)} took `{self.directory.name}` over: stopping\n")
                 return
 
     def _refresh(self, last: bool = False) -> None:

@@ -138,7 +138,7 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             raise mismatch
     for result in results:
         for record in _records((result.config or {})["request"]):
-            if record.verdict() is None and result.error is not None:
+            if record.verdict() is None and result.error is not None and record.home.is_dir():  # or it was deleted
                 claim(record, settings.launch).close(_failed(record, result.error))
                 listener.advanced(record)
 

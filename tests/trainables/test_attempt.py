@@ -61,6 +61,16 @@ def steps(record: Record) -> tuple[list[int], list[int]]:
     return [one.step for one in record.evals()], record.checkpoint_steps()
 
 
+def test_a_late_writer_is_refused_by_the_lease_where_the_newer_directory_is_not_seen_yet(record: Record) -> None:
+    late = taken(record, WRITERS[0])
+    late.append(evaluated(2))
+    taken_over = Lease(epoch=1, owner=WRITERS[1])
+    write_lease(record.home, taken_over)  # NFS may list a new directory later than it gives the file's content
+    with pytest.raises(Superseded, match="attempt 1 took over from attempt 0"):
+        late.close(FAILED)
+    assert read_lease(record.home) == taken_over and late.verdict() is None
+
+
 # ---------------------------------------------------------------- who writes where
 def test_the_first_writer_and_one_whose_owner_has_ended_write_in_place(record: Record) -> None:
     assert taken(record, WRITERS[0]).directory == record.home

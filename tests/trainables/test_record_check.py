@@ -204,6 +204,17 @@ def test_a_failed_trial_may_run_again(ended: Record) -> None:
     check_record(ended)
 
 
+def test_a_damaged_lease_is_found_before_the_trial_runs_again(ended: Record) -> None:
+    lease = ended.home / "lease.json"
+    lease.write_text("")
+    check_record(ended)  # nobody writes it any more
+    lease.unlink()
+    ended.close(Verdict(kind="failed", step=4))
+    lease.write_text("")
+    with pytest.raises(FileDamaged, match=r"lease\.json: "):
+        check_record(ended)
+
+
 def test_going_back_forgets_what_came_later(ended: Record) -> None:
     for step in (2, 4):
         ended.append(Measurement("eval", step, {"eval_loss": 0.5}, scale="0.5"), DERIVED)

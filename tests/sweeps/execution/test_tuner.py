@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,6 +177,18 @@ def test_a_trial_whose_engine_may_live_is_closed_where_that_engine_cannot_write(
     with pytest.raises(Superseded):
         late.append(Measurement("eval", 2, {"eval_loss": 1.0}))
     check_record(records[0])
+
+
+def test_a_trial_whose_directory_was_deleted_is_lost_alone(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = settings(tmp_path)
+    first, second = requests_for(records[:2], output)
+    shutil.rmtree(records[0].home)
+    failed = RuntimeError("ActorDiedError: the node is gone")
+    plant(monkeypatch, (first, None, failed), (second, None, failed))
+    run_trials(records[:2], output, Listener())
+    assert not records[0].home.exists() and str(records[1].verdict()) == "failed(ActorDiedError)"
 
 
 def test_a_trial_that_a_scheduler_stops_is_closed_in_place(records: list[Record], tmp_path: Path) -> None:
