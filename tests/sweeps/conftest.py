@@ -11,8 +11,6 @@ import pytest
 from launches import kill_left
 from trial_records import running_record
 
-from sweeps.planning.sources import Sources
-from trainables.data.scan import Scan, scan
 from trainables.record import Record
 
 
@@ -41,23 +39,3 @@ def _no_launch_outlives_its_test() -> Iterator[None]:
     """Kill what a failed test has started: a launch left behind slows all tests after it."""
     yield
     kill_left()
-
-
-@pytest.fixture(scope="session")
-def known_scans() -> dict[tuple[str, ...], Scan]:
-    return {}
-
-
-@pytest.fixture(autouse=True)
-def scanned_once(monkeypatch: pytest.MonkeyPatch, known_scans: dict[tuple[str, ...], Scan]) -> None:
-    """Scan equal content once per session: the scanning process takes seconds, and its result names no path."""
-
-    def scanned(sources: Sources) -> Scan:
-        key = tuple(one.sha256 for one in (sources.base, sources.train, sources.validation, sources.ood))
-        if key not in known_scans:
-            known_scans[key] = scan(
-                *(one.path for one in (sources.base, sources.train, sources.validation, sources.ood))
-            )
-        return known_scans[key]
-
-    monkeypatch.setattr("sweeps.planning.plan._scanned", scanned)
