@@ -1,4 +1,4 @@
-"""An MLflow database that is migrated once, and records as trials write them."""
+"""A database of MLflow for each test, and records as trials write them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from launches import kill_left
 from trial_records import running_record
 
 from trainables.record import Record
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
