@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,13 @@ def migrated_database() -> Path:
             MlflowClient(f"sqlite:///{begun}").search_experiments()
             begun.replace(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def miniature_drawn_once() -> Iterator[None]:
+    """For tests of commands that write the miniature; `tests/trainables/mini` draws it."""
+    from written_once import write_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        write_once(patch)
+        yield

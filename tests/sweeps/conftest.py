@@ -30,3 +30,8 @@ def _no_launch_outlives_its_test() -> Iterator[None]:
     """Kill what a failed test has started: a launch left behind slows all tests after it."""
     yield
     kill_left()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _commands_copy_the_miniature(miniature_drawn_once: None) -> None:
+    """Most of these tests plan a study, which writes the miniature."""
