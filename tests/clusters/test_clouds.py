@@ -16,6 +16,9 @@ import yaml
 from documented_commands import check, documented
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from sweeps.down import machines_of
+from sweeps.execution.cluster_file import read_cluster_file
+
 ROOT = Path(__file__).parents[2]
 RAY = Path(ray.autoscaler.__file__).parent / "_private"
 CLOUDS = ("aws", "gcp")
@@ -113,6 +116,13 @@ def test_the_way_to_the_head_is_a_command_that_its_program_takes(cloud: str) -> 
     auth = config(cloud)["auth"]
     assert auth["ssh_proxy_use_node_id"] and "%h" in auth["ssh_proxy_command"] and "%p" in auth["ssh_proxy_command"]
     check(auth["ssh_proxy_command"])
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_footprint_submits_to_it_and_takes_it_down(cloud: str) -> None:
+    found = read_cluster_file(ROOT / "clusters" / f"{cloud}.yaml")
+    assert (str(found.directory), found.asks_token, found.nodes) == ("~/footprint", True, 2)
+    assert machines_of(found.path) is None  # `ray down` ends the machines themselves
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

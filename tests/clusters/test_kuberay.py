@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from copy import deepcopy
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import api_fields
 import pytest
+import requests
 from documented_commands import check
 from kuberay_faults import FOLDER, ROOT, SHM, Documents, faults, read_documents
+
+MLFLOW = shutil.which("mlflow", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "mlflow"
 
 
 @pytest.fixture
@@ -111,6 +123,34 @@ def test_a_field_that_kuberay_does_not_have_is_found(documents: Documents) -> No
         "spec.headGroupSpec.rayStartParams.num-cpus must be of type string, but is 0",
         "RayCluster has no field spec.authOption.mode", "RayCluster has no field spec.authOption.secretName",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mlflow_answers_by_its_names_in_the_cluster_and_to_no_other(documents: Documents, tmp_path: Path) -> None:
+    """The container's command, on loopback and a free port, with SQLite."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = str(server.getsockname()[1])
+    own = {"0.0.0.0": "127.0.0.1", "5000": port, "/mnt/shared/mlartifacts": str(tmp_path), "mlflow": MLFLOW}  # noqa: S104
+    words = [own.get(word, word) for word in container(documents, "mlflow")["command"]]
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    search = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
+    with subprocess.Popen(words, env=environment, cwd=tmp_path, start_new_session=True) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", process)
+            for host, status in (("mlflow:5000", 200), ("localhost:5000", 200), ("evil.example", 403)):
+                assert requests.get(search, headers={"Host": host}, timeout=60).status_code == status
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert process.poll() is None
+        with suppress(requests.RequestException):
+            return requests.get(address, timeout=5).raise_for_status()
+        time.sleep(0.5)
+    raise AssertionError(f"nothing answers at {address}")
 
 
 # -------------------------------------------------------------------- the image
