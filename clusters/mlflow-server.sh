@@ -4,7 +4,7 @@
 #   mlflow-server.sh start CLUSTER_YAML     CLUSTER_YAML is shown in the command that opens a tunnel
 #   mlflow-server.sh stop
 #
-# The database is MLFLOW_BACKEND_URI, such as postgresql://USER:PASSWORD@HOST/mlflow, or else the first line of
+# The database is MLFLOW_BACKEND_URI, such as postgresql+psycopg2://USER:PASSWORD@HOST/mlflow, or else the first line of
 # ~/.config/footprint/mlflow_backend_uri, or else SQLite in ~/footprint/mlflow.db, on this machine's own disk: SQLite must
 # not lie on a network file system. The address is handed on in the environment, so that no list of processes shows it.
 # Artifacts are in MLFLOW_ARTIFACTS_DESTINATION, or else in ~/footprint/mlartifacts.

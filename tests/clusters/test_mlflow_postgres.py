@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ PRUNED = Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason="42 % <
 
 @pytest.fixture
 def database() -> Iterator[str]:
+    pytest.importorskip("psycopg2", reason="it is in requirements.lock: make test")
     binaries = postgres.programs()
     if binaries is None:
         pytest.skip(postgres.HINT)
@@ -59,7 +61,18 @@ def test_runs_go_to_postgres_and_are_read_back(database: str, tmp_path: Path) ->
     assert [name for name in names if not name.startswith("launch-")] == ["A1", "C2"]
 
 
-def test_the_driver_is_locked_and_an_extra() -> None:
-    root = Path(__file__).parents[2]
-    assert "\npsycopg2-binary==" in (root / "requirements.lock").read_text(encoding="utf-8")
-    assert 'postgres = ["psycopg2-binary' in (root / "pyproject.toml").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+DOCUMENTED = [*(ROOT / "clusters").rglob("*.*"), ROOT / "docs" / "clusters.md"]
+
+
+def test_the_documented_addresses_ask_for_the_driver_that_is_locked() -> None:
+    """`postgresql://` alone asks for another one since SQLAlchemy 2.1."""
+    import sqlalchemy
+
+    found = {
+        one for path in DOCUMENTED for one in re.findall(r"postgresql\S*://USER\S*/mlflow", path.read_text("utf-8"))
+    }
+    assert {sqlalchemy.make_url(one).get_dialect().driver for one in found} == {"psycopg2"}
+    assert sqlalchemy.make_url("postgresql://USER/mlflow").get_dialect().driver != "psycopg2"  # a planted fault
+    assert "\npsycopg2-binary==" in (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert 'postgres = ["psycopg2-binary' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
