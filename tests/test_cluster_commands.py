@@ -53,6 +53,7 @@ def test_the_commands_of_the_other_headers_are_taken(file: str) -> None:
         if not line.startswith("(umask 077; "):
             check(line.replace("$HOME", "~"))
     assert COMMANDS[0] in commands  # the token
+    assert any("python -m sweeps.doctor --address auto" in line for line in commands)
     ends = f"python -m sweeps.down {file}" if "kuberay" not in file else "kubectl delete"
     assert commands[-1].startswith(ends)
     assert any(line.startswith(("footprint submit", "kubectl create --namespace")) for line in commands)
@@ -67,6 +68,7 @@ def test_the_commands_of_the_other_headers_are_taken(file: str) -> None:
         "python -m sweeps.down", "footprint submit cluster.yaml stage4 --storag x", "footprint submit cluster.yaml",
         f"ray exec cluster.yaml '{SUBMIT}python -m sweeps.stage4 --storag x'", "gcloud compute networks destroy x",
         "aws ec2 import-key-pair --key-nam x", "kubectl logs --follow --since 1h", "rsync a b",
+        "kubectl exec service/x -- python -m sweeps.doctor --adress auto",
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found(line: str) -> None:

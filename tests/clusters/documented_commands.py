@@ -45,6 +45,7 @@ TOOLS = {
     "kubectl create": "--namespace --filename",
     "kubectl apply": "--namespace --filename",
     "kubectl delete": "--namespace",
+    "kubectl exec": "--namespace",
     "kubectl logs": "--namespace --follow --selector",
     "kubectl port-forward": "--namespace",
     "docker build": "--file --tag",
@@ -80,13 +81,16 @@ def check(line: str) -> None:
 
 
 def check_tool(words: list[str]) -> None:
-    """Check the options of a program that is not installed here."""
+    """Check the options of a program that is not installed here, and the command that it runs elsewhere."""
+    if "--" in words:
+        check(shlex.join(words[words.index("--") + 1 :]))
+        words = words[: words.index("--")]
     names = [" ".join(words[:length]) for length in range(len(words), 0, -1)]
     known = next((name for name in names if name in TOOLS), None)
     if known is None:
         raise LookupError(f"`{' '.join(words[:3])}` is no documented program")
     unknown = {word.partition("=")[0] for word in words if word.startswith("-")} - set(TOOLS[known].split())
-    if unknown - {""}:
+    if unknown:
         raise click.UsageError(f"`{known}` has no option {', '.join(sorted(unknown))}")
 
 
