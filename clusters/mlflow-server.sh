@@ -4,9 +4,10 @@
 #   mlflow-server.sh start CLUSTER_YAML     CLUSTER_YAML is shown in the command that opens a tunnel
 #   mlflow-server.sh stop
 #
-# The database is MLFLOW_BACKEND_URI, such as postgresql://USER:PASSWORD@HOST/mlflow, or else the first line of
+# The database is MLFLOW_BACKEND_URI, such as postgresql+psycopg2://USER:PASSWORD@HOST/mlflow, or else the first line of
 # ~/.config/footprint/mlflow_backend_uri, or else SQLite in ~/footprint/mlflow.db, on this machine's own disk: SQLite must
 # not lie on a network file system. The address is handed on in the environment, so that no list of processes shows it.
+# Artifacts are in MLFLOW_ARTIFACTS_DESTINATION, or else in ~/footprint/mlartifacts.
 set -euo pipefail
 
 port=${MLFLOW_PORT:-5000}
@@ -40,10 +41,12 @@ start() {
         if [ -z "${MLFLOW_BACKEND_URI:-}" ] && [ -f "$kept" ]; then MLFLOW_BACKEND_URI=$(head -n 1 "$kept"); fi
         export MLFLOW_BACKEND_STORE_URI=${MLFLOW_BACKEND_URI:-sqlite:///$home/mlflow.db}
         unset MLFLOW_BACKEND_URI
+        # uvicorn ends a worker that is silent for 5 s; on a busy machine MLflow takes longer to load
         MLFLOW_DISABLE_TELEMETRY=true setsid "$program" server --host 127.0.0.1 --port "$port" --workers 2 \
-            --artifacts-destination "$home/mlartifacts" >"$state/log" 2>&1 </dev/null &
+            --uvicorn-opts "--timeout-worker-healthcheck 120" \
+            --artifacts-destination "${MLFLOW_ARTIFACTS_DESTINATION:-$home/mlartifacts}" >"$state/log" 2>&1 </dev/null &
         echo $! >"$state/pid"
-        for _ in $(seq 120); do
+        for _ in $(seq 300); do
             answers && break
             kill -0 "$(cat "$state/pid")" 2>/dev/null || break
             sleep 1

@@ -42,6 +42,9 @@ Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_defau
 Sees = Annotated[
     list[Path] | None, typer.Option(help="File or directory that every node must see (base, data); may be repeated.")
 ]
+ExpectNodes = Annotated[
+    int, typer.Option(min=0, help="Nodes of the cluster that must be up, with the head.", show_default="any number")
+]
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
@@ -159,10 +162,16 @@ def _try_server(uri: str) -> None:
         ) from None
 
 
-def check_nodes(found: list[NodeReport], driver: dict[str, str]) -> Iterator[Check]:
-    """Compare every node's files and versions with the driver's, and report its machine checks."""
+def check_nodes(found: list[NodeReport], driver: dict[str, str], expected: int = 0) -> Iterator[Check]:
+    """Check how many nodes are up, compare their files and versions, and report their machine checks."""
+    from sweeps.execution.cluster import absence_hint
+
     names = ", ".join(report.node for report in found)
-    yield Check("ray", "ok", f"{len(found)} node{'s' if len(found) != 1 else ''}: {names}")
+    up = f"{len(found)} node{'s' if len(found) != 1 else ''}: {names}"
+    if len(found) < expected:
+        yield Check("ray", "fail", f"{up}, but {expected} must be up", absence_hint("cluster.yaml"))
+    else:
+        yield Check("ray", "ok", up)
     for report in found:
         prefix = f"{report.node}: " if len(found) > 1 else ""
         other = [f"{name} {report.versions.get(name)} not {own}" for name, own in driver.items()
@@ -179,8 +188,10 @@ def check_nodes(found: list[NodeReport], driver: dict[str, str]) -> Iterator[Che
         yield from (Check(f"{prefix}{one.name}", one.level, one.found, one.hint) for one in report.machine)
 
 
-def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Path]) -> Iterator[Check]:
-    """Yield the results of all checks, fast checks first."""
+def checks(
+    storage: Path, tracking_uri: str, address: str | None, sees: list[Path], expected: int = 0
+) -> Iterator[Check]:
+    """Yield the results of all checks, fast checks first; `expected` nodes must be up."""
     from sweeps.execution.cluster import node_reports, versions
 
     yield check_python()
@@ -196,7 +207,8 @@ def checks(storage: Path, tracking_uri: str, address: str | None, sees: list[Pat
         yield Check("ray", "warn", "skipped: libraries or storage failed", "fix the failures above and run again")
         return
     try:
-        yield from check_nodes(node_reports(address, storage, [path for path in sees if path.exists()]), versions())
+        found = node_reports(address, storage, [path for path in sees if path.exists()])
+        yield from check_nodes(found, versions(), expected)
     except UserError as error:
         yield Check("ray", "fail", error.message, error.hint or "")
 
@@ -207,14 +219,18 @@ def main() -> None:
 
     @app.command(help=HELP)
     def command(
-        storage: Storage = Path("runs"), tracking_uri: Tracking = "", address: Address = "", sees: Sees = None
+        storage: Storage = Path("runs"),
+        tracking_uri: Tracking = "",
+        address: Address = "",
+        sees: Sees = None,
+        expect_nodes: ExpectNodes = 0,
     ) -> None:
         from trainables.mlflow_store import default_tracking_uri
 
         failed = 0
         paths = [path.expanduser().resolve() for path in sees or ()]
         uri = tracking_uri or default_tracking_uri()
-        for check in checks(storage.expanduser().resolve(), uri, address or None, paths):
+        for check in checks(storage.expanduser().resolve(), uri, address or None, paths, expect_nodes):
             failed += check.level == "fail"
             typer.echo(f"{check.level:<5} {check.name:<18} {check.found}")
             if check.hint:

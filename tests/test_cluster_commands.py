@@ -1,11 +1,9 @@
-"""Tests that Ray and this project take every command in the header of `cluster.yaml`, and that it does what it says."""
+"""Tests that Ray and this project take every command in the headers of the clusters' files, and what it does."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import runpy
 import shlex
 import stat
 import subprocess
@@ -13,81 +11,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.metadata import entry_points
 from pathlib import Path
-from unittest import mock
 
 import click
 import pytest
 import typer
 from click.testing import CliRunner
-from ended import ended_by
-from typer.core import TyperGroup
-
-from sweeps.cli.footprint import GROUP, app_of
-from trainables import command
+from documented_commands import check, documented
 
 ROOT = Path(__file__).parents[1]
 SUBMIT = "ray job submit --no-wait -- "
 OLD = 'cd ~/footprint "&&" python -m sweeps.stage4 --address auto'  # reported success and ran nothing
 
 
-def documented(text: str) -> list[str]:
-    """Return the commands of the header: its indented lines, up to the words that explain them."""
-    header = text.partition("\ncluster_name:")[0]
-    return [re.split(r"\s{2,}", line)[0] for line in re.findall(r"^#   (\S.*)$", header, re.MULTILINE)]
-
-
-COMMANDS = documented((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
-
-
-def check(line: str) -> None:
-    """Let the program that a command starts parse its words, and those of the commands in them.
-
-    Raises:
-        click.ClickException: the program does not take these words.
-        LookupError: it is no program of Ray's or of this project.
-    """
-    match shlex.split(line):
-        case ["ray", *words]:
-            check_ray(words)
-        case ["footprint", *words]:
-            check_footprint(words)
-        case ["python", "-m", module, *words]:
-            check_module(module, words)
-        case ["sh", "-c", _]:
-            pass
-        case words:
-            raise LookupError(f"{words[0]} is no program that a cluster has")
-
-
-def check_ray(words: list[str]) -> None:
-    from ray.scripts.scripts import cli
-
-    group: click.Command = cli
-    while isinstance(group, click.Group):
-        name, *words = words
-        group = group.commands[name]
-    parsed = group.make_context(name, list(words)).params
-    if name == "exec":
-        check(parsed["cmd"])
-    if name == "submit":
-        check(shlex.join(parsed["entrypoint"]))
-
-
-def check_footprint(words: list[str]) -> None:
-    app = typer.main.get_command(app_of(list(entry_points(group=GROUP))))
-    assert isinstance(app, TyperGroup)
-    parsed = app.commands[words[0]].make_context(words[0], words[1:]).params
-    if words[0] == "submit":
-        check_module(f"sweeps.{parsed['study']}", parsed["words"] or [])
-
-
-def check_module(module: str, words: list[str]) -> None:
-    apps: list[typer.Typer] = []
-    with mock.patch.object(command, "_invoke", lambda app, _: apps.append(app) or 0):
-        ended_by(lambda: runpy.run_module(module, run_name="__main__"), module)
-    typer.main.get_command(apps[0]).make_context(module, list(words))
+COMMANDS = documented("cluster.yaml")
+OTHERS = ("clusters/aws.yaml", "clusters/gcp.yaml", "clusters/kuberay/cluster.yaml")
 
 
 def test_the_header_has_the_commands_from_the_token_to_the_end() -> None:
@@ -107,13 +45,30 @@ def test_a_command_of_the_header_is_taken(line: str) -> None:
         check(line.removesuffix("'") + " --resume'")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("file", OTHERS)
+def test_the_commands_of_the_other_headers_are_taken(file: str) -> None:
+    commands = documented(file)
+    for line in commands:
+        if not line.startswith("(umask 077; "):
+            check(line.replace("$HOME", "~"))
+    assert COMMANDS[0] in commands  # the token
+    assert any("python -m sweeps.doctor --address auto" in line for line in commands)
+    ends = f"python -m sweeps.down {file}" if "kuberay" not in file else "kubectl delete"
+    assert commands[-1].startswith(ends)
+    assert any(line.startswith(("footprint submit", "kubectl create --namespace")) for line in commands)
+    assert {word for line in commands for word in shlex.split(line) if word.startswith("clusters/")} >= {file}
+
+
 @pytest.mark.parametrize(
     "line",
     [
         f"ray exec cluster.yaml {shlex.quote(SUBMIT + OLD)}", "ray up --yess cluster.yaml",
         "ray attach cluster.yaml 5000", "ray exec cluster.yaml 'python -m sweeps.doctor --adress auto'",
         "python -m sweeps.down", "footprint submit cluster.yaml stage4 --storag x", "footprint submit cluster.yaml",
-        f"ray exec cluster.yaml '{SUBMIT}python -m sweeps.stage4 --storag x'",
+        f"ray exec cluster.yaml '{SUBMIT}python -m sweeps.stage4 --storag x'", "gcloud compute networks destroy x",
+        "aws ec2 import-key-pair --key-nam x", "kubectl logs --follow --since 1h", "rsync a b",
+        "kubectl exec service/x -- python -m sweeps.doctor --adress auto",
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found(line: str) -> None:

@@ -18,6 +18,7 @@ from ended import Ended, ended, ended_by
 from trainables import command
 from trainables.errors import ExitCode
 
+pytestmark = pytest.mark.usefixtures("miniature_drawn_once")
 ROOT = Path(__file__).parents[1]
 STUDIES = (
     "commands",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("sweeps", "trainables", "analysis", "benchmarks", "docs", "tests")
+FOLDERS = ("sweeps", "trainables", "analysis", "benchmarks", "clusters", "docs", "tests")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**/*.md")
-SOURCES = tuple(f"{folder}/**/*.py" for folder in FOLDERS if folder != "docs")
+SOURCES = tuple(f"{folder}/**/*.py" for folder in FOLDERS if folder not in ("clusters", "docs"))
 
 FILE = re.compile(rf"(?<![\w/.~-])(?:{'|'.join(FOLDERS)})/\w[\w./-]*")
 MODULE = re.compile(r"python -m ((?:sweeps|trainables|analysis|benchmarks)[\w.]*)")

@@ -18,6 +18,15 @@ LIBRARIES = ("ray", "torch", "transformers", "peft", "bitsandbytes")
 NODE_SECONDS = 300.0
 
 
+def absence_hint(cluster: str) -> str:
+    """Return where it stands why a node of a cluster's file is not up, and what brings it back."""
+    return (
+        f"`ray exec {cluster} 'ray status'` lists the others under Pending or Recent failures; workers follow the head "
+        "by minutes. On machines of your own, a worker whose set-up failed once stays away until the next `ray up`; "
+        f"`ray monitor {cluster}` shows why it failed. To start with fewer: --expect-nodes"
+    )
+
+
 @dataclass(frozen=True)
 class NodeReport:
     """The checks of one node: its versions, the paths that differ from the driver's, and its machine checks."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.errors import UserError, quoted
+from trainables.errors import InfrastructureError, UserError, quoted
 from trainables.model.families import family_of
 from trainables.sharing_keys import cohort_key, cohort_order
 from trainables.spec import TrialSpec
@@ -34,13 +34,23 @@ def engine_plans(
     """Plan one engine per GPU, or without GPUs several per node, each for `MIN_TRIALS` or more trials.
 
     `cores` maps names of nodes to numbers of cores. On a CPU, several engines with few threads finish sooner than one
-    engine with many: the threads of a small matrix product wait for each other, and for other processes.
+    engine with many: the threads of a small matrix product wait for each other, and for other processes. A node without
+    cores, like a head that only starts the others, gets no engine.
+
+    Raises:
+        InfrastructureError: no node has a GPU or a core.
     """
     if gpus:
         threads = _limited(max(1, sum(cores.values()) // gpus), max_threads)
         return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
-    shares = -(-max(1, trials) // (MIN_TRIALS * len(cores)))
-    counts = {node: min(count, shares) for node, count in cores.items()}
+    offered = {node: count for node, count in cores.items() if count}
+    if not offered:
+        raise InfrastructureError(
+            f"a cluster must offer a GPU or a CPU core to train on, but its {len(cores)} node(s) offer none",
+            "start a worker (`min_workers: 1` in the cluster's file) and wait until `ray status` lists it under Active",
+        )
+    shares = -(-max(1, trials) // (MIN_TRIALS * len(offered)))
+    counts = {node: min(count, shares) for node, count in offered.items()}
     threads = {node: _limited(cores[node] // count, max_threads) for node, count in counts.items()}
     return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
 

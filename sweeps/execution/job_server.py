@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sweeps.execution.cluster import absence_hint
 from sweeps.execution.cluster_file import ClusterFile
 from trainables.errors import ExitCode, InfrastructureError, UserError, redacted
 
@@ -182,8 +183,7 @@ def check_nodes(cluster: ClusterFile, found: list[str], expected: int) -> None:
         return
     raise InfrastructureError(
         f"{expected} nodes must be up, but {len(found)} are: {', '.join(found)}",
-        f"`ray exec {cluster.path} 'ray status'` lists the others under Pending or Recent failures, with the reason; "
-        "workers follow the head by minutes. To start with fewer: --expect-nodes",
+        absence_hint(str(cluster.path)),
     )
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
+from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
-from trainables.data.scan import Scan, scan
 from trainables.spec import TrialSpec
 
 
@@ -48,7 +47,7 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     check_base(specs)
     study = as_begun(study, specs[0].format)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
-    scanned = _scanned(sources)
+    scanned = scan_once(sources)
     check_packable(specs, scanned)
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)
     evals = max(one.evals for one in forecasts)
@@ -57,9 +56,3 @@ def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
     return Plan(sources, forecasts, found, active, errors, rows)
-
-
-@cache  # several stages may read the same rows; sources are equal when their content is
-def _scanned(sources: Sources) -> Scan:
-    base, train, validation, ood = (one.path for one in sources.files)
-    return scan(base, train, validation, ood, sources.template_date)

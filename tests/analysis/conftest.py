@@ -150,31 +150,21 @@ class Store:
         return run.info.run_id
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, created once; every store is a copy of it."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def store(empty_database: Path, tmp_path: Path) -> Store:
+def store(migrated_database: Path, tmp_path: Path) -> Store:
     """An MLflow store of one launch and no trial."""
     path = tmp_path / "mlflow.db"
-    shutil.copy(empty_database, path)
+    shutil.copy(migrated_database, path)
     made = Store(f"sqlite:///{path}")
     made.launch()
     return made
 
 
 @pytest.fixture(scope="session")
-def matrix(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def matrix(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with a possible end of Stage 4: frontier, dominated, stopped, failed and running trials."""
     path = tmp_path_factory.mktemp("matrix") / "mlflow.db"
-    shutil.copy(empty_database, path)
+    shutil.copy(migrated_database, path)
     store = Store(f"sqlite:///{path}")
     store.launch(baseline="A0-L0-V0/0")
     baseline = {"irrelevant_pass": 1.0, "exact_match": 0.12}

@@ -44,10 +44,10 @@ def trials(arms: dict[str, tuple[float, float, int, int]]) -> list[Planned]:
 
 
 @pytest.fixture(scope="module")
-def played(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def played(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a study, one in which all arms lost their generality, and their store."""
     directory = tmp_path_factory.mktemp("played")
-    shutil.copy(empty_database, directory / "mlflow.db")
+    shutil.copy(migrated_database, directory / "mlflow.db")
     uri = write_experiment(directory, trials(ARMS), probes=96)
     write_experiment(directory, trials(LOST), "lost", uri, probes=96)
     return directory
@@ -63,10 +63,10 @@ def run(played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 @pytest.fixture
 def own(
-    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    migrated_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """Run a command where there is a study that the test changes."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    shutil.copy(migrated_database, tmp_path / "mlflow.db")
     uri = write_experiment(tmp_path, trials(ARMS), probes=96)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -243,9 +243,9 @@ def add_reserve(rows: int = 96) -> None:
     close_again(base)
 
 
-def copy_anew(empty_database: Path) -> None:
+def copy_anew(migrated_database: Path) -> None:
     """Copy the records to an empty store, for an ended trial is copied once."""
-    shutil.copy(empty_database, "mlflow.db")
+    shutil.copy(migrated_database, "mlflow.db")
     sync_all(Path("runs/stage4"), os.environ["MLFLOW_TRACKING_URI"], "stage4")
 
 
@@ -255,13 +255,13 @@ def keep_adapter(record: Record, step: int) -> None:
     close_again(record)
 
 
-def leave_finalist(empty_database: Path) -> None:
+def leave_finalist(migrated_database: Path) -> None:
     """Leave a reserve that C2 was not asked, with the adapters that can be."""
     add_reserve()
     for record in records():
         if record.spec().arm == "C2":
             keep_adapter(record, 60)
-    copy_anew(empty_database)
+    copy_anew(migrated_database)
 
 
 def close_again(record: Record) -> None:
@@ -270,11 +270,11 @@ def close_again(record: Record) -> None:
     record.close(verdict)
 
 
-def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Run, empty_database: Path) -> None:
+def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Run, migrated_database: Path) -> None:
     """Without an adapter of each seed a candidate cannot be asked, and is not named again and again."""
     write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
     add_reserve()
-    copy_anew(empty_database)
+    copy_anew(migrated_database)
     _, output, _ = own("pareto")
     assert "sweeps.finalists" not in output and "sweeps.holdout" in output
     for record in records():
@@ -289,15 +289,15 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
     for record in records():
         if record.spec().arm == "C2":
             record.append(answering_all(record), FINALISTS)
-    copy_anew(empty_database)
+    copy_anew(migrated_database)
     _, output, _ = own("pareto")
     assert "sweeps.finalists" not in output and "sweeps.holdout" in output
 
 
 def test_with_ask_finalists_they_are_asked_until_none_is_left(
-    own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+    own: Run, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave_finalist(empty_database)
+    leave_finalist(migrated_database)
     ran: list[list[str]] = []
 
     def ask(words: list[str]) -> None:
@@ -306,7 +306,7 @@ def test_with_ask_finalists_they_are_asked_until_none_is_left(
         for record in records():
             if record.spec().arm == "C2":
                 record.append(answering_all(record), FINALISTS)
-        copy_anew(empty_database)
+        copy_anew(migrated_database)
 
     monkeypatch.setattr("analysis.report.next_commands.run_printed", ask)
     code, output, errors = own("pareto", "--ask-finalists")
@@ -318,23 +318,23 @@ def test_with_ask_finalists_they_are_asked_until_none_is_left(
 
 @pytest.mark.parametrize("code", [4, 6])
 def test_a_finalist_that_cannot_be_asked_ends_the_command_with_its_code(
-    own: Run, empty_database: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    own: Run, migrated_database: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    leave_finalist(empty_database)
+    leave_finalist(migrated_database)
     monkeypatch.setattr(sys, "executable", shutil.which("sh"))
     monkeypatch.setattr("analysis.report.next_commands.finalists_command", lambda *_: f"python -c 'exit {code}'")
     assert own("pareto", "--ask-finalists")[0] == code
 
 
-def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run, empty_database: Path) -> None:
+def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run, migrated_database: Path) -> None:
     """More rows could change the pick, and the holdout would then have measured another."""
     write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
-    leave_finalist(empty_database)
+    leave_finalist(migrated_database)
     assert "sweeps.finalists" in own("pareto")[1]
     for record in records():
         if record.spec().arm in ("C2", "A0"):
             record.append(record.evals()[-1], HOLDOUT)
-    copy_anew(empty_database)
+    copy_anew(migrated_database)
     _, output, _ = own("pareto")
     assert output.partition("next:\n")[2].split("\n")[0] == "    analysis ship --experiment stage4 --out shipped"
 

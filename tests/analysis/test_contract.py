@@ -45,8 +45,8 @@ def write_record(
 
 
 @pytest.fixture
-def mirrored(empty_database: Path, tmp_path: Path) -> str:
-    uri = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
+def mirrored(migrated_database: Path, tmp_path: Path) -> str:
+    uri = f"sqlite:///{shutil.copy(migrated_database, tmp_path / 'mlflow.db')}"
     write_record(tmp_path, "A0-L0-V0", (0, 0), 0.2)
     write_record(tmp_path, "C2-L2-V4", (2, 4), 0.8, seed=0)
     write_record(tmp_path, "C2-L2-V4", (2, 4), 0.9, seed=1)

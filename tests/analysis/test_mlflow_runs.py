@@ -91,8 +91,8 @@ def test_a_file_that_is_not_a_store_is_refused_and_unchanged(tmp_path: Path, con
     assert path.read_bytes() == content
 
 
-def test_a_store_of_another_version_is_refused_in_a_sentence(empty_database: Path, tmp_path: Path):
-    path = shutil.copy(empty_database, tmp_path / "mlflow.db")
+def test_a_store_of_another_version_is_refused_in_a_sentence(migrated_database: Path, tmp_path: Path):
+    path = shutil.copy(migrated_database, tmp_path / "mlflow.db")
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     with pytest.raises(UserError, match="must answer, but it reports"):

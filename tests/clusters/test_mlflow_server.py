@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "clusters" / "mlflow-server.sh"
+from mlflow_heads import environment_of_head, script
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Yield the environment of a head with an empty home directory and a free port; ends what is left."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    yield {**kept, "HOME": str(tmp_path), "PATH": path, "MLFLOW_PORT": str(port)}
-    subprocess.run([SCRIPT, "stop"], env={**os.environ, "HOME": str(tmp_path)}, check=False)
-
-
-def script(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SCRIPT, *words], env=environment, text=True, capture_output=True, check=False)
+    with environment_of_head(tmp_path) as found:
+        yield found
 
 
 def listening(port: int) -> set[str]:

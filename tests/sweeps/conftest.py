@@ -1,4 +1,4 @@
-"""An MLflow database that is migrated once, and records as trials write them."""
+"""A database of MLflow for each test, and records as trials write them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,7 @@ import pytest
 from launches import kill_left
 from trial_records import running_record
 
-from sweeps.planning.sources import Sources
-from trainables.data.scan import Scan, scan
 from trainables.record import Record
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
@@ -43,21 +32,6 @@ def _no_launch_outlives_its_test() -> Iterator[None]:
     kill_left()
 
 
-@pytest.fixture(scope="session")
-def known_scans() -> dict[tuple[str, ...], Scan]:
-    return {}
-
-
-@pytest.fixture(autouse=True)
-def scanned_once(monkeypatch: pytest.MonkeyPatch, known_scans: dict[tuple[str, ...], Scan]) -> None:
-    """Scan equal content once per session: the scanning process takes seconds, and its result names no path."""
-
-    def scanned(sources: Sources) -> Scan:
-        key = tuple(one.sha256 for one in (sources.base, sources.train, sources.validation, sources.ood))
-        if key not in known_scans:
-            known_scans[key] = scan(
-                *(one.path for one in (sources.base, sources.train, sources.validation, sources.ood))
-            )
-        return known_scans[key]
-
-    monkeypatch.setattr("sweeps.planning.plan._scanned", scanned)
+@pytest.fixture(scope="module", autouse=True)
+def _commands_copy_the_miniature(miniature_drawn_once: None) -> None:
+    """Most of these tests plan a study, which writes the miniature."""

@@ -168,6 +168,15 @@ def test_a_node_that_differs_fails_by_name(broken: dict[str, object], name: str,
     assert expected in failed.found
 
 
+def test_a_node_that_is_not_there_fails_and_the_hint_says_where_the_reason_stands() -> None:
+    driver = {"python": "3.11", "footprint": "abc"}
+    nodes = [view("one"), view("two")]
+    assert {one.level for one in check_nodes(nodes, driver, expected=2)} == {"ok"}
+    [failed] = [one for one in check_nodes(nodes, driver, expected=3) if one.level == "fail"]
+    assert (failed.name, failed.found) == ("ray", "2 nodes: one, two, but 3 must be up")
+    assert "stays away until the next `ray up`" in failed.hint and "`ray monitor cluster.yaml`" in failed.hint
+
+
 @pytest.mark.slow
 def test_every_node_of_a_real_ray_cluster_is_checked(tmp_path: Path) -> None:
     """Ray on this machine, with the quantizations trained in a process of the node."""

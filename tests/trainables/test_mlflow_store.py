@@ -12,17 +12,9 @@ from trainables.errors import UserError
 from trainables.mlflow_store import LoggedDataset, Point
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that MLflow has set up, made once."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow_store.connect(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def uri(migrated: Path, tmp_path: Path) -> str:
-    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'mlflow.db')}"
+def uri(migrated_database: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(migrated_database, tmp_path / 'mlflow.db')}"
 
 
 def test_what_is_written_is_read_back(uri: str) -> None:

@@ -37,18 +37,9 @@ def best(engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path_fact
     return whole_run(engine, spec, directory, baseline, constraint=ANYTHING_GOES).directory / "best"
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trainables.mlflow_store import connect
-
-    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def database(migrated: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(migrated, tmp_path / "mlflow.db"))
+def database(migrated_database: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated_database, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture

@@ -108,8 +108,8 @@ def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: da
     return found
 
 
-def scan_result(text: str) -> Scan | ScanFailure:
-    """Read what the scanning process prints.
+def scan_result(text: str | bytes) -> Scan | ScanFailure:
+    """Read a scan, or why there is none, from the JSON that the scanning process prints.
 
     Raises:
         ValidationError: the text is neither result.

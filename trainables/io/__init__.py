@@ -8,4 +8,6 @@
 - `requests`: Reads the request that a module of this project writes to the standard input of its worker process.
 - `strict_yaml`: Strict YAML: duplicate keys, ambiguous numbers and alias bombs are errors; the line of every key is
   kept.
+- `user_cache`: The directory in which results are kept between processes: `$XDG_CACHE_HOME/footprint` or
+  `~/.cache/footprint`.
 """

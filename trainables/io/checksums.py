@@ -1,7 +1,7 @@
 """Canonical JSON, JSON objects with a checksum, and SHA-256 of files that is remembered between processes.
 
-The digest of a large file is kept in the user's cache directory, `$XDG_CACHE_HOME/footprint` or `~/.cache/footprint`.
-It is used again while path, size, modification and change time and inode are the same.
+The digest of a large file is kept in the user's cache directory. It is used again while path, size, modification and
+change time and inode are the same.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+
+from trainables.io.user_cache import cache_directory, keep
 
 REMEMBERED_BYTES = 2**20  # smaller files are read each time
 READ_BYTES = 8 * 2**20
@@ -114,31 +115,13 @@ def _remembered(state: FileState) -> str | None:
 
 
 def _remember(state: FileState, digest: str) -> None:
-    """Keep a digest; a cache that cannot be written costs time only."""
     entry = _entry(state)
-    if entry is None:
-        return
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=entry.parent, prefix=".", delete=False, encoding="utf-8") as file:
-            file.write(with_checksum({**asdict(state), "sha256": digest}))
-        Path(file.name).replace(entry)
-    except OSError:
-        return
+    if entry is not None:
+        keep(entry, with_checksum({**asdict(state), "sha256": digest}).encode())
 
 
 def _entry(state: FileState) -> Path | None:
     """Return the file that keeps the digest of a large file; None for a small one, or without a home directory."""
-    cache = _cache_directory() if state.size >= REMEMBERED_BYTES else None
+    cache = cache_directory() if state.size >= REMEMBERED_BYTES else None
     name = hashlib.sha256(os.fsencode(state.path)).hexdigest()[:32]
     return cache / "sha256" / f"{name}.json" if cache else None
-
-
-def _cache_directory() -> Path | None:
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if given.is_absolute():  # the XDG specification ignores relative paths
-        return given / "footprint"
-    try:
-        return Path.home() / ".cache" / "footprint"
-    except RuntimeError:
-        return None

@@ -274,14 +274,14 @@ def test_a_command_without_its_parts_is_refused(words: list[str], said: str, cap
 
 # ---------------------------------------------------------------- runs
 @pytest.fixture
-def foreign(empty_database: Path, tmp_path: Path) -> Callable[..., str]:
+def foreign(migrated_database: Path, tmp_path: Path) -> Callable[..., str]:
     """Write finished runs of another tool: name, metrics and parameters of each; return the store's URI."""
     import shutil
 
     from mlflow import MlflowClient
 
     path = tmp_path / "mlflow.db"
-    shutil.copy(empty_database, path)
+    shutil.copy(migrated_database, path)
     client = MlflowClient(f"sqlite:///{path}")
     experiment = client.create_experiment("other", (tmp_path / "artifacts").as_uri())
 

@@ -48,7 +48,7 @@ def engine(spec: TrialSpec) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def trained(spec: TrialSpec, engine: Engine, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(spec: TrialSpec, engine: Engine, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a study of one trial and its baseline, the copies measured, and a store that holds them."""
     directory = tmp_path_factory.mktemp("study")
     trials, known = directory / "runs" / STUDY / "trials", NOTHING_KNOWN
@@ -56,7 +56,7 @@ def trained(spec: TrialSpec, engine: Engine, empty_database: Path, tmp_path_fact
         record = whole_run(engine, one, trials / f"{one.name}-{one.trial_id}", known, constraint=ANYTHING_GOES)
         first = record.evals()[0]
         known = Baseline(first.metrics, captions_in(record.samples(first.step)), first.counts)
-    uri = f"sqlite:///{shutil.copy(empty_database, directory / 'mlflow.db')}"
+    uri = f"sqlite:///{shutil.copy(migrated_database, directory / 'mlflow.db')}"
     with pytest.raises(typer.Exit) as ended:
         rescale(STUDY, scales="0.5", storage=directory / "runs", tracking_uri=uri)
     assert ended.value.exit_code == 0
@@ -64,10 +64,10 @@ def trained(spec: TrialSpec, engine: Engine, empty_database: Path, tmp_path_fact
 
 
 @pytest.fixture
-def study(trained: Path, empty_database: Path, tmp_path: Path) -> Path:
+def study(trained: Path, migrated_database: Path, tmp_path: Path) -> Path:
     """A copy of the study with a store of its own, whose runs name the copied records."""
     shutil.copytree(trained / "runs", tmp_path / "runs")
-    sync_all(tmp_path / "runs" / STUDY, f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}", STUDY)
+    sync_all(tmp_path / "runs" / STUDY, f"sqlite:///{shutil.copy(migrated_database, tmp_path / 'mlflow.db')}", STUDY)
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from sweeps.execution.engine_plan import (
 )  # fmt: skip
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.tuner import engines
-from trainables.errors import UserError
+from trainables.errors import InfrastructureError, UserError
 from trainables.model import families
 from trainables.spec import Placement, Source, TrialSpec
 
@@ -245,3 +245,9 @@ def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_w
     assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
     assert all(one["scheduling_strategy"].soft for one in started.options_seen)
     assert all(one["num_gpus"] == 0 and one["num_cpus"] < 1 for one in started.options_seen)
+
+
+def test_a_node_without_cores_gets_no_engine_and_a_cluster_of_them_none_to_train_on() -> None:
+    assert {one.node for one in engine_plans({"head": 0, "worker": 2}, 0, 9)} == {"worker"}
+    with pytest.raises(InfrastructureError, match=r"its 1 node\(s\) offer none"):
+        engine_plans({"head": 0}, 0, 9)

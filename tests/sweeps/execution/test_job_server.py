@@ -177,6 +177,7 @@ def test_too_few_nodes_are_named(head: Head) -> None:
     process = head.submit("--expect-nodes", "2", *words)
     _, err = process.communicate(timeout=120)
     assert process.returncode == ExitCode.INFRASTRUCTURE and "2 nodes must be up, but 1 are: " in err
+    assert "stays away until the next `ray up`; `ray monitor cluster.yaml` shows why" in err
 
 
 def test_without_ray_up_the_tunnel_says_so(head: Head) -> None:

@@ -188,7 +188,7 @@ def test_force_returns_what_it_overrides() -> None:
 @pytest.fixture
 def stage4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """Call stage4 in a new directory on valid data; records are created, nothing runs."""
-    monkeypatch.setattr("sweeps.planning.plan._scanned", lambda *_: replace(scan_of(), train=rows("train", 960)))
+    monkeypatch.setattr("sweeps.planning.plan.scan_once", lambda *_: replace(scan_of(), train=rows("train", 960)))
     monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: invoke(STUDY, monkeypatch, *arguments)
