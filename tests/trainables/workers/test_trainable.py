@@ -98,7 +98,7 @@ class Runs:
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
         with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, names, scheduler)
+            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, engines=names, scheduler=scheduler)
             run_trials(list(records.values()), settings, listener or Listener())
         return records
 
