@@ -133,7 +133,7 @@ def test_both_backends_keep_the_contract(backend: str, request: pytest.FixtureRe
         "shallow": "completed", "deep": "completed", "both": "completed", "apart": "completed",
         "bad": "infeasible(input)",
     }  # fmt: skip
-    assert layout(records["bad"]) - {".phase.json"} == {"spec.json", "verdict.json", "manifest.json"}
+    assert layout(records["bad"]) - {".phase.json"} == {"spec.json", "verdict.json", "manifest.json", "lock"}
     for record in (record for name, record in records.items() if name != "bad"):
         assert [one.step for one in record.evals()] == [1, 2]
         assert record.checkpoint_steps() == [2, 1]
