@@ -43,14 +43,14 @@ def _declared(experiment: ExperimentRuns, trial: TrialRun) -> set[float]:
 
 def guards_of(record: Record) -> list[Guard]:
     """Return the guards of the experiment of a record, as its `study.json` holds them; empty if it is not there."""
-    study = record.directory.resolve().parent.parent / "study.json"
+    study = record.home.resolve().parent.parent / "study.json"
     declared = read_json(study)["guards"] if study.is_file() else []
     return [guard for guard in map(guard_of, declared) if guard is not None]
 
 
 def constraint_of_record(record: Record) -> Constraint | None:
     """Return the constraint of the experiment of a record, None if its `study.json` is not there or holds none."""
-    study = record.directory.resolve().parent.parent / "study.json"
+    study = record.home.resolve().parent.parent / "study.json"
     return constraint_of(read_json(study).get("constraint", {})) if study.is_file() else None
 
 

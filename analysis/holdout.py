@@ -102,7 +102,7 @@ def _state(study: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]])
 
 
 def _is_held_out(record: Record) -> bool:
-    return (record.directory.parent.parent / HOLDOUT_FILE).exists()
+    return (record.home.parent.parent / HOLDOUT_FILE).exists()
 
 
 def _text(value: Interval) -> str:

@@ -14,7 +14,8 @@ from sweeps.hpo.sampler import Searcher, SearchSettings
 from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_baseline_point
 from trainables import pareto
 from trainables.pareto import as_costs, directions_of, parse_objectives
-from trainables.record import Measurement, Verdict
+from trainables.record import Measurement
+from trainables.verdict import Verdict
 
 OBJECTIVES = parse_objectives(("exact_match", "irrelevant_pass"))
 

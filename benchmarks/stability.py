@@ -23,7 +23,8 @@ import typer
 from trainables.command import run
 from trainables.errors import InfrastructureError, UserError
 from trainables.io.files import write_text
-from trainables.record import Verdict, records_under
+from trainables.record import records_under
+from trainables.verdict import Verdict
 
 Trials = Mapping[str, Verdict]
 

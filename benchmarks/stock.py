@@ -185,7 +185,7 @@ def sweep(
         ray.init(include_dashboard=False, log_to_driver=False, num_cpus=at_once)
     tuner = tune.Tuner(
         tune.with_resources(_tuned, {"cpu": 1}),
-        param_space={"record": tune.grid_search([str(record.directory) for record in records]), "out": str(out)},
+        param_space={"record": tune.grid_search([str(record.home) for record in records]), "out": str(out)},
         tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
         run_config=tune.RunConfig(name="stock", storage_path=str(out / "ray"), verbose=0),
     )

@@ -40,7 +40,7 @@ def main(
             f"{ended.experiment.directory}: there must be irrelevant rows that no eval asks, but evals ask them all",
             f"nothing is left to ask; choose with: {pareto_command(experiment, tracking_uri)}",
         )
-    with ended.experiment.locked():
+    with ended.held() as ended:
         missing = unmeasured(ended, names, FINALISTS, "candidates", typer.echo)
         counts = measure_into(FINALISTS, ended, missing, typer.echo, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)

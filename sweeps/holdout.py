@@ -48,7 +48,7 @@ def main(
             f"{ended.experiment.directory}: the experiment must have a holdout, but it has none",
             "launch it again with --test and --ood-test: trials that have ended are not run again",
         )
-    with ended.experiment.locked():
+    with ended.held() as ended:
         missing = unmeasured(ended, names, HOLDOUT, "picks", typer.echo)
         counts = measure_into(HOLDOUT, ended, missing, typer.echo, holdout.rows_of, measured_base, all_rows=True)
         copy_to_mlflow(ended, tracking_uri, typer.echo)

@@ -100,7 +100,7 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
 def check_plan(planned: Plan, launch: Launch) -> None:
     """Refuse what `run_plan` would refuse; raises the same as `Job.check`."""
     experiment = Experiment(launch.directory(planned.active.study))
-    experiment.check(_configuration(planned, launch), waiting_bytes(experiment, planned.forecasts))
+    experiment.check(_configuration(planned, launch), waiting_bytes(experiment, planned.forecasts), launch.steal)
     check_holdout(experiment.directory, planned_holdout(planned, launch))
 
 
@@ -115,7 +115,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
     experiment = Experiment(launch.directory(study))
     size = waiting_bytes(experiment, planned.forecasts)
     check_storage(experiment.directory.parent, size)
-    with experiment.locked():
+    with experiment.held(launch.steal) as experiment:
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
         keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
@@ -167,7 +167,7 @@ class ResumedStudy:
     def check(self, planned: ResumedPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(self._configuration(experiment))
+        experiment.check(self._configuration(experiment), steal=self.launch.steal)
 
     def _configuration(self, experiment: Experiment) -> dict[str, Any]:
         begun = experiment.directory / "study.json"
@@ -177,7 +177,7 @@ class ResumedStudy:
     def run(self, planned: ResumedPlan) -> list[Record]:
         """Run the trials that have no verdict or failed, with the scheduler of this launch."""
         experiment = Experiment(self.launch.directory(self.study))
-        with experiment.locked():
+        with experiment.held(self.launch.steal) as experiment:
             experiment.check_configuration(self._configuration(experiment))
             records, size = begin_lost_baselines(experiment), begun_bytes(experiment)
             self.launch.console.print(experiment.kept(self.launch.keep, size).text, soft_wrap=True, highlight=False)

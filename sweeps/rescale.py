@@ -41,7 +41,7 @@ def main(
     strengths = parse_scales(scales)
     ended = ended_experiment(storage, experiment, tracking_uri)
     records = of_arms(ended, only)
-    with ended.experiment.locked():
+    with ended.held() as ended:
         missing, known = missing_copies(records, strengths)
         typer.echo(f"{known + len(missing)} copies of {len(records)} trials, {known} of them measured before")
         counts = measure_into(DERIVED, ended, missing, typer.echo)

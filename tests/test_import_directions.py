@@ -22,8 +22,9 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "errors", "failures", "local_paths", "command", "limits", "io", "schedule", "spec", "sharing_keys",
-        "model", "data", "probes", "measurement", "record", "phase", "engine_log", "record_labels",
+        "errors", "failures", "local_paths", "command", "limits", "io", "schedule", "spec", "lease", "verdict",
+        "sharing_keys",
+        "model", "data", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
         "record_check", "checkpoints", "source_check", "verify", "metrics", "constraint", "rows_needed",
         "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store", "mlflow_files",
         "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training", "export",

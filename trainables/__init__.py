@@ -1,5 +1,7 @@
 """Runs a trial: takes its specification and writes its record.
 
+- `attempt`: Claims a record for the process that writes it, so that a late writer cannot touch what a later attempt
+  writes.
 - `checkpoints/`: Adapters on disk: reads, checks and describes them, and finds their base and their parents.
 - `cohort/`: Trains several trials together on one base.
 - `command`: Runs a command line: a foreseeable failure ends it with `error:`, `hint:` and a documented exit code.
@@ -22,6 +24,8 @@
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by
   row.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `lease`: Who may write an experiment or a record: its lease, the process that holds it, and when another may take
+  over.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
 - `local_paths`: Refuses URLs where a path of a file system is meant.
 - `measurement`: A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`.
@@ -50,6 +54,7 @@
 - `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.
 - `training/`: Trains a single trial on an engine.
 - `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.
+- `verdict`: How a trial ended.
 - `verify`: Checks that a directory holds one complete, trained adapter that can be trained further; works for any
   PEFT adapter.
 - `workers/`: Runs trials in Ray: the Tune Trainable, the engine actor, and the values that they exchange.

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from trainables.constraint import ROUNDING, signed
 from trainables.decision import Continue, Decision, Eval, Guard, Stop
-from trainables.record import Measurement, Verdict
+from trainables.record import Measurement
+from trainables.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 
+The first attempt writes into the directory itself. One that takes over from a process which may still write has a
+directory `epoch-N` with the same layout (`trainables/attempt.py`), and readers take the highest.
+
 Layout::
 
     spec.json                     the specification of the trial
@@ -37,14 +40,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
+from trainables.io.manifest import MANIFEST, digests_in, is_whole
+from trainables.lease import EPOCH, LEASE, LOCK, Superseded, highest_epoch, locked, read_lease, release
 from trainables.measurement import Measurement, read_measurements
-from trainables.spec import Frozen, TrialSpec, read_spec
+from trainables.spec import TrialSpec, read_spec
+from trainables.verdict import VERDICT, Verdict, read_verdict
 
-MANIFEST = "manifest.json"
 BEST, CHECKPOINTS, ADAPTERS = "best", "checkpoints", "adapters"
 DERIVED, FINALISTS, HOLDOUT = "derived.jsonl", "finalists.jsonl", "holdout.jsonl"
 LATER_EVALS = (DERIVED, FINALISTS, HOLDOUT)  # written after the end of a trial
@@ -53,37 +56,36 @@ KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
 Keep = Literal["all", "best"]  # the adapter of every eval, or the best one alone
-VerdictKind = Literal["completed", "pruned", "invalid", "infeasible", "failed"]
-
-
-class Verdict(Frozen):
-    """Why a trial ended: the kind, the guard or check that ended it (`cause`), and the reason with numbers.
-
-    `value` and `limit` are the value and limit of the metric whose guard stopped the trial. They are None when no guard
-    stopped it, and in records of an earlier version.
-    """
-
-    kind: VerdictKind
-    step: int
-    cause: str | None = None
-    reason: str | None = None
-    value: float | None = None
-    limit: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind}({self.cause})" if self.cause else self.kind
 
 
 @dataclass(frozen=True)
 class Record:
-    """Reads and writes the directory of one trial; after a crash every write is either complete or absent."""
+    """Reads and writes the record of one trial; after a crash every write is either complete or absent.
 
-    directory: Path
+    `home` is its directory, by which it is known. `epoch` is that of the attempt that writes; None reads the highest.
+    """
+
+    home: Path
+    epoch: int | None = None
+
+    @classmethod
+    def at(cls, directory: Path) -> Record:
+        """Return the record in a directory, which may be that of one of its attempts."""
+        epoch = directory.name.removeprefix(EPOCH)
+        if directory.name.startswith(EPOCH) and epoch.isdecimal():
+            return cls(directory.parent, int(epoch))
+        return cls(directory)
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory of its attempt: `home`, or `epoch-N` in it after a takeover."""
+        epoch = highest_epoch(self.home) if self.epoch is None else self.epoch
+        return self.home / f"{EPOCH}{epoch}" if epoch else self.home
 
     @property
     def name(self) -> str:
-        """Return the name of the directory, `<trial name>-<trial id>`."""
-        return self.directory.name
+        """Return the name of its home, `<trial name>-<trial id>`."""
+        return self.home.name
 
     # ---------------------------------------------------------------- specification
     def create(self, spec: TrialSpec) -> None:
@@ -113,6 +115,18 @@ class Record:
             )
         return spec
 
+    def check_not_superseded(self, leased: int = 0) -> None:
+        """Check that no later attempt took the record over from the one that writes.
+
+        `leased` is the epoch of its lease: on network storage a directory may be seen later than the file.
+
+        Raises:
+            Superseded: one did.
+        """
+        newest = max(leased, highest_epoch(self.home))
+        if self.epoch is not None and newest > self.epoch:
+            raise Superseded(f"{self.home}: attempt {newest} took over from attempt {self.epoch}")
+
     # ---------------------------------------------------------------- measurements
     def append(self, measurement: Measurement, name: str = "metrics.jsonl") -> None:
         """Append one checksummed line and sync it to disk.
@@ -120,6 +134,7 @@ class Record:
         Raises:
             ValueError: a metric is NaN or infinite; such a trial needs a verdict instead.
         """
+        self.check_not_superseded()
         broken = [name for name, value in measurement.metrics.items() if not math.isfinite(value)]
         if broken:
             raise ValueError(f"metrics must be finite, but {', '.join(broken)} at step {measurement.step} is not")
@@ -189,12 +204,13 @@ class Record:
 
         The manifest is written last and the directory is then renamed, so an existing directory is complete.
         """
+        self.check_not_superseded()
         target = self.directory / name
         temporary = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
-        write_json(temporary / MANIFEST, {"sha256": _digests(temporary)})
+        write_json(temporary / MANIFEST, {"sha256": digests_in(temporary)})
         replace_directory(temporary, target)
 
     def checkpoint_steps(self) -> list[int]:
@@ -233,9 +249,17 @@ class Record:
 
     # ---------------------------------------------------------------- verdict
     def close(self, verdict: Verdict) -> None:
-        """Write the verdict, then the manifest of the record, by which `check_record` finds damage."""
-        write_json(self.directory / "verdict.json", verdict.model_dump(mode="json"))
-        write_json(self.directory / MANIFEST, {"sha256": self.digests()})
+        """Write the verdict, then the manifest of the record, by which `check_record` finds damage; give it back.
+
+        Raises:
+            Superseded: another attempt took the record over.
+            FileDamaged: the lease is damaged; no verdict is written.
+        """
+        with locked(self.home):  # whoever takes over finds either the verdict, or a writer that is refused
+            self.check_not_superseded(read_lease(self.home).epoch)
+            write_json(self.directory / VERDICT, verdict.model_dump(mode="json"))
+            write_json(self.directory / MANIFEST, {"sha256": self.digests()})
+            release(self.home)
 
     def digests(self) -> dict[str, str]:
         """Return the hash of each file of the record, except those that are written after its end.
@@ -243,9 +267,9 @@ class Record:
         Checkpoints, `best` and the adapters of evals have manifests of their own; those of the last two are included.
         """
         files = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
-        apart = (".", f"{CHECKPOINTS}/", f"{BEST}/", f"{ADAPTERS}/")
+        apart = (".", f"{CHECKPOINTS}/", f"{BEST}/", f"{ADAPTERS}/", EPOCH)
         own = {name for name in files if not name.startswith(apart) or KEPT_MANIFEST.fullmatch(name)}
-        own -= {MANIFEST, *LATER_EVALS}
+        own -= {MANIFEST, LEASE, LOCK, *LATER_EVALS}
         return {name: sha256(files[name].read_bytes()).hexdigest() for name in sorted(own)}
 
     def verdict(self) -> Verdict | None:
@@ -254,21 +278,12 @@ class Record:
         Raises:
             FileDamaged: the file is no verdict.
         """
-        path = self.directory / "verdict.json"
-        if not path.exists():
-            return None
-        try:
-            return Verdict.model_validate(read_json(path))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(map(str, problem["loc"])) or "verdict"
-            raise FileDamaged(f"{path}: a verdict must be as it was written, but `{key}`: {problem['msg']}",
-                              RUN_AGAIN) from None  # fmt: skip
+        return read_verdict(self.directory, RUN_AGAIN)
 
     def reopen(self) -> None:
         """Delete a `failed` verdict, so that the trial can run again."""
         (self.directory / MANIFEST).unlink(missing_ok=True)
-        (self.directory / "verdict.json").unlink(missing_ok=True)
+        (self.directory / VERDICT).unlink(missing_ok=True)
 
 
 def records_under(directory: Path) -> list[Record]:
@@ -280,17 +295,3 @@ def records_under(directory: Path) -> list[Record]:
 def _lost_its_spec(directory: Path) -> bool:
     # an empty directory is what a launch leaves that was killed while it began its trials
     return NAME_WITH_ID.fullmatch(directory.name) is not None and any(directory.glob("[!.]*"))
-
-
-def is_whole(directory: Path) -> bool:
-    """True when `directory` has a manifest that lists exactly its files, with their checksums."""
-    try:
-        expected = read_json(directory / MANIFEST)["sha256"]
-        return expected == _digests(directory)
-    except (OSError, FileDamaged, KeyError, TypeError):
-        return False
-
-
-def _digests(directory: Path) -> dict[str, str]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {str(path.relative_to(directory)): sha256(path.read_bytes()).hexdigest() for path in files}

@@ -7,12 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from trainables.io.files import FileDamaged, read_json
+from trainables.io.manifest import MANIFEST, is_whole
+from trainables.lease import read_lease
 from trainables.measurement import Measurement, MetricKind
-from trainables.record import ADAPTERS, BEST, KEPT_MANIFEST, MANIFEST, RUN_AGAIN, Record, Verdict, is_whole
+from trainables.record import ADAPTERS, BEST, KEPT_MANIFEST, RUN_AGAIN, Record
 from trainables.record_labels import LABELLED, labels_of
 from trainables.spec import TrialSpec
+from trainables.verdict import VERDICT, Verdict
 
-METRICS, VERDICT = "metrics.jsonl", "verdict.json"
+METRICS = "metrics.jsonl"
 
 
 def check_record(record: Record) -> None:
@@ -25,6 +28,8 @@ def check_record(record: Record) -> None:
     """
     spec, verdict, measured = record.spec(), record.verdict(), record.measurements()
     labels_of(record)
+    if verdict is None or verdict.kind not in LABELLED:
+        read_lease(record.home)  # of a trial that may run again
     manifest = _read_manifest(record)
     if verdict is None:
         if manifest is not None and _is_same(record.directory, METRICS, manifest):

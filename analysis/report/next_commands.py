@@ -73,4 +73,4 @@ def _is_kept(candidate: Candidate) -> bool:
 def _storage_words(found: Conclusion) -> list[str]:
     """Return the option that names the directory of the experiment's records, unless it is the default."""
     records = [record for trial in found.study.trials if (record := recorded(trial)) is not None]
-    return storage_words(records[0].directory.parent.parent.parent) if records else []
+    return storage_words(records[0].home.parent.parent.parent) if records else []

@@ -121,7 +121,7 @@ def measured_in_fresh_process(job: ShippingJob) -> Measurement:
 
 
 def _job(choice: ChosenAdapter, directory: Path, scratch: Path, **changes: object) -> ShippingJob:
-    values = {"record": choice.record.directory.resolve(), "directory": directory, "form": "adapter"}
+    values = {"record": choice.record.home.resolve(), "directory": directory, "form": "adapter"}
     return ShippingJob.model_validate({**values, "result": scratch / "measured.jsonl", **changes})
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from trainables.errors import UserError, nearest
 from trainables.io.files import read_json
-from trainables.record import Measurement, Record, Verdict, records_under
+from trainables.record import Measurement, Record, records_under
 from trainables.spec import TrialSpec
+from trainables.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _read(experiment: str, record: Record, spec: TrialSpec, baselines: Mapping[s
             "run the study with its arm A0",
         )
     best = record.best()
-    kept = {one.directory: _provenance(one) for one in records_under(record.directory.parent)}
+    kept = {one.directory: _provenance(one) for one in records_under(record.home.parent)}
     found = kept.pop(record.directory)
     own = found if best else {}
     others = [one for one in kept.values() if one]
@@ -120,7 +121,7 @@ def _provenance(record: Record) -> Mapping[str, Any]:
 def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the row counts of the data files, from provenance or pre-flight files with the same sha256."""
     study, preflight = (
-        read_json(path) if (path := record.directory.parent.parent / name).is_file() else {}
+        read_json(path) if (path := record.home.parent.parent / name).is_file() else {}
         for name in ("study.json", "preflight.json")
     )
     counted = {}

@@ -108,6 +108,8 @@ class LaunchOptions:
     """Print the plan and write nothing."""
     force: bool = field(default=False, metadata=option(RUN))
     """Run although preflight refuses the plan; the records show it."""
+    steal: bool = field(default=False, metadata=option(RUN))
+    """Take an experiment over that another launch still runs; that launch is asked to stop."""
     resume: bool = field(default=False, metadata=option(RUN))
     """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
@@ -147,6 +149,7 @@ class LaunchOptions:
             split_holdout=self.split_holdout,
             drop=self.drop,
             force=self.force,
+            steal=self.steal,
             reading=_reading(self.guards),
             notifier=notifier_for(self.notify or os.environ.get("FOOTPRINT_NOTIFY", ""), console),
             console=console,
@@ -184,9 +187,9 @@ def _keep(text: str) -> Keep | None:
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep", "scheduler", "scheduler_options",
-    "force", "notify",
+    "force", "steal", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every")
-ACTIONS = ("guards", "notify", "dry_run", "force", "resume", "sync")
+ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "resume", "sync")

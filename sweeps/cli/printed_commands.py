@@ -34,7 +34,7 @@ def _command(
     line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter], action: str, names: Collection[str]
 ) -> str:  # fmt: skip
     secret = holds_password(values.get("tracking_uri"))
-    unwanted = (*FINISHING, "dry_run", "notify", *(["tracking_uri"] if secret else []))
+    unwanted = (*FINISHING, "dry_run", "steal", "notify", *(["tracking_uri"] if secret else []))
     notifies = "notify" in names and any(one.name == "notify" for one in given)
     kept = [one for one in given if one.name in names and one.name not in unwanted]
     options = [word for one in kept if not one.is_argument for word in one.words(values[one.name])]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from sweeps.display.time_left import TrialWork, seconds_left
 from trainables.phase import TrialPhase
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.record_labels import labels_of
 from trainables.spec import TrialSpec
+from trainables.verdict import Verdict
 
 FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
 IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))

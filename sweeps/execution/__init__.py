@@ -10,11 +10,14 @@
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
 - `engine_text`: Says how many engines a launch starts and how many threads each of them has.
 - `experiment`: The directory of one experiment: configuration and format, lock, and its trials' records.
+- `experiment`: The directory of one experiment: configuration and format, and its trials' records.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
 - `joining`: Tries whether a Ray cluster can be joined, in a process that is ended when no answer comes.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
+- `lease_holder`: Holds the lease of an experiment for one launch: takes it, keeps its heartbeat, and notices when it is
+  lost.
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.
 - `notifier`: Notifies of a launch: posts to a webhook or runs a command when it ends, a trial fails, or an arm is
   admissible.

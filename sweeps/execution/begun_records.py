@@ -11,8 +11,9 @@ from sweeps.execution.holdout_file import holdout_of
 from trainables.constraint import Constraint, applicable_constraint, best_eval
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged
+from trainables.io.manifest import MANIFEST
 from trainables.model.base_files import file_digests
-from trainables.record import BEST, MANIFEST, RUN_AGAIN, Record
+from trainables.record import BEST, RUN_AGAIN, Record
 from trainables.record_check import check_record
 from trainables.record_labels import LABELLED
 from trainables.source_check import SourceChanged, check_sources

@@ -1,24 +1,23 @@
-"""The directory of one experiment: configuration and format, lock, and its trials' records."""
+"""The directory of one experiment: configuration and format, and its trials' records."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
+from sweeps.execution.lease_holder import Holder, check_free, holder_of, holding, stop_file
 from sweeps.execution.storage import AdapterBytes, KeptAdapters, check_storage, kept_adapters
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Begun
 from sweeps.planning.space import merged
 from sweeps.study import Study, rules_of
-from trainables.errors import ExitCode, UserError, quoted
+from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
 from trainables.record import Keep, Record, records_under
@@ -30,17 +29,15 @@ BASE_FILES, TRIALS, KEEP = "base.json", "trials.json", "keep.json"
 RESTORE = "restore it from a copy, or begin another experiment with --experiment NAME"
 
 
-class AlreadyRunning(UserError):
-    """Another launch has locked the experiment."""
-
-    exit_code = ExitCode.ALREADY_RUNNING
-
-
 @dataclass(frozen=True)
 class Experiment:
-    """`<storage>/<name>/`: `study.json`, `trials/<trial>-<id>/`, and the stop file that asks trials to checkpoint."""
+    """`<storage>/<name>/`: `study.json`, `lease.json`, and `trials/<trial>-<id>/`.
+
+    `launch` is the number of the launch that holds it; 0 if none does.
+    """
 
     directory: Path
+    launch: int = 0
 
     @property
     def name(self) -> str:
@@ -49,8 +46,8 @@ class Experiment:
 
     @property
     def stop_file(self) -> Path:
-        """Return the stop file; when it exists, every running trial checkpoints and stops."""
-        return self.directory / "STOP"
+        """Return the stop file of this launch; when it exists, its trials checkpoint and stop."""
+        return stop_file(self.directory, self.launch)
 
     @property
     def format(self) -> Format:
@@ -174,59 +171,36 @@ class Experiment:
         """Write the findings of preflight, and whether --force overrode a refusal."""
         write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
 
-    def check(self, configuration: Mapping[str, Any], needed: AdapterBytes | None = None) -> None:
+    def check(self, configuration: Mapping[str, Any], needed: AdapterBytes | None = None, steal: bool = False) -> None:
         """Refuse what a launch with this configuration would refuse; writes nothing.
 
         Raises:
             UserError: the storage cannot take the records, or the experiment has another configuration.
-            AlreadyRunning: another launch has locked it.
+            AlreadyRunning: another launch holds it, and it is not to be taken over.
         """
         check_storage(self.directory.parent, needed, create=False)
-        if self._lock_file.exists():
-            with self._lock_file.open(encoding="utf-8") as file:
-                self._lock(file)
+        check_free(self.directory, steal)
         self.check_configuration(configuration)
 
-    def holder(self) -> str | None:
-        """Return which launch runs the experiment, in words; None if none does."""
-        if not self._lock_file.exists():
-            return None
-        with self._lock_file.open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"process {file.read().strip()}"
-        return None
-
-    @property
-    def _lock_file(self) -> Path:
-        return self.directory / "lock"
-
-    def _lock(self, file: IO[str]) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise AlreadyRunning(
-                f"an experiment can have one launch at a time, but process {file.read().strip()} runs `{self.name}`",
-                "wait for that process, or stop it with Ctrl-C",
-            ) from None
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the experiment for one launch.
+    def holder(self) -> Holder | None:
+        """Return the launch that holds the experiment, which may be lost; None if none does.
 
         Raises:
-            AlreadyRunning: another launch has locked it.
+            FileDamaged: the lease is damaged.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with self._lock_file.open("a+", encoding="utf-8") as file:
-            self._lock(file)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            self.stop_file.unlink(missing_ok=True)
-            yield
+        return holder_of(self.directory)
+
+    @contextmanager
+    def held(self, steal: bool | None = None) -> Iterator[Experiment]:
+        """Hold the experiment for one launch; yields it with the number of that launch.
+
+        With `steal` it is taken over from a launch that runs; None if the command has no such option.
+
+        Raises:
+            AlreadyRunning: another launch holds it, or took it over during the block.
+        """
+        with holding(self.directory, steal) as launch:
+            yield replace(self, launch=launch)
 
 
 def configuration_of(study: Study, specs: list[TrialSpec]) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.execution.baselines import scores_of
 from sweeps.execution.begun_records import check_records
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.lease_holder import check_held
 from sweeps.execution.options import experiment_directory
 from sweeps.tracking.tracker import StoreUnreachable, sync_all
 from trainables.command import quieten_libraries
@@ -41,6 +43,16 @@ class EndedExperiment:
     experiment: Experiment
     trained: tuple[Record, ...]
     baselines: Mapping[str, Record]
+
+    @contextmanager
+    def held(self) -> Iterator[EndedExperiment]:
+        """Hold the experiment while evals are added to it.
+
+        Raises:
+            AlreadyRunning: a launch holds it, or took it over during the block.
+        """
+        with self.experiment.held() as experiment:
+            yield replace(self, experiment=experiment)
 
     def baseline_of(self, spec: TrialSpec) -> Record:
         """Return the record of a trial's baseline.
@@ -127,6 +139,7 @@ def measure_into(
 
     Raises:
         UserError: base or data have changed, or an adapter is not kept.
+        AlreadyRunning: a launch took the experiment over, which `ended` holds.
     """
     quieten_libraries()  # before the libraries are imported
     from trainables.derived.measuring import measure_copies
@@ -145,6 +158,7 @@ def measure_into(
             counts.measured += 1
             done = f"{counts.measured} of {len(copies)}: {copy.record.spec().name} @ {copy.step}, scale {copy.scale}"
             if isinstance(found, Measurement):
+                check_held(ended.experiment.directory, ended.experiment.launch)
                 copy.record.append(found, name)
                 say(f"{done}: {_shown(found.metrics)}")
             else:

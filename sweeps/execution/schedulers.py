@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError, field_validator
 from trainables.errors import UserError, items, nearest
 from trainables.metrics import metric
 from trainables.probes import PROBES
-from trainables.record import Measurement, Verdict
+from trainables.record import Measurement
 from trainables.spec import Frozen, PositiveInt, TrialSpec
+from trainables.verdict import Verdict
 
 TIME_ATTRIBUTE = "step"  # this name and the prefix are those of `trainables.workers.protocol`
 METRIC_PREFIX = "eval/"

@@ -129,7 +129,9 @@ def run_batch(
         forget_phase(record.directory)
     keep = launch.keep or experiment.keep or "all"
     rules = Rules({}, study.guards, study.constraint, study.reading, keep)
-    settings = TuneSettings(rules, cluster.resources, experiment.stop_file, launch.retries, cluster.engines)
+    settings = TuneSettings(
+        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.engines
+    )
     with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():

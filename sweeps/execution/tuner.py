@@ -27,9 +27,12 @@ from sweeps.execution.engine_plan import distribute, engine_plans
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
 from sweeps.execution.storage import check_not_full
+from trainables.attempt import claim
 from trainables.errors import InfrastructureError
+from trainables.lease import Owner
 from trainables.metrics import metric
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 from trainables.workers.engine_actor import EngineActor, EngineSettings
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, check_version
 from trainables.workers.trainable import TrialWorker
@@ -105,13 +108,14 @@ class TuneSettings:
 
     A trial whose worker dies is retried up to `retries` times. `engines` are the names of the engine actors; without
     any, every worker trains its trial in its own process. `scheduler` can end trials early; without one, only guards
-    and health checks do.
+    and health checks do. `launch` is the number of the launch within its experiment.
     """
 
     rules: Rules
     resources: Resources
     stop_file: Path
     retries: int
+    launch: int = 0
     engines: Sequence[str] = ()
     scheduler: Scheduler | None = None
 
@@ -134,8 +138,8 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             raise mismatch
     for result in results:
         for record in _records((result.config or {})["request"]):
-            if record.verdict() is None and result.error is not None:
-                record.close(_failed(record, result.error))
+            if record.verdict() is None and result.error is not None and record.home.is_dir():  # or it was deleted
+                claim(record, settings.launch).close(_failed(record, result.error))
                 listener.advanced(record)
 
 
@@ -165,7 +169,7 @@ def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> 
         tune_config=tune.TuneConfig(reuse_actors=True, **_scheduling(records, settings.scheduler)),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(settings.stop_file.parent / "ray"),
+            storage_path=str(settings.stop_file.parent / "ray" / f"launch-{settings.launch}"),
             failure_config=tune.FailureConfig(max_failures=settings.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[relay],
@@ -179,9 +183,9 @@ def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Requ
     resources, scheduler = settings.resources, settings.scheduler
     alone = Request(
         (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
-        scheduler_metrics=(scheduler.metric,) if scheduler else (),
+        scheduler_metrics=(scheduler.metric,) if scheduler else (), lease_epoch=settings.launch,
     )  # fmt: skip
-    names = [str(record.directory) for record in records]
+    names = [str(record.home) for record in records]
     if not settings.engines:
         return [replace(alone, trials=(name,)) for name in names]
     waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
@@ -249,8 +253,13 @@ class _Relay(tune.Callback):
             return
         for record in _records(trial.config["request"]):
             if record.verdict() is None:  # only a scheduler ends a trial without a verdict
-                record.close(stopped_by(scheduler, record.evals()))
+                verdict = stopped_by(scheduler, record.evals())
+                claim(record, self.settings.launch, ended=_has_reported).close(verdict)
                 self.listener.advanced(record)
+
+
+def _has_reported(_: Owner) -> bool:
+    return True  # an engine trains a trial on only when its worker asks again
 
 
 def _records(request: Request) -> list[Record]:

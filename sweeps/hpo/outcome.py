@@ -13,10 +13,11 @@ from sweeps.study import Study
 from trainables.guards import label_of
 from trainables.metrics import PRICES
 from trainables.pareto import Objective
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import deciding
+from trainables.verdict import Verdict
 
 State = Literal["complete", "pruned", "failed"]
 

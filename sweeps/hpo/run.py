@@ -81,14 +81,15 @@ class SearchJob:
         """Refuse what `run` would refuse; writes nothing."""
         configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(configuration, budget_bytes(experiment, planned.forecasts, self.search.trials))
+        size = budget_bytes(experiment, planned.forecasts, self.search.trials)
+        experiment.check(configuration, size, self.launch.steal)
         check_holdout(experiment.directory, planned_holdout(planned, self.launch))
 
     def run(self, planned: Plan) -> list[Record]:
         """Run the search until its budget is used; an existing search with the same settings is continued."""
         admit(planned.preflight, self.launch.force)
         experiment = Experiment(self.launch.directory(self.study))
-        with experiment.locked():
+        with experiment.held(self.launch.steal) as experiment:
             running = begin(self.search, planned, experiment, self.launch)
             self.show(planned)
             run_cohorts(running)

@@ -71,7 +71,8 @@ class StagedJob:
     def check(self, planned: StagesPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
-        experiment.check(configuration_of_stages(planned.staged), _adapter_bytes(planned, experiment))
+        size = _adapter_bytes(planned, experiment)
+        experiment.check(configuration_of_stages(planned.staged), size, self.launch.steal)
         check_holdout(experiment.directory, _holdout(planned, self.launch))
 
     def run(self, planned: StagesPlan) -> list[Record]:
@@ -187,7 +188,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
     experiment = Experiment(launch.directory(staged.study))
     size = _adapter_bytes(planned, experiment)
     check_storage(experiment.directory.parent, size)
-    with experiment.locked():
+    with experiment.held(launch.steal) as experiment:
         experiment.configure(configuration_of_stages(staged))
         check_begun(experiment, staged.study.constraint, [one for plan in planned.plans for one in plan.sources.files])
         keep_holdout(experiment.directory, holdout)
@@ -200,7 +201,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
 def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -> list[Record]:
     staged = planned.staged
     begun = [_begun(planned, experiment, number, staged.baseline(number), launch) for number in _numbers(staged)]
-    baselines = list({record.directory: record for record in begun}.values())
+    baselines = list({record.home: record for record in begun}.values())
     with mirrored(staged.study, experiment, baselines, launch) as mirror:
         done = _ended(staged, experiment)
         for record in (*baselines, *done):

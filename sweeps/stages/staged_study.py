@@ -20,9 +20,10 @@ from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.io.files import FileDamaged, read_json
+from trainables.io.manifest import MANIFEST, is_whole
 from trainables.model.families import family_of
 from trainables.probes.earlier_stages import accuracy_name
-from trainables.record import MANIFEST, Record, is_whole
+from trainables.record import Record
 from trainables.spec import BASELINE_ARM, TrialSpec, parse_spec, read_spec
 
 STAGES_FILE = "course.json"  # this name and the key `legs` are kept from format 1

@@ -11,8 +11,9 @@ from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
 from trainables.mlflow_models import LoggedAdapter
 from trainables.mlflow_store import Point
-from trainables.record import BEST, Measurement, Record, Verdict
+from trainables.record import BEST, Measurement, Record
 from trainables.spec import TrialSpec
+from trainables.verdict import Verdict
 
 TAG_LETTERS = 5000  # the length that every MLflow store accepts
 

@@ -22,10 +22,11 @@ from trainables.io.files import FileDamaged
 from trainables.mlflow_files import log_file
 from trainables.mlflow_models import log_adapter
 from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import LATER_EVALS, Measurement, Record, Verdict, records_under
+from trainables.record import LATER_EVALS, Measurement, Record, records_under
 from trainables.record_check import check_record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
+from trainables.verdict import Verdict
 
 if TYPE_CHECKING:
     from trainables.mlflow_store import MlflowClient
@@ -127,7 +128,7 @@ class Tracker:
             "trial.id": spec.trial_id,
             "trial.name": spec.name,
             "trial.arm": spec.arm,
-            "record": str(record.directory),
+            "record": str(record.home),
             view.NOTE_TAG: view.trial_note(spec),
             **labels_of(record),
             **mlflow_fields.lineage_tags(record),

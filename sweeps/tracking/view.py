@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from trainables.metrics import METRICS
-from trainables.record import Verdict
 from trainables.spec import TrialSpec
+from trainables.verdict import Verdict
 
 VIEW = "footprint"  # the key of the shared view, which the address names
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"

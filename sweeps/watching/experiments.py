@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import experiment_directory
+from sweeps.watching.launches import launch_of
 from trainables.errors import UserError, named, nearest
 
 BLOCK_BYTES = 512  # of st_blocks, whatever the file system
@@ -64,7 +65,7 @@ def watched_experiments(storage: Path) -> list[Experiment]:
     if not found:
         raise UserError(f"a storage must hold an experiment, but {storage.expanduser().resolve()} holds none",
                         "pass another --storage")  # fmt: skip
-    running = [one for one in found if one.holder() is not None]
+    running = [one for one in found if launch_of(one).may_run]
     return running or [max(found, key=lambda one: disk_use(one.directory).changed_seconds)]
 
 

@@ -12,19 +12,20 @@ from rich.text import Text
 
 from sweeps.execution.experiment import Experiment
 from sweeps.watching.experiments import disk_use
+from sweeps.watching.launches import WatchedLaunch, launch_of
 from trainables.errors import UserError
 from trainables.record import Record
 
 
 @dataclass(frozen=True)
 class ListedExperiment:
-    """One experiment of a storage; `launch` names the launch that runs it, None if none does.
+    """One experiment of a storage, and the launch that holds it.
 
     `damaged` is the number of trials whose verdict cannot be read, and `changed_seconds` counts since 1970.
     """
 
     name: str
-    launch: str | None
+    launch: WatchedLaunch
     trials: int
     ended: int
     damaged: int
@@ -38,7 +39,7 @@ def listed(experiment: Experiment) -> ListedExperiment:
     use = disk_use(experiment.directory)
     return ListedExperiment(
         name=experiment.name,
-        launch=experiment.holder(),
+        launch=launch_of(experiment),
         trials=len(states),
         ended=states.count(True),
         damaged=states.count(None),
@@ -58,7 +59,7 @@ def list_table(found: Sequence[ListedExperiment]) -> Table:
     for one in found:
         damaged = f" ({one.damaged} damaged)" if one.damaged else ""
         cells = (one.name, f"{one.trials}{damaged}", str(one.ended), size_text(one.size_bytes),
-                 f"{_changed(one).astimezone():%Y-%m-%d %H:%M}", one.launch or "-")  # fmt: skip
+                 f"{_changed(one).astimezone():%Y-%m-%d %H:%M}", _launch_cell(one.launch))  # fmt: skip
         table.add_row(*map(Text, cells))
     return table
 
@@ -67,7 +68,7 @@ def list_json(found: Sequence[ListedExperiment]) -> str:
     """Return the list as JSON; times are in UTC."""
     rows = [
         {
-            "experiment": one.name, "launch": one.launch, "trials": one.trials, "ended": one.ended,
+            "experiment": one.name, "launch": one.launch.as_json(), "trials": one.trials, "ended": one.ended,
             "damaged": one.damaged, "size_bytes": one.size_bytes, "last_change": _changed(one).isoformat(),
         }
         for one in found
@@ -81,6 +82,10 @@ def size_text(size_bytes: int) -> str:
         ((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6)) if size_bytes >= scale), ("kB", 1e3)
     )
     return f"{size_bytes / scale:,.1f} {unit}"
+
+
+def _launch_cell(launch: WatchedLaunch) -> str:
+    return str(launch) if launch.holder or launch.damage else "-"
 
 
 def _has_ended(record: Record) -> bool | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.lease_holder import check_free
 from sweeps.tracking.removal import LoggedRuns, logged_runs, remove_runs
 from sweeps.watching.listing import ListedExperiment, listed, size_text
 from trainables.errors import UserError, redacted
@@ -39,8 +40,8 @@ def removal_of(experiment: Experiment, tracking_uri: str | None) -> Removal:
         UserError: the URI is invalid or names no store.
         StoreUnreachable: MLflow does not answer.
     """
-    with experiment.locked():
-        found = listed(experiment)
+    check_free(experiment.directory, steal=None)
+    found = listed(experiment)
     names = (NAME_WITH_ID.fullmatch(record.name) for record in experiment.records())
     try:
         ids = {name[1] for name in names if name}
@@ -59,7 +60,7 @@ def remove(removal: Removal) -> None:
     """
     directory = removal.experiment.directory
     leaving = directory.with_name(f".{directory.name}.removed")
-    with removal.experiment.locked():
+    with removal.experiment.held():
         if removal.runs is not None:
             remove_runs(removal.runs)
         shutil.rmtree(leaving, ignore_errors=True)  # what a removal left that was killed

@@ -10,6 +10,7 @@ from typing import Literal
 
 from sweeps.display.trial_rows import TrialRow, seconds_left_of
 from sweeps.execution.experiment import Experiment
+from sweeps.watching.launches import WatchedLaunch, launch_of
 from trainables.errors import UserError
 from trainables.phase import TrialProcess, read_phase, read_process
 from trainables.record import Record
@@ -39,14 +40,14 @@ class WatchedTrial:
 
 @dataclass(frozen=True)
 class ExperimentStatus:
-    """An experiment at one moment; `launch` names the launch that runs it, None if none does.
+    """An experiment at one moment, and the launch that holds it.
 
     `damaged` maps records that cannot be read to the reason. `seconds_left` is None before the first step is done.
     """
 
     experiment: str
     directory: str
-    launch: str | None
+    launch: WatchedLaunch
     trials: tuple[WatchedTrial, ...]
     damaged: Mapping[str, str]
     seconds_left: float | None
@@ -55,12 +56,12 @@ class ExperimentStatus:
 
 def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
     """Read the status of an experiment from its records; `now_seconds` counts since 1970."""
-    launch = experiment.holder()
+    launch = launch_of(experiment)
     trials: list[WatchedTrial] = []
     damaged: dict[str, str] = {}
     for record in experiment.records():
         try:
-            trials.append(_watched(record, launch is not None))
+            trials.append(_watched(record, launch.may_run))
         except UserError as error:
             damaged[record.name] = error.message
     return ExperimentStatus(
@@ -69,7 +70,7 @@ def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
         launch=launch,
         trials=tuple(trials),
         damaged=damaged,
-        seconds_left=time_left(trials, now_seconds) if launch else None,
+        seconds_left=time_left(trials, now_seconds) if launch.may_run else None,
         free_bytes=shutil.disk_usage(experiment.directory).free,
     )
 

@@ -27,6 +27,8 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
     for one in status.trials:
         if one.row.verdict is not None and one.row.verdict.reason:
             yield Text(stop_line(one.row.spec.name, one.row.verdict))
+    if status.launch.damage is not None:
+        yield Text(f"damaged lease: {status.launch.damage}")
     for record, reason in status.damaged.items():
         yield Text(f"damaged {record}: {reason}")
     yield Text(f"{status.free_bytes / 1e9:,.1f} GB free in {status.directory}")
@@ -38,16 +40,15 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
 
 
 def headline(status: ExperimentStatus) -> str:
-    """Return one line: whether a launch runs the experiment, its trials by state, and the time that is left."""
+    """Return one line: the launch, whether it is lost, the trials by state, and the time that is left."""
     counts = Counter(one.state for one in status.trials)
     total = len(status.trials) + len(status.damaged)
-    running = f"{status.launch} runs it" if status.launch else "no launch runs it"
-    parts = [f"{status.experiment}: {running}", f"{counts['ended']}/{total} trials ended"]
+    parts = [f"{status.experiment}: {status.launch}", f"{counts['ended']}/{total} trials ended"]
     parts += [f"{counts[state]} {state}" for state in ("running", "waiting", "stopped") if counts[state]]
     parts += [f"{len(status.damaged)} damaged"] if status.damaged else []
     if status.seconds_left is not None:
         parts.append(f"about {duration(status.seconds_left)} left")
-    if status.launch is None and counts["stopped"]:
+    if not status.launch.may_run and counts["stopped"]:
         parts.append("to go on, run the command that began it with --resume")
     return ", ".join(parts)
 
@@ -78,7 +79,7 @@ def _as_json(status: ExperimentStatus) -> dict[str, object]:
     return {
         "experiment": status.experiment,
         "directory": status.directory,
-        "launch": status.launch,
+        "launch": status.launch.as_json(),
         "seconds_left": status.seconds_left,
         "free_bytes": status.free_bytes,
         "trials": [_trial_as_json(one) for one in status.trials],

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.execution.experiment import Experiment
+from sweeps.watching.launches import launch_of
 from trainables.errors import UserError, named, nearest
 from trainables.io.files import FileDamaged, read_json
 from trainables.phase import TrialPhase, TrialProcess, read_phase, read_process
-from trainables.record import NAME_WITH_ID, RUN_AGAIN, Measurement, Record, Verdict
+from trainables.record import NAME_WITH_ID, RUN_AGAIN, Measurement, Record
+from trainables.verdict import Verdict
 
 SELFTEST_FILE = "battery.json"  # as `trainables.selftest.run` names it, which imports torch
 POLL_SECONDS = 0.5
@@ -77,7 +79,7 @@ def follow(experiment: Experiment, record: Record, sleep: Sleep = time.sleep) ->
     shown: str | None = None
     steps = record.spec().steps
     while True:
-        is_launched = experiment.holder() is not None  # before the verdict, which a launch writes before it ends
+        is_launched = launch_of(experiment).may_run  # before the verdict, which a launch writes before it ends
         has_ended = record.verdict() is not None
         fresh = [line for line in log_lines(record) if line.key not in seen]
         seen.update(line.key for line in fresh)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from sweeps.tracking.tracker import Tracker
 from trainables.probes.metric import RowResults, hits, scores
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 REFUSAL, REPORT = "无关图片", "lamp red."
 FIT_ROWS, PROBE_ROWS, BUDGET = 60, 48, 60

@@ -14,8 +14,9 @@ from analysis.placements import placements_of
 from sweeps.tracking.tracker import Tracker
 from trainables.errors import UserError
 from trainables.probes.metric import Proportion, RowResults
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 PASSES = RowResults({"door": 1.0, "chart": 0.0})
 LOSS = RowResults({"v1": 2.0, "v2": 0.5}, {"v1": 3.0, "v2": 1.0})

@@ -12,8 +12,9 @@ from analysis.logged_measurements import read_logged
 from analysis.objectives import frontier_objectives
 from sweeps.tracking.tracker import sync_all
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 REASON = "irrelevant_pass 0.40 < 0.80 for 2 evals (baseline 1.00)"
 

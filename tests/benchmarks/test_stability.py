@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.stability import REPEATS, Repeat, changes, launch, table, verdicts_in
 from trainables.errors import InfrastructureError, UserError
-from trainables.record import Verdict
+from trainables.verdict import Verdict
 
 DONE, PRUNED = Verdict(kind="completed", step=120), Verdict(kind="pruned", step=96, cause="irrelevant_pass")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from analysis.mlflow_runs import ExperimentRuns, TrialRun
 from trainables.io.files import write_json
 from trainables.probes.metric import Proportion, RowResults
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 ARMS = {"A1": (2, 0), "B2": (0, 4), "C2": (2, 4), "D3": (4, 6)}
 STEPS = (30, 60, 90)

@@ -18,7 +18,7 @@ import pytest
 from trial_records import keep_best, running_record
 
 from sweeps.tracking.tracker import Tracker, pages_of
-from trainables.record import Verdict
+from trainables.verdict import Verdict
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 DECIDING = ["tags.`verdict`", "metrics.`best/exact_match`", "metrics.`best/irrelevant_pass`"]

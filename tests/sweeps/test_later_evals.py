@@ -134,7 +134,12 @@ def test_another_holdout_is_refused_before_a_trial_is_begun(
     for refusing in (run_plan, check_plan):
         with pytest.raises(UserError, match="was begun with another --test"):
             refusing(planned, launch)
-    assert {path.name for path in (tmp_path / "stage4").iterdir()} <= {"holdout.json", "study.json", "lock"}
+    assert {path.name for path in (tmp_path / "stage4").iterdir()} <= {
+        "holdout.json",
+        "study.json",
+        "lease.json",
+        "lock",
+    }
 
 
 # ---------------------------------------------------------------- measured after the end

@@ -20,7 +20,8 @@ from sweeps.execution.options import Launch
 from sweeps.launch import run
 from sweeps.planning.space import Axes
 from sweeps.stage4 import STUDY
-from trainables.record import ADAPTERS, Keep, Record, is_whole
+from trainables.io.manifest import is_whole
+from trainables.record import ADAPTERS, Keep, Record
 
 GENTLE, RUINOUS = 5e-4, 0.5
 STEPS, EVAL_EVERY = 18, 6

@@ -22,8 +22,9 @@ from trainables.mini.datasets import Files
 from trainables.model.base_files import base_digest
 from trainables.model.families import family_of
 from trainables.probes.probe import Baseline
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.spec import FORMAT, Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 TRAIN_ROWS, VALIDATION_ROWS = 12, 3
 OOD_ROWS = {"irrelevant": 3, "caption": 2, "text": 3}  # the third text is longer than the others

@@ -19,6 +19,7 @@ from small_trials import SpecMaker
 from trainables.checkpoints.adapter import adapter_source, read_adapter
 from trainables.checkpoints.verification import verify
 from trainables.errors import ExitCode, UserError
+from trainables.io.manifest import MANIFEST, is_whole
 from trainables.mini.text import BASE_DIRECTORY as TEXT
 from trainables.model.base import load_base
 from trainables.model.lora import place
@@ -26,7 +27,7 @@ from trainables.model.optimizer import Optimizer
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS
 from trainables.model.placement import resolve
 from trainables.model.stored_base import read_base
-from trainables.record import MANIFEST, Record, is_whole
+from trainables.record import Record
 
 if TYPE_CHECKING:
     from trainables.engine import Engine

@@ -13,9 +13,10 @@ import pytest
 from trainables import phase
 from trainables.io.files import write_json
 from trainables.phase import FILE, PhaseFile, TrialPhase, TrialProcess, forget_phase, read_phase, read_process
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.record_check import check_record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 
 def test_a_change_is_written_at_once_and_steps_at_most_every_two_seconds(

@@ -12,8 +12,10 @@ from small_trials import SpecMaker
 
 from trainables import record as record_module
 from trainables.io.files import FileDamaged, write_json
+from trainables.io.manifest import is_whole
 from trainables.probes.metric import Proportion
-from trainables.record import Measurement, Record, Verdict, is_whole, records_under
+from trainables.record import Measurement, Record, records_under
+from trainables.verdict import Verdict
 
 REUSED_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 HISTORY = [

@@ -12,9 +12,10 @@ from small_trials import SpecMaker
 
 from trainables.io.files import FileDamaged, write_json
 from trainables.measurement import Measurement
-from trainables.record import ADAPTERS, DERIVED, HOLDOUT, Record, Verdict, records_under
+from trainables.record import ADAPTERS, DERIVED, HOLDOUT, Record, records_under
 from trainables.record_check import check_record, missing_lines
 from trainables.record_labels import labels_of
+from trainables.verdict import Verdict
 
 LABELS = {"minimum": {"met": True}, "optimal": {"met": False}, "degraded": []}
 FILES = ("spec.json", "verdict.json", "metrics.jsonl", "labels.json", "placement.json", "samples/step-2.jsonl",
@@ -201,6 +202,17 @@ def test_a_failed_trial_may_run_again(ended: Record) -> None:
     ended.reopen()
     assert not (ended.directory / "manifest.json").exists()
     check_record(ended)
+
+
+def test_a_damaged_lease_is_found_before_the_trial_runs_again(ended: Record) -> None:
+    lease = ended.home / "lease.json"
+    lease.write_text("")
+    check_record(ended)  # nobody writes it any more
+    lease.unlink()
+    ended.close(Verdict(kind="failed", step=4))
+    lease.write_text("")
+    with pytest.raises(FileDamaged, match=r"lease\.json: "):
+        check_record(ended)
 
 
 def test_going_back_forgets_what_came_later(ended: Record) -> None:

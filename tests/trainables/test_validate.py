@@ -18,8 +18,8 @@ from small_trials import ANYTHING_GOES, Sources, SpecMaker, train_to, whole_run
 from trainables.checkpoints.lineage import read_origin
 from trainables.data.rows import read_rows
 from trainables.evaluation.held_out import sampled_rows
+from trainables.io.manifest import is_whole
 from trainables.probes.probe import Baseline
-from trainables.record import is_whole
 from trainables.validate import main
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from trainables.cohort.pass_width import PassWidths
 from trainables.constraint import applicable_constraint
 from trainables.engine import Engine
 from trainables.probes.probe import Baseline
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.spec import TrialSpec
 from trainables.training.trial import Trial
+from trainables.verdict import Verdict
 
 ALL_AT_ONCE = PassWidths(8, 8)
 

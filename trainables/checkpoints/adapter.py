@@ -9,6 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from trainables.attempt import superseded_by
 from trainables.checkpoints.adapter_config import SAVE_AGAIN_HINT, read_adapter_config
 from trainables.checkpoints.directory import check_is_adapter
 from trainables.checkpoints.lineage import recorded_base
@@ -57,6 +58,11 @@ def adapter_source(directory: Path, optimizer: str = "fresh") -> Source:
     if not directory.is_dir():
         raise UserError(f"an adapter to continue must be a directory, but {directory} is not", "check the path")
     check_is_adapter(directory)
+    if newer := superseded_by(directory):
+        raise UserError(
+            f"{directory}: an adapter must be of its trial's newest attempt, but another process took that trial over",
+            f"pass {newer}; or copy the directory elsewhere to use it as it is",
+        )
     digest = _sha256(directory / ADAPTER_WEIGHTS)
     if optimizer == "resumed":
         state = directory / OPTIMIZER_WEIGHTS

@@ -71,7 +71,7 @@ def _from_provenance(path: Path) -> Origin | None:
 
 
 def _from_record(directory: Path) -> Origin | None:
-    record, step = Record(directory.resolve().parent.parent), directory.name.removeprefix("step-")
+    record, step = Record.at(directory.resolve().parent.parent), directory.name.removeprefix("step-")
     if directory.name == step or not step.isdecimal() or not (record.directory / SPEC).is_file():
         return None
     try:
@@ -163,5 +163,5 @@ def lineage_of(spec: TrialSpec, base_match: str, new_modules: int) -> dict[str, 
 
 def experiment_of(record: Record) -> str | None:
     """Return the experiment of a record, from `<storage>/<experiment>/trials/<trial>`, None if it is elsewhere."""
-    trials = record.directory.resolve().parent
+    trials = record.home.resolve().parent
     return trials.parent.name if trials.name == "trials" else None

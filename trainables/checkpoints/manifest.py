@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from trainables.io.files import FileDamaged, read_json
-from trainables.record import MANIFEST
+from trainables.io.manifest import MANIFEST
 
 
 @dataclass(frozen=True)

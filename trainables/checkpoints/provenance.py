@@ -59,7 +59,7 @@ def describe_best(
 
     `directory` is in the trial's record, from which the cost of the training is read.
     """
-    record = Record(directory.parent)
+    record = Record.at(directory.parent)
     kept = {**_requested(spec, record), **_measured(best, record, placement, spec), **_environment(device), **known}
     write_json(directory / "provenance.json", kept)
     write_text(directory / "README.md", _model_card(spec, placement, best, baseline, _selection_rule(record)))
@@ -141,7 +141,7 @@ def _processor() -> str:
 
 def _selection_rule(record: Record) -> str:
     """Describe how the best step was chosen: by the constraint of the record's experiment."""
-    study = record.directory.resolve().parent.parent / "study.json"
+    study = record.home.resolve().parent.parent / "study.json"
     constraint = read_json(study).get("constraint", {}) if experiment_of(record) and study.is_file() else {}
     limits = [
         f"{found[1].replace('_', ' ')} at most {value:g} {'below' if found[2] == 'drop' else 'above'} the base's"

@@ -21,10 +21,10 @@ from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.health.eval_integrity import Measured
 from trainables.phase import PhaseName
-from trainables.record import Verdict
 from trainables.sharing_keys import cohort_key
 from trainables.training.failures import infeasible
 from trainables.training.trial import Trial
+from trainables.verdict import Verdict
 
 OutOfMemory = (torch.OutOfMemoryError,)
 

@@ -9,9 +9,9 @@ from trainables.engine import Engine
 from trainables.model.base import Base
 from trainables.model.dropout import KeyedDropout
 from trainables.model.lora import place
-from trainables.record import Verdict
 from trainables.training.failures import InputErrors, infeasible
 from trainables.training.trial import Trial
+from trainables.verdict import Verdict
 
 
 class SequentialCohort:

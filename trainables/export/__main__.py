@@ -23,7 +23,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="File to write.", show_default="stdout")] = None,
 ) -> None:
     """Print a trial as a configuration of another tool."""
-    text = export_record(Record(record), tool)
+    text = export_record(Record.at(record), tool)
     if out:
         write_text(out, text)
     else:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trainables.record import Verdict
+from trainables.verdict import Verdict
 
 Level = Literal["invalid", "degraded"]
 

@@ -13,8 +13,9 @@ from trainables.checkpoints.tensor_file import read_tensors
 from trainables.errors import UserError
 from trainables.io.checksums import sha256_of_files
 from trainables.io.files import read_json, write_json
+from trainables.io.manifest import MANIFEST
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from trainables.record import MANIFEST, Measurement, Record
+from trainables.record import Measurement, Record
 from trainables.shipping.base_terms import base_terms
 from trainables.shipping.machine_paths import machine_paths_in
 from trainables.spec import TrialSpec
@@ -59,7 +60,7 @@ def write_provenance(record: Record, spec: TrialSpec, measured: Measurement, sca
             key: value for key, value in known.items() if key not in ("metrics", "final_metrics", "cost", "labels")
         }
     values = {
-        "experiment": record.directory.parent.parent.name,
+        "experiment": record.home.parent.parent.name,
         **known,
         "spec": spec.model_dump(mode="json"),
         "step": measured.step,
@@ -89,7 +90,7 @@ def close_package(out: Path, spec: TrialSpec, record: Record) -> None:
         UserError: a file does; names file and path.
     """
     sources = (spec.base, spec.train, spec.validation, spec.ood, *spec.earlier)
-    known = (*(one.path for one in sources), record.directory.resolve(), out.resolve(), Path.home(), Path.cwd())
+    known = (*(one.path for one in sources), record.home.resolve(), out.resolve(), Path.home(), Path.cwd())
     found = machine_paths_in(out, known)
     if found:
         file, path = next(iter(found.items()))

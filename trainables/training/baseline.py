@@ -13,9 +13,10 @@ from trainables.model.checksums import base_megabytes
 from trainables.model.families import TOWERS
 from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import TrialSpec
 from trainables.training.asking import ask_all
+from trainables.verdict import Verdict
 
 
 class BaselineTrial:

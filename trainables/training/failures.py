@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainables.errors import UserError
-from trainables.record import Verdict
+from trainables.verdict import Verdict
 
 InputErrors = (UserError, torch.OutOfMemoryError)
 

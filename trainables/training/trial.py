@@ -31,7 +31,7 @@ from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
 from trainables.probes.probe import Baseline
-from trainables.record import ADAPTERS, Keep, Measurement, Record, Verdict
+from trainables.record import ADAPTERS, Keep, Measurement, Record
 from trainables.schedule import next_eval
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
@@ -39,6 +39,7 @@ from trainables.training.asking import ask_for_guards
 from trainables.training.baseline import BaselineTrial
 from trainables.training.progress import Progress
 from trainables.training.resuming import resumable_step
+from trainables.verdict import Verdict
 
 KEPT_CHECKPOINTS = 2
 LABELS = "labels.json"

@@ -77,7 +77,7 @@ class InProcess:
             if self._trial is not None or self._request.stop_requested:
                 return
             if record.verdict() is None:
-                self._trial = self.cache.open(record, self._request.rules)
+                self._trial = self.cache.open(record, self._request.rules, self._request.lease_epoch)
                 self._drop_if_invalid(record)
 
     def _advance(self, trial: Trial | BaselineTrial) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from trainables.record import Record, Verdict
-from trainables.workers.protocol import Rules
+from trainables.record import Record
+from trainables.verdict import Verdict
+from trainables.workers.protocol import Request
 
 if TYPE_CHECKING:
     from trainables.training.trial import Trial
@@ -55,7 +56,7 @@ class CohortRunner:
         return self.stop_file.exists()
 
     # ---------------------------------------------------------------- open
-    def open(self, record: Record, rules: Rules) -> Trial | None:
+    def open(self, record: Record, request: Request) -> Trial | None:
         """Open a trial and run its self-test; return None if the trial has a verdict or the launch must stop."""
         import torch
 
@@ -66,7 +67,7 @@ class CohortRunner:
         if self.cache is None:
             torch.set_num_threads(self.threads)  # must be called on the training thread
             self.cache = EngineCache()
-        trial = self._tested(record, rules, self.cache)
+        trial = self._tested(record, request, self.cache)
         if trial is not None:
             trial.phase.show("waiting", trial.step)  # until the cohort is complete
         verdict = record.verdict()
@@ -85,11 +86,11 @@ class CohortRunner:
         self.cohort = open_cohort(trials[0].engine, trials) if trials else None
         return self.members()
 
-    def _tested(self, record: Record, rules: Rules, cache: EngineCache) -> Trial | None:
+    def _tested(self, record: Record, request: Request, cache: EngineCache) -> Trial | None:
         from trainables.training.baseline import BaselineTrial
         from trainables.training.failures import InputErrors, infeasible
 
-        trial = cache.open(record, rules)
+        trial = cache.open(record, request.rules, request.lease_epoch)
         if trial is None:
             return None
         try:
@@ -98,7 +99,7 @@ class CohortRunner:
             elif trial.check_before_training() is None:
                 return trial
         except InputErrors as error:
-            record.close(infeasible(error, trial.step))
+            trial.record.close(infeasible(error, trial.step))
         finally:
             trial.remove()  # frees the base for the next trial; the adapter's tensors stay in memory for the cohort
         return None
@@ -106,7 +107,7 @@ class CohortRunner:
     # ---------------------------------------------------------------- train
     def members(self) -> tuple[str, ...]:
         """Return the record directories of the trials in the cohort."""
-        return tuple(str(trial.record.directory) for trial in self.cohort.trials) if self.cohort else ()
+        return tuple(str(trial.record.home) for trial in self.cohort.trials) if self.cohort else ()
 
     def advance(self, leave: Sequence[str]) -> frozenset[str]:
         """Train all trials except those in `leave` to their next eval; return the kinds of new verdicts.
@@ -115,7 +116,7 @@ class CohortRunner:
             torch.OutOfMemoryError: the cohort has several trials and the device has too little memory for them.
         """
         assert self.cohort is not None
-        for trial in [one for one in self.cohort.trials if str(one.record.directory) in leave]:
+        for trial in [one for one in self.cohort.trials if str(one.record.home) in leave]:
             self.cohort.leave(trial.spec.trial_id)
         return self._interval(self.cohort)
 

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.record import Record
 from trainables.sharing_keys import cohort_key, cohort_order, engine_key
+from trainables.verdict import VERDICT
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
 from trainables.workers.events import Description, WorkerCall
-from trainables.workers.protocol import Report, Request, Rules, TrialReport, check_version, trial_report
+from trainables.workers.protocol import Report, Request, TrialReport, check_version, trial_report
 
 if TYPE_CHECKING:
     from trainables.training.trial import Trial
@@ -58,7 +59,7 @@ class EngineActor:
         self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
         self._numbers = itertools.count()
         self._replies: dict[int, asyncio.Future[TrialReport]] = {}
-        self._rules: dict[str, Rules] = {}  # by trial
+        self._requests: dict[str, Request] = {}  # the newest, by trial
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._thread.submit(import_module, "trainables.cohort.cohort")  # torch loads while the workers start
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,9 +91,9 @@ class EngineActor:
             self._handle(events.Left(trial, request.worker))
 
     def _called(self, request: Request, record: Record) -> asyncio.Future[TrialReport]:
-        call = WorkerCall(next(self._numbers), str(record.directory), request.worker, request.peers)
+        call = WorkerCall(next(self._numbers), str(record.home), request.worker, request.peers)
         reply = asyncio.get_running_loop().create_future()
-        self._replies[call.number], self._rules[call.trial] = reply, request.rules
+        self._replies[call.number], self._requests[call.trial] = reply, request
         self._handle(events.Arrived(call))
         return reply
 
@@ -112,7 +113,7 @@ class EngineActor:
         if self.runner.stop_requested() and not self._state.stopped:
             yield events.Stopped()
         # only the existence of the file counts: an unreadable verdict is an error for its own worker
-        if ended := frozenset(trial for trial in absent(self._state) if (Path(trial) / "verdict.json").exists()):
+        if ended := frozenset(trial for trial in absent(self._state) if _has_verdict(trial)):
             yield events.Ended(ended)
 
     def _poll(self) -> None:
@@ -170,7 +171,7 @@ class EngineActor:
 
     async def _opened(self, calls: Iterable[WorkerCall]) -> list[Trial]:
         found = await self._each(
-            calls, lambda call: self.runner.open(Record(Path(call.trial)), self._rules[call.trial])
+            calls, lambda call: self.runner.open(Record(Path(call.trial)), self._requests[call.trial])
         )
         return [trial for trial in found.values() if trial is not None]
 
@@ -231,6 +232,10 @@ def describe(record: Record) -> Description:
     engine = engine_key(spec)
     group = (engine, spec.placement.is_baseline, cohort_key(spec), steps[0] if steps else 0)
     return Description(engine, group, cohort_order(spec))
+
+
+def _has_verdict(trial: str) -> bool:
+    return (Record(Path(trial)).directory / VERDICT).exists()
 
 
 def _deliverable(work: Callable[[], Result]) -> Result:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from trainables.attempt import claim
 from trainables.engine import Engine
 from trainables.engine_log import add_use
 from trainables.model.lora import PlacementMismatch
 from trainables.phase import PhaseFile
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
 from trainables.sharing_keys import engine_key
@@ -19,6 +20,7 @@ from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
 from trainables.training.failures import InputErrors, infeasible
 from trainables.training.trial import Trial, open_trial
+from trainables.verdict import Verdict
 from trainables.workers.protocol import Rules
 
 
@@ -34,8 +36,15 @@ class EngineCache:
         """Return the `engine_key` of the engine in memory, or None."""
         return self.engine.key if self.engine else None
 
-    def open(self, record: Record, rules: Rules) -> Trial | BaselineTrial | None:
-        """Open the trial of a record; if it cannot be opened, close it with a verdict and return None."""
+    def open(self, record: Record, rules: Rules, launch: int = 0) -> Trial | BaselineTrial | None:
+        """Claim and open the trial of a record; if it cannot be opened, close it with a verdict and return None.
+
+        Raises:
+            Superseded: a later launch than `launch` took over the experiment.
+        """
+        record = claim(record, launch)
+        if record.verdict() is not None:  # the process before wrote it in the meantime
+            return None
         spec = record.spec()
         PhaseFile(record.directory).show("loading")
         try:

@@ -14,10 +14,11 @@ from trainables.constraint import Constraint
 from trainables.decision import Guard
 from trainables.errors import UserError
 from trainables.probes.probe import Baseline
-from trainables.record import Keep, Record, Verdict
+from trainables.record import Keep, Record
 from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import Reading, deciding
+from trainables.verdict import Verdict
 
 PROTOCOL_VERSION = 2
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
@@ -59,8 +60,7 @@ class Request:
         engine: the name of the engine actor that trains the trials; None trains them in the worker's process.
         peers: the record directories of all trials that the engine should train together.
         scheduler_metrics: the metrics of an eval that Tune's scheduler reads.
-        lease_epoch: number of the launch within its experiment, to let an engine refuse requests of an earlier launch;
-            always 0, and not checked yet.
+        lease_epoch: number of the launch within its experiment; after a later launch took over, no trial is opened.
         worker: a unique id, which distinguishes this worker from an earlier one with the same trials.
     """
 
@@ -126,7 +126,7 @@ def trial_report(record: Record) -> TrialReport:
     """Return the progress of a trial from its record."""
     evals = record.evals()
     step, metrics = (evals[-1].step, dict(evals[-1].metrics)) if evals else (0, {})
-    return TrialReport(str(record.directory), step, metrics, record.verdict())
+    return TrialReport(str(record.home), step, metrics, record.verdict())
 
 
 def report_on(request: Request) -> Report:

@@ -18,8 +18,9 @@ from analysis.trial_report.page import page_of, write_results
 from analysis.trial_report.results import read_results
 from trainables.errors import UserError
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 LOSSES = {30: 1.2, 60: 0.7, 90: 0.8}
 BASE_LOSS = 1.5

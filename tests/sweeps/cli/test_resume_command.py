@@ -107,6 +107,13 @@ def test_the_resume_command_of_a_study_has_its_run_options(stopped: Stopped) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["stage4", "search", "unfreeze", "curriculum", "trial"])
+def test_no_printed_command_takes_an_experiment_over(stopped: Stopped, name: str, command: Command) -> None:
+    config = ("c.yaml",) if name == "trial" else ()
+    assert "--steal" not in stopped(name, *config, "--steal")
+    assert command.launched.steal
+
+
 def test_no_printed_command_holds_a_password(stopped: Stopped) -> None:
     typed = stopped("stage4", "--tracking-uri", "postgresql://me:secret@db/mlflow", "--cohort", "2")
     assert typed.startswith("python -m sweeps.stage4 --resume --cohort 2  # first set MLFLOW_TRACKING_URI to the")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_dry_run_refuses_what_the_launch_refuses(
     (tmp_path / "file").touch()
     (tmp_path / "runs" / "other").mkdir(parents=True)
     (tmp_path / "runs" / "other" / "study.json").write_text('{"format": 2, "steps": 120}')
-    with Experiment(tmp_path / "runs" / "running").locked():
+    with Experiment(tmp_path / "runs" / "running").held():
         assert stage4("--only", "A1", "--dry-run", *arguments) == code
     assert expected in capsys.readouterr().err
 
@@ -227,36 +228,57 @@ def test_validation_rows_in_train_are_refused(
     assert "validation rows must not be in train, but 1 of them are" in capsys.readouterr().err
 
 
+def written_in(experiment: Path) -> dict[Path, bytes]:
+    """Return the JSON files of an experiment but its lease, which counts launches."""
+    return {path: path.read_bytes() for path in experiment.rglob("*.json") if path.name != "lease.json"}
+
+
 def test_another_configuration_of_an_experiment_is_refused(
     stage4: Stage4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     short = ("--only", "A1", "--eval-every", "2")
     assert stage4(*short, "--steps", "8") == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "runs" / "stage4").rglob("*.json")}
+    before = written_in(tmp_path / "runs" / "stage4")
     capsys.readouterr()
     assert stage4(*short, "--steps", "9") == 2
     error = capsys.readouterr().err
     assert "experiment `stage4` was begun with another configuration: steps: 8 -> 9" in error
     assert "--experiment stage4-2" in error
-    assert {path: path.read_bytes() for path in (tmp_path / "runs" / "stage4").rglob("*.json")} == before
+    assert written_in(tmp_path / "runs" / "stage4") == before
     assert stage4(*short, "--steps", "9", "--experiment", "stage4-2") == 0
 
 
+HOLDS = """
+import sys, time
+from pathlib import Path
+from sweeps.execution.experiment import Experiment
+
+with Experiment(Path(sys.argv[1])).held() as experiment:
+    print("held", flush=True)
+    while not experiment.stop_file.exists():
+        time.sleep(0.02)
+"""
+
+
 def test_an_experiment_is_launched_once_at_a_time(
-    stage4: Stage4, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage4: Stage4, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lock = tmp_path / "runs" / "stage4" / "lock"
-    lock.parent.mkdir(parents=True)
-    holder = (
-        f"import fcntl, os, sys, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
-        "f.write(str(os.getpid())); f.flush(); print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        assert stage4("--only", "A1") == 5
-        process.kill()
-    assert f"process {process.pid} runs `stage4`" in capsys.readouterr().err
+    command = [sys.executable, "-c", HOLDS, str(tmp_path / "runs" / "stage4")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            assert stage4("--only", "A1") == 5
+            error = capsys.readouterr().err
+            assert f"but process {process.pid} on {platform.node()} runs `stage4`; its last heartbeat was" in error
+            assert "add --steal" in error
+            assert stage4("--only", "A1", "--steal", "--dry-run") == 0
+            assert process.poll() is None, "a dry run asks nobody to stop"
+            monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
+            assert stage4("--only", "A1", "--steal", "--steps", "8", "--eval-every", "2") == 0
+            assert process.wait(timeout=60) == 1, "the launch before stops, and its lease is lost"
+        finally:
+            process.kill()
 
 
 def test_unwritable_storage_is_refused(stage4: Stage4, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ from rich.console import Console, RenderableType
 from sweeps.display.closing_tables import TABLES, closing_tables, criteria_table, quantization_table
 from sweeps.quantization import STUDY
 from sweeps.stage4 import STUDY as STAGE4
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 
 Make = Callable[..., Record]
 

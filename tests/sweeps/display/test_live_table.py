@@ -14,8 +14,9 @@ from sweeps.display.live_table import LiveTable
 from sweeps.display.trial_rows import stop_line
 from trainables.io.files import write_json
 from trainables.phase import PhaseFile
-from trainables.record import Measurement, Record, Verdict, VerdictKind
+from trainables.record import Measurement, Record
 from trainables.record_labels import labels_of
+from trainables.verdict import Verdict, VerdictKind
 
 REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 

@@ -13,8 +13,9 @@ from sweeps.display.summary import summary
 from sweeps.stage4 import STUDY
 from trainables.io.files import write_json
 from trainables.measurement import GroupFall
-from trainables.record import Measurement, Record, Verdict, VerdictKind
+from trainables.record import Measurement, Record
 from trainables.spec import Quantization, TrialSpec
+from trainables.verdict import Verdict, VerdictKind
 
 Arm = Callable[..., Record]
 

@@ -16,8 +16,8 @@ from sweeps.execution.storage import RESERVE_BYTES
 from sweeps.launch import ResumedPlan, ResumedStudy
 from sweeps.planning.forecast import forecast
 from sweeps.stage4 import STUDY
-from trainables.record import Verdict
 from trainables.spec import TrialSpec
+from trainables.verdict import Verdict
 
 COMPLETED, FAILED = Verdict(kind="completed", step=20), Verdict(kind="failed", step=20, reason="a fault")
 

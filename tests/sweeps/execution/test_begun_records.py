@@ -22,8 +22,9 @@ from sweeps.stage4 import STUDY
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, write_json
 from trainables.mini import BASE_DIRECTORY, datasets
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.source_check import SourceChanged
+from trainables.verdict import Verdict
 
 AXES = Axes(only=("A1",), fixed={"steps": 30, "eval_every_steps": 15})
 EVAL = {"eval_loss": 1.0, "exact_match": 0.1, "irrelevant_pass": 1.0, "hallucination": 0.0}

@@ -19,11 +19,13 @@ from trial_records import keep_best, running_record
 
 from sweeps.cli.printed_commands import launch_command
 from sweeps.execution import notifier as notifying
-from sweeps.execution.experiment import AlreadyRunning, Experiment
+from sweeps.execution.experiment import Experiment
+from sweeps.execution.lease_holder import AlreadyRunning
 from sweeps.execution.notifier import LaunchAlerts, Notification, Notifier, TrialAlerts, notifier_for, parse_target
 from trainables.errors import Checkpointed, ExitCode, InfrastructureError, UserError
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
+from trainables.verdict import Verdict
 
 SECRET = "s3cret-t0ken"  # noqa: S105 planted
 HELLO = Notification("ended", "stage4: ended: 3 trials", "stage4", "/runs/stage4", node="here")

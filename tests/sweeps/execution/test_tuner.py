@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,12 @@ from sweeps.execution import schedulers, tuner
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.schedulers import Asha
 from sweeps.execution.tuner import TuneSettings, requests_for, run_trials
+from trainables.attempt import claim
 from trainables.constraint import BestConstraint
+from trainables.lease import Owner, Superseded
+from trainables.measurement import Measurement
 from trainables.record import Record
+from trainables.record_check import check_record
 from trainables.spec import Placement, Source, TrialSpec
 from trainables.workers import protocol
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, TrialReport, check_version
@@ -68,6 +73,17 @@ def test_the_config_of_tune_holds_only_requests(records: list[Record], tmp_path:
 
 def test_a_scheduler_reads_what_reports_hold() -> None:
     assert (schedulers.TIME_ATTRIBUTE, schedulers.METRIC_PREFIX) == (protocol.TIME_ATTRIBUTE, protocol.METRIC_PREFIX)
+
+
+def test_requests_and_tune_s_files_carry_the_number_of_the_launch(records: list[Record], tmp_path: Path) -> None:
+    third = settings(tmp_path, launch=3)
+    assert {one.lease_epoch for one in requests_for(records, third)} == {3}
+    assert {one.lease_epoch for one in requests_for(records, settings(tmp_path, launch=3, engines=["first"]))} == {3}
+    places = {
+        tuner._tuner(records, one, tuner._Relay(Listener(), one))._local_tuner.get_run_config().storage_path
+        for one in (third, settings(tmp_path, launch=4))
+    }
+    assert len(places) == 2, "two launches must not write the same files of Tune"
 
 
 # ---------------------------------------------------------------- reports and errors
@@ -142,3 +158,44 @@ def test_a_worker_that_refuses_a_request_ends_the_launch_and_no_trial(
     with pytest.raises(ProtocolMismatch, match="version 99"):
         run_trials(records[:1], output, Listener())
     assert records[0].verdict() is None
+
+
+# ---------------------------------------------------------------- who closes a record
+ELSEWHERE = Owner(host="node-b", machine="node-b boot", pid=7, started=1)
+
+
+def test_a_trial_whose_engine_may_live_is_closed_where_that_engine_cannot_write(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = claim(records[0], me=ELSEWHERE)
+    output = settings(tmp_path)
+    [request] = requests_for(records[:1], output)
+    plant(monkeypatch, (request, None, RuntimeError("ActorDiedError: the node is gone")))
+    run_trials(records[:1], output, Listener())
+    assert records[0].directory == records[0].home / "epoch-1"
+    assert str(records[0].verdict()) == "failed(ActorDiedError)"
+    with pytest.raises(Superseded):
+        late.append(Measurement("eval", 2, {"eval_loss": 1.0}))
+    check_record(records[0])
+
+
+def test_a_trial_whose_directory_was_deleted_is_lost_alone(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = settings(tmp_path)
+    first, second = requests_for(records[:2], output)
+    shutil.rmtree(records[0].home)
+    failed = RuntimeError("ActorDiedError: the node is gone")
+    plant(monkeypatch, (first, None, failed), (second, None, failed))
+    run_trials(records[:2], output, Listener())
+    assert not records[0].home.exists() and str(records[1].verdict()) == "failed(ActorDiedError)"
+
+
+def test_a_trial_that_a_scheduler_stops_is_closed_in_place(records: list[Record], tmp_path: Path) -> None:
+    claim(records[0], me=ELSEWHERE).append(Measurement("eval", 2, {"eval_loss": 1.0}))
+    output = settings(tmp_path, scheduler=Asha(metric="eval_loss"))
+    [request] = requests_for(records[:1], output)
+    tuner._Relay(Listener(), output).on_trial_complete(0, [], SimpleNamespace(config={"request": request}))
+    verdict = records[0].verdict()
+    assert verdict is not None and verdict.kind == "pruned"
+    assert records[0].directory == records[0].home

@@ -10,7 +10,8 @@ from sweeps.hpo.outcome import Outcome, outcome
 from sweeps.stage4 import STUDY as STAGE4
 from trainables.errors import UserError
 from trainables.pareto import parse_objectives
-from trainables.record import Measurement, Verdict
+from trainables.record import Measurement
+from trainables.verdict import Verdict
 
 BASELINE = {
     "exact_match": 0.0, "irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0,

@@ -33,8 +33,9 @@ from sweeps.search import SEARCH
 from trainables.errors import UserError
 from trainables.io.files import write_json
 from trainables.probes.metric import RowResults
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Source
+from trainables.verdict import Verdict
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
 FIVE = ("language", "vision", "rank", "epochs", "quantization")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from launches import begin, kill
 
-from trainables.record import Record, is_whole, records_under
+from trainables.io.manifest import is_whole
+from trainables.record import Record, records_under
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

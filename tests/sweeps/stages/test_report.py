@@ -16,7 +16,8 @@ from sweeps.stages.report import outcome_text, stage_summary
 from sweeps.stages.staged_study import StagedStudy, continued
 from trainables.checkpoints.lineage import LINEAGE, lineage_of
 from trainables.io.files import write_json
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
+from trainables.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

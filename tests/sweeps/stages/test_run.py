@@ -30,9 +30,10 @@ from sweeps.unfreeze import STUDY as UNFREEZE
 from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.io.files import FileDamaged, write_json
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.source_check import SourceChanged
 from trainables.spec import Placement
+from trainables.verdict import Verdict
 
 SHORT = {"steps": 30, "eval_every_steps": 10}
 

@@ -21,7 +21,8 @@ from trial_records import measure
 from analysis.logged_measurements import read_logged
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.tracker import Tracker
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 LONGEST_SUBMIT_SECONDS = 0.1
 

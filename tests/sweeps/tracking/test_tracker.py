@@ -21,7 +21,8 @@ from sweeps.tracking.view import view_address
 from trainables.errors import UserError, redacted
 from trainables.io.files import FileDamaged, write_json
 from trainables.mlflow_store import checked_uri, default_tracking_uri
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 PRUNED = Verdict(
     kind="pruned",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from sweeps.execution.experiment import Experiment
 from sweeps.watching.experiments import disk_use
 from sweeps.watching.listing import size_text
 from trainables.errors import ExitCode
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +38,21 @@ def test_the_list_counts_trials_and_names_the_launch(make_record: Callable[..., 
     (tmp_path / "begun" / "study.json").write_text("{}")
     for name in ("data", ".removed", "images"):  # what a storage also holds
         (tmp_path / name).mkdir()
-    with Experiment(tmp_path / "stage4").locked():
+    (tmp_path / "begun" / "lease.json").write_text("{")
+    with Experiment(tmp_path / "stage4").held():
         found = json.loads(listing(tmp_path, "--json").stdout)["experiments"]
         text = listing(tmp_path).stdout.splitlines()
     assert [one["experiment"] for one in found] == ["begun", "stage4"]
-    assert {key: found[1][key] for key in ("launch", "trials", "ended", "damaged")} == {
-        "launch": f"process {os.getpid()}", "trials": 3, "ended": 1, "damaged": 1
-    }  # fmt: skip
-    assert found[0]["launch"] is None and found[0]["trials"] == 0
+    assert {key: found[1][key] for key in ("trials", "ended", "damaged")} == {"trials": 3, "ended": 1, "damaged": 1}
+    launch = found[1]["launch"]
+    assert launch.pop("heartbeat_age_seconds") < 5
+    assert launch == {"number": 1, "host": platform.node(), "process_id": os.getpid(), "is_lost": False}
+    assert "lease.json: " in found[0]["launch"]["damage"] and found[0]["trials"] == 0
     assert text[0].split() == ["experiment", "trials", "ended", "size", "last", "change", "launch"]
-    assert text[2].startswith("stage4") and text[2].rstrip().endswith(f"process {os.getpid()}")
+    assert text[1].rstrip().endswith("its lease is damaged")
+    assert "launch 1 runs it" in text[2]
+    [_, free] = json.loads(listing(tmp_path, "--json").stdout)["experiments"]
+    assert free["launch"] is None
 
 
 def test_size_and_last_change_are_those_of_all_files(make_record: Callable[..., Record], tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from sweeps.tracking.removal import runs_to_remove
 from sweeps.tracking.tracker import Tracker, sync_all
 from trainables.errors import ExitCode
 from trainables.mlflow_store import StoredRun
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 END = Verdict(kind="completed", step=60)
 
@@ -90,10 +91,16 @@ def test_without_an_answer_nothing_is_removed(record: Record, tmp_path: Path, mo
 
 
 def test_a_running_experiment_is_refused(record: Record, tmp_path: Path) -> None:
-    with Experiment(tmp_path / "stage4").locked():
+    with Experiment(tmp_path / "stage4").held():
         found = removed(tmp_path, "--yes", "--keep-runs")
-    assert found.exit_code == ExitCode.ALREADY_RUNNING and f"process {os.getpid()} runs" in found.stderr
+    assert found.exit_code == ExitCode.ALREADY_RUNNING and f"process {os.getpid()} on " in found.stderr
     assert record.directory.exists()
+
+
+def test_a_look_that_removes_nothing_leaves_no_trace(record: Record, tmp_path: Path) -> None:
+    before = sorted(path.name for path in (tmp_path / "stage4").iterdir())
+    removed(tmp_path, "--keep-runs")
+    assert sorted(path.name for path in (tmp_path / "stage4").iterdir()) == before
 
 
 @pytest.mark.parametrize("name", ["stage5", "../stage4", "data"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,14 +18,18 @@ from installed_commands import declared, install
 from sweeps.cli import footprint
 from sweeps.display.trial_rows import TrialRow
 from sweeps.execution.experiment import Experiment
+from sweeps.watching.launches import WatchedLaunch
 from sweeps.watching.status import WatchedTrial, read_status, time_left
 from trainables import phase
 from trainables.errors import ExitCode
+from trainables.lease import Lease, Owner, this_process, write_lease
 from trainables.phase import PhaseFile, TrialProcess
-from trainables.record import Record, Verdict
+from trainables.record import Record
+from trainables.verdict import Verdict
 
 REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 HERE = f"{platform.node()}, process {os.getpid()}"
+PROCESS = f"process {os.getpid()} on {re.escape(platform.node())}"
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +66,12 @@ def sweep(make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -
 def test_a_running_experiment_shows_what_trains_where_what_waits_and_why_trials_ended(
     sweep: Experiment, tmp_path: Path
 ) -> None:
-    with sweep.locked():
+    with sweep.held():
         found = status(tmp_path, "stage4")
     lines = found.stdout.splitlines()
     assert found.exit_code == ExitCode.DONE
-    assert lines[0].startswith(f"stage4: process {os.getpid()} runs it, 2/4 trials ended, 1 running, 1 waiting, about ")
+    launch = rf"launch 1 runs it \({PROCESS}, last heartbeat \d s ago\)"
+    assert re.match(rf"stage4: {launch}, 2/4 trials ended, 1 running, 1 waiting, about ", lines[0])
     rows = {line.split()[0]: line for line in lines if line.startswith(("A1 ", "B1 ", "C2 ", "D1 "))}
     assert "step 30 of 120" in rows["A1"] and HERE in rows["A1"]
     assert rows["B1"].rstrip().endswith("waiting") and "process" not in rows["B1"]
@@ -83,11 +90,50 @@ def test_without_a_launch_nothing_runs_and_what_it_left_is_not_taken_for_work(
     assert "step 30 of 120" not in text and HERE not in text and " left" not in text.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("silent_seconds", "said", "is_lost"),
+    [(15, "launch 4 runs it (process 7 on node-b, last heartbeat 1", False),
+     (95, "launch 4 is lost (process 7 on node-b, last heartbeat 9", True)],
+)  # fmt: skip
+def test_a_launch_on_another_machine_is_lost_after_three_missed_heartbeats(
+    sweep: Experiment, tmp_path: Path, silent_seconds: int, said: str, is_lost: bool
+) -> None:
+    elsewhere = Owner(host="node-b", machine="node-b boot", pid=7, started=1)
+    write_lease(sweep.directory, Lease(epoch=4, owner=elsewhere))
+    then = time.time() - silent_seconds
+    os.utime(sweep.directory / "lease.json", (then, then))
+    head = status(tmp_path, "stage4").stdout.splitlines()[0]
+    assert said in head
+    assert ("2 stopped, to go on, run the command that began it with --resume" in head) == is_lost
+    assert ("1 running, 1 waiting" in head) != is_lost
+    [found] = json.loads(status(tmp_path, "stage4", "--json").stdout)["experiments"]
+    assert found["launch"]["is_lost"] == is_lost and found["launch"]["host"] == "node-b"
+    assert found["launch"]["heartbeat_age_seconds"] == pytest.approx(silent_seconds, abs=5)
+
+
+def test_a_launch_whose_process_has_ended_is_lost_at_once(sweep: Experiment, tmp_path: Path) -> None:
+    owner = this_process()
+    write_lease(sweep.directory, Lease(epoch=2, owner=owner.model_copy(update={"started": owner.started - 1})))
+    head = status(tmp_path, "stage4").stdout.splitlines()[0]
+    assert f"stage4: launch 2 is lost (process {os.getpid()} on {platform.node()} has ended), 2/4" in head
+
+
+def test_a_damaged_lease_is_named_and_the_trials_are_shown(sweep: Experiment, tmp_path: Path) -> None:
+    (sweep.directory / "lease.json").write_bytes(b"")
+    found = status(tmp_path, "stage4")
+    assert found.exit_code == ExitCode.DONE
+    assert "stage4: its lease is damaged, 2/4 trials ended, 1 running" in found.stdout
+    assert f"damaged lease: {sweep.directory / 'lease.json'}: " in found.stdout
+
+
 def test_json_holds_the_same(sweep: Experiment, tmp_path: Path) -> None:
-    with sweep.locked():
+    with sweep.held():
         [found] = json.loads(status(tmp_path, "--json").stdout)["experiments"]
     trials = {one["trial"]: one for one in found["trials"]}
-    assert found["launch"] == f"process {os.getpid()}" and found["free_bytes"] > 0 and found["seconds_left"] > 0
+    launch = found["launch"]
+    assert launch.pop("heartbeat_age_seconds") < 5
+    assert launch == {"number": 1, "host": platform.node(), "process_id": os.getpid(), "is_lost": False}
+    assert found["free_bytes"] > 0 and found["seconds_left"] > 0
     assert {name: one["state"] for name, one in trials.items()} == {
         "A1": "running", "B1": "waiting", "C2": "ended", "D1": "ended"
     }  # fmt: skip
@@ -112,7 +158,7 @@ def test_without_a_name_it_shows_what_runs_else_what_changed_last(
     later.mkdir(parents=True)
     (tmp_path / "later" / "study.json").write_text("{}")
     os.utime(tmp_path / "later" / "study.json", (2e9, 2e9))
-    holding: AbstractContextManager[None] = sweep.locked() if is_held else nullcontext()
+    holding: AbstractContextManager[object] = sweep.held() if is_held else nullcontext()
     with holding:
         assert status(tmp_path).stdout.split(":")[0] == ("stage4" if is_held else "later")
 
@@ -127,10 +173,11 @@ def test_an_experiment_that_is_not_there(sweep: Experiment, tmp_path: Path, word
 
 
 def test_a_launch_that_ends_during_the_look_leaves_no_lock(sweep: Experiment) -> None:
-    with sweep.locked():
-        assert read_status(sweep, 2000.0).launch == f"process {os.getpid()}"
-    assert read_status(sweep, 2000.0).launch is None
-    with sweep.locked():  # looking has not taken it
+    with sweep.held():
+        holder = read_status(sweep, 2000.0).launch.holder
+        assert holder is not None and holder.owner == this_process()
+    assert read_status(sweep, 2000.0).launch == WatchedLaunch(None)
+    with sweep.held():  # looking has not taken it
         pass
 
 

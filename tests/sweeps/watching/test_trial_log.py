@@ -19,7 +19,8 @@ from sweeps.watching.trial_log import follow, log_lines
 from trainables.errors import ExitCode
 from trainables.io.files import write_json
 from trainables.phase import PhaseFile
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
+from trainables.verdict import Verdict
 
 REASON = "irrelevant_pass 0.71 < 0.80 for 2 evals (baseline 1.00)"
 
@@ -107,7 +108,7 @@ def test_a_log_is_followed_through_every_change_until_the_trial_ends(make_record
         yield
 
     history = trains()
-    with experiment_of(record).locked():
+    with experiment_of(record).held():
         lines = list(follow(experiment_of(record), record, lambda _: next(history)))
     assert [line.split()[0] for line in lines] == [
         "self-test", "eval", "train", "phase", "eval", "train", "ended"
@@ -136,7 +137,7 @@ def test_another_process_follows_while_this_one_writes(make_record: Callable[...
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "metadata"), str(ROOT)))}
     script = "from sweeps.cli.footprint import main; main()"
     command = [sys.executable, "-c", script, "logs", "C2-L2-V2", "-f", "--storage", str(tmp_path)]
-    with experiment_of(record).locked():
+    with experiment_of(record).held():
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
         before = [process.stdout.readline() for _ in range(3)]

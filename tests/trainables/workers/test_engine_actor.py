@@ -25,8 +25,9 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
 
 from trainables.data.duplicates import digest_of
 from trainables.data.rows import read_rows
-from trainables.record import Record, Verdict
+from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 from trainables.workers.events import WorkerReplaced
 from trainables.workers.protocol import PROTOCOL_VERSION, ProtocolMismatch, Report
 

@@ -122,7 +122,7 @@ def test_an_error_while_a_trial_opens_is_its_own(
     check_before_training = Trial.check_before_training
 
     def broken(trial: Trial) -> Any:
-        if trial.record == bad:
+        if trial.record.home == bad.home:
             raise RuntimeError("a planted fault")
         return check_before_training(trial)
 

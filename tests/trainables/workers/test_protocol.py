@@ -18,8 +18,9 @@ from trainables.constraint import BestConstraint
 from trainables.errors import UserError
 from trainables.guards import Ceiling, Floor
 from trainables.probes.probe import Baseline
-from trainables.record import Measurement, Record, Verdict
+from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec
+from trainables.verdict import Verdict
 from trainables.workers.protocol import (
     PROTOCOL_VERSION,
     ProtocolMismatch,

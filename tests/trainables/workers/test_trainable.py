@@ -98,7 +98,7 @@ class Runs:
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
         with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, names, scheduler)
+            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, engines=names, scheduler=scheduler)
             run_trials(list(records.values()), settings, listener or Listener())
         return records
 
@@ -133,7 +133,7 @@ def test_both_backends_keep_the_contract(backend: str, request: pytest.FixtureRe
         "shallow": "completed", "deep": "completed", "both": "completed", "apart": "completed",
         "bad": "infeasible(input)",
     }  # fmt: skip
-    assert layout(records["bad"]) - {".phase.json"} == {"spec.json", "verdict.json", "manifest.json"}
+    assert layout(records["bad"]) - {".phase.json"} == {"spec.json", "verdict.json", "manifest.json", "lock"}
     for record in (record for name, record in records.items() if name != "bad"):
         assert [one.step for one in record.evals()] == [1, 2]
         assert record.checkpoint_steps() == [2, 1]
