@@ -83,7 +83,16 @@ ONLY_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
 # What importing the modules of a package, but those below, must not load: planning and reading stay light.
 UNLOADED = (
     ("sweeps", (), ("mlflow", *TORCH)),
-    ("sweeps", ("sweeps.execution.tuner", "sweeps.execution.ray_session", "sweeps.execution.cluster"), ("ray",)),
+    (
+        "sweeps",
+        (
+            "sweeps.execution.tuner",
+            "sweeps.execution.relay",
+            "sweeps.execution.ray_session",
+            "sweeps.execution.cluster",
+        ),
+        ("ray",),
+    ),
     (
         "analysis",
         (),

@@ -21,6 +21,7 @@ from sweeps.display.trial_rows import (
     columns_of,
     eval_line,
     numbers,
+    retry_line,
     seconds_left_of,
     stop_line,
 )
@@ -89,6 +90,12 @@ class LiveTable:
             self.note(eval_line(row, columns))
         if has_ended and row.verdict is not None and row.verdict.reason:
             self.note(stop_line(row.spec.name, row.verdict))
+
+    def retried(self, records: Sequence[Record], reason: str) -> None:
+        """Print that trials lost the process that trains them, and at which eval each of them was."""
+        with self._lock:
+            line = retry_line([self.rows[one.name] for one in records], reason)
+        self.note(line)
 
     def note(self, text: str) -> None:
         """Print a message above the table."""

@@ -8,7 +8,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.display.summary import listed
+from sweeps.display.trial_rows import listed
 from sweeps.planning.data_quality import FileQuality, quality_table
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share

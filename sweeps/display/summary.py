@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.display.trial_rows import MARKS
+from sweeps.display.trial_rows import MARKS, listed
 from sweeps.study import Study
 from trainables.errors import holds_password
 from trainables.io.files import FileDamaged
@@ -17,8 +17,6 @@ from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
 from trainables.record import Measurement, Record
 from trainables.record_labels import labels_of
-
-SHOWN_TRIALS = 4  # in a list of trials
 
 
 def summary(
@@ -134,9 +132,3 @@ def _falls(records: list[Record]) -> list[str]:
         f"Warning: a kind of picture was lost, {metric} on `{group}`: {listed(trials)}."
         for (metric, group), trials in fallen.items()
     ]
-
-
-def listed(trials: Sequence[str]) -> str:
-    """Return the first trials with commas between them, and the count of the others."""
-    more = f" and {len(trials) - SHOWN_TRIALS} more" if len(trials) > SHOWN_TRIALS else ""
-    return ", ".join(trials[:SHOWN_TRIALS]) + more

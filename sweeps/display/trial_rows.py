@@ -12,6 +12,7 @@ from trainables.record_labels import labels_of
 from trainables.spec import TrialSpec
 from trainables.verdict import Verdict
 
+SHOWN_TRIALS = 4  # in a list of trials
 FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
 IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))
 TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerous_rate", "{:.2f}"))
@@ -122,6 +123,18 @@ def numbers(row: TrialRow, columns: Columns) -> list[str]:
 def stop_line(name: str, verdict: Verdict) -> str:
     """Return one line that explains why a trial ended early."""
     return f"{verdict.kind} {name} @ step {verdict.step}: {verdict.reason}"
+
+
+def retry_line(rows: Sequence[TrialRow], reason: str) -> str:
+    """Return one line on trials that are tried again, with the steps of their newest evals."""
+    trials = [f"{row.name} @ step {max(row.eval_step, 0)}" for row in rows]
+    return f"retried after a lost process: {listed(trials)}. Ray: {reason}"
+
+
+def listed(trials: Sequence[str]) -> str:
+    """Return the first few of a list of trials, and how many more there are."""
+    more = f" and {len(trials) - SHOWN_TRIALS} more" if len(trials) > SHOWN_TRIALS else ""
+    return ", ".join(trials[:SHOWN_TRIALS]) + more
 
 
 def eval_line(row: TrialRow, columns: Columns) -> str:

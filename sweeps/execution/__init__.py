@@ -25,6 +25,7 @@
 - `ray_session`: Starts Ray on this machine, or joins a cluster, and keeps secrets out of what Ray writes.
 - `ray_token`: Makes the token by which Ray's processes know each other, so that only this user can read it.
 - `run`: Runs the records of an experiment in one session with Ray and MLflow, baselines first.
+- `relay`: Passes the events of Ray Tune to what shows and copies the trials of a launch.
 - `schedulers`: Ray Tune's schedulers as options, checked before a launch.
 - `session`: Keeps what `tuner` started, Ray and engines, and the MLflow mirror open while a launch runs its batches
   of trials.

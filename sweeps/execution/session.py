@@ -57,6 +57,10 @@ class ProgressUpdater:
         if self.alerts is not None:
             self.alerts.advanced(record)
 
+    def retried(self, records: Sequence[Record], reason: str) -> None:
+        """Show that trials lost their worker and go on."""
+        self.live_table.retried(records, reason)
+
 
 @contextmanager
 def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], launch: Launch) -> Iterator[Mirror]:

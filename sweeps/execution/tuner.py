@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import ray
@@ -25,33 +25,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.execution.engine_plan import distribute, engine_plans
 from sweeps.execution.ray_session import Resources
-from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler, stopped_by
+from sweeps.execution.relay import Listener, Relay, records_of
+from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler
 from sweeps.execution.storage import check_not_full
 from trainables.attempt import claim
 from trainables.errors import InfrastructureError
-from trainables.lease import Owner
 from trainables.metrics import metric
 from trainables.record import Record
 from trainables.verdict import Verdict
 from trainables.workers.engine_actor import EngineActor, EngineSettings
-from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, check_version
+from trainables.workers.protocol import ProtocolMismatch, Request, Rules
 from trainables.workers.trainable import TrialWorker
 
 ENGINE_CPUS = 0.5  # on a machine with one core, the waiting workers need the rest
 WAITING_CPUS = 0.01  # for a worker that waits for an engine
 MAX_CALLS = 10_000  # workers that can wait for one engine at once
-
-
-class Listener(Protocol):
-    """Receives the events of trials. Its methods must not raise: an exception would end the whole launch."""
-
-    def started(self, record: Record, engine: str | None) -> None:
-        """Called when a worker has started the trial; `engine` is the one that trains it, None without engines."""
-        ...
-
-    def advanced(self, record: Record) -> None:
-        """Called when the trial may have a new eval or a verdict."""
-        ...
 
 
 @contextmanager
@@ -131,13 +119,13 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
     """
     if not records:
         return
-    relay = _Relay(listener, settings)
+    relay = Relay(listener, settings.stop_file, settings.launch, settings.scheduler)
     results = _fit(_tuner(records, settings, relay), settings.stop_file.parent)
     for result in results:
         if mismatch := relay.mismatch or _mismatch(result.error):
             raise mismatch
     for result in results:
-        for record in _records((result.config or {})["request"]):
+        for record in records_of((result.config or {})["request"]):
             if record.verdict() is None and result.error is not None and record.home.is_dir():  # or it was deleted
                 claim(record, settings.launch).close(_failed(record, result.error))
                 listener.advanced(record)
@@ -157,7 +145,7 @@ def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
     return results
 
 
-def _tuner(records: Sequence[Record], settings: TuneSettings, relay: _Relay) -> tune.Tuner:
+def _tuner(records: Sequence[Record], settings: TuneSettings, relay: Relay) -> tune.Tuner:
     requests = requests_for(records, settings)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
@@ -220,50 +208,6 @@ def _scheduling(records: Sequence[Record], scheduler: Scheduler | None) -> dict[
             **observed, min_samples_required=scheduler.min_samples_required, min_time_slice=never_pausing
         )
     }
-
-
-class _Relay(tune.Callback):
-    def __init__(self, listener: Listener, settings: TuneSettings) -> None:
-        self.listener, self.settings = listener, settings
-        self.mismatch: ProtocolMismatch | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a live table cannot be pickled
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        request: Request = trial.config["request"]
-        for record in _records(request):
-            self.listener.started(record, request.engine)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        report: Report = result["report"]
-        try:
-            check_version(report)
-        except ProtocolMismatch as mismatch:
-            self.mismatch = mismatch  # raised after Tune has ended: an exception here would lose results
-            return
-        for one in report.trials:
-            self.listener.advanced(Record(Path(one.record)))
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        scheduler = self.settings.scheduler
-        if scheduler is None or self.settings.stop_file.exists():
-            return
-        for record in _records(trial.config["request"]):
-            if record.verdict() is None:  # only a scheduler ends a trial without a verdict
-                verdict = stopped_by(scheduler, record.evals())
-                claim(record, self.settings.launch, ended=_has_reported).close(verdict)
-                self.listener.advanced(record)
-
-
-def _has_reported(_: Owner) -> bool:
-    return True  # an engine trains a trial on only when its worker asks again
-
-
-def _records(request: Request) -> list[Record]:
-    return [Record(Path(trial)) for trial in request.trials]
 
 
 def _mismatch(error: Exception | None) -> ProtocolMismatch | None:

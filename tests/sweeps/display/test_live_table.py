@@ -59,6 +59,17 @@ def test_without_a_terminal_every_eval_is_one_line(make_record: Callable[..., Re
     assert lines[1] == f"pruned {record.spec().name} @ step 80: {REASON}"
 
 
+def test_trials_that_go_on_after_a_lost_engine_are_one_line(make_record: Callable[..., Record]) -> None:
+    records = [make_record(name=f"C{number}") for number in range(6)]
+    records[0].append(Measurement("eval", 80, {"eval_loss": 0.25}))
+    board = LiveTable(console(terminal=False), records)
+    board.retried(records, "The actor died unexpectedly before finishing this task.")
+    assert written(board) == (
+        "retried after a lost process: C0 @ step 80, C1 @ step 60, C2 @ step 60, C3 @ step 60 and 2 more. "
+        "Ray: The actor died unexpectedly before finishing this task.\n"
+    )
+
+
 def test_the_live_table_of_a_text_model_shows_text_metrics(make_record: Callable[..., Record]) -> None:
     record = make_record("E0", 1, 0, steps=())
     board = LiveTable(console(terminal=False), [record])

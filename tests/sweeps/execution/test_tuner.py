@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from ray.exceptions import RayTaskError
 
 from sweeps.execution import schedulers, tuner
 from sweeps.execution.ray_session import Resources
+from sweeps.execution.relay import Relay
 from sweeps.execution.schedulers import Asha
 from sweeps.execution.tuner import TuneSettings, requests_for, run_trials
 from trainables.attempt import claim
@@ -66,7 +68,7 @@ def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[R
 
 def test_the_config_of_tune_holds_only_requests(records: list[Record], tmp_path: Path) -> None:
     output = settings(tmp_path)
-    built = tuner._tuner(records, output, tuner._Relay(Listener(), output))
+    built = tuner._tuner(records, output, relay_to(Listener(), output))
     space: Any = built._local_tuner.param_space
     assert space == {"request": {"grid_search": requests_for(records, output)}}
 
@@ -80,7 +82,7 @@ def test_requests_and_tune_s_files_carry_the_number_of_the_launch(records: list[
     assert {one.lease_epoch for one in requests_for(records, third)} == {3}
     assert {one.lease_epoch for one in requests_for(records, settings(tmp_path, launch=3, engines=["first"]))} == {3}
     places = {
-        tuner._tuner(records, one, tuner._Relay(Listener(), one))._local_tuner.get_run_config().storage_path
+        tuner._tuner(records, one, relay_to(Listener(), one))._local_tuner.get_run_config().storage_path
         for one in (third, settings(tmp_path, launch=4))
     }
     assert len(places) == 2, "two launches must not write the same files of Tune"
@@ -98,6 +100,13 @@ class Listener:
 
     def advanced(self, record: Record) -> None:
         self.heard.append(f"advanced {record.name}")
+
+    def retried(self, records: Sequence[Record], reason: str) -> None:
+        self.heard.append(f"retried {', '.join(record.name for record in records)}: {reason}")
+
+
+def relay_to(listener: Listener, given: TuneSettings) -> Relay:
+    return Relay(listener, given.stop_file, given.launch, given.scheduler)
 
 
 def report(record: Record, version: int = protocol.PROTOCOL_VERSION) -> Report:
@@ -195,7 +204,7 @@ def test_a_trial_that_a_scheduler_stops_is_closed_in_place(records: list[Record]
     claim(records[0], me=ELSEWHERE).append(Measurement("eval", 2, {"eval_loss": 1.0}))
     output = settings(tmp_path, scheduler=Asha(metric="eval_loss"))
     [request] = requests_for(records[:1], output)
-    tuner._Relay(Listener(), output).on_trial_complete(0, [], SimpleNamespace(config={"request": request}))
+    relay_to(Listener(), output).on_trial_complete(0, [], SimpleNamespace(config={"request": request}))
     verdict = records[0].verdict()
     assert verdict is not None and verdict.kind == "pruned"
     assert records[0].directory == records[0].home

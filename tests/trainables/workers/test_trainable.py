@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +63,10 @@ class Listener:
     at_first_eval: Callable[[], None] = lambda: None
     advanced_count: int = 0
     started_names: list[str] = field(default_factory=list)
+    retries: list[tuple[list[str], str]] = field(default_factory=list)
+
+    def retried(self, records: Sequence[Record], reason: str) -> None:
+        self.retries.append((sorted(record.name for record in records), reason))
 
     def started(self, record: Record, engine: str | None) -> None:
         self.started_names.append(record.name)
@@ -174,6 +178,10 @@ def test_a_killed_worker_is_retried_and_every_trial_ends_as_if_undisturbed(
     records = runs.run(f"killed-{victim}", specs[:3], False, listener)
     assert len(killed) == 1
     assert len(listener.started_names) > 3, "nothing was retried"
+    retried = {name for names, _ in listener.retries for name in names}
+    assert retried == ({"shallow", "deep", "both"} if victim == "EngineActor" else retried & records.keys())
+    assert retried
+    assert all("actor" in reason for _, reason in listener.retries), listener.retries
     for name, record in records.items():
         assert_alike(record, together[name])
 

@@ -1,0 +1,108 @@
+"""Passes the events of Ray Tune to what shows and copies the trials of a launch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.exceptions import RayTaskError
+
+from sweeps.execution.schedulers import Scheduler, stopped_by
+from trainables.attempt import claim
+from trainables.lease import Owner
+from trainables.record import Record
+from trainables.workers.protocol import ProtocolMismatch, Report, Request, check_version
+
+TOGETHER_SECONDS = 2.0  # the workers of an engine that ends fail one after another
+
+
+class Listener(Protocol):
+    """Receives the events of trials. Its methods must not raise: an exception would end the whole launch."""
+
+    def started(self, record: Record, engine: str | None) -> None:
+        """Called when a worker has started the trial; `engine` is the one that trains it, None without engines."""
+        ...
+
+    def advanced(self, record: Record) -> None:
+        """Called when the trial may have a new eval or a verdict."""
+        ...
+
+    def retried(self, records: Sequence[Record], reason: str) -> None:
+        """Called when trials lost their worker or their engine, and go on from their newest checkpoints."""
+        ...
+
+
+class Relay(tune.Callback):
+    """Passes what Tune reports to a listener; `launch` is the number of the launch that `scheduler` belongs to."""
+
+    def __init__(self, listener: Listener, stop_file: Path, launch: int, scheduler: Scheduler | None) -> None:
+        self.listener, self.stop_file, self.launch, self.scheduler = listener, stop_file, launch, scheduler
+        self.mismatch: ProtocolMismatch | None = None
+        self._lost: dict[str, list[Record]] = {}
+        self._lost_at_seconds = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used; a live table cannot be pickled
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        request: Request = trial.config["request"]
+        for record in records_of(request):
+            self.listener.started(record, request.engine)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        report: Report = result["report"]
+        try:
+            check_version(report)
+        except ProtocolMismatch as mismatch:
+            self.mismatch = mismatch  # raised after Tune has ended: an exception here would lose results
+            return
+        for one in report.trials:
+            self.listener.advanced(Record(Path(one.record)))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.scheduler is None or self.stop_file.exists():
+            return
+        for record in records_of(trial.config["request"]):
+            if record.verdict() is None:  # only a scheduler ends a trial without a verdict
+                verdict = stopped_by(self.scheduler, record.evals())
+                claim(record, self.launch, ended=_has_reported).close(verdict)
+                self.listener.advanced(record)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = _first_line(trial.get_pickled_error())
+        self._lost.setdefault(reason, []).extend(records_of(trial.config["request"]))
+        self._lost_at_seconds = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._lost and time.monotonic() - self._lost_at_seconds > TOGETHER_SECONDS:
+            self._tell_of_lost()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._tell_of_lost()
+
+    def _tell_of_lost(self) -> None:
+        lost, self._lost = self._lost, {}
+        for reason, records in lost.items():
+            self.listener.retried(records, reason)
+
+
+def _has_reported(_: Owner) -> bool:
+    return True  # an engine trains a trial on only when its worker asks again
+
+
+def _first_line(error: Exception | None) -> str:
+    """Return why a worker was lost, as Ray says it; a task's error is reported by its cause."""
+    if isinstance(error, RayTaskError):
+        error = error.cause
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[0] if lines else "no reason is known"
+
+
+def records_of(request: Request) -> list[Record]:
+    """Return the records of the trials that a worker was asked to train."""
+    return [Record(Path(trial)) for trial in request.trials]
