@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Protocol
 
 from ray import tune
-from ray.exceptions import RayTaskError
 
 from sweeps.execution.schedulers import Scheduler, stopped_by
 from trainables.attempt import claim
@@ -16,6 +16,7 @@ from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, check_version
 
+REASON_CHARACTERS = 200
 TOGETHER_SECONDS = 2.0  # the workers of an engine that ends fail one after another
 
 
@@ -74,7 +75,7 @@ class Relay(tune.Callback):
                 self.listener.advanced(record)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = _first_line(trial.get_pickled_error())
+        reason = _newest_reason(trial)
         self._lost.setdefault(reason, []).extend(records_of(trial.config["request"]))
         self._lost_at_seconds = time.monotonic()
 
@@ -95,12 +96,12 @@ def _has_reported(_: Owner) -> bool:
     return True  # an engine trains a trial on only when its worker asks again
 
 
-def _first_line(error: Exception | None) -> str:
-    """Return why a worker was lost, as Ray says it; a task's error is reported by its cause."""
-    if isinstance(error, RayTaskError):
-        error = error.cause
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    return lines[0] if lines else "no reason is known"
+def _newest_reason(trial: Any) -> str:
+    """Return why Tune tries a trial again: the last line of what it has just written beside the trial."""
+    path = Path(trial.error_file or "")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
+    found = [line.strip() for line in lines if line.strip()]
+    return shorten(found[-1], REASON_CHARACTERS, placeholder=" …") if found else "no reason is known"
 
 
 def records_of(request: Request) -> list[Record]:
