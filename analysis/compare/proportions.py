@@ -22,25 +22,24 @@ def sign_flip_p(differences: np.ndarray) -> float:
     """Return the two-sided p of the paired differences of rows (rows,), under "A and B are equal on every row".
 
     With one seed and answers right or wrong this is McNemar's exact test. With several seeds a row's difference is the
-    mean over them, and its sign is flipped as a whole (scipy.stats.permutation_test), so that the answers of several
-    seeds to one row do not count as several rows.
+    mean over them, and its sign is flipped as a whole, so that the answers of several seeds to one row do not count as
+    several rows: by all flips (scipy.stats.permutation_test) for few rows, else by random ones (monte_carlo_test).
     """
-    from scipy.stats import binomtest, permutation_test
+    from scipy.stats import binomtest, monte_carlo_test, permutation_test
 
     decisive = differences[differences != 0]
     if not len(decisive):
         return 1.0
     if np.allclose(np.abs(decisive), abs(decisive[0])):
         return float(binomtest(int((decisive > 0).sum()), len(decisive), 0.5).pvalue)
-    flipped = permutation_test(
-        (decisive,),
-        np.sum,
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        rng=np.random.default_rng(GENERATOR_SEED),
-    )
-    return float(flipped.pvalue)
+    if 2 ** len(decisive) <= RESAMPLES:  # all of them, exactly
+        return float(permutation_test((decisive,), np.sum, permutation_type="samples", vectorized=True).pvalue)
+    rng = np.random.default_rng(GENERATOR_SEED)
+
+    def flipped(size: tuple[int, ...]) -> np.ndarray:
+        return rng.choice((-1.0, 1.0), size=size) * decisive
+
+    return float(monte_carlo_test(decisive, flipped, np.sum, vectorized=True, n_resamples=RESAMPLES).pvalue)
 
 
 def newcombe_interval(a: np.ndarray, b: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, permutation_test
 
 from analysis.compare.proportions import newcombe_interval, sign_flip_p
 
@@ -40,6 +40,15 @@ def test_newcombe_gives_the_published_intervals(table: tuple[int, ...], low: flo
 def test_one_seed_gives_mcnemars_exact_test(table: tuple[int, ...], p: float) -> None:
     a, b = pairs(*table)
     assert sign_flip_p(a - b) == pytest.approx(p, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "tolerance"), [(9, 1e-12), (16, 0.012)])
+def test_several_seeds_give_the_p_of_all_flips(rows: int, tolerance: float) -> None:
+    draws = np.random.default_rng(rows)
+    for shift in (0.0, 0.2, 0.5):
+        differences = draws.choice((-1.0, -1 / 3, 1 / 3, 1.0), rows) + shift
+        exact = permutation_test((differences,), np.sum, permutation_type="samples", n_resamples=np.inf)
+        assert sign_flip_p(differences) == pytest.approx(exact.pvalue, abs=tolerance)
 
 
 def test_equal_answers_are_no_evidence_but_have_a_width() -> None:
