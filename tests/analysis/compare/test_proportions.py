@@ -42,7 +42,7 @@ def test_one_seed_gives_mcnemars_exact_test(table: tuple[int, ...], p: float) ->
     assert sign_flip_p(a - b) == pytest.approx(p, abs=1e-4)
 
 
-@pytest.mark.parametrize(("rows", "tolerance"), [(9, 1e-12), (16, 0.012)])
+@pytest.mark.parametrize(("rows", "tolerance"), [(9, 1e-12), (16, 0.03)])
 def test_several_seeds_give_the_p_of_all_flips(rows: int, tolerance: float) -> None:
     draws = np.random.default_rng(rows)
     for shift in (0.0, 0.2, 0.5):

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 from saved_adapters import left_by, saved
+from scanned_rows import scan_of
 
 from sweeps.curriculum import STUDY
 from sweeps.execution.holdout_file import holdout_of, holdout_of_stages
@@ -218,6 +219,12 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.fixture
+def sound_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused here follows from the stages; scanning their rows takes ten seconds each."""
+    monkeypatch.setattr("sweeps.planning.plan.scan_once", lambda sources: scan_of())
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -229,7 +236,7 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
     ],
 )
 def test_stages_that_cannot_continue_each_other_are_refused(
-    changes: dict[str, Any], expected: str, staged: StagedStudy, tmp_path: Path
+    changes: dict[str, Any], expected: str, staged: StagedStudy, tmp_path: Path, sound_rows: None
 ) -> None:
     other = replace(staged.stages[1], spec=staged.stages[1].spec.model_copy(update=changes))
     broken = replace(staged, stages=(staged.stages[0], other))
@@ -239,7 +246,7 @@ def test_stages_that_cannot_continue_each_other_are_refused(
     assert not (tmp_path / "runs" / "curriculum").exists(), "nothing was started"
 
 
-def test_a_stage_that_is_refused_refuses_all(staged: StagedStudy, tmp_path: Path) -> None:
+def test_a_stage_that_is_refused_refuses_all(staged: StagedStudy, tmp_path: Path, sound_rows: None) -> None:
     short = replace(staged.stages[2], spec=staged.stages[2].spec.model_copy(update={"steps": 2, "eval_every_steps": 1}))
     with pytest.raises(UserError, match=r"preflight checks? failed; nothing was run"):
         run_staged(replace(staged, stages=(*staged.stages[:2], short)), tmp_path)

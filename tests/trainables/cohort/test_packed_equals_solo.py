@@ -58,7 +58,11 @@ def assert_equal_gradients(
 # -------------------------------------------------------------------- gradients
 @pytest.mark.parametrize(
     ("nf4", "kinds"),
-    [(False, ["image", "text", "mixed"]), pytest.param(True, ["mixed"], marks=pytest.mark.slow)],
+    [
+        (False, ["mixed"]),
+        pytest.param(False, ["image", "text"], marks=pytest.mark.slow),
+        pytest.param(True, ["mixed"], marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_of_every_depth_equal_those_of_a_trial_alone(
     nf4: bool, kinds: list[str], sources: Sources, make_spec: SpecMaker, double: None
@@ -114,7 +118,7 @@ def assert_random_cohort(
         assert_equal_gradients(packed.double_engine(sources), specs, [kind], share, widths)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(**COHORTS)
 def test_gradients_of_any_cohort_equal_those_of_its_members_alone(sources: Sources, **cohort: Any) -> None:
     assert_random_cohort(sources, **cohort)

@@ -45,7 +45,7 @@ from trainables.spec import TrialSpec
 EACH_FAMILY = pytest.mark.parametrize(
     "family", [pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl")) for one in TINY_VISION]
 )
-WITHOUT_DEEPSTACK = pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl"])
+WITHOUT_DEEPSTACK = pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("qwen2_vl", marks=pytest.mark.slow)])
 SourcesOf = Callable[[str], Sources]
 GRADIENTS, CURVES, LOUD = 1e-10, 1e-8, 0.6
 
@@ -275,7 +275,7 @@ def test_members_measure_what_they_measure_alone(family: str, vision_sources_of:
 
 
 # -------------------------------------------------------------------- whole trials
-@pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("qwen2_vl", marks=pytest.mark.slow)])
+@WITHOUT_DEEPSTACK
 def test_a_cohort_trains_as_its_trials_do_alone(
     family: str, vision_sources_of: SourcesOf, tmp_path: Path, double: None
 ) -> None:

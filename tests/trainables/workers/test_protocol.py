@@ -83,7 +83,9 @@ def through_ray() -> Iterator[Callable[[Any], Any]]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize("means", ["pickle", "ray"])
+@pytest.mark.parametrize(
+    "means", ["pickle", pytest.param("ray", marks=pytest.mark.slow)]
+)  # every launch does the latter
 @pytest.mark.parametrize("value", [REQUEST, REPORT], ids=["request", "report"])
 def test_a_value_is_equal_on_the_other_side(
     value: Request | Report, means: str, request: pytest.FixtureRequest
