@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
-from sweeps.execution.engine_plan import engine_plans
+from sweeps.execution.engine_plan import MOST_SEATS, engine_plans
 from sweeps.execution.engine_text import engines_text
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.notifier import TrialAlerts
@@ -134,8 +134,9 @@ def run_batch(
     keep = launch.keep or experiment.keep or "all"
     rules = Rules({}, study.guards, study.constraint, study.reading, keep)
     settings = TuneSettings(
-        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.engines
-    )
+        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.engines,
+        most_seats=launch.cohort or MOST_SEATS,
+    )  # fmt: skip
     with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
@@ -23,7 +24,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.engine_plan import distribute, engine_plans
+from sweeps.execution.engine_plan import MOST_SEATS, distribute, engine_plans, groups
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.relay import Listener, Relay, records_of
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler
@@ -96,7 +97,8 @@ class TuneSettings:
 
     A trial whose worker dies is retried up to `retries` times. `engines` are the names of the engine actors; without
     any, every worker trains its trial in its own process. `scheduler` can end trials early; without one, only guards
-    and health checks do. `launch` is the number of the launch within its experiment.
+    and health checks do. `launch` is the number of the launch within its experiment. At most `most_seats` trials of an
+    engine have a worker at once; the next ones take over its processes.
     """
 
     rules: Rules
@@ -106,6 +108,7 @@ class TuneSettings:
     launch: int = 0
     engines: Sequence[str] = ()
     scheduler: Scheduler | None = None
+    most_seats: int = MOST_SEATS
 
 
 def run_trials(records: Sequence[Record], settings: TuneSettings, listener: Listener) -> None:
@@ -154,7 +157,11 @@ def _tuner(records: Sequence[Record], settings: TuneSettings, relay: Relay) -> t
     return tune.Tuner(
         TrialWorker,
         param_space={"request": tune.grid_search(requests)},
-        tune_config=tune.TuneConfig(reuse_actors=True, **_scheduling(records, settings.scheduler)),
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=len(settings.engines) * settings.most_seats or None,
+            **_scheduling(records, settings.scheduler),
+        ),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(settings.stop_file.parent / "ray" / f"launch-{settings.launch}"),
@@ -167,7 +174,10 @@ def _tuner(records: Sequence[Record], settings: TuneSettings, relay: Relay) -> t
 
 
 def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Request]:
-    """Return a request for every record; with engines, it names an engine and all trials of that engine."""
+    """Return a request for every record; with engines, it names an engine and the trials that wait for each other.
+
+    The first groups of all engines come first, so that they get the workers.
+    """
     resources, scheduler = settings.resources, settings.scheduler
     alone = Request(
         (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
@@ -178,10 +188,12 @@ def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Requ
         return [replace(alone, trials=(name,)) for name in names]
     waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
     shares = distribute([record.spec() for record in records], len(settings.engines))
+    divided = [groups(share, settings.most_seats) for share in shares]
     return [
-        replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in share))
-        for engine, share in zip(settings.engines, shares, strict=True)
-        for index in share
+        replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in group))
+        for turn in zip_longest(*divided)
+        for engine, group in zip(settings.engines, turn, strict=True)
+        for index in group or ()
     ]
 
 

@@ -15,6 +15,7 @@ from sweeps.execution.engine_plan import (
     describe,
     distribute,
     engine_plans,
+    groups,
     most_at_once,
     threads_asked,
 )  # fmt: skip
@@ -49,6 +50,9 @@ def test_trials_that_cannot_share_are_in_separate_cohorts_and_baselines_in_none(
 def test_the_plan_names_one_cohort_and_its_base() -> None:
     assert describe([spec(0), spec(1), spec(2)], None) == "1 cohort: 2 on one base (quantization=nf4-double)."
     assert describe([spec(1), spec(2)], 8) == "1 cohort, at most 8 at once: 2 on one base (quantization=nf4-double)."
+    many = [spec(1, seed=seed) for seed in range(25)]
+    assert describe(many[1:], None) == "1 cohort: 24 on one base (quantization=nf4-double)."
+    assert describe(many, None).startswith("1 cohort, at most 24 of an engine at once: 25 on one base")
 
 
 @pytest.mark.parametrize(
@@ -251,3 +255,12 @@ def test_a_node_without_cores_gets_no_engine_and_a_cluster_of_them_none_to_train
     assert {one.node for one in engine_plans({"head": 0, "worker": 2}, 0, 9)} == {"worker"}
     with pytest.raises(InfrastructureError, match=r"its 1 node\(s\) offer none"):
         engine_plans({"head": 0}, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("trials", "most", "sizes"), [(0, 24, []), (1, 24, [1]), (24, 24, [24]), (25, 24, [12, 13]), (70, 24, [23, 23, 24])]
+)
+def test_groups_are_of_like_size_in_order_and_everybody_is_in_one(trials: int, most: int, sizes: list[int]) -> None:
+    found = groups(range(trials), most)
+    assert [len(group) for group in found] == sizes
+    assert [one for group in found for one in group] == list(range(trials))

@@ -56,6 +56,17 @@ def test_a_request_names_the_engine_and_the_trials_that_share_it(records: list[R
     )  # fmt: skip
 
 
+def test_only_as_many_have_a_worker_as_train_at_once_and_these_wait_for_each_other(
+    records: list[Record], tmp_path: Path
+) -> None:
+    output = settings(tmp_path, engines=["first", "second"], most_seats=1)
+    requests = requests_for(records, output)
+    assert [Path(one.trials[0]).name for one in requests] == ["3", "1", "2", "0"], "both engines begin with their first"
+    assert [one.peers for one in requests] == [one.trials for one in requests]
+    built = tuner._tuner(records, output, relay_to(Listener(), output))
+    assert built._local_tuner._tune_config.max_concurrent_trials == 2
+
+
 def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[Record], tmp_path: Path) -> None:
     scheduler = Asha(metric="eval_loss")
     assert requests_for(records, settings(tmp_path, scheduler=scheduler)) == [

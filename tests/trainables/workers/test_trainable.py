@@ -92,6 +92,7 @@ class Runs:
         alone: bool,
         listener: Listener | None = None,
         scheduler: Scheduler | None = None,
+        most_seats: int = 24,
     ) -> dict[str, Record]:
         from sweeps.execution.tuner import TuneSettings, engines, run_trials
 
@@ -102,7 +103,8 @@ class Runs:
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
         with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, engines=names, scheduler=scheduler)
+            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, engines=names, scheduler=scheduler,
+                                    most_seats=most_seats)  # fmt: skip
             run_trials(list(records.values()), settings, listener or Listener())
         return records
 
@@ -182,6 +184,18 @@ def test_a_killed_worker_is_retried_and_every_trial_ends_as_if_undisturbed(
     assert retried == ({"shallow", "deep", "both"} if victim == "EngineActor" else retried & records.keys())
     assert retried
     assert all("actor" in reason for _, reason in listener.retries), listener.retries
+    for name, record in records.items():
+        assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+def test_more_trials_than_workers_train_one_group_after_another(
+    runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
+) -> None:
+    counted: list[int] = []
+    listener = Listener(lambda: counted.append(len(processes("TrialWorker"))))
+    records = runs.run("seats", specs[:3], False, listener, most_seats=2)
+    assert counted and counted[0] <= 2
     for name, record in records.items():
         assert_alike(record, together[name])
 
