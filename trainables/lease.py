@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from trainables.errors import InfrastructureError
-from trainables.io.files import FileDamaged, read_json, write_json
+from trainables.io.files import read_model, write_json
 from trainables.spec import Frozen
 
 LEASE, LOCK = "lease.json", "lock"
@@ -99,17 +99,7 @@ def read_lease(directory: Path) -> Lease:
         FileDamaged: the file is no lease.
     """
     path = directory / LEASE
-    if not path.exists():
-        return Lease()
-    try:
-        return Lease.model_validate(read_json(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "lease"
-        message = f"{path}: a lease must be as it was written, but `{key}`: {problem['msg']}"
-        raise FileDamaged(message, DELETE_HINT) from None
-    except FileDamaged as error:
-        raise FileDamaged(error.message, DELETE_HINT) from None
+    return read_model(path, Lease, DELETE_HINT) if path.exists() else Lease()
 
 
 def held(directory: Path) -> Held:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from trainables.io.files import FileDamaged, read_json
+from trainables.io.files import read_model
 from trainables.spec import Frozen
 
 VERDICT = "verdict.json"
@@ -39,12 +37,4 @@ def read_verdict(directory: Path, hint: str) -> Verdict | None:
         FileDamaged: the file is no verdict; `hint` says what to do.
     """
     path = directory / VERDICT
-    if not path.exists():
-        return None
-    try:
-        return Verdict.model_validate(read_json(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "verdict"
-        message = f"{path}: a verdict must be as it was written, but `{key}`: {problem['msg']}"
-        raise FileDamaged(message, hint) from None
+    return read_model(path, Verdict, hint) if path.exists() else None

@@ -21,6 +21,7 @@ from sweeps.execution.options import experiment_directory
 from sweeps.tracking.tracker import StoreUnreachable, sync_all
 from trainables.command import quieten_libraries
 from trainables.errors import UserError, items, nearest
+from trainables.measurement import Measurement
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.record import Record
 from trainables.record_labels import LABELLED
@@ -31,6 +32,7 @@ from trainables.spec import TrialSpec
 if TYPE_CHECKING:
     from trainables.derived.copies import AdapterCopy
     from trainables.engine import Engine
+    from trainables.health.checks import Finding
     from trainables.probes.probe import Baseline
 
 Say = Callable[[str], None]
@@ -144,7 +146,6 @@ def measure_into(
     quieten_libraries()  # before the libraries are imported
     from trainables.derived.measuring import measure_copies
     from trainables.engine import Engine
-    from trainables.measurement import Measurement
 
     specs = {copy.record: copy.record.spec() for copy in copies}
     check_sources(rows(spec) for spec in specs.values())
@@ -157,14 +158,18 @@ def measure_into(
         for copy, found in measure_copies(engine, group, baselines):
             counts.measured += 1
             done = f"{counts.measured} of {len(copies)}: {copy.record.spec().name} @ {copy.step}, scale {copy.scale}"
-            if isinstance(found, Measurement):
-                check_held(ended.experiment.directory, ended.experiment.launch)
-                copy.record.append(found, name)
-                say(f"{done}: {_shown(found.metrics)}")
-            else:
-                counts.invalid += 1
-                say(f"{done}: invalid, not recorded: {found.evidence}")
+            counts.invalid += not isinstance(found, Measurement)
+            say(f"{done}: {_written(found, copy.record, name, ended.experiment)}")
     return counts
+
+
+def _written(found: Measurement | Finding, record: Record, name: str, experiment: Experiment) -> str:
+    """Append an eval to a file of its record, unless it is invalid; return what there is to say of it."""
+    if not isinstance(found, Measurement):
+        return f"invalid, not recorded: {found.evidence}"
+    check_held(experiment.directory, experiment.launch)
+    record.append(found, name)
+    return _shown(found.metrics)
 
 
 def copy_to_mlflow(ended: EndedExperiment, tracking_uri: str, say: Say) -> None:

@@ -7,11 +7,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import verified
 
+Model = TypeVar("Model", bound=BaseModel)
 MOST_FOREIGN_BYTES = 2**24  # of a configuration that somebody else wrote; those of large models have some 100 kB
 
 
@@ -51,6 +54,23 @@ def read_json(path: Path, most_bytes: int | None = None) -> Any:
         raise FileDamaged(f"{path}: the file must exist, but it does not", "restore the directory it was in") from None
     except (ValueError, RecursionError) as error:
         raise FileDamaged(f"{path}: a file must hold the JSON that was written, but {error}") from None
+
+
+def read_model(path: Path, kind: type[Model], hint: str) -> Model:
+    """Read a JSON file as an object of a pydantic model; `hint` says what to do where it is damaged.
+
+    Raises:
+        FileDamaged: the file is no JSON, or no such object.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        problem, name = error.errors()[0], kind.__name__.lower()
+        key = ".".join(map(str, problem["loc"])) or name
+        message = f"{path}: a {name} must be as it was written, but `{key}`: {problem['msg']}"
+        raise FileDamaged(message, hint) from None
+    except FileDamaged as error:
+        raise FileDamaged(error.message, hint) from None
 
 
 def resolved(path: Path, what: str) -> Path:

@@ -274,8 +274,7 @@ class Trial:
         with self.record.saving("best") as directory:
             self.adapter.save(directory)
             self.optimizer.save(directory)
-            device = self.engine.base.device
-            known = {"labels": self._labels(), "lineage": lineage_in(self.record)}
+            known, device = {"labels": self._labels(), "lineage": lineage_in(self.record)}, self.engine.base.device
             describe_best(directory, self.spec, self.placement, best, self.baseline, device, known)
 
     def _labels(self) -> dict[str, Any]:
