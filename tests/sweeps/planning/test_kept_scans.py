@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -119,15 +120,23 @@ def test_other_code_and_another_library_scan_again(
     assert scans.count == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"not gzip", None])
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "no gzip": lambda content: b"not gzip",
+    "cut off": lambda content: content[:-20],
+    "a changed block": lambda content: content[:10] + b"\xff" * 20 + content[30:],
+    "a changed checksum": lambda content: content[:-6] + bytes([content[-6] ^ 1]) + content[-5:],
+    "another content": lambda content: gzip.compress(b"[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_entry_is_scanned_again(
-    scans: Scans, again: Callable[..., Scan], tmp_path: Path, damage: bytes | None
+    scans: Scans, again: Callable[..., Scan], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     again()
     [entry] = (tmp_path / "cache").rglob("*.json.gz")
-    content = entry.read_bytes()
-    flipped = bytes([content[-6] ^ 1])  # in the checksum of gzip
-    entry.write_bytes(content[:-6] + flipped + content[-5:] if damage is None else damage)
+    entry.write_bytes(damage(entry.read_bytes()))
     assert again() == scans.found
     assert scans.count == 2
 
