@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from sweeps.execution.engine_plan import MOST_SEATS
 from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
 from trainables.tested_guards import Reading
 
@@ -88,7 +89,9 @@ class LaunchOptions:
     """MLflow tracking URI."""
     address: str = field(default="", metadata=option(RUN, shown_default="this machine"))
     """Ray cluster, e.g. auto."""
-    cohort: int = field(default=0, metadata=option(RUN, minimum=0, shown_default="chosen by memory and speed"))
+    cohort: int = field(
+        default=0, metadata=option(RUN, minimum=0, shown_default=f"up to {MOST_SEATS}, as memory allows")
+    )
     """Maximum number of trials trained together on one base; 1 trains each alone."""
     threads: int = field(
         default=0, metadata=option(RUN, minimum=0, shown_default="FOOTPRINT_THREADS, or its share of the cores")
