@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,13 @@ class PhaseFile:
     written_seconds: float = -math.inf
     began_seconds: float | None = None
     first_step: int = 0
+    watch: Callable[[PhaseName, int], None] | None = None  # told of every step, also of those that are not written
 
     def show(self, name: PhaseName, step: int = 0) -> None:
         """Write the phase and the completed steps; a storage that refuses the file does not end the trial."""
         now = time.monotonic()
+        if self.watch is not None:
+            self.watch(name, step)
         if name == self.name and now - self.written_seconds < MIN_SECONDS:
             return
         self.name, self.written_seconds = name, now

@@ -20,6 +20,7 @@ from trainables.spec import Placement, TrialSpec
 from trainables.workers.cohort_runner import CohortRunner, TrialGroup
 from trainables.workers.engine_actor import EngineActor, EngineSettings
 from trainables.workers.protocol import Report, Request, Rules
+from trainables.workers.retries import Failure
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -56,6 +57,14 @@ class WatchedEngine(EngineActor):
     @property
     def intervals(self) -> list[set[str]]:
         return self.watched.intervals
+
+
+class Failed(RuntimeError):
+    """What an engine reports of a failed trial."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 @dataclass
@@ -99,8 +108,11 @@ class Room:
     async def ask(
         self, actor: EngineActor, record: Record, peers: Sequence[Record] = (), worker: str = "only"
     ) -> Report:
-        """Ask for one eval interval, as a worker's `step` does."""
-        return await actor.advance(self.request(record, peers, worker))
+        """Ask for one eval interval, as a worker's `step` does; a failure that the engine reports is raised."""
+        report = await actor.advance(self.request(record, peers, worker))
+        if report.failure is not None:
+            raise Failed(report.failure)
+        return report
 
     async def worker(self, actor: EngineActor, record: Record, peers: Sequence[Record] = ()) -> list[Report]:
         """Ask until the trial is done, and leave, as Ray Tune makes a worker do; returns all reports."""

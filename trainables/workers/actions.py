@@ -16,10 +16,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Fail:
-    """Answer a call with an error."""
+    """Answer a call with an error; `company` trials were in the job that raised it."""
 
     call: WorkerCall
     error: BaseException
+    company: int = 1
+
+
+@dataclass(frozen=True)
+class Move:
+    """Answer a call so that its worker asks another engine."""
+
+    call: WorkerCall
 
 
 @dataclass(frozen=True)
@@ -57,4 +65,4 @@ class Close:
     drop_base: bool
 
 
-Action = Reply | Fail | WaitUntil | Describe | Open | Advance | Close
+Action = Reply | Fail | Move | WaitUntil | Describe | Open | Advance | Close

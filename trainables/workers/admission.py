@@ -33,10 +33,14 @@ class Opening:
 
 @dataclass(frozen=True)
 class Training:
-    """The members train; `suspect` if a trial of this cohort became invalid, which may be the fault of the base."""
+    """The members train; `suspect` if a trial of this cohort became invalid, which may be the fault of the base.
+
+    `apart`: after a failure they train to the next eval without the others, and join them there.
+    """
 
     members: tuple[str, ...]
     suspect: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class State:
             return self.phase.trials
         return self.phase.members if isinstance(self.phase, Training) else ()
 
+    def movable(self, trials: Iterable[str]) -> tuple[str, ...]:
+        """Return those of these trials that wait and belong to no cohort."""
+        cohort = self.phase.members if isinstance(self.phase, Between) else self.in_job
+        return tuple(trial for trial in trials if trial in self.waiting and trial not in cohort)
+
 
 Step = tuple[State, tuple[actions.Action, ...]]
 
@@ -108,6 +117,8 @@ def _received(state: State, event: events.Event) -> Step:
             return _arrived(state, call)
         case events.Left(trial, worker):
             return _left(state, trial, worker)
+        case events.Released(trials):
+            return _released(state, trials)
         case events.Broke(number, error):
             return _failed(state, [trial for trial, call in state.waiting.items() if call.number == number], error)
         case events.Tick() | events.Ended() | events.Stopped():
@@ -133,8 +144,8 @@ def _job_ended(state: State, event: events.Event) -> Step:
             return _described(state, found, held)
         case events.Opened(members), Opening(trials):
             return _opened(state, trials, members)
-        case events.Reached(members, invalid), Training(before, suspect):
-            return _reached(state, before, Training(members, suspect or invalid))
+        case events.Reached(members, invalid), Training(before, suspect, apart):
+            return _reached(state, before, Training(members, suspect or invalid, apart))
         case events.Closed(), Closing():
             return replace(state, phase=Gathering()), ()
         case events.Failed(error, out_of_memory), _:
@@ -168,14 +179,20 @@ def _left(state: State, trial: str, worker: str) -> Step:
     return replace(state, newest={**state.newest, trial: worker}, gone=state.gone | {trial}), replaced
 
 
+def _released(state: State, trials: Iterable[str]) -> Step:
+    calls = [state.waiting[trial] for trial in state.movable(trials)]
+    state = replace(_without(state, calls), gone=state.gone | {call.trial for call in calls})
+    return state, tuple(actions.Move(call) for call in calls)
+
+
 def _answered(state: State, trials: Iterable[str]) -> Step:
     calls = [state.waiting[trial] for trial in trials if trial in state.waiting]
     return _without(state, calls), tuple(actions.Reply(call) for call in calls)
 
 
-def _failed(state: State, trials: Iterable[str], error: BaseException) -> Step:
+def _failed(state: State, trials: Iterable[str], error: BaseException, company: int = 1) -> Step:
     calls = [state.waiting[trial] for trial in trials if trial in state.waiting]
-    return _without(state, calls), tuple(actions.Fail(call, error) for call in calls)
+    return _without(state, calls), tuple(actions.Fail(call, error, company) for call in calls)
 
 
 def _without(state: State, calls: Iterable[WorkerCall]) -> State:
@@ -210,23 +227,38 @@ def _gathered(state: State) -> Step:
 
 
 def _described(state: State, found: Mapping[str, Description], held: tuple[object, ...] | None) -> Step:
-    trials = chosen({trial: one for trial, one in found.items() if trial in state.waiting}, held, state.max_trials)
+    company = {trial: call.company for trial, call in state.waiting.items() if call.company is not None}
+    waiting = {trial: one for trial, one in found.items() if trial in state.waiting}
+    trials = chosen(waiting, held, state.max_trials, company)
     if not trials:
         return replace(state, phase=Gathering()), ()
     return replace(state, phase=Opening(trials)), (actions.Open(tuple(state.waiting[trial] for trial in trials)),)
 
 
 def chosen(
-    found: Mapping[str, Description], held: tuple[object, ...] | None, max_trials: int | None
+    found: Mapping[str, Description],
+    held: tuple[object, ...] | None,
+    max_trials: int | None,
+    company: Mapping[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """Return the largest group that can use the loaded engine, else the largest group; at most `max_trials` of it."""
+    """Return the largest group that can use the loaded engine, else the largest group; at most `max_trials` of it.
+
+    `company` limits how many train together with a trial that failed before. Such trials come first, so that they are
+    soon where the others are.
+    """
+    limits = company or {}
     groups: dict[tuple[object, ...], list[str]] = {}
     for trial, one in found.items():
         groups.setdefault(one.group, []).append(trial)
     if not groups:
         return ()
-    largest = max(groups.values(), key=lambda trials: (found[trials[0]].engine == held, len(trials)))
-    return tuple(sorted(largest, key=lambda trial: found[trial].order)[:max_trials])
+    largest = max(
+        groups.values(),
+        key=lambda trials: (not limits.keys().isdisjoint(trials), found[trials[0]].engine == held, len(trials)),
+    )
+    most = min((limit for trial in largest if (limit := limits.get(trial, max_trials)) is not None), default=None)
+    first = sorted(largest, key=lambda trial: (trial not in limits, found[trial].order))[:most]
+    return tuple(sorted(first, key=lambda trial: found[trial].order))
 
 
 def _opened(state: State, trials: tuple[str, ...], members: tuple[str, ...]) -> Step:
@@ -243,13 +275,14 @@ def _advanced(state: State, members: tuple[str, ...], suspect: bool) -> Step:
     if not present:
         return replace(state, phase=Closing()), (actions.Close(suspect),)
     leave = tuple(trial for trial in members if trial not in present)
-    return replace(state, phase=Training(present, suspect)), (actions.Advance(leave),)
+    apart = any(state.waiting[trial].company is not None for trial in present)
+    return replace(state, phase=Training(present, suspect, apart)), (actions.Advance(leave),)
 
 
 def _reached(state: State, before: tuple[str, ...], now: Training) -> Step:
     state = replace(state, ended=state.ended | (frozenset(before) - frozenset(now.members)))
     state, answers = _answered(state, before)
-    if state.stopped or not now.members:
+    if state.stopped or not now.members or now.apart:
         return replace(state, phase=Closing()), (*answers, actions.Close(now.suspect))
     return replace(state, phase=Between(now.members, now.suspect, state.now_seconds)), answers
 
@@ -262,5 +295,5 @@ def _job_failed(state: State, error: BaseException, out_of_memory: bool) -> Step
         # the calls keep waiting for a smaller cohort, but when the launch is to stop there will be none
         state, replies = _answered(state, members) if state.stopped else (state, ())
     else:
-        state, replies = _failed(state, members, error)
+        state, replies = _failed(state, members, error, len(members))
     return replace(state, phase=Closing()), (*replies, actions.Close(drop_base=True))

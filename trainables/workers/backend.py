@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import ray
+from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, WorkerCrashedError
 
+from trainables.attempt import claim
+from trainables.lease import Owner
 from trainables.record import Record
+from trainables.workers.assignment import Assignment
 from trainables.workers.protocol import Report, Request, check_version, report_on
+from trainables.workers.retries import GivenUp, keep_traceback, reason_of, verdict_of
 
 if TYPE_CHECKING:
     from trainables.training.baseline import BaselineTrial
     from trainables.training.trial import Trial
+
+
+ENGINE_ENDED = (RayActorError, ActorUnschedulableError, WorkerCrashedError, ObjectLostError)  # its process, or its node
 
 
 class Backend(Protocol):
@@ -34,8 +44,8 @@ class Backend(Protocol):
 
 
 def backend_for(request: Request) -> Backend:
-    """Return the backend for a request: an engine actor if it names one, else this process."""
-    return InProcess(request.cpus) if request.engine is None else OnEngine()
+    """Return the backend for a request: engine actors if it names a roster, else this process."""
+    return InProcess(request.cpus) if request.roster is None else OnEngine()
 
 
 class InProcess:
@@ -54,14 +64,16 @@ class InProcess:
         """Release the previous request, and open the first trial without a verdict."""
         self._leave()
         self._request = request
-        self._open_next()
+        with keeping_traceback(request):
+            self._open_next()
 
     def advance(self) -> Report:
         """Train the open trial to its next eval; if it ended, the next call opens the next trial."""
-        if self._trial is None:
-            self._open_next()
-        if self._trial is not None:
-            self._advance(self._trial)
+        with keeping_traceback(self._request):
+            if self._trial is None:
+                self._open_next()
+            if self._trial is not None:
+                self._advance(self._trial)
         if self._request.stop_requested:
             self._leave()
         return report_on(self._request)
@@ -103,40 +115,105 @@ class InProcess:
             self._trial = None
 
 
+@contextmanager
+def keeping_traceback(request: Request) -> Iterator[None]:
+    """Keep the traceback of an error in the records of a request, which tells it from a lost process."""
+
+    def keep(kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception):
+            for trial in request.trials:
+                keep_traceback(Record(Path(trial)), error)
+
+    with ExitStack() as stack:
+        stack.push(keep)
+        yield
+
+
 class OnEngine:
-    """Sends requests to an engine actor, which trains the trials."""
+    """Sends requests to the engine actor that the roster names, which trains the trials."""
 
     def __init__(self) -> None:
         self._request: Request | None = None
+        self._roster: Any = None
         self._engine: Any = None
 
     def take(self, request: Request) -> None:
-        """Leave the previous engine and find the one that the request names."""
-        assert request.engine is not None
+        """Leave the previous request; the first call of `advance` asks for an engine."""
+        assert request.roster is not None
         self._leave()
-        self._engine = ray.get_actor(request.engine)
+        self._roster = ray.get_actor(request.roster)
         self._request = replace(request, worker=uuid4().hex)
 
     def advance(self) -> Report:
-        """Wait until the engine has trained the trials to their next eval.
+        """Wait until an engine has trained the trials to their next eval, or they are given up.
 
         Raises:
-            Exception: the error that ended the cohort; a new request resumes the trials from their newest checkpoints.
             ProtocolMismatch: the engine runs another version of this package.
+            WorkerReplaced: a newer worker called for the same trial.
         """
-        assert self._request is not None
-        report = report_on(self._request)
-        if report.done:
-            return report
-        answer: Any = ray.get(self._engine.advance.remote(self._request))
-        check_version(answer)
-        return answer
+        while True:
+            assert self._request is not None
+            if not all(Path(trial).is_dir() for trial in self._request.trials):
+                return Report((), stopped=True)  # somebody has deleted it
+            with keeping_traceback(self._request):
+                report = report_on(self._request)
+            if report.done:
+                return report
+            if self._engine is None and not self._find_engine(self._request):
+                continue
+            answer = self._asked(self._request)
+            if answer is not None:
+                return answer
 
     def close(self) -> None:
         """Tell the engine that this worker sends no more calls."""
         self._leave()
 
+    def _find_engine(self, request: Request) -> bool:
+        assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0]))
+        if assigned is None:
+            return False  # the launch stops
+        try:
+            self._engine = ray.get_actor(assigned.engine)
+        except ValueError as error:  # it has ended, and nothing takes its place
+            self._engine_ended(request, assigned.engine, error)
+            return False
+        self._request = replace(request, engine=assigned.engine, peers=assigned.peers, company=assigned.company)
+        return True
+
+    def _asked(self, request: Request) -> Report | None:
+        """Return the engine's report, None if another engine is to be asked."""
+        assert request.engine is not None
+        try:
+            answer: Report = ray.get(self._engine.advance.remote(request))
+        except ENGINE_ENDED as error:
+            self._engine_ended(request, request.engine, error)
+        else:
+            check_version(answer)
+            if answer.failure is None and not answer.moved:
+                self._request = replace(request, company=None)
+                return answer
+            self._engine = None
+            if answer.failure is not None:
+                self._give_up(request, ray.get(self._roster.failed.remote(request.trials[0], answer.failure)))
+        return None
+
+    def _engine_ended(self, request: Request, engine: str, error: Exception) -> None:
+        self._engine = None
+        self._give_up(request, ray.get(self._roster.engine_ended.remote(request.trials[0], engine, reason_of(error))))
+
+    def _give_up(self, request: Request, ended: GivenUp | None) -> None:
+        for record in map(Record, map(Path, request.trials if ended else ())):
+            if ended is not None and record.verdict() is None:
+                claim(record, request.lease_epoch, ended=_has_answered).close(verdict_of(record, ended))
+
     def _leave(self) -> None:
         if self._request is not None:
-            self._engine.leave.remote(self._request)  # without waiting for the result
-            self._request = None
+            if self._engine is not None:
+                self._engine.leave.remote(self._request)  # without waiting for the result
+            self._roster.left.remote(self._request.trials[0])
+            self._request = self._engine = None
+
+
+def _has_answered(_: Owner) -> bool:
+    return True  # the engine has dropped the trial, or has ended

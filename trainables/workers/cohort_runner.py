@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainables.record import Record
 from trainables.verdict import Verdict
 from trainables.workers.protocol import Request
+from trainables.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from trainables.training.trial import Trial
@@ -45,6 +46,7 @@ class CohortRunner:
     stop_file: Path
     cache: EngineCache | None = None
     cohort: TrialGroup | None = None
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
@@ -69,6 +71,7 @@ class CohortRunner:
             self.cache = EngineCache()
         trial = self._tested(record, request, self.cache)
         if trial is not None:
+            trial.phase.watch = self.watchdog.beat
             trial.phase.show("waiting", trial.step)  # until the cohort is complete
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "invalid":
@@ -83,6 +86,7 @@ class CohortRunner:
         """Make a cohort of opened trials; return the directories of their records."""
         from trainables.cohort.opening import open_cohort
 
+        self.watchdog.forget()
         self.cohort = open_cohort(trials[0].engine, trials) if trials else None
         return self.members()
 
@@ -134,7 +138,8 @@ class CohortRunner:
         from trainables.training.failures import infeasible
 
         try:
-            return frozenset(verdict.kind for verdict in cohort.advance(self.stop_requested).values())
+            with self.watchdog.watching(cohort.trials[0].record.home):
+                return frozenset(verdict.kind for verdict in cohort.advance(self.stop_requested).values())
         except torch.OutOfMemoryError as error:
             if len(cohort.trials) > 1:
                 raise

@@ -11,13 +11,15 @@ import asyncio
 import itertools
 import os
 import traceback
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import ray
 
 from trainables.record import Record
 from trainables.sharing_keys import cohort_key, cohort_order, engine_key
@@ -25,13 +27,16 @@ from trainables.verdict import VERDICT
 from trainables.workers import actions, events
 from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
-from trainables.workers.events import Description, WorkerCall
+from trainables.workers.events import Description, WorkerCall, WorkerReplaced
 from trainables.workers.protocol import Report, Request, TrialReport, check_version, trial_report
+from trainables.workers.retries import Failure, failure_in
+from trainables.workers.watchdog import Limits, Watchdog
 
 if TYPE_CHECKING:
     from trainables.training.trial import Trial
 
 Result = TypeVar("Result")
+Outcome = TrialReport | Failure | None  # of a call; None if another engine is to train the trial
 
 POLL_SECONDS = 1.0  # interval for changes without a message: the stop file, verdicts written by other processes
 REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
@@ -39,13 +44,14 @@ REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Settings of an engine: its number of threads, and the limits of `admission.State`."""
+    """Settings of an engine: its number of threads, and the limits of `admission.State` and of the watchdog."""
 
     threads: int
     stop_file: str
     max_trials: int | None = None
     admission_seconds: float = 60.0
     absence_seconds: float = 60.0
+    limits: Limits = field(default_factory=Limits)
 
 
 class EngineActor:
@@ -55,10 +61,10 @@ class EngineActor:
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.runner = CohortRunner(settings.threads, Path(settings.stop_file))
+        self.runner = CohortRunner(settings.threads, Path(settings.stop_file), watchdog=Watchdog(settings.limits))
         self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
         self._numbers = itertools.count()
-        self._replies: dict[int, asyncio.Future[TrialReport]] = {}
+        self._replies: dict[int, asyncio.Future[Outcome]] = {}
         self._requests: dict[str, Request] = {}  # the newest, by trial
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._thread.submit(import_module, "trainables.cohort.cohort")  # torch loads while the workers start
@@ -68,30 +74,39 @@ class EngineActor:
     async def advance(self, request: Request) -> Report:
         """Train the trials of a request to their next eval, together with others on the same base.
 
+        A report with a failure says what ended the cohort; a new request resumes the trials from their checkpoints.
+
         Raises:
             ProtocolMismatch: the worker runs another version of this package.
-            Exception: the error that ended the cohort; a new request resumes the trials from their newest checkpoints.
+            WorkerReplaced: a newer worker called for the same trial.
         """
         check_version(request)
         records = [Record(Path(trial)) for trial in request.trials]
         calls = [None if record.verdict() else self._called(request, record) for record in records]
-        outcomes = await asyncio.gather(*(call for call in calls if call is not None), return_exceptions=True)
-        reports: list[TrialReport] = []
-        for one in outcomes:
-            if isinstance(one, BaseException):
-                raise one
-            reports.append(one)
-        answered = iter(reports)
+        outcomes = await asyncio.gather(*(call for call in calls if call is not None))
+        failed = next((one for one in outcomes if isinstance(one, Failure)), None)
+        if failed or any(one is None for one in outcomes):
+            return Report((), False, request.lease_epoch, failed, moved=failed is None)
+        answered = iter(one for one in outcomes if isinstance(one, TrialReport))
         trials = [trial_report(r) if call is None else next(answered) for r, call in zip(records, calls, strict=True)]
         return Report(tuple(trials), self.runner.stop_requested(), request.lease_epoch)
+
+    async def release(self, trials: Sequence[str]) -> tuple[str, ...]:
+        """Send the workers of those of these trials that wait in no cohort to another engine; return these trials."""
+        released = self._state.movable(trials)
+        self._handle(events.Released(released))
+        return released
+
+    async def ready(self) -> None:
+        """Answer, which only a living process does."""
 
     async def leave(self, request: Request) -> None:
         """Remove the trials of a request from their cohort at the next eval, because their worker has ended."""
         for trial in request.trials:
             self._handle(events.Left(trial, request.worker))
 
-    def _called(self, request: Request, record: Record) -> asyncio.Future[TrialReport]:
-        call = WorkerCall(next(self._numbers), str(record.home), request.worker, request.peers)
+    def _called(self, request: Request, record: Record) -> asyncio.Future[Outcome]:
+        call = WorkerCall(next(self._numbers), str(record.home), request.worker, request.peers, request.company)
         reply = asyncio.get_running_loop().create_future()
         self._replies[call.number], self._requests[call.trial] = reply, request
         self._handle(events.Arrived(call))
@@ -124,8 +139,12 @@ class EngineActor:
         match action:
             case actions.Reply(call):
                 self._start(self._answer(call))
-            case actions.Fail(call, error):
+            case actions.Fail(call, WorkerReplaced() as error):
                 self._reply(call, error)
+            case actions.Fail(call, error, company):
+                self._reply(call, failure_in(Record(Path(call.trial)), error, company))
+            case actions.Move(call):
+                self._reply(call, None)
             case actions.WaitUntil(seconds):
                 self._wait_until(seconds)
             case actions.Describe(calls):
@@ -137,7 +156,7 @@ class EngineActor:
             case actions.Close(drop_base):
                 self._start(self._close(drop_base))
 
-    def _reply(self, call: WorkerCall, reply: TrialReport | BaseException) -> None:
+    def _reply(self, call: WorkerCall, reply: Outcome | BaseException) -> None:
         future = self._replies.pop(call.number)
         if future.done():
             return  # the call was cancelled
@@ -154,9 +173,7 @@ class EngineActor:
 
     async def _answer(self, call: WorkerCall) -> None:
         report, error = await self._attempted(partial(trial_report, Record(Path(call.trial))))
-        reply = report if error is None else error
-        assert reply is not None
-        self._reply(call, reply)
+        self._reply(call, report if error is None else failure_in(Record(Path(call.trial)), error, 1))
 
     async def _describe(self, calls: Iterable[WorkerCall]) -> None:
         found = await self._each(calls, lambda call: describe(Record(Path(call.trial))))
@@ -170,12 +187,22 @@ class EngineActor:
         self._handle(events.Opened(await self._in_thread(partial(self.runner.start, trials))))
 
     async def _opened(self, calls: Iterable[WorkerCall]) -> list[Trial]:
-        found = await self._each(
-            calls, lambda call: self.runner.open(Record(Path(call.trial)), self._requests[call.trial])
-        )
+        found = await self._each(calls, self._open_trial)
         return [trial for trial in found.values() if trial is not None]
 
+    def _open_trial(self, call: WorkerCall) -> Trial | None:
+        self._tell_roster((call.trial,))
+        return self.runner.open(Record(Path(call.trial)), self._requests[call.trial])
+
+    def _tell_roster(self, trials: tuple[str, ...]) -> None:
+        """Say which trials a job is about, so that they alone are suspected if this process ends in it."""
+        request = self._requests[trials[0]]
+        if request.roster is not None:
+            roster: Any = ray.get_actor(request.roster)
+            roster.began.remote(request.engine, trials)
+
     async def _train(self, leave: tuple[str, ...]) -> None:
+        self._tell_roster(self._state.in_job)
         kinds = await self._in_thread(partial(self.runner.advance, leave))
         self._handle(events.Reached(self.runner.members(), "invalid" in kinds))
 

@@ -12,12 +12,16 @@ class WorkerReplaced(Exception):
 
 @dataclass(frozen=True)
 class WorkerCall:
-    """A worker has been waiting for one trial since `since_seconds`; `peers` are the trials expected in its cohort."""
+    """A worker has been waiting for one trial since `since_seconds`; `peers` are the trials expected in its cohort.
+
+    `company` is the most trials in its cohort to the next eval, None for no limit.
+    """
 
     number: int
     trial: str
     worker: str
     peers: tuple[str, ...] = ()
+    company: int | None = None
     since_seconds: float = 0.0
 
 
@@ -50,6 +54,13 @@ class Left:
 
     trial: str
     worker: str
+
+
+@dataclass(frozen=True)
+class Released:
+    """Another engine is to train these trials, which wait here."""
+
+    trials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,4 +119,4 @@ class Failed:
     out_of_memory: bool = False
 
 
-Event = Tick | Arrived | Left | Ended | Stopped | Broke | Described | Opened | Reached | Closed | Failed
+Event = Tick | Arrived | Left | Released | Ended | Stopped | Broke | Described | Opened | Reached | Closed | Failed

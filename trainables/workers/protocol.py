@@ -19,8 +19,9 @@ from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import Reading, deciding
 from trainables.verdict import Verdict
+from trainables.workers.retries import Failure
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
@@ -57,8 +58,10 @@ class Request:
         trials: the directories of their records; several trials share one report, so they should train together.
         stop_file: while it exists, trials checkpoint and stop early.
         cpus, gpus: what the worker reserves in Ray.
-        engine: the name of the engine actor that trains the trials; None trains them in the worker's process.
+        roster: the name of the actor that tells the worker its engine; None trains the trials in the worker's process.
+        engine: the name of the engine actor that trains the trials, which the worker fills in, as the next two.
         peers: the record directories of all trials that the engine should train together.
+        company: the most trials that the engine may train together with these to the next eval, None for no limit.
         scheduler_metrics: the metrics of an eval that Tune's scheduler reads.
         lease_epoch: number of the launch within its experiment; after a later launch took over, no trial is opened.
         worker: a unique id, which distinguishes this worker from an earlier one with the same trials.
@@ -69,8 +72,10 @@ class Request:
     stop_file: str
     cpus: float
     gpus: float
+    roster: str | None = None
     engine: str | None = None
     peers: tuple[str, ...] = field(default=(), repr=False)
+    company: int | None = None
     scheduler_metrics: tuple[str, ...] = ()
     lease_epoch: int = 0
     worker: str = ""
@@ -94,16 +99,23 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The progress of the trials of a request; `stopped` if they end early because the launch requested it."""
+    """The progress of the trials of a request; `stopped` if they end early because the launch requested it.
+
+    An engine reports the `failure` that ended their training, or `moved` when another engine is to train them.
+    """
 
     trials: tuple[TrialReport, ...]
     stopped: bool
     lease_epoch: int = 0
+    failure: Failure | None = None
+    moved: bool = False
     version: int = PROTOCOL_VERSION
 
     @property
     def done(self) -> bool:
         """True when no trial continues."""
+        if self.failure is not None or self.moved:
+            return False
         return self.stopped or all(trial.verdict is not None for trial in self.trials)
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from trainables.workers import actions, events
-from trainables.workers.admission import State, absent, decide
+from trainables.workers.admission import Gathering, State, Training, absent, decide
 from trainables.workers.events import Description, WorkerCall, WorkerReplaced
 
 Decide = Callable[[State, events.Event], tuple[State, tuple[actions.Action, ...]]]
@@ -40,7 +40,7 @@ class World:
     number: int = 0
     waiting: dict[str, WorkerCall] = field(default_factory=dict)
     workers: dict[str, list[str]] = field(default_factory=dict)
-    replies: dict[int, actions.Reply | actions.Fail] = field(default_factory=dict)
+    replies: dict[int, actions.Reply | actions.Fail | actions.Move] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     stopped: bool = False
@@ -49,16 +49,17 @@ class World:
     reached_at: float | None = None  # when the cohort reached its newest eval
     suspect: bool = False
     failed: bool = False
+    apart: bool = False  # a member failed before, so the cohort ends at its eval
     most: int = MAX_TRIALS
     wait_until: float = math.inf
     may_answer: set[str] = field(default_factory=set)
     may_fail: set[int] = field(default_factory=set)  # numbers of calls that an error concerns
 
     # -------------------------------------------------------------- what happens
-    def ask(self, trial: str, peers: str = "") -> WorkerCall:
+    def ask(self, trial: str, peers: str = "", company: int | None = None) -> WorkerCall:
         """A new worker asks for a trial; an earlier one that waits is told that it was replaced."""
         self.number += 1
-        call = WorkerCall(self.number, trial, f"worker-{self.number}", tuple(peers))
+        call = WorkerCall(self.number, trial, f"worker-{self.number}", tuple(peers), company)
         former = self.waiting.get(trial)
         self.workers.setdefault(trial, []).append(call.worker)
         self.gone.discard(trial)
@@ -85,6 +86,10 @@ class World:
         """The members of the cohort ask again, as they do after an eval."""
         for trial in [one for one in self.cohort if one not in self.waiting]:
             self.ask(trial, "abcd")
+
+    def release(self, trials: str) -> None:
+        """Another engine is to train these trials."""
+        self.send(events.Released(tuple(trials)))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -175,6 +180,12 @@ class World:
 
     def _carry_out(self, action: actions.Action, replaced: WorkerCall | None) -> None:
         match action:
+            case actions.Move(call):
+                assert call.number not in self.replies, "a call is answered twice"
+                assert call.trial not in {*self.cohort} | self._in_job(), "a trial that trains is moved"
+                self.replies[call.number] = action
+                self.waiting.pop(call.trial)
+                self.gone.add(call.trial)
             case actions.Reply(call) | actions.Fail(call):
                 assert call.number not in self.replies, "a call is answered twice"
                 self.replies[call.number] = action
@@ -186,6 +197,7 @@ class World:
                 else:
                     assert call.number in self.may_fail, "an error reaches a call that it does not concern"
                     assert action.error is PLANTED
+                    assert action.company == max(1, len(self.may_fail)), "the wrong number of trials is suspected"
                 self.waiting.pop(call.trial, None)
             case actions.WaitUntil(seconds):
                 self.wait_until = seconds
@@ -200,7 +212,10 @@ class World:
                 assert {call.trial for call in calls} == self.waiting.keys()
                 assert not self._missing() or self.now >= self._admission_deadline(), "it starts before the window ends"
             case actions.Open(calls):
-                assert 0 < len(calls) <= self.most, "too many trials train together"
+                limits = [call.company for call in calls if call.company is not None]
+                assert 0 < len(calls) <= min([self.most, *limits]), "too many trials train together"
+                others = [one for one in self.waiting.values() if one.company is not None]
+                assert limits or not others, "trials that failed before are left behind"
                 assert all(self.waiting.get(call.trial) for call in calls)
                 assert len({description(call.trial).group for call in calls}) == 1, "these cannot train together"
                 assert not self.suspect, "a base that cannot be trusted is used again"
@@ -209,11 +224,12 @@ class World:
                 self._check_left_behind({*leave})
                 self.cohort = tuple(trial for trial in self.cohort if trial not in leave)
                 assert self.cohort and self.waiting.keys() >= {*self.cohort}, "a trial trains without its worker"
+                self.apart = any(self.waiting[trial].company is not None for trial in self.cohort)
             case actions.Close(drop_base):
                 assert drop_base == self.suspect, "the base must be dropped exactly when it cannot be trusted"
-                if not self.stopped and not self.failed:
+                if not self.stopped and not self.failed and not self.apart:
                     self._check_left_behind({*self.cohort})
-                self.suspect, self.failed, self.cohort = False, False, ()
+                self.suspect, self.failed, self.apart, self.cohort = False, False, False, ()
 
     def _check_left_behind(self, trials: set[str]) -> None:
         late = self.reached_at is not None and self.now >= self.reached_at + ABSENCE_SECONDS
@@ -226,7 +242,7 @@ class World:
             return
         assert not (self.stopped and self.waiting), "a call waits although the launch is to stop"
         if self.cohort:
-            assert self.reached_at is not None
+            assert self.reached_at is not None and not self.apart, "who trains apart does not join the others"
             missing = {*self.cohort} - self.waiting.keys() - self.gone
             assert missing, "the cohort waits although all of its members are there or gone"
             assert self.now < self.reached_at + ABSENCE_SECONDS, "an absent member holds up its cohort"
@@ -259,6 +275,8 @@ class World:
 
 OPERATIONS = st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(TRIALS), st.sampled_from(("", "ab", "abcd", "abcdef", "bce"))),
+    st.tuples(st.just("ask"), st.sampled_from(TRIALS), st.just("abcd"), st.integers(1, 2)),
+    st.tuples(st.just("release"), st.sampled_from(("a", "bc", "abcdef"))),
     st.tuples(st.just("finish"), st.integers(0, 127)),
     st.tuples(st.just("finish"), st.integers(0, 7)),
     st.tuples(st.just("leave"), st.sampled_from(TRIALS), st.integers(1, 2)),
@@ -275,7 +293,7 @@ def play(decide: Decide, script: list[tuple[Any, ...]]) -> None:
     world = World(decide)
     does: dict[str, Callable[..., Any]] = {
         "ask": world.ask, "time": world.pass_time, "end": world.end, "finish": world.finish, "stop": world.stop,
-        "leave": world.leave_by, "return": world.come_back,
+        "leave": world.leave_by, "return": world.come_back, "release": world.release,
     }  # fmt: skip
     for name, *arguments in script:
         does[name](*arguments)
@@ -364,6 +382,25 @@ FAULTS: dict[str, Decide] = {
     ),
     "a base that cannot be trusted stays": acting(
         lambda one: [actions.Close(False)] if isinstance(one, actions.Close) else [one]
+    ),
+    "who failed trains with all others": lambda state, event: decide(
+        replace(state, waiting={trial: replace(call, company=None) for trial, call in state.waiting.items()}), event
+    ),
+    "a trial that trains is moved": lambda state, event: decide(
+        replace(state, phase=Gathering()) if isinstance(event, events.Released) else state, event
+    ),
+    "a moved trial is waited for": lambda state, event: (
+        (replace(decide(state, event)[0], gone=state.gone), decide(state, event)[1])
+        if isinstance(event, events.Released)
+        else decide(state, event)
+    ),
+    "who trains apart stays apart": lambda state, event: (
+        decide(replace(state, phase=replace(state.phase, apart=False)), event)
+        if isinstance(event, events.Reached) and isinstance(state.phase, Training)
+        else decide(state, event)
+    ),
+    "the whole cohort is not suspected": acting(
+        lambda one: [replace(one, company=1)] if isinstance(one, actions.Fail) else [one]
     ),
     "an invalid trial is forgotten": replaced_by(
         lambda _, event: replace(event, invalid=False) if isinstance(event, events.Reached) else event
@@ -456,6 +493,36 @@ def test_out_of_memory_while_the_launch_stops_answers_all_instead_of_gathering_a
     world.finish(96 + 4)
     assert all(isinstance(one, actions.Reply) for one in world.replies.values()) and len(world.replies) == 4
     world.settle()
+
+
+def test_after_a_failure_trials_train_apart_to_the_next_eval_and_then_together_again() -> None:
+    world = opened("abcd")
+    world.finish(96)
+    assert {one.company for one in world.replies.values() if isinstance(one, actions.Fail)} == {4}
+    for trial in "abcd":
+        world.ask(trial, "abcd", company=2)
+    for pair in ("ab", "cd"):
+        while not isinstance(world.job, actions.Advance):
+            world.finish(0)
+        assert world.cohort == tuple(pair)
+        world.finish(0)  # they reach their eval
+        for trial in pair:
+            world.ask(trial, "abcd")
+    while not isinstance(world.job, actions.Advance):
+        world.finish(0)
+    assert world.cohort == ("a", "b", "c", "d")
+
+
+def test_only_trials_of_no_cohort_are_released() -> None:
+    world = opened("ab")
+    late = world.ask("c", "cd")
+    world.release("abc")
+    assert isinstance(world.replies[late.number], actions.Move)
+    assert {*world.waiting} == {"a", "b"}
+    world.finish(0)
+    world.ask("a", "ab")
+    world.release("a")
+    assert {*world.waiting} == {"a"}, "between two evals it belongs to its cohort"
 
 
 def test_the_base_in_memory_is_used_before_another_is_loaded() -> None:

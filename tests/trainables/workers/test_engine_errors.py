@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from engine_room import (  # noqa: F401 the fixtures are used by their names
+    Failed,
     Room,
     Solo,
     WatchedEngine,
@@ -24,6 +25,7 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
 
 from trainables.record import Record
 from trainables.spec import TrialSpec
+from trainables.workers.retries import Failure
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -109,7 +111,7 @@ def test_a_failed_device_ends_the_process_after_the_workers_are_notified(
         return heard, at_once
 
     heard, at_once = run(actor, story())
-    assert all(isinstance(one, AcceleratorError) for one in heard)
+    assert {one.failure for one in heard} == {Failure("AcceleratorError: device-side assert", company=3)}
     assert (at_once, ended) == ([], [1])
 
 
@@ -129,7 +131,9 @@ def test_an_error_while_a_trial_opens_is_its_own(
     monkeypatch.setattr(Trial, "check_before_training", broken)
     actor = room.actor()
     *_, heard = run(actor, _heard(room, actor, three))
-    assert isinstance(heard, RuntimeError)
+    assert isinstance(heard, Failed) and heard.failure == Failure("RuntimeError: a planted fault", company=1)
+    assert "check_before_training" in (bad.home / "failure-1.txt").read_text(), "the traceback is lost"
+    assert not list(good[0].home.glob("failure-*"))
     assert actor.intervals == [{"trial-1", "trial-2"}] * 2
     monkeypatch.undo()
     for record in good:

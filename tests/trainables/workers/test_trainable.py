@@ -64,12 +64,20 @@ class Listener:
     advanced_count: int = 0
     started_names: list[str] = field(default_factory=list)
     retries: list[tuple[list[str], str]] = field(default_factory=list)
+    engines: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def retried(self, records: Sequence[Record], reason: str) -> None:
         self.retries.append((sorted(record.name for record in records), reason))
 
-    def started(self, record: Record, engine: str | None) -> None:
+    def started(self, record: Record) -> None:
         self.started_names.append(record.name)
+
+    def assigned(self, record: Record, engine: str) -> None:
+        self.engines[record.name] = engine
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
 
     def advanced(self, record: Record) -> None:
         self.advanced_count += 1
@@ -93,17 +101,20 @@ class Runs:
         listener: Listener | None = None,
         scheduler: Scheduler | None = None,
         most_seats: int = 24,
+        before: Callable[[dict[str, Record]], None] = lambda records: None,
     ) -> dict[str, Record]:
-        from sweeps.execution.tuner import TuneSettings, engines, run_trials
+        from sweeps.execution.fleet import engines
+        from sweeps.execution.tuner import TuneSettings, run_trials
 
         directory = self.root / name
         records = {spec.name: Record(directory / spec.name) for spec in specs}
         for spec in specs:
             records[spec.name].create(spec)
+        before(records)
         rules = Rules({specs[0].baseline().trial_id: self.baseline}, (), ANYTHING_GOES)
         stop_file = directory / "stop"
-        with nullcontext([]) if alone else engines(self.resources, 1, stop_file, None) as names:
-            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, engines=names, scheduler=scheduler,
+        with nullcontext() if alone else engines(self.resources, 1, stop_file, None) as fleet:
+            settings = TuneSettings(rules, self.resources, stop_file, RETRIES, fleet=fleet, scheduler=scheduler,
                                     most_seats=most_seats)  # fmt: skip
             run_trials(list(records.values()), settings, listener or Listener())
         return records
@@ -179,12 +190,69 @@ def test_a_killed_worker_is_retried_and_every_trial_ends_as_if_undisturbed(
     listener = Listener(kill)
     records = runs.run(f"killed-{victim}", specs[:3], False, listener)
     assert len(killed) == 1
-    assert len(listener.started_names) > 3, "nothing was retried"
     retried = {name for names, _ in listener.retries for name in names}
     assert retried == ({"shallow", "deep", "both"} if victim == "EngineActor" else retried & records.keys())
     assert retried
-    assert all("actor" in reason for _, reason in listener.retries), listener.retries
+    assert all("actor" in reason.lower() for _, reason in listener.retries), listener.retries
     for name, record in records.items():
+        assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_arm_that_always_fails_ends_alone_and_its_cohort_goes_on(
+    alone: bool, runs: Runs, specs: list[TrialSpec], together: dict[str, Record]
+) -> None:
+    def plant(records: dict[str, Record]) -> None:
+        (records["deep"].directory / "adapters").touch()  # the directory of its first eval cannot be made
+
+    listener = Listener()
+    records = runs.run(f"poison-{alone}", specs[:3], alone, listener, before=plant)
+    poisoned = records.pop("deep")
+    verdict = poisoned.verdict()
+    assert verdict is not None and str(verdict) == "failed(NotADirectoryError)", verdict
+    assert (verdict.reason or "").startswith("failed twice alike: NotADirectoryError: [Errno 20]")
+    tracebacks = [path.read_text() for path in poisoned.home.glob("failure-*.txt")]
+    assert len(tracebacks) == (2 if alone else 1) and all("NotADirectoryError" in text for text in tracebacks)
+    assert sum("deep" in names for names, _ in listener.retries) == 1, "it was tried twice"
+    for name, record in records.items():
+        assert_alike(record, together[name])
+
+
+@pytest.mark.slow
+def test_an_engine_that_hangs_is_ended_and_started_again_and_no_trial_is_blamed(
+    runs: Runs, specs: list[TrialSpec], together: dict[str, Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainables.workers.engine_actor import EngineActor, EngineSettings
+    from trainables.workers.watchdog import Limits
+
+    class HangsOnce(EngineActor):
+        def __init__(self, settings: EngineSettings) -> None:
+            super().__init__(settings)
+            advance, hung = self.runner.advance, Path(settings.stop_file).with_name("hung")
+
+            def advance_or_hang(leave: tuple[str, ...]) -> Any:
+                if hung.exists():
+                    return advance(leave)
+                hung.touch()
+                assert self.runner.cohort is not None
+                with self.runner.watchdog.watching(self.runner.cohort.trials[0].record.home):
+                    while True:  # as a kernel that never returns
+                        pass
+
+            self.runner.advance = advance_or_hang
+
+    impatient = partial(EngineSettings, limits=Limits(unknown_seconds=15.0))
+    monkeypatch.setattr("sweeps.execution.fleet.EngineActor", HangsOnce)
+    monkeypatch.setattr("sweeps.execution.fleet.EngineSettings", impatient)
+    listener = Listener()
+    records = runs.run("hung", specs[:3], False, listener)
+    [(names, reason)] = [one for one in listener.retries if "no step within the limit" in one[1]]
+    assert names == ["both", "deep", "shallow"]
+    [stacks] = [path for record in records.values() for path in record.home.glob("stacks-*.txt")]
+    assert str(stacks) in reason and "advance_or_hang" in stacks.read_text()
+    for name, record in records.items():
+        stacks.unlink(missing_ok=True)
         assert_alike(record, together[name])
 
 
@@ -215,7 +283,7 @@ def test_a_trial_stopped_by_a_scheduler_delays_no_other(
 
     monkeypatch.setattr("sweeps.execution.tuner.tune.TuneConfig", partial(tune.TuneConfig, scheduler=StopsOne()))
     patient = partial(EngineSettings, absence_seconds=1000.0)
-    monkeypatch.setattr("sweeps.execution.tuner.EngineSettings", patient)
+    monkeypatch.setattr("sweeps.execution.fleet.EngineSettings", patient)
     records = runs.run("stopped", specs[:3], alone=False)
     stopped = records.pop("deep")
     assert (stopped.verdict(), stopped.checkpoint_steps()) == (None, [1])
