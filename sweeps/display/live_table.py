@@ -72,10 +72,14 @@ class LiveTable:
             self._live.stop()
 
     # ---------------------------------------------------------------- events
-    def started(self, record: Record, engine: str | None = None) -> None:
-        """Mark a trial as started; `engine` is the one that trains it, with others."""
+    def started(self, record: Record) -> None:
+        """Mark a trial as started."""
         with self._lock:
             self.rows[record.name].is_started = True
+
+    def assigned(self, record: Record, engine: str) -> None:
+        """Note the engine that trains a trial, with others."""
+        with self._lock:
             self.rows[record.name].engine = engine
 
     def advanced(self, record: Record) -> None:
@@ -92,7 +96,7 @@ class LiveTable:
             self.note(stop_line(row.spec.name, row.verdict))
 
     def retried(self, records: Sequence[Record], reason: str) -> None:
-        """Print that trials lost the process that trains them, and at which eval each of them was."""
+        """Print that trials failed, or lost the process that trains them, and at which eval each of them was."""
         with self._lock:
             line = retry_line([self.rows[one.name] for one in records], reason)
         self.note(line)

@@ -128,7 +128,7 @@ def stop_line(name: str, verdict: Verdict) -> str:
 def retry_line(rows: Sequence[TrialRow], reason: str) -> str:
     """Return one line on trials that are tried again, with the steps of their newest evals."""
     trials = [f"{row.name} @ step {max(row.eval_step, 0)}" for row in rows]
-    return f"retried after a lost process: {listed(trials)}. Ray: {reason}"
+    return f"tried again: {listed(trials)}, because of: {reason}"
 
 
 def listed(trials: Sequence[str]) -> str:

@@ -19,41 +19,54 @@ LANGUAGE_WEIGHT = 0.5  # relative cost of a trial without vision adapters, which
 
 
 @dataclass(frozen=True)
-class EnginePlan:
-    """An engine to start: its node (None when Ray chooses one with a free GPU), and its number of threads."""
+class Node:
+    """A machine of a cluster: its id, its number of CPU cores and of GPUs, and its address."""
 
-    node: str | None
+    name: str
+    cores: int
+    gpus: int = 0
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """An engine to start: the id of its node, and its number of threads."""
+
+    node: str
     threads: int
 
 
 def engine_plans(
-    cores: Mapping[str, int],
-    gpus: int,
-    trials: int,
-    max_threads: int | None = None,
+    nodes: Sequence[Node], trials: int, max_threads: int | None = None, on_gpus: bool | None = None
 ) -> list[EnginePlan]:
     """Plan one engine per GPU, or without GPUs several per node, each for `MIN_TRIALS` or more trials.
 
-    `cores` maps names of nodes to numbers of cores. On a CPU, several engines with few threads finish sooner than one
-    engine with many: the threads of a small matrix product wait for each other, and for other processes. A node without
-    cores, like a head that only starts the others, gets no engine.
+    On a CPU, several engines with few threads finish sooner than one engine with many: the threads of a small matrix
+    product wait for each other, and for other processes. A node without cores, like a head that only starts the others,
+    gets no engine. `on_gpus` says whether the launch trains on GPUs; by default it does if a node has one.
 
     Raises:
         InfrastructureError: no node has a GPU or a core.
     """
-    if gpus:
-        threads = _limited(max(1, sum(cores.values()) // gpus), max_threads)
-        return [EnginePlan(None, threads)] * min(gpus, max(1, trials))
-    offered = {node: count for node, count in cores.items() if count}
+    if on_gpus is None:
+        on_gpus = any(node.gpus for node in nodes)
+    offered = [node for node in nodes if (node.gpus if on_gpus else node.cores)]
     if not offered:
         raise InfrastructureError(
-            f"a cluster must offer a GPU or a CPU core to train on, but its {len(cores)} node(s) offer none",
+            f"a cluster must offer a GPU or a CPU core to train on, but its {len(nodes)} node(s) offer none",
             "start a worker (`min_workers: 1` in the cluster's file) and wait until `ray status` lists it under Active",
         )
+    if on_gpus:
+        every = [EnginePlan(node.name, _limited(max(1, node.cores // node.gpus), max_threads))
+                 for node in offered for _ in range(node.gpus)]  # fmt: skip
+        return every[: max(1, trials)]
     shares = -(-max(1, trials) // (MIN_TRIALS * len(offered)))
-    counts = {node: min(count, shares) for node, count in offered.items()}
-    threads = {node: _limited(cores[node] // count, max_threads) for node, count in counts.items()}
-    return [EnginePlan(node, threads[node]) for node, count in counts.items() for _ in range(count)]
+    counts = {node: min(node.cores, shares) for node in offered}
+    return [
+        EnginePlan(node.name, _limited(node.cores // count, max_threads))
+        for node, count in counts.items()
+        for _ in range(count)
+    ]
 
 
 def most_at_once(specs: Sequence[TrialSpec]) -> int:
@@ -95,10 +108,19 @@ def distribute(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
     return parts
 
 
-def groups(share: Sequence[int], most: int) -> list[list[int]]:
-    """Split the trials of an engine into consecutive groups of similar size, each of at most `most` trials."""
-    count = -(-len(share) // most)
-    return [list(share[len(share) * n // count : len(share) * (n + 1) // count]) for n in range(count)]
+def groups(specs: Sequence[TrialSpec], engines: int, most: int) -> list[list[list[int]]]:
+    """Return the groups of every engine: trials (by index) that can train together, at most `most` in each."""
+    found: list[list[list[int]]] = []
+    for share in distribute(specs, engines):
+        kinds = itertools.groupby(share, key=lambda index: cohort_key(specs[index]))
+        found.append([part for _, kind in kinds for part in split(list(kind), most)])
+    return found
+
+
+def split(trials: Sequence[int], most: int) -> list[list[int]]:
+    """Split trials into consecutive parts of similar size, each of at most `most` trials."""
+    count = -(-len(trials) // most)
+    return [list(trials[len(trials) * n // count : len(trials) * (n + 1) // count]) for n in range(count)]
 
 
 def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:

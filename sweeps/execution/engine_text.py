@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.execution.engine_plan import EnginePlan, engine_plans
+from sweeps.execution.engine_plan import EnginePlan, Node, engine_plans
 from sweeps.execution.options import Launch
 
 ALONE = "Every trial trains alone, in a process of one thread."
@@ -31,7 +31,7 @@ def planned_text(machine: tuple[int, int] | None, trials: int, max_threads: int 
         most = f", at most {max_threads}" if max_threads else ""
         return f"Engines have their share of their node's cores as threads{most}; the launch prints how many."
     cores, gpus = machine
-    plans = engine_plans({"this machine": cores}, gpus, trials, max_threads)
+    plans = engine_plans([Node("this machine", cores, gpus)], trials, max_threads)
     found = f"{cores} core{'s' * (cores != 1)}" + (f" and {gpus} GPU{'s' * (gpus != 1)}" if gpus else "")
     return f"{engines_text(plans)}, on {found} (--threads limits them)."
 

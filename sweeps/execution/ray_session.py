@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from ray._private import ray_constants
 from ray.exceptions import AuthenticationError, RayError
 from ray.tune.execution import class_cache
 
+from sweeps.execution.engine_plan import Node
 from sweeps.execution.joining import address_to_join, check_joining
 from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
@@ -30,16 +31,11 @@ STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of a cluster.
-
-    A worker that trains in its own process reserves `cpus` and `gpus`. `devices` is the number of GPUs of the cluster,
-    and `cores` the number of cores of each node.
-    """
+    """The resources of a cluster: its nodes, and what a worker reserves that trains in its own process."""
 
     cpus: float
     gpus: float
-    devices: int
-    cores: Mapping[str, int]
+    nodes: tuple[Node, ...]
 
 
 @contextmanager
@@ -164,7 +160,15 @@ def _shut_down() -> None:
 
 
 def _resources() -> Resources:
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
-    cores = {name: count for name, count in alive.items() if count}
-    return Resources(cpus=1, gpus=1 if gpus else 0, devices=gpus, cores=cores)
+    nodes = live_nodes()
+    return Resources(cpus=1, gpus=1 if any(node.gpus for node in nodes) else 0, nodes=nodes)
+
+
+def live_nodes() -> tuple[Node, ...]:
+    """Return the nodes of the cluster that are alive."""
+    return tuple(
+        Node(one["NodeID"], int(one["Resources"].get("CPU", 0)), int(one["Resources"].get("GPU", 0)),
+             one.get("NodeManagerAddress", ""))
+        for one in ray.nodes()
+        if one["Alive"]
+    )  # fmt: skip

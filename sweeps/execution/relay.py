@@ -15,6 +15,7 @@ from trainables.attempt import claim
 from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, check_version
+from trainables.workers.retries import Failure, given_up, tracebacks, verdict_of
 
 REASON_CHARACTERS = 200
 TOGETHER_SECONDS = 2.0  # the workers of an engine that ends fail one after another
@@ -23,8 +24,16 @@ TOGETHER_SECONDS = 2.0  # the workers of an engine that ends fail one after anot
 class Listener(Protocol):
     """Receives the events of trials. Its methods must not raise: an exception would end the whole launch."""
 
-    def started(self, record: Record, engine: str | None) -> None:
-        """Called when a worker has started the trial; `engine` is the one that trains it, None without engines."""
+    def started(self, record: Record) -> None:
+        """Called when a worker has started the trial."""
+        ...
+
+    def assigned(self, record: Record, engine: str) -> None:
+        """Called when it is known which engine trains the trial."""
+        ...
+
+    def noted(self, text: str) -> None:
+        """Called when a node joins or is lost."""
         ...
 
     def advanced(self, record: Record) -> None:
@@ -37,10 +46,17 @@ class Listener(Protocol):
 
 
 class Relay(tune.Callback):
-    """Passes what Tune reports to a listener; `launch` is the number of the launch that `scheduler` belongs to."""
+    """Passes what Tune reports to a listener, and gives up trials whose worker fails again and again.
 
-    def __init__(self, listener: Listener, stop_file: Path, launch: int, scheduler: Scheduler | None) -> None:
+    `launch` is the number of the launch that `scheduler` belongs to; `retries` are those of one trial.
+    """
+
+    def __init__(
+        self, listener: Listener, stop_file: Path, launch: int, scheduler: Scheduler | None, retries: int = 0
+    ) -> None:
         self.listener, self.stop_file, self.launch, self.scheduler = listener, stop_file, launch, scheduler
+        self.retries = retries
+        self._failures: dict[str, list[Failure]] = {}
         self.mismatch: ProtocolMismatch | None = None
         self._lost: dict[str, list[Record]] = {}
         self._lost_at_seconds = 0.0
@@ -51,7 +67,7 @@ class Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         request: Request = trial.config["request"]
         for record in records_of(request):
-            self.listener.started(record, request.engine)
+            self.listener.started(record)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -76,8 +92,17 @@ class Relay(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = _newest_reason(trial)
-        self._lost.setdefault(reason, []).extend(records_of(trial.config["request"]))
-        self._lost_at_seconds = time.monotonic()
+        for record in records_of(trial.config["request"]):
+            failures = self._failures.setdefault(str(record.home), [])
+            own = sum(not one.lost for one in failures)
+            failures.append(Failure(reason, lost=len(tracebacks(record)) <= own))
+            ended = given_up(failures, self.retries)
+            if ended is None:
+                self._lost.setdefault(reason, []).append(record)
+                self._lost_at_seconds = time.monotonic()
+            elif record.home.is_dir() and record.verdict() is None:  # its next worker finds the verdict, and ends
+                claim(record, self.launch, ended=_has_reported).close(verdict_of(record, ended))
+                self.listener.advanced(record)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._lost and time.monotonic() - self._lost_at_seconds > TOGETHER_SECONDS:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
 from sweeps.execution.baselines import baseline_of
-from sweeps.execution.engine_plan import MOST_SEATS, engine_plans
+from sweeps.execution.engine_plan import MOST_SEATS
 from sweeps.execution.engine_text import engines_text
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.notifier import TrialAlerts
@@ -21,6 +21,7 @@ from trainables.phase import forget_phase
 from trainables.record import Record
 
 if TYPE_CHECKING:
+    from sweeps.execution.fleet import Fleet
     from sweeps.execution.options import Launch
     from sweeps.execution.ray_session import Resources
     from sweeps.tracking.mirror import Mirror
@@ -31,10 +32,10 @@ MIRROR_CLOSE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """The resources of a running Ray cluster, and the names of its engine actors; no names with `--cohort 1`."""
+    """The resources of a running Ray cluster, and the engines on it; None with `--cohort 1`."""
 
     resources: Resources
-    engines: Sequence[str]
+    fleet: Fleet | None
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,18 @@ class ProgressUpdater:
     mirror: Mirror
     alerts: TrialAlerts | None = None
 
-    def started(self, record: Record, engine: str | None) -> None:
+    def started(self, record: Record) -> None:
         """Show that a worker has started the trial."""
-        self.live_table.started(record, engine)
+        self.live_table.started(record)
         self.mirror.submit(record)
+
+    def assigned(self, record: Record, engine: str) -> None:
+        """Count the trial to the time that the engine still takes."""
+        self.live_table.assigned(record, engine)
+
+    def noted(self, text: str) -> None:
+        """Show that a node has joined or is lost."""
+        self.live_table.note(text)
 
     def advanced(self, record: Record) -> None:
         """Show a new eval or verdict of a trial."""
@@ -94,23 +103,21 @@ def _sync_command(experiment: Experiment, launch: Launch) -> str:
 @contextmanager
 def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
     """Start Ray, and engines for `trials` trials; until the end of the block, Ctrl-C makes trials checkpoint."""
+    from sweeps.execution.fleet import engines
     from sweeps.execution.ray_session import ray_session
-    from sweeps.execution.tuner import engines, stopping_on_signals
+    from sweeps.execution.tuner import stopping_on_signals
 
     launch.console.print("starting Ray", highlight=False)
     with ExitStack() as stack:
         resources = stack.enter_context(ray_session(launch.address))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
-        no_engines = launch.cohort == 1
-        started = (
-            nullcontext([])
-            if no_engines
-            else engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads)
-        )
-        if not no_engines:
-            plans = engine_plans(resources.cores, resources.devices, trials, launch.threads)
-            launch.console.print(f"starting {engines_text(plans)}", highlight=False)
-        yield Cluster(resources, stack.enter_context(started))
+        if launch.cohort == 1:
+            yield Cluster(resources, None)
+            return
+        started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads)
+        fleet = stack.enter_context(started)
+        launch.console.print(f"starting {engines_text(fleet.plans)}", highlight=False)
+        yield Cluster(resources, fleet)
 
 
 def run_batch(
@@ -134,7 +141,7 @@ def run_batch(
     keep = launch.keep or experiment.keep or "all"
     rules = Rules({}, study.guards, study.constraint, study.reading, keep)
     settings = TuneSettings(
-        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.engines,
+        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.fleet,
         most_seats=launch.cohort or MOST_SEATS,
     )  # fmt: skip
     with live_table:

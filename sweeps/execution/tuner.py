@@ -15,16 +15,15 @@ from pathlib import Path
 from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
-from uuid import uuid4
 
-import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from sweeps.execution.engine_plan import MOST_SEATS, distribute, engine_plans, groups
+from sweeps.execution.engine_plan import MOST_SEATS, groups
+from sweeps.execution.fleet import NO_ENGINE_SECONDS, Fleet, FleetWatch, roster_of
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.relay import Listener, Relay, records_of
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler
@@ -34,13 +33,12 @@ from trainables.errors import InfrastructureError
 from trainables.metrics import metric
 from trainables.record import Record
 from trainables.verdict import Verdict
-from trainables.workers.engine_actor import EngineActor, EngineSettings
+from trainables.workers.assignment import Group
 from trainables.workers.protocol import ProtocolMismatch, Request, Rules
+from trainables.workers.retries import MOST_LOST, GivenUp, verdict_of
 from trainables.workers.trainable import TrialWorker
 
-ENGINE_CPUS = 0.5  # on a machine with one core, the waiting workers need the rest
 WAITING_CPUS = 0.01  # for a worker that waits for an engine
-MAX_CALLS = 10_000  # workers that can wait for one engine at once
 
 
 @contextmanager
@@ -64,41 +62,15 @@ def stopping_on_signals(stop_file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def engines(
-    resources: Resources, trials: int, stop_file: Path, max_trials: int | None, max_threads: int | None = None
-) -> Iterator[list[str]]:
-    """Start the engine actors that `engine_plans` plans for `trials` trials; yields their names.
-
-    Ray restarts an engine that dies. Its workers fail too, and Tune retries them with the new engine.
-    """
-    token = uuid4().hex[:8]
-    plans = engine_plans(resources.cores, resources.devices, trials, max_threads)
-    names = [f"footprint-engine-{token}-{number}" for number in range(len(plans))]
-    actors: list[Any] = [
-        ray.remote(EngineActor)
-        .options(
-            name=name, num_cpus=ENGINE_CPUS, num_gpus=resources.gpus, max_restarts=-1, max_concurrency=MAX_CALLS,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(one.node, soft=True) if one.node else "DEFAULT",
-        )
-        .remote(EngineSettings(threads=one.threads, stop_file=str(stop_file), max_trials=max_trials))
-        for name, one in zip(names, plans, strict=True)
-    ]  # fmt: skip
-    try:
-        yield names
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-
-
 @dataclass(frozen=True)
 class TuneSettings:
     """The settings of all trials of a launch.
 
-    A trial whose worker dies is retried up to `retries` times. `engines` are the names of the engine actors; without
-    any, every worker trains its trial in its own process. `scheduler` can end trials early; without one, only guards
-    and health checks do. `launch` is the number of the launch within its experiment. At most `most_seats` trials of an
-    engine have a worker at once; the next ones take over its processes.
+    A trial that fails is retried up to `retries` times; losses of its process or machine count apart
+    (`trainables.workers.retries`). Without a `fleet` of engines, every worker trains its trial in its own process.
+    `scheduler` can end trials early; without one, only guards and health checks do. `launch` is the number of the
+    launch within its experiment. At most `most_seats` trials of an engine have a worker at once; the next ones take
+    over its processes.
     """
 
     rules: Rules
@@ -106,7 +78,7 @@ class TuneSettings:
     stop_file: Path
     retries: int
     launch: int = 0
-    engines: Sequence[str] = ()
+    fleet: Fleet | None = None
     scheduler: Scheduler | None = None
     most_seats: int = MOST_SEATS
 
@@ -122,8 +94,16 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
     """
     if not records:
         return
-    relay = Relay(listener, settings.stop_file, settings.launch, settings.scheduler)
-    results = _fit(_tuner(records, settings, relay), settings.stop_file.parent)
+    relay = Relay(listener, settings.stop_file, settings.launch, settings.scheduler, settings.retries)
+    with _with_roster(records, settings) as requests:
+        results = _fit(_tuner(requests, records, settings, relay), settings.stop_file.parent)
+    if settings.fleet and settings.fleet.has_given_up:
+        settings.stop_file.unlink(missing_ok=True)
+        raise InfrastructureError(
+            f"a launch must have a node to train on, but it lost its last one more than {NO_ENGINE_SECONDS / 60:g} "
+            "minutes ago",
+            "run the same command again with --resume when `ray status` lists one under Active",
+        )
     for result in results:
         if mismatch := relay.mismatch or _mismatch(result.error):
             raise mismatch
@@ -148,52 +128,64 @@ def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
     return results
 
 
-def _tuner(records: Sequence[Record], settings: TuneSettings, relay: Relay) -> tune.Tuner:
-    requests = requests_for(records, settings)
+@contextmanager
+def _with_roster(records: Sequence[Record], settings: TuneSettings) -> Iterator[list[Request]]:
+    """Yield a request for every record, in the order in which they get workers, while the roster assigns them."""
+    if settings.fleet is None:
+        yield requests_for(records, settings, None)
+        return
+    groups = groups_of(records, len(settings.fleet.engines), settings.most_seats)
+    with roster_of(settings.fleet, groups, settings.retries) as roster:
+        homes = {str(record.home): record for record in records}
+        yield requests_for([homes[trial] for group in groups for trial in group.trials], settings, roster)
+
+
+def _tuner(requests: Sequence[Request], records: Sequence[Record], settings: TuneSettings, relay: Relay) -> tune.Tuner:
+    searcher = BasicVariantGenerator()
+    callbacks: list[tune.Callback] = [relay]
+    if settings.fleet is not None:
+        roster = requests[0].roster
+        assert roster is not None
+        callbacks.append(FleetWatch(settings.fleet, roster, searcher, relay.listener, settings.most_seats))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
         "1"  # a trial that is invalid before its first eval reports no metrics
     )
     return tune.Tuner(
         TrialWorker,
-        param_space={"request": tune.grid_search(requests)},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            max_concurrent_trials=len(settings.engines) * settings.most_seats or None,
-            **_scheduling(records, settings.scheduler),
-        ),
+        param_space={"request": tune.grid_search(list(requests))},
+        tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, **_scheduling(records, settings.scheduler)),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(settings.stop_file.parent / "ray" / f"launch-{settings.launch}"),
-            failure_config=tune.FailureConfig(max_failures=settings.retries),
+            failure_config=tune.FailureConfig(max_failures=settings.retries + MOST_LOST + 1),  # more than the relay
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[relay],
+            callbacks=callbacks,
             verbose=0,
         ),
     )
 
 
-def requests_for(records: Sequence[Record], settings: TuneSettings) -> list[Request]:
-    """Return a request for every record; with engines, it names an engine and the trials that wait for each other.
-
-    The first groups of all engines come first, so that they get the workers.
-    """
+def requests_for(records: Sequence[Record], settings: TuneSettings, roster: str | None) -> list[Request]:
+    """Return a request for every record; with a roster, its worker waits for an engine and needs little."""
     resources, scheduler = settings.resources, settings.scheduler
     alone = Request(
         (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
         scheduler_metrics=(scheduler.metric,) if scheduler else (), lease_epoch=settings.launch,
     )  # fmt: skip
+    common = replace(alone, cpus=WAITING_CPUS, gpus=0, roster=roster) if roster else alone
+    return [replace(common, trials=(str(record.home),)) for record in records]
+
+
+def groups_of(records: Sequence[Record], engines: int, most_seats: int) -> list[Group]:
+    """Return the groups of trials that wait for each other; the first groups of all engines come first."""
     names = [str(record.home) for record in records]
-    if not settings.engines:
-        return [replace(alone, trials=(name,)) for name in names]
-    waiting = replace(alone, cpus=WAITING_CPUS, gpus=0)
-    shares = distribute([record.spec() for record in records], len(settings.engines))
-    divided = [groups(share, settings.most_seats) for share in shares]
+    shares = groups([record.spec() for record in records], engines, most_seats)
     return [
-        replace(waiting, trials=(names[index],), engine=engine, peers=tuple(names[one] for one in group))
-        for turn in zip_longest(*divided)
-        for engine, group in zip(settings.engines, turn, strict=True)
-        for index in group or ()
+        Group(tuple(names[index] for index in group), share)
+        for turn in zip_longest(*shares)
+        for share, group in enumerate(turn)
+        if group
     ]
 
 
@@ -229,9 +221,6 @@ def _mismatch(error: Exception | None) -> ProtocolMismatch | None:
 
 
 def _failed(record: Record, error: Exception) -> Verdict:
-    evals = record.evals()
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     cause = lines[-1].split(":")[0].split(".")[-1].strip() if lines else type(error).__name__
-    return Verdict(
-        kind="failed", step=evals[-1].step if evals else 0, cause=cause, reason=lines[-1].strip() if lines else cause
-    )
+    return verdict_of(record, GivenUp(cause, lines[-1].strip() if lines else cause))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -11,10 +12,11 @@ import psutil
 STARTED: list[subprocess.Popen[str]] = []
 
 
-def begin(root: Path, study: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a study's command line in `root`; its two outputs are one pipe."""
+def begin(root: Path, study: str, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
+    """Start a study's command line in `root`; its two outputs are one pipe, or a file."""
     command = [sys.executable, "-m", f"sweeps.{study}", *arguments]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with log.open("w", encoding="utf-8") if log else nullcontext(subprocess.PIPE) as output:
+        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT, text=True)
     STARTED.append(process)
     return process
 

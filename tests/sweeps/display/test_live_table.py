@@ -65,8 +65,8 @@ def test_trials_that_go_on_after_a_lost_engine_are_one_line(make_record: Callabl
     board = LiveTable(console(terminal=False), records)
     board.retried(records, "The actor died unexpectedly before finishing this task.")
     assert written(board) == (
-        "retried after a lost process: C0 @ step 80, C1 @ step 60, C2 @ step 60, C3 @ step 60 and 2 more. "
-        "Ray: The actor died unexpectedly before finishing this task.\n"
+        "tried again: C0 @ step 80, C1 @ step 60, C2 @ step 60, C3 @ step 60 and 2 more, "
+        "because of: The actor died unexpectedly before finishing this task.\n"
     )
 
 
@@ -107,7 +107,8 @@ def test_each_trial_shows_the_phase_that_its_worker_wrote(make_record: Callable[
     records = many(make_record)[:5]
     board = LiveTable(console(terminal=True), records)
     for record in records[:4]:
-        board.started(record, "engine")
+        board.started(record)
+        board.assigned(record, "engine")
     for record, phase in zip(records, ("loading", "self-test", "training", "eval", "training"), strict=True):
         PhaseFile(record.directory).show(phase, 13)
     states = [line.split("-  ")[-1].strip() for line in drawn(board)[1:6]]

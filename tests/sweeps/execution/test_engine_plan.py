@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 
-from sweeps.execution import ray_session, tuner
+from sweeps.execution import ray_session
 from sweeps.execution.engine_plan import (
     EnginePlan,
+    Node,
     cohorts,
     describe,
     distribute,
     engine_plans,
     groups,
     most_at_once,
+    split,
     threads_asked,
 )  # fmt: skip
 from sweeps.execution.ray_session import Resources
-from sweeps.execution.tuner import engines
 from trainables.errors import InfrastructureError, UserError
 from trainables.model import families
 from trainables.spec import Placement, Source, TrialSpec
@@ -131,8 +132,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
     def plant(*nodes: dict[str, Any]) -> None:
         alive = [one["Resources"] for one in nodes if one["Alive"]]
         totals = {kind: sum(one.get(kind, 0) for one in alive) for kind in ("CPU", "GPU")}
-        monkeypatch.setattr(tuner.ray, "nodes", lambda: list(nodes))
-        monkeypatch.setattr(tuner.ray, "cluster_resources", lambda: {k: v for k, v in totals.items() if v})
+        monkeypatch.setattr(ray_session.ray, "nodes", lambda: list(nodes))
+        monkeypatch.setattr(ray_session.ray, "cluster_resources", lambda: {k: v for k, v in totals.items() if v})
 
     return plant
 
@@ -140,38 +141,48 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("nodes", "resources"),
     [
-        ([node("a", CPU=16, GPU=4)], Resources(1, 1, 4, {"a": 16})),
-        ([node("a", CPU=8), node("b", CPU=8, GPU=1), node("c", False, GPU=8)], Resources(1, 1, 1, {"a": 8, "b": 8})),
-        ([node("head"), node("a", CPU=8.0)], Resources(1, 0, 0, {"a": 8})),
+        ([node("a", CPU=16, GPU=4)], Resources(1, 1, (Node("a", 16, 4),))),
+        (
+            [node("a", CPU=8), node("b", CPU=8, GPU=1), node("c", False, GPU=8)],
+            Resources(1, 1, (Node("a", 8), Node("b", 8, 1))),
+        ),
+        ([node("head"), node("a", CPU=8.0)], Resources(1, 0, (Node("head", 0), Node("a", 8)))),
     ],
-)  # fmt: skip
+)
 def test_the_resources_of_a_cluster_are_read(nodes: list[dict[str, Any]], resources: Resources, cluster: Any) -> None:
     cluster(*nodes)
     assert ray_session._resources() == resources
 
 
 @pytest.mark.parametrize(
-    ("cores", "gpus", "trials", "plans"),
+    ("nodes", "trials", "plans"),
     [
-        ({"a": 16}, 4, 33, [EnginePlan(None, 4)] * 4),
-        ({"a": 2}, 8, 33, [EnginePlan(None, 1)] * 8),
-        ({"a": 16}, 4, 1, [EnginePlan(None, 4)]),
-        ({"a": 2}, 0, 12, [EnginePlan("a", 1)] * 2),
-        ({"a": 2}, 0, 3, [EnginePlan("a", 2)]),
-        ({"a": 16}, 0, 12, [EnginePlan("a", 4)] * 4),
-        ({"a": 8, "b": 1}, 0, 12, [EnginePlan("a", 4)] * 2 + [EnginePlan("b", 1)]),
+        ([Node("a", 16, 4)], 33, [EnginePlan("a", 4)] * 4),
+        ([Node("a", 2, 8)], 33, [EnginePlan("a", 1)] * 8),
+        ([Node("a", 16, 4)], 1, [EnginePlan("a", 4)]),
+        ([Node("a", 8), Node("b", 8, 1)], 33, [EnginePlan("b", 8)]),
+        ([Node("a", 2)], 12, [EnginePlan("a", 1)] * 2),
+        ([Node("a", 2)], 3, [EnginePlan("a", 2)]),
+        ([Node("a", 16)], 12, [EnginePlan("a", 4)] * 4),
+        ([Node("a", 8), Node("b", 1)], 12, [EnginePlan("a", 4)] * 2 + [EnginePlan("b", 1)]),
     ],
 )
 def test_an_engine_for_each_gpu_else_one_for_every_few_trials(
-    cores: dict[str, int], gpus: int, trials: int, plans: list[EnginePlan]
+    nodes: list[Node], trials: int, plans: list[EnginePlan]
 ) -> None:
-    assert engine_plans(cores, gpus, trials) == plans
+    assert engine_plans(nodes, trials) == plans
+
+
+def test_a_launch_on_gpus_takes_no_node_without_one_and_one_on_cores_takes_no_gpu() -> None:
+    assert engine_plans([Node("a", 8, 2)], 33, on_gpus=False) == [EnginePlan("a", 1)] * 8
+    with pytest.raises(InfrastructureError):
+        engine_plans([Node("a", 8)], 33, on_gpus=True)
 
 
 def test_baselines_run_before_the_others_and_need_no_engine_beside_theirs() -> None:
     arms = [spec(1), spec(2), spec(3)]
     assert most_at_once([spec(0), *arms]) == 3
-    assert engine_plans({"a": 2}, 0, most_at_once([spec(0), *arms])) == [EnginePlan("a", 2)]
+    assert engine_plans([Node("a", 2)], most_at_once([spec(0), *arms])) == [EnginePlan("a", 2)]
     assert most_at_once([spec(0), spec(0, quantization="int8"), spec(1)]) == 2
     assert most_at_once([spec(0)]) == 1
 
@@ -195,72 +206,29 @@ def test_a_bound_that_is_no_number_of_threads_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("bound", "threads"), [(1, 1), (3, 3), (64, 4), (None, 4)])
 def test_an_engine_takes_its_share_or_the_bound_if_that_is_less(bound: int | None, threads: int) -> None:
-    assert engine_plans({"a": 16}, 4, 33, bound) == [EnginePlan(None, threads)] * 4
-    assert engine_plans({"a": 16}, 0, 12, bound) == [EnginePlan("a", threads)] * 4
-
-
-class Started:
-    """Replaces `ray.remote(EngineActor)`: keeps the arguments of each engine."""
-
-    def __init__(self) -> None:
-        self.options_seen: list[dict[str, Any]] = []
-        self.settings: list[Any] = []
-
-    def options(self, **options: Any) -> Started:
-        self.options_seen.append(options)
-        return self
-
-    def remote(self, settings: Any) -> str:
-        self.settings.append(settings)
-        return self.options_seen[-1]["name"]
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    engine = Started()
-    monkeypatch.setattr(tuner.ray, "remote", lambda _: engine)
-    return engine
-
-
-def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(
-    cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    killed: list[str] = []
-    monkeypatch.setattr(tuner.ray, "kill", killed.append)
-    cluster(node("a", CPU=16, GPU=4))
-    with pytest.raises(KeyboardInterrupt), engines(ray_session._resources(), 33, tmp_path / "stop", 8) as names:
-        raise KeyboardInterrupt
-    assert [one["num_gpus"] for one in started.options_seen] == [1] * 4
-    assert {one["scheduling_strategy"] for one in started.options_seen} == {"DEFAULT"}
-    assert {one["max_restarts"] for one in started.options_seen} == {-1}
-    assert [one["name"] for one in started.options_seen] == names == killed
-    assert len(set(names)) == 4
-    assert {(one.threads, one.max_trials) for one in started.settings} == {(4, 8)}
-
-
-def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_workers(
-    cluster: Any, started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tuner.ray, "kill", lambda _: None)
-    first, second = "a" * 56, "b" * 56
-    cluster(node("head"), node(first, CPU=1), node(second, CPU=1))
-    with engines(ray_session._resources(), 11, tmp_path / "stop", None):
-        pass
-    assert [one["scheduling_strategy"].node_id for one in started.options_seen] == [first, second]
-    assert all(one["scheduling_strategy"].soft for one in started.options_seen)
-    assert all(one["num_gpus"] == 0 and one["num_cpus"] < 1 for one in started.options_seen)
+    assert engine_plans([Node("a", 16, 4)], 33, bound) == [EnginePlan("a", threads)] * 4
+    assert engine_plans([Node("a", 16)], 12, bound) == [EnginePlan("a", threads)] * 4
 
 
 def test_a_node_without_cores_gets_no_engine_and_a_cluster_of_them_none_to_train_on() -> None:
-    assert {one.node for one in engine_plans({"head": 0, "worker": 2}, 0, 9)} == {"worker"}
+    assert {one.node for one in engine_plans([Node("head", 0), Node("worker", 2)], 9)} == {"worker"}
     with pytest.raises(InfrastructureError, match=r"its 1 node\(s\) offer none"):
-        engine_plans({"head": 0}, 0, 9)
+        engine_plans([Node("head", 0)], 9)
 
 
 @pytest.mark.parametrize(
     ("trials", "most", "sizes"), [(0, 24, []), (1, 24, [1]), (24, 24, [24]), (25, 24, [12, 13]), (70, 24, [23, 23, 24])]
 )
-def test_groups_are_of_like_size_in_order_and_everybody_is_in_one(trials: int, most: int, sizes: list[int]) -> None:
-    found = groups(range(trials), most)
-    assert [len(group) for group in found] == sizes
-    assert [one for group in found for one in group] == list(range(trials))
+def test_parts_are_of_like_size_in_order_and_everybody_is_in_one(trials: int, most: int, sizes: list[int]) -> None:
+    found = split(range(trials), most)
+    assert [len(part) for part in found] == sizes
+    assert [one for part in found for one in part] == list(range(trials))
+
+
+def test_trials_that_cannot_train_together_are_in_groups_of_their_own() -> None:
+    specs = [spec(1, quantization=mode, seed=seed) for seed in range(3) for mode in ("nf4", "none")]
+    [first, second] = groups(specs, 2, 24)
+    kinds = [[{specs[index].quantization for index in group} for group in share] for share in (first, second)]
+    assert all(len(kind) == 1 for share in kinds for kind in share)
+    assert sorted(index for share in (first, second) for group in share for index in group) == list(range(6))
+    assert max(len(group) for share in groups(specs, 1, 2) for group in share) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ from sweeps.execution import relay
 from sweeps.execution.relay import REASON_CHARACTERS, TOGETHER_SECONDS, Relay
 from trainables.constraint import CONSTRAINT
 from trainables.record import Record
+from trainables.spec import Placement, Source, TrialSpec
 from trainables.workers.protocol import Request, Rules
+from trainables.workers.retries import MOST_LOST, keep_traceback
 
 
 class Clock:
@@ -30,8 +33,14 @@ class Retries:
     def __init__(self) -> None:
         self.heard: list[tuple[list[str], str]] = []
 
-    def started(self, record: Record, engine: str | None) -> None:
+    def started(self, record: Record) -> None:
         raise AssertionError(record)
+
+    def assigned(self, record: Record, engine: str) -> None:
+        raise AssertionError(record)
+
+    def noted(self, text: str) -> None:
+        raise AssertionError(text)
 
     def advanced(self, record: Record) -> None:
         raise AssertionError(record)
@@ -96,3 +105,56 @@ def test_reasons_are_told_apart_and_at_the_latest_at_the_end(
     assert first == DIED
     assert second.startswith("MemoryError: word") and second.endswith(" …") and len(second) <= REASON_CHARACTERS
     assert third == "no reason is known"
+
+
+# ---------------------------------------------------------------- trials that are given up
+class Ended(Retries):
+    """Keeps the verdicts that it is told of, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdicts: list[str] = []
+
+    def advanced(self, record: Record) -> None:
+        self.verdicts.append(str(record.verdict()))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    made = Record(tmp_path / "A1")
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    made.create(TrialSpec(name="A1", placement=Placement(language=1), **sources))
+    return made
+
+
+def raised(record: Record, *reasons: str) -> Any:
+    """A trial of Tune whose own work raised an error, in a process of its own."""
+    trial = failed(record.home.parent, record.name, *reasons)
+    trial.config["request"] = replace(trial.config["request"], trials=(str(record.home),))
+    keep_traceback(record, ValueError(reasons[-1]))
+    return trial
+
+
+def test_a_trial_that_fails_twice_alike_is_given_up_and_others_are_not(record: Record, tmp_path: Path) -> None:
+    heard = Ended()
+    relayed = Relay(heard, tmp_path / "STOP", launch=0, scheduler=None, retries=2)
+    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 3"))
+    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+    assert record.verdict() is None and heard.verdicts == []
+    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+    assert heard.verdicts == ["failed(ValueError)"]
+    verdict = record.verdict()
+    assert verdict is not None and verdict.reason == "failed twice alike: ValueError: row 4"
+
+
+def test_lost_nodes_count_apart_and_more_of_them_are_borne(record: Record, tmp_path: Path) -> None:
+    heard = Ended()
+    relayed = Relay(heard, tmp_path / "STOP", launch=0, scheduler=None, retries=2)
+    lost = failed(tmp_path, "A1", DIED)
+    lost.config["request"] = replace(lost.config["request"], trials=(str(record.home),))
+    for _ in range(MOST_LOST):
+        relayed.on_trial_recover(0, [], lost)
+    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+    assert heard.verdicts == []
+    relayed.on_trial_recover(0, [], lost)
+    assert heard.verdicts == ["failed(infrastructure)"]

@@ -12,10 +12,11 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from sweeps.execution import schedulers, tuner
+from sweeps.execution.engine_plan import Node
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.relay import Relay
 from sweeps.execution.schedulers import Asha
-from sweeps.execution.tuner import TuneSettings, requests_for, run_trials
+from sweeps.execution.tuner import TuneSettings, groups_of, requests_for, run_trials
 from trainables.attempt import claim
 from trainables.constraint import BestConstraint
 from trainables.lease import Owner, Superseded
@@ -27,7 +28,7 @@ from trainables.workers import protocol
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, Rules, TrialReport, check_version
 
 RULES = Rules({}, (), BestConstraint(1.0, 1.0))
-RESOURCES = Resources(cpus=2, gpus=1, devices=1, cores={"a": 2})
+RESOURCES = Resources(cpus=2, gpus=1, nodes=(Node("a", cores=2, gpus=1),))
 
 
 @pytest.fixture
@@ -44,32 +45,26 @@ def settings(tmp_path: Path, **more: Any) -> TuneSettings:
 
 
 # ---------------------------------------------------------------- requests
-def test_a_request_names_the_engine_and_the_trials_that_share_it(records: list[Record], tmp_path: Path) -> None:
-    requests = requests_for(records, settings(tmp_path, engines=["first", "second"]))
-    by_name = {Path(request.trials[0]).name: request for request in requests}
-    assert {name: request.engine for name, request in by_name.items()} == {
-        "3": "first", "2": "first", "1": "second", "0": "second",
-    }  # fmt: skip
-    assert by_name["3"] == Request(
-        (str(tmp_path / "3"),), RULES, str(tmp_path / "STOP"), cpus=0.01, gpus=0, engine="first",
-        peers=(str(tmp_path / "3"), str(tmp_path / "2")),
-    )  # fmt: skip
+def test_a_request_names_the_roster_that_knows_its_engine(records: list[Record], tmp_path: Path) -> None:
+    assert requests_for(records[3:], settings(tmp_path), "roster") == [
+        Request((str(tmp_path / "3"),), RULES, str(tmp_path / "STOP"), cpus=0.01, gpus=0, roster="roster")
+    ]
 
 
-def test_only_as_many_have_a_worker_as_train_at_once_and_these_wait_for_each_other(
-    records: list[Record], tmp_path: Path
+def test_trials_that_share_most_wait_for_each_other_and_all_engines_begin_with_their_first(
+    records: list[Record],
 ) -> None:
-    output = settings(tmp_path, engines=["first", "second"], most_seats=1)
-    requests = requests_for(records, output)
-    assert [Path(one.trials[0]).name for one in requests] == ["3", "1", "2", "0"], "both engines begin with their first"
-    assert [one.peers for one in requests] == [one.trials for one in requests]
-    built = tuner._tuner(records, output, relay_to(Listener(), output))
-    assert built._local_tuner._tune_config.max_concurrent_trials == 2
+    def names(most_seats: int) -> list[tuple[list[str], int]]:
+        found = groups_of(records, 2, most_seats)
+        return [([Path(trial).name for trial in group.trials], group.share) for group in found]
+
+    assert names(24) == [(["3", "2"], 0), (["1", "0"], 1)]
+    assert names(1) == [(["3"], 0), (["1"], 1), (["2"], 0), (["0"], 1)]
 
 
 def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[Record], tmp_path: Path) -> None:
     scheduler = Asha(metric="eval_loss")
-    assert requests_for(records, settings(tmp_path, scheduler=scheduler)) == [
+    assert requests_for(records, settings(tmp_path, scheduler=scheduler), None) == [
         Request(
             (str(record.directory),), RULES, str(tmp_path / "STOP"), cpus=2, gpus=1, scheduler_metrics=("eval_loss",)
         )
@@ -79,9 +74,10 @@ def test_without_engines_every_request_holds_a_worker_of_its_own(records: list[R
 
 def test_the_config_of_tune_holds_only_requests(records: list[Record], tmp_path: Path) -> None:
     output = settings(tmp_path)
-    built = tuner._tuner(records, output, relay_to(Listener(), output))
+    requests = requests_for(records, output, None)
+    built = tuner._tuner(requests, records, output, relay_to(Listener(), output))
     space: Any = built._local_tuner.param_space
-    assert space == {"request": {"grid_search": requests_for(records, output)}}
+    assert space == {"request": {"grid_search": requests}}
 
 
 def test_a_scheduler_reads_what_reports_hold() -> None:
@@ -90,10 +86,10 @@ def test_a_scheduler_reads_what_reports_hold() -> None:
 
 def test_requests_and_tune_s_files_carry_the_number_of_the_launch(records: list[Record], tmp_path: Path) -> None:
     third = settings(tmp_path, launch=3)
-    assert {one.lease_epoch for one in requests_for(records, third)} == {3}
-    assert {one.lease_epoch for one in requests_for(records, settings(tmp_path, launch=3, engines=["first"]))} == {3}
+    assert {one.lease_epoch for name in (None, "roster") for one in requests_for(records, third, name)} == {3}
+    requests = requests_for(records, third, None)
     places = {
-        tuner._tuner(records, one, relay_to(Listener(), one))._local_tuner.get_run_config().storage_path
+        tuner._tuner(requests, records, one, relay_to(Listener(), one))._local_tuner.get_run_config().storage_path
         for one in (third, settings(tmp_path, launch=4))
     }
     assert len(places) == 2, "two launches must not write the same files of Tune"
@@ -106,7 +102,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def started(self, record: Record, engine: str | None) -> None:
+    def started(self, record: Record) -> None:
         self.heard.append(f"started {record.name}")
 
     def advanced(self, record: Record) -> None:
@@ -137,14 +133,14 @@ def plant(monkeypatch: pytest.MonkeyPatch, *results: tuple[Request, Report | Non
                 relay.on_trial_result(0, [], None, {"report": reported})
         return Results(SimpleNamespace(config={"request": request}, error=error) for request, _, error in results)
 
-    monkeypatch.setattr(tuner, "_tuner", lambda records, settings, relay: SimpleNamespace(fit=lambda: fit(relay)))
+    monkeypatch.setattr(tuner, "_tuner", lambda *given: SimpleNamespace(fit=lambda: fit(given[-1])))
 
 
 def test_reports_reach_the_listener_and_errors_become_verdicts(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, listener = settings(tmp_path), Listener()
-    good, bad = requests_for(records[:2], output)
+    good, bad = requests_for(records[:2], output, None)
     plant(
         monkeypatch, (good, report(records[0]), None), (bad, None, RuntimeError("Traceback\nValueError: no such row"))
     )
@@ -159,7 +155,7 @@ def test_a_report_of_another_version_is_refused(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, listener = settings(tmp_path), Listener()
-    [request] = requests_for(records[:1], output)
+    [request] = requests_for(records[:1], output, None)
     plant(monkeypatch, (request, report(records[0], version=99), None))
     with pytest.raises(ProtocolMismatch, match="but a report has version 99"):
         run_trials(records[:1], output, listener)
@@ -170,7 +166,7 @@ def test_a_worker_that_refuses_a_request_ends_the_launch_and_no_trial(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = settings(tmp_path)
-    [request] = requests_for(records[:1], output)
+    [request] = requests_for(records[:1], output, None)
     with pytest.raises(ProtocolMismatch) as refused:
         check_version(report(records[0], version=99))
     error = RayTaskError("step", "Traceback", refused.value).as_instanceof_cause()
@@ -189,7 +185,7 @@ def test_a_trial_whose_engine_may_live_is_closed_where_that_engine_cannot_write(
 ) -> None:
     late = claim(records[0], me=ELSEWHERE)
     output = settings(tmp_path)
-    [request] = requests_for(records[:1], output)
+    [request] = requests_for(records[:1], output, None)
     plant(monkeypatch, (request, None, RuntimeError("ActorDiedError: the node is gone")))
     run_trials(records[:1], output, Listener())
     assert records[0].directory == records[0].home / "epoch-1"
@@ -203,7 +199,7 @@ def test_a_trial_whose_directory_was_deleted_is_lost_alone(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = settings(tmp_path)
-    first, second = requests_for(records[:2], output)
+    first, second = requests_for(records[:2], output, None)
     shutil.rmtree(records[0].home)
     failed = RuntimeError("ActorDiedError: the node is gone")
     plant(monkeypatch, (first, None, failed), (second, None, failed))
@@ -214,7 +210,7 @@ def test_a_trial_whose_directory_was_deleted_is_lost_alone(
 def test_a_trial_that_a_scheduler_stops_is_closed_in_place(records: list[Record], tmp_path: Path) -> None:
     claim(records[0], me=ELSEWHERE).append(Measurement("eval", 2, {"eval_loss": 1.0}))
     output = settings(tmp_path, scheduler=Asha(metric="eval_loss"))
-    [request] = requests_for(records[:1], output)
+    [request] = requests_for(records[:1], output, None)
     relay_to(Listener(), output).on_trial_complete(0, [], SimpleNamespace(config={"request": request}))
     verdict = records[0].verdict()
     assert verdict is not None and verdict.kind == "pruned"
