@@ -105,6 +105,32 @@ def test_a_cohort_takes_at_most_so_many_and_neighbours_stay_together(
     assert actor.intervals == [{"trial-2", "trial-3"}] * 2 + [{"trial-4", "trial-1"}] * 2
 
 
+# ---------------------------------------------------------------- who moves
+def test_a_trial_that_waits_is_released_to_another_engine_and_one_that_trains_is_not(
+    room: Room, trial: Callable[..., TrialSpec]
+) -> None:
+    trains, waits = (room.record(trial(number, data_seed=number)) for number in (1, 2))
+    busy, idle = room.actor(), room.actor()
+    moved: list[tuple[str, ...]] = []
+
+    async def story() -> list[Report]:
+        first = asyncio.ensure_future(room.ask(busy, trains))
+        while not busy.intervals:
+            await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(room.ask(busy, waits))
+        while str(waits.home) not in busy._state.waiting:
+            await asyncio.sleep(0.01)
+        moved.append(await busy.release([str(trains.home), str(waits.home)]))
+        return [await second, await first]
+
+    away, report = run(busy, story())
+    assert moved == [(str(waits.home),)]
+    assert away.moved and not away.done and away.trials == ()
+    assert not report.moved and step_in(report) == 1
+    run(idle, room.worker(idle, waits))
+    assert str(waits.verdict()) == "completed"
+
+
 # ---------------------------------------------------------------- who leaves
 def test_a_worker_that_stays_away_is_dropped_and_the_others_are_as_without_it(
     room: Room, three: list[Record], solo: Solo
