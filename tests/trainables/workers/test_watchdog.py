@@ -59,6 +59,16 @@ def test_a_step_may_take_ten_times_the_median_but_five_minutes_in_any_case(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_eval_between_two_steps_is_no_step(tmp_path: Path) -> None:
+    armed = Armed()
+    with armed.watchdog.watching(tmp_path):
+        armed.beat("training", 0, 1.0)
+        armed.beat("training", 1, 60.0)
+        armed.beat("eval", 1, 1.0)
+        armed.beat("training", 0, 900.0)  # the next of trials that train one after another
+        assert armed.limit == 600.0
+
+
 HANGS = """
 import threading, time, sys
 from pathlib import Path
