@@ -87,6 +87,7 @@ UNLOADED = (
         "sweeps",
         (
             "sweeps.execution.tuner",
+            "sweeps.execution.fleet",
             "sweeps.execution.relay",
             "sweeps.execution.ray_session",
             "sweeps.execution.cluster",

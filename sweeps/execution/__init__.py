@@ -10,7 +10,8 @@
 - `engine_plan`: Plans the engines of a launch, and which trials each of them trains; imports no torch.
 - `engine_text`: Says how many engines a launch starts and how many threads each of them has.
 - `experiment`: The directory of one experiment: configuration and format, and its trials' records.
-- `fleet`: The engines of a launch: starts them, adds those of nodes that join, and forgets those of nodes that are lost.
+- `fleet`: The engines of a launch: starts them, adds those of nodes that join, and forgets those of nodes that are
+  lost.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
 - `joining`: Tries whether a Ray cluster can be joined, in a process that is ended when no answer comes.

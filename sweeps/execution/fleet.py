@@ -49,6 +49,20 @@ class Fleet:
         self._nodes = {node.name: node for node in resources.nodes}
         self._lost_at_seconds: float | None = None
         self._start(self.plans)
+        self.roster_name = f"footprint-roster-{self._token}"
+        self.roster = self._started_roster()
+
+    def begin(self, groups: Sequence[Group], retries: int) -> None:
+        """Let the roster assign the trials of these groups to the engines."""
+        ray.get(self.roster.begin.remote(groups, retries))
+
+    def _started_roster(self) -> Any:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor: Any = ray.remote(Roster).options(
+            name=self.roster_name, num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=MAX_CALLS,
+            scheduling_strategy=here,
+        )  # fmt: skip
+        return actor.remote(dict(self.engines), str(self.stop_file))
 
     def _start(self, plans: Sequence[EnginePlan]) -> list[str]:
         names = [f"footprint-engine-{self._token}-{len(self._actors) + number}" for number in range(len(plans))]
@@ -81,8 +95,8 @@ class Fleet:
         return joined, lost, told
 
     def close(self) -> None:
-        """End all engines."""
-        for actor in self._actors.values():
+        """End all engines, and the roster."""
+        for actor in (*self._actors.values(), self.roster):
             ray.kill(actor)
 
     def _offers(self, node: Node) -> bool:
@@ -115,31 +129,15 @@ def engines(
         fleet.close()
 
 
-# ---------------------------------------------------------------- a batch of trials
-@contextmanager
-def roster_of(fleet: Fleet, groups: Sequence[Group], retries: int) -> Iterator[str]:
-    """Start the roster that assigns these groups to engines; yields its name."""
-    name = f"footprint-roster-{uuid4().hex[:8]}"
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(Roster).options(
-        name=name, num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=MAX_CALLS,
-        scheduling_strategy=here,
-    )  # fmt: skip
-    started = actor.remote(groups, dict(fleet.engines), str(fleet.stop_file), retries)
-    try:
-        yield name
-    finally:
-        ray.kill(started)
-
-
+# ---------------------------------------------------------------- while Tune runs
 class FleetWatch(tune.Callback):
     """Lets engines join and leave while Tune runs a batch, gives them workers, and passes on the roster's news."""
 
     def __init__(
-        self, fleet: Fleet, roster: str, searcher: BasicVariantGenerator, listener: Listener, most_seats: int,
+        self, fleet: Fleet, searcher: BasicVariantGenerator, listener: Listener, most_seats: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.fleet, self.roster, self.searcher, self.listener = fleet, roster, searcher, listener
+        self.fleet, self.searcher, self.listener = fleet, searcher, listener
         self.most_seats, self.clock = most_seats, clock
         self._watched_seconds = clock()
         self.searcher.max_concurrent = self._seats()
@@ -160,7 +158,7 @@ class FleetWatch(tune.Callback):
         joined, lost, told = self.fleet.watch(now_seconds)
         for text in told:
             self.listener.noted(text)
-        roster: Any = ray.get_actor(self.roster)
+        roster = self.fleet.roster
         for name in lost:
             roster.lost.remote(name)
         for name, node in joined.items():

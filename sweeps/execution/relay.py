@@ -15,7 +15,7 @@ from trainables.attempt import claim
 from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, check_version
-from trainables.workers.retries import Failure, given_up, tracebacks, verdict_of
+from trainables.workers.retries import TrialFailure, given_up, tracebacks, verdict_of
 
 REASON_CHARACTERS = 200
 TOGETHER_SECONDS = 2.0  # the workers of an engine that ends fail one after another
@@ -56,7 +56,7 @@ class Relay(tune.Callback):
     ) -> None:
         self.listener, self.stop_file, self.launch, self.scheduler = listener, stop_file, launch, scheduler
         self.retries = retries
-        self._failures: dict[str, list[Failure]] = {}
+        self._failures: dict[str, list[TrialFailure]] = {}
         self.mismatch: ProtocolMismatch | None = None
         self._lost: dict[str, list[Record]] = {}
         self._lost_at_seconds = 0.0
@@ -95,7 +95,7 @@ class Relay(tune.Callback):
         for record in records_of(trial.config["request"]):
             failures = self._failures.setdefault(str(record.home), [])
             own = sum(not one.lost for one in failures)
-            failures.append(Failure(reason, lost=len(tracebacks(record)) <= own))
+            failures.append(TrialFailure(reason, lost=len(tracebacks(record)) <= own))
             ended = given_up(failures, self.retries)
             if ended is None:
                 self._lost.setdefault(reason, []).append(record)

@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from sweeps.execution.engine_plan import MOST_SEATS, groups
-from sweeps.execution.fleet import NO_ENGINE_SECONDS, Fleet, FleetWatch, roster_of
+from sweeps.execution.fleet import NO_ENGINE_SECONDS, Fleet, FleetWatch
 from sweeps.execution.ray_session import Resources
 from sweeps.execution.relay import Listener, Relay, records_of
 from sweeps.execution.schedulers import METRIC_PREFIX, TIME_ATTRIBUTE, Asha, Scheduler
@@ -95,9 +95,10 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
     if not records:
         return
     relay = Relay(listener, settings.stop_file, settings.launch, settings.scheduler, settings.retries)
-    with _with_roster(records, settings) as requests:
-        results = _fit(_tuner(requests, records, settings, relay), settings.stop_file.parent)
-    if settings.fleet and settings.fleet.has_given_up:
+    fleet = settings.fleet
+    requests = _assigned_requests(records, settings, fleet) if fleet else requests_for(records, settings)
+    results = _fit(_tuner(requests, records, settings, relay), settings.stop_file.parent)
+    if fleet and fleet.has_given_up:
         settings.stop_file.unlink(missing_ok=True)
         raise InfrastructureError(
             f"a launch must have a node to train on, but it lost its last one more than {NO_ENGINE_SECONDS / 60:g} "
@@ -128,25 +129,19 @@ def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
     return results
 
 
-@contextmanager
-def _with_roster(records: Sequence[Record], settings: TuneSettings) -> Iterator[list[Request]]:
-    """Yield a request for every record, in the order in which they get workers, while the roster assigns them."""
-    if settings.fleet is None:
-        yield requests_for(records, settings, None)
-        return
-    groups = groups_of(records, len(settings.fleet.engines), settings.most_seats)
-    with roster_of(settings.fleet, groups, settings.retries) as roster:
-        homes = {str(record.home): record for record in records}
-        yield requests_for([homes[trial] for group in groups for trial in group.trials], settings, roster)
+def _assigned_requests(records: Sequence[Record], settings: TuneSettings, fleet: Fleet) -> list[Request]:
+    """Return a request for every record, in the order in which they get workers, and tell the roster their groups."""
+    groups = groups_of(records, max(1, len(fleet.engines)), settings.most_seats)
+    fleet.begin(groups, settings.retries)
+    homes = {str(record.home): record for record in records}
+    return requests_for([homes[trial] for group in groups for trial in group.trials], settings, fleet.roster_name)
 
 
 def _tuner(requests: Sequence[Request], records: Sequence[Record], settings: TuneSettings, relay: Relay) -> tune.Tuner:
     searcher = BasicVariantGenerator()
     callbacks: list[tune.Callback] = [relay]
     if settings.fleet is not None:
-        roster = requests[0].roster
-        assert roster is not None
-        callbacks.append(FleetWatch(settings.fleet, roster, searcher, relay.listener, settings.most_seats))
+        callbacks.append(FleetWatch(settings.fleet, searcher, relay.listener, settings.most_seats))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
         "1"  # a trial that is invalid before its first eval reports no metrics
@@ -166,7 +161,7 @@ def _tuner(requests: Sequence[Request], records: Sequence[Record], settings: Tun
     )
 
 
-def requests_for(records: Sequence[Record], settings: TuneSettings, roster: str | None) -> list[Request]:
+def requests_for(records: Sequence[Record], settings: TuneSettings, roster: str | None = None) -> list[Request]:
     """Return a request for every record; with a roster, its worker waits for an engine and needs little."""
     resources, scheduler = settings.resources, settings.scheduler
     alone = Request(

@@ -20,7 +20,7 @@ from trainables.spec import Placement, TrialSpec
 from trainables.workers.cohort_runner import CohortRunner, TrialGroup
 from trainables.workers.engine_actor import EngineActor, EngineSettings
 from trainables.workers.protocol import Report, Request, Rules
-from trainables.workers.retries import Failure
+from trainables.workers.retries import TrialFailure
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -62,7 +62,7 @@ class WatchedEngine(EngineActor):
 class Failed(RuntimeError):
     """What an engine reports of a failed trial."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: TrialFailure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
 

@@ -24,7 +24,7 @@ class Fail:
 
 
 @dataclass(frozen=True)
-class Move:
+class Redirect:
     """Answer a call so that its worker asks another engine."""
 
     call: WorkerCall
@@ -65,4 +65,4 @@ class Close:
     drop_base: bool
 
 
-Action = Reply | Fail | Move | WaitUntil | Describe | Open | Advance | Close
+Action = Reply | Fail | Redirect | WaitUntil | Describe | Open | Advance | Close

@@ -182,7 +182,7 @@ def _left(state: State, trial: str, worker: str) -> Step:
 def _released(state: State, trials: Iterable[str]) -> Step:
     calls = [state.waiting[trial] for trial in state.movable(trials)]
     state = replace(_without(state, calls), gone=state.gone | {call.trial for call in calls})
-    return state, tuple(actions.Move(call) for call in calls)
+    return state, tuple(actions.Redirect(call) for call in calls)
 
 
 def _answered(state: State, trials: Iterable[str]) -> Step:

@@ -43,15 +43,17 @@ class Assignments:
     planned for. Engines join and are lost meanwhile; the groups of a lost engine are assigned anew.
     """
 
-    groups: list[Group]
     engines: list[str]
+    groups: list[Group] = field(default_factory=list)
     _planned: tuple[str, ...] = ()
     _engine_of: dict[int, str] = field(default_factory=dict)
     _present: dict[str, int] = field(default_factory=dict)  # trials with a worker, and their groups
     _number_of: dict[str, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._planned = tuple(self.engines)
+    def begin(self, groups: Sequence[Group]) -> None:
+        """Forget all earlier groups, which have ended; these are planned for the engines that there are now."""
+        self.groups, self._planned = list(groups), tuple(self.engines)
+        self._engine_of, self._present = {}, {}
         self._number_of = {trial: number for number, group in enumerate(self.groups) for trial in group.trials}
 
     # ---------------------------------------------------------------- engines
@@ -67,7 +69,10 @@ class Assignments:
 
     # ---------------------------------------------------------------- trials
     def assign(self, trial: str) -> Assignment | None:
-        """Return where a trial trains; None while there is no engine."""
+        """Return where a trial trains, which waits for no other if it is in no group; None while there is no engine."""
+        if trial not in self._number_of:
+            self._number_of[trial] = len(self.groups)
+            self.groups.append(Group((trial,)))
         number = self._number_of[trial]
         self._present[trial] = number
         if number not in self._engine_of:

@@ -29,14 +29,14 @@ from trainables.workers.admission import State, absent, decide
 from trainables.workers.cohort_runner import CohortRunner
 from trainables.workers.events import Description, WorkerCall, WorkerReplaced
 from trainables.workers.protocol import Report, Request, TrialReport, check_version, trial_report
-from trainables.workers.retries import Failure, failure_in
+from trainables.workers.retries import TrialFailure, failure_in
 from trainables.workers.watchdog import Limits, Watchdog
 
 if TYPE_CHECKING:
     from trainables.training.trial import Trial
 
 Result = TypeVar("Result")
-Outcome = TrialReport | Failure | None  # of a call; None if another engine is to train the trial
+Outcome = TrialReport | TrialFailure | None  # of a call; None if another engine is to train the trial
 
 POLL_SECONDS = 1.0  # interval for changes without a message: the stop file, verdicts written by other processes
 REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
@@ -84,7 +84,7 @@ class EngineActor:
         records = [Record(Path(trial)) for trial in request.trials]
         calls = [None if record.verdict() else self._called(request, record) for record in records]
         outcomes = await asyncio.gather(*(call for call in calls if call is not None))
-        failed = next((one for one in outcomes if isinstance(one, Failure)), None)
+        failed = next((one for one in outcomes if isinstance(one, TrialFailure)), None)
         if failed or any(one is None for one in outcomes):
             return Report((), False, request.lease_epoch, failed, moved=failed is None)
         answered = iter(one for one in outcomes if isinstance(one, TrialReport))
@@ -143,7 +143,7 @@ class EngineActor:
                 self._reply(call, error)
             case actions.Fail(call, error, company):
                 self._reply(call, failure_in(Record(Path(call.trial)), error, company))
-            case actions.Move(call):
+            case actions.Redirect(call):
                 self._reply(call, None)
             case actions.WaitUntil(seconds):
                 self._wait_until(seconds)

@@ -19,7 +19,7 @@ from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import Reading, deciding
 from trainables.verdict import Verdict
-from trainables.workers.retries import Failure
+from trainables.workers.retries import TrialFailure
 
 PROTOCOL_VERSION = 3
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
@@ -107,7 +107,7 @@ class Report:
     trials: tuple[TrialReport, ...]
     stopped: bool
     lease_epoch: int = 0
-    failure: Failure | None = None
+    failure: TrialFailure | None = None
     moved: bool = False
     version: int = PROTOCOL_VERSION
 

@@ -17,7 +17,7 @@ REASON_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
-class Failure:
+class TrialFailure:
     """Why the training of a trial ended before its next eval.
 
     `company` is how many trials trained together, this one included: any of them can be the cause. `lost` is true when
@@ -37,7 +37,7 @@ class GivenUp:
     reason: str
 
 
-def given_up(failures: Sequence[Failure], retries: int) -> GivenUp | None:
+def given_up(failures: Sequence[TrialFailure], retries: int) -> GivenUp | None:
     """Return why a trial with these failures, in order, is not tried again; None if it is.
 
     A trial that fails among others is tried with fewer, until it fails alone. It is given up when it then fails as it
@@ -57,7 +57,7 @@ def given_up(failures: Sequence[Failure], retries: int) -> GivenUp | None:
     return None
 
 
-def company_after(failures: Sequence[Failure]) -> int | None:
+def company_after(failures: Sequence[TrialFailure]) -> int | None:
     """Return with how many trials, itself included, a trial trains to its next eval at most; None for no limit."""
     own = [one for one in failures if not one.lost]
     return max(1, own[-1].company // 2) if own else None
@@ -78,11 +78,11 @@ def verdict_of(record: Record, ended: GivenUp) -> Verdict:
     return Verdict(kind="failed", step=step, cause=ended.cause, reason=ended.reason)
 
 
-def failure_in(record: Record, error: BaseException, company: int) -> Failure:
+def failure_in(record: Record, error: BaseException, company: int) -> TrialFailure:
     """Return an error as the failure of a trial; of a trial that trained alone, its record keeps the traceback."""
     if company == 1:
         keep_traceback(record, error)
-    return Failure(reason_of(error), company)
+    return TrialFailure(reason_of(error), company)
 
 
 def keep_traceback(record: Record, error: BaseException) -> None:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayError
 
 from trainables.workers.assignment import Assignment, Assignments, Group
-from trainables.workers.retries import Failure, GivenUp, company_after, given_up
+from trainables.workers.retries import GivenUp, TrialFailure, company_after, given_up
 from trainables.workers.watchdog import take_stacks
 
 POLL_SECONDS = 1.0
@@ -37,13 +37,16 @@ class News:
 
 
 class Roster:
-    """A named asyncio actor of Ray: one for a batch of trials, on the node of the launch."""
+    """A named asyncio actor of Ray: one for each launch, on its node.
 
-    def __init__(self, groups: Sequence[Group], engines: Mapping[str, str], stop_file: str, retries: int) -> None:
+    It may be started again. It then knows no groups, so that trials wait for no others.
+    """
+
+    def __init__(self, engines: Mapping[str, str], stop_file: str) -> None:
         """`engines` maps the names of the engines of the launch to the ids of their nodes."""
-        self._assignments, self._nodes = Assignments(list(groups), list(engines)), dict(engines)
-        self._stop_file, self._retries = Path(stop_file), retries
-        self._failures: dict[str, list[Failure]] = {}
+        self._assignments, self._nodes = Assignments(list(engines)), dict(engines)
+        self._stop_file, self._retries = Path(stop_file), 0
+        self._failures: dict[str, list[TrialFailure]] = {}
         self._in_job: dict[str, tuple[str, ...]] = {}
         self._inquests: dict[str, asyncio.Future[bool]] = {}  # by engine, as the next two
         self._judged: dict[str, set[str]] = {}  # trials of a job to which its end is counted already
@@ -67,7 +70,7 @@ class Roster:
         self._assignments.left(trial)
         await self._balance()
 
-    async def failed(self, trial: str, failure: Failure) -> GivenUp | None:
+    async def failed(self, trial: str, failure: TrialFailure) -> GivenUp | None:
         """Note the failure of a trial that its engine reported; return why it is not tried again, None if it is."""
         return self._noted(trial, failure)
 
@@ -89,9 +92,9 @@ class Roster:
             return None
         self._judged.setdefault(engine, set()).add(trial)
         if stacks := self._stacks(engine, Path(in_job[0])):
-            failure = Failure(f"no step within the limit; {stacks} shows where it stood", len(in_job), lost=True)
+            failure = TrialFailure(f"no step within the limit; {stacks} shows where it stood", len(in_job), lost=True)
             return self._noted(trial, failure)
-        return self._noted(trial, Failure(reason, len(in_job), lost=is_lost))
+        return self._noted(trial, TrialFailure(reason, len(in_job), lost=is_lost))
 
     async def _is_lost(self, engine: str) -> bool:
         """Wait until the engine answers again, or is known to be lost."""
@@ -115,7 +118,7 @@ class Roster:
             self._stacks_of[engine] = take_stacks(record)
         return self._stacks_of[engine]
 
-    def _noted(self, trial: str, failure: Failure) -> GivenUp | None:
+    def _noted(self, trial: str, failure: TrialFailure) -> GivenUp | None:
         failures = self._failures.setdefault(trial, [])
         failures.append(failure)
         ended = given_up(failures, self._retries)
@@ -141,6 +144,11 @@ class Roster:
         self._assignments.lost(engine)
 
     # ---------------------------------------------------------------- the launch
+    async def begin(self, groups: Sequence[Group], retries: int) -> None:
+        """Begin a batch of trials, each of which is tried again up to `retries` times."""
+        self._assignments.begin(groups)
+        self._retries = retries
+
     async def news(self) -> News:
         """Return what happened since the last call."""
         assigned, retried = self._assigned, self._retried

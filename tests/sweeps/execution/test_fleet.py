@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,12 +40,18 @@ class Ray:
     def remote(self, *given: Any) -> Any:
         if isinstance(given[0], type):
             return self
+        if len(given) > 1:
+            return "roster"
         self.settings.append(given[0])
         return self.options_seen[-1]["name"]
 
     def options(self, **options: Any) -> Ray:
-        self.options_seen.append(options)
+        if options["num_cpus"]:
+            self.options_seen.append(options)
         return self
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_node_id=lambda: "here")
 
     def kill(self, actor: str) -> None:
         self.killed.append(actor)
@@ -75,7 +82,8 @@ def test_engines_hold_a_gpu_each_and_are_ended_whatever_happens(ray: Ray, tmp_pa
         raise KeyboardInterrupt
     assert [one["num_gpus"] for one in ray.options_seen] == [1] * 4
     assert {one["max_restarts"] for one in ray.options_seen} == {-1}
-    assert [one["name"] for one in ray.options_seen] == list(started.engines) == ray.killed
+    assert [one["name"] for one in ray.options_seen] == list(started.engines) == ray.killed[:-1]
+    assert ray.killed[-1] == "roster"
     assert len(set(started.engines)) == 4
     assert {(one.threads, one.max_trials) for one in ray.settings} == {(4, 8)}
 
@@ -170,10 +178,10 @@ def test_workers_are_as_many_as_engines_can_train_and_the_news_is_shown(
 ) -> None:
     started = Fleet(ray.plant(a={"CPU": 1}), 9, tmp_path / "stop", None)
     remote = Remote(News(2, {"/runs/A1": "engine"}, {"it died": ("/runs/A1", "/runs/A2", "/runs/A1")}))
-    monkeypatch.setattr(ray, "get_actor", lambda name: remote, raising=False)
+    started.roster = remote
     monkeypatch.setattr(ray, "get", lambda value, timeout: value, raising=False)
     searcher, heard, seconds = BasicVariantGenerator(), Heard(), [0.0]
-    watch = FleetWatch(started, "roster", searcher, heard, 24, lambda: seconds[0])
+    watch = FleetWatch(started, searcher, heard, 24, lambda: seconds[0])
     assert searcher.max_concurrent == 24
     ray.plant(a={"CPU": 1}, b={"CPU": 1})
     watch.on_step_begin(0, [])

@@ -40,7 +40,7 @@ class World:
     number: int = 0
     waiting: dict[str, WorkerCall] = field(default_factory=dict)
     workers: dict[str, list[str]] = field(default_factory=dict)
-    replies: dict[int, actions.Reply | actions.Fail | actions.Move] = field(default_factory=dict)
+    replies: dict[int, actions.Reply | actions.Fail | actions.Redirect] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     stopped: bool = False
@@ -49,6 +49,7 @@ class World:
     reached_at: float | None = None  # when the cohort reached its newest eval
     suspect: bool = False
     failed: bool = False
+    described: set[str] = field(default_factory=set)
     apart: bool = False  # a member failed before, so the cohort ends at its eval
     most: int = MAX_TRIALS
     wait_until: float = math.inf
@@ -180,7 +181,7 @@ class World:
 
     def _carry_out(self, action: actions.Action, replaced: WorkerCall | None) -> None:
         match action:
-            case actions.Move(call):
+            case actions.Redirect(call):
                 assert call.number not in self.replies, "a call is answered twice"
                 assert call.trial not in {*self.cohort} | self._in_job(), "a trial that trains is moved"
                 self.replies[call.number] = action
@@ -209,12 +210,15 @@ class World:
     def _begin(self, job: Job) -> None:
         match job:
             case actions.Describe(calls):
-                assert {call.trial for call in calls} == self.waiting.keys()
+                self.described = {call.trial for call in calls}
+                assert self.described == self.waiting.keys()
                 assert not self._missing() or self.now >= self._admission_deadline(), "it starts before the window ends"
             case actions.Open(calls):
                 limits = [call.company for call in calls if call.company is not None]
                 assert 0 < len(calls) <= min([self.most, *limits]), "too many trials train together"
-                others = [one for one in self.waiting.values() if one.company is not None]
+                others = [
+                    one for one in self.waiting.values() if one.company is not None and one.trial in self.described
+                ]
                 assert limits or not others, "trials that failed before are left behind"
                 assert all(self.waiting.get(call.trial) for call in calls)
                 assert len({description(call.trial).group for call in calls}) == 1, "these cannot train together"
@@ -517,7 +521,7 @@ def test_only_trials_of_no_cohort_are_released() -> None:
     world = opened("ab")
     late = world.ask("c", "cd")
     world.release("abc")
-    assert isinstance(world.replies[late.number], actions.Move)
+    assert isinstance(world.replies[late.number], actions.Redirect)
     assert {*world.waiting} == {"a", "b"}
     world.finish(0)
     world.ask("a", "ab")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +15,14 @@ def engines_of(assignments: Assignments, trials: str) -> list[str | None]:
     return [one and one.engine for one in found]
 
 
+def begun(groups: list[Group], engines: Iterable[str]) -> Assignments:
+    assignments = Assignments(list(engines))
+    assignments.begin(groups)
+    return assignments
+
+
 def four_groups() -> Assignments:
-    return Assignments(
-        [Group(("a", "b"), 0), Group(("c", "d"), 1), Group(("e", "f"), 0), Group(("g", "h"), 1)], ["1", "2"]
-    )
+    return begun([Group(("a", "b"), 0), Group(("c", "d"), 1), Group(("e", "f"), 0), Group(("g", "h"), 1)], "12")
 
 
 def two_on_the_first() -> Assignments:
@@ -80,6 +86,15 @@ def test_a_part_of_a_group_that_is_released_is_a_group_of_its_own() -> None:
     assert (second.engine, second.peers) == ("2", ("f",))
 
 
+def test_the_next_batch_begins_anew_and_a_trial_in_no_group_waits_for_nobody() -> None:
+    assignments = two_on_the_first()
+    assignments.begin([Group(("a", "b"), 1)])
+    assert dict(assignments.loads()) == {"1": 0, "2": 0}
+    assert engines_of(assignments, "ab") == ["2", "2"]
+    unknown = assignments.assign("z")
+    assert unknown is not None and unknown.peers == ("z",)
+
+
 TRIALS = [f"t{number}" for number in range(16)]
 
 
@@ -95,7 +110,7 @@ def test_whatever_happens_a_trial_is_with_its_peers_on_a_living_engine(
     groups = [Group(tuple(next(names) for _ in range(size)), number % 2) for number, size in enumerate(sizes) if size]
     groups = [group for group in groups if group.trials]
     known = [trial for group in groups for trial in group.trials]
-    assignments = Assignments(list(groups), ["e0", "e1"])
+    assignments = begun(groups, ["e0", "e1"])
     for number, (what, which) in enumerate(story):
         trial = known[which % len(known)]
         if what == "place":

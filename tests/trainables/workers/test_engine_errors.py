@@ -25,7 +25,7 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
 
 from trainables.record import Record
 from trainables.spec import TrialSpec
-from trainables.workers.retries import Failure
+from trainables.workers.retries import TrialFailure
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -111,7 +111,7 @@ def test_a_failed_device_ends_the_process_after_the_workers_are_notified(
         return heard, at_once
 
     heard, at_once = run(actor, story())
-    assert {one.failure for one in heard} == {Failure("AcceleratorError: device-side assert", company=3)}
+    assert {one.failure for one in heard} == {TrialFailure("AcceleratorError: device-side assert", company=3)}
     assert (at_once, ended) == ([], [1])
 
 
@@ -131,7 +131,7 @@ def test_an_error_while_a_trial_opens_is_its_own(
     monkeypatch.setattr(Trial, "check_before_training", broken)
     actor = room.actor()
     *_, heard = run(actor, _heard(room, actor, three))
-    assert isinstance(heard, Failed) and heard.failure == Failure("RuntimeError: a planted fault", company=1)
+    assert isinstance(heard, Failed) and heard.failure == TrialFailure("RuntimeError: a planted fault", company=1)
     assert "check_before_training" in (bad.home / "failure-1.txt").read_text(), "the traceback is lost"
     assert not list(good[0].home.glob("failure-*"))
     assert actor.intervals == [{"trial-1", "trial-2"}] * 2

@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError
 
 from trainables.workers import roster
 from trainables.workers.assignment import Assignment, Group
-from trainables.workers.retries import Failure
+from trainables.workers.retries import TrialFailure
 from trainables.workers.roster import News, Roster
 from trainables.workers.watchdog import STACKS
 
@@ -55,9 +55,15 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     return planted
 
 
+def begun(groups: list[Group], engines: dict[str, str], stop_file: Path) -> Roster:
+    made = Roster(engines, str(stop_file))
+    asyncio.run(made.begin(groups, retries=2))
+    return made
+
+
 def two_engines(stop_file: Path, trials: str = "abc") -> Roster:
     groups = [Group(tuple(trials), 0), Group(("x",), 1)]
-    return Roster(groups, {"one": "node-1", "two": "node-2"}, str(stop_file), retries=2)
+    return begun(groups, {"one": "node-1", "two": "node-2"}, stop_file)
 
 
 def test_a_process_that_ended_is_a_failure_of_its_job_alone_and_once(ray: Ray, tmp_path: Path) -> None:
@@ -147,14 +153,14 @@ def test_without_an_engine_a_trial_waits_until_one_joins_or_the_launch_stops(ray
 
 def test_an_engine_that_joins_takes_over_what_waits_and_the_news_say_so(ray: Ray, tmp_path: Path) -> None:
     groups = [Group(("a",)), Group(("b", "c")), Group(("d",))]
-    made = Roster(groups, {"one": "node-1"}, str(tmp_path / "stop"), retries=2)
+    made = begun(groups, {"one": "node-1"}, tmp_path / "stop")
 
     async def story() -> tuple[News, News]:
         for trial in "abcd":
             await made.assign(trial)
         first = await made.news()
         await made.joined("two", "node-2")
-        await made.failed("b", Failure("ValueError: row 3"))
+        await made.failed("b", TrialFailure("ValueError: row 3"))
         for trial in "abcd":
             await made.assign(trial)
         return first, await made.news()
@@ -168,10 +174,10 @@ def test_an_engine_that_joins_takes_over_what_waits_and_the_news_say_so(ray: Ray
 
 def test_a_group_that_an_engine_does_not_release_is_left_and_the_next_is_asked_for(ray: Ray, tmp_path: Path) -> None:
     groups = [Group(("b", "c")), Group(("a",))]
-    made = Roster(groups, {"one": "node-1"}, str(tmp_path / "stop"), retries=2)
+    made = begun(groups, {"one": "node-1"}, tmp_path / "stop")
 
     async def story() -> Assignment | None:
-        for trial in "abc":
+        for trial in "bca":
             await made.assign(trial)
         await made.joined("two", "node-2")
         return await made.assign("b")
