@@ -57,6 +57,7 @@ class Relay(tune.Callback):
         self.listener, self.stop_file, self.launch, self.scheduler = listener, stop_file, launch, scheduler
         self.retries = retries
         self._failures: dict[str, list[TrialFailure]] = {}
+        self._tracebacks: dict[str, int] = {}  # how many a record had when its trial's worker started
         self.mismatch: ProtocolMismatch | None = None
         self._lost: dict[str, list[Record]] = {}
         self._lost_at_seconds = 0.0
@@ -67,6 +68,7 @@ class Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         request: Request = trial.config["request"]
         for record in records_of(request):
+            self._tracebacks[str(record.home)] = len(tracebacks(record))
             self.listener.started(record)
 
     def on_trial_result(
@@ -94,8 +96,8 @@ class Relay(tune.Callback):
         reason = _newest_reason(trial)
         for record in records_of(trial.config["request"]):
             failures = self._failures.setdefault(str(record.home), [])
-            own = sum(not one.lost for one in failures)
-            failures.append(TrialFailure(reason, lost=len(tracebacks(record)) <= own))
+            is_lost = len(tracebacks(record)) <= self._tracebacks.get(str(record.home), 0)
+            failures.append(TrialFailure(reason, lost=is_lost))
             ended = given_up(failures, self.retries)
             if ended is None:
                 self._lost.setdefault(reason, []).append(record)

@@ -33,8 +33,7 @@ class Retries:
     def __init__(self) -> None:
         self.heard: list[tuple[list[str], str]] = []
 
-    def started(self, record: Record) -> None:
-        raise AssertionError(record)
+    def started(self, record: Record) -> None: ...
 
     def assigned(self, record: Record, engine: str) -> None:
         raise AssertionError(record)
@@ -131,30 +130,44 @@ def raised(record: Record, *reasons: str) -> Any:
     """A trial of Tune whose own work raised an error, in a process of its own."""
     trial = failed(record.home.parent, record.name, *reasons)
     trial.config["request"] = replace(trial.config["request"], trials=(str(record.home),))
-    keep_traceback(record, ValueError(reasons[-1]))
     return trial
+
+
+def fail(relayed: Relay, record: Record, trial: Any, reason: str) -> None:
+    """Start a worker for the trial, in which the trial's own work raises an error."""
+    relayed.on_trial_start(0, [], trial)
+    keep_traceback(record, ValueError(reason))
+    relayed.on_trial_recover(0, [], trial)
+
+
+def lose(relayed: Relay, trial: Any) -> None:
+    """Start a worker for the trial, and lose it."""
+    relayed.on_trial_start(0, [], trial)
+    relayed.on_trial_recover(0, [], trial)
 
 
 def test_a_trial_that_fails_twice_alike_is_given_up_and_others_are_not(record: Record, tmp_path: Path) -> None:
     heard = Ended()
     relayed = Relay(heard, tmp_path / "STOP", launch=0, scheduler=None, retries=2)
-    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 3"))
-    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+    fail(relayed, record, raised(record, "ValueError: row 3"), "row 3")
+    fail(relayed, record, raised(record, "ValueError: row 4"), "row 4")
     assert record.verdict() is None and heard.verdicts == []
-    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+    fail(relayed, record, raised(record, "ValueError: row 4"), "row 4")
     assert heard.verdicts == ["failed(ValueError)"]
     verdict = record.verdict()
     assert verdict is not None and verdict.reason == "failed twice alike: ValueError: row 4"
 
 
 def test_lost_nodes_count_apart_and_more_of_them_are_borne(record: Record, tmp_path: Path) -> None:
+    keep_traceback(record, ValueError("of an earlier launch"))
+    keep_traceback(record, ValueError("of an earlier launch"))
     heard = Ended()
     relayed = Relay(heard, tmp_path / "STOP", launch=0, scheduler=None, retries=2)
     lost = failed(tmp_path, "A1", DIED)
     lost.config["request"] = replace(lost.config["request"], trials=(str(record.home),))
     for _ in range(MOST_LOST):
-        relayed.on_trial_recover(0, [], lost)
-    relayed.on_trial_recover(0, [], raised(record, "ValueError: row 4"))
+        lose(relayed, lost)
+    fail(relayed, record, raised(record, "ValueError: row 4"), "row 4")
     assert heard.verdicts == []
-    relayed.on_trial_recover(0, [], lost)
+    lose(relayed, lost)
     assert heard.verdicts == ["failed(infrastructure)"]
