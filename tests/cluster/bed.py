@@ -179,7 +179,7 @@ class Bed:
 
 @contextmanager
 def bed(directory: Path) -> Iterator[Bed]:
-    """Boot all hosts; at the end, or when the tests die, nothing is left of them. `directory` is empty, and stays so."""
+    """Boot all hosts; at the end, or when the tests die, nothing is left of them, and `directory` is empty again."""
     sleep = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child",
              "--mount-proc", "sleep", "infinity"]  # fmt: skip
     switch = subprocess.Popen(sleep, stdin=subprocess.DEVNULL, start_new_session=True)

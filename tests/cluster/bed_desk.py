@@ -1,4 +1,4 @@
-"""Sets up the user's machine of the bed: a checkout, its environment, and `cluster.yaml` with its CHANGE lines filled in."""
+"""Sets up the user's machine of the bed: a checkout, its environment, and a `cluster.yaml` that is filled in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import subprocess
 from pathlib import Path
 
 from bed import ADDRESSES, DESK_CHECKOUT, NODES, ROOT, Bed
-from bed_host import UID
-
-HEAD_LINE, WORKER_LINES = "  head_ip: ", "    - "
+from bed_host import HOME, UID, USER
 
 
 def set_up_desk(bed: Bed) -> None:
@@ -27,7 +25,7 @@ def set_up_desk(bed: Bed) -> None:
     give(checkout)
     bed.user("desk", ".venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .")
     # what `. .venv/bin/activate` does for whoever types the commands of cluster.yaml's first lines
-    profile = bed.file("desk", "/home/ubuntu/.profile")
+    profile = bed.file("desk", f"{HOME}/.profile")
     profile.write_text(profile.read_text() + f"PATH={DESK_CHECKOUT}/.venv/bin:$PATH\n")
 
 
@@ -37,21 +35,14 @@ def filled_in(text: str) -> str:
     Raises:
         AssertionError: another line than those marked CHANGE would have to change.
     """
-    workers = [ADDRESSES[name] for name in NODES if name != "head"]
-    lines, changing = [], False
-    for line in text.splitlines():
-        if line.startswith(HEAD_LINE):
-            assert "CHANGE" in line
-            line = f"{HEAD_LINE}{ADDRESSES['head']}"
-        changing = "CHANGE" in line and "worker_ips" in line or (changing and line.startswith(WORKER_LINES))
-        if changing and line.startswith(WORKER_LINES):
-            line = f"{WORKER_LINES}{workers.pop(0)}"
-        lines.append(line)
-    assert not workers
+    workers = "".join(f"    - {ADDRESSES[name]}\n" for name in NODES if name != "head")
+    filled, heads = re.subn(r"(  head_ip: )\S+( +# CHANGE.*\n)", rf"\g<1>{ADDRESSES['head']}\g<2>", text)
+    filled, lists = re.subn(r"(  worker_ips: +# CHANGE.*\n)(    - .*\n)+", rf"\g<1>{workers}", filled)
+    assert heads == lists == 1
     # the user and the key of the bed are those that the file has already
     assert all(re.search(rf"^  {key}: {value} +# CHANGE", text, re.MULTILINE)
-               for key, value in (("ssh_user", "ubuntu"), ("ssh_private_key", "~/.ssh/footprint")))  # fmt: skip
-    return "\n".join(lines) + "\n"
+               for key, value in (("ssh_user", USER), ("ssh_private_key", "~/.ssh/footprint")))  # fmt: skip
+    return filled
 
 
 def give(top: Path) -> None:

@@ -118,7 +118,7 @@ def mount_all(host: Host) -> None:
     shared = directory(disk / SHARED.removeprefix("/"))
     ran("mount", "--bind", bed / "shared", shared)
     ran("mount", "--bind", bed / "etc", "/etc")
-    ran("mount", "-t", "tmpfs", "-o", "mode=1777,size=1500m", "tmpfs", "/dev/shm")
+    ran("mount", "-t", "tmpfs", "-o", "mode=1777,size=1500m", "tmpfs", "/dev/shm")  # noqa: S108
     ran("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     ran("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/usr/local/bin")
     # no link: by a link, `venv` would look for the library in /usr/local

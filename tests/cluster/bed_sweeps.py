@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bed import Bed
+from bed import Bed, checked
 from bed_host import SHARED
 
 from trainables.io.files import read_json
+from trainables.io.manifest import MANIFEST
 from trainables.lease import read_lease
 from trainables.mini import datasets
 from trainables.phase import read_phase
@@ -27,6 +28,7 @@ RUNS, MLFLOW = f"{SHARED}/runs", "http://127.0.0.1:5000"
 WORDS = (f"--only A1,B1,C1 --steps {STEPS} --eval-every {EVAL_EVERY} --threads 1 --force "
          + " ".join(f"--{flag} {SHARED}/data/{name}.jsonl" for flag, name in FILES.items()))  # fmt: skip
 ALONE = "--cohort 1"  # each trial in a process of its own: its bytes do not depend on the trials beside it
+WEIGHTS = "adapter_model.safetensors"
 CLOCKS = {"train_seconds", "eval_seconds", "peak_memory_mb"}
 DRIFT = 1e-4  # relative, where trials share a pass with others: the order of fp32 sums
 Found = TypeVar("Found")
@@ -45,6 +47,7 @@ def write_rows(directory: Path) -> None:
                 if taken[kind] <= (ROWS[kind] if name != "validation" else 6):
                     row["images"] = [f"whole/{image}" for image in row["images"]]
                     file.write(json.dumps(row) + "\n")
+    checked("chmod", "-R", "a+rX", directory)
 
 
 def submit(experiment: str, words: str = "", checks: str = "--no-doctor") -> str:
@@ -84,8 +87,8 @@ def measured(record: Record) -> dict[str, object]:
         "verdict": str(record.verdict()),
         "metrics": [(one.kind, one.step, {key: value for key, value in one.metrics.items() if key not in CLOCKS})
                     for one in record.measurements()],
-        "adapters": {str(path.parent.relative_to(record.directory)): read_json(path)["sha256"]["adapter_model.safetensors"]
-                     for folder in (BEST, f"{ADAPTERS}/*") for path in record.directory.glob(f"{folder}/manifest.json")},
+        "adapters": {str(path.parent.relative_to(record.directory)): read_json(path)["sha256"][WEIGHTS]
+                     for folder in (BEST, f"{ADAPTERS}/*") for path in record.directory.glob(f"{folder}/{MANIFEST}")},
     }  # fmt: skip
 
 

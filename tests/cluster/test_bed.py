@@ -6,7 +6,6 @@ the order in which they stand here. docs/clusters.md says what they prove, and w
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -20,7 +19,6 @@ from bed_host import HOME, SHARED
 from bed_sweeps import (
     ALONE,
     DRIFT,
-    EVAL_EVERY,
     MLFLOW,
     RUNS,
     STEPS,
@@ -109,8 +107,8 @@ def test_ray_up_raises_all_nodes_and_the_doctor_finds_them_fit(cluster: Bed) -> 
     for name in NODES:
         assert f"{name}: files" in output, "every node is checked"
     # a storage that only the head has, and a fourth node
-    private = cluster.user("desk", doctor.format("/tmp/runs", len(NODES) + 1), code=ExitCode.CHECK_FAILED)
-    assert "fail" in private and "hint: " in private
+    private = cluster.user("desk", doctor.format(f"{HOME}/runs", len(NODES) + 1), code=ExitCode.CHECK_FAILED)
+    assert private.count("fail  ") >= len(NODES), "a worker does not see the head's disk, and a node is missing"
 
 
 def test_a_sweep_that_the_desk_submits_equals_one_on_one_machine(
@@ -139,7 +137,7 @@ def test_a_raylet_killed_in_mid_sweep_changes_nothing(
     [raylet] = cluster.processes(host, "raylet/raylet")
     raylet.kill()
     output = finish(process)
-    assert "retried" in output or "tried again" in output or "goes on" in output, output
+    assert "retried" in output, output
     assert sweep.results(tmp_path) == alone
     assert read_lease(home).epoch >= 1, "the trial was taken over"
     wait_for_nodes(cluster)  # the head has started Ray there again
@@ -186,7 +184,9 @@ def test_an_engine_cut_off_from_the_network_cannot_touch_what_another_took_over(
 
 def written(home: Path) -> dict[str, int]:
     """Return the files of the first attempt at a trial, by when they were written; leases belong to all attempts."""
-    files = (path for path in home.rglob("*") if path.is_file() and not path.relative_to(home).parts[0].startswith(EPOCH))
+    files = (
+        path for path in home.rglob("*") if path.is_file() and not path.relative_to(home).parts[0].startswith(EPOCH)
+    )
     return {str(path): path.stat().st_mtime_ns for path in files if path.name not in (LEASE, LOCK)}
 
 
@@ -230,7 +230,6 @@ def test_down_leaves_nothing_running(cluster: Bed) -> None:
     output = cluster.user("desk", "python -m sweeps.down cluster.yaml")
     assert f"stopped on {len(NODES)} machines" in output
     deadline = time.monotonic() + 30  # sshd's own processes end with their connections
-    while any(cluster.processes(name) for name in NODES) and time.monotonic() < deadline:
+    while (left := [one for name in NODES for one in cluster.processes(name)]) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert {name: [one.info["cmdline"] for one in cluster.processes(name)] for name in NODES} == dict.fromkeys(NODES, [])
-    assert not [name for name in os.listdir(cluster.file("head", "/dev/shm")) if "plasma" in name]
+    assert [one.info["cmdline"] for one in left] == []
