@@ -101,22 +101,30 @@ def assert_alike(found: dict[str, dict[str, object]], expected: dict[str, dict[s
 
 # -------------------------------------------------------------------- the cluster
 def test_ray_up_raises_all_nodes_and_the_doctor_finds_them_fit(cluster: Bed) -> None:
-    doctor = "ray exec cluster.yaml 'python -m sweeps.doctor --address auto --storage {} --expect-nodes {}'"
-    output = cluster.user("desk", doctor.format(RUNS, len(NODES)))
+    doctor = f"python -m sweeps.doctor --address auto --storage {RUNS} --expect-nodes {len(NODES)}"
+    output = cluster.user("desk", f"ray exec cluster.yaml '{doctor}'")
     assert "nothing failed" in output
     for name in NODES:
         assert f"{name}: files" in output, "every node is checked"
-    # a storage that only the head has, and a fourth node
-    private = cluster.user("desk", doctor.format(f"{HOME}/runs", len(NODES) + 1), code=ExitCode.CHECK_FAILED)
-    assert private.count("fail  ") >= len(NODES), "a worker does not see the head's disk, and a node is missing"
+
+
+def test_submit_refuses_a_missing_node_and_a_storage_that_is_not_shared(cluster: Bed) -> None:
+    fewer = cluster.user(
+        "desk", submit("refused", checks=f"--expect-nodes {len(NODES) + 1}"), code=ExitCode.INFRASTRUCTURE
+    )
+    assert f"{len(NODES) + 1} nodes must be up, but {len(NODES)} are: {ADDRESSES['head']} (head)" in fewer
+    private = submit("refused", checks="").replace(RUNS, f"{HOME}/runs")
+    output = cluster.user("desk", private, code=ExitCode.CHECK_FAILED)
+    assert "the doctor checks every node" in output and "submitted" not in output
+    assert output.count(": files") == len(NODES) and output.count("fail  w") == len(NODES) - 1, output
 
 
 def test_a_sweep_that_the_desk_submits_equals_one_on_one_machine(
     cluster: Bed, alone: dict[str, dict[str, object]], tmp_path: Path
 ) -> None:
-    output = cluster.user("desk", submit("calm", checks=""), timeout=SWEEP_SECONDS)
-    assert f"{len(NODES)} nodes: {ADDRESSES['head']} (head)" in output
-    assert "the doctor checks every node" in output and "submitted calm-" in output
+    output = cluster.user("desk", submit("calm"), timeout=SWEEP_SECONDS)
+    assert f"{len(NODES)} nodes: {ADDRESSES['head']} (head)" in output and "submitted calm-" in output
+    assert "WebSocket" not in output, "Ray's own lines would stand among those of the sweep"
     assert f"C1        L2-V2     {STEPS}/{STEPS}" in output, "its log is followed to the end"
     assert f"starting {len(NODES)} engines" in output
     sweep = Sweep(cluster, "calm")
