@@ -46,7 +46,8 @@ def wait_for_owner(trials: Path, process: subprocess.Popen[str]) -> tuple[Record
     raise AssertionError(process.communicate()[0])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_node_killed_in_mid_sweep_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     sources = few_rows(datasets.write(tmp_path / "rows" / "whole", seed=0))
@@ -70,7 +71,7 @@ def swept_with_a_killed_node(cluster: Raylets, root: Path, files: dict[str, Path
                     *(str(word) for pair in files.items() for word in pair))  # fmt: skip
     record, owner = wait_for_owner(root / "runs" / "stage4" / "trials", process)
     cluster.kill_node(cluster.node_of(owner.pid))
-    output, _ = process.communicate(timeout=500)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert not psutil.pid_exists(owner.pid), "the workers of the node end with it"
     return record, output
