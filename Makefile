@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test corpus lint bench audit clean
+.PHONY: help stage4 doctor test browser-test cluster-test corpus lint bench audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: .venv/.ready  ## Run the fast tests: no GPU, no cluster, no browser
 
 browser-test: .venv/.ready  ## Open the pages in a real Chromium; skipped with a reason where there is none
 	.venv/bin/python -m pytest -m browser $(ARGS)
+
+cluster-test: .venv/.ready  ## Raise a cluster of five hosts on this machine and break it; needs root, else skipped with a reason
+	.venv/bin/python -m pytest tests/cluster -m cluster -rs $(ARGS)
 
 corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)

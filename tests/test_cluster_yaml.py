@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_a_misspelt_key_is_refused(config, schema, place):
 )
 def test_a_planted_fault_is_found(config, cut, fault):
     assert fault in faults(without(config, cut))
+
+
+@pytest.mark.parametrize(("failures", "code", "starts"), [(0, 0, 1), (2, 0, 3), (3, 1, 3)])
+def test_a_worker_whose_start_fails_tries_again(config, tmp_path, failures, code, starts):
+    stub = tmp_path / "ray"
+    stub.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/calls\n[ "$1" != start ] || '
+                    f'[ $(grep -c start {tmp_path}/calls) -gt {failures} ]\n')  # fmt: skip
+    stub.chmod(0o755)
+    *_, command = config["worker_start_ray_commands"]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_HEAD_IP": "192.0.2.10"}
+    # Ray joins what it exports and the command in this way
+    done = subprocess.run(["/bin/bash", "-c", f"export A=1 && ({command})"], env=environment, check=False)
+    assert done.returncode == code
+    calls = (tmp_path / "calls").read_text().split()
+    assert calls == (["start", "stop"] * starts)[:-1]
 
 
 def test_no_address_of_a_real_machine_is_shipped(config):

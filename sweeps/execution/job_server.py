@@ -135,7 +135,7 @@ def connected(server: str) -> JobServer:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)  # it tells when a log ends
+    logging.getLogger(JobSubmissionClient.__module__).setLevel(logging.WARNING)  # it tells when a log ends
     try:
         return JobServer(JobSubmissionClient(server))
     except AuthenticationError as error:

@@ -13,10 +13,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import psutil
 
 STORE_BYTES = 80_000_000  # Ray takes 75 MB or more
 # a node counts as dead after about 2 s
@@ -29,18 +31,31 @@ ANSWER = "> "  # Ray writes to the same pipe
 
 @dataclass(frozen=True)
 class Raylets:
-    """A running cluster; `address` is what `--address` takes."""
+    """A running cluster; `address` is what `--address` takes, `process_ids` those of the raylets of added nodes."""
 
     process: subprocess.Popen[str]
     address: str
+    process_ids: dict[str, int] = field(default_factory=dict)
 
     def add_node(self, cores: int) -> str:
         """Start a node, wait until it is alive, and return its id."""
-        return self._asked(f"add {cores}")
+        node_id, raylet = self._asked(f"add {cores}").split()
+        self.process_ids[node_id] = int(raylet)
+        return node_id
 
     def kill_node(self, node_id: str) -> None:
         """Kill a node that `add_node` started, as `kill -9` would; its workers end with it."""
         self._asked(f"kill {node_id}")
+        del self.process_ids[node_id]
+
+    def node_of(self, process_id: int) -> str:
+        """Return the added node that runs a process.
+
+        Raises:
+            StopIteration: none does.
+        """
+        above = {one.pid for one in psutil.Process(process_id).parents()}
+        return next(node for node, raylet in self.process_ids.items() if raylet in above)
 
     def _asked(self, command: str) -> str:
         assert self.process.stdin is not None
@@ -92,7 +107,8 @@ def main() -> None:
         if verb == "add":
             node = cluster.add_node(num_cpus=int(word), object_store_memory=STORE_BYTES)
             nodes[node.node_id] = node
-            print(f"{ANSWER}{node.node_id}", flush=True)
+            [raylet] = node.all_processes["raylet"]
+            print(f"{ANSWER}{node.node_id} {raylet.process.pid}", flush=True)
         else:
             cluster.remove_node(nodes.pop(word), allow_graceful=False)
             print(f"{ANSWER}killed", flush=True)
