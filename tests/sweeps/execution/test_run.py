@@ -44,7 +44,7 @@ def launched(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) ->
 def statuses(database: Path) -> dict[str, str]:
     client = MlflowClient(f"sqlite:///{database}")
     found = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    return {run.info.run_name.partition("-")[0]: run.info.status for run in found}
+    return {(run.info.run_name or "").partition("-")[0]: run.info.status for run in found}
 
 
 def complete(*records: Record) -> None:
