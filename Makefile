@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test corpus lint bench audit clean
+.PHONY: help stage4 doctor test browser-test corpus chaos lint bench audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ browser-test: .venv/.ready  ## Open the pages in a real Chromium; skipped with a
 
 corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)
+
+chaos: .venv/.ready  ## Let every durable write of a launch fail, resume, compare, write docs/faults.md; ARGS="--only POINT"
+	@.venv/bin/python tests/chaos/run.py $(ARGS); code=$$?; .venv/bin/python tests/chaos/page.py && exit $$code
 
 lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff check .

@@ -168,7 +168,7 @@ def disturbed(fault: Fault, expected: dict[str, Any], extra: tuple[str, ...] = (
         problem = _problem(code, text, ground, fault)
         if not problem:
             resumed, text = ground.run(resume=True)
-            if resumed == 2 and "holds no trial" in text or resumed == 4 and "launch again without --resume" in text:
+            if resumed in (2, 4) and any(hint in text for hint in ("holds no trial", "launch again without --resume")):
                 resumed, text = ground.run()  # what the hint says
             problem = _problem(resumed, text, ground) or ("" if resumed in (0, 3) else f"resume: {text.strip()[-300:]}")
         if not problem:
@@ -197,14 +197,18 @@ def faults(launch: str, points: Counter[tuple[str, str]], options: argparse.Name
     """Return one fault for every point, role and kind; a point that is passed often fails in the middle."""
     found = []
     for (role, point), count in sorted(points.items()):
-        if options.only not in point or (options.role and options.role != role):
-            continue
         for kind in options.kind.split(",") if options.kind else KINDS:
-            if kind == "torn" and not point.endswith("fsync"):
+            if not _is_chosen(f"{role} {point}", kind, options.only) or (kind == "torn" and "fsync" not in point):
                 continue
             nths = range(1, count + 1) if options.every else {(count + 1) // 2}
             found += [Fault(launch, role, point, nth, kind) for nth in nths]
     return found
+
+
+def _is_chosen(point: str, kind: str, only: str) -> bool:
+    """Return whether a point is chosen by a list of texts, each with a kind behind an `@` or without."""
+    chosen = (one.partition("@") for one in only.split(","))
+    return any(text in point and wanted in ("", kind) for text, _, wanted in chosen)
 
 
 def run(options: argparse.Namespace) -> list[Outcome]:
@@ -227,7 +231,8 @@ def run(options: argparse.Namespace) -> list[Outcome]:
             outcomes.append(one)
             keep(one)
             seen = one.problem or ("as undisturbed" if one.fired else "not reached")
-            print(f"{number}/{len(planned)} {fault.role} {fault.point} #{fault.nth} {fault.kind}: exit {one.exit_code}, "
+            where = f"{fault.role} {fault.point} #{fault.nth} {fault.kind}"
+            print(f"{number}/{len(planned)} {where}: exit {one.exit_code}, "
                   f"resumed {one.resumed_exit_code}, {seen} ({one.seconds} s)", flush=True)  # fmt: skip
     return outcomes
 
@@ -243,8 +248,8 @@ def keep(one: Outcome) -> None:
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="POINT", help="points whose name has this text")
-    parser.add_argument("--role", default="", help="driver, engine, seat or reloader")
+    parser.add_argument("--only", default="", metavar="POINT",
+                        help="points whose role and name have this text: POINT[@KIND][,...]")  # fmt: skip
     parser.add_argument("--kind", default="", help=f"of {', '.join(KINDS)}, separated by commas")
     parser.add_argument("--launch", default="toy,engine,seat", help="of toy, engine, seat, separated by commas")
     parser.add_argument("--every", action="store_true", help="fail every call of a point, not only one")

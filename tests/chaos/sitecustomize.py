@@ -1,6 +1,7 @@
 """Lets one durable write of a process fail; Python imports this module at its start where PYTHONPATH names its folder.
 
-`CHAOS` names a folder. Its file `fault.json` says which write fails: `role` of the process, `point`, `nth` call, `kind`.
+`CHAOS` names a folder. Its file `fault.json` says which write fails: `role` of the process, `point`, `nth` call and
+`kind`.
 Without one, every write is listed in `points-PID`. A point is the function of the product that writes, and the call
 of the system that makes the write last. A fault fires once: the file `fired` says where.
 """
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 FOLDER = os.environ.get("CHAOS", "")
 ROOT = str(Path(__file__).parents[2]) + os.sep
@@ -70,7 +72,7 @@ def passes(call: str, descriptor: int | None = None) -> None:
         _fire(chosen["kind"], descriptor)
 
 
-def _fault() -> dict | None:
+def _fault() -> dict[str, Any] | None:
     path = Path(FOLDER) / "fault.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -102,13 +104,13 @@ def _wrap_store() -> None:
     store = sys.modules.get("trainables.mlflow_store")
     if store is None or hasattr(store, "is_chaotic") or not hasattr(store, STORE_CALLS[-1]):
         return
-    store.is_chaotic = True
+    store.is_chaotic = True  # type: ignore[attr-defined]
     for name in STORE_CALLS:
         setattr(store, name, _before(getattr(store, name), f"mlflow {name}"))
 
 
-def _before(function, call: str, takes_descriptor: bool = False):
-    def counted(*arguments, **named):
+def _before(function: Any, call: str, takes_descriptor: bool = False) -> Any:
+    def counted(*arguments: Any, **named: Any) -> Any:
         passes(call, arguments[0] if takes_descriptor and isinstance(arguments[0], int) else None)
         return function(*arguments, **named)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
 
-from fake_world import FakeTrial, planned, verdict_at
+from fake_world import FakeTrial, planned, verdict_at  # type: ignore[import-not-found] found by the line above
 
 from sweeps.execution.experiment import Experiment, reopened
 from trainables import lease
