@@ -33,7 +33,7 @@ def table(results: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _seen(one: Mapping[str, Any]) -> str:
-    what = one["problem"] or ("equal" if one["fired"] else "not reached")
+    what = one["problem"] or "equal"
     return f"{one['fault']['kind']}: exit {one['exit_code']}, {what}".replace("\n", " ").replace("|", "/")
 
 

@@ -26,13 +26,7 @@ def chaos() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def undisturbed(chaos: ModuleType) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
-    ground = chaos.Ground("toy")
-    try:
-        code, text = ground.run()
-        assert code == 0, text
-        return chaos.outcome(ground.experiment), ground.points()
-    finally:
-        ground.close()
+    return chaos.undisturbed("toy")
 
 
 @pytest.mark.slow
