@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test cluster-test corpus lint bench audit clean
+.PHONY: help stage4 doctor test browser-test cluster-test corpus chaos lint bench audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ cluster-test: .venv/.ready  ## Raise a cluster of five hosts on this machine and
 
 corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)
+
+chaos: .venv/.ready  ## Let every durable write of a launch fail, resume, compare, write docs/faults.md; ARGS="--only POINT"
+	@.venv/bin/python tests/chaos/run.py $(ARGS); code=$$?; .venv/bin/python tests/chaos/page.py && exit $$code
 
 lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff check .

@@ -154,8 +154,13 @@ class ResumedStudy:
     launch: Launch
 
     def plan(self, data_directory: Path) -> ResumedPlan:
-        """Read the records, and check that neither they nor base and data have changed; nothing is expanded again."""
+        """Read the records, and check that neither they nor base and data have changed; nothing is expanded again.
+
+        Raises:
+            FileDamaged: `study.json` is gone, without which the guards would decide otherwise; or a record is damaged.
+        """
         experiment = Experiment(self.launch.directory(self.study))
+        read_configuration(experiment.directory / "study.json")
         check_begun(experiment, self.study.constraint)
         return ResumedPlan(experiment.records())
 
@@ -170,8 +175,7 @@ class ResumedStudy:
         experiment.check(self._configuration(experiment), steal=self.launch.steal)
 
     def _configuration(self, experiment: Experiment) -> dict[str, Any]:
-        begun = experiment.directory / "study.json"
-        kept = read_configuration(begun) if begun.exists() else {}
+        kept = read_configuration(experiment.directory / "study.json")
         return {**kept, "scheduler": None, **scheduler_in(self.launch)}
 
     def run(self, planned: ResumedPlan) -> list[Record]:
@@ -186,8 +190,8 @@ class ResumedStudy:
 
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
-        spec, kept = experiment.records()[0].spec(), experiment.directory / "study.json"
-        study = replace(self.study, reading=kept_reading(read_configuration(kept)) if kept.exists() else "exact")
+        spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
+        study = replace(self.study, reading=kept_reading(kept))
         return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
 
 

@@ -91,8 +91,12 @@ class Record:
     def create(self, spec: TrialSpec) -> None:
         """Create the directory and write the spec; an existing record keeps its spec (the id is the same)."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not (self.directory / "spec.json").exists():
+        if not self.exists():
             write_json(self.directory / "spec.json", spec.model_dump(mode="json"))
+
+    def exists(self) -> bool:
+        """True when the record was created, and nobody has deleted it since."""
+        return (self.directory / "spec.json").exists()
 
     def spec(self) -> TrialSpec:
         """Read back the spec.
@@ -107,8 +111,7 @@ class Record:
             spec = read_spec(read_json(path), where=str(path))
         except UserError as error:
             raise FileDamaged(error.message, RUN_AGAIN) from None
-        named = NAME_WITH_ID.fullmatch(self.name)
-        if named and named[1] != spec.trial_id:
+        if (named := NAME_WITH_ID.fullmatch(self.name)) and named[1] != spec.trial_id:
             raise FileDamaged(
                 f"{path}: a specification must have the id of its directory, {named[1]}, but its id is {spec.trial_id}",
                 "the file was changed after it was written; " + RUN_AGAIN,

@@ -15,7 +15,8 @@ from sweeps.cli.printed_commands import FINISHING, launch_command, stop_message,
 from sweeps.cli.signature import Parameter, signature_of
 from sweeps.study import Study
 from trainables.command import run
-from trainables.errors import Checkpointed, ExitCode, UserError
+from trainables.errors import Checkpointed, ExitCode, InfrastructureError, UserError
+from trainables.verdict import VERDICT
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -61,6 +62,7 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
         launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
+    from sweeps.execution.begun_records import TrialsLost
     from sweeps.job import run_job, show_job
 
     if shared.sync:
@@ -70,7 +72,14 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
     if shared.dry_run:
         show_job(job)
         return 0
-    records = run_job(job)
+    try:
+        records = run_job(job)
+    except TrialsLost as lost:
+        _print_summary(job, lost.whole)
+        raise
+    except InfrastructureError:
+        _print_count(job)
+        raise
     _print_summary(job, records)
     return exit_code(records)
 
@@ -87,6 +96,17 @@ def _print_summary(job: Job[Any], records: list[Record]) -> None:
     pages = pages_of(experiment, launch.tracking_uri)
     text = summary(job.study, records, experiment, launch.tracking_uri, pages)
     job.launch.console.print(text, soft_wrap=True, highlight=False)
+
+
+def _print_count(job: Job[Any]) -> None:
+    """Print how the trials of a launch that broke off stand, if any has a result."""
+    from sweeps.execution.notifier import counted
+    from trainables.record import records_under
+
+    directory = job.launch.directory(job.study)
+    records = records_under(directory / "trials")
+    if any((record.directory / VERDICT).exists() for record in records):
+        job.launch.console.print(f"{directory.name}: {counted(records)}", soft_wrap=True, highlight=False)
 
 
 def _sync_records(study: Study, launch: Launch) -> None:

@@ -20,6 +20,29 @@ from trainables.source_check import SourceChanged, check_sources
 from trainables.spec import BASELINE_ARM, EARLIER_FORMATS, Source, TrialSpec
 
 
+class TrialsLost(FileDamaged):
+    """Trials lost their directory while they trained; `whole` are the others of the launch."""
+
+    def __init__(self, lost: Sequence[Record], whole: Sequence[Record]) -> None:
+        names = ", ".join(record.name for record in lost)
+        super().__init__(
+            f"the directory of a trial must stay while it trains, but that of {names} lost its spec.json or is gone",
+            "restore it from a copy, or launch again without --resume, which trains it again",
+        )
+        self.whole = list(whole)
+
+
+def check_not_lost(records: Sequence[Record]) -> None:
+    """Check that every record of a launch is still there, after its trials were run.
+
+    Raises:
+        TrialsLost: names those that are not.
+    """
+    lost = [record for record in records if not record.exists()]
+    if lost:
+        raise TrialsLost(lost, [record for record in records if record not in lost])
+
+
 def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collection[Source] | None = None) -> None:
     """Check the records of an experiment, and the base and data that they read.
 

@@ -117,16 +117,19 @@ class Experiment:
             )
 
     def begin(self, specs: Sequence[TrialSpec], overridden: Sequence[PreflightFinding] = ()) -> list[Record]:
-        """Create the records of trials; each keeps the refusals that --force overrode for it."""
+        """Create the records of trials; each keeps the refusals that --force overrode for it.
+
+        The list of all trials is written first: a launch that is killed here leaves none that a resumed one forgets.
+        """
         records = [self.record_of(spec) for spec in specs]
+        trained = {record.name for record, spec in zip(records, specs, strict=True) if not spec.placement.is_baseline}
+        if not trained <= (known := self._begun_trials()):
+            write_json(self.directory / TRIALS, sorted(known | trained))
         for record, spec in zip(records, specs, strict=True):
             record.create(spec)
             concerning = [asdict(one) for one in overridden if one.concerns(spec.name)]
             if concerning and record.verdict() is None:
                 write_json(record.directory / "overridden.json", concerning)
-        trained = {record.name for record, spec in zip(records, specs, strict=True) if not spec.placement.is_baseline}
-        if not trained <= (known := self._begun_trials()):
-            write_json(self.directory / TRIALS, sorted(known | trained))
         return records
 
     def lost_trials(self) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.errors import ExitCode, UserError
+from trainables.io.files import FileDamaged
 from trainables.lease import (
     HEARTBEAT_SECONDS,
     LEASE,
@@ -91,6 +92,7 @@ def holding(directory: Path, steal: bool | None) -> Iterator[int]:
 
     Raises:
         AlreadyRunning: another launch holds it, or took it over during the block.
+        FileDamaged: the directory, or the lease in it, was deleted during the block.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory):
@@ -108,7 +110,7 @@ def holding(directory: Path, steal: bool | None) -> Iterator[int]:
         yield number
     finally:
         if heart.end():
-            raise _taken_over(directory) from None
+            raise _lost(directory) from None
 
 
 def check_held(directory: Path, launch: int) -> None:
@@ -116,9 +118,10 @@ def check_held(directory: Path, launch: int) -> None:
 
     Raises:
         AlreadyRunning: another launch took it over.
+        FileDamaged: the directory, or the lease in it, was deleted.
     """
     if read_lease(directory).epoch != launch:
-        raise _taken_over(directory)
+        raise _lost(directory)
 
 
 def stop_file(directory: Path, launch: int) -> Path:
@@ -141,7 +144,13 @@ def _check(name: str, found: Held, steal: bool | None) -> None:
     )
 
 
-def _taken_over(directory: Path) -> AlreadyRunning:
+def _lost(directory: Path) -> UserError:
+    """Return why a launch has no lease any more."""
+    if not (directory / LEASE).exists():
+        return FileDamaged(
+            f"the directory of an experiment must stay while a launch runs, but {directory} or its {LEASE} was deleted",
+            "restore it from a copy, then run the command again with --resume; without a copy, begin it anew",
+        )
     return AlreadyRunning(
         f"a launch must hold its experiment, but {_holder(directory)} took `{directory.name}` over",
         "that launch finishes the trials; this one has stopped",
@@ -175,7 +184,7 @@ class _Heart:
             with suppress(OSError, UserError):  # the storage is gone for now; whoever waits for a heartbeat takes over
                 self._refresh()
                 if self.is_lost:
-                    sys.stderr.write(f"\n{_holder(self.directory)} took `{self.directory.name}` over: stopping\n")
+                    sys.stderr.write(f"\nstopping: {_lost(self.directory).message}\n")
             if self.is_lost:
                 return
 

@@ -214,8 +214,7 @@ class LaunchAlerts:
 
 def how_it_ended(error: BaseException | None, records: Sequence[Record]) -> tuple[EventName, str]:
     """Return the event that ends a launch, and its text: trials by verdict, or why it broke off."""
-    kinds = Counter(_kind(record) for record in records)
-    trials = f"{len(records)} trials, " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    trials = counted(records)
     if error is None:
         return "ended", trials
     if isinstance(error, Checkpointed | KeyboardInterrupt):
@@ -223,6 +222,12 @@ def how_it_ended(error: BaseException | None, records: Sequence[Record]) -> tupl
     failure = failure_of(error)
     reason = redacted(failure.message) if failure else f"a bug ({type(error).__name__})"
     return "failed", f"{reason}; {trials}"
+
+
+def counted(records: Sequence[Record]) -> str:
+    """Return how many trials ended how, as text."""
+    kinds = Counter(_kind(record) for record in records)
+    return f"{len(records)} trials, " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def _kind(record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeps.execution.begun_records import check_not_lost
 from sweeps.execution.engine_plan import most_at_once
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.options import Launch
@@ -18,6 +19,7 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
 
     Raises:
         UserError: a baseline has no result, or the base violates a guard.
+        TrialsLost: the directory of a trial was deleted meanwhile; the others have run.
         Checkpointed: the launch was stopped; every running trial has checkpointed.
     """
     todo = reopened(records)
@@ -28,5 +30,6 @@ def run_records(study: Study, experiment: Experiment, records: Sequence[Record],
         if todo:
             with started_cluster(experiment, most_at_once([one.spec() for one in todo]), launch) as cluster:
                 run_batch(study, experiment, records, cluster, launch, mirror)
+            check_not_lost(records)
     if experiment.stop_file.exists():
         raise Checkpointed

@@ -72,21 +72,26 @@ def megabytes(size_bytes: int) -> str:
 
 
 def check_not_full(storage: Path) -> None:
-    """Check that the storage still takes a file.
+    """Check that the storage still takes a file; that it was deleted is found by `check_not_lost`.
 
     Raises:
-        InfrastructureError: it is full.
+        InfrastructureError: it is full, cannot be written, or fails.
     """
     try:
         with tempfile.TemporaryFile(dir=storage) as probe:
             probe.write(bytes(PROBE_BYTES))
+    except FileNotFoundError:
+        return
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InfrastructureError(
                 f"the storage must have free space, but {storage} is full",
                 "free some space, then run the same command again with --resume; every trial has its last checkpoint",
             ) from None
-        raise
+        raise InfrastructureError(
+            f"the storage must be readable and writable while trials run, but {storage} is not: {error.strerror}",
+            "check the disk or the mount, then run the same command again with --resume",
+        ) from None
 
 
 def check_storage(storage: Path, size: AdapterBytes | None = None, *, create: bool = True) -> int:

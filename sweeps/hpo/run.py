@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.execution.adapter_space import budget_bytes, keeping
-from sweeps.execution.begun_records import check_begun
+from sweeps.execution.begun_records import check_begun, check_not_lost
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
     Experiment,
@@ -255,7 +255,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
     """Run a cohort; the first cohort includes the baselines.
 
     Raises:
-        UserError: a baseline has no result.
+        UserError: a baseline has no result, or a trial was deleted meanwhile.
         Checkpointed: the launch was stopped.
     """
     if cohort:
@@ -269,6 +269,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         running.launch,
         mirror,
     )
+    check_not_lost(cohort)
     if running.experiment.stop_file.exists():
         raise Checkpointed
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.adapter_space import budget_bytes, keeping
-from sweeps.execution.begun_records import check_begun
+from sweeps.execution.begun_records import check_begun, check_not_lost
 from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.holdout_file import check_holdout, holdout_of, holdout_of_stages, keep_holdout
@@ -235,6 +235,7 @@ def _run_stage(
     reopened([record])
     baseline = experiment.record_of(staged.baseline(number))
     run_batch(planned.plans[number].active.study, experiment, [baseline, record], cluster, launch, mirror)
+    check_not_lost([record])
     return record
 
 

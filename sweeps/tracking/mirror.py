@@ -37,13 +37,16 @@ class Mirror:
         self._wake.set()
 
     def close(self, timeout_seconds: float, status: str = "FINISHED") -> list[str]:
-        """Retry the queued records and end the launch; return the names of the records that MLflow still lacks."""
+        """Retry the queued records and end the launch; return the names of the records that MLflow still lacks.
+
+        A record that was deleted is not one of them: nothing can copy it.
+        """
         self._status = status
         self._closing = True
         self._wake.set()
         self._writer.join(timeout_seconds)
         with self._lock:
-            return sorted(self._waiting)
+            return sorted(name for name, record in self._waiting.items() if record.exists())
 
     def _write_until_closed(self) -> None:
         closing = False

@@ -77,13 +77,19 @@ class Tracker:
             self.close_launch()
 
     def close_launch(self, status: str = "FINISHED") -> None:
-        """End the parent run with a status of MLflow."""
+        """End the parent run with a status of MLflow, and as KILLED what still runs below it: it trains no more."""
         if self._launch_id is not None:
+            for trial in self._running_trials():
+                mlflow_store.end_run(self._client, trial.run_id, "KILLED")
             mlflow_store.end_run(self._client, self._launch_id, status)
 
     def _launches(self, condition: str = "") -> list[StoredRun]:
         conditions = ["tags.`footprint.kind` = 'launch'", condition]
         return mlflow_store.runs_of(self._client, self._experiment_id, " AND ".join(filter(None, conditions)))
+
+    def _running_trials(self) -> list[StoredRun]:
+        condition = "tags.`footprint.kind` = 'trial' AND attributes.status = 'RUNNING'"
+        return mlflow_store.runs_of(self._client, self._experiment_id, condition)
 
     def _create_launch(self, command: str, tags: Mapping[str, str]) -> str:
         own = {"footprint.kind": "launch", "footprint.study": self.study_name, "footprint.command": redacted(command)}

@@ -10,7 +10,7 @@ from planned_trials import trial
 from rich.console import Console
 
 from sweeps.execution.adapter_space import begun_bytes, budget_bytes, keeping, waiting_bytes
-from sweeps.execution.experiment import Experiment
+from sweeps.execution.experiment import Experiment, configuration_of
 from sweeps.execution.options import Launch
 from sweeps.execution.storage import RESERVE_BYTES
 from sweeps.launch import ResumedPlan, ResumedStudy
@@ -31,6 +31,7 @@ def trials() -> list[TrialSpec]:
 def begun(tmp_path: Path) -> Experiment:
     """A baseline and four trials: one completed, one failed, two waiting."""
     experiment = Experiment(tmp_path / "runs" / "stage4")
+    experiment.configure(configuration_of(STUDY, trials()))
     for record, verdict in zip(experiment.begin(trials()), (COMPLETED, COMPLETED, FAILED, None, None), strict=True):
         if verdict:
             record.close(verdict)

@@ -24,6 +24,7 @@ from trainables.io.files import FileDamaged, write_json
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.record import Measurement, Record
 from trainables.source_check import SourceChanged
+from trainables.spec import TrialSpec
 from trainables.verdict import Verdict
 
 AXES = Axes(only=("A1",), fixed={"steps": 30, "eval_every_steps": 15})
@@ -221,3 +222,30 @@ def test_a_trial_whose_directory_is_gone_is_named_and_a_new_launch_begins_it_aga
     check_begun(begun.experiment, STUDY.constraint, begun.sources.files)
     begun.experiment.begin(expand(STUDY, AXES, begun.sources))
     begun.resumed().plan(tmp_path / "data")
+
+
+def test_a_launch_that_was_killed_while_it_began_its_trials_forgets_none(
+    begun: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    experiment = Experiment(tmp_path / "killed")
+    first = begun.arm.spec()
+    specs = [begun.baseline.spec(), first, first.model_copy(update={"name": "A2", "seed": 1})]
+    experiment.configure(configuration_of(STUDY, specs))
+    create = Record.create
+
+    def killed_at_the_last(record: Record, spec: TrialSpec) -> None:
+        if spec.name == "A2":
+            raise Killed
+        create(record, spec)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Record, "create", killed_at_the_last)
+        experiment.begin(specs)
+    assert len(experiment.records()) == 2
+    with pytest.raises(FileDamaged, match=r"must hold every trial that was begun, but A2-\w+ is gone"):
+        check_begun(experiment, STUDY.constraint)
+    experiment.begin(specs)
+    check_begun(experiment, STUDY.constraint)

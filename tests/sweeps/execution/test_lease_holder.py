@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sweeps.execution.lease_holder import AlreadyRunning, check_held
 from trainables import lease
 from trainables.attempt import claim
 from trainables.errors import ExitCode
+from trainables.io.files import FileDamaged
 from trainables.lease import Lease, Owner, read_lease, this_process, write_lease
 from trainables.measurement import Measurement
 from trainables.record import Record
@@ -103,10 +105,10 @@ def test_steal_takes_over_and_the_launch_before_stops(
         with experiment.held(steal=True) as second:
             assert first.stop_file.exists()
             told, deadline = "", time.monotonic() + 30
-            while "took `stage4` over: stopping" not in told and time.monotonic() < deadline:
+            while "took `stage4` over" not in told and time.monotonic() < deadline:
                 told += capsys.readouterr().err
                 time.sleep(0.01)
-            assert "took `stage4` over: stopping" in told
+            assert "\nstopping: a launch must hold its experiment, but " in told
             assert (first.launch, second.launch) == (1, 2)
             assert not second.stop_file.exists()
             assert read_lease(experiment.directory).epoch == 2
@@ -194,3 +196,21 @@ def test_a_number_that_is_given_again_does_not_stop_at_once(experiment: Experime
     (experiment.directory / "STOP-1").touch()  # left by a launch before the lease was deleted
     with experiment.held() as holding:
         assert not holding.stop_file.exists()
+
+
+@pytest.mark.parametrize("what", ["lease.json", ""])
+def test_an_experiment_that_was_deleted_under_its_launch_stops_it_and_is_not_called_a_takeover(
+    what: str, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_holder, "HEARTBEAT_SECONDS", 0.02)
+    with pytest.raises(FileDamaged, match="was deleted") as lost, experiment.held() as holding:
+        if what:
+            (experiment.directory / what).unlink()
+        else:
+            shutil.rmtree(experiment.directory)
+            experiment.directory.mkdir()  # an engine writes its next checkpoint
+        deadline = time.monotonic() + 30
+        while not holding.stop_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert holding.stop_file.exists(), "its trials are asked to stop"
+    assert lost.value.exit_code == ExitCode.RECORD_DAMAGED

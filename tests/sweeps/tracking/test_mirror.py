@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from trial_records import measure
 from analysis.logged_measurements import read_logged
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.tracker import Tracker
+from trainables.io.files import FileDamaged
 from trainables.record import Record
 from trainables.verdict import Verdict
 
@@ -212,3 +216,33 @@ def test_mlflow_ui_without_a_flag_shows_the_runs_and_their_files(database, make_
         page = f"{uri}/get-artifact?path=config/spec.json&run_uuid={run.info.run_id}"
         with urllib.request.urlopen(page) as response:  # noqa: S310
             assert response.read() == (record.directory / "spec.json").read_bytes()
+
+
+def resetting(server: socket.socket) -> None:
+    """Reset every connection as soon as it is there, until the server is closed."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def test_a_server_that_resets_every_connection_delays_nothing(make_record):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=resetting, args=(server,), daemon=True).start()
+        mirror, record = mirror_to(f"http://127.0.0.1:{server.getsockname()[1]}"), make_record()
+        assert longest_submit_seconds(mirror, record) < LONGEST_SUBMIT_SECONDS
+        assert mirror.close(timeout_seconds=30) == [record.name]
+        assert mirror.outage_count > 0
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_record_that_was_deleted_is_not_said_to_be_missing_in_mlflow(make_record):
+    tracker, record = ScriptedTracker(*[FileDamaged("gone")] * 9), make_record()
+    mirror = Mirror(tracker, "", {})
+    mirror.submit(record)
+    wait_until(lambda: mirror.outage_count == 1, seconds=10)
+    shutil.rmtree(record.home)
+    assert mirror.close(timeout_seconds=10) == []

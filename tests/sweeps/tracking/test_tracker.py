@@ -466,3 +466,15 @@ def test_the_error_on_a_closed_port_has_the_address_and_a_hint(make_record, tmp_
     with pytest.raises(StoreUnreachable, match=r"http://\*\*\*@127.0.0.1:9 did not") as caught:
         sync_all(tmp_path / "stage4", "http://ann:secret@127.0.0.1:9", "stage4")
     assert "secret" not in str(caught.value) and caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("name", ["实验🚀", "ניסוי", "e\u0301tude"])
+def test_an_experiment_with_a_name_in_any_script_is_kept_and_copied(database, make_record, name):
+    record = make_record(steps=(30,))
+    home = record.home.parents[2] / name / "trials" / record.name
+    shutil.copytree(record.home, home)
+    Record(home).close(COMPLETED)
+    assert sync_all(home.parent.parent, f"sqlite:///{database}", name) == [record.name]
+    client = MlflowClient(f"sqlite:///{database}")
+    found = client.get_experiment_by_name(name)
+    assert [run.data.tags["verdict"] for run in client.search_runs([found.experiment_id], "tags.verdict = 'completed'")]

@@ -64,3 +64,14 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="must be safetensors"):
         read_tensors(path)
+
+
+def test_a_file_of_tensors_cut_anywhere_or_with_bytes_behind_it_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    path = written(tmp_path / "t.safetensors", a=torch.ones(8), b=torch.ones(8, 8))
+    whole = path.read_bytes()
+    for damaged in (*(whole[: len(whole) * part // 16] for part in range(16)), whole + b"\0", whole + whole):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="must be safetensors"):
+            read_tensors(path)
