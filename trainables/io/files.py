@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import verified
 
 Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 MOST_FOREIGN_BYTES = 2**24  # of a configuration that somebody else wrote; those of large models have some 100 kB
 
 
@@ -93,8 +94,12 @@ def resolved(path: Path, what: str) -> Path:
     raise UserError(f"{what} must be a path that a file can have, but {reason}", "correct it, or remove the link")
 
 
-def read_checksummed(path: Path, hint: str) -> Iterator[dict[str, Any]]:
+def read_checksummed(
+    path: Path, hint: str, read: Callable[[bytes], Parsed | None] = verified
+) -> Iterator[Parsed]:  # fmt: skip
     """Yield the objects of a file of lines that `with_checksum` made; an incomplete last line is ignored.
+
+    `read` returns the object of a line, None if it does not match its checksum.
 
     Raises:
         FileDamaged: a complete line does not match its checksum; `hint` says what to do.
@@ -102,7 +107,7 @@ def read_checksummed(path: Path, hint: str) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        body = verified(line)
+        body = read(line)
         if body is None:
             message = f"{path}:{number}: every line must match its checksum, but this one does not"
             raise FileDamaged(message, f"the file was changed after it was written; {hint}")

@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from trial_records import EVAL_METRICS, keep_best, measure
 
 from sweeps.tracking.mlflow_fields import params_of
-from sweeps.tracking.tracker import StoreUnreachable, Tracker, pages_of, sync_all
+from sweeps.tracking.sync import StoreUnreachable, sync_all
+from sweeps.tracking.tracker import Tracker, pages_of
 from sweeps.tracking.view import view_address
 from trainables.errors import UserError, redacted
 from trainables.io.files import FileDamaged, write_json
@@ -308,11 +309,13 @@ def test_an_eval_that_follows_its_train_line_is_not_taken_for_known(database, ma
 def test_an_outage_between_points_and_their_mark_doubles_no_point(database, make_record, monkeypatch):
     record, tracker = make_record(), opened(database)
 
-    def unreachable(*_arguments):
+    def after_points(client, run_id, metrics, params, tags):
+        write(client, run_id, metrics)
         raise MlflowException("gone")
 
+    write = MlflowClient.log_batch
     with monkeypatch.context() as patched, pytest.raises(MlflowException):
-        patched.setattr(tracker, "_set_tags", unreachable)
+        patched.setattr(MlflowClient, "log_batch", after_points)
         tracker.sync(record)
     before = rows(database)["metrics"]
     tracker.sync(record)
