@@ -1,6 +1,6 @@
 """Runs one sweep of fake trials in this process, and writes what its driver costs: `load.py` starts it.
 
-python -m benchmarks.load_driver TRIALS DIRECTORY
+python -m benchmarks.load_driver TRIALS DIRECTORY [SEATS]
 """
 
 from __future__ import annotations
@@ -56,15 +56,18 @@ class DriverFigures:
 
 def main() -> None:
     """Run the sweep that the arguments name, and write `driver.json` in its directory."""
-    trials, directory = int(sys.argv[1]), Path(sys.argv[2])
-    write_json(directory / "driver.json", asdict(measure_driver(trials, directory)))
+    trials, directory, *seats = int(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
+    write_json(directory / "driver.json", asdict(measure_driver(trials, directory, *seats)))
 
 
-def measure_driver(trials: int, directory: Path) -> DriverFigures:
-    """Run `trials` fake trials, a multiple of the number of arms, with everything below `directory`."""
+def measure_driver(trials: int, directory: Path, seats: int | None = None) -> DriverFigures:
+    """Run `trials` fake trials, a multiple of the number of arms, with everything below `directory`.
+
+    `seats` is how many of them have a worker at once, for each engine; None is as many as a launch gives them.
+    """
     began = time.process_time()
     with (directory / "terminal.txt").open("w", encoding="utf-8") as terminal:
-        job = StudyJob(STUDY, Axes(only=ARMS, seeds=trials // len(ARMS)), launch_in(directory, terminal))
+        job = StudyJob(STUDY, Axes(only=ARMS, seeds=trials // len(ARMS)), launch_in(directory, terminal, seats))
         planned = job.plan(directory / "runs" / "data")
         planning, usage = time.process_time() - began, Usage()
         with fake_engines(), usage.watched(), last_copies() as copies:
@@ -83,12 +86,12 @@ def measure_driver(trials: int, directory: Path) -> DriverFigures:
     )
 
 
-def launch_in(directory: Path, terminal: Any) -> Launch:
+def launch_in(directory: Path, terminal: Any, seats: int | None) -> Launch:
     """Return a launch as on a terminal of usual size, which is a file."""
     console = Console(file=terminal, force_terminal=True, width=120, height=40)
     return Launch(
         storage=directory / "runs", experiment=EXPERIMENT, tracking_uri=tracking_uri(directory), console=console,
-        keep="best", command="python -m benchmarks.load",
+        keep="best", cohort=seats, command="python -m benchmarks.load",
     )  # fmt: skip
 
 

@@ -275,9 +275,11 @@ def log_batch(
     for start in range(0, before, POINTS_PER_BATCH):
         client.log_batch(run_id, metrics=metrics[start : min(start + POINTS_PER_BATCH, before)])
     client.log_batch(
-        run_id, metrics[before:], [Param(key, value) for key, value in params.items()],
-        [RunTag(key, value) for key, value in tags.items()],
-    )  # fmt: skip
+        run_id,
+        metrics=metrics[before:],
+        params=[Param(key, value) for key, value in params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
 
 
 def log_data_files(client: MlflowClient, run_id: str, files: Sequence[LoggedDataset]) -> None:

@@ -38,7 +38,7 @@ OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # remo
 
 
 @dataclass(frozen=True)
-class Batch:
+class RunUpdate:
     """What one call writes to a run."""
 
     points: Sequence[Point] = ()
@@ -60,7 +60,7 @@ class Tracker:
         self._launch_id: str | None = None
         self._has_asked = False
         self._runs: dict[str, StoredRun] = {}  # by trial id, as this tracker has left them
-        self._new_run_ids: set[str] = set()  # of runs that this tracker has created and not ended
+        self._new_run_ids: set[str] = set()  # of runs that this tracker has created, which have no model yet
 
     # ---------------------------------------------------------------- launches
     def open_launch(self, command: str, tags: Mapping[str, str]) -> None:
@@ -122,9 +122,9 @@ class Tracker:
         points, synced = self._curves(run, record)
         params = {} if run.params else mlflow_fields.params_of(spec)
         if verdict is not None:
-            run = self._end(run, record, verdict, Batch(points, params, {**tags, **synced}))
+            run = self._end(run, record, verdict, RunUpdate(points, params, {**tags, **synced}))
         elif points or params:
-            run = self._write(run, Batch(points, params, synced))
+            run = self._write(run, RunUpdate(points, params, synced))
         self._runs[spec.trial_id] = run
 
     def _trial_run(self, spec: TrialSpec) -> StoredRun | None:
@@ -161,7 +161,7 @@ class Tracker:
         stale = [key for key in run.tags if key.split(".")[0] in OUTCOME_TAGS]
         mlflow_store.reopen_run(self._client, run.run_id, stale)
         kept = {key: value for key, value in run.tags.items() if key not in stale}
-        return self._write(replace(run, status="RUNNING", tags=kept), Batch(tags=labels))
+        return self._write(replace(run, status="RUNNING", tags=kept), RunUpdate(tags=labels))
 
     def _log_inputs(self, run: StoredRun, spec: TrialSpec) -> StoredRun:
         if run.has_inputs:
@@ -182,8 +182,8 @@ class Tracker:
         chosen = [point for point in points if (point.key, point.step) in keys]
         return chosen, {f"footprint.synced.{one.kind}": str(one.step) for one in fresh}
 
-    def _end(self, run: StoredRun, record: Record, verdict: Verdict, batch: Batch) -> StoredRun:
-        """Write all of an ended trial: its files and its adapter, then `batch` with its summary, its status last."""
+    def _end(self, run: StoredRun, record: Record, verdict: Verdict, update: RunUpdate) -> StoredRun:
+        """Write all of an ended trial: its files and its adapter, then `update` with its summary, its status last."""
         for file, folder in mlflow_fields.artifacts_of(record):
             log_file(self._client, run.run_id, file, folder)
         ended_ms, best, measured = _written_ms(record, "verdict.json"), record.best(), record.measurements()
@@ -192,14 +192,14 @@ class Tracker:
         adapter, model_id = mlflow_fields.adapter_of(record), None
         if adapter is not None:
             is_new = run.run_id in self._new_run_ids
+            self._new_run_ids.discard(run.run_id)  # before an outage can leave half a model
             model_id = log_adapter(self._client, self._experiment_id, run.run_id, adapter, is_new)
             summary = [one._replace(model_id=model_id) if one.key in adapter.metrics else one for one in summary]
-        self._new_run_ids.discard(run.run_id)
         run = self._log_later_evals(run, record)
         best_tags = {"best.step": str(best.step)} if best else {}
         note = {view.NOTE_TAG: view.trial_note(record.spec(), verdict, [best.step] if best else [])}
-        points, tags = [*batch.points, *summary], {**batch.tags, **best_tags, **note}
-        run = self._write(run, replace(batch, points=points, tags=tags))
+        points, tags = [*update.points, *summary], {**update.tags, **best_tags, **note}
+        run = self._write(run, replace(update, points=points, tags=tags))
         if model_id is not None:
             finish_adapter(self._client, model_id)
         status = STATUS_OF_KIND.get(verdict.kind, "FAILED")
@@ -213,13 +213,13 @@ class Tracker:
             key = f"footprint.synced.{path.stem}"
             if digest is not None and run.tags.get(key) != digest:
                 log_file(self._client, run.run_id, path, None)
-                run = self._write(run, Batch(tags={key: digest}))
+                run = self._write(run, RunUpdate(tags={key: digest}))
         return run
 
-    def _write(self, run: StoredRun, batch: Batch) -> StoredRun:
-        mlflow_store.log_batch(self._client, run.run_id, batch.points, batch.params, batch.tags)
-        metrics = {**run.metrics, **{one.key: one.value for one in batch.points}}
-        return replace(run, params={**run.params, **batch.params}, tags={**run.tags, **batch.tags}, metrics=metrics)
+    def _write(self, run: StoredRun, update: RunUpdate) -> StoredRun:
+        mlflow_store.log_batch(self._client, run.run_id, update.points, update.params, update.tags)
+        metrics = {**run.metrics, **{one.key: one.value for one in update.points}}
+        return replace(run, params={**run.params, **update.params}, tags={**run.tags, **update.tags}, metrics=metrics)
 
     # ---------------------------------------------------------------- the store
     @cached_property
