@@ -121,6 +121,37 @@ def test_what_decides_comes_first_in_the_order_of_logging_and_of_names(database,
     assert shared[:2] == ["deciding/exact_match", "deciding/irrelevant_pass"] == sorted(shared)[:2]
 
 
+def test_what_mlflow_has_is_asked_once_for_all_runs_and_again_only_after_an_outage(database, make_record, monkeypatch):
+    records = [make_record(f"C{number}", 2, number) for number in range(1, 6)]
+    first = opened(database)
+    for record in records:
+        record.close(COMPLETED)
+        first.sync(record)
+    asked, search = [], MlflowClient.search_runs
+
+    def counted(self, ids, condition="", **named):
+        asked.append(condition)
+        return search(self, ids, condition, **named)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    tracker = restarted(database)
+    for record in records:
+        tracker.sync(record)
+    assert asked == ["tags.`footprint.kind` = 'trial'"]
+    records[0].reopen()
+    with monkeypatch.context() as away, pytest.raises(MlflowException):
+        away.setattr(MlflowClient, "update_run", unreachable)
+        tracker.sync(records[0])
+    for record in records:
+        tracker.sync(record)
+    assert asked[1:] == [f"tags.`trial.id` = '{records[0].spec().trial_id}'"]
+    assert [run.info.status for run in runs(database)] == ["RUNNING", *["FINISHED"] * 4]
+
+
+def unreachable(*_arguments, **_named):
+    raise MlflowException("gone")
+
+
 def test_a_baseline_has_its_eval_as_best_and_no_best_step(database, make_record):
     record = make_record("A0", 0, 0, steps=(30,))
     record.close(COMPLETED)
