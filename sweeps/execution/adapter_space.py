@@ -46,5 +46,5 @@ def keeping(experiment: Experiment, launch: Launch, size: AdapterBytes) -> Launc
 
 def _has_result(record: Record) -> bool:
     """A failed trial has none: it runs again."""
-    verdict = record.verdict()
+    verdict = record.verdict() if record.home.is_dir() else None
     return verdict is not None and verdict.kind != "failed"

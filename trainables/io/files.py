@@ -50,9 +50,20 @@ def read_json(path: Path, most_bytes: int | None = None) -> Any:
     try:
         if most_bytes is not None and path.stat().st_size > most_bytes:
             raise FileDamaged(f"{path}: a configuration must have at most {most_bytes:,} bytes, but it has more")
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileDamaged(f"{path}: the file must exist, but it does not", "restore the directory it was in") from None
+    return json_in(content, path)
+
+
+def json_in(content: bytes, path: Path) -> Any:
+    """Return the values of a JSON file whose content was read.
+
+    Raises:
+        FileDamaged: it is not JSON.
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FileDamaged(f"{path}: a file must hold the JSON that was written, but {error}") from None
 
