@@ -43,6 +43,7 @@
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.
 - `record_labels`: The labels of a result besides its verdict: success criteria, degraded health checks, overridden
   preflight checks.
+- `recorded_baselines`: The results of baselines, read from their records where they are needed.
 - `rows_needed`: How many rows it takes before an arm can be called admissible at all.
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.

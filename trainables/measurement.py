@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from trainables.io.checksums import with_checksum
+from trainables.io.checksums import verified, with_checksum
 from trainables.io.files import read_checksummed
 from trainables.probes.metric import Proportion, RowResults
 
 MetricKind = Literal["train", "eval"]
 FULL_STRENGTH, AVERAGE = "1", "average"
+KEPT_LINES = 512  # in the memory of a process: a line with results by row takes up to 100 kB there
 
 
 @dataclass(frozen=True)
@@ -94,4 +96,14 @@ def read_measurements(path: Path, hint: str) -> list[Measurement]:
     Raises:
         FileDamaged: a complete line does not match its checksum; `hint` says what to do.
     """
-    return [_measurement(body) for body in read_checksummed(path, hint)]
+    return list(read_checksummed(path, hint, _of_line))
+
+
+@lru_cache(maxsize=KEPT_LINES)
+def _of_line(line: bytes) -> Measurement | None:
+    """Return the measurement of a line, None if it does not match its checksum.
+
+    What shows and copies running trials reads their files again after each eval, which only appends to them.
+    """
+    body = verified(line)
+    return None if body is None else _measurement(body)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +26,18 @@ def log_text(client: MlflowClient, run_id: str, text: str, name: str) -> None:
 
 
 def stored_files(artifact_uri: str, tracking_uri: str, names: Iterable[str], directory: Path) -> list[Path]:
-    """Copy those of the named artifacts that a run has into a directory; `artifact_uri` is the run's own."""
+    """Return those of the named artifacts that a run has; `artifact_uri` is the run's own.
+
+    Files of this machine are read where they are, others are copied into a directory.
+    """
+    place = urlsplit(artifact_uri)
+    if place.scheme in ("", "file") and place.netloc in ("", "localhost"):
+        local = Path(unquote(place.path) if place.scheme else artifact_uri)
+        return [local / name for name in names if (local / name).is_file()]
+    return _downloaded(artifact_uri, tracking_uri, names, directory)
+
+
+def _downloaded(artifact_uri: str, tracking_uri: str, names: Iterable[str], directory: Path) -> list[Path]:
     from mlflow.artifacts import download_artifacts, list_artifacts
     from mlflow.utils.uri import append_to_uri_path
 

@@ -26,15 +26,16 @@ class LoggedAdapter:
     metrics: Mapping[str, float]
 
 
-def log_adapter(
-    client: MlflowClient, experiment: str, run_id: str, adapter: LoggedAdapter, timestamp_ms: int
-) -> None:  # fmt: skip
-    """Log an adapter as the model of the run; a second call changes nothing, another adapter replaces the first."""
-    from mlflow.entities import LoggedModelOutput, Metric
+def log_adapter(client: MlflowClient, experiment: str, run_id: str, adapter: LoggedAdapter, is_new: bool) -> str | None:
+    """Log an adapter as the model of the run, and return the id of the model; the caller finishes it.
 
-    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+    Another adapter of the run is replaced; returns None if the run has this one. A run that `is_new` has none yet.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    for model in [] if is_new else client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         if model.tags.get(DIGEST) == adapter.sha256 and str(model.status) == "READY":
-            return
+            return None
         client.delete_logged_model(model.model_id)
     name, tags = adapter.name.translate(REFUSED_IN_NAMES), {STEP: str(adapter.step), DIGEST: adapter.sha256}
     created = client.create_logged_model(
@@ -43,9 +44,9 @@ def log_adapter(
     for path in adapter.files:
         client.log_model_artifact(created.model_id, str(path))
     client.log_outputs(run_id, [LoggedModelOutput(created.model_id, adapter.step)])
-    points = [
-        Metric(key, value, timestamp_ms, 0, model_id=created.model_id, run_id=run_id)
-        for key, value in adapter.metrics.items()
-    ]
-    client.log_batch(run_id, metrics=points)
-    client.finalize_logged_model(created.model_id, "READY")  # last: one that an outage cut short is made again
+    return created.model_id
+
+
+def finish_adapter(client: MlflowClient, model_id: str) -> None:
+    """Say that a model has all it should; one that an outage cut short before is made again."""
+    client.finalize_logged_model(model_id, "READY")

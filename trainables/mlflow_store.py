@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -44,12 +45,13 @@ DIGEST_LETTERS = 36
 
 
 class Point(NamedTuple):
-    """One value of one metric, as MLflow keeps it."""
+    """One value of one metric, as MLflow keeps it; `model_id` is the logged model that it was measured on, if any."""
 
     key: str
     value: float
     timestamp_ms: int
     step: int
+    model_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -257,24 +259,27 @@ def end_run(client: MlflowClient, run_id: str, status: str, ended_ms: int | None
 
 def log_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set all tags in one call."""
-    from mlflow.entities import RunTag
-
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    log_batch(client, run_id, tags=tags)
 
 
-def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    """Set all params in one call."""
-    from mlflow.entities import Param
+def log_batch(
+    client: MlflowClient, run_id: str, points: Sequence[Point] = (), params: Mapping[str, str] = MappingProxyType({}),
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> None:  # fmt: skip
+    """Log metrics, params and tags in as few calls as MLflow allows, tags with the last one."""
+    from mlflow.entities import Metric, Param, RunTag
 
-    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-
-
-def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Log metrics in as few calls as MLflow allows."""
-    from mlflow.entities import Metric
-
-    for start in range(0, len(points), POINTS_PER_BATCH):
-        client.log_batch(run_id, metrics=[Metric(*point) for point in points[start : start + POINTS_PER_BATCH]])
+    metrics = [Metric(*one[:4], model_id=one.model_id, run_id=run_id) for one in points]
+    most = POINTS_PER_BATCH - len(params) - len(tags)
+    before = max(0, len(metrics) - most)
+    for start in range(0, before, POINTS_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : min(start + POINTS_PER_BATCH, before)])
+    client.log_batch(
+        run_id,
+        metrics=metrics[before:],
+        params=[Param(key, value) for key, value in params.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
 
 
 def log_data_files(client: MlflowClient, run_id: str, files: Sequence[LoggedDataset]) -> None:

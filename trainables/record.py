@@ -36,12 +36,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from trainables.errors import UserError
-from trainables.io.files import FileDamaged, read_json, replace_directory, write_json, write_text
+from trainables.io.files import FileDamaged, json_in, read_json, replace_directory, write_json, write_text
 from trainables.io.manifest import MANIFEST, digests_in, is_whole
 from trainables.lease import EPOCH, LEASE, LOCK, Superseded, highest_epoch, locked, read_lease, release
 from trainables.measurement import Measurement, read_measurements
@@ -55,6 +56,7 @@ HOLDOUT_FILE = "holdout.json"  # of the experiment: names the rows that no eval 
 KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
+KEPT_SPECS = 12_000  # in the memory of a process, 4 kB each
 Keep = Literal["all", "best"]  # the adapter of every eval, or the best one alone
 
 
@@ -108,7 +110,7 @@ class Record:
         if not path.exists():
             raise FileDamaged(f"{path}: a record must have its specification, but the file is missing", RUN_AGAIN)
         try:
-            spec = read_spec(read_json(path), where=str(path))
+            spec = _spec_in(path.read_bytes(), path)
         except UserError as error:
             raise FileDamaged(error.message, RUN_AGAIN) from None
         if (named := NAME_WITH_ID.fullmatch(self.name)) and named[1] != spec.trial_id:
@@ -175,11 +177,7 @@ class Record:
         self._rewrite("metrics.jsonl", [one for one in self.measurements() if one.step <= step])
 
     def later_evals(self, name: str) -> list[Measurement]:
-        """Read a file of evals after the end of the trial, such as `derived.jsonl`.
-
-        Raises:
-            FileDamaged: a complete line does not match its checksum.
-        """
+        """Read a file of evals after the end, such as `derived.jsonl`; a damaged line raises FileDamaged."""
         return read_measurements(self.directory / name, f"delete {self.directory / name} and measure again")
 
     def _rewrite(self, name: str, kept: list[Measurement]) -> None:
@@ -287,6 +285,11 @@ class Record:
         """Delete a `failed` verdict, so that the trial can run again."""
         (self.directory / MANIFEST).unlink(missing_ok=True)
         (self.directory / VERDICT).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=KEPT_SPECS)  # a launch of thousands of trials asks each record many times
+def _spec_in(content: bytes, path: Path) -> TrialSpec:
+    return read_spec(json_in(content, path), where=str(path))
 
 
 def records_under(directory: Path) -> list[Record]:

@@ -26,16 +26,20 @@ def check_record(record: Record) -> None:
     Raises:
         FileDamaged: names the file.
     """
-    spec, verdict, measured = record.spec(), record.verdict(), record.measurements()
+    spec, verdict = record.spec(), record.verdict()
     labels_of(record)
     if verdict is None or verdict.kind not in LABELLED:
         read_lease(record.home)  # of a trial that may run again
     manifest = _read_manifest(record)
+    if verdict is not None and manifest is not None:
+        if not _is_same(record.directory, METRICS, manifest):
+            record.measurements()  # says which line is damaged
+        _check_files(record.directory, manifest)
+        return
+    measured = record.measurements()
     if verdict is None:
         if manifest is not None and _is_same(record.directory, METRICS, manifest):
             raise _damaged(record.directory / VERDICT, "is missing, although the trial has ended")
-    elif manifest is not None:
-        _check_files(record.directory, manifest)
     elif verdict.kind in LABELLED:
         _check_without_manifest(record, spec, verdict, measured)
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -160,7 +161,7 @@ class TrialSpec(Frozen):
             raise ValueError(f"must be one of {', '.join(SCHEDULES)}")
         return name
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """Return twelve hex digits of a hash of all values except `name`, `arm` and the paths of the files."""
         return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:12]
@@ -190,6 +191,12 @@ class TrialSpec(Frozen):
                 "optimizer": "fresh",
             }
         )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, which has an id of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        vars(copied).pop("trial_id", None)
+        return copied
 
     def identity(self) -> dict[str, Any]:
         """Return the values that affect the result: sources by their hash, without name, arm and paths.

@@ -115,7 +115,7 @@ def _sync_records(study: Study, launch: Launch) -> None:
     Raises:
         UserError: there are no records, or MLflow does not answer.
     """
-    from sweeps.tracking.tracker import sync_all
+    from sweeps.tracking.sync import sync_all
     from trainables.mlflow_store import default_tracking_uri
 
     directory = launch.directory(study)

@@ -28,7 +28,9 @@ from sweeps.display.trial_rows import (
 from trainables.phase import TrialPhase, read_phase
 from trainables.record import Record
 
-REFRESHES_PER_SECOND = 2
+REFRESH_SECONDS = 0.5
+MOST_DRAWN_SHARE = 0.1  # of the time of this process; a table of thousands of trials moves more slowly
+MOST_LINES = 200  # of the table that stays on the terminal when all is over
 LINE_SECONDS = 60.0  # between two lines of progress without a terminal
 STYLES = {"waiting": "dim", "pruned": "yellow", "invalid": "red", "failed": "red"}
 PHASE_STYLE = "bold"
@@ -37,7 +39,8 @@ PHASE_STYLE = "bold"
 class LiveTable:
     """Shows what every trial does: its placement, phase, newest numbers and verdict, and the time that is left.
 
-    On a terminal the table moves by itself: it reads the phases that the workers write. Its eval lines stay above it.
+    On a terminal the table moves by itself: it reads the phases that the workers write. Its eval lines stay above it;
+    they appear when the table is drawn again, because each print above it draws it, too.
     """
 
     def __init__(
@@ -51,17 +54,20 @@ class LiveTable:
             row.read(record)
             row.first_step = max(row.eval_step, 0)
         self.began = clock()
+        self._measured = {name for row in self.rows.values() for name in row.metrics}
         self._lock = threading.Lock()  # the table is drawn on another thread than the one that reports
         self._live: Live | None = None
+        self._lines: list[str] = []  # to be printed above the table
         self._over = threading.Event()
+        self._drawer = threading.Thread(target=self._draw, name="live-table", daemon=True)
 
     def __enter__(self) -> LiveTable:
         if self.console.is_terminal:
             self._live = Live(
-                get_renderable=self.shown, console=self.console, refresh_per_second=REFRESHES_PER_SECOND,
-                vertical_overflow="crop",
-            )  # fmt: skip
+                get_renderable=self.shown, console=self.console, auto_refresh=False, vertical_overflow="crop"
+            )
             self._live.start(refresh=True)
+            self._drawer.start()
         else:
             threading.Thread(target=self._print_progress, name="progress", daemon=True).start()
         return self
@@ -69,7 +75,11 @@ class LiveTable:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         if self._live:
+            self._drawer.join()
             self._live.stop()
+            self._live = None
+            for line in self._lines:
+                self.note(line)
 
     # ---------------------------------------------------------------- events
     def started(self, record: Record) -> None:
@@ -88,6 +98,7 @@ class LiveTable:
             row = self.rows[record.name]
             before = row.eval_step, row.verdict
             row.read(record)
+            self._measured.update(row.metrics)
             is_measured, has_ended = row.eval_step != before[0], row.verdict != before[1]
             columns = self._columns()
         if is_measured or (has_ended and not (row.verdict and row.verdict.reason)):
@@ -103,7 +114,11 @@ class LiveTable:
 
     def note(self, text: str) -> None:
         """Print a message above the table."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self._live is None:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            return
+        with self._lock:
+            self._lines.append(text)
 
     # ---------------------------------------------------------------- drawing
     def shown(self) -> RenderableType:
@@ -111,7 +126,7 @@ class LiveTable:
         with self._lock:
             self._read_phases()
             footer = self._footer()
-            lines = len(self.rows) if self._over.is_set() else self.console.size.height - len(footer) - 2
+            lines = MOST_LINES if self._over.is_set() else self.console.size.height - len(footer) - 2
             layout = fitting(list(self.rows.values()), max(2, lines))
             below = [*(Text(f"… {line}", "dim") for line in layout.folded), *(Text(line) for line in footer)]
             for line in below:
@@ -156,13 +171,29 @@ class LiveTable:
         return ", ".join(part for part in parts if part)
 
     def _columns(self) -> Columns:
-        return columns_of({name for row in self.rows.values() for name in row.metrics})
+        return columns_of(self._measured)
 
     def _read_phases(self) -> None:
         now = self.clock()
         for name, row in self.rows.items():
             if row.verdict is None and row.is_started:
                 row.see_phase(read_phase(self.records[name].directory) or TrialPhase("waiting", row.step), now)
+
+    def _draw(self) -> None:
+        is_last, seconds = False, 0.0
+        while not is_last:
+            is_last = self._over.wait(max(REFRESH_SECONDS, seconds / MOST_DRAWN_SHARE))
+            began = time.thread_time()
+            self._draw_once()
+            seconds = time.thread_time() - began
+
+    def _draw_once(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+        if lines:  # which draws the table, too
+            self.console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        elif self._live:
+            self._live.refresh()
 
     def _print_progress(self) -> None:
         while not self._over.wait(LINE_SECONDS):

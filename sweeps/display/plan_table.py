@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -20,6 +21,7 @@ from sweeps.planning.sources import Sources
 from sweeps.study import PREFLIGHT_LIMITS, Study
 from trainables.schedule import warmup_steps
 
+SHOWN_ROWS = 200  # nobody reads on, and a terminal takes seconds to lay out thousands
 SHARED = ("rank", "alpha", "quant", "coverage", "evals")  # columns that are a sentence if all trained trials agree
 NO_VISION_TOWER = "No vision tower: vision LoRA is ignored; arms that are equal without it are merged."
 
@@ -93,7 +95,8 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
     usable = usable_share(spec, PREFLIGHT_LIMITS.usable_rate_ratio)
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
-        _grid(rows, left=("trial", "place", "id", "quant")),
+        _grid(rows[: SHOWN_ROWS + 1], left=("trial", "place", "id", "quant")),
+        *([Text(more)] if (more := more_text(forecasts[SHOWN_ROWS:])) else []),
         *([Text(shared)] if shared else []),
         Text(
             f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
@@ -102,6 +105,15 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
             "trained parameters."
         ),
     )
+
+
+def more_text(left_out: Sequence[Forecast]) -> str:
+    """Return how many trials the table leaves out, by arm; empty if it has all."""
+    if not left_out:
+        return ""
+    arms = Counter(one.spec.arm for one in left_out)
+    named = [f"{count:,} of {arm}" for arm, count in arms.items()]
+    return f"… and {len(left_out):,} more trials: {listed(named)}"
 
 
 def without_shared(rows: Sequence[tuple[str, ...]], baselines: Sequence[bool]) -> tuple[list[tuple[str, ...]], str]:

@@ -25,7 +25,9 @@ def seconds_left(trials: Sequence[TrialWork], now_seconds: float) -> float | Non
 
     Engines work in parallel, so the slowest decides. An engine that has not begun is taken for one of mean speed.
     """
-    engines = {trial.engine: [one for one in trials if one.engine == trial.engine] for trial in trials}
+    engines: dict[str | None, list[TrialWork]] = {}
+    for trial in trials:
+        engines.setdefault(trial.engine, []).append(trial)
     speeds = {name: _speed(members, now_seconds) for name, members in engines.items()}
     known = [speed for speed in speeds.values() if speed]
     if not known:

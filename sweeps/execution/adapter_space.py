@@ -15,7 +15,7 @@ from trainables.record import Record
 def waiting_bytes(experiment: Experiment, forecasts: Sequence[Forecast]) -> AdapterBytes:
     """Return the size of the adapters of the forecast trials that have no result; those of the others are written."""
     trained = [one.spec for one in forecasts if not one.spec.placement.is_baseline]
-    return adapter_bytes(forecasts, sum(not _has_result(experiment.record_of(spec)) for spec in trained))
+    return adapter_bytes(forecasts, sum(not _has_result(record) for record in experiment.records_of(trained)))
 
 
 def budget_bytes(experiment: Experiment, forecasts: Sequence[Forecast], trials: int) -> AdapterBytes:
@@ -46,5 +46,5 @@ def keeping(experiment: Experiment, launch: Launch, size: AdapterBytes) -> Launc
 
 def _has_result(record: Record) -> bool:
     """A failed trial has none: it runs again."""
-    verdict = record.verdict()
+    verdict = record.verdict() if record.home.is_dir() else None
     return verdict is not None and verdict.kind != "failed"

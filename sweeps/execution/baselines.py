@@ -5,9 +5,9 @@ from __future__ import annotations
 from sweeps.study import Study
 from trainables.errors import UserError
 from trainables.guards import broken_by_baseline
-from trainables.probes.captions import captions_in
 from trainables.probes.probe import Baseline
 from trainables.record import Record
+from trainables.recorded_baselines import baseline_in
 
 
 def scores_of(record: Record) -> Baseline:
@@ -23,8 +23,7 @@ def scores_of(record: Record) -> Baseline:
             f"{verdict.reason if verdict else 'no verdict'}",
             "the message above and its record explain why; no other trial was started",
         )
-    measured, captions = record.evals()[0], captions_in(record.samples(0))
-    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve)
+    return baseline_in(record)
 
 
 def baseline_of(record: Record, study: Study) -> Baseline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from sweeps.study import Study, rules_of
 from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
-from trainables.record import Keep, Record, records_under
+from trainables.record import NAME_WITH_ID, Keep, Record, records_under
 from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
 
 # setting of an arm -> the key of `study.json` that it determines
@@ -83,8 +84,17 @@ class Experiment:
 
     def record_of(self, spec: TrialSpec) -> Record:
         """Return the record of a trial, found by its id, because the trial may exist under another name."""
-        found = sorted((self.directory / "trials").glob(f"*-{spec.trial_id}"))
-        return Record(found[0] if found else self.directory / "trials" / f"{spec.name}-{spec.trial_id}")
+        return self.records_of([spec])[0]
+
+    def records_of(self, specs: Sequence[TrialSpec]) -> list[Record]:
+        """Return the records of trials, as `record_of` does; the directory is read once for all of them."""
+        trials = self.directory / "trials"
+        begun: dict[str, str] = {}
+        for name in sorted(os.listdir(trials) if trials.is_dir() else []):
+            if matched := NAME_WITH_ID.fullmatch(name):
+                begun.setdefault(matched[1], name)
+        names = (begun.get(spec.trial_id, f"{spec.name}-{spec.trial_id}") for spec in specs)
+        return [Record(trials / name) for name in names]
 
     def configure(self, configuration: Mapping[str, Any]) -> None:
         """Write the configuration of a new experiment, or compare it with that of an existing one.
@@ -121,7 +131,7 @@ class Experiment:
 
         The list of all trials is written first: a launch that is killed here leaves none that a resumed one forgets.
         """
-        records = [self.record_of(spec) for spec in specs]
+        records = self.records_of(specs)
         trained = {record.name for record, spec in zip(records, specs, strict=True) if not spec.placement.is_baseline}
         if not trained <= (known := self._begun_trials()):
             write_json(self.directory / TRIALS, sorted(known | trained))

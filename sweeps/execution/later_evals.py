@@ -18,7 +18,7 @@ from sweeps.execution.begun_records import check_records
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.lease_holder import check_held
 from sweeps.execution.options import experiment_directory
-from sweeps.tracking.tracker import StoreUnreachable, sync_all
+from sweeps.tracking.sync import StoreUnreachable, sync_all
 from trainables.command import quieten_libraries
 from trainables.errors import UserError, items, nearest
 from trainables.measurement import Measurement

@@ -26,6 +26,7 @@ from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
 
 SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
+UNREAD_STATE_SECONDS = "86400"  # between Tune's snapshots of all its trials, which nothing here reads
 STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
 
 
@@ -47,6 +48,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
     """
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # our handler makes trials checkpoint first
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = UNREAD_STATE_SECONDS
     keep_secrets_from_tune()
     joined = address_to_join(address, os.environ)
     if joined:

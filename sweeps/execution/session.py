@@ -19,6 +19,7 @@ from sweeps.tracking.tracker import Tracker
 from trainables.mlflow_store import default_tracking_uri
 from trainables.phase import forget_phase
 from trainables.record import Record
+from trainables.recorded_baselines import RecordedBaselines
 
 if TYPE_CHECKING:
     from sweeps.execution.fleet import Fleet
@@ -147,6 +148,8 @@ def run_batch(
     with live_table:
         run_trials([record for record in todo if record in baselines], settings, listener)
         if not experiment.stop_file.exists():
-            known = {record.spec().trial_id: baseline_of(record, study) for record in baselines}
+            for record in baselines:
+                baseline_of(record, study)  # refused before an arm trains
+            known = RecordedBaselines({record.spec().trial_id: str(record.home) for record in baselines})
             settings = replace(settings, rules=replace(rules, baselines=known), scheduler=launch.scheduler)
             run_trials([record for record in todo if record not in baselines], settings, listener)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from trainables.checkpoints.compatibility import base_match, read_parent
 from trainables.errors import UserError
@@ -10,6 +12,8 @@ from trainables.model.families import Blocks, TowerName, family_of
 from trainables.model.placement import ResolvedPlacement, resolve
 from trainables.schedule import planned_evals, rate_factor, steps_at_rate
 from trainables.spec import TrialSpec
+
+Towers = Mapping[TowerName, Blocks]
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,15 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
     Raises:
         UserError: a placement is deeper than its tower, or an adapter cannot be continued.
     """
-    _check_depths(specs)
+    towers = {path: _towers(path) for path in {spec.base.path for spec in specs}}
+    _check_depths(specs, towers)
+    placements: dict[tuple[object, ...], ResolvedPlacement] = {}  # trials that differ in other settings share one
     found = []
     for spec in specs:
-        placement = resolve(spec.placement, _towers(spec), spec.target_modules)
+        key = (spec.base.path, spec.placement, spec.target_modules)
+        if key not in placements:
+            placements[key] = resolve(spec.placement, towers[spec.base.path], spec.target_modules)
+        placement = placements[key]
         trains = not spec.placement.is_baseline
         parent = read_parent(spec, placement) if spec.init_from else None
         found.append(
@@ -64,24 +73,29 @@ def _evals(spec: TrialSpec) -> int:
     return planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)
 
 
-def _towers(spec: TrialSpec) -> dict[TowerName, Blocks]:
-    family, config = family_of(spec.base.path)
+def _towers(base: Path) -> Towers:
+    family, config = family_of(base)
     return family.towers(config)
 
 
-def _check_depths(specs: list[TrialSpec]) -> None:
-    towers = {spec.trial_id: {tower: len(blocks) for tower, blocks in _towers(spec).items()} for spec in specs}
-    valid = [spec for spec in specs if all(getattr(spec.placement, t) <= n for t, n in towers[spec.trial_id].items())]
-    too_deep = [spec for spec in specs if spec not in valid]
+def _check_depths(specs: list[TrialSpec], towers: Mapping[Path, Towers]) -> None:
+    too_deep = [spec for spec in specs if _is_too_deep(spec, towers[spec.base.path])]
+    if not too_deep:
+        return
+    valid = [spec for spec in specs if not _is_too_deep(spec, towers[spec.base.path])]
     arms = dict.fromkeys(spec.arm for spec in valid if not spec.placement.is_baseline)
-    if too_deep and arms:
-        layers = towers[too_deep[0].trial_id]
+    if arms:
+        layers = {tower: len(blocks) for tower, blocks in towers[too_deep[0].base.path].items()}
         raise UserError(
             f"a placement must not be deeper than its base, but {too_deep[0].name} needs {too_deep[0].placement} and "
             f"the base has {layers['language']} language layers and {layers['vision'] or 'no'} vision blocks; "
             f"{len(too_deep)} of {len(specs)} trials are too deep",
             f"--only {','.join(arms)} fits",
         )
+
+
+def _is_too_deep(spec: TrialSpec, towers: Towers) -> bool:
+    return any(getattr(spec.placement, tower) > len(blocks) for tower, blocks in towers.items())
 
 
 def usable_share(spec: TrialSpec, usable_rate_ratio: float) -> float:

@@ -46,13 +46,24 @@ def preflight(
 ) -> Preflight:
     """Check a launch against the limits; refusals come first, and equal findings of several trials are merged."""
     merged: dict[PreflightFinding, list[str]] = {}
+    known: dict[tuple[object, ...], list[PreflightFinding]] = {}  # a launch of many seeds has few kinds of trial
     for forecast in forecasts:
-        if not forecast.spec.placement.is_baseline:
-            for finding in check_trial(forecast, guards, scan, limits):
-                merged.setdefault(finding, []).append(forecast.spec.name)
+        if forecast.spec.placement.is_baseline:
+            continue
+        kind = _read_by_checks(forecast)
+        if kind not in known:
+            known[kind] = list(check_trial(forecast, guards, scan, limits))
+        for finding in known[kind]:
+            merged.setdefault(finding, []).append(forecast.spec.name)
     found = [replace(one, trials=tuple(names)) for one, names in merged.items()]
     found += check_data(scan, limits)
     return Preflight(quality_of(scan), tuple(sorted(found, key=lambda one: one.level)))
+
+
+def _read_by_checks(forecast: Forecast) -> tuple[object, ...]:
+    """Return what decides the findings about a trial: all of it but its names and its seed."""
+    spec = forecast.spec.model_copy(update={"name": "", "arm": "", "seed": 0})
+    return (spec, forecast.coverage_epochs, forecast.evals, forecast.parent_base)
 
 
 def admit(found: Preflight, force: bool) -> tuple[PreflightFinding, ...]:

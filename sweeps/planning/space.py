@@ -19,7 +19,16 @@ from sweeps.study import Arm, Study
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.limits import MOST_ROWS
 from trainables.local_paths import local_path
-from trainables.spec import BASELINE_ARM, FORMAT, Format, Quantization, TrialSpec, default_settings, parse_spec
+from trainables.spec import (
+    BASELINE_ARM,
+    BASELINE_IDENTITY,
+    FORMAT,
+    Format,
+    Quantization,
+    TrialSpec,
+    default_settings,
+    parse_spec,
+)
 
 BUDGET = {"steps", "epochs"}
 MOST_TRIALS = 10_000  # of one launch
@@ -67,7 +76,10 @@ def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FOR
             f"{', '.join(arm.name for arm in chosen)} has no language layers",
             "choose arms with language layers",
         )
-    baselines = [spec.baseline() for spec in trials]
+    kinds = {
+        tuple(getattr(spec, key) for key in BASELINE_IDENTITY if key != "placement"): spec for spec in trials[::-1]
+    }
+    baselines = [spec.baseline() for spec in reversed(kinds.values())]
     if len({spec.quantization for spec in trials}) == 1:
         baselines = [spec.model_copy(update={"name": BASELINE_ARM}) for spec in baselines]
     distinct: dict[str, TrialSpec] = {}

@@ -5,6 +5,7 @@
   only.
 - `removal`: Removes the runs of an experiment from MLflow, as MLflow removes: it hides them until `mlflow gc` deletes
   them.
+- `sync`: Copies all records of an experiment to MLflow, after an outage or into another store.
 - `tracker`: Writes records to MLflow; writing is idempotent, and a lost store can be rebuilt.
 - `view`: What MLflow's pages show first: a shared view with the deciding columns, its address, and descriptions in
   words.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from sweeps.tracking.tracker import Tracker
 from trainables.errors import UserError, redacted
 from trainables.mlflow_store import outages
 from trainables.record import Record
+from trainables.verdict import VERDICT
+
+RUNNING_SECONDS = 5.0  # between two copies of a trial that still runs; what it measured meanwhile is copied together
 
 
 class Mirror:
@@ -19,6 +24,8 @@ class Mirror:
         self._tracker, self._command, self._tags = tracker, command, dict(tags)
         self._waiting: dict[str, Record] = {}
         self._resubmitted: set[str] = set()
+        self._copied_seconds: dict[str, float] = {}
+        self._has_postponed = False
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -51,7 +58,7 @@ class Mirror:
     def _write_until_closed(self) -> None:
         closing = False
         while self._wake.is_set() or not closing:
-            self._wake.wait()
+            self._wake.wait(RUNNING_SECONDS if self._has_postponed else None)
             self._wake.clear()
             closing = self._closing
             if self._succeeds(self._open_launch):
@@ -65,11 +72,19 @@ class Mirror:
         with self._lock:
             batch = dict(self._waiting)
             self._resubmitted.clear()
+        self._has_postponed = False
         for name, record in batch.items():
-            if self._succeeds(self._tracker.sync, record):
+            if not self._is_due(record):
+                self._has_postponed = True
+            elif self._succeeds(self._tracker.sync, record):
+                self._copied_seconds[name] = time.monotonic()
                 with self._lock:
                     if name not in self._resubmitted:
                         del self._waiting[name]
+
+    def _is_due(self, record: Record) -> bool:
+        since = time.monotonic() - self._copied_seconds.get(record.name, -math.inf)
+        return self._closing or since >= RUNNING_SECONDS or (record.directory / VERDICT).exists()
 
     def _succeeds(self, write: Callable[..., None], *arguments: Record | str) -> bool:
         """Call `write`; return False on an error of MLflow or of the record. Other exceptions end this thread."""

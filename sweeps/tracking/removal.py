@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.tracking.tracker import StoreUnreachable
+from sweeps.tracking.sync import StoreUnreachable
 from trainables.errors import holds_password, redacted
 from trainables.mlflow_store import (
     StoredRun,

@@ -2,6 +2,7 @@
 
 A study is an MLflow experiment, a launch a parent run, and a trial a child run, found by its tag `trial.id`. The
 tracker asks MLflow what it already has, so it writes only what is missing after a restart, an outage or a lost store.
+It asks once for all runs of a study, and again for a run whose last write failed.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.tracking import mlflow_fields, view
 from trainables import mlflow_store
-from trainables.errors import ExitCode, UserError, redacted
-from trainables.io.files import FileDamaged
+from trainables.errors import UserError, redacted
 from trainables.mlflow_files import log_file
-from trainables.mlflow_models import log_adapter
-from trainables.mlflow_store import LoggedDataset, StoredRun, checked_uri, outages
-from trainables.record import LATER_EVALS, Measurement, Record, records_under
-from trainables.record_check import check_record
+from trainables.mlflow_models import finish_adapter, log_adapter
+from trainables.mlflow_store import LoggedDataset, Point, StoredRun, checked_uri, outages
+from trainables.record import LATER_EVALS, Measurement, Record
 from trainables.record_labels import labels_of
 from trainables.spec import Source, TrialSpec
 from trainables.verdict import Verdict
@@ -34,13 +33,17 @@ if TYPE_CHECKING:
 
 STATUS_OF_KIND = {"completed": "FINISHED", "pruned": "KILLED"}  # any other verdict is FAILED
 CONTEXT_OF_SOURCE = {"train": "training", "validation": "validation", "ood": "out-of-distribution"}
+TRIAL_ID = "trial.id"
 OUTCOME_TAGS = ("verdict", "best", "criteria", "degraded", "overridden")  # removed when a trial is run again
 
 
-class StoreUnreachable(UserError):
-    """MLflow did not accept the records; nothing is lost, because the records have all the data."""
+@dataclass(frozen=True)
+class RunUpdate:
+    """What one call writes to a run."""
 
-    exit_code = ExitCode.RECORD_DAMAGED
+    points: Sequence[Point] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tracker:
@@ -55,6 +58,9 @@ class Tracker:
         self.tracking_uri = checked_uri(tracking_uri)
         self.study_name, self.question = study_name, question
         self._launch_id: str | None = None
+        self._has_asked = False
+        self._runs: dict[str, StoredRun] = {}  # by trial id, as this tracker has left them
+        self._new_run_ids: set[str] = set()  # of runs that this tracker has created, which have no model yet
 
     # ---------------------------------------------------------------- launches
     def open_launch(self, command: str, tags: Mapping[str, str]) -> None:
@@ -110,19 +116,32 @@ class Tracker:
             **labels,
             **mlflow_fields.lineage_tags(record),
         }
-        run = self._trial_run(spec) or self._create_trial_run(record, spec)
+        run = self._trial_run(spec)
+        self._runs.pop(spec.trial_id, None)  # while it is written, and after an outage, nothing is known of it
+        run = run or self._create_trial_run(record, spec)
         if run.has_ended and verdict is not None and tags.items() <= run.tags.items():
-            self._log_later_evals(run, record)
+            self._runs[spec.trial_id] = self._log_later_evals(run, record)
             return
         if run.has_ended:
-            self._reopen(run, labels)
-        self._log_inputs(run, spec)
-        self._log_curves(run, record)
+            run = self._reopen(run, labels)
+        run = self._log_inputs(run, spec)
+        points, synced = self._curves(run, record)
+        params = {} if run.params else mlflow_fields.params_of(spec)
         if verdict is not None:
-            self._end(run, record, verdict, tags)
+            run = self._end(run, record, verdict, RunUpdate(points, params, {**tags, **synced}))
+        elif points or params:
+            run = self._write(run, RunUpdate(points, params, synced))
+        self._runs[spec.trial_id] = run
 
     def _trial_run(self, spec: TrialSpec) -> StoredRun | None:
-        runs = mlflow_store.runs_of(self._client, self._experiment_id, f"tags.`trial.id` = '{spec.trial_id}'")
+        """Return the run of a trial: as this tracker left it, or as MLflow has it."""
+        if not self._has_asked:
+            found = mlflow_store.runs_of(self._client, self._experiment_id, "tags.`footprint.kind` = 'trial'")
+            self._runs = {run.tags[TRIAL_ID]: run for run in reversed(found) if TRIAL_ID in run.tags}  # newest last
+            self._has_asked = True
+        if spec.trial_id in self._runs:
+            return self._runs[spec.trial_id]
+        runs = mlflow_store.runs_of(self._client, self._experiment_id, f"tags.`{TRIAL_ID}` = '{spec.trial_id}'")
         return runs[0] if runs else None
 
     def _create_trial_run(self, record: Record, spec: TrialSpec) -> StoredRun:
@@ -131,7 +150,7 @@ class Tracker:
         tags = {
             "mlflow.parentRunId": self._launch_id,
             "footprint.kind": "trial",
-            "trial.id": spec.trial_id,
+            TRIAL_ID: spec.trial_id,
             "trial.name": spec.name,
             "trial.arm": spec.arm,
             "record": str(record.home),
@@ -140,57 +159,73 @@ class Tracker:
             **mlflow_fields.lineage_tags(record),
         }
         started_ms = _written_ms(record, "spec.json")
-        return mlflow_store.create_run(self._client, self._experiment_id, spec.name, tags, started_ms)
+        run = mlflow_store.create_run(self._client, self._experiment_id, spec.name, tags, started_ms)
+        self._new_run_ids.add(run.run_id)
+        return run
 
-    def _reopen(self, run: StoredRun, labels: Mapping[str, str]) -> None:
+    def _reopen(self, run: StoredRun, labels: Mapping[str, str]) -> StoredRun:
         stale = [key for key in run.tags if key.split(".")[0] in OUTCOME_TAGS]
         mlflow_store.reopen_run(self._client, run.run_id, stale)
-        self._set_tags(run, labels)
+        kept = {key: value for key, value in run.tags.items() if key not in stale}
+        return self._write(replace(run, status="RUNNING", tags=kept), RunUpdate(tags=labels))
 
-    def _log_inputs(self, run: StoredRun, spec: TrialSpec) -> None:
-        if not run.params:
-            mlflow_store.log_params(self._client, run.run_id, mlflow_fields.params_of(spec))
-        if not run.has_inputs:
-            files = [_data_file(name, getattr(spec, name), context) for name, context in CONTEXT_OF_SOURCE.items()]
-            mlflow_store.log_data_files(self._client, run.run_id, files)
+    def _log_inputs(self, run: StoredRun, spec: TrialSpec) -> StoredRun:
+        if run.has_inputs:
+            return run
+        files = [_data_file(name, getattr(spec, name), context) for name, context in CONTEXT_OF_SOURCE.items()]
+        mlflow_store.log_data_files(self._client, run.run_id, files)
+        return replace(run, has_inputs=True)
 
-    def _log_curves(self, run: StoredRun, record: Record) -> None:
+    def _curves(self, run: StoredRun, record: Record) -> tuple[list[Point], dict[str, str]]:
+        """Return the points of curves that a run lacks, and the tags that say up to which step it then has them."""
         known = {kind: int(run.tags.get(f"footprint.synced.{kind}", -1)) for kind in ("train", "eval")}
         measurements = record.measurements()
         fresh = [one for one in measurements if one.step > known[one.kind]]
-        if fresh:
-            keys = {(mlflow_fields.curve_key(one, name), one.step) for one in fresh for name in one.metrics}
-            points = mlflow_fields.curve_points(measurements, _written_ms(record, "spec.json"))
-            chosen = [point for point in points if (point.key, point.step) in keys]
-            mlflow_store.log_points(self._client, run.run_id, chosen)
-            self._set_tags(run, {f"footprint.synced.{one.kind}": str(one.step) for one in fresh})
+        if not fresh:
+            return [], {}
+        keys = {(mlflow_fields.curve_key(one, name), one.step) for one in fresh for name in one.metrics}
+        points = mlflow_fields.curve_points(measurements, _written_ms(record, "spec.json"))
+        chosen = [point for point in points if (point.key, point.step) in keys]
+        return chosen, {f"footprint.synced.{one.kind}": str(one.step) for one in fresh}
 
-    def _end(self, run: StoredRun, record: Record, verdict: Verdict, tags: Mapping[str, str]) -> None:
+    def _end(self, run: StoredRun, record: Record, verdict: Verdict, update: RunUpdate) -> StoredRun:
+        """Write all of an ended trial: its files and its adapter, then `update` with its summary, its status last."""
         for file, folder in mlflow_fields.artifacts_of(record):
             log_file(self._client, run.run_id, file, folder)
-        ended_ms = _written_ms(record, "verdict.json")
-        best = record.best()
-        measured = record.measurements()
+        ended_ms, best, measured = _written_ms(record, "verdict.json"), record.best(), record.measurements()
         with_all = _shows_former_end(run, measured)
-        points = mlflow_fields.summary_points(measured, mlflow_fields.best_of(record), ended_ms, with_all)
-        mlflow_store.log_points(self._client, run.run_id, points)
-        adapter = mlflow_fields.adapter_of(record)
+        summary = mlflow_fields.summary_points(measured, mlflow_fields.best_of(record), ended_ms, with_all)
+        adapter, model_id = mlflow_fields.adapter_of(record), None
         if adapter is not None:
-            log_adapter(self._client, self._experiment_id, run.run_id, adapter, ended_ms)
-        self._log_later_evals(run, record)
+            is_new = run.run_id in self._new_run_ids
+            self._new_run_ids.discard(run.run_id)  # before an outage can leave half a model
+            model_id = log_adapter(self._client, self._experiment_id, run.run_id, adapter, is_new)
+            summary = [one._replace(model_id=model_id) if one.key in adapter.metrics else one for one in summary]
+        run = self._log_later_evals(run, record)
         best_tags = {"best.step": str(best.step)} if best else {}
         note = {view.NOTE_TAG: view.trial_note(record.spec(), verdict, [best.step] if best else [])}
-        self._set_tags(run, {**tags, **best_tags, **note})
-        mlflow_store.end_run(self._client, run.run_id, STATUS_OF_KIND.get(verdict.kind, "FAILED"), ended_ms)
+        points, tags = [*update.points, *summary], {**update.tags, **best_tags, **note}
+        run = self._write(run, replace(update, points=points, tags=tags))
+        if model_id is not None:
+            finish_adapter(self._client, model_id)
+        status = STATUS_OF_KIND.get(verdict.kind, "FAILED")
+        mlflow_store.end_run(self._client, run.run_id, status, ended_ms)
+        return replace(run, status=status)
 
-    def _log_later_evals(self, run: StoredRun, record: Record) -> None:
+    def _log_later_evals(self, run: StoredRun, record: Record) -> StoredRun:
         """Log the files of evals that are measured after the end, again where they have changed."""
         for path in (record.directory / name for name in LATER_EVALS):
             digest = sha256(path.read_bytes()).hexdigest() if path.exists() else None
             key = f"footprint.synced.{path.stem}"
             if digest is not None and run.tags.get(key) != digest:
                 log_file(self._client, run.run_id, path, None)
-                self._set_tags(run, {key: digest})
+                run = self._write(run, RunUpdate(tags={key: digest}))
+        return run
+
+    def _write(self, run: StoredRun, update: RunUpdate) -> StoredRun:
+        mlflow_store.log_batch(self._client, run.run_id, update.points, update.params, update.tags)
+        metrics = {**run.metrics, **{one.key: one.value for one in update.points}}
+        return replace(run, params={**run.params, **update.params}, tags={**run.tags, **update.tags}, metrics=metrics)
 
     # ---------------------------------------------------------------- the store
     @cached_property
@@ -209,40 +244,6 @@ class Tracker:
             if key not in found.tags:  # what somebody has edited stays
                 self._client.set_experiment_tag(experiment, key, text)
         return experiment
-
-    def _set_tags(self, run: StoredRun, tags: Mapping[str, str]) -> None:
-        mlflow_store.log_tags(self._client, run.run_id, tags)
-
-
-def sync_all(study_directory: Path, tracking_uri: str, study_name: str, question: str = "") -> list[str]:
-    """Copy to MLflow what it lacks of `study_directory`/trials; return the names of the records copied.
-
-    Raises:
-        UserError: there is no record, or the URI is invalid.
-        FileDamaged: a record is damaged; names all such records, after all others are copied.
-        StoreUnreachable: MLflow does not answer.
-    """
-    records = records_under(study_directory / "trials")
-    if not records:
-        raise UserError(f"a study to sync must have records, but {study_directory / 'trials'} holds none")
-    tracker = Tracker(tracking_uri, study_name, question)
-    copied, unreadable = [], []
-    try:
-        tracker.join_launch("sync", {"footprint.baseline": ",".join(_baseline_ids(records))})
-        for record in records:
-            try:
-                check_record(record)
-                tracker.sync(record)
-                copied.append(record.name)
-            except UserError as error:
-                unreadable.append(error.message)
-    except outages() as error:
-        uri = redacted(tracker.tracking_uri)
-        message = f"MLflow must accept the records, but {uri} did not: {redacted(str(error))}"
-        raise StoreUnreachable(message, "start the server or correct the URI, then sync again") from None
-    if unreadable:
-        raise FileDamaged("\n".join(unreadable), f"the other {len(copied)} records are copied to MLflow")
-    return copied
 
 
 def pages_of(experiment: str, tracking_uri: str | None) -> list[str]:
@@ -264,15 +265,6 @@ def _shows_former_end(run: StoredRun, measured: Sequence[Measurement]) -> bool:
     steps = {one.kind: one.step for one in measured}
     was_longer = any(int(run.tags.get(f"footprint.synced.{kind}", -1)) > step for kind, step in steps.items())
     return was_longer or any(name.startswith("final/") for name in run.metrics)
-
-
-def _baseline_ids(records: list[Record]) -> list[str]:
-    ids = set()
-    for record in records:
-        with suppress(UserError):  # `sync_all` reports records that cannot be read
-            spec = record.spec()
-            ids |= {spec.trial_id} if spec.placement.is_baseline else set()
-    return sorted(ids)
 
 
 def _data_file(name: str, source: Source, context: str) -> LoggedDataset:

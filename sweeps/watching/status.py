@@ -15,6 +15,7 @@ from trainables.errors import UserError
 from trainables.phase import TrialProcess, read_phase, read_process
 from trainables.record import Record
 
+UNUSABLE = ("invalid", "infeasible", "failed")
 TrialState = Literal["running", "waiting", "stopped", "ended"]
 
 
@@ -23,12 +24,19 @@ class WatchedTrial:
     """One trial: its row, the process that holds it, and its state.
 
     `waiting` is a trial that a launch has yet to train, `stopped` one without a verdict that no launch runs.
+    `log_directory` holds what its newest attempt has written.
     """
 
     record: str
+    log_directory: str
     row: TrialRow
     state: TrialState
     process: TrialProcess | None
+
+    @property
+    def has_failed(self) -> bool:
+        """True when the trial ended without a usable result."""
+        return self.row.verdict is not None and self.row.verdict.kind in UNUSABLE
 
     @property
     def doing(self) -> str:
@@ -94,14 +102,17 @@ def _engine(process: TrialProcess | None) -> str | None:
 
 
 def _watched(record: Record, is_launched: bool) -> WatchedTrial:
-    row, phase, process = TrialRow(record.spec()), read_phase(record.directory), read_process(record.directory)
+    directory = record.directory
+    row, phase, process = TrialRow(record.spec()), read_phase(directory), read_process(directory)
     row.read(record)
     if process is not None:
         row.began_seconds, row.first_step = process.began_seconds, process.first_step
     if row.verdict is not None:
-        return WatchedTrial(record.name, row, "ended", process)
+        return WatchedTrial(record.name, str(directory), row, "ended", process)
     if not is_launched:  # what an ended launch left says nothing
-        return WatchedTrial(record.name, row, "stopped", None)
+        return WatchedTrial(record.name, str(directory), row, "stopped", None)
     if phase is not None:
         row.phase = phase
-    return WatchedTrial(record.name, row, "waiting" if row.phase.name == "waiting" else "running", process)
+    return WatchedTrial(
+        record.name, str(directory), row, "waiting" if row.phase.name == "waiting" else "running", process
+    )

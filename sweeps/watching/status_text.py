@@ -16,6 +16,7 @@ from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import columns_of, numbers, stop_line
 from sweeps.watching.status import ExperimentStatus, WatchedTrial
 
+COLUMNS, LEAST_REASON = 80, 20  # letters
 STYLES = {"running": "bold", "waiting": "dim", "stopped": "dim"}
 
 
@@ -32,11 +33,32 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
     for record, reason in status.damaged.items():
         yield Text(f"damaged {record}: {reason}")
     yield Text(f"{status.free_bytes / 1e9:,.1f} GB free in {status.directory}")
-    shown = next((one for one in status.trials if one.state == "running"), None)
-    if shown is not None:
-        storage = status.directory.removesuffix(f"/{status.experiment}")
-        words = ["footprint", "logs", shown.record, "-f", "--experiment", status.experiment, "--storage", storage]
-        yield Text(f"to follow a trial: {shlex.join(words)}")
+    yield from (Text(line) for line in log_lines(status))
+
+
+def log_lines(status: ExperimentStatus) -> Iterator[str]:
+    """Yield where the log of each running or failed trial is, in lines of 80 columns, and a command that reads one."""
+    logged = [one for one in status.trials if one.state == "running" or one.has_failed]
+    if not logged:
+        return
+    trials = f"{status.directory}/trials"
+    places = {one.record: one.log_directory.removeprefix(f"{trials}/") for one in logged}
+    longest = max(map(len, places.values()))
+    yield f"logs, below {trials}:"
+    for one in logged:
+        verdict = one.row.verdict
+        why = "running" if verdict is None else f"{verdict.kind}: {verdict.reason or verdict.cause or 'no reason'}"
+        why, room = " ".join(why.split()), max(LEAST_REASON, COLUMNS - longest - 4)
+        yield f"  {places[one.record]:<{longest}}  {why if len(why) <= room else why[: room - 1] + '…'}"
+    yield f"to {'follow' if logged[0].state == 'running' else 'read'} one: {log_command(status, logged[0])}"
+
+
+def log_command(status: ExperimentStatus, trial: WatchedTrial) -> str:
+    """Return the command that prints the log of a trial, and follows one that runs."""
+    storage = status.directory.removesuffix(f"/{status.experiment}")
+    follow = ["-f"] * (trial.state == "running")
+    where = ["--experiment", status.experiment, "--storage", storage]
+    return shlex.join(["footprint", "logs", trial.record, *follow, *where])
 
 
 def headline(status: ExperimentStatus) -> str:
@@ -82,12 +104,12 @@ def _as_json(status: ExperimentStatus) -> dict[str, object]:
         "launch": status.launch.as_json(),
         "seconds_left": status.seconds_left,
         "free_bytes": status.free_bytes,
-        "trials": [_trial_as_json(one) for one in status.trials],
+        "trials": [_trial_as_json(status, one) for one in status.trials],
         "damaged": dict(status.damaged),
     }
 
 
-def _trial_as_json(one: WatchedTrial) -> dict[str, object]:
+def _trial_as_json(status: ExperimentStatus, one: WatchedTrial) -> dict[str, object]:
     verdict = one.row.verdict
     return {
         "trial": one.row.spec.name,
@@ -99,4 +121,6 @@ def _trial_as_json(one: WatchedTrial) -> dict[str, object]:
         "process": asdict(one.process) if one.process and one.state == "running" else None,
         "metrics": one.row.metrics,
         "verdict": verdict.model_dump(mode="json") if verdict else None,
+        "log_directory": one.log_directory,
+        "log_command": log_command(status, one),
     }

@@ -20,7 +20,7 @@ from analysis.cli import main
 from analysis.options import ConclusionOptions
 from analysis.read_conclusion import read_conclusion
 from analysis.shipping.chosen import ChosenAdapter, chosen
-from sweeps.tracking.tracker import sync_all
+from sweeps.tracking.sync import sync_all
 from trainables.derived.candidate_name import parse_candidate
 from trainables.errors import ExitCode, UserError
 from trainables.io.files import write_json

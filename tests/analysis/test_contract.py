@@ -10,7 +10,7 @@ import pytest
 from analysis.frontier import frontier_info
 from analysis.logged_measurements import read_logged
 from analysis.objectives import frontier_objectives
-from sweeps.tracking.tracker import sync_all
+from sweeps.tracking.sync import sync_all
 from trainables.io.files import write_json
 from trainables.record import Measurement, Record
 from trainables.spec import Placement, Source, TrialSpec

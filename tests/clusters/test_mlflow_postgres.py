@@ -13,7 +13,7 @@ from mlflow_heads import environment_of_head, script
 from trial_records import keep_best, running_record
 
 from analysis.mlflow_runs import read_experiment
-from sweeps.tracking.tracker import sync_all
+from sweeps.tracking.sync import sync_all
 from trainables.record import Verdict
 
 PRUNED = Verdict(kind="pruned", step=60, cause="irrelevant_pass", reason="42 % < 80 %", value=0.42, limit=0.8)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from trainables import mlflow_store
 from trainables.errors import UserError
@@ -21,10 +23,9 @@ def test_what_is_written_is_read_back(uri: str) -> None:
     client = mlflow_store.connect(uri)
     experiment = mlflow_store.experiment_id(client, uri, "stage4")
     run = mlflow_store.create_run(client, experiment, "C2", {"trial.id": "abc"}, started_ms=1_000)
-    mlflow_store.log_params(client, run.run_id, {"rank": "16"})
-    mlflow_store.log_tags(client, run.run_id, {"verdict": "completed"})
     points = [Point("eval/loss", 0.5, 2_000, 30), Point("eval/loss", 0.25, 3_000, 60)]
-    mlflow_store.log_points(client, run.run_id, points)
+    mlflow_store.log_batch(client, run.run_id, points, {"rank": "16"})
+    mlflow_store.log_tags(client, run.run_id, {"verdict": "completed"})
     mlflow_store.log_data_files(client, run.run_id, [LoggedDataset("train", "f" * 64, "{}", "training")])
     mlflow_store.end_run(client, run.run_id, "FINISHED", 4_000)
     (found,) = mlflow_store.runs_of(mlflow_store.connect_to_read(uri), experiment, "tags.`trial.id` = 'abc'")
@@ -46,12 +47,24 @@ def test_every_page_of_runs_is_read(uri: str, monkeypatch: pytest.MonkeyPatch) -
     assert names == [f"run{index}" for index in (4, 3, 2, 1, 0)], "newest first"
 
 
-def test_no_call_logs_more_points_than_mlflow_takes(uri: str) -> None:
+@pytest.mark.parametrize("more", [-1, 0, mlflow_store.POINTS_PER_BATCH])
+def test_no_call_logs_more_than_mlflow_takes_and_tags_come_last(
+    uri: str, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = mlflow_store.connect(uri)
     run = mlflow_store.create_run(client, mlflow_store.experiment_id(client, uri, "stage4"), "C2", {})
-    points = [Point("loss", float(step), step, step) for step in range(mlflow_store.POINTS_PER_BATCH + 1)]
-    mlflow_store.log_points(client, run.run_id, points)
-    assert len(client.get_metric_history(run.run_id, "loss")) == len(points)
+    count, calls, write = mlflow_store.POINTS_PER_BATCH + more, [], MlflowClient.log_batch
+
+    def counted(self: MlflowClient, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        calls.append((len(metrics) + len(params) + len(tags), len(tags)))
+        write(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    points = [Point("loss", float(step), step, step) for step in range(count)]
+    mlflow_store.log_batch(client, run.run_id, points, {"rank": "16"}, {"synced": str(count)})
+    assert len(client.get_metric_history(run.run_id, "loss")) == count
+    assert max(size for size, _ in calls) <= mlflow_store.POINTS_PER_BATCH
+    assert [tags for _, tags in calls] == [*[0] * (len(calls) - 1), 1]
 
 
 def test_a_reader_creates_nothing(uri: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from datetime import date
 from pathlib import Path
 
@@ -138,3 +139,13 @@ def test_the_second_beta_is_a_part_of_the_identity_unless_it_is_the_default(make
     for value in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="adam_beta2"):
             make_spec(adam_beta2=value)
+
+
+def test_a_copy_with_other_values_has_an_id_of_its_own_and_equal_specs_stay_equal(make_spec: SpecMaker) -> None:
+    first = make_spec(placement=Placement(language=1))
+    known = first.trial_id
+    other = first.model_copy(update={"rank": 3})
+    assert other.trial_id != known == first.model_copy(update={"name": "again"}).trial_id
+    assert other.trial_id == parse(make_spec, placement={"language": 1}, rank=3).trial_id
+    assert first == make_spec(placement=Placement(language=1)) and "trial_id" not in first.model_dump()
+    assert pickle.loads(pickle.dumps(first)).trial_id == known  # noqa: S301 our own

@@ -14,8 +14,7 @@ from trainables.mlflow_store import (
     create_run,
     end_run,
     experiment_id,
-    log_params,
-    log_points,
+    log_batch,
     outages,
     redacted,
     runs_of,
@@ -57,9 +56,10 @@ def log(validation: Validation, tracking_uri: str, experiment: str) -> Logged:
 def _write(client: MlflowClient, validation: Validation, experiment: str) -> str:
     name = time.strftime("validation-%Y%m%d-%H%M%S", time.gmtime())
     run_id = create_run(client, experiment, name, _tags(client, validation, experiment)).run_id
-    log_params(client, run_id, {key: str(value) for key, value in _params(validation).items()})
+    params = {key: str(value) for key, value in _params(validation).items()}
     now_ms = round(1000 * time.time())
-    log_points(client, run_id, [Point(key, value, now_ms, 0) for key, value in rates(validation.answers).items()])
+    points = [Point(key, value, now_ms, 0) for key, value in rates(validation.answers).items()]
+    log_batch(client, run_id, points, params)
     log_text(client, run_id, validation.jsonl, ARTIFACT)
     end_run(client, run_id, "FINISHED")
     return run_id

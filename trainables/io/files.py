@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from trainables.errors import ExitCode, UserError
 from trainables.io.checksums import verified
 
 Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 MOST_FOREIGN_BYTES = 2**24  # of a configuration that somebody else wrote; those of large models have some 100 kB
 
 
@@ -49,9 +50,20 @@ def read_json(path: Path, most_bytes: int | None = None) -> Any:
     try:
         if most_bytes is not None and path.stat().st_size > most_bytes:
             raise FileDamaged(f"{path}: a configuration must have at most {most_bytes:,} bytes, but it has more")
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileDamaged(f"{path}: the file must exist, but it does not", "restore the directory it was in") from None
+    return json_in(content, path)
+
+
+def json_in(content: bytes, path: Path) -> Any:
+    """Return the values of a JSON file whose content was read.
+
+    Raises:
+        FileDamaged: it is not JSON.
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise FileDamaged(f"{path}: a file must hold the JSON that was written, but {error}") from None
 
@@ -93,8 +105,12 @@ def resolved(path: Path, what: str) -> Path:
     raise UserError(f"{what} must be a path that a file can have, but {reason}", "correct it, or remove the link")
 
 
-def read_checksummed(path: Path, hint: str) -> Iterator[dict[str, Any]]:
+def read_checksummed(
+    path: Path, hint: str, read: Callable[[bytes], Parsed | None] = verified
+) -> Iterator[Parsed]:  # fmt: skip
     """Yield the objects of a file of lines that `with_checksum` made; an incomplete last line is ignored.
+
+    `read` returns the object of a line, None if it does not match its checksum.
 
     Raises:
         FileDamaged: a complete line does not match its checksum; `hint` says what to do.
@@ -102,7 +118,7 @@ def read_checksummed(path: Path, hint: str) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        body = verified(line)
+        body = read(line)
         if body is None:
             message = f"{path}:{number}: every line must match its checksum, but this one does not"
             raise FileDamaged(message, f"the file was changed after it was written; {hint}")

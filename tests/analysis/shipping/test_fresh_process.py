@@ -14,7 +14,7 @@ from small_trials import ANYTHING_GOES, few_rows, whole_run
 
 from analysis.cli import main
 from sweeps.rescale import main as rescale
-from sweeps.tracking.tracker import sync_all
+from sweeps.tracking.sync import sync_all
 from trainables.data.encoding import collate
 from trainables.derived.copies import save_derived
 from trainables.engine import Engine

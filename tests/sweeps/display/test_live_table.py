@@ -262,3 +262,29 @@ def test_a_check_is_named_once(make_record: Callable[..., Record]) -> None:
     findings = [{"check": check} for check in ("encoding", "labels", "encoding")]
     write_json(record.directory / "overridden.json", findings)
     assert labels_of(record) == {"overridden": "encoding,labels"}
+
+
+def test_lines_that_come_together_are_printed_by_one_drawing_and_none_is_lost(
+    make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, drawings = LiveTable(console(terminal=True), [make_record()]), []
+    shown = board.shown
+    monkeypatch.setattr(board, "shown", lambda: (drawings.append(None), shown())[1])
+    with board:
+        for number in range(200):
+            board.note(f"line {number} ends")
+    text = written(board)
+    assert all(f"line {number} ends" in text for number in range(200))
+    assert len(drawings) < 20, "each drawing of a table of thousands of trials takes a tenth of a second"
+    board.note("after the end")
+    assert written(board).endswith("after the end\n")
+
+
+def test_the_last_table_of_many_trials_counts_those_that_ended(make_record: Callable[..., Record]) -> None:
+    records = [make_record(f"C2-s{seed}", steps=(), vision=2 + seed) for seed in range(live_table.MOST_LINES + 5)]
+    for record in records:
+        record.close(Verdict(kind="completed", step=120))
+    board = LiveTable(console(terminal=True), records)
+    with board:
+        pass
+    assert drawn(board)[-2:] == ["… 205 ended: 205 completed", drawn(board)[-1]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps.display.plan_table import evals_text, matrix, without_shared
+from sweeps.display.plan_table import SHOWN_ROWS, evals_text, matrix, without_shared
 from sweeps.planning.forecast import Forecast
 from sweeps.stage4 import STUDY
 from trainables.mini import BASE_DIRECTORY
@@ -76,3 +76,20 @@ def test_the_plan_says_within_how_many_steps_an_arm_is_seen_to_leave(shapes: lis
         for one in (baseline, *specs)
     ]
     assert said in evals_text(forecasts) and bool(evals_text(forecasts)) == bool(shapes)
+
+
+def test_a_plan_of_thousands_of_trials_shows_the_first_and_counts_the_others_by_arm() -> None:
+    sources = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+    family, config = family_of(BASE_DIRECTORY)
+    towers = family.towers(config)
+    specs = [
+        TrialSpec(name=f"{arm}-s{seed}", arm=arm, seed=seed, placement=Placement(language=depth), **sources)
+        for depth, arm in enumerate(("A1", "A2"), start=1)
+        for seed in range(SHOWN_ROWS - 50)
+    ]
+    forecasts = [Forecast(one, resolve(one.placement, towers), 1.0, 5) for one in specs]
+    console = Console(width=80, file=io.StringIO())
+    console.print(matrix(STUDY, forecasts, 960))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert sum(line.startswith(("A1-s", "A2-s")) for line in shown.splitlines()) == SHOWN_ROWS
+    assert "… and 100 more trials: 100 of A2" in shown and "300 trials, 120 steps" in shown

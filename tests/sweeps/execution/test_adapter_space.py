@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_adapters_that_are_written_need_no_space_again(begun: Experiment, tmp_pa
         record.reopen()
         record.close(COMPLETED)
     assert waiting_bytes(begun, forecasts).evals == waiting_bytes(begun, forecasts).needed == 0
+
+
+def test_records_are_found_by_id_in_one_look_at_their_directory(
+    begun: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (looks.append(path), look(path))[1])
+    renamed = [spec.model_copy(update={"name": f"other-{spec.name}"}) for spec in trials()]
+    found = begun.records_of([*renamed, trial(name="new", seed=9)])
+    assert {one.name for one in found[:-1]} == {one.name for one in begun.records()}
+    assert found[-1].name.startswith("new-") and not found[-1].home.exists()
+    assert looks == [begun.directory / "trials"]
 
 
 def test_want_of_space_is_not_remembered_and_what_was_asked_is(

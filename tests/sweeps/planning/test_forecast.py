@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from planned_trials import trial
 
+from sweeps.planning import forecast as module
 from sweeps.planning.forecast import forecast, table
 from trainables.errors import UserError
+from trainables.model.families import family_of
 from trainables.spec import Placement
 
 
@@ -50,3 +52,13 @@ def test_arms_too_deep_for_a_base_name_those_that_fit() -> None:
 def test_too_deep_a_placement_is_refused() -> None:
     with pytest.raises(UserError, match="last 13 of 12 vision layers"):
         forecast([trial(placement=Placement(language=2, vision=13))], 960)
+
+
+def test_trials_that_differ_in_their_seed_share_what_is_read_of_their_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, resolved, place = [], [], module.resolve
+    monkeypatch.setattr(module, "family_of", lambda base: (read.append(base), family_of(base))[1])
+    monkeypatch.setattr(module, "resolve", lambda *of: (resolved.append(of), place(*of))[1])
+    found = forecast([trial(name=f"C2-s{seed}", seed=seed) for seed in range(50)], 960)
+    assert len(found) == 50 and (len(read), len(resolved)) == (1, 1)
+    two = forecast([trial(), trial(name="B1", placement=Placement(vision=1))], 960)
+    assert two[0].vision_parameters != two[1].vision_parameters

@@ -15,6 +15,7 @@ from scanned_rows import row, rows, scan_of
 from sweeps.display.plan_table import findings_text
 from sweeps.execution.options import Launch
 from sweeps.launch import StudyJob
+from sweeps.planning import preflight as module
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast, usable_share
 from sweeps.planning.preflight import Preflight, admit, preflight
@@ -35,6 +36,16 @@ def judged(spec: TrialSpec, train_rows: int = 1000, scan: Scan | None = None) ->
     """Return the findings about one trial by their check."""
     scan = scan or replace(scan_of(), train=rows("train", train_rows))
     return {one.check: one for one in preflight(forecast([spec], train_rows), GUARDS, scan).findings}
+
+
+def test_trials_that_differ_in_their_seed_are_checked_once_and_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked, check = [], module.check_trial
+    monkeypatch.setattr(module, "check_trial", lambda one, *rest: (checked.append(one), check(one, *rest))[1])
+    specs = [trial(**FAILING, name=f"C2-s{seed}", seed=seed) for seed in range(20)]
+    specs.append(trial(**FAILING, name="C2-long", max_tokens=4096))
+    found = preflight(forecast(specs, FAILING_ROWS), GUARDS, replace(scan_of(), train=rows("train", FAILING_ROWS)))
+    assert len(checked) == 2
+    assert {one.trials for one in found.findings if one.check == "coverage"} == {tuple(one.name for one in specs)}
 
 
 # -------------------------------------------------------------------- budget and schedule

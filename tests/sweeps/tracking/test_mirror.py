@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from trial_records import measure
 
 from analysis.logged_measurements import read_logged
+from sweeps.tracking import mirror as mirror_module
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.tracker import Tracker
 from trainables.io.files import FileDamaged
@@ -130,6 +131,33 @@ def test_a_result_that_comes_while_its_record_is_written_is_written_too(make_rec
     mirror.submit(record)
     assert mirror.close(timeout_seconds=10) == []
     assert tracker.synced == [record.name, record.name]
+
+
+def test_evals_that_come_fast_are_copied_together_and_a_verdict_is_copied_at_once(make_record):
+    tracker = ScriptedTracker()
+    mirror, record = Mirror(tracker, "", {}), make_record()
+    mirror.submit(record)
+    wait_until(lambda: tracker.synced == [record.name], seconds=10)
+    for _ in range(5):
+        mirror.submit(record)
+        time.sleep(0.05)
+    assert tracker.synced == [record.name], "it was copied less than five seconds ago"
+    record.close(Verdict(kind="completed", step=60))
+    mirror.submit(record)
+    wait_until(lambda: len(tracker.synced) == 2, seconds=2)
+    assert mirror.close(timeout_seconds=10) == []
+    assert len(tracker.synced) == 2
+
+
+def test_what_was_put_off_is_copied_without_another_result(make_record, monkeypatch):
+    monkeypatch.setattr(mirror_module, "RUNNING_SECONDS", 0.5)
+    tracker = ScriptedTracker()
+    mirror, record = Mirror(tracker, "", {}), make_record()
+    mirror.submit(record)
+    wait_until(lambda: tracker.synced == [record.name], seconds=10)
+    mirror.submit(record)
+    wait_until(lambda: len(tracker.synced) == 2, seconds=10)
+    assert mirror.close(timeout_seconds=10) == []
 
 
 def test_a_damaged_record_is_named_and_the_others_are_written(database, make_record):

@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from trial_records import EVAL_METRICS, keep_best, measure
 
 from sweeps.tracking.mlflow_fields import params_of
-from sweeps.tracking.tracker import StoreUnreachable, Tracker, pages_of, sync_all
+from sweeps.tracking.sync import StoreUnreachable, sync_all
+from sweeps.tracking.tracker import Tracker, pages_of
 from sweeps.tracking.view import view_address
 from trainables.errors import UserError, redacted
 from trainables.io.files import FileDamaged, write_json
@@ -39,6 +40,11 @@ def opened(database: Path) -> Tracker:
     tracker = Tracker(f"sqlite:///{database}", "stage4")
     tracker.open_launch("python -m sweeps.stage4", {"footprint.baseline": "abc"})
     return tracker
+
+
+def restarted(database: Path) -> Tracker:
+    """Return a tracker that has to ask MLflow what it has."""
+    return Tracker(f"sqlite:///{database}", "stage4")
 
 
 def runs(database: Path, kind: str = "trial") -> list[Run]:
@@ -115,6 +121,37 @@ def test_what_decides_comes_first_in_the_order_of_logging_and_of_names(database,
     assert shared[:2] == ["deciding/exact_match", "deciding/irrelevant_pass"] == sorted(shared)[:2]
 
 
+def test_what_mlflow_has_is_asked_once_for_all_runs_and_again_only_after_an_outage(database, make_record, monkeypatch):
+    records = [make_record(f"C{number}", 2, number) for number in range(1, 6)]
+    first = opened(database)
+    for record in records:
+        record.close(COMPLETED)
+        first.sync(record)
+    asked, search = [], MlflowClient.search_runs
+
+    def counted(self, ids, condition="", **named):
+        asked.append(condition)
+        return search(self, ids, condition, **named)
+
+    monkeypatch.setattr(MlflowClient, "search_runs", counted)
+    tracker = restarted(database)
+    for record in records:
+        tracker.sync(record)
+    assert asked == ["tags.`footprint.kind` = 'trial'"]
+    records[0].reopen()
+    with monkeypatch.context() as away, pytest.raises(MlflowException):
+        away.setattr(MlflowClient, "update_run", unreachable)
+        tracker.sync(records[0])
+    for record in records:
+        tracker.sync(record)
+    assert asked[1:] == [f"tags.`trial.id` = '{records[0].spec().trial_id}'"]
+    assert [run.info.status for run in runs(database)] == ["RUNNING", *["FINISHED"] * 4]
+
+
+def unreachable(*_arguments, **_named):
+    raise MlflowException("gone")
+
+
 def test_a_baseline_has_its_eval_as_best_and_no_best_step(database, make_record):
     record = make_record("A0", 0, 0, steps=(30,))
     record.close(COMPLETED)
@@ -142,13 +179,13 @@ def test_the_best_adapter_is_a_logged_model_and_another_one_replaces_it(database
     kept = {one.path for one in client.list_logged_model_artifacts(model.model_id)}
     assert kept == {"adapter_model.safetensors", "manifest.json", "provenance.json"}, "no optimizer"
     client.set_tag(run.info.run_id, "verdict", "lost")
-    tracker.sync(record)
+    restarted(database).sync(record)
     assert [one.model_id for one in models()] == [model.model_id], "the same adapter is logged once"
     with record.saving("best") as directory:
         write_json(directory / "provenance.json", {"step": 60, "metrics": {"eval_loss": 0.06}})
         (directory / "adapter_model.safetensors").write_bytes(b"other weights")
     client.set_tag(run.info.run_id, "verdict", "lost")
-    tracker.sync(record)
+    restarted(database).sync(record)
     assert [one.tags["footprint.step"] for one in models()] == ["60"]
 
 
@@ -308,11 +345,13 @@ def test_an_eval_that_follows_its_train_line_is_not_taken_for_known(database, ma
 def test_an_outage_between_points_and_their_mark_doubles_no_point(database, make_record, monkeypatch):
     record, tracker = make_record(), opened(database)
 
-    def unreachable(*_arguments):
+    def after_points(client, run_id, metrics, params, tags):
+        write(client, run_id, metrics)
         raise MlflowException("gone")
 
+    write = MlflowClient.log_batch
     with monkeypatch.context() as patched, pytest.raises(MlflowException):
-        patched.setattr(tracker, "_set_tags", unreachable)
+        patched.setattr(MlflowClient, "log_batch", after_points)
         tracker.sync(record)
     before = rows(database)["metrics"]
     tracker.sync(record)
@@ -371,7 +410,7 @@ def test_a_store_from_before_the_labels_were_tags_gets_them_and_nothing_twice(da
     tracker.sync(record)
     once = rows(database)
     MlflowClient(tracker.tracking_uri).delete_tag(runs(database)[0].info.run_id, "criteria")
-    tracker.sync(record)
+    restarted(database).sync(record)
     assert rows(database) == once
 
 

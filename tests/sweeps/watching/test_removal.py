@@ -20,7 +20,8 @@ from trial_records import keep_best, running_record
 from sweeps.cli import footprint
 from sweeps.execution.experiment import Experiment
 from sweeps.tracking.removal import runs_to_remove
-from sweeps.tracking.tracker import Tracker, sync_all
+from sweeps.tracking.sync import sync_all
+from sweeps.tracking.tracker import Tracker
 from trainables.errors import ExitCode
 from trainables.mlflow_store import StoredRun
 from trainables.record import Record

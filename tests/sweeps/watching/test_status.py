@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ from sweeps.execution.experiment import Experiment
 from sweeps.watching.launches import WatchedLaunch
 from sweeps.watching.status import WatchedTrial, read_status, time_left
 from trainables import phase
+from trainables.attempt import claim
 from trainables.errors import ExitCode
 from trainables.lease import Lease, Owner, this_process, write_lease
 from trainables.phase import PhaseFile, TrialProcess
@@ -78,8 +80,34 @@ def test_a_running_experiment_shows_what_trains_where_what_waits_and_why_trials_
     assert "pruned(irrelevant_pass) @ 60" in rows["C2"] and "process" not in rows["C2"]
     assert f"pruned C2 @ step 60: {REASON}" in lines
     assert "failed D1 @ step 0: OSError: the cable is out" in lines
-    assert f"GB free in {sweep.directory}" in lines[-2]
-    assert lines[-1].startswith("to follow a trial: footprint logs A1-")
+    names = {record.name.split("-")[0]: record.name for record in sweep.records()}
+    assert f"GB free in {sweep.directory}" in lines[-5]
+    assert lines[-4:-1] == [
+        f"logs, below {sweep.directory}/trials:",
+        f"  {names['A1']}  running",
+        f"  {names['D1']}  failed: OSError: the cable is out",
+    ]
+    assert lines[-1].startswith(f"to follow one: footprint logs {names['A1']} -f ")
+
+
+def test_the_log_of_a_trial_is_in_its_newest_attempt_and_its_line_fits_80_columns(
+    sweep: Experiment, make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    name = "C3-r16-lr0.0003-nf4-double-s11"
+    record = make_record(name, 2, 6, steps=())
+    elsewhere = Owner(host="node-b", machine="node-b boot", pid=7, started=1)
+    claim(record, me=elsewhere)
+    reason = "OutOfMemoryError: CUDA out of memory.\nTried to allocate 2.00 GiB, and the device has 1.00 GiB free"
+    claim(record).close(Verdict(kind="infeasible", step=0, reason=reason))
+    lines = status(tmp_path, "stage4").stdout.splitlines()
+    [line] = [one for one in lines if one.startswith(f"  {name}")]
+    assert f"{record.name}/epoch-1  infeasible: OutOf" in line and line.endswith("…") and len(line) <= 80
+    assert lines[-1].startswith("to read one: footprint logs C3-") and " -f " not in lines[-1]
+    [found] = json.loads(status(tmp_path, "stage4", "--json").stdout)["experiments"]
+    [trial] = [one for one in found["trials"] if one["trial"] == name]
+    assert trial["log_directory"] == str(record.home / "epoch-1")
+    assert shlex.split(trial["log_command"])[:3] == ["footprint", "logs", record.name]
+    assert ended_by(footprint.main, *shlex.split(trial["log_command"])).exit_code == ExitCode.DONE
 
 
 def test_without_a_launch_nothing_runs_and_what_it_left_is_not_taken_for_work(
@@ -187,7 +215,7 @@ def watched(record: Record, step: int, process: TrialProcess | None) -> WatchedT
     row.phase = phase.TrialPhase("training", step)
     if process is not None:
         row.began_seconds, row.first_step = process.began_seconds, process.first_step
-    return WatchedTrial(record.name, row, "running" if process else "waiting", process)
+    return WatchedTrial(record.name, str(record.directory), row, "running" if process else "waiting", process)
 
 
 def test_the_trials_of_one_process_share_its_time_and_two_processes_train_at_once(

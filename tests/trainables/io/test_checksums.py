@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -130,3 +131,15 @@ def test_a_line_with_a_checksum_is_read_back_and_a_changed_one_is_not() -> None:
     assert verified(line) == {"b": 1, "a": "图"}
     for changed in (line.replace("图", "圖"), line[:-1], "[]", "{}", "1", '{"crc32":' * 5000):
         assert verified(changed) is None
+
+
+@pytest.mark.parametrize(
+    "body", [{"a": 1}, {"zz": "语 \u2028"}, {}, {"a": {"crc32": 7}}, {"a": '"crc32":12,'}, {"d": [1.5, None]}]
+)
+def test_a_line_is_read_as_written_with_other_spaces_too_and_a_changed_one_is_refused(body: dict[str, object]) -> None:
+    line = checksums.with_checksum(body)
+    assert checksums.verified(line) == checksums.verified(line.encode()) == body
+    assert checksums.verified(json.dumps(json.loads(line), indent=1)) == body, "serialized again, it is the same"
+    for place in range(len(line)):
+        changed = line[:place] + ("0" if line[place] != "0" else "1") + line[place + 1 :]
+        assert checksums.verified(changed) is None
