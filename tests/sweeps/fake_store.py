@@ -39,13 +39,13 @@ class FakeStore:
         calls: dict[str, Any] = {
             "connect": lambda _: client, "experiment_id": lambda *_: "1", "runs_of": self.runs_of,
             "create_run": self.create, "end_run": self.end, "reopen_run": self.reopen, "log_tags": self.tag,
-            "log_params": self.set_params, "log_points": self.log, "log_data_files": self.set_inputs,
+            "log_batch": self.log, "log_data_files": self.set_inputs,
         }  # fmt: skip
         for name, call in calls.items():
             patch.setattr(f"trainables.mlflow_store.{name}", self._answering(call))
         for name in ("log_file", "log_adapter"):
             patch.setattr(f"sweeps.tracking.tracker.{name}", self._answering(lambda *_: None))
-        for module in ("tracker", "mirror"):
+        for module in ("tracker", "mirror", "sync"):
             patch.setattr(f"sweeps.tracking.{module}.outages", lambda: (StoreDown,))
 
     def _answering(self, call: Any) -> Any:
@@ -79,15 +79,16 @@ class FakeStore:
     def tag(self, _client: Any, run_id: str, tags: Mapping[str, str]) -> None:
         self._change(run_id, tags={**self.runs[run_id].tags, **tags})
 
-    def set_params(self, _client: Any, run_id: str, params: Mapping[str, str]) -> None:
-        self._change(run_id, params=dict(params))
-
     def set_inputs(self, _client: Any, run_id: str, _files: Any) -> None:
         self._change(run_id, has_inputs=True)
 
-    def log(self, _client: Any, run_id: str, points: Sequence[Point]) -> None:
+    def log(
+        self, _client: Any, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
         for point in points:
             self.points[run_id, point.key, point.step] = point.value
+        run = self.runs[run_id]
+        self._change(run_id, params={**run.params, **params}, tags={**run.tags, **tags})
 
     def _change(self, run_id: str, **values: Any) -> None:
         self.runs[run_id] = replace(self.runs[run_id], **values)

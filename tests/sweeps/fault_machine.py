@@ -47,7 +47,8 @@ from sweeps.execution.experiment import Experiment, reopened
 from sweeps.execution.lease_holder import AlreadyRunning
 from sweeps.tracking import mirror
 from sweeps.tracking.mirror import Mirror
-from sweeps.tracking.tracker import Tracker, sync_all
+from sweeps.tracking.sync import sync_all
+from sweeps.tracking.tracker import Tracker
 from trainables.attempt import claim
 from trainables.lease import MISSED_HEARTBEATS, Owner, Superseded, read_lease
 from trainables.record import Record
