@@ -259,7 +259,7 @@ def keep(one: Outcome) -> None:
     body = {"date": datetime.now(UTC).date().isoformat(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             **asdict(one)}  # fmt: skip
     kept = [other for other in results if other["fault"] != body["fault"]]
-    RESULTS.write_text(json.dumps([*kept, body], indent=1) + "\n")
+    RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, [*kept, body])) + "\n]\n")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
