@@ -39,6 +39,7 @@ SHORT = ("--only", "L1", "--steps", "4", "--eval-every", "2", "--force")
 DOCUMENTED = {0, 3, 4, 6, -9}
 SECONDS = 900
 TRIES = 5
+LEFT_SECONDS = 120  # a process that is importing torch notices the end of its parent only afterwards
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Ground:
         """Return what the launch has left running, after a while."""
         if self.launch == "toy":  # one process, which has ended
             return []
-        until = time.monotonic() + 30
+        until = time.monotonic() + LEFT_SECONDS
         while (left := [one for one in psutil.process_iter() if self._is_ours(one)]) and time.monotonic() < until:
             time.sleep(0.5)
         return left
@@ -192,7 +193,7 @@ def _problem(code: int, text: str, ground: Ground, fault: Fault | None = None) -
     if "Traceback" in text and not is_toy:
         return f"a traceback: {text.strip()[-300:]}"
     left = ground.left_processes()
-    return f"orphans: {[one.name() for one in left]}" if left else ""
+    return f"orphans: {[' '.join(one.cmdline()[:4]) for one in left]}" if left else ""
 
 
 def faults(launch: str, points: Counter[tuple[str, str]], options: argparse.Namespace) -> list[Fault]:
@@ -235,7 +236,9 @@ def run(options: argparse.Namespace) -> list[Outcome]:
     for launch in options.launch.split(","):
         expected, points = undisturbed(launch)
         planned = faults(launch, points, options)
-        print(f"{launch}: {len(points)} points, {sum(points.values())} writes, {len(planned)} faults", flush=True)
+        roles = ", ".join(f"{count} in {role}" for role, count in Counter(role for role, _ in points).items())
+        writes = sum(points.values())
+        print(f"{launch}: {len(points)} points ({roles}), {writes} writes, {len(planned)} faults", flush=True)
         if options.list:
             print("\n".join(f"  {role:9} {count:3} x {point}" for (role, point), count in sorted(points.items())))
             continue
@@ -256,7 +259,7 @@ def keep(one: Outcome) -> None:
     body = {"date": datetime.now(UTC).date().isoformat(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             **asdict(one)}  # fmt: skip
     kept = [other for other in results if other["fault"] != body["fault"]]
-    RESULTS.write_text(json.dumps([*kept, body], indent=1) + "\n")
+    RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, [*kept, body])) + "\n]\n")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
