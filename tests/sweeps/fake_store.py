@@ -85,13 +85,18 @@ class FakeStore:
     def log(
         self, _client: Any, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
+        run = self._known(run_id)
         for point in points:
             self.points[run_id, point.key, point.step] = point.value
-        run = self.runs[run_id]
         self._change(run_id, params={**run.params, **params}, tags={**run.tags, **tags})
 
+    def _known(self, run_id: str) -> StoredRun:
+        if run_id not in self.runs:
+            raise StoreDown(f"run {run_id} does not exist")  # as MLflow says of a deleted one
+        return self.runs[run_id]
+
     def _change(self, run_id: str, **values: Any) -> None:
-        self.runs[run_id] = replace(self.runs[run_id], **values)
+        self.runs[run_id] = replace(self._known(run_id), **values)
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Return what the store shows of each trial, without what depends on the launch that wrote it."""
