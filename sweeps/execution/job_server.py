@@ -168,7 +168,7 @@ def active_nodes(server: str, expected: int) -> list[str]:
         while len(nodes) < expected and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
             # Ray takes nodes that it filters out, those that were lost, for nodes that it could not list, and raises
-            listed = list_nodes(address=server, limit=MOST_NODES, raise_on_missing_output=False)
+            listed: list[Any] = list_nodes(address=server, limit=MOST_NODES, raise_on_missing_output=False)
             nodes = [node for node in listed if node.state == "ALIVE"]
     except (RayStateApiException, ConnectionError) as error:
         raise InfrastructureError(f"the head must list its nodes, but: {_first_line(error)}",
