@@ -191,8 +191,8 @@ def check_nodes(cluster: ClusterFile, found: list[str], expected: int) -> None:
 
 
 def exit_code_of(ended: EndedJob) -> int:
-    """Return the exit code of a followed job: that of its command, if it has one."""
-    if ended.exit_code is not None:
+    """Return the exit code of a followed job: that of its command, if it has one and no signal has ended it."""
+    if ended.exit_code is not None and ended.exit_code >= 0:
         return ended.exit_code
     return {"SUCCEEDED": ExitCode.DONE, "STOPPED": ExitCode.STOPPED}.get(ended.status, ExitCode.INFRASTRUCTURE)
 
