@@ -24,6 +24,7 @@ from bed_sweeps import (
     STEPS,
     WORDS,
     Sweep,
+    resume,
     submit,
     until,
     write_rows,
@@ -163,7 +164,7 @@ def test_a_killed_driver_and_resume_change_nothing(
     finish(process, ExitCode.INFRASTRUCTURE)
     until(lambda: not any(cluster.processes(name, "ray::TrialWorker") for name in NODES), "no orphan", 60)
     assert sweep.results(tmp_path / "before") != alone
-    cluster.user("desk", submit("resumed", f"{ALONE} --resume"), timeout=SWEEP_SECONDS)
+    cluster.user("desk", resume("resumed", ALONE), timeout=SWEEP_SECONDS)
     assert sweep.results(tmp_path / "after") == alone
 
 
@@ -210,12 +211,11 @@ def test_a_node_that_loses_the_storage_alone_costs_no_trial_for_good(
         output, _ = process.communicate(timeout=SWEEP_SECONDS)
     finally:
         cluster.return_storage(host)
-    print(output)
     assert process.returncode in (ExitCode.DONE, ExitCode.TRIALS_FAILED), output[-6000:]
     if process.returncode:
         verdict = Record(home).verdict()
         assert verdict is None or verdict.kind == "failed", "nothing is said of the trial itself"
-        cluster.user("desk", submit("dry", "--resume"), timeout=SWEEP_SECONDS)
+        cluster.user("desk", resume("dry"), timeout=SWEEP_SECONDS)
     assert_alike(sweep.results(tmp_path), alone)
 
 
