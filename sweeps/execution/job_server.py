@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PROBE_SECONDS, TUNNEL_SECONDS, NODES_SECONDS, POLL_SECONDS = 5.0, 60.0, 20.0, 0.5
+MOST_NODES = 10_000  # that Ray lists at once, with those that were lost
 TOKEN_FILE = "~/.ray/auth_token"  # noqa: S105 the file's path, which is no secret
 TOKEN_HINT = "make one: (umask 077; ray get-auth-token --generate), then `ray up` again"  # noqa: S105
 Say = Callable[[str], None]
@@ -166,7 +167,9 @@ def active_nodes(server: str, expected: int) -> list[str]:
     try:
         while len(nodes) < expected and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-            nodes = list_nodes(address=server, filters=[("state", "=", "ALIVE")])
+            # Ray takes nodes that it filters out, those that were lost, for nodes that it could not list, and raises
+            listed: list[Any] = list_nodes(address=server, limit=MOST_NODES, raise_on_missing_output=False)
+            nodes = [node for node in listed if node.state == "ALIVE"]
     except (RayStateApiException, ConnectionError) as error:
         raise InfrastructureError(f"the head must list its nodes, but: {_first_line(error)}",
                                   "try again; a head that has just started needs a minute") from None  # fmt: skip
@@ -188,8 +191,8 @@ def check_nodes(cluster: ClusterFile, found: list[str], expected: int) -> None:
 
 
 def exit_code_of(ended: EndedJob) -> int:
-    """Return the exit code of a followed job: that of its command, if it has one."""
-    if ended.exit_code is not None:
+    """Return the exit code of a followed job: that of its command, if it has one and no signal has ended it."""
+    if ended.exit_code is not None and ended.exit_code >= 0:
         return ended.exit_code
     return {"SUCCEEDED": ExitCode.DONE, "STOPPED": ExitCode.STOPPED}.get(ended.status, ExitCode.INFRASTRUCTURE)
 

@@ -127,7 +127,7 @@ def _newest_reason(trial: Any) -> str:
     """Return why Tune tries a trial again: the last line of what it has just written beside the trial."""
     path = Path(trial.error_file or "")
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
-    found = [line.strip() for line in lines if line.strip()]
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("hint: ")]
     return shorten(found[-1], REASON_CHARACTERS, placeholder=" …") if found else "no reason is known"
 
 

@@ -216,6 +216,6 @@ def _mismatch(error: Exception | None) -> ProtocolMismatch | None:
 
 
 def _failed(record: Record, error: Exception) -> Verdict:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    lines = [line for line in str(error).strip().splitlines() if line.strip() and not line.startswith("hint: ")]
     cause = lines[-1].split(":")[0].split(".")[-1].strip() if lines else type(error).__name__
     return verdict_of(record, GivenUp(cause, lines[-1].strip() if lines else cause))

@@ -56,6 +56,12 @@ def submit(experiment: str, words: str = "", checks: str = "--no-doctor") -> str
             f"--tracking-uri {MLFLOW} {words}")  # fmt: skip
 
 
+def resume(experiment: str, words: str = "") -> str:
+    """Return the command by which the desk finishes a sweep, which keeps the settings that it was started with."""
+    return (f"footprint submit --no-doctor cluster.yaml stage4 --resume --threads 1 --experiment {experiment} "
+            f"--storage {RUNS} --tracking-uri {MLFLOW} {words}")  # fmt: skip
+
+
 class Sweep:
     """A sweep on the bed that runs or has ended."""
 

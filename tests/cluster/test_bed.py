@@ -24,6 +24,7 @@ from bed_sweeps import (
     STEPS,
     WORDS,
     Sweep,
+    resume,
     submit,
     until,
     write_rows,
@@ -31,6 +32,7 @@ from bed_sweeps import (
 
 from trainables.errors import ExitCode
 from trainables.lease import EPOCH, LEASE, LOCK, read_lease
+from trainables.record import Record
 
 LACKS = missing()
 pytestmark = [
@@ -162,7 +164,7 @@ def test_a_killed_driver_and_resume_change_nothing(
     finish(process, ExitCode.INFRASTRUCTURE)
     until(lambda: not any(cluster.processes(name, "ray::TrialWorker") for name in NODES), "no orphan", 60)
     assert sweep.results(tmp_path / "before") != alone
-    cluster.user("desk", submit("resumed", f"{ALONE} --resume"), timeout=SWEEP_SECONDS)
+    cluster.user("desk", resume("resumed", ALONE), timeout=SWEEP_SECONDS)
     assert sweep.results(tmp_path / "after") == alone
 
 
@@ -198,17 +200,22 @@ def written(home: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in files if path.name not in (LEASE, LOCK)}
 
 
-def test_a_node_that_loses_the_storage_alone_costs_no_trial(
+def test_a_node_that_loses_the_storage_alone_costs_no_trial_for_good(
     cluster: Bed, alone: dict[str, dict[str, object]], tmp_path: Path
 ) -> None:
     process = cluster.begin("desk", submit("dry"))
     sweep = Sweep(cluster, "dry")
-    _, host = until(lambda: sweep.training_on(("w1", "w2")), "a trial on a worker", SWEEP_SECONDS, process)
+    home, host = until(lambda: sweep.training_on(("w1", "w2")), "a trial on a worker", SWEEP_SECONDS, process)
     cluster.take_storage(host)
     try:
-        finish(process)
+        output, _ = process.communicate(timeout=SWEEP_SECONDS)
     finally:
         cluster.return_storage(host)
+    assert process.returncode in (ExitCode.DONE, ExitCode.TRIALS_FAILED), output[-6000:]
+    if process.returncode:
+        verdict = Record(home).verdict()
+        assert verdict is None or verdict.kind == "failed", "nothing is said of the trial itself"
+        cluster.user("desk", resume("dry"), timeout=SWEEP_SECONDS)
     assert_alike(sweep.results(tmp_path), alone)
 
 

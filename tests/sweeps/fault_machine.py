@@ -297,7 +297,7 @@ class Launches(RuleBasedStateMachine):
         if any(name in one.open for one in self.launches) or not self.directory.exists():
             return
         record = Experiment(self.directory).record_of(self._spec(name))
-        if not record.directory.exists() or record.verdict() is not None:
+        if not record.exists() or record.verdict() is not None:
             return
         if torn:
             with (record.directory / "metrics.jsonl").open("a") as file:

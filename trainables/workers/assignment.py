@@ -81,6 +81,13 @@ class Assignments:
             self._engine_of[number] = self._best(self.groups[number])
         return Assignment(self._engine_of[number], self.groups[number].trials)
 
+    def elsewhere(self, trial: str) -> None:
+        """Let a trial that failed alone be tried on another engine, if there is one: its node may be what failed."""
+        others = [engine for engine in self.engines if engine != self.engine_of(trial)]
+        if others:
+            loads = self.loads()
+            self._part([trial], min(others, key=lambda engine: loads[engine]))
+
     def left(self, trial: str) -> None:
         """Forget the worker of a trial, which has ended."""
         self._present.pop(trial, None)
@@ -105,16 +112,8 @@ class Assignments:
 
     def moved(self, move: Move, released: Sequence[str]) -> None:
         """Assign the trials that the engine released as a group of their own."""
-        if not released:
-            return
-        numbers = {self._number_of[trial] for trial in released}
-        for number in numbers:
-            rest = tuple(trial for trial in self.groups[number].trials if trial not in released)
-            self.groups[number] = Group(rest, self.groups[number].share)
-        self.groups.append(Group(tuple(released)))
-        for trial in released:
-            self._number_of[trial] = self._present[trial] = len(self.groups) - 1
-        self._engine_of[len(self.groups) - 1] = move.target
+        if released:
+            self._part(released, move.target)
 
     def loads(self) -> Mapping[str, int]:
         """Return how many trials with a worker each engine has."""
@@ -127,6 +126,16 @@ class Assignments:
     def engine_of(self, trial: str) -> str | None:
         """Return the engine of a trial, None before it has one."""
         return self._engine_of.get(self._number_of[trial])
+
+    def _part(self, trials: Sequence[str], engine: str) -> None:
+        """Take trials out of their groups, and make a group of them on an engine."""
+        for number in {self._number_of[trial] for trial in trials}:
+            rest = tuple(trial for trial in self.groups[number].trials if trial not in trials)
+            self.groups[number] = Group(rest, self.groups[number].share)
+        self.groups.append(Group(tuple(trials)))
+        for trial in trials:
+            self._number_of[trial] = self._present[trial] = len(self.groups) - 1
+        self._engine_of[len(self.groups) - 1] = engine
 
     def _present_of(self, number: int) -> tuple[str, ...]:
         return tuple(trial for trial in self.groups[number].trials if self._present.get(trial) == number)

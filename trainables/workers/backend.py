@@ -61,11 +61,12 @@ class InProcess:
         self._trial: Trial | BaselineTrial | None = None
 
     def take(self, request: Request) -> None:
-        """Release the previous request, and open the first trial without a verdict."""
+        """Release the previous request; the first call of `advance` opens a trial.
+
+        Tune can start a process for a trial, and then give the trial to another one: it must claim no record before.
+        """
         self._leave()
         self._request = request
-        with keeping_traceback(request):
-            self._open_next()
 
     def advance(self) -> Report:
         """Train the open trial to its next eval; if it ended, the next call opens the next trial."""

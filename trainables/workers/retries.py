@@ -40,20 +40,19 @@ class GivenUp:
 def given_up(failures: Sequence[TrialFailure], retries: int) -> GivenUp | None:
     """Return why a trial with these failures, in order, is not tried again; None if it is.
 
-    A trial that fails among others is tried with fewer, until it fails alone. It is given up when it then fails as it
-    did before, or after more than `retries` failures alone. Losses count apart, up to `MOST_LOST`.
+    A trial that fails among others is tried with fewer, until it fails alone. It is given up after two equal failures
+    alone, or after more than `retries` of any kind. Losses count apart, up to `MOST_LOST`.
     """
     lost, own = [one for one in failures if one.lost], [one for one in failures if not one.lost]
     if len(lost) > MOST_LOST:
         return GivenUp("infrastructure", f"lost {len(lost)} times, the last time: {lost[-1].reason}")
     if not own or own[-1].company > 1:
         return None
-    newest, before = own[-1], own[:-1]
+    newest, before = own[-1], [one for one in own[:-1] if one.company == 1]
     if before and before[-1].reason == newest.reason:
         return GivenUp(cause_of(newest.reason), f"failed twice alike: {newest.reason}")
-    alone = sum(one.company == 1 for one in own)
-    if alone > retries:
-        return GivenUp(cause_of(newest.reason), f"failed {alone} times, the last time: {newest.reason}")
+    if len(before) >= retries:
+        return GivenUp(cause_of(newest.reason), f"failed {len(before) + 1} times, the last time: {newest.reason}")
     return None
 
 

@@ -124,6 +124,8 @@ class Roster:
         ended = given_up(failures, self._retries)
         if ended is None:
             self._retried.setdefault(failure.reason, []).append(trial)
+            if failure.company == 1 and not failure.lost:
+                self._assignments.elsewhere(trial)
         return ended
 
     # ---------------------------------------------------------------- engines

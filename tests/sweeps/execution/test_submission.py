@@ -180,6 +180,7 @@ def test_fewer_nodes_than_expected_are_refused_by_name() -> None:
     [
         (EndedJob("SUCCEEDED", 0), ExitCode.DONE), (EndedJob("FAILED", 3), ExitCode.TRIALS_FAILED),
         (EndedJob("FAILED", None), ExitCode.INFRASTRUCTURE), (EndedJob("STOPPED", None), ExitCode.STOPPED),
+        (EndedJob("FAILED", -9), ExitCode.INFRASTRUCTURE), (EndedJob("STOPPED", -9), ExitCode.STOPPED),
     ],
 )  # fmt: skip
 def test_the_exit_code_is_that_of_the_study(ended: EndedJob, code: int) -> None:

@@ -86,6 +86,18 @@ def test_a_part_of_a_group_that_is_released_is_a_group_of_its_own() -> None:
     assert (second.engine, second.peers) == ("2", ("f",))
 
 
+def test_a_trial_that_failed_alone_is_tried_on_another_engine_if_there_is_one() -> None:
+    assignments = four_groups()
+    engines_of(assignments, "abcd")
+    assignments.elsewhere("a")
+    moved, left = assignments.assign("a"), assignments.assign("b")
+    assert moved is not None and (moved.engine, moved.peers) == ("2", ("a",))
+    assert left is not None and (left.engine, left.peers) == ("1", ("b",))
+    assignments.lost("1")
+    assignments.elsewhere("a")
+    assert engines_of(assignments, "a") == ["2"]
+
+
 def test_the_next_batch_begins_anew_and_a_trial_in_no_group_waits_for_nobody() -> None:
     assignments = two_on_the_first()
     assignments.begin([Group(("a", "b"), 1)])

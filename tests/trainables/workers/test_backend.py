@@ -14,6 +14,7 @@ from engine_room import step_in, verdict_in
 from small_trials import SpecMaker, assert_same_outcome
 
 from trainables.constraint import BestConstraint
+from trainables.lease import Lease, read_lease
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
@@ -237,7 +238,7 @@ def test_a_misplaced_adapter_is_invalid_before_the_first_step(
             lambda **values: peft.LoraConfig(**values | {"target_modules": values["target_modules"][1:]}),
         )
         worker = worker_of(configure(make_spec(name="misplaced")))
-    assert verdict_in(trained(worker)) == "invalid(placement)"
+        assert verdict_in(trained(worker)) == "invalid(placement)"
     fewer = Placement(language=1)  # so that a leftover of the first placement would be one module too many
     assert worker.reset(configure(make_spec(name="next", placement=fewer, steps=1, batch_rows=1)))
     assert verdict_in(trained(worker)) == "completed"
@@ -253,6 +254,13 @@ def test_a_finished_trial_is_not_run_again(
     assert worker.reset(config)
     assert trained(worker).done
     assert (tmp_path / "once" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_worker_that_is_replaced_before_its_first_step_claims_nothing(
+    new_worker_of: Callable[[dict[str, Any]], Any], configure: Configure, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    new_worker_of(configure(make_spec(name="replaced")))
+    assert read_lease(tmp_path / "replaced") == Lease()
 
 
 def test_a_worker_that_starts_under_a_stop_file_does_nothing(
