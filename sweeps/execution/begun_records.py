@@ -27,7 +27,7 @@ class TrialsLost(FileDamaged):
         names = ", ".join(record.name for record in lost)
         super().__init__(
             f"the directory of a trial must stay while it trains, but that of {names} lost its spec.json or is gone",
-            "restore it from a copy, or launch again without --resume, which trains it again",
+            RUN_AGAIN,
         )
         self.whole = list(whole)
 
