@@ -276,5 +276,5 @@ def test_the_newest_eval_is_read_alone_and_a_damaged_line_after_it_is_named(tmp_
     path.write_text("\n".join([lines[0].replace("10", "11"), *lines[1:]]))
     assert newest_eval(path, "restore it") == Measurement("eval", 20, {"eval_loss": 0.05}), "the first is not read"
     path.write_text("\n".join([*lines[:3], lines[3].replace("20", "21"), ""]))
-    with pytest.raises(FileDamaged, match="metrics.jsonl:4: every line must match its checksum"):
+    with pytest.raises(FileDamaged, match=r"metrics\.jsonl:4: every line must match its checksum"):
         newest_eval(path, "restore it")
