@@ -140,7 +140,8 @@ def write(out: Path, found: dict[str, Any]) -> str:
 
     kept = out.with_suffix(".json")
     results = read_json(kept) if kept.exists() else {"plans": {}, "sweeps": {}}
-    merged = {key: {**results[key], **found[key]} for key in ("plans", "sweeps")} | {"machine": found["machine"]}
+    merged = {**results, "machine": found["machine"]}
+    merged |= {key: {**results[key], **found[key]} for key in ("plans", "sweeps")}
     write_json(kept, merged)
     write_text(out, text := page(merged))
     return text

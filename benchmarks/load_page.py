@@ -70,6 +70,7 @@ def page(results: Values) -> str:
         machine=", ".join(results["machine"][key] for key in ("date", "cpu", "versions")),
         sizes=[f"{int(size):,}" for size in sizes],
         rows=[line.row(sweeps) for line in LINES],
+        notes=results.get("notes", []),
         plans=[_plan_row(size, results["plans"][size]) for size in sorted(results["plans"], key=int)],
     )
     return text.rstrip() + "\n"
