@@ -35,7 +35,7 @@ def _command(name: str) -> Callable[[Values], str]:
 
 
 def _driver(form: str, value: Callable[[Values], float]) -> Callable[[Values], str]:
-    return lambda sweep: form.format(value(sweep["driver"]))
+    return lambda sweep: form.format(value(sweep["driver"])) if "driver" in sweep else "-"
 
 
 LINES = (
@@ -46,8 +46,8 @@ LINES = (
     Line("at three quarters", _driver("{:,.0f}", lambda one: one["memory_mb"][2])),
     Line("at the end", _driver("{:,.0f}", lambda one: one["memory_mb"][3]), "flat"),
     Line("MLflow behind at the end, seconds", _driver("{:.1f}", lambda one: one["lag_seconds"]), "< 5"),
-    Line("trials in MLflow, of those that ended", lambda one: f"{one['driver']['copied']} of {one['driver']['ended']}",
-         "all"),
+    Line("trials in MLflow that ended", _driver("{:,.0f}", lambda one: one["copied"])),
+    Line("trials that ended", _driver("{:,.0f}", lambda one: one["ended"]), "as many"),
     Line("the whole sweep, seconds", _driver("{:,.0f}", lambda one: one["wall_seconds"])),
     Line("`--resume` of the finished sweep", _command("--resume"), "< 10 s"),
     Line("`analysis pareto`", _command("analysis pareto"), "< 10 s for 2,000"),
@@ -62,13 +62,15 @@ LINES = (
 
 def page(results: Values) -> str:
     """Return the page: what a sweep costs by its size, then what a plan costs."""
-    sweeps = [results["sweeps"][size] for size in sorted(results["sweeps"], key=int)]
+    sizes = sorted(results["sweeps"], key=int)
+    sweeps = [results["sweeps"][size] for size in sizes]
     text = templates.markdown(
         "benchmarks",
         "load.md",
         machine=", ".join(results["machine"][key] for key in ("date", "cpu", "versions")),
-        sizes=[f"{one['driver']['trials']:,}" for one in sweeps],
+        sizes=[f"{int(size):,}" for size in sizes],
         rows=[line.row(sweeps) for line in LINES],
+        notes=results.get("notes", []),
         plans=[_plan_row(size, results["plans"][size]) for size in sorted(results["plans"], key=int)],
     )
     return text.rstrip() + "\n"

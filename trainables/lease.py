@@ -149,7 +149,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 def highest_epoch(home: Path) -> int:
     """Return the number of the newest attempt in a record; 0 is the first one, which has no directory of its own."""
-    epochs = (one.name.removeprefix(EPOCH) for one in home.glob(f"{EPOCH}*"))
+    try:
+        names = os.listdir(home)  # Path.glob takes ten times as long, and each look at a record begins here
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    epochs = (name.removeprefix(EPOCH) for name in names if name.startswith(EPOCH))
     return max((int(one) for one in epochs if one.isdecimal()), default=0)
 
 

@@ -99,6 +99,21 @@ def read_measurements(path: Path, hint: str) -> list[Measurement]:
     return list(read_checksummed(path, hint, _of_line))
 
 
+def newest_eval(path: Path, hint: str) -> Measurement | None:
+    """Return the last eval of a trial's measurements without reading those before it; None if there is none.
+
+    Raises:
+        FileDamaged: as for `read_measurements`, if the line or one after it is damaged.
+    """
+    for line in reversed(path.read_bytes().split(b"\n")[:-1] if path.exists() else []):
+        found = _of_line(line)
+        if found is None:
+            read_measurements(path, hint)  # names the line
+        elif found.kind == "eval":
+            return found
+    return None
+
+
 @lru_cache(maxsize=KEPT_LINES)
 def _of_line(line: bytes) -> Measurement | None:
     """Return the measurement of a line, None if it does not match its checksum.

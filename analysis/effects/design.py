@@ -73,6 +73,9 @@ def levels(factor: Factor, among: Sequence[Observation]) -> list[float]:
     return sorted({round(factor.value(one), 9) for one in among})
 
 
+LEAST_PART = 1e-9  # of a column, which rounding leaves of one that is a combination of others
+
+
 @dataclass(frozen=True)
 class Design:
     """The matrix of a linear model, (trials, columns), with the names of its columns.
@@ -133,11 +136,12 @@ def level_design(factor: Factor, among: Sequence[Observation]) -> Design:
 
 def _blocks(among: Sequence[Observation]) -> tuple[list[np.ndarray], list[str]]:
     columns, names = [np.ones(len(among))], ["mean"]
+    basis = _Basis.of(columns)
     for key in ("seed", "quantization"):
         values = [getattr(one, key) for one in among]
         for value in sorted(set(values))[1:]:
             column = np.array([float(one == value) for one in values])
-            if _adds(columns, column):
+            if basis.takes(column):
                 columns.append(column)
                 names.append(f"{key} {value}")
     return columns, names
@@ -145,5 +149,29 @@ def _blocks(among: Sequence[Observation]) -> tuple[list[np.ndarray], list[str]]:
 
 def _adds(columns: Sequence[np.ndarray], column: np.ndarray) -> bool:
     """True when a column is not a combination of the others, so that its effect can be told apart."""
-    before = np.linalg.matrix_rank(np.column_stack(columns))
-    return bool(np.linalg.matrix_rank(np.column_stack([*columns, column])) > before)
+    return _Basis.of(columns).takes(column)
+
+
+@dataclass
+class _Basis:
+    """Orthonormal columns that span those it took; hundreds of seeds make a rank for each of them too slow."""
+
+    columns: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Sequence[np.ndarray]) -> _Basis:
+        basis = cls(np.empty((len(columns[0]), 0)))
+        for column in columns:
+            basis.takes(column)
+        return basis
+
+    def takes(self, column: np.ndarray) -> bool:
+        """Add a column, unless it is a combination of those taken; return whether it was added."""
+        rest, length = column, float(np.linalg.norm(column))
+        for _ in range(2):  # the second time removes what rounding left
+            rest = rest - self.columns @ (self.columns.T @ rest)
+        size = float(np.linalg.norm(rest))
+        if size <= LEAST_PART * length:
+            return False
+        self.columns = np.column_stack([self.columns, rest / size])
+        return True

@@ -13,9 +13,11 @@ from sweeps.display.trial_rows import MARKS, listed
 from sweeps.study import Study
 from trainables.errors import holds_password
 from trainables.io.files import FileDamaged
+from trainables.measurement import newest_eval
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
-from trainables.record import Measurement, Record
+from trainables.record import RUN_AGAIN, Measurement, Record
+from trainables.record_check import METRICS
 from trainables.record_labels import labels_of
 
 
@@ -124,8 +126,8 @@ def _falls(records: list[Record]) -> list[str]:
     """Say on which kinds of picture trials lost their answers at their last eval; the mean over kinds can hide it."""
     fallen: dict[tuple[str, str], list[str]] = {}
     for record in records:
-        last = record.evals()[-1:]
-        for one in (fall for measured in last for fall in measured.falls):
+        last = newest_eval(record.directory / METRICS, RUN_AGAIN)
+        for one in last.falls if last else ():
             kept = f"{record.spec().name} {one.successes} of {one.rows} (baseline {one.baseline_successes})"
             fallen.setdefault((one.metric, one.group), []).append(kept)
     return [

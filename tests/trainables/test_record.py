@@ -13,6 +13,7 @@ from small_trials import SpecMaker
 from trainables import record as record_module
 from trainables.io.files import FileDamaged, write_json
 from trainables.io.manifest import is_whole
+from trainables.measurement import newest_eval
 from trainables.probes.metric import Proportion
 from trainables.record import Measurement, Record, records_under
 from trainables.verdict import Verdict
@@ -261,3 +262,19 @@ def test_a_record_keeps_its_first_spec_and_is_found_by_name(tmp_path: Path, make
     (tmp_path / "no-record").mkdir()
     assert [one.name for one in records_under(tmp_path)] == ["a", "b"]
     assert records[0].spec().name == "first"
+
+
+def test_the_newest_eval_is_read_alone_and_a_damaged_line_after_it_is_named(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    assert newest_eval(path, "restore it") is None
+    for step in (10, 20):
+        record.append(Measurement("eval", step, {"eval_loss": 1.0 / step}))
+        record.append(Measurement("train", step, {"step_loss": 1.0}))
+    assert newest_eval(path, "restore it") == record.evals()[-1]
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([lines[0].replace("10", "11"), *lines[1:]]))
+    assert newest_eval(path, "restore it") == Measurement("eval", 20, {"eval_loss": 0.05}), "the first is not read"
+    path.write_text("\n".join([*lines[:3], lines[3].replace("20", "21"), ""]))
+    with pytest.raises(FileDamaged, match=r"metrics\.jsonl:4: every line must match its checksum"):
+        newest_eval(path, "restore it")

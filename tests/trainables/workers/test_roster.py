@@ -160,7 +160,7 @@ def test_an_engine_that_joins_takes_over_what_waits_and_the_news_say_so(ray: Ray
             await made.assign(trial)
         first = await made.news()
         await made.joined("two", "node-2")
-        await made.failed("b", TrialFailure("ValueError: row 3"))
+        await made.failed("b", TrialFailure("ValueError: row 3", company=2))
         for trial in "abcd":
             await made.assign(trial)
         return first, await made.news()
