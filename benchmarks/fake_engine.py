@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.fake_trials import Rows, drawn_eval, drawn_interval, samples, save_best
-from sweeps.execution import tuner
+from sweeps.execution import fleet
 from trainables.attempt import claim
 from trainables.constraint import best_eval
 from trainables.engine_log import add_use
@@ -31,7 +31,7 @@ LABELS = {"minimum": {"met": True, "criteria": []}, "optimal": {"met": False, "c
 @contextmanager
 def fake_engines() -> Iterator[None]:
     """Let launches of this process start fake engines; nothing else of a launch is replaced."""
-    with patch.object(tuner, "EngineActor", FakeEngine):
+    with patch.object(fleet, "EngineActor", FakeEngine):
         yield
 
 

@@ -6,6 +6,7 @@ python -m benchmarks.load --trials 100 --planned 1000      a quick look
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -84,8 +85,9 @@ def measure_sweep(size: int, directory: Path, seats: int | None, say: Say) -> di
     """Run a sweep of `size` trials in its own process, then what reads it; returns their figures."""
     directory.mkdir(parents=True, exist_ok=True)
     say(f"a sweep of {size:,} trials")
-    words = [str(size), str(directory), *([str(seats)] if seats else [])]
-    cost_of([sys.executable, "-m", "benchmarks.load_driver", *words], directory)
+    request = directory / "request.json"
+    request.write_text(json.dumps({"trials": size, "directory": str(directory), "seats": seats}) + "\n", "utf-8")
+    cost_of([sys.executable, "-m", "benchmarks.load_driver"], directory, request)
     found: dict[str, Any] = {"driver": read_json(directory / "driver.json"), "commands": {}}
     for name, command in reading_commands(directory).items():
         say(name)
@@ -113,8 +115,8 @@ def reading_commands(directory: Path) -> dict[str, list[str]]:
     }
 
 
-def cost_of(command: Sequence[str], directory: Path) -> CommandCost:
-    """Run a command in a directory; its output is in `last-command.txt` there.
+def cost_of(command: Sequence[str], directory: Path, request: Path = Path(os.devnull)) -> CommandCost:
+    """Run a command in a directory, with a file as its input; its output is in `last-command.txt` there.
 
     Raises:
         InfrastructureError: it failed.
@@ -123,9 +125,10 @@ def cost_of(command: Sequence[str], directory: Path) -> CommandCost:
     began, log = time.perf_counter(), directory / "last-command.txt"
     with log.open("w", encoding="utf-8") as output:
         outputs = [(os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, output.fileno(), 2)]
+        files = [(os.POSIX_SPAWN_OPEN, 0, str(request), os.O_RDONLY, 0), *outputs]
         # the change of directory is the command's own; wait4 alone says what it and its children used
         words = ["/usr/bin/env", "-C", str(directory), *command]
-        pid = os.posix_spawn(words[0], words, environment, file_actions=outputs)
+        pid = os.posix_spawn(words[0], words, environment, file_actions=files)
         _, status, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code not in DONE:

@@ -27,8 +27,10 @@ from sweeps.stage4 import STUDY
 from sweeps.tracking.tracker import Tracker
 from trainables import mlflow_store
 from trainables.io.files import write_json
+from trainables.io.requests import read_request
 from trainables.record import Record
 
+MODULE = "benchmarks.load_driver"
 ARMS = tuple(arm.name for arm in STUDY.arms if arm.name not in ("A0", "D3"))  # ten arms
 EXPERIMENT = "load"
 SAMPLE_SECONDS = 1.0
@@ -55,9 +57,10 @@ class DriverFigures:
 
 
 def main() -> None:
-    """Run the sweep that the arguments name, and write `driver.json` in its directory."""
-    trials, directory, *seats = int(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])
-    write_json(directory / "driver.json", asdict(measure_driver(trials, directory, *seats)))
+    """Run the sweep that the request names, and write `driver.json` in its directory."""
+    request = read_request(MODULE, "`python -m benchmarks.load`", sys.argv[1:], sys.stdin)
+    directory = Path(request["directory"])
+    write_json(directory / "driver.json", asdict(measure_driver(request["trials"], directory, request["seats"])))
 
 
 def measure_driver(trials: int, directory: Path, seats: int | None = None) -> DriverFigures:

@@ -56,7 +56,6 @@ HOLDOUT_FILE = "holdout.json"  # of the experiment: names the rows that no eval 
 KEPT_MANIFEST = re.compile(r"(best|adapters/step-\d+)/manifest\.json")
 NAME_WITH_ID = re.compile(r".+-([0-9a-f]{12})")
 RUN_AGAIN = "restore it from a copy, or delete the trial's directory and launch again, without --resume"
-KEPT_SPECS = 12_000  # in the memory of a process, 4 kB each
 Keep = Literal["all", "best"]  # the adapter of every eval, or the best one alone
 
 
@@ -155,9 +154,8 @@ class Record:
         Raises:
             FileDamaged: a line before the last one does not match its checksum.
         """
-        latest: dict[tuple[str, int], Measurement] = {}
-        for measurement in read_measurements(self.directory / "metrics.jsonl", RUN_AGAIN):
-            latest[(measurement.kind, measurement.step)] = measurement
+        read = read_measurements(self.directory / "metrics.jsonl", RUN_AGAIN)
+        latest = {(one.kind, one.step): one for one in read}
         return sorted(latest.values(), key=lambda one: (one.step, one.kind))
 
     def evals(self) -> list[Measurement]:
@@ -274,11 +272,7 @@ class Record:
         return {name: sha256(files[name].read_bytes()).hexdigest() for name in sorted(own)}
 
     def verdict(self) -> Verdict | None:
-        """Return the verdict, or None if the trial has not ended.
-
-        Raises:
-            FileDamaged: the file is no verdict.
-        """
+        """Return the verdict, or None if the trial has not ended; a file that is no verdict raises FileDamaged."""
         return read_verdict(self.directory, RUN_AGAIN)
 
     def reopen(self) -> None:
@@ -287,7 +281,7 @@ class Record:
         (self.directory / VERDICT).unlink(missing_ok=True)
 
 
-@lru_cache(maxsize=KEPT_SPECS)  # a launch of thousands of trials asks each record many times
+@lru_cache(maxsize=12_000)  # of 4 kB each; a launch of thousands of trials asks each record many times
 def _spec_in(content: bytes, path: Path) -> TrialSpec:
     return read_spec(json_in(content, path), where=str(path))
 
@@ -295,7 +289,7 @@ def _spec_in(content: bytes, path: Path) -> TrialSpec:
 def records_under(directory: Path) -> list[Record]:
     """Return the records in `directory`, sorted by name; a record that lost its spec is one of them."""
     found = sorted(path for path in directory.glob("*") if path.is_dir())
-    return [Record(path) for path in found if (path / "spec.json").exists() or _lost_its_spec(path)]
+    return [one for one in map(Record, found) if (one.home / "spec.json").exists() or _lost_its_spec(one.home)]
 
 
 def _lost_its_spec(directory: Path) -> bool:

@@ -103,8 +103,9 @@ def distribute(specs: Sequence[TrialSpec], engines: int) -> list[list[int]]:
     weights = [1.0 if specs[index].placement.vision else LANGUAGE_WEIGHT for index in order]
     middles = [done - weight / 2 for done, weight in zip(itertools.accumulate(weights), weights, strict=True)]
     parts: list[list[int]] = [[] for _ in range(engines)]
+    total = sum(weights)
     for index, middle in zip(order, middles, strict=True):
-        parts[int(middle * engines / sum(weights))].append(index)
+        parts[int(middle * engines / total)].append(index)
     return parts
 
 
