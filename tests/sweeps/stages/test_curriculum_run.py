@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -22,9 +23,12 @@ def stage(root: Path, name: str) -> Record | None:
     return found[0] if found else None
 
 
-def wait_for_eval(root: Path, name: str, step: int, seconds: float = 600.0) -> Record:
+def wait_for_eval(
+    root: Path, process: subprocess.Popen[str], name: str, step: int, seconds: float = 600.0
+) -> Record:  # fmt: skip
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
         record = stage(root, name)
         if record is not None and any(one.step >= step for one in record.evals()):
             return record
@@ -34,7 +38,7 @@ def wait_for_eval(root: Path, name: str, step: int, seconds: float = 600.0) -> R
 
 def test_stages_continue_each_other_and_a_stopped_one_is_finished(tmp_path: Path) -> None:
     process = begin(tmp_path, "curriculum", *SHORT)
-    second = wait_for_eval(tmp_path, "S2", 6)
+    second = wait_for_eval(tmp_path, process, "S2", 6)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
