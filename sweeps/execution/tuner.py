@@ -38,6 +38,7 @@ from trainables.workers.protocol import ProtocolMismatch, Request, Rules
 from trainables.workers.retries import MOST_LOST, GivenUp, verdict_of
 from trainables.workers.trainable import TrialWorker
 
+NO_RESULT = "NoResult: its worker ended without one"
 WAITING_CPUS = 0.01  # for a worker that waits for an engine
 
 
@@ -110,9 +111,11 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             raise mismatch
     for result in results:
         for record in records_of((result.config or {})["request"]):
-            if record.verdict() is None and result.error is not None and record.home.is_dir():  # or it was deleted
-                claim(record, settings.launch).close(_failed(record, result.error))
-                listener.advanced(record)
+            has_ended = record.verdict() is not None or not record.home.is_dir()  # or it was deleted
+            if has_ended or (result.error is None and settings.stop_file.exists()):
+                continue
+            claim(record, settings.launch).close(_failed(record, result.error or RuntimeError(NO_RESULT)))
+            listener.advanced(record)
 
 
 def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:

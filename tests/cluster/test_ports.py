@@ -130,7 +130,8 @@ def two_machines() -> Iterator[tuple[str, str]]:
 @contextmanager
 def head(mode: str) -> Iterator[Head]:
     """Start a head by the command of cluster.yaml, in an authentication mode, with a driver and an actor."""
-    *_, command = yaml.safe_load((ROOT / "cluster.yaml").read_text())["head_start_ray_commands"]
+    commands = yaml.safe_load((ROOT / "cluster.yaml").read_text())["head_start_ray_commands"]
+    [command] = [one for one in commands if "ray start" in one]
     with two_machines() as (own, other), tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as name:
         home = Path(name)
         (home / "nobody").mkdir()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 
 ENGINE_ENDED = (RayActorError, ActorUnschedulableError, WorkerCrashedError, ObjectLostError)  # its process, or its node
+
+
+STORAGE_TRIES, STORAGE_SECONDS = 6, 5.0  # for a storage that a node lost to come back
 
 
 class Backend(Protocol):
@@ -116,6 +122,20 @@ class InProcess:
             self._trial = None
 
 
+def check_storage_is_there(request: Request) -> None:
+    """Fail, after a while, on a node that has lost the storage, so that the trial is tried on another one.
+
+    Raises:
+        FileNotFoundError: this node does not see the experiment.
+    """
+    experiment = Path(request.stop_file).parent
+    for _ in range(STORAGE_TRIES):
+        if experiment.is_dir():
+            return
+        time.sleep(STORAGE_SECONDS)
+    raise FileNotFoundError(errno.ENOENT, f"node {platform.node()} must see the storage", str(experiment))
+
+
 @contextmanager
 def keeping_traceback(request: Request) -> Iterator[None]:
     """Keep the traceback of an error in the records of a request, which tells it from a lost process."""
@@ -155,6 +175,7 @@ class OnEngine:
         while True:
             assert self._request is not None
             if not all(Path(trial).is_dir() for trial in self._request.trials):
+                check_storage_is_there(self._request)
                 return Report((), stopped=True)  # somebody has deleted it
             with keeping_traceback(self._request):
                 report = report_on(self._request)

@@ -145,9 +145,20 @@ def test_reports_reach_the_listener_and_errors_become_verdicts(
         monkeypatch, (good, report(records[0]), None), (bad, None, RuntimeError("Traceback\nValueError: no such row"))
     )
     run_trials(records[:2], output, listener)
-    assert listener.heard == ["started 0", "advanced 0", "started 1", "advanced 1"]
+    assert listener.heard == ["started 0", "advanced 0", "started 1", "advanced 0", "advanced 1"]
     verdict = records[1].verdict()
     assert verdict is not None and (str(verdict), verdict.reason) == ("failed(ValueError)", "ValueError: no such row")
+    assert str(records[0].verdict()) == "failed(NoResult)", "a trial without a result is not called done"
+
+
+def test_a_trial_that_was_stopped_with_its_launch_has_no_verdict(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = settings(tmp_path)
+    [request] = requests_for(records[:1], output, None)
+    plant(monkeypatch, (request, report(records[0]), None))
+    output.stop_file.touch()
+    run_trials(records[:1], output, Listener())
     assert records[0].verdict() is None
 
 

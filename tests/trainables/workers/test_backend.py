@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,3 +328,24 @@ def test_a_request_of_another_version_is_refused_before_anything_is_opened(
     with pytest.raises(ProtocolMismatch, match=f"version {PROTOCOL_VERSION}, but a request has version 0"):
         worker_of({"request": replace(request, version=0)})
     assert {path.name for path in (tmp_path / "refused").iterdir()} == {"spec.json"}
+
+
+# ---------------------------------------------------------------- a node without the storage
+def test_a_node_that_lost_the_storage_fails_and_a_deleted_trial_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from trainables.workers import backend
+
+    waited: list[float] = []
+    monkeypatch.setattr(backend, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(backend.ray, "get_actor", lambda name: None)
+    for experiment, lost in ((tmp_path, False), (tmp_path / "unmounted", True)):
+        rules = Rules({}, (), BestConstraint(1.0, 1.0))
+        worker = backend.OnEngine()
+        worker.take(Request((str(experiment / "A1"),), rules, str(experiment / "STOP"), 0.01, 0, roster="roster"))
+        if lost:
+            with pytest.raises(FileNotFoundError, match="must see the storage"):
+                worker.advance()
+        else:
+            assert worker.advance().done
+    assert len(waited) == backend.STORAGE_TRIES

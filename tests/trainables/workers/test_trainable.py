@@ -286,7 +286,7 @@ def test_a_trial_stopped_by_a_scheduler_delays_no_other(
     monkeypatch.setattr("sweeps.execution.fleet.EngineSettings", patient)
     records = runs.run("stopped", specs[:3], alone=False)
     stopped = records.pop("deep")
-    assert (stopped.verdict(), stopped.checkpoint_steps()) == (None, [1])
+    assert (str(stopped.verdict()), stopped.checkpoint_steps()) == ("failed(NoResult)", [1])
     for name, record in records.items():
         assert_alike(record, together[name])
 
