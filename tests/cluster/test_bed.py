@@ -150,7 +150,9 @@ def test_a_raylet_killed_in_mid_sweep_changes_nothing(
     assert "tried again: " in output, output
     assert sweep.results(tmp_path) == alone
     assert read_lease(home).epoch >= 1, "the trial was taken over"
-    wait_for_nodes(cluster)  # the head has started Ray there again
+    # Ray takes some 20 s to see that the node is lost, and lists it as active until then
+    until(lambda: cluster.processes(host, "raylet/raylet"), "the raylet that the head starts again", NODES_SECONDS)
+    wait_for_nodes(cluster)
 
 
 def test_a_killed_driver_and_resume_change_nothing(
