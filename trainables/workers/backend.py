@@ -6,7 +6,7 @@ import errno
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -195,6 +195,8 @@ class OnEngine:
         assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0]))
         if assigned is None:
             return False  # the launch stops
+        if request.engine not in (None, assigned.engine):
+            self._leave_engine(request)  # else its peers there wait for it
         try:
             self._engine = ray.get_actor(assigned.engine)
         except ValueError as error:  # it has ended, and nothing takes its place
@@ -202,6 +204,12 @@ class OnEngine:
             return False
         self._request = replace(request, engine=assigned.engine, peers=assigned.peers, company=assigned.company)
         return True
+
+    def _leave_engine(self, request: Request) -> None:
+        assert request.engine is not None
+        with suppress(ValueError):  # it has ended
+            former: Any = ray.get_actor(request.engine)
+            former.leave.remote(request)  # without waiting for the result
 
     def _asked(self, request: Request) -> Report | None:
         """Return the engine's report, None if another engine is to be asked."""

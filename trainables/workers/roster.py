@@ -48,8 +48,8 @@ class Roster:
         self._stop_file, self._retries = Path(stop_file), 0
         self._failures: dict[str, list[TrialFailure]] = {}
         self._in_job: dict[str, tuple[str, ...]] = {}
-        self._inquests: dict[str, asyncio.Future[bool]] = {}  # by engine, as the next two
-        self._judged: dict[str, set[str]] = {}  # trials of a job to which its end is counted already
+        self._restarts: dict[str, asyncio.Future[bool]] = {}  # by engine, as the next two: is it lost?
+        self._counted: dict[str, set[str]] = {}  # trials of a job to which its end is counted already
         self._stacks_of: dict[str, Path | None] = {}
         self._assigned: dict[str, str] = {}
         self._retried: dict[str, list[str]] = {}
@@ -79,18 +79,18 @@ class Roster:
 
         Returns when it is known whether the process was started again, or its machine is lost with it.
         """
-        if engine not in self._inquests:
-            self._inquests[engine] = asyncio.ensure_future(self._is_lost(engine))
-        is_lost = await (inquest := self._inquests[engine])
-        if self._inquests.get(engine) is inquest:
-            del self._inquests[engine]
+        if engine not in self._restarts:
+            self._restarts[engine] = asyncio.ensure_future(self._is_lost(engine))
+        is_lost = await (restart := self._restarts[engine])
+        if self._restarts.get(engine) is restart:
+            del self._restarts[engine]
         if is_lost:
             self._assignments.lost(engine)
         in_job = self._in_job.get(engine, ())
-        if trial not in in_job or trial in self._judged.get(engine, ()):
+        if trial not in in_job or trial in self._counted.get(engine, ()):
             self._retried.setdefault(reason, []).append(trial)
             return None
-        self._judged.setdefault(engine, set()).add(trial)
+        self._counted.setdefault(engine, set()).add(trial)
         if stacks := self._stacks(engine, Path(in_job[0])):
             failure = TrialFailure(f"no step within the limit; {stacks} shows where it stood", len(in_job), lost=True)
             return self._noted(trial, failure)
@@ -132,7 +132,7 @@ class Roster:
     async def began(self, engine: str, trials: tuple[str, ...]) -> None:
         """Note which trials an engine opens or trains from now on."""
         self._in_job[engine] = trials
-        self._judged.pop(engine, None)  # those of a process that ended
+        self._counted.pop(engine, None)  # those of a process that ended
         self._stacks_of.pop(engine, None)
 
     async def joined(self, engine: str, node: str) -> None:

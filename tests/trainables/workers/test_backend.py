@@ -349,3 +349,39 @@ def test_a_node_that_lost_the_storage_fails_and_a_deleted_trial_ends(
         else:
             assert worker.advance().done
     assert len(waited) == backend.STORAGE_TRIES
+
+
+def test_a_trial_that_is_tried_on_another_engine_leaves_the_first_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from trainables.workers import backend
+    from trainables.workers.assignment import Assignment
+    from trainables.workers.retries import TrialFailure
+
+    (tmp_path / "A1").mkdir()
+    engines, calls = iter(["one", "one", "two"]), []
+
+    class Actor:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __getattr__(self, method: str) -> Any:
+            def answer(request: Any, *_: object) -> Any:
+                calls.append((self.name, method))
+                if method == "assign":
+                    return Assignment(next(engines), ())
+                failed = method == "advance" and self.name == "one"
+                return Report((), not failed, failure=TrialFailure("ValueError: row 3") if failed else None)
+
+            answer.remote = answer  # type: ignore[attr-defined]
+            return answer
+
+    monkeypatch.setattr(backend.ray, "get_actor", Actor)
+    monkeypatch.setattr(backend.ray, "get", lambda value: None if isinstance(value, Report) and not value.trials
+                        and calls[-1][1] == "failed" else value)  # fmt: skip
+    worker = backend.OnEngine()
+    rules = Rules({}, (), BestConstraint(1.0, 1.0))
+    worker.take(Request((str(tmp_path / "A1"),), rules, str(tmp_path / "STOP"), 0.01, 0, roster="roster"))
+    assert worker.advance().done
+    asked = [call for call in calls if call[0] != "roster"]
+    assert asked == [("one", "advance"), ("one", "advance"), ("one", "leave"), ("two", "advance")]
