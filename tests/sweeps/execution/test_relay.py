@@ -106,6 +106,12 @@ def test_reasons_are_told_apart_and_at_the_latest_at_the_end(
     assert third == "no reason is known"
 
 
+def test_the_hint_of_an_error_is_not_its_reason(relayed: Relay, retries: Retries, tmp_path: Path) -> None:
+    relayed.on_trial_recover(0, [], failed(tmp_path, "A1", "FileDamaged: no spec.json\nhint: restore it"))
+    relayed.on_experiment_end([])
+    assert retries.heard == [(["A1"], "FileDamaged: no spec.json")]
+
+
 # ---------------------------------------------------------------- trials that are given up
 class Ended(Retries):
     """Keeps the verdicts that it is told of, too."""

@@ -96,6 +96,21 @@ def test_a_trial_that_ends_its_process_twice_alone_is_given_up(ray: Ray, tmp_pat
     assert ended is not None and ended.reason == f"failed twice alike: {DIED}"
 
 
+def test_a_trial_that_failed_alone_goes_to_another_engine_and_one_that_failed_among_others_stays(
+    ray: Ray, tmp_path: Path
+) -> None:
+    made = two_engines(tmp_path / "stop")
+
+    async def story() -> list[Assignment | None]:
+        for trial in "abc":
+            await made.assign(trial)
+        await made.failed("a", TrialFailure("ValueError: row 3"))
+        await made.failed("b", TrialFailure("ValueError: row 3", company=2))
+        return [await made.assign(trial) for trial in "abc"]
+
+    assert [one.engine for one in asyncio.run(story()) if one] == ["two", "one", "one"]
+
+
 def test_a_lost_node_is_no_failure_and_its_trials_go_elsewhere(ray: Ray, tmp_path: Path) -> None:
     made = two_engines(tmp_path / "stop")
 
