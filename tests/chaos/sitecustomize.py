@@ -24,7 +24,7 @@ PRODUCT = tuple(f"{ROOT}{package}{os.sep}" for package in ("sweeps", "trainables
 WRITERS = tuple(f"{ROOT}trainables{os.sep}{name}" for name in ("io/", "lease.py"))  # named by who calls them
 TORN_BYTES = 20
 DELAY_SECONDS = 2.0
-STORE_CALLS = ("create_run", "end_run", "reopen_run", "log_tags", "log_params", "log_points", "log_data_files")
+STORE_CALLS = ("create_run", "end_run", "reopen_run", "log_batch", "log_data_files")
 counts: Counter[str] = Counter()
 
 
