@@ -16,7 +16,7 @@ from trainables.record import Record
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
 from trainables.sharing_keys import engine_key
-from trainables.source_check import SourceChanged, check_sources
+from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
 from trainables.training.failures import InputErrors, infeasible
@@ -57,8 +57,6 @@ class EngineCache:
             return trial
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
-        except SourceChanged as error:  # a resumed launch runs the trial again when the file is restored
-            record.close(Verdict(kind="failed", step=0, cause="changed_source", reason=error.message))
         except InputErrors as error:
             record.close(infeasible(error, step=0))
         return None
