@@ -11,7 +11,7 @@ from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, candidates, passes
 MIN_GAIN = 0.03  # of the seconds, for fewer and larger passes to be worth their memory
 HOPELESS = 1.15  # times the fastest first run: not measured again
 WORSE = 1.1  # times the fastest first run of fewer passes: still more passes are not tried
-RUNS = 2
+CONTENDERS = 2  # of the fastest, which are run once more, and each alone always
 
 # runs the forward and backward of one pass without an update; None if it exceeds the memory of the device
 PassSeconds = Callable[[Sequence[int]], float | None]
@@ -37,14 +37,12 @@ def calibrated(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) ->
     if len(members) < 2:
         return Calibration(ALONE)
     found = _first_runs(members, trunk, seconds)
-    for _ in range(RUNS - 1):
-        fastest = min(found.values(), default=0.0)
-        for cut in [one for one in found if one == ALONE or found[one] <= HOPELESS * fastest]:
-            again = step_seconds(members, cut, seconds)
-            if again is None:
-                del found[cut]
-            else:
-                found[cut] = min(found[cut], again)
+    for cut in _contenders(found):
+        again = step_seconds(members, cut, seconds)
+        if again is None:
+            del found[cut]
+        else:
+            found[cut] = min(found[cut], again)
     return _fastest(members, found)
 
 
@@ -77,6 +75,12 @@ def _first_runs(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) -
         if fewer and once > WORSE * min(fewer):
             break
     return found
+
+
+def _contenders(found: dict[Cut, float]) -> list[Cut]:
+    fastest = sorted(found, key=found.__getitem__)[:CONTENDERS]
+    close = [one for one in fastest if found[one] <= HOPELESS * found[fastest[0]]]
+    return [one for one in found if one == ALONE or one in close]
 
 
 def _fastest(members: Sequence[Member], found: dict[Cut, float]) -> Calibration:
