@@ -23,7 +23,7 @@ from trainables.cohort.stacked_lora import Group, StackedLora, take
 from trainables.data.encoding import IGNORED, Batch, PlacedRow
 from trainables.frozen.kept import KeptActivations, Start
 from trainables.model.base import Base, predicted
-from trainables.model.families import Blocks
+from trainables.model.families import Blocks, TowerName
 from trainables.model.families.family import VisionSteps, block_name
 from trainables.model.lora import Adapter
 
@@ -59,7 +59,7 @@ class SharedForward:
         self.vision: VisionSteps | None = base.family.shared_forward.vision
         self.lora = StackedLora(base, adapters)
         self.groups = self.lora.groups
-        self.differing = {
+        self.differing: dict[TowerName, list[frozenset[int]]] = {
             tower: [self.lora.members_in(block_name(block)) for block in blocks]
             for tower, blocks in base.towers.items()
         }

@@ -88,7 +88,8 @@ def _weights(model: torch.nn.Module) -> str:
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:
     """Return the bytes of a tensor, copied to the CPU if they are not there."""
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    flat: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(flat)
 
 
 def _layers(model: torch.nn.Module) -> Iterator[list[str]]:

@@ -98,7 +98,7 @@ class KeptActivations:
             return None
         if cut.tower == "vision":
             return self._pictures_at(cut, batch.rows)
-        entries = [self._of_row(one.row, cut) for one in batch.rows]
+        entries = self._of_rows([one.row for one in batch.rows], cut)
         return Start(self.base, cut, (self._joined(batch, entries),))
 
     def pictures(self, rows: Sequence[PlacedRow], differing: Differing, members: Iterable[int]) -> Start | None:
@@ -123,19 +123,31 @@ class KeptActivations:
     def _trunk(self) -> Trunk:
         return Trunk(self.base, self.encoder)
 
-    def _of_row(self, row: Encoded, cut: Cut) -> Entry:
-        trunk, key = self._trunk_key(cut), self._key_of(row)
-        found = self.store.get(trunk, key, row.lasting)
-        if found is None:
-            found = self.store.put(trunk, key, self._trunk.of_row(row, cut.block), row.lasting)
-        return found
+    def _of_rows(self, rows: Sequence[Encoded], cut: Cut) -> list[Entry]:
+        trunk, keys = self._trunk_key(cut), [self._key_of(row) for row in rows]
+        found = {key: self.store.get(trunk, key, row.lasting) for key, row in zip(keys, rows, strict=True)}
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if found[key] is None}
+        if missing:
+            whole = Cut("vision", len(self.base.towers["vision"]))
+            views = [view for row in missing.values() for view in row.views]
+            # the features of pictures are needed once more for prompts, and for nothing else
+            features = iter(self._of_pictures(views, whole, lasting=False))
+            own = [[next(features) for _ in row.views] for row in missing.values()]
+            computed = self._trunk.rows(list(missing.values()), own, cut.block)
+            for (key, row), entry in zip(missing.items(), computed, strict=True):
+                found[key] = self.store.put(trunk, key, entry, row.lasting)
+        return [_known(found[key]) for key in keys]
 
-    def _of_picture(self, view: View, cut: Cut) -> Entry:
-        trunk, key = self._trunk_key(cut), self._picture_key(view)
-        found = self.store.get(trunk, key, True)
-        if found is None:
-            found = self.store.put(trunk, key, self._trunk.of_picture(view, cut.block), True)
-        return found
+    def _of_pictures(self, views: Sequence[View], cut: Cut, lasting: bool = True) -> list[Entry]:
+        trunk = self._trunk_key(cut) if views else ""
+        keys = [self._picture_key(view) for view in views]
+        found = {key: self.store.get(trunk, key, lasting) for key in keys}
+        missing = {key: view for key, view in zip(keys, views, strict=True) if found[key] is None}
+        if missing:
+            computed = self._trunk.pictures(list(missing.values()), cut.block)
+            for key, entry in zip(missing, computed, strict=True):
+                found[key] = self.store.put(trunk, key, entry, lasting)
+        return [_known(found[key]) for key in keys]
 
     def _trunk_key(self, cut: Cut) -> str:
         key = self._trunks.pop(cut, None) or trunk_key(self.facts, cut)
@@ -154,7 +166,7 @@ class KeptActivations:
 
     # ---------------------------------------------------------------- joining
     def _pictures_at(self, cut: Cut, rows: Sequence[PlacedRow]) -> Start:
-        entries = [self._of_picture(view, cut) for one in rows for view in one.row.views]
+        entries = self._of_pictures([view for one in rows for view in one.row.views], cut)
         joined = (torch.cat(parts).to(self.base.device) for parts in zip(*entries, strict=True))
         return Start(self.base, cut, tuple(joined))
 
@@ -166,3 +178,8 @@ class KeptActivations:
         for placed, (entry,) in zip(batch.rows, entries, strict=True):
             hidden[placed.line, placed.start : placed.start + len(entry)] = entry
         return hidden.to(self.base.device, non_blocking=True)
+
+
+def _known(entry: Entry | None) -> Entry:
+    assert entry is not None
+    return entry

@@ -19,4 +19,4 @@ class CacheSettings:
     file_bytes: int = 0
 
 
-OFF = CacheSettings(is_on=False)
+IN_MEMORY, OFF = CacheSettings(), CacheSettings(is_on=False)

@@ -8,16 +8,13 @@ from typing import Any
 
 import packed
 import pytest
-import torch
-from frozen_room import kept_of, keeping
+from frozen_room import keeping, kept_of
 from small_trials import Sources, SpecMaker
-from tiny_families import BLOCKS, LAYERS, TAPS, TINY_VISION, vision_arms
+from tiny_families import BLOCKS, LAYERS, TINY_VISION, vision_arms
 
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
-from trainables.data.packing import pack
 from trainables.engine import Engine
-from trainables.frozen.key import Cut
 from trainables.spec import Placement, TrialSpec
 
 SourcesOf = Callable[[str], Sources]
@@ -76,7 +73,9 @@ def test_gradients_from_kept_activations_equal_those_of_a_trial_alone(
 @pytest.mark.parametrize(
     "family", [pytest.param(one, marks=[pytest.mark.slow] * (one == "qwen2_vl")) for one in TINY_VISION]
 )
-@pytest.mark.parametrize("depths", [[(1, 0), (LAYERS - 1, 0)], [(2, 0), (0, 3)], [(0, 2), (1, BLOCKS)], [(1, 1), (0, 4)]])
+@pytest.mark.parametrize(
+    "depths", [[(1, 0), (LAYERS - 1, 0)], [(2, 0), (0, 3)], [(0, 2), (1, BLOCKS)], [(1, 1), (0, 4)]]
+)
 def test_every_vision_family_starts_from_kept_activations(
     family: str, depths: list[tuple[int, int]], vision_sources_of: SourcesOf, double: None
 ) -> None:
