@@ -208,6 +208,8 @@ class SharedForward:
         self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> BlockInputs:
         hidden, count = args[0], len(self.groups.now)
+        if not count:  # the base runs alone, as for activations that are kept
+            return args, kwargs
         if self._prefix:
             hidden, kwargs = self._prefix.enter_block(hidden, kwargs, count, bool(members & self._active()))
         hidden = self._split(hidden, members)

@@ -122,7 +122,8 @@ class Trunk:
         spare = shape.tokens - inputs["input_ids"].shape[1]
         fill = {"input_ids": self.encoder.tokenizer.pad_token_id}
         inputs = {name: pad(one, (0, spare), value=fill.get(name, 0)) for name, one in inputs.items()}
-        more: dict[str, Any] = {"use_cache": False}
+        positions = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
+        more: dict[str, Any] = {"use_cache": False, "position_ids": positions}
         if pictures:
             steps = vision_steps(self.base)
             grid = torch.cat([self.encoder.pixels(view).grid for row in rows for view in row.views])

@@ -67,7 +67,9 @@ def arms(make: SpecMaker, depths: Sequence[tuple[int, int]], **changes: Any) -> 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(
+    "mix", [pytest.param(one, marks=[pytest.mark.slow] * (one not in ("unlike", "vision"))) for one in MIXES]
+)
 def test_gradients_from_kept_activations_equal_those_of_a_trial_alone(
     mix: str, sources: Sources, make_spec: SpecMaker, double: None
 ) -> None:
