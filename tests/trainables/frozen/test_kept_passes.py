@@ -115,8 +115,7 @@ def test_packed_rows_gather_the_entries_of_padded_ones(sources: Sources, make_sp
     assert furthest_from_solo(engine, specs, {"packed": batch}) < GRADIENTS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", [pytest.param(one, marks=[pytest.mark.slow] * (one != "gemma2")) for one in TINY])
 def test_every_text_family_starts_from_kept_activations(family: str, tmp_path: Path, double: None) -> None:
     own = text_sources(tmp_path, write_base(family, tmp_path / "base"))
     engine = keeping(packed.double_engine(own))
