@@ -95,7 +95,7 @@ class Cohort:
                 self._end(number, error)
             return
         if self.cut is None:
-            trunk = Trunk.of(self.engine.base, batches)
+            trunk = Trunk.of(self.engine.base, batches, kept=self.shared.kept is not None)
             self.calibration = calibrated(self._members(), trunk, lambda numbers: self._seconds(numbers, batches))
             self.cut = self.calibration.cut
             began = time.perf_counter()
@@ -216,5 +216,6 @@ class Cohort:
         if hasattr(self, "shared"):
             self.shared.remove()
         self.trials, self.ended = trials, {}
-        self.shared = SharedForward(self.engine.base, [trial.adapter for trial in trials], self.share)
+        adapters = [trial.adapter for trial in trials]
+        self.shared = SharedForward(self.engine.base, adapters, self.share, self.engine.kept)
         self.evaluator = CohortEvaluator(self.engine.evaluator, self.shared)
