@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from transformers import DynamicCache
@@ -37,13 +38,13 @@ class CohortEvaluator:
     shared: SharedForward
 
     def measure(
-        self, baselines: Mapping[int, Baseline], step: int, drafts: MemberDrafts | None = None
+        self, baselines: Mapping[int, Baseline], step: int, drafts: MemberDrafts | None = MappingProxyType({})
     ) -> dict[int, Measured]:
         """Evaluate the members in `baselines`, each with its baseline, like `eval_integrity.measure`."""
         evaluator, members = self.evaluator, tuple(baselines)
         found: Found = {}
         with eval_integrity.witness_of(evaluator) as witness:
-            validation = self._losses(evaluator.validation, members, found)
+            validation = self._losses(evaluator.validation, members, None if drafts is None else found)
             answers = self._answers(evaluator.questions, evaluator.prompts, members, drafts or {}, found)
         train_slice = self._losses(evaluator.train_slice, members)
         earlier = [self._losses(rows, members) for rows in evaluator.earlier]

@@ -13,7 +13,7 @@ import torch
 
 from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.evaluation.drafts import AnswerRules, Drafts, Partial, by_members, chosen_draft, extends
-from trainables.evaluation.near_ties import best_tokens, drift_share
+from trainables.evaluation.near_ties import best_tokens, drafts_pay, drift_share
 from trainables.evaluation.passes import DecodedTokens, DraftedRow, Members, Observer, Passes, PromptRow, RowLogits
 from trainables.model.base import Base
 
@@ -55,7 +55,7 @@ class Answering:
 
     def answers(self, asked: Asked, members: Members, found: Found) -> Tokens:
         """Return the tokens of every answer; `found` holds what is already known, and is completed."""
-        drafts = self._drafts(asked, members)
+        drafts = self._drafts(asked, members) if drafts_pay(self.share) else {}
         for member in members:
             for key in asked.keys:
                 found.setdefault((member, key), Partial())
@@ -68,9 +68,11 @@ class Answering:
 
     @torch.no_grad()
     def verified(self, batch: Batch, out: RowLogits, rows: Sequence[DraftedRow | None], found: Found) -> None:
-        """Continue answers by a pass over a batch whose rows hold drafts."""
+        """Continue answers by a pass over a batch whose rows hold drafts; where drafts do not pay, do nothing."""
+        if not drafts_pay(self.share):
+            return
         self.observer.verified(batch, rows, out.groups)
-        best, near = (one.tolist() for one in best_tokens(out.values, drift_share(self.base.model)))
+        best, near = (one.tolist() for one in best_tokens(out.values, self.share))
         counts = (batch.labels[:, 1:] != IGNORED).sum(dim=1).tolist()
         ends = torch.tensor(counts).cumsum(0).tolist()
         for row, end, count in zip(rows, ends, counts, strict=True):
@@ -82,6 +84,11 @@ class Answering:
                     known = found.get((member, row.key), Partial())
                     skipped = start + len(known.tokens) - row.first
                     found[member, row.key] = known.continued(row.draft, self.rules, tokens[skipped:], ties[skipped:])
+
+    @property
+    def share(self) -> float:
+        """Return the bound of near ties."""
+        return drift_share(self.base.model)
 
     # ---------------------------------------------------------------- drafts
     def _drafts(self, asked: Asked, members: Members) -> dict[tuple[int, str], list[tuple[int, ...]]]:
@@ -102,7 +109,7 @@ class Answering:
         for number, key in enumerate(asked.keys):
             if number in lost:
                 continue
-            draft = chosen_draft((found[member, key], drafts[member, key]) for member in members)
+            draft = chosen_draft((found[member, key], drafts.get((member, key), [])) for member in members)
             if draft is not None:
                 answers = {member: found[member, key] for member in members}
                 served = [one for one, known in answers.items() if known.is_open and extends(draft, known.tokens)]
@@ -163,12 +170,11 @@ class Answering:
             for member in members:
                 if found[member, key].is_open:
                     wanted.setdefault((number, found[member, key].tokens), set()).add(member)
-        share = drift_share(self.base.model)
         for decoding, rows in by_members({row: frozenset(one) for row, one in wanted.items()}):
             prompts = [_after(asked.prompts[number], known) for number, known in rows]
             for chunk in chunks(prompts, self.size.prompts // len(decoding), self.size.longest_ratio):
                 left = max(self.rules.max_new_tokens - len(rows[index][1]) for index in chunk)
-                decoded = self.passes.greedy([prompts[index] for index in chunk], decoding, chunk, left, share)
+                decoded = self.passes.greedy([prompts[index] for index in chunk], decoding, chunk, left, self.share)
                 taken = [
                     PromptRow(asked.keys[rows[index][0]], frozenset(wanted[rows[index]]), rows[index][1])
                     for index in chunk

@@ -94,14 +94,15 @@ class Evaluator:
         self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
-    def measure(self, baseline: Baseline | None, drafts: Sequence[Drafts] = ()) -> tuple[Scores, dict[str, str]]:
+    def measure(self, baseline: Baseline | None, drafts: Sequence[Drafts] | None = ()) -> tuple[Scores, dict[str, str]]:
         """Answer every question and score every probe; return the scores and the answers by question key.
 
-        `drafts` are probable answers, the most probable first; they change nothing but the time.
+        `drafts` are probable answers, the most probable first; they change nothing but the time. References are drafts
+        too, unless `drafts` is None: then every answer is decoded token by token, for comparison.
         """
         found: Found = {}
-        validation = self._losses(self.validation, found)
-        answers = self._answers(self.questions, self.prompts, drafts, found)
+        validation = self._losses(self.validation, None if drafts is None else found)
+        answers = self._answers(self.questions, self.prompts, drafts or (), found)
         earlier = tuple(self._losses(rows) for rows in self.earlier)
         evidence = Evidence(answers, validation, self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers

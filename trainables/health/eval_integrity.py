@@ -208,7 +208,9 @@ def witness_of(evaluator: Evaluator) -> Iterator[Witness]:
             evaluator.observer = kept
 
 
-def measure(evaluator: Evaluator, baseline: Baseline | None, step: int, drafts: Sequence[Drafts] = ()) -> Measured:
+def measure(
+    evaluator: Evaluator, baseline: Baseline | None, step: int, drafts: Sequence[Drafts] | None = ()
+) -> Measured:
     """Run one eval under a witness and check its answers."""
     with witness_of(evaluator) as witness:
         scores, answers = evaluator.measure(baseline, drafts)
