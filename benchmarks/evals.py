@@ -6,6 +6,7 @@ the other, and compared; beside them stand a training step and one teacher-force
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 import tempfile
@@ -50,9 +51,7 @@ class EvalCost:
     @property
     def line(self) -> str:
         """Return the figures for people to read."""
-        plain, drafted, forced = (
-            min(one) for one in (self.plain_seconds, self.drafted_seconds, self.forced_seconds)
-        )
+        plain, drafted, forced = (min(one) for one in (self.plain_seconds, self.drafted_seconds, self.forced_seconds))
         shares = "; ".join(
             f"{kind} " + ", ".join(f"{source} {share:.0%}" for source, share in found.items())
             for kind, found in self.accepted.items()
@@ -133,7 +132,7 @@ def measured(
         drafts = dict(last), of_base
         times: list[float] = []
         verdict = trial.advance(lambda: times.append(clock()) or False)  # noqa: B023 called at once
-        steps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        steps = [later - earlier for earlier, later in itertools.pairwise(times)]
         engine.base.model.eval()
         costs.append(_cost(trial, drafts, statistics.median(steps), repeats, clock))
         say(costs[-1].line)
