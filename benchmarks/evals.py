@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trainables.command import run
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.spec import Source, TrialSpec, parse_spec
 
 if TYPE_CHECKING:
     from trainables.data.encoding import Encoded
@@ -93,12 +93,12 @@ def main(  # noqa: PLR0913, PLR0917 one option each
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         language, vision = (int(one) for one in placement.split(","))
-        spec = TrialSpec(
-            name="evals", **_sources(base, train, validation, ood, Path(scratch)), steps=evals * every,
-            eval_every_steps=every, batch_rows=batch_rows, learning_rate=learning_rate, dropout=0.0,
-            quantization=quantization, compute_dtype=compute_dtype,  # type: ignore[arg-type] # the spec checks them
-            placement=Placement(language=language, vision=vision),
-        )  # fmt: skip
+        settings = {
+            "name": "evals", "steps": evals * every, "eval_every_steps": every, "batch_rows": batch_rows,
+            "learning_rate": learning_rate, "dropout": 0.0, "quantization": quantization,
+            "compute_dtype": compute_dtype, "placement": {"language": language, "vision": vision},
+        }  # fmt: skip
+        spec = parse_spec({**settings, **_sources(base, train, validation, ood, Path(scratch))})
         engine = Engine.load(spec)
         clock = time.process_time if processor_time else time.perf_counter
         found: dict[str, Any] = {"base": engine.base.path.name, "quantization": quantization, "threads": threads}
