@@ -33,7 +33,7 @@ class CurriculumOptions:
 
 SHARED = (
     "base", *HOLDOUT, "init_from", "steps", "eval_every", "train_slice_rows", "storage", "experiment", "tracking_uri",
-    "address", "threads", "keep",
+    "address", "threads", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
 CHANGED = {

@@ -104,6 +104,8 @@ class LaunchOptions:
     """Maximum number of threads of an engine."""
     keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
     """Adapters that the records keep: all evals', or the best alone."""
+    resident: str = field(default="", metadata=option(RUN, shown_default="auto"))
+    """How engines hold 4-bit weights: quantized, dequantized, or auto: dequantized where memory allows."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
@@ -127,14 +129,15 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best, --notify is no address and no command, a holdout is both named
-                and to be split off, or FOOTPRINT_THREADS is no number of threads.
+            UserError: --keep is neither all nor best, --resident is no way to hold weights, --notify is no address and
+                no command, a holdout is both named and to be split off, or FOOTPRINT_THREADS is no number of threads.
         """
         from rich.console import Console
 
         from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
+        from trainables.model.residency import residency_choice
 
         if self.split_holdout and (self.test or self.ood_test):
             raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
@@ -147,6 +150,7 @@ class LaunchOptions:
             cohort=self.cohort or None,
             threads=self.threads or threads_asked(os.environ),
             keep=_keep(self.keep),
+            resident=residency_choice(self.resident),
             command=command,
             base=self.base or None,
             train=self.train,
@@ -199,8 +203,8 @@ def _keep(text: str) -> Keep | None:
 
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep", "scheduler", "scheduler_options",
-    "force", "steal", "notify",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep", "resident", "scheduler",
+    "scheduler_options", "force", "steal", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")

@@ -16,6 +16,7 @@ from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.limits import name_problem
 from trainables.local_paths import local_path
+from trainables.model.residency import ResidencyChoice
 from trainables.record import Keep
 from trainables.tested_guards import Reading
 
@@ -26,6 +27,7 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
+    `resident` says how engines hold 4-bit weights.
     `threads` is the most threads that an engine takes; None is its share of the cores of its node.
     `steal` takes an experiment over that another launch still holds.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
@@ -41,6 +43,7 @@ class Launch:
     cohort: int | None = None
     threads: int | None = field(default_factory=lambda: threads_asked(os.environ))
     keep: Keep | None = None
+    resident: ResidencyChoice = "auto"
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
     sync_command: str = ""

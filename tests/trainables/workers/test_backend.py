@@ -213,7 +213,7 @@ def test_no_memory_makes_the_trial_infeasible(
 
     import trainables.training.trial  # noqa: F401 so that the method can be replaced by name
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
 
     monkeypatch.setattr(where, full)
