@@ -1,7 +1,7 @@
 """`python -m benchmarks.mixes`: cohorts of unlike depths against their trials alone, on one base, interleaved.
 
 A cohort must never be slower than its trials alone. The mixes are the two that were, and random ones by a seed. Each
-trial takes whole training steps, by the cut that its cohort chose. It writes `docs/mixes.md` and its JSON.
+trial takes whole training steps, by the cut that its cohort chose. It writes a page, and its figures as JSON.
 """
 
 from __future__ import annotations
