@@ -7,7 +7,7 @@ rotary embeddings, dequantization, the optimizer and everything but arithmetic a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.architecture import Architecture, Counts
@@ -115,13 +115,22 @@ class Cost:
         """Return the FLOPs of the projection of `tokens` to the vocabulary, forward and the gradient to its input."""
         return 4 * self.architecture.hidden * self.architecture.vocabulary * tokens
 
-    def adapter(self, arm: Arm, rank: int, last_for_labels: bool) -> float:
-        """Return the FLOPs of LoRA, forward and the gradients of its factors and inputs, padded to `rank`."""
+    def adapters(self, arms: Sequence[Arm], last_for_labels: bool) -> float:
+        """Return the FLOPs of LoRA, forward and the gradients of its factors and inputs.
+
+        In each layer all arms that adapt it are padded to the largest rank among them.
+        """
         own, counts = self.architecture, self.counts
-        language = arm.language * own.layer_widths * counts.tokens
-        if arm.language and last_for_labels:
-            language -= (own.layer_widths - own.key_value_widths) * (counts.tokens - counts.predicting)
-        return 6 * rank * (language + arm.vision * own.block_widths * counts.patches)
+        total = 0.0
+        for above in range(own.layers):
+            values = own.layer_widths * counts.tokens
+            if above == 0 and last_for_labels:
+                rest = own.layer_widths - own.key_value_widths
+                values = own.key_value_widths * counts.tokens + rest * counts.predicting
+            total += 6 * _padded(arm.rank for arm in arms if arm.language > above) * values
+        for above in range(own.blocks):
+            total += 6 * _padded(arm.rank for arm in arms if arm.vision > above) * own.block_widths * counts.patches
+        return total
 
     # ---------------------------------------------------------------- recipes
     def solo(self, arm: Arm) -> float:
@@ -149,8 +158,7 @@ class Cost:
         Arms share a group until the first block that one of them adapts. A group has a backward from the lowest block
         on that its arm adapts; without sharing, all have it from the lowest of the pass on.
         """
-        rank = max(arm.rank for arm in arms)
-        adapters = sum(self.adapter(arm, rank, way.last_for_labels) for arm in arms)
+        adapters = self.adapters(arms, way.last_for_labels)
         groups = self._language_groups(arms, self.architecture.layers, way.share)
         return self._vision(arms, way) + self._language(arms, way) + self.head(self.counts.labels) * groups + adapters
 
@@ -226,3 +234,9 @@ class Cost:
 
 def _groups(separate: Sequence[bool], members: int) -> int:
     return sum(separate) + (sum(separate) < members)
+
+
+def _padded(ranks: Iterable[int]) -> int:
+    # the sum of ranks, each as large as the largest
+    found = list(ranks)
+    return len(found) * max(found, default=0)

@@ -64,7 +64,7 @@ def test_counts_a_pass_of_text_rows(depths: tuple[int, ...], tmp_path: Path) -> 
 
     torch.set_num_threads(1)
     sources = text_sources(tmp_path, write_base("llama", tmp_path / "base"))
-    specs = [sources.spec(name=f"L{depth}", placement=Placement(language=depth)) for depth in depths]
+    specs = [sources.spec(name=f"L{depth}", placement=Placement(language=depth), rank=2 * depth) for depth in depths]
     bench = Bench(Engine.load(specs[0], torch.device("cpu")), tmp_path / "records")
     cost = bench.cost(specs)
     assert (cost.architecture.blocks, cost.counts.patches, cost.counts.prefix_tokens) == (0, 0, 0)
