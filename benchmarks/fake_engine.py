@@ -82,7 +82,7 @@ class FakeRunner:
         record.forget_after(-1)
         write_json(record.directory / "placement.json", {"language": {"modules": [], "parameters": 0}})
         write_json(record.directory / "battery.json", {"seconds": 0.0, "finding": None})
-        add_use(record.directory, "cpu", self.threads)
+        add_use(record.directory, "cpu", self.threads, "unquantized")
         if spec.placement.is_baseline:
             self._measure(record, spec, 0)
             record.close(Verdict(kind="completed", step=0))

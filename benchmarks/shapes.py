@@ -163,6 +163,7 @@ def random_base(directory: Path, device: torch.device, dtype: torch.dtype) -> Ba
 
     from benchmarks.quantized import random_nf4
     from trainables.model.base import Base
+    from trainables.model.checksums import base_megabytes
     from trainables.model.families import FAMILIES
     from trainables.model.quantization import keep_gradients
 
@@ -173,6 +174,7 @@ def random_base(directory: Path, device: torch.device, dtype: torch.dtype) -> Ba
         path=directory, model=model, tokenizer=AutoTokenizer.from_pretrained(directory),
         image_processor=Qwen2VLImageProcessorPil.from_pretrained(directory), family=family,
         towers=family.towers(config.to_dict()), device=device, embedding_rows=config.get_text_config().vocab_size,
+        residency="quantized", megabytes=base_megabytes(model),
     )  # fmt: skip
 
 

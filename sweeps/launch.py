@@ -69,7 +69,7 @@ class StudyJob:
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
-        planned = plan_specs(study, specs, sources)
+        planned = plan_specs(study, specs, sources, launch.resident)
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned

@@ -18,6 +18,7 @@ from trainables.evaluation.evaluator import Evaluator, probe_data
 from trainables.frozen.kept import KeptActivations
 from trainables.frozen.store import Store
 from trainables.model.base import Base, default_device, load_base
+from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
 from trainables.sharing_keys import engine_key
 from trainables.spec import RESERVE_FORMAT, TrialSpec
@@ -41,11 +42,12 @@ class Engine:
 
     @classmethod
     def load(
-        cls, spec: TrialSpec, device: torch.device | None = None, *, all_rows: bool = False, store: Store | None = None
-    ) -> Engine:
+        cls, spec: TrialSpec, device: torch.device | None = None, *, all_rows: bool = False,
+        resident: ResidencyChoice = "auto", store: Store | None = None,
+    ) -> Engine:  # fmt: skip
         """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU)."""
         device = device or default_device()
-        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device)
+        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device, resident)
         return cls.on(base, spec, all_rows=all_rows, store=store)
 
     @classmethod

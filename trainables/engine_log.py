@@ -13,16 +13,20 @@ FILE = "engines.json"
 
 @dataclass(frozen=True)
 class EngineUse:
-    """The engine that opened a trial: its node, its device, and its number of threads."""
+    """The engine that opened a trial: its node, device, number of threads, and how it held the base's weights.
+
+    `residency` is empty in records of earlier versions.
+    """
 
     node: str
     device: str
     threads: int
+    residency: str = ""
 
 
-def add_use(directory: Path, device: str, threads: int) -> None:
+def add_use(directory: Path, device: str, threads: int, residency: str) -> None:
     """Add to the record in `directory` that an engine on this node opens the trial."""
-    added = EngineUse(platform.node(), device, threads)
+    added = EngineUse(platform.node(), device, threads, residency)
     write_json(directory / FILE, [asdict(one) for one in (*uses(directory), added)])
 
 

@@ -19,7 +19,12 @@ TRAINING_METRICS = (
     Metric("adapter_parameters", "lower", "parameters", "trained parameters: the sum of rank x (in + out)"),
     Metric("adapter_norm_language", "lower", "norm", "size of the language update: Frobenius norm of scale x B A"),
     Metric("adapter_norm_vision", "lower", "norm", "size of the vision update: Frobenius norm of scale x B A"),
-    Metric("base_memory_mb", "lower", "MB", "size in memory of the frozen base's tensors, quantized or not"),
+    Metric(
+        "base_memory_mb",
+        "lower",
+        "MB",
+        "size of the frozen base as it is quantized, held so or dequantized",
+    ),
     Metric("train_seconds", "lower", "s", "the trial's share of compute for its steps so far; shared passes are split"),
     Metric("eval_seconds", "lower", "s", "the trial's share of compute for its evals so far; shared passes are split"),
     Metric("peak_memory_mb", "lower", "MB", "peak memory: of the device, or resident memory of the process on CPU"),

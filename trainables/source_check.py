@@ -47,6 +47,16 @@ def check_sources(specs: Iterable[TrialSpec], fresh: Collection[Source] = ()) ->
             _check(reading)
 
 
+def check_base(spec: TrialSpec) -> None:
+    """Check that the base of a trial is unchanged; weights are not read again while their files are as they were.
+
+    Raises:
+        SourceChanged: the base has changed.
+        UserError: the base can no longer be read.
+    """
+    _check(Reading("base", spec.base, spec.format))
+
+
 def _readings(spec: TrialSpec) -> Iterator[Reading]:
     reading = partial(Reading, format=spec.format)
     yield reading("base", spec.base)

@@ -105,6 +105,8 @@ class LaunchOptions:
     """Most gigabytes of files below --cache."""
     keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
     """Adapters that the records keep: all evals', or the best alone."""
+    resident: str = field(default="", metadata=option(RUN, shown_default="auto"))
+    """How engines hold 4-bit weights: quantized, dequantized, or auto: dequantized where memory allows."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
@@ -128,9 +130,9 @@ class LaunchOptions:
         """Return the launch of these options; MLflow shows `command` as the command of the run.
 
         Raises:
-            UserError: --keep is neither all nor best, --notify is no address and no command, a holdout is both named
-                and to be split off, FOOTPRINT_THREADS is no number of threads, or the directory of --cache cannot
-                be written.
+            UserError: --keep is neither all nor best, --resident is no way to hold weights, --notify is no address and
+                no command, a holdout is both named and to be split off, FOOTPRINT_THREADS is no number of threads, or
+                the directory of --cache cannot be written.
         """
         from rich.console import Console
 
@@ -138,6 +140,7 @@ class LaunchOptions:
         from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
+        from trainables.model.residency import residency_choice
 
         if self.split_holdout and (self.test or self.ood_test):
             raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
@@ -151,6 +154,7 @@ class LaunchOptions:
             threads=self.threads or threads_asked(os.environ),
             cache=cache_settings(self.cache, self.cache_gb),
             keep=_keep(self.keep),
+            resident=residency_choice(self.resident),
             command=command,
             base=self.base or None,
             train=self.train,
@@ -198,7 +202,8 @@ def _keep(text: str) -> Keep | None:
 
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "scheduler",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident",
+    "scheduler",
     "scheduler_options", "force", "steal", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")

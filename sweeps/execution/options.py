@@ -17,6 +17,7 @@ from trainables.errors import UserError, named
 from trainables.frozen.settings import IN_MEMORY, CacheSettings
 from trainables.limits import name_problem
 from trainables.local_paths import local_path
+from trainables.model.residency import ResidencyChoice
 from trainables.record import Keep
 from trainables.tested_guards import Reading
 
@@ -27,6 +28,7 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
+    `resident` says how engines hold 4-bit weights.
     `threads` is the most threads that an engine takes; None is its share of the cores of its node. `cache` says where
     engines keep what frozen layers compute.
     `steal` takes an experiment over that another launch still holds.
@@ -44,6 +46,7 @@ class Launch:
     threads: int | None = field(default_factory=lambda: threads_asked(os.environ))
     cache: CacheSettings = IN_MEMORY
     keep: Keep | None = None
+    resident: ResidencyChoice = "auto"
     scheduler: Scheduler | None = None
     command: str = "sweeps.launch.run"
     sync_command: str = ""

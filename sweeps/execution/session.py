@@ -140,7 +140,7 @@ def run_batch(
     for record in todo:
         forget_phase(record.directory)
     keep = launch.keep or experiment.keep or "all"
-    rules = Rules({}, study.guards, study.constraint, study.reading, keep)
+    rules = Rules({}, study.guards, study.constraint, study.reading, keep, launch.resident)
     settings = TuneSettings(
         rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.fleet,
         most_seats=launch.cohort or MOST_SEATS,

@@ -17,6 +17,7 @@ from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
 from trainables.model.families import family_of
+from trainables.model.residency import DEFAULT_CHOICE, ResidencyChoice, check_residency
 from trainables.spec import TrialSpec
 
 
@@ -42,13 +43,16 @@ class Plan:
         return [one.spec for one in self.forecasts]
 
 
-def plan_specs(study: Study, specs: list[TrialSpec], sources: Sources) -> Plan:
-    """Check trials that all read `sources`; writes nothing.
+def plan_specs(
+    study: Study, specs: list[TrialSpec], sources: Sources, resident: ResidencyChoice = DEFAULT_CHOICE
+) -> Plan:
+    """Check trials that all read `sources`, on a base that engines hold as `resident` says; writes nothing.
 
     Raises:
         UserError: anything that would make a trial fail later.
     """
     check_base(specs)
+    check_residency(resident, (spec.quantization for spec in specs))
     study = as_begun(study, specs[0].format)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
     scanned = scan_once(sources)

@@ -32,6 +32,7 @@ from sweeps.stages.staged_study import (
 from sweeps.study import Study, as_begun
 from trainables.errors import Checkpointed, UserError
 from trainables.io.files import write_json
+from trainables.model.residency import DEFAULT_CHOICE, ResidencyChoice
 from trainables.probes.earlier_stages import MOST_STAGES
 from trainables.record import Record
 from trainables.source_check import check_sources
@@ -62,7 +63,7 @@ class StagedJob:
 
     def plan(self, data_directory: Path) -> StagesPlan:
         """Make the stages and check them."""
-        return plan_stages(self.stages_in(data_directory), self.launch.reading)
+        return plan_stages(self.stages_in(data_directory), self.launch.reading, self.launch.resident)
 
     def show(self, planned: StagesPlan) -> None:
         """Print the stages as one matrix, then the data and the findings of each."""
@@ -106,10 +107,12 @@ def unchanged(staged: StagedStudy) -> StagedStudy:
 
 
 # -------------------------------------------------------------------- the plan
-def plan_stages(staged: StagedStudy, reading: Reading | None = None) -> StagesPlan:
+def plan_stages(
+    staged: StagedStudy, reading: Reading | None = None, resident: ResidencyChoice = DEFAULT_CHOICE
+) -> StagesPlan:
     """Check every stage, and that each can start from the one before; writes nothing.
 
-    With `reading`, guards decide so; else as the study says.
+    With `reading`, guards decide so; else as the study says. `resident` says how engines hold 4-bit weights.
 
     Raises:
         UserError: anything that would make a stage fail later.
@@ -125,6 +128,7 @@ def plan_stages(staged: StagedStudy, reading: Reading | None = None) -> StagesPl
             staged.study_of(number),
             [staged.baseline(number), stage.spec if number else staged.first()],
             stage.sources,
+            resident,
         )
         for number, stage in enumerate(staged.stages)
     ]

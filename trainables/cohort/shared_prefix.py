@@ -14,6 +14,7 @@ import torch
 from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
+from trainables.cohort.label_rows import can_select, last_keys
 from trainables.data.encoding import IGNORED
 from trainables.model.base import Base
 
@@ -52,6 +53,7 @@ class FrozenPrefix:
     keys: DynamicCache
     hidden: torch.Tensor
     full_arguments: dict[str, Any] = field(default_factory=dict)
+    _caches: dict[tuple[int, bool], DynamicCache] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
@@ -63,13 +65,26 @@ class FrozenPrefix:
         hidden = decoder.embed_tokens(inputs["input_ids"][:, :tokens])
         given = _token_arguments(base, hidden, inputs["attention_mask"][:, :tokens], positions[..., :tokens])
         keys = DynamicCache(config=decoder.config)
-        for layer in decoder.layers[:first]:
+        last = len(decoder.layers) - 1
+        for index, layer in enumerate(decoder.layers[:first]):
+            if index == last and can_select(base):  # nothing but its keys and values is read
+                keys.update(*last_keys(base, layer, hidden, given["position_embeddings"]), index)
+                continue
             # `forward` skips the hooks of the layer, which would replicate the batch
             hidden = layer.forward(hidden, **given, past_key_values=keys)
         return cls(base, inputs, positions, tokens, keys, hidden)
 
     def cache(self, groups: int) -> DynamicCache:
-        """Return the keys and values of the prefix for the rows of all groups, for one pass."""
+        """Return the keys and values of the prefix for the rows of `groups` groups, for one pass.
+
+        Groups without a graph and groups with one have different caches, because each layer adds to its own.
+        """
+        key = groups, torch.is_grad_enabled()
+        if key not in self._caches:
+            self._caches[key] = self._repeated(groups)
+        return self._caches[key]
+
+    def _repeated(self, groups: int) -> DynamicCache:
         index = torch.arange(len(self.hidden), device=self.hidden.device).repeat(groups)
         layers: Any = self.keys.layers
         pairs = [(layer.keys[index], layer.values[index]) for layer in layers if layer.is_initialized]

@@ -174,7 +174,8 @@ def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
         )
     sizes = PictureSizes(processor) if family.sees else None
     towers = family.towers(stored.config)
-    loaded = Base(base, None, tokenizer, sizes, family, towers, torch.device("cpu"), stored.embedding_rows)
+    rows, cpu = stored.embedding_rows, torch.device("cpu")
+    loaded = Base(base, None, tokenizer, sizes, family, towers, cpu, rows, "unquantized", megabytes=0.0)  # no weights
     return Encoder(loaded, template_date)
 
 

@@ -15,6 +15,7 @@
 - `placement`: Resolves a placement: from the number of last layers in each tower to the exact modules that carry
   LoRA.
 - `quantization`: The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
+- `residency`: Decides whether 4-bit weights stay quantized in memory, and dequantizes them once if not.
 - `stored_base`: Checks a base before anything is loaded: its files, and that config.json and weights describe one
   model.
 - `stored_quantization`: Tells in which quantization the weights of a base are stored, from config.json and the files'

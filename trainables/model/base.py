@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from trainables.errors import UserError
+from trainables.model.checksums import base_megabytes
 from trainables.model.families import Blocks, Family, TowerName
 from trainables.model.loading import load_model
 from trainables.model.quantization import keep_gradients, resolve_dtype
+from trainables.model.residency import Residency, ResidencyChoice, settle
 from trainables.model.stored_base import StoredBase, check_quantization, read_base
 from trainables.model.weight_files import listed
 from trainables.spec import ComputeDtype, Quantization
@@ -23,7 +25,8 @@ class Base:
     """A loaded base on one device; `model` is a transformers model, which carries LoRA layers while a trial is open.
 
     `image_processor` is None if the family takes no images. `embedding_rows` is the number of tokens that the model
-    knows.
+    knows. `megabytes` (10^6 bytes) is the size of its tensors as they are quantized, also when they are held
+    dequantized.
     """
 
     path: Path
@@ -34,6 +37,8 @@ class Base:
     towers: Mapping[TowerName, Blocks]
     device: torch.device
     embedding_rows: int
+    residency: Residency
+    megabytes: float
 
     @property
     def decoder(self) -> Any:
@@ -41,12 +46,15 @@ class Base:
         return self.model.get_submodule(self.family.decoder)
 
 
-def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device) -> Base:
-    """Load the base in directory `path`: frozen, quantized, in eval mode.
+def load_base(
+    path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device,
+    resident: ResidencyChoice = "quantized",
+) -> Base:  # fmt: skip
+    """Load the base in directory `path`: frozen, quantized, in eval mode; `resident` says how 4-bit weights are held.
 
     Raises:
         UserError: the directory holds no base of a known family, its weights are not those that config.json describes,
-            or they cannot be had in this quantization.
+            or they cannot be had or held in this quantization.
     """
     import transformers
 
@@ -56,10 +64,13 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
     transformers.logging.disable_progress_bar()
     tokenizer = load_tokenizer(path)
     check_vocabulary(tokenizer, stored)
-    model = load_model(stored, quantization, resolve_dtype(compute_dtype, device), device)
+    dtype = resolve_dtype(compute_dtype, device)
+    model = load_model(stored, quantization, dtype, device)
     # evals decode greedily, without the sampling or repetition penalty that the base may define for chat
     model.generation_config = transformers.GenerationConfig()
     keep_gradients(model)
+    megabytes = base_megabytes(model)
+    residency = settle(model, resident, quantization, dtype, device)
     model.requires_grad_(False)
     model.eval()
     return Base(
@@ -71,6 +82,8 @@ def load_base(path: Path, quantization: Quantization, compute_dtype: ComputeDtyp
         towers=stored.family.towers(stored.config),
         device=device,
         embedding_rows=stored.embedding_rows,
+        residency=residency,
+        megabytes=megabytes,
     )
 
 

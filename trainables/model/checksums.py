@@ -22,18 +22,22 @@ def base_megabytes(model: torch.nn.Module) -> float:
 def base_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every tensor that is not part of LoRA with its name, including quantization state."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if "lora_" in name:
-            continue
-        yield name, tensor.detach()
-        state = getattr(tensor, "quant_state", None)
-        for depth, nested in enumerate((state, getattr(state, "state2", None))):
-            for key in QUANTIZATION_TENSORS:
-                part = getattr(nested, key, None)
-                if isinstance(part, torch.Tensor):
-                    yield f"{name}.quant_state.{depth}.{key}", part
-        scales = getattr(tensor, "SCB", None)
-        if isinstance(scales, torch.Tensor):
-            yield f"{name}.SCB", scales
+        if "lora_" not in name:
+            yield from with_state(name, tensor)
+
+
+def with_state(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a tensor, and those of its quantization state, by name."""
+    yield name, tensor.detach()
+    state = getattr(tensor, "quant_state", None)
+    for depth, nested in enumerate((state, getattr(state, "state2", None))):
+        for key in QUANTIZATION_TENSORS:
+            part = getattr(nested, key, None)
+            if isinstance(part, torch.Tensor):
+                yield f"{name}.quant_state.{depth}.{key}", part
+    scales = getattr(tensor, "SCB", None)
+    if isinstance(scales, torch.Tensor):
+        yield f"{name}.SCB", scales
 
 
 def _sum_of_bits(tensor: torch.Tensor) -> int:

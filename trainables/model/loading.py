@@ -76,12 +76,18 @@ def read_configuration(base: Path) -> Any:
 
 
 def _compute_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Let 4-bit linears compute in `dtype`; those of a base that is stored in 4 bits bring a dtype of their own."""
+    """Let 4-bit linears compute in `dtype`; those of a base that is stored in 4 bits bring a dtype of their own.
+
+    bitsandbytes dequantizes to the dtype of the input in the forward, and to that of the state in the backward.
+    """
     from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.compute_dtype, module.compute_type_is_set = dtype, True
+            state = getattr(module.weight, "quant_state", None)  # missing states are reported by `check_loaded`
+            if state is not None:
+                state.dtype = dtype
 
 
 def report_of(found: Mapping[str, Any]) -> WeightReport:

@@ -2,6 +2,7 @@
 
 - `judge`: Checks the values that the self-test measures before the first step (failure corpus, section S1).
 - `machine`: Checks what this machine can train: torch, devices, and every quantization with the miniature model.
+- `mapped_base`: Lets a base on a CPU use the weights in its files instead of copies, for a process that is rarely used.
 - `reload`: A separate process that loads a saved adapter with plain PEFT and compares its logits with the live
   adapter's.
 - `rows`: Selects the few rows that the self-test trains on: rows with images, and text rows.

@@ -1,7 +1,8 @@
 """A separate process that loads a saved adapter with plain PEFT and compares its logits with the live adapter's.
 
 It reads a `BaseToLoad` from standard input, loads the base once, and then answers every `Comparison` with a `Compared`,
-each one line of JSON. It shares no memory with the process that trains.
+each one line of JSON. It shares no memory with the process that trains. On a CPU it uses the weights in the base's
+files in place of copies; before each comparison the files must still be those that the trial was planned with.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 600.0  # includes loading a large base from a slow disk
 MODULE = "trainables.selftest.reload"
+MAPPED_BYTES = str(2**17)  # larger blocks are returned to the system when they are freed; see mallopt(3)
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,6 +69,7 @@ class Reloader:
     """Runs one child process per base; starts it at the first comparison, and again if it has ended."""
 
     def __init__(self, spec: TrialSpec, device: str) -> None:
+        self.spec = spec
         self.loads = BaseToLoad(str(spec.base.path), spec.quantization, spec.compute_dtype, device)
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
@@ -76,11 +79,14 @@ class Reloader:
 
         Raises:
             RuntimeError: the child process was killed or does not answer, so the adapter could not be checked.
+            SourceChanged: the files of the base are no longer those that the trial was planned with.
         """
         from safetensors.torch import save_file
 
         from trainables.selftest.judge import Reloaded
+        from trainables.source_check import check_base
 
+        check_base(self.spec)
         with tempfile.TemporaryDirectory(prefix="footprint-reload-") as name:
             directory = Path(name)
             adapter.save(directory)
@@ -130,7 +136,8 @@ class Reloader:
         if self._process is None:
             import torch
 
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE_ROOT), *_python_path()])}
+            path = os.pathsep.join([str(PACKAGE_ROOT), *_python_path()])
+            environment = {**os.environ, "PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": MAPPED_BYTES}
             self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 lives as long as the process
             self._process = subprocess.Popen(  # noqa: S603 this very module
                 [sys.executable, "-m", MODULE],
@@ -151,10 +158,13 @@ def serve(first: dict[str, Any], requests: IO[str], answers: IO[str]) -> None:
     import torch
 
     from trainables.model.base import load_base
+    from trainables.selftest.mapped_base import map_weights
 
     loads = BaseToLoad(**first)
     torch.set_num_threads(loads.threads)
     base = load_base(Path(loads.base), loads.quantization, loads.compute_dtype, torch.device(loads.device))
+    if loads.device == "cpu":
+        map_weights(base)
     for line in iter(requests.readline, ""):
         answers.write(_line(_compared(base, Comparison(**json.loads(line)))))
         answers.flush()

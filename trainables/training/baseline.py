@@ -9,7 +9,6 @@ from trainables.checkpoints.provenance import peak_memory_mb, write_placement
 from trainables.engine import Engine
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import judge_metrics
-from trainables.model.checksums import base_megabytes
 from trainables.model.families import TOWERS
 from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
@@ -48,8 +47,7 @@ class BaselineTrial:
             ("train_seconds", "adapter_parameters", *(f"adapter_norm_{one}" for one in TOWERS)), 0.0
         )
         seconds, memory = time.perf_counter() - began, peak_memory_mb(self.engine.base.device)
-        base_memory = base_megabytes(self.engine.base.model)
-        cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": base_memory}
+        cost = {"eval_seconds": seconds, "peak_memory_mb": memory, "base_memory_mb": self.engine.base.megabytes}
         self.record.append(Measurement("train", 0, not_trained | cost))
         self.record.append(asked.measurement)
         self.record.write_samples(0, self.engine.evaluator.samples({**measured.answers, **asked.answers}))

@@ -25,7 +25,6 @@ from trainables.health.eval_controls import ControlEvaluator
 from trainables.health.eval_integrity import Measured
 from trainables.health.monitor import HealthMonitor
 from trainables.io.files import read_json, write_json
-from trainables.model.checksums import base_megabytes
 from trainables.model.lora import place
 from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
@@ -267,7 +266,7 @@ class Trial:
             "train_seconds": progress.train_seconds,
             "eval_seconds": progress.eval_seconds,
             "peak_memory_mb": peak_memory_mb(self.engine.base.device),
-            "base_memory_mb": base_megabytes(self.engine.base.model),
+            "base_memory_mb": self.engine.base.megabytes,
         }
 
     def _save_best(self, best: Measurement) -> None:

@@ -13,12 +13,13 @@ from trainables.engine_log import add_use
 from trainables.frozen.settings import OFF, CacheSettings
 from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
+from trainables.model.residency import ResidencyChoice
 from trainables.phase import PhaseFile
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
 from trainables.sharing_keys import engine_key
-from trainables.source_check import SourceChanged, check_sources
+from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
 from trainables.training.failures import InputErrors, infeasible
@@ -60,16 +61,14 @@ class EngineCache:
         spec = record.spec()
         PhaseFile(record.directory).show("loading")
         try:
-            engine = self._engine_for(spec)
+            engine = self._engine_for(spec, rules.resident)
             baseline = rules.baselines.get(spec.baseline().trial_id)
             guards, constraint = rules.guards_for(spec), rules.constraint
             trial = open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
-            add_use(record.directory, str(engine.base.device), torch.get_num_threads())
+            add_use(record.directory, str(engine.base.device), torch.get_num_threads(), engine.base.residency)
             return trial
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
-        except SourceChanged as error:  # a resumed launch runs the trial again when the file is restored
-            record.close(Verdict(kind="failed", step=0, cause="changed_source", reason=error.message))
         except InputErrors as error:
             record.close(infeasible(error, step=0))
         return None
@@ -80,10 +79,10 @@ class EngineCache:
         if selftest is not None and selftest.reloader is not None:
             selftest.reloader.close()
 
-    def _engine_for(self, spec: TrialSpec) -> Engine:
+    def _engine_for(self, spec: TrialSpec, resident: ResidencyChoice) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
             self.drop()  # there may not be enough memory for both
             check_sources([spec])
-            self.engine = Engine.load(spec, store=self.store)
+            self.engine = Engine.load(spec, resident=resident, store=self.store)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

@@ -13,6 +13,7 @@ from typing import Any
 from trainables.constraint import Constraint
 from trainables.decision import Guard
 from trainables.errors import UserError
+from trainables.model.residency import ResidencyChoice
 from trainables.probes.probe import Baseline
 from trainables.record import Keep, Record
 from trainables.schedule import planned_evals
@@ -21,7 +22,7 @@ from trainables.tested_guards import Reading, deciding
 from trainables.verdict import Verdict
 from trainables.workers.retries import TrialFailure
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
@@ -35,7 +36,7 @@ class Rules:
     """The rules of a study for all of its trials; `baselines` are keyed by the trial id of the baseline.
 
     `reading` says whether the guards decide by tests or by the numbers as they are, `keep` whether records keep the
-    adapter of every eval, or the best one alone.
+    adapter of every eval, or the best one alone. `resident` says how engines hold 4-bit weights.
     """
 
     baselines: Mapping[str, Baseline]
@@ -43,6 +44,7 @@ class Rules:
     constraint: Constraint
     reading: Reading = "exact"
     keep: Keep = "all"
+    resident: ResidencyChoice = "auto"
 
     def guards_for(self, spec: TrialSpec) -> Sequence[Guard]:
         """Return the guards of one trial, whose tests share their error over its evals."""

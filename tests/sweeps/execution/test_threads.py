@@ -111,8 +111,10 @@ def test_the_plan_of_a_launch_knows_where_it_runs(monkeypatch: pytest.MonkeyPatc
 
 def test_a_record_lists_each_engine_that_opened_its_trial(tmp_path: Path) -> None:
     assert uses(tmp_path) == []
-    add_use(tmp_path, "cpu", 2)
-    add_use(tmp_path, "cuda:0", 8)
-    first, second = uses(tmp_path)
+    (tmp_path / "engines.json").write_text('[{"node": "a", "device": "cpu", "threads": 1}]', encoding="utf-8")
+    add_use(tmp_path, "cpu", 2, "unquantized")
+    add_use(tmp_path, "cuda:0", 8, "dequantized")
+    earliest, first, second = uses(tmp_path)
+    assert earliest.residency == "", "records of earlier versions do not say it"
     assert (first.device, first.threads, second.device, second.threads) == ("cpu", 2, "cuda:0", 8)
-    assert first == EngineUse(first.node, "cpu", 2) and first.node
+    assert first == EngineUse(first.node, "cpu", 2, "unquantized") and first.node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from trainables.record import Record
 from trainables.selftest.judge import BatchFacts, Reloaded, SelfTestFacts, TowerFacts, judge_reload, judge_selftest
 from trainables.selftest.reload import Comparison, Reloader
 from trainables.selftest.run import SELFTEST_FILE, SelfTest, arm_of
+from trainables.source_check import SourceChanged
 from trainables.spec import Placement
+from trainables.training.failures import infeasible
 
 TOWER = TowerFacts(
     expected_modules=14, adapted_modules=14, expected_parameters=100, trainable_parameters=100,
@@ -200,11 +203,14 @@ def test_repeats_of_an_arm_share_its_self_test(
 
 
 def test_a_checksum_sees_one_changed_bit_and_not_the_adapter(
-    nf4_engine: Engine, make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
+    make_spec: SpecMaker, baseline: Baseline, tmp_path: Path
 ) -> None:
+    import torch
+
     spec = make_spec(quantization="nf4-double", placement=Placement(language=1))
-    with opened(nf4_engine, spec, tmp_path / "t", baseline) as trial:
-        model = nf4_engine.base.model
+    engine = Engine.load(spec, torch.device("cpu"), resident="quantized")
+    with opened(engine, spec, tmp_path / "t", baseline) as trial:
+        model = engine.base.model
         before = base_checksums(model)
         assert any(".quant_state." in name for name in before)
         trial.adapter.trained()[0][1].data.add_(1.0)
@@ -250,6 +256,23 @@ def test_a_killed_reload_process_is_not_the_adapters_fault(
     )
     with pytest.raises(RuntimeError, match="ended with -9"):
         reloader._ask(Comparison("nowhere", "nowhere"))
+
+
+def test_a_base_that_has_changed_is_not_compared_with(make_spec: SpecMaker, tmp_path: Path) -> None:
+    """The other process uses the files of the base, so they must be those that the trial was planned with."""
+    planned = make_spec()
+    copied = tmp_path / "base"
+    shutil.copytree(planned.base.path, copied)
+    spec = planned.model_copy(update={"base": planned.base.model_copy(update={"path": copied})})
+    reloader = Reloader(spec, "cpu")
+    config = copied / "config.json"
+    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    nothing: Any = None
+    with pytest.raises(SourceChanged, match="the base must be unchanged since the trial was planned") as raised:
+        reloader.compare(nothing, nothing, nothing, nothing)
+    assert reloader._process is None, "no process was started"
+    verdict = infeasible(raised.value, step=3)
+    assert (verdict.kind, verdict.cause, verdict.step) == ("failed", "changed_source", 3)
 
 
 @pytest.mark.slow
