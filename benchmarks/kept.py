@@ -28,7 +28,7 @@ from trainables.spec import TrialSpec
 
 if TYPE_CHECKING:
     from benchmarks.sharing import Bench
-    from trainables.cohort.pass_width import PassWidths
+    from trainables.cohort.cuts import Cut
     from trainables.engine import Engine
 
 EPOCHS = 3
@@ -79,10 +79,8 @@ def alone(bench: Bench, specs: Sequence[TrialSpec], now: Callable[[], float]) ->
     return sum(found[spec.placement.language, spec.placement.vision] for spec in specs)
 
 
-def cohort(
-    bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Clock, widths: PassWidths | None
-) -> PassWidths | None:
-    """Train the trials as one cohort until the clock stops them; return the widths of its passes."""
+def cohort(bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Clock, cut: Cut | None) -> Cut | None:
+    """Train the trials as one cohort until the clock stops them; return how it is cut into passes."""
     from trainables.cohort.cohort import Cohort
 
     bench.engine = engine
@@ -91,29 +89,29 @@ def cohort(
         for spec in specs:
             trials.append(bench.open(spec, stack))
             trials[-1].adapter.remove()  # the next one is placed on a bare base
-        one = Cohort(engine, trials, widths)
+        one = Cohort(engine, trials, cut)
         stack.callback(one.remove)
         one.advance(clock)
-        return one.widths
+        return one.cut
 
 
 def measured(bench: Bench, specs: Sequence[TrialSpec], repeats: int, now: Callable[[], float]) -> dict[str, float]:
     """Return the seconds of one step of all trials by arm."""
     plain, found = bench.engine, {arm: float("inf") for arm in ARMS}
-    epoch, widths = specs[0].steps // EPOCHS, {}
+    epoch, cuts = specs[0].steps // EPOCHS, {}
     for kept in (False, True):  # calibrates; the second run of a shape is warm
-        widths[kept] = cohort(bench, keeping(plain) if kept else plain, specs, Clock(1, now), None)
+        cuts[kept] = cohort(bench, keeping(plain) if kept else plain, specs, Clock(1, now), None)
     for _ in range(repeats):
         bench.engine = plain
         times = {ARMS[0]: alone(bench, specs, now)}
-        cohort(bench, plain, specs, clock := Clock(SOLO_STEPS, now), widths[False])
+        cohort(bench, plain, specs, clock := Clock(SOLO_STEPS, now), cuts[False])
         times[ARMS[1]] = clock.seconds(first=1)
         with tempfile.TemporaryDirectory() as files:
             engine = keeping(plain, Path(files))
-            cohort(bench, engine, specs, clock := Clock(specs[0].steps - 1, now), widths[True])
+            cohort(bench, engine, specs, clock := Clock(specs[0].steps - 1, now), cuts[True])
             times |= {ARMS[2]: clock.seconds(last=epoch), ARMS[3]: clock.seconds()}
             for arm, warm in ((ARMS[4], engine), (ARMS[5], keeping(plain, Path(files)))):
-                cohort(bench, warm, specs, clock := Clock(epoch, now), widths[True])
+                cohort(bench, warm, specs, clock := Clock(epoch, now), cuts[True])
                 times[arm] = clock.seconds()
         found = {arm: min(found[arm], times[arm]) for arm in ARMS}
     bench.engine = plain

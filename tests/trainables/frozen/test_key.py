@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.frozen.key import Facts, Place, picture_key, picture_place, place_of, row_key, trunk_key
+from trainables.frozen.key import Differing, Facts, Place, picture_key, picture_place, place_of, row_key, trunk_key
 
 FACTS = Facts(**{one.name: f"some {one.name}" for one in fields(Facts)})
 PLACE = Place("language", 3)
@@ -72,13 +72,14 @@ VISION = [NOBODY, NOBODY, FIRST, FIRST]
 def test_a_pass_starts_at_the_highest_place_below_all_adapters(
     members: set[int], has_pictures: bool, taps: int, expected: Place
 ) -> None:
-    differing = {"language": LANGUAGE, "vision": VISION}
+    differing: Differing = {"language": LANGUAGE, "vision": VISION}
     assert place_of(differing, frozenset(members), has_pictures, taps) == expected
 
 
 def test_a_pass_without_anything_below_starts_at_the_beginning() -> None:
-    differing = {"language": [FIRST], "vision": [FIRST]}
+    differing: Differing = {"language": [FIRST], "vision": [FIRST]}
+    above: Differing = {"language": [FIRST], "vision": [NOBODY]}
     assert place_of(differing, FIRST, True, 0) is None and place_of(differing, FIRST, False, 0) is None
     assert picture_place(differing, FIRST) is None
-    assert place_of({"language": [FIRST], "vision": [NOBODY]}, FIRST, True, 0) == Place("vision", 1)
-    assert picture_place({"language": [FIRST], "vision": [NOBODY]}, FIRST) == Place("vision", 1)
+    assert place_of(above, FIRST, True, 0) == Place("vision", 1)
+    assert picture_place(above, FIRST) == Place("vision", 1)
