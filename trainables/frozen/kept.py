@@ -16,7 +16,16 @@ import torch
 from trainables.data.encoding import Batch, Encoded, Encoder, PlacedRow, View
 from trainables.frozen.entry_memory import Entry
 from trainables.frozen.facts import bytes_of, facts_of, is_random_in_training
-from trainables.frozen.key import Differing, Facts, Place, picture_key, picture_place, place_of, row_key, trunk_key
+from trainables.frozen.key import (
+    Differing,
+    Facts,
+    TrunkEnd,
+    picture_end_of,
+    picture_key,
+    row_key,
+    trunk_end_of,
+    trunk_key,
+)
 from trainables.frozen.partial_forward import answered, started_at, vision_steps
 from trainables.frozen.store import Store
 from trainables.frozen.trunk import Trunk
@@ -34,7 +43,7 @@ class Start:
     """
 
     base: Base
-    place: Place
+    place: TrunkEnd
     states: tuple[torch.Tensor, ...]
 
     @property
@@ -43,14 +52,14 @@ class Start:
         return self.place.tower == "vision"
 
     @property
-    def is_above_all_layers(self) -> bool:
-        """True when the pass computes no language layer."""
-        return self.place == Place("language", len(self.base.towers["language"]))
+    def replaces_all_layers(self) -> bool:
+        """True when no language layer runs, because all members compute the same as the base in all of them."""
+        return self.place == TrunkEnd("language", len(self.base.towers["language"]))
 
     @property
     def features(self) -> tuple[torch.Tensor, ...] | None:
         """Return the features of the pictures if the whole vision tower is frozen, else None."""
-        whole = self.place == Place("vision", len(self.base.towers["vision"]))
+        whole = self.place == TrunkEnd("vision", len(self.base.towers["vision"]))
         return self.states if whole else None
 
     @contextmanager
@@ -76,7 +85,7 @@ class KeptActivations:
     base: Base
     encoder: Encoder
     store: Store
-    _trunks: dict[Place, str] = field(default_factory=dict)  # keys, the newest last
+    _trunks: dict[TrunkEnd, str] = field(default_factory=dict)  # keys, the newest last
     _pictures: dict[View, str] = field(default_factory=dict)  # keys of processed pictures
 
     @cached_property
@@ -98,7 +107,7 @@ class KeptActivations:
         """Return where a pass of `members` on a batch starts; None if it must run from the beginning."""
         if not batch.rows or not self.is_usable:
             return None
-        place = place_of(differing, frozenset(members), "pixel_values" in batch.inputs, self.taps)
+        place = trunk_end_of(differing, frozenset(members), "pixel_values" in batch.inputs, self.taps)
         if place is None:
             return None
         if place.tower == "vision":
@@ -110,7 +119,7 @@ class KeptActivations:
         """Return where the vision tower starts for the pictures of these rows, as a prefill needs it."""
         if not self.is_usable or not any(one.row.views for one in rows):
             return None
-        place = picture_place(differing, frozenset(members))
+        place = picture_end_of(differing, frozenset(members))
         return self._pictures_at(place, rows) if place else None
 
     def read_ahead(self, rows: Iterable[Encoded]) -> None:
@@ -128,12 +137,12 @@ class KeptActivations:
     def _trunk(self) -> Trunk:
         return Trunk(self.base, self.encoder)
 
-    def _of_rows(self, rows: Sequence[Encoded], place: Place) -> list[Entry]:
+    def _of_rows(self, rows: Sequence[Encoded], place: TrunkEnd) -> list[Entry]:
         trunk, keys = self._trunk_key(place), [self._key_of(row) for row in rows]
         found = {key: self.store.get(trunk, key, row.lasting) for key, row in zip(keys, rows, strict=True)}
         missing = {key: row for key, row in zip(keys, rows, strict=True) if found[key] is None}
         if missing:
-            whole = Place("vision", len(self.base.towers["vision"]))
+            whole = TrunkEnd("vision", len(self.base.towers["vision"]))
             views = [view for row in missing.values() for view in row.views]
             # the features of pictures are needed once more for prompts, and for nothing else
             features = iter(self._of_pictures(views, whole, lasting=False))
@@ -143,7 +152,7 @@ class KeptActivations:
                 found[key] = self.store.put(trunk, key, entry, row.lasting)
         return [_known(found[key]) for key in keys]
 
-    def _of_pictures(self, views: Sequence[View], place: Place, lasting: bool = True) -> list[Entry]:
+    def _of_pictures(self, views: Sequence[View], place: TrunkEnd, lasting: bool = True) -> list[Entry]:
         trunk = self._trunk_key(place) if views else ""
         keys = [self._picture_key(view) for view in views]
         found = {key: self.store.get(trunk, key, lasting) for key in keys}
@@ -154,7 +163,7 @@ class KeptActivations:
                 found[key] = self.store.put(trunk, key, entry, lasting)
         return [_known(found[key]) for key in keys]
 
-    def _trunk_key(self, place: Place) -> str:
+    def _trunk_key(self, place: TrunkEnd) -> str:
         key = self._trunks.pop(place, None) or trunk_key(self.facts, place)
         self._trunks[place] = key
         return key
@@ -170,7 +179,7 @@ class KeptActivations:
         return self._pictures[view]
 
     # ---------------------------------------------------------------- joining
-    def _pictures_at(self, place: Place, rows: Sequence[PlacedRow]) -> Start:
+    def _pictures_at(self, place: TrunkEnd, rows: Sequence[PlacedRow]) -> Start:
         entries = self._of_pictures([view for one in rows for view in one.row.views], place)
         joined = (torch.cat(parts).to(self.base.device) for parts in zip(*entries, strict=True))
         return Start(self.base, place, tuple(joined))

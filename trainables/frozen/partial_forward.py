@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainables.frozen.key import Place
+from trainables.frozen.key import TrunkEnd
 from trainables.model.base import Base
 from trainables.model.families import TowerName
 from trainables.model.families.family import VisionSteps, block_name
@@ -33,7 +33,7 @@ def vision_steps(base: Base) -> VisionSteps:
 
 
 @contextmanager
-def started_at(base: Base, place: Place, hidden: torch.Tensor) -> Iterator[None]:
+def started_at(base: Base, place: TrunkEnd, hidden: torch.Tensor) -> Iterator[None]:
     """Skip the blocks below a place, and give `hidden` to the block at it, before any other hook of that block."""
     modules = block_modules(base, place.tower)
 
@@ -49,7 +49,7 @@ def started_at(base: Base, place: Place, hidden: torch.Tensor) -> Iterator[None]
 
 
 @contextmanager
-def stopped_at(base: Base, place: Place) -> Iterator[list[torch.Tensor]]:
+def stopped_at(base: Base, place: TrunkEnd) -> Iterator[list[torch.Tensor]]:
     """Skip the blocks from a place on, and catch what enters the block at it."""
     modules, caught = block_modules(base, place.tower), []
     handle = modules[place.block].register_forward_pre_hook(lambda _, args: caught.append(args[0]))

@@ -34,6 +34,7 @@ from trainables.record import ADAPTERS, Keep, Measurement, Record
 from trainables.schedule import next_eval
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
+from trainables.training.answered import Answered
 from trainables.training.asking import ask_for_guards
 from trainables.training.baseline import BaselineTrial
 from trainables.training.progress import Progress
@@ -58,15 +59,14 @@ class Trial:
         selftest: SelfTest | None = None,
         keep: Keep = "all",
     ) -> None:
-        self.engine, self.spec, self.record, self.keep = engine, spec, record, keep
-        self.phase = PhaseFile(record.directory)
-        self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
+        self.engine, self.spec, self.record, self.phase = engine, spec, record, PhaseFile(record.directory)
+        self.baseline, self.guards, self.constraint, self.keep = baseline, guards, constraint, keep
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
         with ExitStack() as cleanup:
             cleanup.callback(self.adapter.remove)  # if the trial cannot start
-            self.optimizer = Optimizer(self.adapter, spec)
-            self.progress = Progress()
+            self.optimizer, self.selftest = Optimizer(self.adapter, spec), selftest
+            self.progress, self.answered = Progress(), Answered(engine.evaluator, record, baseline)
             write_placement(record, self.placement, spec)
             resumed = self._start()
             losses = uniform_loss(engine), baseline.metrics["eval_loss"]
@@ -195,7 +195,7 @@ class Trial:
             return None
         self.phase.show("eval")
         began = time.perf_counter()
-        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0, self.answered.drafts)
         self.progress.eval_seconds += time.perf_counter() - began
         finding = judge_metrics(0, measured.scores.metrics) or measured.finding
         finding = finding or self._record_eval(measured, self.engine.evaluator)
@@ -224,18 +224,18 @@ class Trial:
     def _evaluate(self) -> Verdict | None:
         self.phase.show("eval", self.progress.step)
         began = time.perf_counter()
-        evaluator = self.engine.evaluator
-        measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step)
-        return self.finish_eval(measured, evaluator, time.perf_counter() - began)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, self.step, self.answered.drafts)
+        return self.finish_eval(measured, self.answered.controls, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
     def _record_eval(self, measured: Measured, member: ControlEvaluator) -> Finding | None:
         step, scores, evaluator = self.progress.step, measured.scores, self.engine.evaluator
-        measurement = Measurement("eval", step, scores.metrics, scores.counts, scores.rows)
-        earlier = [one for one in self.record.evals() if one.step < step]
-        asked = ask_for_guards(evaluator, member, self.guards, self.baseline, [*earlier, measurement])
+        evals = [one for one in self.record.evals() if one.step < step]
+        evals.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
+        asked = ask_for_guards(evaluator, member, self.guards, self.baseline, evals)
         if asked.finding:
             return asked.finding
+        self.answered.add({**measured.tokens, **asked.tokens})
         if self.keep == "all":
             with self.record.saving(f"{ADAPTERS}/step-{step}") as directory:
                 self.adapter.save(directory)

@@ -20,7 +20,7 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch, collate
 from trainables.data.packing import pack
 from trainables.engine import Engine
-from trainables.frozen.key import Place
+from trainables.frozen.key import TrunkEnd
 from trainables.frozen.store import Uses
 from trainables.spec import Placement, TrialSpec
 
@@ -185,7 +185,7 @@ def test_a_frozen_update_below_lowers_the_cut(sources: Sources, make_spec: SpecM
     shared = SharedForward(engine.base, adapters, kept=engine.kept)
     start = kept_of(engine).start(packed.batches(engine)["image"], shared.differing, (0, 1))
     shared.remove()
-    assert start is not None and start.place == Place("language", 5)
+    assert start is not None and start.place == TrunkEnd("language", 5)
 
 
 # -------------------------------------------------------------------- bits do not depend on what was kept

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.frozen.key import Differing, Facts, Place, picture_key, picture_place, place_of, row_key, trunk_key
+from trainables.frozen.key import (
+    Differing,
+    Facts,
+    TrunkEnd,
+    picture_end_of,
+    picture_key,
+    row_key,
+    trunk_end_of,
+    trunk_key,
+)
 
 FACTS = Facts(**{one.name: f"some {one.name}" for one in fields(Facts)})
-PLACE = Place("language", 3)
+PLACE = TrunkEnd("language", 3)
 NOBODY, FIRST, BOTH = frozenset[int](), frozenset({0}), frozenset({0, 1})
 
 
@@ -28,8 +37,8 @@ def test_the_text_of_one_fact_is_not_mistaken_for_that_of_two() -> None:
     )
 
 
-@given(st.builds(Place, st.sampled_from(["language", "vision"]), st.integers(0, 99)))
-def test_the_cut_changes_the_key_of_a_trunk(other: Place) -> None:
+@given(st.builds(TrunkEnd, st.sampled_from(["language", "vision"]), st.integers(0, 99)))
+def test_the_cut_changes_the_key_of_a_trunk(other: TrunkEnd) -> None:
     assert (trunk_key(FACTS, other) == trunk_key(FACTS, PLACE)) == (other == PLACE)
 
 
@@ -60,26 +69,26 @@ VISION = [NOBODY, NOBODY, FIRST, FIRST]
 @pytest.mark.parametrize(
     ("members", "has_pictures", "taps", "expected"),
     [
-        ({0, 1}, False, 3, Place("language", 4)),
-        ({1}, False, 3, Place("language", 5)),
-        ({2}, False, 3, Place("language", 6)),  # nobody differs: all blocks are frozen
-        ({0, 1}, True, 3, Place("vision", 2)),  # a member adapts the vision tower
-        ({1}, True, 5, Place("language", 5)),  # DeepStack adds to blocks 0 to 4, of which block 5 sees the sum
-        ({1}, True, 6, Place("vision", 4)),  # and here to block 5's own output
-        ({1}, True, 0, Place("language", 5)),
+        ({0, 1}, False, 3, TrunkEnd("language", 4)),
+        ({1}, False, 3, TrunkEnd("language", 5)),
+        ({2}, False, 3, TrunkEnd("language", 6)),  # nobody differs: all blocks are frozen
+        ({0, 1}, True, 3, TrunkEnd("vision", 2)),  # a member adapts the vision tower
+        ({1}, True, 5, TrunkEnd("language", 5)),  # DeepStack adds to blocks 0 to 4, of which block 5 sees the sum
+        ({1}, True, 6, TrunkEnd("vision", 4)),  # and here to block 5's own output
+        ({1}, True, 0, TrunkEnd("language", 5)),
     ],
 )
 def test_a_pass_starts_at_the_highest_place_below_all_adapters(
-    members: set[int], has_pictures: bool, taps: int, expected: Place
+    members: set[int], has_pictures: bool, taps: int, expected: TrunkEnd
 ) -> None:
     differing: Differing = {"language": LANGUAGE, "vision": VISION}
-    assert place_of(differing, frozenset(members), has_pictures, taps) == expected
+    assert trunk_end_of(differing, frozenset(members), has_pictures, taps) == expected
 
 
 def test_a_pass_without_anything_below_starts_at_the_beginning() -> None:
     differing: Differing = {"language": [FIRST], "vision": [FIRST]}
     above: Differing = {"language": [FIRST], "vision": [NOBODY]}
-    assert place_of(differing, FIRST, True, 0) is None and place_of(differing, FIRST, False, 0) is None
-    assert picture_place(differing, FIRST) is None
-    assert place_of(above, FIRST, True, 0) == Place("vision", 1)
-    assert picture_place(above, FIRST) == Place("vision", 1)
+    assert trunk_end_of(differing, FIRST, True, 0) is None and trunk_end_of(differing, FIRST, False, 0) is None
+    assert picture_end_of(differing, FIRST) is None
+    assert trunk_end_of(above, FIRST, True, 0) == TrunkEnd("vision", 1)
+    assert picture_end_of(above, FIRST) == TrunkEnd("vision", 1)
