@@ -85,7 +85,7 @@ class KeptActivations:
     base: Base
     encoder: Encoder
     store: Store
-    _trunks: dict[TrunkEnd, str] = field(default_factory=dict)  # keys, the newest last
+    _trunks: dict[tuple[TrunkEnd, str], str] = field(default_factory=dict)  # keys, the newest last
     _pictures: dict[View, str] = field(default_factory=dict)  # keys of processed pictures
 
     @cached_property
@@ -124,13 +124,13 @@ class KeptActivations:
 
     def read_ahead(self, rows: Iterable[Encoded]) -> None:
         """Prepare the entries of rows that a later step reads, at the places of the last passes."""
-        for place in list(self._trunks)[-PLACES_READ_AHEAD:]:
+        for (place, _), trunk in list(self._trunks.items())[-PLACES_READ_AHEAD:]:
             for row in rows:
                 if place.tower == "vision":
                     for view in (one for one in row.views if one in self._pictures):
-                        self.store.read_ahead(self._trunks[place], self._pictures[view])
+                        self.store.read_ahead(trunk, self._pictures[view])
                 elif all(view in self._pictures for view in row.views):
-                    self.store.read_ahead(self._trunks[place], self._key_of(row))
+                    self.store.read_ahead(trunk, self._key_of(row))
 
     # ---------------------------------------------------------------- entries
     @cached_property
@@ -164,8 +164,9 @@ class KeptActivations:
         return [_known(found[key]) for key in keys]
 
     def _trunk_key(self, place: TrunkEnd) -> str:
-        key = self._trunks.pop(place, None) or trunk_key(self.facts, place)
-        self._trunks[place] = key
+        mode = "train" if self._trunk.is_int8 and self.base.model.training else ""
+        key = self._trunks.pop((place, mode), None) or trunk_key(self.facts, place, mode)
+        self._trunks[place, mode] = key
         return key
 
     def _key_of(self, row: Encoded) -> str:

@@ -76,9 +76,9 @@ def picture_end_of(differing: Differing, members: frozenset[int]) -> TrunkEnd | 
     return TrunkEnd("vision", vision) if vision else None
 
 
-def trunk_key(facts: Facts, place: TrunkEnd) -> str:
-    """Return the key of everything but the row, as 64 hexadecimal digits."""
-    return sha256(json.dumps([asdict(facts), place.tower, place.block], sort_keys=True).encode()).hexdigest()
+def trunk_key(facts: Facts, place: TrunkEnd, mode: str = "") -> str:
+    """Return the key of everything but the row, as 64 hexadecimal digits; `mode` is train or eval where it matters."""
+    return sha256(json.dumps([asdict(facts), place.tower, place.block, mode], sort_keys=True).encode()).hexdigest()
 
 
 def picture_key(pixels: bytes | memoryview, grid: Sequence[int], kind: str) -> str:

@@ -22,6 +22,7 @@ from trainables.data.packing import pack
 from trainables.engine import Engine
 from trainables.frozen.key import TrunkEnd
 from trainables.frozen.store import Uses
+from trainables.model.base import Base
 from trainables.spec import Placement, TrialSpec
 
 SourcesOf = Callable[[str], Sources]
@@ -269,3 +270,29 @@ def test_a_prefill_reads_its_pictures_from_kept_activations(
         shared.remove()
         assert all(torch.allclose(one[0], found[0][0], atol=1e-10) and one[1] == found[0][1] for one in found)
         assert found[2][2] < found[0][2]
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_int8_starts_from_what_it_computes_in_the_mode_of_the_pass(
+    trains: bool, sources: Sources, make_spec: SpecMaker, own_base: Callable[..., Base]
+) -> None:
+    """On a CPU bitsandbytes multiplies dequantized weights in train mode, and int8 activations in eval mode."""
+    base = own_base("int8")
+    engine = keeping(Engine.on(base, make_spec(quantization="int8")))
+    [spec] = arms(make_spec, [(1, 0)], quantization="int8")
+    adapters = packed.lifted(base, [spec.model_copy(update={"dropout": 0.0})])
+    batch = packed.collated([engine.encode(0, 2048)], engine)  # outliers are those of all rows of a batch
+
+    def values(kept: bool, in_training: bool) -> torch.Tensor:
+        shared = SharedForward(base, adapters, kept=engine.kept if kept else None)
+        with torch.no_grad():
+            base.model.train(in_training)
+            found = shared.logits(batch, [0]).values
+            base.model.eval()
+        shared.remove()
+        return found
+
+    values(kept=True, in_training=not trains)  # entries of the other mode are at hand
+    own, expected, other = values(True, trains), values(False, trains), values(False, not trains)
+    between_modes = float((expected - other).abs().max())
+    assert float((own - expected).abs().max()) < between_modes / 4

@@ -92,3 +92,7 @@ def test_a_pass_without_anything_below_starts_at_the_beginning() -> None:
     assert picture_end_of(differing, FIRST) is None
     assert trunk_end_of(above, FIRST, True, 0) == TrunkEnd("vision", 1)
     assert picture_end_of(above, FIRST) == TrunkEnd("vision", 1)
+
+
+def test_the_mode_of_the_base_changes_the_key_of_a_trunk_where_it_matters() -> None:
+    assert trunk_key(FACTS, PLACE) != trunk_key(FACTS, PLACE, "train")
