@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -128,7 +127,7 @@ class Cohort:
         # the loss of a trial is the mean over all supervised tokens of the step, independent of other trials
         tokens = sum(batch.supervised_tokens for batch in batches)
         losses = dict.fromkeys(numbers, 0.0)
-        with self._training():
+        with self.shared.in_training():
             for micro_step, batch in enumerate(batches):
                 for number in numbers:
                     masks = self.trials[number].adapter.masks
@@ -155,14 +154,6 @@ class Cohort:
             return None
         finally:
             self._forget_gradients(numbers)
-
-    @contextmanager
-    def _training(self) -> Iterator[None]:
-        self.engine.base.model.train()
-        try:
-            yield
-        finally:
-            self.engine.base.model.eval()
 
     def _forget_gradients(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -69,6 +69,16 @@ def is_random_in_training(base: Base) -> bool:
     )
 
 
+def depends_on_mode(base: Base) -> bool:
+    """True when train mode and eval mode compute differently, as int8 does on a CPU, or dropout of the base."""
+    return is_int8(base) or is_random_in_training(base)
+
+
+def is_int8(base: Base) -> bool:
+    """True when linears of the base are int8."""
+    return any(type(module).__name__ == "Linear8bitLt" for module in base.model.modules())
+
+
 def _has_dropout(values: Any) -> bool:
     if isinstance(values, dict):
         return any(

@@ -1,7 +1,7 @@
 """Computes the activations of rows and pictures, each in the shape that `grouping` gives it.
 
-In eval mode and without a gradient. So an entry does not depend on the batch that asked for it, and runs with a cold
-cache, with a warm one and after a restart are equal to the last bit.
+In eval mode (int8: in the mode of the pass) and without a gradient. So an entry does not depend on the batch that asked
+for it, and runs with a cold cache, with a warm one and after a restart are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from trainables.data.encoding import Encoded, Encoder, View, collate
 from trainables.frozen.entry_memory import Entry
+from trainables.frozen.facts import is_int8
 from trainables.frozen.grouping import (
     CPU_TOKENS,
     GPU_TOKENS,
@@ -26,7 +27,7 @@ from trainables.frozen.grouping import (
     picture_shape,
     row_shape,
 )
-from trainables.frozen.key import Cut
+from trainables.frozen.key import TrunkEnd
 from trainables.frozen.partial_forward import stopped_at, vision_steps
 from trainables.model.base import Base
 
@@ -42,9 +43,14 @@ class Trunk:
     _proved: dict[tuple[str, Any], bool] = field(default_factory=dict)  # whether rows of a shape are independent
 
     @cached_property
+    def is_int8(self) -> bool:
+        """True for int8, which computes in another way in train mode on a CPU; the mode is then left as it is."""
+        return is_int8(self.base)
+
+    @cached_property
     def most_tokens(self) -> int:
         """Return the tokens of a group; 0 for int8, which looks for outliers in all rows of a product at once."""
-        if any(type(module).__name__ == "Linear8bitLt" for module in self.base.model.modules()):
+        if self.is_int8:
             return 0
         return GPU_TOKENS if self.base.device.type == "cuda" else CPU_TOKENS
 
@@ -131,7 +137,7 @@ class Trunk:
             joined = [torch.cat(parts).to(self.base.device) for parts in zip(*pictures, strict=True)]
             more["position_ids"] = steps.positions(self.base.model, given)[0]
             more["mm_encoder_outputs"] = {"image": steps.as_encoder_output(joined)}
-        with stopped_at(self.base, Cut("language", block)) as caught:
+        with stopped_at(self.base, TrunkEnd("language", block)) as caught:
             self.base.model.model(**inputs, **more)
         return caught[0]
 
@@ -143,7 +149,7 @@ class Trunk:
         }
         if block == len(self.base.towers["vision"]):
             return steps.read_images(self.base.model, inputs, 1)
-        with stopped_at(self.base, Cut("vision", block)) as caught:
+        with stopped_at(self.base, TrunkEnd("vision", block)) as caught:
             _, *features = steps.read_images(self.base.model, inputs, 1)
         taps = steps.taps(self.base.model)
         return (caught[0], *(one for one, (tap, _) in zip(features, taps, strict=True) if tap < block))
@@ -151,7 +157,7 @@ class Trunk:
     @contextmanager
     def _frozen(self) -> Iterator[None]:
         model = self.base.model
-        trains = model.training
+        trains = model.training and not self.is_int8
         if trains:
             model.eval()
         try:

@@ -20,8 +20,9 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch, collate
 from trainables.data.packing import pack
 from trainables.engine import Engine
-from trainables.frozen.key import Cut
+from trainables.frozen.key import TrunkEnd
 from trainables.frozen.store import Uses
+from trainables.model.base import Base
 from trainables.spec import Placement, TrialSpec
 
 SourcesOf = Callable[[str], Sources]
@@ -158,9 +159,9 @@ def test_activations_of_another_row_are_caught(sources: Sources, make_spec: Spec
 
 
 def test_activations_of_another_block_are_caught(sources: Sources, make_spec: SpecMaker, double: None) -> None:
-    """The fault: the key has no cut, so that a deeper pass is given what entered a higher block."""
+    """The fault: the key has no place, so that a deeper pass is given what entered a higher block."""
     engine = keeping(packed.double_engine(sources))
-    kept_of(engine)._trunk_key = lambda cut: cut.tower  # type: ignore[method-assign]
+    kept_of(engine)._trunk_key = lambda place: place.tower  # type: ignore[method-assign]
     batch = {"image": packed.batches(engine)["image"]}
     assert furthest_from_solo(engine, arms(make_spec, [(1, 0)]), batch) < GRADIENTS
     assert furthest_from_solo(engine, arms(make_spec, [(3, 0)]), batch) > 1e-3
@@ -187,7 +188,7 @@ def test_a_frozen_update_below_lowers_the_cut(sources: Sources, make_spec: SpecM
     shared = SharedForward(engine.base, adapters, kept=engine.kept)
     start = kept_of(engine).start(packed.batches(engine)["image"], shared.differing, (0, 1))
     shared.remove()
-    assert start is not None and start.cut == Cut("language", 5)
+    assert start is not None and start.place == TrunkEnd("language", 5)
 
 
 # -------------------------------------------------------------------- bits do not depend on what was kept
@@ -271,3 +272,29 @@ def test_a_prefill_reads_its_pictures_from_kept_activations(
         shared.remove()
         assert all(torch.allclose(one[0], found[0][0], atol=1e-10) and one[1] == found[0][1] for one in found)
         assert found[2][2] < found[0][2]
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_int8_starts_from_what_it_computes_in_the_mode_of_the_pass(
+    trains: bool, sources: Sources, make_spec: SpecMaker, own_base: Callable[..., Base]
+) -> None:
+    """On a CPU bitsandbytes multiplies dequantized weights in train mode, and int8 activations in eval mode."""
+    base = own_base("int8")
+    engine = keeping(Engine.on(base, make_spec(quantization="int8")))
+    [spec] = arms(make_spec, [(1, 0)], quantization="int8")
+    adapters = packed.lifted(base, [spec.model_copy(update={"dropout": 0.0})])
+    batch = packed.collated([engine.encode(0, 2048)], engine)  # outliers are those of all rows of a batch
+
+    def values(kept: bool, in_training: bool) -> torch.Tensor:
+        shared = SharedForward(base, adapters, kept=engine.kept if kept else None)
+        with torch.no_grad():
+            base.model.train(in_training)
+            found = shared.logits(batch, [0]).values
+            base.model.eval()
+        shared.remove()
+        return found
+
+    values(kept=True, in_training=not trains)  # entries of the other mode are at hand
+    own, expected, other = values(True, trains), values(False, trains), values(False, not trains)
+    between_modes = float((expected - other).abs().max())
+    assert float((own - expected).abs().max()) < between_modes / 4
