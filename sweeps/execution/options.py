@@ -27,7 +27,8 @@ class Launch:
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
     `threads` is the most threads that an engine takes; None is its share of the cores of its node.
-    `steal` takes an experiment over that another launch still holds.
+    `steal` takes an experiment over that another launch still holds. `fresh_baseline` measures baselines that this
+    storage already knows.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says.
@@ -54,6 +55,7 @@ class Launch:
     drop: str = ""
     force: bool = False
     steal: bool = False
+    fresh_baseline: bool = False
     reading: Reading | None = None
     notifier: Notifier | None = None
     console: Console = field(default_factory=Console)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from sweeps.execution.joining import address_to_join, check_joining
 from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
 
-SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
 UNREAD_STATE_SECONDS = "86400"  # between Tune's snapshots of all its trials, which nothing here reads
 STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
 
@@ -73,12 +71,13 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
 
 def keep_secrets_from_tune() -> None:
-    """Take secrets out of the names that Tune copies into each worker's environment.
+    """Let Tune give its workers no environment of their own.
 
-    Ray writes that environment to its logs. Workers have these variables anyway: they inherit them from the raylet.
+    Ray writes such an environment to its logs, secrets with it, and starts a worker that has one in two steps, each of
+    which imports Ray. Workers inherit the variables from the raylet anyway.
     """
-    names = class_cache.ENV_VARS_TO_PROPAGATE
-    names.difference_update([name for name in names if SECRET.search(name)])
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
+    class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def ray_directory() -> Path:

@@ -21,6 +21,7 @@ from trainables.record import Record
 from trainables.workers.assignment import Assignment
 from trainables.workers.protocol import Report, Request, check_version, report_on
 from trainables.workers.retries import GivenUp, keep_traceback, reason_of, verdict_of
+from trainables.workers.shared_seat import SharedSeat
 
 if TYPE_CHECKING:
     from trainables.training.baseline import BaselineTrial
@@ -50,8 +51,13 @@ class Backend(Protocol):
 
 
 def backend_for(request: Request) -> Backend:
-    """Return the backend for a request: engine actors if it names a roster, else this process."""
-    return InProcess(request.cpus) if request.roster is None else OnEngine()
+    """Return the backend for a request: engine actors if it names a roster, else this process.
+
+    A scheduler of Tune decides after each eval of a trial, so each trial that it watches waits in Tune's own call.
+    """
+    if request.roster is None:
+        return InProcess(request.cpus)
+    return SharedSeat(OnEngine) if request.shares_seat else OnEngine()
 
 
 class InProcess:
@@ -192,7 +198,7 @@ class OnEngine:
         self._leave()
 
     def _find_engine(self, request: Request) -> bool:
-        assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0]))
+        assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0], request.gate))
         if assigned is None:
             return False  # the launch stops
         if request.engine not in (None, assigned.engine):

@@ -21,7 +21,7 @@ from trainables.tested_guards import Reading, deciding
 from trainables.verdict import Verdict
 from trainables.workers.retries import TrialFailure
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 TIME_ATTRIBUTE = "step"  # the scheduler reads the step of the newest eval, and its metrics with the prefix below
 METRIC_PREFIX = "eval/"
 
@@ -64,6 +64,8 @@ class Request:
         company: the most trials that the engine may train together with these to the next eval, None for no limit.
         scheduler_metrics: the metrics of an eval that Tune's scheduler reads.
         lease_epoch: number of the launch within its experiment; after a later launch took over, no trial is opened.
+        shares_seat: whether one worker process waits for all of these trials at once, each on a thread of its own.
+        gate: the file that must be there before an engine trains the trials, None for none.
         worker: a unique id, which distinguishes this worker from an earlier one with the same trials.
     """
 
@@ -78,6 +80,8 @@ class Request:
     company: int | None = None
     scheduler_metrics: tuple[str, ...] = ()
     lease_epoch: int = 0
+    shares_seat: bool = False
+    gate: str | None = None
     worker: str = ""
     version: int = PROTOCOL_VERSION
 
