@@ -4,6 +4,7 @@
   writes.
 - `checkpoints/`: Adapters on disk: reads, checks and describes them, and finds their base and their parents.
 - `cohort/`: Trains several trials together on one base.
+- `code_digest`: The digest of this package's code, by which kept results know what made them.
 - `command`: Runs a command line: a foreseeable failure ends it with `error:`, `hint:` and a documented exit code.
 - `constraint`: The constraint on the best checkpoint: which evals are candidates, and which candidate is the best.
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
@@ -24,6 +25,8 @@
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by
   row.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `known_baselines`: Baselines that were measured before on this storage: what decides their results, where they are,
+  and copies of them.
 - `lease`: Who may write an experiment or a record: its lease, the process that holds it, and when another may take
   over.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from sweeps.execution.relay import Listener
 from trainables.attempt import claim
 from trainables.record import Record
-from trainables.workers.backend import Backend, OnEngine
-from trainables.workers.protocol import ProtocolMismatch, Request
+from trainables.workers.backend import OnEngine
+from trainables.workers.protocol import Backend, ProtocolMismatch, Request
 from trainables.workers.retries import GivenUp, reason_of, verdict_of
 from trainables.workers.shared_seat import SharedSeat
 

@@ -1,5 +1,7 @@
 """Trains several trials together on one base.
 
+- `calibration_memory`: Remembers in the user's cache which cut of a cohort into passes was fastest, by shape of the
+  work and machine.
 - `cohort`: A cohort: trials that train together on one base, with the same results as training each alone.
 - `evaluator`: Evaluates a whole cohort with shared teacher-forced passes and shared decode batches.
 - `opening`: Opens a cohort: with shared passes if the family of the base supports them, else sequential.

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import cross_entropy
 
+from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
 from trainables.cohort.evaluator import CohortEvaluator
-from trainables.cohort.pass_width import Member, PassWidths, calibrated, narrower, passes
+from trainables.cohort.pass_width import Member, PassWidths, calibrated, narrower, passes, widths_in
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
@@ -47,6 +48,8 @@ class Cohort:
                 f"trials of a cohort must have equal data order, batch shape and step, but {len(keys)} differ"
             )
         self.engine, self.trials, self.widths, self.share = engine, list(trials), widths, share
+        self.memory: CalibrationMemory | None = None  # with one, a shape is measured once on a machine
+        self.shape: CohortShape | None = None
         self.eval_width = len(trials)  # members evaluated in one pass
         for trial in trials:
             trial.adapter.remove()
@@ -94,7 +97,7 @@ class Cohort:
                 self._end(number, error)
             return
         if self.widths is None:
-            self.widths = calibrated(self._members(), lambda numbers: self._seconds(numbers, batches))
+            self.widths = self._calibrated(batches)
             began = time.perf_counter()
         losses: dict[int, float] = {}
         for numbers in passes(self._members(), self.widths):
@@ -106,6 +109,20 @@ class Cohort:
             if verdict:
                 self.ended[number] = verdict
 
+    def _calibrated(self, batches: Sequence[Batch]) -> PassWidths:
+        members = self._members()
+        if len(members) == 1:
+            return PassWidths(1, 1)
+
+        def measured() -> PassWidths:
+            return calibrated(members, lambda numbers: self._seconds(numbers, batches))
+
+        if self.memory is None:
+            return measured()
+        depths = [(one.language, one.vision) for one in members]
+        self.shape = shape_of(self.engine, self.trials[0].spec, depths, batches)
+        return self.memory.remembered(self.shape, widths_in, measured)
+
     def _backward_or_split(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
         try:
             return self._backward(numbers, batches)
@@ -115,6 +132,8 @@ class Cohort:
                 self._end(numbers[0], error)
                 return {}
         self.widths = narrower(self.widths, len(numbers))
+        if self.memory is not None and self.shape is not None:
+            self.memory.forget(self.shape)
         half = len(numbers) // 2
         return {
             **self._backward_or_split(numbers[:half], batches),

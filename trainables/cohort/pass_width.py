@@ -7,8 +7,9 @@ with a vision adapter share little. A short measurement finds the best width for
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MIN_GAIN = 0.03  # of the seconds per trial, for a wider pass to be worth its memory
 REPEATS = 2
@@ -20,6 +21,18 @@ class PassWidths:
 
     language: int
     vision: int
+
+
+def widths_in(fields: Mapping[str, Any]) -> PassWidths:
+    """Return the widths that were kept as plain fields.
+
+    Raises:
+        ValueError: they are no whole numbers from 1 on.
+    """
+    found = PassWidths(fields["language"], fields["vision"])
+    if any(type(width) is not int or width < 1 for width in (found.language, found.vision)):
+        raise ValueError(f"widths must be whole numbers from 1 on, but got {found}")
+    return found
 
 
 @dataclass(frozen=True)

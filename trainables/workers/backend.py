@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import ray
@@ -19,7 +19,7 @@ from trainables.attempt import claim
 from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.assignment import Assignment
-from trainables.workers.protocol import Report, Request, check_version, report_on
+from trainables.workers.protocol import Backend, Report, Request, check_version, report_on
 from trainables.workers.retries import GivenUp, keep_traceback, reason_of, verdict_of
 from trainables.workers.shared_seat import SharedSeat
 
@@ -32,22 +32,6 @@ ENGINE_ENDED = (RayActorError, ActorUnschedulableError, WorkerCrashedError, Obje
 
 
 STORAGE_TRIES, STORAGE_SECONDS = 6, 5.0  # for a storage that a node lost to come back
-
-
-class Backend(Protocol):
-    """Trains the trials of one request at a time."""
-
-    def take(self, request: Request) -> None:
-        """Release the previous request, if any, and start this one."""
-        ...
-
-    def advance(self) -> Report:
-        """Train to the next eval and report."""
-        ...
-
-    def close(self) -> None:
-        """Release the request and all resources."""
-        ...
 
 
 def backend_for(request: Request) -> Backend:

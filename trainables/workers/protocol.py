@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trainables.constraint import Constraint
 from trainables.decision import Guard
@@ -121,6 +121,22 @@ class Report:
         if self.failure is not None or self.moved:
             return False
         return self.stopped or all(trial.verdict is not None for trial in self.trials)
+
+
+class Backend(Protocol):
+    """Trains the trials of one request at a time."""
+
+    def take(self, request: Request) -> None:
+        """Release the previous request, if any, and start this one."""
+        ...
+
+    def advance(self) -> Report:
+        """Train to the next eval and report."""
+        ...
+
+    def close(self) -> None:
+        """Release the request and all resources."""
+        ...
 
 
 def check_version(value: Request | Report) -> None:

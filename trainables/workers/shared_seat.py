@@ -12,12 +12,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from trainables.workers.protocol import ProtocolMismatch, Report, Request, TrialReport
-
-if TYPE_CHECKING:
-    from trainables.workers.backend import Backend
+from trainables.workers.protocol import Backend, ProtocolMismatch, Report, Request, TrialReport
 
 TOGETHER_SECONDS = 0.2  # the trials of a cohort reach their evals at the same time, one after another
 
