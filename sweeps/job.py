@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from sweeps.execution.storage import check_storage
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.study import Study
 from trainables.mlflow_store import checked_uri, default_tracking_uri
+from trainables.preloaded.process import serving
 from trainables.record import Record
 
 
@@ -82,9 +84,10 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent)
-    planned = job.plan(directory.parent / "data")
-    with LaunchAlerts(job.launch.notifier, directory):
-        return job.run(planned)
+    with serving() if job.launch.is_local else nullcontext():
+        planned = job.plan(directory.parent / "data")
+        with LaunchAlerts(job.launch.notifier, directory):
+            return job.run(planned)
 
 
 def show_job(job: Job[PlanT]) -> None:

@@ -65,6 +65,11 @@ class Launch:
             if isinstance(path := getattr(self, one.name), Path) or (one.name == "base" and path):
                 local_path(path, one.name)
 
+    @property
+    def is_local(self) -> bool:
+        """True when the launch starts Ray on this machine, and joins no cluster."""
+        return self.address is None and "RAY_ADDRESS" not in os.environ
+
     def directory(self, study: Study) -> Path:
         """Return the absolute path of the experiment's directory; workers have another working directory.
 

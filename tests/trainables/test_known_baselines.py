@@ -1,4 +1,4 @@
-"""Tests what a storage knows of baselines: all that can change their metrics is in the key, and no damage is believed."""
+"""Tests what a storage knows of baselines: the key has all that can change their metrics, and no damage is believed."""
 
 from __future__ import annotations
 
