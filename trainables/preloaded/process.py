@@ -21,6 +21,7 @@ from typing import IO, Protocol
 VARIABLE = "FOOTPRINT_PRELOADED"
 SERVER = "trainables.preloaded.server"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+MOST_WAITING = 64
 CONNECT_SECONDS = 60.0  # while a busy server still imports, it accepts later
 
 
@@ -120,10 +121,14 @@ def serving() -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="footprint-") as directory:  # only this user can enter it
         path = Path(directory) / "preloaded"
-        process = subprocess.Popen(  # noqa: S603 a module of this package
-            [sys.executable, "-m", SERVER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True,
-        )  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+            listening.listen(MOST_WAITING)
+            process = subprocess.Popen(  # noqa: S603 a module of this package
+                [sys.executable, "-m", SERVER, str(listening.fileno()), str(path)], stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True,
+                pass_fds=[listening.fileno()],
+            )  # fmt: skip
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = str(path)
         try:

@@ -1,10 +1,10 @@
 """The process that has imported the heavy libraries, and forks the ones that are asked for.
 
-It listens on a Unix socket in a directory that only this user can enter, and ends when its standard input does, which
-its parent holds. A request is one line of JSON with three file descriptors: standard input, output and error of the
+Its parent listens on a Unix socket in a directory that only this user can enter, and passes that socket on. It ends
+when its standard input does, which its parent holds. A request is one line of JSON with three file descriptors: standard input, output and error of the
 new process. It is answered with the id of the process, and with its exit code when it ends::
 
-    python -m trainables.preloaded.server SOCKET
+    python -m trainables.preloaded.server DESCRIPTOR PATH    # the path is only shown
 """
 
 from __future__ import annotations
@@ -116,11 +116,9 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
 
 
 def main() -> None:
-    """Listen, import the libraries, and serve."""
+    """Import the libraries, and serve; who connects meanwhile waits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(sys.argv[1])
-        listening.listen(64)
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
         for name in PRELOADED:
             importlib.import_module(name)
         gc.collect()

@@ -109,7 +109,7 @@ def test_without_a_server_that_answers_the_module_starts_as_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "gone"))
-    printed, log, code, parent = ask(SCAN, "")
+    _, log, code, parent = ask(SCAN, "")
     assert parent == os.getpid() and code == 2 and "is internal" in log
 
 
