@@ -79,7 +79,8 @@ class Forked:
             try:
                 line = json.dumps(request).encode() + b"\n"
                 sent = socket.send_fds(self._connection, [line], [theirs_in, theirs_out, log.fileno()])
-                self._connection.sendall(line[sent:])
+                if sent < len(line):
+                    self._connection.sendall(line[sent:])
             finally:
                 os.close(theirs_in)
                 os.close(theirs_out)

@@ -1,8 +1,9 @@
 """The process that has imported the heavy libraries, and forks the ones that are asked for.
 
 Its parent listens on a Unix socket in a directory that only this user can enter, and passes that socket on. It ends
-when its standard input does, which its parent holds. A request is one line of JSON with three file descriptors: standard input, output and error of the
-new process. It is answered with the id of the process, and with its exit code when it ends::
+when its standard input does, which its parent holds. A request is one line of JSON with three file descriptors:
+standard input, output and error of the new process. It is answered with the id of the process, and with its exit code
+when it ends::
 
     python -m trainables.preloaded.server DESCRIPTOR PATH    # the path is only shown
 """

@@ -124,7 +124,7 @@ print(VARIABLE in os.environ, os.path.exists(os.path.dirname(os.environ.get(VARI
 """
 
 
-@pytest.mark.parametrize("kills", [False, True])
+@pytest.mark.parametrize("kills", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_server_ends_with_its_block_and_with_its_parent(kills: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     launch = subprocess.Popen([sys.executable, "-c", LAUNCH, *["stays"] * kills], stdout=subprocess.PIPE, text=True)
