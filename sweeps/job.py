@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,7 +14,6 @@ from sweeps.execution.storage import check_storage
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.study import Study
 from trainables.mlflow_store import checked_uri, default_tracking_uri
-from trainables.preloaded.process import serving
 from trainables.record import Record
 
 
@@ -84,10 +82,9 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent)
-    with serving() if job.launch.is_local else nullcontext():
-        planned = job.plan(directory.parent / "data")
-        with LaunchAlerts(job.launch.notifier, directory):
-            return job.run(planned)
+    planned = job.plan(directory.parent / "data")
+    with LaunchAlerts(job.launch.notifier, directory):
+        return job.run(planned)
 
 
 def show_job(job: Job[PlanT]) -> None:

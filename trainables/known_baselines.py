@@ -28,6 +28,7 @@ from trainables.spec import TrialSpec
 from trainables.verdict import Verdict
 
 DIRECTORY, SOURCE = ".baselines", "measured_by.json"
+MEASURED_BY = "footprint.measured_by"  # the tag of a run in MLflow
 COPIED = (METRICS, "samples/step-0.jsonl", "placement.json", ENGINES)
 LIBRARIES = (
     "accelerate", "bitsandbytes", "jinja2", "numpy", "peft", "pillow", "safetensors", "tokenizers", "torch",

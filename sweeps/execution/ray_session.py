@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray.exceptions import AuthenticationError, RayError
 from ray.tune.execution import class_cache
 
@@ -58,7 +59,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         if not joined:
             local = {"include_dashboard": False, "_temp_dir": str(private_directory())}
         protect_token(makes_missing=not joined)
-        with nullcontext() if joined else loopback_alone():
+        with nullcontext() if joined else loopback_alone(), nullcontext() if joined else lean_start():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local
             )
@@ -116,6 +117,17 @@ def loopback_alone() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def lean_start() -> Iterator[None]:
+    """Let a Ray that starts meanwhile start no autoscaler and no reader of logs, which a machine alone does not need."""
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, no_monitor=True, include_log_monitor=False)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        parameter.RayParams = before  # type: ignore[misc]
 
 
 def _not_started(address: str | None) -> Any:

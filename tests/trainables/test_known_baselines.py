@@ -89,7 +89,7 @@ def change_picture(root: Path) -> None:
     picture.write_bytes(picture.read_bytes() + b"\0")
 
 
-CHANGES: dict[str, Callable[[Path], None]] = {
+CHANGES: dict[str, Callable[[Path], Any]] = {
     "weights": append("base/model.safetensors"),
     "configuration": append("base/config.json"),
     "tokenizer": append("base/tokenizer.json"),

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-VARIABLE = "FOOTPRINT_PRELOADED"
+VARIABLE, OFF = "FOOTPRINT_PRELOADED", "off"
 SERVER = "trainables.preloaded.server"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 MOST_WAITING = 64
@@ -48,7 +48,7 @@ class Running(Protocol):
 def started(module: str, log: IO[str]) -> Running:
     """Start `python -m MODULE` with pipes as standard input and output, in a session of its own; it logs to `log`."""
     environment = _environment()
-    if server := os.environ.get(VARIABLE):
+    if (server := os.environ.get(VARIABLE)) and server != OFF:
         with suppress(OSError, ValueError):  # it has ended, or is of another machine
             return Forked(Path(server), module, environment, log)
     return subprocess.Popen(  # noqa: S603 a module of this package
@@ -146,8 +146,9 @@ def serving() -> Iterator[None]:
 
 
 def forks_safely() -> bool:
-    """Return True on Linux without a GPU."""
-    return sys.platform == "linux" and not any(Path("/dev").glob("nvidia[0-9]*"))
+    """Return True on Linux without a GPU, unless the user has turned it off."""
+    has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+    return sys.platform == "linux" and not has_gpu and os.environ.get(VARIABLE) != OFF
 
 
 def _environment() -> dict[str, str]:
