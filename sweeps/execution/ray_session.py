@@ -121,7 +121,7 @@ def loopback_alone() -> Iterator[None]:
 
 @contextmanager
 def lean_start() -> Iterator[None]:
-    """Let a Ray that starts meanwhile start no autoscaler and no reader of logs, which a machine alone does not need."""
+    """Let a Ray that starts meanwhile have no autoscaler and no reader of logs, which one machine does not need."""
     before = parameter.RayParams
     parameter.RayParams = partial(before, no_monitor=True, include_log_monitor=False)  # type: ignore[misc]
     try:

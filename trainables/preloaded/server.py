@@ -26,11 +26,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 MODULE = "trainables.preloaded.server"
-SERVED = (
-    "trainables.data.scan",
-    "trainables.selftest.reload",
-    "trainables.preloaded.ray_worker",
-)  # nothing else is run
+SERVED = ("trainables.data.scan", "trainables.selftest.reload")  # nothing else is run
 PRELOADED = ("torch", "transformers", "peft", "trainables.data.scan", "trainables.evaluation.evaluator")
 MOST_BYTES, POLL_SECONDS = 2**20, 0.1
 
