@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.errors import UserError, nearest
+from trainables.known_baselines import MEASURED_BY
 from trainables.mlflow_files import log_file
 from trainables.mlflow_store import (
     StoredRun,
@@ -40,7 +41,7 @@ class TrialRun:
     represent is read as NaN or infinity, never as 0. `criteria` is the highest success criterion that was met, None if
     none was judged. `degraded` names the health checks that found a problem, `overridden` the refusals that --force
     overrode. `verdict_cause` is the guard's metric or the check that ended the trial, `verdict_limit` the guard's
-    limit on that metric.
+    limit on that metric. `measured_by` names the record that a baseline has its results from, if not its own.
     """
 
     trial_id: str
@@ -63,6 +64,7 @@ class TrialRun:
     verdict_cause: str | None = None
     verdict_limit: float | None = None
     artifact_uri: str = ""
+    measured_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _trial(run: StoredRun) -> TrialRun:
         verdict_cause=tags.get("verdict.cause"),
         verdict_limit=float(tags["verdict.limit"]) if "verdict.limit" in tags else None,
         artifact_uri=run.artifact_uri,
+        measured_by=tags.get(MEASURED_BY, ""),
     )
 
 

@@ -46,7 +46,7 @@ class TrialOptions:
 
 SHARED = (
     *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep",
-    "resident", "guards", "notify", "dry_run", "force", "steal", "resume", "sync",
+    "resident", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {

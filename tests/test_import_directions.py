@@ -22,10 +22,11 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "errors", "failures", "local_paths", "command", "limits", "io", "schedule", "spec", "lease", "verdict",
-        "sharing_keys",
+        "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule", "spec",
+        "lease", "verdict", "sharing_keys",
         "model", "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
-        "record_check", "recorded_baselines", "checkpoints", "source_check", "verify", "metrics", "constraint",
+        "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
+        "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
         "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
         "export", "shipping", "cohort", "derived", "workers",
@@ -87,6 +88,7 @@ UNLOADED = (
         "sweeps",
         (
             "sweeps.execution.tuner",
+            "sweeps.execution.baselines_ahead",
             "sweeps.execution.fleet",
             "sweeps.execution.relay",
             "sweeps.execution.ray_session",

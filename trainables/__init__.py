@@ -4,6 +4,7 @@
   writes.
 - `checkpoints/`: Adapters on disk: reads, checks and describes them, and finds their base and their parents.
 - `cohort/`: Trains several trials together on one base.
+- `code_digest`: The digest of this package's code, by which kept results know what made them.
 - `command`: Runs a command line: a foreseeable failure ends it with `error:`, `hint:` and a documented exit code.
 - `constraint`: The constraint on the best checkpoint: which evals are candidates, and which candidate is the best.
 - `data/`: From files to tensors: rows, formats, images, chat templates, packing, filters and checks of data.
@@ -25,6 +26,8 @@
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by
   row.
 - `io/`: Reads and writes files safely: atomic writes, strict JSON, JSONL and YAML readers.
+- `known_baselines`: Baselines that were measured before on this storage: what decides their results, where they are,
+  and copies of them.
 - `lease`: Who may write an experiment or a record: its lease, the process that holds it, and when another may take
   over.
 - `limits`: Limits of what a trial may ask for: budgets that a machine can finish, and names that a file system takes.
@@ -39,6 +42,7 @@
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
+- `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.

@@ -118,7 +118,10 @@ def marked_label(result: PlacementResult) -> str:
 
 
 def footnotes(info: FrontierInfo) -> list[str]:
-    """Return a line for each mark: its checks, the placements, and the number of seeds if not all are affected."""
+    """Return a line for each mark: its checks, the placements, and the number of seeds if not all are affected.
+
+    Then a line for each baseline that has its results from another experiment.
+    """
     notes = []
     for mark, (meaning, checks_of) in CAVEATS.items():
         where: dict[str, list[str]] = {}
@@ -130,6 +133,8 @@ def footnotes(info: FrontierInfo) -> list[str]:
         if where:
             found = "; ".join(f"{check} in {', '.join(labels)}" for check, labels in where.items())
             notes.append(f"{mark} {meaning}: {found}.")
+    trials = [one.trial for result in info.results for one in result.placement.seed_runs]
+    notes += [f"{one.name} was measured by {one.measured_by}." for one in trials if one.measured_by]
     return notes
 
 

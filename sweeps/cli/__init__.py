@@ -1,5 +1,7 @@
 """Command lines: parses options and calls the launch.
 
+- `ahead`: What a launch from a command line begins before its plan is read: imports of libraries, here and where it
+  forks.
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.

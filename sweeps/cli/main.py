@@ -62,6 +62,7 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
         launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
+    from sweeps.cli.ahead import ahead
     from sweeps.execution.begun_records import TrialsLost
     from sweeps.job import run_job, show_job
 
@@ -73,7 +74,8 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
         show_job(job)
         return 0
     try:
-        records = run_job(job)
+        with ahead(launch):
+            records = run_job(job)
     except TrialsLost as lost:
         _print_summary(job, lost.whole)
         raise

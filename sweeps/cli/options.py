@@ -126,6 +126,8 @@ class LaunchOptions:
     """Run although preflight refuses the plan; the records show it."""
     steal: bool = field(default=False, metadata=option(RUN))
     """Take an experiment over that another launch still runs; that launch is asked to stop."""
+    fresh_baseline: bool = field(default=False, metadata=option(RUN))
+    """Measure the baseline although this storage knows its results."""
     resume: bool = field(default=False, metadata=option(RUN))
     """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
@@ -171,6 +173,7 @@ class LaunchOptions:
             drop=self.drop,
             force=self.force,
             steal=self.steal,
+            fresh_baseline=self.fresh_baseline,
             reading=_reading(self.guards),
             notifier=notifier_for(self.notify or os.environ.get("FOOTPRINT_NOTIFY", ""), console),
             console=console,
@@ -213,10 +216,9 @@ def _keep(text: str) -> Keep | None:
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident",
-    "scheduler",
-    "scheduler_options", "force", "steal", "notify",
+    "scheduler", "scheduler_options", "force", "steal", "fresh_baseline", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every", "train_slice_rows")
-ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "resume", "sync")
+ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync")

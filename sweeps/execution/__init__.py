@@ -2,6 +2,7 @@
 
 - `adapter_space`: Which adapters a launch keeps: those of the trials that have no result yet must find space.
 - `baselines`: Reads the scores of the base from the baseline's record.
+- `baselines_ahead`: Measures the baselines of a launch on an engine while Ray Tune starts the workers of the arms.
 - `begun_records`: Checks the records of an experiment before a launch adds to them: damage, changed base and data, lost
   baselines.
 - `cache_options`: Reads --cache and --cache-gb: where engines keep what frozen layers compute.
@@ -16,6 +17,8 @@
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
 - `joining`: Tries whether a Ray cluster can be joined, in a process that is ended when no answer comes.
+- `known_results`: Gives baselines the results that this storage already knows, and lets it know those that a launch
+  measures.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
 - `lease_holder`: Holds the lease of an experiment for one launch: takes it, keeps its heartbeat, and notices when it is

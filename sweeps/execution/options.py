@@ -30,7 +30,8 @@ class Launch:
     adapters the records keep; None is as the experiment began, or else all for which there is space.
     `resident` says how engines hold 4-bit weights. `cache` says where they keep what frozen layers compute.
     `threads` is the most threads that an engine takes; None is its share of the cores of its node.
-    `steal` takes an experiment over that another launch still holds.
+    `steal` takes an experiment over that another launch still holds. `fresh_baseline` measures baselines that this
+    storage already knows.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says.
@@ -59,6 +60,7 @@ class Launch:
     drop: str = ""
     force: bool = False
     steal: bool = False
+    fresh_baseline: bool = False
     reading: Reading | None = None
     notifier: Notifier | None = None
     console: Console = field(default_factory=Console)
@@ -67,6 +69,11 @@ class Launch:
         for one in fields(self):
             if isinstance(path := getattr(self, one.name), Path) or (one.name == "base" and path):
                 local_path(path, one.name)
+
+    @property
+    def is_local(self) -> bool:
+        """True when the launch starts Ray on this machine, and joins no cluster."""
+        return self.address is None and "RAY_ADDRESS" not in os.environ
 
     def directory(self, study: Study) -> Path:
         """Return the absolute path of the experiment's directory; workers have another working directory.

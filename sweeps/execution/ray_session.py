@@ -5,18 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray.exceptions import AuthenticationError, RayError
 from ray.tune.execution import class_cache
 
@@ -25,7 +25,6 @@ from sweeps.execution.joining import address_to_join, check_joining
 from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
 
-SECRET = re.compile("^AWS_|SECRET|TOKEN|PASSWORD|KEY")
 UNREAD_STATE_SECONDS = "86400"  # between Tune's snapshots of all its trials, which nothing here reads
 STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
 
@@ -60,7 +59,7 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         if not joined:
             local = {"include_dashboard": False, "_temp_dir": str(private_directory())}
         protect_token(makes_missing=not joined)
-        with nullcontext() if joined else loopback_alone():
+        with nullcontext() if joined else loopback_alone(), nullcontext() if joined else lean_start():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local
             )
@@ -73,12 +72,13 @@ def ray_session(address: str | None) -> Iterator[Resources]:
 
 
 def keep_secrets_from_tune() -> None:
-    """Take secrets out of the names that Tune copies into each worker's environment.
+    """Let Tune give its workers no environment of their own.
 
-    Ray writes that environment to its logs. Workers have these variables anyway: they inherit them from the raylet.
+    Ray writes such an environment to its logs, secrets with it, and starts a worker that has one in two steps, each of
+    which imports Ray. Workers inherit the variables from the raylet anyway.
     """
-    names = class_cache.ENV_VARS_TO_PROPAGATE
-    names.difference_update([name for name in names if SECRET.search(name)])
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
+    class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def ray_directory() -> Path:
@@ -117,6 +117,17 @@ def loopback_alone() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def lean_start() -> Iterator[None]:
+    """Let a Ray that starts meanwhile have no autoscaler and no reader of logs, which one machine does not need."""
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, no_monitor=True, include_log_monitor=False)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        parameter.RayParams = before  # type: ignore[misc]
 
 
 def _not_started(address: str | None) -> Any:

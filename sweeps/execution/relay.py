@@ -14,6 +14,7 @@ from sweeps.execution.schedulers import Scheduler, stopped_by
 from trainables.attempt import claim
 from trainables.lease import Owner
 from trainables.record import Record
+from trainables.verdict import VERDICT
 from trainables.workers.protocol import ProtocolMismatch, Report, Request, check_version
 from trainables.workers.retries import TrialFailure, given_up, tracebacks, verdict_of
 
@@ -95,6 +96,8 @@ class Relay(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = _newest_reason(trial)
         for record in records_of(trial.config["request"]):
+            if (record.directory / VERDICT).exists():
+                continue  # it ended before the worker that it shared
             failures = self._failures.setdefault(str(record.home), [])
             is_lost = len(tracebacks(record)) <= self._tracebacks.get(str(record.home), 0)
             failures.append(TrialFailure(reason, lost=is_lost))

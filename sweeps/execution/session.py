@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
+from sweeps.execution import known_results
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.engine_plan import MOST_SEATS
 from sweeps.execution.engine_text import engines_text
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sweeps.execution.fleet import Fleet
     from sweeps.execution.options import Launch
     from sweeps.execution.ray_session import Resources
+    from sweeps.execution.tuner import TuneSettings
     from sweeps.tracking.mirror import Mirror
 
 
@@ -129,27 +131,54 @@ def run_batch(
     Raises:
         UserError: a baseline has no result, or the base violates a guard.
     """
-    from sweeps.execution.tuner import TuneSettings, run_trials
+    from sweeps.execution.tuner import TuneSettings
     from trainables.workers.protocol import Rules
 
     live_table = LiveTable(launch.console, records)
     alerts = TrialAlerts(launch.notifier, experiment) if launch.notifier else None
     listener = ProgressUpdater(live_table, mirror, alerts)
-    baselines = [record for record in records if record.spec().placement.is_baseline]
     todo = [record for record in records if record.verdict() is None]
     for record in todo:
         forget_phase(record.directory)
     keep = launch.keep or experiment.keep or "all"
-    rules = Rules({}, study.guards, study.constraint, study.reading, keep, launch.resident)
     settings = TuneSettings(
-        rules, cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.fleet,
+        Rules({}, study.guards, study.constraint, study.reading, keep, launch.resident),
+        cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.fleet,
         most_seats=launch.cohort or MOST_SEATS,
     )  # fmt: skip
     with live_table:
-        run_trials([record for record in todo if record in baselines], settings, listener)
-        if not experiment.stop_file.exists():
-            for record in baselines:
-                baseline_of(record, study)  # refused before an arm trains
-            known = RecordedBaselines({record.spec().trial_id: str(record.home) for record in baselines})
-            settings = replace(settings, rules=replace(rules, baselines=known), scheduler=launch.scheduler)
-            run_trials([record for record in todo if record not in baselines], settings, listener)
+        _run_all(study, experiment, records, todo, settings, listener, launch)
+
+
+def _run_all(
+    study: Study, experiment: Experiment, records: Sequence[Record], todo: Sequence[Record], settings: TuneSettings,
+    listener: ProgressUpdater, launch: Launch,
+) -> None:  # fmt: skip
+    from sweeps.execution.tuner import run_trials
+
+    baselines = [record for record in records if record.spec().placement.is_baseline]
+    arms = [record for record in todo if record not in baselines]
+    storage, device = experiment.directory.parent, "cuda" if settings.resources.gpus else "cpu"
+    missing = [record for record in todo if record in baselines]
+    if not launch.fresh_baseline:
+        missing = known_results.reuse(missing, storage, device, experiment.launch, listener.noted)
+    for record in baselines:
+        listener.advanced(record)
+    known_results.measured_anew(missing)
+
+    def check() -> None:
+        for record in baselines:
+            baseline_of(record, study)  # refused before an arm trains
+        known_results.keep(missing, storage, device)
+
+    homes = {record.spec().trial_id: str(record.home) for record in baselines}
+    arms_settings = replace(
+        settings, rules=replace(settings.rules, baselines=RecordedBaselines(homes)), scheduler=launch.scheduler
+    )
+    if missing and arms and settings.fleet is not None:
+        run_trials(arms, arms_settings, listener, baselines=missing, check=check)
+        return
+    run_trials(missing, settings, listener)
+    if not experiment.stop_file.exists():
+        check()
+        run_trials(arms, arms_settings, listener)

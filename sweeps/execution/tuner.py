@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -22,6 +22,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
+from sweeps.execution.baselines_ahead import BaselinesAhead
 from sweeps.execution.engine_plan import MOST_SEATS, groups
 from sweeps.execution.fleet import NO_ENGINE_SECONDS, Fleet, FleetWatch
 from sweeps.execution.ray_session import Resources
@@ -71,7 +72,8 @@ class TuneSettings:
     (`trainables.workers.retries`). Without a `fleet` of engines, every worker trains its trial in its own process.
     `scheduler` can end trials early; without one, only guards and health checks do. `launch` is the number of the
     launch within its experiment. At most `most_seats` trials of an engine have a worker at once; the next ones take
-    over its processes.
+    over its processes. The trials of a group share one process, unless `own_seats` or a scheduler asks for one each.
+    No trial starts before the file `gate` is there.
     """
 
     rules: Rules
@@ -82,14 +84,31 @@ class TuneSettings:
     fleet: Fleet | None = None
     scheduler: Scheduler | None = None
     most_seats: int = MOST_SEATS
+    own_seats: bool = False
+    gate: Path | None = None
+
+    @property
+    def tune_directory(self) -> Path:
+        """Return the directory of Tune's own files, which nothing reads after the launch."""
+        return self.stop_file.parent / "ray" / f"launch-{self.launch}"
+
+    @property
+    def shares_seats(self) -> bool:
+        """True when one process waits for all trials of a group."""
+        return self.fleet is not None and self.scheduler is None and not self.own_seats
 
 
-def run_trials(records: Sequence[Record], settings: TuneSettings, listener: Listener) -> None:
+def run_trials(
+    records: Sequence[Record], settings: TuneSettings, listener: Listener, baselines: Sequence[Record] = (),
+    check: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
     """Run every record's trial in a worker; when a worker dies, the trial resumes from its newest valid checkpoint.
 
-    Afterwards every record has a verdict, unless the stop file ended the launch early.
+    Afterwards every record has a verdict, unless the stop file ended the launch early. `baselines` are measured on an
+    engine of the fleet meanwhile; the trials start when `check` has passed, which may refuse them.
 
     Raises:
+        UserError: `check` refused the baselines.
         ProtocolMismatch: a node runs another version of this package.
         InfrastructureError: the storage is full, or Tune cannot keep its own files.
     """
@@ -97,8 +116,11 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
         return
     relay = Relay(listener, settings.stop_file, settings.launch, settings.scheduler, settings.retries)
     fleet = settings.fleet
+    if fleet and baselines:
+        settings = replace(settings, gate=settings.tune_directory / "baselines-measured")
     requests = _assigned_requests(records, settings, fleet) if fleet else requests_for(records, settings)
-    results = _fit(_tuner(requests, records, settings, relay), settings.stop_file.parent)
+    with _ahead(baselines, requests[0], settings, listener, check):
+        results = _fit(_tuner(requests, records, settings, relay), settings.stop_file.parent)
     if fleet and fleet.has_given_up:
         settings.stop_file.unlink(missing_ok=True)
         raise InfrastructureError(
@@ -118,6 +140,15 @@ def run_trials(records: Sequence[Record], settings: TuneSettings, listener: List
             listener.advanced(record)
 
 
+def _ahead(
+    baselines: Sequence[Record], request: Request, settings: TuneSettings, listener: Listener, check: Callable[[], None]
+) -> AbstractContextManager[None]:
+    if settings.gate is None:
+        return nullcontext()
+    alone = replace(request, gate=None, scheduler_metrics=(), rules=replace(request.rules, baselines={}))
+    return BaselinesAhead(baselines, alone, settings.gate, listener, check).measuring()
+
+
 def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
     try:
         results = tuner.fit()
@@ -133,18 +164,27 @@ def _fit(tuner: tune.Tuner, storage: Path) -> tune.ResultGrid:
 
 
 def _assigned_requests(records: Sequence[Record], settings: TuneSettings, fleet: Fleet) -> list[Request]:
-    """Return a request for every record, in the order in which they get workers, and tell the roster their groups."""
+    """Return a request for every group or record, in the order of their workers, and tell the roster the groups."""
     groups = groups_of(records, max(1, len(fleet.engines)), settings.most_seats)
     fleet.begin(groups, settings.retries)
     homes = {str(record.home): record for record in records}
+    if settings.shares_seats:
+        [common] = requests_for(records[:1], settings, fleet.roster_name)
+        return [replace(common, trials=group.trials, shares_seat=True) for group in groups]
     return requests_for([homes[trial] for group in groups for trial in group.trials], settings, fleet.roster_name)
+
+
+def seats_of_an_engine(requests: Sequence[Request], most_seats: int) -> int:
+    """Return how many workers an engine has at once, when together they may wait for `most_seats` trials."""
+    return max(1, most_seats // max(len(request.trials) for request in requests))
 
 
 def _tuner(requests: Sequence[Request], records: Sequence[Record], settings: TuneSettings, relay: Relay) -> tune.Tuner:
     searcher = BasicVariantGenerator()
     callbacks: list[tune.Callback] = [relay]
     if settings.fleet is not None:
-        callbacks.append(FleetWatch(settings.fleet, searcher, relay.listener, settings.most_seats))
+        seats = seats_of_an_engine(requests, settings.most_seats)
+        callbacks.append(FleetWatch(settings.fleet, searcher, relay.listener, seats))
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(16, len(requests)))  # a cohort waits for all its workers
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = (
         "1"  # a trial that is invalid before its first eval reports no metrics
@@ -155,7 +195,7 @@ def _tuner(requests: Sequence[Request], records: Sequence[Record], settings: Tun
         tune_config=tune.TuneConfig(reuse_actors=True, search_alg=searcher, **_scheduling(records, settings.scheduler)),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(settings.stop_file.parent / "ray" / f"launch-{settings.launch}"),
+            storage_path=str(settings.tune_directory),
             failure_config=tune.FailureConfig(max_failures=settings.retries + MOST_LOST + 1),  # more than the relay
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=callbacks,
@@ -171,7 +211,8 @@ def requests_for(records: Sequence[Record], settings: TuneSettings, roster: str 
         (), settings.rules, str(settings.stop_file), resources.cpus, resources.gpus,
         scheduler_metrics=(scheduler.metric,) if scheduler else (), lease_epoch=settings.launch,
     )  # fmt: skip
-    common = replace(alone, cpus=WAITING_CPUS, gpus=0, roster=roster) if roster else alone
+    gate = str(settings.gate) if settings.gate else None
+    common = replace(alone, cpus=WAITING_CPUS, gpus=0, roster=roster, gate=gate) if roster else alone
     return [replace(common, trials=(str(record.home),)) for record in records]
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-import trainables
 from sweeps.planning.sources import Sources
+from trainables.code_digest import code_digest
 from trainables.data.scan import Scan, scan, scan_result
 from trainables.io.checksums import canonical_json
 from trainables.io.user_cache import cache_directory, keep
@@ -57,20 +57,10 @@ def _entry(sources: Sources) -> Path | None:
     parts = {
         "files": [one.sha256 for one in sources.files],
         "template_date": sources.template_date.isoformat() if sources.template_date else None,
-        "code": _code_digest(),
+        "code": code_digest(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return directory / "scans" / f"{hashlib.sha256(canonical_json(parts).encode()).hexdigest()}.json.gz"
-
-
-@cache
-def _code_digest() -> str:
-    """Return the digest of the code that reads and encodes rows."""
-    digest = hashlib.sha256()
-    root = Path(trainables.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _kept(entry: Path) -> Scan | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
+from trainables.known_baselines import MEASURED_BY, measured_by
 from trainables.mlflow_models import LoggedAdapter
 from trainables.mlflow_store import Point
 from trainables.record import BEST, Measurement, Record
@@ -40,10 +41,14 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def lineage_tags(record: Record) -> dict[str, str]:
-    """Return the ids, hashes and rates of the adapters that a trial continues, parent first; empty without a parent."""
+    """Return the ids, hashes and rates of the adapters that a trial continues, parent first; empty without a parent.
+
+    A baseline that has its results from another record names that one.
+    """
     spec, kept = record.spec(), lineage_in(record)
     if spec.init_from is None:
-        return {}
+        source = measured_by(record) if spec.placement.is_baseline else None
+        return {MEASURED_BY: str(source)[:TAG_LETTERS]} if source else {}
     tags = {"parent_directory": str(spec.init_from.path), "parent_sha256": spec.init_from.sha256,
             "continuation": spec.continuation, "optimizer": spec.optimizer}  # fmt: skip
     if kept is not None:  # the file is written when the trial starts

@@ -1,6 +1,8 @@
 """Trains several trials together on one base.
 
 - `calibration`: Measures which cut of a cohort is fastest; each trial alone is always one of those measured.
+- `calibration_memory`: Remembers in the user's cache which cut of a cohort into passes was fastest, by shape of the
+  work and machine.
 - `cohort`: A cohort: trials that train together on one base, with the same results as training each alone.
 - `cuts`: Cuts a cohort into passes by parting depth: where each trial leaves the frozen trunk, which a pass computes
   once.

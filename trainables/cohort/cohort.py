@@ -13,7 +13,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trainables.cohort.calibration import Calibration, calibrated
-from trainables.cohort.cuts import Cut, Member, Trunk, narrower, passes
+from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
+from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, cut_in, narrower, passes
 from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
@@ -47,6 +48,8 @@ class Cohort:
         self.engine, self.trials, self.cut, self.share = engine, list(trials), cut, share
         self.calibration: Calibration | None = None
         self.clock = time.perf_counter  # of the calibration
+        self.memory: CalibrationMemory | None = None  # with one, a shape is measured once on a machine
+        self.shape: CohortShape | None = None
         self.eval_width = len(trials)  # members evaluated in one pass
         for trial in trials:
             trial.adapter.remove()
@@ -94,9 +97,7 @@ class Cohort:
                 self._end(number, error)
             return
         if self.cut is None:
-            trunk = Trunk.of(self.engine.base, batches, kept=self.shared.kept is not None)
-            self.calibration = calibrated(self._members(), trunk, lambda numbers: self._seconds(numbers, batches))
-            self.cut = self.calibration.cut
+            self.cut = self._calibrated(batches)
             began = time.perf_counter()
         losses: dict[int, float] = {}
         for numbers in passes(self._members(), self.cut):
@@ -108,6 +109,21 @@ class Cohort:
             if verdict:
                 self.ended[number] = verdict
 
+    def _calibrated(self, batches: Sequence[Batch]) -> Cut:
+        members = self._members()
+        if len(members) == 1:
+            return ALONE
+
+        def measured() -> Cut:
+            trunk = Trunk.of(self.engine.base, batches, kept=self.shared.kept is not None)
+            self.calibration = calibrated(members, trunk, lambda numbers: self._seconds(numbers, batches))
+            return self.calibration.cut
+
+        if self.memory is None:
+            return measured()
+        self.shape = shape_of(self.engine, self.trials[0].spec, members, batches)
+        return self.memory.remembered(self.shape, cut_in, measured)
+
     def _backward_or_split(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
         try:
             return self._backward(numbers, batches)
@@ -117,6 +133,8 @@ class Cohort:
                 self._end(numbers[0], error)
                 return {}
         self.cut = narrower(self.cut, len(numbers))
+        if self.memory is not None and self.shape is not None:
+            self.memory.forget(self.shape)
         half = len(numbers) // 2
         return {
             **self._backward_or_split(numbers[:half], batches),

@@ -7,8 +7,9 @@ the caches or the memory of the device. Everything here is arithmetic on depths;
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trainables.data.encoding import Batch
 from trainables.model.base import Base
@@ -68,6 +69,18 @@ class Cut:
 
 
 ALONE = Cut((), 1)
+
+
+def cut_in(fields: Mapping[str, Any]) -> Cut:
+    """Return the cut that was kept as plain fields.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are no cut.
+    """
+    edges, width = tuple((vision, language) for vision, language in fields["edges"]), fields["width"]
+    if any(type(one) is not int or one < 0 for edge in edges for one in edge) or type(width) is not int or width < 1:
+        raise ValueError(f"a cut must have whole numbers of layers and a width from 1 on, but got {edges}, {width}")
+    return Cut(edges, width)
 
 
 def passes(members: Sequence[Member], cut: Cut) -> list[tuple[int, ...]]:

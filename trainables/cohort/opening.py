@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainables.cohort.calibration_memory import calibration_memory
 from trainables.cohort.cohort import Cohort
 from trainables.cohort.sequential import SequentialCohort
 from trainables.engine import Engine
@@ -18,4 +19,6 @@ def open_cohort(engine: Engine, trials: Sequence[Trial]) -> Cohort | SequentialC
     """
     if engine.base.family.shared_forward is None:
         return SequentialCohort(engine, trials)
-    return Cohort(engine, trials)
+    cohort = Cohort(engine, trials)
+    cohort.memory = calibration_memory()
+    return cohort

@@ -8,11 +8,11 @@ It runs in a separate process, because the tokenizer needs torch, which planning
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -26,6 +26,7 @@ from trainables.data.rows import Message, Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.io.requests import read_request
 from trainables.model.stored_base import read_base
+from trainables.preloaded.process import started
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 CHECKED_SIZES = 32  # picture sizes that run through the whole image processor; others only use its formula
 MODULE = "trainables.data.scan"
-PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,20 @@ def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: da
     shown = template_date.isoformat() if template_date else None
     files = {"base": str(base), "train": str(train), "validation": str(validation), "ood": str(ood)}
     request = json.dumps({**files, "template_date": shown})
-    paths = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(  # noqa: S603 this very module
-        command,
-        env={**os.environ, "PYTHONPATH": paths},
-        input=f"{request}\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        process = started(MODULE, log)
+        assert process.stdin and process.stdout
+        with suppress(BrokenPipeError), process.stdin as asked:  # it ended before it read; the log has the reason
+            asked.write(f"{request}\n")
+        with process.stdout as answer:
+            printed = answer.read()
+        code = process.wait()
+        log.seek(0)
+        errors = log.read()
     try:
-        found = scan_result(done.stdout)
+        found = scan_result(printed)
     except ValidationError:
-        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        reason = (errors.strip() or f"exit code {code}").splitlines()[-1]
         raise UserError(
             f"the rows must be readable by the tokenizer of {base}, but their scan ended with: {reason}",
             f"see the whole output: echo {shlex.quote(request)} | {shlex.join(command)}",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from trainables.io.requests import read_request
+from trainables.preloaded.process import Running, started
 from trainables.spec import ComputeDtype, Quantization
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 600.0  # includes loading a large base from a slow disk
 MODULE = "trainables.selftest.reload"
-MAPPED_BYTES = str(2**17)  # larger blocks are returned to the system when they are freed; see mallopt(3)
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Reloader:
     def __init__(self, spec: TrialSpec, device: str) -> None:
         self.spec = spec
         self.loads = BaseToLoad(str(spec.base.path), spec.quantization, spec.compute_dtype, device)
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Running | None = None
         self._log: IO[str] | None = None
 
     def compare(self, adapter: Adapter, batch: Batch, live: torch.Tensor, off: torch.Tensor) -> Reloaded:
@@ -130,24 +128,15 @@ class Reloader:
             raise RuntimeError(f"the process that checks saved adapters ended with {code}: {log_lines[-1:]}")
         return Compared(failure=log_lines[-1] if log_lines else f"exit code {code}")
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self) -> Running:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
             import torch
 
-            path = os.pathsep.join([str(PACKAGE_ROOT), *_python_path()])
-            environment = {**os.environ, "PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": MAPPED_BYTES}
             self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 lives as long as the process
-            self._process = subprocess.Popen(  # noqa: S603 this very module
-                [sys.executable, "-m", MODULE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                text=True,
-                env=environment,
-                start_new_session=True,  # Ctrl-C asks the trials to checkpoint; this process ends with its parent
-            )
+            # in a session of its own: Ctrl-C asks the trials to checkpoint; this process ends with its parent
+            self._process = started(MODULE, self._log)
             assert self._process.stdin
             self._process.stdin.write(_line(replace(self.loads, threads=torch.get_num_threads())))
         return self._process
@@ -196,13 +185,14 @@ def _compared(base: Base, comparison: Comparison) -> Compared:
     return Compared(float(difference.nan_to_num(3e38, 3e38)), float(effect))
 
 
-def _python_path() -> list[str]:
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """Read the base to load from standard input, and answer comparisons on standard output."""
     base_to_load = read_request(MODULE, "`python -m trainables.verify DIR`", sys.argv[1:], sys.stdin)
     # libraries print to standard output; the parent must read only answers
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(base_to_load, sys.stdin, channel)
+
+
+if __name__ == "__main__":
+    main()

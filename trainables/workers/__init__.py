@@ -14,6 +14,8 @@
   version.
 - `retries`: Decides whether a trial that failed is tried again, from all of its failures.
 - `roster`: The actor that tells workers which engine trains their trials, and whether failed ones are tried again.
+- `shared_seat`: A worker process for all trials of a group: Tune starts one process, and one thread in it waits for
+  each trial.
 - `trainable`: The Ray Tune Trainable: passes requests to a backend, and its reports to Tune; imports no torch.
 - `watchdog`: Ends a process whose training hangs, after writing where every thread stands into the record.
 """

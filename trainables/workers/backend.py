@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import ray
@@ -19,8 +19,9 @@ from trainables.attempt import claim
 from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.assignment import Assignment
-from trainables.workers.protocol import Report, Request, check_version, report_on
+from trainables.workers.protocol import Backend, Report, Request, check_version, report_on
 from trainables.workers.retries import GivenUp, keep_traceback, reason_of, verdict_of
+from trainables.workers.shared_seat import SharedSeat
 
 if TYPE_CHECKING:
     from trainables.training.baseline import BaselineTrial
@@ -33,25 +34,14 @@ ENGINE_ENDED = (RayActorError, ActorUnschedulableError, WorkerCrashedError, Obje
 STORAGE_TRIES, STORAGE_SECONDS = 6, 5.0  # for a storage that a node lost to come back
 
 
-class Backend(Protocol):
-    """Trains the trials of one request at a time."""
-
-    def take(self, request: Request) -> None:
-        """Release the previous request, if any, and start this one."""
-        ...
-
-    def advance(self) -> Report:
-        """Train to the next eval and report."""
-        ...
-
-    def close(self) -> None:
-        """Release the request and all resources."""
-        ...
-
-
 def backend_for(request: Request) -> Backend:
-    """Return the backend for a request: engine actors if it names a roster, else this process."""
-    return InProcess(request.cpus) if request.roster is None else OnEngine()
+    """Return the backend for a request: engine actors if it names a roster, else this process.
+
+    A scheduler of Tune decides after each eval of a trial, so each trial that it watches waits in Tune's own call.
+    """
+    if request.roster is None:
+        return InProcess(request.cpus)
+    return SharedSeat(OnEngine) if request.shares_seat else OnEngine()
 
 
 class InProcess:
@@ -192,7 +182,7 @@ class OnEngine:
         self._leave()
 
     def _find_engine(self, request: Request) -> bool:
-        assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0]))
+        assigned: Assignment | None = ray.get(self._roster.assign.remote(request.trials[0], request.gate))
         if assigned is None:
             return False  # the launch stops
         if request.engine not in (None, assigned.engine):

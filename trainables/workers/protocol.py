@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trainables.constraint import Constraint
 from trainables.decision import Guard
@@ -66,6 +66,8 @@ class Request:
         company: the most trials that the engine may train together with these to the next eval, None for no limit.
         scheduler_metrics: the metrics of an eval that Tune's scheduler reads.
         lease_epoch: number of the launch within its experiment; after a later launch took over, no trial is opened.
+        shares_seat: whether one worker process waits for all of these trials at once, each on a thread of its own.
+        gate: the file that must be there before an engine trains the trials, None for none.
         worker: a unique id, which distinguishes this worker from an earlier one with the same trials.
     """
 
@@ -80,6 +82,8 @@ class Request:
     company: int | None = None
     scheduler_metrics: tuple[str, ...] = ()
     lease_epoch: int = 0
+    shares_seat: bool = False
+    gate: str | None = None
     worker: str = ""
     version: int = PROTOCOL_VERSION
 
@@ -119,6 +123,22 @@ class Report:
         if self.failure is not None or self.moved:
             return False
         return self.stopped or all(trial.verdict is not None for trial in self.trials)
+
+
+class Backend(Protocol):
+    """Trains the trials of one request at a time."""
+
+    def take(self, request: Request) -> None:
+        """Release the previous request, if any, and start this one."""
+        ...
+
+    def advance(self) -> Report:
+        """Train to the next eval and report."""
+        ...
+
+    def close(self) -> None:
+        """Release the request and all resources."""
+        ...
 
 
 def check_version(value: Request | Report) -> None:

@@ -20,6 +20,7 @@ from trainables.workers.retries import GivenUp, TrialFailure, company_after, giv
 from trainables.workers.watchdog import take_stacks
 
 POLL_SECONDS = 1.0
+GATE_SECONDS = 0.2
 RESTART_SECONDS = 10.0  # for an engine that ended to answer again, each time it is asked
 RESTART_TRIES = 60
 
@@ -56,8 +57,15 @@ class Roster:
         self._balancing = asyncio.Lock()
 
     # ---------------------------------------------------------------- workers
-    async def assign(self, trial: str) -> Assignment | None:
-        """Return the engine of a trial, as soon as there is one; None when the launch stops first."""
+    async def assign(self, trial: str, gate: str | None = None) -> Assignment | None:
+        """Return the engine of a trial, as soon as there is one; None when the launch stops first.
+
+        It has none before the file `gate` is there, if one is given.
+        """
+        while gate is not None and not Path(gate).exists():
+            if self._stop_file.exists():
+                return None
+            await asyncio.sleep(GATE_SECONDS)
         while (found := self._assignments.assign(trial)) is None:
             if self._stop_file.exists():
                 return None

@@ -74,13 +74,18 @@ def test_a_directory_that_somebody_else_has_made_is_refused(short: Path, tmp_pat
     assert "RAY_TMPDIR" in (caught.value.hint or "")
 
 
-def test_tune_copies_no_secret_into_the_environment_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_gives_workers_no_environment_so_no_secret_and_no_second_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.tune.execution import class_cache
 
-    names = {*class_cache.ENV_VARS_TO_PROPAGATE, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", names)
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+    monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", {"PL_DISABLE_FORK": "1"})
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    monkeypatch.setattr(class_cache.ray, "remote", lambda **options: lambda _: options)
+    planted: Any = class_cache._ActorClassCache().get(int)
+    assert CANARY in str(planted), "Tune would copy it"
     ray_session.keep_secrets_from_tune()
-    assert names and not [name for name in names if name in SECRETS or name.startswith("AWS_")]
+    options: Any = class_cache._ActorClassCache().get(int)
+    assert options == {"runtime_env": {"env_vars": {}}}
 
 
 @pytest.mark.slow

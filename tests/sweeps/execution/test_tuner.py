@@ -226,3 +226,35 @@ def test_a_trial_that_a_scheduler_stops_is_closed_in_place(records: list[Record]
     verdict = records[0].verdict()
     assert verdict is not None and verdict.kind == "pruned"
     assert records[0].directory == records[0].home
+
+
+# ---------------------------------------------------------------- shared processes
+class Fleet:
+    """Engines of a launch, of which only their number and the groups that they were told count."""
+
+    engines, roster_name = {"one": "node", "two": "node"}, "roster"
+
+    def begin(self, groups: Sequence[Any], retries: int) -> None:
+        self.groups = groups
+
+
+def test_one_process_waits_for_a_group_and_with_a_scheduler_one_for_each_trial(
+    records: list[Record], tmp_path: Path
+) -> None:
+    fleet: Any = Fleet()
+    shared = settings(tmp_path, fleet=fleet)
+    requests = tuner._assigned_requests(records, shared, fleet)
+    assert [(one.trials, one.shares_seat) for one in requests] == [(group.trials, True) for group in fleet.groups]
+    assert sorted(trial for one in requests for trial in one.trials) == sorted(str(one.home) for one in records)
+    for own in (settings(tmp_path, fleet=fleet, scheduler=Asha()), settings(tmp_path, fleet=fleet, own_seats=True)):
+        alone = tuner._assigned_requests(records, own, fleet)
+        assert [(len(one.trials), one.shares_seat) for one in alone] == [(1, False)] * 4
+
+
+def test_processes_are_as_many_as_trials_may_wait(records: list[Record]) -> None:
+    def of(*sizes: int) -> list[Request]:
+        return [Request(tuple("abcdefgh"[:size]), RULES, "stop", 0.01, 0) for size in sizes]
+
+    assert tuner.seats_of_an_engine(of(1, 1, 1), 24) == 24
+    assert tuner.seats_of_an_engine(of(8, 2), 24) == 3
+    assert tuner.seats_of_an_engine(of(8), 4) == 1

@@ -110,7 +110,7 @@ def test_another_date_is_scanned(scans: Scans, again: Callable[..., Scan]) -> No
     assert scans.count == 2
 
 
-@pytest.mark.parametrize("name", ["_code_digest", "version"])
+@pytest.mark.parametrize("name", ["code_digest", "version"])
 def test_other_code_and_another_library_scan_again(
     scans: Scans, again: Callable[..., Scan], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

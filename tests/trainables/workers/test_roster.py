@@ -200,3 +200,22 @@ def test_a_group_that_an_engine_does_not_release_is_left_and_the_next_is_asked_f
     assigned = asyncio.run(story())
     assert ray.asked == [("a",), ("b", "c")]
     assert assigned is not None and assigned.engine == "two"
+
+
+def test_a_trial_has_no_engine_before_its_gate_is_open(ray: Ray, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(roster, "GATE_SECONDS", 0.01)
+    made, gate = two_engines(tmp_path / "stop"), tmp_path / "gate"
+
+    async def story() -> tuple[bool, Assignment | None, Assignment | None]:
+        waiting = asyncio.create_task(made.assign("a", str(gate)))
+        baseline = await made.assign("A0")
+        await asyncio.sleep(0.1)
+        was_done = waiting.done()
+        gate.touch()
+        return was_done, baseline, await waiting
+
+    was_done, baseline, found = asyncio.run(story())
+    assert not was_done and baseline is not None and baseline.peers == ("A0",)
+    assert found is not None and found.peers == ("a", "b", "c")
+    (tmp_path / "stop").touch()
+    assert asyncio.run(made.assign("b", str(tmp_path / "never"))) is None

@@ -100,7 +100,9 @@ class Runs:
         alone: bool,
         listener: Listener | None = None,
         scheduler: Scheduler | None = None,
+        *,
         most_seats: int = 24,
+        own_seats: bool = False,
         before: Callable[[dict[str, Record]], None] = lambda records: None,
     ) -> dict[str, Record]:
         from sweeps.execution.fleet import engines
@@ -115,7 +117,7 @@ class Runs:
         stop_file = directory / "stop"
         with nullcontext() if alone else engines(self.resources, 1, stop_file, None) as fleet:
             settings = TuneSettings(rules, self.resources, stop_file, RETRIES, fleet=fleet, scheduler=scheduler,
-                                    most_seats=most_seats)  # fmt: skip
+                                    most_seats=most_seats, own_seats=own_seats)  # fmt: skip
             run_trials(list(records.values()), settings, listener or Listener())
         return records
 
@@ -284,7 +286,7 @@ def test_a_trial_stopped_by_a_scheduler_delays_no_other(
     monkeypatch.setattr("sweeps.execution.tuner.tune.TuneConfig", partial(tune.TuneConfig, scheduler=StopsOne()))
     patient = partial(EngineSettings, absence_seconds=1000.0)
     monkeypatch.setattr("sweeps.execution.fleet.EngineSettings", patient)
-    records = runs.run("stopped", specs[:3], alone=False)
+    records = runs.run("stopped", specs[:3], alone=False, own_seats=True)
     stopped = records.pop("deep")
     assert (str(stopped.verdict()), stopped.checkpoint_steps()) == ("failed(NoResult)", [1])
     for name, record in records.items():
