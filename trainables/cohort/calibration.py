@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, candidates, passes
+from trainables.cohort.cuts import ALONE, Cut, Member, TowerDepths, candidates, passes
 
 MIN_GAIN = 0.03  # of the seconds, for fewer and larger passes to be worth their memory
 HOPELESS = 1.15  # times the fastest first run: not measured again
@@ -29,14 +29,14 @@ class Calibration:
     alone_seconds: float | None = None
 
 
-def calibrated(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) -> Calibration:
+def calibrated(members: Sequence[Member], towers: TowerDepths, seconds: PassSeconds) -> Calibration:
     """Return the fastest cut: whole steps are timed, each candidate by the passes that will run.
 
     The first run of a cut allocates memory that later ones reuse, so the fastest of several counts.
     """
     if len(members) < 2:
         return Calibration(ALONE)
-    found = _first_runs(members, trunk, seconds)
+    found = _first_runs(members, towers, seconds)
     for cut in _contenders(found):
         again = step_seconds(members, cut, seconds)
         if again is None:
@@ -64,9 +64,9 @@ def step_seconds(members: Sequence[Member], cut: Cut, seconds: PassSeconds) -> f
     return total
 
 
-def _first_runs(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) -> dict[Cut, float]:
+def _first_runs(members: Sequence[Member], towers: TowerDepths, seconds: PassSeconds) -> dict[Cut, float]:
     found: dict[Cut, float] = {}
-    for cut in candidates(members, trunk):
+    for cut in candidates(members, towers):
         once = step_seconds(members, cut, seconds)
         if once is None:
             continue

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from trainables.cohort.calibration import Calibration, calibrated
 from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
-from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, cut_in, narrower, passes
+from trainables.cohort.cuts import ALONE, Cut, Member, TowerDepths, cut_in, narrower, passes
 from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
@@ -115,8 +115,8 @@ class Cohort:
             return ALONE
 
         def measured() -> Cut:
-            trunk = Trunk.of(self.engine.base, batches, kept=self.shared.kept is not None)
-            self.calibration = calibrated(members, trunk, lambda numbers: self._seconds(numbers, batches))
+            towers = TowerDepths.of(self.engine.base, batches, kept=self.shared.kept is not None)
+            self.calibration = calibrated(members, towers, lambda numbers: self._seconds(numbers, batches))
             return self.calibration.cut
 
         if self.memory is None:

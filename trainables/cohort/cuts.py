@@ -35,7 +35,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Trunk:
+class TowerDepths:
     """The towers that members share below their adapters.
 
     DeepStack adds image features to the first `taps` language layers. `block_cost` is the cost of a vision block on a
@@ -50,7 +50,7 @@ class Trunk:
     kept: bool = False
 
     @classmethod
-    def of(cls, base: Base, batches: Sequence[Batch], kept: bool = False) -> Trunk:
+    def of(cls, base: Base, batches: Sequence[Batch], kept: bool = False) -> TowerDepths:
         """Return the towers of a base, with the cost of a vision block on the batches of a step."""
         language, vision = base.towers["language"], base.towers["vision"]
         patches = sum(len(batch.inputs.get("pixel_values", ())) for batch in batches)
@@ -107,7 +107,7 @@ def narrower(cut: Cut | None, failed: int) -> Cut:
     return Cut((), half) if cut is None else Cut(cut.edges, min(cut.width, half))
 
 
-def candidates(members: Sequence[Member], trunk: Trunk) -> list[Cut]:
+def candidates(members: Sequence[Member], towers: TowerDepths) -> list[Cut]:
     """Return the cuts that are worth a measurement: each alone, then those into 1, 2, 4, … passes, and by equal depths.
 
     The best cut into so many passes repeats little of the trunk and has passes of similar size.
@@ -116,20 +116,20 @@ def candidates(members: Sequence[Member], trunk: Trunk) -> list[Cut]:
     depths = sorted({one.depth for one in in_order})
     for count in range(1, len(in_order)):
         if count.bit_count() == 1:
-            cuts.append(_cut_at(in_order, _best_bounds(in_order, trunk, count)))
+            cuts.append(_cut_at(in_order, _best_bounds(in_order, towers, count)))
         if count == len(depths):
             cuts.append(Cut(tuple(depths[1:]), len(in_order)))
     return list({tuple(passes(members, cut)): cut for cut in reversed(cuts)}.values())[::-1]
 
 
-def forecast(members: Sequence[Member], trunk: Trunk) -> float:
+def forecast(members: Sequence[Member], towers: TowerDepths) -> float:
     """Return the cost of a pass in forward costs of a language layer; adapters and heads, equal in all cuts, aside."""
-    seen = trunk.block_cost > 0
-    vision = [trunk.blocks - one.vision if seen else trunk.blocks for one in members]
-    graphs = [0 if one.vision and seen else trunk.layers - one.language for one in members]
-    parted = [0 if seen and start < trunk.taps else start for start in graphs]
-    blocks = _tower(trunk.blocks, vision, vision, trunk.kept)
-    return trunk.block_cost * blocks + _tower(trunk.layers, parted, graphs, trunk.kept)
+    seen = towers.block_cost > 0
+    vision = [towers.blocks - one.vision if seen else towers.blocks for one in members]
+    graphs = [0 if one.vision and seen else towers.layers - one.language for one in members]
+    parted = [0 if seen and start < towers.taps else start for start in graphs]
+    blocks = _tower(towers.blocks, vision, vision, towers.kept)
+    return towers.block_cost * blocks + _tower(towers.layers, parted, graphs, towers.kept)
 
 
 def _tower(blocks: int, parted: Sequence[int], graphs: Sequence[int], kept: bool) -> float:
@@ -138,12 +138,12 @@ def _tower(blocks: int, parted: Sequence[int], graphs: Sequence[int], kept: bool
     return shared + sum(blocks - one for one in parted) + sum(blocks - one for one in graphs)
 
 
-def _best_bounds(members: Sequence[Member], trunk: Trunk, count: int) -> tuple[int, ...]:
+def _best_bounds(members: Sequence[Member], towers: TowerDepths, count: int) -> tuple[int, ...]:
     """Return where to cut ordered members into `count` passes, by dynamic programming over the last cut."""
     total = len(members)
-    uneven = UNEVEN * forecast(members, trunk) / total**2
+    uneven = UNEVEN * forecast(members, towers) / total**2
     cost = {
-        (low, high): forecast(members[low:high], trunk) + uneven * (high - low) ** 2
+        (low, high): forecast(members[low:high], towers) + uneven * (high - low) ** 2
         for low, high in itertools.combinations(range(total + 1), 2)
     }
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, (0,))}

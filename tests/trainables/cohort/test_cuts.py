@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.cohort.calibration import HOPELESS, MIN_GAIN, Calibration, calibrated, step_seconds
-from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, candidates, forecast, narrower, ordered, passes
+from trainables.cohort.cuts import ALONE, Cut, Member, TowerDepths, candidates, forecast, narrower, ordered, passes
 
-TEXT, SEEING = Trunk(30, 0), Trunk(36, 24, taps=3, block_cost=0.3)
+TEXT, SEEING = TowerDepths(30, 0), TowerDepths(36, 24, taps=3, block_cost=0.3)
 DEPTHS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12)), min_size=1, max_size=12)
 EDGES = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8)), max_size=3).map(lambda one: tuple(sorted(set(one))))
 
@@ -23,7 +23,7 @@ def members(depths: Sequence[tuple[int, int]]) -> list[Member]:
     return [Member(number, *one) for number, one in enumerate(depths)]
 
 
-def cost_of(everyone: Sequence[Member], trunk: Trunk, cut: Cut) -> float:
+def cost_of(everyone: Sequence[Member], trunk: TowerDepths, cut: Cut) -> float:
     by_number = {one.number: one for one in everyone}
     return sum(forecast([by_number[number] for number in one], trunk) for one in passes(everyone, cut))
 
@@ -99,7 +99,7 @@ def test_a_member_that_sees_has_all_language_layers_for_itself() -> None:
     assert forecast([blind], SEEING) == pytest.approx(36 + 2 + 0.3 * 24)
     assert forecast([sees, blind], SEEING) == pytest.approx(72 + 38 + 0.3 * (24 + 6 + 6))
     # of rows without images it is as blind as the other
-    assert forecast([sees, blind], Trunk(36, 24, 3)) == 34 + 2 * (2 + 2)
+    assert forecast([sees, blind], TowerDepths(36, 24, 3)) == 34 + 2 * (2 + 2)
 
 
 def test_deepstack_parts_a_member_before_the_first_layer() -> None:
@@ -110,7 +110,7 @@ def test_deepstack_parts_a_member_before_the_first_layer() -> None:
 
 
 def test_where_activations_are_kept_unlike_depths_do_not_share() -> None:
-    kept = Trunk(30, 0, kept=True)
+    kept = TowerDepths(30, 0, kept=True)
     two, four = members([(2, 0), (4, 0)])
     assert forecast([two], kept) + forecast([four], kept) == 2 * 2 + 2 * 4
     assert forecast([two, four], kept) == 2 + 2 * 2 + 2 * 4  # the pass starts at the lower of both
@@ -131,13 +131,13 @@ def test_members_of_one_depth_are_cut_into_equal_halves() -> None:
 
 def test_passes_of_equal_depth_are_always_measured() -> None:
     everyone = members([(2, 0), (2, 0), (4, 0), (4, 0), (16, 0), (30, 0)])
-    for trunk in (TEXT, Trunk(30, 0, kept=True)):
+    for trunk in (TEXT, TowerDepths(30, 0, kept=True)):
         assert [(0, 1), (2, 3), (4,), (5,)] in [passes(everyone, cut) for cut in candidates(everyone, trunk)]
 
 
 @given(depths=DEPTHS, kept=st.booleans())
 def test_candidates_are_each_alone_and_cuts_that_differ(depths: list[tuple[int, int]], kept: bool) -> None:
-    everyone, trunk = members(depths), Trunk(8, 12, 3, 0.3, kept)
+    everyone, trunk = members(depths), TowerDepths(8, 12, 3, 0.3, kept)
     cuts = candidates(everyone, trunk)
     assert cuts[0] == ALONE
     made = [tuple(passes(everyone, cut)) for cut in cuts]
