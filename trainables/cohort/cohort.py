@@ -145,7 +145,7 @@ class Cohort:
         # the loss of a trial is the mean over all supervised tokens of the step, independent of other trials
         tokens = sum(batch.supervised_tokens for batch in batches)
         losses = dict.fromkeys(numbers, 0.0)
-        with self.shared.in_training():
+        with self.shared.lora.in_training():
             for micro_step, batch in enumerate(batches):
                 for number in numbers:
                     masks = self.trials[number].adapter.masks

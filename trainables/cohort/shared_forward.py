@@ -26,7 +26,6 @@ from trainables.cohort.label_rows import Selection, can_select, of_labels, of_la
 from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
 from trainables.data.encoding import IGNORED, Batch, PlacedRow
-from trainables.frozen.facts import depends_on_mode
 from trainables.frozen.kept import KeptActivations, Start
 from trainables.model.base import Base, predicted
 from trainables.model.families import Blocks, TowerName
@@ -73,8 +72,6 @@ class SharedForward:
             tower: [*accumulate((self.lora.training_in(block_name(block)) for block in blocks), frozenset.union)]
             for tower, blocks in base.towers.items()
         }
-        adapted = [base.model.get_submodule(layer) for layer in self.lora.by_layer]
-        self._with_mode = [base.model] if depends_on_mode(base) else adapted  # each module takes a few microseconds
         self.position_shift: torch.Tensor | None = None  # of the last pass
         self._graphs = GraphRows(self.groups)
         self._selected: Selection | None = None  # positions of which the last layer is computed; None for all
@@ -145,17 +142,6 @@ class SharedForward:
             self._rows, self._image_groups, self._prefix, self._selected = 0, 0, None, None
             self._graphs.clear()
             self._repeated.clear()
-
-    @contextmanager
-    def in_training(self) -> Iterator[None]:
-        """Put the adapted linears into train mode, or the whole base where its own mode matters."""
-        for module in self._with_mode:
-            module.train()
-        try:
-            yield
-        finally:
-            for module in self._with_mode:
-                module.eval()
 
     def remove(self) -> None:
         """Remove all hooks from the base."""

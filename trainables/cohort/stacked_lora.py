@@ -6,7 +6,8 @@ hooks apply the LoRA tensors that PEFT created; the modules of the base are not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +16,7 @@ from torch.nn.functional import pad
 from torch.utils.hooks import RemovableHandle
 
 from trainables.cohort.label_rows import Selection
+from trainables.frozen.facts import depends_on_mode
 from trainables.model.base import Base
 from trainables.model.families import TOWERS
 from trainables.model.lora import Adapter
@@ -153,6 +155,8 @@ class StackedLora:
                 for layer, pair in adapter.factors(tower).items():
                     factors.setdefault(layer, {})[member] = pair
         self.by_layer = factors
+        adapted = [base.model.get_submodule(layer) for layer in factors]
+        self._with_mode = [base.model] if depends_on_mode(base) else adapted  # each module takes a few microseconds
         self._handles: list[RemovableHandle] = [
             base.model.get_submodule(layer).register_forward_hook(
                 partial(StackedLinear.add, StackedLinear(layer, pairs, adapters, self.groups))
@@ -182,6 +186,17 @@ class StackedLora:
             for member, pair in pairs.items()
             if any(factor.requires_grad for factor in pair)
         )
+
+    @contextmanager
+    def in_training(self) -> Iterator[None]:
+        """Put the adapted linears into train mode, or the whole base where its own mode matters."""
+        for module in self._with_mode:
+            module.train()
+        try:
+            yield
+        finally:
+            for module in self._with_mode:
+                module.eval()
 
     def remove(self) -> None:
         """Remove all hooks from the base."""
