@@ -6,6 +6,7 @@ a near tie another batch shape may decide otherwise, so the batch of such a prom
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,8 @@ from trainables.evaluation.passes import (
 )
 from trainables.model.base import Base
 
+JOINED_TOKENS = 4096  # open prompts with at most as many tokens, padding included, are one batch: a step has its price
+NEAR_TIE = 2.0  # stands for the share of open answers in a batch with a near tie
 PLAIN_SHARE = 0.5  # a batch with at least this share of open answers is decoded whole: shorter prompts save little
 PICTURE_TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id")
 
@@ -69,9 +72,9 @@ class Answering:
                 found.setdefault((member, key), Partial())
         while wanted := self._chosen(asked, members, drafts, found):
             self._verify(asked, wanted, found)
-        self._decode_batches(asked, members, found, PLAIN_SHARE)
+        self._decode_batches(asked, members, found, NEAR_TIE if self._joins(asked, members, found) else PLAIN_SHARE)
         self._continue(asked, members, found)
-        self._decode_batches(asked, members, found, PLAIN_SHARE)
+        self._decode_batches(asked, members, found, NEAR_TIE)
         return {member: {key: list(found[member, key].tokens) for key in asked.keys} for member in members}
 
     @torch.no_grad()
@@ -130,7 +133,9 @@ class Answering:
 
     def _lost_batches(self, asked: QuestionSet, members: Members, found: Found) -> frozenset[int]:
         # a batch with a near tie is decoded whole, so more of its drafts need not be verified
-        ties = (batch for batch in self._batches(asked, members) if self._share(asked, batch, members, found) > 1)
+        ties = (
+            batch for batch in self._batches(asked, members) if self._share(asked, batch, members, found) == NEAR_TIE
+        )
         return frozenset(number for batch in ties for number in batch)
 
     def _verify(
@@ -164,12 +169,12 @@ class Answering:
         return chunks(asked.prompts, self.size.prompts // len(members), self.size.longest_ratio)
 
     def _share(self, asked: QuestionSet, batch: Sequence[int], members: Members, found: Found) -> float:
-        """Return the share of open answers in a batch; 2 if there is a near tie."""
+        """Return the share of open answers in a batch, or `NEAR_TIE`."""
         answers = [found[member, asked.keys[number]] for number in batch for member in members]
-        return 2.0 if any(one.near_tie for one in answers) else sum(one.is_open for one in answers) / len(answers)
+        return NEAR_TIE if any(one.near_tie for one in answers) else sum(one.is_open for one in answers) / len(answers)
 
     def _decode_batches(self, asked: QuestionSet, members: Members, found: Found, share: float) -> None:
-        """Decode the batches with near ties, and those with many open answers, as if there were no drafts."""
+        """Decode the batches with at least this share of open answers, or a near tie, as if there were no drafts."""
         for batch in self._batches(asked, members):
             if self._share(asked, batch, members, found) < share:
                 continue
@@ -192,7 +197,8 @@ class Answering:
                     wanted.setdefault((number, found[member, key].tokens), set()).add(member)
         for decoding, rows in by_members({row: frozenset(one) for row, one in wanted.items()}):
             prompts = [_after(asked.prompts[number], known) for number, known in rows]
-            for chunk in chunks(prompts, self.size.prompts // len(decoding), self.size.longest_ratio):
+            ratio = math.inf if self._is_small(prompts, decoding) else self.size.longest_ratio
+            for chunk in chunks(prompts, self.size.prompts // len(decoding), ratio):
                 left = max(self.rules.max_new_tokens - len(rows[index][1]) for index in chunk)
                 decoded = self.passes.greedy([prompts[index] for index in chunk], decoding, chunk, left, self.share)
                 taken = [
@@ -200,6 +206,20 @@ class Answering:
                     for index in chunk
                 ]
                 self._take(taken, decoded, found)
+
+    def _joins(self, asked: QuestionSet, members: Members, found: Found) -> bool:
+        """True if drafts leave so few open prompts that they are decoded together, short and long ones alike."""
+        left = [
+            prompt
+            for key, prompt in zip(asked.keys, asked.prompts, strict=True)
+            if any(found[member, key].is_open for member in members)
+        ]
+        has_known = any(one.tokens for one in found.values())
+        return has_known and drafts_pay(self.share) and self._is_small(left, members)
+
+    def _is_small(self, prompts: Sequence[Encoded], members: Members) -> bool:
+        longest = max((len(one.tokens) for one in prompts), default=0)
+        return longest * len(prompts) * len(members) <= JOINED_TOKENS
 
     def _take(self, rows: Sequence[PromptRow], decoded: DecodedTokens, found: Found) -> None:
         self.observer.decoded(rows, decoded.groups, self.rules)

@@ -301,7 +301,7 @@ def alone(sources: Sources, kept: dict[str, Any]) -> list[Answers]:
 
 
 @pytest.mark.parametrize("kind", ["own", "of one member", "wrong at last", "none", "own but one"])
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_members_answer_what_they_answer_alone_whatever_is_drafted(
     kind: str, share: bool, engine: Engine, sources: Sources, alone: list[Answers]
 ) -> None:
