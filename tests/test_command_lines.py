@@ -58,6 +58,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.guards": [],
     "benchmarks.kept": [],
     "benchmarks.load": [],
+    "benchmarks.start": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],
     "benchmarks.stability": [("gone",)],
@@ -68,7 +69,8 @@ PATHS["sweeps.stage4"] += [("--dry-run", "--base"), ("--dry-run", "--winners"), 
                            ("--dry-run", "--val={rows}", "--ood={rows}", "--train")]  # fmt: skip
 PATHS["sweeps.curriculum"].append(("--dry-run",))
 WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.selftest.reload",
-           "trainables.shipping.worker", "sweeps.execution.joining", "benchmarks.load_driver")  # fmt: skip
+           "trainables.shipping.worker", "trainables.preloaded.server", "sweeps.execution.joining",
+           "benchmarks.load_driver")  # fmt: skip
 DEEP = "[" * 3000
 # path -> what it holds; None for one that cannot be made or does not exist
 FILES: dict[str, bytes | None] = {

@@ -8,6 +8,7 @@ Layout::
     spec.json                     the specification of the trial
     placement.json                the adapted modules by their full names, parameters per tower
     lineage.json                  the ancestors of a continued adapter, with their hashes and rates
+    measured_by.json              of a baseline: the record that its results were measured for, if it is another one
     engines.json                  the engines that opened the trial, with their threads
     battery.json                  the results of the self-test, or the trial that ran it for this one
     metrics.jsonl                 one checksummed line per measurement; an incomplete last line is ignored

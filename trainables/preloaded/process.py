@@ -127,10 +127,14 @@ def serving() -> Iterator[None]:
             listening.bind(str(path))
             listening.listen(MOST_WAITING)
             process = subprocess.Popen(  # noqa: S603 a module of this package
-                [sys.executable, "-m", SERVER, str(listening.fileno()), str(path)], stdin=subprocess.PIPE,
+                [sys.executable, "-m", SERVER], stdin=subprocess.PIPE, text=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True,
                 pass_fds=[listening.fileno()],
             )  # fmt: skip
+            assert process.stdin
+            with suppress(BrokenPipeError):  # it has ended, so nothing is forked
+                process.stdin.write(json.dumps({"listening": listening.fileno()}) + "\n")
+                process.stdin.flush()
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = str(path)
         try:
@@ -142,7 +146,6 @@ def serving() -> Iterator[None]:
                 os.environ[VARIABLE] = before
             process.terminate()
             process.wait()
-            assert process.stdin
             process.stdin.close()
 
 

@@ -1,11 +1,9 @@
 """The process that has imported the heavy libraries, and forks the ones that are asked for.
 
-Its parent listens on a Unix socket in a directory that only this user can enter, and passes that socket on. It ends
-when its standard input does, which its parent holds. A request is one line of JSON with three file descriptors:
-standard input, output and error of the new process. It is answered with the id of the process, and with its exit code
-when it ends::
-
-    python -m trainables.preloaded.server DESCRIPTOR PATH    # the path is only shown
+Its parent listens on a Unix socket in a directory that only this user can enter, and names the descriptor of that
+socket on standard input. The server ends when its standard input does. Who connects sends one line of JSON with three
+descriptors: standard input, output and error of the new process. The answers are the id of the process, and its exit
+code when it has ended.
 """
 
 from __future__ import annotations
@@ -24,6 +22,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NoReturn
+
+from trainables.io.requests import read_request
 
 MODULE = "trainables.preloaded.server"
 SERVED = ("trainables.data.scan", "trainables.selftest.reload")  # nothing else is run
@@ -118,8 +118,9 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
 
 def main() -> None:
     """Import the libraries, and serve; who connects meanwhile waits."""
+    request = read_request(MODULE, "`python -m sweeps.stage4`", sys.argv[1:], sys.stdin)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(fileno=int(sys.argv[1])) as listening:
+    with socket.socket(fileno=request["listening"]) as listening:
         for name in PRELOADED:
             importlib.import_module(name)
         gc.collect()

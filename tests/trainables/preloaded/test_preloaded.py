@@ -18,7 +18,7 @@ import pytest
 from trainables.data import scan
 from trainables.mini import BASE_DIRECTORY, datasets
 from trainables.preloaded import process
-from trainables.preloaded.process import VARIABLE, Forked, forks_safely, serving, started
+from trainables.preloaded.process import SERVER, VARIABLE, Forked, forks_safely, serving, started
 
 pytestmark = pytest.mark.skipif(not forks_safely(), reason="nothing is forked on this machine")
 SCAN, RELOAD = "trainables.data.scan", "trainables.selftest.reload"
@@ -30,8 +30,8 @@ def server() -> Iterator[Path]:
         yield Path(os.environ[VARIABLE])
 
 
-def server_process(path: Path) -> psutil.Process:
-    return next(one for one in psutil.Process().children() if str(path) in one.cmdline())
+def server_process(parent: int | None = None) -> psutil.Process:
+    return next(one for one in psutil.Process(parent).children() if SERVER in one.cmdline())
 
 
 def ask(module: str, request: str) -> tuple[str, str, int, int]:
@@ -66,7 +66,7 @@ def test_bad_input_has_the_same_message_and_exit_code(server: Path, monkeypatch:
     missing = json.dumps(dict.fromkeys(("base", "train", "validation", "ood"), "/nowhere")) + "\n"
     requests = {"": "", "no request": "[]\n", "no files": missing}
     forked = {name: ask(SCAN, text) for name, text in requests.items()}
-    assert {parent for *_, parent in forked.values()} == {server_process(server).pid}
+    assert {parent for *_, parent in forked.values()} == {server_process().pid}
     monkeypatch.delenv(VARIABLE)
     alone = {name: ask(SCAN, text) for name, text in requests.items()}
     assert {name: one[:3] for name, one in forked.items()} == {name: one[:3] for name, one in alone.items()}
@@ -88,7 +88,7 @@ def test_a_process_that_is_killed_is_told_apart_and_the_others_go_on(server: Pat
 def test_only_modules_of_the_list_are_forked(server: Path) -> None:
     with tempfile.TemporaryFile("w+") as log, pytest.raises(ValueError, match="invalid literal"):
         Forked(server, "os", os.environ, log)
-    assert server_process(server).is_running()
+    assert server_process().is_running()
 
 
 def test_what_is_forked_sees_the_environment_and_directory_of_its_parent(
@@ -115,7 +115,7 @@ def test_without_a_server_that_answers_the_module_starts_as_any_other(
 
 LAUNCH = """
 import os, sys, time
-from trainables.preloaded.process import VARIABLE, serving
+from trainables.preloaded.process import SERVER, VARIABLE, serving
 with serving():
     print(os.environ[VARIABLE], flush=True)
     if "stays" in sys.argv:
@@ -131,15 +131,10 @@ def test_the_server_ends_with_its_block_and_with_its_parent(kills: bool, monkeyp
     assert launch.stdout
     path = launch.stdout.readline().strip()
     if kills:
+        server = server_process(launch.pid)
         os.kill(launch.pid, signal.SIGKILL)
+        psutil.wait_procs([server], timeout=120.0)
+        assert not server.is_running()
     else:
         assert launch.stdout.readline() == "False False\n" and not Path(path).parent.exists()
     launch.wait()
-    deadline = time.monotonic() + 120.0
-    while serving_at(path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert serving_at(path) == []
-
-
-def serving_at(path: str) -> list[int]:
-    return [one.pid for one in psutil.process_iter(["cmdline"]) if path in (one.info["cmdline"] or ())]
