@@ -11,6 +11,7 @@
 - `label_rows`: Computes the last language layer only at the positions whose outputs are read: those that predict a
   label.
 - `opening`: Opens a cohort: with shared passes if the family of the base supports them, else sequential.
+- `positions`: Positions of the tokens of a pass, for the rows of all groups.
 - `sequential`: Trains trials one after another on the loaded base, for families whose trials cannot share passes.
 - `shared_forward`: One forward pass for several trials: a block runs once for all trials that do not differ up to it.
 - `shared_prefix`: Computes the text before the first image once for all groups: keys and values for the language

@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from trainables.cohort.graph_rows import GraphRows
 from trainables.cohort.label_rows import Selection, can_select, of_labels, of_last, selected_inputs
+from trainables.cohort.positions import repeated_positions, text_positions
 from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
 from trainables.data.encoding import IGNORED, Batch, PlacedRow
@@ -170,10 +171,10 @@ class SharedForward:
                 given["mm_encoder_outputs"] = {"image": self.vision.as_encoder_output(features)}
                 self._prefix = self._shared_text(inputs, positions, labels, added_to=len(features) - 1)
         else:
-            positions, self.position_shift = _text_positions(inputs), None
+            positions, self.position_shift = text_positions(inputs), None
         start = self._prefix.tokens if self._prefix else 0
         count = len(self.groups.now)
-        given["position_ids"] = _repeated_positions(positions[..., start:], count)
+        given["position_ids"] = repeated_positions(positions[..., start:], count)
         if self._prefix:
             given["past_key_values"] = self._prefix.cache(count)
         if "attention_mask" in inputs:  # packed rows are separated by their positions alone
@@ -284,15 +285,3 @@ class SharedForward:
         before = len(self.groups.now)
         parents = self.groups.split(members)
         return hidden if parents is None else take(hidden, parents, before)
-
-
-def _text_positions(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    if "position_ids" in inputs:  # of packed rows
-        return inputs["position_ids"]
-    # prompts are padded on the left, and padding has no positions
-    return (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
-
-
-def _repeated_positions(positions: torch.Tensor, groups: int) -> torch.Tensor:
-    # (rows, tokens), or (axes, rows, tokens)
-    return positions.repeat(*[1] * (positions.dim() - 2), groups, 1)
