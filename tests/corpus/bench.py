@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from trainables.constraint import BestConstraint
 from trainables.data.duplicates import digest_of
 from trainables.mini import BASE_DIRECTORY, datasets
+from trainables.model.base_files import base_digest
 from trainables.record import Record
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.spec import FORMAT, Placement, Source, TrialSpec
 
 if TYPE_CHECKING:
     from trainables.engine import Engine
@@ -183,7 +184,7 @@ def few_rows(directory: Path, kind: str) -> dict[str, Source]:
     if kind == "mixed":
         texts = [_as_training_row(line) for line in _of_kind(ood, "text")[-TRAIN_ROWS:]]
         kept["train"] = [one for pair in zip_longest(kept["train"], texts) for one in pair if one]
-    sources = {"base": Source(path=BASE_DIRECTORY, sha256="ba5e")}
+    sources = {"base": Source(path=BASE_DIRECTORY, sha256=base_digest(BASE_DIRECTORY, FORMAT))}
     for name, lines in kept.items():
         path = directory / f"{kind}-{name}.jsonl"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

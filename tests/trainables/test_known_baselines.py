@@ -157,7 +157,7 @@ def measured(storage: Path, spec: TrialSpec, experiment: str = "first", kind: An
     record = Record(storage / experiment / "trials" / f"A0-{spec.trial_id}")
     record.create(spec)
     record = claim(record)
-    add_use(record.directory, "cpu", 1)
+    add_use(record.directory, "cpu", 1, "unquantized")
     write_json(record.directory / "placement.json", {"language": {}})
     record.append(Measurement("train", 0, {"eval_seconds": 3.0}))
     record.append(Measurement("eval", 0, METRICS))

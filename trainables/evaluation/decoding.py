@@ -59,7 +59,7 @@ def greedy_tokens(
     watching = LogitsProcessorList([] if share is None else [note])  # type: ignore[list-item]
     generated = model.generate(**batch.inputs, generation_config=greedy, logits_processor=watching)
     new = generated[:, batch.inputs["input_ids"].shape[1] :]
-    return new, None if share is None else torch.stack(near, dim=1)
+    return new, torch.stack(near, dim=1) if near else None
 
 
 def read_answers(generated: Sequence[list[int]], encoder: Encoder) -> list[Decoded]:

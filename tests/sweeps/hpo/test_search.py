@@ -304,6 +304,7 @@ def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.hpo.plan_text.quality_grid", lambda _: "")
+    monkeypatch.setattr("sweeps.display.plan_table.eval_cost_text", lambda *_: "")
     errors = guard_errors(SEARCH.study.guards, "tested", (("irrelevant", 192),), 6)
     plan = replace(planned(SEARCH_OF_SIX), guard_errors=errors, pick_rows={"irrelevant_pass": 48})
     console = Console(file=io.StringIO(), width=80)

@@ -189,11 +189,11 @@ def test_an_eval_that_does_not_fit_is_measured_in_parts(
     asked: list[int] = []
     measure = CohortEvaluator.measure
 
-    def planted(joint: CohortEvaluator, baselines: Any, step: int) -> Any:
+    def planted(joint: CohortEvaluator, baselines: Any, step: int, drafts: Any) -> Any:
         asked.append(len(baselines))
         if len(baselines) > 1 or 2 in baselines:
             raise torch.OutOfMemoryError("planted")
-        return measure(joint, baselines, step)
+        return measure(joint, baselines, step, drafts)
 
     monkeypatch.setattr(CohortEvaluator, "measure", planted)
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
