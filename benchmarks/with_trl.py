@@ -1,6 +1,8 @@
 """The job of the comparison by TRL's `SFTTrainer`, run by the interpreter of an environment that has TRL::
 
-    PYTHONPATH=. PYTHON_OF_THAT_ENVIRONMENT -m benchmarks.with_trl JOB OUT
+    PYTHONPATH=. PYTHON_OF_THAT_ENVIRONMENT -m benchmarks.with_trl JOB OUT RECOMPUTE
+
+It recomputes activations in the backward, as it does by default, if RECOMPUTE is `yes`, and not if it is `no`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 from benchmarks.peer_job import Job, StepTimes, Trained
 
 
-def main(job_path: Path, out: Path) -> None:
+def main(job_path: Path, out: Path, recomputes: bool) -> None:
     """Train a job, and write its losses and times."""
     import peft
     import torch
@@ -25,7 +27,7 @@ def main(job_path: Path, out: Path) -> None:
     transformers.logging.set_verbosity_error()
     times = StepTimes(synchronize=torch.cuda.synchronize if job.device == "cuda" else lambda: None)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(job, Path(scratch), times)
+        trainer = _trainer(job, Path(scratch), times, recomputes)
         trainer.train()
     losses = [one["loss"] for one in trainer.state.log_history if "loss" in one]
     versions = (f"TRL {trl.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, "
@@ -33,7 +35,7 @@ def main(job_path: Path, out: Path) -> None:
     Trained.of(times, losses, versions).write(out)
 
 
-def _trainer(job: Job, scratch: Path, times: StepTimes) -> Any:
+def _trainer(job: Job, scratch: Path, times: StepTimes, recomputes: bool) -> Any:
     import torch
     from datasets import Dataset
     from peft import PeftModel, prepare_model_for_kbit_training
@@ -49,7 +51,7 @@ def _trainer(job: Job, scratch: Path, times: StepTimes) -> Any:
         quantization_config=quantization_config(job, dtype),
     )  # fmt: skip
     if job.quantization != "none":
-        model = prepare_model_for_kbit_training(model)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recomputes)
     adapted = PeftModel.from_pretrained(model, job.adapter, is_trainable=True)
 
     class InOrder(SFTTrainer):
@@ -64,16 +66,17 @@ def _trainer(job: Job, scratch: Path, times: StepTimes) -> Any:
         adam_beta2=job.adam_betas[1], weight_decay=job.weight_decay, max_grad_norm=job.max_gradient_norm,
         optim="adamw_torch", logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True,
         use_cpu=job.device == "cpu", bf16=job.dtype == "bfloat16", max_length=None, packing=False,
-        dataloader_pin_memory=False, dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=False, gradient_checkpointing=recomputes, dataset_kwargs={"skip_prepare_dataset": True},
     )  # fmt: skip
     rows = Dataset.from_list([vars(row) for row in job.rows])
     tokenizer = AutoTokenizer.from_pretrained(job.base, local_files_only=True)
     return InOrder(
-        model=adapted, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[_clock(times)]
+        model=adapted, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[clock(times)]
     )
 
 
-def _clock(times: StepTimes) -> Any:
+def clock(times: StepTimes) -> Any:
+    """Return a callback of transformers' Trainer that reads a clock."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
@@ -89,4 +92,5 @@ def _clock(times: StepTimes) -> Any:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    job_file, out_file, recompute = sys.argv[1:]
+    main(Path(job_file), Path(out_file), recompute == "yes")
