@@ -146,3 +146,9 @@ def test_every_code_has_a_meaning_and_the_readme_has_the_same_table() -> None:
 
 def test_every_error_of_the_system_has_a_documented_code() -> None:
     assert {code for _, code, _ in SYSTEM.values()} == {ExitCode.BAD_INPUT, ExitCode.INFRASTRUCTURE}
+
+
+def test_the_collector_looks_less_often_through_what_a_command_reads() -> None:
+    code = "import gc; from trainables.command import run; run(lambda: print(gc.get_threshold()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(50000, 20, 100)"
