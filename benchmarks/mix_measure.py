@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks import text_rows
 from benchmarks.families import modelled
-from benchmarks.mixes import Figure, say_figure
+from benchmarks.mix_page import Figure
 from benchmarks.shapes import SHAPES, prepared
 from benchmarks.sharing import Bench
 from trainables.cohort.cohort import Cohort
@@ -24,7 +25,8 @@ from trainables.mini import BASE_DIRECTORY
 from trainables.spec import Placement, TrialSpec
 
 RANKS = (8, 16)
-WARM_UP = 1  # steps of every run that are not timed; calibration happens in the first
+SEED = 0  # of the random mixes
+STEPS, WARM_UP = 3, 1  # timed steps of a run, and those before; the first one calibrates
 LARGEST = 6  # members of a random mix
 
 
@@ -38,18 +40,14 @@ class Mix:
     @property
     def name(self) -> str:
         """Return the depths of its members."""
-        return " ".join(
-            "".join(f"{letter}{depth}" for letter, depth in (("L", one), ("V", two)) if depth)
-            for one, two, _ in self.arms
-        )  # noqa: E501
+        return " ".join(_depth("L", language) + _depth("V", vision) for language, vision, _ in self.arms)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Interleaved runs of each way, timed steps of a run, the clock, the threads of torch, and where lines are shown."""
+    """Interleaved runs of each way, the clock, the threads of torch, and where lines are shown."""
 
     repeats: int
-    steps: int
     clock: Callable[[], float]
     threads: int
     say: Callable[[str], None]
@@ -65,14 +63,17 @@ class Stopwatch:
     def __call__(self) -> bool:
         """Record the clock and return whether to stop."""
         self.times.append(self.effort.clock())
-        return len(self.times) > WARM_UP + self.effort.steps
+        return len(self.times) > WARM_UP + STEPS
 
     @property
-    def step_seconds(self) -> float:
-        """Return the seconds of a step: the least of those timed, which other work on the machine delays the least."""
-        return min(
-            later - earlier for earlier, later in zip(self.times[WARM_UP:], self.times[WARM_UP + 1 :], strict=False)
-        )  # noqa: E501
+    def step_seconds(self) -> list[float]:
+        """Return the seconds of every timed step."""
+        return [later - earlier for earlier, later in pairwise(self.times[WARM_UP:])]
+
+
+def fastest(runs: Sequence[Sequence[float]]) -> float:
+    """Return the mean seconds of a step, each step in its fastest run, which other work delayed the least."""
+    return sum(min(step) for step in zip(*runs, strict=True)) / len(runs[0])
 
 
 def depths_of(shape: str, base: Path | None) -> tuple[int, int]:
@@ -90,9 +91,9 @@ def named_mixes(layers: int, blocks: int) -> list[Mix]:
     return mixes + [Mix(((0, 2, 16), (0, 6, 16), (2, 6, 16)), named=True)] * bool(blocks)
 
 
-def random_mixes(layers: int, blocks: int, count: int, seed: int) -> list[Mix]:
+def random_mixes(layers: int, blocks: int, count: int) -> list[Mix]:
     """Return mixes of two to six trials of random depth and rank; a third of the trials adapts the vision tower."""
-    draw, mixes = random.Random(seed), []
+    draw, mixes = random.Random(SEED), []
     while len(mixes) < count:
         arms = []
         for _ in range(draw.randint(2, LARGEST)):
@@ -105,7 +106,7 @@ def random_mixes(layers: int, blocks: int, count: int, seed: int) -> list[Mix]:
 def measure_mixes(name: str, directory: Path, mixes: Sequence[Mix], effort: Effort, base: Path | None) -> list[Figure]:
     """Measure mixes on one shape in this process, on one resident base."""
     torch.set_num_threads(effort.threads)
-    steps = WARM_UP + effort.steps + 1
+    steps = WARM_UP + STEPS + 1
     if name == "base":
         assert base is not None
         settings = text_rows.settings(directory, base, steps)
@@ -117,8 +118,12 @@ def measure_mixes(name: str, directory: Path, mixes: Sequence[Mix], effort: Effo
     figures = []
     for mix in mixes:
         figures.append(_measured(name, mix, bench, _specs(mix, settings), effort))
-        say_figure(figures[-1], effort.say)
+        effort.say(figures[-1].line)
     return figures
+
+
+def _depth(letter: str, layers: int) -> str:
+    return f"{letter}{layers}" if layers else ""
 
 
 def _specs(mix: Mix, settings: Mapping[str, Any]) -> list[TrialSpec]:
@@ -130,11 +135,13 @@ def _specs(mix: Mix, settings: Mapping[str, Any]) -> list[TrialSpec]:
 
 
 def _measured(shape: str, mix: Mix, bench: Bench, specs: Sequence[TrialSpec], effort: Effort) -> Figure:
-    alone, together, cut = [], [], None
+    alone: list[list[float]] = []
+    together: list[list[float]] = []
+    cut: Cut | None = None
     for _ in range(effort.repeats):
-        alone.append(sum(_alone(bench, spec, effort) for spec in specs))
-        seconds, cut = _together(bench, specs, effort, cut)
-        together.append(seconds)
+        alone.append([sum(steps) for steps in zip(*(_alone(bench, one, effort) for one in specs), strict=True)])
+        steps, cut = _together(bench, specs, effort, cut)
+        together.append(steps)
     assert cut is not None
     members = [Member(number, one.placement.language, one.placement.vision) for number, one in enumerate(specs)]
     split, cost, arms = passes(members, cut), bench.cost(specs), [modelled(spec) for spec in specs]
@@ -142,22 +149,21 @@ def _measured(shape: str, mix: Mix, bench: Bench, specs: Sequence[TrialSpec], ef
         shape=shape,
         mix=mix.name,
         named=mix.named,
-        cut=" | ".join("+".join(mix.name.split()[number] for number in one) for one in split),
-        alone_seconds=alone,
-        cohort_seconds=together,
-        ratio=min(alone) / min(together),
+        cut=", ".join("+".join(mix.name.split()[number] for number in one) for one in split),
+        alone_seconds=fastest(alone),
+        cohort_seconds=fastest(together),
         model_ratio=sum(cost.solo(arm) for arm in arms) / cost.passes(arms, split),
     )
 
 
-def _alone(bench: Bench, spec: TrialSpec, effort: Effort) -> float:
+def _alone(bench: Bench, spec: TrialSpec, effort: Effort) -> list[float]:
     with ExitStack() as stack:
         trial, watch = bench.open(spec, stack), Stopwatch(effort)
         trial.advance(watch)
         return watch.step_seconds
 
 
-def _together(bench: Bench, specs: Sequence[TrialSpec], effort: Effort, cut: Cut | None) -> tuple[float, Cut]:
+def _together(bench: Bench, specs: Sequence[TrialSpec], effort: Effort, cut: Cut | None) -> tuple[list[float], Cut]:
     with ExitStack() as stack:
         trials = []
         for spec in specs:
