@@ -1,4 +1,4 @@
-"""The FLOP model: counts the FLOPs of a training step for any Qwen3-VL, any batch and any way of sharing.
+"""The FLOP model: counts the FLOPs of a training step for any Qwen3-VL or text-only decoder, and any way of sharing.
 
 One multiply-add is 2 FLOPs. A frozen linear of P weights costs 2 P per token forward and 2 P backward (no gradient of
 its weights). Causal attention costs half of the full square forward and 2.5 times that backward. Norms, activations,
@@ -9,117 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from trainables.data.encoding import Batch
-
+from benchmarks.architecture import Architecture, Counts
 
 ATTENTION_BACKWARD = 2.5  # times its forward, because attention weights are recomputed
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The sizes of one Qwen3-VL: widths in values; `taps` are the vision blocks whose outputs DeepStack reads."""
-
-    hidden: int
-    layers: int
-    queries: int
-    keys: int
-    feed_forward: int
-    vocabulary: int
-    vision_hidden: int
-    blocks: int
-    vision_feed_forward: int
-    taps: tuple[int, ...]
-    patch_values: int
-    patches_per_token: int
-
-    @classmethod
-    def of(cls, config: Any) -> Architecture:
-        """Read the sizes from a transformers configuration."""
-        text, vision = config.text_config, config.vision_config
-        return cls(
-            hidden=text.hidden_size,
-            layers=text.num_hidden_layers,
-            queries=text.num_attention_heads * text.head_dim,
-            keys=text.num_key_value_heads * text.head_dim,
-            feed_forward=text.intermediate_size,
-            vocabulary=text.vocab_size,
-            vision_hidden=vision.hidden_size,
-            blocks=vision.depth,
-            vision_feed_forward=vision.intermediate_size,
-            taps=tuple(vision.deepstack_visual_indexes),
-            patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
-            patches_per_token=vision.spatial_merge_size**2,
-        )
-
-    @property
-    def qkv_weights(self) -> int:
-        """Count the weights that read a language layer's input: queries, keys, values."""
-        return self.hidden * (self.queries + 2 * self.keys)
-
-    @property
-    def layer_weights(self) -> int:
-        """Count the weights of one language layer's linears."""
-        return self.qkv_weights + self.queries * self.hidden + 3 * self.hidden * self.feed_forward
-
-    @property
-    def block_weights(self) -> int:
-        """Count the weights of one vision block's linears."""
-        return 4 * self.vision_hidden**2 + 2 * self.vision_hidden * self.vision_feed_forward
-
-    @property
-    def merger_weights(self) -> int:
-        """Count the weights of one merger, which reads `patches_per_token` patches and writes a language token."""
-        wide = self.patches_per_token * self.vision_hidden
-        return wide**2 + wide * self.hidden
-
-    @property
-    def layer_widths(self) -> int:
-        """Sum inputs and outputs of one language layer's linears, which is the number of LoRA parameters at rank 1."""
-        attention = 2 * (self.hidden + self.queries) + 2 * (self.hidden + self.keys)
-        return attention + 3 * (self.hidden + self.feed_forward)
-
-    @property
-    def block_widths(self) -> int:
-        """Sum inputs and outputs of one vision block's linears."""
-        return 4 * self.vision_hidden + 2 * self.vision_hidden + 2 * (self.vision_hidden + self.vision_feed_forward)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The counts of one batch: padded tokens per row, tokens before the first picture, labels and patches of all rows.
-
-    `patch_pairs` sums the squared number of patches of every picture, since the vision tower attends within a picture.
-    """
-
-    rows: int
-    row_tokens: int
-    prefix_tokens: int
-    labels: int
-    patches: int
-    patch_pairs: int
-
-    @classmethod
-    def of(cls, batch: Batch) -> Counts:
-        """Count a batch with pictures; the prefix is counted as `shared_prefix` does."""
-        from trainables.cohort.shared_prefix import common_tokens
-
-        pictures = batch.inputs["image_grid_thw"].prod(dim=-1).tolist()
-        return cls(
-            rows=len(batch.labels),
-            row_tokens=batch.labels.shape[1],
-            prefix_tokens=common_tokens(batch.inputs["mm_token_type_ids"], batch.labels),
-            labels=batch.supervised_tokens,
-            patches=int(sum(pictures)),
-            patch_pairs=int(sum(one * one for one in pictures)),
-        )
-
-    @property
-    def tokens(self) -> int:
-        """Return the tokens of all rows, including padding, which is computed too."""
-        return self.rows * self.row_tokens
 
 
 @dataclass(frozen=True)
@@ -129,6 +22,25 @@ class Arm:
     language: int
     vision: int
     rank: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a pass is computed.
+
+    `share`: what arms have in common once. `last_for_labels`: the last layer only where a label is predicted. `kept`:
+    hidden states at the cut are at hand, so that nothing below the lowest adapter of a pass is computed.
+    """
+
+    share: bool = True
+    last_for_labels: bool = True
+    kept: bool = False
+
+
+ALONE = Way(share=False, last_for_labels=False)
+APART = Way(share=False)
+SHARED = Way()
+KEPT = Way(kept=True)
 
 
 @dataclass(frozen=True)
@@ -153,6 +65,26 @@ class Cost:
         linears = 2 * own.layer_weights * (counts.row_tokens - start)
         attention = ATTENTION_BACKWARD * 2 * own.queries * (counts.row_tokens**2 - start**2)
         return counts.rows * (linears + self.attention * attention)
+
+    def last_forward(self, start: int = 0) -> float:
+        """Return the FLOPs of the last language layer, forward, computed where labels are predicted.
+
+        Keys and values are computed for tokens from `start` on, and once more for the positions of labels.
+        """
+        own, counts = self.architecture, self.counts
+        keys = 2 * own.key_value_weights * (counts.row_tokens - start)
+        rest = 2 * own.layer_weights * counts.row_labels + self.attention * self._last_attention()
+        return counts.rows * (keys + rest)
+
+    def last_backward(self, start: int = 0) -> float:
+        """Return the FLOPs of the gradients to the inputs of the last language layer, of which labels read a part."""
+        own, counts = self.architecture, self.counts
+        keys = 2 * own.key_value_weights * (counts.row_tokens - start)
+        rest = 2 * (own.layer_weights - own.key_value_weights) * counts.row_labels
+        return counts.rows * (keys + rest + self.attention * ATTENTION_BACKWARD * self._last_attention())
+
+    def _last_attention(self) -> float:
+        return 4 * self.architecture.queries * self.counts.row_labels * self.counts.row_tokens
 
     def prefix_forward(self) -> float:
         """Return the FLOPs of one language layer, forward, for the tokens before the first picture only."""
@@ -183,16 +115,18 @@ class Cost:
         """Return the FLOPs of the projection of `tokens` to the vocabulary, forward and the gradient to its input."""
         return 4 * self.architecture.hidden * self.architecture.vocabulary * tokens
 
-    def adapter(self, arm: Arm, rank: int) -> float:
+    def adapter(self, arm: Arm, rank: int, last_for_labels: bool) -> float:
         """Return the FLOPs of LoRA, forward and the gradients of its factors and inputs, padded to `rank`."""
         own, counts = self.architecture, self.counts
         language = arm.language * own.layer_widths * counts.tokens
+        if arm.language and last_for_labels:
+            language -= (own.layer_widths - own.key_value_widths) * (counts.tokens - counts.predicting)
         return 6 * rank * (language + arm.vision * own.block_widths * counts.patches)
 
     # ---------------------------------------------------------------- recipes
     def solo(self, arm: Arm) -> float:
         """Return the FLOPs of one trial alone: no gradient below its lowest adapter, logits for labels only."""
-        return self.one_pass([arm], share=False)
+        return self.one_pass([arm], ALONE)
 
     def stock(self, arm: Arm) -> float:
         """Return the FLOPs of one trial by PEFT's default k-bit preparation.
@@ -209,63 +143,82 @@ class Cost:
         )
         return vision + language + self.head(counts.tokens) + arm.rank * adapted
 
-    def one_pass(self, arms: Sequence[Arm], share: bool) -> float:
+    def one_pass(self, arms: Sequence[Arm], way: Way = SHARED) -> float:
         """Return the FLOPs of one forward and one backward for all `arms`, as `shared_forward` computes them.
 
-        Arms share a group until the first block that one of them adapts. From the first adapted block on, gradients
-        are computed for every group of the pass.
+        Arms share a group until the first block that one of them adapts. A group has a backward from the lowest block
+        on that its arm adapts; without sharing, all have it from the lowest of the pass on.
         """
         rank = max(arm.rank for arm in arms)
-        adapters = sum(self.adapter(arm, rank) for arm in arms)
-        groups = len(arms) if not share else _groups(self._separate(arms, self.architecture.layers), len(arms))
-        return (
-            self._vision(arms, share) + self._language(arms, share) + self.head(self.counts.labels) * groups + adapters
-        )
+        adapters = sum(self.adapter(arm, rank, way.last_for_labels) for arm in arms)
+        groups = self._language_groups(arms, self.architecture.layers, way.share)
+        return self._vision(arms, way) + self._language(arms, way) + self.head(self.counts.labels) * groups + adapters
 
-    def passes(self, arms: Sequence[Arm], cut: Sequence[Sequence[int]], share: bool) -> float:
+    def passes(self, arms: Sequence[Arm], cut: Sequence[Sequence[int]], way: Way = SHARED) -> float:
         """Return the FLOPs of a cohort's step: a pass for each list of arm numbers in `cut`."""
-        return sum(self.one_pass([arms[number] for number in numbers], share) for numbers in cut)
+        return sum(self.one_pass([arms[number] for number in numbers], way) for numbers in cut)
 
-    def _vision(self, arms: Sequence[Arm], share: bool) -> float:
+    def over_epochs(self, arms: Sequence[Arm], cut: Sequence[Sequence[int]], epochs: float) -> float:
+        """Return the mean FLOPs of a step over `epochs`; from the second on, hidden states at the cut are at hand."""
+        first, later = (self.passes(arms, cut, way) for way in (SHARED, KEPT))
+        return (first + (epochs - 1) * later) / epochs
+
+    def _vision(self, arms: Sequence[Arm], way: Way) -> float:
         own = self.architecture
         starts = [own.blocks - arm.vision for arm in arms]
-        lowest = min(starts)
-        groups = [
-            _groups([start <= i for start in starts], len(arms)) if share else len(arms) for i in range(own.blocks)
-        ]
-        total = self.patches_embedded() * (1 if share else len(arms))
-        for index, count in enumerate(groups):
+        lowest = min(starts, default=0)
+        total = 0.0 if way.kept else self.patches_embedded() * (1 if way.share else len(arms))
+        for index in range(lowest if way.kept else 0, own.blocks):
+            apart = [start <= index for start in starts]
+            groups = _groups(apart, len(arms)) if way.share else len(arms)
             mergers = (index in own.taps) + (index == own.blocks - 1)
-            total += count * (self.block_forward() + mergers * self.merger())
+            total += groups * (self.block_forward() + mergers * self.merger())
             if index >= lowest:
-                total += count * (self.block_backward() + mergers * self.merger())
-        if lowest < own.blocks:  # nothing below needs a gradient
-            total -= groups[lowest] * 2 * 3 * own.vision_hidden**2 * self.counts.patches
+                graphs = sum(apart) if way.share else len(arms)
+                total += graphs * self.block_backward() + groups * mergers * self.merger()
+            if index == lowest:  # nothing below needs a gradient
+                total -= graphs * 2 * 3 * own.vision_hidden**2 * self.counts.patches
         return total
 
-    def _language(self, arms: Sequence[Arm], share: bool) -> float:
-        own, sees = self.architecture, any(arm.vision for arm in arms)
+    def _language(self, arms: Sequence[Arm], way: Way) -> float:
+        own, sees = self.architecture, any(self._sees(arm) for arm in arms)
         lowest = own.layers - max(arm.language for arm in arms)
-        entering = _groups(self._separate(arms, -1), len(arms)) if share else len(arms)
-        start = self.counts.prefix_tokens if share and entering > 1 and lowest >= len(own.taps) else 0
+        parted = 0 if any(self._separate(arm, 0) for arm in arms) else lowest
+        entering = self._language_groups(arms, -1, way.share)
+        joins = way.share and entering > 1 and lowest >= self._taps and not way.kept
+        start = self.counts.prefix_tokens if joins else 0
         total = lowest * self.prefix_forward() if start else 0.0
-        for index in range(own.layers):
-            count = _groups(self._separate(arms, index), len(arms)) if share else len(arms)
+        for index in range(parted if way.kept else 0, own.layers):
             first = start if index < lowest else 0
-            total += count * self.layer_forward(first)
+            forward, backward, read = self._layer(index, first, way)
+            total += self._language_groups(arms, index, way.share) * forward
             if sees or index >= lowest:
-                total += count * self.layer_backward(first)
-            if index == lowest and not sees:
-                total -= count * 2 * own.qkv_weights * self.counts.tokens
+                graphs = sum(self._sees(arm) or own.layers - arm.language <= index for arm in arms)
+                total += (graphs if way.share else len(arms)) * (backward - (0 if sees or index > lowest else read))
         return total
 
-    def _separate(self, arms: Sequence[Arm], layer: int) -> list[bool]:
+    def _layer(self, index: int, start: int, way: Way) -> tuple[float, float, float]:
+        # forward, backward, and what the gradients of the layer's input are of the latter
+        own, counts = self.architecture, self.counts
+        if index < own.layers - 1 or not way.last_for_labels:
+            return self.layer_forward(start), self.layer_backward(start), 2 * own.qkv_weights * counts.tokens
+        read = 2 * own.hidden * own.queries * counts.predicting + 2 * own.key_value_weights * counts.tokens
+        return self.last_forward(start), self.last_backward(start), read
+
+    def _language_groups(self, arms: Sequence[Arm], layer: int, share: bool) -> int:
+        return _groups([self._separate(arm, layer) for arm in arms], len(arms)) if share else len(arms)
+
+    def _separate(self, arm: Arm, layer: int) -> bool:
         # an arm that adapts the vision tower, or a layer to which DeepStack adds, differs from the first layer on
-        own = self.architecture
-        starts = [own.layers - arm.language for arm in arms]
-        return [
-            bool(arm.vision) or start < len(own.taps) or start <= layer for arm, start in zip(arms, starts, strict=True)
-        ]
+        start = self.architecture.layers - arm.language
+        return self._sees(arm) or start < self._taps or start <= layer
+
+    def _sees(self, arm: Arm) -> bool:
+        return bool(arm.vision and self.counts.patches)
+
+    @property
+    def _taps(self) -> int:
+        return len(self.architecture.taps) if self.counts.patches else 0
 
 
 def _groups(separate: Sequence[bool], members: int) -> int:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.architecture import Architecture, Counts
 from benchmarks.families import modelled
-from benchmarks.flops import Architecture, Cost, Counts
+from benchmarks.flops import APART, SHARED, Cost
 from benchmarks.timing import StepClock, begin_peak, largest_difference, now, peak_mb
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import Member, PassWidths, passes
+from trainables.cohort.cuts import Cut, Member, passes
 from trainables.constraint import CONSTRAINT
 from trainables.engine import Engine
 from trainables.guards import GUARDS
@@ -42,7 +43,7 @@ class Run:
     peak_mb: float
     losses: dict[str, list[float]]
     verdicts: dict[str, str]
-    widths: PassWidths | None = None
+    cut: Cut | None = None
 
 
 @dataclass
@@ -89,10 +90,8 @@ def run_solo(bench: Bench, specs: Sequence[TrialSpec], last: int | None) -> Run:
     return _run(trials, steps, now(device) - began, None)
 
 
-def run_cohort(
-    bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, widths: PassWidths | None
-) -> Run:
-    """Train the trials as one cohort; without `widths` it calibrates them, which then counts in the makespan."""
+def run_cohort(bench: Bench, specs: Sequence[TrialSpec], last: int | None, arm: ArmName, cut: Cut | None) -> Run:
+    """Train the trials as one cohort; without `cut` it calibrates one, which then counts in the makespan."""
     device = bench.engine.base.device
     begin_peak(device)
     began = now(device)
@@ -101,15 +100,15 @@ def run_cohort(
         for spec in specs:
             trials.append(bench.open(spec, stack))
             trials[-1].adapter.remove()  # the next one is placed on a bare base
-        cohort = Cohort(bench.engine, trials, widths, share=SHARES[arm])
+        cohort = Cohort(bench.engine, trials, cut, share=SHARES[arm])
         stack.callback(cohort.remove)
         cohort.eval_width = len(trials) if arm == "batched" else 1
         clock = StepClock(device, last)
         cohort.advance(clock)
-        return _run(trials, _mean(clock.step_seconds), now(device) - began, cohort.widths)
+        return _run(trials, _mean(clock.step_seconds), now(device) - began, cohort.cut)
 
 
-def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: PassWidths | None) -> Run:
+def _run(trials: Sequence[Trial], steps: float, makespan: float, cut: Cut | None) -> Run:
     verdicts = {trial.spec.name: trial.record.verdict() for trial in trials}
     broken = [f"{name} {verdict}: {verdict.reason}" for name, verdict in verdicts.items()
               if verdict and verdict.kind not in ENDINGS]  # fmt: skip
@@ -122,7 +121,7 @@ def _run(trials: Sequence[Trial], steps: float, makespan: float, widths: PassWid
         peak_mb=peak_mb(trials[0].engine.base.device),
         losses={trial.spec.name: [one.loss for one in trial.monitor.history] for trial in trials},
         verdicts={name: str(verdict) for name, verdict in verdicts.items()},
-        widths=widths,
+        cut=cut,
     )
 
 
@@ -154,7 +153,7 @@ def measure_family(
         present = ARMS if whole else ARMS[:-1]
         for arm in (*present[repeat % len(present) :], *present[: repeat % len(present)]):
             last = None if whole else specs[0].steps - 1
-            known = runs[arm][0][1].widths if runs[arm] and not whole else None
+            known = runs[arm][0][1].cut if runs[arm] and not whole else None
             one = run_solo(bench, specs, last) if arm == "solo" else run_cohort(bench, specs, last, arm, known)
             runs[arm].append((whole, one))
             say(f"{arm} {one.step_seconds:.3f} s a step" + (f", {one.makespan_seconds:.1f} s whole" if whole else ""))
@@ -166,7 +165,7 @@ def _figures(
     arm: ArmName, runs: Sequence[tuple[bool, Run]], specs: Sequence[TrialSpec], cost: Cost, reference: Run
 ) -> ArmFigures:
     first = runs[0][1]
-    found = ArmFigures(arm, _flops(arm, specs, cost, first.widths))
+    found = ArmFigures(arm, _flops(arm, specs, cost, first.cut))
     for whole, run in runs:
         found.step_seconds.append(run.step_seconds)
         if whole:
@@ -175,17 +174,17 @@ def _figures(
         found.loss_difference = max(found.loss_difference, largest_difference(reference.losses, run.losses))
         found.same_verdicts = found.same_verdicts and (not whole or run.verdicts == reference.verdicts)
     found.peak_mb = max(run.peak_mb for _, run in runs)
-    if first.widths:
-        counts = [len(numbers) for numbers in passes(_members(specs), first.widths)]
+    if first.cut:
+        counts = [len(numbers) for numbers in passes(_members(specs), first.cut)]
         found.widths = "+".join(map(str, counts))
     return found
 
 
-def _flops(arm: ArmName, specs: Sequence[TrialSpec], cost: Cost, widths: PassWidths | None) -> float:
+def _flops(arm: ArmName, specs: Sequence[TrialSpec], cost: Cost, cut: Cut | None) -> float:
     arms = [modelled(spec) for spec in specs]
-    if widths is None:
+    if cut is None:
         return sum(cost.solo(one) for one in arms)
-    return cost.passes(arms, passes(_members(specs), widths), share=SHARES[arm])
+    return cost.passes(arms, passes(_members(specs), cut), SHARED if SHARES[arm] else APART)
 
 
 def _members(specs: Sequence[TrialSpec]) -> list[Member]:

@@ -13,7 +13,7 @@ import torch
 from small_trials import Sources
 from torch.nn.functional import cross_entropy
 
-from trainables.data.encoding import Batch, collate
+from trainables.data.encoding import IGNORED, Batch, collate
 from trainables.data.rows import Message, Row
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
@@ -265,6 +265,11 @@ def counted(base: Base) -> Iterator[dict[str, list[int]]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def predicting_rows(batch: Batch) -> int:
+    """Return the token rows of which the last layer computes its mlp: as many in each row as the most labels in one."""
+    return len(batch.labels) * int((batch.labels[:, 1:] != IGNORED).sum(dim=1).max())
 
 
 def mixed_members(make: Callable[..., TrialSpec], **common: Any) -> list[TrialSpec]:

@@ -11,7 +11,7 @@ import torch
 from small_trials import ANYTHING_GOES, never, train_to
 
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import PassWidths
+from trainables.cohort.cuts import Cut
 from trainables.constraint import applicable_constraint
 from trainables.engine import Engine
 from trainables.probes.probe import Baseline
@@ -20,7 +20,7 @@ from trainables.spec import TrialSpec
 from trainables.training.trial import Trial
 from trainables.verdict import Verdict
 
-ALL_AT_ONCE = PassWidths(8, 8)
+ALL_AT_ONCE = Cut((), 8)
 
 
 class Watched:
@@ -83,10 +83,10 @@ class Together:
 
     def __init__(
         self, engine: Engine, baseline: Baseline, directory: Path, specs: Sequence[TrialSpec],
-        breaks: dict[str, int] | None = None, widths: PassWidths | None = ALL_AT_ONCE,
+        breaks: dict[str, int] | None = None, cut: Cut | None = ALL_AT_ONCE,
     ) -> None:  # fmt: skip
         self.watched = Watched(engine, baseline, directory, breaks)
-        self.cohort = Cohort(engine, self.watched.opened(specs), widths)
+        self.cohort = Cohort(engine, self.watched.opened(specs), cut)
         self.names = {spec.trial_id: spec.name for spec in specs}
         self.ended: dict[str, Verdict] = {}
 

@@ -1,6 +1,6 @@
 """A cohort: trials that train together on one base, with the same results as training each alone.
 
-The trials use the same batches. A forward and backward pass computes as many trials as `widths` allows. Each trial has
+The trials use the same batches. A forward and backward pass computes as many trials as the cut allows. Each trial has
 its own clipping, rate, AdamW, health checks, guards and record, so a trial that ends does not affect the others.
 """
 
@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import cross_entropy
 
+from trainables.cohort.calibration import Calibration, calibrated
+from trainables.cohort.cuts import Cut, Member, Trunk, narrower, passes
 from trainables.cohort.evaluator import CohortEvaluator
-from trainables.cohort.pass_width import Member, PassWidths, calibrated, narrower, passes
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
@@ -32,21 +33,21 @@ OutOfMemory = (torch.OutOfMemoryError,)
 class Cohort:
     """Opened trials on one engine; their adapters are removed from the base and applied in shared passes.
 
-    `widths` is the number of trials in a pass; with None the fastest is measured before the first step.
+    `cut` says which trials share a pass; with None the fastest is measured before the first step (`calibration`).
 
     Raises:
         ValueError: the trials differ in data order, batch shape or step, or their family has no shared forward.
     """
 
-    def __init__(
-        self, engine: Engine, trials: Sequence[Trial], widths: PassWidths | None = None, share: bool = True
-    ) -> None:
+    def __init__(self, engine: Engine, trials: Sequence[Trial], cut: Cut | None = None, share: bool = True) -> None:
         keys = {(cohort_key(trial.spec), trial.step) for trial in trials}
         if len(keys) != 1:
             raise ValueError(
                 f"trials of a cohort must have equal data order, batch shape and step, but {len(keys)} differ"
             )
-        self.engine, self.trials, self.widths, self.share = engine, list(trials), widths, share
+        self.engine, self.trials, self.cut, self.share = engine, list(trials), cut, share
+        self.calibration: Calibration | None = None
+        self.clock = time.perf_counter  # of the calibration
         self.eval_width = len(trials)  # members evaluated in one pass
         for trial in trials:
             trial.adapter.remove()
@@ -93,11 +94,13 @@ class Cohort:
             for number in self.active:
                 self._end(number, error)
             return
-        if self.widths is None:
-            self.widths = calibrated(self._members(), lambda numbers: self._seconds(numbers, batches))
+        if self.cut is None:
+            trunk = Trunk.of(self.engine.base, batches)
+            self.calibration = calibrated(self._members(), trunk, lambda cut: self._seconds(cut, batches))
+            self.cut = self.calibration.cut
             began = time.perf_counter()
         losses: dict[int, float] = {}
-        for numbers in passes(self._members(), self.widths):
+        for numbers in passes(self._members(), self.cut):
             losses |= self._backward_or_split(list(numbers), batches)
         seconds = (time.perf_counter() - began) / max(1, len(losses))
         has_images = any("pixel_values" in batch.inputs for batch in batches)
@@ -114,7 +117,7 @@ class Cohort:
             if len(numbers) == 1:
                 self._end(numbers[0], error)
                 return {}
-        self.widths = narrower(self.widths, len(numbers))
+        self.cut = narrower(self.cut, len(numbers))
         half = len(numbers) // 2
         return {
             **self._backward_or_split(numbers[:half], batches),
@@ -140,18 +143,19 @@ class Cohort:
                         losses[number] += float(mean.detach())
         return losses
 
-    def _seconds(self, numbers: Sequence[int], batches: Sequence[Batch]) -> float | None:
+    def _seconds(self, cut: Sequence[tuple[int, ...]], batches: Sequence[Batch]) -> float | None:
         # runs a step without an update; None if the device has too little memory
         try:
-            began = time.perf_counter()
-            self._backward(numbers, batches)
+            began = self.clock()
+            for numbers in cut:
+                self._backward(numbers, batches)
             if self.engine.base.device.type == "cuda":
                 torch.cuda.synchronize(self.engine.base.device)
-            return time.perf_counter() - began
+            return self.clock() - began
         except OutOfMemory:
             return None
         finally:
-            self._forget_gradients(numbers)
+            self._forget_gradients(self.active)
 
     @contextmanager
     def _training(self) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 Below its lowest adapter a trial computes the same as the base. A pass starts with one group of all trials. Before the
 first block in which a trial differs from the base, the trial gets its own group and the batch is replicated for it.
+A graph is kept only for groups that train something up to the block (`graph_rows.py`), and the last layer is computed
+only where its output is read (`label_rows.py`).
 Text before the first image is the same for all trials up to the lowest language adapter, so it is computed once
 (`shared_prefix.py`). Everything specific to a model family is in `model/families`.
 Prior art for models with frozen layers: Nautilus (SIGMOD 2022).
@@ -13,11 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from trainables.cohort.graph_rows import GraphRows
+from trainables.cohort.label_rows import Selection, can_select, of_labels, of_last, selected_inputs
 from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
 from trainables.data.encoding import IGNORED, Batch
@@ -59,29 +64,39 @@ class SharedForward:
             tower: [self.lora.members_in(block_name(block)) for block in blocks]
             for tower, blocks in base.towers.items()
         }
+        self.training = {
+            tower: [*accumulate((self.lora.training_in(block_name(block)) for block in blocks), frozenset.union)]
+            for tower, blocks in base.towers.items()
+        }
         self.position_shift: torch.Tensor | None = None  # of the last pass
+        self._graphs = GraphRows(self.groups)
+        self._selected: Selection | None = None  # positions of which the last layer is computed; None for all
         self._rows = 0  # rows of the batch in one group
         self._image_groups = 0  # groups at the start of the vision tower
         self._repeated: dict[tuple[Any, ...], Any] = {}  # cache of block arguments repeated for more groups
         self._prefix: FrozenPrefix | None = None
         self._handles: list[RemovableHandle] = [
-            *self._before_each(base.towers["vision"], self.differing["vision"], self._enter_vision),
-            *self._before_each(base.towers["language"], self.differing["language"], self._enter_language),
+            *self._around_each(base.towers["vision"], self._enter_vision),
+            *self._around_each(base.towers["language"], self._enter_language),
         ]
 
     def logits(self, batch: Batch, members: Iterable[int]) -> GroupLogits:
         """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORED
-        with self.running(members, len(batch.labels)):
+        with self.running(members, len(batch.labels), selected=of_labels(batch.labels)):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
-            groups = list(self.groups.now)
+            groups, selected = list(self.groups.now), self._selected
         hidden = out.last_hidden_state
-        skipped = batch.labels.shape[1] - hidden.shape[1]  # prefix tokens, which this pass does not compute
         hidden = hidden.view(len(groups), len(batch.labels), *hidden.shape[1:])
-        chosen = hidden[:, :, :-1][:, supervised[:, skipped:]]
+        if selected:
+            chosen = hidden[:, selected.used]
+        else:
+            skipped = batch.labels.shape[1] - hidden.shape[2]  # prefix tokens, which this pass does not compute
+            chosen = hidden[:, :, :-1][:, supervised[:, skipped:]]
         return GroupLogits(predicted(self.base, chosen), targets[supervised], groups)
 
+    @torch.no_grad()
     def prefill(
         self, inputs: Mapping[str, torch.Tensor], members: Iterable[int], cache: Any
     ) -> tuple[Any, list[Group]]:
@@ -89,7 +104,7 @@ class SharedForward:
 
         Each layer of the cache then has the rows of all groups, one group after the other.
         """
-        with self.running(members, len(inputs["input_ids"])):
+        with self.running(members, len(inputs["input_ids"]), selected=of_last(inputs["input_ids"])):
             out = self._run(self.base.model, inputs, None, past_key_values=cache, use_cache=True, logits_to_keep=1)
             for layer in cache.layers:
                 count = len(layer.keys) // self._rows
@@ -98,16 +113,23 @@ class SharedForward:
             return out, list(self.groups.now)
 
     @contextmanager
-    def running(self, members: Iterable[int], rows: int, groups: Sequence[Group] = ()) -> Iterator[None]:
-        """Apply the adapters of `members` in passes of `rows` rows per group; `groups` are those of an earlier pass."""
+    def running(
+        self, members: Iterable[int], rows: int, groups: Sequence[Group] = (), selected: Selection | None = None
+    ) -> Iterator[None]:
+        """Apply the adapters of `members` in passes of `rows` rows per group; `groups` are those of an earlier pass.
+
+        With `selected` the last layer is computed at these positions only, where the family allows it.
+        """
         all_members = tuple(members)
+        self._selected = selected if can_select(self.base) else None
         self.groups.begin(groups or ([all_members] if self.share else [(member,) for member in all_members]))
         self._rows = rows
         try:
             yield
         finally:
             self.groups.begin(())
-            self._rows, self._image_groups, self._prefix = 0, 0, None
+            self._rows, self._image_groups, self._prefix, self._selected = 0, 0, None, None
+            self._graphs.clear()
             self._repeated.clear()
 
     def remove(self) -> None:
@@ -142,6 +164,8 @@ class SharedForward:
         # DeepStack adds features to the outputs of the first language blocks. A member that differs in one of these
         # blocks therefore needs its own group before the first.
         self.groups.split(frozenset().union(*self.differing["language"][: len(features) - 1]))
+        if len(features) > len(self.differing["language"]):  # it adds to all positions of the last layer too
+            self._selected = None
         # each feature has as many groups as there were at the block that computed it
         counts = [len(one) // tokens for one in features]
         return [take(one, self.groups.parents(count), count) for one, count in zip(features, counts, strict=True)]
@@ -162,38 +186,66 @@ class SharedForward:
         return frozenset(member for group in self.groups.now for member in group)
 
     # ---------------------------------------------------------------- splitting groups
-    def _before_each(self, blocks: Blocks, differing: Sequence[frozenset[int]], enter: Any) -> list[RemovableHandle]:
-        modules = [self.base.model.get_submodule(block_name(block)) for block in blocks]
-        return [
-            module.register_forward_pre_hook(partial(enter, members), with_kwargs=True)
-            for module, members in zip(modules, differing, strict=True)
-        ]
+    def _around_each(self, blocks: Blocks, enter: Any) -> Iterator[RemovableHandle]:
+        for index, block in enumerate(blocks):
+            module = self.base.model.get_submodule(block_name(block))
+            yield module.register_forward_pre_hook(partial(enter, index), with_kwargs=True)
+            yield module.register_forward_hook(self._leave)
 
-    def _enter_vision(
-        self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> BlockInputs:
-        hidden = self._split(args[0], members)
-        count = len(self.groups.now)
+    def _enter_vision(self, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BlockInputs:
+        hidden = self._split(args[0], self.differing["vision"][index])
+        training = self.training["vision"][index] if self.share else self._active()
+        hidden, kwargs = self._graphs.enter(
+            block, hidden, training, lambda rows, count: (rows, self._vision_arguments(kwargs, count))
+        )
+        return (hidden, *args[1:]), kwargs
+
+    def _vision_arguments(self, kwargs: dict[str, Any], count: int) -> dict[str, Any]:
         if self.vision is None or count == self._image_groups:
-            return (hidden, *args[1:]), kwargs
+            return kwargs
         # blocks with and without windows get different arguments
         key = ("vision", count, *map(id, kwargs.values()))
         if key not in self._repeated:
             wider = self.vision.repeat_block_arguments(kwargs, count // self._image_groups)
             self._repeated[key] = kwargs, wider  # keeps kwargs alive, so that the ids in the key stay unique
-        return (hidden, *args[1:]), self._repeated[key][1]
+        return self._repeated[key][1]
 
-    def _enter_language(
-        self, members: frozenset[int], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> BlockInputs:
+    def _enter_language(self, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BlockInputs:
+        members = self.differing["language"][index]
         hidden, count = args[0], len(self.groups.now)
         if self._prefix:
             hidden, kwargs = self._prefix.enter_block(hidden, kwargs, count, bool(members & self._active()))
         hidden = self._split(hidden, members)
-        count = len(self.groups.now)
-        if len(hidden) == len(kwargs["position_embeddings"][0]):
-            return (hidden, *args[1:]), kwargs
-        return (hidden, *args[1:]), {**kwargs, **{name: self._for_groups(kwargs[name], count) for name in PER_TOKEN}}
+        is_last = index == len(self.differing["language"]) - 1
+        training = self._training_with_images(index) if self.share else self._active()
+
+        def inputs_for(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, dict[str, Any]]:
+            given = self._language_arguments(kwargs, rows, count)
+            if not is_last or self._selected is None:
+                return rows, given
+            chosen = selected_inputs(self.base, block, rows, given, self._selected)
+            self.groups.selected = self._selected
+            return chosen
+
+        hidden, kwargs = self._graphs.enter(block, hidden, training, inputs_for)
+        return (hidden, *args[1:]), kwargs
+
+    def _training_with_images(self, index: int) -> frozenset[int]:
+        # what a vision adapter changes needs a graph in all language layers
+        training = self.training["language"][index]
+        return training | self.training["vision"][-1] if self._image_groups else training
+
+    def _language_arguments(self, kwargs: dict[str, Any], rows: torch.Tensor, count: int) -> dict[str, Any]:
+        given = dict(kwargs)
+        if len(rows) != len(kwargs["position_embeddings"][0]):
+            given |= {name: self._for_groups(kwargs[name], count) for name in PER_TOKEN}
+        if self._prefix and kwargs["past_key_values"] is not None:
+            given["past_key_values"] = self._prefix.cache(count)
+        return given
+
+    def _leave(self, _: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+        self.groups.selected = None
+        return self._graphs.leave(output)
 
     def _for_groups(self, given: Any, count: int) -> Any:
         # most blocks get the same objects, but blocks with a sliding window get other masks

@@ -52,6 +52,7 @@ class FrozenPrefix:
     keys: DynamicCache
     hidden: torch.Tensor
     full_arguments: dict[str, Any] = field(default_factory=dict)
+    _caches: dict[tuple[int, bool], DynamicCache] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
@@ -69,7 +70,16 @@ class FrozenPrefix:
         return cls(base, inputs, positions, tokens, keys, hidden)
 
     def cache(self, groups: int) -> DynamicCache:
-        """Return the keys and values of the prefix for the rows of all groups, for one pass."""
+        """Return the keys and values of the prefix for the rows of `groups` groups, for one pass.
+
+        Groups without a graph and groups with one have different caches, because each layer adds to its own.
+        """
+        key = groups, torch.is_grad_enabled()
+        if key not in self._caches:
+            self._caches[key] = self._repeated(groups)
+        return self._caches[key]
+
+    def _repeated(self, groups: int) -> DynamicCache:
         index = torch.arange(len(self.hidden), device=self.hidden.device).repeat(groups)
         layers: Any = self.keys.layers
         pairs = [(layer.keys[index], layer.values[index]) for layer in layers if layer.is_initialized]

@@ -14,11 +14,13 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.hooks import RemovableHandle
 
+from trainables.cohort.label_rows import Selection
 from trainables.model.base import Base
 from trainables.model.families import TOWERS
 from trainables.model.lora import Adapter
 
 Group = tuple[int, ...]
+KEYS_AND_VALUES = (".k_proj", ".v_proj")
 
 
 @dataclass
@@ -26,15 +28,17 @@ class Groups:
     """The members that the current pass computes together; there are no groups between passes.
 
     A member leaves its group at the first block where it differs. Groups only split and never join, so their number
-    identifies a state: `history` maps the number of groups to the groups.
+    identifies a state: `history` maps the number of groups to the groups. `selected` are the positions of which the
+    running block computes more than keys and values; None for all.
     """
 
     now: list[Group] = field(default_factory=list)
     history: dict[int, list[Group]] = field(default_factory=dict)
+    selected: Selection | None = None
 
     def begin(self, groups: Sequence[Group]) -> None:
         """Start a pass with these groups; without groups no adapter is applied."""
-        self.now = list(groups)
+        self.now, self.selected = list(groups), None
         self.history = {len(self.now): self.now}
 
     def split(self, members: frozenset[int]) -> list[int] | None:
@@ -84,8 +88,8 @@ class StackedLinear:
         """
         count = len(self.groups.now)
         numbers = [number for number, group in enumerate(self.groups.now) if group[0] in self.factors]
-        if not numbers:
-            return None
+        if not numbers or (self.groups.selected and self.layer.endswith(KEYS_AND_VALUES)):
+            return None  # the keys and values of selected positions are known
         present = [self.groups.now[number][0] for number in numbers]
         rows = inputs[0].reshape(count, -1, inputs[0].shape[-1])
         index = None
@@ -113,10 +117,14 @@ class StackedLinear:
         masks = [self.adapters[member].masks for member in present]
         if not training or not any(one.rate for one in masks):
             return rows
+        selected, like = self.groups.selected, rows[0]
+        if selected:  # the mask of a trial alone is drawn for all positions
+            like = rows.new_empty(1).expand(len(selected.places) * selected.tokens, rows.shape[-1])
         drawn: dict[str, torch.Tensor] = {}
         for one in masks:  # members with equal seed, rate and step have equal masks
             if one.key not in drawn:
-                drawn[one.key] = one.keep(self.layer, rows[0])
+                keep = one.keep(self.layer, like)
+                drawn[one.key] = keep[selected.flat(groups=1)] if selected else keep
         kept = [drawn[one.key] for one in masks]
         return rows * (kept[0] if len(drawn) == 1 else torch.stack(kept))
 
@@ -163,6 +171,16 @@ class StackedLora:
             if layer.startswith(f"{block}.")
             for member, pair in pairs.items()
             if any(factor.requires_grad for factor in pair) or bool(pair[1].any())
+        )
+
+    def training_in(self, block: str) -> frozenset[int]:
+        """Return the members that train a tensor in a block."""
+        return frozenset(
+            member
+            for layer, pairs in self.by_layer.items()
+            if layer.startswith(f"{block}.")
+            for member, pair in pairs.items()
+            if any(factor.requires_grad for factor in pair)
         )
 
     def remove(self) -> None:

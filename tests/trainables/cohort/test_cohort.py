@@ -13,8 +13,8 @@ from small_trials import Sources, SpecMaker, never
 from together import ALL_AT_ONCE, Together, Watched, apart
 
 from trainables.cohort.cohort import Cohort
+from trainables.cohort.cuts import ALONE, Cut
 from trainables.cohort.evaluator import CohortEvaluator
-from trainables.cohort.pass_width import PassWidths
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.io.files import read_json
@@ -147,7 +147,7 @@ def test_out_of_memory_halves_the_pass_and_changes_no_result(
 ) -> None:  # fmt: skip
     asked = too_large(monkeypatch, fits)
     full = Together(double, base_line, tmp_path, members(make_spec, "adef")).finish()
-    assert full.cohort.widths == PassWidths(fits, fits)
+    assert full.cohort.cut == Cut((), fits)
     sizes = [len(names) for names in asked]
     assert sizes == [4, 2, 2] + [2, 2] * 3 if fits == 2 else sizes == [4, 2, 1, 1, 2, 1, 1] + [1] * 12
     assert set(full.ends.values()) == {"completed"}
@@ -174,7 +174,7 @@ def test_a_cohort_without_a_member_that_fits_ends(
     double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_large(monkeypatch, 0)
-    full = Together(double, base_line, tmp_path, members(make_spec, "ab"), widths=None).finish()
+    full = Together(double, base_line, tmp_path, members(make_spec, "ab"), cut=None).finish()
     assert set(full.ends.values()) == {"infeasible(out_of_memory)"} and len(full.ends) == 2
 
 
@@ -211,9 +211,10 @@ def test_calibration_steps_change_no_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = too_large(monkeypatch, 1)
-    found = Together(double, base_line, tmp_path, members(make_spec, "abd"), widths=None).finish()
-    assert found.cohort.widths == PassWidths(1, 1)
-    assert [len(names) for names in asked] == [1, 1, 2, 2] + [1, 1] + [1, 1, 1] * 4  # two runs of every width tried
+    found = Together(double, base_line, tmp_path, members(make_spec, "abd"), cut=None).finish()
+    assert found.cohort.cut == ALONE
+    # each alone twice, one pass of all and two passes once, because they do not fit; then four steps
+    assert [len(names) for names in asked] == [1, 1, 1] + [3] + [2] + [1, 1, 1] + [1, 1, 1] * 4
     assert_unaffected(found, healthy, "abd")
 
 

@@ -132,9 +132,12 @@ def test_the_shared_part_of_the_prefill_is_computed_once(members: Members) -> No
     counts = members.jointly(prefill)
     assert counts["vision"] == [patches] * 9 + [2 * patches] + [3 * patches] * 2
     # the one with seven language layers is apart before DeepStack; those of two and four share up to the fourth
-    assert counts["language"] == [3 * tokens] * 4 + [4 * tokens] * 4
+    # and of the last layer only the last position has an output
+    rows = len(with_pictures)
+    assert counts["language"] == [3 * tokens] * 4 + [4 * tokens] * 3 + [4 * rows]
     alone = members.jointly(prefill, share=False)
-    assert alone == {"vision": [4 * patches] * VISION_BLOCKS, "language": [4 * tokens] * LANGUAGE_LAYERS}
+    layers = [4 * tokens] * (LANGUAGE_LAYERS - 1) + [4 * rows]
+    assert alone == {"vision": [4 * patches] * VISION_BLOCKS, "language": layers}
 
 
 def test_a_decode_batch_takes_as_many_prompts_as_its_members_leave_room_for(

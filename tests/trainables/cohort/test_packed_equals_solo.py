@@ -18,7 +18,7 @@ from small_trials import CLOCK_METRICS, Sources, SpecMaker, never
 from together import Watched, apart, train_alone, train_packed
 
 from trainables.cohort.cohort import Cohort
-from trainables.cohort.pass_width import Member, PassWidths, passes
+from trainables.cohort.cuts import Cut, Member, passes
 from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.guards import Ceiling
@@ -37,7 +37,7 @@ def double() -> Iterator[None]:
 
 
 def assert_equal_gradients(
-    engine: Engine, specs: list[TrialSpec], kinds: list[str], share: bool = True, widths: PassWidths | None = None
+    engine: Engine, specs: list[TrialSpec], kinds: list[str], share: bool = True, cut: Cut | None = None
 ) -> None:
     batches = {kind: one for kind, one in packed.batches(engine).items() if kind in kinds}
     solo = [packed.alone(engine, spec, batches) for spec in specs]
@@ -45,7 +45,7 @@ def assert_equal_gradients(
     everyone = [Member(number, spec.placement.language, spec.placement.vision) for number, spec in enumerate(specs)]
     try:
         for kind, batch in batches.items():
-            for numbers in passes(everyone, widths or PassWidths(len(specs), len(specs))):
+            for numbers in passes(everyone, cut or Cut((), len(specs))):
                 for number, (loss, gradients) in packed.packed(shared, numbers, batch).items():
                     alone, expected = solo[number][kind]
                     where = f"{specs[number].name} on {kind} rows, beside {numbers}"
@@ -88,7 +88,7 @@ def test_gradients_of_every_placement_equal_those_of_a_trial_alone(
         for language, vision in both if language or vision
     ]  # fmt: skip
     assert len(specs) == 116
-    assert_equal_gradients(packed.double_engine(sources, nf4), specs, ["image", "mixed"], widths=PassWidths(8, 20))
+    assert_equal_gradients(packed.double_engine(sources, nf4), specs, ["image", "mixed"], cut=Cut(((1, 0),), 20))
 
 
 PLACEMENTS = st.tuples(st.integers(0, LANGUAGE_LAYERS), st.integers(0, VISION_BLOCKS)).filter(any)
@@ -106,16 +106,14 @@ COHORTS = {
     "members": st.lists(MEMBERS, min_size=2, max_size=5),
     "kind": st.sampled_from(["image", "text", "mixed"]),
     "share": st.booleans(),
-    "widths": st.builds(PassWidths, st.integers(1, 5), st.integers(1, 5)),
+    "cut": st.builds(Cut, st.just(()) | st.tuples(PLACEMENTS), st.integers(1, 5)),
 }
 
 
-def assert_random_cohort(
-    sources: Sources, members: list[dict[str, Any]], kind: str, share: bool, widths: PassWidths
-) -> None:
+def assert_random_cohort(sources: Sources, members: list[dict[str, Any]], kind: str, share: bool, cut: Cut) -> None:
     with packed.all_double():
         specs = [sources.spec(name=f"member {number}", **one) for number, one in enumerate(members)]
-        assert_equal_gradients(packed.double_engine(sources), specs, [kind], share, widths)
+        assert_equal_gradients(packed.double_engine(sources), specs, [kind], share, cut)
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -200,11 +198,11 @@ class Runs:
     ended: dict[str, str] = field(default_factory=dict)
 
 
-def run_together(watched: Watched, specs: list[TrialSpec], taken_out: str | None, widths: PassWidths) -> dict[str, str]:
+def run_together(watched: Watched, specs: list[TrialSpec], taken_out: str | None, cut: Cut) -> dict[str, str]:
     trials = watched.opened(specs)
     for trial in trials:
         trial.guards = PRUNES if trial.spec.name == "pruned" else ()
-    cohort, ended = Cohort(watched.engine, trials, widths), {}
+    cohort, ended = Cohort(watched.engine, trials, cut), {}
     names = {trial.spec.trial_id: trial.spec.name for trial in trials}
     while cohort.trials:
         ended |= {names[one]: str(verdict) for one, verdict in cohort.advance(never).items()}
@@ -224,8 +222,8 @@ def runs(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         for spec in specs:
             guards = PRUNES if spec.name == "pruned" else ()
             made.alone.alone(spec, guards, until=10 if spec.name == "taken out" else None)
-        made.ended = run_together(made.cohort, specs, "taken out", PassWidths(3, 3))
-        run_together(made.left_alone, [one for one in specs if one.name in STAYING], None, PassWidths(3, 3))
+        made.ended = run_together(made.cohort, specs, "taken out", Cut((), 3))
+        run_together(made.left_alone, [one for one in specs if one.name in STAYING], None, Cut((), 3))
     return made
 
 

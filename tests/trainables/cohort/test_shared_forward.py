@@ -51,10 +51,11 @@ def groups_per_block(
     return [count / max(1, patches) for count in counts["vision"]], counts["language"]
 
 
-def prefix_and_rest(batch: Batch) -> tuple[int, int]:
-    """Return the token rows before the pictures, and those of the whole batch."""
+def prefix_whole_last(batch: Batch) -> tuple[int, int, int]:
+    """Return the token rows before the pictures, those of the whole batch, and those that predict labels."""
     rows, tokens = batch.labels.shape
-    return rows * common_tokens(batch.inputs["mm_token_type_ids"], batch.labels), rows * tokens
+    prefix = rows * common_tokens(batch.inputs["mm_token_type_ids"], batch.labels)
+    return prefix, rows * tokens, packed.predicting_rows(batch)
 
 
 # -------------------------------------------------------------------- what is computed once
@@ -64,29 +65,29 @@ def test_vision_blocks_below_the_lowest_adapter_see_one_group(
     specs = placed(make_spec, (2, 0), (1, 0), (0, 4), (1, 2))
     vision, language = groups_per_block(double, specs, batch)
     assert vision == [1] * 8 + [2] * 2 + [3] * 2
-    prefix, whole = prefix_and_rest(batch)
+    prefix, whole, last = prefix_whole_last(batch)
     assert prefix > 0
     # the two without a vision adapter stay one group up to layer 6, the prefix is one for all four
-    assert language == [3 * (whole - prefix) + prefix] * 6 + [4 * whole] * 2
+    assert language == [3 * (whole - prefix) + prefix] * 6 + [4 * whole, 4 * last]
 
 
 def test_arms_without_a_vision_adapter_share_all_layers_below_the_first_adapted_one(
     double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
     vision, language = groups_per_block(double, placed(make_spec, (1, 0), (3, 0), (2, 0), (3, 0)), batch)
-    _, whole = prefix_and_rest(batch)
+    _, whole, last = prefix_whole_last(batch)
     assert vision == [1] * VISION_BLOCKS
-    assert language == [whole] * 5 + [3 * whole, 4 * whole, 4 * whole]
+    assert language == [whole] * 5 + [3 * whole, 4 * whole, 4 * last]
 
 
 def test_a_member_that_adapts_a_deepstack_layer_splits_before_it(
     double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
     _, language = groups_per_block(double, placed(make_spec, (6, 0), (1, 0)), batch)
-    _, whole = prefix_and_rest(batch)
-    assert language == [2 * whole] * LANGUAGE_LAYERS
+    _, whole, last = prefix_whole_last(batch)
+    assert language == [2 * whole] * (LANGUAGE_LAYERS - 1) + [2 * last]
     _, language = groups_per_block(double, placed(make_spec, (5, 0), (1, 0)), batch)
-    assert language == [whole] * 3 + [2 * whole] * 5
+    assert language == [whole] * 3 + [2 * whole] * 4 + [2 * last]
 
 
 def test_text_rows_reach_no_vision_block_and_split_no_group(double: Engine, make_spec: SpecMaker) -> None:
@@ -95,7 +96,7 @@ def test_text_rows_reach_no_vision_block_and_split_no_group(double: Engine, make
     vision, language = groups_per_block(double, specs, text)
     whole = text.labels.numel()
     assert vision == [0] * VISION_BLOCKS
-    assert language == [whole] * 7 + [2 * whole]
+    assert language == [whole] * 7 + [2 * packed.predicting_rows(text)]
     shared = SharedForward(double.base, packed.lifted(double.base, specs))
     out = shared.logits(text, range(3))
     shared.remove()
@@ -106,8 +107,8 @@ def test_without_sharing_every_member_is_computed_completely(
     double: Engine, batch: Batch, make_spec: SpecMaker
 ) -> None:
     vision, language = groups_per_block(double, placed(make_spec, (1, 0), (0, 1)), batch, share=False)
-    _, whole = prefix_and_rest(batch)
-    assert vision == [2] * VISION_BLOCKS and language == [2 * whole] * LANGUAGE_LAYERS
+    _, whole, last = prefix_whole_last(batch)
+    assert vision == [2] * VISION_BLOCKS and language == [2 * whole] * (LANGUAGE_LAYERS - 1) + [2 * last]
 
 
 def test_members_outside_a_pass_split_no_group(double: Engine, batch: Batch, make_spec: SpecMaker) -> None:
@@ -116,8 +117,8 @@ def test_members_outside_a_pass_split_no_group(double: Engine, batch: Batch, mak
     with packed.counted(double.base) as counts:
         out = shared.logits(batch, [2, 1])
     shared.remove()
-    _, whole = prefix_and_rest(batch)
-    assert counts["language"] == [whole] * 6 + [2 * whole] * 2
+    _, whole, last = prefix_whole_last(batch)
+    assert counts["language"] == [whole] * 6 + [2 * whole, 2 * last]
     assert sorted(out.groups) == [(1,), (2,)]
 
 
@@ -138,9 +139,9 @@ def test_members_split_by_their_trained_modules_not_by_their_placement(
     with packed.counted(double.base) as counts:
         out = shared.logits(batch, range(2))
     shared.remove()
-    _, whole = prefix_and_rest(batch)
+    _, whole, last = prefix_whole_last(batch)
     below = [2 * whole] * 2 if learned else [whole] * 2
-    assert counts["language"] == [whole] * 4 + below + [2 * whole] * 2
+    assert counts["language"] == [whole] * 4 + below + [2 * whole, 2 * last]
     live = packed.grown(double.base, specs[1])
     expected = label_logits(double.base, batch)[0]
     live.remove()

@@ -102,8 +102,9 @@ def test_the_prefix_is_computed_once_and_changes_no_gradient(
     assert len(read) == 1 and read[0][1] == first
     tokens, groups = read[0][0], len(depths)
     below = rows * (tokens + groups * (length - tokens))
-    assert computed[:first] == [below] * (8 - deepest)
-    assert all(count == groups * rows * length for count in computed[8 - deepest :])
+    last = groups * packed.predicting_rows(batch)
+    above = [groups * rows * length] * (deepest - 1) + [last]
+    assert computed == ([below] * (8 - deepest) + above if deepest else [below] * 7 + [rows * tokens + last])
     for number, spec in enumerate(specs):
         loss, gradients = packed.alone(double, spec, {"image": batch})["image"]
         assert abs(found[number][0] - loss) < 1e-12

@@ -213,7 +213,8 @@ def test_one_mask_for_all_blocks_is_caught(
 
     monkeypatch.setattr(SharedForward, "_for_groups", of_the_first)
     engine = packed.double_engine(sources_of(family))
-    specs = [arm(sources_of(family), language) for language in (4, 1)]  # apart from the first block on
+    # apart from the first block on, and both with a graph
+    specs = [arm(sources_of(family), 4, name=name, seed=seed) for seed, name in enumerate("ab")]
     batches = {"padded": text_batches(engine)["padded"]}
     assert furthest_from_solo(engine, specs, True, batches) > GRADIENTS
 

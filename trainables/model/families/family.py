@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -59,11 +60,34 @@ class VisionSteps:
     positions: Callable[[Any, Inputs], tuple[torch.Tensor, torch.Tensor]]
 
 
+def decoder_keys_and_values(layer: Any, hidden: Any, rotations: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the keys and values (rows, heads, tokens, width) of a layer for `hidden` (rows, tokens, width).
+
+    `rotations` are the cosines and sines of the rotary embedding. This is how the attention of every decoder here
+    computes them; most have no norm of the keys.
+    """
+    attention = layer.self_attn
+    normed = layer.input_layernorm(hidden)
+    heads = (*hidden.shape[:-1], -1, attention.head_dim)
+    keys, values = attention.k_proj(normed).view(heads), attention.v_proj(normed).view(heads)
+    if hasattr(attention, "k_norm"):
+        keys = attention.k_norm(keys)
+    keys = keys.transpose(1, 2)
+    rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
+    _, keys = rotate(keys[:, :0], keys, *rotations)  # of no query
+    return keys, values.transpose(1, 2)
+
+
 @dataclass(frozen=True)
 class SharedForwardSteps:
-    """How trials of a family share forward passes; text-only families need no special steps."""
+    """How trials of a family share forward passes; text-only families need no special steps.
+
+    `keys_and_values(layer, hidden, rotations)` computes the keys and values of the last decoder layer, whose other
+    parts then run only where a label is predicted; None if the layer cannot be run that way, so that it computes all.
+    """
 
     vision: VisionSteps | None = None
+    keys_and_values: Callable[[Any, Any, tuple[Any, Any]], tuple[Any, Any]] | None = decoder_keys_and_values
 
 
 def no_modules(_: Config) -> tuple[str, ...]:
