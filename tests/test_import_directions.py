@@ -24,7 +24,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "errors", "failures", "local_paths", "command", "limits", "io", "schedule", "spec", "lease", "verdict",
         "sharing_keys",
-        "model", "data", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
+        "model", "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
         "record_check", "recorded_baselines", "checkpoints", "source_check", "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
         "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",

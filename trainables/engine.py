@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
-from trainables.data.encoding import Batch, Encoded, Encoder, collate, data_order
+from trainables.data.encoding import Batch, Encoded, Encoder, RowStream, collate, data_order
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.packing import pack
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
+from trainables.frozen.kept import KeptActivations
+from trainables.frozen.store import Store
 from trainables.model.base import Base, default_device, load_base
 from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
@@ -25,27 +28,34 @@ TRAIN_SLICE_ROWS = 64
 
 @dataclass(frozen=True)
 class Engine:
-    """A loaded base with its encoder, the training rows and the evaluator."""
+    """A loaded base with its encoder, the training rows and the evaluator.
+
+    `kept` keeps what the frozen layers compute for a row; without it every pass computes them again.
+    """
 
     key: tuple[str, ...]
     base: Base
     encoder: Encoder
     train: Sequence[Row]
     evaluator: Evaluator
+    kept: KeptActivations | None = None
 
     @classmethod
     def load(
         cls, spec: TrialSpec, device: torch.device | None = None, *, all_rows: bool = False,
-        resident: ResidencyChoice = "auto",
+        resident: ResidencyChoice = "auto", store: Store | None = None,
     ) -> Engine:  # fmt: skip
         """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU)."""
         device = device or default_device()
         base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device, resident)
-        return cls.on(base, spec, all_rows=all_rows)
+        return cls.on(base, spec, all_rows=all_rows, store=store)
 
     @classmethod
-    def on(cls, base: Base, spec: TrialSpec, *, all_rows: bool = False) -> Engine:
-        """Return an engine with a loaded base and the data of `spec`; with `all_rows`, evals ask the reserve too."""
+    def on(cls, base: Base, spec: TrialSpec, *, all_rows: bool = False, store: Store | None = None) -> Engine:
+        """Return an engine with a loaded base and the data of `spec`; with `all_rows`, evals ask the reserve too.
+
+        Activations of frozen layers are kept in `store`, if it is given.
+        """
         encoder, sees = Encoder(base, spec.template_date), base.family.sees
         train, validation = read_rows(spec.train.path), read_validation(spec.validation.path)
         ood = read_ood(spec.ood.path, needed_kinds(sees))
@@ -53,7 +63,8 @@ class Engine:
         has_reserve = spec.format >= RESERVE_FORMAT and not all_rows
         data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS, has_reserve)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
-        return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data))
+        kept = KeptActivations(base, encoder, store) if store else None
+        return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data), kept)
 
     def encode(self, index: int, max_tokens: int) -> Encoded:
         """Encode one training row.
@@ -70,14 +81,20 @@ class Engine:
             )
         return encoded
 
-    def row_stream(self, spec: TrialSpec, step: int) -> Iterator[int]:
+    def row_stream(self, spec: TrialSpec, step: int) -> RowStream:
         """Yield row numbers without end, in the order of the spec's data seed, starting at optimizer step `step`."""
-        return itertools.islice(data_order(len(self.train), spec.data_seed), spec.rows_before(step), None)
+        return RowStream(itertools.islice(data_order(len(self.train), spec.data_seed), spec.rows_before(step), None))
 
-    def batches(self, rows: Iterator[int], spec: TrialSpec, step: int) -> list[Batch]:
+    def batches(self, rows: RowStream, spec: TrialSpec, step: int) -> list[Batch]:
         """Take the rows of optimizer step `step` from `rows` and return one batch per accumulation step."""
         encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.rows_at(step))]
+        if self.kept is not None and self.kept.store.files is not None and step + 1 < spec.steps:
+            self._read_ahead(self.kept, rows.upcoming(spec.rows_at(step + 1)), spec.max_tokens)
         micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
         if spec.packed_tokens:
             return [pack(one, self.base, spec.packed_tokens) for one in micro]
         return [collate(one, self.encoder, self.base.device, pad_left=False) for one in micro]
+
+    def _read_ahead(self, kept: KeptActivations, indices: Sequence[int], max_tokens: int) -> None:
+        with suppress(UserError):  # a row that cannot be encoded ends the trials at the step that needs it
+            kept.read_ahead([self.encode(index, max_tokens) for index in indices])

@@ -33,7 +33,7 @@ class CurriculumOptions:
 
 SHARED = (
     "base", *HOLDOUT, "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", "threads",
-    "keep", "resident",
+    "cache", "cache_gb", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
 CHANGED = {

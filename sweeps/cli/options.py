@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from sweeps.execution.cache_options import DEFAULT_GIGABYTES
 from sweeps.execution.engine_plan import MOST_SEATS
 from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
 from trainables.tested_guards import Reading
@@ -97,6 +98,11 @@ class LaunchOptions:
         default=0, metadata=option(RUN, minimum=0, shown_default="FOOTPRINT_THREADS, or its share of the cores")
     )
     """Maximum number of threads of an engine."""
+    cache: str = field(default="", metadata=option(RUN, shown_default="in memory alone"))
+    """Directory on each node for what frozen layers compute for a row, read again by later epochs and launches; off
+    computes it each time."""
+    cache_gb: float = field(default=DEFAULT_GIGABYTES, metadata=option(RUN))
+    """Most gigabytes of files below --cache."""
     keep: str = field(default="", metadata=option(RUN, shown_default="all, or best where space is short"))
     """Adapters that the records keep: all evals', or the best alone."""
     resident: str = field(default="", metadata=option(RUN, shown_default="auto"))
@@ -125,10 +131,12 @@ class LaunchOptions:
 
         Raises:
             UserError: --keep is neither all nor best, --resident is no way to hold weights, --notify is no address and
-                no command, a holdout is both named and to be split off, or FOOTPRINT_THREADS is no number of threads.
+                no command, a holdout is both named and to be split off, FOOTPRINT_THREADS is no number of threads, or
+                the directory of --cache cannot be written.
         """
         from rich.console import Console
 
+        from sweeps.execution.cache_options import cache_settings
         from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
@@ -144,6 +152,7 @@ class LaunchOptions:
             address=self.address or None,
             cohort=self.cohort or None,
             threads=self.threads or threads_asked(os.environ),
+            cache=cache_settings(self.cache, self.cache_gb),
             keep=_keep(self.keep),
             resident=residency_choice(self.resident),
             command=command,
@@ -193,7 +202,8 @@ def _keep(text: str) -> Keep | None:
 
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
-    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep", "resident", "scheduler",
+    "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident",
+    "scheduler",
     "scheduler_options", "force", "steal", "notify",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")

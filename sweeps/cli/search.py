@@ -38,7 +38,7 @@ class SearchOptions:
 
 SHARED = (
     "eval_every", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "threads",
-    "keep", "resident",
+    "cache", "cache_gb", "keep", "resident",
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 

@@ -43,7 +43,7 @@ class StudyOptions:
 
 SHARED = (
     *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
-    "tracking_uri", "address", "cohort", "threads", "keep", "resident", "scheduler",
+    "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "scheduler",
     "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "resume", "sync",
 )  # fmt: skip
 

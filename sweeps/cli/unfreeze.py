@@ -33,7 +33,7 @@ class UnfreezeOptions:
 
 SHARED = (
     *DATA, *HOLDOUT, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", "threads",
-    "keep", "resident",
+    "cache", "cache_gb", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
 CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""}}

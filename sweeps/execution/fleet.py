@@ -19,6 +19,7 @@ from sweeps.execution.engine_plan import EnginePlan, Node, engine_plans
 from sweeps.execution.engine_text import engines_text
 from sweeps.execution.ray_session import Resources, live_nodes
 from sweeps.execution.relay import Listener
+from trainables.frozen.settings import IN_MEMORY, CacheSettings
 from trainables.record import Record
 from trainables.workers.assignment import Group
 from trainables.workers.engine_actor import EngineActor, EngineSettings
@@ -38,10 +39,11 @@ class Fleet:
     """
 
     def __init__(
-        self, resources: Resources, trials: int, stop_file: Path, max_trials: int | None, max_threads: int | None = None
-    ) -> None:
+        self, resources: Resources, trials: int, stop_file: Path, max_trials: int | None,
+        max_threads: int | None = None, cache: CacheSettings = IN_MEMORY,
+    ) -> None:  # fmt: skip
         self.resources, self.trials, self.stop_file = resources, trials, stop_file
-        self.max_trials, self.max_threads = max_trials, max_threads
+        self.max_trials, self.max_threads, self.cache = max_trials, max_threads, cache
         self.engines: dict[str, str] = {}
         self.plans = engine_plans(resources.nodes, trials, max_threads)
         self.has_given_up = False
@@ -67,7 +69,7 @@ class Fleet:
     def _start(self, plans: Sequence[EnginePlan]) -> list[str]:
         names = [f"footprint-engine-{self._token}-{len(self._actors) + number}" for number in range(len(plans))]
         for name, one in zip(names, plans, strict=True):
-            settings = EngineSettings(threads=one.threads, stop_file=str(self.stop_file), max_trials=self.max_trials)
+            settings = EngineSettings(one.threads, str(self.stop_file), self.max_trials, cache=self.cache)
             # a lost node's engine must not wait for another node to have room: its trials go on elsewhere
             only_there = NodeAffinitySchedulingStrategy(one.node, soft=False)
             engine: Any = ray.remote(EngineActor).options(
@@ -119,10 +121,11 @@ def lost_text(node: Node) -> str:
 
 @contextmanager
 def engines(
-    resources: Resources, trials: int, stop_file: Path, max_trials: int | None, max_threads: int | None = None
-) -> Iterator[Fleet]:
+    resources: Resources, trials: int, stop_file: Path, max_trials: int | None, max_threads: int | None = None,
+    cache: CacheSettings = IN_MEMORY,
+) -> Iterator[Fleet]:  # fmt: skip
     """Start the engines that `engine_plans` plans for `trials` trials, and end them and all later ones afterwards."""
-    fleet = Fleet(resources, trials, stop_file, max_trials, max_threads)
+    fleet = Fleet(resources, trials, stop_file, max_trials, max_threads, cache)
     try:
         yield fleet
     finally:

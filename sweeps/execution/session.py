@@ -115,7 +115,7 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
         if launch.cohort == 1:
             yield Cluster(resources, None)
             return
-        started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads)
+        started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads, launch.cache)
         fleet = stack.enter_context(started)
         launch.console.print(f"starting {engines_text(fleet.plans)}", highlight=False)
         yield Cluster(resources, fleet)

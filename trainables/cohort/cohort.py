@@ -217,5 +217,6 @@ class Cohort:
         if hasattr(self, "shared"):
             self.shared.remove()
         self.trials, self.ended = trials, {}
-        self.shared = SharedForward(self.engine.base, [trial.adapter for trial in trials], self.share)
+        adapters = [trial.adapter for trial in trials]
+        self.shared = SharedForward(self.engine.base, adapters, self.share, self.engine.kept)
         self.evaluator = CohortEvaluator(self.engine.evaluator, self.shared)

@@ -12,7 +12,7 @@ Prior art for models with frozen layers: Nautilus (SIGMOD 2022).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -25,10 +25,11 @@ from trainables.cohort.graph_rows import GraphRows
 from trainables.cohort.label_rows import Selection, can_select, of_labels, of_last, selected_inputs
 from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
-from trainables.data.encoding import IGNORED, Batch
+from trainables.data.encoding import IGNORED, Batch, PlacedRow
+from trainables.frozen.kept import KeptActivations, Start
 from trainables.model.base import Base, predicted
-from trainables.model.families import Blocks, LinearShape
-from trainables.model.families.family import VisionSteps
+from trainables.model.families import Blocks, TowerName
+from trainables.model.families.family import VisionSteps, block_name
 from trainables.model.lora import Adapter
 
 BlockInputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -48,19 +49,22 @@ class SharedForward:
     """Runs one base for several adapters (the members) at once.
 
     With `share=False` every member has its own group from the first block on; benchmarks and tests use this.
+    With `kept`, a pass starts above the frozen layers that its batch has in common, from kept activations.
 
     Raises:
         ValueError: the family of the base has no shared forward.
     """
 
-    def __init__(self, base: Base, adapters: Sequence[Adapter], share: bool = True) -> None:
+    def __init__(
+        self, base: Base, adapters: Sequence[Adapter], share: bool = True, kept: KeptActivations | None = None
+    ) -> None:
         if base.family.shared_forward is None:
             raise ValueError(f"the family of a base must define a shared forward, but that of {base.path} does not")
-        self.base, self.share = base, share
+        self.base, self.share, self.kept = base, share, kept if share else None
         self.vision: VisionSteps | None = base.family.shared_forward.vision
         self.lora = StackedLora(base, adapters)
         self.groups = self.lora.groups
-        self.differing = {
+        self.differing: dict[TowerName, list[frozenset[int]]] = {
             tower: [self.lora.members_in(block_name(block)) for block in blocks]
             for tower, blocks in base.towers.items()
         }
@@ -75,6 +79,7 @@ class SharedForward:
         self._image_groups = 0  # groups at the start of the vision tower
         self._repeated: dict[tuple[Any, ...], Any] = {}  # cache of block arguments repeated for more groups
         self._prefix: FrozenPrefix | None = None
+        self._start: Start | None = None
         self._handles: list[RemovableHandle] = [
             *self._around_each(base.towers["vision"], self._enter_vision),
             *self._around_each(base.towers["language"], self._enter_language),
@@ -84,7 +89,12 @@ class SharedForward:
         """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORED
-        with self.running(members, len(batch.labels), selected=of_labels(batch.labels)):
+        members = tuple(members)
+        start = self.kept.start(batch, self.differing, members) if self.kept else None
+        with (
+            self.running(members, len(batch.labels), selected=of_labels(batch.labels)),
+            self._starting(start),
+        ):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
             groups, selected = list(self.groups.now), self._selected
         hidden = out.last_hidden_state
@@ -98,13 +108,19 @@ class SharedForward:
 
     @torch.no_grad()
     def prefill(
-        self, inputs: Mapping[str, torch.Tensor], members: Iterable[int], cache: Any
+        self, inputs: Mapping[str, torch.Tensor], members: Iterable[int], cache: Any, rows: Sequence[PlacedRow] = ()
     ) -> tuple[Any, list[Group]]:
         """Run prompts for `members` and fill `cache`; return the model's output and the groups.
 
-        Each layer of the cache then has the rows of all groups, one group after the other.
+        Each layer of the cache then has the rows of all groups, one group after the other. Kept activations of the
+        pictures are used where `rows`, those of the batch, are given.
         """
-        with self.running(members, len(inputs["input_ids"]), selected=of_last(inputs["input_ids"])):
+        members = tuple(members)
+        start = self.kept.pictures(rows, self.differing, members) if self.kept else None
+        with (
+            self.running(members, len(inputs["input_ids"]), selected=of_last(inputs["input_ids"])),
+            self._starting(start),
+        ):
             out = self._run(self.base.model, inputs, None, past_key_values=cache, use_cache=True, logits_to_keep=1)
             for layer in cache.layers:
                 count = len(layer.keys) // self._rows
@@ -140,12 +156,22 @@ class SharedForward:
         self._handles.clear()
 
     # ---------------------------------------------------------------- one pass
+    @contextmanager
+    def _starting(self, start: Start | None) -> Iterator[None]:
+        self._start = start
+        try:
+            with start.applied() if start else nullcontext():
+                yield
+        finally:
+            self._start = None
+
     def _run(self, module: Any, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor | None, **given: Any) -> Any:
         if self.vision is not None and "pixel_values" in inputs:
-            features = self._read_images(self.vision, inputs)
             positions, self.position_shift = self.vision.positions(self.base.model, inputs)
-            given["mm_encoder_outputs"] = {"image": self.vision.as_encoder_output(features)}
-            self._prefix = self._shared_text(inputs, positions, labels, added_to=len(features) - 1)
+            if self._start is None or self._start.needs_pictures:
+                features = self._read_images(self.vision, inputs)
+                given["mm_encoder_outputs"] = {"image": self.vision.as_encoder_output(features)}
+                self._prefix = self._shared_text(inputs, positions, labels, added_to=len(features) - 1)
         else:
             positions, self.position_shift = _text_positions(inputs), None
         start = self._prefix.tokens if self._prefix else 0
@@ -159,7 +185,8 @@ class SharedForward:
 
     def _read_images(self, vision: VisionSteps, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         self._image_groups = len(self.groups.now)
-        features = vision.read_images(self.base.model, inputs, self._image_groups)
+        kept = self._start.features if self._start else None
+        features = kept or vision.read_images(self.base.model, inputs, self._image_groups)
         tokens = len(features[0]) // len(self.groups.now)
         # DeepStack adds features to the outputs of the first language blocks. A member that differs in one of these
         # blocks therefore needs its own group before the first.
@@ -258,13 +285,6 @@ class SharedForward:
         before = len(self.groups.now)
         parents = self.groups.split(members)
         return hidden if parents is None else take(hidden, parents, before)
-
-
-def block_name(block: Sequence[LinearShape]) -> str:
-    """Return the name of the module of a block: the common path of its linears."""
-    paths = [linear.name.split(".") for linear in block]
-    common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
-    return ".".join(common)
 
 
 def _text_positions(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -33,11 +35,16 @@ class View:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One conversation as tokens; `labels` equal `tokens` where supervised and -100 elsewhere."""
+    """One conversation as tokens; `labels` equal `tokens` where supervised and -100 elsewhere.
+
+    `lasting` is false for tokens that one trial wrote, which no other trial and hardly a later eval reads again: their
+    frozen activations are not kept in files, and push out none that are read every epoch.
+    """
 
     tokens: list[int]
     labels: list[int]
     views: tuple[View, ...]
+    lasting: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,11 +163,24 @@ class Encoder:
 
 
 @dataclass(frozen=True)
+class PlacedRow:
+    """A row at its place in a batch: its tokens begin at token `start` of line `line`."""
+
+    row: Encoded
+    line: int
+    start: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Tensors of one forward pass: the model's `inputs`, and `labels` (rows, tokens)."""
+    """Tensors of one forward pass: the model's `inputs`, and `labels` (lines, tokens).
+
+    `rows` are the rows it was made of, in the order of their pictures; it is empty if they are not known.
+    """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
+    rows: tuple[PlacedRow, ...] = ()
 
     @property
     def supervised_tokens(self) -> int:
@@ -194,7 +214,9 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
         inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])
         inputs["image_grid_thw"] = torch.cat([picture.grid for picture in pictures])
     labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
-    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
+    starts = [longest - len(row.tokens) if pad_left else 0 for row in rows]
+    placed = tuple(PlacedRow(row, line, start) for line, (row, start) in enumerate(zip(rows, starts, strict=True)))
+    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device), placed)
 
 
 def chunks(rows: Sequence[Encoded], max_tokens: int, longest_ratio: float = math.inf) -> Iterator[list[int]]:
@@ -220,3 +242,18 @@ def data_order(rows: int, data_seed: int) -> Iterator[int]:
         random.Random(f"{data_seed}-{epoch}").shuffle(order)
         yield from order
         epoch += 1
+
+
+class RowStream(Iterator[int]):
+    """Row numbers in the order of training, which can be looked at before they are taken."""
+
+    def __init__(self, order: Iterator[int]) -> None:
+        self._order, self._seen = order, deque[int]()
+
+    def __next__(self) -> int:
+        return self._seen.popleft() if self._seen else next(self._order)
+
+    def upcoming(self, count: int) -> list[int]:
+        """Return the next `count` row numbers without taking them."""
+        self._seen.extend(itertools.islice(self._order, max(0, count - len(self._seen))))
+        return list(itertools.islice(self._seen, count))

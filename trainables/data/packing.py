@@ -8,11 +8,11 @@ sequence and masked, so sequences much longer than the longest row gain nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from trainables.data.encoding import IGNORED, Batch, Encoded
+from trainables.data.encoding import IGNORED, Batch, Encoded, PlacedRow
 from trainables.errors import UserError
 from trainables.model.base import Base
 
@@ -54,7 +54,8 @@ def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
     axes = base.family.packed_position_axes
     if axes > 1:
         positions = positions.expand(axes, *positions.shape)
-    return Batch({"input_ids": tokens, "position_ids": positions}, labels)
+    placed = tuple(one for line, own in enumerate(sequences) for one in _placed(own, line))
+    return Batch({"input_ids": tokens, "position_ids": positions}, labels, placed)
 
 
 def check_packable(base: Base) -> None:
@@ -69,6 +70,13 @@ def check_packable(base: Base) -> None:
             f"packed_tokens needs attention of {' or '.join(SEPARATING)}, but {base.path.name} runs {attention}",
             "set packed_tokens to 0, or load the base with another attention",
         )
+
+
+def _placed(rows: Sequence[Encoded], line: int) -> Iterator[PlacedRow]:
+    start = 0
+    for row in rows:
+        yield PlacedRow(row, line, start)
+        start += len(row.tokens)
 
 
 def _line(rows: Sequence[Encoded], longest: int, pad_id: int) -> tuple[list[int], list[int], list[int]]:

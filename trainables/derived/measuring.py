@@ -101,7 +101,7 @@ def _measured(engine: Engine, saved: Sequence[SavedCopy], baselines: Sequence[Ba
     for one in saved:
         adapters.append(_placed(engine, one))
         adapters[-1].remove()  # the shared passes apply its tensors
-    shared = SharedForward(engine.base, adapters)
+    shared = SharedForward(engine.base, adapters, kept=engine.kept)
     try:
         by_number = CohortEvaluator(engine.evaluator, shared).measure(dict(enumerate(baselines)), saved[0].copy.step)
     finally:

@@ -11,15 +11,16 @@ QUANTIZATION_TENSORS = ("absmax", "code", "offset")
 
 def base_checksums(model: torch.nn.Module) -> dict[str, int]:
     """Return a checksum of every tensor that is not part of LoRA, by name, computed on the tensor's device."""
-    return {name: _sum_of_bits(tensor) for name, tensor in _base_tensors(model)}
+    return {name: _sum_of_bits(tensor) for name, tensor in base_tensors(model)}
 
 
 def base_megabytes(model: torch.nn.Module) -> float:
     """Return the size in MB (10^6 bytes) of all tensors that are not part of LoRA, including quantization state."""
-    return sum(tensor.numel() * tensor.element_size() for _, tensor in _base_tensors(model)) / 1e6
+    return sum(tensor.numel() * tensor.element_size() for _, tensor in base_tensors(model)) / 1e6
 
 
-def _base_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def base_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every tensor that is not part of LoRA with its name, including quantization state."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if "lora_" not in name:
             yield from with_state(name, tensor)

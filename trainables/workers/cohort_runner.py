@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from trainables.frozen.settings import OFF, CacheSettings
 from trainables.record import Record
 from trainables.verdict import Verdict
 from trainables.workers.protocol import Request
@@ -40,13 +41,17 @@ class TrialGroup(Protocol):
 
 @dataclass
 class CohortRunner:
-    """Keeps the base in memory, with at most one cohort on it; `threads` is the number of torch threads."""
+    """Keeps the base in memory, with at most one cohort on it; `threads` is the number of torch threads.
+
+    `kept` says where activations of frozen layers are kept.
+    """
 
     threads: int
     stop_file: Path
     cache: EngineCache | None = None
     cohort: TrialGroup | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
+    kept: CacheSettings = OFF
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
@@ -68,7 +73,7 @@ class CohortRunner:
             return None
         if self.cache is None:
             torch.set_num_threads(self.threads)  # must be called on the training thread
-            self.cache = EngineCache()
+            self.cache = EngineCache(settings=self.kept)
         trial = self._tested(record, request, self.cache)
         if trial is not None:
             trial.phase.watch = self.watchdog.beat

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
+from trainables.frozen.settings import IN_MEMORY, CacheSettings
 from trainables.record import Record
 from trainables.sharing_keys import cohort_key, cohort_order, engine_key
 from trainables.verdict import VERDICT
@@ -44,7 +45,7 @@ REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Settings of an engine: its number of threads, and the limits of `admission.State` and of the watchdog."""
+    """Settings of an engine: its threads, the limits of `admission.State` and of the watchdog, what it keeps."""
 
     threads: int
     stop_file: str
@@ -52,6 +53,7 @@ class EngineSettings:
     admission_seconds: float = 60.0
     absence_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
+    cache: CacheSettings = IN_MEMORY
 
 
 class EngineActor:
@@ -61,7 +63,9 @@ class EngineActor:
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.runner = CohortRunner(settings.threads, Path(settings.stop_file), watchdog=Watchdog(settings.limits))
+        self.runner = CohortRunner(
+            settings.threads, Path(settings.stop_file), watchdog=Watchdog(settings.limits), kept=settings.cache
+        )
         self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
         self._numbers = itertools.count()
         self._replies: dict[int, asyncio.Future[Outcome]] = {}

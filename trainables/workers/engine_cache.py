@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from trainables.attempt import claim
 from trainables.engine import Engine
 from trainables.engine_log import add_use
+from trainables.frozen.settings import OFF, CacheSettings
+from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
 from trainables.model.residency import ResidencyChoice
 from trainables.phase import PhaseFile
@@ -27,10 +30,19 @@ from trainables.workers.protocol import Rules
 
 @dataclass
 class EngineCache:
-    """Holds at most one engine; a trial with another base, quantization or data replaces it."""
+    """Holds at most one engine; a trial with another base, quantization or data replaces it.
+
+    Kept activations of frozen layers outlive it: they are found by what decides them.
+    """
 
     engine: Engine | None = None
     selftest: SelfTest | None = None
+    settings: CacheSettings = OFF
+
+    @cached_property
+    def store(self) -> Store | None:
+        """Return where activations are kept, None if they are not."""
+        return Store.of(self.settings)
 
     @property
     def key(self) -> tuple[str, ...] | None:
@@ -71,6 +83,6 @@ class EngineCache:
         if self.engine is None or self.engine.key != engine_key(spec):
             self.drop()  # there may not be enough memory for both
             check_sources([spec])
-            self.engine = Engine.load(spec, resident=resident)
+            self.engine = Engine.load(spec, resident=resident, store=self.store)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

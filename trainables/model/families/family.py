@@ -52,12 +52,15 @@ class VisionSteps:
     patches.
     `positions(model, inputs)` returns the positions (axes, rows, tokens), and the offset of the positions of generated
     tokens from their index in the row (rows, 1).
+    `taps(model)` returns, for each such tensor of DeepStack, the number of the vision block whose output it is computed
+    from, and the module that computes it.
     """
 
     read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]]
     as_encoder_output: Callable[[Sequence[torch.Tensor]], object]
     repeat_block_arguments: Callable[[Mapping[str, Any], int], dict[str, Any]]
     positions: Callable[[Any, Inputs], tuple[torch.Tensor, torch.Tensor]]
+    taps: Callable[[Any], Sequence[tuple[int, torch.nn.Module]]]
 
 
 def decoder_keys_and_values(layer: Any, hidden: Any, rotations: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -88,6 +91,18 @@ class SharedForwardSteps:
 
     vision: VisionSteps | None = None
     keys_and_values: Callable[[Any, Any, tuple[Any, Any]], tuple[Any, Any]] | None = decoder_keys_and_values
+
+
+def block_name(block: Sequence[LinearShape]) -> str:
+    """Return the name of the module of a block: the common path of its linears."""
+    paths = [linear.name.split(".") for linear in block]
+    common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
+    return ".".join(common)
+
+
+def no_taps(_: Any) -> tuple[()]:
+    """Return no DeepStack levels."""
+    return ()
 
 
 def no_modules(_: Config) -> tuple[str, ...]:

@@ -57,10 +57,16 @@ def read_images(model: Any, inputs: Inputs, groups: int) -> tuple[torch.Tensor, 
     return (out.pooler_output, *out.deepstack_features)
 
 
+def taps(model: Any) -> list[tuple[int, torch.nn.Module]]:
+    """Return the vision block of each DeepStack level, and the merger that reads its output."""
+    tower = model.model.visual
+    return list(zip(tower.deepstack_visual_indexes, tower.deepstack_merger_list, strict=True))
+
+
 QWEN3_VL = replace(
     qwen_vision.vision_family(
         "Qwen3VLForConditionalGeneration", qwen3_vl_towers, qwen3_vl_weights, read_images, outside,
-        packed_position_axes=1,
+        packed_position_axes=1, taps=taps,
     ),
     is_tied=not_tied,
     renamed_weights=qwen_vision.RENAMED_WEIGHTS[:3],

@@ -23,6 +23,7 @@ from trainables.model.families.family import (
     Towers,
     VisionSteps,
     decoder_layers,
+    no_taps,
     not_tied,
 )
 
@@ -77,15 +78,16 @@ def vision_family(
     read_images: Callable[[Any, Inputs, int], tuple[torch.Tensor, ...]],
     outside: Callable[[Config], tuple[str, ...]] = merger_and_patches,
     packed_position_axes: int = 4,
+    taps: Callable[[Any], Sequence[tuple[int, torch.nn.Module]]] = no_taps,
 ) -> Family:
-    """Return a family with what all three share; their forward passes differ only in `read_images`."""
+    """Return a family with what all three share; their forward passes differ only in `read_images` and `taps`."""
     return Family(
         model_class=model_class,
         decoder="model.language_model",
         towers=towers,
         other_weights=other_weights,
         shared_forward=SharedForwardSteps(
-            VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions)
+            VisionSteps(read_images, as_encoder_output, repeat_block_arguments, positions, taps)
         ),
         outside=outside,
         image_processor_class="Qwen2VLImageProcessorPil",
