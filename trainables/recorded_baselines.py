@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainables.probes.captions import captions_in
 from trainables.probes.probe import Baseline
+from trainables.probes.question import answers_in
 from trainables.record import Record
 
 KEPT_BASELINES = 8  # in the memory of a process; a launch has one for each quantization
@@ -39,8 +40,9 @@ class RecordedBaselines(Mapping[str, Baseline]):
 
 def baseline_in(record: Record) -> Baseline:
     """Return the metrics, captions and results by row of a baseline that has completed."""
-    measured, captions = record.evals()[0], captions_in(record.samples(0))
-    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve)
+    measured, samples = record.evals()[0], record.samples(0)
+    captions, answers = captions_in(samples), answers_in(samples)
+    return Baseline(measured.metrics, captions, measured.counts, measured.rows, measured.reserve, answers)
 
 
 @lru_cache(maxsize=KEPT_BASELINES)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _cached_losses(trial: Any, stack: ExitStack) -> None:
     evaluator = trial.engine.evaluator
     original, kept = evaluator._losses, {}
-    replace(stack, evaluator, "_losses", lambda rows: kept.setdefault(id(rows), original(rows)))
+    replace(stack, evaluator, "_losses", lambda rows, *given: kept.setdefault(id(rows), original(rows, *given)))
 
 
 def _updates_lost(trial: Any, stack: ExitStack) -> None:
@@ -37,9 +37,9 @@ def _absent_at_eval(trial: Any, stack: ExitStack) -> None:
     evaluator = trial.engine.evaluator
     original = evaluator.measure
 
-    def measure(baseline: Any) -> Any:
+    def measure(*given: Any) -> Any:
         with trial.adapter.peft_model.disable_adapter():
-            return original(baseline)
+            return original(*given)
 
     replace(stack, evaluator, "measure", measure)
 

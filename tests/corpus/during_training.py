@@ -64,8 +64,8 @@ def _graph_cut_by_the_first_eval(trial: Any, stack: ExitStack) -> None:
     evaluator = trial.engine.evaluator
     original, evals = evaluator.measure, []
 
-    def measure(baseline: Any) -> Any:
-        measured = original(baseline)
+    def measure(*given: Any) -> Any:
+        measured = original(*given)
         if not evals:
             evals.append(1)
             cut_graph(stack, trial.engine.base.model.model.language_model.layers[6])

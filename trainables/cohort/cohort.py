@@ -178,7 +178,8 @@ class Cohort:
         for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
-                verdict = trial.finish_eval(measured[number], self.evaluator.asking(number), seconds / len(numbers))
+                controls = self.evaluator.asking(number, trial.answered.outside)
+                verdict = trial.finish_eval(measured[number], controls, seconds / len(numbers))
                 if verdict:
                     self.ended[number] = verdict
 
@@ -188,7 +189,8 @@ class Cohort:
             numbers, began = remaining[: self.eval_width], time.perf_counter()
             baselines = {number: self.trials[number].baseline for number in numbers}
             try:
-                measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step)
+                drafts = {number: self.trials[number].answered.drafts for number in numbers}
+                measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step, drafts)
             except OutOfMemory as error:
                 if len(numbers) > 1:
                     self.eval_width = len(numbers) // 2

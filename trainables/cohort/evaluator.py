@@ -8,44 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from transformers import DynamicCache
 
-from trainables.cohort.shared_forward import SharedForward
-from trainables.cohort.stacked_lora import Group
-from trainables.data.encoding import Encoded, chunks, collate
+from trainables.cohort.shared_forward import GroupLogits, SharedForward
+from trainables.data.encoding import Batch, Encoded, chunks, collate
+from trainables.evaluation.answering import Asked, Found
 from trainables.evaluation.decoding import read_answers
-from trainables.evaluation.evaluator import (
-    GENERATION_TOKENS,
-    LONGEST_RATIO,
-    LOSS_TOKENS,
-    Evaluator,
-    RowLoss,
-    losses_in_order,
-    row_losses,
-)
+from trainables.evaluation.drafts import Drafts
+from trainables.evaluation.evaluator import LOSS_TOKENS, Evaluator, RowLoss, losses_in_order, row_losses
+from trainables.evaluation.near_ties import best_tokens
+from trainables.evaluation.passes import DecodedTokens, Members
 from trainables.health import eval_integrity
 from trainables.health.eval_integrity import Measured
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question
 
 Answers = dict[str, str]
-
-
-@dataclass(frozen=True)
-class CohortTokens:
-    """A decoded batch: tokens (groups x rows, new tokens), the members of each group, and the question numbers."""
-
-    tokens: torch.Tensor
-    groups: list[Group]
-    questions: list[int]
-
-    def rows_of(self, member: int) -> slice:
-        """Return the rows of `member` in `tokens`."""
-        group = next(number for number, one in enumerate(self.groups) if member in one)
-        rows = len(self.questions)
-        return slice(group * rows, (group + 1) * rows)
+MemberDrafts = Mapping[int, Sequence[Drafts]]  # of each member, the most probable first
 
 
 @dataclass(frozen=True)
@@ -55,50 +37,67 @@ class CohortEvaluator:
     evaluator: Evaluator
     shared: SharedForward
 
-    def measure(self, baselines: Mapping[int, Baseline], step: int) -> dict[int, Measured]:
+    def measure(
+        self, baselines: Mapping[int, Baseline], step: int, drafts: MemberDrafts | None = MappingProxyType({})
+    ) -> dict[int, Measured]:
         """Evaluate the members in `baselines`, each with its baseline, like `eval_integrity.measure`."""
         evaluator, members = self.evaluator, tuple(baselines)
+        found: Found = {}
         with eval_integrity.witness_of(evaluator) as witness:
-            decoded = self._decode(evaluator.prompts, members)
-        recorded = witness.answers_by_batch()
-        answers = self._answers(evaluator.questions, decoded, members)
-        validation, train_slice = (
-            self._losses(rows, members) for rows in (evaluator.validation, evaluator.train_slice)
-        )
+            validation = self._losses(evaluator.validation, members, None if drafts is None else found)
+            answers = self._answers(evaluator.questions, evaluator.prompts, members, drafts or {}, found)
+        train_slice = self._losses(evaluator.train_slice, members)
         earlier = [self._losses(rows, members) for rows in evaluator.earlier]
         measured: dict[int, Measured] = {}
         for member in members:
             stages = tuple(losses[member] for losses in earlier)
             evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], stages)
-            own = [text for one, texts in zip(decoded, recorded, strict=True) for text in texts[one.rows_of(member)]]
-            measured[member] = eval_integrity.judged(evaluator, step, evaluator.score(evidence), answers[member], own)
+            scores = evaluator.score(evidence)
+            measured[member] = eval_integrity.judged(evaluator, step, scores, answers[member], witness.of(member))
         return measured
 
-    def asking(self, member: int) -> MemberEvaluator:
+    def asking(self, member: int, drafts: Sequence[Drafts] = ()) -> MemberEvaluator:
         """Return an evaluator of one member, for the controls of an eval."""
-        return MemberEvaluator(self, member)
+        return MemberEvaluator(self, member, drafts)
 
-    def ask(self, member: int, questions: Sequence[Question]) -> Answers:
+    def ask(self, member: int, questions: Sequence[Question], drafts: Sequence[Drafts] = ()) -> Answers:
         """Answer questions with one member, in the same way as those of the eval."""
-        decoded = self._decode(self.evaluator.encode(questions), (member,))
-        return self._answers(questions, decoded, (member,))[member]
+        prompts = self.evaluator.encode(questions)
+        return self._answers(questions, prompts, (member,), {member: drafts}, {})[member]
+
+    def logits(self, batch: Batch, members: Members) -> GroupLogits:
+        """Run rows for members, as `Passes` asks for."""
+        return self.shared.logits(batch, members)
+
+    def greedy(
+        self, prompts: Sequence[Encoded], members: Members, numbers: Sequence[int], new_tokens: int, share: float | None
+    ) -> DecodedTokens:
+        """Decode one batch for members, as `Passes` asks for."""
+        batch = collate(prompts, self.evaluator.encoder, self.evaluator.base.device, pad_left=True)
+        return self._greedy(batch.inputs, members, numbers, new_tokens, share)
 
     def _answers(
-        self, questions: Sequence[Question], decoded: Sequence[CohortTokens], members: Sequence[int]
+        self,
+        questions: Sequence[Question],
+        prompts: Sequence[Encoded],
+        members: Members,
+        drafts: MemberDrafts,
+        found: Found,
     ) -> dict[int, Answers]:
-        encoder = self.evaluator.encoder
-        answers: dict[int, Answers] = {member: {} for member in members}
-        for batch in decoded:
-            texts = [one.text for one in read_answers(batch.tokens.tolist(), encoder)]
-            keys = [questions[index].key for index in batch.questions]
-            for member in members:
-                answers[member] |= dict(zip(keys, texts[batch.rows_of(member)], strict=True))
-        return answers
+        asked = Asked([one.key for one in questions], prompts, drafts)
+        tokens = self.evaluator.answering(self).answers(asked, members, found)
+        return {member: self._texts(tokens[member]) for member in members}
+
+    def _texts(self, tokens: Mapping[str, list[int]]) -> Answers:
+        texts = read_answers(list(tokens.values()), self.evaluator.encoder)
+        return {key: one.text for key, one in zip(tokens, texts, strict=True)}
 
     @torch.no_grad()
-    def _losses(self, rows: Sequence[Encoded], members: Sequence[int]) -> dict[int, Losses]:
+    def _losses(self, rows: Sequence[Encoded], members: Members, answers: Found | None = None) -> dict[int, Losses]:
+        """Return the losses of rows; with `answers`, the rows are those of validation and draft its answers."""
         found: dict[int, dict[int, RowLoss]] = {member: {} for member in members}
         encoder, device = self.evaluator.encoder, self.evaluator.base.device
+        references = None if answers is None else self.evaluator.references(members)
         for chunk in chunks(rows, LOSS_TOKENS // len(members)):
             batch = collate([rows[index] for index in chunk], encoder, device, pad_left=False)
             out = self.shared.logits(batch, members)
@@ -106,18 +105,20 @@ class CohortEvaluator:
                 losses = row_losses(batch, logits, out.targets)
                 for member in group:
                     found[member].update(zip(chunk, losses, strict=True))
+            if answers is not None and references is not None:
+                drafted = [references[index] for index in chunk]
+                self.evaluator.answering(self).verified(batch, out, drafted, answers)
         return {member: losses_in_order(rows) for member, rows in found.items()}
 
     @torch.no_grad()
-    def _decode(self, prompts: Sequence[Encoded], members: Sequence[int]) -> list[CohortTokens]:
-        encoder, device = self.evaluator.encoder, self.evaluator.base.device
-        decoded = []
-        for chunk in chunks(prompts, GENERATION_TOKENS // len(members), LONGEST_RATIO):
-            batch = collate([prompts[index] for index in chunk], encoder, device, pad_left=True)
-            decoded.append(self._greedy(batch.inputs, members, chunk))
-        return decoded
-
-    def _greedy(self, inputs: Mapping[str, torch.Tensor], members: Sequence[int], chunk: list[int]) -> CohortTokens:
+    def _greedy(
+        self,
+        inputs: Mapping[str, torch.Tensor],
+        members: Members,
+        chunk: Sequence[int],
+        new_tokens: int,
+        share: float | None,
+    ) -> DecodedTokens:
         model, encoder = self.evaluator.base.model, self.evaluator.encoder
         ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
         cache = DynamicCache(config=model.config.get_text_config())
@@ -125,20 +126,23 @@ class CohortEvaluator:
         mask = inputs["attention_mask"].repeat(len(groups), 1)
         shift = self.shared.position_shift  # an image takes fewer positions than tokens
         shift = 0 if shift is None else shift.repeat(len(groups), 1)
-        tokens = [out.logits[:, -1].float().argmax(dim=-1)]
+        most_likely, ties = _best(out.logits, share)
+        tokens, near = [most_likely], [ties]
         done = torch.isin(tokens[0], ends)
         with self.shared.running(members, len(chunk), groups):
-            while not bool(done.all()) and len(tokens) < self.evaluator.max_new_tokens:
+            while not bool(done.all()) and len(tokens) < new_tokens:
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
                 places = mask.sum(dim=1, keepdim=True) - 1 + shift
                 out = model(
                     input_ids=tokens[-1][:, None], attention_mask=mask, position_ids=places,
                     past_key_values=cache, use_cache=True,
                 )  # fmt: skip
-                most_likely = out.logits[:, -1].float().argmax(dim=-1)
+                most_likely, ties = _best(out.logits, share)
+                near.append(ties)
                 tokens.append(torch.where(done, encoder.tokenizer.pad_token_id, most_likely))
                 done |= torch.isin(tokens[-1], ends)
-        return CohortTokens(torch.stack(tokens, dim=1), groups, chunk)
+        found = None if share is None else torch.stack(near, dim=1)
+        return DecodedTokens(torch.stack(tokens, dim=1), groups, chunk, found)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class MemberEvaluator:
 
     cohort: CohortEvaluator
     member: int
+    drafts: Sequence[Drafts] = ()
 
     @property
     def data(self) -> ProbeData:
@@ -155,4 +160,12 @@ class MemberEvaluator:
 
     def ask(self, questions: Sequence[Question]) -> Answers:
         """Answer questions with this member alone."""
-        return self.cohort.ask(self.member, questions)
+        return self.cohort.ask(self.member, questions, self.drafts)
+
+
+def _best(logits: torch.Tensor, share: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the most likely next token of logits (rows, tokens, vocabulary), and whether it is a near tie."""
+    last = logits[:, -1].float()
+    if share is None:
+        return last.argmax(dim=-1), torch.zeros(len(last), dtype=torch.bool)
+    return best_tokens(last, share)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trainables.data.encoding import Encoded, Encoder, collate, until_end
+from trainables.evaluation.near_ties import best_tokens
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,28 @@ class Decoded:
     ended: bool
 
 
-@torch.no_grad()
 def decode_greedily(
     model: Any, encoder: Encoder, device: torch.device, prompts: Sequence[Encoded], max_new_tokens: int
 ) -> list[Decoded]:
     """Decode answers to one batch of prompts greedily, up to a token that ends an answer."""
-    from transformers import GenerationConfig
+    tokens, _ = greedy_tokens(model, encoder, device, prompts, max_new_tokens)
+    return read_answers(tokens.tolist(), encoder)
+
+
+@torch.no_grad()
+def greedy_tokens(
+    model: Any,
+    encoder: Encoder,
+    device: torch.device,
+    prompts: Sequence[Encoded],
+    max_new_tokens: int,
+    share: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Decode one batch of prompts greedily; return the new tokens (rows, tokens), and which are near ties.
+
+    With `share` None no near ties are looked for, and the second value is None.
+    """
+    from transformers import GenerationConfig, LogitsProcessorList
 
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -33,8 +50,16 @@ def decode_greedily(
         pad_token_id=encoder.tokenizer.pad_token_id,
     )
     batch = collate(prompts, encoder, device, pad_left=True)
-    generated = model.generate(**batch.inputs, generation_config=greedy)
-    return read_answers(generated[:, batch.inputs["input_ids"].shape[1] :].tolist(), encoder)
+    near: list[torch.Tensor] = []
+
+    def note(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        near.append(best_tokens(scores, share or 0.0)[1])
+        return scores
+
+    watching = LogitsProcessorList([] if share is None else [note])  # type: ignore[list-item]
+    generated = model.generate(**batch.inputs, generation_config=greedy, logits_processor=watching)
+    new = generated[:, batch.inputs["input_ids"].shape[1] :]
+    return new, None if share is None else torch.stack(near, dim=1)
 
 
 def read_answers(generated: Sequence[list[int]], encoder: Encoder) -> list[Decoded]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -10,7 +11,18 @@ from torch.nn.functional import cross_entropy
 from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
-from trainables.evaluation.decoding import decode_greedily
+from trainables.evaluation.answering import Answering, Asked, BatchTokens, Found, reference_rows, rules_of
+from trainables.evaluation.decoding import greedy_tokens, read_answers
+from trainables.evaluation.drafts import Drafts
+from trainables.evaluation.passes import (
+    DecodedTokens,
+    DraftedRow,
+    Members,
+    Observer,
+    Passes,
+    RowLogits,
+    Unobserved,
+)
 from trainables.model.base import Base, predicted
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
@@ -37,6 +49,7 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return predicted(base, hidden[:, :-1][supervised]), targets[supervised]
 
 
+ALONE = 0  # the number of the live model as a member
 RowLoss = tuple[float, int, int]  # nats, supervised tokens, tokens right by argmax
 
 
@@ -54,13 +67,26 @@ def losses_in_order(found: Mapping[int, RowLoss]) -> Losses:
     return Losses(nats, tokens, correct)
 
 
+@dataclass(frozen=True)
+class LiveLogits:
+    """Logits (1, tokens, vocabulary) of the live model, as one group of one member."""
+
+    values: torch.Tensor
+    targets: torch.Tensor
+    groups: Sequence[Members] = ((ALONE,),)
+
+
 class Evaluator:
-    """Runs the fixed eval of one study on one base; every row is encoded once."""
+    """Runs the fixed eval of one study on one base; every row is encoded once.
+
+    `observer` sees every pass that an answer is taken from.
+    """
 
     def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
         self.base = base
         self.encoder = encoder
         self.data = data
+        self.observer: Observer = Unobserved()
         self.questions = _distinct(data)
         self.prompts = self.encode(self.questions)
         self.validation = [encoder.conversation(row) for row in data.validation]
@@ -68,11 +94,17 @@ class Evaluator:
         self.earlier = [[encoder.conversation(row) for row in rows] for rows in data.earlier]
         self.max_new_tokens = self._longest_reference() + SPARE_TOKENS
 
-    def measure(self, baseline: Baseline | None) -> tuple[Scores, dict[str, str]]:
-        """Answer every question and score every probe; return the scores and the answers by question key."""
-        answers = self._answers(self.questions, self.prompts)
+    def measure(self, baseline: Baseline | None, drafts: Sequence[Drafts] | None = ()) -> tuple[Scores, dict[str, str]]:
+        """Answer every question and score every probe; return the scores and the answers by question key.
+
+        `drafts` are probable answers, the most probable first; they change nothing but the time. References are drafts
+        too, unless `drafts` is None: then every answer is decoded token by token, for comparison.
+        """
+        found: Found = {}
+        validation = self._losses(self.validation, None if drafts is None else found)
+        answers = self._answers(self.questions, self.prompts, drafts or (), found)
         earlier = tuple(self._losses(rows) for rows in self.earlier)
-        evidence = Evidence(answers, self._losses(self.validation), self._losses(self.train_slice), baseline, earlier)
+        evidence = Evidence(answers, validation, self._losses(self.train_slice), baseline, earlier)
         return self.score(evidence), answers
 
     def score(self, evidence: Evidence) -> Scores:
@@ -85,9 +117,9 @@ class Evaluator:
             | earlier_stages.score(evidence.earlier, [[row.row_id for row in rows] for rows in self.data.earlier])
         )
 
-    def ask(self, questions: Sequence[Question]) -> dict[str, str]:
+    def ask(self, questions: Sequence[Question], drafts: Sequence[Drafts] = ()) -> dict[str, str]:
         """Answer questions that are not part of the fixed eval, in the same way."""
-        return self._answers(questions, self.encode(questions))
+        return self._answers(questions, self.encode(questions), drafts)
 
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Encode questions as prompts for generation."""
@@ -112,22 +144,67 @@ class Evaluator:
             samples.append(sample)
         return samples
 
+    def answering(self, passes: Passes) -> Answering:
+        """Return what answers questions with the passes of the live model or of a cohort."""
+        rules = rules_of(self.base, self.encoder, self.max_new_tokens)
+        size = BatchTokens(LOSS_TOKENS, GENERATION_TOKENS, LONGEST_RATIO)
+        return Answering(passes, self.base, self.encoder, rules, size, self.observer)
+
+    def references(self, members: Members) -> list[DraftedRow | None]:
+        """Return the validation rows as drafts of the answers to their questions; None where a row cannot serve."""
+        prompts = {question.key: prompt for question, prompt in zip(self.questions, self.prompts, strict=True)}
+        keys = [ask_validation(row).key for row in self.data.validation]
+        return reference_rows(keys, prompts, self.validation, members)
+
+    def drafts_from(self, answers: Mapping[str, str]) -> Drafts:
+        """Return recorded answers as drafts: their text as tokens, and the end of a turn."""
+        end = self.encoder.answer_ends[-1]
+        tokens = (
+            self.encoder.tokenizer(list(answers.values()), add_special_tokens=False)["input_ids"] if answers else []
+        )
+        return {key: (*one, end) for key, one in zip(answers, tokens, strict=True)}
+
+    def drafts_of_base(self, baseline: Baseline) -> Drafts:
+        """Return the baseline's answers to questions outside the task, which trained trials seldom change."""
+        outside = {ask_ood(row).key for row in self._asked_ood}
+        return self.drafts_from({key: one for key, one in baseline.answers.items() if key in outside})
+
+    def logits(self, batch: Batch, members: Members) -> RowLogits:
+        """Run rows of the live model, as `Passes` asks for."""
+        logits, targets = label_logits(self.base, batch)
+        return LiveLogits(logits[None], targets)
+
+    def greedy(
+        self, prompts: Sequence[Encoded], members: Members, numbers: Sequence[int], new_tokens: int, share: float | None
+    ) -> DecodedTokens:
+        """Decode one batch with the live model, as `Passes` asks for."""
+        tokens, near = greedy_tokens(self.base.model, self.encoder, self.base.device, prompts, new_tokens, share)
+        return DecodedTokens(tokens, [(ALONE,)], numbers, near)
+
     @torch.no_grad()
-    def _losses(self, rows: Sequence[Encoded]) -> Losses:
+    def _losses(self, rows: Sequence[Encoded], answers: Found | None = None) -> Losses:
+        """Return the losses of rows; with `answers`, the rows are those of validation and draft its answers."""
         found: dict[int, RowLoss] = {}
+        references = None if answers is None else self.references((ALONE,))
         for chunk in chunks(rows, LOSS_TOKENS):
             batch = collate([rows[index] for index in chunk], self.encoder, self.base.device, pad_left=False)
-            logits, targets = label_logits(self.base, batch)
-            found.update(zip(chunk, row_losses(batch, logits, targets), strict=True))
+            out = self.logits(batch, (ALONE,))
+            found.update(zip(chunk, row_losses(batch, out.values[0], out.targets), strict=True))
+            if answers is not None and references is not None:
+                self.answering(self).verified(batch, out, [references[index] for index in chunk], answers)
         return losses_in_order(found)
 
-    def _answers(self, questions: Sequence[Question], prompts: Sequence[Encoded]) -> dict[str, str]:
-        answers: dict[str, str] = {}
-        for chunk in chunks(prompts, GENERATION_TOKENS, LONGEST_RATIO):
-            batch = [prompts[index] for index in chunk]
-            decoded = decode_greedily(self.base.model, self.encoder, self.base.device, batch, self.max_new_tokens)
-            answers.update({questions[i].key: one.text for i, one in zip(chunk, decoded, strict=True)})
-        return answers
+    def _answers(
+        self,
+        questions: Sequence[Question],
+        prompts: Sequence[Encoded],
+        drafts: Sequence[Drafts] = (),
+        found: Found | None = None,
+    ) -> dict[str, str]:
+        asked = Asked([one.key for one in questions], prompts, {ALONE: drafts})
+        tokens = self.answering(self).answers(asked, (ALONE,), found if found is not None else {})[ALONE]
+        texts = read_answers(list(tokens.values()), self.encoder)
+        return {key: one.text for key, one in zip(tokens, texts, strict=True)}
 
     @property
     def _asked_ood(self) -> tuple[OodRow, ...]:
@@ -161,3 +238,20 @@ def _distinct(data: ProbeData) -> list[Question]:
         for question in probe.questions(data):
             questions.setdefault(question.key, question)
     return list(questions.values())
+
+
+@dataclass(frozen=True)
+class DraftedEvaluator:
+    """Asks the live model with drafts of its answers."""
+
+    evaluator: Evaluator
+    drafts: Sequence[Drafts]
+
+    @property
+    def data(self) -> ProbeData:
+        """Return the rows of the fixed evals."""
+        return self.evaluator.data
+
+    def ask(self, questions: Sequence[Question]) -> dict[str, str]:
+        """Answer questions that are not part of the fixed eval."""
+        return self.evaluator.ask(questions, self.drafts)

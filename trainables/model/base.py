@@ -138,9 +138,14 @@ def load_image_processor(path: Path, family: Family) -> Any:
 
 def predicted(base: Base, hidden: torch.Tensor) -> torch.Tensor:
     """Project hidden states (..., width) to logits (..., vocabulary) in float32, like the forward of the model."""
-    logits, key = base.model.lm_head(hidden), base.family.logit_limit_key
+    return capped(base, base.model.lm_head(hidden))
+
+
+def capped(base: Base, output: torch.Tensor) -> torch.Tensor:
+    """Return the logits in float32 of what the head computes: capped where the family caps them."""
+    key = base.family.logit_limit_key
     limit = getattr(base.model.config.get_text_config(), key) if key else None
-    return (limit * torch.tanh(logits / limit) if limit else logits).float()
+    return (limit * torch.tanh(output / limit) if limit else output).float()
 
 
 def default_device() -> torch.device:

@@ -58,13 +58,17 @@ class ProbeData:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The result of the baseline, passed to every trial that is compared with it; it has asked the whole reserve."""
+    """The result of the baseline, passed to every trial that is compared with it; it has asked the whole reserve.
+
+    `answers` are its answers by question key, as drafts of those of trials; without them evals only take longer.
+    """
 
     metrics: Mapping[str, float]
     captions: Mapping[str, str]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
     rows: Mapping[str, RowResults] = field(default_factory=dict)
     reserve: Mapping[str, RowResults] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from trainables.data.ood import OodRow
 from trainables.decision import Guard
+from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.evaluator import Evaluator
 from trainables.health.checks import Finding
 from trainables.health.eval_controls import ControlEvaluator
@@ -25,11 +26,15 @@ FALL_ERROR = 0.05  # of the one-sided test of one kind of picture
 
 @dataclass(frozen=True)
 class Asked:
-    """A measurement with its results on the reserve, the answers, and the finding that makes them invalid, if any."""
+    """A measurement with its results on the reserve, the answers, and the finding that makes them invalid, if any.
+
+    `tokens` are those of the answers, drafts of later ones.
+    """
 
     measurement: Measurement
     answers: Mapping[str, str] = field(default_factory=dict)
     finding: Finding | None = None
+    tokens: Drafts = field(default_factory=dict)
 
 
 def ask_for_guards(
@@ -66,7 +71,8 @@ def _ask(evaluator: Evaluator, member: ControlEvaluator, asked: Asked, rows: Seq
         answers = member.ask(questions)
     finding = judge_answers(measurement.step, answers, len(questions), witness.answers(), replaced(evaluator))
     reserve = joined(measurement.reserve, scored(evaluator.data, rows, answers))
-    return Asked(replace(measurement, reserve=reserve), {**asked.answers, **answers}, finding)
+    tokens = {**asked.tokens, **witness.tokens}
+    return Asked(replace(measurement, reserve=reserve), {**asked.answers, **answers}, finding, tokens)
 
 
 def _falls(evaluator: Evaluator, one: Measurement, baseline: Baseline) -> tuple[GroupFall, ...]:

@@ -16,7 +16,7 @@ from trainables.checkpoints.provenance import describe_best, peak_memory_mb, wri
 from trainables.constraint import Constraint, best_eval
 from trainables.decision import Guard
 from trainables.engine import Engine
-from trainables.evaluation.evaluator import label_logits
+from trainables.evaluation.evaluator import DraftedEvaluator, label_logits
 from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import Finding, judge_metrics
@@ -34,6 +34,7 @@ from trainables.record import ADAPTERS, Keep, Measurement, Record
 from trainables.schedule import next_eval
 from trainables.selftest.run import SelfTest, uniform_loss
 from trainables.spec import TrialSpec
+from trainables.training.answered import Answered
 from trainables.training.asking import ask_for_guards
 from trainables.training.baseline import BaselineTrial
 from trainables.training.progress import Progress
@@ -67,6 +68,7 @@ class Trial:
             cleanup.callback(self.adapter.remove)  # if the trial cannot start
             self.optimizer = Optimizer(self.adapter, spec)
             self.progress = Progress()
+            self.answered = Answered(engine.evaluator, record, baseline)
             write_placement(record, self.placement, spec)
             resumed = self._start()
             losses = uniform_loss(engine), baseline.metrics["eval_loss"]
@@ -195,7 +197,7 @@ class Trial:
             return None
         self.phase.show("eval")
         began = time.perf_counter()
-        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, 0, self.answered.drafts)
         self.progress.eval_seconds += time.perf_counter() - began
         finding = judge_metrics(0, measured.scores.metrics) or measured.finding
         finding = finding or self._record_eval(measured, self.engine.evaluator)
@@ -225,8 +227,9 @@ class Trial:
         self.phase.show("eval", self.progress.step)
         began = time.perf_counter()
         evaluator = self.engine.evaluator
-        measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step)
-        return self.finish_eval(measured, evaluator, time.perf_counter() - began)
+        measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step, self.answered.drafts)
+        seconds = time.perf_counter() - began
+        return self.finish_eval(measured, DraftedEvaluator(evaluator, self.answered.outside), seconds)
 
     # ---------------------------------------------------------------- eval
     def _record_eval(self, measured: Measured, member: ControlEvaluator) -> Finding | None:
@@ -236,6 +239,7 @@ class Trial:
         asked = ask_for_guards(evaluator, member, self.guards, self.baseline, [*earlier, measurement])
         if asked.finding:
             return asked.finding
+        self.answered.add({**measured.tokens, **asked.tokens})
         if self.keep == "all":
             with self.record.saving(f"{ADAPTERS}/step-{step}") as directory:
                 self.adapter.save(directory)

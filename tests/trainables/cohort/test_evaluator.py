@@ -12,10 +12,11 @@ from packed import LANGUAGE_LAYERS, VISION_BLOCKS
 from small_trials import Sources
 
 from trainables.cohort import evaluator as joint_eval
-from trainables.cohort.evaluator import CohortEvaluator, CohortTokens
+from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import chunks, collate
 from trainables.engine import Engine
+from trainables.evaluation import answering
 from trainables.evaluation import evaluator as evaluate
 from trainables.health.eval_integrity import Measured
 from trainables.model.lora import Adapter
@@ -83,7 +84,8 @@ def test_a_part_of_the_members_is_measured_without_the_others(members: Members) 
 
 def test_small_batches_measure_what_large_ones_do(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cohort splits the same rows into more batches, because the memory of a decode batch is bounded."""
-    monkeypatch.setattr(joint_eval, "GENERATION_TOKENS", 600)
+    monkeypatch.setattr(evaluate, "GENERATION_TOKENS", 600)
+    monkeypatch.setattr(evaluate, "LOSS_TOKENS", 600)
     monkeypatch.setattr(joint_eval, "LOSS_TOKENS", 600)
     for number, one in members.measured().items():
         alone = members.solo[number]
@@ -101,8 +103,8 @@ def test_answers_are_completed_when_other_members_have_ended(members: Members, m
     adapter.remove()
     assert len({len(answer) for answer in alone.values()}) > 1
     everyone = (0, 1, 2, 3)
-    decode = lambda joint: joint._decode(evaluator.encode(questions), everyone)  # noqa: E731
-    assert members.jointly(lambda joint: joint._answers(questions, decode(joint), everyone))[0] == alone
+    prompts = evaluator.encode(questions)
+    assert members.jointly(lambda joint: joint._answers(questions, prompts, everyone, {}, {}))[0] == alone
 
 
 def test_controls_evaluate_one_member_alone(members: Members) -> None:
@@ -150,8 +152,9 @@ def test_a_decode_batch_takes_as_many_prompts_as_its_members_leave_room_for(
         return chunks(rows, tokens, *ratio)
 
     monkeypatch.setattr(joint_eval, "chunks", counted)
+    monkeypatch.setattr(answering, "chunks", counted)
     members.measured()
-    assert asked == [evaluate.GENERATION_TOKENS // 4, evaluate.LOSS_TOKENS // 4, evaluate.LOSS_TOKENS // 4]
+    assert set(asked) == {evaluate.GENERATION_TOKENS // 4, evaluate.LOSS_TOKENS // 4}
 
 
 # -------------------------------------------------------------------- honesty, member by member
@@ -187,7 +190,7 @@ def test_a_member_with_another_members_answers_is_reported(members: Members, mon
 def test_a_modified_decoder_is_reported_for_its_member_only(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = CohortEvaluator._greedy
 
-    def with_opinions(joint: CohortEvaluator, *given: Any) -> CohortTokens:
+    def with_opinions(joint: CohortEvaluator, *given: Any) -> Any:
         decoded = greedy(joint, *given)
         decoded.tokens[decoded.rows_of(0), 0] = 5
         return decoded

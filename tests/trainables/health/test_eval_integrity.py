@@ -78,12 +78,12 @@ def test_the_witness_records_exactly_the_generated_answers(engine: Engine, basel
 def lookup_instance(evaluator: Any, table: dict[str, str], patch: pytest.MonkeyPatch) -> str:
     """A patched decoder: known answers are looked up, the rest is generated."""
     original = evaluator._answers
-    patch.setattr(evaluator, "_answers", lambda qs, ps: original(qs, ps) | {q.key: table[q.key] for q in qs if q.key in table})  # fmt: skip  # noqa: E501
+    patch.setattr(evaluator, "_answers", lambda qs, *given: original(qs, *given) | {q.key: table[q.key] for q in qs if q.key in table})  # fmt: skip  # noqa: E501
     return "Evaluator._answers of this instance"
 
 
 def lookup_class(evaluator: Any, table: dict[str, str], patch: pytest.MonkeyPatch) -> str:
-    patch.setattr(type(evaluator), "_answers", lambda self, qs, ps: {q.key: table.get(q.key, "") for q in qs})
+    patch.setattr(type(evaluator), "_answers", lambda self, qs, *_: {q.key: table.get(q.key, "") for q in qs})
     return "Evaluator._answers by"
 
 
@@ -152,7 +152,7 @@ def test_nonsense_prompts_expose_a_lookup(engine: Engine, monkeypatch: pytest.Mo
     monkeypatch.setattr(evaluator, "data", data)
     assert judge_nonsense(30, evaluator) is None
     known = {row.row_id: row.answer for row in data.validation}
-    monkeypatch.setattr(evaluator, "_answers", lambda questions, _: {q.key: known[q.key.split("/")[1]] for q in questions})  # fmt: skip  # noqa: E501
+    monkeypatch.setattr(evaluator, "_answers", lambda questions, *_: {q.key: known[q.key.split("/")[1]] for q in questions})  # fmt: skip  # noqa: E501
     finding = judge_nonsense(30, evaluator)
     assert finding is not None and finding.check == "nonsense_prompts" and "100%" in finding.evidence
 
