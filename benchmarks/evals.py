@@ -50,9 +50,7 @@ class EvalCost:
     @property
     def line(self) -> str:
         """Return the figures for people to read."""
-        plain, drafted, forced = (
-            min(one) for one in (self.plain_seconds, self.drafted_seconds, self.forced_seconds)
-        )
+        plain, drafted, forced = (min(one) for one in (self.plain_seconds, self.drafted_seconds, self.forced_seconds))
         shares = "; ".join(
             f"{kind} " + ", ".join(f"{source} {share:.0%}" for source, share in found.items())
             for kind, found in self.accepted.items()

@@ -5,6 +5,7 @@ Imports only the standard library, because the interpreters of other programs im
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -115,4 +116,4 @@ class Trained:
 
 
 def _between(times: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
