@@ -101,7 +101,8 @@ def _checked(name: str, small: bool) -> Any:
                         "--device cpu --small")  # fmt: skip
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"--device {name} must be there, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices",
+            f"--device {name} must be there, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices",
             "`--device cpu --small` tests the program without one",
         )
     return device if device.type == "cpu" else torch.device("cuda", device.index or 0)

@@ -55,7 +55,7 @@ class Work:
         return self.epoch_rows // self.batch_rows * self.epochs
 
 
-def main(
+def main(  # noqa: PLR0913, PLR0917 one option each
     base: Annotated[Path, typer.Option(help="Directory of a text-only base.")],
     train: Annotated[Path, typer.Option(help="Rows to train on.")],
     validation: Annotated[Path, typer.Option(help="Rows of the validation file; only the first is used.")],

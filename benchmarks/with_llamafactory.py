@@ -45,7 +45,8 @@ def settings(job: Job, scratch: Path, recomputes: bool) -> dict[str, Any]:
     DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(str(scratch / "rows"))
     quantized = {} if job.quantization == "none" else {"quantization_bit": 4, "quantization_method": "bnb"}
     return {
-        "model_name_or_path": str(_base_in(job, scratch / "base")), "adapter_name_or_path": job.adapter, "stage": "sft", "do_train": True,
+        "model_name_or_path": str(_base_in(job, scratch / "base")),
+        "adapter_name_or_path": job.adapter, "stage": "sft", "do_train": True,
         "finetuning_type": "lora", "template": "empty", "dataset": "rows", "tokenized_path": str(scratch / "rows"),
         "flash_attn": "sdpa", "disable_gradient_checkpointing": not recomputes, "disable_shuffling": True,
         "output_dir": str(scratch / "trained"), "max_steps": job.steps,

@@ -1,13 +1,13 @@
-"""Where the time of a step goes: kernels by kind, launches, waits of the host, the frozen trunk compiled or captured."""
+"""Where the time of a step goes: kernels by kind, launches, waits of the host, and what compiling the trunk saves."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from benchmarks.device.training import (
     trial_spec,
 )
 from trainables.cohort.shared_forward import SharedForward
+from trainables.cohort.stacked_lora import StackedLinear
 from trainables.data.encoding import Batch, Encoder
 from trainables.model.base import Base
 
@@ -62,16 +63,14 @@ def measure(device: Device) -> Iterator[Values]:
     encoder = Encoder(base)
     batch = random_batch(encoder, device.device, tokens // row_tokens, row_tokens)
     members = opened(base, [trial_spec(LAYERS, seed=number) for number in range(trials)])
-    shared = SharedForward(base, [one.adapter for one in members])
     tables: list[Values] = []
-    with ExitStack() as stack:
-        stack.callback(shared.remove)
-        train_step(shared, members, batch, 0)
-        tables.append(_kinds_table(device, shared, members, batch))
-        yield {"tables": tables}
-        tables.append(_waits_table(device, shared, members, batch))
-        yield {"tables": tables}
-        tables.append(_masks_table(device, shared, members, batch))
+    for table in (_kinds_table, _waits_table, _masks_table):
+        shared = SharedForward(base, [one.adapter for one in members])
+        try:
+            train_step(shared, members, batch, 0)
+            tables.append(table(device, shared, members, batch))
+        finally:
+            shared.remove()
         yield {"tables": tables}
     tables.append(_trunk_table(device, base, batch))
     yield {"tables": tables}
@@ -106,7 +105,7 @@ def kind_of(kernel: str) -> str:
 def _kinds_table(device: Device, shared: SharedForward, members: Sequence[Member], batch: Batch) -> Values:
     found = profiled(device, lambda: train_step(shared, members, batch, 1))
     wall = statistics.median(seconds_of(device, lambda number: train_step(shared, members, batch, number), 3))
-    hooks = hook_seconds(shared, lambda: train_step(shared, members, batch, 2))
+    hooks = hook_seconds(shared, lambda again: train_step(again, members, batch, 2))
     total = sum(found.seconds.values())
     rows = [[kind, 1e3 * own, f"{own / total:.0%}"] for kind, own in
             sorted(found.seconds.items(), key=lambda one: -one[1])]  # fmt: skip
@@ -119,12 +118,8 @@ def _kinds_table(device: Device, shared: SharedForward, members: Sequence[Member
     }
 
 
-def hook_seconds(shared: SharedForward, run: Callable[[], object]) -> float:
-    """Return the host's seconds within the hooks of the pass: LoRA, and the entries of blocks."""
-    import time
-
-    from trainables.cohort.stacked_lora import StackedLinear
-
+def hook_seconds(shared: SharedForward, run: Callable[[SharedForward], object]) -> float:
+    """Return the host's seconds within the hooks that add LoRA, in a call of `run` with a new shared forward."""
     spent, original = 0.0, StackedLinear.add
 
     def timed(*given: Any) -> Any:
@@ -135,13 +130,11 @@ def hook_seconds(shared: SharedForward, run: Callable[[], object]) -> float:
         finally:
             spent += time.perf_counter() - began
 
-    shared.lora.remove()
+    shared.remove()
     StackedLinear.add = timed  # type: ignore[method-assign]
     try:
         again = SharedForward(shared.base, shared.lora.adapters, shared.share)
-        members = again.lora.groups
-        del members
-        run()
+        run(again)
         again.remove()
     finally:
         StackedLinear.add = original  # type: ignore[method-assign]

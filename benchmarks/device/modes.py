@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainables.model.quantization import FOUR_BIT, QUANTIZATION_TABLE
 from trainables.model.residency import ResidencyChoice
 from trainables.spec import QUANTIZATIONS, Quantization
 
+ROWS = 4
 TOKENS = (1, 8, 16, 32, 64, 256, 1024)
 WIDTHS = (2560, 9728)  # of Qwen3-VL-4B: hidden and feed-forward
 
@@ -72,17 +74,29 @@ def run_mode(device: Device, quantization: Quantization, resident: ResidencyChoi
     return Computed(float(loss.detach()), found, without_gradient)
 
 
-def miniature_batch(base: Base, rows: int = 4) -> Batch:
+def miniature_batch(base: Base) -> Batch:
     """Return a batch of the miniature's rows, with their pictures."""
-    from benchmarks.rows import Amounts, write
+    return miniature_batches(base, ROWS)[0]
+
+
+def miniature_batches(base: Base, batch_rows: int) -> list[Batch]:
+    """Return the same few rows of the miniature in batches of `batch_rows`."""
     from trainables.data.encoding import Encoder, collate
     from trainables.data.rows import read_rows
 
     encoder = Encoder(base)
-    with tempfile.TemporaryDirectory() as scratch:
-        sources = write(Path(scratch), Amounts(train=rows))
-        encoded = [encoder.conversation(row) for row in read_rows(sources["train"].path)]
-        return collate(encoded, encoder, base.device, pad_left=False)  # reads the pictures
+    encoded = [encoder.conversation(row) for row in read_rows(_row_files()[1])]
+    parts = (encoded[start : start + batch_rows] for start in range(0, ROWS, batch_rows))
+    return [collate(one, encoder, base.device, pad_left=False) for one in parts]
+
+
+@cache
+def _row_files() -> tuple[tempfile.TemporaryDirectory[str], Path]:
+    """Write rows and pictures once; the directory is removed when the process ends."""
+    from benchmarks.rows import Amounts, write
+
+    directory = tempfile.TemporaryDirectory()
+    return directory, write(Path(directory.name), Amounts(train=ROWS))["train"].path
 
 
 def _modes_table(rows: list[list[Any]]) -> Values:
@@ -119,7 +133,7 @@ def _kernel_table(device: Device) -> Values:
 
     inner, outer = (128, 256) if device.is_small else WIDTHS
     rows: list[list[Any]] = []
-    for quantization in FOUR_BIT:
+    for quantization in FOUR_BIT[:1] if device.is_small else FOUR_BIT:
         layer = _linear(quantization, inner, outer, device)
         held: Any = layer.weight
         weight = dequantize_4bit(held.data, held.quant_state).to(device.dtype)

@@ -34,8 +34,10 @@ STORE_BYTES = 4 * 2**30
 # how much faster K = 4 to 16 packed trials should be than each alone, nothing shared, by tokens: launches and
 # dequantization counted from the published peak of an H200, before anything was measured
 PREDICTED = {256: "3.8–4.4", 512: "2.1–2.2", 1024: "1.13–1.17", 2048: "1.07–1.09"}
-HEADER = ("tokens", "trials", "arm", "ms a step", "tokens a second", "over solo", "FLOP model's", "predicted", "of peak",
-          "MB predicted", "MB seen")  # fmt: skip
+HEADER = (
+    "tokens", "trials", "arm", "ms a step", "tokens a second", "over solo", "FLOP model's", "predicted", "of peak",
+    "MB predicted", "MB seen",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def measure(device: Device) -> Iterator[Values]:
         for tokens in sizes.tokens:
             for row in bench.rows(tokens, residency == "dequantized"):
                 rows.append(row)
-                yield {"tables": [_table(rows, peak)], "notes": notes(base, residency)}
+                yield {"tables": [_table(rows, peak)], "notes": notes(base)}
 
 
 def peak_flops(device: Device) -> float:
@@ -99,16 +101,17 @@ def random_base(device: Device, directory: Path) -> Base:
     return shapes.random_base(directory, device.device, device.dtype)
 
 
-def notes(base: Base, residency: str) -> list[str]:
+def notes(base: Base) -> list[str]:
     """Return what the tables do not say."""
     return [
         f"LoRA on all linears of the last {LAYERS} language layers, rank 16, dropout 0.1, AdamW step included; random "
         "rows without pictures, a quarter of the tokens supervised.",
-        f"Rows are computed on {residency} weights where the arm does not say otherwise; `resident` and "
-        f"`{CAREFUL}` hold them dequantized ({base.megabytes:,.0f} MB quantized).",
-        "`over solo` compares seconds for each trial with `solo` at the same tokens. Kept activations are those of the "
-        "second epoch on: the step that computes them is not timed.",
-        "`predicted` is arithmetic made before a measurement, for packing without a shared trunk on an H200.",
+        f"`{CAREFUL}` is the careful user's loop. It and `resident` hold the weights dequantized, all other arms NF4 "
+        f"({base.megabytes:,.0f} MB).",
+        f"`over {SOLO}` compares seconds for each trial with `{SOLO}` at the same tokens. Kept activations are those "
+        "of the second epoch on: the step that computes them is not timed.",
+        "`predicted` is arithmetic made before a measurement, for packing without a shared trunk on an H200. `MB seen` "
+        "is the peak of the device; on a CPU it is that of the whole process.",
     ]
 
 
