@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import templates
@@ -56,10 +57,12 @@ def step_seconds(arm: Values, clock: str, steps: int) -> float:
 def loss_differences(results: Values) -> dict[str, float]:
     """Return, for each arm, the largest difference of a loss from that of our trial alone, over all steps and runs."""
     reference = results["arms"][REFERENCE]["runs"][0]["losses"]
-    return {
-        name: max(abs(own - known) for run in arm["runs"] for own, known in zip(run["losses"], reference, strict=True))
-        for name, arm in results["arms"].items()
-    }
+    return {name: _largest(arm["runs"], reference) for name, arm in results["arms"].items()}
+
+
+def _largest(runs: Sequence[Values], reference: Sequence[float]) -> float:
+    differences = [abs(own - known) for run in runs for own, known in zip(run["losses"], reference, strict=True)]
+    return math.nan if any(map(math.isnan, differences)) else max(differences)
 
 
 def check(results: Values) -> None:
