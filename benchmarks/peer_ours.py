@@ -2,7 +2,9 @@
 
 As a module it runs one arm in a process of its own, like the others::
 
-    python -m benchmarks.peer_ours SPEC TRIALS STEPS THREADS OUT
+    python -m benchmarks.peer_ours SPEC TRIALS STEPS THREADS KEEP OUT
+
+KEEP is `yes` to keep what frozen layers compute, as a launch does, or `no`.
 """
 
 from __future__ import annotations
@@ -63,17 +65,19 @@ def job_of(spec: TrialSpec, steps: int, directory: Path, threads: int) -> Job:
     )
 
 
-def main(spec_path: Path, trials: int, steps: int, threads: int, out: Path) -> None:
+def main(spec_path: Path, trials: int, steps: int, threads: int, keeps: bool, out: Path) -> None:
     """Train `trials` trials for `steps` steps; write the losses of the first and the times of a step of all."""
     import torch
 
     from trainables.engine import Engine
+    from trainables.frozen.settings import IN_MEMORY, OFF
+    from trainables.frozen.store import Store
     from trainables.probes.captions import captions
     from trainables.probes.probe import Baseline
 
     torch.set_num_threads(threads)
     spec = read_spec(read_json(spec_path))
-    engine = Engine.load(spec)
+    engine = Engine.load(spec, store=Store.of(IN_MEMORY if keeps else OFF))
     scores, answers = engine.evaluator.measure(None)
     baseline = Baseline(scores.metrics, captions(engine.evaluator.data, answers), scores.counts)
     on_gpu = engine.base.device.type == "cuda"
@@ -135,5 +139,5 @@ def _advance(engine: Engine, trials: list[Trial], times: StepTimes, stack: ExitS
 
 
 if __name__ == "__main__":
-    spec_file, trial_count, step_count, thread_count, out_file = sys.argv[1:]
-    main(Path(spec_file), int(trial_count), int(step_count), int(thread_count), Path(out_file))
+    spec_file, trial_count, step_count, thread_count, keep, out_file = sys.argv[1:]
+    main(Path(spec_file), int(trial_count), int(step_count), int(thread_count), keep == "yes", Path(out_file))

@@ -116,10 +116,12 @@ def arms_of(
     """Return the arms by name; `directory` holds the job and the spec, `pythons` the interpreters of others."""
     job, spec, own = str(directory / "job.json"), str(directory / "spec.json"), sys.executable
     ours = [own, "-m", "benchmarks.peer_ours", spec]
+    end, cohort = [str(steps), str(threads)], f"Footprint, a cohort of {trials}"
     arms = {
         "careful": PeerArm("a careful user's loop", [own, "-m", "benchmarks.careful", job]),
-        "alone": PeerArm("Footprint, one trial alone", [*ours, "1", str(steps), str(threads)]),
-        "cohort": PeerArm(f"Footprint, a cohort of {trials}", [*ours, str(trials), str(steps), str(threads)], trials),
+        "alone": PeerArm("Footprint, one trial alone", [*ours, "1", *end, "no"]),
+        "cohort": PeerArm(cohort, [*ours, str(trials), *end, "no"], trials),
+        "cohort-kept": PeerArm(f"{cohort}, activations kept", [*ours, str(trials), *end, "yes"], trials),
     }
     others = {"trl": ("TRL's SFTTrainer", "benchmarks.with_trl"),
               "llamafactory": ("LLaMA-Factory", "benchmarks.with_llamafactory")}  # fmt: skip

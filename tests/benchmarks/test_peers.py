@@ -86,6 +86,6 @@ def test_an_arm_that_did_other_work_is_named() -> None:
 
 def test_other_programs_are_run_by_the_interpreters_that_are_given() -> None:
     arms = arms_of(Path("work"), {"trl": Path("there/python"), "llamafactory": None}, 6, 12, 1)
-    assert list(arms) == ["careful", "alone", "cohort", "trl", "trl-kept"]
+    assert list(arms) == ["careful", "alone", "cohort", "cohort-kept", "trl", "trl-kept"]
     assert arms["trl"].command == ["there/python", "-m", "benchmarks.with_trl", "work/job.json", "{out}", "yes"]
     assert arms["cohort"].trials == 6
