@@ -188,6 +188,9 @@ class Cost:
         joins = way.share and entering > 1 and lowest >= self._taps and not way.kept
         start = self.counts.prefix_tokens if joins else 0
         total = lowest * self.prefix_forward() if start else 0.0
+        if start and lowest == own.layers and way.last_for_labels:  # of the last layer only keys and values are read
+            keys = 2 * own.key_value_weights * self.counts.prefix_tokens * self.counts.rows
+            total += keys - self.prefix_forward()
         for index in range(parted if way.kept else 0, own.layers):
             first = start if index < lowest else 0
             forward, backward, read = self._layer(index, first, way)

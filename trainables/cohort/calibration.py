@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, candidates, passes
 
 MIN_GAIN = 0.03  # of the seconds, for fewer and larger passes to be worth their memory
-HOPELESS = 1.25  # times the fastest first run, which is not measured again
-WORSE = 1.1  # times the fastest first run of fewer passes, at which more passes are not tried
-RUNS = 2
+HOPELESS = 1.15  # times the fastest first run: not measured again
+WORSE = 1.1  # times the fastest first run of fewer passes: still more passes are not tried
+CONTENDERS = 2  # of the fastest, which are run once more, and each alone always
 
-# runs a step without an update, pass after pass; None if a pass exceeds the memory of the device
-StepSeconds = Callable[[Sequence[tuple[int, ...]]], float | None]
+# runs the forward and backward of one pass without an update; None if it exceeds the memory of the device
+PassSeconds = Callable[[Sequence[int]], float | None]
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,45 @@ class Calibration:
     alone_seconds: float | None = None
 
 
-def calibrated(members: Sequence[Member], trunk: Trunk, seconds: StepSeconds) -> Calibration:
-    """Return the fastest cut: whole steps are timed, each candidate as it will run.
+def calibrated(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) -> Calibration:
+    """Return the fastest cut: whole steps are timed, each candidate by the passes that will run.
 
     The first run of a cut allocates memory that later ones reuse, so the fastest of several counts.
     """
     if len(members) < 2:
         return Calibration(ALONE)
     found = _first_runs(members, trunk, seconds)
-    for _ in range(RUNS - 1):
-        fastest = min(found.values(), default=0.0)
-        for cut in [one for one in found if one == ALONE or found[one] <= HOPELESS * fastest]:
-            again = seconds(passes(members, cut))
-            if again is None:
-                del found[cut]
-            else:
-                found[cut] = min(found[cut], again)
+    for cut in _contenders(found):
+        again = step_seconds(members, cut, seconds)
+        if again is None:
+            del found[cut]
+        else:
+            found[cut] = min(found[cut], again)
     return _fastest(members, found)
 
 
-def _first_runs(members: Sequence[Member], trunk: Trunk, seconds: StepSeconds) -> dict[Cut, float]:
+def step_seconds(members: Sequence[Member], cut: Cut, seconds: PassSeconds) -> float | None:
+    """Return the seconds of a step by a cut; of passes with members of the same depths and ranks one is timed."""
+    by_number = {one.number: one for one in members}
+    kind_of = lambda numbers: tuple((*by_number[one].depth, by_number[one].rank) for one in numbers)  # noqa: E731
+    split = passes(members, cut)
+    counts = Counter(map(kind_of, split))
+    distinct: dict[tuple[tuple[int, int, int], ...], tuple[int, ...]] = {}
+    for numbers in split:
+        distinct.setdefault(kind_of(numbers), numbers)
+    total = 0.0
+    for kind, numbers in distinct.items():
+        once = seconds(numbers)
+        if once is None:
+            return None
+        total += counts[kind] * once
+    return total
+
+
+def _first_runs(members: Sequence[Member], trunk: Trunk, seconds: PassSeconds) -> dict[Cut, float]:
     found: dict[Cut, float] = {}
     for cut in candidates(members, trunk):
-        once = seconds(passes(members, cut))
+        once = step_seconds(members, cut, seconds)
         if once is None:
             continue
         fewer = [value for known, value in found.items() if known != ALONE]
@@ -58,6 +75,12 @@ def _first_runs(members: Sequence[Member], trunk: Trunk, seconds: StepSeconds) -
         if fewer and once > WORSE * min(fewer):
             break
     return found
+
+
+def _contenders(found: dict[Cut, float]) -> list[Cut]:
+    fastest = sorted(found, key=found.__getitem__)[:CONTENDERS]
+    close = [one for one in fastest if found[one] <= HOPELESS * found[fastest[0]]]
+    return [one for one in found if one == ALONE or one in close]
 
 
 def _fastest(members: Sequence[Member], found: dict[Cut, float]) -> Calibration:

@@ -96,7 +96,7 @@ class Cohort:
             return
         if self.cut is None:
             trunk = Trunk.of(self.engine.base, batches)
-            self.calibration = calibrated(self._members(), trunk, lambda cut: self._seconds(cut, batches))
+            self.calibration = calibrated(self._members(), trunk, lambda numbers: self._seconds(numbers, batches))
             self.cut = self.calibration.cut
             began = time.perf_counter()
         losses: dict[int, float] = {}
@@ -143,19 +143,18 @@ class Cohort:
                         losses[number] += float(mean.detach())
         return losses
 
-    def _seconds(self, cut: Sequence[tuple[int, ...]], batches: Sequence[Batch]) -> float | None:
-        # runs a step without an update; None if the device has too little memory
+    def _seconds(self, numbers: Sequence[int], batches: Sequence[Batch]) -> float | None:
+        # runs a pass without an update; None if the device has too little memory
         try:
             began = self.clock()
-            for numbers in cut:
-                self._backward(numbers, batches)
+            self._backward(numbers, batches)
             if self.engine.base.device.type == "cuda":
                 torch.cuda.synchronize(self.engine.base.device)
             return self.clock() - began
         except OutOfMemory:
             return None
         finally:
-            self._forget_gradients(self.active)
+            self._forget_gradients(numbers)
 
     @contextmanager
     def _training(self) -> Iterator[None]:
@@ -206,8 +205,8 @@ class Cohort:
             self.trials[number].phase.show(phase, self.trials[number].step)
 
     def _members(self) -> list[Member]:
-        depths = {number: self.trials[number].spec.placement for number in self.active}
-        return [Member(number, one.language, one.vision) for number, one in depths.items()]
+        specs = {number: self.trials[number].spec for number in self.active}
+        return [Member(number, one.placement.language, one.placement.vision, one.rank) for number, one in specs.items()]
 
     def _remove_ended(self) -> dict[str, Verdict]:
         ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.ended.items()}

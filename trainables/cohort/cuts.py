@@ -20,11 +20,12 @@ Edge = tuple[int, int]  # adapted vision blocks and language layers of the first
 
 @dataclass(frozen=True)
 class Member:
-    """A trial by its number in the cohort, with the number of adapted layers in each tower."""
+    """A trial by its number in the cohort, with the number of adapted layers in each tower, and its rank."""
 
     number: int
     language: int
     vision: int
+    rank: int = 0
 
     @property
     def depth(self) -> Edge:

@@ -78,6 +78,13 @@ def can_select(base: Base) -> bool:
     return steps is not None and steps.keys_and_values is not None and attention in MASKED
 
 
+def last_keys(base: Base, layer: Any, hidden: torch.Tensor, rotations: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the keys and values of the last layer for all of `hidden` (rows, tokens, width)."""
+    steps = base.family.shared_forward
+    assert steps is not None and steps.keys_and_values is not None
+    return steps.keys_and_values(layer, hidden, rotations)
+
+
 def selected_inputs(
     base: Base, layer: Any, hidden: torch.Tensor, kwargs: Mapping[str, Any], selection: Selection
 ) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -85,9 +92,7 @@ def selected_inputs(
 
     `hidden` (groups x rows, tokens, width) may lack the first tokens of a row, whose keys and values are in the cache.
     """
-    steps = base.family.shared_forward
-    assert steps is not None and steps.keys_and_values is not None
-    keys, values = steps.keys_and_values(layer, hidden, kwargs["position_embeddings"])
+    keys, values = last_keys(base, layer, hidden, kwargs["position_embeddings"])
     cache = kwargs.get("past_key_values")
     if cache is not None:
         keys, values = cache.update(keys, values, layer.self_attn.layer_idx)

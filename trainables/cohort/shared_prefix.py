@@ -14,6 +14,7 @@ import torch
 from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
+from trainables.cohort.label_rows import can_select, last_keys
 from trainables.data.encoding import IGNORED
 from trainables.model.base import Base
 
@@ -64,7 +65,11 @@ class FrozenPrefix:
         hidden = decoder.embed_tokens(inputs["input_ids"][:, :tokens])
         given = _token_arguments(base, hidden, inputs["attention_mask"][:, :tokens], positions[..., :tokens])
         keys = DynamicCache(config=decoder.config)
-        for layer in decoder.layers[:first]:
+        last = len(decoder.layers) - 1
+        for index, layer in enumerate(decoder.layers[:first]):
+            if index == last and can_select(base):  # nothing but its keys and values is read
+                keys.update(*last_keys(base, layer, hidden, given["position_embeddings"]), index)
+                continue
             # `forward` skips the hooks of the layer, which would replicate the batch
             hidden = layer.forward(hidden, **given, past_key_values=keys)
         return cls(base, inputs, positions, tokens, keys, hidden)

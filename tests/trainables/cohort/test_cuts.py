@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.cohort.calibration import HOPELESS, MIN_GAIN, Calibration, calibrated
+from trainables.cohort.calibration import HOPELESS, MIN_GAIN, Calibration, calibrated, step_seconds
 from trainables.cohort.cuts import ALONE, Cut, Member, Trunk, candidates, forecast, narrower, ordered, passes
 
 TEXT, SEEING = Trunk(30, 0), Trunk(36, 24, taps=3, block_cost=0.3)
 DEPTHS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12)), min_size=1, max_size=12)
 EDGES = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8)), max_size=3).map(lambda one: tuple(sorted(set(one))))
-Passes = Sequence[tuple[int, ...]]
 
 
 def members(depths: Sequence[tuple[int, int]]) -> list[Member]:
@@ -148,23 +147,8 @@ def test_candidates_are_each_alone_and_cuts_that_differ(depths: list[tuple[int, 
 
 
 # -------------------------------------------------------------------- which cut is chosen
-def timed(seconds_of: Callable[[Passes], float | None]) -> tuple[list[Passes], Callable[[Passes], float | None]]:
-    """Return a fake timer and the list of the steps that it timed."""
-    asked: list[Passes] = []
-
-    def seconds(cut: Passes) -> float | None:
-        asked.append(cut)
-        return seconds_of(cut)
-
-    return asked, seconds
-
-
-def per_pass(seconds_of_size: Callable[[int], float | None]) -> Callable[[Passes], float | None]:
-    def seconds(cut: Passes) -> float | None:
-        each = [seconds_of_size(len(one)) for one in cut]
-        return None if None in each else sum(one for one in each if one is not None)
-
-    return seconds
+def of_size(seconds_of_size: Callable[[int], float | None]) -> Callable[[Sequence[int]], float | None]:
+    return lambda numbers: seconds_of_size(len(numbers))
 
 
 @pytest.mark.parametrize(
@@ -178,58 +162,79 @@ def per_pass(seconds_of_size: Callable[[int], float | None]) -> Callable[[Passes
     ],
 )
 def test_the_fastest_cut_is_chosen(seconds: Callable[[int], float | None], expected: int) -> None:
-    assert calibrated(members([(2, 0)] * 12), TEXT, timed(per_pass(seconds))[1]).cut == Cut((), expected)
+    assert calibrated(members([(2, 0)] * 12), TEXT, of_size(seconds)).cut == Cut((), expected)
 
 
 def test_a_single_member_is_not_measured() -> None:
-    asked, seconds = timed(lambda _: 1.0)
-    assert calibrated(members([(2, 0)]), TEXT, seconds) == Calibration(ALONE) and not asked
+    asked: list[Sequence[int]] = []
+    assert calibrated(members([(2, 0)]), TEXT, asked.append) == Calibration(ALONE) and not asked  # type: ignore[arg-type]
 
 
 def test_what_is_chosen_was_timed_as_it_will_run_and_is_not_slower_than_each_alone() -> None:
     """The fault: widths were measured on members of one kind, and a cut that was slower than each alone was chosen."""
     everyone = members([(2, 0), (4, 0), (30, 0)])
-    alone, together, apart = [(0,), (1,), (2,)], [(0, 1, 2)], [(0, 1), (2,)]
-    times = {str(alone): 1.0, str(together): 1.18, str(apart): 0.8}
-    asked, seconds = timed(lambda cut: times[str(list(cut))])
+    times = {(0,): 0.25, (1,): 0.25, (2,): 0.5, (0, 1, 2): 1.18, (0, 1): 0.3}
+    asked: list[tuple[int, ...]] = []
+
+    def seconds(numbers: Sequence[int]) -> float:
+        asked.append(tuple(numbers))
+        return times[tuple(numbers)]
+
     found = calibrated(everyone, TEXT, seconds)
-    assert passes(everyone, found.cut) == apart and (found.seconds, found.alone_seconds) == (0.8, 1.0)
-    assert [list(one) for one in asked] == [alone, together, apart, alone, apart]  # the slow one only once
-    times[str(apart)] = 1.0 - MIN_GAIN + 0.001
+    apart = [(0, 1), (2,)]
+    assert passes(everyone, found.cut) == apart
+    assert (found.seconds, found.alone_seconds) == (pytest.approx(0.8), pytest.approx(1.0))
+    once = [(0,), (1,), (2,)]
+    assert [sorted(asked[:3]), asked[3], sorted(asked[4:6])] == [once, (0, 1, 2), apart]
+    assert [sorted(asked[6:9]), sorted(asked[9:])] == [once, apart]  # the slow one is not run again
+    times[0, 1] = 0.5 - MIN_GAIN + 0.001
     assert calibrated(everyone, TEXT, seconds).cut == ALONE
-    times[str(apart)] = 1.0 - MIN_GAIN - 0.001
+    times[0, 1] = 0.5 - MIN_GAIN - 0.001
     assert passes(everyone, calibrated(everyone, TEXT, seconds).cut) == apart
 
 
 @given(depths=DEPTHS, times=st.lists(st.floats(0.1, 10.0), min_size=20, max_size=20))
 def test_no_choice_is_slower_than_each_alone(depths: list[tuple[int, int]], times: list[float]) -> None:
-    known: dict[str, float] = {}
+    known: dict[tuple[int, ...], float] = {}
     everyone = members(depths)
-    found = calibrated(everyone, TEXT, lambda cut: known.setdefault(str(cut), times[len(known) % len(times)]))
+    seconds = lambda numbers: known.setdefault(tuple(numbers), times[len(known) % len(times)])  # noqa: E731
+    found = calibrated(everyone, TEXT, seconds)
     if len(everyone) > 1:
         assert found.seconds is not None and found.alone_seconds is not None
-        assert found.seconds == known[str(passes(everyone, found.cut))] <= found.alone_seconds
-        assert found.alone_seconds == known[str(passes(everyone, ALONE))]
+        assert found.seconds == step_seconds(everyone, found.cut, seconds) <= found.alone_seconds
+        assert found.alone_seconds == step_seconds(everyone, ALONE, seconds)
+
+
+def test_of_passes_with_equal_members_one_is_timed() -> None:
+    everyone = [Member(number, 2, 0, rank=8 if number < 6 else 16) for number in range(8)]
+    asked: list[tuple[int, ...]] = []
+
+    def seconds(numbers: Sequence[int]) -> float:
+        asked.append(tuple(numbers))
+        return float(len(numbers))
+
+    assert step_seconds(everyone, Cut((), 2), seconds) == 8
+    assert asked == [(0, 1), (6, 7)]
 
 
 def test_a_slow_first_run_does_not_count_and_a_hopeless_cut_is_run_once() -> None:
-    everyone, seen = members([(2, 0)] * 4), dict[str, int]()
+    seen: dict[int, int] = {}
 
-    def seconds(cut: Passes) -> float:
-        seen[str(cut)] = seen.get(str(cut), 0) + 1
-        first = 1.2 if seen[str(cut)] == 1 else 1.0
-        return first * {4: 1.0, 2: 0.9, 1: 1.0}[len(cut[0])] * (1.0 if len(cut) > 1 else HOPELESS)
+    def seconds(numbers: Sequence[int]) -> float:
+        size = len(numbers)
+        seen[size] = seen.get(size, 0) + 1
+        return (1.2 if seen[size] == 1 else 1.0) * {4: 4.0 * HOPELESS, 2: 1.8, 1: 1.0}[size]
 
-    found = calibrated(everyone, TEXT, seconds)
-    assert found.cut.width == 2 and found.seconds == pytest.approx(0.9)
-    assert sorted(seen.values()) == [1, 2, 2]
+    found = calibrated(members([(2, 0)] * 4), TEXT, seconds)
+    assert found.cut.width == 2 and found.seconds == pytest.approx(3.6)
+    assert seen == {4: 1, 2: 2, 1: 2}
 
 
 def test_a_cut_that_sometimes_fails_does_not_fit() -> None:
     runs: list[int] = []
 
-    def seconds(cut: Passes) -> float | None:
-        runs.append(len(cut))
-        return None if len(cut) == 1 and runs.count(1) == 2 else 0.5 * len(cut) ** 0.5
+    def seconds(numbers: Sequence[int]) -> float | None:
+        runs.append(len(numbers))
+        return None if len(numbers) == 4 and runs.count(4) == 2 else len(numbers) ** 0.5
 
     assert calibrated(members([(2, 0)] * 4), TEXT, seconds).cut == Cut((), 2)

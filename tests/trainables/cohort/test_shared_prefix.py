@@ -104,7 +104,7 @@ def test_the_prefix_is_computed_once_and_changes_no_gradient(
     below = rows * (tokens + groups * (length - tokens))
     last = groups * packed.predicting_rows(batch)
     above = [groups * rows * length] * (deepest - 1) + [last]
-    assert computed == ([below] * (8 - deepest) + above if deepest else [below] * 7 + [rows * tokens + last])
+    assert computed == ([below] * (8 - deepest) + above if deepest else [below] * 7 + [last])
     for number, spec in enumerate(specs):
         loss, gradients = packed.alone(double, spec, {"image": batch})["image"]
         assert abs(found[number][0] - loss) < 1e-12
