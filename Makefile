@@ -30,8 +30,8 @@ test: .venv/.ready  ## Run the fast tests: no GPU, no cluster, no browser
 browser-test: .venv/.ready  ## Open the pages in a real Chromium; skipped with a reason where there is none
 	.venv/bin/python -m pytest -m browser $(ARGS)
 
-cluster-test: .venv/.ready  ## Raise a cluster of five hosts on this machine and break it; needs root, else skipped with a reason
-	.venv/bin/python -m pytest tests/cluster -m cluster -rs $(ARGS)
+cluster-test: .venv/.ready  ## Raise a cluster of five hosts on this machine and break it; root or user namespaces, else skipped
+	tests/cluster/as_root.sh .venv/bin/python -m pytest tests/cluster -m cluster -rs $(ARGS)
 
 corpus: .venv/.ready  ## Plant all known failures, run hundreds of healthy trials, write docs/corpus.md
 	.venv/bin/python -m benchmarks.corpus $(ARGS)

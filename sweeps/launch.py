@@ -30,6 +30,7 @@ from sweeps.execution.storage import check_storage
 from sweeps.job import run_job
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
+from sweeps.planning.kept_forecast import kept_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
@@ -93,7 +94,8 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     experiment = Experiment(launch.directory(study))
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
     threads = threads_text(most_at_once(planned.specs), launch)
-    for text in (threads, holdout_text(planned_holdout(planned, launch)), kept.text):
+    frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
+    for text in (threads, *filter(None, [frozen]), holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 

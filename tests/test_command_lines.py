@@ -56,6 +56,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.corpus": [],
     "benchmarks.decisions": [],
     "benchmarks.guards": [],
+    "benchmarks.kept": [],
     "benchmarks.load": [],
     "benchmarks.public_configs": [],
     "benchmarks.search_replay": [],

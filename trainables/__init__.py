@@ -19,6 +19,7 @@
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
+- `frozen/`: Keeps what the frozen layers below all adapters compute for a row, so that it is computed once.
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by

@@ -4,6 +4,7 @@
 - `baselines`: Reads the scores of the base from the baseline's record.
 - `begun_records`: Checks the records of an experiment before a launch adds to them: damage, changed base and data, lost
   baselines.
+- `cache_options`: Reads --cache and --cache-gb: where engines keep what frozen layers compute.
 - `cluster`: Checks that every node of a Ray cluster has the same storage, data and libraries as the driver, and can
   train.
 - `cluster_file`: What a launch on a cluster needs to know of the file that `ray up` reads, such as `cluster.yaml`.

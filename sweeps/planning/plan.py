@@ -9,12 +9,14 @@ from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
+from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
+from trainables.model.families import family_of
 from trainables.model.residency import DEFAULT_CHOICE, ResidencyChoice, check_residency
 from trainables.spec import TrialSpec
 
@@ -23,7 +25,8 @@ from trainables.spec import TrialSpec
 class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
-    `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint.
+    `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
+    what keeping activations of frozen layers takes and saves.
     """
 
     sources: Sources
@@ -32,6 +35,7 @@ class Plan:
     active: ActiveGuards
     guard_errors: tuple[GuardErrors, ...] = ()
     pick_rows: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[KeptForecast, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -59,4 +63,6 @@ def plan_specs(
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
-    return Plan(sources, forecasts, found, active, errors, rows)
+    family, config = family_of(specs[0].base.path)
+    kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"])
+    return Plan(sources, forecasts, found, active, errors, rows, kept if family.shared_forward else ())

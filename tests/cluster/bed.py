@@ -37,7 +37,7 @@ SECONDS = 300.0
 def missing() -> str:
     """Return what the bed lacks on this machine, empty if nothing."""
     if os.geteuid() != 0:
-        return "root"
+        return "root, or user namespaces and newuidmap (apt-get install uidmap)"
     return ", ".join(tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:{PATH}") is None)
 
 
@@ -208,6 +208,12 @@ def _child(pid: int) -> int:
     raise AssertionError("the bed's first process does not start")
 
 
+def _unreadable(directory: str, names: list[str]) -> list[str]:
+    """Name the files of a directory that only this machine's root can read, which a bed without root does without."""
+    places = {name: Path(directory, name) for name in names}
+    return [name for name, place in places.items() if not place.is_symlink() and not os.access(place, os.R_OK)]
+
+
 def _prepare(made: Bed) -> None:
     """Make the keys, the shared directory, and an /etc with the user and the names of the hosts."""
     seen = Path(f"/proc/{made.pid}/root{made.directory}")
@@ -217,12 +223,12 @@ def _prepare(made: Bed) -> None:
     for key in ("footprint", "host"):
         checked("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", seen / "keys" / key)
     etc = seen / "etc"
-    shutil.copytree("/etc", etc, symlinks=True, ignore_dangling_symlinks=True)
+    shutil.copytree("/etc", etc, symlinks=True, ignore_dangling_symlinks=True, ignore=_unreadable)
     # `*`: no password, but not locked, because sshd refuses the keys of a locked user
     entries: Mapping[str, str] = {"passwd": f"{USER}:x:{UID}:{UID}::{HOME}:/bin/bash", "group": f"{USER}:x:{UID}:",
                                   "shadow": f"{USER}:*:20000:0:99999:7:::"}  # fmt: skip
     for name, entry in entries.items():
-        lines = (etc / name).read_text().splitlines()
+        lines = (etc / name).read_text().splitlines() if (etc / name).exists() else []
         others = [one for one in lines if one.split(":")[0] != USER and str(UID) not in one.split(":")[2:3]]
         (etc / name).write_text("\n".join([*others, entry]) + "\n")
     hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in ADDRESSES.items())]

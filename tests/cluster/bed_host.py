@@ -87,6 +87,12 @@ def fill_disk(host: Host) -> None:
         owned(ssh / "footprint", 0o600)
 
 
+def extended_attributes() -> str:
+    """Return the option of overlay in a user namespace, where it must keep its marks in attributes of the user."""
+    is_whole = Path("/proc/self/uid_map").read_text(encoding="ascii").split() == ["0", "0", str(2**32 - 1)]
+    return "" if is_whole else ",userxattr"
+
+
 def mount_environment(host: Host) -> None:
     """Put the environment below the user's home; the user can change it, and no other host sees the change."""
     disk, place = Path(host.disk), Path(host.place)
@@ -96,7 +102,8 @@ def mount_environment(host: Host) -> None:
             break
         directory(path, 0o755, UID)
     upper, work = directory(disk / "upper", owner=UID), directory(disk / "work")
-    ran("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={host.environment},upperdir={upper},workdir={work}", own)
+    layers = f"lowerdir={host.environment},upperdir={upper},workdir={work}"
+    ran("mount", "-t", "overlay", "overlay", "-o", layers + extended_attributes(), own)
     # pip replaces files, for which it must own the directories
     ran("find", own, "-type", "d", "-exec", "chown", "-h", f"{UID}:{UID}", "{}", "+")
     was, becomes = host.environment.encode(), host.place.encode()

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         os.geteuid() != 0 or shutil.which("ip") is None,
-        reason="WITHOUT ROOT AND `ip` NO PORT OF RAY IS TRIED FROM ANOTHER NETWORK NAMESPACE",
+        reason="NO PORT OF RAY IS TRIED FROM ANOTHER NETWORK NAMESPACE: THAT NEEDS `ip`, AND ROOT OR USER NAMESPACES",
     ),
 ]
 

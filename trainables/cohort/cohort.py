@@ -95,7 +95,7 @@ class Cohort:
                 self._end(number, error)
             return
         if self.cut is None:
-            trunk = Trunk.of(self.engine.base, batches)
+            trunk = Trunk.of(self.engine.base, batches, kept=self.shared.kept is not None)
             self.calibration = calibrated(self._members(), trunk, lambda numbers: self._seconds(numbers, batches))
             self.cut = self.calibration.cut
             began = time.perf_counter()

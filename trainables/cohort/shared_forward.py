@@ -89,12 +89,9 @@ class SharedForward:
         """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORED
-        members = tuple(members)
+        members, selected = tuple(members), of_labels(batch.labels)
         start = self.kept.start(batch, self.differing, members) if self.kept else None
-        with (
-            self.running(members, len(batch.labels), selected=of_labels(batch.labels)),
-            self._starting(start),
-        ):
+        with self.running(members, len(batch.labels), selected=selected), self._starting(start):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
             groups, selected = list(self.groups.now), self._selected
         hidden = out.last_hidden_state
@@ -115,12 +112,9 @@ class SharedForward:
         Each layer of the cache then has the rows of all groups, one group after the other. Kept activations of the
         pictures are used where `rows`, those of the batch, are given.
         """
-        members = tuple(members)
+        members, selected = tuple(members), of_last(inputs["input_ids"])
         start = self.kept.pictures(rows, self.differing, members) if self.kept else None
-        with (
-            self.running(members, len(inputs["input_ids"]), selected=of_last(inputs["input_ids"])),
-            self._starting(start),
-        ):
+        with self.running(members, len(inputs["input_ids"]), selected=selected), self._starting(start):
             out = self._run(self.base.model, inputs, None, past_key_values=cache, use_cache=True, logits_to_keep=1)
             for layer in cache.layers:
                 count = len(layer.keys) // self._rows
@@ -159,6 +153,8 @@ class SharedForward:
     @contextmanager
     def _starting(self, start: Start | None) -> Iterator[None]:
         self._start = start
+        if start is not None and start.is_above_all_layers:
+            self._selected = None  # there is no last layer to compute
         try:
             with start.applied() if start else nullcontext():
                 yield
@@ -240,6 +236,8 @@ class SharedForward:
     def _enter_language(self, index: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BlockInputs:
         members = self.differing["language"][index]
         hidden, count = args[0], len(self.groups.now)
+        if not count:  # the base runs alone, as for activations that are kept
+            return args, kwargs
         if self._prefix:
             hidden, kwargs = self._prefix.enter_block(hidden, kwargs, count, bool(members & self._active()))
         hidden = self._split(hidden, members)

@@ -4,6 +4,7 @@
 - `entry_files`: Kept activations in files: one checksummed file a row, in a directory that all engines of a node share.
 - `entry_memory`: Kept activations in memory: rows that are read every epoch stay, others make room.
 - `facts`: What decides the activations of a loaded base: its weights, configuration, device, libraries and code.
+- `grouping`: In which shape activations are computed: a shape that depends on the length of a row alone.
 - `key`: Where a pass can start, and under which key activations are kept; pure functions.
 - `kept`: Finds or computes the activations of the rows of a batch, and joins them to the inputs of one block.
 - `partial_forward`: Runs a part of a model's forward: skips blocks, and replaces or catches the input of a block.

@@ -20,7 +20,7 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch, collate
 from trainables.data.packing import pack
 from trainables.engine import Engine
-from trainables.frozen.key import Cut
+from trainables.frozen.key import Place
 from trainables.frozen.store import Uses
 from trainables.spec import Placement, TrialSpec
 
@@ -67,7 +67,9 @@ def arms(make: SpecMaker, depths: Sequence[tuple[int, int]], **changes: Any) -> 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(
+    "mix", [pytest.param(one, marks=[pytest.mark.slow] * (one not in ("unlike", "vision"))) for one in MIXES]
+)
 def test_gradients_from_kept_activations_equal_those_of_a_trial_alone(
     mix: str, sources: Sources, make_spec: SpecMaker, double: None
 ) -> None:
@@ -113,8 +115,7 @@ def test_packed_rows_gather_the_entries_of_padded_ones(sources: Sources, make_sp
     assert furthest_from_solo(engine, specs, {"packed": batch}) < GRADIENTS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", TINY)
+@pytest.mark.parametrize("family", [pytest.param(one, marks=[pytest.mark.slow] * (one != "gemma2")) for one in TINY])
 def test_every_text_family_starts_from_kept_activations(family: str, tmp_path: Path, double: None) -> None:
     own = text_sources(tmp_path, write_base(family, tmp_path / "base"))
     engine = keeping(packed.double_engine(own))
@@ -155,9 +156,9 @@ def test_activations_of_another_row_are_caught(sources: Sources, make_spec: Spec
 
 
 def test_activations_of_another_block_are_caught(sources: Sources, make_spec: SpecMaker, double: None) -> None:
-    """The fault: the key has no cut, so that a deeper pass is given what entered a higher block."""
+    """The fault: the key has no place, so that a deeper pass is given what entered a higher block."""
     engine = keeping(packed.double_engine(sources))
-    kept_of(engine)._trunk_key = lambda cut: cut.tower  # type: ignore[method-assign]
+    kept_of(engine)._trunk_key = lambda place: place.tower  # type: ignore[method-assign]
     batch = {"image": packed.batches(engine)["image"]}
     assert furthest_from_solo(engine, arms(make_spec, [(1, 0)]), batch) < GRADIENTS
     assert furthest_from_solo(engine, arms(make_spec, [(3, 0)]), batch) > 1e-3
@@ -184,7 +185,7 @@ def test_a_frozen_update_below_lowers_the_cut(sources: Sources, make_spec: SpecM
     shared = SharedForward(engine.base, adapters, kept=engine.kept)
     start = kept_of(engine).start(packed.batches(engine)["image"], shared.differing, (0, 1))
     shared.remove()
-    assert start is not None and start.cut == Cut("language", 5)
+    assert start is not None and start.place == Place("language", 5)
 
 
 # -------------------------------------------------------------------- bits do not depend on what was kept

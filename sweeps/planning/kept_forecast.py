@@ -1,0 +1,130 @@
+"""What keeping the activations of frozen layers takes and saves, arm by arm; a pure function of shapes.
+
+FLOPs are those of the linears: 2 per weight and token forward, and 2 backward where a gradient passes. Attention, norms
+and the head, which runs at labels only, are left out on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.planning.data_quality import FileQuality
+from sweeps.planning.forecast import Forecast, Towers
+from trainables.frozen.settings import GIGABYTE, CacheSettings
+from trainables.model.families import Blocks
+from trainables.spec import Placement
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "auto": 4}  # auto is float32 on a CPU, and half of it on a GPU
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """The mean row of a file: its tokens, those of them that are of pictures, and the patches of the pictures."""
+
+    rows: int
+    tokens: float
+    image_tokens: float
+    patches: float
+
+    @classmethod
+    def of(cls, quality: FileQuality, config: Mapping[str, Any]) -> RowShape:
+        """Return the mean row of a file for the model of a configuration."""
+        rows = max(1, quality.rows)
+        tokens = quality.tokens / rows
+        merge = (config.get("vision_config") or {}).get("spatial_merge_size", 1)
+        image = tokens * quality.image_share
+        return cls(quality.rows, tokens, image, image * merge**2)
+
+
+@dataclass(frozen=True)
+class KeptForecast:
+    """What is kept for one placement: bytes of all training rows, and the share of a trial's FLOPs below its adapters.
+
+    `saved_share` is what a run of `epochs` saves over a trial alone that computes them every epoch.
+    """
+
+    arms: tuple[str, ...]
+    kept_bytes: int
+    frozen_share: float
+    epochs: float
+
+    @property
+    def saved_share(self) -> float:
+        """Return the share of the FLOPs of training that reading saves within the run; the first epoch computes."""
+        return self.frozen_share * max(0.0, 1.0 - 1.0 / self.epochs) if self.epochs else 0.0
+
+
+def kept_forecasts(
+    forecasts: Sequence[Forecast], towers: Towers, config: Mapping[str, Any], quality: FileQuality
+) -> tuple[KeptForecast, ...]:
+    """Return what is kept for each placement that trains, in the order of the trials."""
+    arms: dict[tuple[Placement, float, int], list[str]] = {}
+    for one in forecasts:
+        if not one.spec.placement.is_baseline:
+            key = (one.spec.placement, one.coverage_epochs, BYTES[one.spec.compute_dtype])
+            arms.setdefault(key, []).append(one.spec.arm)
+    row = RowShape.of(quality, config)
+    taps = len((config.get("vision_config") or {}).get("deepstack_visual_indexes", ()))
+    return tuple(
+        KeptForecast(
+            tuple(dict.fromkeys(names)),
+            int(row.rows * _values(placement, towers, row, taps) * size),
+            frozen_share(placement, towers, row, taps),
+            epochs,
+        )
+        for (placement, epochs, size), names in arms.items()
+    )
+
+
+def starts_in_language(placement: Placement, towers: Towers, row: RowShape, taps: int) -> bool:
+    """True when the hidden states that enter the lowest adapted language layer are kept, as `frozen.key` decides it."""
+    below = len(towers["language"]) - placement.language
+    return not row.patches or (not placement.vision and below >= max(1, taps))
+
+
+def frozen_share(placement: Placement, towers: Towers, row: RowShape, taps: int) -> float:
+    """Return the share of the FLOPs of a trial alone that layers compute whose results are kept."""
+    language, vision = (_weights(towers[tower]) for tower in ("language", "vision"))
+    low, low_vision = len(language) - placement.language, len(vision) - placement.vision
+    forward = sum(language) * row.tokens + sum(vision) * row.patches
+    through = 0 if placement.vision and row.patches else low  # gradients for the vision tower pass all language layers
+    backward = sum(language[through:]) * row.tokens + sum(vision[low_vision:]) * row.patches
+    kept = sum(vision[:low_vision]) * row.patches
+    if starts_in_language(placement, towers, row, taps):
+        kept += sum(language[:low]) * row.tokens
+    return kept / (forward + backward) if forward else 0.0
+
+
+def kept_text(found: Sequence[KeptForecast], cache: CacheSettings) -> str:
+    """Return the sentences of the plan: what is kept and saved by arm, and where; empty if no trial trains."""
+    if not found:
+        return ""
+    if not cache.is_on:
+        return "Frozen layers are computed again in every epoch (--cache off)."
+    parts = [
+        f"{', '.join(one.arms)} {one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
+        f"({one.frozen_share:.0%} if kept before)"
+        for one in found
+    ]
+    if cache.directory:
+        where = f"in memory and in {cache.directory}, at most {cache.file_bytes / GIGABYTE:g} GB"
+    else:
+        where = "in memory, at most a tenth of what is free; --cache DIR keeps them for later launches"
+    return f"Activations of frozen layers are kept {where}: {'; '.join(parts)}."
+
+
+def _values(placement: Placement, towers: Towers, row: RowShape, taps: int) -> float:
+    """Count the values that are kept of a row."""
+    width = towers["language"][0][0].inputs
+    if starts_in_language(placement, towers, row, taps):
+        return row.tokens * width if placement.language < len(towers["language"]) else 0.0
+    if not placement.vision:  # all features of the pictures
+        return (1 + taps) * row.image_tokens * width
+    below = len(towers["vision"]) - placement.vision
+    return row.patches * towers["vision"][0][0].inputs * bool(below)
+
+
+def _weights(blocks: Blocks) -> list[int]:
+    return [sum(linear.inputs * linear.outputs for linear in block) for block in blocks]
