@@ -6,25 +6,28 @@ the other, and compared; beside them stand a training step and one teacher-force
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trainables.command import run
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.limits import TRAIN_SLICE_ROWS
+from trainables.spec import Source, TrialSpec, parse_spec
 
 if TYPE_CHECKING:
-    from trainables.data.encoding import Encoded
+    from trainables.data.encoding import Batch, Encoded
     from trainables.engine import Engine
-    from trainables.evaluation.drafts import Drafts
+    from trainables.evaluation.drafts import AnswerRules, Drafts
+    from trainables.evaluation.passes import DraftedRow, Members, Observer, PromptRow
     from trainables.training.trial import Trial
 
 SOURCES = ("last", "base", "reference")
@@ -73,6 +76,7 @@ def main(  # noqa: PLR0913, PLR0917 one option each
     compute_dtype: Annotated[str, typer.Option(help="Compute dtype.")] = "auto",
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the trial.")] = 1e-3,
     batch_rows: Annotated[int, typer.Option(help="Rows of a step.")] = 16,
+    train_slice_rows: Annotated[int, typer.Option(help="Training rows of an eval.")] = TRAIN_SLICE_ROWS,
     evals: Annotated[int, typer.Option(help="Evals to measure.")] = 3,
     every: Annotated[int, typer.Option(help="Steps between evals.")] = 8,
     repeats: Annotated[int, typer.Option(help="Repetitions of each figure.")] = 2,
@@ -92,12 +96,13 @@ def main(  # noqa: PLR0913, PLR0917 one option each
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         language, vision = (int(one) for one in placement.split(","))
-        spec = TrialSpec(
-            name="evals", **_sources(base, train, validation, ood, Path(scratch)), steps=evals * every,
-            eval_every_steps=every, batch_rows=batch_rows, learning_rate=learning_rate, dropout=0.0,
-            quantization=quantization, compute_dtype=compute_dtype,  # type: ignore[arg-type] # the spec checks them
-            placement=Placement(language=language, vision=vision),
-        )  # fmt: skip
+        settings = {
+            "name": "evals", "steps": evals * every, "eval_every_steps": every, "batch_rows": batch_rows,
+            "learning_rate": learning_rate, "dropout": 0.0, "quantization": quantization,
+            "train_slice_rows": train_slice_rows,
+            "compute_dtype": compute_dtype, "placement": {"language": language, "vision": vision},
+        }  # fmt: skip
+        spec = parse_spec({**settings, **_sources(base, train, validation, ood, Path(scratch))})
         engine = Engine.load(spec)
         clock = time.process_time if processor_time else time.perf_counter
         found: dict[str, Any] = {"base": engine.base.path.name, "quantization": quantization, "threads": threads}
@@ -113,7 +118,8 @@ def measured(
     say: Callable[[str], None],
 ) -> list[EvalCost]:  # fmt: skip
     """Train a trial and measure each of its evals."""
-    from trainables.constraint import CONSTRAINT
+    from trainables.constraint import CONSTRAINT, applicable_constraint
+    from trainables.metrics import reported
     from trainables.probes.captions import captions
     from trainables.probes.probe import Baseline
     from trainables.record import Record
@@ -125,13 +131,14 @@ def measured(
     known = Baseline(scores.metrics, captions(engine.evaluator.data, answers), scores.counts, answers=answers)
     record, costs = Record(directory / "trial"), []
     record.create(spec)
-    trial, verdict = Trial(engine, spec, record, known, (), CONSTRAINT), None
+    constraint = applicable_constraint(CONSTRAINT, reported(engine.evaluator.data))
+    trial, verdict = Trial(engine, spec, record, known, (), constraint), None
     while verdict is None:
         last, of_base = trial.answered.drafts
         drafts = dict(last), of_base
         times: list[float] = []
         verdict = trial.advance(lambda: times.append(clock()) or False)  # noqa: B023 called at once
-        steps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        steps = [later - earlier for earlier, later in itertools.pairwise(times)]
         engine.base.model.eval()
         costs.append(_cost(trial, drafts, statistics.median(steps), repeats, clock))
         say(costs[-1].line)
@@ -146,22 +153,43 @@ def _cost(
 
     evaluator, step, times = trial.engine.evaluator, trial.step, ([], [], [])
     plain = drafted = None
+    known: dict[str, int] = {}
     for _ in range(repeats):
         began = clock()
         plain = eval_integrity.measure(evaluator, trial.baseline, step, None)
         middle = clock()
-        drafted = eval_integrity.measure(evaluator, trial.baseline, step, drafts)
+        with eval_integrity.witness_of(evaluator) as witness:
+            evaluator.observer = tally = Tally(witness)
+            scores, answers = evaluator.measure(trial.baseline, drafts)
+        drafted, known = eval_integrity.judged(evaluator, step, scores, answers, witness.of(0)), tally.known
         end = clock()
         _forced_pass(trial.engine, drafted.tokens)
         for found, seconds in zip(times, (middle - began, end - middle, clock() - end), strict=True):
             found.append(seconds)
     assert plain is not None and drafted is not None
-    rows, tokens = _decoded(trial.engine, drafts)
     return EvalCost(
         step, *times, step_seconds, plain.answers == drafted.answers and drafted.finding is None,
-        len(drafted.answers), sum(map(len, drafted.tokens.values())), rows, tokens,
+        len(drafted.answers), sum(map(len, drafted.tokens.values())), len(known),
+        sum(len(drafted.tokens[key]) - count for key, count in known.items()),
         _accepted(trial.engine, drafted.tokens, drafts),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Notes how much of each decoded answer was known before, and tells a witness what it sees."""
+
+    witness: Observer
+    known: dict[str, int] = field(default_factory=dict)
+
+    def verified(self, batch: Batch, rows: Sequence[DraftedRow | None], groups: Sequence[Members]) -> None:
+        """Tell the witness."""
+        self.witness.verified(batch, rows, groups)
+
+    def decoded(self, rows: Sequence[PromptRow], groups: Sequence[Members], rules: AnswerRules) -> None:
+        """Note the rows, and tell the witness."""
+        self.known.update({row.key: len(row.known) for row in rows if row.members})
+        self.witness.decoded(rows, groups, rules)
 
 
 def _forced_pass(engine: Engine, tokens: Mapping[str, Sequence[int]]) -> None:
@@ -183,28 +211,6 @@ def _forced_pass(engine: Engine, tokens: Mapping[str, Sequence[int]]) -> None:
     with torch.no_grad():
         for chunk in chunks(rows, LOSS_TOKENS):
             label_logits(engine.base, collate([rows[one] for one in chunk], engine.encoder, engine.base.device, False))
-
-
-def _decoded(engine: Engine, drafts: Sequence[Drafts]) -> tuple[int, int]:
-    """Return how many answers of an eval were decoded, and how many of their tokens."""
-    from trainables.evaluation.passes import Unobserved
-
-    class Tally(Unobserved):
-        prompts: dict[str, int] = {}  # noqa: RUF012 one tally is made
-
-        def decoded(self, rows: Any, groups: Any, rules: Any) -> None:
-            self.prompts.update({row.key: len(row.known) for row in rows if row.members})
-
-    from trainables.health.eval_integrity import witness_of
-
-    evaluator, tally = engine.evaluator, Tally()
-    with witness_of(evaluator) as witness:
-        evaluator.measure(None, drafts)
-    tokens = witness.tokens
-    evaluator.observer = tally
-    evaluator.measure(None, drafts)
-    evaluator.observer = Unobserved()
-    return len(tally.prompts), sum(len(tokens[key]) - known for key, known in tally.prompts.items())
 
 
 def _accepted(

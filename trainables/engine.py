@@ -23,8 +23,6 @@ from trainables.probes.crops import check_pictures
 from trainables.sharing_keys import engine_key
 from trainables.spec import RESERVE_FORMAT, TrialSpec
 
-TRAIN_SLICE_ROWS = 64
-
 
 @dataclass(frozen=True)
 class Engine:
@@ -61,7 +59,7 @@ class Engine:
         ood = read_ood(spec.ood.path, needed_kinds(sees))
         check_pictures(validation, sees)
         has_reserve = spec.format >= RESERVE_FORMAT and not all_rows
-        data = probe_data(train, validation, ood, TRAIN_SLICE_ROWS, has_reserve)
+        data = probe_data(train, validation, ood, spec.train_slice_rows, has_reserve)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         kept = KeptActivations(base, encoder, store) if store else None
         return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data), kept)

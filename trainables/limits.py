@@ -5,6 +5,7 @@ from __future__ import annotations
 MOST_STEPS = 10**7
 MOST_ROWS = 10**10  # steps x rows per step
 MOST_NAME_BYTES = 200  # a file system allows 255; the id of the trial and suffixes follow
+TRAIN_SLICE_ROWS = 64  # of every eval, unless a trial asks for others
 
 
 def budget_problem(steps: int, effective_rows: int) -> str | None:

@@ -16,6 +16,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
         spec.ood.sha256,
         str(spec.template_date or ""),
         "reserve" if spec.format >= RESERVE_FORMAT else "",
+        str(spec.train_slice_rows),
         *(source.sha256 for source in spec.earlier),
     )
 

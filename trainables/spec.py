@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from trainables.errors import UserError, nearest, quoted
 from trainables.io.checksums import canonical_json
-from trainables.limits import budget_problem, checked_name
+from trainables.limits import TRAIN_SLICE_ROWS, budget_problem, checked_name
 from trainables.schedule import SCHEDULES, rows_at, rows_before
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
@@ -34,7 +34,7 @@ RESTART = "-restart"  # suffix of the arm and the name of a trial that starts fr
 ADAM_BETA2 = 0.999  # torch's default
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
-    "template_date",
+    "template_date", "train_slice_rows",
 )  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -82,6 +82,7 @@ class TrialSpec(Frozen):
     of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
     in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
     stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
+    `train_slice_rows` is how many of the first training rows every eval measures the loss on.
     """
 
     format: Format = FORMAT
@@ -116,6 +117,7 @@ class TrialSpec(Frozen):
     max_tokens: PositiveInt = 2048
     template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    train_slice_rows: PositiveInt = TRAIN_SLICE_ROWS
     seed: Seed = 0
     data_seed: Seed = 0
     init_from: Source | None = None
@@ -218,6 +220,8 @@ class TrialSpec(Frozen):
             del values["adam_beta2"]
         if self.template_date is None:
             del values["template_date"]
+        if self.train_slice_rows == TRAIN_SLICE_ROWS:
+            del values["train_slice_rows"]
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values

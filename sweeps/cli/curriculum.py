@@ -32,8 +32,8 @@ class CurriculumOptions:
 
 
 SHARED = (
-    "base", *HOLDOUT, "init_from", "steps", "eval_every", "storage", "experiment", "tracking_uri", "address", "threads",
-    "cache", "cache_gb", "keep", "resident",
+    "base", *HOLDOUT, "init_from", "steps", "eval_every", "train_slice_rows", "storage", "experiment", "tracking_uri",
+    "address", "threads", "cache", "cache_gb", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
 CHANGED = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from sweeps.execution.cache_options import DEFAULT_GIGABYTES
 from sweeps.execution.engine_plan import MOST_SEATS
 from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
+from trainables.limits import TRAIN_SLICE_ROWS
 from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class LaunchOptions:
     """Passes over the training rows, instead of --steps."""
     eval_every: int = field(default=0, metadata=option(SPACE, minimum=0, shown_default="the study's"))
     """Steps between evals."""
+    train_slice_rows: int | None = field(
+        default=None, metadata=option(SPACE, minimum=1, shown_default=f"the study's; else {TRAIN_SLICE_ROWS}")
+    )
+    """Training rows on which every eval measures the loss; the labels and the guard on the gap need some."""
     settings: str = field(default="", metadata=option(SPACE, "--set", shown_default="the study's"))
     """Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2."""
     base: str = field(default="", metadata=option(MODEL, shown_default="the miniature"))
@@ -181,7 +186,12 @@ class LaunchOptions:
 
         if self.steps and self.epochs:
             raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
-        given = {"steps": self.steps, "epochs": self.epochs, "eval_every_steps": self.eval_every}
+        given: dict[str, float | None] = {
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "eval_every_steps": self.eval_every,
+        }
+        given["train_slice_rows"] = self.train_slice_rows
         return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 
@@ -208,5 +218,5 @@ ACCEPTED_BY_RESUME = (
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
-BUDGET = ("steps", "epochs", "eval_every")
+BUDGET = ("steps", "epochs", "eval_every", "train_slice_rows")
 ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "resume", "sync")

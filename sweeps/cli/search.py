@@ -37,8 +37,8 @@ class SearchOptions:
 
 
 SHARED = (
-    "eval_every", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "threads",
-    "cache", "cache_gb", "keep", "resident",
+    "eval_every", "train_slice_rows", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address",
+    "threads", "cache", "cache_gb", "keep", "resident",
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 

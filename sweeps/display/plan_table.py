@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sweeps.display.trial_rows import listed
 from sweeps.planning.data_quality import FileQuality, quality_table
+from sweeps.planning.eval_cost import eval_cost_text
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import Forecast, table, usable_share
 from sweeps.planning.guard_errors import errors_text
@@ -52,6 +53,7 @@ def decisions_text(planned: Plan) -> list[str]:
     study = planned.active.study
     texts = (
         evals_text(planned.forecasts),
+        eval_cost_text(planned.forecasts, planned.preflight.data, planned.sources.ood_rows, planned.sources.sees),
         errors_text(planned.guard_errors, study.reading),
         pick_rows_text(study.constraint, planned.pick_rows),
     )

@@ -28,9 +28,8 @@ class Launch:
 
     `command` is the command of the launch, `sync_command` the one that copies its records to MLflow. `keep` says which
     adapters the records keep; None is as the experiment began, or else all for which there is space.
-    `resident` says how engines hold 4-bit weights.
-    `threads` is the most threads that an engine takes; None is its share of the cores of its node. `cache` says where
-    engines keep what frozen layers compute.
+    `resident` says how engines hold 4-bit weights. `cache` says where they keep what frozen layers compute.
+    `threads` is the most threads that an engine takes; None is its share of the cores of its node.
     `steal` takes an experiment over that another launch still holds.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with

@@ -4,6 +4,7 @@
 - `base_checks`: Checks that a base can be loaded in the quantization of every trial.
 - `data_checks`: Preflight checks of the rows: encoding, labels, repetition and leakage.
 - `data_quality`: Statistics of the scanned data, per file: lengths, repetitions, leaks.
+- `eval_cost`: Forecasts what an eval costs, in steps of its trial: a function of rows and tokens alone.
 - `finding`: The result type of the preflight checks.
 - `forecast`: Forecasts of each trial: trained parameters, adapter size, coverage of the data, number of evals.
 - `guard_errors`: The errors of guards, by simulation: how often they stop a healthy arm, and how often they miss a

@@ -20,7 +20,8 @@ Towers = Mapping[TowerName, Blocks]
 class Forecast:
     """The planned numbers of one trial; `coverage_epochs` = steps x rows per step / training rows.
 
-    `parent_base` names how the base of a continued adapter was identified.
+    `parent_base` names how the base of a continued adapter was identified. `backward_share` is the share of the
+    language layers through which gradients flow.
     """
 
     spec: TrialSpec
@@ -28,6 +29,7 @@ class Forecast:
     coverage_epochs: float
     evals: int
     parent_base: str | None = None
+    backward_share: float = 1.0
 
     @property
     def language_parameters(self) -> int:
@@ -64,9 +66,16 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
                 coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
                 evals=_evals(spec) if trains else 1,
                 parent_base=base_match(parent, spec) if parent else None,
+                backward_share=_backward_share(spec, towers[spec.base.path]),
             )
         )
     return found
+
+
+def _backward_share(spec: TrialSpec, towers: Towers) -> float:
+    if spec.placement.vision:  # its gradients flow through every language layer
+        return 1.0
+    return spec.placement.language / len(towers["language"])
 
 
 def _evals(spec: TrialSpec) -> int:

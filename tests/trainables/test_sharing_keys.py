@@ -20,6 +20,7 @@ ENGINE: dict[str, Any] = {
     "base": elsewhere, "train": elsewhere, "validation": elsewhere, "ood": elsewhere,
     "earlier": lambda _: (Source(path="stage-1", sha256="a"),),  # type: ignore[arg-type]
     "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16", "template_date": lambda _: date.today(),
+    "train_slice_rows": lambda now: now // 2,
     "format": lambda _: RESERVE_FORMAT - 1,  # its evals ask other rows
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from trainables.cohort.shared_forward import GroupLogits, SharedForward
 from trainables.data.encoding import Batch, Encoded, chunks, collate
-from trainables.evaluation.answering import Asked, Found
+from trainables.evaluation.answering import QuestionSet, Found
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.evaluator import LOSS_TOKENS, Evaluator, RowLoss, losses_in_order, row_losses
@@ -66,15 +66,15 @@ class CohortEvaluator:
         return self._answers(questions, prompts, (member,), {member: drafts}, {})[member]
 
     def logits(self, batch: Batch, members: Members) -> GroupLogits:
-        """Run rows for members, as `Passes` asks for."""
+        """Run rows for members, as `AnswerPasses` asks for."""
         return self.shared.logits(batch, members)
 
     def greedy(
         self, prompts: Sequence[Encoded], members: Members, numbers: Sequence[int], new_tokens: int, share: float | None
     ) -> DecodedTokens:
-        """Decode one batch for members, as `Passes` asks for."""
+        """Decode one batch for members, as `AnswerPasses` asks for."""
         batch = collate(prompts, self.evaluator.encoder, self.evaluator.base.device, pad_left=True)
-        return self._greedy(batch.inputs, members, numbers, new_tokens, share)
+        return self._greedy(batch, members, numbers, new_tokens, share)
 
     def _answers(
         self,
@@ -84,7 +84,7 @@ class CohortEvaluator:
         drafts: MemberDrafts,
         found: Found,
     ) -> dict[int, Answers]:
-        asked = Asked([one.key for one in questions], prompts, drafts)
+        asked = QuestionSet([one.key for one in questions], prompts, drafts)
         tokens = self.evaluator.answering(self).answers(asked, members, found)
         return {member: self._texts(tokens[member]) for member in members}
 
@@ -113,16 +113,16 @@ class CohortEvaluator:
     @torch.no_grad()
     def _greedy(
         self,
-        inputs: Mapping[str, torch.Tensor],
+        batch: Batch,
         members: Members,
         chunk: Sequence[int],
         new_tokens: int,
         share: float | None,
     ) -> DecodedTokens:
-        model, encoder = self.evaluator.base.model, self.evaluator.encoder
+        model, encoder, inputs = self.evaluator.base.model, self.evaluator.encoder, batch.inputs
         ends = torch.tensor(encoder.answer_ends, device=inputs["input_ids"].device)
         cache = DynamicCache(config=model.config.get_text_config())
-        out, groups = self.shared.prefill(inputs, members, cache)
+        out, groups = self.shared.prefill(inputs, members, cache, batch.rows)
         mask = inputs["attention_mask"].repeat(len(groups), 1)
         shift = self.shared.position_shift  # an image takes fewer positions than tokens
         shift = 0 if shift is None else shift.repeat(len(groups), 1)

@@ -89,9 +89,9 @@ class SharedForward:
         """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORED
-        members, selected = tuple(members), of_labels(batch.labels)
+        members = tuple(members)
         start = self.kept.start(batch, self.differing, members) if self.kept else None
-        with self.running(members, len(batch.labels), selected=selected), self._starting(start):
+        with self.running(members, len(batch.labels), selected=of_labels(batch.labels)), self._starting(start):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
             groups, selected = list(self.groups.now), self._selected
         hidden = out.last_hidden_state
@@ -112,8 +112,9 @@ class SharedForward:
         Each layer of the cache then has the rows of all groups, one group after the other. Kept activations of the
         pictures are used where `rows`, those of the batch, are given.
         """
-        members, selected = tuple(members), of_last(inputs["input_ids"])
+        members = tuple(members)
         start = self.kept.pictures(rows, self.differing, members) if self.kept else None
+        selected = of_last(inputs["input_ids"])
         with self.running(members, len(inputs["input_ids"]), selected=selected), self._starting(start):
             out = self._run(self.base.model, inputs, None, past_key_values=cache, use_cache=True, logits_to_keep=1)
             for layer in cache.layers:
@@ -153,8 +154,8 @@ class SharedForward:
     @contextmanager
     def _starting(self, start: Start | None) -> Iterator[None]:
         self._start = start
-        if start is not None and start.is_above_all_layers:
-            self._selected = None  # there is no last layer to compute
+        if start and start.replaces_all_layers:
+            self._selected = None  # the last layer does not run
         try:
             with start.applied() if start else nullcontext():
                 yield

@@ -54,7 +54,8 @@ def measure_base(engine: Engine) -> tuple[Measurement, Baseline]:
             "nothing of it was recorded: check this machine with `python -m sweeps.doctor`, then run it again",
         )
     scores = measured.scores
-    known = Baseline(scores.metrics, captions(engine.evaluator.data, measured.answers), scores.counts)
+    shown = captions(engine.evaluator.data, measured.answers)
+    known = Baseline(scores.metrics, shown, scores.counts, answers=measured.answers)
     return Measurement("eval", 0, scores.metrics, scores.counts, scores.rows), known
 
 
@@ -103,7 +104,9 @@ def _measured(engine: Engine, saved: Sequence[SavedCopy], baselines: Sequence[Ba
         adapters[-1].remove()  # the shared passes apply its tensors
     shared = SharedForward(engine.base, adapters, kept=engine.kept)
     try:
-        by_number = CohortEvaluator(engine.evaluator, shared).measure(dict(enumerate(baselines)), saved[0].copy.step)
+        joint, step = CohortEvaluator(engine.evaluator, shared), saved[0].copy.step
+        drafts = {number: (engine.evaluator.drafts_of_base(one),) for number, one in enumerate(baselines)}
+        by_number = joint.measure(dict(enumerate(baselines)), step, drafts)
     finally:
         shared.remove()
     return [by_number[number] for number in range(len(saved))]
@@ -112,7 +115,8 @@ def _measured(engine: Engine, saved: Sequence[SavedCopy], baselines: Sequence[Ba
 def _measured_alone(engine: Engine, saved: SavedCopy, baseline: Baseline) -> Measured:
     adapter = _placed(engine, saved)
     try:
-        return eval_integrity.measure(engine.evaluator, baseline, saved.copy.step)
+        drafts = (engine.evaluator.drafts_of_base(baseline),)
+        return eval_integrity.measure(engine.evaluator, baseline, saved.copy.step, drafts)
     finally:
         adapter.remove()
 

@@ -14,7 +14,15 @@ import torch
 from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.evaluation.drafts import AnswerRules, Drafts, Partial, by_members, chosen_draft, extends
 from trainables.evaluation.near_ties import best_tokens, drafts_pay, drift_share
-from trainables.evaluation.passes import DecodedTokens, DraftedRow, Members, Observer, Passes, PromptRow, RowLogits
+from trainables.evaluation.passes import (
+    DecodedTokens,
+    DraftedRow,
+    Members,
+    Observer,
+    AnswerPasses,
+    PromptRow,
+    RowLogits,
+)
 from trainables.model.base import Base
 
 PLAIN_SHARE = 0.5  # a batch with at least this share of open answers is decoded whole: shorter prompts save little
@@ -34,7 +42,7 @@ class BatchTokens:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSet:
     """Questions by key with their prompts, and for each member its drafts, the most probable first."""
 
     keys: Sequence[str]
@@ -46,14 +54,14 @@ class Asked:
 class Answering:
     """Answers questions for members; `observer` sees every pass that an answer is taken from."""
 
-    passes: Passes
+    passes: AnswerPasses
     base: Base
     encoder: Encoder
     rules: AnswerRules
     size: BatchTokens
     observer: Observer
 
-    def answers(self, asked: Asked, members: Members, found: Found) -> Tokens:
+    def answers(self, asked: QuestionSet, members: Members, found: Found) -> Tokens:
         """Return the tokens of every answer; `found` holds what is already known, and is completed."""
         drafts = self._drafts(asked, members) if drafts_pay(self.share) else {}
         for member in members:
@@ -91,7 +99,7 @@ class Answering:
         return drift_share(self.base.model)
 
     # ---------------------------------------------------------------- drafts
-    def _drafts(self, asked: Asked, members: Members) -> dict[tuple[int, str], list[tuple[int, ...]]]:
+    def _drafts(self, asked: QuestionSet, members: Members) -> dict[tuple[int, str], list[tuple[int, ...]]]:
         return {
             (member, key): list(
                 dict.fromkeys(self.rules.cut(one[key]) for one in asked.drafts.get(member, ()) if key in one)
@@ -101,7 +109,11 @@ class Answering:
         }
 
     def _chosen(
-        self, asked: Asked, members: Members, drafts: Mapping[tuple[int, str], list[tuple[int, ...]]], found: Found
+        self,
+        asked: QuestionSet,
+        members: Members,
+        drafts: Mapping[tuple[int, str], list[tuple[int, ...]]],
+        found: Found,
     ) -> dict[tuple[int, tuple[int, ...]], frozenset[int]]:
         """Return the rows of the next passes, by question number and draft, with the members that they serve."""
         wanted = {}
@@ -116,12 +128,14 @@ class Answering:
                 wanted[number, draft] = frozenset(served)
         return wanted
 
-    def _lost_batches(self, asked: Asked, members: Members, found: Found) -> frozenset[int]:
+    def _lost_batches(self, asked: QuestionSet, members: Members, found: Found) -> frozenset[int]:
         # a batch with a near tie is decoded whole, so more of its drafts need not be verified
         ties = (batch for batch in self._batches(asked, members) if self._share(asked, batch, members, found) > 1)
         return frozenset(number for batch in ties for number in batch)
 
-    def _verify(self, asked: Asked, wanted: Mapping[tuple[int, tuple[int, ...]], frozenset[int]], found: Found) -> None:
+    def _verify(
+        self, asked: QuestionSet, wanted: Mapping[tuple[int, tuple[int, ...]], frozenset[int]], found: Found
+    ) -> None:
         for members, rows in by_members(wanted):
             drafted, encoded = [], []
             for number, draft in rows:
@@ -129,26 +143,32 @@ class Answering:
                 first = min(len(found[member, key].tokens) for member in served)
                 labels = [IGNORED] * (len(prompt.tokens) + first) + list(draft[first:])
                 drafted.append(DraftedRow(key, served, draft, len(prompt.tokens), first))
-                encoded.append(replace(prompt, tokens=[*prompt.tokens, *draft], labels=labels))
+                tokens, lasting = [*prompt.tokens, *draft], self._is_of_base(asked, served, key, draft)
+                encoded.append(replace(prompt, tokens=tokens, labels=labels, lasting=lasting))
             for chunk in chunks(encoded, self.size.rows // len(members)):
                 batch = self._collated([encoded[index] for index in chunk])
                 with torch.no_grad():
                     out = self.passes.logits(batch, members)
                 self.verified(batch, out, [drafted[index] for index in chunk], found)
 
+    def _is_of_base(self, asked: QuestionSet, members: Iterable[int], key: str, draft: tuple[int, ...]) -> bool:
+        # the last drafts of a member are its baseline's answers, which other trials and later launches draft too
+        last = (asked.drafts[member][-1] for member in members if asked.drafts.get(member))
+        return any(self.rules.cut(drafts.get(key, ())) == draft for drafts in last)
+
     def _collated(self, rows: Sequence[Encoded]) -> Batch:
         return collate(rows, self.encoder, self.base.device, pad_left=False)
 
     # ---------------------------------------------------------------- decoding
-    def _batches(self, asked: Asked, members: Members) -> Iterable[list[int]]:
+    def _batches(self, asked: QuestionSet, members: Members) -> Iterable[list[int]]:
         return chunks(asked.prompts, self.size.prompts // len(members), self.size.longest_ratio)
 
-    def _share(self, asked: Asked, batch: Sequence[int], members: Members, found: Found) -> float:
+    def _share(self, asked: QuestionSet, batch: Sequence[int], members: Members, found: Found) -> float:
         """Return the share of open answers in a batch; 2 if there is a near tie."""
         answers = [found[member, asked.keys[number]] for number in batch for member in members]
         return 2.0 if any(one.near_tie for one in answers) else sum(one.is_open for one in answers) / len(answers)
 
-    def _decode_batches(self, asked: Asked, members: Members, found: Found, share: float) -> None:
+    def _decode_batches(self, asked: QuestionSet, members: Members, found: Found, share: float) -> None:
         """Decode the batches with near ties, and those with many open answers, as if there were no drafts."""
         for batch in self._batches(asked, members):
             if self._share(asked, batch, members, found) < share:
@@ -163,7 +183,7 @@ class Answering:
             rows = [PromptRow(asked.keys[number], wanted[number]) for number in batch]
             self._take(rows, decoded, found)
 
-    def _continue(self, asked: Asked, members: Members, found: Found) -> None:
+    def _continue(self, asked: QuestionSet, members: Members, found: Found) -> None:
         """Decode the open answers on from the tokens that are known."""
         wanted: dict[tuple[int, tuple[int, ...]], set[int]] = {}
         for number, key in enumerate(asked.keys):

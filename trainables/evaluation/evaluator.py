@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
-from trainables.evaluation.answering import Answering, Asked, BatchTokens, Found, reference_rows, rules_of
+from trainables.evaluation.answering import Answering, QuestionSet, BatchTokens, Found, reference_rows, rules_of
 from trainables.evaluation.decoding import greedy_tokens, read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.passes import (
@@ -19,7 +19,7 @@ from trainables.evaluation.passes import (
     DraftedRow,
     Members,
     Observer,
-    Passes,
+    AnswerPasses,
     RowLogits,
     Unobserved,
 )
@@ -144,7 +144,7 @@ class Evaluator:
             samples.append(sample)
         return samples
 
-    def answering(self, passes: Passes) -> Answering:
+    def answering(self, passes: AnswerPasses) -> Answering:
         """Return what answers questions with the passes of the live model or of a cohort."""
         rules = rules_of(self.base, self.encoder, self.max_new_tokens)
         size = BatchTokens(LOSS_TOKENS, GENERATION_TOKENS, LONGEST_RATIO)
@@ -170,14 +170,14 @@ class Evaluator:
         return self.drafts_from({key: one for key, one in baseline.answers.items() if key in outside})
 
     def logits(self, batch: Batch, members: Members) -> RowLogits:
-        """Run rows of the live model, as `Passes` asks for."""
+        """Run rows of the live model, as `AnswerPasses` asks for."""
         logits, targets = label_logits(self.base, batch)
         return LiveLogits(logits[None], targets)
 
     def greedy(
         self, prompts: Sequence[Encoded], members: Members, numbers: Sequence[int], new_tokens: int, share: float | None
     ) -> DecodedTokens:
-        """Decode one batch with the live model, as `Passes` asks for."""
+        """Decode one batch with the live model, as `AnswerPasses` asks for."""
         tokens, near = greedy_tokens(self.base.model, self.encoder, self.base.device, prompts, new_tokens, share)
         return DecodedTokens(tokens, [(ALONE,)], numbers, near)
 
@@ -201,7 +201,7 @@ class Evaluator:
         drafts: Sequence[Drafts] = (),
         found: Found | None = None,
     ) -> dict[str, str]:
-        asked = Asked([one.key for one in questions], prompts, {ALONE: drafts})
+        asked = QuestionSet([one.key for one in questions], prompts, {ALONE: drafts})
         tokens = self.answering(self).answers(asked, (ALONE,), found if found is not None else {})[ALONE]
         texts = read_answers(list(tokens.values()), self.encoder)
         return {key: one.text for key, one in zip(tokens, texts, strict=True)}

@@ -52,8 +52,8 @@ class DecodedTokens:
         return slice(group * rows, (group + 1) * rows)
 
 
-class Passes(Protocol):
-    """Passes of the live model (member 0 alone), or of the members of a cohort."""
+class AnswerPasses(Protocol):
+    """AnswerPasses of the live model (member 0 alone), or of the members of a cohort."""
 
     def logits(self, batch: Batch, members: Members) -> RowLogits:
         """Run rows for members; compute logits only at positions that predict a supervised token."""

@@ -48,6 +48,11 @@ class Start:
         return self.place == Place("language", len(self.base.towers["language"]))
 
     @property
+    def replaces_all_layers(self) -> bool:
+        """True when no language layer runs, because all members compute the same as the base in all of them."""
+        return self.cut == Cut("language", len(self.base.towers["language"]))
+
+    @property
     def features(self) -> tuple[torch.Tensor, ...] | None:
         """Return the features of the pictures if the whole vision tower is frozen, else None."""
         whole = self.place == Place("vision", len(self.base.towers["vision"]))

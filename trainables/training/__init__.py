@@ -1,5 +1,6 @@
 """Trains a single trial on an engine.
 
+- `answered`: What a trial has answered so far: the drafts of its next eval.
 - `asking`: Asks rows of the reserve: those that the guards of a trial need to decide, and all of them for the baseline.
 - `baseline`: The baseline trial: evaluates the base without an adapter, as the reference for all other trials.
 - `failures`: Turns expected errors of a trial into a verdict.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from trainables.evaluation.drafts import Drafts
-from trainables.evaluation.evaluator import Evaluator
+from trainables.evaluation.evaluator import DraftedEvaluator, Evaluator
 from trainables.probes.probe import Baseline
 from trainables.probes.question import answers_in, ask_ood
 from trainables.record import Record
@@ -34,6 +34,11 @@ class Answered:
         keys = {ask_ood(row).key for row in (*data.ood, *data.reserve)}
         return {key: one for key, one in self._own.items() if key in keys}, self._of_base
 
+    @property
+    def controls(self) -> DraftedEvaluator:
+        """Return an evaluator of the live model for the controls of an eval, and for the rows that guards ask."""
+        return DraftedEvaluator(self.evaluator, self.outside)
+
     def add(self, tokens: Drafts) -> None:
         """Keep the answers of an eval in place of earlier ones."""
         self._own.update(tokens)
@@ -41,7 +46,11 @@ class Answered:
     @cached_property
     def _own(self) -> dict[str, Sequence[int]]:
         evals = self.record.evals()
-        return dict(self.evaluator.drafts_from(answers_in(self.record.samples(evals[-1].step)))) if evals else {}
+        try:
+            samples = self.record.samples(evals[-1].step) if evals else []
+        except FileNotFoundError:  # of a record that was thinned out: drafts are dispensable
+            samples = []
+        return dict(self.evaluator.drafts_from(answers_in(samples)))
 
     @cached_property
     def _of_base(self) -> Drafts:

@@ -16,7 +16,7 @@ from trainables.checkpoints.provenance import describe_best, peak_memory_mb, wri
 from trainables.constraint import Constraint, best_eval
 from trainables.decision import Guard
 from trainables.engine import Engine
-from trainables.evaluation.evaluator import DraftedEvaluator, label_logits
+from trainables.evaluation.evaluator import label_logits
 from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import Finding, judge_metrics
@@ -59,16 +59,14 @@ class Trial:
         selftest: SelfTest | None = None,
         keep: Keep = "all",
     ) -> None:
-        self.engine, self.spec, self.record, self.keep = engine, spec, record, keep
-        self.phase = PhaseFile(record.directory)
-        self.baseline, self.guards, self.constraint, self.selftest = baseline, guards, constraint, selftest
+        self.engine, self.spec, self.record, self.phase = engine, spec, record, PhaseFile(record.directory)
+        self.baseline, self.guards, self.constraint, self.keep = baseline, guards, constraint, keep
         self.placement = resolve(spec.placement, engine.base.towers, spec.target_modules)
         self.adapter = place(engine.base, spec, self.placement)
         with ExitStack() as cleanup:
             cleanup.callback(self.adapter.remove)  # if the trial cannot start
-            self.optimizer = Optimizer(self.adapter, spec)
-            self.progress = Progress()
-            self.answered = Answered(engine.evaluator, record, baseline)
+            self.optimizer, self.selftest = Optimizer(self.adapter, spec), selftest
+            self.progress, self.answered = Progress(), Answered(engine.evaluator, record, baseline)
             write_placement(record, self.placement, spec)
             resumed = self._start()
             losses = uniform_loss(engine), baseline.metrics["eval_loss"]
@@ -226,17 +224,15 @@ class Trial:
     def _evaluate(self) -> Verdict | None:
         self.phase.show("eval", self.progress.step)
         began = time.perf_counter()
-        evaluator = self.engine.evaluator
-        measured = eval_integrity.measure(evaluator, self.baseline, self.progress.step, self.answered.drafts)
-        seconds = time.perf_counter() - began
-        return self.finish_eval(measured, DraftedEvaluator(evaluator, self.answered.outside), seconds)
+        measured = eval_integrity.measure(self.engine.evaluator, self.baseline, self.step, self.answered.drafts)
+        return self.finish_eval(measured, self.answered.controls, time.perf_counter() - began)
 
     # ---------------------------------------------------------------- eval
     def _record_eval(self, measured: Measured, member: ControlEvaluator) -> Finding | None:
         step, scores, evaluator = self.progress.step, measured.scores, self.engine.evaluator
-        measurement = Measurement("eval", step, scores.metrics, scores.counts, scores.rows)
-        earlier = [one for one in self.record.evals() if one.step < step]
-        asked = ask_for_guards(evaluator, member, self.guards, self.baseline, [*earlier, measurement])
+        evals = [one for one in self.record.evals() if one.step < step]
+        evals.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
+        asked = ask_for_guards(evaluator, member, self.guards, self.baseline, evals)
         if asked.finding:
             return asked.finding
         self.answered.add({**measured.tokens, **asked.tokens})

@@ -190,7 +190,7 @@ def swapped_at_near_ties(evaluator: Evaluator, tied: Mapping[str, int]) -> Calla
         place = 0
         for inputs, labels in zip(batch.inputs["input_ids"].tolist(), batch.labels.tolist(), strict=True):
             supervised = [number for number, label in enumerate(labels) if label >= 0]
-            key = starts.get(tuple(inputs[: supervised[0]]))
+            key = starts.get(tuple(inputs[: supervised[0]]), "")
             if key in tied and tied[key] < len(supervised):
                 row = out.values[0, place + tied[key]]
                 first, second = row.topk(2).indices.tolist()

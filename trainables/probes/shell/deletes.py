@@ -67,7 +67,7 @@ def _first_test(call: Call) -> int:
 
 
 def _has_filter(call: Call) -> bool:
-    value_of = {word: following for word, following in zip(call.words, (*call.words[1:], ""), strict=True)}
+    value_of = {word: following for word, following in zip(call.words, (*call.words[1:], ""), strict=False)}
     return any(word in FILTERS and value_of[word] not in ("*", "*.*", ".*") for word in call.words)
 
 

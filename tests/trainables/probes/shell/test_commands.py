@@ -458,6 +458,11 @@ def test_a_harmless_command_is_not_flagged(command: str) -> None:
     assert dangers(command) == ()
 
 
+def test_a_program_without_a_word_is_judged_too() -> None:
+    assert dangers("find") == ()
+    assert [one.name for one in dangers("find | xargs rm -rf")] == ["delete-everything"]
+
+
 @pytest.mark.parametrize("command", [command for _, command in FLAGGED] + listed(HARMLESS))
 def test_every_command_of_both_lists_is_a_command_and_nothing_else(command: str) -> None:
     assert is_command_only(command)

@@ -1,0 +1,64 @@
+"""Tests the forecast of what an eval costs, in steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.planning.data_quality import FileQuality, file_quality
+from sweeps.planning.eval_cost import PASSES, eval_cost_text, eval_rows, eval_steps
+from sweeps.planning.forecast import Forecast
+from trainables.data.scan import ScannedRow
+from trainables.mini import BASE_DIRECTORY
+from trainables.model.families import family_of
+from trainables.model.placement import resolve
+from trainables.spec import Placement, Source, TrialSpec
+
+SOURCES = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
+
+
+def rows(count: int, tokens: int, supervised: int = 0, picture: bool = False) -> FileQuality:
+    shown, lengths = ("p",) if picture else (), {"tokens": tokens, "supervised_tokens": supervised}
+    return file_quality([ScannedRow(str(number), f"q{number}", "a", shown, **lengths) for number in range(count)])
+
+
+def data(picture: bool = False) -> dict[str, FileQuality]:
+    return {"train": rows(100, 50, 10), "validation": rows(20, 50, 10, picture), "ood": rows(60, 30)}
+
+
+def of(placement: Placement, share: float, **settings: object) -> Forecast:
+    spec = TrialSpec(name="a", placement=placement, batch_rows=4, **settings, **SOURCES)  # type: ignore[arg-type]
+    family, config = family_of(BASE_DIRECTORY)
+    return Forecast(spec, resolve(placement, family.towers(config)), 1.0, 5, backward_share=share)
+
+
+def test_the_rows_of_an_eval_are_those_that_it_asks() -> None:
+    spec = of(Placement(language=2), 0.25).spec
+    found = eval_rows(data(), (("irrelevant", 50), ("text", 10)), spec, sees=True)
+    assert (found.validation, found.train_slice, found.crops) == (1000, 64 * 50, 0)
+    assert found.outside == pytest.approx((60 - 2) * (30 + 10)), (
+        "without the reserve, with answers as long as the task's"
+    )
+    assert found.tokens == pytest.approx(1000 + 3200 + 58 * 40)
+    pictured = eval_rows(data(picture=True), (("text", 60),), spec, sees=True)
+    assert pictured.crops == 3 * 8 * 50 and eval_rows(data(True), (("text", 60),), spec, sees=False).crops == 0
+    assert eval_rows(data(), (), spec.model_copy(update={"train_slice_rows": 8}), True).train_slice == 400
+    assert eval_rows(data(), (), spec.model_copy(update={"train_slice_rows": 999}), True).train_slice == 5000
+
+
+def test_a_step_that_goes_back_through_more_layers_makes_an_eval_cheaper() -> None:
+    shallow, deep = of(Placement(language=2), 0.25), of(Placement(language=8), 1.0)
+    found = eval_rows(data(), (("text", 60),), shallow.spec, sees=False)
+    assert eval_steps(found, data()["train"], shallow) == pytest.approx(PASSES * found.tokens / (4 * 50 * 1.25))
+    assert eval_steps(found, data()["train"], deep) == pytest.approx(PASSES * found.tokens / (4 * 50 * 2.0))
+
+
+def test_the_plan_says_it_for_trials_that_train() -> None:
+    shallow, deep, baseline = of(Placement(language=2), 0.25), of(Placement(language=8), 1.0), of(Placement(), 0.0)
+    text = eval_cost_text([baseline, shallow, deep], data(), (("text", 60),), sees=False)
+    assert text.startswith(
+        "An eval costs about 23 to 37 steps of a trial alone: 1.4 passes over 6,600 tokens (1,000 of"
+    )
+    assert eval_cost_text([shallow], data(), (("text", 60),), False).startswith("An eval costs about 37 steps")
+    assert eval_cost_text([baseline], data(), (), False) == ""
