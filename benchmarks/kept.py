@@ -80,7 +80,7 @@ def alone(bench: Bench, specs: Sequence[TrialSpec], now: Callable[[], float]) ->
 
 
 def cohort(bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Clock, cut: Cut | None) -> Cut | None:
-    """Train the trials as one cohort until the clock stops them; return how it is cut into passes."""
+    """Train the trials as one cohort until the clock stops them; return its cut into passes."""
     from trainables.cohort.cohort import Cohort
 
     bench.engine = engine

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from trainables.cohort.shared_forward import GroupLogits, SharedForward
 from trainables.data.encoding import Batch, Encoded, chunks, collate
-from trainables.evaluation.answering import QuestionSet, Found
+from trainables.evaluation.answering import Found, QuestionSet
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.evaluator import LOSS_TOKENS, Evaluator, RowLoss, losses_in_order, row_losses

@@ -15,11 +15,11 @@ from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, c
 from trainables.evaluation.drafts import AnswerRules, Drafts, Partial, by_members, chosen_draft, extends
 from trainables.evaluation.near_ties import best_tokens, drafts_pay, drift_share
 from trainables.evaluation.passes import (
+    AnswerPasses,
     DecodedTokens,
     DraftedRow,
     Members,
     Observer,
-    AnswerPasses,
     PromptRow,
     RowLogits,
 )

@@ -11,15 +11,15 @@ from torch.nn.functional import cross_entropy
 from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, collate
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
-from trainables.evaluation.answering import Answering, QuestionSet, BatchTokens, Found, reference_rows, rules_of
+from trainables.evaluation.answering import Answering, BatchTokens, Found, QuestionSet, reference_rows, rules_of
 from trainables.evaluation.decoding import greedy_tokens, read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.passes import (
+    AnswerPasses,
     DecodedTokens,
     DraftedRow,
     Members,
     Observer,
-    AnswerPasses,
     RowLogits,
     Unobserved,
 )

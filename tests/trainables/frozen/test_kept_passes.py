@@ -30,6 +30,7 @@ MIXES: dict[str, list[tuple[int, int]]] = {
     "language": [(2, 0), (1, 0)],
     "unlike": [(1, 0), (3, 0), (0, 4)],
     "vision": [(0, 2), (1, 5)],
+    "no layer": [(0, 2), (0, 5)],
     "whole": [(4, 0), (8, 0)],
     "all": [(8, 12), (1, 0)],
 }
@@ -68,7 +69,8 @@ def arms(make: SpecMaker, depths: Sequence[tuple[int, int]], **changes: Any) -> 
 
 
 @pytest.mark.parametrize(
-    "mix", [pytest.param(one, marks=[pytest.mark.slow] * (one not in ("unlike", "vision"))) for one in MIXES]
+    "mix",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one not in ("unlike", "vision", "no layer"))) for one in MIXES],
 )
 def test_gradients_from_kept_activations_equal_those_of_a_trial_alone(
     mix: str, sources: Sources, make_spec: SpecMaker, double: None
