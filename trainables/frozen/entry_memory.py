@@ -2,7 +2,7 @@
 
 Epochs read rows in another order each time, so the least recently used entry is no guide: a data set larger than the
 memory would push out every row before it is read again. So the first rows that come stay. They give way only when
-their trunk, which another place or another base replaces, has not been read for a long time. What does not fit among
+their trunk, which another cut or another base replaces, has not been read for a long time. What does not fit among
 them, and what one trial alone reads, shares a part of the memory in which the least recently used entry gives way.
 """
 

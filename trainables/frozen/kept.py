@@ -16,13 +16,13 @@ import torch
 from trainables.data.encoding import Batch, Encoded, Encoder, PlacedRow, View
 from trainables.frozen.entry_memory import Entry
 from trainables.frozen.facts import bytes_of, facts_of, is_random_in_training
-from trainables.frozen.key import Differing, Facts, Place, picture_key, picture_place, place_of, row_key, trunk_key
+from trainables.frozen.key import Cut, Differing, Facts, cut_of, picture_cut, picture_key, row_key, trunk_key
 from trainables.frozen.partial_forward import answered, started_at, vision_steps
 from trainables.frozen.store import Store
 from trainables.frozen.trunk import Trunk
 from trainables.model.base import Base
 
-PLACES_READ_AHEAD = 4  # the newest: those of the passes of the last step
+CUTS_READ_AHEAD = 4  # the newest: those of the passes of the last step
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,13 @@ class Start:
     """
 
     base: Base
-    place: Place
+    cut: Cut
     states: tuple[torch.Tensor, ...]
 
     @property
     def needs_pictures(self) -> bool:
         """True when the pass still takes features of pictures."""
-        return self.place.tower == "vision"
-
-    @property
-    def is_above_all_layers(self) -> bool:
-        """True when the pass computes no language layer."""
-        return self.place == Place("language", len(self.base.towers["language"]))
+        return self.cut.tower == "vision"
 
     @property
     def replaces_all_layers(self) -> bool:
@@ -55,20 +50,20 @@ class Start:
     @property
     def features(self) -> tuple[torch.Tensor, ...] | None:
         """Return the features of the pictures if the whole vision tower is frozen, else None."""
-        whole = self.place == Place("vision", len(self.base.towers["vision"]))
+        whole = self.cut == Cut("vision", len(self.base.towers["vision"]))
         return self.states if whole else None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model start at the place, within the block."""
+        """Let the model start at the cut, within the block."""
         if self.features is not None:
             yield
             return
         hidden, *taps = self.states
         with ExitStack() as stack:
-            stack.enter_context(started_at(self.base, self.place, hidden))
+            stack.enter_context(started_at(self.base, self.cut, hidden))
             if taps:
-                taps_below = (one for one in vision_steps(self.base).taps(self.base.model) if one[0] < self.place.block)
+                taps_below = (one for one in vision_steps(self.base).taps(self.base.model) if one[0] < self.cut.block)
                 mergers = [merger for _, merger in taps_below]
                 stack.enter_context(answered(dict(zip(mergers, taps, strict=True))))
             yield
@@ -81,7 +76,7 @@ class KeptActivations:
     base: Base
     encoder: Encoder
     store: Store
-    _trunks: dict[Place, str] = field(default_factory=dict)  # keys, the newest last
+    _trunks: dict[Cut, str] = field(default_factory=dict)  # keys, the newest last
     _pictures: dict[View, str] = field(default_factory=dict)  # keys of processed pictures
 
     @cached_property
@@ -103,65 +98,65 @@ class KeptActivations:
         """Return where a pass of `members` on a batch starts; None if it must run from the beginning."""
         if not batch.rows or not self.is_usable:
             return None
-        place = place_of(differing, frozenset(members), "pixel_values" in batch.inputs, self.taps)
-        if place is None:
+        cut = cut_of(differing, frozenset(members), "pixel_values" in batch.inputs, self.taps)
+        if cut is None:
             return None
-        if place.tower == "vision":
-            return self._pictures_at(place, batch.rows)
-        entries = self._of_rows([one.row for one in batch.rows], place)
-        return Start(self.base, place, (self._joined(batch, entries),))
+        if cut.tower == "vision":
+            return self._pictures_at(cut, batch.rows)
+        entries = self._of_rows([one.row for one in batch.rows], cut)
+        return Start(self.base, cut, (self._joined(batch, entries),))
 
     def pictures(self, rows: Sequence[PlacedRow], differing: Differing, members: Iterable[int]) -> Start | None:
         """Return where the vision tower starts for the pictures of these rows, as a prefill needs it."""
         if not self.is_usable or not any(one.row.views for one in rows):
             return None
-        place = picture_place(differing, frozenset(members))
-        return self._pictures_at(place, rows) if place else None
+        cut = picture_cut(differing, frozenset(members))
+        return self._pictures_at(cut, rows) if cut else None
 
     def read_ahead(self, rows: Iterable[Encoded]) -> None:
-        """Prepare the entries of rows that a later step reads, at the places of the last passes."""
-        for place in list(self._trunks)[-PLACES_READ_AHEAD:]:
+        """Prepare the entries of rows that a later step reads, at the cuts of the last passes."""
+        for cut in list(self._trunks)[-CUTS_READ_AHEAD:]:
             for row in rows:
-                if place.tower == "vision":
+                if cut.tower == "vision":
                     for view in (one for one in row.views if one in self._pictures):
-                        self.store.read_ahead(self._trunks[place], self._pictures[view])
+                        self.store.read_ahead(self._trunks[cut], self._pictures[view])
                 elif all(view in self._pictures for view in row.views):
-                    self.store.read_ahead(self._trunks[place], self._key_of(row))
+                    self.store.read_ahead(self._trunks[cut], self._key_of(row))
 
     # ---------------------------------------------------------------- entries
     @cached_property
     def _trunk(self) -> Trunk:
         return Trunk(self.base, self.encoder)
 
-    def _of_rows(self, rows: Sequence[Encoded], place: Place) -> list[Entry]:
-        trunk, keys = self._trunk_key(place), [self._key_of(row) for row in rows]
+    def _of_rows(self, rows: Sequence[Encoded], cut: Cut) -> list[Entry]:
+        trunk, keys = self._trunk_key(cut), [self._key_of(row) for row in rows]
         found = {key: self.store.get(trunk, key, row.lasting) for key, row in zip(keys, rows, strict=True)}
         missing = {key: row for key, row in zip(keys, rows, strict=True) if found[key] is None}
         if missing:
-            whole = Place("vision", len(self.base.towers["vision"]))
+            whole = Cut("vision", len(self.base.towers["vision"]))
             views = [view for row in missing.values() for view in row.views]
             # the features of pictures are needed once more for prompts, and for nothing else
             features = iter(self._of_pictures(views, whole, lasting=False))
             own = [[next(features) for _ in row.views] for row in missing.values()]
-            computed = self._trunk.rows(list(missing.values()), own, place.block)
+            computed = self._trunk.rows(list(missing.values()), own, cut.block)
             for (key, row), entry in zip(missing.items(), computed, strict=True):
                 found[key] = self.store.put(trunk, key, entry, row.lasting)
         return [_known(found[key]) for key in keys]
 
-    def _of_pictures(self, views: Sequence[View], place: Place, lasting: bool = True) -> list[Entry]:
-        trunk = self._trunk_key(place) if views else ""
+    def _of_pictures(self, views: Sequence[View], cut: Cut, lasting: bool = True) -> list[Entry]:
+        trunk = self._trunk_key(cut) if views else ""
         keys = [self._picture_key(view) for view in views]
         found = {key: self.store.get(trunk, key, lasting) for key in keys}
         missing = {key: view for key, view in zip(keys, views, strict=True) if found[key] is None}
         if missing:
-            computed = self._trunk.pictures(list(missing.values()), place.block)
+            computed = self._trunk.pictures(list(missing.values()), cut.block)
             for key, entry in zip(missing, computed, strict=True):
                 found[key] = self.store.put(trunk, key, entry, lasting)
         return [_known(found[key]) for key in keys]
 
-    def _trunk_key(self, place: Place) -> str:
-        key = self._trunks.pop(place, None) or trunk_key(self.facts, place)
-        self._trunks[place] = key
+    def _trunk_key(self, cut: Cut) -> str:
+        key = self._trunks.pop(cut, None) or trunk_key(self.facts, cut)
+        self._trunks[cut] = key
         return key
 
     def _key_of(self, row: Encoded) -> str:
@@ -175,10 +170,10 @@ class KeptActivations:
         return self._pictures[view]
 
     # ---------------------------------------------------------------- joining
-    def _pictures_at(self, place: Place, rows: Sequence[PlacedRow]) -> Start:
-        entries = self._of_pictures([view for one in rows for view in one.row.views], place)
+    def _pictures_at(self, cut: Cut, rows: Sequence[PlacedRow]) -> Start:
+        entries = self._of_pictures([view for one in rows for view in one.row.views], cut)
         joined = (torch.cat(parts).to(self.base.device) for parts in zip(*entries, strict=True))
-        return Start(self.base, place, tuple(joined))
+        return Start(self.base, cut, tuple(joined))
 
     def _joined(self, batch: Batch, entries: Sequence[Entry]) -> torch.Tensor:
         """Put the rows at their places (lines, tokens, width); padding, which no row attends to, is zero."""

@@ -18,7 +18,7 @@ Differing = Mapping[TowerName, Sequence[frozenset[int]]]  # the members that dif
 
 
 @dataclass(frozen=True)
-class Place:
+class Cut:
     """A place in a tower: the input of block `block`, or the output of the tower if it has no such block."""
 
     tower: TowerName
@@ -55,7 +55,7 @@ def first_differing(blocks: Sequence[frozenset[int]], members: frozenset[int]) -
     return next((number for number, those in enumerate(blocks) if those & members), len(blocks))
 
 
-def place_of(differing: Differing, members: frozenset[int], has_pictures: bool, taps: int) -> Place | None:
+def cut_of(differing: Differing, members: frozenset[int], has_pictures: bool, taps: int) -> Cut | None:
     """Return the highest place below which all `members` compute the same as the base; None where nothing is below it.
 
     DeepStack adds features of pictures to the outputs of the first `taps` language blocks. Below the last of them, and
@@ -63,22 +63,22 @@ def place_of(differing: Differing, members: frozenset[int], has_pictures: bool, 
     """
     language = first_differing(differing["language"], members)
     if not has_pictures:
-        return Place("language", language) if language else None
+        return Cut("language", language) if language else None
     vision, blocks = first_differing(differing["vision"], members), len(differing["vision"])
     if vision == blocks and language >= max(1, taps):
-        return Place("language", language)
-    return Place("vision", vision) if vision else None
+        return Cut("language", language)
+    return Cut("vision", vision) if vision else None
 
 
-def picture_place(differing: Differing, members: frozenset[int]) -> Place | None:
+def picture_cut(differing: Differing, members: frozenset[int]) -> Cut | None:
     """Return the highest such place in the vision tower."""
     vision = first_differing(differing["vision"], members)
-    return Place("vision", vision) if vision else None
+    return Cut("vision", vision) if vision else None
 
 
-def trunk_key(facts: Facts, place: Place) -> str:
+def trunk_key(facts: Facts, cut: Cut) -> str:
     """Return the key of everything but the row, as 64 hexadecimal digits."""
-    return sha256(json.dumps([asdict(facts), place.tower, place.block], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([asdict(facts), cut.tower, cut.block], sort_keys=True).encode()).hexdigest()
 
 
 def picture_key(pixels: bytes | memoryview, grid: Sequence[int], kind: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainables.frozen.key import Place
+from trainables.frozen.key import Cut
 from trainables.model.base import Base
 from trainables.model.families import TowerName
 from trainables.model.families.family import VisionSteps, block_name
@@ -33,29 +33,29 @@ def vision_steps(base: Base) -> VisionSteps:
 
 
 @contextmanager
-def started_at(base: Base, place: Place, hidden: torch.Tensor) -> Iterator[None]:
-    """Skip the blocks below a place, and give `hidden` to the block at it, before any other hook of that block."""
-    modules = block_modules(base, place.tower)
+def started_at(base: Base, cut: Cut, hidden: torch.Tensor) -> Iterator[None]:
+    """Skip the blocks below a cut, and give `hidden` to the block at it, before any other hook of that block."""
+    modules = block_modules(base, cut.tower)
 
     def replace(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (hidden, *args[1:]), kwargs
 
-    handle = modules[place.block].register_forward_pre_hook(replace, with_kwargs=True, prepend=True)
+    handle = modules[cut.block].register_forward_pre_hook(replace, with_kwargs=True, prepend=True)
     try:
-        with skipped(modules[: place.block]):
+        with skipped(modules[: cut.block]):
             yield
     finally:
         handle.remove()
 
 
 @contextmanager
-def stopped_at(base: Base, place: Place) -> Iterator[list[torch.Tensor]]:
-    """Skip the blocks from a place on, and catch what enters the block at it."""
-    modules, caught = block_modules(base, place.tower), []
-    handle = modules[place.block].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
-    last = len(base.towers[place.tower])
+def stopped_at(base: Base, cut: Cut) -> Iterator[list[torch.Tensor]]:
+    """Skip the blocks from a cut on, and catch what enters the block at it."""
+    modules, caught = block_modules(base, cut.tower), []
+    handle = modules[cut.block].register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    last = len(base.towers[cut.tower])
     try:
-        with skipped(modules[place.block : last]):
+        with skipped(modules[cut.block : last]):
             yield caught
     finally:
         handle.remove()

@@ -26,7 +26,7 @@ from trainables.frozen.grouping import (
     picture_shape,
     row_shape,
 )
-from trainables.frozen.key import Place
+from trainables.frozen.key import Cut
 from trainables.frozen.partial_forward import stopped_at, vision_steps
 from trainables.model.base import Base
 
@@ -131,7 +131,7 @@ class Trunk:
             joined = [torch.cat(parts).to(self.base.device) for parts in zip(*pictures, strict=True)]
             more["position_ids"] = steps.positions(self.base.model, given)[0]
             more["mm_encoder_outputs"] = {"image": steps.as_encoder_output(joined)}
-        with stopped_at(self.base, Place("language", block)) as caught:
+        with stopped_at(self.base, Cut("language", block)) as caught:
             self.base.model.model(**inputs, **more)
         return caught[0]
 
@@ -143,7 +143,7 @@ class Trunk:
         }
         if block == len(self.base.towers["vision"]):
             return steps.read_images(self.base.model, inputs, 1)
-        with stopped_at(self.base, Place("vision", block)) as caught:
+        with stopped_at(self.base, Cut("vision", block)) as caught:
             _, *features = steps.read_images(self.base.model, inputs, 1)
         taps = steps.taps(self.base.model)
         return (caught[0], *(one for one, (tap, _) in zip(features, taps, strict=True) if tap < block))

@@ -18,7 +18,7 @@ from sweeps.planning.kept_forecast import (
     kept_text,
     starts_in_language,
 )
-from trainables.frozen.key import Place, place_of
+from trainables.frozen.key import Cut, cut_of
 from trainables.frozen.settings import IN_MEMORY, OFF, CacheSettings
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.families import family_of
@@ -84,13 +84,13 @@ def test_the_plan_and_a_pass_agree_on_where_it_starts(language: int, vision: int
         "vision": [own if block >= BLOCKS - vision else frozenset() for block in range(BLOCKS)],
     }
     row = ROW if has_pictures else RowShape(960, 59.0, 0.0, 0.0)
-    place = place_of(differing, own, has_pictures, TAPS)  # type: ignore[arg-type]
+    cut = cut_of(differing, own, has_pictures, TAPS)  # type: ignore[arg-type]
     below = LAYERS - language
     placement = Placement(language=language, vision=vision)
     assert starts_in_language(placement, TOWERS, row, TAPS) == (
-        place == Place("language", below) or (not has_pictures and not below)
+        cut == Cut("language", below) or (not has_pictures and not below)
     )
-    assert (frozen_share(placement, TOWERS, row, TAPS) > 0) == (place is not None)
+    assert (frozen_share(placement, TOWERS, row, TAPS) > 0) == (cut is not None)
 
 
 def test_the_share_is_that_of_the_frozen_linears() -> None:

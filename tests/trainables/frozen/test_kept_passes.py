@@ -20,7 +20,7 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch, collate
 from trainables.data.packing import pack
 from trainables.engine import Engine
-from trainables.frozen.key import Place
+from trainables.frozen.key import Cut
 from trainables.frozen.store import Uses
 from trainables.spec import Placement, TrialSpec
 
@@ -158,9 +158,9 @@ def test_activations_of_another_row_are_caught(sources: Sources, make_spec: Spec
 
 
 def test_activations_of_another_block_are_caught(sources: Sources, make_spec: SpecMaker, double: None) -> None:
-    """The fault: the key has no place, so that a deeper pass is given what entered a higher block."""
+    """The fault: the key has no cut, so that a deeper pass is given what entered a higher block."""
     engine = keeping(packed.double_engine(sources))
-    kept_of(engine)._trunk_key = lambda place: place.tower  # type: ignore[method-assign]
+    kept_of(engine)._trunk_key = lambda cut: cut.tower  # type: ignore[method-assign]
     batch = {"image": packed.batches(engine)["image"]}
     assert furthest_from_solo(engine, arms(make_spec, [(1, 0)]), batch) < GRADIENTS
     assert furthest_from_solo(engine, arms(make_spec, [(3, 0)]), batch) > 1e-3
@@ -187,7 +187,7 @@ def test_a_frozen_update_below_lowers_the_cut(sources: Sources, make_spec: SpecM
     shared = SharedForward(engine.base, adapters, kept=engine.kept)
     start = kept_of(engine).start(packed.batches(engine)["image"], shared.differing, (0, 1))
     shared.remove()
-    assert start is not None and start.place == Place("language", 5)
+    assert start is not None and start.cut == Cut("language", 5)
 
 
 # -------------------------------------------------------------------- bits do not depend on what was kept
