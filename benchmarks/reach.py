@@ -105,25 +105,23 @@ class Bench:
 
     def point(self, trials: int, depth: int, repeats: int) -> Point:
         """Measure one point: repetitions of a trial alone, of a shared pass, and of passes that keep activations."""
-        from benchmarks.device.training import opened, train_step, trial_spec
+        from benchmarks.device.training import opened, random_batch, train_step, trial_spec
         from trainables.cohort.shared_forward import SharedForward
         from trainables.frozen.entry_memory import EntryMemory
         from trainables.frozen.kept import KeptActivations
         from trainables.frozen.store import Store
 
-        def keeping() -> KeptActivations:
-            return KeptActivations(self.base, self.encoder, Store(EntryMemory(2**30)))
-
+        kept = KeptActivations(self.base, self.encoder, Store(EntryMemory(2**30)))
+        _ = kept.facts  # what a study reads once, when no adapter is on the base
         members = opened(self.base, [trial_spec(depth, seed=number) for number in range(trials)])
         adapters = [one.adapter for one in members]
         times: dict[str, list[float]] = {"alone": [], "shared": [], "first": [], "kept": []}
         for number in range(repeats + 1):  # the first warms up
             times["alone"].append(self._alone(members[0], depth, number))
-            kept = keeping()
-            _ = kept.facts  # what a study reads once
-            for name, own in (("shared", None), ("first", kept), ("kept", kept)):
+            unseen = random_batch(self.encoder, self.base.device, ROWS, ROW_TOKENS, seed=1 + number)
+            for name, own, batch in (("shared", None, self.batch), ("first", kept, unseen), ("kept", kept, unseen)):
                 shared = SharedForward(self.base, adapters, kept=own)
-                times[name].append(_cpu(lambda: train_step(shared, members, self.batch, number)))  # noqa: B023 called at once
+                times[name].append(_cpu(lambda: train_step(shared, members, batch, number)))  # noqa: B023 called at once
                 shared.remove()
         best = {name: min(values[1:]) for name, values in times.items()}
         return Point(trials, depth, trials * best["alone"], best["shared"], best["first"], best["kept"])

@@ -16,6 +16,7 @@ Values = Mapping[str, Any]
 PICTURE = Path("images/reach.png")
 WORTH = 0.05  # what a doubling of the trials, or sharing at a depth, must save at least to pay
 MOST_TRIALS, RANK = 64, 16
+RATIOS = (1, 2, 4, 8, 16, 32)  # marked in the picture
 WAYS = {
     "shared": ("shared pass, one epoch", "#8aa5c8"),
     "epochs": ("+ activations kept, three epochs", "#2f6db5"),
@@ -72,6 +73,13 @@ def last_depth(line: Sequence[Values], way: str) -> int:
     return max((one["depth"] for one in line if one[way] >= 1 + WORTH), default=0)
 
 
+def most_measured(found: Values, way: str) -> Values:
+    """Return the measured point with the largest ratio, of those at the depth at which the number of trials varies."""
+    from benchmarks.reach import DEPTH
+
+    return max((one for one in found["points"] if one["depth"] == DEPTH), key=lambda one: measured(one)[way])
+
+
 def write(out: Path, found: Values) -> str:
     """Write the figures, the picture and the page; return the page."""
     from trainables.io.files import write_json, write_text
@@ -89,7 +97,8 @@ def page(found: Values) -> str:
     model = found["model"]
     text = templates.markdown(
         "benchmarks", "reach.md", found=found, table=table(found), ways=WAYS, picture=PICTURE, reach=reach,
-        worth=WORTH, doubling={way: last_doubling(model["trials"], way) for way in WAYS},
+        worth=WORTH, most={way: most_measured(found, way)["trials"] for way in WAYS},
+        doubling={way: last_doubling(model["trials"], way) for way in WAYS},
         depth={way: last_depth(model["depths"], way) for way in WAYS}, layers=model["depths"][-1]["depth"],
     )  # fmt: skip
     return text.rstrip() + "\n"
@@ -148,4 +157,6 @@ def _panel(panel: Any, line: Sequence[Values], points: Sequence[Values], key: st
         panel.plot([one[key] for one in points], [measured(one)[way] for one in points], "o", color=colour,
                    label="measured" if number == 1 else None)  # fmt: skip
     panel.axhline(1, color="grey", linewidth=0.8)
+    panel.set_yscale("log", base=2)
+    panel.set_yticks(RATIOS, [str(one) for one in RATIOS])
     panel.spines[["top", "right"]].set_visible(False)

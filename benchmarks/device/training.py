@@ -77,9 +77,9 @@ def opened(base: Base, specs: Sequence[TrialSpec]) -> list[Member]:
     return members
 
 
-def random_batch(encoder: Encoder, device: torch.device, rows: int, row_tokens: int) -> Batch:
+def random_batch(encoder: Encoder, device: torch.device, rows: int, row_tokens: int, seed: int = 0) -> Batch:
     """Return rows of random tokens without pictures, of which the last quarter is supervised."""
-    generator = torch.Generator().manual_seed(rows * row_tokens)
+    generator = torch.Generator().manual_seed(seed)
     special, encoded = set(encoder.tokenizer.all_special_ids) | {encoder.image_token_id}, []
     ordinary = torch.tensor([one for one in range(len(encoder.tokenizer)) if one not in special])
     for _ in range(rows):
