@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import shapes
 from benchmarks.device import packing
 from benchmarks.device.attribution import kind_of, profiled
 from benchmarks.device.budget import Budget
-from benchmarks.device.training import Device
+from benchmarks.device.training import Device, backward, opened, random_batch, trial_spec
 from benchmarks.gpu import NAMES
+from trainables.cohort.shared_forward import SharedForward
 from trainables.cohort.stacked_lora import StackedLinear
+from trainables.data.encoding import Encoder
+from trainables.mini import BASE_DIRECTORY
 
 ROOT = Path(__file__).parents[3]
 CPU = Device(torch.device("cpu"), is_small=True)
@@ -48,6 +52,17 @@ def test_a_packed_gradient_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch
     original = StackedLinear._scales
     monkeypatch.setattr(StackedLinear, "_scales", lambda *given: original(*given) * 1.001)
     assert "NO" in {row[-1] for row in packing.compared(CPU, "none")}
+
+
+def test_a_step_waits_for_nothing_but_the_mask_of_transformers() -> None:
+    base = shapes.random_base(BASE_DIRECTORY, CPU.device, CPU.dtype)
+    members = opened(base, [trial_spec(2, seed=number) for number in range(2)])
+    batch = random_batch(Encoder(base), CPU.device, 2, 16)
+    shared = SharedForward(base, [one.adapter for one in members])
+    base.model.train()
+    waits = profiled(CPU, lambda: backward(shared, members, batch)).waits
+    # transformers asks once, before the first layer, whether a mask of padding hides anything
+    assert waits == {"aten::_local_scalar_dense": 1, "aten::is_nonzero": 1}
 
 
 @pytest.mark.slow
