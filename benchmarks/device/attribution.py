@@ -194,7 +194,7 @@ def _masks_table(device: Device, shared: SharedForward, members: Sequence[Member
 # ---------------------------------------------------------------- the frozen trunk
 def _trunk_table(device: Device, base: Base, batch: Batch) -> Values:
     """Time the layers below the adapters eagerly, compiled, and captured as a CUDA graph; nothing of this is used."""
-    trunk = Trunk(base, LAYERS)
+    trunk = FrozenLayers(base, LAYERS)
     inputs = trunk.inputs(batch)
     rows: list[list[Any]] = []
     eager = _milliseconds(device, lambda: trunk(inputs))
@@ -215,7 +215,7 @@ def _trunk_table(device: Device, base: Base, batch: Batch) -> Values:
     }
 
 
-class Trunk:
+class FrozenLayers:
     """Runs the language layers below the last `adapted` ones, without a gradient."""
 
     def __init__(self, base: Base, adapted: int) -> None:
@@ -242,13 +242,13 @@ def _milliseconds(device: Device, run: Callable[[], object]) -> float:
     return 1e3 * statistics.median(seconds_of(device, lambda _: run(), 1 if device.is_small else 5, warm_up=2))
 
 
-def _compiled(device: Device, trunk: Trunk, inputs: Any) -> Callable[[], object]:
+def _compiled(device: Device, trunk: FrozenLayers, inputs: Any) -> Callable[[], object]:
     del device
     compiled = torch.compile(trunk.__call__, dynamic=False)
     return lambda: compiled(inputs)
 
 
-def _captured(device: Device, trunk: Trunk, inputs: Any) -> Callable[[], object]:
+def _captured(device: Device, trunk: FrozenLayers, inputs: Any) -> Callable[[], object]:
     stream = torch.cuda.Stream(device.device)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
