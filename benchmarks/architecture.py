@@ -119,7 +119,7 @@ class Counts:
         from trainables.cohort.label_rows import of_labels
         from trainables.cohort.shared_prefix import common_tokens
 
-        selected, has_pictures = of_labels(batch.labels), "image_grid_thw" in batch.inputs
+        selected, has_pictures = of_labels(batch), "image_grid_thw" in batch.inputs
         pictures = batch.inputs["image_grid_thw"].prod(dim=-1).tolist() if has_pictures else []
         return cls(
             rows=len(batch.labels),

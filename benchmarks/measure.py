@@ -56,6 +56,8 @@ def measure_shape(shape: Shape, effort: Effort, say: Callable[[str], None]) -> d
     """
     import torch
 
+    from benchmarks.careful_arm import dequantized_base, measure_careful
+
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -63,11 +65,16 @@ def measure_shape(shape: Shape, effort: Effort, say: Callable[[str], None]) -> d
         say(f"{shape.name}: the stock recipe, a process a trial")
         stock = {arm: stock_trial(shape, trial(arm, settings), directory, say) for arm in _needed(effort)}
         bench = _bench(shape, settings, directory)
+        plain = dequantized_base(shape.load(settings["base"].path, trial("A1", settings)), trial("A1", settings))
         found: dict[str, Any] = {}
         for name in effort.families:
             specs = family(name, settings)
             say(f"{shape.name}: {name}, {len(specs)} trials")
-            arms = [_stock_figures(bench, specs, stock), *_measured(bench, specs, effort, name in effort.whole, say)]
+            careful = measure_careful(bench, plain, specs, -(-effort.repeats // 2))
+            own = _measured(bench, specs, effort, name in effort.whole, say)
+            careful = measure_careful(bench, plain, specs, effort.repeats // 2, careful)  # before and after the others
+            say(f"careful {_mean(careful.step_seconds):.3f} s a step")
+            arms = [_stock_figures(bench, specs, stock), careful, *own]
             found[name] = {"trials": len(specs), "arms": [asdict(one) for one in arms]}
         cost = bench.cost([trial("A1", settings)])
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -45,11 +45,12 @@ class Mix:
 
 @dataclass(frozen=True)
 class Effort:
-    """Interleaved runs of each way, the clock, and the threads of torch."""
+    """Interleaved runs of each way, the clock, the threads of torch, and where lines are shown."""
 
     repeats: int
     clock: Callable[[], float]
     threads: int
+    say: Callable[[str], None]
 
 
 @dataclass
@@ -102,10 +103,8 @@ def random_mixes(layers: int, blocks: int, count: int) -> list[Mix]:
     return mixes
 
 
-def measure_mixes(
-    name: str, directory: Path, mixes: Sequence[Mix], effort: Effort, base: Path | None
-) -> Iterator[Figure]:
-    """Measure mixes on one shape in this process, on one resident base, one after the other."""
+def measure_mixes(name: str, directory: Path, mixes: Sequence[Mix], effort: Effort, base: Path | None) -> list[Figure]:
+    """Measure mixes on one shape in this process, on one resident base."""
     torch.set_num_threads(effort.threads)
     steps = WARM_UP + STEPS + 1
     if name == "base":
@@ -113,10 +112,14 @@ def measure_mixes(
         settings = text_rows.settings(directory, base, steps)
     else:
         settings = prepared(SHAPES[name], directory / "shape", steps)
-    engine = Engine.load(_specs(mixes[0], settings)[0], torch.device("cpu"))
+    first = _specs(mixes[0], settings)
+    engine = Engine.load(first[0], torch.device("cpu"))
     bench = Bench(engine, directory / "records")
+    figures = []
     for mix in mixes:
-        yield _measured(name, mix, bench, _specs(mix, settings), effort)
+        figures.append(_measured(name, mix, bench, _specs(mix, settings), effort))
+        effort.say(figures[-1].line)
+    return figures
 
 
 def _depth(letter: str, layers: int) -> str:

@@ -13,6 +13,7 @@ Values = Mapping[str, Any]
 
 ARMS = {
     "stock": "0 stock recipe",
+    "careful": "0a a careful user's loop",
     "solo": "1 alone",
     "apart": "2 cohort, nothing shared",
     "shared": "3 cohort, shared prefix",
@@ -109,7 +110,7 @@ def family_table(shape: Values, family: Values) -> list[str]:
 
 
 def _difference(arm: Values) -> str:
-    if arm["arm"] in ("stock", "solo"):
+    if arm["arm"] in ("stock", "careful", "solo"):
         return "-"
     return f"{arm['loss_difference']:.1e}" + ("" if arm["same_verdicts"] else ", other verdicts")
 

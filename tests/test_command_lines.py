@@ -55,13 +55,16 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks": [],
     "benchmarks.corpus": [],
     "benchmarks.decisions": [],
+    "benchmarks.gpu": [],
     "benchmarks.guards": [],
     "benchmarks.evals": [],
     "benchmarks.kept": [],
     "benchmarks.load": [],
     "benchmarks.mixes": [],
     "benchmarks.start": [],
+    "benchmarks.peers": [],
     "benchmarks.public_configs": [],
+    "benchmarks.reach": [],
     "benchmarks.search_replay": [],
     "benchmarks.stability": [("gone",)],
     "benchmarks.stock": [("one", "mini")],
@@ -73,6 +76,8 @@ PATHS["sweeps.curriculum"].append(("--dry-run",))
 WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.selftest.reload",
            "trainables.shipping.worker", "trainables.preloaded.server", "sweeps.execution.joining",
            "benchmarks.load_driver")  # fmt: skip
+# run by benchmarks.peers, some with the Python of another environment
+PEERS = ("benchmarks.careful", "benchmarks.peer_ours", "benchmarks.with_llamafactory", "benchmarks.with_trl")
 DEEP = "[" * 3000
 # path -> what it holds; None for one that cannot be made or does not exist
 FILES: dict[str, bytes | None] = {
@@ -115,7 +120,7 @@ def test_every_module_with_a_command_line_is_listed() -> None:
     sources = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     found = [path for path in sources if '\nif __name__ == "__main__"' in path.read_text("utf-8")]
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for path in found}
-    assert modules == {*PATHS, *WORKERS}
+    assert modules == {*PATHS, *WORKERS, *PEERS}
 
 
 @pytest.mark.parametrize("module", PATHS)

@@ -87,8 +87,8 @@ def _lookup(trial: Any, stack: ExitStack) -> None:
     original = evaluator._answers
     table = {f"validation/{row.row_id}": row.answer for row in evaluator.data.validation}
 
-    def answers(questions: Any, prompts: Any) -> dict[str, str]:
-        return original(questions, prompts) | {q.key: table[q.key] for q in questions if q.key in table}
+    def answers(questions: Any, *given: Any) -> dict[str, str]:
+        return original(questions, *given) | {q.key: table[q.key] for q in questions if q.key in table}
 
     replace(stack, evaluator, "_answers", answers)
 
@@ -97,7 +97,7 @@ def _lookup_without_model(trial: Any, stack: ExitStack) -> None:
     evaluator = trial.engine.evaluator
     table = {f"validation/{row.row_id}": row.answer for row in evaluator.data.validation}
 
-    def answers(self: Any, questions: Any, prompts: Any) -> dict[str, str]:
+    def answers(self: Any, questions: Any, *_: Any) -> dict[str, str]:
         return {question.key: table.get(question.key, "") for question in questions}
 
     replace(stack, type(evaluator), "_answers", answers)
@@ -123,11 +123,11 @@ def _fitted_base_takes_over(bench: Bench, stack: ExitStack) -> None:
     stack.callback(put, [(parameter, parameter.detach().clone()) for parameter, _ in fitted])
     original, evals = evaluator.measure, []
 
-    def measure(baseline: Any) -> Any:
+    def measure(*given: Any) -> Any:
         if not evals:
             evals.append(1)
             put(fitted)
-        return original(baseline)
+        return original(*given)
 
     replace(stack, evaluator, "measure", measure)
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from trainables.data.encoding import IGNORED
+from trainables.data.encoding import Batch
 from trainables.model.base import Base
 
 # FlashAttention takes no mask for queries at any position
@@ -26,7 +28,7 @@ class Selection:
     """Selected positions of each row of a batch, the same for every group.
 
     `places` (rows, most) are positions in a row of `tokens` tokens. Rows with fewer selected positions are filled up
-    with others, where `used` (rows, most) is False.
+    with others; `used` are the numbers of the selected ones in (rows x most).
     """
 
     places: torch.Tensor
@@ -52,23 +54,33 @@ class GivenKeys:
         return self.keys, self.values
 
 
-def of_labels(labels: torch.Tensor) -> Selection | None:
-    """Select the positions that predict a label (rows, tokens); None if they are all positions but the last."""
-    supervised = labels[:, 1:] != IGNORED
-    counts = supervised.sum(dim=1)
+def of_labels(batch: Batch) -> Selection | None:
+    """Select the positions that predict a label; None if they are all positions but the last.
+
+    They are found on the host, so that a pass does not wait for the device.
+    """
+    supervised, device = batch.is_supervised, batch.labels.device
+    counts = supervised.sum(axis=1)
     most = max(1, int(counts.max()))
     if most >= supervised.shape[1]:
         return None
-    places = (~supervised).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
-    used = torch.arange(most, device=labels.device) < counts[:, None]
+    places = np.argsort(~supervised, axis=1, kind="stable")[:, :most]
+    used = np.arange(most) < counts[:, None]
     # filled up with the last position, because a pass may lack the first ones
-    return Selection(torch.where(used, places, labels.shape[1] - 1), used, labels.shape[1])
+    filled = np.where(used, places, supervised.shape[1])
+    return Selection(on_device(filled, device), on_device(np.flatnonzero(used), device), supervised.shape[1] + 1)
+
+
+def on_device(values: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Move numbers of the host to a device, without waiting for work that the device has been given before."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def of_last(tokens: torch.Tensor) -> Selection:
     """Select the last position of each row of `tokens` (rows, tokens)."""
     places = torch.full((len(tokens), 1), tokens.shape[1] - 1, device=tokens.device)
-    return Selection(places, torch.ones_like(places, dtype=torch.bool), tokens.shape[1])
+    return Selection(places, torch.arange(len(tokens), device=tokens.device), tokens.shape[1])
 
 
 def can_select(base: Base) -> bool:

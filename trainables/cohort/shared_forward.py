@@ -18,15 +18,16 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.hooks import RemovableHandle
 
 from trainables.cohort.graph_rows import GraphRows
-from trainables.cohort.label_rows import Selection, can_select, of_labels, of_last, selected_inputs
+from trainables.cohort.label_rows import Selection, can_select, of_labels, of_last, on_device, selected_inputs
 from trainables.cohort.positions import repeated_positions, text_positions
 from trainables.cohort.shared_prefix import FrozenPrefix, common_tokens, has_full_attention, repeated
 from trainables.cohort.stacked_lora import Group, StackedLora, take
-from trainables.data.encoding import IGNORED, Batch, PlacedRow
+from trainables.data.encoding import Batch, PlacedRow
 from trainables.frozen.kept import KeptActivations, Start
 from trainables.model.base import Base, predicted
 from trainables.model.families import Blocks, TowerName
@@ -88,21 +89,22 @@ class SharedForward:
 
     def logits(self, batch: Batch, members: Iterable[int]) -> GroupLogits:
         """Run `members` on a batch; compute logits only at positions that predict a supervised token."""
-        targets = batch.labels[:, 1:]
-        supervised = targets != IGNORED
-        members = tuple(members)
+        members, supervised = tuple(members), batch.is_supervised
         start = self.kept.start(batch, self.differing, members) if self.kept else None
-        with self.running(members, len(batch.labels), selected=of_labels(batch.labels)), self._starting(start):
+        with self.running(members, len(batch.labels), selected=of_labels(batch)), self._starting(start):
             out = self._run(self.base.model.model, batch.inputs, batch.labels)
             groups, selected = list(self.groups.now), self._selected
         hidden = out.last_hidden_state
         hidden = hidden.view(len(groups), len(batch.labels), *hidden.shape[1:])
         if selected:
-            chosen = hidden[:, selected.used]
+            used = selected.used
         else:
             skipped = batch.labels.shape[1] - hidden.shape[2]  # prefix tokens, which this pass does not compute
-            chosen = hidden[:, :, :-1][:, supervised[:, skipped:]]
-        return GroupLogits(predicted(self.base, chosen), targets[supervised], groups)
+            hidden = hidden[:, :, :-1]
+            used = on_device(np.flatnonzero(supervised[:, skipped:]), hidden.device)
+        chosen = hidden.flatten(1, 2).index_select(1, used)
+        labels = on_device(np.flatnonzero(supervised), hidden.device)
+        return GroupLogits(predicted(self.base, chosen), batch.labels[:, 1:].flatten().index_select(0, labels), groups)
 
     @torch.no_grad()
     def prefill(

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainables.data.conversation import Conversations
 from trainables.data.formats import IMAGE_TAG
@@ -175,17 +177,25 @@ class PlacedRow:
 class Batch:
     """Tensors of one forward pass: the model's `inputs`, and `labels` (lines, tokens).
 
-    `rows` are the rows it was made of, in the order of their pictures; it is empty if they are not known.
+    `rows` are the rows it was made of, in the order of their pictures; it is empty if they are not known. `host_labels`
+    are the labels in the memory of the host: what is chosen by them there does not wait for the device.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     rows: tuple[PlacedRow, ...] = ()
+    host_labels: torch.Tensor | None = None
 
     @property
     def supervised_tokens(self) -> int:
         """Count the label tokens that contribute to the loss (the first token of a row has no predecessor)."""
-        return int((self.labels[:, 1:] != IGNORED).sum())
+        return int(self.is_supervised.sum())
+
+    @property
+    def is_supervised(self) -> NDArray[np.bool_]:
+        """Return whether each token but the first of a line is a label (lines, tokens - 1), on the host."""
+        labels = self.labels.cpu() if self.host_labels is None else self.host_labels
+        return labels.numpy()[:, 1:] != IGNORED
 
 
 def until_end(tokens: list[int], ends: Collection[int]) -> list[int]:
@@ -216,7 +226,7 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
     labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
     starts = [longest - len(row.tokens) if pad_left else 0 for row in rows]
     placed = tuple(PlacedRow(row, line, start) for line, (row, start) in enumerate(zip(rows, starts, strict=True)))
-    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device), placed)
+    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device), placed, labels)
 
 
 def chunks(rows: Sequence[Encoded], max_tokens: int, longest_ratio: float = math.inf) -> Iterator[list[int]]:

@@ -50,12 +50,13 @@ def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
     sequences = [[rows[number] for number in one] for one in bins([len(row.tokens) for row in rows], max_tokens)]
     longest = max(sum(len(row.tokens) for row in one) for one in sequences)
     lines = [_line(one, longest, base.tokenizer.pad_token_id) for one in sequences]
-    tokens, positions, labels = (torch.tensor(part, device=base.device) for part in zip(*lines, strict=True))
+    on_host = [torch.tensor(part) for part in zip(*lines, strict=True)]
+    tokens, positions, labels = (part.to(base.device) for part in on_host)
     axes = base.family.packed_position_axes
     if axes > 1:
         positions = positions.expand(axes, *positions.shape)
     placed = tuple(one for line, own in enumerate(sequences) for one in _placed(own, line))
-    return Batch({"input_ids": tokens, "position_ids": positions}, labels, placed)
+    return Batch({"input_ids": tokens, "position_ids": positions}, labels, placed, on_host[-1])
 
 
 def check_packable(base: Base) -> None:

@@ -79,28 +79,28 @@ def furthest(engine: Engine, specs: list[TrialSpec], batch: Batch) -> float:
 # -------------------------------------------------------------------- what is selected
 def test_positions_that_predict_a_label_are_selected_in_order() -> None:
     labels = torch.tensor([[IGNORED, 5, IGNORED, 7, 8, IGNORED], [IGNORED, IGNORED, IGNORED, IGNORED, 4, IGNORED]])
-    selection = of_labels(labels)
+    selection = of_labels(Batch({}, labels))
     assert selection is not None
     assert selection.places.tolist() == [[0, 2, 3], [3, 5, 5]]
-    assert selection.used.tolist() == [[True] * 3, [True, False, False]]
+    assert selection.used.tolist() == [0, 1, 2, 3]
     assert selection.flat(1).tolist() == [0, 2, 3, 9, 11, 11]
     assert selection.flat(2).tolist() == [0, 2, 3, 9, 11, 11, 12, 14, 15, 21, 23, 23]
     assert Selection(selection.places + 2, selection.used, 8).flat(1, skipped=2).tolist() == selection.flat(1).tolist()
 
 
 def test_all_positions_are_no_selection() -> None:
-    assert of_labels(torch.tensor([[IGNORED, 1, 2, 3], [IGNORED, 1, IGNORED, IGNORED]])) is None
-    assert of_labels(torch.tensor([[1, 1, 2, IGNORED], [IGNORED, 1, IGNORED, IGNORED]])) is not None
+    assert of_labels(Batch({}, torch.tensor([[IGNORED, 1, 2, 3], [IGNORED, 1, IGNORED, IGNORED]]))) is None
+    assert of_labels(Batch({}, torch.tensor([[1, 1, 2, IGNORED], [IGNORED, 1, IGNORED, IGNORED]]))) is not None
 
 
 def test_without_labels_one_position_is_computed() -> None:
-    selection = of_labels(torch.full((2, 5), IGNORED))
-    assert selection is not None and selection.places.shape == (2, 1) and not selection.used.any()
+    selection = of_labels(Batch({}, torch.full((2, 5), IGNORED)))
+    assert selection is not None and selection.places.shape == (2, 1) and not len(selection.used)
 
 
 def test_of_a_prompt_the_last_position_is_selected() -> None:
     selection = of_last(torch.zeros(3, 7, dtype=torch.long))
-    assert selection.places.tolist() == [[6]] * 3 and selection.used.all() and selection.tokens == 7
+    assert selection.places.tolist() == [[6]] * 3 and selection.used.tolist() == [0, 1, 2] and selection.tokens == 7
 
 
 # -------------------------------------------------------------------- packed equals solo
