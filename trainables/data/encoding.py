@@ -178,7 +178,7 @@ class Batch:
     """Tensors of one forward pass: the model's `inputs`, and `labels` (lines, tokens).
 
     `rows` are the rows it was made of, in the order of their pictures; it is empty if they are not known. `host_labels`
-    are the labels in the memory of the host: what is chosen by them there does not wait for the device.
+    are the labels in the memory of the host, if `labels` are on a GPU: what is chosen by them does not wait for it.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -196,6 +196,11 @@ class Batch:
         """Return whether each token but the first of a line is a label (lines, tokens - 1), on the host."""
         labels = self.labels.cpu() if self.host_labels is None else self.host_labels
         return labels.numpy()[:, 1:] != IGNORED
+
+
+def host_copy(labels: torch.Tensor, device: torch.device) -> torch.Tensor | None:
+    """Return labels that are on the host as what a batch on `device` keeps of them there."""
+    return None if device.type == "cpu" else labels
 
 
 def until_end(tokens: list[int], ends: Collection[int]) -> list[int]:
@@ -226,7 +231,12 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
     labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
     starts = [longest - len(row.tokens) if pad_left else 0 for row in rows]
     placed = tuple(PlacedRow(row, line, start) for line, (row, start) in enumerate(zip(rows, starts, strict=True)))
-    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device), placed, labels)
+    return Batch(
+        {name: tensor.to(device) for name, tensor in inputs.items()},
+        labels.to(device),
+        placed,
+        host_copy(labels, device),
+    )
 
 
 def chunks(rows: Sequence[Encoded], max_tokens: int, longest_ratio: float = math.inf) -> Iterator[list[int]]:

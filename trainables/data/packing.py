@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from trainables.data.encoding import IGNORED, Batch, Encoded, PlacedRow
+from trainables.data.encoding import IGNORED, Batch, Encoded, PlacedRow, host_copy
 from trainables.errors import UserError
 from trainables.model.base import Base
 
@@ -56,7 +56,7 @@ def pack(rows: Sequence[Encoded], base: Base, max_tokens: int) -> Batch:
     if axes > 1:
         positions = positions.expand(axes, *positions.shape)
     placed = tuple(one for line, own in enumerate(sequences) for one in _placed(own, line))
-    return Batch({"input_ids": tokens, "position_ids": positions}, labels, placed, on_host[-1])
+    return Batch({"input_ids": tokens, "position_ids": positions}, labels, placed, host_copy(on_host[-1], base.device))
 
 
 def check_packable(base: Base) -> None:
