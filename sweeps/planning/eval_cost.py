@@ -11,9 +11,9 @@ from trainables.probes.crops import JITTERS, MAX_ROWS
 from trainables.probes.reserve import CORE_ROWS, RESERVED_KIND
 from trainables.spec import RESERVE_FORMAT, TrialSpec
 
-# an eval with drafts costs this many passes over its rows (docs/benchmark.md): the rows themselves, and the answers
-# that no draft foretells, which are some of the validation rows and one in ten of the others
-PASSES = 1.4
+# Passes over the rows of an eval that were measured on two bases (docs/evals.md), the fewest and the most: with drafts,
+# and where every token of an answer is decoded.
+PASSES_WITH_DRAFTS, PASSES_DECODED = (1.3, 2.3), (1.4, 2.4)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,18 @@ def eval_rows(
     )
 
 
-def eval_steps(rows: EvalRows, train: FileQuality, forecast: Forecast) -> float:
-    """Return how many optimizer steps of a trial alone take as long as one eval.
+def passes_of(spec: TrialSpec) -> tuple[float, float]:
+    """Return the fewest and the most passes that an eval took; in bfloat16 and int8 drafts are not used."""
+    return PASSES_DECODED if spec.compute_dtype == "bfloat16" or spec.quantization == "int8" else PASSES_WITH_DRAFTS
+
+
+def eval_steps(rows: EvalRows, train: FileQuality, forecast: Forecast, passes: float) -> float:
+    """Return how many optimizer steps of a trial alone take as long as `passes` passes over the rows of an eval.
 
     A step runs its rows forward, and backward through the layers from the lowest adapter on, at the same cost a layer.
     """
     step = forecast.spec.effective_rows * _mean(train) * (1.0 + forecast.backward_share)
-    return PASSES * rows.tokens / step if step else 0.0
+    return passes * rows.tokens / step if step else 0.0
 
 
 def eval_cost_text(
@@ -65,12 +70,13 @@ def eval_cost_text(
     if not trained or not data["train"].tokens:
         return ""
     rows = eval_rows(data, ood_rows, trained[0].spec, sees)
-    steps = sorted(eval_steps(rows, data["train"], one) for one in trained)
-    shown = f"{steps[0]:.2g}" if f"{steps[0]:.2g}" == f"{steps[-1]:.2g}" else f"{steps[0]:.2g} to {steps[-1]:.2g}"
+    passes = sorted(one for trial in trained for one in passes_of(trial.spec))
+    steps = [eval_steps(rows, data["train"], trial, one) for trial in trained for one in passes_of(trial.spec)]
     return (
-        f"An eval costs about {shown} steps of a trial alone: {PASSES:g} passes over {rows.tokens:,.0f} tokens "
-        f"({rows.validation:,.0f} of validation, {rows.train_slice:,.0f} of the train slice, {rows.crops:,.0f} of "
-        f"crops, {rows.outside:,.0f} outside the task), if drafts foretell most answers."
+        f"An eval costs some {min(steps):.2g} to {max(steps):.2g} steps of a trial alone: {passes[0]:g} to "
+        f"{passes[-1]:g} passes over {rows.tokens:,.0f} tokens ({rows.validation:,.0f} of validation, "
+        f"{rows.train_slice:,.0f} of the train slice, {rows.crops:,.0f} of crops, {rows.outside:,.0f} outside the "
+        "task), by how many answers drafts foretell; fewer where frozen layers are kept."
     )
 
 

@@ -103,8 +103,8 @@ def kept_text(found: Sequence[KeptForecast], cache: CacheSettings) -> str:
         return ""
     if not cache.is_on:
         return "Frozen layers are computed again in every epoch (--cache off)."
-    parts = [
-        f"{', '.join(one.arms)} {one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
+    lines = [
+        f"    {', '.join(one.arms)}: {one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
         f"({one.frozen_share:.0%} if kept before)"
         for one in found
     ]
@@ -112,7 +112,7 @@ def kept_text(found: Sequence[KeptForecast], cache: CacheSettings) -> str:
         where = f"in memory and in {cache.directory}, at most {cache.file_bytes / GIGABYTE:g} GB"
     else:
         where = "in memory, at most a tenth of what is free; --cache DIR keeps them for later launches"
-    return f"Activations of frozen layers are kept {where}: {'; '.join(parts)}."
+    return "\n".join([f"Activations of frozen layers are kept {where}:", *lines])
 
 
 def _values(placement: Placement, towers: Towers, row: RowShape, taps: int) -> float:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.planning.data_quality import FileQuality, file_quality
-from sweeps.planning.eval_cost import PASSES, eval_cost_text, eval_rows, eval_steps
+from sweeps.planning.eval_cost import (
+    PASSES_DECODED,
+    PASSES_WITH_DRAFTS,
+    eval_cost_text,
+    eval_rows,
+    eval_steps,
+    passes_of,
+)
 from sweeps.planning.forecast import Forecast
 from trainables.data.scan import ScannedRow
 from trainables.mini import BASE_DIRECTORY
@@ -50,15 +57,21 @@ def test_the_rows_of_an_eval_are_those_that_it_asks() -> None:
 def test_a_step_that_goes_back_through_more_layers_makes_an_eval_cheaper() -> None:
     shallow, deep = of(Placement(language=2), 0.25), of(Placement(language=8), 1.0)
     found = eval_rows(data(), (("text", 60),), shallow.spec, sees=False)
-    assert eval_steps(found, data()["train"], shallow) == pytest.approx(PASSES * found.tokens / (4 * 50 * 1.25))
-    assert eval_steps(found, data()["train"], deep) == pytest.approx(PASSES * found.tokens / (4 * 50 * 2.0))
+    assert eval_steps(found, data()["train"], shallow, 1.5) == pytest.approx(1.5 * found.tokens / (4 * 50 * 1.25))
+    assert eval_steps(found, data()["train"], deep, 2.0) == pytest.approx(2.0 * found.tokens / (4 * 50 * 2.0))
+
+
+def test_evals_that_use_no_drafts_cost_what_decoding_does() -> None:
+    assert passes_of(of(Placement(language=2), 0.25).spec) == PASSES_WITH_DRAFTS
+    for settings in ({"compute_dtype": "bfloat16"}, {"quantization": "int8"}):
+        assert passes_of(of(Placement(language=2), 0.25, **settings).spec) == PASSES_DECODED
 
 
 def test_the_plan_says_it_for_trials_that_train() -> None:
     shallow, deep, baseline = of(Placement(language=2), 0.25), of(Placement(language=8), 1.0), of(Placement(), 0.0)
     text = eval_cost_text([baseline, shallow, deep], data(), (("text", 60),), sees=False)
     assert text.startswith(
-        "An eval costs about 23 to 37 steps of a trial alone: 1.4 passes over 6,600 tokens (1,000 of"
+        "An eval costs some 21 to 61 steps of a trial alone: 1.3 to 2.3 passes over 6,600 tokens (1,000 of"
     )
-    assert eval_cost_text([shallow], data(), (("text", 60),), False).startswith("An eval costs about 37 steps")
+    assert eval_cost_text([shallow], data(), (("text", 60),), False).startswith("An eval costs some 34 to 61 steps")
     assert eval_cost_text([baseline], data(), (), False) == ""

@@ -117,7 +117,7 @@ def test_arms_of_one_placement_are_one_entry_and_baselines_are_none() -> None:
 
 def test_the_text_says_what_where_and_how_much() -> None:
     found = of(planned(2, 0))
-    assert "in memory" in kept_text(found, IN_MEMORY) and "L2-V0 0.029 GB, saves 35% of the FLOPs" in kept_text(
+    assert "in memory" in kept_text(found, IN_MEMORY) and "L2-V0: 0.029 GB, saves 35% of the FLOPs" in kept_text(
         found, IN_MEMORY
     )
     assert "/cache, at most 5 GB" in kept_text(found, CacheSettings(True, "/cache", 5 * 10**9))
