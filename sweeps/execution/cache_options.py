@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 from trainables.errors import UserError, named
@@ -13,7 +13,7 @@ DEFAULT_GIGABYTES = 20.0
 
 
 def cache_settings(directory: str, gigabytes: float) -> CacheSettings:
-    """Return the settings of --cache and --cache-gb; writes nothing.
+    """Return the settings of --cache and --cache-gb; leaves nothing behind.
 
     Raises:
         UserError: --cache-gb is not positive, or the directory is a file or cannot be written.
@@ -34,8 +34,11 @@ def _check_writable(path: Path) -> None:
             f"--cache must be a directory, but {named(str(existing))} is a file",
             "name a directory; it is created if it does not exist",
         )
-    if not os.access(existing, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # permissions say nothing of /proc, or of a file system without room
+            pass
+    except OSError as error:
         raise UserError(
-            f"--cache must be a directory that can be written, but {named(str(existing))} cannot",
+            f"--cache must be a directory that can be written, but {named(str(existing))} cannot: {error.strerror}",
             "name another directory; --cache off keeps nothing, and without --cache activations are kept in memory",
-        )
+        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,16 @@ def test_the_directory_must_not_be_a_file(tmp_path: Path, below: str) -> None:
         cache_settings(f"{tmp_path}/file{below}", 1.0)
 
 
-def test_the_directory_must_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # root may write everywhere
-    with pytest.raises(UserError, match="can be written"):
-        cache_settings(str(tmp_path / "new"), 1.0)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where not even root can make a file")
+@pytest.mark.parametrize("directory", ["/proc", "/proc/new/cache"])
+def test_the_directory_must_be_writable(directory: str) -> None:
+    with pytest.raises(UserError, match=r"can be written, but /proc cannot"):
+        cache_settings(directory, 1.0)
+
+
+def test_the_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    cache_settings(str(tmp_path), 1.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_directory_is_no_address() -> None:
