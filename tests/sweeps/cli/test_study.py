@@ -60,6 +60,8 @@ def test_dry_run_prints_the_matrix_and_touches_nothing(
     [
         (("--storage", "file/below"), "the storage must be writable", 2),
         (("--tracking-uri", "ftp://x"), "a tracking URI must be", 2),
+        (("--quant", "nf4,int8", "--resident", "dequantized"), "but a trial asks for int8", 2),
+        (("--cache", "/proc/new"), "--cache must be a directory that can be written", 2),
         (("--experiment", "other"), "was begun with another configuration: ", 2),
         (("--experiment", "running"), "an experiment can have one launch at a time", 5),
     ],

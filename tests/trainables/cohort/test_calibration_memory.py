@@ -6,9 +6,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from frozen_room import keeping
+from small_trials import SpecMaker
 
-from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape
-from trainables.cohort.cuts import Cut, cut_in
+from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
+from trainables.cohort.cuts import Cut, Member, cut_in
+from trainables.engine import Engine
 
 SHAPE = CohortShape(
     "base", "none", "float32", ((2, 48, 64),), ((1, 0, 8), (2, 2, 8)), "unquantized", True, "cpu", 1, "code", "2.0"
@@ -84,3 +87,16 @@ def test_a_cut_that_did_not_fit_is_forgotten_and_without_a_cache_nothing_is_kept
 def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "calibrations").touch()
     assert CalibrationMemory(tmp_path / "calibrations").remembered(SHAPE, cut_in, Measuring()) == Cut(((2, 2),), 1)
+
+
+def test_a_shape_is_that_of_its_engine(engine: Engine, make_spec: SpecMaker) -> None:
+    spec = make_spec()
+    batches = engine.batches(engine.row_stream(spec, 0), spec, 0)
+    members = [Member(0, 2, 1, 4), Member(1, 1, 0, 8)]
+    kept = keeping(engine)
+    plain = replace(engine, kept=None)
+    found = shape_of(kept, spec, members, batches)
+    assert (found.kept, shape_of(plain, spec, members, batches).kept) == (True, False)
+    assert found.members == ((1, 0, 8), (2, 1, 4)) and found.residency == engine.base.residency == "unquantized"
+    held = replace(kept, base=replace(kept.base, residency="dequantized"))
+    assert shape_of(held, spec, members, batches) == replace(found, residency="dequantized")

@@ -85,7 +85,9 @@ def test_a_stored_base_computes_in_the_dtype_that_is_asked_for(
     values["bnb_4bit_compute_dtype"] = "float16"
     change_config(base := copied(stored["nf4"], tmp_path), quantization_config=values)
     model = load_base(base, "nf4", dtype, CPU).model
-    assert model.model.layers[0].mlp.up_proj.compute_dtype is getattr(torch, dtype)
+    layer = model.model.layers[0].mlp.up_proj
+    assert layer.compute_dtype is getattr(torch, dtype)
+    assert layer.weight.quant_state.dtype is getattr(torch, dtype), "the backward dequantizes to the dtype of the state"
 
 
 def test_a_stored_base_with_pictures_is_read_as_well(tmp_path: Path) -> None:
