@@ -10,6 +10,7 @@
 - `lora`: Places LoRA on a base with PEFT, initializes it, checks the placement, and saves and loads adapters.
 - `loading`: Loads the weights of a base with transformers, and checks what was loaded before anything uses it.
 - `lora`: Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format.
+- `module_kinds`: The kinds of linears in a block: attention or feed-forward, by the name of the module, fused or not.
 - `optimizer`: The optimizer of one trial: AdamW with a learning rate per tower, and gradient clipping.
 - `peft_files`: Names of the files in an adapter directory, and the prefix of PEFT's tensor names.
 - `placement`: Resolves a placement: from the number of last layers in each tower to the exact modules that carry
