@@ -6,12 +6,14 @@ python -m sweeps.doctor --address auto --storage DIR      every node of a cluste
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +47,7 @@ Sees = Annotated[
 ExpectNodes = Annotated[
     int, typer.Option(min=0, help="Nodes of the cluster that must be up, with the head.", show_default="any number")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
@@ -213,31 +216,44 @@ def checks(
         yield Check("ray", "fail", error.message, error.hint or "")
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+@app.command(help=HELP)
+def doctor(
+    storage: Storage = Path("runs"),
+    tracking_uri: Tracking = "",
+    address: Address = "",
+    sees: Sees = None,
+    expect_nodes: ExpectNodes = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run all checks, print each as it ends, and exit with 1 if one failed."""
+    from trainables.mlflow_store import default_tracking_uri
+
+    failed, found = 0, []
+    paths = [path.expanduser().resolve() for path in sees or ()]
+    uri = tracking_uri or default_tracking_uri()
+    for check in checks(storage.expanduser().resolve(), uri, address or None, paths, expect_nodes):
+        failed += check.level == "fail"
+        found.append(asdict(check))
+        if not as_json:
+            _print_check(check)
+    if as_json:
+        typer.echo(json.dumps({"failed": failed, "checks": found}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{failed} failed" if failed else "nothing failed")
+    raise typer.Exit(ExitCode.CHECK_FAILED if failed else ExitCode.DONE)
+
+
+def _print_check(check: Check) -> None:
+    typer.echo(f"{check.level:<5} {check.name:<18} {check.found}")
+    if check.hint:
+        typer.echo(f"{'':<24} hint: {check.hint}")
+
+
 def main() -> None:
     """Run the doctor's command line."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-
-    @app.command(help=HELP)
-    def command(
-        storage: Storage = Path("runs"),
-        tracking_uri: Tracking = "",
-        address: Address = "",
-        sees: Sees = None,
-        expect_nodes: ExpectNodes = 0,
-    ) -> None:
-        from trainables.mlflow_store import default_tracking_uri
-
-        failed = 0
-        paths = [path.expanduser().resolve() for path in sees or ()]
-        uri = tracking_uri or default_tracking_uri()
-        for check in checks(storage.expanduser().resolve(), uri, address or None, paths, expect_nodes):
-            failed += check.level == "fail"
-            typer.echo(f"{check.level:<5} {check.name:<18} {check.found}")
-            if check.hint:
-                typer.echo(f"{'':<24} hint: {check.hint}")
-        typer.echo(f"{failed} failed" if failed else "nothing failed")
-        raise typer.Exit(ExitCode.CHECK_FAILED if failed else ExitCode.DONE)
-
     run(app)
 
 

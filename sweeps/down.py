@@ -116,16 +116,19 @@ def take_down(path: Path) -> int:
     return 1 + len(machines.workers) if machines else 0
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+@app.command(help=HELP)
+def down(cluster: Annotated[Path, typer.Argument(help="The file that `ray up` took.")]) -> None:
+    """Take the cluster down and say on how many machines."""
+    count = take_down(cluster)
+    typer.echo(f"stopped on {count} machines" if count else "`ray down` ended the machines")
+    raise typer.Exit(ExitCode.DONE)
+
+
 def main() -> None:
     """Run the command line."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-
-    @app.command(help=HELP)
-    def command(cluster: Annotated[Path, typer.Argument(help="The file that `ray up` took.")]) -> None:
-        count = take_down(cluster)
-        typer.echo(f"stopped on {count} machines" if count else "`ray down` ended the machines")
-        raise typer.Exit(ExitCode.DONE)
-
     run(app)
 
 

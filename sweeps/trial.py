@@ -128,14 +128,19 @@ class TrialJob:
 
 def main() -> None:
     """Run the command line and exit with a documented code."""
-    run_command_line(
-        CommandLine(
-            TRIAL_STUDY, TrialOptions, SHARED, job_of, CHANGED, resume_takes_all_options=True, experiment_of=name_of
-        )
-    )
+    run_command_line(line_of(TRIAL_STUDY))
 
 
-def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
+def line_of(study: Study) -> CommandLine[TrialOptions]:
+    """Return the command line of a configuration's trial."""
+
+    def job(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
+        return job_of(study, given, shared, launch)
+
+    return CommandLine(study, TrialOptions, SHARED, job, CHANGED, resume_takes_all_options=True, experiment_of=name_of)
+
+
+def job_of(study: Study, given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJob | ResumedStudy:
     """Return the job that the options describe.
 
     Raises:
@@ -146,8 +151,8 @@ def job_of(given: TrialOptions, shared: LaunchOptions, launch: Launch) -> TrialJ
     space_in(given.space)
     replaced = shared.fixed()
     if shared.resume and not shared.dry_run:
-        return resumed(TRIAL_STUDY, launch)
-    return TrialJob(TRIAL_STUDY, launch, given, replaced)
+        return resumed(study, launch)
+    return TrialJob(study, launch, given, replaced)
 
 
 def trials_of(

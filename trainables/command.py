@@ -36,9 +36,18 @@ def run(command: typer.Typer | Callable[..., Any], arguments: Sequence[str] | No
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     with EndingInMessages():
-        code = _invoke(command if isinstance(command, typer.Typer) else _app_of(command), words)
+        code = _invoke(as_app(command), words)
         sys.stdout.flush()
     raise SystemExit(int(code))
+
+
+def as_app(command: typer.Typer | Callable[..., Any]) -> typer.Typer:
+    """Return a typer app; a function becomes the one command of an app."""
+    if isinstance(command, typer.Typer):
+        return command
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    app.command()(command)
+    return app
 
 
 def quieten_libraries() -> None:
@@ -74,16 +83,10 @@ class EndingInMessages:
         raise SystemExit(int(ExitCode.BUG if failure is None else failure.code)) from error
 
 
-def _app_of(function: Callable[..., Any]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
-    return app
-
-
 def _invoke(app: typer.Typer, words: list[str]) -> int:
     _check_words(words)
     command = typer.main.get_command(app)
-    _refuse_urls(command)
+    refuse_urls(command)
     try:
         with command.make_context(_program(), words) as context:
             command.invoke(context)
@@ -109,12 +112,12 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{name} must have a value, but it is empty", "give a value, or leave it out")
 
 
-def _refuse_urls(command: Any) -> None:
+def refuse_urls(command: Any) -> None:
     """Make every option and argument that is a path refuse a URL, in this command and in all of its subcommands."""
     for parameter in command.params:
         parameter.callback = _checking_paths(parameter.callback)
     for subcommand in getattr(command, "commands", {}).values():
-        _refuse_urls(subcommand)
+        refuse_urls(subcommand)
 
 
 def _checking_paths(callback: Callable[..., Any] | None) -> Callable[..., Any]:

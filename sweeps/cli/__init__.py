@@ -2,10 +2,11 @@
 
 - `ahead`: What a launch from a command line begins before its plan is read: imports of libraries, here and where it
   forks.
+- `command_groups`: The groups in which the help of `footprint` lists its commands.
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.
-- `footprint`: The command `footprint`: its subcommands are the entry points `footprint.commands` of installed packages.
+- `footprint`: The command `footprint`: every study, and the entry points `footprint.commands` of installed packages.
 - `list_experiments`: `footprint list`: the experiments of a storage.
 - `logs`: `footprint logs`: the log of a trial, read from its record, until it ends.
 - `main`: The driver of all command lines: parses options, plans, shows or runs a job, and exits with a documented
@@ -19,6 +20,7 @@
   command line.
 - `status`: `footprint status`: what an experiment does now, read from its records.
 - `study`: The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`).
+- `studies`: The studies of this package and what else runs trials, by name, each with its command line.
 - `submit`: `footprint submit`: checks a cluster, then runs a study on it as a job, and follows its log.
 - `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
 - `watch_options`: Options and arguments that subcommands of `footprint` share.

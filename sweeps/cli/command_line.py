@@ -24,6 +24,8 @@ class CommandLine(Generic[OwnT]):
     `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
     `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`. `experiment_of` names the experiment after
     the own options; None uses the name of the study. `begun` matches a file of every experiment that can be resumed.
+    `program` is how the user calls it, as printed commands do. `with_study` returns the command line of the same study
+    with other values.
     """
 
     study: Study
@@ -34,6 +36,13 @@ class CommandLine(Generic[OwnT]):
     resume_takes_all_options: bool = False
     experiment_of: Callable[[OwnT], str] | None = None
     begun: str = "trials/*/spec.json"
+    program: str = ""
+    with_study: Callable[[Study], CommandLine[OwnT]] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """Return the words that call it."""
+        return self.program.split() or ["python", "-m", f"sweeps.{self.study.name}"]
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters, its own first."""

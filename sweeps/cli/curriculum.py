@@ -45,13 +45,18 @@ CHANGED = {
 
 def main(study: Study) -> None:
     """Run the command line of a curriculum and exit with a documented code."""
+    run_command_line(line_of(study))
+
+
+def line_of(study: Study) -> CommandLine[CurriculumOptions]:
+    """Return the command line of a curriculum."""
 
     def job(own: CurriculumOptions, shared: LaunchOptions, launch: Launch) -> StagedJob:
         from sweeps.stages.run import staged_job
 
         return staged_job(study, launch, shared.resume, lambda below: _stages(study, own, shared, launch, below))
 
-    run_command_line(CommandLine(study, CurriculumOptions, SHARED, job, CHANGED, begun="course.json"))
+    return CommandLine(study, CurriculumOptions, SHARED, job, CHANGED, begun="course.json", with_study=line_of)
 
 
 def _stages(study: Study, own: CurriculumOptions, shared: LaunchOptions, launch: Launch, below: Path) -> StagedStudy:

@@ -7,11 +7,6 @@ import typer
 from sweeps.cli.watch_options import STORAGE, AsJson, Storage, console
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the subcommand to an app."""
-    app.command("list")(list_experiments)
-
-
 def list_experiments(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """List the experiments of a storage: trials, how many ended, size on disk, last change, and what runs."""
     from sweeps.watching.experiments import experiments_in

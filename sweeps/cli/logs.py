@@ -13,11 +13,6 @@ TrialName = Annotated[str, typer.Argument(help="Name, id or directory of a trial
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial ends; Ctrl-C leaves it running.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the subcommand to an app."""
-    app.command("logs")(logs)
-
-
 def logs(
     trial: TrialName,
     is_followed: Follow = False,

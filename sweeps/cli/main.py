@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,21 @@ if TYPE_CHECKING:
 
 def run_command_line(line: CommandLine[Any]) -> None:
     """Parse the command line, plan, show or run its job, and exit with a documented code."""
+    run(app_of(line))
+
+
+def app_of(line: CommandLine[Any]) -> typer.Typer:
+    """Return the app that plans, shows or runs the job of a command line."""
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
     parameters = line.parameters()
 
     def command(context: typer.Context, **values: Any) -> None:
         given = [one for one in parameters if _is_given(context, one.name)]
-        raise typer.Exit(_exit_code_of(line, values, given))
+        raise typer.Exit(_exit_code_of(line, words_of(context), values, given))
 
     command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] for typer
     app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
-    run(app)
+    return app
 
 
 def exit_code(records: list[Record]) -> int:
@@ -44,12 +49,20 @@ def exit_code(records: list[Record]) -> int:
     return ExitCode.TRIALS_FAILED if kinds & {"invalid", "infeasible", "failed"} else ExitCode.DONE
 
 
-def _exit_code_of(line: CommandLine[Any], values: Mapping[str, Any], given: Collection[Parameter]) -> int:
+def words_of(context: typer.Context) -> list[str]:
+    """Return the words after the command's name: all of them, or those after the name of a subcommand."""
+    words = sys.argv[1:]
+    return words if context.parent is None else words[words.index(str(context.info_name)) + 1 :]
+
+
+def _exit_code_of(
+    line: CommandLine[Any], words: Sequence[str], values: Mapping[str, Any], given: Collection[Parameter]
+) -> int:
     launch: Launch | None = None
     try:
         shared = LaunchOptions(**{name: values[name] for name in line.shared})
         own = line.own(**{name: value for name, value in values.items() if name not in line.shared})
-        command = launch_command(line.study.name, sys.argv[1:])
+        command = launch_command(line.words, words)
         launch = replace(line.launch(own, shared, command), sync_command=sync_command(line, values, given))
         _check_finishing(line, values, given)
         return _act(line, own, shared, launch)

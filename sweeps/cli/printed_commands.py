@@ -43,18 +43,14 @@ def _command(
     separator = ["--"] if any(word.startswith("-") for word in arguments) else []
     words = [action, *options]
     words = [*words, *separator, *arguments] if separator else [*arguments, *words]
-    return (
-        shlex.join(["python", "-m", f"sweeps.{line.study.name}", *words])
-        + ADDRESS_NOTE * secret
-        + NOTIFY_NOTE * notifies
-    )
+    return shlex.join([*line.words, *words]) + ADDRESS_NOTE * secret + NOTIFY_NOTE * notifies
 
 
-def launch_command(study: str, words: Sequence[str]) -> str:
+def launch_command(program: Sequence[str], words: Sequence[str]) -> str:
     """Return the command of a launch as MLflow shows it: without the value of `--notify`, which can be a secret."""
     shown = ["***" if number and words[number - 1] == NOTIFY else word for number, word in enumerate(words)]
     shown = [f"{NOTIFY}=***" if word.startswith(f"{NOTIFY}=") else word for word in shown]
-    return shlex.join(["python", "-m", f"sweeps.{study}", *shown])
+    return shlex.join([*program, *shown])
 
 
 def stop_message(

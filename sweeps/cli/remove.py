@@ -13,11 +13,6 @@ KeepRuns = Annotated[bool, typer.Option(help="Leave MLflow's runs as they are.")
 TrackingUri = Annotated[str, typer.Option(help="MLflow tracking URI.", show_default="sqlite:///mlflow.db")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the subcommand to an app."""
-    app.command("rm")(remove_experiment)
-
-
 def remove_experiment(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment.")],
     yes: Yes = False,

@@ -45,16 +45,27 @@ SHARED = (
 
 def main(search: Search) -> None:
     """Run the command line of `search` and exit with a documented code."""
+    run_command_line(line_of(search))
+
+
+def line_of(search: Search) -> CommandLine[SearchOptions]:
+    """Return the command line of `search`."""
 
     def job(own: SearchOptions, shared: LaunchOptions, launch: Launch) -> SearchJob:
         return job_of(search, own, shared, launch)
 
     own = {name: getattr(search, name) for name in ("sampler", "trials", "cohort", "seed")}
     defaults = {name: {"default": value} for name, value in {**own, "objectives": ",".join(search.objectives)}.items()}
-    line = CommandLine(
-        search.study, SearchOptions, SHARED, job, defaults, resume_takes_all_options=True, begun="search.db"
+    return CommandLine(
+        search.study,
+        SearchOptions,
+        SHARED,
+        job,
+        defaults,
+        resume_takes_all_options=True,
+        begun="search.db",
+        with_study=lambda study: line_of(replace(search, study=study)),
     )
-    run_command_line(line)
 
 
 def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: Launch) -> SearchJob:

@@ -10,11 +10,6 @@ import typer
 from sweeps.cli.watch_options import STORAGE, AsJson, Storage, console
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the subcommand to an app."""
-    app.command("status")(status)
-
-
 def status(
     experiment: Annotated[
         str, typer.Argument(help="Name of an experiment.", show_default="those that run, or the last one")

@@ -50,11 +50,16 @@ SHARED = (
 
 def main(study: Study) -> None:
     """Run the command line of `study` and exit with a documented code."""
+    run_command_line(line_of(study))
+
+
+def line_of(study: Study) -> CommandLine[StudyOptions]:
+    """Return the command line of `study`."""
 
     def job(own: StudyOptions, shared: LaunchOptions, launch: Launch) -> StudyJob | ResumedStudy:
         return job_of(study, own, shared, launch)
 
-    run_command_line(CommandLine(study, StudyOptions, SHARED, job))
+    return CommandLine(study, StudyOptions, SHARED, job, with_study=line_of)
 
 
 def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launch) -> StudyJob | ResumedStudy:

@@ -34,11 +34,10 @@ class ClusterUnfit(UserError):
     exit_code = ExitCode.CHECK_FAILED
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the subcommand to an app; what follows CLUSTER belongs to the study."""
-    app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@app.command(context_settings={"allow_interspersed_args": False})  # what follows CLUSTER belongs to the study
 def submit(
     cluster: Cluster,
     study: Study,

@@ -41,13 +41,18 @@ CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts fro
 
 def main(study: Study) -> None:
     """Run the command line of an unfreezing and exit with a documented code."""
+    run_command_line(line_of(study))
+
+
+def line_of(study: Study) -> CommandLine[UnfreezeOptions]:
+    """Return the command line of an unfreezing."""
 
     def job(own: UnfreezeOptions, shared: LaunchOptions, launch: Launch) -> StagedJob:
         from sweeps.stages.run import staged_job
 
         return staged_job(study, launch, shared.resume, lambda below: _stages(study, own, shared, launch, below))
 
-    run_command_line(CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED, begun="course.json"))
+    return CommandLine(study, UnfreezeOptions, SHARED, job, CHANGED, begun="course.json", with_study=line_of)
 
 
 def _stages(study: Study, own: UnfreezeOptions, shared: LaunchOptions, launch: Launch, below: Path) -> StagedStudy:

@@ -15,7 +15,8 @@ from sweeps.execution.cluster_file import ClusterFile
 from trainables.errors import UserError, holds_password, named, nearest
 
 FILES = ("--train", "--val", "--ood", "--test", "--ood-test")
-LIBRARY = ("doctor", "down", "finalists", "holdout", "job", "launch", "rescale", "study")  # files beside the studies
+# files beside the studies
+LIBRARY = ("__main__", "doctor", "down", "explain", "finalists", "holdout", "job", "launch", "rescale", "study")
 
 
 @dataclass(frozen=True)

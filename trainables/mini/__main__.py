@@ -1,4 +1,4 @@
-"""Command line of the miniature: `python -m trainables.mini build` and `python -m trainables.mini show --out DIR`."""
+"""Build the embedded miniature, or show what it sees and an example of every data file."""
 
 from __future__ import annotations
 

@@ -6,22 +6,20 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-import typer
 from ended import ended_by
 from installed_commands import ROOT, declared, install
 
 from sweeps.cli import footprint
-from trainables.errors import ExitCode, UserError
+from sweeps.cli.command_groups import OTHER, panel_of
+from sweeps.cli.studies import line_of_study
+from sweeps.execution.submission import studies
+from trainables.errors import ExitCode
 
 PLANTED = """
 import typer
-
-def add_to(app):
-    app.command("planted")(planted)
 
 def planted(number: int = 1) -> None:
     "Print a number twice."
@@ -38,20 +36,23 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_help_lists_each_declared_subcommand_with_what_it_does() -> None:
     found = ended_by(footprint.main, "footprint", "--help")
     listed = set(re.findall(r"^│ (\w+) +\w", found.stdout, re.MULTILINE))
-    assert found.exit_code == 0 and listed == set(declared())
+    assert found.exit_code == 0 and listed == {*declared(), *studies(), "import"}
 
 
-@pytest.mark.parametrize("name", declared())
-def test_an_entry_point_adds_the_subcommand_of_its_name(name: str) -> None:
-    app = footprint.app_of([EntryPoint(name, declared()[name], footprint.GROUP)])
-    assert [one.name for one in app.registered_commands] == [name]
-    assert isinstance(app, typer.Typer)
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize("name", [*declared(), *studies(), "import"])
+def test_every_command_has_a_help_of_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    found = ended_by(footprint.main, "footprint", name, "--help")
+    assert found.exit_code == 0 and f"Usage: footprint {name} " in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+    assert panel_of(name) != OTHER
 
 
 @pytest.mark.usefixtures("_installed")
 def test_another_distribution_adds_a_subcommand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planted_command.py").write_text(PLANTED)
-    monkeypatch.syspath_prepend(install(tmp_path, {"planted": "planted_command:add_to"}, "other"))
+    monkeypatch.syspath_prepend(install(tmp_path, {"planted": "planted_command:planted"}, "other"))
     assert ended_by(footprint.main, "footprint", "planted", "--number", "4").stdout == "8\n"
     assert "planted" in ended_by(footprint.main, "footprint", "--help").stdout
 
@@ -67,10 +68,48 @@ def test_a_subcommand_that_is_not_there_is_named_and_hides_no_other(
     assert ended_by(footprint.main, "footprint", "status", "--help").exit_code == ExitCode.DONE
 
 
-def test_without_any_entry_point_the_hint_installs_them() -> None:
-    with pytest.raises(UserError, match="must have subcommands") as refused:
-        footprint.chosen([], [])
-    assert refused.value.hint is not None and "pip install --no-deps" in refused.value.hint
+def test_without_any_entry_point_the_hint_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "entry_points", lambda group: ())
+    found = ended_by(footprint.main, "footprint", "status")
+    assert found.exit_code == ExitCode.BAD_INPUT and "must have commands" in found.stderr
+    assert "hint: install the checkout again: pip install --no-deps" in found.stderr
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_study_says_how_it_was_called() -> None:
+    found = ended_by(footprint.main, "footprint", "stage4", "--only", "Z9", "--dry-run")
+    assert found.exit_code == ExitCode.BAD_INPUT and "Traceback" not in found.output
+    assert line_of_study("stage4").words == ["python", "-m", "sweeps.stage4"]
+    assert ended_by(footprint.main, "footprint", "stage4", "--no-such-option").stderr.splitlines()[-1] == (
+        "hint: `footprint stage4 --help` lists the options"
+    )
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize(("typed", "completed"), [
+    ("footprint st", {"stage4", "status"}),
+    ("footprint stage4 --see", {"--seeds"}),
+    ("footprint status --js", {"--json"}),
+    ("footprint data fi", {"filter"}),
+])  # fmt: skip
+def test_the_shell_completes_commands_and_options(
+    typed: str, completed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_FOOTPRINT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    assert set(ended_by(footprint.main, "footprint").stdout.split()) == completed
+
+
+@pytest.mark.usefixtures("_installed")
+def test_the_version_is_that_of_the_package() -> None:
+    assert ended_by(footprint.main, "footprint", "--version").stdout == "footprint 0.1.0\n"
+
+
+@pytest.mark.usefixtures("_installed")
+def test_an_unknown_command_names_the_nearest() -> None:
+    found = ended_by(footprint.main, "footprint", "stage5")
+    assert found.exit_code == ExitCode.BAD_INPUT and "did you mean `stage4`?" in found.stderr
 
 
 @pytest.mark.usefixtures("_installed")
