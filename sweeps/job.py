@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from sweeps.display.launch_json import plan_json
 from sweeps.execution.begun_records import copy_begun_rows
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.notifier import LaunchAlerts
@@ -15,6 +17,7 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.study import Study
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.record import Record
+from trainables.spec import TrialSpec
 
 
 class JobPlan(Protocol):
@@ -54,6 +57,10 @@ class Job(Protocol[PlanT]):
         """Print the plan."""
         ...
 
+    def trials(self, planned: PlanT) -> Sequence[TrialSpec]:
+        """Return the trials that are known before any runs; a search knows none."""
+        ...
+
     def check(self, planned: PlanT) -> None:
         """Refuse what `run` would refuse before it starts a trial; writes nothing.
 
@@ -87,8 +94,8 @@ def run_job(job: Job[PlanT]) -> list[Record]:
         return job.run(planned)
 
 
-def show_job(job: Job[PlanT]) -> None:
-    """Plan a job and print the plan; leaves no files, and refuses whatever `run_job` would refuse.
+def show_job(job: Job[PlanT]) -> str:
+    """Plan a job, print the plan and return it as JSON; leaves no files, and refuses whatever `run_job` would refuse.
 
     Raises:
         UserError: the input is invalid, preflight refuses the plan, or `Job.check` does.
@@ -102,4 +109,6 @@ def show_job(job: Job[PlanT]) -> None:
         job.show(planned)
         admit(planned.preflight, job.launch.force)
         job.check(planned)
+        found = plan_json(directory.name, job.trials(planned), planned.preflight)
     job.launch.console.print("dry run: nothing was written")
+    return found

@@ -37,11 +37,12 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.planning.split import split_off
-from sweeps.study import Study, as_begun, kept_reading
+from sweeps.study import Study, as_begun, as_kept
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.model.families import family_of
 from trainables.record import Record
+from trainables.spec import TrialSpec
 
 
 # -------------------------------------------------------------------- a study
@@ -77,6 +78,10 @@ class StudyJob:
     def show(self, planned: Plan) -> None:
         """Print the trials, a summary of the data, and the findings of preflight."""
         show_plan(self.study, planned, self.launch)
+
+    def trials(self, planned: Plan) -> list[TrialSpec]:
+        """Return the trials, baselines first."""
+        return planned.specs
 
     def check(self, planned: Plan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
@@ -171,6 +176,10 @@ class ResumedStudy:
         names = ", ".join(record.name for record in planned.records)
         self.launch.console.print(f"resumes {names}", soft_wrap=True, highlight=False)
 
+    def trials(self, planned: ResumedPlan) -> list[TrialSpec]:
+        """Return the trials of the records."""
+        return [record.spec() for record in planned.records]
+
     def check(self, planned: ResumedPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
@@ -193,7 +202,7 @@ class ResumedStudy:
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
         spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
-        study = replace(self.study, reading=kept_reading(kept))
+        study = as_kept(self.study, kept)
         return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
 
 

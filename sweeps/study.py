@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from trainables.constraint import CONSTRAINT, Constraint
+from trainables.constraint import CONSTRAINT, Constraint, constraint_of
 from trainables.decision import Guard
-from trainables.guards import GUARDS, described
+from trainables.guards import GUARDS, described, guard_of
 from trainables.spec import EARLIER_DEFAULTS, EARLIER_FORMATS, Format, Quantization
 from trainables.tested_guards import Reading, error_values
 
@@ -107,6 +107,21 @@ def rules_of(study: Study) -> dict[str, Any]:
     """Return guards, their reading and the constraint as plain values, as stored in `study.json`."""
     test = {"guard_test": error_values()} if study.reading == "tested" else {}
     return {"guards": [described(one) for one in study.guards], **test, "constraint": asdict(study.constraint)}
+
+
+def as_kept(study: Study, configuration: Mapping[str, Any]) -> Study:
+    """Return a study with the guards, their reading and the constraint of an experiment, from its `study.json`.
+
+    A rule that a study of the user's own defines stays that of the study, as the file holds only its values.
+    """
+    guards = [guard_of(one) for one in configuration.get("guards", ())]
+    constraint = constraint_of(configuration.get("constraint", {}))
+    return replace(
+        study,
+        reading=kept_reading(configuration),
+        guards=tuple(one for one in guards if one) if guards and all(guards) else study.guards,
+        constraint=constraint or study.constraint,
+    )
 
 
 def kept_reading(configuration: Mapping[str, Any]) -> Reading:

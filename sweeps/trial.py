@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, SPACE, LaunchOptions, argument, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, SPACE, LaunchOptions, argument, option
 from sweeps.importers.documents import RECORD_FILES
 from sweeps.importers.space_option import space_in
 from sweeps.study import Study
@@ -46,7 +46,8 @@ class TrialOptions:
 
 SHARED = (
     *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep",
-    "resident", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync",
+    "resident", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
+    "resume", "sync",
 )  # fmt: skip
 CHANGED = {
     "base": {
@@ -105,6 +106,10 @@ class TrialJob:
         from sweeps.launch import show_plan
 
         show_plan(planned.plan.active.study, planned.plan, self.launch)
+
+    def trials(self, planned: TrialPlan) -> list[TrialSpec]:
+        """Return the trials, baseline first."""
+        return planned.plan.specs
 
     def check(self, planned: TrialPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""

@@ -50,6 +50,11 @@ def as_app(command: typer.Typer | Callable[..., Any]) -> typer.Typer:
     return app
 
 
+def show_library_messages() -> None:
+    """Print on stderr what libraries log, with the time of day."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+
+
 def quieten_libraries() -> None:
     """Hide warnings of libraries on what they load, which say nothing about the user's input."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

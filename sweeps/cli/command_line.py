@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sweeps.cli.options import ACCEPTED_BY_RESUME, LaunchOptions
@@ -24,8 +25,8 @@ class CommandLine(Generic[OwnT]):
     `changed` replaces values of parameters, as in `parameters_of`. `--resume` accepts all options with
     `resume_takes_all_options`, otherwise only those in `ACCEPTED_BY_RESUME`. `experiment_of` names the experiment after
     the own options; None uses the name of the study. `begun` matches a file of every experiment that can be resumed.
-    `program` is how the user calls it, as printed commands do. `with_study` returns the command line of the same study
-    with other values.
+    `program` is how the user calls it, as printed commands do. `config` is the file that it was configured with, and
+    `with_study` returns the command line of the same study with other values.
     """
 
     study: Study
@@ -37,6 +38,7 @@ class CommandLine(Generic[OwnT]):
     experiment_of: Callable[[OwnT], str] | None = None
     begun: str = "trials/*/spec.json"
     program: str = ""
+    config: Path | None = None
     with_study: Callable[[Study], CommandLine[OwnT]] | None = None
 
     @property

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sweeps.cli.command_line import CommandLine, OwnT
+from sweeps.cli.config_options import config_parameters, configured, write_study_file
 from sweeps.cli.options import EXIT_CODES, LaunchOptions
 from sweeps.cli.printed_commands import FINISHING, launch_command, stop_message, sync_command
 from sweeps.cli.signature import Parameter, signature_of
+from sweeps.display.progress import say
 from sweeps.study import Study
-from trainables.command import run
+from trainables.command import run, show_library_messages
 from trainables.errors import Checkpointed, ExitCode, InfrastructureError, UserError
 from trainables.verdict import VERDICT
 
@@ -34,11 +37,20 @@ def app_of(line: CommandLine[Any]) -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
     parameters = line.parameters()
 
-    def command(context: typer.Context, **values: Any) -> None:
+    def command(context: typer.Context, write_config: Path | None = None, **values: Any) -> None:
+        values.pop("config", None)  # has been read
         given = [one for one in parameters if _is_given(context, one.name)]
-        raise typer.Exit(_exit_code_of(line, words_of(context), values, given))
+        chosen = configured(line, context)
+        if write_config is not None:
+            write_study_file(write_config, chosen, values, [*given, *_in_file(context, parameters)])
+            raise typer.Exit
+        raise typer.Exit(_exit_code_of(chosen, words_of(context), values, given))
 
-    command.__signature__ = signature_of(parameters)  # type: ignore[attr-defined] for typer
+    own = signature_of(parameters)
+    extra = config_parameters(line) if line.with_study else []
+    command.__signature__ = own.replace(  # type: ignore[attr-defined] for typer
+        parameters=[*own.parameters.values(), *extra]
+    )
     app.command(help=f"{line.study.question}\n\n{EXIT_CODES}")(command)
     return app
 
@@ -65,6 +77,8 @@ def _exit_code_of(
         command = launch_command(line.words, words)
         launch = replace(line.launch(own, shared, command), sync_command=sync_command(line, values, given))
         _check_finishing(line, values, given)
+        if shared.verbose:
+            show_library_messages()
         return _act(line, own, shared, launch)
     except KeyboardInterrupt as stop:
         typer.echo(stop_message(line, values, given, launch, isinstance(stop, Checkpointed)), err=True)
@@ -74,7 +88,7 @@ def _exit_code_of(
 def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Launch) -> int:
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
     if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
-        launch.console.print(f"{line.study.name}: reading the base and the rows", highlight=False)
+        say(launch.console, f"{line.study.name}: reading the base and the rows")
     from sweeps.cli.ahead import ahead
     from sweeps.execution.begun_records import TrialsLost
     from sweeps.job import run_job, show_job
@@ -84,33 +98,41 @@ def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Laun
         return 0
     job = line.job(own, shared, launch)
     if shared.dry_run:
-        show_job(job)
+        plan = show_job(job)
+        if shared.as_json:
+            typer.echo(plan)
         return 0
     try:
         with ahead(launch):
             records = run_job(job)
     except TrialsLost as lost:
-        _print_summary(job, lost.whole)
+        _print_summary(job, lost.whole, shared)
         raise
     except InfrastructureError:
         _print_count(job)
         raise
-    _print_summary(job, records)
+    _print_summary(job, records, shared)
     return exit_code(records)
 
 
-def _print_summary(job: Job[Any], records: list[Record]) -> None:
+def _print_summary(job: Job[Any], records: list[Record], shared: LaunchOptions) -> None:
+    from rich.console import Console
+
     from sweeps.display.closing_tables import closing_tables
+    from sweeps.display.launch_json import results_json
     from sweeps.display.summary import summary
     from sweeps.tracking.tracker import pages_of
 
-    for table in closing_tables(job.study, records):
-        job.launch.console.print(table)
     launch = job.launch
+    console = Console(stderr=shared.as_json) if shared.quiet else launch.console
+    for table in closing_tables(job.study, records):
+        console.print(table)
     experiment = launch.experiment or job.study.name
     pages = pages_of(experiment, launch.tracking_uri)
     text = summary(job.study, records, experiment, launch.tracking_uri, pages)
-    job.launch.console.print(text, soft_wrap=True, highlight=False)
+    console.print(text, soft_wrap=True, highlight=False)
+    if shared.as_json:
+        typer.echo(results_json(experiment, records, exit_code(records)))
 
 
 def _print_count(job: Job[Any]) -> None:
@@ -167,3 +189,9 @@ def _check_finishing(line: CommandLine[Any], values: Mapping[str, Any], given: C
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _in_file(context: typer.Context, parameters: Collection[Parameter]) -> list[Parameter]:
+    """Return the parameters whose values come from `--config`."""
+    sources = {one.name: context.get_parameter_source(one.name) for one in parameters}
+    return [one for one in parameters if (source := sources[one.name]) and source.name == "DEFAULT_MAP"]

@@ -14,6 +14,8 @@ from trainables.limits import TRAIN_SLICE_ROWS
 from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sweeps.execution.options import Launch
     from trainables.record import Keep
 
@@ -28,7 +30,8 @@ KEEPS = ("all", "best")
 class Option:
     """How a field appears on a command line; a field without a panel is a positional argument.
 
-    `flag` replaces the flag derived from the field's name, and `help` replaces the field's docstring.
+    `flag` replaces the flag derived from the field's name, and `help` replaces the field's docstring. `short` is a
+    second flag of one letter.
     """
 
     panel: str = ""
@@ -36,13 +39,14 @@ class Option:
     minimum: int | None = None
     shown_default: str = ""
     help: str = ""
+    short: str = ""
 
 
 def option(
-    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", help: str = ""
+    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", short: str = ""
 ) -> dict[str, Option]:
     """Return the metadata of a field that is an option."""
-    return {OPTION: Option(panel, flag, minimum, shown_default, help)}
+    return {OPTION: Option(panel, flag, minimum, shown_default, short=short)}
 
 
 def argument(shown_default: str = "") -> dict[str, Option]:
@@ -128,6 +132,12 @@ class LaunchOptions:
     """Take an experiment over that another launch still runs; that launch is asked to stop."""
     fresh_baseline: bool = field(default=False, metadata=option(RUN))
     """Measure the baseline although this storage knows its results."""
+    as_json: bool = field(default=False, metadata=option(RUN, "--json"))
+    """Print the results, or the plan of --dry-run, as JSON; everything else goes to stderr."""
+    quiet: bool = field(default=False, metadata=option(RUN, short="-q"))
+    """Print the summary and errors alone."""
+    verbose: bool = field(default=False, metadata=option(RUN, short="-v"))
+    """Also print what libraries and Ray's workers say."""
     resume: bool = field(default=False, metadata=option(RUN))
     """Finish the trials of an existing experiment."""
     sync: bool = field(default=False, metadata=option(RUN))
@@ -141,8 +151,6 @@ class LaunchOptions:
                 no command, a holdout is both named and to be split off, FOOTPRINT_THREADS is no number of threads, or
                 the directory of --cache cannot be written.
         """
-        from rich.console import Console
-
         from sweeps.execution.cache_options import cache_settings
         from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
@@ -151,7 +159,7 @@ class LaunchOptions:
 
         if self.split_holdout and (self.test or self.ood_test):
             raise UserError("--split-holdout and --test both make the holdout, but only one of them may be given")
-        console = Console()
+        console = self.console()
         return Launch(
             storage=self.storage,
             experiment=self.experiment or None,
@@ -162,6 +170,7 @@ class LaunchOptions:
             cache=cache_settings(self.cache, self.cache_gb),
             keep=_keep(self.keep),
             resident=residency_choice(self.resident),
+            verbose=self.verbose,
             command=command,
             base=self.base or None,
             train=self.train,
@@ -178,6 +187,18 @@ class LaunchOptions:
             notifier=notifier_for(self.notify or os.environ.get("FOOTPRINT_NOTIFY", ""), console),
             console=console,
         )
+
+    def console(self) -> Console:
+        """Return the console of progress: stderr where stdout is for JSON, and silent with --quiet.
+
+        Raises:
+            UserError: --quiet and --verbose are both given.
+        """
+        from rich.console import Console
+
+        if self.quiet and self.verbose:
+            raise UserError("--quiet and --verbose exclude each other, but both are given")
+        return Console(stderr=self.as_json, quiet=self.quiet)
 
     def fixed(self) -> dict[str, Any]:
         """Return the settings that these options fix for every trial.
@@ -216,9 +237,10 @@ def _keep(text: str) -> Keep | None:
 # the options that --resume and --sync accept: they choose the experiment, or how it runs
 ACCEPTED_BY_RESUME = (
     "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident",
-    "scheduler", "scheduler_options", "force", "steal", "fresh_baseline", "notify",
+    "scheduler", "scheduler_options", "force", "steal", "fresh_baseline", "notify", "as_json", "quiet", "verbose",
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
 BUDGET = ("steps", "epochs", "eval_every", "train_slice_rows")
-ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync")
+OUTPUT = ("as_json", "quiet", "verbose")
+ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT, "resume", "sync")

@@ -41,7 +41,7 @@ def _command(
     arguments = [word for one in kept if one.is_argument for word in one.words(values[one.name])]
     # an argument that begins like an option must follow `--`
     separator = ["--"] if any(word.startswith("-") for word in arguments) else []
-    words = [action, *options]
+    words = [action, *(["--config", str(line.config)] if line.config else []), *options]
     words = [*words, *separator, *arguments] if separator else [*arguments, *words]
     return shlex.join([*line.words, *words]) + ADDRESS_NOTE * secret + NOTIFY_NOTE * notifies
 

@@ -79,7 +79,8 @@ def _typer(one: Parameter) -> Any:
     texts: dict[str, Any] = {"help": shown.help, "show_default": shown.shown_default or True}
     if one.is_argument:
         return typer.Argument(**texts)
-    return typer.Option(one.flag, min=shown.minimum, rich_help_panel=shown.panel, **texts)
+    flags = [one.flag, *filter(None, [shown.short])]
+    return typer.Option(*flags, min=shown.minimum, rich_help_panel=shown.panel, **texts)
 
 
 def _default(one: Field[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, OUTPUT, SPACE, LaunchOptions, option
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -44,7 +44,8 @@ class StudyOptions:
 SHARED = (
     *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
     "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "scheduler",
-    "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync",
+    "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
+    "resume", "sync",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.layout import Layout, fitting
+from sweeps.display.progress import say
 from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import (
     MARKS,
@@ -115,7 +116,7 @@ class LiveTable:
     def note(self, text: str) -> None:
         """Print a message above the table."""
         if self._live is None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            say(self.console, text)
             return
         with self._lock:
             self._lines.append(text)

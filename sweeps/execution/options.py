@@ -30,6 +30,7 @@ class Launch:
     adapters the records keep; None is as the experiment began, or else all for which there is space.
     `resident` says how engines hold 4-bit weights. `cache` says where they keep what frozen layers compute.
     `threads` is the most threads that an engine takes; None is its share of the cores of its node.
+    `verbose` also prints what libraries and Ray's workers say.
     `steal` takes an experiment over that another launch still holds. `fresh_baseline` measures baselines that this
     storage already knows.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
@@ -48,6 +49,7 @@ class Launch:
     keep: Keep | None = None
     resident: ResidencyChoice = "auto"
     scheduler: Scheduler | None = None
+    verbose: bool = False
     command: str = "sweeps.launch.run"
     sync_command: str = ""
     base: str | None = None

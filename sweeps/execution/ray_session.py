@@ -39,8 +39,10 @@ class Resources:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Resources]:
+def ray_session(address: str | None, verbose: bool = False) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster at `address`; yields its resources.
+
+    With `verbose`, what Ray says, and its workers print, is printed.
 
     Raises:
         InfrastructureError: Ray does not start, or no cluster answers at the address.
@@ -61,7 +63,11 @@ def ray_session(address: str | None) -> Iterator[Resources]:
         protect_token(makes_missing=not joined)
         with nullcontext() if joined else loopback_alone(), nullcontext() if joined else lean_start():
             ray.init(
-                address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=True, **local
+                address=address,
+                logging_level=logging.INFO if verbose else logging.CRITICAL,
+                log_to_driver=verbose,
+                configure_logging=True,
+                **local,
             )
         resources = _resources()
         stack.pop_all()

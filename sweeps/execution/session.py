@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
+from sweeps.display.progress import say
 from sweeps.execution import known_results
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.engine_plan import MOST_SEATS
@@ -110,16 +111,16 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
     from sweeps.execution.ray_session import ray_session
     from sweeps.execution.tuner import stopping_on_signals
 
-    launch.console.print("starting Ray", highlight=False)
+    say(launch.console, "starting Ray")
     with ExitStack() as stack:
-        resources = stack.enter_context(ray_session(launch.address))
+        resources = stack.enter_context(ray_session(launch.address, launch.verbose))
         stack.enter_context(stopping_on_signals(experiment.stop_file))
         if launch.cohort == 1:
             yield Cluster(resources, None)
             return
         started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads, launch.cache)
         fleet = stack.enter_context(started)
-        launch.console.print(f"starting {engines_text(fleet.plans)}", highlight=False)
+        say(launch.console, f"starting {engines_text(fleet.plans)}")
         yield Cluster(resources, fleet)
 
 

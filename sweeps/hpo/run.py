@@ -77,6 +77,10 @@ class SearchJob:
         """Print the space, the budget, a summary of the data, and the findings of preflight."""
         show_search(self.search, planned, self.launch)
 
+    def trials(self, planned: Plan) -> list[TrialSpec]:
+        """Return no trial: the sampler suggests them from the results."""
+        return []
+
     def check(self, planned: Plan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)

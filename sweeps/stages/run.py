@@ -69,6 +69,10 @@ class StagedJob:
         """Print the stages as one matrix, then the data and the findings of each."""
         show_stages(planned, self.launch)
 
+    def trials(self, planned: StagesPlan) -> list[TrialSpec]:
+        """Return the stages, each after its baseline."""
+        return [spec for plan in planned.plans for spec in plan.specs]
+
     def check(self, planned: StagesPlan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
         experiment = Experiment(self.launch.directory(self.study))
