@@ -1,5 +1,13 @@
 """Reads the runs of a study and reports which placements to use.
 
+From Python, as pandas frames::
+
+    from analysis import eval_frame, frontier_frame, records_of, trial_frame
+
+    records = records_of("stage4")
+    trial_frame(records)[["name", "verdict", "best.exact_match"]]
+    frontier_frame("stage4")
+
 - `attained`: How far the frontier reaches in draws of rows and seeds: attainment surfaces, and its hypervolume with an
   interval.
 - `candidates`: The candidates of an experiment: every eval of every arm, over its seeds, with results by row.
@@ -11,6 +19,7 @@
 - `decision/`: Decides what to ship from results by row: draws, probabilities, and the pick.
 - `effects/`: Estimates what layers, rank and rate do to fit and generality, and judges hypotheses by contrasts.
 - `foreign/`: Reads results that no study of Footprint made, so that they can be compared.
+- `frames`: Records and the frontier as pandas frames, for notebooks and scripts.
 - `frontier`: Compares placements: by the results by row where the records have them, else by their best checkpoints.
 - `guard_limits`: Finds the limit that a guard set on a metric, from the verdicts of an experiment.
 - `holdout`: What is known of the pick on held-out rows, which no eval of a trial asks: measured, not yet, or none are.
@@ -34,3 +43,19 @@
 - `trial_report/`: Writes the page of one trial.
 - `uncertainty`: Estimates over seeds: confidence intervals, and the probability of being on the frontier.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.frames import eval_frame, frontier_frame, records_of, trial_frame
+
+__all__ = ["eval_frame", "frontier_frame", "records_of", "trial_frame"]
+
+
+def __getattr__(name: str) -> Any:  # `import analysis` loads no library
+    if name not in __all__:
+        raise AttributeError(f"module `analysis` has no attribute `{name}`")
+    return getattr(import_module("analysis.frames"), name)

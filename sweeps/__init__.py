@@ -1,5 +1,12 @@
 """Declares studies, plans their trials and runs them on Ray.
 
+From Python::
+
+    from sweeps import Arm, Axes, Study, run
+
+    study = Study("mine", "Which of two?", arms=(Arm("A1", language=2, vision=0), Arm("B1", language=0, vision=2)))
+    records = run(study, Axes(seeds=3))
+
 - `cli/`: Command lines: parses options and calls the launch.
 - `commands`: Commands: how much LoRA a command-line assistant takes before it loses other tasks or obeys dangerous
   requests.
@@ -37,3 +44,32 @@
 - `unfreeze`: Unfreeze: 2, then 4, then 6 vision blocks.
 - `watching/`: Watches experiments from outside a launch: reads their records, and asks no launch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.execution.options import Launch
+    from sweeps.launch import resume, run
+    from sweeps.planning.space import Axes
+    from sweeps.study import Arm, Study
+
+__all__ = ["Arm", "Axes", "Launch", "Study", "resume", "run"]
+
+# imported when they are used, so that `import sweeps` loads no library
+_MODULES = {
+    "Arm": "sweeps.study",
+    "Axes": "sweeps.planning.space",
+    "Launch": "sweeps.execution.options",
+    "Study": "sweeps.study",
+    "resume": "sweeps.launch",
+    "run": "sweeps.launch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module `sweeps` has no attribute `{name}`")
+    return getattr(import_module(_MODULES[name]), name)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.layout import Layout, fitting
+from sweeps.display.notebook import NotebookOutput, display_in_notebook
 from sweeps.display.progress import say
 from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import (
@@ -58,6 +59,7 @@ class LiveTable:
         self._measured = {name for row in self.rows.values() for name in row.metrics}
         self._lock = threading.Lock()  # the table is drawn on another thread than the one that reports
         self._live: Live | None = None
+        self._notebook: NotebookOutput | None = None
         self._lines: list[str] = []  # to be printed above the table
         self._over = threading.Event()
         self._drawer = threading.Thread(target=self._draw, name="live-table", daemon=True)
@@ -68,6 +70,9 @@ class LiveTable:
                 get_renderable=self.shown, console=self.console, auto_refresh=False, vertical_overflow="crop"
             )
             self._live.start(refresh=True)
+            self._drawer.start()
+        elif display := display_in_notebook():
+            self._notebook = NotebookOutput(display, self.shown)
             self._drawer.start()
         else:
             threading.Thread(target=self._print_progress, name="progress", daemon=True).start()
@@ -81,6 +86,9 @@ class LiveTable:
             self._live = None
             for line in self._lines:
                 self.note(line)
+        elif self._notebook:
+            self._drawer.join()
+            self._draw_once()
 
     # ---------------------------------------------------------------- events
     def started(self, record: Record) -> None:
@@ -115,7 +123,7 @@ class LiveTable:
 
     def note(self, text: str) -> None:
         """Print a message above the table."""
-        if self._live is None:
+        if self._live is None and self._notebook is None:
             say(self.console, text)
             return
         with self._lock:
@@ -127,7 +135,8 @@ class LiveTable:
         with self._lock:
             self._read_phases()
             footer = self._footer()
-            lines = MOST_LINES if self._over.is_set() else self.console.size.height - len(footer) - 2
+            is_whole = self._over.is_set() or self._notebook is not None
+            lines = MOST_LINES if is_whole else self.console.size.height - len(footer) - 2
             layout = fitting(list(self.rows.values()), max(2, lines))
             below = [*(Text(f"… {line}", "dim") for line in layout.folded), *(Text(line) for line in footer)]
             for line in below:
@@ -191,7 +200,11 @@ class LiveTable:
     def _draw_once(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
-        if lines:  # which draws the table, too
+        if self._notebook:
+            for line in lines:
+                self._notebook.note(line)
+            self._notebook.refresh()
+        elif lines:  # which draws the table, too
             self.console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
         elif self._live:
             self._live.refresh()
