@@ -29,17 +29,17 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
         "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
-        "export", "shipping", "cohort", "derived", "workers",
+        "export", "shipping", "cohort", "derived", "workers", "__main__",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
-        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout",
+        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout", "__main__",
     ),
     "analysis": (
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
-        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "cli",
+        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frames", "cli", "__main__",
     ),
 }  # fmt: skip
 STUDIES = (

@@ -13,10 +13,8 @@
   evals.
 - `engine`: The engine: one base on one device, with the data that its trials share.
 - `engine_log`: Where a trial trained: an entry in its record for each time that an engine opened it.
-- `errors`: The error that is shown to users, with its hint and its exit code.
 - `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
   messages.
-- `errors`: The error that is shown to users, and the stop that they asked for.
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.

@@ -4,6 +4,7 @@
   forks.
 - `command_groups`: The groups in which the help of `footprint` lists its commands.
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
+- `config_options`: The options `--config` and `--write-config` of a study's command line.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.
 - `footprint`: The command `footprint`: every study, and the entry points `footprint.commands` of installed packages.
@@ -21,6 +22,7 @@
 - `status`: `footprint status`: what an experiment does now, read from its records.
 - `study`: The command line of a study of independent trials: its arms and axes (`--only`, `--rank 8,16`, `--seeds`).
 - `studies`: The studies of this package and what else runs trials, by name, each with its command line.
+- `study_file`: A study's configuration as one YAML file: read by `--config`, written by `--write-config`.
 - `submit`: `footprint submit`: checks a cluster, then runs a study on it as a job, and follows its log.
 - `unfreeze`: The command line of a progressive unfreezing: each arm extends the best adapter of the arm before.
 - `watch_options`: Options and arguments that subcommands of `footprint` share.

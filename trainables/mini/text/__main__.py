@@ -1,4 +1,4 @@
-"""Command line of the text miniature: `python -m trainables.mini.text build` and `... show --out DIR`."""
+"""Build the text miniature, or show an example of every data file of its world."""
 
 from __future__ import annotations
 
