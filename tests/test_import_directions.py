@@ -39,7 +39,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
-        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frames", "cli", "__main__",
+        "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frames", "cli",
+        "__main__",
     ),
 }  # fmt: skip
 STUDIES = (
