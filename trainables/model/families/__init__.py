@@ -6,6 +6,9 @@ instantiated model, so a changed transformers class is detected before the first
 
 - `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
 - `family`: The description of a model family: plain values and functions, importable without torch.
+- `fused`: Fused projections: several linears of a block that have the same input, held and adapted as one.
+- `mistral3`: Mistral Small 3.1 and later, Magistral and Ministral 3: trained as text.
+- `phi3`: Phi-3 and Phi-4: decoders whose queries, keys and values are one linear, as are gate and up.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
@@ -13,7 +16,7 @@ instantiated model, so a changed transformers class is detected before the first
   layers.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
-- `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
+- `text`: Text-only decoders: Qwen2, Qwen3, Llama, SmolLM3, Mistral, Ministral, Gemma and GLM-4.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from trainables.errors import UserError, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.mistral3 import MISTRAL3
+from trainables.model.families.phi3 import PHI3
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
 from trainables.model.families.qwen3_vl import QWEN3_VL
@@ -41,7 +46,14 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": text.QWEN2,
     "qwen3": text.QWEN3,
     "llama": text.LLAMA,
+    "smollm3": text.SMOLLM3,
+    "phi3": PHI3,
     "mistral": text.MISTRAL,
+    "ministral": text.MINISTRAL,
+    "ministral3": text.MINISTRAL3,
+    "mistral3": MISTRAL3,
+    "glm": text.GLM,
+    "glm4": text.GLM4,
     "gemma": text.GEMMA,
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
