@@ -111,11 +111,28 @@ ALTERNATING = ["sliding_attention", "full_attention"] * (LAYERS // 2)
 GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32}
 PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
 # queries are scaled up from the sixteenth position on
-LONG_QUERIES = {"head_dim": 32, "rope_parameters": {
-    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 16,
-    "llama_4_scaling_beta": 0.5, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}}
-PIXTRAL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-           "image_size": 64, "patch_size": 8}
+LONG_QUERIES = {
+    "head_dim": 32,
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 16.0,
+        "original_max_position_embeddings": 16,
+        "llama_4_scaling_beta": 0.5,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+    },
+}
+PIXTRAL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 8,
+}
 TINY: dict[str, Tiny] = {
     "qwen2": Tiny(CHATML, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>",
                   config={"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 2}),

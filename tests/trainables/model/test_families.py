@@ -157,7 +157,8 @@ def test_the_names_and_shapes_of_a_text_decoder_are_those_of_its_own_class(famil
     assert not FAMILIES[family].sees
     towers = FAMILIES[family].towers(config.to_dict())
     linears = [linear for block in towers["language"] for linear in block]
-    blocks = {name: module for name, module in model.named_modules() if name.startswith(f"{FAMILIES[family].decoder}.layers.")}
+    layers = f"{FAMILIES[family].decoder}.layers."
+    blocks = {name: module for name, module in model.named_modules() if name.startswith(layers)}
     assert {one.name: (one.inputs, one.outputs) for one in linears} == {
         name: (module.in_features, module.out_features)
         for name, module in blocks.items()

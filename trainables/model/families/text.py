@@ -103,9 +103,7 @@ GEMMA3_TEXT = replace(
 # GLM-4's template writes nothing after an answer: the next turn begins with one of these tokens, and GLM generates it
 GLM_ANSWER_ENDS = ("<|user|>", "<|observation|>")
 GLM_DEFAULTS = {"num_key_value_heads": 2, "head_dim": 128}
-GLM = replace(
-    decoder("GlmForCausalLM", LayerWeights(glm_bias), glm_towers, GLM_DEFAULTS), answer_ends=GLM_ANSWER_ENDS
-)
+GLM = replace(decoder("GlmForCausalLM", LayerWeights(glm_bias), glm_towers, GLM_DEFAULTS), answer_ends=GLM_ANSWER_ENDS)
 GLM4 = replace(
     decoder("Glm4ForCausalLM", LayerWeights(glm_bias, norms=GLM4_NORMS), glm_towers, GLM_DEFAULTS),
     answer_ends=GLM_ANSWER_ENDS,
