@@ -206,6 +206,38 @@ def test_an_unknown_family_lists_the_known(base: Path) -> None:
     assert error.hint == f"the known families are {', '.join(FAMILIES)}"
 
 
+@pytest.mark.parametrize(
+    ("config", "got"),
+    [
+        ({}, "but there is none"),
+        ({"model_type": None}, "but got `None`"),
+        ({"model_type": ["llama"]}, "but got `\\['llama'\\]`"),
+        ({"model_type": "llama\x1b[2J"}, "but got `llama.x1b"),
+        # the decoder's own name is not that of the model which is stored
+        ({"model_type": "voxtral", "text_config": {"model_type": "llama"}}, "but got `voxtral`"),
+        ({"architectures": ["LlamaForCausalLM"]}, "but there is none"),
+    ],
+)
+def test_a_family_that_is_not_named_is_refused(config: dict[str, Any], got: str, base: Path) -> None:
+    (base / "config.json").write_text(json.dumps(config))
+    error = refused(base)
+    assert re.search(rf"config.json: `model_type` must be a known family, {got}", error.message)
+    assert error.hint == f"the known families are {', '.join(FAMILIES)}"
+
+
+def test_a_known_model_with_another_decoder_is_refused_by_its_name(base: Path) -> None:
+    config = {"model_type": "mistral3", "text_config": {"model_type": "mistral4"}}
+    (base / "config.json").write_text(json.dumps(config))
+    error = refused(base)
+    expected = "`text_config.model_type` of a mistral3 must be one of mistral, ministral3, but got `mistral4`"
+    assert expected in error.message
+    assert "no other decoder of a mistral3" in (error.hint or "")
+    for decoder in ("mistral", "ministral3", None):  # transformers' own default is mistral
+        config["text_config"] = {"model_type": decoder}
+        (base / "config.json").write_text(json.dumps(config))
+        assert family_of(base)[0] is FAMILIES["mistral3"]
+
+
 def test_a_config_that_is_not_json_is_refused(base: Path) -> None:
     (base / "config.json").write_text("{")
     assert f"{base}/config.json" in refused(base).message

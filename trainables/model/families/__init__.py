@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError, quoted
+from trainables.errors import UserError, named, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
@@ -85,10 +85,24 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
         raise UserError(f"{config_path}: it must be a JSON object, but got {quoted(config)}",
                         "download or save the base again")  # fmt: skip
     check_names_no_kernel(config, config_path)
-    model_type = str(config.get("model_type"))
-    if model_type not in FAMILIES:
+    return _known_family(config, config_path), config
+
+
+def _known_family(config: Mapping[str, Any], path: Path) -> Family:
+    found = config.get("model_type")
+    family = FAMILIES.get(found) if isinstance(found, str) else None
+    if family is None:
+        got = f"got `{named(str(found))}`" if "model_type" in config else "there is none"
         raise UserError(
-            f"{config_path}: `model_type` must be a known family, but got `{model_type}`",
+            f"{path}: `model_type` must be a known family, but {got}",
             f"the known families are {', '.join(FAMILIES)}",
         )
-    return FAMILIES[model_type], config
+    text = config.get("text_config")
+    decoder = text.get("model_type") if isinstance(text, Mapping) else None
+    if family.decoder_types and decoder not in (None, *family.decoder_types):
+        raise UserError(
+            f"{path}: `text_config.model_type` of a {found} must be one of {', '.join(family.decoder_types)}, but got "
+            f"`{named(str(decoder))}`",
+            f"the known families are {', '.join(FAMILIES)}; no other decoder of a {found} can be trained",
+        )
+    return family

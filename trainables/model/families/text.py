@@ -46,6 +46,18 @@ def tied_by_default(config: Config) -> bool:
     return bool(config.get("tie_word_embeddings", True))
 
 
+def smollm3_towers(config: Config) -> Towers:
+    """Return the linears of SmolLM3, some of whose layers have no positions.
+
+    Raises:
+        ValueError: config.json says of fewer layers than there are whether they have positions.
+    """
+    layers, given = config["num_hidden_layers"], config.get("no_rope_layers")
+    if given is not None and len(given) < layers:
+        raise ValueError(f"`no_rope_layers` must have an entry for each of {layers} layers, but has {len(given)}")
+    return decoder_towers(config)
+
+
 def glm_towers(config: Config) -> Towers:
     """Return the linears of a dense GLM-4, whose gate and up are one linear."""
     return {"language": fuse(decoder_layers("model.layers", config), FUSED_GATE_UP), "vision": ()}
@@ -81,7 +93,8 @@ QWEN2 = decoder("Qwen2ForCausalLM", LayerWeights(query_key_value_bias))
 QWEN3 = decoder("Qwen3ForCausalLM", LayerWeights(head_norms=HEAD_NORMS))
 LLAMA = decoder("LlamaForCausalLM", LayerWeights(any_bias))
 SMOLLM3 = replace(
-    decoder("SmolLM3ForCausalLM", LayerWeights(any_bias), defaults={"num_key_value_heads": 4}), is_tied=tied_by_default
+    decoder("SmolLM3ForCausalLM", LayerWeights(any_bias), smollm3_towers, {"num_key_value_heads": 4}),
+    is_tied=tied_by_default,
 )
 MISTRAL = decoder("MistralForCausalLM", LayerWeights(no_bias), defaults={"num_key_value_heads": 8})
 MINISTRAL = decoder("MinistralForCausalLM", LayerWeights(no_bias), defaults={"num_key_value_heads": 8})
