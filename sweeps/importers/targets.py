@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.importers.llamafactory_modules import NAME_PARTS, NameParts, adapted_modules, containers
@@ -20,11 +20,15 @@ Towers = Mapping[TowerName, Blocks]
 
 @dataclass(frozen=True)
 class Placed:
-    """A placement; `target_modules` are the names of adapted linears, empty for all; `note` is shown to the user."""
+    """A placement; `target_modules` are the names of adapted linears, empty for all; `note` is shown to the user.
+
+    `differs` says how the adapted linears are not those of the tool; empty if they are.
+    """
 
     placement: Placement
     target_modules: tuple[str, ...]
     note: str
+    differs: str = ""
 
 
 def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> Placed:
@@ -39,7 +43,6 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     base = _modules_of(towers, config)
     matched, note = _matched(parsed, field, targets, base)
     matched, fused = _with_fused(parsed, field, matched, base)
-    note += fused
     beyond = [name for name in base.never_adapted if name in matched]
     if beyond:
         more = f" and {len(beyond) - 1} more, which are" if len(beyond) > 1 else ", which is"
@@ -51,7 +54,8 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     if not matched:
         raise parsed.error(field, "must name layers of this base, but it matches none",
                            f"the first is {base.inside[0]}")  # fmt: skip
-    return _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {note}")
+    found = _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {'; '.join([note, *fused])}")
+    return replace(found, differs=f"{'; '.join(fused)}, which the tool leaves out by these names" if fused else "")
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,8 @@ def _parts(name: str) -> tuple[str, ...]:
     return tuple(f"{path}.{part}" for part in part_names(own))
 
 
-def _with_fused(parsed: ParsedConfig, field: str, matched: set[str], base: _Modules) -> tuple[set[str], str]:
-    """Put fused linears in the place of all their parts; return the modules, and what to say about it.
-
-    The tool itself would leave out what the base does not have by this name.
-    """
+def _with_fused(parsed: ParsedConfig, field: str, matched: set[str], base: _Modules) -> tuple[set[str], list[str]]:
+    """Put fused linears in the place of all their parts; return the modules, and which parts are which linear."""
     replaced: dict[str, tuple[str, ...]] = {}
     for name in _names(base.towers["language"]):
         own, parts = _linear_name(name), [part for part in _parts(name) if part in matched]
@@ -109,7 +110,7 @@ def _with_fused(parsed: ParsedConfig, field: str, matched: set[str], base: _Modu
         if name not in matched:
             replaced[own] = part_names(own)
         matched = (matched - {*parts}) | {name}
-    return matched, "".join(f"; {', '.join(parts)} are {own} here" for own, parts in replaced.items())
+    return matched, [f"{', '.join(parts)} are {own} here" for own, parts in replaced.items()]
 
 
 def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:

@@ -96,6 +96,8 @@ def test_all_parts_of_a_fused_linear_are_the_linear(
         assert modules_of(found, family) == adapted_by_peft(family, list(expected))[0]
     replaced = family == "phi3" and "qkv_proj" not in names
     assert ("q_proj, k_proj, v_proj are qkv_proj here" in found.where.source) is replaced
+    differs = next(one.differs for one in found.settings if one.name == "target_modules")
+    assert ("which the tool leaves out" in differs) is (" here" in found.where.source)
 
 
 @pytest.mark.parametrize(
