@@ -43,7 +43,8 @@ MOST_CHARACTERS = 400  # of a reason
 TEXT = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 8}  # fmt: skip
 VISION = {"text_config": TEXT, "vision_config": {"hidden_size": 1024, "embed_dim": 1024, "intermediate_size": 4096,
-          "mlp_ratio": 4, "depth": 24, "out_hidden_size": 4096, "deepstack_visual_indexes": [5, 11, 17]}}  # fmt: skip
+          "mlp_ratio": 4, "depth": 24, "num_hidden_layers": 24, "out_hidden_size": 4096,
+          "deepstack_visual_indexes": [5, 11, 17]}}  # fmt: skip
 QUANTIZED = re.compile(r"AWQ|GPTQ|BNB")
 ARGUMENT = re.compile(r"--([a-z]\w*)")
 ASSIGNMENT = re.compile(r"^(?:export )?(\w+)=(\d+)\s*\\?$", re.MULTILINE)
@@ -84,7 +85,8 @@ def judged(line: Line, text: str) -> Line:
 
 def judgement(text: str, path: Path, family: str) -> tuple[str, str]:
     """Return "imports" and by what results differ from the tool's, or "refused" and why."""
-    config = {"model_type": family, **(VISION if FAMILIES[family].sees else TEXT)}
+    has_vision = FAMILIES[family].sees or FAMILIES[family].decoder_types
+    config = {"model_type": family, **(VISION if has_vision else TEXT)}
     try:
         document = shell_document(text, path) if path.suffix == ".sh" else parse_yaml(text, path)
         parsed = parse_config(document, tool_of(document), GIVEN)

@@ -52,6 +52,7 @@ def model_card(shipment: Shipment) -> str:
         towers=[(name, len(one["modules"]), one["parameters"]) for name, one in placed.items() if one["modules"]],
         sees=bool(placed.get("vision", {}).get("modules")),
         images="irrelevant_pass" in shipment.measured.metrics,
+        auto_class=_auto_class([name for one in placed.values() for name in one["modules"]]),
         metrics=_metrics(shipment),
         guards=declared_limits(choice.record, choice.baseline),
         tolerance=MAX_LOSS_DIFFERENCE,
@@ -67,6 +68,15 @@ def strength(measured: Measurement, scale: float) -> str:
         return f"the average of the last {AVERAGED_EVALS} evals, cut to the rank{further}"
     total = float(measured.scale) * scale
     return "1 (as trained)" if total == 1 else f"{total:g} of what was trained"
+
+
+def _auto_class(modules: Sequence[str]) -> str:
+    """Return the class of transformers that loads a base with these modules: in one of text alone they are `model`'s.
+
+    A base with a vision tower has its decoder at `model.language_model`, also where only text is trained.
+    """
+    of_text_alone = all(name.startswith("model.layers.") for name in modules)
+    return "AutoModelForCausalLM" if of_text_alone else "AutoModelForImageTextToText"
 
 
 def _metrics(shipment: Shipment) -> list[tuple[str, str, str, str]]:

@@ -27,7 +27,10 @@ QWEN2_VL = NameParts(("visual.merger",), ("visual.patch_embed", "visual.blocks")
 QWEN3_VL = NameParts(
     ("visual.merger",), ("visual.pos_embed", "visual.patch_embed", "visual.blocks", "visual.deepstack_merger_list")
 )
-NAME_PARTS: Mapping[str, NameParts] = {"qwen2_vl": QWEN2_VL, "qwen2_5_vl": QWEN2_VL, "qwen3_vl": QWEN3_VL}
+MISTRAL3 = NameParts(("multi_modal_projector",), ("vision_tower",))
+NAME_PARTS: Mapping[str, NameParts] = {
+    "qwen2_vl": QWEN2_VL, "qwen2_5_vl": QWEN2_VL, "qwen3_vl": QWEN3_VL, "mistral3": MISTRAL3,
+}  # fmt: skip
 
 
 def adapted_modules(

@@ -41,7 +41,7 @@ def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any],
     steps = _steps(parsed, train_rows, rows[0].value * rows[1].value)
     modules = "only these in each layer" if where.target_modules else "all linears of each layer"
     found = [
-        Setting("target_modules", where.target_modules, modules),
+        Setting("target_modules", where.target_modules, modules, where.differs),
         *_adapter(parsed),
         *numbers,
         *_rates(parsed),

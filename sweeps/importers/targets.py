@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.importers.llamafactory_modules import NAME_PARTS, NameParts, adapted_modules, containers
 from sweeps.importers.parsing import ParsedConfig
 from sweeps.importers.values import AllLinear, Expression, Targets
 from trainables.model.families import FAMILIES, TOWERS, Blocks, TowerName
+from trainables.model.module_kinds import part_hint, part_names, part_text
 from trainables.model.placement import resolve
 from trainables.spec import Placement
 
@@ -19,11 +20,15 @@ Towers = Mapping[TowerName, Blocks]
 
 @dataclass(frozen=True)
 class Placed:
-    """A placement; `target_modules` are the names of adapted linears, empty for all; `note` is shown to the user."""
+    """A placement; `target_modules` are the names of adapted linears, empty for all; `note` is shown to the user.
+
+    `differs` says how the adapted linears are not those of the tool; empty if they are.
+    """
 
     placement: Placement
     target_modules: tuple[str, ...]
     note: str
+    differs: str = ""
 
 
 def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> Placed:
@@ -37,6 +42,7 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
                                               for tower, blocks in towers.items()}  # fmt: skip
     base = _modules_of(towers, config)
     matched, note = _matched(parsed, field, targets, base)
+    matched, fused = _with_fused(parsed, field, matched, base)
     beyond = [name for name in base.never_adapted if name in matched]
     if beyond:
         more = f" and {len(beyond) - 1} more, which are" if len(beyond) > 1 else ", which is"
@@ -48,7 +54,8 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     if not matched:
         raise parsed.error(field, "must name layers of this base, but it matches none",
                            f"the first is {base.inside[0]}")  # fmt: skip
-    return _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {note}")
+    found = _as_placement(parsed, field, matched, towers, f"{parsed.origin(field)}: {'; '.join([note, *fused])}")
+    return replace(found, differs=f"{'; '.join(fused)}, which the tool leaves out by these names" if fused else "")
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,11 @@ class _Modules:
     def all(self) -> tuple[str, ...]:
         return (*self.inside, *self.never_adapted)
 
+    @property
+    def with_parts(self) -> tuple[str, ...]:
+        """All names, and those that the parts of the decoder's fused linears would have."""
+        return (*self.all, *(part for name in _names(self.towers["language"]) for part in _parts(name)))
+
 
 def _modules_of(towers: Towers, config: Mapping[str, Any]) -> _Modules:
     family = FAMILIES[str(config["model_type"])]
@@ -76,6 +88,29 @@ def _modules_of(towers: Towers, config: Mapping[str, Any]) -> _Modules:
         towers, tuple(name for tower in TOWERS for name in _names(towers[tower])),
         (*family.outside(config), "lm_head"), (f"{family.decoder}.embed_tokens",), str(config["model_type"]),
     )  # fmt: skip
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    path, _, own = name.rpartition(".")
+    return tuple(f"{path}.{part}" for part in part_names(own))
+
+
+def _with_fused(parsed: ParsedConfig, field: str, matched: set[str], base: _Modules) -> tuple[set[str], list[str]]:
+    """Put fused linears in the place of all their parts; return the modules, and which parts are which linear."""
+    replaced: dict[str, tuple[str, ...]] = {}
+    for name in _names(base.towers["language"]):
+        own, parts = _linear_name(name), [part for part in _parts(name) if part in matched]
+        if not parts:
+            continue
+        if name not in matched and len(parts) < len(_parts(name)):
+            raise parsed.error(
+                field, f"must name whole linears, but in {name.rpartition('.')[0]} "
+                f"{part_text([*map(_linear_name, parts)], own)}", part_hint(own),
+            )  # fmt: skip
+        if name not in matched:
+            replaced[own] = part_names(own)
+        matched = (matched - {*parts}) | {name}
+    return matched, [f"{', '.join(parts)} are {own} here" for own, parts in replaced.items()]
 
 
 def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
@@ -94,12 +129,13 @@ def _requested_targets(parsed: ParsedConfig) -> tuple[str, Targets]:
 def _matched(parsed: ParsedConfig, field: str, targets: Targets, base: _Modules) -> tuple[set[str], str]:
     parts = NAME_PARTS.get(base.model_type) if parsed.tool.name == "llamafactory" else None
     if isinstance(targets, Expression):
-        return _matched_by(parsed, field, targets, base.all)
+        return _matched_by(parsed, field, targets, base.with_parts)
     if parts:
         return _matched_by_parts(parsed, field, targets, base, parts)
     if isinstance(targets, tuple):
         return _matched_by_names(targets, base)
-    frozen = _frozen(parsed) if base.towers["vision"] else ()  # tools freeze towers of bases with pictures only
+    has_vision = base.towers["vision"] or len(base.outside) > 1  # a tower that is never trained counts too
+    frozen = _frozen(parsed) if has_vision else ()  # tools freeze towers of bases with pictures only
     # if no tower is frozen explicitly, the tool adapts every linear but the head, the aligner included
     also = {*base.outside} - {"lm_head"} if frozen is None else set()
     trained = {name for tower in TOWERS if tower not in (frozen or ()) for name in _names(base.towers[tower])}
@@ -109,7 +145,8 @@ def _matched(parsed: ParsedConfig, field: str, targets: Targets, base: _Modules)
 
 def _matched_by_names(targets: tuple[str, ...], base: _Modules) -> tuple[set[str], str]:
     by_target = {
-        target: {name for name in base.all if name == target or name.endswith(f".{target}")} for target in targets
+        target: {name for name in base.with_parts if name == target or name.endswith(f".{target}")}
+        for target in targets
     }
     without = [target for target, names in by_target.items() if not names]
     note = f"; the base has no {', '.join(without)}" if without else ""

@@ -12,6 +12,7 @@ from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json
 
 CHATML, LLAMA3, INST, GEMMA = "<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>"
+PHI_END, PHI_SEPARATOR, GLM_START = "<|end|>", "<|im_sep|>", "[gMASK]"
 KEYS = ("template", "chat_template")
 REASON = "the base's own chat template is used"
 
@@ -34,7 +35,9 @@ SHARED = {
     "chatml": Template(CHATML), "llama3": Template(LLAMA3, ("llama",)), "gemma": Template(GEMMA, ("gemma", "gemma2",
     "gemma3_text")), "qwen3": QWEN3, "qwen2_vl": QWEN2_VL, "qwen3_vl": QWEN3_VL,
 }  # fmt: skip
-MISTRAL = Template(INST, ("mistral",))
+MISTRAL = Template(INST, ("mistral", "ministral", "ministral3", "mistral3"))
+PHI3, PHI4 = Template(PHI_END, ("phi3",)), Template(PHI_SEPARATOR, ("phi3",))
+GLM4 = Template(GLM_START, ("glm", "glm4"))
 LLAMA2 = Template(INST, ("llama",))
 GEMMA3 = Template(GEMMA, ("gemma3_text",))
 
@@ -42,16 +45,18 @@ GEMMA3 = Template(GEMMA, ("gemma3_text",))
 TEMPLATES: Mapping[str, Mapping[str, Template]] = {
     "axolotl": {
         **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
-        "gemma3": GEMMA3, **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"),
-                                          MISTRAL),
+        "gemma3": GEMMA3, "phi_3": PHI3, "phi_35": PHI3,
+        **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"), MISTRAL),
     },
     "ms-swift": {
         **SHARED, "qwen": QWEN2, "qwen2_5": QWEN2, "qwen2_5_vl": QWEN2_VL, "qwen3_nothinking": QWEN3,
-        "llama": LLAMA2, "llama3_2": SHARED["llama3"], "gemma3_text": GEMMA3,
+        "llama": LLAMA2, "llama3_2": SHARED["llama3"], "gemma3_text": GEMMA3, "phi3": PHI3, "phi4": PHI4,
+        "glm4": GLM4,
     },
     "llamafactory": {
         **SHARED, "qwen": QWEN2, "qwen3_nothink": QWEN3, "qwen3_vl_nothink": QWEN3_VL, "llama2": LLAMA2,
-        "mistral": MISTRAL, "gemma2": Template(GEMMA, ("gemma2",)), "gemma3": GEMMA3,
+        "mistral": MISTRAL, "mistral_small": MISTRAL, "phi": PHI3, "phi4": PHI4, "glm4": GLM4,
+        "gemma2": Template(GEMMA, ("gemma2",)), "gemma3": GEMMA3,
     },
 }  # fmt: skip
 

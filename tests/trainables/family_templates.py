@@ -101,11 +101,74 @@ SMOLLM = (
     "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
+# Phi-4's; its first release began an answer after every question, whether it was asked for or not
+PHI4 = (
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant<|im_sep|>' -}}{%- endif -%}"
+)
+PHI4_FIRST = (
+    "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{- m.content + '<|im_end|>' -}}{%- else -%}"
+    "{{- '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' -}}"
+    "{%- if m.role == 'user' -%}{{- '<|im_start|>assistant<|im_sep|>' -}}{%- endif -%}{%- endif -%}{%- endfor -%}"
+)
+PHI4_MINI = (
+    "{%- for m in messages -%}{{- '<|' + m.role + '|>' + m.content + '<|end|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- else -%}{{- eos_token -}}{%- endif -%}"
+)
+# nothing ends an answer: the next turn begins
+GLM4 = (
+    "{{- '[gMASK]<sop>' -}}{%- for m in messages -%}{{- '<|' + m.role + '|>\n' + m.content -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
+)
+# the mode and the date are in the system turn; an answer in the mode without thoughts has an empty block of them
+SMOLLM3 = r"""{%- set mode = '/think' if enable_thinking | default(true) else '/no_think' -%}
+{%- set own = messages[0].content if messages[0].role == 'system' else 'You are SmolLM.' -%}
+{%- set mode = '/no_think' if '/no_think' in own else '/think' if '/think' in own else mode -%}
+{{- '<|im_start|>system
+Today: ' + strftime_now('%d %B %Y') + '
+Reasoning Mode: ' + mode + '
+
+' -}}
+{{- own.replace('/no_think', '').replace('/think', '').rstrip() + '
+
+<|im_end|>
+' -}}
+{%- set begin = '<|im_start|>assistant
+' + ('' if mode == '/think' else '<think>
+
+</think>
+') -%}
+{%- for m in messages -%}
+{%- if m.role == 'user' -%}{{- '<|im_start|>user
+' + m.content + '<|im_end|>
+' -}}
+{%- elif m.role == 'assistant' -%}{{- begin + m.content.lstrip('
+') + '<|im_end|>
+' -}}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- begin -}}{%- endif -%}
+"""
+# as published, the marks hold the header and the line end of an answer too
+SMOLLM3_MARKED = SMOLLM3.replace("{{- begin + m.content", "{%- generation -%}{{- begin + m.content").replace(
+    "+ '<|im_end|>\n' -}}{%- endif -%}", "+ '<|im_end|>\n' -}}{%- endgeneration -%}{%- endif -%}"
+)
+# a system turn with the date where a conversation has none
+MISTRAL_SMALL3 = (
+    "{{- bos_token -}}{%- set own = messages[0].role == 'system' -%}"
+    "{{- '[SYSTEM_PROMPT]' + (messages[0].content if own else 'Today is ' + strftime_now('%Y-%m-%d')) -}}"
+    "{{- '[/SYSTEM_PROMPT]' -}}{%- set turns = messages[1:] if own else messages -%}"
+    + ALTERNATE
+    + "{%- if m.role == 'user' -%}{{- '[INST]' + m.content + '[/INST]' -}}{%- else -%}{{- m.content + eos_token -}}"
+    "{%- endif -%}{%- endfor -%}"
+)
 
 
 @dataclass(frozen=True)
 class FamilyTemplate:
-    """A template, its special tokens, and what it writes around an answer: `before` the last one, and its `end`."""
+    """A template, its special tokens, and what it writes around an answer: `before` the last one, and its `end`.
+
+    The `end` of an `unended` one is that of the family: the template writes nothing after an answer.
+    """
 
     template: str
     end: str
@@ -114,6 +177,8 @@ class FamilyTemplate:
     bos: str | None = None
     added: tuple[str, ...] = ()
     system: bool = True
+    model_type: str = "qwen3"
+    unended: bool = False
 
 
 IM = ("<|im_start|>", "<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
@@ -121,6 +186,9 @@ IM_BEFORE = "<|im_start|>assistant\n"
 INST = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]")
 HEADER = "<|start_header_id|>assistant<|end_header_id|>\n\n"
 TURN = ("<start_of_turn>",)
+PHI4_BEFORE, PHI4_TOKENS = "<|im_start|>assistant<|im_sep|>", ("<|im_start|>", "<|im_sep|>")
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+GLM_TOKENS = ("[gMASK]", "<sop>", *ROLES)
 FAMILY_TEMPLATES = {
     "chatml": FamilyTemplate(CHATML, "<|im_end|>", IM_BEFORE, "<|im_end|>", added=IM),
     "qwen2.5": FamilyTemplate(QWEN2_5, "<|im_end|>", IM_BEFORE, "<|im_end|>", added=IM),
@@ -141,6 +209,15 @@ FAMILY_TEMPLATES = {
     "gemma3": FamilyTemplate(GEMMA3, "<end_of_turn>", "<start_of_turn>model\n", "<eos>", "<bos>", TURN),
     "phi": FamilyTemplate(PHI, "<|end|>", "<|assistant|>\n", "<|endoftext|>",
                           added=("<|system|>", "<|user|>", "<|assistant|>")),
+    "phi4": FamilyTemplate(PHI4, "<|im_end|>", PHI4_BEFORE, "<|im_end|>", "<|endoftext|>", PHI4_TOKENS, True, "phi3"),
+    "phi4-first": FamilyTemplate(PHI4_FIRST, "<|im_end|>", PHI4_BEFORE, "<|im_end|>", "<|endoftext|>", PHI4_TOKENS,
+                                 True, "phi3"),
+    "phi4-mini": FamilyTemplate(PHI4_MINI, "<|end|>", "<|assistant|>", "<|endoftext|>", "<|endoftext|>", ROLES[:3],
+                                True, "phi3"),
+    "glm4": FamilyTemplate(GLM4, "<|user|>", "<|assistant|>", "<|endoftext|>", None, GLM_TOKENS, True, "glm4", True),
+    "smollm3": FamilyTemplate(SMOLLM3, "<|im_end|>", f"{IM_BEFORE}<think>\n\n</think>\n", "<|im_end|>",
+                              "<|begin_of_text|>", ("<|im_start|>",), True, "smollm3"),
+    "mistral-small3": FamilyTemplate(MISTRAL_SMALL3, "</s>", "[/INST]", "</s>", "<s>", INST, True, "mistral3"),
     "smollm": FamilyTemplate(SMOLLM, "<|im_end|>", IM_BEFORE, "<|im_end|>", added=IM),
 }  # fmt: skip
 OF_ANSWERS = ("<|box_start|>", "<|box_end|>", "<tool_call>", "</tool_call>")

@@ -1,8 +1,8 @@
 """A tiny model with random weights for every family, built from transformers' classes.
 
 Each has the quirk of its family: grouped keys, heads wider than the model, a sliding window shorter than the rows,
-soft-capped logits, DeepStack, windows in the vision tower, and a chat template that ends a turn as the published one
-does.
+soft-capped logits, layers without positions, fused projections, DeepStack, windows in the vision tower, and a chat
+template that ends a turn as the published one does.
 """
 
 from __future__ import annotations
@@ -62,13 +62,40 @@ TURNS = (
     "{{ '<start_of_turn>' + role + '\n' + message.content | trim + '<end_of_turn>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
+# as Phi-4's
+SEPARATED = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '<|im_sep|>' + message.content + '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
+)
+# as SmolLM3's: a system turn with the date, and an empty block of thoughts before every answer
+REASONING_MODE = (
+    "{{ '<|im_start|>system\nToday: ' ~ strftime_now('%d %B %Y') ~ '\nReasoning: ' }}"
+    "{{ ('/think' if enable_thinking else '/no_think') + '<|im_end|>\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}"
+    "{% if message.role == 'assistant' and not enable_thinking %}{{ '<think>\n\n</think>\n' }}{% endif %}"
+    "{{ message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if not enable_thinking %}{{ '<think>\n\n</think>\n' }}{% endif %}{% endif %}"
+)
+# as GLM-4's: nothing ends an answer but the next turn
+UNENDED = (
+    "{{ '[gMASK]<sop>' }}{% for message in messages %}{{ '<|' + message.role + '|>\n' + message.content }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+# as Mistral Small 3.1's: a system turn with the date where a conversation has none
+SYSTEM_PROMPT = (
+    "{{ bos_token }}{% if messages[0].role != 'system' %}"
+    "{{ '[SYSTEM_PROMPT]It is ' ~ strftime_now('%Y-%m-%d') ~ '.[/SYSTEM_PROMPT]' }}{% endif %}"
+    "{% for message in messages %}{% if message.role == 'user' %}{{ '[INST]' + message.content + '[/INST]' }}"
+    "{% else %}{{ message.content + eos_token }}{% endif %}{% endfor %}"
+)
 
 
 @dataclass(frozen=True)
 class Tiny:
     """One family: its configuration beyond the common shape, its special tokens, and its template.
 
-    `end` ends an answer in the template; `eos` is what the tokenizer calls the end of a sequence.
+    `end` ends an answer in the template, or, of GLM-4, is the token that begins the next turn; `eos` is what the
+    tokenizer calls the end of a sequence. With `decoder`, its `model_type`, the common shape is that of `text_config`.
     """
 
     template: str
@@ -77,16 +104,52 @@ class Tiny:
     bos: str | None = None
     pad: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    decoder: str | None = None
 
 
 ALTERNATING = ["sliding_attention", "full_attention"] * (LAYERS // 2)
 GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32}
+PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+# queries are scaled up from the sixteenth position on
+LONG_QUERIES = {
+    "head_dim": 32,
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 16.0,
+        "original_max_position_embeddings": 16,
+        "llama_4_scaling_beta": 0.5,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+    },
+}
+PIXTRAL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 8,
+}
 TINY: dict[str, Tiny] = {
     "qwen2": Tiny(CHATML, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>",
                   config={"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 2}),
     "qwen3": Tiny(THINKING, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>", config={"head_dim": 32}),
     "llama": Tiny(HEADERS, "<|eot_id|>", "<|end_of_text|>", bos="<|begin_of_text|>"),
     "mistral": Tiny(INSTRUCTIONS, "</s>", "</s>", bos="<s>", config={"sliding_window": WINDOW}),
+    "smollm3": Tiny(REASONING_MODE, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>",
+                    config={"no_rope_layer_interval": 2}),
+    "phi3": Tiny(SEPARATED, "<|im_end|>", "<|im_end|>", bos="<|endoftext|>", pad="<|dummy_85|>",
+                 config={"sliding_window": WINDOW, "rope_parameters": PARTIAL}),
+    "ministral": Tiny(INSTRUCTIONS, "</s>", "</s>", bos="<s>",
+                      config={"head_dim": 32, "sliding_window": WINDOW, "layer_types": ALTERNATING}),
+    "ministral3": Tiny(SYSTEM_PROMPT, "</s>", "</s>", bos="<s>", pad="<pad>", config=LONG_QUERIES),
+    "mistral3": Tiny(SYSTEM_PROMPT, "</s>", "</s>", bos="<s>", pad="<pad>", decoder="ministral3",
+                     config={"vision_config": PIXTRAL, "tie_word_embeddings": False, "text_config": LONG_QUERIES}),
+    "glm": Tiny(UNENDED, "<|user|>", "<|endoftext|>", pad="<|endoftext|>", config={"head_dim": 32}),
+    "glm4": Tiny(UNENDED, "<|user|>", "<|endoftext|>", pad="<|endoftext|>", config={"head_dim": 32}),
     "gemma": Tiny(TURNS, "<end_of_turn>", "<eos>", bos="<bos>", pad="<pad>", config={"head_dim": 32}),
     "gemma2": Tiny(TURNS, "<end_of_turn>", "<eos>", bos="<bos>", pad="<pad>",
                    config={**GEMMA, "sliding_window": WINDOW, "layer_types": ALTERNATING,
@@ -190,16 +253,20 @@ def tiny_config(family: str, vocabulary: int = 512) -> Any:
     """Make the configuration of a tiny model, as transformers writes it to `config.json`."""
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(family, **{**SHAPE, **TINY[family].config}, vocab_size=vocabulary)
+    tiny, own = TINY[family], {"vocab_size": vocabulary, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
+    if tiny.decoder is None:
+        return AutoConfig.for_model(family, **{**SHAPE, **tiny.config, **own})
+    text = {"model_type": tiny.decoder, **SHAPE, **tiny.config["text_config"], **own}
+    return AutoConfig.for_model(family, **{**tiny.config, "text_config": text})
 
 
 def write_base(family: str, directory: Path) -> Path:
     """Save a tiny base, weights and tokenizer, as a model that was downloaded would lie there."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers
 
     tiny = TINY[family]
-    tokenizer = AutoTokenizer.from_pretrained(BASE_DIRECTORY)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE_DIRECTORY)
     own = [token for token in (tiny.end, tiny.eos, tiny.bos, tiny.pad) if token]
     tokenizer.add_special_tokens({"extra_special_tokens": own}, replace_extra_special_tokens=False)
     tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token = tiny.eos, tiny.bos, tiny.pad
@@ -207,9 +274,10 @@ def write_base(family: str, directory: Path) -> Path:
     tokenizer.save_pretrained(directory)
     torch.manual_seed(11)
     config = tiny_config(family, len(tokenizer))
-    config.eos_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
-    config.pad_token_id = tokenizer.pad_token_id
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    text = config.get_text_config()
+    text.eos_token_id, text.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
+    text.pad_token_id = tokenizer.pad_token_id
+    getattr(transformers, FAMILIES[family].model_class)(config).save_pretrained(directory)
     return directory
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from trainables.data.formats import IMAGE_TAG, Message
+from trainables.data.formats import IMAGE_TAG, THINK, Message
 from trainables.data.template_date import dated
 from trainables.errors import UserError
 
+THINKING = "enable_thinking"
 GENERATION = re.compile(r"\{%[-+]?\s*generation\b")  # `{% generation %}` marks what an assistant writes
 
 
@@ -57,13 +58,19 @@ class ChatTemplate:
         turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
         try:
             template = dated(self.tokenizer.get_chat_template(), self.template_date)
-            return self.tokenizer.apply_chat_template(turns, chat_template=template, **options, **self.variables)
+            variables = self._variables_for(messages)
+            return self.tokenizer.apply_chat_template(turns, chat_template=template, **options, **variables)
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise UserError(
                 f"{where}: the chat template of {self.base_name} must accept its turns ({roles}), but reports: {error}",
                 "some templates have no system turn; put its text at the start of the first user turn",
             ) from None
+
+    def _variables_for(self, messages: Sequence[Message]) -> Mapping[str, Any]:
+        # SmolLM3's puts the mode into the system turn, and an empty block of thoughts before every answer without them
+        thinks = any(THINK in message.text for message in messages if message.role == "assistant")
+        return {**self.variables, THINKING: True} if thinks and THINKING in self.variables else self.variables
 
 
 def _parts(text: str) -> str | list[dict[str, str]]:

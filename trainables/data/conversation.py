@@ -26,6 +26,7 @@ class Conversations:
         self.tokenizer = tokenizer
         self.base_name = base_name
         self.template = ChatTemplate(tokenizer, family.template_variables, base_name, template_date)
+        self._family_ends = tuple(one for one in family.answer_ends if one in tokenizer.added_tokens_encoder)
 
     def supervised(self, messages: Sequence[Message], where: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a conversation, and labels that equal them in answers and are -100 elsewhere.
@@ -34,8 +35,10 @@ class Conversations:
             UserError: the template cannot be used, or drops or alters an answer; or a text holds a structural token.
         """
         self.check_texts(messages, where)
-        rendered = self.template.render(messages, False, where)
-        spans = answer_spans(messages, rendered, lambda turns: self.template.render(turns, False, where), where)
+        rendered = self._ended(self.template.render(messages, False, where), messages)
+        spans = answer_spans(
+            messages, rendered, lambda turns: self._ended(self.template.render(turns, False, where), turns), where
+        )
         places = self.tokenizer(rendered, add_special_tokens=False)
         if self.template.marks_answers:
             tokens, labels = self._marked(messages, where)
@@ -49,7 +52,7 @@ class Conversations:
                 )
             labels = found
         answers = [message for message in messages if message.role == "assistant"]
-        starts = [*(places.char_to_token(span.start) for span in spans), len(tokens)]
+        starts = [*(_run_start(labels, places.char_to_token(span.start)) for span in spans), len(tokens)]
         for message, (start, following) in zip(answers, itertools.pairwise(starts), strict=True):
             if not message.supervised:
                 labels[start:following] = [IGNORED] * (following - start)
@@ -95,11 +98,12 @@ class Conversations:
     def answer_ends(self) -> tuple[int, ...]:
         """Return the tokens that end an answer: the end of sequence, and the end of turn of the chat template.
 
-        They differ for bases such as Llama 3 and Gemma, which use the end of sequence for documents only.
+        They differ for bases such as Llama 3 and Gemma, which use the end of sequence for documents only. Where the
+        template writes nothing after an answer, as GLM-4's, they are those of the family.
         """
-        after = self._probe.rpartition(PLAIN_ANSWER)[2]
-        written = [token for token in self.tokens_of(after) if token in self.tokenizer.added_tokens_decoder]
-        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *written[:1]]))
+        added = self.tokenizer.added_tokens_encoder
+        written = self._written_end[:1] or [added[token] for token in self._family_ends]
+        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *written]))
 
     @cached_property
     def structural_tokens(self) -> frozenset[str]:
@@ -112,6 +116,17 @@ class Conversations:
         """Return the ids of the structural tokens, which are no part of the text of a generated answer."""
         added = self.tokenizer.added_tokens_encoder
         return frozenset(added[token] for token in self.structural_tokens if token in added)
+
+    @cached_property
+    def _written_end(self) -> list[int]:
+        after = self._probe.rpartition(PLAIN_ANSWER)[2]
+        return [token for token in self.tokens_of(after) if token in self.tokenizer.added_tokens_decoder]
+
+    def _ended(self, rendered: str, messages: Sequence[Message]) -> str:
+        """Return a rendered conversation with the family's end of an answer, where the template writes none."""
+        if not self._family_ends or self._written_end or messages[-1].role != "assistant":
+            return rendered
+        return rendered + self._family_ends[0]
 
     @cached_property
     def _probe(self) -> str:
@@ -129,7 +144,9 @@ class Conversations:
                 f"{self.base_name} marks no token of this row",
                 "put {% generation %} and {% endgeneration %} around the content of every assistant turn",
             )
-        return tokens, [token if marked else IGNORED for token, marked in zip(tokens, mask, strict=True)]
+        end = self.tokens_of(self._ended("", messages))
+        labels = [token if marked else IGNORED for token, marked in zip(tokens, mask, strict=True)]
+        return tokens + end, labels + end
 
     def _with_lead(self, spans: Sequence[Span], rendered: str) -> list[Span]:
         # white space between the generation prompt and the answer is generated, as `[/INST] five` of Mistral
@@ -137,3 +154,8 @@ class Conversations:
         lead = before.removeprefix(self._probe_question) if before.startswith(self._probe_question) else ""
         width = 0 if lead.strip() else len(lead)
         return [Span(one.start - width * rendered.endswith(lead, 0, one.start), one.end) for one in spans]
+
+
+def _run_start(labels: Sequence[int], token: int) -> int:
+    """Return the first of the supervised tokens around `token`: some templates mark the header of an answer too."""
+    return next((place for place in range(token, 0, -1) if labels[place - 1] == IGNORED), 0)

@@ -15,7 +15,8 @@ KNOWN_TOKENS = (
     "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>",
     "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<start_of_turn>", "<end_of_turn>",
     "<bos>", "<eos>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<|system|>", "<|user|>",
-    "<|assistant|>", "<|end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>",
+    "<|assistant|>", "<|observation|>", "<|end|>", "[gMASK]", "<sop>", "<|image_pad|>", "<|video_pad|>",
+    "<|vision_start|>", "<|vision_end|>",
     "<|vision_pad|>", "<|image|>", "<|video|>", "<start_of_image>", "<end_of_image>", "<image_soft_token>", "[IMG]",
     "[IMG_BREAK]", "[IMG_END]",
 )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.errors import UserError, nearest
+from trainables.errors import UserError
 from trainables.model.families import TOWERS, Blocks, LinearShape, TowerName
+from trainables.model.module_kinds import name_hint, whole_linears
 from trainables.spec import Placement
 
 BYTES_PER_ADAPTER_PARAMETER = 4  # adapters are trained and saved in float32
@@ -69,11 +70,12 @@ def _only_targets(
 ) -> dict[TowerName, tuple[LinearShape, ...]]:
     own = {tower: list(dict.fromkeys(_own_name(linear) for linear in linears)) for tower, linears in placed.items()}
     known = [name for names in own.values() for name in names]
+    target_modules = whole_linears(target_modules, known)
     for name in target_modules if known else ():
         if name not in known:
             raise UserError(
                 f"a target module must be a linear of a placed layer ({', '.join(known)}), but got `{name}`",
-                nearest(name, known),
+                name_hint(name, known),
             )
     for tower, names in own.items():
         if names and not set(names) & set(target_modules):

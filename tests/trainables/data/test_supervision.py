@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from family_templates import CHATML, FAMILY_TEMPLATES, PHI, QWEN3, FamilyTemplate, tokenizer_of
+from family_templates import (
+    CHATML,
+    FAMILY_TEMPLATES,
+    GLM4,
+    PHI,
+    QWEN3,
+    SMOLLM3_MARKED,
+    FamilyTemplate,
+    tokenizer_of,
+)
 
 from trainables.data.conversation import Conversations
 from trainables.data.formats import Message
@@ -28,7 +37,7 @@ EVERY_FAMILY = pytest.mark.parametrize("name", FAMILY_TEMPLATES)
 
 def conversations(family: FamilyTemplate | str, template: str | None = None) -> Conversations:
     found = FAMILY_TEMPLATES[family] if isinstance(family, str) else family
-    return Conversations(tokenizer_of(found, template), FAMILIES["qwen3"], "base")
+    return Conversations(tokenizer_of(found, template), FAMILIES[found.model_type], "base")
 
 
 def runs(found: Conversations, labels: list[int]) -> list[str]:
@@ -50,7 +59,9 @@ def test_every_answer_is_supervised_through_its_turn_end(name: str, system: bool
     tokens, labels = found.supervised(turns, "row `x`")
     assert runs(found, labels) == [f"blue{family.end}", f"five{family.end}"]
     written = [{"role": one.role, "content": one.text} for one in turns]
-    assert tokens == found.tokenizer.apply_chat_template(written, tokenize=True, return_dict=False)
+    theirs = found.tokenizer.apply_chat_template(written, tokenize=True, return_dict=False, enable_thinking=False)
+    closed = found.tokenizer.convert_tokens_to_ids([family.end] * family.unended)
+    assert tokens == theirs + closed
     assert all(label in (IGNORED, token) for token, label in zip(tokens, labels, strict=True))
 
 
@@ -90,6 +101,37 @@ def test_thoughts_may_be_written_without_line_ends() -> None:
     found = conversations("qwen3")
     _, labels = found.supervised((ONE[0], Message("assistant", "<think>it says five</think>five")), "row `x`")
     assert runs(found, labels) == [f"{THOUGHT}<|im_end|>"]
+
+
+@pytest.mark.parametrize("template", [None, SMOLLM3_MARKED])
+def test_thoughts_put_smollm3_into_its_thinking_mode(template: str | None) -> None:
+    found, turns = conversations("smollm3", template), (ONE[0], Message("assistant", THOUGHT))
+    tokens, labels = found.supervised(turns, "row `x`")
+    rendered = found.tokenizer.decode(tokens)
+    assert "Reasoning Mode: /think" in rendered and "<think>\n\n</think>" not in rendered
+    assert runs(found, labels)[-1].removeprefix("<|im_start|>assistant\n") == f"{THOUGHT}<|im_end|>"
+    prompt = found.tokenizer.decode(found.prompt(turns[:1], True, "row `x`"))
+    assert rendered.startswith(prompt) and prompt.endswith("<|im_start|>assistant\n")
+    plain = found.tokenizer.decode(found.supervised(ONE, "row `x`")[0])
+    assert "Reasoning Mode: /no_think" in plain and plain.count("<think>\n\n</think>\nfive") == 1
+
+
+def test_a_system_turn_may_choose_the_mode_of_smollm3() -> None:
+    found = conversations("smollm3")
+    tokens, labels = found.supervised((Message("system", "Be brief. /think"), *ONE), "row `x`")
+    assert "Reasoning Mode: /think" in found.tokenizer.decode(tokens) and runs(found, labels) == ["five<|im_end|>"]
+
+
+def test_an_answer_of_glm_is_ended_by_the_token_of_the_next_turn() -> None:
+    found = conversations("glm4")
+    assert found.tokenizer.convert_ids_to_tokens(list(found.answer_ends)) == [
+        "<|endoftext|>", "<|user|>", "<|observation|>",
+    ]  # fmt: skip
+    ended = GLM4.replace("m.content -}}", "m.content + ('<|endoftext|>' if m.role == 'assistant' else '') -}}")
+    own = conversations("glm4", ended)  # a template that ends its answers itself
+    tokens, labels = own.supervised(TWO, "row `x`")
+    assert runs(own, labels) == ["blue<|endoftext|>", "five<|endoftext|>"]
+    assert tokens[-1] == own.tokenizer.eos_token_id
 
 
 def test_an_empty_block_of_thoughts_that_the_template_adds_is_not_supervised() -> None:
@@ -143,10 +185,11 @@ def test_an_answer_without_a_turn_end_right_after_it_is_refused(template: str) -
 
 
 def test_an_answer_of_weight_zero_is_context_alone() -> None:
-    for template in (None, MARKING):
-        found = conversations("chatml", template)
+    for name, template in (("chatml", None), ("chatml", MARKING), ("smollm3", SMOLLM3_MARKED)):
+        found = conversations(name, template)
         turns = (TWO[0], Message("assistant", "blue", supervised=False), *TWO[2:])
-        assert runs(found, found.supervised(turns, "row `x`")[1]) == ["five<|im_end|>"]
+        [answer] = runs(found, found.supervised(turns, "row `x`")[1])
+        assert answer.removeprefix("<|im_start|>assistant\n<think>\n\n</think>\n") == "five<|im_end|>"
 
 
 # -------------------------------------------------------------------- templates that mark their answers

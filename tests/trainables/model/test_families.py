@@ -149,16 +149,16 @@ def test_parameters_are_those_that_peft_makes(shape: str, rank: int, make_spec: 
 @pytest.mark.parametrize("family", TINY)
 def test_the_names_and_shapes_of_a_text_decoder_are_those_of_its_own_class(family: str) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     config = tiny_config(family)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    assert FAMILIES[family].model_class == type(model).__name__
+        model = getattr(transformers, FAMILIES[family].model_class)(config)
     assert not FAMILIES[family].sees
     towers = FAMILIES[family].towers(config.to_dict())
     linears = [linear for block in towers["language"] for linear in block]
-    blocks = {name: module for name, module in model.named_modules() if name.startswith("model.layers.")}
+    layers = f"{FAMILIES[family].decoder}.layers."
+    blocks = {name: module for name, module in model.named_modules() if name.startswith(layers)}
     assert {one.name: (one.inputs, one.outputs) for one in linears} == {
         name: (module.in_features, module.out_features)
         for name, module in blocks.items()
@@ -204,6 +204,38 @@ def test_an_unknown_family_lists_the_known(base: Path) -> None:
     error = refused(base)
     assert "`model_type` must be a known family, but got `qwen3_v`" in error.message
     assert error.hint == f"the known families are {', '.join(FAMILIES)}"
+
+
+@pytest.mark.parametrize(
+    ("config", "got"),
+    [
+        ({}, "but there is none"),
+        ({"model_type": None}, "but got `None`"),
+        ({"model_type": ["llama"]}, "but got `\\['llama'\\]`"),
+        ({"model_type": "llama\x1b[2J"}, "but got `llama.x1b"),
+        # the decoder's own name is not that of the model which is stored
+        ({"model_type": "voxtral", "text_config": {"model_type": "llama"}}, "but got `voxtral`"),
+        ({"architectures": ["LlamaForCausalLM"]}, "but there is none"),
+    ],
+)
+def test_a_family_that_is_not_named_is_refused(config: dict[str, Any], got: str, base: Path) -> None:
+    (base / "config.json").write_text(json.dumps(config))
+    error = refused(base)
+    assert re.search(rf"config.json: `model_type` must be a known family, {got}", error.message)
+    assert error.hint == f"the known families are {', '.join(FAMILIES)}"
+
+
+def test_a_known_model_with_another_decoder_is_refused_by_its_name(base: Path) -> None:
+    config = {"model_type": "mistral3", "text_config": {"model_type": "mistral4"}}
+    (base / "config.json").write_text(json.dumps(config))
+    error = refused(base)
+    expected = "`text_config.model_type` of a mistral3 must be one of mistral, ministral3, but got `mistral4`"
+    assert expected in error.message
+    assert "no other decoder of a mistral3" in (error.hint or "")
+    for decoder in ("mistral", "ministral3", None):  # transformers' own default is mistral
+        config["text_config"] = {"model_type": decoder}
+        (base / "config.json").write_text(json.dumps(config))
+        assert family_of(base)[0] is FAMILIES["mistral3"]
 
 
 def test_a_config_that_is_not_json_is_refused(base: Path) -> None:

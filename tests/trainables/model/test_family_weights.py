@@ -40,7 +40,8 @@ def written(config: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("family", TINY)
 def test_text_families_compute_the_weights_of_transformers(family: str, changes: dict[str, Any]) -> None:
     config = tiny_config(family)
-    config.update({key: value for key, value in changes.items() if hasattr(config, key)})
+    for part in (config, config.get_text_config()):
+        part.update({key: value for key, value in changes.items() if hasattr(part, key)})
     assert FAMILIES[family].weights(written(config)) == shapes_of(family, config)
     assert FAMILIES[family].is_tied(written(config)) is bool(config.tie_word_embeddings)
 

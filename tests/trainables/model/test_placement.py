@@ -74,3 +74,12 @@ def test_a_target_that_adapts_nothing_is_refused(placement: Placement, expected:
     towers: dict[TowerName, Blocks] = {**TOWERS, "vision": ((LinearShape("vision.0.qkv", 64, 192),),)}
     with pytest.raises(UserError, match=expected):
         resolve(placement, towers, ("qkv",))
+
+
+def test_targets_that_are_parts_of_a_fused_linear_are_the_linear_or_refused() -> None:
+    layer = (LinearShape("layers.0.self_attn.qkv_proj", 64, 128), LinearShape("layers.0.mlp.down_proj", 64, 64))
+    towers: dict[TowerName, Blocks] = {"language": (layer,), "vision": ()}
+    resolved = resolve(Placement(language=1), towers, ("q_proj", "k_proj", "v_proj"))
+    assert resolved.module_names == ("layers.0.self_attn.qkv_proj",)
+    with pytest.raises(UserError, match="q_proj, v_proj are parts of qkv_proj"):
+        resolve(Placement(language=1), towers, ("q_proj", "v_proj"))

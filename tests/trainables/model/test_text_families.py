@@ -29,6 +29,7 @@ from trainables.evaluation.evaluator import label_logits
 from trainables.health import eval_integrity
 from trainables.io.files import read_json
 from trainables.model.base import Base, load_tokenizer, predicted
+from trainables.model.families import FAMILIES as FAMILY_TABLE
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
@@ -103,7 +104,8 @@ def test_a_row_becomes_the_tokens_that_transformers_gives_it(family: str, source
     encoded = encoder.conversation(row)
     turns = [{"role": one.role, "content": one.text} for one in row.messages]
     theirs = encoder.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, enable_thinking=False)
-    assert encoded.tokens == theirs
+    closed = encoder.tokenizer.convert_tokens_to_ids([TINY[family].end] * bool(encoder.family.answer_ends))
+    assert encoded.tokens == theirs + closed
     assert encoder.prompt(row.prompt, ()).tokens == encoded.tokens[: len(encoder.prompt(row.prompt, ()).tokens)]
     supervised = encoder.tokenizer.decode([label for label in encoded.labels if label >= 0])
     assert supervised.strip() == row.answer + TINY[family].end
@@ -288,8 +290,8 @@ def test_a_cohort_trains_as_its_trials_do_alone(
 
 @families("gemma2")
 def test_a_trial_is_tested_trained_saved_and_verified(family: str, sources_of: SourcesOf, tmp_path: Path) -> None:
+    import transformers
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     sources = sources_of(family)
     engine, spec = packed.plain_engine(sources), arm(sources, 2, learning_rate=2e-2, dropout=0.0)
@@ -307,7 +309,8 @@ def test_a_trial_is_tested_trained_saved_and_verified(family: str, sources_of: S
     assert losses[-1] < baseline_of(engine).metrics["train_loss"]
     checkpoint = record.checkpoint(spec.steps)
     assert verify(checkpoint).passed, verify(checkpoint)
-    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(sources.base.path), str(checkpoint))
+    untouched = getattr(transformers, FAMILY_TABLE[family].model_class).from_pretrained(sources.base.path)
+    plain = PeftModel.from_pretrained(untouched, str(checkpoint))
     loaded = Base(**{**vars(engine.base), "model": plain.get_base_model()})
     with torch.no_grad():
         theirs, _ = label_logits(loaded, batch)

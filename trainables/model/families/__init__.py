@@ -6,6 +6,9 @@ instantiated model, so a changed transformers class is detected before the first
 
 - `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
 - `family`: The description of a model family: plain values and functions, importable without torch.
+- `fused`: Fused projections: several linears of a block that have the same input, held and adapted as one.
+- `mistral3`: Mistral Small 3.1 and later, Magistral and Ministral 3: trained as text.
+- `phi3`: Phi-3 and Phi-4: decoders whose queries, keys and values are one linear, as are gate and up.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
@@ -13,7 +16,7 @@ instantiated model, so a changed transformers class is detected before the first
   layers.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
-- `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
+- `text`: Text-only decoders: Qwen2, Qwen3, Llama, SmolLM3, Mistral, Ministral, Gemma and GLM-4.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError, quoted
+from trainables.errors import UserError, named, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.mistral3 import MISTRAL3
+from trainables.model.families.phi3 import PHI3
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
 from trainables.model.families.qwen3_vl import QWEN3_VL
@@ -41,7 +46,14 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": text.QWEN2,
     "qwen3": text.QWEN3,
     "llama": text.LLAMA,
+    "smollm3": text.SMOLLM3,
+    "phi3": PHI3,
     "mistral": text.MISTRAL,
+    "ministral": text.MINISTRAL,
+    "ministral3": text.MINISTRAL3,
+    "mistral3": MISTRAL3,
+    "glm": text.GLM,
+    "glm4": text.GLM4,
     "gemma": text.GEMMA,
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
@@ -73,10 +85,24 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
         raise UserError(f"{config_path}: it must be a JSON object, but got {quoted(config)}",
                         "download or save the base again")  # fmt: skip
     check_names_no_kernel(config, config_path)
-    model_type = str(config.get("model_type"))
-    if model_type not in FAMILIES:
+    return _known_family(config, config_path), config
+
+
+def _known_family(config: Mapping[str, Any], path: Path) -> Family:
+    found = config.get("model_type")
+    family = FAMILIES.get(found) if isinstance(found, str) else None
+    if family is None:
+        got = f"got `{named(str(found))}`" if "model_type" in config else "there is none"
         raise UserError(
-            f"{config_path}: `model_type` must be a known family, but got `{model_type}`",
+            f"{path}: `model_type` must be a known family, but {got}",
             f"the known families are {', '.join(FAMILIES)}",
         )
-    return FAMILIES[model_type], config
+    text = config.get("text_config")
+    decoder = text.get("model_type") if isinstance(text, Mapping) else None
+    if family.decoder_types and decoder not in (None, *family.decoder_types):
+        raise UserError(
+            f"{path}: `text_config.model_type` of a {found} must be one of {', '.join(family.decoder_types)}, but got "
+            f"`{named(str(decoder))}`",
+            f"the known families are {', '.join(FAMILIES)}; no other decoder of a {found} can be trained",
+        )
+    return family

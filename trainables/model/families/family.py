@@ -67,7 +67,7 @@ def decoder_keys_and_values(layer: Any, hidden: Any, rotations: tuple[Any, Any])
     """Return the keys and values (rows, heads, tokens, width) of a layer for `hidden` (rows, tokens, width).
 
     `rotations` are the cosines and sines of the rotary embedding. This is how the attention of every decoder here
-    computes them; most have no norm of the keys.
+    computes them; most have no norm of the keys, and some layers of SmolLM3 have no positions.
     """
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
@@ -76,6 +76,8 @@ def decoder_keys_and_values(layer: Any, hidden: Any, rotations: tuple[Any, Any])
     if hasattr(attention, "k_norm"):
         keys = attention.k_norm(keys)
     keys = keys.transpose(1, 2)
+    if not getattr(attention, "use_rope", True):
+        return keys, values.transpose(1, 2)
     rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
     _, keys = rotate(keys[:, :0], keys, *rotations)  # of no query
     return keys, values.transpose(1, 2)
@@ -144,6 +146,8 @@ class Family:
     image_token_mask: str | None = None
     # Variables passed to the chat template.
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
+    # Tokens that end an answer where the template writes none after it; training writes the first of them.
+    answer_ends: tuple[str, ...] = ()
     # Axes of `position_ids` for packed text: the first separates the packed rows, the others are for rotary embeddings.
     packed_position_axes: int = 1
     # The key in config.json of the limit for soft-capping of logits.
@@ -156,6 +160,8 @@ class Family:
     ignored_weights: tuple[str, ...] = ()
     # Tokens of the published tokenizers that have no row in the embedding; a row of data must not use them.
     tokens_without_embedding: tuple[str, ...] = ()
+    # The decoders that it can have, by `model_type` in `text_config`; empty where the family has one of its own.
+    decoder_types: tuple[str, ...] = ()
 
     @property
     def sees(self) -> bool:
