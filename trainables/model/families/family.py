@@ -93,6 +93,21 @@ class SharedForwardSteps:
     keys_and_values: Callable[[Any, Any, tuple[Any, Any]], tuple[Any, Any]] | None = decoder_keys_and_values
 
 
+@dataclass(frozen=True)
+class PictureText:
+    """What stands in a conversation for a picture, in families where it is more than one token, repeated.
+
+    `placeholder` is what the chat template writes for a picture. `expanded(config, features)` returns the text that
+    takes its place before the conversation is tokenized; `features` are what the image processor makes of this picture
+    alone. `inputs` are those of the features that the model reads; those of a batch are joined along `joined_axis`.
+    """
+
+    placeholder: str
+    expanded: Callable[[Config, Mapping[str, Any]], str]
+    inputs: tuple[str, ...] = ("pixel_values",)
+    joined_axis: int = 0
+
+
 def block_name(block: Sequence[LinearShape]) -> str:
     """Return the name of the module of a block: the common path of its linears."""
     paths = [linear.name.split(".") for linear in block]
@@ -142,6 +157,10 @@ class Family:
     image_processor_class: str | None = None
     image_token: str | None = None
     image_token_mask: str | None = None
+    # None where the image token, repeated, is all that stands for a picture: as many tokens as `image_grid_thw` says.
+    picture_text: PictureText | None = None
+    # True when the chat template reads the content of a turn only as a list of parts, not as a string.
+    content_as_parts: bool = False
     # Variables passed to the chat template.
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
     # Axes of `position_ids` for packed text: the first separates the packed rows, the others are for rotary embeddings.
