@@ -106,7 +106,9 @@ class Encoder:
         """Decode and process a picture, or take it from the cache."""
         if view in self._cache:
             return self._cache[view]
-        features = self.image_processor(images=[read_picture(view.path, view.crop)], return_tensors="pt")
+        options = self.family.picture_text.options if self.family.picture_text else {}
+        picture = read_picture(view.path, view.crop)
+        features = self.image_processor(images=[picture], return_tensors="pt", **options)
         pixels = pixels_of(features, self.family, self.config, self.image_processor)
         if self._cached_bytes + pixels.bytes <= PIXEL_CACHE_BYTES:
             self._cache[view] = pixels

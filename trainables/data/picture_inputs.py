@@ -70,10 +70,10 @@ class WithoutPixels:
         self.processor = processor
         self.known: dict[tuple[int, int], dict[str, Any]] = {}
 
-    def __call__(self, images: list[Image.Image], return_tensors: str) -> dict[str, Any]:
+    def __call__(self, images: list[Image.Image], return_tensors: str, **options: Any) -> dict[str, Any]:
         """Return the features of one picture; `pixel_values` are empty."""
         [picture] = images
         if picture.size not in self.known:
-            features = dict(self.processor(images=images, return_tensors=return_tensors))
+            features = dict(self.processor(images=images, return_tensors=return_tensors, **options))
             self.known[picture.size] = features | {"pixel_values": torch.empty(0)}
         return self.known[picture.size]

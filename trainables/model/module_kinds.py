@@ -12,7 +12,7 @@ from typing import Literal
 ModuleKind = Literal["attention", "mlp", "gate-up", "all"]
 MODULE_KINDS: tuple[ModuleKind, ...] = ("attention", "mlp", "gate-up", "all")
 
-Part = Literal["query", "key", "value", "output", "gate", "up", "down"]
+Part = Literal["query", "key", "value", "output", "state", "gate", "up", "down"]
 _FUSED: tuple[Part, ...] = ("query", "key", "value")
 
 # by the last name of the module
@@ -23,6 +23,11 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "o_proj": ("output",),
     "qkv": _FUSED,
     "proj": ("output",),
+    "out_proj": ("output",),
+    "in_proj_qkv": _FUSED,
+    "in_proj_z": ("output",),
+    "in_proj_b": ("state",),
+    "in_proj_a": ("state",),
     "gate_proj": ("gate",),
     "up_proj": ("up",),
     "down_proj": ("down",),
@@ -33,10 +38,10 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
 }
 
 _PARTS_OF: Mapping[ModuleKind, frozenset[Part]] = {
-    "attention": frozenset({"query", "key", "value", "output"}),
+    "attention": frozenset({"query", "key", "value", "output", "state"}),
     "mlp": frozenset({"gate", "up", "down"}),
     "gate-up": frozenset({"gate", "up"}),
-    "all": frozenset({"query", "key", "value", "output", "gate", "up", "down"}),
+    "all": frozenset({"query", "key", "value", "output", "state", "gate", "up", "down"}),
 }
 
 

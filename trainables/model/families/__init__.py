@@ -6,13 +6,17 @@ instantiated model, so a changed transformers class is detected before the first
 
 - `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
 - `family`: The description of a model family: plain values and functions, importable without torch.
+- `gemma3`: Gemma 3 with pictures: a SigLIP tower, and tokens of one picture that attend to each other in both
+  directions.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
+- `qwen3_5`: Qwen3.5: most decoder layers are linear attention, which keeps a state in place of keys and values.
 - `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
   layers.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
+- `siglip`: The SigLIP vision encoder, which several families put before their decoder: its blocks and its weights.
 - `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
 """
 
@@ -26,8 +30,10 @@ from trainables.errors import UserError, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.gemma3 import GEMMA3
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
+from trainables.model.families.qwen3_5 import QWEN3_5, QWEN3_5_TEXT
 from trainables.model.families.qwen3_vl import QWEN3_VL
 from trainables.model.foreign_code import check_names_no_kernel
 
@@ -45,6 +51,9 @@ FAMILIES: Mapping[str, Family] = {
     "gemma": text.GEMMA,
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
+    "gemma3": GEMMA3,
+    "qwen3_5": QWEN3_5,
+    "qwen3_5_text": QWEN3_5_TEXT,
 }
 
 

@@ -100,12 +100,14 @@ class PictureText:
     `placeholder` is what the chat template writes for a picture. `expanded(config, features)` returns the text that
     takes its place before the conversation is tokenized; `features` are what the image processor makes of this picture
     alone. `inputs` are those of the features that the model reads; those of a batch are joined along `joined_axis`.
+    `options` are what transformers' processor of the family passes to its image processor.
     """
 
     placeholder: str
     expanded: Callable[[Config, Mapping[str, Any]], str]
     inputs: tuple[str, ...] = ("pixel_values",)
     joined_axis: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def block_name(block: Sequence[LinearShape]) -> str:
@@ -165,6 +167,8 @@ class Family:
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
     # Axes of `position_ids` for packed text: the first separates the packed rows, the others are for rotary embeddings.
     packed_position_axes: int = 1
+    # False when rows in one sequence would not be separate: linear attention carries its state from row to row.
+    packs_rows: bool = True
     # The key in config.json of the limit for soft-capping of logits.
     logit_limit_key: str | None = None
     # True when the head is the embedding, so that a base need not hold both.
