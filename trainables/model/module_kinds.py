@@ -24,6 +24,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "qkv": _FUSED,
     "proj": ("output",),
     "out_proj": ("output",),
+    "projection_layer": ("output",),
     "in_proj_qkv": _FUSED,
     "in_proj_z": ("output",),
     "in_proj_b": ("state",),

@@ -8,6 +8,9 @@ instantiated model, so a changed transformers class is detected before the first
 - `family`: The description of a model family: plain values and functions, importable without torch.
 - `gemma3`: Gemma 3 with pictures: a SigLIP tower, and tokens of one picture that attend to each other in both
   directions.
+- `internvl`: InternVL in transformers' own layout (`-hf`): a picture is cut into tiles, and each becomes as many
+  tokens.
+- `llava`: The layout of LLaVA, which several families have: a vision tower, a projector and a decoder, side by side.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
@@ -17,6 +20,8 @@ instantiated model, so a changed transformers class is detected before the first
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
 - `siglip`: The SigLIP vision encoder, which several families put before their decoder: its blocks and its weights.
+- `smolvlm`: SmolVLM and Idefics 3: a picture is cut into tiles of one size, each of which becomes as many tokens, and
+  one more.
 - `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
 """
 
@@ -31,10 +36,12 @@ from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.gemma3 import GEMMA3
+from trainables.model.families.internvl import INTERNVL
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
 from trainables.model.families.qwen3_5 import QWEN3_5, QWEN3_5_TEXT
 from trainables.model.families.qwen3_vl import QWEN3_VL
+from trainables.model.families.smolvlm import IDEFICS3, SMOLVLM
 from trainables.model.foreign_code import check_names_no_kernel
 
 __all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
@@ -52,6 +59,9 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
     "gemma3": GEMMA3,
+    "smolvlm": SMOLVLM,
+    "idefics3": IDEFICS3,
+    "internvl": INTERNVL,
     "qwen3_5": QWEN3_5,
     "qwen3_5_text": QWEN3_5_TEXT,
 }

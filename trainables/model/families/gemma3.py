@@ -19,6 +19,14 @@ from trainables.model.families.family import (
     Towers,
     decoder_layers,
 )
+from trainables.model.families.llava import (
+    DECODER,
+    PROJECTOR,
+    RENAMED_WEIGHTS,
+    TOWER,
+    tied_by_default,
+    with_defaults,
+)
 
 # of transformers' classes: published configurations leave out what equals them
 TEXT_DEFAULTS = {
@@ -29,23 +37,16 @@ VISION_DEFAULTS = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_channels": 3, "image_size": 224,
     "patch_size": 16, "vision_use_head": True,
 }  # fmt: skip
-DECODER, TOWER, PROJECTOR = "model.language_model", "model.vision_tower", "model.multi_modal_projector"
 BEGIN, SOFT, END = "<start_of_image>", "<image_soft_token>", "<end_of_image>"
 CROPS = " and here are some crops to help you see better "
-RENAMED_WEIGHTS = (
-    (r"^language_model\.lm_head\.", "lm_head."),
-    (r"^language_model\.model\.", f"{DECODER}."),
-    (r"^(model\.)?vision_tower\.(vision_model\.)?", f"{TOWER}."),
-    (r"^multi_modal_projector\.", f"{PROJECTOR}."),
-)
 
 
 def _text(config: Config) -> Config:
-    return siglip.with_defaults(config, "text_config", TEXT_DEFAULTS)
+    return with_defaults(config, "text_config", TEXT_DEFAULTS)
 
 
 def _vision(config: Config) -> Config:
-    return siglip.with_defaults(config, "vision_config", VISION_DEFAULTS)
+    return with_defaults(config, "vision_config", VISION_DEFAULTS)
 
 
 def towers(config: Config) -> Towers:
@@ -75,11 +76,6 @@ def outside(config: Config) -> tuple[str, ...]:
     return (f"{TOWER}.embeddings.patch_embedding", *(f"{TOWER}.head.{name}" for name in head))
 
 
-def is_tied(config: Config) -> bool:
-    """Return `tie_word_embeddings`, which is true unless config.json says otherwise."""
-    return bool(config.get("tie_word_embeddings", True))
-
-
 def expanded(config: Config, features: Mapping[str, Any]) -> str:
     """Return the text of a picture: its soft tokens between two marks, and the same for each crop of it.
 
@@ -101,7 +97,7 @@ GEMMA3 = Family(
     image_token=SOFT,
     image_token_mask="token_type_ids",  # noqa: S106 the name of an input
     picture_text=PictureText(BEGIN, expanded, options={"do_convert_rgb": True, "do_pan_and_scan": False}),
-    is_tied=is_tied,
+    is_tied=tied_by_default,
     renamed_weights=RENAMED_WEIGHTS,
     ignored_weights=(ROTARY_FREQUENCIES,),
 )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from trainables.model.families.family import Blocks, Config, LinearShape, Shapes
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -56,8 +53,3 @@ def pooling_head(tower: str, vision: Config) -> Shapes:
         f"{head}.mlp.fc2.weight": (hidden, feed_forward),
         f"{head}.mlp.fc2.bias": (hidden,),
     }
-
-
-def with_defaults(config: Config, part: str, defaults: Mapping[str, Any]) -> Config:
-    """Return a part of config.json, with the values of transformers' class for those that are not written there."""
-    return {**defaults, **(config.get(part) or {})}
