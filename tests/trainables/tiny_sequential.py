@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sequential_templates import CONTEXT, GEMMA3_TURNS, GEMMA4_TURNS, SPOKEN, THINKING_SEEING
 from tiny_families import SHAPE
 
 from trainables.mini import BASE_DIRECTORY
@@ -38,51 +39,6 @@ class TinySequential:
     tokens: Mapping[str, str] = field(default_factory=dict)
     image_processor: Callable[[], Any] | None = None
     processor: Callable[[Any, Any], Any] | None = None
-
-
-# -------------------------------------------------------------------- templates
-GEMMA3_TURNS = (
-    "{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}"
-    "{%- set first = (messages[0]['content'] if messages[0]['content'] is string "
-    "else messages[0]['content'][0]['text']) + '\n\n' -%}{%- set turns = messages[1:] -%}"
-    "{%- else -%}{%- set first = '' -%}{%- set turns = messages -%}{%- endif -%}"
-    "{%- for message in turns -%}{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{%- endif -%}"
-    "{%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}"
-    "{{ '<start_of_turn>' + role + '\n' + (first if loop.first else '') }}"
-    "{%- if message['content'] is string -%}{{ message['content'] | trim }}{%- else -%}"
-    "{%- for item in message['content'] -%}{%- if item['type'] == 'image' -%}{{ '<start_of_image>' }}"
-    "{%- elif item['type'] == 'text' -%}{{ item['text'] | trim }}{%- endif -%}{%- endfor -%}{%- endif -%}"
-    "{{ '<end_of_turn>\n' }}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
-)
-# as Qwen3.5's: every answer after the last question begins with its thoughts, which are empty if not asked for
-THINKING_SEEING = (
-    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\n' -}}"
-    "{%- if message.role == 'assistant' and loop.last -%}{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}"
-    "{%- if message.content is string -%}{{- message.content -}}{%- else -%}{%- for part in message.content -%}"
-    "{%- if part.type == 'image' -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}"
-    "{%- else -%}{{- part.text -}}{%- endif -%}{%- endfor -%}{%- endif -%}{{- '<|im_end|>\n' -}}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n<think>\n' -}}"
-    "{%- if enable_thinking is defined and enable_thinking is false -%}{{- '\n</think>\n\n' -}}{%- endif -%}"
-    "{%- endif -%}"
-)
-
-# as SmolVLM's: every turn is a list of parts, and an answer begins with a space that the prompt has not
-SPOKEN = (
-    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
-    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
-    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
-    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
-CONTEXT = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}{% elif content['type'] == 'text' %}"
-    "{{ content['text'] }}{% endif %}{% endfor %}{% endif %}{{'<|im_end|>\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{'<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 def without_videos(processor_class: Any) -> Any:
@@ -154,6 +110,33 @@ def qwen_processor(images: Any, tokenizer: Any) -> Any:
     return without_videos(Qwen3VLProcessor)(images, tokenizer, None)
 
 
+# -------------------------------------------------------------------- Gemma 4
+def gemma4(token: Callable[[str], int], vocabulary: int) -> dict[str, Any]:
+    kinds = ["sliding_attention", "full_attention"] * 2
+    text = {**SHAPE, "head_dim": 16, "global_head_dim": 32, "sliding_window": 24, "vocab_size": vocabulary,
+            "vocab_size_per_layer_input": vocabulary, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 2,
+            "use_double_wide_mlp": True, "layer_types": kinds, "use_bidirectional_attention": "vision",
+            "final_logit_softcapping": 3.0}  # fmt: skip
+    vision = {**SIGLIP, "num_key_value_heads": 4, "head_dim": 8, "position_embedding_size": 32,
+              "pooling_kernel_size": 2, "use_clipped_linears": True}  # fmt: skip
+    return {"text_config": text, "vision_config": {name: one for name, one in vision.items() if name != "image_size"},
+            "audio_config": None, "image_token_id": token("<|image|>"), "boi_token_id": token("<|image>"),
+            "eoi_token_id": token("<image|>"), "audio_token_id": token("<|audio|>"),
+            "video_token_id": token("<|video|>")}  # fmt: skip
+
+
+def gemma4_images() -> Any:
+    from transformers import Gemma4ImageProcessorPil
+
+    return Gemma4ImageProcessorPil(patch_size=PATCH_PIXELS, pooling_kernel_size=2, max_soft_tokens=70)
+
+
+def gemma4_processor(images: Any, tokenizer: Any) -> Any:
+    from transformers import Gemma4Processor
+
+    return without_videos(Gemma4Processor)(None, images, tokenizer, None, image_seq_length=70)
+
+
 # -------------------------------------------------------------------- SmolVLM and Idefics 3
 def smolvlm(token: Callable[[str], int], vocabulary: int) -> dict[str, Any]:
     return {"text_config": {**SHAPE, "vocab_size": vocabulary, "model_type": "llama"}, "vision_config": SIGLIP,
@@ -217,6 +200,11 @@ TINY_SEQUENTIAL: dict[str, TinySequential] = {
         tokens={"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}),
     "qwen3_5": TinySequential(
         qwen3_5, THINKING_SEEING, **CHATML, image_processor=qwen_images, processor=qwen_processor),
+    "gemma4": TinySequential(
+        gemma4, GEMMA4_TURNS, "<turn|>", **GEMMA, image_processor=gemma4_images, processor=gemma4_processor,
+        tokens={"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>", "turn_token": "<|turn>",
+                "boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>",
+                "video_token": "<|video|>"}),
     "smolvlm": TinySequential(
         smolvlm, SPOKEN, **SPEECH, image_processor=tiles("SmolVLMImageProcessorPil"), processor=smolvlm_processor,
         tokens=TILE_TOKENS),
@@ -230,6 +218,7 @@ TINY_SEQUENTIAL: dict[str, TinySequential] = {
     "qwen3_5_text": TinySequential(qwen3_5_text, THINKING_SEEING, **CHATML),
 }  # fmt: skip
 SEEING = [name for name in TINY_SEQUENTIAL if FAMILIES[name].sees]
+PLACED_BLOCKS = {name: BLOCKS if name in SEEING and name != "gemma4" else 0 for name in TINY_SEQUENTIAL}
 
 
 def sequential_tokenizer(family: str) -> Any:

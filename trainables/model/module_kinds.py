@@ -25,6 +25,8 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "proj": ("output",),
     "out_proj": ("output",),
     "projection_layer": ("output",),
+    "per_layer_input_gate": ("gate",),
+    "per_layer_projection": ("down",),
     "in_proj_qkv": _FUSED,
     "in_proj_z": ("output",),
     "in_proj_b": ("state",),

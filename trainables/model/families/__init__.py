@@ -8,6 +8,9 @@ instantiated model, so a changed transformers class is detected before the first
 - `family`: The description of a model family: plain values and functions, importable without torch.
 - `gemma3`: Gemma 3 with pictures: a SigLIP tower, and tokens of one picture that attend to each other in both
   directions.
+- `gemma4`: Gemma 4, dense: layers with full attention have wider heads, and the last layers read the keys of earlier
+  ones.
+- `gemma4_towers`: The weights of the vision and audio towers of Gemma 4, which no trial changes.
 - `internvl`: InternVL in transformers' own layout (`-hf`): a picture is cut into tiles, and each becomes as many
   tokens.
 - `llava`: The layout of LLaVA, which several families have: a vision tower, a projector and a decoder, side by side.
@@ -36,6 +39,7 @@ from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.gemma3 import GEMMA3
+from trainables.model.families.gemma4 import GEMMA4
 from trainables.model.families.internvl import INTERNVL
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
@@ -59,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
     "gemma3": GEMMA3,
+    "gemma4": GEMMA4,
     "smolvlm": SMOLVLM,
     "idefics3": IDEFICS3,
     "internvl": INTERNVL,

@@ -127,6 +127,11 @@ def no_modules(_: Config) -> tuple[str, ...]:
     return ()
 
 
+def no_weights(_: Config) -> frozenset[str]:
+    """Return no names: which weights a base may hold beside those of the model does not depend on config.json."""
+    return frozenset()
+
+
 def not_tied(config: Config) -> bool:
     """Return `tie_word_embeddings`, which is false unless config.json sets it."""
     return bool(config.get("tie_word_embeddings", False))
@@ -177,6 +182,8 @@ class Family:
     renamed_weights: tuple[tuple[str, str], ...] = ()
     # Patterns of the names of weights that a base may hold and that the model does not read.
     ignored_weights: tuple[str, ...] = ()
+    # Computes from config.json the names of more such weights.
+    unread_weights: Callable[[Config], frozenset[str]] = no_weights
     # Tokens of the published tokenizers that have no row in the embedding; a row of data must not use them.
     tokens_without_embedding: tuple[str, ...] = ()
 
