@@ -129,8 +129,8 @@ def check_packable(specs: Sequence[TrialSpec], scan: Scan, packs_rows: bool = Tr
     packed = [spec.name for spec in specs if spec.packed_tokens and not spec.placement.is_baseline]
     if packed and not packs_rows:
         raise UserError(
-            f"packed_tokens needs attention that a mask keeps within a row, but {specs[0].base.path.name} has layers of "
-            f"linear attention, whose state goes on from row to row; it is set for {', '.join(packed[:4])}"
+            f"packed_tokens needs attention that a mask keeps within a row, but {specs[0].base.path.name} has layers "
+            f"of linear attention, whose state goes on from row to row; it is set for {', '.join(packed[:4])}"
             f"{', ...' * (len(packed) > 4)}",
             "set packed_tokens to 0: rows are then padded",
         )
