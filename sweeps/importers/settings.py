@@ -12,6 +12,7 @@ from sweeps.importers.parsing import ParsedConfig
 from sweeps.importers.precision import compute_dtype_of, quantization_of
 from sweeps.importers.setting import Setting, plain
 from sweeps.importers.targets import Towers, placed
+from trainables.model.families import FAMILIES, Family
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
 from trainables.spec import Placement, TrialSpec
 
@@ -48,7 +49,7 @@ def settings_of(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any],
         *_schedule(parsed, steps.value),
         steps,
         *rows,
-        *_packed(parsed, bool(towers["vision"])),
+        *_packed(parsed, FAMILIES[str(config["model_type"])]),
         eval_interval(parsed, steps.value, math.ceil(train_rows / (rows[0].value * rows[1].value))),
     ]
     _check_rows(parsed, train_rows)
@@ -102,13 +103,12 @@ def _rows(parsed: ParsedConfig) -> list[Setting]:
     return [batch, accumulation]
 
 
-def _packed(parsed: ParsedConfig, has_vision: bool) -> list[Setting]:
+def _packed(parsed: ParsedConfig, family: Family) -> list[Setting]:
     if not parsed.value("packing"):
         return []
-    if has_vision:
-        return [
-            Setting("packed_tokens", 0, f"{parsed.origin('packing')}: pictures are not packed; the result is the same")
-        ]
+    if family.sees or not family.packs_rows:
+        what = "pictures are" if family.sees else "rows of linear attention are"
+        return [Setting("packed_tokens", 0, f"{parsed.origin('packing')}: {what} not packed; the result is the same")]
     return [Setting("packed_tokens", parsed.value("max_tokens"), parsed.origin("packing", "max_tokens"))]
 
 

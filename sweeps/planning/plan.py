@@ -56,13 +56,14 @@ def plan_specs(
     study = as_begun(study, specs[0].format)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
     scanned = scan_once(sources)
-    check_packable(specs, scanned)
+    family, config = family_of(specs[0].base.path)
+    check_packable(specs, scanned, family.packs_rows)
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)
     evals = max(one.evals for one in forecasts)
     errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals, specs[0].format)
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
-    family, config = family_of(specs[0].base.path)
-    kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"])
-    return Plan(sources, forecasts, found, active, errors, rows, kept if family.shared_forward else ())
+    shares = family.shared_forward is not None
+    kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"]) if shares else ()
+    return Plan(sources, forecasts, found, active, errors, rows, kept)

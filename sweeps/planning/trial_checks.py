@@ -120,13 +120,20 @@ def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[PreflightFinding]:
         )
 
 
-def check_packable(specs: Sequence[TrialSpec], scan: Scan) -> None:
-    """Refuse packed trials whose training rows have pictures, which cannot be packed.
+def check_packable(specs: Sequence[TrialSpec], scan: Scan, packs_rows: bool = True) -> None:
+    """Refuse packed trials whose base cannot keep rows apart, or whose training rows have pictures.
 
     Raises:
         UserError: naming the trials and the rows.
     """
     packed = [spec.name for spec in specs if spec.packed_tokens and not spec.placement.is_baseline]
+    if packed and not packs_rows:
+        raise UserError(
+            f"packed_tokens needs attention that a mask keeps within a row, but {specs[0].base.path.name} has layers "
+            f"of linear attention, whose state goes on from row to row; it is set for {', '.join(packed[:4])}"
+            f"{', ...' * (len(packed) > 4)}",
+            "set packed_tokens to 0: rows are then padded",
+        )
     pictured = [row.row_id for row in scan.train if row.pictures]
     if packed and pictured:
         raise UserError(

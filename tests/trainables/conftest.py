@@ -47,6 +47,22 @@ def vision_sources_of(sources: Sources, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def sequential_sources_of(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sources]:
+    """Make the tiny base of a family whose trials train one after another, and its rows, once."""
+
+    @cache
+    def make(family: str) -> Sources:
+        from tiny_families import picture_sources, text_sources
+        from tiny_sequential import SEEING, write_sequential_base
+
+        directory = tmp_path_factory.mktemp(family)
+        base = write_sequential_base(family, directory / "base")
+        return picture_sources(directory, base, sources) if family in SEEING else text_sources(directory, base)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_spec(sources: Sources) -> SpecMaker:
     return sources.spec
 

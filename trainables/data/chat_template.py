@@ -20,12 +20,16 @@ GENERATION = re.compile(r"\{%[-+]?\s*generation\b")  # `{% generation %}` marks 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """The chat template of a tokenizer, with the variables that its family passes to it and the date that it shows."""
+    """The chat template of a tokenizer, with the variables that its family passes to it and the date that it shows.
+
+    With `content_as_parts` the content of every turn is a list of parts, also where it is text alone.
+    """
 
     tokenizer: Any
     variables: Mapping[str, Any]
     base_name: str
     template_date: date | None = None
+    content_as_parts: bool = False
 
     @property
     def marks_answers(self) -> bool:
@@ -55,7 +59,7 @@ class ChatTemplate:
                 f"{where}: a conversation needs a chat template, but the tokenizer of {self.base_name} has none",
                 "use an instruction-tuned base, or copy its chat_template.jinja into the base's directory",
             )
-        turns = [{"role": message.role, "content": _parts(message.text)} for message in messages]
+        turns = [{"role": message.role, "content": _parts(message.text, self.content_as_parts)} for message in messages]
         try:
             template = dated(self.tokenizer.get_chat_template(), self.template_date)
             variables = self._variables_for(messages)
@@ -73,8 +77,8 @@ class ChatTemplate:
         return {**self.variables, THINKING: True} if thinks and THINKING in self.variables else self.variables
 
 
-def _parts(text: str) -> str | list[dict[str, str]]:
-    if IMAGE_TAG not in text:
+def _parts(text: str, always: bool) -> str | list[dict[str, str]]:
+    if IMAGE_TAG not in text and not always:
         return text
     pieces = text.split(IMAGE_TAG)
     parts: list[dict[str, str]] = [{"type": "text", "text": pieces[0]}] if pieces[0] else []

@@ -10,6 +10,7 @@ from typing import Any
 
 from trainables.data.chat_template import ChatTemplate
 from trainables.data.formats import IMAGE_TAG, Message
+from trainables.data.picture_text import placed
 from trainables.data.structural_tokens import first_within, structural_tokens
 from trainables.data.supervision import IGNORED, Span, answer_spans, supervised_labels
 from trainables.errors import UserError
@@ -20,28 +21,34 @@ PROBE = (Message("user", "Say yes."), Message("assistant", PLAIN_ANSWER))
 
 
 class Conversations:
-    """Tokenizes conversations with the tokenizer and the chat template of one base; knows nothing of pictures."""
+    """Tokenizes conversations with the tokenizer and the chat template of one base; reads no pictures.
+
+    `pictures` are the texts that stand for them, in families that write more than one token for a picture.
+    """
 
     def __init__(self, tokenizer: Any, family: Family, base_name: str, template_date: date | None = None) -> None:
         self.tokenizer = tokenizer
         self.base_name = base_name
-        self.template = ChatTemplate(tokenizer, family.template_variables, base_name, template_date)
+        self.picture_text = family.picture_text
+        self.template = ChatTemplate(
+            tokenizer, family.template_variables, base_name, template_date, family.content_as_parts
+        )
         self._family_ends = tuple(one for one in family.answer_ends if one in tokenizer.added_tokens_encoder)
 
-    def supervised(self, messages: Sequence[Message], where: str) -> tuple[list[int], list[int]]:
+    def supervised(
+        self, messages: Sequence[Message], where: str, pictures: Sequence[str] = ()
+    ) -> tuple[list[int], list[int]]:
         """Return the tokens of a conversation, and labels that equal them in answers and are -100 elsewhere.
 
         Raises:
             UserError: the template cannot be used, or drops or alters an answer; or a text holds a structural token.
         """
         self.check_texts(messages, where)
-        rendered = self._ended(self.template.render(messages, False, where), messages)
-        spans = answer_spans(
-            messages, rendered, lambda turns: self._ended(self.template.render(turns, False, where), turns), where
-        )
+        rendered = self._rendered(messages, False, where, pictures)
+        spans = answer_spans(messages, rendered, lambda turns: self._rendered(turns, False, where, pictures), where)
         places = self.tokenizer(rendered, add_special_tokens=False)
         if self.template.marks_answers:
-            tokens, labels = self._marked(messages, where)
+            tokens, labels = self._marked(messages, where, bool(pictures))
         else:
             tokens = list(places["input_ids"])
             found = supervised_labels(tokens, places, rendered, self._with_lead(spans, rendered), self.answer_ends)
@@ -58,7 +65,7 @@ class Conversations:
                 labels[start:following] = [IGNORED] * (following - start)
         return tokens, labels
 
-    def prompt(self, messages: Sequence[Message], thinks: bool, where: str) -> list[int]:
+    def prompt(self, messages: Sequence[Message], thinks: bool, where: str, pictures: Sequence[str] = ()) -> list[int]:
         """Return the tokens up to the start of an answer, as a conversation with an answer has them there.
 
         That is the template's generation prompt, unless the template puts something else before an answer, such as an
@@ -68,9 +75,9 @@ class Conversations:
             UserError: the template cannot be used, or a text holds a structural token.
         """
         self.check_texts(messages, where)
-        asked = self.template.render(messages, True, where)
+        asked = self._rendered(messages, True, where, pictures)
         answer = THOUGHT_ANSWER if thinks else PLAIN_ANSWER
-        whole = self.template.render((*messages, Message("assistant", answer)), False, where)
+        whole = self._rendered((*messages, Message("assistant", answer)), False, where, pictures)
         before = whole.rpartition(answer)[0] or asked
         return self.tokens_of(asked if before.rstrip() == asked.rstrip() else before)
 
@@ -81,7 +88,8 @@ class Conversations:
             UserError: names the turn and the token.
         """
         for index, message in enumerate(messages):
-            found = first_within(message.text, self.structural_tokens)
+            # the tag of a picture is a token of some families; tags and pictures are counted where rows are read
+            found = first_within(message.text.replace(IMAGE_TAG, " "), self.structural_tokens)
             if found is not None:
                 raise UserError(
                     f"{where}: a text must not hold tokens that structure the conversation, but turn {index} "
@@ -124,7 +132,8 @@ class Conversations:
 
     def _ended(self, rendered: str, messages: Sequence[Message]) -> str:
         """Return a rendered conversation with the family's end of an answer, where the template writes none."""
-        if not self._family_ends or self._written_end or messages[-1].role != "assistant":
+        is_answer = bool(messages) and messages[-1].role == "assistant"
+        if not self._family_ends or self._written_end or not is_answer:
             return rendered
         return rendered + self._family_ends[0]
 
@@ -136,7 +145,19 @@ class Conversations:
     def _probe_question(self) -> str:
         return self.template.render(PROBE[:1], True, "a question")
 
-    def _marked(self, messages: Sequence[Message], where: str) -> tuple[list[int], list[int]]:
+    def _rendered(
+        self, messages: Sequence[Message], answer_next: bool, where: str, pictures: Sequence[str] = ()
+    ) -> str:
+        text = self._ended(self.template.render(messages, answer_next, where), () if answer_next else messages)
+        return placed(text, self.picture_text.placeholder, pictures, where) if self.picture_text else text
+
+    def _marked(self, messages: Sequence[Message], where: str, has_pictures: bool) -> tuple[list[int], list[int]]:
+        if has_pictures:
+            raise UserError(
+                f"{where}: a chat template with {{% generation %}} marks answers before pictures become tokens, so a "
+                f"row of {self.base_name} must have no pictures, but it has",
+                "remove {% generation %} and {% endgeneration %} from the template: answers are then found in its text",
+            )
         tokens, mask = self.template.tokens_and_mask(messages, where)
         if not any(mask):
             raise UserError(

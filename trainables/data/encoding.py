@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.data.conversation import Conversations
-from trainables.data.formats import IMAGE_TAG
 from trainables.data.images import Crop, read_picture
+from trainables.data.picture_inputs import Pixels, joined, pixels_of
+from trainables.data.picture_text import image_mismatch
 from trainables.data.rows import Message, Row
 from trainables.data.supervision import IGNORED
 from trainables.errors import UserError
@@ -49,14 +50,6 @@ class Encoded:
     lasting: bool = True
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """Input of the vision tower: `values` (patches, features), and `grid` (1, 3) with time, height and width."""
-
-    values: torch.Tensor
-    grid: torch.Tensor
-
-
 class Encoder:
     """Encodes conversations for one base, with chat templates as of `template_date`; caches decoded pictures."""
 
@@ -66,6 +59,7 @@ class Encoder:
         self.embedding_rows = base.embedding_rows
         self.image_processor = base.image_processor
         self.family = base.family
+        self.config = base.config
         self.conversations = Conversations(base.tokenizer, base.family, base.path.name, template_date)
         self.image_token = base.family.image_token
         self.image_token_id = NO_TOKEN
@@ -73,7 +67,8 @@ class Encoder:
             self.image_token_id = base.tokenizer.convert_tokens_to_ids(base.family.image_token)
         self._cache: dict[View, Pixels] = {}
         self._cached_bytes = 0
-        self._token_counts: dict[View, int] = {}
+        self._measured: dict[View, tuple[int, str]] = {}
+        self._texts: dict[str, str] = {}
 
     def conversation(self, row: Row) -> Encoded:
         """Encode a training row; only assistant tokens, up to their end-of-turn token, are supervised.
@@ -89,8 +84,9 @@ class Encoder:
         if row.is_completion:
             tokens = self._completed(row.answer)
             return self._with_images(tokens, list(tokens), (), where)
-        tokens, labels = self.conversations.supervised(row.messages, where)
-        return self._with_images(tokens, labels, tuple(View(path) for path in row.images), where)
+        views = tuple(View(path) for path in row.images)
+        tokens, labels = self.conversations.supervised(row.messages, where, self._picture_texts(views))
+        return self._with_images(tokens, labels, views, where)
 
     def prompt(
         self, messages: Sequence[Message], images: Sequence[Path], crop: Crop | None = None, thinks: bool = False
@@ -102,20 +98,21 @@ class Encoder:
         """
         where = f"prompt `{messages[-1].text[:40]}`"
         self._check_sees(images, where)
-        tokens = self.conversations.prompt(messages, thinks, where)
         views = tuple(View(path, crop) for path in images)
+        tokens = self.conversations.prompt(messages, thinks, where, self._picture_texts(views))
         return self._with_images(tokens, [IGNORED] * len(tokens), views, where)
 
     def pixels(self, view: View) -> Pixels:
         """Decode and process a picture, or take it from the cache."""
         if view in self._cache:
             return self._cache[view]
-        features = self.image_processor(images=[read_picture(view.path, view.crop)], return_tensors="pt")
-        pixels = Pixels(features["pixel_values"], features["image_grid_thw"])
-        size = pixels.values.numel() * pixels.values.element_size()
-        if self._cached_bytes + size <= PIXEL_CACHE_BYTES:
+        options = self.family.picture_text.options if self.family.picture_text else {}
+        picture = read_picture(view.path, view.crop)
+        features = self.image_processor(images=[picture], return_tensors="pt", **options)
+        pixels = pixels_of(features, self.family, self.config, self.image_processor)
+        if self._cached_bytes + pixels.bytes <= PIXEL_CACHE_BYTES:
             self._cache[view] = pixels
-            self._cached_bytes += size
+            self._cached_bytes += pixels.bytes
         return pixels
 
     @property
@@ -144,13 +141,14 @@ class Encoder:
             )
 
     def _with_images(self, tokens: list[int], labels: list[int], views: tuple[View, ...], where: str) -> Encoded:
-        found = tokens.count(self.image_token_id)
+        found, counted = tokens.count(self.image_token_id), [self.measured(view)[0] for view in views]
+        if self.family.picture_text is not None:
+            if found != sum(counted):
+                raise image_mismatch(where, str(self.image_token), found, len(views))
+            return Encoded(tokens, labels, views)
         if found != len(views):
-            raise UserError(
-                f"{where}: every image must have one image token, but got {found} image tokens for {len(views)} images",
-                f"a text must not contain `{self.image_token}`; write `{IMAGE_TAG}` in place of each image",
-            )
-        counts = iter([self._image_tokens(view) for view in views])
+            raise image_mismatch(where, str(self.image_token), found, len(views))
+        counts = iter(counted)
         wide_tokens, wide_labels = [], []
         for token, label in zip(tokens, labels, strict=True):
             repeat = next(counts) if token == self.image_token_id else 1
@@ -158,10 +156,15 @@ class Encoder:
             wide_labels += [label] * repeat
         return Encoded(wide_tokens, wide_labels, views)
 
-    def _image_tokens(self, view: View) -> int:
-        if view not in self._token_counts:
-            self._token_counts[view] = int(self.pixels(view).grid.prod()) // self.image_processor.merge_size**2
-        return self._token_counts[view]
+    def _picture_texts(self, views: Sequence[View]) -> list[str]:
+        return [self.measured(view)[1] for view in views] if self.family.picture_text else []
+
+    def measured(self, view: View) -> tuple[int, str]:
+        """Return the number of image tokens of a picture, and the text that stands for it, if it is more than those."""
+        if view not in self._measured:
+            pixels = self.pixels(view)
+            self._measured[view] = (pixels.tokens, self._texts.setdefault(pixels.text, pixels.text))
+        return self._measured[view]
 
 
 @dataclass(frozen=True)
@@ -225,9 +228,7 @@ def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad
     if encoder.family.image_token_mask:
         inputs[encoder.family.image_token_mask] = (input_ids == encoder.image_token_id).int()
     pictures = [encoder.pixels(view) for row in rows for view in row.views]
-    if pictures:
-        inputs["pixel_values"] = torch.cat([picture.values for picture in pictures])
-        inputs["image_grid_thw"] = torch.cat([picture.grid for picture in pictures])
+    inputs |= joined(pictures, encoder.family)
     labels = torch.tensor([padded(row.labels, IGNORED) for row in rows])
     starts = [longest - len(row.tokens) if pad_left else 0 for row in rows]
     placed = tuple(PlacedRow(row, line, start) for line, (row, start) in enumerate(zip(rows, starts, strict=True)))

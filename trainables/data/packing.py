@@ -65,6 +65,12 @@ def check_packable(base: Base) -> None:
     Raises:
         UserError: names the attention.
     """
+    if not base.family.packs_rows:
+        raise UserError(
+            f"packed_tokens needs attention that a mask keeps within a row, but {base.path.name} has layers of linear "
+            "attention, whose state goes on from row to row",
+            "set packed_tokens to 0: rows are then padded",
+        )
     attention = base.model.config.get_text_config()._attn_implementation
     if attention not in SEPARATING:
         raise UserError(

@@ -153,6 +153,7 @@ def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
     import torch
 
     from trainables.data.encoding import Encoder
+    from trainables.data.picture_inputs import WithoutPixels
     from trainables.model.base import Base, load_image_processor, load_tokenizer
 
     stored = read_base(base)
@@ -173,10 +174,14 @@ def load_encoder(base: Path, template_date: date | None = None) -> Encoder:
             f"{len(tokenizer):,} tokens",
             "copy tokenizer.json and tokenizer_config.json from the source of the weights",
         )
-    sizes = PictureSizes(processor) if family.sees else None
+    sizes = None
+    if family.sees:
+        sizes = WithoutPixels(processor) if family.picture_text else PictureSizes(processor)
     towers = family.towers(stored.config)
     rows, cpu = stored.embedding_rows, torch.device("cpu")
-    loaded = Base(base, None, tokenizer, sizes, family, towers, cpu, rows, "unquantized", megabytes=0.0)  # no weights
+    loaded = Base(
+        base, None, tokenizer, sizes, family, towers, cpu, rows, "unquantized", megabytes=0.0, config=stored.config
+    )  # no weights
     return Encoder(loaded, template_date)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from trainables.errors import UserError
 from trainables.model.checksums import base_megabytes
 from trainables.model.families import Blocks, Family, TowerName
+from trainables.model.families.family import Config
 from trainables.model.loading import load_model
 from trainables.model.quantization import keep_gradients, resolve_dtype
 from trainables.model.residency import Residency, ResidencyChoice, settle
@@ -26,7 +27,7 @@ class Base:
 
     `image_processor` is None if the family takes no images. `embedding_rows` is the number of tokens that the model
     knows. `megabytes` (10^6 bytes) is the size of its tensors as they are quantized, also when they are held
-    dequantized.
+    dequantized. `config` is its `config.json`.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Base:
     embedding_rows: int
     residency: Residency
     megabytes: float
+    config: Config = field(default_factory=dict)
 
     @property
     def decoder(self) -> Any:
@@ -84,6 +86,7 @@ def load_base(
         embedding_rows=stored.embedding_rows,
         residency=residency,
         megabytes=megabytes,
+        config=stored.config,
     )
 
 

@@ -14,7 +14,7 @@ from trainables.errors import UserError, nearest
 ModuleKind = Literal["attention", "mlp", "gate-up", "all"]
 MODULE_KINDS: tuple[ModuleKind, ...] = ("attention", "mlp", "gate-up", "all")
 
-Part = Literal["query", "key", "value", "output", "gate", "up", "down"]
+Part = Literal["query", "key", "value", "output", "state", "gate", "up", "down"]
 _FUSED: tuple[Part, ...] = ("query", "key", "value")
 
 # by the last name of the module
@@ -26,6 +26,14 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "qkv": _FUSED,
     "qkv_proj": _FUSED,
     "proj": ("output",),
+    "out_proj": ("output",),
+    "projection_layer": ("output",),
+    "per_layer_input_gate": ("gate",),
+    "per_layer_projection": ("down",),
+    "in_proj_qkv": _FUSED,
+    "in_proj_z": ("output",),
+    "in_proj_b": ("state",),
+    "in_proj_a": ("state",),
     "gate_proj": ("gate",),
     "up_proj": ("up",),
     "gate_up_proj": ("gate", "up"),
@@ -43,10 +51,10 @@ LINEAR_OF: Mapping[Part, str] = {
 }  # fmt: skip
 
 _PARTS_OF: Mapping[ModuleKind, frozenset[Part]] = {
-    "attention": frozenset({"query", "key", "value", "output"}),
+    "attention": frozenset({"query", "key", "value", "output", "state"}),
     "mlp": frozenset({"gate", "up", "down"}),
     "gate-up": frozenset({"gate", "up"}),
-    "all": frozenset({"query", "key", "value", "output", "gate", "up", "down"}),
+    "all": frozenset({"query", "key", "value", "output", "state", "gate", "up", "down"}),
 }
 
 

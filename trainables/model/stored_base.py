@@ -120,7 +120,12 @@ def _weights_by_name(path: Path, family: Family, config: Config) -> dict[str, St
             raise UserError(
                 f"a base must hold every weight once, but {path} has `{named(other)}` and `{named(name)}`", REPAIR_HINT
             )
-    return {model: stored[name] for model, name in first.items() if not (family.ignores(name) or family.ignores(model))}
+    unread = family.unread_weights(config)
+    return {
+        model: stored[name]
+        for model, name in first.items()
+        if not (family.ignores(name) or family.ignores(model) or model in unread)
+    }
 
 
 def _quantization(

@@ -224,11 +224,9 @@ class _Probe:
 
     def _batch_facts(self, name: str) -> BatchFacts:
         batch, rows, encoder = self.batches[name], self.rows[name], self.engine.encoder
-        grid, mask = batch.inputs.get("image_grid_thw"), batch.inputs["attention_mask"]
-        tokens, features = 0, 0
-        if grid is not None:
-            tokens = int((batch.inputs["input_ids"] == encoder.image_token_id).sum())
-            features = int(grid.prod(dim=-1).sum()) // encoder.image_processor.merge_size**2
+        mask = batch.inputs["attention_mask"]
+        tokens = int((batch.inputs["input_ids"] == encoder.image_token_id).sum())
+        features = sum(encoder.pixels(view).tokens for row in rows for view in row.views)
         return BatchFacts(
             rows=len(rows),
             images=sum(len(row.views) for row in rows),

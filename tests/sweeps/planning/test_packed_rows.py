@@ -23,3 +23,9 @@ def test_rows_of_text_may_be_packed_and_rows_with_pictures_may_not() -> None:
         check_packable([trial(), trial(**PACKED)], seen)
     assert "1 of 6 training rows have a picture, the first is `seen`; it is set for " in caught.value.message
     assert caught.value.exit_code == 2
+
+
+def test_a_base_that_cannot_keep_rows_apart_packs_none() -> None:
+    check_packable([trial(), trial(**PACKED).baseline()], SCANNED, packs_rows=False)
+    with pytest.raises(UserError, match="layers of linear attention, whose state goes on from row to row"):
+        check_packable([trial(**PACKED)], SCANNED, packs_rows=False)

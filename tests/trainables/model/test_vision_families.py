@@ -189,6 +189,8 @@ def test_a_quantized_base_trains(quantization: str, vision_sources_of: SourcesOf
 # -------------------------------------------------------------------- the table
 def test_every_family_has_a_tiny_model() -> None:
     from tiny_families import TINY
+    from tiny_sequential import SEEING, TINY_SEQUENTIAL
 
-    assert set(model_families.FAMILIES) == {*TINY, *TINY_VISION}
-    assert {name for name, family in FAMILIES.items() if family.sees} == set(TINY_VISION)
+    assert set(model_families.FAMILIES) == {*TINY, *TINY_VISION, *TINY_SEQUENTIAL}
+    assert {name for name, family in FAMILIES.items() if family.sees} == {*TINY_VISION, *SEEING}
+    assert {name for name, one in FAMILIES.items() if one.shared_forward is None} == set(TINY_SEQUENTIAL)

@@ -9,13 +9,25 @@ instantiated model, so a changed transformers class is detected before the first
 - `fused`: Fused projections: several linears of a block that have the same input, held and adapted as one.
 - `mistral3`: Mistral Small 3.1 and later, Magistral and Ministral 3: trained as text.
 - `phi3`: Phi-3 and Phi-4: decoders whose queries, keys and values are one linear, as are gate and up.
+- `gemma3`: Gemma 3 with pictures: a SigLIP tower, and tokens of one picture that attend to each other in both
+  directions.
+- `gemma4`: Gemma 4, dense: layers with full attention have wider heads, and the last layers read the keys of earlier
+  ones.
+- `gemma4_towers`: The weights of the vision and audio towers of Gemma 4, which no trial changes.
+- `internvl`: InternVL in transformers' own layout (`-hf`): a picture is cut into tiles, and each becomes as many
+  tokens.
+- `llava`: The layout of LLaVA, which several families have: a vision tower, a projector and a decoder, side by side.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
+- `qwen3_5`: Qwen3.5: most decoder layers are linear attention, which keeps a state in place of keys and values.
 - `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
   layers.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
+- `siglip`: The SigLIP vision encoder, which several families put before their decoder: its blocks and its weights.
+- `smolvlm`: SmolVLM and Idefics 3: a picture is cut into tiles of one size, each of which becomes as many tokens, and
+  one more.
 - `text`: Text-only decoders: Qwen2, Qwen3, Llama, SmolLM3, Mistral, Ministral, Gemma and GLM-4.
 """
 
@@ -29,11 +41,16 @@ from trainables.errors import UserError, named, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.gemma3 import GEMMA3
+from trainables.model.families.gemma4 import GEMMA4
+from trainables.model.families.internvl import INTERNVL
 from trainables.model.families.mistral3 import MISTRAL3
 from trainables.model.families.phi3 import PHI3
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
+from trainables.model.families.qwen3_5 import QWEN3_5, QWEN3_5_TEXT
 from trainables.model.families.qwen3_vl import QWEN3_VL
+from trainables.model.families.smolvlm import IDEFICS3, SMOLVLM
 from trainables.model.foreign_code import check_names_no_kernel
 
 __all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
@@ -57,6 +74,13 @@ FAMILIES: Mapping[str, Family] = {
     "gemma": text.GEMMA,
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
+    "gemma3": GEMMA3,
+    "gemma4": GEMMA4,
+    "smolvlm": SMOLVLM,
+    "idefics3": IDEFICS3,
+    "internvl": INTERNVL,
+    "qwen3_5": QWEN3_5,
+    "qwen3_5_text": QWEN3_5_TEXT,
 }
 
 

@@ -95,6 +95,23 @@ class SharedForwardSteps:
     keys_and_values: Callable[[Any, Any, tuple[Any, Any]], tuple[Any, Any]] | None = decoder_keys_and_values
 
 
+@dataclass(frozen=True)
+class PictureText:
+    """What stands in a conversation for a picture, in families where it is more than one token, repeated.
+
+    `placeholder` is what the chat template writes for a picture. `expanded(config, features)` returns the text that
+    takes its place before the conversation is tokenized; `features` are what the image processor makes of this picture
+    alone. `inputs` are those of the features that the model reads; those of a batch are joined along `joined_axis`.
+    `options` are what transformers' processor of the family passes to its image processor.
+    """
+
+    placeholder: str
+    expanded: Callable[[Config, Mapping[str, Any]], str]
+    inputs: tuple[str, ...] = ("pixel_values",)
+    joined_axis: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 def block_name(block: Sequence[LinearShape]) -> str:
     """Return the name of the module of a block: the common path of its linears."""
     paths = [linear.name.split(".") for linear in block]
@@ -110,6 +127,11 @@ def no_taps(_: Any) -> tuple[()]:
 def no_modules(_: Config) -> tuple[str, ...]:
     """Return no names: only embeddings and head are outside the blocks."""
     return ()
+
+
+def no_weights(_: Config) -> frozenset[str]:
+    """Return no names: which weights a base may hold beside those of the model does not depend on config.json."""
+    return frozenset()
 
 
 def not_tied(config: Config) -> bool:
@@ -144,12 +166,18 @@ class Family:
     image_processor_class: str | None = None
     image_token: str | None = None
     image_token_mask: str | None = None
+    # None where the image token, repeated, is all that stands for a picture: as many tokens as `image_grid_thw` says.
+    picture_text: PictureText | None = None
+    # True when the chat template reads the content of a turn only as a list of parts, not as a string.
+    content_as_parts: bool = False
     # Variables passed to the chat template.
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
     # Tokens that end an answer where the template writes none after it; training writes the first of them.
     answer_ends: tuple[str, ...] = ()
     # Axes of `position_ids` for packed text: the first separates the packed rows, the others are for rotary embeddings.
     packed_position_axes: int = 1
+    # False when rows in one sequence would not be separate: linear attention carries its state from row to row.
+    packs_rows: bool = True
     # The key in config.json of the limit for soft-capping of logits.
     logit_limit_key: str | None = None
     # True when the head is the embedding, so that a base need not hold both.
@@ -158,6 +186,8 @@ class Family:
     renamed_weights: tuple[tuple[str, str], ...] = ()
     # Patterns of the names of weights that a base may hold and that the model does not read.
     ignored_weights: tuple[str, ...] = ()
+    # Computes from config.json the names of more such weights.
+    unread_weights: Callable[[Config], frozenset[str]] = no_weights
     # Tokens of the published tokenizers that have no row in the embedding; a row of data must not use them.
     tokens_without_embedding: tuple[str, ...] = ()
     # The decoders that it can have, by `model_type` in `text_config`; empty where the family has one of its own.
