@@ -5,12 +5,19 @@ how trials share a forward pass. It needs only `config.json` and no torch. `mode
 instantiated model, so a changed transformers class is detected before the first step.
 
 - `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
+- `experts`: Decoders with a mixture of experts: LoRA goes on the linears of attention, and only on request on the
+  experts.
 - `family`: The description of a model family: plain values and functions, importable without torch.
+- `mixtral`: Mixtral: attention of Mistral and a mixture of experts; published files call its three matrices w1, w3 and
+  w2.
 - `qwen2_5_vl`: Qwen2.5-VL: most vision blocks use window attention, for which the tower reorders the patches; no
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
+- `qwen3_moe`: Qwen3-MoE: attention of Qwen3 and a mixture of experts; published files hold every expert by itself.
 - `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
   layers.
+- `qwen3_vl_moe`: Qwen3-VL-MoE: the vision tower of Qwen3-VL before a mixture of experts; published experts are
+  transposed.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
 - `text`: Text-only decoders: Qwen2, Qwen3, Llama, Mistral and Gemma.
@@ -26,9 +33,12 @@ from trainables.errors import UserError, quoted
 from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
+from trainables.model.families.mixtral import MIXTRAL
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
+from trainables.model.families.qwen3_moe import QWEN3_MOE
 from trainables.model.families.qwen3_vl import QWEN3_VL
+from trainables.model.families.qwen3_vl_moe import QWEN3_VL_MOE
 from trainables.model.foreign_code import check_names_no_kernel
 
 __all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
@@ -45,6 +55,9 @@ FAMILIES: Mapping[str, Family] = {
     "gemma": text.GEMMA,
     "gemma2": text.GEMMA2,
     "gemma3_text": text.GEMMA3_TEXT,
+    "qwen3_moe": QWEN3_MOE,
+    "mixtral": MIXTRAL,
+    "qwen3_vl_moe": QWEN3_VL_MOE,
 }
 
 
