@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MOST_STEPS = 10**7
 MOST_ROWS = 10**10  # steps x rows per step
 MOST_NAME_BYTES = 200  # a file system allows 255; the id of the trial and suffixes follow
 TRAIN_SLICE_ROWS = 64  # of every eval, unless a trial asks for others
+
+EXPERTS = "experts"  # as a target module: the parameters of the experts, and no linear
 
 
 def budget_problem(steps: int, effective_rows: int) -> str | None:
@@ -18,6 +22,15 @@ def budget_problem(steps: int, effective_rows: int) -> str | None:
             f"but got {rows:,}"
         )
     return None
+
+
+def experts_problem(target_modules: Sequence[str], dropout: float) -> str | None:
+    """Return why LoRA cannot be placed on experts in this way, None if it can or is not to be."""
+    if EXPERTS not in target_modules:
+        return None
+    if len(target_modules) > 1:
+        return f"target_modules must be `{EXPERTS}` alone, or names of linears, but got {'+'.join(target_modules)}"
+    return f"dropout must be 0 on {EXPERTS}, as PEFT requires, but got {dropout:g}" if dropout else None
 
 
 def checked_name(name: str) -> str:

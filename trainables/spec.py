@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from trainables.errors import UserError, nearest, quoted
 from trainables.io.checksums import canonical_json
-from trainables.limits import TRAIN_SLICE_ROWS, budget_problem, checked_name
+from trainables.limits import TRAIN_SLICE_ROWS, budget_problem, checked_name, experts_problem
 from trainables.schedule import SCHEDULES, rows_at, rows_before
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
@@ -77,11 +77,11 @@ class TrialSpec(Frozen):
     `name` is for display. `arm` is the arm of the study that the trial belongs to; it defaults to `name`. Neither
     affects the result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the number of
     rows per step grows) are fractions of the steps. `min_rate_ratio` is a fraction of the peak rate. `target_modules`
-    are the names of the adapted linears of a layer (`q_proj`); empty means all. `adam_beta2` is the decay of AdamW's
-    second moment per step. `packed_tokens` above 0 packs text rows
-    of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
-    in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
-    stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
+    are the names of the adapted linears of a layer (`q_proj`); empty means all, and `experts` alone the experts.
+    `adam_beta2` is the decay of AdamW's second moment per step. `packed_tokens` above 0 packs text rows of a batch into
+    sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter in `init_from`
+    has the same placement or covers a part of it. `earlier` are the validation rows of the earlier stages of a
+    curriculum. `template_date` is the date that the chat template shows, None if it shows none.
     `train_slice_rows` is how many of the first training rows every eval measures the loss on.
     """
 
@@ -152,7 +152,8 @@ class TrialSpec(Frozen):
 
     @model_validator(mode="after")
     def _can_be_finished(self) -> Self:
-        if problem := budget_problem(self.steps, self.effective_rows):
+        problem = budget_problem(self.steps, self.effective_rows) or experts_problem(self.target_modules, self.dropout)
+        if problem:
             raise ValueError(problem)
         return self
 

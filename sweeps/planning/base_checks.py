@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainables.errors import UserError
-from trainables.model.stored_base import UNQUANTIZED_HINT, StoredBase, is_available, read_base
+from trainables.model.stored_base import UNQUANTIZED_HINT, StoredBase, check_experts, is_available, read_base
 from trainables.spec import TrialSpec
 
 
 def check_base(specs: Sequence[TrialSpec]) -> None:
-    """Refuse trials whose base is damaged, or stored in another quantization than theirs.
+    """Refuse trials whose base is damaged, stored in another quantization than theirs, or has experts to quantize.
 
     Raises:
         UserError: naming the base and the trials.
@@ -20,6 +20,8 @@ def check_base(specs: Sequence[TrialSpec]) -> None:
 
 
 def _check_quantizations(base: StoredBase, specs: Sequence[TrialSpec]) -> None:
+    for spec in specs:
+        check_experts(base, spec.quantization)
     refused = [spec for spec in specs if not is_available(base, spec.quantization)]
     if refused:
         asked = ", ".join(dict.fromkeys(spec.quantization for spec in refused))

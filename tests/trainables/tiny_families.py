@@ -158,6 +158,16 @@ TINY: dict[str, Tiny] = {
                         config={**GEMMA, "sliding_window": WINDOW, "layer_types": ALTERNATING}),
 }  # fmt: skip
 
+MIXTURE = {"num_experts_per_tok": 2, "moe_intermediate_size": 48, "num_experts": 4}
+# the first layer of Qwen3-MoE is dense here
+TINY_EXPERTS: dict[str, Tiny] = {
+    "qwen3_moe": Tiny(THINKING, "<|im_end|>", "<|im_end|>", pad="<|endoftext|>",
+                      config={**MIXTURE, "head_dim": 32, "mlp_only_layers": [0], "norm_topk_prob": True}),
+    "mixtral": Tiny(INSTRUCTIONS, "</s>", "</s>", bos="<s>",
+                    config={"num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": WINDOW}),
+}  # fmt: skip
+TINY_TEXT = {**TINY, **TINY_EXPERTS}
+
 
 @dataclass(frozen=True)
 class TinyVision:
@@ -193,6 +203,13 @@ TINY_VISION: dict[str, TinyVision] = {
     "qwen2_vl": TinyVision(
         WITH_SYSTEM, {"rope_parameters": MROPE}, {"embed_dim": 64, "hidden_size": 64, "mlp_ratio": 2}),
 }  # fmt: skip
+TINY_VISION_EXPERTS: dict[str, TinyVision] = {
+    "qwen3_vl_moe": TinyVision(
+        tokens.CHAT_TEMPLATE,
+        {**MIXTURE, "rope_parameters": {**MROPE, "mrope_interleaved": True}, "head_dim": 16, "mlp_only_layers": [1]},
+        TINY_VISION["qwen3_vl"].vision),
+}  # fmt: skip
+TINY_SEEING = {**TINY_VISION, **TINY_VISION_EXPERTS}
 VISION_DEPTHS = ((2, 0), (0, 3), (1, 2), (LAYERS, BLOCKS), (0, BLOCKS), (3, 1), (1, 0))
 SIZES = ((64, 64), (80, 48), (48, 96), (32, 32))  # of pictures, in pixels: windows are whole, partial and single
 
@@ -201,7 +218,7 @@ def tiny_vision_config(family: str, **text: Any) -> Any:
     """Make the configuration of a tiny model that takes pictures, for the miniature's tokenizer."""
     from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer, tiny = AutoTokenizer.from_pretrained(BASE_DIRECTORY), TINY_VISION[family]
+    tokenizer, tiny = AutoTokenizer.from_pretrained(BASE_DIRECTORY), TINY_SEEING[family]
     names = {"image_token_id": tokens.IMAGE_PAD, "video_token_id": tokens.VIDEO_PAD,
              "vision_start_token_id": tokens.VISION_START, "vision_end_token_id": tokens.VISION_END}  # fmt: skip
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
@@ -220,7 +237,7 @@ def write_vision_base(family: str, directory: Path) -> Path:
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(BASE_DIRECTORY)
-    tokenizer.chat_template = TINY_VISION[family].template
+    tokenizer.chat_template = TINY_SEEING[family].template
     tokenizer.save_pretrained(directory)
     processor = image_processor()
     processor.size = {"shortest_edge": 32 * 32, "longest_edge": 96 * 96}
@@ -253,7 +270,8 @@ def tiny_config(family: str, vocabulary: int = 512) -> Any:
     """Make the configuration of a tiny model, as transformers writes it to `config.json`."""
     from transformers import AutoConfig
 
-    tiny, own = TINY[family], {"vocab_size": vocabulary, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
+    tiny = TINY_TEXT[family]
+    own = {"vocab_size": vocabulary, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": None}
     if tiny.decoder is None:
         return AutoConfig.for_model(family, **{**SHAPE, **tiny.config, **own})
     text = {"model_type": tiny.decoder, **SHAPE, **tiny.config["text_config"], **own}
@@ -265,7 +283,7 @@ def write_base(family: str, directory: Path) -> Path:
     import torch
     import transformers
 
-    tiny = TINY[family]
+    tiny = TINY_TEXT[family]
     tokenizer = transformers.AutoTokenizer.from_pretrained(BASE_DIRECTORY)
     own = [token for token in (tiny.end, tiny.eos, tiny.bos, tiny.pad) if token]
     tokenizer.add_special_tokens({"extra_special_tokens": own}, replace_extra_special_tokens=False)

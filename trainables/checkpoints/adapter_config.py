@@ -118,5 +118,7 @@ def _check(values: Mapping[str, Any], key: str, rule: ValueRule, path: Path) -> 
     value = values.get(key)
     if key not in values or (value is None and rule.may_be_null):
         return
+    if key == "target_modules" and value == [] and values.get("target_parameters"):
+        return  # an adapter on experts alone
     if not rule.holds(value):
         raise UserError(f"{path}: `{key}` must be {rule.must}, but got {quoted(value)}", SAVE_AGAIN_HINT)

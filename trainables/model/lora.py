@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from trainables.errors import UserError
 from trainables.model.base import Base
 from trainables.model.dropout import KeyedDropout, Masks
-from trainables.model.families import TOWERS, TowerName
+from trainables.model.families import TOWERS, LinearShape, TowerName
 from trainables.model.peft_files import ADAPTER_WEIGHTS, PREFIX, saved_name
 from trainables.model.placement import ResolvedPlacement
 from trainables.spec import TrialSpec
@@ -30,13 +31,17 @@ class PlacementMismatch(Exception):
 
 @dataclass
 class Adapter:
-    """One LoRA adapter; `live` says whether it is on the base. Its parameters stay valid after removal."""
+    """One LoRA adapter; `live` says whether it is on the base. Its parameters stay valid after removal.
+
+    `places` gives the path in PEFT's model of the module that adapts a linear, or a parameter of experts.
+    """
 
     peft_model: PeftModel
     config: LoraConfig
     placement: ResolvedPlacement
     masks: Masks
     by_tower: Mapping[TowerName, list[tuple[str, torch.nn.Parameter]]]
+    places: Mapping[str, str]
     live: bool = True
 
     @property
@@ -52,13 +57,21 @@ class Adapter:
         """Return all trained parameters with their names, language first."""
         return [pair for tower in TOWERS for pair in self.parameters(tower)]
 
-    def factors(self, tower: TowerName) -> dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]:
-        """Return lora_A (rank, inputs) and lora_B (outputs, rank) by the name of the linear they adapt."""
+    def factors(self, tower: TowerName) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return lora_A (rank, inputs) and lora_B (outputs, rank) by the name of the linear they adapt.
+
+        Those of experts are views, by the name of the parameter and the number of the expert.
+        """
         named = dict(self.parameters(tower))
-        return {
-            linear.name: (named[_parameter(linear.name, "lora_A")], named[_parameter(linear.name, "lora_B")])
-            for linear in self.placement.linears[tower]
-        }
+        found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        for one in self.placement.linears[tower]:
+            a, b = (named[f"{self.places[one.name]}.{factor}.default.weight"] for factor in ("lora_A", "lora_B"))
+            if one.experts == 1:
+                found[one.name] = a, b
+            else:  # PEFT lays out A as (experts, rank, inputs) and B as (outputs, rank, experts)
+                of_a, of_b = a.view(one.experts, -1, one.inputs), b.view(one.outputs, -1, one.experts)
+                found |= {f"{one.name}.{number}": (of_a[number], of_b[..., number]) for number in range(one.experts)}
+        return found
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the adapter by PEFT's keys."""
@@ -149,13 +162,15 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
         lora_alpha=spec.alpha,  # type: ignore[arg-type] PEFT computes with floats
         lora_dropout=spec.dropout,
         use_rslora=spec.rslora,
-        target_modules=list(placement.module_names),
+        target_modules=[one.name for tower in TOWERS for one in placement.linears[tower] if one.experts == 1],
+        target_parameters=[one.name for tower in TOWERS for one in placement.linears[tower] if one.experts > 1] or None,
         base_model_name_or_path=str(base.path),
         task_type="CAUSAL_LM",
     )
     peft_model = get_peft_model(base.model, config)
     masks = Masks(spec.seed, spec.dropout)
-    adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement))
+    places = {one.name: path for path, one in adapted(peft_model).items()}
+    adapter = Adapter(peft_model, config, placement, masks, _by_tower(peft_model, placement), places)
     with ExitStack() as cleanup:
         cleanup.callback(adapter.remove)  # if a check fails
         _check_placed(adapter, spec)
@@ -188,34 +203,38 @@ def _initialize(adapter: Adapter, seed: int) -> None:
             b.zero_()
 
 
+def adapted(peft_model: PeftModel) -> dict[str, LinearShape]:
+    """Return what carries LoRA, by the path of its module in PEFT's model: linears, and parameters of experts."""
+    found: dict[str, LinearShape] = {}
+    for path, module in peft_model.named_modules():
+        if isinstance(module, LoraLayer):
+            name, experts = path.removeprefix("base_model.model."), 1
+            if isinstance(module, ParamWrapper):  # PEFT wraps the wrapper once more for each further parameter
+                name, experts = f"{name.replace('.base_layer', '')}.{module.parameter_name}", module.num_experts
+            found[path] = LinearShape(name, int(module.in_features or 0), int(module.out_features or 0), experts)
+    return found
+
+
 def _by_tower(
     peft_model: PeftModel, placement: ResolvedPlacement
 ) -> dict[TowerName, list[tuple[str, torch.nn.Parameter]]]:
     named = [(name, p) for name, p in peft_model.named_parameters() if "lora_" in name]
-    prefixes = {
-        tower: tuple(f"base_model.model.{linear.name}." for linear in placement.linears[tower]) for tower in TOWERS
-    }
-    return {tower: [(name, p) for name, p in named if name.startswith(prefixes[tower])] for tower in TOWERS}
+    names = {path: one.name for path, one in adapted(peft_model).items()}
+    placed = {tower: {linear.name for linear in placement.linears[tower]} for tower in TOWERS}
+    return {tower: [(name, p) for name, p in named if names[name.split(".lora_")[0]] in placed[tower]]
+            for tower in TOWERS}  # fmt: skip
 
 
 def _replace_dropout(adapter: Adapter) -> None:
     for name, module in adapter.peft_model.named_modules():
-        if isinstance(module, LoraLayer):
+        if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper):
             module.lora_dropout["default"] = KeyedDropout(adapter.masks, name.removeprefix("base_model.model."))
-
-
-def _parameter(linear: str, factor: str) -> str:
-    return f"base_model.model.{linear}.{factor}.default.weight"
 
 
 def _check_placed(adapter: Adapter, spec: TrialSpec) -> None:
     placement = adapter.placement
-    wrapped = {
-        name.removeprefix("base_model.model."): (module.in_features, module.out_features)
-        for name, module in adapter.peft_model.named_modules()
-        if isinstance(module, LoraLayer)
-    }
-    expected = {linear.name: (linear.inputs, linear.outputs) for tower in TOWERS for linear in placement.linears[tower]}
+    wrapped = {one.name: one for one in adapted(adapter.peft_model).values()}
+    expected = {linear.name: linear for tower in TOWERS for linear in placement.linears[tower]}
     if wrapped != expected:
         extra, missing = sorted(set(wrapped) - set(expected)), sorted(set(expected) - set(wrapped))
         raise PlacementMismatch(f"adapted modules differ from the placement: extra {extra[:3]}, missing {missing[:3]}")

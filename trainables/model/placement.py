@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.errors import UserError
+from trainables.limits import EXPERTS
 from trainables.model.families import TOWERS, Blocks, LinearShape, TowerName
+from trainables.model.families.family import ExpertTowers
 from trainables.model.module_kinds import name_hint, whole_linears
 from trainables.spec import Placement
 
@@ -25,8 +27,11 @@ class ResolvedPlacement:
         return tuple(linear.name for tower in TOWERS for linear in self.linears[tower])
 
     def parameters(self, tower: TowerName, rank: int) -> int:
-        """Return the number of parameters that LoRA trains in `tower`: the sum of rank x (inputs + outputs)."""
-        return sum(rank * (linear.inputs + linear.outputs) for linear in self.linears[tower])
+        """Return the number of parameters that LoRA trains in `tower`: the sum of rank x (inputs + outputs).
+
+        A parameter of experts counts once for each of them.
+        """
+        return sum(rank * one.experts * (one.inputs + one.outputs) for one in self.linears[tower])
 
     def total_parameters(self, rank: int) -> int:
         """Return the number of parameters that LoRA trains in all towers."""
@@ -50,9 +55,13 @@ def resolve(
 ) -> ResolvedPlacement:
     """Return the modules of the last layers of each tower; `target_modules` keeps only linears of these names.
 
+    The name `experts` alone places LoRA on the experts of these language layers, and on no linear.
+
     Raises:
         UserError: the placement has more layers than a tower, or a target is not a linear of a placed layer.
     """
+    if EXPERTS in target_modules:
+        towers, target_modules = _only_experts(placement, towers), ()
     depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
     for tower, depth in depths.items():
         if depth > len(towers[tower]):
@@ -63,6 +72,26 @@ def resolve(
             )
     placed: dict[TowerName, tuple[LinearShape, ...]] = {tower: _last(towers[tower], depths[tower]) for tower in TOWERS}
     return ResolvedPlacement(_only_targets(placed, target_modules) if target_modules else placed)
+
+
+def _only_experts(placement: Placement, towers: Mapping[TowerName, Blocks]) -> dict[TowerName, Blocks]:
+    experts = towers.experts if isinstance(towers, ExpertTowers) else ()
+    if not any(experts):
+        raise UserError(
+            f"`{EXPERTS}` as a target needs a base with experts, but the layers of this base are dense",
+            "name linears of its layers, or none for all of them",
+        )
+    if placement.vision:
+        raise UserError(
+            f"`{EXPERTS}` as a target places LoRA on experts alone, but {placement} also asks for vision blocks",
+            "place no vision block",
+        )
+    if placement.language and not any(experts[len(experts) - placement.language :]):
+        raise UserError(
+            f"`{EXPERTS}` as a target needs a placed layer with experts, but the last {placement.language} are dense",
+            "place more layers",
+        )
+    return {"language": experts, "vision": towers["vision"]}
 
 
 def _only_targets(

@@ -6,6 +6,7 @@ report is checked in the same way (`model/loading.py`).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,14 +75,33 @@ def check_quantization(base: StoredBase, quantization: Quantization) -> None:
     """Check that a base can be loaded in a quantization.
 
     Raises:
-        UserError: the weights are stored in another quantization.
+        UserError: the weights are stored in another quantization, or experts would stay unquantized.
     """
+    check_experts(base, quantization)
     if not is_available(base, quantization):
         raise UserError(
             f"a base must be stored as floats or in the quantization that is asked for, but {base.path} is stored in "
             f"{base.quantization} and {quantization} is asked for",
             f"ask for {base.quantization}, or {UNQUANTIZED_HINT}",
         )
+
+
+def check_experts(base: StoredBase, quantization: Quantization) -> None:
+    """Refuse to quantize a base with experts, whose 3-D parameters bitsandbytes leaves as they are.
+
+    Raises:
+        UserError: names the share of the weights that would stay unquantized.
+    """
+    experts = sum(map(math.prod, base.family.experts(base.config).values()))
+    if quantization == UNQUANTIZED or not experts:
+        return
+    shared = HEAD if base.family.is_tied(base.config) else None
+    every = sum(math.prod(one) for name, one in base.family.weights(base.config).items() if name != shared)
+    raise UserError(
+        f"a base with experts must be loaded unquantized, but {quantization} is asked for: bitsandbytes quantizes only "
+        f"linears, and {experts / every:.1%} of the weights of {base.path} are experts ({experts:,} of {every:,})",
+        f"--quant {UNQUANTIZED}; it needs the memory of all weights in 16 bits",
+    )
 
 
 def embedding_of(family: Family) -> str:
@@ -191,7 +211,14 @@ def _check_tied(path: Path, family: Family, config: Config, weights: Mapping[str
 
 
 def _needed(shapes: Shapes, family: Family, config: Config, weights: Mapping[str, StoredWeight]) -> Shapes:
-    """Return the shapes of the weights that a base must hold; of a tied head and embedding, one is enough."""
+    """Return the shapes of the weights that a base must hold; of a tied head and embedding, one is enough.
+
+    Experts may be held in one of several layouts; the one of which the base holds the most is compared.
+    """
+    experts = family.experts(config)
+    layouts = [*family.stored_experts(config), experts]
+    held = max(layouts, key=lambda one: sum(name in weights and weights[name].shape == one[name] for name in one))
+    shapes = {name: shape for name, shape in shapes.items() if name not in experts} | held
     pair = {HEAD, embedding_of(family)}
     absent = pair - set(weights)
     if not family.is_tied(config) or absent == pair:

@@ -25,7 +25,7 @@ from trainables.io.checksums import canonical_json
 from trainables.io.files import write_json
 from trainables.model.checksums import base_checksums
 from trainables.model.families import TOWERS, TowerName
-from trainables.model.lora import Adapter
+from trainables.model.lora import Adapter, adapted
 from trainables.model.optimizer import Optimizer
 from trainables.record import Record
 from trainables.selftest.judge import BatchFacts, SelfTestFacts, TowerFacts, judge_batches, judge_reload, judge_selftest
@@ -200,23 +200,23 @@ class _Probe:
         return max(moves, default=0.0)
 
     def _towers(self, saved: Snapshot, moved: Mapping[str, float]) -> dict[str, TowerFacts]:
-        wrapped = {name for name, module in self.adapter.peft_model.named_modules() if hasattr(module, "lora_A")}
+        wrapped = {one.name for one in adapted(self.adapter.peft_model).values()}
         held = {id(p) for group in self.optimizer.adamw.param_groups for p in group["params"]}
         rates = {group["tower"]: float(group["lr"]) for group in self.optimizer.adamw.param_groups}
         found: dict[str, TowerFacts] = {}
         for tower in reached_towers(self.adapter, has_images=True):
             linears, own = self.adapter.placement.linears[tower], self.adapter.parameters(tower)
-            prefixes = tuple(f"base_model.model.{linear.name}." for linear in linears)
+            names = {name for name, _ in own}
             found[tower] = TowerFacts(
                 expected_modules=len(linears),
-                adapted_modules=sum(f"base_model.model.{linear.name}" in wrapped for linear in linears),
+                adapted_modules=sum(linear.name in wrapped for linear in linears),
                 expected_parameters=self.adapter.placement.parameters(tower, self.spec.rank),
                 trainable_parameters=sum(p.numel() for name, p in own if saved.trainable[name]),
                 optimized_parameters=sum(p.numel() for _, p in own if id(p) in held),
                 configured_rate=self.spec.learning_rate if tower == "language" else self.spec.vision_learning_rate,
                 rate=rates.get(tower, 0.0),
-                dead_b=tuple(name for name in self.dead["lora_B"] if name.startswith(prefixes)),
-                dead_a=tuple(name for name in self.dead["lora_A"] if name.startswith(prefixes)),
+                dead_b=tuple(name for name in self.dead["lora_B"] if name in names),
+                dead_a=tuple(name for name in self.dead["lora_A"] if name in names),
                 unmoved=tuple(name for name, p in own if torch.equal(p.detach(), saved.weights[name])),
                 first_move=moved.get(tower, 0.0),
             )

@@ -5,6 +5,8 @@ how trials share a forward pass. It needs only `config.json` and no torch. `mode
 instantiated model, so a changed transformers class is detected before the first step.
 
 - `decoder_weights`: The weights of a decoder beside the matrices of its layers: embedding, head, norms and biases.
+- `experts`: Decoders with a mixture of experts: LoRA goes on the linears of attention, and only on request on the
+  experts.
 - `family`: The description of a model family: plain values and functions, importable without torch.
 - `fused`: Fused projections: several linears of a block that have the same input, held and adapted as one.
 - `mistral3`: Mistral Small 3.1 and later, Magistral and Ministral 3: trained as text.
@@ -21,8 +23,13 @@ instantiated model, so a changed transformers class is detected before the first
   DeepStack.
 - `qwen2_vl`: Qwen2-VL: all patches of an image attend to each other; no DeepStack.
 - `qwen3_5`: Qwen3.5: most decoder layers are linear attention, which keeps a state in place of keys and values.
+- `mixtral`: Mixtral: attention of Mistral and a mixture of experts; published files call its three matrices w1, w3 and
+  w2.
+- `qwen3_moe`: Qwen3-MoE: attention of Qwen3 and a mixture of experts; published files hold every expert by itself.
 - `qwen3_vl`: Qwen3-VL: all patches of an image attend to each other; DeepStack adds features to the first language
   layers.
+- `qwen3_vl_moe`: Qwen3-VL-MoE: the vision tower of Qwen3-VL before a mixture of experts; published experts are
+  transposed.
 - `qwen_vision`: The common parts of the vision towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 - `qwen_vision_weights`: The weights of Qwen's vision-language models beside the matrices of their blocks.
 - `siglip`: The SigLIP vision encoder, which several families put before their decoder: its blocks and its weights.
@@ -45,11 +52,14 @@ from trainables.model.families.gemma3 import GEMMA3
 from trainables.model.families.gemma4 import GEMMA4
 from trainables.model.families.internvl import INTERNVL
 from trainables.model.families.mistral3 import MISTRAL3
+from trainables.model.families.mixtral import MIXTRAL
 from trainables.model.families.phi3 import PHI3
 from trainables.model.families.qwen2_5_vl import QWEN2_5_VL
 from trainables.model.families.qwen2_vl import QWEN2_VL
 from trainables.model.families.qwen3_5 import QWEN3_5, QWEN3_5_TEXT
+from trainables.model.families.qwen3_moe import QWEN3_MOE
 from trainables.model.families.qwen3_vl import QWEN3_VL
+from trainables.model.families.qwen3_vl_moe import QWEN3_VL_MOE
 from trainables.model.families.smolvlm import IDEFICS3, SMOLVLM
 from trainables.model.foreign_code import check_names_no_kernel
 
@@ -81,6 +91,9 @@ FAMILIES: Mapping[str, Family] = {
     "internvl": INTERNVL,
     "qwen3_5": QWEN3_5,
     "qwen3_5_text": QWEN3_5_TEXT,
+    "qwen3_moe": QWEN3_MOE,
+    "mixtral": MIXTRAL,
+    "qwen3_vl_moe": QWEN3_VL_MOE,
 }
 
 

@@ -25,16 +25,28 @@ Inputs = Mapping[str, "torch.Tensor"]  # of a batch, as the model's forward take
 
 @dataclass(frozen=True)
 class LinearShape:
-    """One linear layer: its full module name, input width and output width."""
+    """One linear layer: its full module name, input width and output width.
+
+    With `experts` above 1 it is a 3-D parameter (experts, outputs, inputs), and the name is that of the parameter.
+    """
 
     name: str
     inputs: int
     outputs: int
+    experts: int = 1
 
 
 Blocks = tuple[tuple[LinearShape, ...], ...]
 Towers = dict[TowerName, Blocks]
 Shapes = dict[str, tuple[int, ...]]  # of weights, by their full names in the model
+
+
+class ExpertTowers(dict[TowerName, Blocks]):
+    """Towers whose language layers also hold experts: `experts` are the parameters of each layer, first to last."""
+
+    def __init__(self, towers: Towers, experts: Blocks) -> None:
+        super().__init__(towers)
+        self.experts = experts
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,11 @@ def no_weights(_: Config) -> frozenset[str]:
     return frozenset()
 
 
+def no_layouts(_: Config) -> tuple[()]:
+    """Return no other layouts: the files hold every weight in the shape of the model."""
+    return ()
+
+
 def not_tied(config: Config) -> bool:
     """Return `tie_word_embeddings`, which is false unless config.json sets it."""
     return bool(config.get("tie_word_embeddings", False))
@@ -184,6 +201,8 @@ class Family:
     is_tied: Callable[[Config], bool] = not_tied
     # Other names that transformers knows for a weight: patterns and what they become, applied one after the other.
     renamed_weights: tuple[tuple[str, str], ...] = ()
+    # Computes what a base may hold in place of its experts' parameters, by the names in the file after renaming.
+    stored_experts: Callable[[Config], Sequence[Shapes]] = no_layouts
     # Patterns of the names of weights that a base may hold and that the model does not read.
     ignored_weights: tuple[str, ...] = ()
     # Computes from config.json the names of more such weights.
@@ -202,6 +221,12 @@ class Family:
         """Return the shapes of all weights of the model; linears are (outputs, inputs)."""
         linears = (linear for blocks in self.towers(config).values() for block in blocks for linear in block)
         return {f"{one.name}.weight": (one.outputs, one.inputs) for one in linears} | self.other_weights(config)
+
+    def experts(self, config: Config) -> Shapes:
+        """Return the shapes of the experts' parameters: (experts, outputs, inputs); a dense family has none."""
+        towers = self.towers(config)
+        blocks = towers.experts if isinstance(towers, ExpertTowers) else ()
+        return {one.name: (one.experts, one.outputs, one.inputs) for block in blocks for one in block}
 
     def name_in_model(self, stored: str) -> str:
         """Return the name in the model of a weight that a file holds as `stored`."""
