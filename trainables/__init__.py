@@ -42,6 +42,7 @@
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
+- `placement`: A placement: which layers of each tower carry LoRA, and on which kind of their linears.
 - `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.

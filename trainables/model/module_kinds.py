@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-ModuleKind = Literal["attention", "mlp", "gate-up", "all"]
-MODULE_KINDS: tuple[ModuleKind, ...] = ("attention", "mlp", "gate-up", "all")
+from trainables.placement import MODULE_KINDS, ModuleKind
+
+__all__ = ["MODULE_KINDS", "PARTS", "ModuleKind", "Part", "is_of_kind", "modules_of_kind"]
 
 Part = Literal["query", "key", "value", "output", "gate", "up", "down"]
 _FUSED: tuple[Part, ...] = ("query", "key", "value")
