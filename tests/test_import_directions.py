@@ -24,7 +24,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
         "placement", "spec", "lease", "verdict", "sharing_keys",
-        "model", "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
+        "model", "gradient_norms",
+        "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",

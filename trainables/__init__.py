@@ -21,6 +21,8 @@
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
 - `frozen/`: Keeps what the frozen layers below all adapters compute for a row, so that it is computed once.
+- `gradient_norms`: The gradient of each linear before training, as a value that crosses between processes and is kept
+  in a file.
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by

@@ -48,7 +48,7 @@ def layer_rule(text: str, where: str = "--layers") -> LayerRule:
     if found is None or rule is None:
         raise UserError(
             f"{where} must be rules among last, first, every-N, all and gradient, but got `{named(text)}`",
-            nearest(text.partition("-")[0], RULES) or f"--layers {EXAMPLE}",
+            nearest(text.partition("-")[0], RULES),
         )
     number = int(found["number"] or 0)
     if rule == "every" and not number:
@@ -82,7 +82,7 @@ def module_kind(text: str, where: str = "--modules") -> ModuleKind:
     if found is None:
         raise UserError(
             f"{where} must be kinds among {', '.join(MODULE_KINDS)}, but got `{named(text)}`",
-            nearest(text, MODULE_KINDS) or f"--modules {','.join(MODULE_KINDS)}",
+            nearest(text, MODULE_KINDS),
         )
     return found
 
