@@ -80,7 +80,7 @@ class Placement(BaseModel):
         """Return in words which layers of a tower are adapted, and on which linears."""
         name = "language layers" if tower == "language" else "vision blocks"
         listed = self.listed(tower)
-        which = f"{name} {ranges(listed)}, counted from 0" if listed else f"the last {self.count(tower)} {name}"
+        which = f"{name} {ranges(listed, ', ')}, counted from 0" if listed else f"the last {self.count(tower)} {name}"
         return which if self.modules == "all" else f"the {self.modules} linears of {which}"
 
     def __str__(self) -> str:
@@ -89,15 +89,18 @@ class Placement(BaseModel):
         return "-".join([*parts, *([] if self.modules == "all" else [self.modules])])
 
 
-def ranges(indices: Sequence[int]) -> str:
-    """Write ascending numbers briefly: `0-2,5`, and from four on with equal distances `1-35/2`."""
+def ranges(indices: Sequence[int], between: str = "+") -> str:
+    """Write ascending numbers briefly: `0-2+5`, and from four on with equal distances `1-35by2`.
+
+    The signs are those that the name of an arm can have, in a file and on a command line.
+    """
     steps = {b - a for a, b in itertools.pairwise(indices)}
     if len(indices) > 3 and len(steps) == 1 and steps != {1}:
-        return f"{indices[0]}-{indices[-1]}/{steps.pop()}"
+        return f"{indices[0]}-{indices[-1]}by{steps.pop()}"
     runs: list[list[int]] = []
     for one in indices:
         if runs and one == runs[-1][-1] + 1:
             runs[-1].append(one)
         else:
             runs.append([one])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return between.join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

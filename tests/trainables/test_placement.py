@@ -57,7 +57,11 @@ def test_kinds_and_layers_make_another_trial(make_spec: SpecMaker) -> None:
             "L1-V0-gate-up",
             "the gate-up linears of the last 1 language layers",
         ),
-        (Placement(language=4, language_indices=(1, 3, 5, 7)), "L4(1-7/2)-V0", "language layers 1-7/2, counted from 0"),
+        (
+            Placement(language=4, language_indices=(1, 3, 5, 7)),
+            "L4(1-7by2)-V0",
+            "language layers 1-7by2, counted from 0",
+        ),
     ],
 )
 def test_how_a_placement_is_written(placement: Placement, text: str, words: str) -> None:
@@ -67,7 +71,7 @@ def test_how_a_placement_is_written(placement: Placement, text: str, words: str)
 
 @pytest.mark.parametrize(
     ("indices", "text"),
-    [((0,), "0"), ((0, 1, 2), "0-2"), ((0, 2, 4), "0,2,4"), ((1, 3, 5, 7), "1-7/2"), ((0, 1, 5, 6, 9), "0-1,5-6,9")],
+    [((0,), "0"), ((0, 1, 2), "0-2"), ((0, 2, 4), "0+2+4"), ((1, 3, 5, 7), "1-7by2"), ((0, 1, 5, 6, 9), "0-1+5-6+9")],
 )
 def test_ranges(indices: tuple[int, ...], text: str) -> None:
     assert ranges(indices) == text
@@ -107,3 +111,10 @@ def test_a_kind_and_names_of_linears_exclude_each_other(make_spec: SpecMaker) ->
     values = make_spec(placement=Placement(language=1, modules="attention")).model_dump(mode="json")
     with pytest.raises(UserError, match="only one of a kind of modules and target_modules may choose the linears"):
         parse_spec(values | {"target_modules": ["gate_proj"]})
+
+
+def test_a_placement_can_be_the_name_of_an_arm(make_spec: SpecMaker) -> None:
+    for listed in ((1, 3, 5, 7), (0, 2, 3, 6), (0,)):
+        placement = Placement(language=len(listed), language_indices=listed, modules="gate-up")
+        assert make_spec(arm=str(placement)).arm == str(placement)
+        assert "," not in str(placement)  # which separates arms in --only

@@ -137,8 +137,8 @@ def test_a_rule_of_an_arm_gives_way_to_the_command_line() -> None:
 def test_listed_layers_of_an_arm_stay_unless_a_rule_replaces_them() -> None:
     listed = {"placement": {"language": 2, "vision": 0, "language_indices": (0, 5), "modules": "mlp"}}
     study = replace(STUDY, arms=(Arm("won", language=2, vision=0, settings=listed),))
-    assert str(expand(study, Axes(), on_miniature())[-1].placement) == "L2(0,5)-V0-mlp"
-    assert str(expand(study, Axes(modules=("all",)), on_miniature())[-1].placement) == "L2(0,5)-V0"
+    assert str(expand(study, Axes(), on_miniature())[-1].placement) == "L2(0+5)-V0-mlp"
+    assert str(expand(study, Axes(modules=("all",)), on_miniature())[-1].placement) == "L2(0+5)-V0"
     assert str(expand(study, Axes(layers=layer_rules("last")), on_miniature())[-1].placement) == "L2-V0-mlp"
 
 
