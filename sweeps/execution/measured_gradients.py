@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from sweeps.planning.layers import Norms
@@ -78,9 +77,8 @@ def kept_gradients(experiment: Path) -> list[GradientNorms]:
     if not path.is_file():
         return []
     try:
-        kept: Any = read_json(path)
-        return [GradientNorms.model_validate(one) for one in kept]
-    except (ValidationError, TypeError) as error:
+        return TypeAdapter(list[GradientNorms]).validate_python(read_json(path))
+    except ValidationError as error:
         raise FileDamaged(f"{path} must hold measured gradients, but {str(error).splitlines()[0]}",
                           "remove it, and they are measured again") from None  # fmt: skip
 
