@@ -29,6 +29,9 @@ from trainables.mlflow_store import (
 # MLflow's SQL store replaces infinity by the largest double, because MySQL and SQLite cannot store infinity
 LARGEST_STORED = 1.797e308
 
+# Runs of earlier versions do not have these parameters; a run that has them at these values is a trial as theirs.
+UNSAID_DEFAULTS = {"modules": "all", "language_indices": "[]", "vision_indices": "[]"}
+
 Value = int | float | str
 
 
@@ -167,7 +170,9 @@ def _trial(run: StoredRun) -> TrialRun:
         verdict_reason=tags.get("verdict.reason"),
         best_step=tags.get("best.step"),
         record=tags.get("record"),
-        parameters={key: _number_or_text(text) for key, text in sorted(run.params.items())},
+        parameters={
+            key: _number_or_text(text) for key, text in sorted(run.params.items()) if UNSAID_DEFAULTS.get(key) != text
+        },
         last=_below("train/", metrics) | _of_last_eval(metrics) | _below("final/", metrics),
         best=_below("best/", metrics),
         criteria=tags.get("criteria"),

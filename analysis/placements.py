@@ -20,6 +20,9 @@ State = Literal["admissible", "excluded", "running"]
 SHORT_NAMES = {
     "language_layers": "L",
     "vision_blocks": "V",
+    "language_indices": "L",
+    "vision_indices": "V",
+    "modules": "",
     "rank": "r",
     "alpha": "alpha ",
     "dropout": "dropout ",
@@ -68,8 +71,11 @@ class PlacementRuns:
 
     @property
     def where(self) -> str:
-        """Return the adapted layers as `L2·V4`, or `?` where they were not logged."""
-        return f"L{self.parameters.get('language_layers', '?')}·V{self.parameters.get('vision_blocks', '?')}"
+        """Return the adapted layers as `L2·V4`, or `?` where they were not logged; `L2[0, 1]·V0·mlp` lists some."""
+        listed = (self.parameters.get(key, "") for key in ("language_indices", "vision_indices"))
+        counts = (self.parameters.get(key, "?") for key in ("language_layers", "vision_blocks"))
+        parts = [f"{tower}{count}{some}" for tower, count, some in zip("LV", counts, listed, strict=True)]
+        return "·".join([*parts, *([str(self.parameters["modules"])] if "modules" in self.parameters else [])])
 
     def admissible(self) -> list[SeedRun]:
         """Return the admissible seeds."""

@@ -25,6 +25,7 @@ From Python::
 - `job`: Jobs: what a launch plans, shows and runs, whether a study, a staged study, a search or an imported
   configuration.
 - `launch`: Launches a study of independent trials, or resumes it.
+- `modules`: Modules: which kind of linears LoRA adapts, and in which layers, beside how many of them.
 - `narrow`: Narrow: ranks 8, 16 and 32 at 0.5, 1 and 2 times the rates, on Stage 4's winners and with one language
   layer.
 - `planning/`: Expands studies into trial specs and checks them; runs nothing.

@@ -23,6 +23,7 @@ from sweeps.execution.engine_plan import describe, most_at_once
 from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
+from sweeps.execution.measured_gradients import MeasuredGradients, keep_gradients
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
@@ -69,8 +70,10 @@ class StudyJob:
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
-        specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
-        planned = plan_specs(study, specs, sources, launch.resident)
+        measured = MeasuredGradients.of(launch.directory(study), launch.console)
+        expanded = expand(study, axes, sources, begun.format, measured)
+        specs = continuing(expanded, axes.init_from, axes.restart_from)
+        planned = replace(plan_specs(study, specs, sources, launch.resident), gradients=tuple(measured.found.values()))
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
@@ -129,6 +132,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         records = experiment.begin(specs, overridden)
         experiment.keep_base_files(planned.sources.base)
         experiment.keep_preflight(planned.preflight, overridden)
+        keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
         run_records(study, experiment, records, keeping(experiment, launch, size))
     return records

@@ -25,6 +25,7 @@ STUDIES = (
     "continuation",
     "coverage",
     "curriculum",
+    "modules",
     "narrow",
     "quantization",
     "response",
@@ -74,7 +75,8 @@ PATHS["sweeps.stage4"] += [("--dry-run", "--base"), ("--dry-run", "--winners"), 
                            ("--dry-run", "--val={rows}", "--ood={rows}", "--train")]  # fmt: skip
 PATHS["sweeps.curriculum"].append(("--dry-run",))
 WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.selftest.reload",
-           "trainables.shipping.worker", "trainables.preloaded.server", "sweeps.execution.joining",
+           "trainables.shipping.worker", "trainables.training.layer_gradients",
+           "trainables.preloaded.server", "sweeps.execution.joining",
            "benchmarks.load_driver")  # fmt: skip
 # run by benchmarks.peers, some with the Python of another environment
 PEERS = ("benchmarks.careful", "benchmarks.peer_ours", "benchmarks.with_llamafactory", "benchmarks.with_trl")

@@ -22,9 +22,10 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule", "spec",
-        "lease", "verdict", "sharing_keys",
-        "model", "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
+        "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
+        "placement", "spec", "lease", "verdict", "sharing_keys",
+        "model", "gradient_norms",
+        "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
@@ -44,8 +45,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 STUDIES = (
-    "commands", "continuation", "coverage", "curriculum", "narrow", "quantization", "response", "search", "smoke",
-    "stage4", "unfreeze",
+    "commands", "continuation", "coverage", "curriculum", "modules", "narrow", "quantization", "response", "search",
+    "smoke", "stage4", "unfreeze",
 )  # fmt: skip
 
 # What a room must not import, at the top, inside a function or for a type.

@@ -19,6 +19,8 @@
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
 - `frozen/`: Keeps what the frozen layers below all adapters compute for a row, so that it is computed once.
+- `gradient_norms`: The gradient of each linear before training, as a value that crosses between processes and is kept
+  in a file.
 - `guards`: The guards: rules that stop a trial when it loses generality.
 - `health/`: Finds broken training and broken evals.
 - `hypothesis_tests`: The tests by which guards decide, with their errors; pure functions of counts and of results by
@@ -40,6 +42,7 @@
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
+- `placement`: A placement: which layers of each tower carry LoRA, and on which kind of their linears.
 - `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.

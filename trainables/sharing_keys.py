@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from trainables.placement import Placement, Tower
 from trainables.spec import RESERVE_FORMAT, TrialSpec
+
+MOST_LAYERS = 10**6  # more than any tower has
 
 
 def engine_key(spec: TrialSpec) -> tuple[str, ...]:
@@ -37,5 +40,14 @@ def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
 
 
 def cohort_order(spec: TrialSpec) -> tuple[int | str, ...]:
-    """Return the sort key within a cohort: trials that can share many layers of a pass come next to each other."""
-    return (spec.placement.vision, spec.placement.language, spec.trial_id)
+    """Return the sort key within a cohort: trials that can share many layers of a pass come next to each other.
+
+    A trial whose layers are listed comes after all that adapt the last ones, since the towers are not known here.
+    """
+    placement = spec.placement
+    return (_order(placement, "vision"), _order(placement, "language"), spec.trial_id)
+
+
+def _order(placement: Placement, tower: Tower) -> int:
+    listed = placement.listed(tower)
+    return MOST_LAYERS - listed[0] if listed else placement.count(tower)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from trainables.errors import UserError, nearest, quoted
 from trainables.io.checksums import canonical_json
 from trainables.limits import TRAIN_SLICE_ROWS, budget_problem, checked_name, experts_problem
+from trainables.placement import Placement
 from trainables.schedule import SCHEDULES, rows_at, rows_before
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
@@ -56,32 +57,17 @@ class Source(Frozen):
     sha256: str
 
 
-class Placement(Frozen):
-    """How many of the last layers of each tower carry LoRA; (0, 0) is the baseline, which only evaluates."""
-
-    language: Annotated[int, Field(ge=0)] = 0
-    vision: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def is_baseline(self) -> bool:
-        """True when no tower carries an adapter."""
-        return self.language == 0 and self.vision == 0
-
-    def __str__(self) -> str:
-        return f"L{self.language}-V{self.vision}"
-
-
 class TrialSpec(Frozen):
     """All settings that affect the result of one trial; `trial_id` is a hash of them.
 
     `name` is for display. `arm` is the arm of the study that the trial belongs to; it defaults to `name`. Neither
     affects the result. Rates are per optimizer step. `warmup_ratio` and `batch_warmup_ratio` (how long the number of
     rows per step grows) are fractions of the steps. `min_rate_ratio` is a fraction of the peak rate. `target_modules`
-    are the names of the adapted linears of a layer (`q_proj`); empty means all, and `experts` alone the experts.
-    `adam_beta2` is the decay of AdamW's second moment per step. `packed_tokens` above 0 packs text rows of a batch into
-    sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter in `init_from`
-    has the same placement or covers a part of it. `earlier` are the validation rows of the earlier stages of a
-    curriculum. `template_date` is the date that the chat template shows, None if it shows none.
+    are the names of the adapted linears of a layer (`q_proj`); empty means those of the placement's kind, and `experts`
+    alone the experts. `adam_beta2` is the decay of AdamW's second moment per step. `packed_tokens` above 0 packs text
+    rows of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the
+    adapter in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the
+    earlier stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
     `train_slice_rows` is how many of the first training rows every eval measures the loss on.
     """
 
@@ -139,6 +125,15 @@ class TrialSpec(Frozen):
             raise ValueError("optimizer `resumed` needs `init_from`: there is no optimizer state to resume")
         if self.optimizer == "resumed" and self.continuation == "extended":
             raise ValueError("optimizer `resumed` needs continuation `same`: new modules have no optimizer state")
+        return self
+
+    @model_validator(mode="after")
+    def _linears_are_chosen_once(self) -> Self:
+        if self.target_modules and self.placement.modules != "all":
+            raise ValueError(
+                f"only one of a kind of modules and target_modules may choose the linears, but got "
+                f"{self.placement.modules} and {', '.join(self.target_modules)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.candidates import FULL_STRENGTH
-from analysis.mlflow_runs import ExperimentRuns, TrialRun
+from analysis.mlflow_runs import UNSAID_DEFAULTS, ExperimentRuns, TrialRun
 from trainables.record import Measurement
 
 MODEST = 1.25  # the unit of the rate: a quarter more
@@ -52,9 +52,14 @@ INTERACTION = "language x vision"
 
 
 def observations(experiment: ExperimentRuns, measured: Mapping[str, Sequence[Measurement]]) -> tuple[Observation, ...]:
-    """Return the trained trials that completed or were stopped, each with its last eval at full strength."""
+    """Return the trained trials that completed or were stopped, each with its last eval at full strength.
+
+    Trials of one kind of modules, or of other layers than the last, are left out: the factors count last layers.
+    """
     found = []
     for trial in experiment.trials:
+        if not UNSAID_DEFAULTS.keys().isdisjoint(trial.parameters):
+            continue
         evals = [one for one in measured[trial.run_id] if one.kind == "eval" and one.scale == FULL_STRENGTH]
         layers = [trial.parameters.get(key) for key in ("language_layers", "vision_blocks")]
         settings = [trial.parameters.get(key) for key in ("rank", "learning_rate")]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo, PlacementResult
+from analysis.mlflow_runs import Value
 
 SETTINGS = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps")
+
+INDICES = ("language_indices", "vision_indices")
 
 
 def winners_of(info: FrontierInfo) -> dict[str, Any]:
@@ -45,6 +49,13 @@ def _winner(result: PlacementResult) -> dict[str, Any]:
         "label": placement.label,
         "language": parameters.get("language_layers"),
         "vision": parameters.get("vision_blocks"),
+        **_which_linears(parameters),
         "settings": {key: parameters[key] for key in SETTINGS if key in parameters},
         "records": [seed_run.trial.record for seed_run in placement.seed_runs],
     }
+
+
+def _which_linears(parameters: Mapping[str, Value]) -> dict[str, Any]:
+    """Return the kind of modules, and the layers where they are not the last; empty for all linears of the last."""
+    listed = {key: json.loads(str(parameters[key])) for key in INDICES if key in parameters}
+    return {**listed, **({"modules": parameters["modules"]} if "modules" in parameters else {})}

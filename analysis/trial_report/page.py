@@ -115,13 +115,14 @@ def _losses(results: TrialResults) -> list[Row]:
 
 def _towers(results: TrialResults) -> list[Tower]:
     placement = results.spec.placement
-    depths = {
-        "language": f"{placement.language} language layers",
-        "vision": f"{placement.vision} vision blocks",
-    }
     placed = read_json(results.record.directory / "placement.json")
     return [
-        Tower(name, depths[name], len(one["modules"]), one["parameters"])
+        Tower(
+            name,
+            placement.describe("language" if name == "language" else "vision"),
+            len(one["modules"]),
+            one["parameters"],
+        )
         for name, one in placed.items()
         if one["modules"]
     ]

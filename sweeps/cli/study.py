@@ -35,6 +35,10 @@ class StudyOptions:
     """Ranks, e.g. 8,16,32; alpha keeps its ratio to the rank."""
     rates: str = field(default="", metadata=option(SPACE, "--lr"))
     """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio."""
+    modules: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else all"))
+    """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
+    layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
+    """Which layers of a tower carry LoRA: last, first and gradient (as many as the arm has, or -N), every-N, all."""
     quant: str = field(default="", metadata=option(SPACE))
     """Quantizations: none, int8, fp4, nf4, nf4-double."""
     seeds: int = field(default=1, metadata=option(SPACE, minimum=1))
@@ -82,6 +86,7 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
 
 
 def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
+    from sweeps.planning.layers import layer_rules, module_kinds
     from sweeps.planning.space import Axes
 
     if own.recommended and own.only:
@@ -90,6 +95,8 @@ def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
         only=study.recommended if own.recommended else items(own.only, "--only", ARMS),
         ranks=_numbers(own.rank, int, "--rank"),
         learning_rates=_numbers(own.rates, float, "--lr"),
+        modules=module_kinds(own.modules),
+        layers=layer_rules(own.layers),
         quantizations=items(own.quant, "--quant", "nf4,int8"),  # type: ignore[arg-type] the spec checks them
         seeds=own.seeds,
         fixed=shared.fixed(),

@@ -23,6 +23,8 @@
   holdout.
 - `lease_holder`: Holds the lease of an experiment for one launch: takes it, keeps its heartbeat, and notices when it is
   lost.
+- `measured_gradients`: Measures gradients for `--layers gradient` in another process, once, and keeps them in the
+  experiment.
 - `named_copies`: Finds the adapters of candidates that are named on a command line, such as `C2 @ 60 x 0.5`.
 - `notifier`: Notifies of a launch: posts to a webhook or runs a command when it ends, a trial fails, or an arm is
   admissible.

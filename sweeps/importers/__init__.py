@@ -23,7 +23,8 @@
 - `shared`: Rules shared by the three tools, which all train with the Trainer of `transformers`.
 - `space_option`: Reads `--space "rank=4,8;language=2,4"`: axes of ranks, rates, quantizations, seeds and placements.
 - `swift`: Common keys of ms-swift, with the meaning of its parameter reference (versions 3.5 to 4.6).
-- `targets`: Converts the modules that a tool adapts to a placement, the last layers of each tower, or refuses them.
+- `targets`: Converts the modules that a tool adapts to a placement, the same linears in layers of a tower, or
+  refuses them.
 - `templates`: Maps names of chat templates to the bases that ship them; a trial always uses its base's own template.
 - `values`: Converts values of other tools; each reader raises InvalidValue for a value it cannot convert.
 """

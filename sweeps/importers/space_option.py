@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
@@ -53,7 +53,17 @@ def around(found: Values, placement: Placement) -> tuple[Axes, tuple[Arm, ...]]:
         quantizations=found.get("quantization", ()),
         seeds=found.get("seeds", (1,))[0],
     )
-    return axes, tuple(Arm(f"L{language}-V{vision}", language, vision) for language, vision in places)
+    listed = placement.model_dump(exclude={"language", "vision", *(f"{tower}_indices" for tower in found)})
+    return axes, tuple(_arm(Placement(language=language, vision=vision), listed) for language, vision in places)
+
+
+def _arm(counts: Placement, listed: Mapping[str, Any]) -> Arm:
+    """Return the arm of these counts; what the trial lists stays in the towers that are not varied."""
+    if counts.is_baseline or not listed:
+        return Arm(str(counts), counts.language, counts.vision)
+    placement = Placement.model_validate({**counts.model_dump(), **listed})
+    settings = {"placement": placement.model_dump()}
+    return Arm(str(placement), placement.language, placement.vision, settings=settings)
 
 
 def _values(name: str, text: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Converts the modules that a tool adapts to a placement, the last layers of each tower, or refuses them."""
+"""Converts the modules that a tool adapts to a placement, the same linears in layers of a tower, or refuses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def placed(parsed: ParsedConfig, towers: Towers, config: Mapping[str, Any]) -> P
     """Return the placement with exactly the modules that the file names.
 
     Raises:
-        UserError: no module matches, or they are not the last layers of the towers.
+        UserError: no module matches, or the layers of a tower do not have the same linears.
     """
     field, targets = _requested_targets(parsed)
     names: dict[TowerName, list[list[str]]] = {tower: [[linear.name for linear in block] for block in blocks]
@@ -199,23 +199,30 @@ def _in_layers(parsed: ParsedConfig, matched: set[str], names: Mapping[TowerName
 
 
 def _as_placement(parsed: ParsedConfig, field: str, matched: set[str], towers: Towers, note: str) -> Placed:
-    counts: dict[TowerName, int] = {}
-    for tower in TOWERS:
-        touched = [index for index, block in enumerate(towers[tower]) if matched & {one.name for one in block}]
-        counts[tower] = len(towers[tower]) - touched[0] if touched else 0
-    own = [_linear_name(name) for tower in TOWERS if counts[tower] for name in _names(towers[tower])]
+    placement = _layers_of(matched, towers)
+    own = [_linear_name(name) for tower in TOWERS if placement.count(tower) for name in _names(towers[tower])]
     wanted = tuple(dict.fromkeys(name for name in own if name in {_linear_name(one) for one in matched}))
     target_modules = () if set(wanted) == set(own) else wanted
-    placement = Placement(language=counts["language"], vision=counts["vision"])
     expected = set(resolve(placement, towers, target_modules).module_names)
     if expected != matched:
         raise parsed.error(
             "layers" if "layers" in parsed.fields else field,
-            f"must name the same linears in the last layers of a tower, but it names {len(matched)} modules and not "
-            f"{sorted(expected - matched)[0]}",
-            f"the nearest placement is {placement}: --space language={counts['language']} runs it",
+            f"must name the same linears in every layer of a tower that it names, but it names {len(matched)} modules "
+            f"and not {sorted(expected - matched)[0]}",
+            f"the nearest placement is {placement}; a layer that is not to be adapted must not be named at all",
         )
     return Placed(placement, target_modules, note)
+
+
+def _layers_of(matched: set[str], towers: Towers) -> Placement:
+    """Return the placement of all layers with a matched linear; those that are the last of a tower are not listed."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for tower in TOWERS:
+        blocks = towers[tower]
+        touched = tuple(index for index, block in enumerate(blocks) if matched & {one.name for one in block})
+        are_last = touched == tuple(range(len(blocks) - len(touched), len(blocks)))
+        found |= {tower: len(touched), f"{tower}_indices": () if are_last else touched}
+    return Placement.model_validate(found)
 
 
 def _names(blocks: Blocks) -> list[str]:

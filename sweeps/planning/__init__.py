@@ -14,6 +14,7 @@
 - `kept_forecast`: What keeping the activations of frozen layers takes and saves, arm by arm; a pure function of shapes.
 - `kept_scans`: Keeps the scans of data in the user's cache directory, so that a launch does not repeat the scan of its
   plan.
+- `layers`: Reads `--layers last,first-2,every-3,all,gradient` and `--modules mlp`, and chooses layers by such a rule.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.
 - `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.

@@ -75,7 +75,8 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
 def _backward_share(spec: TrialSpec, towers: Towers) -> float:
     if spec.placement.vision:  # its gradients flow through every language layer
         return 1.0
-    return spec.placement.language / len(towers["language"])
+    layers = len(towers["language"])
+    return spec.placement.depth("language", layers) / layers
 
 
 def _evals(spec: TrialSpec) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from sweeps.planning.data_quality import FileQuality
 from sweeps.planning.forecast import Forecast, Towers
 from trainables.frozen.settings import GIGABYTE, CacheSettings
-from trainables.model.families import Blocks
+from trainables.model.families import TOWERS, Blocks, TowerName
 from trainables.spec import Placement
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "auto": 4}  # auto is float32 on a CPU, and half of it on a GPU
@@ -80,14 +80,14 @@ def kept_forecasts(
 
 def starts_in_language(placement: Placement, towers: Towers, row: RowShape, taps: int) -> bool:
     """True when the hidden states that enter the lowest adapted language layer are kept, as `frozen.key` decides it."""
-    below = len(towers["language"]) - placement.language
+    below = _below(placement, towers, "language")
     return not row.patches or (not placement.vision and below >= max(1, taps))
 
 
 def frozen_share(placement: Placement, towers: Towers, row: RowShape, taps: int) -> float:
     """Return the share of the FLOPs of a trial alone that layers compute whose results are kept."""
     language, vision = (_weights(towers[tower]) for tower in ("language", "vision"))
-    low, low_vision = len(language) - placement.language, len(vision) - placement.vision
+    low, low_vision = (_below(placement, towers, tower) for tower in TOWERS)
     forward = sum(language) * row.tokens + sum(vision) * row.patches
     through = 0 if placement.vision and row.patches else low  # gradients for the vision tower pass all language layers
     backward = sum(language[through:]) * row.tokens + sum(vision[low_vision:]) * row.patches
@@ -119,11 +119,15 @@ def _values(placement: Placement, towers: Towers, row: RowShape, taps: int) -> f
     """Count the values that are kept of a row."""
     width = towers["language"][0][0].inputs
     if starts_in_language(placement, towers, row, taps):
-        return row.tokens * width if placement.language < len(towers["language"]) else 0.0
+        return row.tokens * width if _below(placement, towers, "language") else 0.0
     if not placement.vision:  # all features of the pictures
         return (1 + taps) * row.image_tokens * width
-    below = len(towers["vision"]) - placement.vision
-    return row.patches * towers["vision"][0][0].inputs * bool(below)
+    return row.patches * towers["vision"][0][0].inputs * bool(_below(placement, towers, "vision"))
+
+
+def _below(placement: Placement, towers: Towers, tower: TowerName) -> int:
+    """Return the number of layers of a tower below its lowest adapted one."""
+    return len(towers[tower]) - placement.depth(tower, len(towers[tower]))
 
 
 def _weights(blocks: Blocks) -> list[int]:

@@ -13,6 +13,7 @@ ELSEWHERE = {
     "format": "set by the experiment", "template_date": "set by the experiment", "arm": "--only",
     "name": "set by the arm", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
+    "modules": "--modules", "layers": "--layers",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
     "train_slice_rows": "--train-slice-rows",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",

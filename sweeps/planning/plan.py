@@ -16,6 +16,7 @@ from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
+from trainables.gradient_norms import GradientNorms
 from trainables.model.families import family_of
 from trainables.model.residency import DEFAULT_CHOICE, ResidencyChoice, check_residency
 from trainables.spec import TrialSpec
@@ -26,7 +27,7 @@ class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
-    what keeping activations of frozen layers takes and saves.
+    what keeping activations of frozen layers takes and saves, `gradients` what layers were chosen by.
     """
 
     sources: Sources
@@ -36,6 +37,7 @@ class Plan:
     guard_errors: tuple[GuardErrors, ...] = ()
     pick_rows: Mapping[str, int] = field(default_factory=dict)
     kept: tuple[KeptForecast, ...] = ()
+    gradients: tuple[GradientNorms, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:

@@ -1,4 +1,4 @@
-"""Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
+"""Expands a study into trial specs: the product of arms, kinds of modules, layers, ranks, rates, quantizations, seeds.
 
 Settings are merged in this order, later ones override earlier ones: the defaults of `TrialSpec`, the study's settings,
 its `miniature` settings (when the miniature is the base), the arm's settings, its `miniature` settings, and the
@@ -8,17 +8,20 @@ settings that the launch fixes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sweeps.planning.layers import LAST, LayerRule, Norms, Sizes, layer_rule, module_kind, placed_by
 from sweeps.planning.sources import Sources
 from sweeps.study import Arm, Study
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.limits import MOST_ROWS
 from trainables.local_paths import local_path
+from trainables.model.families import family_of
+from trainables.placement import ModuleKind, Placement
 from trainables.spec import (
     BASELINE_ARM,
     BASELINE_IDENTITY,
@@ -31,7 +34,10 @@ from trainables.spec import (
 )
 
 BUDGET = {"steps", "epochs"}
+MODULES, LAYERS = "modules", "layers"  # settings of an arm that its placement is made of
 MOST_TRIALS = 10_000  # of one launch
+
+Measure = Callable[[TrialSpec], Norms]  # the gradient of each layer, on the base and the rows of a trial
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Axes:
     ranks: tuple[int, ...] = ()
     learning_rates: tuple[float, ...] = ()
     quantizations: tuple[Quantization, ...] = ()
+    modules: tuple[ModuleKind, ...] = ()
+    layers: tuple[LayerRule, ...] = ()
     seeds: int = 1
     fixed: Mapping[str, Any] = field(default_factory=dict)
     init_from: Path | None = None
@@ -56,25 +64,34 @@ class Axes:
             local_path(path, "an adapter to start from")
 
 
-def expand(study: Study, axes: Axes, sources: Sources, spec_format: Format = FORMAT) -> list[TrialSpec]:
+def expand(
+    study: Study, axes: Axes, sources: Sources, spec_format: Format = FORMAT, measure: Measure | None = None
+) -> list[TrialSpec]:
     """Return the trials of a launch, the baseline of each quantization first; equal trials are merged.
 
     When ranks vary, alpha keeps its ratio to the rank; when language rates vary, the vision rate keeps its ratio to
-    them; what the launch fixes stays as it is. `spec_format` is the format of the experiment.
+    them; what the launch fixes stays as it is. `spec_format` is the format of the experiment. `measure` is needed where
+    layers are chosen by their gradient.
 
     Raises:
-        UserError: an arm is unknown, a value is out of range, there are more than `MOST_TRIALS`, or no arm places an
-            adapter on this base.
+        UserError: an arm is unknown, a value is out of range, there are more than `MOST_TRIALS`, no arm places an
+            adapter on this base, or kinds or layers are chosen for baselines alone.
     """
     axes = _with_study_axes(study, axes)
     chosen = chosen_arms(study, axes.only)
     _check_count(len(chosen), axes, len(study.rate_factors or (1.0,)))
-    trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources, spec_format)]
+    trials = [spec for arm in chosen for spec in _expand_arm(study, arm, axes, sources, spec_format, measure)]
     if not sources.sees and all(spec.placement.is_baseline for spec in trials):
         raise UserError(
             f"an arm must place an adapter, but the base has no vision tower and "
             f"{', '.join(arm.name for arm in chosen)} has no language layers",
             "choose arms with language layers",
+        )
+    if (axes.modules or axes.layers) and all(spec.placement.is_baseline for spec in trials):
+        raise UserError(
+            f"--modules and --layers choose among the linears of an adapter, but "
+            f"{', '.join(arm.name for arm in chosen)} places none",
+            "choose arms that place one: --only",
         )
     kinds = {
         tuple(getattr(spec, key) for key in BASELINE_IDENTITY if key != "placement"): spec for spec in trials[::-1]
@@ -94,6 +111,8 @@ def _check_count(arms: int, axes: Axes, rates: int) -> None:
         "ranks": len(axes.ranks) or 1,
         "rates": len(axes.learning_rates) or rates,
         "quantizations": len(axes.quantizations) or 1,
+        "kinds of modules": len(axes.modules) or 1,
+        "rules for layers": len(axes.layers) or 1,
         "seeds": axes.seeds,
     }
     if math.prod(sizes.values()) > MOST_TRIALS:
@@ -104,31 +123,34 @@ def _check_count(arms: int, axes: Axes, rates: int) -> None:
         )
 
 
-def _expand_arm(study: Study, arm: Arm, axes: Axes, sources: Sources, spec_format: Format) -> list[TrialSpec]:
-    settings = settings_of(study, arm, axes.fixed, sources)
+def _expand_arm(
+    study: Study, arm: Arm, axes: Axes, sources: Sources, spec_format: Format, measure: Measure | None
+) -> list[TrialSpec]:
+    settings, where = settings_of(study, arm, axes.fixed, sources), f"study {study.name}, arm {arm.name}"
+    own = {key: settings.pop(key, None) for key in (MODULES, LAYERS)}
+    kinds = axes.modules or (module_kind(own[MODULES], f"{where}: `modules`") if own[MODULES] else None,)
+    rules = axes.layers or (layer_rule(own[LAYERS], f"{where}: `layers`") if own[LAYERS] else None,)
     ranks = axes.ranks or (settings["rank"],)
     own_rates = tuple(factor * settings["learning_rate"] for factor in study.rate_factors or (1.0,))
     rates = axes.learning_rates or own_rates
     axes = replace(axes, learning_rates=rates)
     quantizations = axes.quantizations or (settings["quantization"],)
     seeds = range(settings["seed"], settings["seed"] + axes.seeds)
-    return [
-        parse_spec(
-            {
-                **settings,
-                "format": spec_format,
-                "placement": _placement(arm, settings, sources),
-                **sources.as_settings(),
-                **_scaled(settings, rank, rate, axes.fixed),
-                "name": _name(arm, axes, rank, rate, quantization, seed),
-                "arm": arm.name,
-                "quantization": quantization,
-                "seed": seed,
-            },
-            where=f"study {study.name}, arm {arm.name}",
-        )
-        for quantization, rank, rate, seed in product(quantizations, ranks, rates, seeds)
-    ]
+    trials = []
+    for quantization, kind, rule, rank, rate, seed in product(quantizations, kinds, rules, ranks, rates, seeds):
+        values = {
+            **settings,
+            "format": spec_format,
+            "placement": _counts(arm, settings, sources, kind),
+            **sources.as_settings(),
+            **_scaled(settings, rank, rate, axes.fixed),
+            "name": "-".join([*_placed_name(arm, axes, kind, rule), *_values(axes, rank, rate, quantization, seed)]),
+            "arm": arm.name,
+            "quantization": quantization,
+            "seed": seed,
+        }
+        trials.append(_placed(parse_spec(values, where), rule, measure))
+    return trials
 
 
 def _with_study_axes(study: Study, axes: Axes) -> Axes:
@@ -136,9 +158,29 @@ def _with_study_axes(study: Study, axes: Axes) -> Axes:
     return replace(axes, **{key: getattr(axes, key) or value for key, value in own.items()})
 
 
-def _placement(arm: Arm, settings: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    placement = settings.get("placement", {"language": arm.language, "vision": arm.vision})
-    return placement if sources.sees else {**placement, "vision": 0}
+def _counts(arm: Arm, settings: Mapping[str, Any], sources: Sources, kind: ModuleKind | None) -> dict[str, Any]:
+    """Return the placement of an arm before a rule chooses among the layers; a kind replaces its own."""
+    placement = dict(settings.get("placement", {"language": arm.language, "vision": arm.vision}))
+    if not sources.sees:
+        placement |= {"vision": 0, "vision_indices": ()}
+    if not any(placement.get(tower) for tower in ("language", "vision")):
+        return {**placement, "modules": "all"}
+    return placement if kind is None else {**placement, "modules": kind}
+
+
+def _placed(spec: TrialSpec, rule: LayerRule | None, measure: Measure | None) -> TrialSpec:
+    """Return the trial with the layers that a rule chooses in its base; without one with those of its arm."""
+    counts = spec.placement
+    if rule is None or counts.is_baseline or (rule == LAST and counts == _last(counts)):
+        return spec
+    family, config = family_of(spec.base.path)
+    sizes: Sizes = {tower: len(blocks) for tower, blocks in family.towers(config).items()}
+    norms = measure(spec) if measure and rule.rule == "gradient" else None
+    return spec.model_copy(update={"placement": placed_by(rule, counts, sizes, norms)})
+
+
+def _last(counts: Placement) -> Placement:
+    return Placement(language=counts.language, vision=counts.vision, modules=counts.modules)
 
 
 def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
@@ -222,10 +264,12 @@ def _scaled(settings: Mapping[str, Any], rank: int, rate: float, fixed: Mapping[
     }
 
 
-def _name(arm: Arm, axes: Axes, rank: int, rate: float, quantization: str, seed: int) -> str:
-    parts = [arm.name]
-    parts += [f"r{rank}"] if len(axes.ranks) > 1 else []
+def _placed_name(arm: Arm, axes: Axes, kind: ModuleKind | None, rule: LayerRule | None) -> list[str]:
+    return [arm.name, *([str(kind)] if len(axes.modules) > 1 else []), *([str(rule)] if len(axes.layers) > 1 else [])]
+
+
+def _values(axes: Axes, rank: int, rate: float, quantization: str, seed: int) -> list[str]:
+    parts = [f"r{rank}"] if len(axes.ranks) > 1 else []
     parts += [f"lr{rate:g}"] if len(axes.learning_rates) > 1 else []
     parts += [quantization] if len(axes.quantizations) > 1 else []
-    parts += [f"s{seed}"] if axes.seeds > 1 else []
-    return "-".join(parts)
+    return [*parts, *([f"s{seed}"] if axes.seeds > 1 else [])]

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sweeps.study import Arm, Study
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json
+from trainables.placement import Placement
 
 FRONTIER, FILE = Path("frontier"), "winners.json"
 
@@ -38,8 +41,8 @@ def with_winners(study: Study, winners: Path | None, only: tuple[str, ...]) -> S
     found = _arms_in(winners)
     visions = {arm.vision for arm in found if arm.language > 1}
     least = [arm for arm in study.arms if arm.language == 1 and arm.vision in visions]
-    placed = {(arm.language, arm.vision) for arm in found}
-    own = [arm for arm in least if (arm.language, arm.vision) not in placed]
+    placed = set(map(placement_of, found))
+    own = [arm for arm in least if placement_of(arm) not in placed]
     baselines = [arm for arm in study.arms if not arm.language and not arm.vision]
     return replace(study, arms=(*baselines, *found, *own), recommended=())
 
@@ -55,11 +58,26 @@ def _arms_in(path: Path) -> list[Arm]:
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path}: `winners` must name a placement, but it is {listed!r}",
                         "the frontier of the earlier study is empty, so it has no winners")  # fmt: skip
-    arms: dict[tuple[int, int], Arm] = {}
+    arms: dict[Placement, Arm] = {}
     for number, one in enumerate(listed):
         arm = _arm(one, f"{path}: `winners[{number}]`")
-        arms.setdefault((arm.language, arm.vision), arm)
-    return list(arms.values())
+        arms.setdefault(placement_of(arm), arm)
+    return _told_apart(list(arms.values()))
+
+
+def placement_of(arm: Arm) -> Placement:
+    """Return the placement that an arm declares, before a rule chooses among the layers."""
+    counts = {"language": arm.language, "vision": arm.vision}
+    return Placement.model_validate(arm.settings.get("placement", counts))
+
+
+def _told_apart(arms: list[Arm]) -> list[Arm]:
+    """Return the arms with unique names: an arm whose kind of modules was varied won in several placements."""
+    names = [arm.name for arm in arms]
+    return [
+        arm if names.count(arm.name) == 1 else replace(arm, name=f"{arm.name}_{number}")
+        for number, arm in enumerate(arms, start=1)
+    ]
 
 
 def _arm(values: Any, where: str) -> Arm:
@@ -67,4 +85,10 @@ def _arm(values: Any, where: str) -> Arm:
     counts = [depth for depth in depths if isinstance(depth, int) and not isinstance(depth, bool) and depth >= 0]
     if not isinstance(name, str) or len(counts) != len(depths) or not any(counts):
         raise UserError(f"{where} must have a `name` and counts of layers in `language` and `vision`, but got {values}")
-    return Arm(name, language=counts[0], vision=counts[1])
+    more = {key: values[key] for key in ("language_indices", "vision_indices", "modules") if key in values}
+    placement = {"language": counts[0], "vision": counts[1], **more}
+    try:
+        Placement.model_validate(placement)
+    except ValidationError as error:
+        raise UserError(f"{where} must be a placement, but {error.errors()[0]['msg']}") from None
+    return Arm(name, language=counts[0], vision=counts[1], settings={"placement": placement} if more else {})

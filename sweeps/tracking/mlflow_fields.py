@@ -24,6 +24,9 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
     values: dict[str, Any] = {
         "language_layers": spec.placement.language,
         "vision_blocks": spec.placement.vision,
+        "language_indices": list(spec.placement.language_indices),
+        "vision_indices": list(spec.placement.vision_indices),
+        "modules": spec.placement.modules,
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
     }

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from trainables.metrics import METRICS
+from trainables.placement import COUNTS
 from trainables.spec import TrialSpec
 from trainables.verdict import Verdict
 
@@ -19,7 +20,7 @@ COLUMNS = (
     "tags.`verdict`",
     *(f"metrics.`best/{name}`" for name in (*DECIDING, "eval_loss")),
     "tags.`best.step`",
-    *(f"params.`{name}`" for name in ("language_layers", "vision_blocks")),
+    *(f"params.`{name}`" for name in ("language_layers", "vision_blocks", "modules")),
 )
 WIDTHS = {"tags": 150, "metrics": 150, "params": 110}  # pixels, by the kind of column
 SORTED_BY = "metrics.`best/exact_match`"
@@ -93,8 +94,8 @@ def trial_note(spec: TrialSpec, verdict: Verdict | None = None, steps_of_best: S
         text = f"{spec.name}: the base without an adapter, with which every trial is compared."
     else:
         text = (
-            f"{spec.name}: LoRA of rank {spec.rank} on the last {spec.placement.language} language layers and the last "
-            f"{spec.placement.vision} vision blocks, {spec.steps} steps, seed {spec.seed}, base in {spec.quantization}."
+            f"{spec.name}: LoRA of rank {spec.rank} on {' and '.join(map(spec.placement.describe, COUNTS))}, "
+            f"{spec.steps} steps, seed {spec.seed}, base in {spec.quantization}."
         )
     if verdict is None:
         return text

@@ -272,6 +272,34 @@ def predicting_rows(batch: Batch) -> int:
     return len(batch.labels) * int((batch.labels[:, 1:] != IGNORED).sum(dim=1).max())
 
 
+SELECTIONS = (
+    Placement(language=2, language_indices=(0, 1)),
+    Placement(language=4, language_indices=(1, 3, 5, 7), modules="mlp"),
+    Placement(language=8, modules="attention"),
+    Placement(language=3, language_indices=(0, 4, 6), vision=3, vision_indices=(0, 5, 11), modules="gate-up"),
+    Placement(language=1, vision=2, vision_indices=(0, 1)),
+    Placement(vision=4, vision_indices=(2, 5, 8, 11), modules="attention"),
+    Placement(language=2, vision=1, modules="mlp"),
+    Placement(language=3),
+)
+
+
+def selected_members(make: Callable[..., TrialSpec], **common: Any) -> list[TrialSpec]:
+    """Make a trial of each selection of layers and kinds, with other ranks, dropouts and seeds."""
+    return [
+        make(
+            name=str(placement),
+            placement=placement,
+            rank=(4, 8, 1, 6)[number % 4],
+            dropout=(0.1, 0.0, 0.5)[number % 3],
+            rslora=number % 2 == 1,
+            seed=number % 3,
+            **common,
+        )
+        for number, placement in enumerate(SELECTIONS)
+    ]
+
+
 def mixed_members(make: Callable[..., TrialSpec], **common: Any) -> list[TrialSpec]:
     """Make thirteen trials that together have every depth of both towers, and every setting that acts in a pass."""
     made = []

@@ -155,10 +155,6 @@ def _model_card(
     spec: TrialSpec, placement: ResolvedPlacement, best: Measurement, baseline: Baseline, choice: str
 ) -> str:
     adapted: list[TowerName] = [tower for tower in TOWERS if placement.linears[tower]]
-    depths = {
-        "language": f"the last {spec.placement.language} language layers",
-        "vision": f"the last {spec.placement.vision} vision blocks",
-    }
     counts = "; ".join(
         f"{tower} {len(placement.linears[tower])} modules, {placement.parameters(tower, spec.rank):,} parameters"
         for tower in adapted
@@ -168,7 +164,7 @@ def _model_card(
     )
     return (
         f"---\nlibrary_name: peft\nbase_model: {base_name(spec.base.path)}\ntags: [lora, footprint]\n---\n"
-        f"# {spec.name}: LoRA on {' and '.join(depths[tower] for tower in adapted)}\n\n"
+        f"# {spec.name}: LoRA on {' and '.join(map(spec.placement.describe, adapted))}\n\n"
         f"Adapted at rank {spec.rank}: {counts}.\n\nQuantization {spec.quantization}, alpha {spec.alpha:g}, "
         f"dropout {spec.dropout:g}, seed {spec.seed}; the eval at step {best.step} of {spec.steps}, {choice}.\n\n"
         f"| metric | base alone | with this adapter |\n| --- | --- | --- |\n{rows}\n\n"

@@ -215,7 +215,16 @@ class Cohort:
 
     def _members(self) -> list[Member]:
         specs = {number: self.trials[number].spec for number in self.active}
-        return [Member(number, one.placement.language, one.placement.vision, one.rank) for number, one in specs.items()]
+        towers = self.engine.base.towers
+        return [
+            Member(
+                number,
+                one.placement.depth("language", len(towers["language"])),
+                one.placement.depth("vision", len(towers["vision"])),
+                one.rank,
+            )
+            for number, one in specs.items()
+        ]
 
     def _remove_ended(self) -> dict[str, Verdict]:
         ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.ended.items()}

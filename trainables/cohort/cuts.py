@@ -16,12 +16,15 @@ from trainables.model.base import Base
 from trainables.model.families import LinearShape
 
 UNEVEN = 0.05  # of the cost of one pass of all: what a cut may repeat more for passes of equal size
-Edge = tuple[int, int]  # adapted vision blocks and language layers of the first member of a band
+Edge = tuple[int, int]  # depths in the vision and the language tower of the first member of a band
 
 
 @dataclass(frozen=True)
 class Member:
-    """A trial by its number in the cohort, with the number of adapted layers in each tower, and its rank."""
+    """A trial by its number in the cohort, with its depth in each tower, and its rank.
+
+    A depth is the number of layers from the lowest adapted one to the last, whatever is adapted between; 0 for none.
+    """
 
     number: int
     language: int
@@ -97,7 +100,7 @@ def passes(members: Sequence[Member], cut: Cut) -> list[tuple[int, ...]]:
 
 
 def ordered(members: Sequence[Member]) -> list[Member]:
-    """Return the members by depth, those with the fewest adapted layers first."""
+    """Return the members by depth, those that part last first."""
     return sorted(members, key=lambda one: (*one.depth, one.number))
 
 

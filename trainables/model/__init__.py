@@ -13,8 +13,8 @@
 - `module_kinds`: The kinds of linears in a block: attention or feed-forward, by the name of the module, fused or not.
 - `optimizer`: The optimizer of one trial: AdamW with a learning rate per tower, and gradient clipping.
 - `peft_files`: Names of the files in an adapter directory, and the prefix of PEFT's tensor names.
-- `placement`: Resolves a placement: from the number of last layers in each tower to the exact modules that carry
-  LoRA.
+- `placement`: Resolves a placement: from the layers of each tower and the kind of linears to the exact modules that
+  carry LoRA.
 - `quantization`: The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
 - `residency`: Decides whether 4-bit weights stay quantized in memory, and dequantizes them once if not.
 - `stored_base`: Checks a base before anything is loaded: its files, and that config.json and weights describe one

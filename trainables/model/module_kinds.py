@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from trainables.errors import UserError, nearest
+from trainables.placement import MODULE_KINDS, ModuleKind
 
-ModuleKind = Literal["attention", "mlp", "gate-up", "all"]
-MODULE_KINDS: tuple[ModuleKind, ...] = ("attention", "mlp", "gate-up", "all")
+__all__ = ["MODULE_KINDS", "PARTS", "ModuleKind", "Part", "is_of_kind", "modules_of_kind", "name_hint", "whole_linears"]
 
 Part = Literal["query", "key", "value", "output", "state", "gate", "up", "down"]
 _FUSED: tuple[Part, ...] = ("query", "key", "value")

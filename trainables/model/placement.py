@@ -1,4 +1,4 @@
-"""Resolves a placement: from the number of last layers in each tower to the exact modules that carry LoRA."""
+"""Resolves a placement: from the layers of each tower and the kind of linears to the exact modules that carry LoRA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainables.errors import UserError
 from trainables.limits import EXPERTS
 from trainables.model.families import TOWERS, Blocks, LinearShape, TowerName
 from trainables.model.families.family import ExpertTowers
-from trainables.model.module_kinds import name_hint, whole_linears
+from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, is_of_kind, name_hint, whole_linears
 from trainables.spec import Placement
 
 BYTES_PER_ADAPTER_PARAMETER = 4  # adapters are trained and saved in float32
@@ -53,24 +53,24 @@ class ResolvedPlacement:
 def resolve(
     placement: Placement, towers: Mapping[TowerName, Blocks], target_modules: Sequence[str] = ()
 ) -> ResolvedPlacement:
-    """Return the modules of the last layers of each tower; `target_modules` keeps only linears of these names.
+    """Return the modules of the placed layers that are of its kind; `target_modules` keeps only linears of these names.
 
     The name `experts` alone places LoRA on the experts of these language layers, and on no linear.
 
     Raises:
-        UserError: the placement has more layers than a tower, or a target is not a linear of a placed layer.
+        UserError: a tower lacks a placed layer, a placed layer has no linear of the kind, or a target is not a linear
+            of a placed layer.
     """
     if EXPERTS in target_modules:
         towers, target_modules = _only_experts(placement, towers), ()
-    depths: dict[TowerName, int] = {"language": placement.language, "vision": placement.vision}
-    for tower, depth in depths.items():
-        if depth > len(towers[tower]):
-            raise UserError(
-                f"a placement must fit the towers of the base, but {placement} asks for the last {depth} of "
-                f"{len(towers[tower])} {tower} layers",
-                f"choose `{tower}` between 0 and {len(towers[tower])}",
-            )
-    placed: dict[TowerName, tuple[LinearShape, ...]] = {tower: _last(towers[tower], depths[tower]) for tower in TOWERS}
+    placed: dict[TowerName, tuple[LinearShape, ...]] = {
+        tower: tuple(
+            linear
+            for index in _checked_indices(placement, tower, len(towers[tower]))
+            for linear in _of_kind(towers[tower][index], placement.modules, f"{tower} layer {index}")
+        )
+        for tower in TOWERS
+    }
     return ResolvedPlacement(_only_targets(placed, target_modules) if target_modules else placed)
 
 
@@ -86,12 +86,45 @@ def _only_experts(placement: Placement, towers: Mapping[TowerName, Blocks]) -> d
             f"`{EXPERTS}` as a target places LoRA on experts alone, but {placement} also asks for vision blocks",
             "place no vision block",
         )
-    if placement.language and not any(experts[len(experts) - placement.language :]):
+    placed = _checked_indices(placement, "language", len(experts))
+    if placed and not any(experts[index] for index in placed):
         raise UserError(
-            f"`{EXPERTS}` as a target needs a placed layer with experts, but the last {placement.language} are dense",
+            f"`{EXPERTS}` as a target needs a placed layer with experts, but those of {placement} are dense",
             "place more layers",
         )
     return {"language": experts, "vision": towers["vision"]}
+
+
+def _checked_indices(placement: Placement, tower: TowerName, layers: int) -> tuple[int, ...]:
+    if placement.count(tower) > layers:
+        last = "" if placement.listed(tower) else " the last"
+        raise UserError(
+            f"a placement must fit the towers of the base, but {placement} asks for{last} {placement.count(tower)} of "
+            f"{layers} {tower} layers",
+            f"choose `{tower}` between 0 and {layers}",
+        )
+    indices = placement.indices(tower, layers)
+    if beyond := [index for index in indices if index >= layers]:
+        raise UserError(
+            f"a placement must name layers of the base, but {placement} names {tower} layer {beyond[-1]} and the last "
+            f"one is {layers - 1}",
+            f"choose {tower} layers between 0 and {layers - 1}",
+        )
+    return indices
+
+
+def _of_kind(block: Sequence[LinearShape], kind: ModuleKind, where: str) -> Sequence[LinearShape]:
+    if kind == "all":
+        return block
+    found = [linear for linear in block if is_of_kind(_own_name(linear), kind)]
+    if not found:
+        fitting = [one for one in MODULE_KINDS if any(is_of_kind(_own_name(linear), one) for linear in block)]
+        raise UserError(
+            f"every placed layer must have a linear of the kind {kind}, but {where} has only "
+            f"{', '.join(map(_own_name, block)) or 'none'}",
+            f"--modules {' or '.join(fitting)} fits it; or place no layer in this tower",
+        )
+    return found
 
 
 def _only_targets(
@@ -118,7 +151,3 @@ def _only_targets(
 
 def _own_name(linear: LinearShape) -> str:
     return linear.name.rsplit(".", 1)[-1]
-
-
-def _last(blocks: Blocks, count: int) -> tuple[LinearShape, ...]:
-    return tuple(linear for block in blocks[len(blocks) - count :] for linear in block)

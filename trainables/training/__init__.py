@@ -4,6 +4,8 @@
 - `asking`: Asks rows of the reserve: those that the guards of a trial need to decide, and all of them for the baseline.
 - `baseline`: The baseline trial: evaluates the base without an adapter, as the reference for all other trials.
 - `failures`: Turns expected errors of a trial into a verdict.
+- `layer_gradients`: Measures how much each linear would be changed first: the gradient of its lora_B, which is 0, on a
+  few rows.
 - `progress`: The progress of a trial, which its checkpoints keep.
 - `trial`: One trial on an engine: begins or resumes it, then trains, evaluates and checkpoints until it has a
   verdict.

@@ -43,3 +43,34 @@ def test_winners_are_the_frontier_and_nothing_else(
     assert json.loads(path.read_text()) == found
     arms = with_winners(STUDY, path, ()).arms
     assert [(arm.name, arm.language, arm.vision) for arm in arms] == [("A0", 0, 0), ("C2", 2, 4), ("B3", 0, 6)]
+
+
+def test_kinds_and_listed_layers_come_back_as_arms_of_their_own(
+    make_trial: Callable[..., TrialRun], make_baseline: Callable[..., TrialRun], tmp_path: Path
+) -> None:
+    from sweeps.planning.winners import placement_of, with_winners
+    from sweeps.stage4 import STUDY
+    from trainables.placement import Placement
+
+    first = {**placed(2, 0), "language_indices": "[0, 1]"}
+    trials = [
+        make_baseline(),
+        make_trial("C2-mlp", arm="C2", x=0.95, y=0.9, parameters={**placed(2, 4), "modules": "mlp"}),
+        make_trial("C2-attention", arm="C2", x=0.97, y=0.8, parameters={**placed(2, 4), "modules": "attention"}),
+        make_trial("A1", x=1.0, y=0.7, parameters=first),
+    ]
+    experiment = ExperimentRuns("modules", None, frozenset({"A0-L0-V0"}), tuple(trials))
+    info = frontier_info(experiment, OBJECTIVES)
+    assert [one.placement.label for one in info.of_kind("frontier")] == ["C2 mlp", "C2 attention", "A1"]
+    assert [one.placement.where for one in info.of_kind("frontier")] == [
+        "L2·V4·mlp", "L2·V4·attention", "L2[0, 1]·V0",
+    ]  # fmt: skip
+    path = tmp_path / "winners.json"
+    path.write_text(as_winners_json(info))
+    arms = with_winners(STUDY, path, ()).arms[1:]
+    assert [placement_of(arm) for arm in arms] == [
+        Placement(language=2, vision=4, modules="mlp"),
+        Placement(language=2, vision=4, modules="attention"),
+        Placement(language=2, language_indices=(0, 1)),
+    ]
+    assert len({arm.name for arm in arms}) == 3

@@ -183,6 +183,10 @@ def test_a_key_means_what_it_means_to_its_tool(text: str, expected: dict[str, An
         (AXOLOTL + "lora_target_modules: [q_proj, qkv]\n", Placement(language=36, vision=24), ("q_proj", "qkv")),
         (AXOLOTL + "lora_target_modules: [q_proj]\npeft_layers_to_transform: [34, 35]\n", Placement(language=2),
          ("q_proj",)),
+        (AXOLOTL + "lora_target_modules: [q_proj]\npeft_layers_to_transform: [0, 1]\n",
+         Placement(language=2, language_indices=(0, 1)), ("q_proj",)),
+        (AXOLOTL + r"lora_target_modules: 'model\.language_model\.layers\.(1|5)\.mlp\.(up|down)_proj'",
+         Placement(language=2, language_indices=(1, 5)), ("up_proj", "down_proj")),
         (AXOLOTL + r"lora_target_modules: 'model\.visual\.blocks\.2[23]\.attn\.(qkv|proj)'", Placement(vision=2),
          ("qkv", "proj")),
         (SWIFT, Placement(language=36), ()),
@@ -217,10 +221,8 @@ def test_on_a_text_decoder_all_linear_layers_are_its_tower() -> None:
         ("lora_target_modules: '.*visual.*'\n", "it also names model.visual.patch_embed.proj", None),
         ("lora_target_modules: [w1]\n", "must name layers of this base, but it matches none", "model.language_model"),
         ("lora_target_modules: '(q_proj'\n", "must be a regular expression, but missing )", None),
-        ("lora_target_modules: [q_proj]\npeft_layers_to_transform: [0, 1]\n",
-         "`peft_layers_to_transform` must name the same linears in the last layers", "nearest placement is L36-V0"),
         ("lora_target_modules: 'model.language_model.layers.(3[45]).self_attn.q_proj|"
-         "model.language_model.layers.35.mlp.up_proj'\n", "must name the same linears in the last layers", "L2-V0"),
+         "model.language_model.layers.35.mlp.up_proj'\n", "must name the same linears in every layer", "L2-V0"),
         ("", "`targets` (default of axolotl) must name the modules to adapt", None),
     ],
 )  # fmt: skip

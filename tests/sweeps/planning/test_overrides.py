@@ -19,7 +19,7 @@ def test_values_have_their_types() -> None:
 
 
 def test_every_setting_is_set_here_or_elsewhere() -> None:
-    assert {*SETTABLE, *ELSEWHERE} == {*TrialSpec.model_fields, "epochs"}
+    assert {*SETTABLE, *ELSEWHERE} == {*TrialSpec.model_fields, "epochs", "modules", "layers"}
     assert not {*SETTABLE} & {*ELSEWHERE}
 
 

@@ -255,6 +255,24 @@ def test_a_stop_writes_all_checkpoints_and_a_new_cohort_continues_there(
     assert_unaffected(stopped, healthy, "ab")
 
 
+def test_members_are_cut_by_their_lowest_adapted_layer(
+    double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    """First and spaced layers leave the frozen trunk as early as all layers do, however few they are."""
+    placements = {
+        "first": Placement(language=2, language_indices=(0, 1)),
+        "spaced": Placement(language=2, language_indices=(3, 7), vision=2, vision_indices=(1, 11)),
+        "last": Placement(language=2, vision=2, modules="attention"),
+    }
+    specs = [make_spec(name=name, placement=one) for name, one in placements.items()]
+    together = Together(double, base_line, tmp_path, specs)
+    try:
+        members = {specs[one.number].name: (one.language, one.vision) for one in together.cohort._members()}
+    finally:
+        together.cohort.remove()
+    assert members == {"first": (8, 0), "spaced": (5, 11), "last": (2, 2)}
+
+
 def test_a_row_that_is_too_long_ends_all_with_the_reason(
     double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.model.dropout import Masks
+from trainables.placement import MODULE_KINDS, ModuleKind
 from trainables.record import Record
 from trainables.spec import Placement, TrialSpec
 
@@ -42,7 +43,10 @@ def assert_equal_gradients(
     batches = {kind: one for kind, one in packed.batches(engine).items() if kind in kinds}
     solo = [packed.alone(engine, spec, batches) for spec in specs]
     shared = SharedForward(engine.base, packed.lifted(engine.base, specs), share)
-    everyone = [Member(number, spec.placement.language, spec.placement.vision) for number, spec in enumerate(specs)]
+    everyone = [
+        Member(number, one.placement.depth("language", LANGUAGE_LAYERS), one.placement.depth("vision", VISION_BLOCKS))
+        for number, one in enumerate(specs)
+    ]
     try:
         for kind, batch in batches.items():
             for numbers in passes(everyone, cut or Cut((), len(specs))):
@@ -74,6 +78,14 @@ def test_gradients_of_every_depth_equal_those_of_a_trial_alone(
     assert_equal_gradients(packed.double_engine(sources, nf4), specs, kinds)
 
 
+@pytest.mark.parametrize("kinds", [["mixed"], pytest.param(["image", "text"], marks=pytest.mark.slow)])
+def test_gradients_of_any_layers_and_kinds_equal_those_of_a_trial_alone(
+    kinds: list[str], sources: Sources, make_spec: SpecMaker, double: None
+) -> None:
+    """First, spaced and last layers of one or both towers, of every kind of linears, in one pass."""
+    assert_equal_gradients(packed.double_engine(sources), packed.selected_members(make_spec), kinds)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("nf4", [False, True])
 def test_gradients_of_every_placement_equal_those_of_a_trial_alone(
@@ -92,9 +104,27 @@ def test_gradients_of_every_placement_equal_those_of_a_trial_alone(
 
 
 PLACEMENTS = st.tuples(st.integers(0, LANGUAGE_LAYERS), st.integers(0, VISION_BLOCKS)).filter(any)
+
+
+def selection(language: set[int], vision: set[int], modules: ModuleKind) -> Placement:
+    return Placement(
+        language=len(language), language_indices=tuple(sorted(language)), vision=len(vision),
+        vision_indices=tuple(sorted(vision)), modules=modules,
+    )  # fmt: skip
+
+
+SELECTIONS = (
+    st.tuples(
+        st.sets(st.integers(0, LANGUAGE_LAYERS - 1), max_size=4),
+        st.sets(st.integers(0, VISION_BLOCKS - 1), max_size=4),
+        st.sampled_from(MODULE_KINDS),
+    )
+    .filter(lambda one: any(one[:2]))
+    .map(lambda one: selection(*one))
+)
 MEMBERS = st.fixed_dictionaries(
     {
-        "placement": PLACEMENTS.map(lambda both: Placement(language=both[0], vision=both[1])),
+        "placement": PLACEMENTS.map(lambda both: Placement(language=both[0], vision=both[1])) | SELECTIONS,
         "rank": st.integers(1, 8),
         "alpha": st.sampled_from([1.0, 8.0, 32.0]),
         "dropout": st.sampled_from([0.0, 0.1, 0.5]),

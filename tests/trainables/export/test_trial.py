@@ -29,6 +29,9 @@ PLACEMENTS = [
     (Placement(language=1, vision=0), ()),
     (Placement(language=0, vision=1), ("proj",)),
     (Placement(language=8, vision=12), ()),
+    (Placement(language=2, language_indices=(0, 1), modules="mlp"), ()),
+    (Placement(language=4, language_indices=(1, 3, 5, 7), vision=2, vision_indices=(0, 11), modules="gate-up"), ()),
+    (Placement(vision=3, vision_indices=(0, 1, 5), modules="attention"), ()),
     (Placement(language=4, vision=2), ("q_proj", "down_proj", "linear_fc2")),
 ]
 

@@ -57,6 +57,23 @@ def test_a_cohort_from_kept_activations_trains_as_its_trials_do_alone(
             assert its.metrics["eval_loss"] == pytest.approx(mine.metrics["eval_loss"], rel=CURVES)
 
 
+@pytest.mark.slow
+def test_first_and_spaced_layers_train_from_kept_activations_as_they_do_alone(
+    sources: Sources, make_spec: SpecMaker, tmp_path: Path, double: None
+) -> None:
+    shape = {"accumulation_steps": 1, "batch_rows": 4, "steps": 4, "eval_every_steps": 4}
+    plain, specs = packed.double_engine(sources), packed.selected_members(make_spec, **shape)
+    baseline = packed.short_baseline(packed.double_engine, sources)
+    alone = Watched(plain, baseline, tmp_path / "alone")
+    for spec in specs:
+        alone.alone(spec)
+    engine = keeping(plain, directory=tmp_path / "files")
+    cohort = Together(engine, baseline, tmp_path / "together", specs).finish()
+    assert set(cohort.ends.values()) == {"completed"} and kept_of(engine).store.uses.from_memory > 0
+    for spec in specs:
+        assert apart(alone.curves[spec.name], cohort.watched.curves[spec.name]) < CURVES
+
+
 def trained(engine: Engine, specs: list[TrialSpec], directory: Path) -> list[Record]:
     """Train a cohort to its end in float32, and return its records."""
     cohort = Together(engine, packed.short_baseline(packed.plain_engine, sources_of(specs)), directory, specs).finish()

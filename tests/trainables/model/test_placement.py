@@ -83,3 +83,58 @@ def test_targets_that_are_parts_of_a_fused_linear_are_the_linear_or_refused() ->
     assert resolved.module_names == ("layers.0.self_attn.qkv_proj",)
     with pytest.raises(UserError, match="q_proj, v_proj are parts of qkv_proj"):
         resolve(Placement(language=1), towers, ("q_proj", "v_proj"))
+
+
+# -------------------------------------------------------------------- other layers than the last, and kinds of linears
+def block(index: int, *linears: str) -> tuple[LinearShape, ...]:
+    return tuple(LinearShape(f"layers.{index}.{name}", 8, 8) for name in linears)
+
+
+DENSE = ("self_attn.qkv", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+ROUTED = ("self_attn.q_proj", "self_attn.o_proj")
+KINDS: dict[TowerName, Blocks] = {
+    "language": (block(0, *DENSE), block(1, *DENSE), block(2, *ROUTED)),
+    "vision": (block(0, "attn.qkv", "attn.proj"),),
+}
+
+
+def own_names(placement: Placement) -> list[str]:
+    return [name.removeprefix("layers.") for name in resolve(placement, KINDS).module_names]
+
+
+def test_listed_layers_are_meant_and_no_others() -> None:
+    resolved = resolve(Placement(language=2, language_indices=(0, 11), vision=1, vision_indices=(1,)), TOWERS)
+    assert resolved.module_names == ("language.0.a", "language.0.b", "language.11.a", "language.11.b",
+                                     "vision.1.a", "vision.1.b")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ("attention", ["0.self_attn.qkv", "0.self_attn.o_proj"]),
+        ("mlp", ["0.mlp.gate_proj", "0.mlp.up_proj", "0.mlp.down_proj"]),
+        ("gate-up", ["0.mlp.gate_proj", "0.mlp.up_proj"]),
+        ("all", [f"0.{name}" for name in DENSE]),
+    ],
+)
+def test_a_kind_keeps_its_linears_and_a_fused_one_is_all_its_parts(modules: str, expected: list[str]) -> None:
+    placement = Placement(language=1, language_indices=(0,), modules=modules)  # type: ignore[arg-type]
+    assert own_names(placement) == expected
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected", "hint"),
+    [
+        (Placement(language=3, modules="mlp"), "kind mlp, but language layer 2 has only q_proj, o_proj",
+         "--modules attention or all"),
+        (Placement(vision=1, modules="gate-up"), "kind gate-up, but vision layer 0 has only qkv, proj",
+         "--modules attention or all"),
+        (Placement(language=1, language_indices=(7,)), "names language layer 7 and the last one is 2",
+         "between 0 and 2"),
+        (Placement(language=4, language_indices=(0, 1, 2, 3)), "asks for 4 of 3 language layers", "between 0 and 3"),
+    ],
+)  # fmt: skip
+def test_a_tower_without_the_layer_or_the_kind_is_refused(placement: Placement, expected: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(placement, KINDS)
+    assert expected in caught.value.message and hint in (caught.value.hint or "")
