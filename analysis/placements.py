@@ -14,6 +14,7 @@ from analysis.objectives import BASELINE_PRICES
 from trainables.pareto import Objective
 from trainables.record import Record
 
+REPLAY = ("replay_ratio", "replay")
 State = Literal["admissible", "excluded", "running"]
 
 # prefixes of parameters in labels, which tell apart placements of one arm
@@ -27,6 +28,8 @@ SHORT_NAMES = {
     "learning_rate": "rate ",
     "vision_learning_rate": "vision rate ",
     "quantization": "",
+    "replay_ratio": "mix ",
+    "replay": "of ",
     "steps": "steps ",
     "effective_rows": "rows ",
     "run": "#",
@@ -147,7 +150,8 @@ def _kept_checkpoint(trial: TrialRun, objectives: Sequence[Objective]) -> str:
 
 
 def _but_seed(trial: TrialRun) -> dict[str, Value]:
-    return {key: value for key, value in trial.parameters.items() if key != "seed"}
+    without_replay = () if trial.parameters.get("replay_ratio") else REPLAY  # as in runs of earlier versions
+    return {key: value for key, value in trial.parameters.items() if key not in ("seed", *without_replay)}
 
 
 def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
