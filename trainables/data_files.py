@@ -1,6 +1,8 @@
-"""The files of rows that a trial reads, by what they are for."""
+"""The files of rows that a trial reads, by what they are for, and how replay rows lengthen a pass."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 from trainables.spec import Source, TrialSpec
 
@@ -19,3 +21,7 @@ def trained_on(spec: TrialSpec) -> frozenset[str]:
 def mix_of(spec: TrialSpec) -> str:
     """Return how the replay rows of a trial are named, as `general.jsonl@1a2b3c4d`; `none` without any."""
     return f"{spec.replay.path.name}@{spec.replay.sha256[:8]}" if spec.replay else "none"
+
+def rows_of_a_pass(task_rows: int, ratio: float) -> int:
+    """Return how many rows one pass over the task rows takes with the replay rows among them."""
+    return round(task_rows / (1 - Fraction(str(ratio))))

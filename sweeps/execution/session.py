@@ -52,7 +52,7 @@ class ProgressUpdater:
     def started(self, record: Record) -> None:
         """Show that a worker has started the trial."""
         self.live_table.started(record)
-        self.mirror.submit(record)
+        self._mirror(record)
 
     def assigned(self, record: Record, engine: str) -> None:
         """Count the trial to the time that the engine still takes."""
@@ -65,9 +65,13 @@ class ProgressUpdater:
     def advanced(self, record: Record) -> None:
         """Show a new eval or verdict of a trial."""
         self.live_table.advanced(record)
-        self.mirror.submit(record)
+        self._mirror(record)
         if self.alerts is not None:
             self.alerts.advanced(record)
+
+    def _mirror(self, record: Record) -> None:
+        if not record.is_pilot:
+            self.mirror.submit(record)
 
     def retried(self, records: Sequence[Record], reason: str) -> None:
         """Show that trials lost their worker and go on."""

@@ -88,6 +88,17 @@ def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, o
     )
 
 
+def check_not_replayed(holdout: Holdout, replays: Iterable[Source]) -> None:
+    """Refuse test rows that are also replayed.
+
+    Raises:
+        UserError: names the number of rows in both files and the first of them.
+    """
+    for replay in replays:
+        rows, test = read_rows(replay.path), holdout.test.path
+        check_disjoint(rows, read_validation(test), test, ("test", "replay"))
+
+
 def holdout_text(holdout: Holdout | None) -> str:
     """Return the sentence of the plan."""
     return TOLD.format(holdout.test.path.name, holdout.ood_test.path.name) if holdout else NONE

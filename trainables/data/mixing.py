@@ -28,8 +28,3 @@ def mixed_order(task_rows: int, replay_rows: int, ratio: float, data_seed: int) 
         is_replay = after >= share.denominator
         before = after % share.denominator
         yield task_rows + next(replay) if is_replay else next(task)
-
-
-def rows_of_a_pass(task_rows: int, ratio: float) -> int:
-    """Return how many rows one pass over the task rows takes with the replay rows among them."""
-    return round(task_rows / (1 - Fraction(str(ratio))))
