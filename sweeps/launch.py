@@ -76,9 +76,7 @@ class StudyJob:
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         mixes = read_mixes(self.mixes, sources)
-        specs = continuing(
-            expand_mixes(study, axes, sources, mixes, begun.format), axes.init_from, axes.restart_from
-        )
+        specs = continuing(expand_mixes(study, axes, sources, mixes, begun.format), axes.init_from, axes.restart_from)
         arms = self._arms(specs)
         specs = at_chosen_rates(specs, arms, choices := read_choices(launch.directory(study)))
         planned = plan_specs(study, specs, sources, launch.resident)

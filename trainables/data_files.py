@@ -22,6 +22,7 @@ def mix_of(spec: TrialSpec) -> str:
     """Return how the replay rows of a trial are named, as `general.jsonl@1a2b3c4d`; `none` without any."""
     return f"{spec.replay.path.name}@{spec.replay.sha256[:8]}" if spec.replay else "none"
 
+
 def rows_of_a_pass(task_rows: int, ratio: float) -> int:
     """Return how many rows one pass over the task rows takes with the replay rows among them."""
     return round(task_rows / (1 - Fraction(str(ratio))))

@@ -54,7 +54,8 @@ def _lines_until(spec: TrialSpec, step: int) -> Iterator[tuple[MetricKind, int]]
     if spec.placement.is_baseline or (spec.init_from is not None and step > 0):
         yield "eval", 0  # a continued adapter is measured before it trains
     if not spec.placement.is_baseline:
-        evals = [*range(spec.eval_every_steps, step + 1, spec.eval_every_steps), *[spec.last_step] * (step == spec.last_step)]
+        ended = [spec.last_step] * (step == spec.last_step)
+        evals = [*range(spec.eval_every_steps, step + 1, spec.eval_every_steps), *ended]
         for eval_step in dict.fromkeys(evals):
             yield "train", eval_step
             yield "eval", eval_step

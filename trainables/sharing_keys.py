@@ -22,7 +22,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
 
 
 def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
-    """Return the values that trials of a cohort must have in common: engine, data order, batch shape, replay, evals, steps."""
+    """Return the values that trials of a cohort must have in common: engine, row order, batch shape, evals, steps."""
     return (
         *engine_key(spec),
         spec.data_seed,

@@ -33,10 +33,10 @@ class StudyOptions:
     """Run only the arms that the study recommends to try first."""
     rank: str = field(default="", metadata=option(SPACE))
     """Ranks, e.g. 8,16,32; alpha keeps its ratio to the rank."""
-    rates: str = field(default="", metadata=option(SPACE, "--lr"))
+    rates: list[str] | None = field(default=None, metadata=option(SPACE, "--lr", shown_default="the study's"))
     """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio. With auto, or auto:3e-4 around that
     rate, pilots choose the rate of each arm."""
-    mix: str = field(default="", metadata=option(MODEL, shown_default="none"))
+    mix: list[str] | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """General rows to replay: general.jsonl:0.1 makes one row in ten of each pass a replay row; several are an axis,
     general.jsonl:0,0.1."""
     quant: str = field(default="", metadata=option(SPACE))
@@ -78,15 +78,15 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
         return resumed(study, launch)
     chosen = with_winners(study, own.winners, items(own.only, "--only", ARMS))
     chosen = replace(chosen, refused=()) if launch.force else chosen
-    tries_rates, _ = parse_rates(own.rates)
-    return StudyJob(chosen, _axes(chosen, own, shared), launch, parse_mixes(own.mix), tries_rates)
+    tries_rates, _ = parse_rates(",".join(own.rates or ()))
+    return StudyJob(chosen, _axes(chosen, own, shared), launch, parse_mixes(",".join(own.mix or ())), tries_rates)
 
 
 def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
     from sweeps.planning.pilots import parse_rates
     from sweeps.planning.space import Axes
 
-    _, rates = parse_rates(own.rates)
+    _, rates = parse_rates(",".join(own.rates or ()))
     if own.recommended and own.only:
         raise UserError("--only and --recommended both choose arms, but only one of them may be given")
     return Axes(

@@ -100,9 +100,7 @@ def read_mixes(asked: Sequence[AskedMix], sources: Sources) -> tuple[Mix, ...]:
         check_disjoint(rows, validation, sources.validation.path, ("validation", "replay"))
         digest = digest_of(path, (image for row in rows for image in row.images))
         known[path] = Mix(Source(path=path, sha256=digest), 1.0, len(rows))
-    return tuple(
-        replace(known[absolute(one.path)], ratio=one.ratio) if one.ratio else Mix(None, 0.0) for one in asked
-    )
+    return tuple(replace(known[absolute(one.path)], ratio=one.ratio) if one.ratio else Mix(None, 0.0) for one in asked)
 
 
 def expand_mixes(

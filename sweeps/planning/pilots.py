@@ -155,9 +155,7 @@ def pilots_text(arms: Sequence[PilotArm]) -> str:
         return ""
     pilots = [pilot for arm in arms for pilot in arm.pilots]
     steps, full = sum(one.last_step for one in pilots), sum(one.steps for arm in arms for one in arm.trials)
-    rates = "; ".join(
-        f"{arm.name}: {', '.join(f'{one.learning_rate:.3g}' for one in arm.pilots)}" for arm in arms[:4]
-    )
+    rates = "; ".join(f"{arm.name}: {', '.join(f'{one.learning_rate:.3g}' for one in arm.pilots)}" for arm in arms[:4])
     more = f"; and {len(arms) - 4} more arms" if len(arms) > 4 else ""
     text = (
         f"Rates are chosen after {len(pilots)} pilots at seed {pilots[0].seed} ({rates}{more}): each trains the first "

@@ -29,8 +29,8 @@ class Plan:
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
     what keeping activations of frozen layers takes and saves. `pilots` are the arms whose rate pilots choose; their
-    trials are at the middle rate. `unmixed` are the trials without replay, whose steps the experiment is known by; empty
-    if no row is replayed.
+    trials are at the middle rate. `unmixed` are the trials without replay, by whose steps the experiment is known;
+    empty without mixes.
     """
 
     sources: Sources

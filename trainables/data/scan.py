@@ -77,7 +77,7 @@ class ScanFailure:
     hint: str | None
 
 
-def scan(  # noqa: PLR0913, PLR0917 the files of a study
+def scan(
     base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None,
     replays: Sequence[Path] = (),
 ) -> Scan:  # fmt: skip
@@ -126,7 +126,7 @@ def _result_type() -> TypeAdapter[Scan | ScanFailure]:
     return TypeAdapter(Scan | ScanFailure)
 
 
-def scan_here(  # noqa: PLR0913, PLR0917 as scan
+def scan_here(
     base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None,
     replays: Sequence[Path] = (),
 ) -> Scan:  # fmt: skip
