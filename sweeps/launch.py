@@ -32,7 +32,7 @@ from sweeps.job import run_job
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.kept_forecast import kept_text
-from sweeps.planning.mixes import AskedMix, expand_mixes, read_mixes
+from sweeps.planning.mixes import AskedMix, expand_mixes, mix_text, read_mixes
 from sweeps.planning.parents import continuing
 from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
 from sweeps.planning.plan import Plan, plan_specs
@@ -111,6 +111,8 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
     experiment = Experiment(launch.directory(study))
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
+    if planned.unmixed and (replay := mix_text(planned.specs, planned.preflight.data)):
+        launch.console.print(replay, soft_wrap=True, highlight=False)
     threads = threads_text(most_at_once(planned.specs), launch)
     if tried := pilots_text(planned.pilots):
         launch.console.print(tried, soft_wrap=True, highlight=False)

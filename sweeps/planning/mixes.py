@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sweeps.planning.data_quality import FileQuality
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import MOST_TRIALS, Axes, expand
 from sweeps.study import Study
@@ -62,7 +63,8 @@ def parse_mixes(text: str) -> tuple[AskedMix, ...]:
         else:
             names.append(word)
     if names:
-        raise UserError(f"--mix must be FILE:RATIO, but `{named(names[-1])}` has no ratio", f"--mix {names[-1]}:0.1")
+        example = EXAMPLE if _number(names[-1]) is not None else f"{names[-1]}:0.1"
+        raise UserError(f"--mix must be FILE:RATIO, but got `{named(names[-1])}`", f"--mix {example}")
     distinct = Counter((str(one.path) if one.ratio else "", one.ratio) for one in found)
     if (twice := distinct.most_common(1)) and twice[0][1] > 1:
         raise UserError(f"--mix must name every mix once, but got `{named(text)}`", f"--mix {EXAMPLE}")
@@ -143,14 +145,15 @@ def replayed(specs: Sequence[TrialSpec]) -> tuple[Source, ...]:
     return tuple({one.replay.sha256: one.replay for one in specs if one.replay}.values())
 
 
-def mix_text(specs: Sequence[TrialSpec], replay_rows: int) -> str:
-    """Return the sentence of a plan on replay; empty if no row is replayed."""
+def mix_text(specs: Sequence[TrialSpec], data: Mapping[str, FileQuality]) -> str:
+    """Return the sentences of a plan on replay, with the statistics of its data; empty if no row is replayed."""
     mixed = [one for one in specs if one.replay]
     if not mixed:
         return ""
     ratios = ", ".join(f"{ratio:g}" for ratio in sorted({one.replay_ratio for one in mixed}))
-    files = ", ".join(one.path.name for one in replayed(mixed))
+    files, rows = ", ".join(one.path.name for one in replayed(mixed)), data["replay"].rows
     return (
-        f"Replay: a share of {ratios} of the rows trained on is of {files} ({replay_rows:,} rows), spread evenly among "
-        "the task rows, whose order stays. Coverage counts task rows: a budget in epochs takes more steps."
+        f"Replay: a share of {ratios} of the rows trained on is of {files} ({rows:,} rows), spread evenly among the "
+        "task rows, whose order stays. Coverage counts task rows: with --epochs steps grow by the share, with --steps "
+        "fewer task rows are seen."
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
@@ -37,7 +36,7 @@ class PilotArm:
     def name(self) -> str:
         """Return the name of the arm's first trial without its seed."""
         first = self.trials[0]
-        return first.name.removesuffix(f"-s{first.seed}")
+        return "-".join(part for part in first.name.split("-") if part != f"s{first.seed}")
 
 
 def parse_rates(text: str) -> tuple[bool, tuple[float, ...]]:
@@ -55,7 +54,7 @@ def parse_rates(text: str) -> tuple[bool, tuple[float, ...]]:
             f"--lr must be auto or rates, but got `{named(text)}`: with auto, pilots choose the rate of each arm",
             f"--lr auto:{rate} tries {rate} and the rates around it; --lr {rate} trains at it",
         )
-    _, colon, middle = words[0].partition(":")
+    _, colon, middle = text.strip().partition(":")
     return True, (_rate(middle, text),) if colon else ()
 
 
@@ -90,12 +89,13 @@ def pilot_arms(specs: Sequence[TrialSpec], keeps_vision_rate: bool = False) -> t
         UserError: a schedule is too short to be cut.
     """
     trained = [spec for spec in specs if not spec.placement.is_baseline]
-    found = []
-    for _, together in groupby(sorted(trained, key=_arm_key), key=_arm_key):
-        trials = tuple(sorted(together, key=lambda spec: spec.seed))
-        found.append(PilotArm(trials, tuple(_pilot(trials[0], factor, keeps_vision_rate) for factor in FACTORS)))
-    order = {spec.trial_id: place for place, spec in enumerate(trained)}
-    return tuple(sorted(found, key=lambda arm: order[arm.trials[0].trial_id]))
+    arms: dict[str, list[TrialSpec]] = {}
+    for spec in trained:
+        arms.setdefault(_arm_key(spec), []).append(spec)
+    seeds = [tuple(sorted(trials, key=lambda spec: spec.seed)) for trials in arms.values()]
+    return tuple(
+        PilotArm(trials, tuple(_pilot(trials[0], factor, keeps_vision_rate) for factor in FACTORS)) for trials in seeds
+    )
 
 
 def _arm_key(spec: TrialSpec) -> str:
@@ -110,7 +110,8 @@ def _pilot(spec: TrialSpec, factor: float, keeps_vision_rate: bool) -> TrialSpec
             "train longer, or choose a rate: --lr 1e-4",
         )
     steps, rate = round(PILOT_SHARE * spec.steps), spec.learning_rate * factor
-    vision = spec.vision_learning_rate * (1.0 if keeps_vision_rate else factor)
+    vision = spec.vision_learning_rate
+    vision = vision if keeps_vision_rate else vision * rate / spec.learning_rate  # as if the rate were given
     name = f"{spec.name}-lr{rate:.3g}-pilot"
     return spec.model_copy(
         update={
