@@ -6,8 +6,10 @@ All functions but the readers of files are pure functions of losses by row.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from trainables.spec import Frozen
 
 RATE_STEP = 2.15  # neighbouring rates differ by it; two steps are 4.6 times the rate
 LOSS = "eval_loss"
+REPLACED = ("--lr", "--only", "--notify")  # options of a launch, with their values, that its further rates do not keep
+DROPPED = ("--recommended", "--resume", "--sync", "--dry-run", "--steal", "--fresh-baseline")
+ARMS = "pilots.json"  # of an experiment: the arms with pilots, their trials, and the command that asked for them
 RATES = "rates.json"  # of an experiment: the choices, by the id of the arm's middle pilot
 MIDDLE = 1
 
@@ -45,11 +50,14 @@ class TriedRate(Frozen):
 class RateChoice(Frozen):
     """The rate of an arm and what decided it; `chosen` is None if every pilot is without a loss.
 
+    `arm` is the name of its trials without the seed, `study_arm` that of the arm in the study.
+
     `gain` is by how much the lowest loss lies below that of the middle rate, `standard_error` that of the difference,
     paired on `rows` rows; all are None if the middle rate has the lowest loss, or none.
     """
 
     arm: str
+    study_arm: str
     tried: tuple[TriedRate, ...]
     chosen: float | None
     gain: float | None = None
@@ -83,22 +91,21 @@ def paired_difference(one: RowResults, other: RowResults) -> tuple[float, float]
     return mean, math.sqrt(squares * count / (count - 1)) / total
 
 
-def choose_rate(arm: str, pilots: Sequence[PilotResult]) -> RateChoice:
+def choose_rate(arm: str, pilots: Sequence[PilotResult], study_arm: str = "") -> RateChoice:
     """Choose the rate with the lowest validation loss; the middle one stays while it is within one standard error.
 
     A pilot without a loss loses. `pilots` are in order of their rates.
     """
     tried = tuple(TriedRate(rate=one.rate, loss=_loss(one), lost=one.lost) for one in pilots)
+    found = partial(RateChoice, arm=arm, study_arm=study_arm or arm, tried=tried)
     ended = [one for one in pilots if one.losses is not None]
     if not ended:
-        return RateChoice(arm=arm, tried=tried, chosen=None)
+        return found(chosen=None)
     lowest, middle = min(ended, key=lambda one: one.losses.mean), pilots[MIDDLE]  # type: ignore[union-attr] ended
     if lowest is middle or middle.losses is None or lowest.losses is None:
-        return RateChoice(arm=arm, tried=tried, chosen=lowest.rate)
+        return found(chosen=lowest.rate)
     gain, error = paired_difference(middle.losses, lowest.losses)
-    return RateChoice(
-        arm=arm,
-        tried=tried,
+    return found(
         chosen=lowest.rate if gain > error else middle.rate,
         gain=gain,
         standard_error=error if math.isfinite(error) else None,
@@ -147,7 +154,46 @@ def _why(choice: RateChoice) -> str:
     return f", {choice.gain:.4f} nats below the middle rate, standard error {error} over {choice.rows} rows"
 
 
+def further_text(choice: RateChoice, command: str) -> str:
+    """Return what to try further for an arm whose rate is at the edge or not known; empty for one between two rates.
+
+    Args:
+        command: what started the launch, as a shell reads it; it holds no password.
+    """
+    if choice.chosen is not None and not choice.is_at_edge:
+        return ""
+    middle = choice.chosen or choice.tried[0].rate / RATE_STEP
+    words = _with_rates(shlex.split(command), choice.study_arm, f"auto:{middle:.6g}")
+    better = "a lower" if middle <= choice.tried[0].rate else "a higher"
+    may = "may be better still" if choice.chosen else "may train"
+    return f"{choice.arm}: {better} rate {may}; try with: {shlex.join(words)}"
+
+
+def _with_rates(words: Sequence[str], arm: str, rates: str) -> list[str]:
+    kept, skip = [], False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if not skip and name not in (*REPLACED, *DROPPED):
+            kept.append(word)
+        skip = not skip and name in REPLACED and not equals
+    return [*kept, "--only", arm, "--lr", rates]
+
+
 # -------------------------------------------------------------------- files
+def further_texts(experiment: Path) -> list[str]:
+    """Return what to try further for the arms of an experiment; empty if no pilots chose their rates.
+
+    Raises:
+        FileDamaged: a file is not as it was written.
+    """
+    choices = read_choices(experiment)
+    if not choices:
+        return []
+    kept = read_json(experiment / ARMS)
+    command = str(kept.get("command", "")) if isinstance(kept, dict) else ""
+    return [text for one in choices.values() if (text := further_text(one, command))]
+
+
 def read_choices(experiment: Path) -> dict[str, RateChoice]:
     """Read the rates that were chosen in an experiment, by the id of the middle pilot; empty if none were.
 

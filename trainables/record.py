@@ -90,11 +90,6 @@ class Record:
         """Return the name of its home, `<trial name>-<trial id>`."""
         return self.home.name
 
-    @property
-    def is_pilot(self) -> bool:
-        """True when it tries a rate, and is no result of the experiment."""
-        return self.home.parent.name == PILOTS
-
     # ---------------------------------------------------------------- specification
     def create(self, spec: TrialSpec) -> None:
         """Create the directory and write the spec; an existing record keeps its spec (the id is the same)."""

@@ -19,7 +19,7 @@ from sweeps.study import Study
 from sweeps.tracking.tracker import Tracker
 from trainables.mlflow_store import default_tracking_uri
 from trainables.phase import forget_phase
-from trainables.record import Record
+from trainables.record import PILOTS, Record
 from trainables.recorded_baselines import RecordedBaselines
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ProgressUpdater:
             self.alerts.advanced(record)
 
     def _mirror(self, record: Record) -> None:
-        if not record.is_pilot:
+        if record.home.parent.name != PILOTS:  # which are no results
             self.mirror.submit(record)
 
     def retried(self, records: Sequence[Record], reason: str) -> None:

@@ -24,7 +24,7 @@ from sweeps.study import Study
 from trainables.attempt import claim
 from trainables.errors import Checkpointed, UserError
 from trainables.io.files import FileDamaged, read_json, write_json
-from trainables.rates import RATES, RateChoice, choice_text, choices_as_json, choose_rate, read_choices, result_of
+from trainables.rates import ARMS, RATES, RateChoice, choice_text, choices_as_json, choose_rate, read_choices, result_of
 from trainables.record import PILOTS, Record
 from trainables.spec import read_spec
 from trainables.verdict import Verdict
@@ -32,8 +32,6 @@ from trainables.verdict import Verdict
 if TYPE_CHECKING:
     from sweeps.execution.session import Cluster
     from sweeps.tracking.mirror import Mirror
-
-ARMS = "pilots.json"
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def _begun_trials(experiment: Experiment, tried: TriedRates, launch: Launch) -> 
     choices = dict(read_choices(experiment.directory))
     for arm in undecided(tried.arms, choices):
         pilots = [pilot_of(experiment, arm, number) for number in range(len(arm.pilots))]
-        choices[arm.key] = choose_rate(arm.name, [result_of(one) for one in pilots])
+        choices[arm.key] = choose_rate(arm.name, [result_of(one) for one in pilots], arm.study_arm)
         launch.console.print(choice_text(choices[arm.key]), soft_wrap=True, highlight=False, markup=False)
     write_json(experiment.directory / RATES, choices_as_json(choices))
     records = []

@@ -12,7 +12,7 @@ from sweeps.study import Study
 from trainables.errors import UserError, items, named
 from trainables.rates import RATE_STEP, RateChoice
 from trainables.schedule import warmup_steps
-from trainables.spec import TrialSpec
+from trainables.spec import RESTART, TrialSpec
 
 AUTO = "auto"
 PILOT_SHARE = 0.25  # of the schedule
@@ -37,6 +37,11 @@ class PilotArm:
         """Return the name of the arm's first trial without its seed."""
         first = self.trials[0]
         return "-".join(part for part in first.name.split("-") if part != f"s{first.seed}")
+
+    @property
+    def study_arm(self) -> str:
+        """Return the name of the arm in the study, which `--only` takes."""
+        return self.trials[0].arm.removesuffix(RESTART)
 
 
 def parse_rates(text: str) -> tuple[bool, tuple[float, ...]]:

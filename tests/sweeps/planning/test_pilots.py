@@ -31,7 +31,7 @@ def trials(**axes: object) -> list[TrialSpec]:
 
 def chosen(rate: float | None) -> RateChoice:
     tried = tuple(TriedRate(rate=one, loss=1.0) for one in (1e-5, 2e-5, 3e-5))
-    return RateChoice(arm="A1", tried=tried, chosen=rate)
+    return RateChoice(arm="A1", study_arm="A1", tried=tried, chosen=rate)
 
 
 def test_each_arm_tries_three_rates_on_the_first_quarter_of_the_schedule() -> None:
