@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.planning.data_checks import check_data
 from sweeps.planning.forecast import forecast
+from sweeps.planning.holdout import check_not_replayed, gather_holdout
 from sweeps.planning.mixes import AskedMix, Mix, expand_mixes, mix_text, parse_mixes, read_mixes, replayed
 from sweeps.planning.pilots import pilot_arms
 from sweeps.planning.sources import Sources, gather
@@ -19,6 +20,7 @@ from sweeps.stage4 import STUDY
 from sweeps.study import PREFLIGHT_LIMITS
 from sweeps.tracking.mlflow_fields import params_of
 from tests.sweeps.planned_trials import sources, trial
+from trainables.data.ood import read_ood
 from trainables.data.scan import Scan, ScannedRow
 from trainables.errors import UserError
 from trainables.mini import BASE_DIRECTORY
@@ -211,3 +213,17 @@ def test_the_plan_says_what_is_replayed() -> None:
         trained(Mix(GENERAL, 0.1)), data
     )
     assert "replay" not in quality_of(Scan(rows, rows, rows)) and not mix_text(trained(), data)
+
+
+def test_rows_of_the_holdout_must_not_be_replayed(tmp_path: Path, mini: Sources) -> None:
+    holdout = gather_holdout(None, None, mini, own_rows=False)
+    assert holdout is not None
+    test_rows = Source(path=holdout.test.path, sha256="replayed")
+    with pytest.raises(UserError, match="test rows must not be in replay"):
+        check_not_replayed(holdout, (test_rows,))
+    question = next(row for row in read_ood(holdout.ood_test.path, ()) if not row.images)
+    path = rows_in(tmp_path / "general.jsonl", ("say red", "red"), (question.messages[-1].text.upper(), "any answer"))
+    with pytest.raises(UserError, match=f"must not be replayed, but 1 are, the first is `{question.row_id}`"):
+        check_not_replayed(holdout, (Source(path=path, sha256="general"),))
+    rows_in(path, ("say red", "red"))
+    check_not_replayed(holdout, (Source(path=path, sha256="clean"),))
