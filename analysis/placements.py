@@ -171,7 +171,9 @@ def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRu
         by_arm[placement.arm].append(placement)
     named = []
     for arm, siblings in by_arm.items():
-        varying = [key for key in SHORT_NAMES if len({one.parameters.get(key) for one in siblings}) > 1]
+        values = {key: {one.parameters.get(key) for one in siblings} for key in SHORT_NAMES}
+        values["replay"].discard(None)  # a single file needs no name beside its share
+        varying = [key for key, found in values.items() if len(found) > 1]
         labels = [
             " ".join([arm, *(_short(key, one.parameters[key]) for key in varying if key in one.parameters)])
             for one in siblings

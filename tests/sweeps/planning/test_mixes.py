@@ -136,7 +136,7 @@ def rows_in(path: Path, *pairs: tuple[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    return gather(None, None, None, None, tmp_path_factory.mktemp("mini") / "data")
+    return gather(None, None, None, None, tmp_path_factory.mktemp("mini") / "data", "text")
 
 
 def test_replay_rows_are_read_and_hashed_once(tmp_path: Path, mini: Sources) -> None:
