@@ -14,6 +14,7 @@ from analysis.objectives import BASELINE_PRICES
 from trainables.pareto import Objective
 from trainables.record import Record
 
+REPLAY = ("replay_ratio", "replay")
 State = Literal["admissible", "excluded", "running"]
 
 # prefixes of parameters in labels, which tell apart placements of one arm
@@ -30,6 +31,8 @@ SHORT_NAMES = {
     "learning_rate": "rate ",
     "vision_learning_rate": "vision rate ",
     "quantization": "",
+    "replay_ratio": "mix ",
+    "replay": "of ",
     "steps": "steps ",
     "effective_rows": "rows ",
     "run": "#",
@@ -153,7 +156,8 @@ def _kept_checkpoint(trial: TrialRun, objectives: Sequence[Objective]) -> str:
 
 
 def _but_seed(trial: TrialRun) -> dict[str, Value]:
-    return {key: value for key, value in trial.parameters.items() if key != "seed"}
+    without_replay = () if trial.parameters.get("replay_ratio") else REPLAY  # as in runs of earlier versions
+    return {key: value for key, value in trial.parameters.items() if key not in ("seed", *without_replay)}
 
 
 def _seeds_differ(trials: Sequence[TrialRun]) -> bool:
@@ -173,7 +177,9 @@ def _with_unique_labels(placements: Iterable[PlacementRuns]) -> list[PlacementRu
         by_arm[placement.arm].append(placement)
     named = []
     for arm, siblings in by_arm.items():
-        varying = [key for key in SHORT_NAMES if len({one.parameters.get(key) for one in siblings}) > 1]
+        values = {key: {one.parameters.get(key) for one in siblings} for key in SHORT_NAMES}
+        values["replay"].discard(None)  # a single file needs no name beside its share
+        varying = [key for key, found in values.items() if len(found) > 1]
         labels = [
             " ".join([arm, *(_short(key, one.parameters[key]) for key in varying if key in one.parameters)])
             for one in siblings

@@ -28,11 +28,14 @@ from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
 from sweeps.execution.schedulers import check_scheduler
 from sweeps.execution.storage import check_storage
+from sweeps.execution.tried_rates import TriedRates, keep_tried, kept_tried, run_tried
 from sweeps.job import run_job
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.kept_forecast import kept_text
+from sweeps.planning.mixes import AskedMix, expand_mixes, mix_text, read_mixes
 from sweeps.planning.parents import continuing
+from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
@@ -42,6 +45,7 @@ from sweeps.study import Study, as_begun, as_kept
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.model.families import family_of
+from trainables.rates import read_choices
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
@@ -54,6 +58,8 @@ class StudyJob:
     study: Study
     axes: Axes
     launch: Launch
+    mixes: tuple[AskedMix, ...] = ()
+    tries_rates: bool = False
 
     def plan(self, data_directory: Path) -> Plan:
         """Read the base and the data, expand the study into trials, and check them."""
@@ -71,12 +77,28 @@ class StudyJob:
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         measured = MeasuredGradients.of(launch.directory(study), launch.console)
-        expanded = expand(study, axes, sources, begun.format, measured)
+        mixes = read_mixes(self.mixes, sources)
+        expanded = expand_mixes(study, axes, sources, mixes, begun.format, measured)
         specs = continuing(expanded, axes.init_from, axes.restart_from)
-        planned = replace(plan_specs(study, specs, sources, launch.resident), gradients=tuple(measured.found.values()))
+        arms = self._arms(specs)
+        specs = at_chosen_rates(specs, arms, choices := read_choices(launch.directory(study)))
+        planned = plan_specs(study, specs, sources, launch.resident)
+        unmixed = expand(study, axes, sources, begun.format, measured) if mixes else ()
+        planned = replace(
+            planned,
+            gradients=tuple(measured.found.values()),
+            unmixed=tuple(unmixed),
+            pilots=tuple(undecided(arms, choices)),
+        )
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
+
+    def _arms(self, specs: list[TrialSpec]) -> tuple[PilotArm, ...]:
+        if not self.tries_rates:
+            return ()
+        check_study(self.study)
+        return pilot_arms(specs, "vision_learning_rate" in self.axes.fixed)
 
     def show(self, planned: Plan) -> None:
         """Print the trials, a summary of the data, and the findings of preflight."""
@@ -101,7 +123,11 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
     experiment = Experiment(launch.directory(study))
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
+    if planned.unmixed and (replay := mix_text(planned.specs, planned.preflight.data)):
+        launch.console.print(replay, soft_wrap=True, highlight=False)
     threads = threads_text(most_at_once(planned.specs), launch)
+    if tried := pilots_text(planned.pilots):
+        launch.console.print(tried, soft_wrap=True, highlight=False)
     frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
     for text in (threads, *filter(None, [frozen]), holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
@@ -115,7 +141,8 @@ def check_plan(planned: Plan, launch: Launch) -> None:
 
 
 def _configuration(planned: Plan, launch: Launch) -> dict[str, Any]:
-    return {**configuration_of(planned.active.study, planned.specs), **scheduler_in(launch)}
+    specs = list(planned.unmixed) or planned.specs
+    return {**configuration_of(planned.active.study, specs), **scheduler_in(launch)}
 
 
 def run_plan(planned: Plan, launch: Launch) -> list[Record]:
@@ -129,12 +156,18 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.configure(_configuration(planned, launch))
         check_begun(experiment, study.constraint, planned.sources.files)
         keep_holdout(experiment.directory, holdout)  # refused before a trial is begun
-        records = experiment.begin(specs, overridden)
+        waiting = {one.trial_id for arm in planned.pilots for one in arm.trials}
+        records = experiment.begin([one for one in specs if one.trial_id not in waiting], overridden)
         experiment.keep_base_files(planned.sources.base)
         experiment.keep_preflight(planned.preflight, overridden)
         keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
-        run_records(study, experiment, records, keeping(experiment, launch, size))
+        launch = keeping(experiment, launch, size)
+        if planned.pilots:
+            tried = TriedRates(planned.pilots, launch.command, tuple(overridden))
+            keep_tried(experiment, tried)
+            return run_tried(study, experiment, tried, records, launch)
+        run_records(study, experiment, records, launch)
     return records
 
 
@@ -200,7 +233,10 @@ class ResumedStudy:
             experiment.check_configuration(self._configuration(experiment))
             records, size = begin_lost_baselines(experiment), begun_bytes(experiment)
             self.launch.console.print(experiment.kept(self.launch.keep, size).text, soft_wrap=True, highlight=False)
-            run_records(self._active(experiment), experiment, records, keeping(experiment, self.launch, size))
+            launch = keeping(experiment, self.launch, size)
+            if tried := kept_tried(experiment):
+                return run_tried(self._active(experiment), experiment, tried, records, launch)
+            run_records(self._active(experiment), experiment, records, launch)
         return records
 
     def _active(self, experiment: Experiment) -> Study:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from trainables.data.encoding import Batch, Encoded, Encoder, RowStream, collate, data_order
+from trainables.data.encoding import Batch, Encoded, Encoder, RowStream, collate
+from trainables.data.mixing import mixed_order
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.packing import pack
 from trainables.data.rows import Row, read_rows, read_validation
@@ -28,7 +29,8 @@ from trainables.spec import RESERVE_FORMAT, TrialSpec
 class Engine:
     """A loaded base with its encoder, the training rows and the evaluator.
 
-    `kept` keeps what the frozen layers compute for a row; without it every pass computes them again.
+    `kept` keeps what the frozen layers compute for a row; without it every pass computes them again. `replays` are the
+    replay rows of the mixes trained so far, by the digest of their file: trials of other mixes share the base.
     """
 
     key: tuple[str, ...]
@@ -37,6 +39,7 @@ class Engine:
     train: Sequence[Row]
     evaluator: Evaluator
     kept: KeptActivations | None = None
+    replays: dict[str, Sequence[Row]] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -64,13 +67,14 @@ class Engine:
         kept = KeptActivations(base, encoder, store) if store else None
         return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data), kept)
 
-    def encode(self, index: int, max_tokens: int) -> Encoded:
-        """Encode one training row.
+    def encode(self, index: int, max_tokens: int, spec: TrialSpec | None = None) -> Encoded:
+        """Encode one training row; with a spec, numbers after the last one are its replay rows.
 
         Raises:
             UserError: the row is longer than `max_tokens`; truncation could remove labels or image tokens.
         """
-        row = self.train[index]
+        task_rows = len(self.train)
+        row = self.train[index] if index < task_rows or spec is None else self._replay(spec)[index - task_rows]
         encoded = self.encoder.conversation(row)
         if len(encoded.tokens) > max_tokens:
             raise UserError(
@@ -81,18 +85,26 @@ class Engine:
 
     def row_stream(self, spec: TrialSpec, step: int) -> RowStream:
         """Yield row numbers without end, in the order of the spec's data seed, starting at optimizer step `step`."""
-        return RowStream(itertools.islice(data_order(len(self.train), spec.data_seed), spec.rows_before(step), None))
+        order = mixed_order(len(self.train), len(self._replay(spec)), spec.replay_ratio, spec.data_seed)
+        return RowStream(itertools.islice(order, spec.rows_before(step), None))
 
     def batches(self, rows: RowStream, spec: TrialSpec, step: int) -> list[Batch]:
         """Take the rows of optimizer step `step` from `rows` and return one batch per accumulation step."""
-        encoded = [self.encode(index, spec.max_tokens) for index in itertools.islice(rows, spec.rows_at(step))]
-        if self.kept is not None and self.kept.store.files is not None and step + 1 < spec.steps:
-            self._read_ahead(self.kept, rows.upcoming(spec.rows_at(step + 1)), spec.max_tokens)
+        encoded = [self.encode(index, spec.max_tokens, spec) for index in itertools.islice(rows, spec.rows_at(step))]
+        if self.kept is not None and self.kept.store.files is not None and step + 1 < spec.last_step:
+            self._read_ahead(self.kept, rows.upcoming(spec.rows_at(step + 1)), spec)
         micro = [encoded[start : start + spec.batch_rows] for start in range(0, len(encoded), spec.batch_rows)]
         if spec.packed_tokens:
             return [pack(one, self.base, spec.packed_tokens) for one in micro]
         return [collate(one, self.encoder, self.base.device, pad_left=False) for one in micro]
 
-    def _read_ahead(self, kept: KeptActivations, indices: Sequence[int], max_tokens: int) -> None:
+    def _replay(self, spec: TrialSpec) -> Sequence[Row]:
+        if spec.replay is None:
+            return ()
+        if spec.replay.sha256 not in self.replays:
+            self.replays[spec.replay.sha256] = read_rows(spec.replay.path)
+        return self.replays[spec.replay.sha256]
+
+    def _read_ahead(self, kept: KeptActivations, indices: Sequence[int], spec: TrialSpec) -> None:
         with suppress(UserError):  # a row that cannot be encoded ends the trials at the step that needs it
-            kept.read_ahead([self.encode(index, max_tokens) for index in indices])
+            kept.read_ahead([self.encode(index, spec.max_tokens, spec) for index in indices])

@@ -51,6 +51,7 @@ from trainables.spec import TrialSpec, read_spec
 from trainables.verdict import VERDICT, Verdict, read_verdict
 
 BEST, CHECKPOINTS, ADAPTERS = "best", "checkpoints", "adapters"
+PILOTS = "pilots"  # of an experiment: the records of trials that try a rate, apart from its trials
 DERIVED, FINALISTS, HOLDOUT = "derived.jsonl", "finalists.jsonl", "holdout.jsonl"
 LATER_EVALS = (DERIVED, FINALISTS, HOLDOUT)  # written after the end of a trial
 HOLDOUT_FILE = "holdout.json"  # of the experiment: names the rows that no eval of a trial asks

@@ -54,7 +54,8 @@ def _lines_until(spec: TrialSpec, step: int) -> Iterator[tuple[MetricKind, int]]
     if spec.placement.is_baseline or (spec.init_from is not None and step > 0):
         yield "eval", 0  # a continued adapter is measured before it trains
     if not spec.placement.is_baseline:
-        evals = [*range(spec.eval_every_steps, step + 1, spec.eval_every_steps), *[spec.steps] * (step == spec.steps)]
+        ended = [spec.last_step] * (step == spec.last_step)
+        evals = [*range(spec.eval_every_steps, step + 1, spec.eval_every_steps), *ended]
         for eval_step in dict.fromkeys(evals):
             yield "train", eval_step
             yield "eval", eval_step
@@ -98,7 +99,7 @@ def _check_without_manifest(
     record: Record, spec: TrialSpec, verdict: Verdict, measured: Sequence[Measurement]
 ) -> None:  # fmt: skip
     """Check the record of an earlier version, or of a process that was killed before it wrote the manifest."""
-    lost = missing_lines(spec, spec.steps if verdict.kind == "completed" else verdict.step, measured)
+    lost = missing_lines(spec, spec.last_step if verdict.kind == "completed" else verdict.step, measured)
     if lost:
         kind, step = lost[0]
         raise _damaged(record.directory / METRICS, f"must hold the {kind} of step {step}, but it does not")

@@ -25,7 +25,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
 
 
 def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
-    """Return the values that trials of a cohort must have in common: engine, data order, batch shape, evals, steps."""
+    """Return the values that trials of a cohort must have in common: engine, row order, batch shape, evals, steps."""
     return (
         *engine_key(spec),
         spec.data_seed,
@@ -36,6 +36,9 @@ def cohort_key(spec: TrialSpec) -> tuple[str | float, ...]:
         spec.packed_tokens,
         spec.eval_every_steps,
         spec.steps,
+        spec.pilot_steps,
+        spec.replay.sha256 if spec.replay else "",
+        spec.replay_ratio,
     )
 
 

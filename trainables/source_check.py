@@ -16,7 +16,9 @@ from trainables.model.base_files import base_digest
 from trainables.model.families import family_of
 from trainables.spec import Format, Source, TrialSpec
 
-Role = Literal["base", "training rows", "validation rows", "out-of-distribution rows", "adapter to continue"]
+Role = Literal[
+    "base", "training rows", "replay rows", "validation rows", "out-of-distribution rows", "adapter to continue"
+]
 NEW_EXPERIMENT = "restore it, or start another experiment: leave out --resume and pass --experiment NAME"
 
 
@@ -61,6 +63,8 @@ def _readings(spec: TrialSpec) -> Iterator[Reading]:
     reading = partial(Reading, format=spec.format)
     yield reading("base", spec.base)
     yield reading("training rows", spec.train)
+    if spec.replay is not None:
+        yield reading("replay rows", spec.replay)
     for validation in (spec.validation, *spec.earlier):
         yield reading("validation rows", validation)
     sees = (spec.base.path / "config.json").is_file() and family_of(spec.base.path)[0].sees
@@ -97,6 +101,6 @@ def _digest(reading: Reading) -> str:
         case "out-of-distribution rows":
             images = (image for row in read_ood(path, needed_kinds(reading.sees)) for image in row.images)
         case role:
-            rows = read_rows(path) if role == "training rows" else read_validation(path)
+            rows = read_rows(path) if role in ("training rows", "replay rows") else read_validation(path)
             images = (image for row in rows for image in row.images)
     return digest_of(path, images)

@@ -33,6 +33,7 @@ BASELINE_ARM = "A0"
 RESTART = "-restart"  # suffix of the arm and the name of a trial that starts from `--restart-from`
 
 ADAM_BETA2 = 0.999  # torch's default
+NO_REPLAY_NO_PILOT: Mapping[str, Any] = {"replay": None, "replay_ratio": 0.0, "pilot_steps": 0}
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
     "template_date", "train_slice_rows",
@@ -68,7 +69,9 @@ class TrialSpec(Frozen):
     rows of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the
     adapter in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the
     earlier stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
-    `train_slice_rows` is how many of the first training rows every eval measures the loss on.
+    `train_slice_rows` is how many of the first training rows every eval measures the loss on. `replay` are general rows
+    that make up `replay_ratio` of the rows trained on. With `pilot_steps` the trial is a pilot, which tries a rate: it
+    ends after so many of the `steps` of its schedule.
     """
 
     format: Format = FORMAT
@@ -109,6 +112,9 @@ class TrialSpec(Frozen):
     init_from: Source | None = None
     continuation: Literal["same", "extended"] = "same"
     optimizer: Literal["fresh", "resumed"] = "fresh"
+    replay: Source | None = None
+    replay_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    pilot_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +152,14 @@ class TrialSpec(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _has_replay_rows_and_ends_in_time(self) -> Self:
+        if (self.replay is None) != (self.replay_ratio == 0.0):
+            raise ValueError("replay needs both its rows and a replay_ratio above 0, or neither")
+        if self.pilot_steps >= self.steps:
+            raise ValueError(f"pilot_steps must be below steps = {self.steps}, but got {self.pilot_steps}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_finished(self) -> Self:
         problem = budget_problem(self.steps, self.effective_rows) or experts_problem(self.target_modules, self.dropout)
         if problem:
@@ -169,6 +183,11 @@ class TrialSpec(Frozen):
         """Rows per optimizer step, after batch warm-up."""
         return self.batch_rows * self.accumulation_steps
 
+    @property
+    def last_step(self) -> int:
+        """Return the step at which the trial ends; a pilot ends before its schedule does."""
+        return self.pilot_steps or self.steps
+
     def rows_at(self, step: int) -> int:
         """Return the number of rows in optimizer step `step`, counted from 0."""
         return rows_at(step, self.effective_rows, math.ceil(self.batch_warmup_ratio * self.steps))
@@ -187,6 +206,7 @@ class TrialSpec(Frozen):
                 "init_from": None,
                 "continuation": "same",
                 "optimizer": "fresh",
+                **NO_REPLAY_NO_PILOT,
             }
         )
 
@@ -207,6 +227,7 @@ class TrialSpec(Frozen):
             if isinstance(value, dict) and "sha256" in value:
                 values[key] = value["sha256"]
         values["earlier"] = [source.sha256 for source in self.earlier]
+        values = {key: value for key, value in values.items() if (key, value) not in NO_REPLAY_NO_PILOT.items()}
         if self.format == 1:
             del values["format"]
         # without them, trials keep the ids of versions that did not have these settings
@@ -225,7 +246,7 @@ class TrialSpec(Frozen):
 
 NOT_SETTINGS = (
     "format", "name", "arm", "base", "train", "validation", "ood", "earlier", "placement", "init_from", "continuation",
-    "optimizer", "template_date",
+    "optimizer", "template_date", *NO_REPLAY_NO_PILOT,
 )  # fmt: skip
 
 

@@ -47,7 +47,8 @@ LANGUAGE = Factor("language", "layer", lambda one: one.language)
 VISION = Factor("vision", "block", lambda one: one.vision)
 RANK = Factor("rank", "doubling", lambda one: math.log2(one.rank))
 RATE = Factor("rate", "25 % more", lambda one: math.log(one.rate) / math.log(MODEST))
-FACTORS = (LANGUAGE, VISION, RANK, RATE)
+REPLAY = Factor("replay", "tenth of the rows", lambda one: 10 * replay_ratio(one.trial))
+FACTORS = (LANGUAGE, VISION, RANK, RATE, REPLAY)
 INTERACTION = "language x vision"
 
 
@@ -71,6 +72,12 @@ def observations(experiment: ExperimentRuns, measured: Mapping[str, Sequence[Mea
         seed, quantization = (str(trial.parameters.get(key, "")) for key in ("seed", "quantization"))
         found.append(Observation(trial, seed, *where, quantization, max(evals, key=lambda one: one.step)))
     return tuple(found)
+
+
+def replay_ratio(trial: TrialRun) -> float:
+    """Return the share of replay rows of a trial; runs of earlier versions have none."""
+    value = trial.parameters.get("replay_ratio", 0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def levels(factor: Factor, among: Sequence[Observation]) -> list[float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from analysis.effects.design import LANGUAGE, VISION, Observation, levels
+from analysis.effects.design import LANGUAGE, VISION, Observation, levels, replay_ratio
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class PlacementMeans:
 
 def placement_means(among: Sequence[Observation], metric: str) -> PlacementMeans | None:
     """Return the means of the trials at the rank, rate and quantization that most have; None where a tower is fixed."""
-    settings = Counter((one.rank, one.rate, one.quantization) for one in among)
+    settings = Counter(_settings(one) for one in among)
     most = max(settings, key=settings.__getitem__)
-    alike = [one for one in among if (one.rank, one.rate, one.quantization) == most]
+    alike = [one for one in among if _settings(one) == most]
     language, vision = (tuple(int(level) for level in levels(tower, alike)) for tower in (LANGUAGE, VISION))
     if len(language) < 2 or len(vision) < 2:
         return None
@@ -40,3 +40,7 @@ def placement_means(among: Sequence[Observation], metric: str) -> PlacementMeans
         for layers in language
     )
     return PlacementMeans(metric, language, vision, means)
+
+
+def _settings(one: Observation) -> tuple[float | str, ...]:
+    return one.rank, one.rate, one.quantization, replay_ratio(one.trial)

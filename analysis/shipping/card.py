@@ -9,6 +9,7 @@ from analysis import templates
 from analysis.guard_limits import declared_limits
 from analysis.intervals import proportion_interval
 from analysis.shipping.chosen import ChosenAdapter
+from trainables.data_files import data_files
 from trainables.derived.copies import AVERAGED_EVALS
 from trainables.io.files import read_json
 from trainables.measurement import AVERAGE, Measurement
@@ -57,7 +58,7 @@ def model_card(shipment: Shipment) -> str:
         guards=declared_limits(choice.record, choice.baseline),
         tolerance=MAX_LOSS_DIFFERENCE,
         rank_limit=next((rank for rank in VLLM_RANKS if rank >= spec.rank), spec.rank),
-        sources={"train": spec.train, "validation": spec.validation, "out-of-distribution": spec.ood},
+        sources={"out-of-distribution" if name == "ood" else name: one for name, one in data_files(spec).items()},
     )
 
 

@@ -33,6 +33,7 @@ from analysis.study_report.evidence import (
 )
 from analysis.study_report.findings import AnswerPair, ProbeFall, answer_pairs, falls, shown
 from trainables.metrics import METRICS
+from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import Measurement, Record
 
 LEFT_OUT = ("excluded", "gain outside the constraint", "no gain", "running")
@@ -82,6 +83,7 @@ class StudyContent:
     picked: PickedSeed | None
     guards: tuple[Plot, ...]
     training: tuple[Plot, ...]
+    rates: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     costs: tuple[Cost, ...]
     provenance: Provenance
@@ -121,6 +123,7 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         picked=_picked(found, info, records),
         guards=tuple(guard_plots(info, measured, guards, baseline)),
         training=tuple(training_plots(info, measured)),
+        rates=tuple(_rates(known)),
         left_out=tuple(LeftOut(marked_label(one), one.kind, one.reason) for one in info.of_kind(*LEFT_OUT)),
         costs=tuple(costs_of(info)),
         provenance=provenance_of(trained),
@@ -158,6 +161,14 @@ def _picked(found: Pick, info: FrontierInfo, records: Mapping[str, Record]) -> P
         fallen=tuple(falls(before, after)) if before else (),
         answers=tuple(pairs),
     )
+
+
+def _rates(records: Sequence[Record]) -> list[str]:
+    """Return the rates that pilots chose, and what to try further; empty without pilots."""
+    found = []
+    for experiment in dict.fromkeys(one.home.parent.parent for one in records):
+        found += [*map(choice_text, read_choices(experiment).values()), *further_texts(experiment)]
+    return found
 
 
 def _probes(before: Measurement, after: Measurement) -> list[tuple[str, str, str, str]]:

@@ -79,6 +79,8 @@ def provenance_of(records: Sequence[Record]) -> Provenance:
         return Provenance((), (), "", "")
     spec = records[0].spec()
     sources = [(label, getattr(spec, name).path.name, getattr(spec, name).sha256) for name, label in SOURCES.items()]
+    replays = {one.sha256: one for record in records if (one := record.spec().replay)}
+    sources += [("replay rows", one.path.name, one.sha256) for one in replays.values()]
     written = [one.directory / BEST / "provenance.json" for one in records]
     kept: Mapping[str, Any] = next((read_json(path) for path in written if path.is_file()), {})
     source = kept.get("source", {})

@@ -12,6 +12,7 @@ from analysis import templates
 from analysis.trial_report.loss_curves import eval_plot, training_plot, write_pdf
 from analysis.trial_report.results import TrialResults
 from trainables.checkpoints.base_lookup import base_name
+from trainables.data_files import data_files
 from trainables.errors import UserError
 from trainables.io.files import read_json
 from trainables.metrics import METRICS
@@ -129,7 +130,6 @@ def _towers(results: TrialResults) -> list[Tower]:
 
 
 def _data(results: TrialResults) -> list[Row]:
-    sources = {"train": results.spec.train, "validation": results.spec.validation, "ood": results.spec.ood}
     return [
         (
             "out-of-distribution" if name == "ood" else name,
@@ -137,7 +137,7 @@ def _data(results: TrialResults) -> list[Row]:
             templates.code(source.path),
             templates.code(source.sha256[:SHA256_DIGITS]),
         )
-        for name, source in sources.items()
+        for name, source in data_files(results.spec).items()
     ]
 
 

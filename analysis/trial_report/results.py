@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainables.data_files import data_files
 from trainables.errors import UserError, nearest
 from trainables.io.files import read_json
 from trainables.record import Measurement, Record, records_under
@@ -125,7 +126,7 @@ def _row_counts(record: Record, spec: TrialSpec, provenances: Sequence[Mapping[s
         for name in ("study.json", "preflight.json")
     )
     counted = {}
-    for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood)):
+    for name, source in data_files(spec).items():
         counts = [one.get("data", {}).get(name, {}) for one in provenances]
         # the first count is from the trial's own adapter, so it needs no comparison of digests
         known = [one for place, one in enumerate(counts) if place == 0 or one.get("sha256") == source.sha256]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, OUTPUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, SPACE, LaunchOptions, option
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -33,8 +33,12 @@ class StudyOptions:
     """Run only the arms that the study recommends to try first."""
     rank: str = field(default="", metadata=option(SPACE))
     """Ranks, e.g. 8,16,32; alpha keeps its ratio to the rank."""
-    rates: str = field(default="", metadata=option(SPACE, "--lr"))
-    """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio."""
+    rates: list[str] | None = field(default=None, metadata=option(SPACE, "--lr", shown_default="the study's"))
+    """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio. With auto, or auto:3e-4 around that
+    rate, pilots choose the rate of each arm."""
+    mix: list[str] | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """General rows to replay: general.jsonl:0.1 makes one row in ten of each pass a replay row; several are an axis,
+    general.jsonl:0,0.1."""
     modules: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else all"))
     """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
     layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
@@ -75,6 +79,8 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
     """
     from sweeps.execution.schedulers import parse_scheduler
     from sweeps.launch import StudyJob, resumed
+    from sweeps.planning.mixes import parse_mixes
+    from sweeps.planning.pilots import parse_rates
     from sweeps.planning.winners import with_winners
 
     launch = replace(launch, scheduler=parse_scheduler(shared.scheduler, shared.scheduler_options))
@@ -82,19 +88,22 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
         return resumed(study, launch)
     chosen = with_winners(study, own.winners, items(own.only, "--only", ARMS))
     chosen = replace(chosen, refused=()) if launch.force else chosen
-    return StudyJob(chosen, _axes(chosen, own, shared), launch)
+    tries_rates, _ = parse_rates(",".join(own.rates or ()))
+    return StudyJob(chosen, _axes(chosen, own, shared), launch, parse_mixes(",".join(own.mix or ())), tries_rates)
 
 
 def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
     from sweeps.planning.layers import layer_rules, module_kinds
+    from sweeps.planning.pilots import parse_rates
     from sweeps.planning.space import Axes
 
+    _, rates = parse_rates(",".join(own.rates or ()))
     if own.recommended and own.only:
         raise UserError("--only and --recommended both choose arms, but only one of them may be given")
     return Axes(
         only=study.recommended if own.recommended else items(own.only, "--only", ARMS),
-        ranks=_numbers(own.rank, int, "--rank"),
-        learning_rates=_numbers(own.rates, float, "--lr"),
+        ranks=_ranks(own.rank),
+        learning_rates=rates,
         modules=module_kinds(own.modules),
         layers=layer_rules(own.layers),
         quantizations=items(own.quant, "--quant", "nf4,int8"),  # type: ignore[arg-type] the spec checks them
@@ -105,8 +114,8 @@ def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
     )
 
 
-def _numbers(text: str, kind: type, flag: str) -> tuple[Any, ...]:
+def _ranks(text: str) -> tuple[int, ...]:
     try:
-        return tuple(kind(word) for word in items(text, flag, "8,16" if kind is int else "1e-4,3e-4"))
+        return tuple(int(word) for word in items(text, "--rank", "8,16"))
     except ValueError:
-        raise UserError(f"{flag} must be comma-separated numbers, but got `{named(text)}`") from None
+        raise UserError(f"--rank must be comma-separated numbers, but got `{named(text)}`") from None

@@ -95,13 +95,14 @@ def matrix(study: Study, forecasts: list[Forecast], train_rows: int) -> Group:
     spec = forecasts[-1].spec
     rows, shared = without_shared(table(forecasts), [one.spec.placement.is_baseline for one in forecasts])
     usable = usable_share(spec, PREFLIGHT_LIMITS.usable_rate_ratio)
+    steps = _range([one.spec.steps for one in forecasts if not one.spec.placement.is_baseline] or [spec.steps])
     return Group(
         Text(f"{study.name}: {study.question}", style="bold"),
         _grid(rows[: SHOWN_ROWS + 1], left=("trial", "place", "id", "quant")),
         *([Text(more)] if (more := more_text(forecasts[SHOWN_ROWS:])) else []),
         *([Text(shared)] if shared else []),
         Text(
-            f"{len(forecasts)} trials, {spec.steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
+            f"{len(forecasts)} trials, {steps} steps of {spec.effective_rows} rows on {train_rows:,} training "
             f"rows: {warmup_steps(spec.steps, spec.warmup_ratio)} warm up, {usable:.0%} train at "
             f"{PREFLIGHT_LIMITS.usable_rate_ratio:.0%} of the peak rate or more. The columns language and vision count "
             "trained parameters."

@@ -16,6 +16,7 @@ from trainables.io.files import FileDamaged
 from trainables.measurement import newest_eval
 from trainables.metrics import generality
 from trainables.pareto import as_costs, non_dominated
+from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import RUN_AGAIN, Measurement, Record
 from trainables.record_check import METRICS
 from trainables.record_labels import labels_of
@@ -36,6 +37,7 @@ def summary(
         *_frontier(records),
         *_labels(records),
         *_falls(records),
+        *_rates(records),
     ]
     lines += ["", "next:", *(f"    {line}" for line in (pareto_command(experiment, tracking_uri), *pages))]
     return "\n".join(lines)
@@ -120,6 +122,12 @@ def _labels(records: list[Record]) -> list[str]:
         labelled = "; ".join(f"{listed(names)} ({checks})" for checks, names in by_checks.items())
         lines += [f"{meaning[0].upper()}{meaning[1:]}: {labelled}."] if labelled else []
     return lines
+
+
+def _rates(records: list[Record]) -> list[str]:
+    """Say which rates pilots chose, and what to try where the best rate may lie beyond those tried."""
+    experiment = records[0].home.parent.parent
+    return [*map(choice_text, read_choices(experiment).values()), *further_texts(experiment)]
 
 
 def _falls(records: list[Record]) -> list[str]:

@@ -49,7 +49,7 @@ class TrialRow:
     @property
     def steps(self) -> int:
         """Return the number of planned steps; 0 for a baseline."""
-        return 0 if self.spec.placement.is_baseline else self.spec.steps
+        return 0 if self.spec.placement.is_baseline else self.spec.last_step
 
     @property
     def step(self) -> int:

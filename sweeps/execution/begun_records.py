@@ -53,7 +53,7 @@ def check_begun(experiment: Experiment, constraint: Constraint, fresh: Collectio
         FileDamaged: names every record that is damaged, or, without `fresh`, that is gone.
         SourceChanged: names what has changed.
     """
-    records = experiment.records()
+    records = [*experiment.records(), *experiment.pilots()]
     check_records(records, constraint)
     lost = experiment.lost_trials() if fresh is None else []
     if lost:

@@ -21,7 +21,7 @@ from sweeps.study import Study, rules_of
 from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.model.base_files import file_digests
-from trainables.record import NAME_WITH_ID, Keep, Record, records_under
+from trainables.record import NAME_WITH_ID, PILOTS, Keep, Record, records_under
 from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
 
 # setting of an arm -> the key of `study.json` that it determines
@@ -81,6 +81,10 @@ class Experiment:
     def records(self) -> list[Record]:
         """Return the records of all trials, by name."""
         return records_under(self.directory / "trials")
+
+    def pilots(self) -> list[Record]:
+        """Return the records of the pilots, which try rates, by name."""
+        return records_under(self.directory / PILOTS)
 
     def record_of(self, spec: TrialSpec) -> Record:
         """Return the record of a trial, found by its id, because the trial may exist under another name."""

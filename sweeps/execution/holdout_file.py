@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.execution.options import Launch
-from sweeps.planning.holdout import Holdout, gather_holdout, holdout_in
+from sweeps.planning.holdout import Holdout, check_not_replayed, gather_holdout, holdout_in
+from sweeps.planning.mixes import replayed
 from sweeps.planning.plan import Plan
 from sweeps.planning.sources import Sources
 from trainables.errors import UserError
@@ -21,10 +22,12 @@ def planned_holdout(planned: Plan, launch: Launch) -> Holdout | None:
         UserError: a row is broken, or also in another file.
     """
     kept = holdout_of(launch.directory(planned.active.study))
-    if kept and _names_none(launch):
-        return kept
     own_rows = launch.ood is not None and not launch.split_holdout
-    return gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
+    if not kept or not _names_none(launch):
+        kept = gather_holdout(launch.test, launch.ood_test, planned.sources, own_rows)
+    if kept:
+        check_not_replayed(kept, replayed(planned.specs))
+    return kept
 
 
 def holdout_of_stages(stages: Sequence[Sources], launch: Launch, kept: Holdout | None = None) -> Holdout | None:

@@ -20,7 +20,7 @@ from sweeps.study import Study
 from sweeps.tracking.tracker import Tracker
 from trainables.mlflow_store import default_tracking_uri
 from trainables.phase import forget_phase
-from trainables.record import Record
+from trainables.record import PILOTS, Record
 from trainables.recorded_baselines import RecordedBaselines
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ProgressUpdater:
     def started(self, record: Record) -> None:
         """Show that a worker has started the trial."""
         self.live_table.started(record)
-        self.mirror.submit(record)
+        self._mirror(record)
 
     def assigned(self, record: Record, engine: str) -> None:
         """Count the trial to the time that the engine still takes."""
@@ -66,9 +66,13 @@ class ProgressUpdater:
     def advanced(self, record: Record) -> None:
         """Show a new eval or verdict of a trial."""
         self.live_table.advanced(record)
-        self.mirror.submit(record)
+        self._mirror(record)
         if self.alerts is not None:
             self.alerts.advanced(record)
+
+    def _mirror(self, record: Record) -> None:
+        if record.home.parent.name != PILOTS:  # which are no results
+            self.mirror.submit(record)
 
     def retried(self, records: Sequence[Record], reason: str) -> None:
         """Show that trials lost their worker and go on."""

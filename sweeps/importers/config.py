@@ -181,6 +181,6 @@ def _read_own(spec: TrialSpec, launch: Launch, data_directory: Path, begun: Begu
             drop=launch.drop, begun=begun,
         )  # fmt: skip
     values = {name: getattr(spec, name) for name in type(spec).model_fields}
-    no_settings = (*OPTIONS, "format", "name", "arm", "placement", "template_date")
+    no_settings = (*OPTIONS, "format", "name", "arm", "placement", "template_date", "pilot_steps")
     settings = {name: value for name, value in values.items() if name not in no_settings}
     return ImportedTrial(settings, spec.placement, sources, format=spec.format)

@@ -28,8 +28,9 @@ def check_data(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding
     yield from _labels(scan, limits)
     yield from _answers(qualities["train"], limits)
     for name, rows in (("validation", scan.validation), ("ood", scan.ood)):
-        yield from _leaked("picture", name, with_pictures_of(rows, scan.train), limits)
-        yield from _leaked("question", name, with_questions_of(rows, scan.train), limits)
+        for trained, learned in (("train", scan.train), ("replay", scan.replay)):
+            yield from _leaked("picture", name, trained, with_pictures_of(rows, learned), limits)
+            yield from _leaked("question", name, trained, with_questions_of(rows, learned), limits)
 
 
 def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[PreflightFinding]:
@@ -45,7 +46,7 @@ def _encoding(name: str, quality: FileQuality, scan: Scan) -> Iterator[Preflight
 
 
 def _labels(scan: Scan, limits: PreflightLimits) -> Iterator[PreflightFinding]:
-    for name in ("train", "validation"):
+    for name in ("train", "validation", "replay"):
         rows = without_labels(getattr(scan, name))
         if rows.count:
             yield PreflightFinding(
@@ -95,11 +96,13 @@ def _answers(train: FileQuality, limits: PreflightLimits) -> Iterator[PreflightF
         )
 
 
-def _leaked(what: str, name: str, rows: Rows, limits: PreflightLimits) -> Iterator[PreflightFinding]:
+def _leaked(
+    what: str, name: str, trained: str, rows: Rows, limits: PreflightLimits
+) -> Iterator[PreflightFinding]:  # fmt: skip
     if rows.count:
         yield PreflightFinding(
             "refuse" if rows.share > limits.refuse_above_leaked_share else "warn",
             f"{what}_leak",
-            f"a {what} of {name} must not also be in train, but in {named_rows(rows)} it is",
+            f"a {what} of {name} must not also be in {trained}, but in {named_rows(rows)} it is",
             "keep these rows in one of the files only; an eval on training rows measures memorization",
         )

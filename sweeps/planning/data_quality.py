@@ -122,7 +122,7 @@ def without_end(rows: Sequence[ScannedRow]) -> Rows:
 
 def quality_of(scan: Scan) -> dict[str, FileQuality]:
     """Return the statistics of every file of a study, by name."""
-    return {name: file_quality(rows) for name, rows in vars(scan).items()}
+    return {name: file_quality(rows) for name, rows in vars(scan).items() if rows or name != "replay"}
 
 
 def quality_table(qualities: Mapping[str, FileQuality]) -> list[tuple[str, ...]]:

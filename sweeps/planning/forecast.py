@@ -18,7 +18,7 @@ Towers = Mapping[TowerName, Blocks]
 
 @dataclass(frozen=True)
 class Forecast:
-    """The planned numbers of one trial; `coverage_epochs` = steps x rows per step / training rows.
+    """The planned numbers of one trial; `coverage_epochs` = task rows in all steps / training rows.
 
     `parent_base` names how the base of a continued adapter was identified. `backward_share` is the share of the
     language layers through which gradients flow.
@@ -63,13 +63,17 @@ def forecast(specs: list[TrialSpec], train_rows: int) -> list[Forecast]:
             Forecast(
                 spec=spec,
                 placement=placement,
-                coverage_epochs=spec.rows_before(spec.steps) / train_rows if trains else 0.0,
+                coverage_epochs=_task_rows(spec) / train_rows if trains else 0.0,
                 evals=_evals(spec) if trains else 1,
                 parent_base=base_match(parent, spec) if parent else None,
                 backward_share=_backward_share(spec, towers[spec.base.path]),
             )
         )
     return found
+
+
+def _task_rows(spec: TrialSpec) -> float:
+    return spec.rows_before(spec.last_step) * (1 - spec.replay_ratio)
 
 
 def _backward_share(spec: TrialSpec, towers: Towers) -> float:
@@ -80,7 +84,7 @@ def _backward_share(spec: TrialSpec, towers: Towers) -> float:
 
 
 def _evals(spec: TrialSpec) -> int:
-    return planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)
+    return planned_evals(spec.last_step, spec.eval_every_steps, spec.init_from is not None)
 
 
 def _towers(base: Path) -> Towers:

@@ -17,7 +17,7 @@ from trainables.data.duplicates import check_disjoint, digest_of, folded
 from trainables.data.joined_files import absolute
 from trainables.data.ood import OodRow, needed_kinds, read_ood
 from trainables.data.picture_places import check_places
-from trainables.data.rows import check_file, read_rows, read_validation
+from trainables.data.rows import Message, check_file, read_rows, read_validation
 from trainables.errors import UserError, named
 from trainables.probes.crops import check_pictures
 from trainables.spec import Source, TrialSpec
@@ -88,6 +88,27 @@ def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, o
     )
 
 
+@cache
+def check_not_replayed(holdout: Holdout, replays: tuple[Source, ...]) -> None:
+    """Refuse rows of the holdout that are also replayed.
+
+    Raises:
+        UserError: names the number of rows in both files and the first of them.
+    """
+    held = read_ood(holdout.ood_test.path, ()) if replays else []
+    for replay in replays:
+        rows, test = read_rows(replay.path), holdout.test.path
+        check_disjoint(rows, read_validation(test), test, ("test", "replay"))
+        asked = {_question_of(row.prompt, row.images) for row in rows}
+        shared = [row.row_id for row in held if _question_of(row.messages, row.images) in asked]
+        if shared:
+            raise UserError(
+                f"{replay.path}: a question of the holdout must not be replayed, but {len(shared)} are, the first is "
+                f"`{named(shared[0])}` of {holdout.ood_test.path.name}",
+                "remove them from one of the files: an eval on rows that were learned is too optimistic",
+            )
+
+
 def holdout_text(holdout: Holdout | None) -> str:
     """Return the sentence of the plan."""
     return TOLD.format(holdout.test.path.name, holdout.ood_test.path.name) if holdout else NONE
@@ -106,5 +127,9 @@ def _check_other_questions(asked: Iterable[OodRow], held: Iterable[OodRow], path
 
 def ood_fingerprint(row: OodRow) -> tuple[object, ...]:
     """Return what tells two questions apart: their folded texts, and the digests of their pictures."""
-    texts = tuple((one.role, folded(one.text)) for one in row.messages)
-    return texts, tuple(sha256(image.read_bytes()).hexdigest() for image in row.images)
+    return _question_of(row.messages, row.images)
+
+
+def _question_of(messages: Iterable[Message], images: Iterable[Path]) -> tuple[object, ...]:
+    texts = tuple((one.role, folded(one.text)) for one in messages)
+    return texts, tuple(sha256(image.read_bytes()).hexdigest() for image in images)

@@ -25,37 +25,38 @@ from trainables.code_digest import code_digest
 from trainables.data.scan import Scan, scan, scan_result
 from trainables.io.checksums import canonical_json
 from trainables.io.user_cache import cache_directory, keep
+from trainables.spec import Source
 
 LIBRARIES = ("transformers", "tokenizers", "jinja2", "torch", "pillow", "numpy")
 MOST_SCANS = 16  # a scan takes some 50 bytes per row
 
 
 @cache  # several stages may read the same rows; sources are equal when their content is
-def scan_once(sources: Sources) -> Scan:
-    """Scan the files of a study, or return the kept scan of the same contents.
+def scan_once(sources: Sources, replays: tuple[Source, ...] = ()) -> Scan:
+    """Scan the files of a study, and of replay rows, or return the kept scan of the same contents.
 
     Raises:
         UserError: as `scan`.
     """
-    entry = _entry(sources)
+    entry = _entry(sources, replays)
     kept = _kept(entry) if entry else None
     if kept is not None:
         return kept
     base, train, validation, ood = (one.path for one in sources.files)
-    found = scan(base, train, validation, ood, sources.template_date)
+    found = scan(base, train, validation, ood, sources.template_date, [one.path for one in replays])
     # the reason why a row cannot be encoded may name a path, which is not part of the entry's name
-    if entry and not any(row.problem for row in chain(found.train, found.validation, found.ood)):
+    if entry and not any(row.problem for row in chain(found.train, found.validation, found.ood, found.replay)):
         keep(entry, gzip.compress(json.dumps(asdict(found)).encode(), compresslevel=1))
         _remove_oldest(entry.parent)
     return found
 
 
-def _entry(sources: Sources) -> Path | None:
+def _entry(sources: Sources, replays: tuple[Source, ...]) -> Path | None:
     directory = cache_directory()
     if directory is None:
         return None
     parts = {
-        "files": [one.sha256 for one in sources.files],
+        "files": [one.sha256 for one in (*sources.files, *replays)],
         "template_date": sources.template_date.isoformat() if sources.template_date else None,
         "code": code_digest(),
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "modules": "--modules", "layers": "--layers",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
     "train_slice_rows": "--train-slice-rows",
+    "replay": "--mix", "replay_ratio": "--mix", "pilot_steps": "--lr auto",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
 }  # fmt: skip
 SETTABLE = tuple(name for name in TrialSpec.model_fields if name not in ELSEWHERE)

@@ -11,7 +11,9 @@ from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
+from sweeps.planning.mixes import replayed
 from sweeps.planning.pick_rows import pick_findings, pick_rows
+from sweeps.planning.pilots import PilotArm
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
@@ -27,7 +29,9 @@ class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
-    what keeping activations of frozen layers takes and saves, `gradients` what layers were chosen by.
+    what keeping activations of frozen layers takes and saves, `gradients` what layers were chosen by. `pilots` are the
+    arms whose rate pilots choose; their trials are at the middle rate. `unmixed` are the trials without replay, by
+    whose steps the experiment is known; empty without mixes.
     """
 
     sources: Sources
@@ -38,6 +42,8 @@ class Plan:
     pick_rows: Mapping[str, int] = field(default_factory=dict)
     kept: tuple[KeptForecast, ...] = ()
     gradients: tuple[GradientNorms, ...] = ()
+    pilots: tuple[PilotArm, ...] = ()
+    unmixed: tuple[TrialSpec, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -57,7 +63,7 @@ def plan_specs(
     check_residency(resident, (spec.quantization for spec in specs))
     study = as_begun(study, specs[0].format)
     forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
-    scanned = scan_once(sources)
+    scanned = scan_once(sources, replayed(specs))
     family, config = family_of(specs[0].base.path)
     check_packable(specs, scanned, family.packs_rows)
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)

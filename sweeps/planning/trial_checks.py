@@ -12,6 +12,7 @@ from sweeps.planning.forecast import Forecast, last_rate, usable_share
 from sweeps.study import PreflightLimits
 from trainables.checkpoints.compatibility import UNKNOWN_BASE
 from trainables.data.scan import Scan
+from trainables.data_files import rows_of_a_pass
 from trainables.decision import Guard
 from trainables.errors import UserError
 from trainables.schedule import warmup_steps
@@ -32,8 +33,10 @@ def check_trial(
 
 def _coverage(forecast: Forecast, train_rows: int, limits: PreflightLimits) -> Iterator[PreflightFinding]:
     spec, epochs = forecast.spec, forecast.coverage_epochs
-    seen = f"{spec.steps} steps of {spec.effective_rows} rows see {epochs:.1%} of {train_rows:,}"
-    hint = f"one pass takes {-(-train_rows // spec.effective_rows):,} steps: --epochs 1"
+    task = f", {1 - spec.replay_ratio:.0%} of them task rows," if spec.replay else ""
+    seen = f"{spec.steps} steps of {spec.effective_rows} rows{task} see {epochs:.1%} of {train_rows:,}"
+    steps = -(-rows_of_a_pass(train_rows, spec.replay_ratio) // spec.effective_rows)
+    hint = f"one pass takes {steps:,} steps: --epochs 1"
     if epochs < limits.warn_below_coverage_epochs:
         yield PreflightFinding(
             "refuse" if epochs < limits.refuse_below_coverage_epochs else "warn",
@@ -108,9 +111,10 @@ def _parent(forecast: Forecast) -> Iterator[PreflightFinding]:
 
 
 def _lengths(spec: TrialSpec, scan: Scan) -> Iterator[PreflightFinding]:
-    long = longer_than(scan.train, spec.max_tokens)
+    rows = (*scan.train, *(scan.replay if spec.replay else ()))
+    long = longer_than(rows, spec.max_tokens)
     if long.count:
-        longest = max(row.tokens for row in scan.train)
+        longest = max(row.tokens for row in rows)
         yield PreflightFinding(
             "refuse",
             "max_tokens",
@@ -134,10 +138,11 @@ def check_packable(specs: Sequence[TrialSpec], scan: Scan, packs_rows: bool = Tr
             f"{', ...' * (len(packed) > 4)}",
             "set packed_tokens to 0: rows are then padded",
         )
-    pictured = [row.row_id for row in scan.train if row.pictures]
+    rows = (*scan.train, *scan.replay)
+    pictured = [row.row_id for row in rows if row.pictures]
     if packed and pictured:
         raise UserError(
-            f"packed_tokens can pack only text rows, but {len(pictured):,} of {len(scan.train):,} training rows have a "
+            f"packed_tokens can pack only text rows, but {len(pictured):,} of {len(rows):,} training rows have a "
             f"picture, the first is `{pictured[0]}`; it is set for {', '.join(packed[:4])}"
             f"{', ...' * (len(packed) > 4)}",
             "set packed_tokens to 0, or train on rows without pictures",

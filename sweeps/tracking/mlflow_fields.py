@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
+from trainables.data_files import mix_of
 from trainables.known_baselines import MEASURED_BY, measured_by
 from trainables.mlflow_models import LoggedAdapter
 from trainables.mlflow_store import Point
@@ -29,9 +30,10 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
         "modules": spec.placement.modules,
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
+        "replay": mix_of(spec),
     }
     fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "adam_beta2", "quantization",
-              "steps", "seed")  # fmt: skip
+              "replay_ratio", "steps", "seed")  # fmt: skip
     return {key: str(value) for key, value in {**values, **{key: getattr(spec, key) for key in fields}}.items()}
 
 

@@ -67,7 +67,7 @@ def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
     launch = launch_of(experiment)
     trials: list[WatchedTrial] = []
     damaged: dict[str, str] = {}
-    for record in experiment.records():
+    for record in (*experiment.records(), *(one for one in experiment.pilots() if one.verdict() is None)):
         try:
             trials.append(_watched(record, launch.may_run))
         except UserError as error:

@@ -77,7 +77,7 @@ def follow(experiment: Experiment, record: Record, sleep: Sleep = time.sleep) ->
     """Yield the lines of a trial's log as they are written, until it ends or no launch runs its experiment."""
     seen: set[tuple[str, int]] = set()
     shown: str | None = None
-    steps = record.spec().steps
+    steps = record.spec().last_step
     while True:
         is_launched = launch_of(experiment).may_run  # before the verdict, which a launch writes before it ends
         has_ended = record.verdict() is not None

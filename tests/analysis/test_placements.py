@@ -95,3 +95,22 @@ def test_an_objective_that_cannot_be_read_is_refused_with_its_option(further, ex
     with pytest.raises(UserError, match=r"objective") as caught:
         frontier_objectives("irrelevant_pass", "exact_match", further)
     assert expected in str(caught.value)
+
+
+def test_mixes_of_an_arm_are_placements_of_their_own(make_trial, make_experiment, objectives):
+    """A run of an earlier version, which logs no replay, is a seed of the arm without replay."""
+
+    def trial(name, seed, ratio=None, replay="none"):
+        logged = {} if ratio is None else {"replay_ratio": ratio, "replay": replay}
+        return make_trial(name, trial_id=name, parameters={"seed": seed, **logged})
+
+    plain = [trial("C2-s0", 0), trial("C2-s1", 1, 0.0)]
+    tenth = [trial("C2-s0-mix0.1", 0, 0.1, "a.jsonl@1"), trial("C2-s1-mix0.1", 1, 0.1, "a.jsonl@1")]
+    other = [trial("C2-s0-mix0.1-b", 0, 0.1, "b.jsonl@2")]
+
+    def labels(*trials):
+        return [(one.label, len(one.seed_runs)) for one in placements_of(make_experiment(*trials), objectives)]
+
+    assert labels(*plain, *tenth) == [("C2", 2), ("C2 mix 0.1", 2)]
+    assert labels(*tenth, *other) == [("C2 of a.jsonl@1", 2), ("C2 of b.jsonl@2", 1)]
+    assert labels(*plain) == [("C2", 2)]

@@ -25,6 +25,7 @@ import torch
 from trainables.checkpoints.base_lookup import base_name
 from trainables.checkpoints.lineage import experiment_of
 from trainables.data.joined_files import locate_all
+from trainables.data_files import data_files
 from trainables.errors import UserError
 from trainables.io.files import read_json, write_json, write_text
 from trainables.io.jsonl import objects
@@ -91,7 +92,7 @@ def _requested(spec: TrialSpec, record: Record) -> dict[str, Any]:
         "seeds": {"adapter_and_dropout": spec.seed, "data_order": spec.data_seed},
         "data": {
             name: {"path": str(source.path), "sha256": source.sha256, "rows": _row_count(source.path)}
-            for name, source in (("train", spec.train), ("validation", spec.validation), ("ood", spec.ood))
+            for name, source in data_files(spec).items()
         },
     }
 

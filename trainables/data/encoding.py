@@ -255,7 +255,7 @@ def chunks(rows: Sequence[Encoded], max_tokens: int, longest_ratio: float = math
     yield chunk
 
 
-def data_order(rows: int, data_seed: int) -> Iterator[int]:
+def data_order(rows: int, data_seed: int | str) -> Iterator[int]:
     """Yield row numbers endlessly: every epoch is a permutation that depends only on the data seed and the epoch."""
     epoch = 0
     while True:

@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -61,11 +61,12 @@ class ScannedRow:
 
 @dataclass(frozen=True)
 class Scan:
-    """All rows of a study's files, in file order."""
+    """All rows of a study's files, in file order; `replay` are those of all mixes."""
 
     train: tuple[ScannedRow, ...]
     validation: tuple[ScannedRow, ...]
     ood: tuple[ScannedRow, ...]
+    replay: tuple[ScannedRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ class ScanFailure:
     hint: str | None
 
 
-def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
+def scan(
+    base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None,
+    replays: Sequence[Path] = (),
+) -> Scan:  # fmt: skip
     """Scan the files of a study in a separate process; `template_date` is the date that the chat template shows.
 
     Raises:
@@ -85,7 +89,7 @@ def scan(base: Path, train: Path, validation: Path, ood: Path, template_date: da
     command = [sys.executable, "-m", MODULE]
     shown = template_date.isoformat() if template_date else None
     files = {"base": str(base), "train": str(train), "validation": str(validation), "ood": str(ood)}
-    request = json.dumps({**files, "template_date": shown})
+    request = json.dumps({**files, "template_date": shown, "replays": [str(one) for one in replays]})
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = started(MODULE, log)
         assert process.stdin and process.stdout
@@ -122,7 +126,10 @@ def _result_type() -> TypeAdapter[Scan | ScanFailure]:
     return TypeAdapter(Scan | ScanFailure)
 
 
-def scan_here(base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None) -> Scan:
+def scan_here(
+    base: Path, train: Path, validation: Path, ood: Path, template_date: date | None = None,
+    replays: Sequence[Path] = (),
+) -> Scan:  # fmt: skip
     """Scan the files of a study in this process, which imports torch.
 
     Raises:
@@ -141,6 +148,7 @@ def scan_here(base: Path, train: Path, validation: Path, ood: Path, template_dat
         train=tuple(scanned_row(row, encoder) for row in train_rows),
         validation=tuple(scanned_row(row, encoder) for row in validation_rows),
         ood=tuple(scanned_question(row, encoder) for row in ood_rows),
+        replay=tuple(scanned_row(row, encoder) for path in replays for row in read_rows(path)),
     )
 
 
@@ -275,9 +283,10 @@ def main() -> None:
     """Scan the files that the request names and print the result as JSON."""
     request = read_request(MODULE, "`python -m trainables.data check FILE`", sys.argv[1:], sys.stdin)
     try:
-        shown = request.pop("template_date", None)
+        shown, replays = request.pop("template_date", None), [Path(path) for path in request.pop("replays", ())]
         files = {name: Path(path) for name, path in request.items()}
-        found = asdict(scan_here(**files, template_date=date.fromisoformat(shown) if shown else None))
+        day = date.fromisoformat(shown) if shown else None
+        found = asdict(scan_here(**files, template_date=day, replays=replays))
     except UserError as error:
         json.dump(asdict(ScanFailure(error.message, error.hint)), sys.stdout)
         raise SystemExit(error.exit_code) from None

@@ -18,6 +18,7 @@ from trainables.data.duplicates import digest_of
 from trainables.data.images import picture_problem
 from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, read_validation
+from trainables.data_files import trained_on
 from trainables.errors import UserError, named
 from trainables.evaluation.answers import Answer, judged
 from trainables.model.families import family_of
@@ -61,7 +62,7 @@ class HeldOut:
 
     def caution(self, trained: Origin | None) -> str | None:
         """Return a warning if the trial that trained the adapter has used these rows, else None."""
-        if trained is not None and self.sha256 == trained.spec.train.sha256:
+        if trained is not None and self.sha256 in trained_on(trained.spec):
             return "the adapter was trained on this file, so its answers may be memorized"
         if trained is not None and self.sha256 == trained.spec.validation.sha256:
             return "the adapter's best step was chosen on this file, so its results are too optimistic"

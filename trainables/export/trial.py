@@ -239,6 +239,8 @@ def _trainer(spec: TrialSpec) -> dict[str, Any]:
 
 def _never_expressed(spec: TrialSpec) -> list[str]:
     not_expressed = [f"--ood {spec.ood.path}: out-of-distribution rows, which only Footprint evaluates"]
+    if spec.replay:
+        not_expressed.append(f"--mix {spec.replay.path}:{spec.replay_ratio:g}: replay rows are not mixed in")
     if spec.alpha != _whole_alpha(spec):
         not_expressed.append(f"alpha {spec.alpha:g}: the tool takes whole numbers, so {_whole_alpha(spec)} is written")
     if spec.batch_warmup_ratio:

@@ -10,6 +10,7 @@ from typing import Any
 from trainables.checkpoints.adapter_config import read_adapter_config
 from trainables.checkpoints.lineage import PROVENANCE
 from trainables.checkpoints.tensor_file import read_tensors
+from trainables.data_files import data_files
 from trainables.errors import UserError
 from trainables.io.checksums import sha256_of_files
 from trainables.io.files import read_json, write_json
@@ -89,7 +90,7 @@ def close_package(out: Path, spec: TrialSpec, record: Record) -> None:
     Raises:
         UserError: a file does; names file and path.
     """
-    sources = (spec.base, spec.train, spec.validation, spec.ood, *spec.earlier)
+    sources = (spec.base, *data_files(spec).values(), *spec.earlier)
     known = (*(one.path for one in sources), record.home.resolve(), out.resolve(), Path.home(), Path.cwd())
     found = machine_paths_in(out, known)
     if found:

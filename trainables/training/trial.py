@@ -84,7 +84,7 @@ class Trial:
     @property
     def boundary(self) -> int:
         """Return the step of the next eval."""
-        return next_eval(self.progress.step, self.spec.steps, self.spec.eval_every_steps)
+        return next_eval(self.progress.step, self.spec.last_step, self.spec.eval_every_steps)
 
     def advance(self, stop_requested: Callable[[], bool]) -> Verdict | None:
         """Train to the next eval, evaluate and checkpoint; return the verdict if the trial ended.
@@ -251,7 +251,7 @@ class Trial:
         if not evals or evals[-1].step != step:
             return None  # the last eval was at an earlier step
         verdict = judge(self.guards, self.baseline, evals)
-        if verdict is None and step == self.spec.steps:
+        if verdict is None and step == self.spec.last_step:
             verdict = Verdict(kind="completed", step=step)
         return verdict
 

@@ -48,7 +48,7 @@ class Rules:
 
     def guards_for(self, spec: TrialSpec) -> Sequence[Guard]:
         """Return the guards of one trial, whose tests share their error over its evals."""
-        evals = planned_evals(spec.steps, spec.eval_every_steps, spec.init_from is not None)
+        evals = planned_evals(spec.last_step, spec.eval_every_steps, spec.init_from is not None)
         return deciding(self.guards, self.reading, evals)
 
 
