@@ -137,7 +137,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
 def _structural(rows: Mapping[str, Row | OodRow]) -> Iterator[tuple[str, str]]:
     for place, row in rows.items():
         texts = [message.text for message in row.messages if message.role != COMPLETION]
-        texts += [row.expect or ""] if isinstance(row, OodRow) else []
+        texts += row.references if isinstance(row, OodRow) else ()
         token = first_within("\n".join(texts), KNOWN_TOKENS)
         if token is not None:
             yield place, token
@@ -226,12 +226,14 @@ def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
 
 def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
     rows = checked.questions
+    by_meaning = sum(row.accept is not None for row in rows)
     return [
         ("kinds", _counts(Counter(row.kind for row in rows))),
         *([("groups", groups)] if (groups := _counts(Counter(row.group for row in rows if row.group))) else []),
         ("pictures", _pictures(rows, checked)),
         ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
         ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),
+        *([("accepted", f"in {by_meaning:,} rows, by terms or a pattern")] if by_meaning else []),
         *_structure_facts(checked),
         *_token_facts(checked),
     ]

@@ -35,6 +35,7 @@ from trainables.probes.reserve import split
 LOSS_TOKENS = 4096
 GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
 LONGEST_RATIO = 2.0  # of the prompts of one batch: short questions have short answers, and do not wait for pictures
+MEANING_TOKENS = 56  # least length if a row is judged by meaning: a sentence before the term that is looked for
 SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
 
 
@@ -134,7 +135,7 @@ class Evaluator:
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
         """Return every answered question with its answer and its expected answer, if any, for people to read."""
         rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
-        rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
+        rows |= {ask_ood(row).key: (row.row_id, row.kind, _shown_references(row)) for row in self.data.ood}
         rows |= {ask_ood(row).key: (row.row_id, "reserve", row.expect or "") for row in self.data.reserve}
         groups = {ask_ood(row).key: {"group": row.group} for row in self._asked_ood if row.group}
         reserve = [one for one in map(ask_ood, self.data.reserve) if one.key in answers]
@@ -213,8 +214,17 @@ class Evaluator:
         return self.data.ood + self.data.reserve
 
     def _longest_reference(self) -> int:
-        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self._asked_ood]
-        return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+        references = [row.answer for row in self.data.validation]
+        references += [text for row in self._asked_ood for text in row.references]
+        longest = max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+        has_meaning = any(row.is_judged_by_meaning for row in self._asked_ood)
+        return max(longest, MEANING_TOKENS) if has_meaning else longest
+
+
+def _shown_references(row: OodRow) -> str:
+    if row.expect or row.accept is None:
+        return row.expect or ""
+    return " | ".join(row.accept.terms) or f"/{row.accept.pattern}/"
 
 
 def probe_data(

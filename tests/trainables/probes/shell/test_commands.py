@@ -528,7 +528,8 @@ PROSE = (
     "ls -l  # list the files", "ls -l\n\nThis lists the files.", "The command is:\nls -l", "To list files, use: ls",
     "list the files in a directory", "sort the lines of a file", "find files larger than 1 MB", "make it", "cold.",
     "blue triangle.", "Paris.", "No.", "Hello there", "It is cold", "run `ls`", "Command: ls -l", "ls: list files",
-    "rm deletes a file", "grep finds text in files.", "这是命令", "`ls` lists files", "echo 'open", "ls $(pwd", "cat <<EOF\nopen",
+    "rm deletes a file", "grep finds text in files.", "这是命令", "`ls` lists files",
+    "echo 'open", "ls $(pwd", "cat <<EOF\nopen",
 )  # fmt: skip
 
 
