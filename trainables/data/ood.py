@@ -98,6 +98,15 @@ def parse_ood(path: Path) -> Iterator[tuple[str, OodRow | UserError]]:
                 yield f"{file}:{line}", error
 
 
+def open_question(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
+    """Read a row whose expected answer is still to be found; `expect` of the result is not one.
+
+    Raises:
+        UserError: the row is broken in anything else.
+    """
+    return _ood_row({**values, "expect": values.get("expect") or "-"}, path, line, "")
+
+
 def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_KINDS) -> None:
     """Check that an out-of-distribution file has rows of every required kind.
 

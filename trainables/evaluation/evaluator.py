@@ -13,7 +13,7 @@ from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, c
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
 from trainables.evaluation.answering import Answering, BatchTokens, Found, QuestionSet, reference_rows, rules_of
-from trainables.evaluation.decoding import greedy_tokens, read_answers
+from trainables.evaluation.decoding import Decoded, greedy_tokens, read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.passes import (
     AnswerPasses,
@@ -124,6 +124,10 @@ class Evaluator:
         """Answer questions that are not part of the fixed eval, in the same way."""
         return self._answers(questions, self.encode(questions), drafts)
 
+    def decoded(self, questions: Sequence[Question]) -> dict[str, Decoded]:
+        """Answer questions as `ask` does, and return also which answers ended by themselves."""
+        return self._decoded(questions, self.encode(questions))
+
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Encode questions as prompts for generation."""
         return [self.encoder.prompt(one.messages, one.images, one.crop, one.thinks) for one in questions]
@@ -204,10 +208,18 @@ class Evaluator:
         drafts: Sequence[Drafts] = (),
         found: Found | None = None,
     ) -> dict[str, str]:
+        return {key: one.text for key, one in self._decoded(questions, prompts, drafts, found).items()}
+
+    def _decoded(
+        self,
+        questions: Sequence[Question],
+        prompts: Sequence[Encoded],
+        drafts: Sequence[Drafts] = (),
+        found: Found | None = None,
+    ) -> dict[str, Decoded]:
         asked = QuestionSet([one.key for one in questions], prompts, {ALONE: drafts})
         tokens = self.answering(self).answers(asked, (ALONE,), found if found is not None else {})[ALONE]
-        texts = read_answers(list(tokens.values()), self.encoder)
-        return {key: one.text for key, one in zip(tokens, texts, strict=True)}
+        return dict(zip(tokens, read_answers(list(tokens.values()), self.encoder), strict=True))
 
     @property
     def _asked_ood(self) -> tuple[OodRow, ...]:
