@@ -19,6 +19,7 @@ from trainables.pareto import as_costs, non_dominated
 from trainables.record import RUN_AGAIN, Measurement, Record
 from trainables.record_check import METRICS
 from trainables.record_labels import labels_of
+from trainables.weak_probes import weak_probes_of
 
 
 def summary(
@@ -36,6 +37,7 @@ def summary(
         *_frontier(records),
         *_labels(records),
         *_falls(records),
+        *(f"Warning: {one}." for one in weak_probes_of(records)),
     ]
     lines += ["", "next:", *(f"    {line}" for line in (pareto_command(experiment, tracking_uri), *pages))]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.silent_guards import silent_guards
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
@@ -62,7 +63,9 @@ def plan_specs(
     errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals, specs[0].format)
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
-    found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
+    silent = silent_guards(active.study.guards, active.study.reading, errors)
+    weak = (*silent, *blind_guards(errors), *pick_findings(constraint, rows))
+    found = replace(found, findings=(*found.findings, *weak))
     family, config = family_of(specs[0].base.path)
     kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"])
     return Plan(sources, forecasts, found, active, errors, rows, kept if family.shared_forward else ())
