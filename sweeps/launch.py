@@ -37,7 +37,7 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.planning.split import split_off
-from sweeps.study import Study, as_begun, kept_reading
+from sweeps.study import Study, as_begun, kept_reading, with_begun_rules
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.model.families import family_of
@@ -66,6 +66,7 @@ class StudyJob:
         begun = Experiment(launch.directory(study)).begun
         study = as_begun(study, begun.format, launch.reading)
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        study = with_begun_rules(study, _begun_configuration(Experiment(launch.directory(study))), sources.reported)
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
@@ -193,8 +194,14 @@ class ResumedStudy:
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
         spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
-        study = replace(self.study, reading=kept_reading(kept))
-        return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        reported = reported_by(spec)
+        study = with_begun_rules(replace(self.study, reading=kept_reading(kept)), kept, reported)
+        return active_guards(study, reported, family_of(spec.base.path)[0].sees).study
+
+
+def _begun_configuration(experiment: Experiment) -> dict[str, Any] | None:
+    path = experiment.directory / "study.json"
+    return read_configuration(path) if path.exists() else None
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:
