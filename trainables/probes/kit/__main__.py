@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image, ImageDraw, ImageFont
 
 from trainables.command import run
 from trainables.errors import UserError, quoted
@@ -57,10 +58,15 @@ def read_font(file: Path | None) -> Path | None:
         face = font(32, False, file)
     except OSError as error:
         raise UserError(f"--font must be a TrueType or OpenType font, but {file} cannot be read: {error}") from None
-    letter, missing = (bytes(face.getmask(one)) for one in (CHINESE.messages[0][0], "\U0010fffd"))
-    if letter == missing:
+    if _drawn(face, CHINESE.messages[0][0]) == _drawn(face, "\U0010fffd"):  # which no font has
         raise UserError(f"--font must have Chinese letters, but {file} has none", "leave --font out, or name another")
     return file
+
+
+def _drawn(face: ImageFont.FreeTypeFont, letter: str) -> bytes:
+    image = Image.new("L", (64, 64))
+    ImageDraw.Draw(image).text((8, 8), letter, 255, face)
+    return image.tobytes()
 
 
 def main(  # noqa: PLR0913, PLR0917 the options of the command line

@@ -37,7 +37,8 @@ def _settings(canvas: Canvas, accent: str, language: Language) -> Picture:
     for row, name in enumerate(names):
         top, is_on = 118 + 92 * row, rng.random() < 0.5
         canvas.box((268, top, width - 36, top + 76), WHITE, 12, (225, 228, 233))
-        canvas.text((292, top + 38), name, 23, INK, "lm")
+        room = width - 64 - 62 - 16 - 292  # up to the switch
+        canvas.text((292, top + 38), name, min(23.0, 23.0 * room / canvas.text_width(name, 23)), INK, "lm")
         right = width - 64
         canvas.box((right - 62, top + 22, right, top + 54), COLOURS[accent] if is_on else (200, 204, 210), 16)
         knob = right - 30 if is_on else right - 60
@@ -60,8 +61,9 @@ def _shop(canvas: Canvas, accent: str, language: Language) -> Picture:
     rng, width = canvas.rng, canvas.width
     canvas.box((0, 0, width, 72), COLOURS[accent])
     canvas.text((30, 36), rng.choice(("Hearth & Home", "Old Mill Store", "Plain Things")), 28, WHITE, "lm", bold=True)
-    canvas.box((width - 330, 18, width - 120, 54), WHITE, 18)
-    canvas.ellipse((width - 316, 27, width - 300, 43), FAINT)
+    if width > 720:  # else it would cover the name
+        canvas.box((width - 330, 18, width - 120, 54), WHITE, 18)
+        canvas.ellipse((width - 316, 27, width - 300, 43), FAINT)
     canvas.box((width - 84, 24, width - 40, 50), WHITE, 4)
     columns = max(2, min(4, int(width // 250)))
     count = rng.randrange(columns, 2 * columns + 1)

@@ -56,9 +56,9 @@ def _sky(canvas: Canvas, is_day: bool, side: str) -> None:
         canvas.box((0, y, canvas.width, y + 460.0 / bands + 1), mixed(top, low, band / bands))
     rng, x = canvas.rng, canvas.width * (0.16 if side == "left" else 0.84)
     if is_day:
-        canvas.ellipse((x - 52, 58, x + 52, 162), (250, 215, 70))
         for _ in range(3):
             _cloud(canvas, rng.uniform(0.25, 0.75) * canvas.width, rng.uniform(60, 200))
+        canvas.ellipse((x - 52, 58, x + 52, 162), (250, 215, 70))  # before the clouds: it is asked for
         return
     for _ in range(60):
         left, y, radius = rng.uniform(0, canvas.width), rng.uniform(0, 330), rng.uniform(1, 2.6)
