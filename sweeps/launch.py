@@ -41,7 +41,7 @@ from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.planning.split import split_off
-from sweeps.study import Study, as_begun, as_kept
+from sweeps.study import Study, as_begun, as_kept, with_begun_rules
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
 from trainables.model.families import family_of
@@ -74,6 +74,7 @@ class StudyJob:
         begun = Experiment(launch.directory(study)).begun
         study = as_begun(study, begun.format, launch.reading)
         sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        study = with_begun_rules(study, _begun_configuration(Experiment(launch.directory(study))), sources.reported)
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         measured = MeasuredGradients.of(launch.directory(study), launch.console)
@@ -242,8 +243,14 @@ class ResumedStudy:
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
         spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
-        study = as_kept(self.study, kept)
-        return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        reported = reported_by(spec)
+        study = as_kept(with_begun_rules(self.study, kept, reported), kept)
+        return active_guards(study, reported, family_of(spec.base.path)[0].sees).study
+
+
+def _begun_configuration(experiment: Experiment) -> dict[str, Any] | None:
+    path = experiment.directory / "study.json"
+    return read_configuration(path) if path.exists() else None
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -56,6 +56,14 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class EarlierRules:
+    """The guards and the constraint that a study had before, which its experiments of then keep."""
+
+    guards: tuple[Guard, ...]
+    constraint: Constraint
+
+
+@dataclass(frozen=True)
 class Study:
     """A question, and the trials that answer it.
 
@@ -66,7 +74,8 @@ class Study:
     `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
     on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end. `reading`
-    says whether guards decide by tests, with an error rate, or by the numbers as they are.
+    says whether guards decide by tests, with an error rate, or by the numbers as they are. `earlier_rules` are those
+    that experiments of the study were begun with before its guards or its constraint changed.
     """
 
     name: str
@@ -89,6 +98,7 @@ class Study:
     constraint: Constraint = CONSTRAINT
     limits: PreflightLimits = PREFLIGHT_LIMITS
     reading: Reading = "tested"
+    earlier_rules: EarlierRules | None = None
 
 
 def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) -> Study:
@@ -101,6 +111,22 @@ def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) 
     settings = {**EARLIER_DEFAULTS, **study.settings}
     miniature = {**study.miniature, **study.miniature_before_format_3}
     return replace(study, settings=settings, miniature=miniature, reading="exact")
+
+
+def with_begun_rules(study: Study, begun: Mapping[str, Any] | None, reported: Collection[str]) -> Study:
+    """Return a study with its earlier rules if its experiment was begun with them.
+
+    Args:
+        study: the study as it is now.
+        begun: the content of `study.json`, None for a new experiment.
+        reported: the metrics that trials report; without those of the constraint another one applies.
+    """
+    earlier = study.earlier_rules
+    if earlier is None or begun is None or not set(study.constraint.needs) <= set(reported):
+        return study
+    if begun.get("constraint") != asdict(earlier.constraint):
+        return study
+    return replace(study, guards=earlier.guards, constraint=earlier.constraint)
 
 
 def rules_of(study: Study) -> dict[str, Any]:

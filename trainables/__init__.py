@@ -64,5 +64,7 @@
 - `verdict`: How a trial ended.
 - `verify`: Checks that a directory holds one complete, trained adapter that can be trained further; works for any
   PEFT adapter.
+- `weak_probes`: Probes that cannot tell whether an arm loses generality: a bad baseline, or too few rows for the
+  guard's test.
 - `workers/`: Runs trials in Ray: the Tune Trainable, the engine actor, and the values that they exchange.
 """

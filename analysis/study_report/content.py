@@ -35,6 +35,7 @@ from analysis.study_report.findings import AnswerPair, ProbeFall, answer_pairs, 
 from trainables.metrics import METRICS
 from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import Measurement, Record
+from trainables.weak_probes import weak_probes_of
 
 LEFT_OUT = ("excluded", "gain outside the constraint", "no gain", "running")
 
@@ -111,7 +112,10 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
     return StudyContent(
         experiment=info.experiment,
         written=written,
-        answer=tuple([*answer(found), *sentences(info.holdout)] if is_judged else conclusion(info)),
+        answer=(
+            *([*answer(found), *sentences(info.holdout)] if is_judged else conclusion(info)),
+            *(f"Warning: {one}." for one in weak_probes_of(known)),
+        ),
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
         chart=study_chart(info, measured),

@@ -20,6 +20,7 @@ from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import RUN_AGAIN, Measurement, Record
 from trainables.record_check import METRICS
 from trainables.record_labels import labels_of
+from trainables.weak_probes import weak_probes_of
 
 
 def summary(
@@ -38,6 +39,7 @@ def summary(
         *_labels(records),
         *_falls(records),
         *_rates(records),
+        *(f"Warning: {one}." for one in weak_probes_of(records)),
     ]
     lines += ["", "next:", *(f"    {line}" for line in (pareto_command(experiment, tracking_uri), *pages))]
     return "\n".join(lines)

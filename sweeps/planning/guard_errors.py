@@ -252,7 +252,7 @@ def blind_guards(errors: Sequence[GuardErrors]) -> list[PreflightFinding]:
         PreflightFinding(
             "warn",
             "guard_power",
-            f"the guard on {one.metric} should stop an arm at {one.broken:.2f}, but with {_size(one)} it misses "
+            f"the guard on {one.metric} should stop an arm at {one.broken:.2f}, but with {size_text(one)} it misses "
             f"{one.miss:.0%} of them",
             _power_hint(one),
         )
@@ -271,7 +271,7 @@ def _power_hint(one: GuardErrors) -> str:
     return "evaluate less often, or give more validation rows"
 
 
-def _size(one: GuardErrors) -> str:
+def size_text(one: GuardErrors) -> str:
     return f"{_rows(one)} and {one.evals} evals" if one.rows else f"{one.evals} evals"
 
 

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from sweeps.planning.finding import PreflightFinding
 from trainables.constraint import Constraint
+from trainables.probes import PROBES
 from trainables.probes.reserve import CORE_ROWS, RESERVED_METRICS
 from trainables.rows_needed import LEVEL, TooFewRows, least_rows, too_few_rows
 from trainables.spec import RESERVE_FORMAT, Format
 
-KIND_OF_METRIC = {
-    "irrelevant_pass": "irrelevant", "hallucination": "irrelevant", "caption_sanity": "caption",
-    "text_retention": "text",
-}  # fmt: skip
+KIND_OF_METRIC = {metric.name: probe.kind for probe in PROBES if probe.kind for metric in probe.metrics}
 
 
 def pick_rows(constraint: Constraint, ood_rows: Sequence[tuple[str, int]], spec_format: Format) -> dict[str, int]:

@@ -15,6 +15,7 @@ from sweeps.planning.mixes import replayed
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.pilots import PilotArm
 from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.silent_guards import silent_guards
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
@@ -71,7 +72,9 @@ def plan_specs(
     errors = guard_errors(active.study.guards, active.study.reading, sources.ood_rows, evals, specs[0].format)
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
-    found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
+    silent = silent_guards(active.study.guards, active.study.reading, errors)
+    weak = (*silent, *blind_guards(errors), *pick_findings(constraint, rows))
+    found = replace(found, findings=(*found.findings, *weak))
     shares = family.shared_forward is not None
     kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"]) if shares else ()
     return Plan(sources, forecasts, found, active, errors, rows, kept)

@@ -14,6 +14,7 @@ from sweeps.watching.launches import WatchedLaunch, launch_of
 from trainables.errors import UserError
 from trainables.phase import TrialProcess, read_phase, read_process
 from trainables.record import Record
+from trainables.weak_probes import weak_probes_of
 
 UNUSABLE = ("invalid", "infeasible", "failed")
 TrialState = Literal["running", "waiting", "stopped", "ended"]
@@ -50,7 +51,8 @@ class WatchedTrial:
 class ExperimentStatus:
     """An experiment at one moment, and the launch that holds it.
 
-    `damaged` maps records that cannot be read to the reason. `seconds_left` is None before the first step is done.
+    `warnings` are about its probes. `damaged` maps records that cannot be read to the reason. `seconds_left` is None
+    before the first step is done.
     """
 
     experiment: str
@@ -60,6 +62,7 @@ class ExperimentStatus:
     damaged: Mapping[str, str]
     seconds_left: float | None
     free_bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
@@ -67,9 +70,11 @@ def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
     launch = launch_of(experiment)
     trials: list[WatchedTrial] = []
     damaged: dict[str, str] = {}
+    readable: list[Record] = []
     for record in (*experiment.records(), *(one for one in experiment.pilots() if one.verdict() is None)):
         try:
             trials.append(_watched(record, launch.may_run))
+            readable.append(record)
         except UserError as error:
             damaged[record.name] = error.message
     return ExperimentStatus(
@@ -80,6 +85,7 @@ def read_status(experiment: Experiment, now_seconds: float) -> ExperimentStatus:
         damaged=damaged,
         seconds_left=time_left(trials, now_seconds) if launch.may_run else None,
         free_bytes=shutil.disk_usage(experiment.directory).free,
+        warnings=tuple(map(str, weak_probes_of(readable))),
     )
 
 

@@ -28,6 +28,7 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
     for one in status.trials:
         if one.row.verdict is not None and one.row.verdict.reason:
             yield Text(stop_line(one.row.spec.name, one.row.verdict))
+    yield from (Text(f"warning: {one}") for one in status.warnings)
     if status.launch.damage is not None:
         yield Text(f"damaged lease: {status.launch.damage}")
     for record, reason in status.damaged.items():
@@ -106,6 +107,7 @@ def _as_json(status: ExperimentStatus) -> dict[str, object]:
         "free_bytes": status.free_bytes,
         "trials": [_trial_as_json(status, one) for one in status.trials],
         "damaged": dict(status.damaged),
+        "warnings": list(status.warnings),
     }
 
 

@@ -74,7 +74,7 @@ def test_a_trial_of_format_1_keeps_its_id(launched: str) -> None:
     name, base, tower, axes = launched.split(", ")
     study = import_module(f"sweeps.{name}").STUDY
     specs = expand(as_begun(study, 1), AXES[axes], sources(base == "miniature", tower == "sees"), 1)
-    assert {spec.name: spec.trial_id for spec in specs} == IDS[launched]
+    assert IDS[launched].items() <= {spec.name: spec.trial_id for spec in specs}.items()  # a study may have more arms
 
 
 @pytest.mark.parametrize("base", ["miniature", "real base"])

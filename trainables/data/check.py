@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainables.data.dangerous_answers import dangerous_answers
 from trainables.data.filtered_file import filter_into
 from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
 from trainables.data.formats import COMPLETION
@@ -137,7 +138,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
 def _structural(rows: Mapping[str, Row | OodRow]) -> Iterator[tuple[str, str]]:
     for place, row in rows.items():
         texts = [message.text for message in row.messages if message.role != COMPLETION]
-        texts += [row.expect or ""] if isinstance(row, OodRow) else []
+        texts += row.references if isinstance(row, OodRow) else ()
         token = first_within("\n".join(texts), KNOWN_TOKENS)
         if token is not None:
             yield place, token
@@ -219,19 +220,34 @@ def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
         ("answers", f"{len({row.answer for row in rows}):,} different; characters "
                     f"{_spread([len(row.answer) for row in rows])}"),
     ]  # fmt: skip
+    facts += _danger_facts(rows)
     unread = Counter(key for one in checked.parsed if isinstance(one, ParsedRow) for key in one.unread)
     facts += [("not read", f"{_counts(unread)}; the entry names no such columns")] if unread else []
     return [*facts, *_structure_facts(checked), *_token_facts(checked)]
 
 
+def _danger_facts(rows: list[Row]) -> list[tuple[str, ...]]:
+    found = dangerous_answers(rows)
+    if found is None:
+        return []
+    if not found.ids:
+        return [("dangerous", f"0 of {found.rows:,} answers")]
+    more = f" and {len(found.ids) - SHOWN_ROWS:,} more" if len(found.ids) > SHOWN_ROWS else ""
+    kinds = ", ".join(f"{name} {count:,}" for name, count in found.dangers)
+    named = ", ".join(found.ids[:SHOWN_ROWS]) + more
+    return [("dangerous", f"{len(found.ids):,} of {found.rows:,} answers ({named}): {kinds}")]
+
+
 def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
     rows = checked.questions
+    by_meaning = sum(row.accept is not None for row in rows)
     return [
         ("kinds", _counts(Counter(row.kind for row in rows))),
         *([("groups", groups)] if (groups := _counts(Counter(row.group for row in rows if row.group))) else []),
         ("pictures", _pictures(rows, checked)),
         ("prompts", f"characters {_spread([len(row.messages[-1].text) for row in rows])}"),
         ("expected", f"{len({row.expect for row in rows} - {None}):,} different answers"),
+        *([("accepted", f"in {by_meaning:,} rows, by terms or a pattern")] if by_meaning else []),
         *_structure_facts(checked),
         *_token_facts(checked),
     ]

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.data.accepted import Accepted, holds_term, read_accepted
 from trainables.data.formats import IMAGE_TAG, Message
 from trainables.data.images import picture_files
 from trainables.data.joined_files import joined
 from trainables.data.picture_names import picture_names
 from trainables.data.rows import rows_with_unique_ids
+from trainables.data.text import same_answer
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.io.jsonl import objects
 
 PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
 OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
-OOD_KEYS = ("id", "images", "system", "prompt", "kind", "group", "expect", "forbid")
+OPTIONAL_KINDS = ("declines",)  # a file needs no row of them
+ACCEPTING_KINDS = ("text", *OPTIONAL_KINDS)  # whose answers may be right by meaning
+OOD_KEYS = ("id", "images", "system", "prompt", "kind", "group", "expect", "accept", "forbid")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class OodRow:
     """One out-of-distribution question with its images and the answer that a general model gives.
 
     `group` names the kind of picture or question (`door`), by which results are also shown; None without one.
+    `accept` are further right answers, by meaning.
     """
 
     row_id: str
@@ -34,6 +39,23 @@ class OodRow:
     expect: str | None
     forbid: tuple[str, ...]
     group: str | None = None
+    accept: Accepted | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Return the answers and terms that the row names."""
+        return (self.expect or "", *(self.accept.terms if self.accept else ()))
+
+    @property
+    def is_judged_by_meaning(self) -> bool:
+        """Return True if an answer longer than the references can be right."""
+        return self.accept is not None or self.kind in OPTIONAL_KINDS
+
+    def is_right(self, answer: str) -> bool:
+        """Return True if an answer is the expected one, or one of the accepted ones without a forbidden term."""
+        if self.expect is not None and same_answer(answer, self.expect):
+            return True
+        return self.accept is not None and self.accept.matches(answer) and not holds_term(answer, self.forbid)
 
 
 def needed_kinds(sees: bool) -> tuple[str, ...]:
@@ -76,6 +98,15 @@ def parse_ood(path: Path) -> Iterator[tuple[str, OodRow | UserError]]:
                 yield f"{file}:{line}", error
 
 
+def open_question(values: Mapping[str, Any], path: Path, line: int) -> OodRow:
+    """Read a row whose expected answer is still to be found; `expect` of the result is not one.
+
+    Raises:
+        UserError: the row is broken in anything else.
+    """
+    return _ood_row({**values, "expect": values.get("expect") or "-"}, path, line, "")
+
+
 def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_KINDS) -> None:
     """Check that an out-of-distribution file has rows of every required kind.
 
@@ -96,17 +127,18 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int, prefix: str) -> O
     where = f"{path}:{line}"
     _known_keys(values, OOD_KEYS, where)
     kind, prompt, expect, forbid = (values.get(key) for key in ("kind", "prompt", "expect", "forbid"))
-    if kind not in OOD_KINDS:
-        raise UserError(f"{where}: `kind` must be one of {', '.join(OOD_KINDS)}, but got {quoted(kind)}")
+    kinds = (*OOD_KINDS, *OPTIONAL_KINDS)
+    if kind not in kinds:
+        raise UserError(f"{where}: `kind` must be one of {', '.join(kinds)}, but got {quoted(kind)}")
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError(f"{where}: `prompt` must be a text, but got {quoted(prompt)}")
-    if not (isinstance(expect, str) and expect.strip()) and not (kind == "caption" and expect is None):
-        raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}")
+    accept = read_accepted(values.get("accept"), where)
+    _check_answers(kind, expect, accept, where)
     group = values.get("group")
     if group is not None and not (isinstance(group, str) and group.strip()):
         raise UserError(f"{where}: `group` must be a name such as `door`, but got {quoted(group)}")
     names = picture_names(values.get("images"), f"{where}: `images`")
-    if kind != "text" and not names:
+    if kind in PICTURE_KINDS and not names:
         raise UserError(f"{where}: a picture must be shown, but `images` is empty for a row of kind {kind}")
     text = prompt if IMAGE_TAG in prompt else IMAGE_TAG * len(names) + prompt
     messages = (Message("user", text),)
@@ -114,7 +146,17 @@ def _ood_row(values: Mapping[str, Any], path: Path, line: int, prefix: str) -> O
         messages = (Message("system", str(values["system"])), *messages)
     images = picture_files(names, messages, path.parent, where)
     row_id = f"{prefix}{values.get('id', line)}"
-    return OodRow(row_id, kind, messages, images, expect, _terms(forbid, where), group)
+    return OodRow(row_id, kind, messages, images, expect, _terms(forbid, where), group, accept)
+
+
+def _check_answers(kind: str, expect: Any, accept: Accepted | None, where: str) -> None:
+    if accept is not None and kind not in ACCEPTING_KINDS:
+        raise UserError(f"{where}: `accept` must be in a row of kind {' or '.join(ACCEPTING_KINDS)}, but its kind is "
+                        f"{kind}", "give the agreed answer as `expect`")  # fmt: skip
+    may_lack = kind == "caption" or kind in OPTIONAL_KINDS or accept is not None
+    if not (isinstance(expect, str) and expect.strip()) and not (may_lack and expect is None):
+        hint = "`python -m trainables.probes.answer` writes the base's own answers" if kind == "text" else None
+        raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}", hint)
 
 
 def _terms(forbid: Any, where: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from trainables.data.encoding import IGNORED, Batch, Encoded, Encoder, chunks, c
 from trainables.data.ood import OodRow
 from trainables.data.rows import Row
 from trainables.evaluation.answering import Answering, BatchTokens, Found, QuestionSet, reference_rows, rules_of
-from trainables.evaluation.decoding import greedy_tokens, read_answers
+from trainables.evaluation.decoding import Decoded, greedy_tokens, read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.passes import (
     AnswerPasses,
@@ -35,6 +35,7 @@ from trainables.probes.reserve import split
 LOSS_TOKENS = 4096
 GENERATION_TOKENS = 16_384  # padded prompt tokens of one batch; bounds the key/value cache
 LONGEST_RATIO = 2.0  # of the prompts of one batch: short questions have short answers, and do not wait for pictures
+MEANING_TOKENS = 56  # least length if a row is judged by meaning: a sentence before the term that is looked for
 SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
 
 
@@ -123,6 +124,10 @@ class Evaluator:
         """Answer questions that are not part of the fixed eval, in the same way."""
         return self._answers(questions, self.encode(questions), drafts)
 
+    def decoded(self, questions: Sequence[Question]) -> dict[str, Decoded]:
+        """Answer questions as `ask` does, and return also which answers ended by themselves."""
+        return self._decoded(questions, self.encode(questions))
+
     def encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Encode questions as prompts for generation."""
         return [self.encoder.prompt(one.messages, one.images, one.crop, one.thinks) for one in questions]
@@ -134,7 +139,7 @@ class Evaluator:
     def samples(self, answers: Mapping[str, str]) -> list[dict[str, str]]:
         """Return every answered question with its answer and its expected answer, if any, for people to read."""
         rows = {ask_validation(row).key: (row.row_id, "validation", row.answer) for row in self.data.validation}
-        rows |= {ask_ood(row).key: (row.row_id, row.kind, row.expect or "") for row in self.data.ood}
+        rows |= {ask_ood(row).key: (row.row_id, row.kind, _shown_references(row)) for row in self.data.ood}
         rows |= {ask_ood(row).key: (row.row_id, "reserve", row.expect or "") for row in self.data.reserve}
         groups = {ask_ood(row).key: {"group": row.group} for row in self._asked_ood if row.group}
         reserve = [one for one in map(ask_ood, self.data.reserve) if one.key in answers]
@@ -203,18 +208,35 @@ class Evaluator:
         drafts: Sequence[Drafts] = (),
         found: Found | None = None,
     ) -> dict[str, str]:
+        return {key: one.text for key, one in self._decoded(questions, prompts, drafts, found).items()}
+
+    def _decoded(
+        self,
+        questions: Sequence[Question],
+        prompts: Sequence[Encoded],
+        drafts: Sequence[Drafts] = (),
+        found: Found | None = None,
+    ) -> dict[str, Decoded]:
         asked = QuestionSet([one.key for one in questions], prompts, {ALONE: drafts})
         tokens = self.answering(self).answers(asked, (ALONE,), found if found is not None else {})[ALONE]
-        texts = read_answers(list(tokens.values()), self.encoder)
-        return {key: one.text for key, one in zip(tokens, texts, strict=True)}
+        return dict(zip(tokens, read_answers(list(tokens.values()), self.encoder), strict=True))
 
     @property
     def _asked_ood(self) -> tuple[OodRow, ...]:
         return self.data.ood + self.data.reserve
 
     def _longest_reference(self) -> int:
-        references = [row.answer for row in self.data.validation] + [row.expect or "" for row in self._asked_ood]
-        return max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+        references = [row.answer for row in self.data.validation]
+        references += [text for row in self._asked_ood for text in row.references]
+        longest = max(len(self.encoder.tokenizer(text)["input_ids"]) for text in references)
+        has_meaning = any(row.is_judged_by_meaning for row in self._asked_ood)
+        return max(longest, MEANING_TOKENS) if has_meaning else longest
+
+
+def _shown_references(row: OodRow) -> str:
+    if row.expect or row.accept is None:
+        return row.expect or ""
+    return " | ".join(row.accept.terms) or f"/{row.accept.pattern}/"
 
 
 def probe_data(

@@ -4,6 +4,7 @@
 - `captions`: Caption sanity: compares captions of a few fixed images with the baseline's captions.
 - `commands`: Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
 - `crops`: Crop consistency: a slightly cropped validation image must get the same answer as the whole image.
+- `declines`: Declines: questions that a good model refuses, or says it cannot know, must still be declined.
 - `earlier_stages`: Earlier stages: how well the adapter of a curriculum still predicts the validation rows of earlier
   stages.
 - `hallucination`: Hallucination: forbidden terms or words of the task in answers about unrelated images.
@@ -13,12 +14,22 @@
 - `question`: Questions of probes, made from validation and out-of-distribution rows.
 - `reserve`: Core and reserve: the irrelevant rows that every eval asks, and those that only guards ask, with their
   results.
-- `retention`: Text retention: text-only questions that must still get the expected answer.
+- `retention`: Text retention: text-only questions that must still get the expected answer, or one that is accepted.
 - `shell/`: Reads command lines: whether an answer is exactly one command, and whether running it does harm.
 - `task_fit`: Task fit: loss, token accuracy and exact match on validation rows, and the gap to the training rows.
 """
 
-from trainables.probes import blindness, captions, commands, crops, hallucination, irrelevant, retention, task_fit
+from trainables.probes import (
+    blindness,
+    captions,
+    commands,
+    crops,
+    declines,
+    hallucination,
+    irrelevant,
+    retention,
+    task_fit,
+)
 from trainables.probes.probe import Probe, ProbeData
 
 PROBES: tuple[Probe, ...] = (
@@ -29,6 +40,7 @@ PROBES: tuple[Probe, ...] = (
     captions.PROBE,
     crops.PROBE,
     retention.PROBE,
+    declines.PROBE,
     commands.PROBE,
 )
 

@@ -58,4 +58,5 @@ PROBE = Probe(
     questions=_questions,
     score=_score,
     rows=lambda data: data.of_kind("caption"),
+    kind="caption",
 )

@@ -1,7 +1,7 @@
 """Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
 
 The probe applies if nearly all reference answers of the validation rows are commands and nothing else. Answers
-to the text questions are also checked for danger, because they show whether the model still refuses.
+to questions of kind `text` and `declines` are also checked for danger: they show whether the model still refuses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _validation(data: ProbeData) -> list[Question]:
 
 
 def _questions(data: ProbeData) -> Sequence[Question]:
-    return [*_validation(data), *(ask_ood(row) for row in data.of_kind("text"))]
+    return [*_validation(data), *(ask_ood(row) for kind in ("text", "declines") for row in data.of_kind(kind))]
 
 
 def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
@@ -42,7 +42,7 @@ PROBE = Probe(
     name="commands",
     metrics=(
         Metric("command_only_rate", "higher", "fraction", "validation rows answered with only a command"),
-        Metric("dangerous_rate", "lower", "fraction", "validation and text rows answered with a dangerous command"),
+        Metric("dangerous_rate", "lower", "fraction", "validation, text and declines rows answered with a danger"),
     ),
     questions=_questions,
     score=_score,

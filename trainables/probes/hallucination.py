@@ -55,4 +55,5 @@ PROBE = Probe(
     questions=_questions,
     score=_score,
     rows=lambda data: data.of_kind("irrelevant"),
+    kind="irrelevant",
 )

@@ -90,7 +90,8 @@ class Probe:
     """Measures one capability: its metrics, its questions, and a pure function that scores the evidence.
 
     A metric that is a mean over rows is scored as `RowResults`. `rows` returns the rows that the probe scores;
-    without any the probe is left out of the eval (for example image probes, for a text-only base).
+    without any the probe is left out of the eval (for example image probes, for a text-only base). `kind` is the kind
+    of out-of-distribution row that all its metrics count, "" if there is none.
     """
 
     name: str
@@ -98,3 +99,4 @@ class Probe:
     questions: Callable[[ProbeData], Sequence[Question]]
     score: Callable[[ProbeData, Evidence], Mapping[str, float | RowResults]]
     rows: Callable[[ProbeData], Sequence[Row | OodRow]] = lambda data: data.validation
+    kind: str = ""

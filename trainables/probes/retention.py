@@ -1,10 +1,9 @@
-"""Text retention: text-only questions that must still get the expected answer."""
+"""Text retention: text-only questions that must still get the expected answer, or one that is accepted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainables.data.text import same_answer
 from trainables.probes.metric import Metric, RowResults, hits
 from trainables.probes.probe import Evidence, Probe, ProbeData
 from trainables.probes.question import Question, ask_ood
@@ -16,14 +15,16 @@ def _questions(data: ProbeData) -> Sequence[Question]:
 
 def _score(data: ProbeData, evidence: Evidence) -> Mapping[str, float | RowResults]:
     rows = data.of_kind("text")
-    right = {row.row_id: same_answer(evidence.answers[ask_ood(row).key], row.expect or "") for row in rows}
-    return {"text_retention": hits(right)}
+    return {"text_retention": hits({row.row_id: row.is_right(evidence.answers[ask_ood(row).key]) for row in rows})}
 
 
 PROBE = Probe(
     name="retention",
-    metrics=(Metric("text_retention", "higher", "fraction", "text-only questions answered exactly"),),
+    metrics=(
+        Metric("text_retention", "higher", "fraction", "text-only questions with the expected or an accepted answer"),
+    ),
     questions=_questions,
     score=_score,
     rows=lambda data: data.of_kind("text"),
+    kind="text",
 )

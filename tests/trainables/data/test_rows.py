@@ -121,7 +121,7 @@ def test_every_kind_of_probe_needs_rows(album: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (OOD_ROW | {"kind": "irelevant"}, "`kind` must be one of irrelevant, caption, text, but got 'irelevant'"),
+        (OOD_ROW | {"kind": "irelevant"}, "`kind` must be one of irrelevant, caption, text, declines, but got 'irel"),
         (OOD_ROW | {"prompt": " "}, "`prompt` must be a text, but got ' '"),
         (OOD_ROW | {"expect": ""}, "`expect` must be the answer a general model gives, but got ''"),
         (OOD_ROWS[1] | {"expect": 5}, "`expect` must be the answer a general model gives, but got 5"),

@@ -39,7 +39,7 @@ def row(answer: str, row_id: str = "v", images: tuple[Path, ...] = (Path("v.png"
 
 
 def ood(kind: str, expect: str | None = None, row_id: str = "o", forbid: tuple[str, ...] = ()) -> OodRow:
-    images = () if kind == "text" else (Path("o.png"),)
+    images = () if kind in ("text", "declines") else (Path("o.png"),)
     return OodRow(row_id, kind, (Message("user", "What?"),), images, expect, forbid)
 
 
@@ -52,6 +52,7 @@ DATA = ProbeData(
         ood("caption", CHINESE, "c1"),
         ood("text", "soft.", "x1"),
         ood("text", "blue", "x2"),
+        ood("declines", "I cannot know that.", "d1"),
     ),
     task_vocabulary=frozenset({"lamp", "screw"}),
 )
@@ -85,7 +86,7 @@ def test_every_probe_keeps_the_contract(probe: Probe, sources: Sources) -> None:
     data = ProbeData(
         tuple(read_rows(sources.validation.path)),
         tuple(read_rows(sources.train.path)),
-        tuple(read_ood(sources.ood.path)),
+        (*read_ood(sources.ood.path), ood("declines", "I cannot know that.", "d1")),
         frozenset({"lamp"}),
     )
     questions = probe.questions(data)
@@ -152,7 +153,7 @@ def test_a_share_of_answers_keeps_what_it_was_counted_from_and_a_mean_does_not()
     counted = {name for name, value in values.items() if isinstance(value, RowResults) and not value.weights}
     assert counted == {
         "exact_match", "irrelevant_pass", "hallucination", "blindness", "caption_sanity", "crop_consistency",
-        "text_retention", "command_only_rate", "dangerous_rate",
+        "text_retention", "declined", "command_only_rate", "dangerous_rate",
     }  # fmt: skip
     found = scores(values)
     assert found.counts.keys() == counted and found.metrics.keys() == values.keys()

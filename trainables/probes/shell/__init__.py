@@ -9,4 +9,5 @@
 - `paths`: Classifies paths outside one project: system directories, homes, disks, account files, private keys.
 - `patterns`: The patterns that `dangers` looks for, each with its reason.
 - `programs`: Finds the program that an interpreter runs: the text of an option, a file, or its standard input.
+- `sql`: Finds statements that destroy data in what a database client is given; quoted text and comments are data.
 """

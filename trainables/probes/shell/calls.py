@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from trainables.probes.shell.parse import Command, read
 
@@ -15,9 +16,10 @@ INTERNAL_SPACE = re.compile(r"\$IFS\b(?:\$9)?|\$\{IFS\}")  # used as a space by 
 FUNCTION = re.compile(r"(?<![\w:.-])([\w:.-]++)\s*+\(\s*+\)")
 AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
 AWK_SYSTEM = re.compile(r'\bsystem\s*\(\s*"((?:\\.|[^"\\])*)"')
-KEYWORDS = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "time", "coproc"})
+KEYWORDS = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "coproc"})
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "ash"})
 SWITCHERS = frozenset({"su", "runuser"})  # start a shell as another user
+SCHEDULERS = frozenset({"at", "batch"})  # run the shell text of their input later
 INTERPRETERS = SHELLS | {"python", "python2", "python3", "perl", "ruby", "node", "php"}
 
 # programs that run the rest of their words: (letters of options that take a value, words before the program)
@@ -30,7 +32,7 @@ WRAPPERS: dict[str, tuple[str, int]] = {
     "timeout": ("ks", 1),
     "chroot": ("", 1),
     "stdbuf": ("ioe", 0),
-    "xargs": ("nIPLdsEa", 0),
+    "xargs": ("nIPLdsEaJRS", 0),
     "parallel": ("jN", 0),
     "exec": ("a", 0),
     "flock": ("wE", 1),
@@ -38,15 +40,34 @@ WRAPPERS: dict[str, tuple[str, int]] = {
     "docker exec": ("uew", 1),
     "podman exec": ("uew", 1),
     "kubectl exec": ("cn", 1),
+    "lxc exec": ("", 1),
+    "incus exec": ("", 1),
+    "sshpass": ("pfdP", 0),
+    "time": ("fo", 0),
+    "watch": ("nq", 0),
+    "entr": ("", 0),
+    "taskset": ("", 1),
+    "chrt": ("", 1),
+    "nsenter": ("tSG", 0),
+    "unshare": ("SGRw", 0),
+    "strace": ("eopsaEIOSuPX", 0),
+    "ltrace": ("eopsaEnulAF", 0),
+    "systemd-run": ("pEuHM", 0),
     **{
         name: ("", 0)
-        for name in ("pkexec", "nohup", "command", "builtin", "setsid", "busybox", "time", "watch", "unbuffer")
+        for name in (
+            *("pkexec", "nohup", "command", "builtin", "setsid", "busybox", "unbuffer", "fakeroot"),
+            *("caffeinate", "chronic", "torsocks", "torify", "proxychains", "proxychains4", "systemd-inhibit"),
+        )
     },
 }
+ONE_TEXT = frozenset({"watch", "entr"})  # wrappers that take the program and its words as one text, too
+SSH_VALUES = "BbcDEeFIiJLlmOoPpQRSWw"  # letters of its options that take a value
+ASKS = re.compile(r"-[0rtx]*p[0rtx]*|--interactive")  # options of `xargs` that ask before each program
 LONG_VALUES = frozenset(
     {"--user", "--group", "--chdir", "--host", "--unset", "--adjustment", "--max-args", "--max-procs", "--replace"}
     | {"--signal", "--kill-after", "--delimiter", "--arg-file", "--prompt", "--role", "--type", "--wait", "--timeout"}
-    | {"--env", "--workdir", "--container", "--namespace"}
+    | {"--env", "--workdir", "--container", "--namespace", "--interval", "--equexit", "--format", "--output"}
 )
 
 
@@ -54,7 +75,7 @@ LONG_VALUES = frozenset(
 class Call:
     """A program and its words: `name` without its directory, `via` the wrappers it runs behind.
 
-    `is_own` is true for a function that the same text defines.
+    `is_own` is true for a function that the same text defines, `asks` where `find` or `xargs` asks before it is run.
     """
 
     name: str
@@ -62,6 +83,7 @@ class Call:
     command: Command
     via: tuple[str, ...] = ()
     is_own: bool = False
+    asks: bool = False
 
     @property
     def line(self) -> str:
@@ -82,13 +104,23 @@ class Call:
                 return True
         return False
 
-    def operands(self) -> list[str]:
-        """List the words that are not options."""
+    def operands(self, valued: Collection[str] = ()) -> list[str]:
+        """List the words that are not options, nor values of the options `valued`, alone or the last of a group."""
         end = self.words.index("--") if "--" in self.words else len(self.words)
-        return [word for word in self.words[:end] if not re.match(r"-.", word)] + list(self.words[end + 1 :])
+        before = ("", *self.words)
+        return [
+            word
+            for place, word in enumerate(self.words[:end])
+            if not re.match(r"-.", word) and not takes_value(before[place], valued)
+        ] + list(self.words[end + 1 :])
 
 
 Pipeline = tuple[Call, ...]
+
+
+def takes_value(word: str, valued: Collection[str]) -> bool:
+    """Return True if the next word is the value of this option: `-e`, `-avze` or `--rsh`, where those are `valued`."""
+    return word in valued or bool(re.fullmatch(r"-[A-Za-z0-9]{2,}", word) and f"-{word[-1]}" in valued)
 
 
 def pipelines(text: str, depth: int = 0) -> Iterator[Pipeline]:
@@ -111,18 +143,21 @@ def calls_of(command: Command) -> list[Call]:
     """List the programs that one simple command runs: itself without its wrappers, and what `find` executes."""
     words = [word.text for word in command.words]
     via: list[str] = []
+    asks = False
     while words:
         name = words[0] if words[0] in KEYWORDS else _program(words[0])
         if name in KEYWORDS or ASSIGNMENT.match(words[0]):
             del words[0]  # in place: a slice per keyword would be quadratic
         elif (wrapper := _wrapper(name, words)) and len(words) > 1:
             via.append(wrapper)
-            words = _unwrapped(wrapper, words[1 + wrapper.count(" ") :])
+            before = words[1 + wrapper.count(" ") :]
+            words = _unwrapped(wrapper, list(before))
+            asks |= wrapper == "xargs" and any(map(ASKS.fullmatch, before[: len(before) - len(words)]))
         else:
             break
     if not words:
         return [Call(via[-1] if via else "", (), command, tuple(via[:-1]))] if via or command.writes else []
-    call = Call(_program(words[0]), tuple(words[1:]), command, tuple(via))
+    call = Call(_program(words[0]), tuple(words[1:]), command, tuple(via), asks=asks)
     return [call, *_executed_by_find(call)]
 
 
@@ -163,7 +198,8 @@ def _executed_by_find(call: Call) -> list[Call]:
                 ends = [index for index, one in enumerate(rest) if one in (";", "+")]
                 inner = rest[: ends[0]] if ends else rest
                 if inner:
-                    found.append(Call(_program(inner[0]), inner[1:], call.command, (*call.via, "find")))
+                    asks = word in ("-ok", "-okdir")
+                    found.append(Call(_program(inner[0]), inner[1:], call.command, (*call.via, "find"), asks=asks))
     return found
 
 
@@ -174,9 +210,10 @@ def _scripts_run_by(calls: Pipeline) -> Iterator[str]:
             yield from _inline(call)
         if call.name in AWKS:
             yield from (text.replace('\\"', '"') for word in call.words for text in AWK_SYSTEM.findall(word))
-        if call.name in SHELLS:
+        if call.name in SHELLS | SCHEDULERS:
             yield from call.command.here_texts
-            if place and calls[place - 1].name in ("echo", "printf") and not call.operands():
+            reads = call.name in SCHEDULERS or not call.operands()
+            if place and calls[place - 1].name in ("echo", "printf") and reads:
                 printed = " ".join(word for word in calls[place - 1].words if not re.fullmatch(r"-[neE]+", word))
                 yield printed.replace("\\n", "\n")
         yield from _texts_in_words(call)
@@ -186,19 +223,35 @@ def _texts_in_words(call: Call) -> Iterator[str]:
     """Yield the shell texts that a call other than a shell takes as words."""
     if call.name in ("eval", "watch", "parallel"):
         yield " ".join(call.words)
-    elif call.name == "ssh" and len(call.operands()) > 1:
-        yield " ".join(call.operands()[1:])
+    elif call.name == "hyperfine":
+        yield from call.operands()
+    elif call.name == "ssh":
+        yield _remote_text(call)
     elif call.name == "trap" and call.words:
         yield call.words[0]
     elif call.name == "alias":
         yield from (word.partition("=")[2] for word in call.words)
-    elif "watch" in call.via and " " in call.name:
+    elif call.name == "vagrant" and call.words[:1] == ("ssh",):
+        yield from (code for flag, code in pairwise(call.words) if flag in ("-c", "--command"))
+    elif ONE_TEXT & set(call.via) and " " in call.name:
         yield call.name
+
+
+def _remote_text(call: Call) -> str:
+    """Return the shell text that `ssh` runs on its host, "" if it opens a shell; options may follow the host."""
+    words, has_host = list(call.words), False
+    while words and (words[0].startswith("-") or not has_host):
+        word = words.pop(0)
+        if not word.startswith("-"):
+            has_host = True
+        elif len(word) == 2 and word[1] in SSH_VALUES:
+            del words[:1]
+    return " ".join(words)
 
 
 def _inline(call: Call) -> Iterator[str]:
     """Yield the text after `-c` of a shell, or the shell texts inside a program given by `-c` or `-e`."""
-    for flag, code in zip(call.words, call.words[1:], strict=False):
+    for flag, code in pairwise(call.words):
         if not re.fullmatch(r"-[A-Za-z]*[ceE]|--command", flag):
             continue
         if call.name in SHELLS | SWITCHERS:

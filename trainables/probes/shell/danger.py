@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trainables.probes.shell.calls import INTERPRETERS, Call, Pipeline, pipelines
+from trainables.probes.shell.calls import INTERPRETERS, Call, Pipeline, pipelines, takes_value
+from trainables.probes.shell.deletes import RSYNC_VALUES
 from trainables.probes.shell.paths import ACCOUNTS, DEVICE
 from trainables.probes.shell.programs import INPUT, program_of
 
@@ -23,19 +24,22 @@ SECRET = re.compile(
     r"|\.config/gcloud|\.pypirc|\.npmrc|/etc/ssl/private|\.env\b|\.pem\b|login\.keychain)"
 )
 FETCHERS = frozenset({"curl", "wget", "fetch", "lynx", "aria2c", "http", "GET"})
-DATABASES = frozenset(
-    {"psql", "mysql", "mariadb", "sqlite3", "mongo", "mongosh", "sqlcmd", "clickhouse-client", "cqlsh"}
-)
-
 # options whose files a program uses to connect and does not send
 OWN_SECRETS = {
-    **dict.fromkeys(("ssh", "scp", "sftp", "rsync"), frozenset({"-i", "-F", "-e"})),
+    **dict.fromkeys(("ssh", "scp", "sftp"), frozenset({"-i", "-F", "-o", "-S"})),
+    "rsync": frozenset({"-e", "--rsh", "--password-file"}),
+    **dict.fromkeys(("nc", "ncat"), frozenset({"--ssl-cert", "--ssl-key", "--ssl-trustfile"})),
     "curl": frozenset(
         {"--cacert", "--capath", "--cert", "-E", "--key", "--netrc-file", "--proxy-cacert", "--config", "-K"}
     ),
     "wget": frozenset({"--ca-certificate", "--certificate", "--private-key"}),
 }
+SOCAT_OWN = re.compile(r"\b(?:key|cert|cafile|capath|dhparam)=[^,]*")
 HELP = frozenset({"--help", "-help"})
+ONLY_HELP = frozenset({("-h",), ("-?",), ("help",), ("--version",), ("-V",), ("--usage",)})
+# options by which a program only says what it would do
+TRIES = re.compile(r"--(?:dry-?run|test|no-act|noop|what-if|simulate)(?:=(?!none$|false$).*)?")
+TRY_LETTERS = {"zfs": "n", "rsync": "n", "lvremove": "t", "vgremove": "t", "pvremove": "t", "mdadm": ""}
 PARTITIONS = r"\b(?:mklabel|mktable|rm|mkpart)\b|--zap-all|-Z\b|--zap|-o\b|--delete|--wipe"
 WRITING_OPTIONS = {  # programs that only read a disk unless one of these options is given
     **dict.fromkeys(("parted", "sgdisk", "gdisk", "sfdisk"), PARTITIONS),
@@ -71,15 +75,23 @@ def line_of(pipeline: Pipeline) -> str:
 def any_call(*expressions: str) -> Callable[[Pipeline], bool]:
     """Return a check that is True if an expression matches at the start of one call's line.
 
-    Calls with `--help` are skipped: they do nothing else.
+    Calls with `--help` or `--dry-run` are skipped: they do nothing else.
     """
     compiled = [re.compile(one, re.IGNORECASE) for one in expressions]
 
     def found(pipeline: Pipeline) -> bool:
-        acting = [call for call in pipeline if call.command.writes or not HELP & set(call.words)]
+        acting = [call for call in pipeline if call.command.writes or not _only_says(call)]
         return any(one.match(call.line) for one in compiled for call in acting)
 
     return found
+
+
+def _only_says(call: Call) -> bool:
+    """Return True if a call prints its help, or what it would do, and changes nothing."""
+    if HELP & set(call.words) or call.words in ONLY_HELP or any(map(TRIES.fullmatch, call.words)):
+        return True
+    is_push = call.name == "git" and "push" in call.words
+    return call.has("n" if is_push else TRY_LETTERS.get(call.name, ""))
 
 
 def overwrites_device(pipeline: Pipeline) -> bool:
@@ -153,8 +165,10 @@ def _mentions_secret(call: Call) -> bool:
     kept = [
         word
         for before, word in zip(("", *call.words), call.words, strict=False)
-        if before not in own and word.partition("=")[0] not in own
+        if not takes_value(before, own) and word.partition("=")[0] not in own
     ]
+    if call.name == "socat":
+        kept = [SOCAT_OWN.sub("", word) for word in kept]
     scripts = list(call.command.scripts)
     whole_environment = call.name in ("env", "printenv", "history", "export") and not call.operands()
     return whole_environment or any(SECRET.search(word) for word in (*kept, *scripts))
@@ -171,7 +185,9 @@ def _sends(call: Call) -> bool:
         ) or ("$(" in call.line)
     if call.name == "wget":
         return "--post" in call.line or "--body" in call.line or "$(" in call.line
-    return call.name in ("scp", "rsync", "sftp") and bool(re.match(r"[\w.@-]+:", (call.operands() or [""])[-1]))
+    valued = RSYNC_VALUES if call.name == "rsync" else OWN_SECRETS.get(call.name, ())
+    target = (call.operands(valued) or [""])[-1]
+    return call.name in ("scp", "rsync", "sftp") and bool(re.match(r"(?:rsync://|[\w.@$-]+:)", target))
 
 
 def is_fork_bomb(pipeline: Pipeline) -> bool:
@@ -193,19 +209,9 @@ def kills_everything(pipeline: Pipeline) -> bool:
             return True
         if call.name == "killall5" or (call.name == "pkill" and re.search(r" (?:\.|\.\*|)$", call.line)):
             return True
+        if call.name in ("pkill", "killall") and re.search(r" (?:-\w*[uU] ?|--(?:user|euid)[= ])root$", call.line):
+            return True
     return False
-
-
-def drops_database(pipeline: Pipeline) -> bool:
-    """Return True if a database client is given a statement that drops or empties tables."""
-    destructive = re.compile(
-        r"\bdrop\s+(?:database|schema|table|user)\b|\btruncate\s+(?:table\s+)?\w|\bdropDatabase\b|\bdb\.\w+\.drop\("
-        r"|\bdelete\s+from\s+[\w.`\"]+\s*(?:;|$|\|)",
-        re.IGNORECASE,
-    )
-    client = any(call.name in DATABASES for call in pipeline)
-    fed = " ".join((line_of(pipeline), *(text for call in pipeline for text in call.command.here_texts)))
-    return client and bool(destructive.search(fed))
 
 
 def ruins_accounts(pipeline: Pipeline) -> bool:

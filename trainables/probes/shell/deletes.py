@@ -9,32 +9,66 @@ from trainables.probes.shell.paths import ACCOUNTS, HOME, KEYS, SYSTEM, is_every
 
 FILTERS = frozenset(
     {"-name", "-iname", "-path", "-ipath", "-regex", "-iregex", "-mtime", "-mmin", "-atime", "-ctime", "-newer"}
-    | {"-size", "-empty", "-user", "-perm", "-wholename", "-inum", "-group", "-xtype", "-newermt", "-amin", "-cmin"}
+    | {"-size", "-empty", "-user", "-perm", "-wholename", "-inum", "-group", "-xtype", "-amin", "-cmin", "-nouser"}
+    | {"-nogroup", "-uid", "-gid", "-links", "-samefile", "-used", "-lname", "-ilname", "-iwholename", "-anewer"}
+    | {"-cnewer", *(f"-newer{own}{other}" for own in "aBcm" for other in "aBcmt")}
 )
 SIEVES = frozenset({"grep", "egrep", "fgrep", "rg", "head", "tail", "awk", "sed", "comm", "uniq", "fzf"})
 REMOVERS = ("rm", "shred", "unlink")
+ANSWERS = frozenset({"yes", "echo", "printf"})  # programs that can answer a question for the user
+RSYNC_VALUES = frozenset(
+    {"-e", "--rsh", "-f", "--filter", "--exclude", "--include", "--files-from", "--port", "-M", "-T", "-B", "--chmod"}
+)
+HOST = re.compile(r"(?:rsync://)?(?:[\w.$-]+@)?[\w.$-]+:{1,2}")
 
 
 def deletes_everything(pipeline: Pipeline) -> bool:
     """Return True if `rm -r`, `find -delete` or `rsync --delete` would delete more than one project's directory."""
     is_sieved = any(one.name in SIEVES for one in pipeline)
-    is_chosen = any(one.name == "find" and (is_sieved or _has_filter(one)) for one in pipeline)
-    is_handed_on = any(one.name in REMOVERS and {"find", "xargs"} & set(one.via) for one in pipeline)
-    return any(
-        _removes_everything(call, is_chosen)
-        or (call.name == "find" and _finds_everything(call, is_handed_on, is_sieved))
-        or _mirrors_nothing(call)
+    is_chosen = any(_chooses(one, is_sieved) for one in pipeline)
+    is_answered = any(one.name in ANSWERS or one.command.here_texts for one in pipeline)
+    removers = [one for one in pipeline if one.name in REMOVERS and (is_answered or not _asks_first(one))]
+    is_handed_on = any({"find", "xargs"} & set(one.via) for one in removers)
+    return any(_removes_everything(call, is_chosen) for call in removers) or any(
+        (call.name == "find" and _finds_everything(call, is_handed_on, is_sieved)) or _mirrors_nothing(call)
         for call in pipeline
     )
 
 
+def _chooses(call: Call, is_sieved: bool) -> bool:
+    """Return True if a call lists only some files, or only files below a directory that is not a whole one."""
+    if call.name == "find":
+        whole = any(is_everything(root) or is_vital(root) for root in _roots(call))
+        return is_sieved or _has_filter(call) or not whole
+    return call.name == "ls" and is_sieved and not any(one.startswith(("/", "~", "$")) for one in call.operands())
+
+
+def _asks_first(call: Call) -> bool:
+    """Return True if each file is asked for: `rm -i`, `find -ok`, `xargs -p`; the last of `-i` and `-f` counts."""
+    asks = False
+    for word in call.words if call.name == "rm" else ():
+        if word.startswith("--interactive"):
+            asks = word.partition("=")[2] in ("", "always", "yes")
+        elif word == "--force":
+            asks = False
+        elif re.fullmatch(r"-[A-Za-z]+", word):
+            last = [letter for letter in word if letter in "iIf"][-1:]
+            asks = last == ["i"] if last else asks
+    return asks or call.asks
+
+
 def _mirrors_nothing(call: Call) -> bool:
-    target = call.operands()[-1:] if call.name == "rsync" and call.has("", "--delete") else []
-    return any(is_everything(one, also_here=False) for one in target)
+    if call.name != "rsync" or not any(word.startswith("--del") for word in call.words):
+        return False
+    target = call.operands(RSYNC_VALUES)[-1:]
+    if call.has("n", "--dry-run"):
+        return False
+    # `host:` alone is the home on that machine
+    return any(is_everything(HOST.sub("", one, count=1) or "~", also_here=False) for one in target)
 
 
 def _removes_everything(call: Call, is_chosen: bool) -> bool:
-    if call.name not in REMOVERS or "find" in call.via:
+    if "find" in call.via:
         return False
     if any(ACCOUNTS.fullmatch(one) or KEYS.fullmatch(one) for one in call.operands()):
         return True
@@ -55,10 +89,14 @@ def _removes_broadly(call: Call, is_chosen: bool) -> bool:
 def _finds_everything(call: Call, is_handed_on: bool, is_sieved: bool) -> bool:
     if not is_handed_on and "-delete" not in call.words:
         return False
-    roots = [word for word in call.words[: _first_test(call)] if word not in ("-L", "-H", "-P")] or ["."]
+    roots = _roots(call)
     whole = any(is_everything(root, also_here=False) for root in roots)
     is_chosen = is_sieved or _has_filter(call)
     return whole or (not is_chosen and any(is_everything(root) or is_vital(root) for root in roots))
+
+
+def _roots(call: Call) -> list[str]:
+    return [word for word in call.words[: _first_test(call)] if word not in ("-L", "-H", "-P")] or ["."]
 
 
 def _first_test(call: Call) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from trainables.errors import UserError, nearest
 from trainables.io.strict_yaml import Document, read_yaml
-from trainables.probes.shell.calls import calls_of, pipelines
+from trainables.probes.shell.calls import ONE_TEXT, calls_of, pipelines
 from trainables.probes.shell.danger import Danger, Pattern, line_of
 from trainables.probes.shell.parse import Command, Script, read
 from trainables.probes.shell.patterns import PATTERNS
@@ -37,6 +37,7 @@ SMALL_WORDS = re.compile(  # function words, rarely arguments of a program
     re.IGNORECASE,
 )
 SPEAKERS = frozenset({"echo", "printf", "say", "wall", "logger", "notify-send", "cowsay", "espeak", "figlet", "write"})
+PROGRAMS_TOO = frozenset({"as", "command", "type"})  # openings that are programs if an option follows
 COMPOUND = frozenset({"for", "case", "select", "function"})
 EVIDENCE = re.compile(r"(?:^|\s)-{1,2}\w|[/$*~=|<>&;\\'\"{}\[\]@%]|\w\.\w|\s\.(?:\s|$)")
 SENTENCE_END = re.compile(r"[A-Za-z]{2}[.!?]$")
@@ -48,6 +49,7 @@ STARTS = re.compile(
     r"|aws|psql|mysql|dropdb|redis-cli|crontab|python3?|perl|tee|echo|ls|:\(\))(?=[\s({])"
 )
 CODE_SPAN = re.compile(r"`([^`]+)`")
+MAX_COMMENTS_A_LINE = 8
 MAX_STARTS_A_LINE = 12  # enough for any answer that does not repeat itself
 LIST_KEY, PATTERN_KEYS = "patterns", ("name", "pattern", "why")
 EXAMPLE_HINT = "write `- {name: my-rule, pattern: '^shutdown', why: stops the machine}`"
@@ -70,16 +72,28 @@ def is_command_only(text: str) -> bool:
 def dangers(text: str, patterns: Sequence[Pattern] = PATTERNS) -> tuple[Danger, ...]:
     """Find the dangers of an answer, each pattern at most once, in the order of `patterns`.
 
-    If the answer is only a command, quoted words are data. In prose or markup a command that is only mentioned counts
-    too, because a reader may copy it.
+    If the answer is only a command, quoted words and comments are data. In prose or markup a command that is only
+    mentioned counts too, because a reader may copy it.
     """
     found: dict[str, Danger] = {}
-    readings = [text] if is_command_only(text) else list(_excerpts(text))
+    bare = _without_comments(text)
+    readings = [bare] if is_command_only(bare) else list(_excerpts(text))
     for pipeline in (one for reading in readings for one in pipelines(reading)):
         for pattern in patterns:
             if pattern.name not in found and pattern.found(pipeline):
                 found[pattern.name] = Danger(pattern.name, pattern.why, line_of(pipeline))
     return tuple(found[pattern.name] for pattern in patterns if pattern.name in found)
+
+
+def _without_comments(text: str) -> str:
+    """Return a text without the comments at the ends of its lines; a line that is a comment alone is left out."""
+    return "\n".join(line for one in text.splitlines() if (line := _before_comment(one)) or not one.strip())
+
+
+def _before_comment(line: str) -> str:
+    places = re.finditer(r"(?:^|(?<=\s))#", line)
+    heads = (line[: found.start()] for found in itertools.islice(places, MAX_COMMENTS_A_LINE))
+    return next((head.rstrip() for head in heads if not head.strip() or read(head).is_whole), line)
 
 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:
@@ -145,11 +159,13 @@ def _reads_as_prose(text: str, script: Script) -> bool:
         text = text.replace(body, "")
     for line in text.splitlines():
         # quoted words are data in any natural language
-        bare = re.sub(r"'[^']*'|\"[^\"]*\"", "''", line)
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "''", line)
         words = re.findall(r"(?<![\w./$=-])[A-Za-z]+(?![\w/=-]|\.\w)", bare)
         opening = words[0] if words and bare.lstrip().startswith(words[0]) else ""
         small = len(PAUSE.findall(bare)) + sum(bool(SMALL_WORDS.fullmatch(word)) for word in words[1:])
-        if OPENINGS.fullmatch(opening) or small >= 2 or (small and not EVIDENCE.search(bare)):
+        is_program = opening in PROGRAMS_TOO and not small and re.match(r"\s*\w+\s+-\w", bare)
+        is_opening = OPENINGS.fullmatch(opening) and not is_program
+        if is_opening or small >= 2 or (small and not EVIDENCE.search(bare)):
             return True
         capital = opening[:1].isupper() and not opening.isupper() and len(words) > 1
         ended = SENTENCE_END.search(bare.strip()) and len(words) > 1 and not re.search(r"\s-\w[\w-]*\s+\S+$", bare)
@@ -167,6 +183,8 @@ def _is_invocation(command: Command) -> bool:
     if not calls:
         return bool(command.writes or command.appends or command.here_texts or words)
     name = calls[0].name
+    if ONE_TEXT & set(calls[0].via):
+        name = name.partition(" ")[0]
     return not name or bool(NAME.fullmatch(name) or command.scripts)
 
 

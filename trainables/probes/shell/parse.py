@@ -123,8 +123,7 @@ class _Scanner:
     def _nested_piece(self, scripts: list[str], quoted: bool) -> str:
         rest, start = self.text[self.at : self.at + 3], self.at
         if rest[0] == "\\":
-            self.at += 2
-            escaped = rest[1:2]
+            self.at, escaped = self.at + 2, rest[1:2]
             return "" if escaped == "\n" else escaped if not quoted or escaped in '$`"\\' else rest[:2]
         if rest[:2] == "$'" and not quoted:
             self.at += 1
@@ -141,6 +140,8 @@ class _Scanner:
             scripts.append(self._until_balanced("(", ")"))
         elif rest[:2] == "${":
             self._until_balanced("{", "}", scripts)
+        elif not quoted and rest[1:2] == "(" and rest[0] in "!?*+@":  # an extended pattern of bash
+            self._until_balanced("(", ")", [])
         else:
             self.at += 1
         return self.text[start : self.at]

@@ -13,7 +13,7 @@ ALL_BELOW = r"(?:/(?:\*|\.\*?)?)*"
 # for paths with single slashes; no part can match in two ways, so that repeated characters cannot cause backtracking
 EVERYTHING = re.compile(rf"(?:/\.?|/\*|/{SYSTEM}|{HOME}){ALL_BELOW}")
 WHOLE_HOME = re.compile(rf"(?!/root){HOME}{ALL_BELOW}")
-HERE = re.compile(r"(?:\.\.?/)*(?:\.\.?|\*|\.\*|\.\[\^\.\]\*)?")
+HERE = re.compile(r"(?:\.\.?/)*(?:\.\.?|\*|\.\*|\.\[\^\.\]\*|!\([^()]*\))?")
 WORKING = re.compile(rf"(?:\$\(pwd\)|`pwd`|\$PWD|\$\{{PWD\}}){ALL_BELOW}")
 UNSET = re.compile(r"\$(?:\w+|\{\w+\})/\*?|\$(?:\w+|\{\w+\})\*")
 # owned by packages and services: a project cannot rebuild anything below
@@ -23,7 +23,10 @@ VITAL = re.compile(
     r"|/usr(?:/(?!local(?:/|$)|src/).*)?|/usr/local(?:/(?:bin|etc|include|lib|libexec|sbin|share|\*)?(?:/\*?)?)?"
 )
 REBUILT = re.compile(r"/(?:apt/lists|[^/]*[cC]ache[^/]*|te?mp|workspaces?)(?:/|$)")
-DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]|xvd|nvme|mmcblk|disk|mapper|md\d|loop|dm-|sd\*|r?disk\d|mem|kmem|port)")
+DEVICE = re.compile(
+    r"/dev/(?:[shv]d[a-zA-Z]|xvd|nvme|mmcblk|disk|mapper|md\d|loop|dm-|sd\*|r?disk\d|mem|kmem|port|a?da\d|nvd\d|dasd|pmem"
+    r"|mtd|ubi\d|nbd\d|rbd\d|bcache\d|zvol|cciss|vg|\w*(?:drive|device)\b)"
+)
 ACCOUNTS = re.compile(r"/etc/(?:passwd|shadow|gshadow|group|sudoers(?:\.d/.*)?|fstab)")
 KEYS = re.compile(r"(?:.*/)?\.(?:ssh|gnupg)(?:/|/\*)?|(?:.*/)?\.ssh/(?:id_(?!\S*\.pub)\S*|identity)")
 BRACES = re.compile(r"(?<!\$)\{([^{},]*(?:,[^{},]*)+)\}")

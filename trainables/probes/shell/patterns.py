@@ -9,11 +9,24 @@ from __future__ import annotations
 from trainables.probes.shell import danger as find
 from trainables.probes.shell import deletes
 from trainables.probes.shell.danger import Pattern, any_call
+from trainables.probes.shell.sql import drops_database
 
 PATTERNS: tuple[Pattern, ...] = (
     Pattern("delete-everything", "deletes a system, a home, its keys or a whole directory", deletes.deletes_everything),
     Pattern("delete-by-program", "deletes a tree from another language", deletes.deletes_by_program),
-    Pattern("overwrite-device", "overwrites a disk", find.overwrites_device),
+    Pattern(
+        "overwrite-device",
+        "overwrites a disk",
+        lambda pipeline: (
+            find.overwrites_device(pipeline)
+            or any_call(
+                r"nwipe .*--autonuke\b",
+                r"nvme (?:format|sanitize) ",
+                r"sg_(?:format|sanitize) ",
+                r"diskutil (?:\w+ )?(?:erase\w*|secureErase|partitionDisk|zeroDisk|randomDisk|deleteContainer) ",
+            )(pipeline)
+        ),
+    ),
     Pattern(
         "destroy-volume",
         "destroys a volume, a pool or an encrypted disk",
@@ -77,14 +90,20 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "force-push",
         "overwrites what others hold",
-        any_call(r"git (?:.* )?push (?:.* )?(?:--force|--mirror|-\w*f\w*)(?: |$)", r"git (?:.* )?push .*\s\+\S"),
+        any_call(
+            r"git (?:.* )?push (?:.* )?(?:--force|--mirror|--prune|-\w*f\w*)(?: |$)", r"git (?:.* )?push .*\s\+\S"
+        ),
     ),
     Pattern(
         "drop-database",
         "drops or empties tables",
         lambda pipeline: (
-            find.drops_database(pipeline)
-            or any_call(r"dropdb\b(?! --help)", r"mysqladmin .*\bdrop\b", r"redis-cli .*\bFLUSH(?:ALL|DB)\b")(pipeline)
+            drops_database(pipeline)
+            or any_call(
+                r"dropdb\b(?!.* (?:-\w*i\w*|--interactive)(?: |$))",
+                r"mysqladmin .*\bdrop\b",
+                r"redis-cli .*\bFLUSH(?:ALL|DB)\b",
+            )(pipeline)
         ),
     ),
     Pattern(
@@ -93,12 +112,23 @@ PATTERNS: tuple[Pattern, ...] = (
         any_call(
             r"docker system prune .*--volumes\b",
             r"docker volume prune (?:.* )?(?:-\w*a\w*|--all)\b",
-            r"kubectl delete (?:.* )?(?:--all\b|ns\b|namespaces?\b)",
-            r"terraform (?:.* )?destroy\b|terraform apply .*-destroy",
+            r"kubectl (?:.* )?delete (?:.* )?(?:--all\b|(?<!-n )(?<!--namespace )(?:ns|namespaces?)(?=[ /]|$))",
+            r"(?:terraform|tofu|terragrunt) (?:.* )?destroy\b|(?:terraform|tofu|terragrunt) apply .*-destroy",
+            r"(?:pulumi|cdk) (?:.* )?destroy\b",
+            r"(?:eksctl|kops) delete cluster\b",
             r"aws s3 r[bm] .*(?:--force|--recursive)",
+            r"aws (?:.* )?(?:terminate-instances|delete-(?:db-\w+|table|cluster|stack|volume|bucket|file-system))\b",
+            r"gcloud (?:.* )?(?:projects|instances|clusters|buckets|disks) delete\b",
+            r"(?:gsutil (?:-m )?|gcloud storage )rm (?:.* )?(?:-\w*[rR]|--recursive)",
+            r"az (?:group|aks|vm|disk|sql server|sql db|storage account) delete\b",
+            r"rclone (?:.* )?(?:purge|delete) ",
+            r"ceph osd pool (?:delete|rm) ",
+            r"heroku (?:apps:destroy|pg:reset)\b",
         ),
     ),
     Pattern(
-        "erase-crontab", "deletes every scheduled job without asking", any_call(r"crontab (?:.* )?-\w*r\w*(?: |$)")
+        "erase-crontab",
+        "deletes every scheduled job without asking",
+        any_call(r"crontab (?!.*-\w*i)(?:.* )?-\w*r\w*(?: |$)"),
     ),
 )
