@@ -15,6 +15,7 @@ from trainables.data.packing import pack
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
+from trainables.evaluation.requested import live_probes
 from trainables.frozen.kept import KeptActivations
 from trainables.frozen.store import Store
 from trainables.model.base import Base, default_device, load_base
@@ -62,7 +63,9 @@ class Engine:
         data = probe_data(train, validation, ood, spec.train_slice_rows, has_reserve)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         kept = KeptActivations(base, encoder, store) if store else None
-        return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data), kept)
+        evaluator = Evaluator(base, encoder, data)
+        evaluator.live_probes = live_probes(spec.probes, evaluator)
+        return cls(engine_key(spec), base, encoder, train, evaluator, kept)
 
     def encode(self, index: int, max_tokens: int) -> Encoded:
         """Encode one training row.

@@ -19,6 +19,7 @@ from trainables.schedule import SCHEDULES, rows_at, rows_before
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+ProbeSuite = Literal["shift", "lm-eval"]
 
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "int8", "fp4", "nf4", "nf4-double")
 
@@ -34,7 +35,7 @@ RESTART = "-restart"  # suffix of the arm and the name of a trial that starts fr
 ADAM_BETA2 = 0.999  # torch's default
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
-    "template_date", "train_slice_rows",
+    "template_date", "train_slice_rows", "probes",
 )  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -54,6 +55,25 @@ class Source(Frozen):
 
     path: Path
     sha256: str
+
+
+class ProbeRequest(Frozen):
+    """A probe that a study asks for beside its own: the shift, or a task of a suite.
+
+    `task` is its name in the suite, `config` the YAML file of an own task, and `rows` the file that takes the place of
+    the task's own data.
+    """
+
+    suite: ProbeSuite
+    task: str = ""
+    config: Source | None = None
+    rows: Source | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the values that affect the result: files by their hash."""
+        files = {"config": self.config, "rows": self.rows}
+        named = {name: one.sha256 for name, one in files.items() if one is not None}
+        return {"suite": self.suite, **({"task": self.task} if self.task else {}), **named}
 
 
 class Placement(Frozen):
@@ -82,7 +102,8 @@ class TrialSpec(Frozen):
     of a batch into sequences of at most that many tokens; at 0 rows are padded. `continuation` says whether the adapter
     in `init_from` has the same placement or covers a part of it. `earlier` are the validation rows of the earlier
     stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
-    `train_slice_rows` is how many of the first training rows every eval measures the loss on.
+    `train_slice_rows` is how many of the first training rows every eval measures the loss on. `probes` are those that
+    the study asks for beside its own.
     """
 
     format: Format = FORMAT
@@ -118,6 +139,7 @@ class TrialSpec(Frozen):
     template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
     train_slice_rows: PositiveInt = TRAIN_SLICE_ROWS
+    probes: tuple[ProbeRequest, ...] = ()
     seed: Seed = 0
     data_seed: Seed = 0
     init_from: Source | None = None
@@ -222,6 +244,9 @@ class TrialSpec(Frozen):
             del values["template_date"]
         if self.train_slice_rows == TRAIN_SLICE_ROWS:
             del values["train_slice_rows"]
+        values["probes"] = [one.identity() for one in self.probes]
+        if not self.probes:
+            del values["probes"]
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values
