@@ -34,6 +34,7 @@ from sweeps.planning.kept_forecast import kept_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
+from sweeps.planning.probe_requests import check_probes
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.planning.split import split_off
@@ -194,7 +195,7 @@ class ResumedStudy:
         """Return the study with the guards that apply to the experiment's base and data."""
         spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
         study = replace(self.study, reading=kept_reading(kept))
-        return active_guards(study, reported_by(spec), family_of(spec.base.path)[0].sees).study
+        return active_guards(study, reported_by(spec) | check_probes([spec]), family_of(spec.base.path)[0].sees).study
 
 
 def resumed(study: Study, launch: Launch) -> ResumedStudy:

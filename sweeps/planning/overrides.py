@@ -14,7 +14,7 @@ ELSEWHERE = {
     "name": "set by the arm", "base": "--base", "train": "--train", "validation": "--val", "ood": "--ood",
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
-    "train_slice_rows": "--train-slice-rows",
+    "train_slice_rows": "--train-slice-rows", "probes": "--probes",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
 }  # fmt: skip
 SETTABLE = tuple(name for name in TrialSpec.model_fields if name not in ELSEWHERE)

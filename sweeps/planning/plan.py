@@ -13,6 +13,7 @@ from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.probe_requests import check_probes
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
@@ -54,7 +55,8 @@ def plan_specs(
     check_base(specs)
     check_residency(resident, (spec.quantization for spec in specs))
     study = as_begun(study, specs[0].format)
-    forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
+    reported = sources.reported | check_probes(specs)
+    forecasts, active = forecast(specs, sources.train_rows), active_guards(study, reported, sources.sees)
     scanned = scan_once(sources)
     check_packable(specs, scanned)
     found = preflight(forecasts, active.study.guards, scanned, active.study.limits)

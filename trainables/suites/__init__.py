@@ -1,6 +1,7 @@
 """Evaluation suites of others as probes: lm-eval's tasks at each eval, lmms-eval's on kept adapters.
 
 - `answering`: Answers the requests of a suite for all members of an eval, in batches.
+- `files`: Digests of the files that tasks of suites are made of.
 - `generators`: Keeps the state of the global random generators while foreign code runs.
 - `lm_eval_probe`: Tasks of lm-eval as a probe: their requests are built once and answered at each eval.
 - `lm_eval_scores`: What lm-eval found as scores: by row, with direction, unit, number of rows and standard error.

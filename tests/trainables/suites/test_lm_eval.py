@@ -142,9 +142,7 @@ def measured(engine: Engine, probe: LmEvalProbe) -> Scores:
     return live_scores([probe], engine.evaluator, {0: Answered({}, None)})[0]
 
 
-def test_the_scores_are_those_of_lm_evals_own_model(
-    engine: Engine, sources: Sources, directory: Path
-) -> None:
+def test_the_scores_are_those_of_lm_evals_own_model(engine: Engine, sources: Sources, directory: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
