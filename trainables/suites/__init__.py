@@ -7,5 +7,6 @@
 - `lm_eval_scores`: What lm-eval found as scores: by row, with direction, unit, number of rows and standard error.
 - `lm_eval_tasks`: Loads tasks of lm-eval from local files, and checks them before anything is spent.
 - `lmms_eval`: Runs lmms-eval in an environment of its own on a kept adapter, and writes its scores.
+- `lmms_worker`: The side of lmms-eval, which its own interpreter runs.
 - `replay`: A model of lm-eval that replays answers, and lm-eval's scoring of them.
 """
