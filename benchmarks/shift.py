@@ -1,4 +1,4 @@
-"""Measures how well the shift predicts lost retention: trains adapters of several depths and rates, and asks on the way.
+"""Measures how well the shift predicts lost retention, on adapters of several depths and rates as they train.
 
     python -m benchmarks.shift                                   on the miniature
     python -m benchmarks.shift --base DIR --train F --val F --ood F
@@ -94,14 +94,18 @@ def correlation(pairs: dict[str, list[tuple[float, float]]], seed: int = 0) -> d
         return float("nan") if is_constant else float(spearmanr(both[:, 0], both[:, 1]).statistic)
 
     drawn = [of(generator.choice(names, len(names))) for _ in range(DRAWS)]
-    finite = [one for one in drawn if one == one]
+    finite = [one for one in drawn if not np.isnan(one)]
     low, high = np.quantile(finite, [0.05, 0.95]) if finite else (None, None)
     own = of(names)
     count = sum(map(len, pairs.values()))
     return {
-        "rank_correlation": None if own != own else own, "low": low, "high": high, "trials": len(names), "points": count,
+        "rank_correlation": None if np.isnan(own) else own,
+        "low": low,
+        "high": high,
+        "trials": len(names),
+        "points": count,
         "draws_without_a_value": DRAWS - len(finite),
-    }  # fmt: skip
+    }
 
 
 def main(  # noqa: PLR0913, PLR0917 one function is the whole command line

@@ -3,8 +3,8 @@
     python -m trainables.suites.lmms_eval --checkpoint-dir runs/stage4/trials/C2-…/best \
         --python ~/lmms/bin/python --tasks pope=pope.jsonl,mmvp=mmvp.jsonl
 
-lmms-eval builds the requests there, the adapter answers here as in serving, and lmms-eval scores the answers. Its rows are
-local JSONL files with the columns of the task; `image` is the path of a picture. Exit codes: 0; 2 for invalid input.
+lmms-eval builds the requests there, the adapter answers here as in serving, and lmms-eval scores the answers. Its rows
+are local JSONL files with the columns of the task; `image` is the path of a picture. Exit code 2 for invalid input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ from trainables.data.rows import Message
 from trainables.errors import UserError, items, named
 from trainables.evaluation.held_out import AdaptedModel, check_device, verified_checkpoint
 from trainables.io.files import write_text
-from trainables.probes.metric import Declared
+from trainables.probes.metric import Declared, Direction
 
 VARIABLE = "FOOTPRINT_LMMS_PYTHON"
 WORKER = Path(__file__).with_name("lmms_worker.py")
@@ -66,7 +66,7 @@ def parse_tasks(text: str) -> dict[str, Path]:
         if not rows or not path.is_file():
             raise UserError(
                 f"--tasks must name a local file of rows for each task, but got `{named(item)}`",
-                f"save its rows as JSONL with the columns of the task, pictures as paths in `image`: {name}={name}.jsonl",
+                f"save its rows as JSONL with the columns of the task, pictures in `image`: {name}={name}.jsonl",
             )
         found[name] = path
     if not found:
@@ -83,12 +83,12 @@ def checked_python(path: Path | None) -> Path:
     chosen = path or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if chosen is None:
         raise UserError(
-            f"lmms-eval needs an environment of its own, but neither --python nor {VARIABLE} names one", INSTALL
+            f"lmms-eval needs an environment of its own, but neither --python nor {VARIABLE} names it", INSTALL
         )
     chosen = chosen.expanduser().absolute()  # a link into another environment must stay one
     try:
         code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('lmms_eval') is None)"
-        done = subprocess.run([str(chosen), "-c", code], capture_output=True, check=False)
+        done = subprocess.run([str(chosen), "-c", code], capture_output=True, check=False)  # noqa: S603 the user's own
     except OSError as error:
         raise UserError(
             f"--python must be an interpreter, but {chosen} cannot run: {error.strerror}", INSTALL
@@ -135,7 +135,7 @@ def run_worker(python: Path, directory: Path, *answers: str) -> None:
     """
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": ""}
     command = [str(python), str(WORKER), str(directory), *answers]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 as above
         command, capture_output=True, text=True, check=False, cwd=directory, env={**os.environ, **offline}
     )
     lines = done.stderr.strip().splitlines() or [""]
@@ -143,23 +143,20 @@ def run_worker(python: Path, directory: Path, *answers: str) -> None:
         told = json.loads(lines[-1])
         raise UserError(told["message"], told["hint"] or None)
     if done.returncode:
-        raise UserError(
-            f"lmms-eval must end without an error, but it said: {lines[-1][:300]}", "run it with the same rows"
-        )
+        raise UserError(f"lmms-eval must end without an error, but it said: {lines[-1][:300]}")
 
 
 def read_results(path: Path) -> list[Measured]:
     """Read what lmms-eval found."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        Measured(
-            one["name"],
-            one["value"],
-            Declared("higher" if one["higher"] else "lower", "fraction" if 0 <= one["value"] <= 1 else "as in the suite",
-                     f"{one['name'].rpartition('/')[2]} of lmms-eval", one["rows"], one["error"]),
-        )
-        for one in found["metrics"]
-    ]  # fmt: skip
+    return [_measured(one) for one in found["metrics"]]
+
+
+def _measured(one: Mapping[str, Any]) -> Measured:
+    direction: Direction = "higher" if one["higher"] else "lower"
+    unit = "fraction" if 0 <= one["value"] <= 1 else "as in the suite"
+    counts = f"{one['name'].rpartition('/')[2]} of lmms-eval"
+    return Measured(one["name"], one["value"], Declared(direction, unit, counts, one["rows"], one["error"]))
 
 
 def measure(model: AdaptedModel, python: Path, tasks: Mapping[str, Path]) -> list[Measured]:
@@ -178,7 +175,7 @@ def measure(model: AdaptedModel, python: Path, tasks: Mapping[str, Path]) -> lis
         return read_results(directory / "results.json")
 
 
-def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
+def main(  # one function is the whole command line
     checkpoint_dir: Annotated[Path, typer.Option(help="Adapter directory saved by PEFT.")],
     tasks: Annotated[str, typer.Option(help="Tasks with their rows, e.g. pope=pope.jsonl,mmvp=mmvp.jsonl.")],
     python: Annotated[
@@ -201,7 +198,7 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
         typer.echo(f"{one.name} {one.value:.3f}{error} ({one.declared.rows} rows, {one.declared.direction} is better)")
     if output is not None:
         body = {one.name: {"value": one.value, **asdict(one.declared)} for one in found}
-        write_text(output, json.dumps({"adapter_sha256": checkpoint.digest, "metrics": body}, indent=1) + "\n")
+        write_text(output, json.dumps({"adapter_sha256": checkpoint.sha256, "metrics": body}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Runs in lmms-eval's own environment: writes the requests of its tasks, and scores answers. Imports nothing of this project.
+"""Runs in lmms-eval's own environment: writes the requests of its tasks, and scores answers.
+
+It imports nothing of this project.
 
     ENV/bin/python lmms_worker.py DIR                 DIR/tasks.json to DIR/requests.jsonl, with pictures
     ENV/bin/python lmms_worker.py DIR answers.json    scores these answers to DIR/results.json
 
-`tasks.json` maps each task to a JSONL file with the task's own columns; `image` is the path of a picture. Errors that the
-user can mend are one line of JSON on standard error, with exit code 2.
+`tasks.json` maps each task to a JSONL file with the task's own columns; `image` is the path of a picture. Errors that
+the user can mend are one line of JSON on standard error, with exit code 2.
 """
 
 import json
