@@ -15,7 +15,6 @@ from trainables.data.packing import pack
 from trainables.data.rows import Row, read_rows, read_validation
 from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
-from trainables.evaluation.requested import live_probes
 from trainables.frozen.kept import KeptActivations
 from trainables.frozen.store import Store
 from trainables.model.base import Base, default_device, load_base
@@ -23,6 +22,7 @@ from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
 from trainables.sharing_keys import engine_key
 from trainables.spec import RESERVE_FORMAT, TrialSpec
+from trainables.suites.requested import live_probes
 
 
 @dataclass(frozen=True)

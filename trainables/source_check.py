@@ -12,10 +12,10 @@ from trainables.data.duplicates import digest_of
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
+from trainables.io.task_files import file_digest, task_digest
 from trainables.model.base_files import base_digest
 from trainables.model.families import family_of
 from trainables.spec import Format, Source, TrialSpec
-from trainables.suites.files import file_digest, task_digest
 
 Role = Literal[
     "base", "training rows", "validation rows", "out-of-distribution rows", "adapter to continue", "task of a suite",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trainables.errors import UserError, items, named, nearest
 from trainables.io.checksums import canonical_json
+from trainables.io.task_files import YAML_SUFFIXES, file_digest, task_digest
 from trainables.spec import ProbeRequest, Source, TrialSpec
-from trainables.suites.files import YAML_SUFFIXES, file_digest, task_digest
 
 OPTION, EXAMPLE = "--probes", "shift lm-eval:TASK,DIR/task.yaml,TASK=ROWS.jsonl"
 SHIFT, LM_EVAL, LMMS_EVAL = "shift", "lm-eval", "lmms-eval"

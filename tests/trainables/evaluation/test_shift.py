@@ -18,7 +18,6 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.evaluation.live_probe import Answered, live_scores
-from trainables.evaluation.requested import live_probes
 from trainables.evaluation.shift import ShiftProbe, divergence
 from trainables.model.lora import Adapter, without_lora
 from trainables.probes.metric import Scores
@@ -26,6 +25,7 @@ from trainables.probes.probe import Baseline
 from trainables.recorded_baselines import baseline_in
 from trainables.sharing_keys import engine_key
 from trainables.spec import Placement, ProbeRequest, TrialSpec
+from trainables.suites.requested import live_probes
 
 SHIFT = (ProbeRequest(suite="shift"),)
 BOTH, NOISE = Placement(language=3, vision=4), 0.3

@@ -19,13 +19,13 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.evaluation.live_probe import Answered, live_scores
-from trainables.evaluation.requested import live_probes
 from trainables.measurement import read_measurements
 from trainables.mini.text import BASE_DIRECTORY
 from trainables.model.base import load_base
 from trainables.probes.metric import Scores
 from trainables.recorded_baselines import baseline_in
 from trainables.spec import Placement, ProbeRequest, Source
+from trainables.suites.requested import live_probes
 
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 
