@@ -36,12 +36,13 @@ MEND = 2
 
 @dataclass(frozen=True)
 class Asked:
-    """One request of lmms-eval: its key, its text, its pictures, and how many tokens its answer may have."""
+    """One request of lmms-eval: its key, text and pictures, how many tokens its answer may have, and what ends it."""
 
     key: str
     text: str
     pictures: tuple[Path, ...]
     new_tokens: int
+    until: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,22 @@ def requests_in(path: Path) -> Iterator[Asked]:
         if options.get("do_sample") and options.get("temperature", 1.0) > 0:
             raise UserError(f"an answer must be greedy, but task `{one['key'].split('/')[0]}` samples")
         pictures = tuple(Path(picture) for picture in one["pictures"])
-        yield Asked(one["key"], one["text"], pictures, int(options.get("max_new_tokens", NEW_TOKENS)))
+        new_tokens, until = int(options.get("max_new_tokens", NEW_TOKENS)), tuple(options.get("until") or ())
+        yield Asked(one["key"], one["text"], pictures, new_tokens, until)
 
 
 def answered(model: AdaptedModel, requests: Sequence[Asked]) -> dict[str, str]:
     """Answer requests greedily, one at a time as in serving; pictures come before the text."""
     from trainables.data.formats import IMAGE_TAG
     from trainables.evaluation.decoding import decode_greedily
+    from trainables.suites.answering import cut
 
     found = {}
     for one in requests:
         message = Message("user", IMAGE_TAG * len(one.pictures) + one.text)
         prompt = model.encoder.prompt((message,), one.pictures)
         (decoded,) = decode_greedily(model.model, model.encoder, model.base.device, [prompt], one.new_tokens)
-        found[one.key] = decoded.text
+        found[one.key] = cut(decoded.text, one.until)
     return found
 
 

@@ -144,4 +144,6 @@ def score(result):
 
 
 if __name__ == "__main__":
+    beside = Path(__file__).resolve().parent  # which holds a module named as lmms-eval
+    sys.path = [one for one in sys.path if Path(one or ".").resolve() != beside]
     main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -72,11 +72,11 @@ def test_an_environment_without_lmms_eval_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_requests_and_results_are_read_as_the_worker_writes_them(tmp_path: Path) -> None:
-    options = {"max_new_tokens": 16, "temperature": 0, "do_sample": False}
+    options = {"max_new_tokens": 16, "temperature": 0, "do_sample": False, "until": ["\n\n"]}
     path = tmp_path / "requests.jsonl"
     one = {"key": "pope/0", "text": "Is it?", "pictures": ["a.png"], "options": options}
     path.write_text(json.dumps(one) + "\n", encoding="utf-8")
-    assert list(requests_in(path)) == [Asked("pope/0", "Is it?", (Path("a.png"),), 16)]
+    assert list(requests_in(path)) == [Asked("pope/0", "Is it?", (Path("a.png"),), 16, ("\n\n",))]
     path.write_text(json.dumps({**one, "options": {"do_sample": True, "temperature": 0.7}}) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="must be greedy, but task `pope` samples"):
         list(requests_in(path))
