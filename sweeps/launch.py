@@ -38,6 +38,7 @@ from sweeps.planning.parents import continuing
 from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
+from sweeps.planning.probe_requests import check_probes
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
 from sweeps.planning.split import split_off
@@ -243,7 +244,7 @@ class ResumedStudy:
     def _active(self, experiment: Experiment) -> Study:
         """Return the study with the guards that apply to the experiment's base and data."""
         spec, kept = experiment.records()[0].spec(), read_configuration(experiment.directory / "study.json")
-        reported = reported_by(spec)
+        reported = reported_by(spec) | check_probes([spec])
         study = as_kept(with_begun_rules(self.study, kept, reported), kept)
         return active_guards(study, reported, family_of(spec.base.path)[0].sees).study
 

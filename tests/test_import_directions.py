@@ -29,8 +29,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",
-        "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
-        "export", "shipping", "cohort", "derived", "workers", "__main__",
+        "mlflow_files", "evaluation", "suites", "validate", "pareto", "engine", "health", "mini", "selftest",
+        "training", "export", "shipping", "cohort", "derived", "workers", "__main__",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",

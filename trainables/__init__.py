@@ -56,6 +56,8 @@
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
 - `sharing_keys`: What trials must have in common to share an engine, or a cohort, and their order within a cohort.
 - `shipping/`: Makes a directory to ship of a recorded adapter, and measures it as its users will load it.
+- `source`: What a trial reads: files and directories by path and hash, and the probes that it is asked for with their
+  files.
 - `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.
 - `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.

@@ -147,6 +147,34 @@ class CommandConstraint:
         return signed(max(distances), not self.admits(baseline, metrics))
 
 
+@dataclass(frozen=True)
+class MetricConstraint:
+    """Limits how far one metric may get worse than the baseline, such as one of a suite; for studies' own files."""
+
+    metric: str
+    direction: Direction
+    points: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Return the names of the metrics it reads."""
+        return (self.metric,)
+
+    @property
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Return how far the metric may move."""
+        return (Allowance(self.metric, self.direction, self.points),)
+
+    def admits(self, baseline: Metrics, metrics: Metrics) -> bool:
+        """True when the metric is within its limit."""
+        return self.allowances[0].excess(baseline[self.metric], metrics[self.metric]) <= ROUNDING
+
+    def excess(self, baseline: Metrics, metrics: Metrics) -> float:
+        """Return the distance beyond the limit; positive exactly when the eval is not admitted."""
+        distance = self.allowances[0].excess(baseline[self.metric], metrics[self.metric])
+        return signed(distance, not self.admits(baseline, metrics))
+
+
 CONSTRAINT = BestConstraint()
 TEXT_CONSTRAINT = TextConstraint()
 
@@ -160,7 +188,7 @@ def applicable_constraint(constraint: Constraint, metrics: Collection[str]) -> C
 
 def constraint_of(values: Mapping[str, Any]) -> Constraint | None:
     """Return the constraint that `study.json` holds as its fields, None if it is not one of this project."""
-    for known in (BestConstraint, TextConstraint, CommandConstraint):
+    for known in (BestConstraint, TextConstraint, CommandConstraint, MetricConstraint):
         if values.keys() == known.__dataclass_fields__.keys():
             return known(**values)
     return None

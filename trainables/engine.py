@@ -23,6 +23,7 @@ from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
 from trainables.sharing_keys import engine_key
 from trainables.spec import RESERVE_FORMAT, TrialSpec
+from trainables.suites.requested import live_probes
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Engine:
         data = probe_data(train, validation, ood, spec.train_slice_rows, has_reserve)
         data = replace(data, earlier=tuple(tuple(read_rows(source.path)) for source in spec.earlier))
         kept = KeptActivations(base, encoder, store) if store else None
-        return cls(engine_key(spec), base, encoder, train, Evaluator(base, encoder, data), kept)
+        evaluator = Evaluator(base, encoder, data)
+        evaluator.live_probes = live_probes(spec.probes, evaluator)
+        return cls(engine_key(spec), base, encoder, train, evaluator, kept)
 
     def encode(self, index: int, max_tokens: int, spec: TrialSpec | None = None) -> Encoded:
         """Encode one training row; with a spec, numbers after the last one are its replay rows.

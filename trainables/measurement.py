@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from trainables.io.checksums import verified, with_checksum
 from trainables.io.files import read_checksummed
-from trainables.probes.metric import Proportion, RowResults
+from trainables.probes.metric import Declared, Proportion, RowResults, Scores
 
 MetricKind = Literal["train", "eval"]
 FULL_STRENGTH, AVERAGE = "1", "average"
@@ -39,7 +39,8 @@ class Measurement:
     means over rows; both are empty in records of an earlier version. `scale` is the strength of the adapter that was
     measured: `1`, a smaller number for a scaled copy, or `average` for the average of the last evals. `reserve` holds
     the results on the rows that guards asked for besides, in the order asked, which are in no metric, `decided` what
-    each guard's test found, and `falls` the kinds of picture on which the trial lost its answers.
+    each guard's test found, and `falls` the kinds of picture on which the trial lost its answers. `declared` describes
+    the metrics that suites define.
     """
 
     kind: MetricKind
@@ -51,6 +52,7 @@ class Measurement:
     reserve: Mapping[str, RowResults] = field(default_factory=dict)
     decided: Mapping[str, str] = field(default_factory=dict)
     falls: tuple[GroupFall, ...] = ()
+    declared: Mapping[str, Declared] = field(default_factory=dict)
 
     def line(self) -> str:
         """Return the measurement as one line of JSON with a checksum, without a line feed."""
@@ -69,7 +71,14 @@ class Measurement:
             body["decided"] = dict(self.decided)
         if self.falls:
             body["falls"] = [asdict(one) for one in self.falls]
+        if self.declared:
+            body["declared"] = {name: asdict(one) for name, one in self.declared.items()}
         return with_checksum(body)
+
+
+def eval_measurement(step: int, scores: Scores) -> Measurement:
+    """Return the scores of one eval as a measurement."""
+    return Measurement("eval", step, scores.metrics, scores.counts, scores.rows, declared=scores.declared)
 
 
 def _measurement(body: Mapping[str, Any]) -> Measurement:
@@ -79,9 +88,10 @@ def _measurement(body: Mapping[str, Any]) -> Measurement:
     )
     reserve = {name: _in_order(one, body.get("asked", ())) for name, one in reserve.items()}
     falls = tuple(GroupFall(**one) for one in body.get("falls", ()))
+    declared = {name: Declared(**one) for name, one in body.get("declared", {}).items()}
     return Measurement(
         body["kind"], body["step"], body["metrics"], counts, rows, body.get("scale", FULL_STRENGTH), reserve,
-        body.get("decided", {}), falls,
+        body.get("decided", {}), falls, declared,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from trainables.errors import UserError, nearest
-from trainables.probes import PROBES, earlier_stages, probes_for
+from trainables.probes import PROBES, earlier_stages, probes_for, shift
 from trainables.probes.metric import Direction, Metric
 from trainables.probes.probe import ProbeData
 
@@ -43,6 +43,7 @@ METRICS: dict[str, Metric] = {
     for one in (
         *(metric for probe in PROBES for metric in probe.metrics),
         *earlier_stages.METRICS,
+        *shift.METRICS,
         *TRAINING_METRICS,
         *AVERAGE_METRICS,
     )
@@ -61,10 +62,13 @@ def metric(name: str) -> Metric:
 
 
 def reported(data: ProbeData) -> frozenset[str]:
-    """Return the names of the metrics that trials on `data` report; probes without a row to score are left out."""
+    """Return the names of the metrics that trials on `data` report; probes without a row to score are left out.
+
+    Those of probes that a study asks for beside its own are not among them.
+    """
     active = probes_for(data)
     absent = {metric.name for probe in PROBES if probe not in active for metric in probe.metrics}
-    return frozenset(METRICS) - absent - {metric.name for metric in AVERAGE_METRICS}
+    return frozenset(METRICS) - absent - {metric.name for metric in (*AVERAGE_METRICS, *shift.METRICS)}
 
 
 def generality(metrics: Collection[str]) -> str:

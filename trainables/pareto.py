@@ -15,6 +15,8 @@ from trainables.errors import UserError, nearest
 from trainables.metrics import PRICES, metric
 from trainables.probes.metric import Direction
 
+SUITES = ("lm-eval/", "lmms-eval/")  # how the names of their metrics begin
+
 
 def as_costs(values: np.ndarray, directions: Sequence[Direction]) -> np.ndarray:
     """Turn values (points, objectives) into costs by negating the objectives where higher is better."""
@@ -177,6 +179,13 @@ def _parse(text: str, option: str) -> Objective:
         raise UserError(
             f"{option or 'an objective'} must be NAME, NAME:higher or NAME:lower, but got `{text}`",
             nearest(direction, ("higher", "lower")),
+        )
+    if name.startswith(SUITES) and direction in ("higher", "lower"):
+        return Objective(name, direction, "")  # the records describe it; a table of suites' metrics there is not
+    if name.startswith(SUITES):
+        raise UserError(
+            f"{option or 'an objective'}: a metric of a suite must be given with its direction, but got `{text}`",
+            f"`direction` in the records says which is better: {name}:higher or {name}:lower",
         )
     try:
         known = metric(name)

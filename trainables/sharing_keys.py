@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainables.io.checksums import canonical_json
 from trainables.placement import Placement, Tower
 from trainables.spec import RESERVE_FORMAT, TrialSpec
 
@@ -21,6 +22,7 @@ def engine_key(spec: TrialSpec) -> tuple[str, ...]:
         "reserve" if spec.format >= RESERVE_FORMAT else "",
         str(spec.train_slice_rows),
         *(source.sha256 for source in spec.earlier),
+        *(canonical_json(probe.identity()) for probe in spec.probes),
     )
 
 

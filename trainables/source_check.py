@@ -12,13 +12,15 @@ from trainables.data.duplicates import digest_of
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
+from trainables.io.task_files import file_digest, task_digest
 from trainables.model.base_files import base_digest
 from trainables.model.families import family_of
 from trainables.spec import Format, Source, TrialSpec
 
 Role = Literal[
-    "base", "training rows", "replay rows", "validation rows", "out-of-distribution rows", "adapter to continue"
-]
+    "base", "training rows", "replay rows", "validation rows", "out-of-distribution rows", "adapter to continue",
+    "task of a suite", "rows of a suite",
+]  # fmt: skip
 NEW_EXPERIMENT = "restore it, or start another experiment: leave out --resume and pass --experiment NAME"
 
 
@@ -69,6 +71,11 @@ def _readings(spec: TrialSpec) -> Iterator[Reading]:
         yield reading("validation rows", validation)
     sees = (spec.base.path / "config.json").is_file() and family_of(spec.base.path)[0].sees
     yield reading("out-of-distribution rows", spec.ood, sees=sees)
+    for probe in spec.probes:
+        if probe.config is not None:
+            yield reading("task of a suite", probe.config)
+        if probe.rows is not None:
+            yield reading("rows of a suite", probe.rows)
     if spec.init_from is not None:
         yield reading("adapter to continue", spec.init_from, optimizer=spec.optimizer)
 
@@ -98,9 +105,18 @@ def _digest(reading: Reading) -> str:
             return base_digest(path, reading.format)
         case "adapter to continue":
             return adapter_source(path, reading.optimizer).sha256
+        case "task of a suite" | "rows of a suite":
+            return _suite_digest(reading)
         case "out-of-distribution rows":
             images = (image for row in read_ood(path, needed_kinds(reading.sees)) for image in row.images)
         case role:
             rows = read_rows(path) if role in ("training rows", "replay rows") else read_validation(path)
             images = (image for row in rows for image in row.images)
     return digest_of(path, images)
+
+
+def _suite_digest(reading: Reading) -> str:
+    path = reading.source.path
+    if not path.is_file():
+        raise UserError(f"{path} is not a file")
+    return task_digest(path) if reading.role == "task of a suite" else file_digest(path)

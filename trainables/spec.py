@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from trainables.errors import UserError, nearest, quoted
 from trainables.io.checksums import canonical_json
 from trainables.limits import TRAIN_SLICE_ROWS, budget_problem, checked_name, experts_problem
 from trainables.placement import Placement
 from trainables.schedule import SCHEDULES, rows_at, rows_before
+from trainables.source import Frozen, ProbeRequest, Source
 
 Quantization = Literal["none", "int8", "fp4", "nf4", "nf4-double"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -36,26 +36,13 @@ ADAM_BETA2 = 0.999  # torch's default
 NO_REPLAY_NO_PILOT: Mapping[str, Any] = {"replay": None, "replay_ratio": 0.0, "pilot_steps": 0}
 BASELINE_IDENTITY = (
     "base", "train", "validation", "ood", "earlier", "placement", "quantization", "compute_dtype", "max_tokens",
-    "template_date", "train_slice_rows",
+    "template_date", "train_slice_rows", "probes",
 )  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Name = Annotated[str, AfterValidator(checked_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
-
-
-class Frozen(BaseModel):
-    """Base class of immutable values; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Source(Frozen):
-    """A file or directory that a trial reads: its path, and the hash of its content when the study was planned."""
-
-    path: Path
-    sha256: str
 
 
 class TrialSpec(Frozen):
@@ -71,7 +58,7 @@ class TrialSpec(Frozen):
     earlier stages of a curriculum. `template_date` is the date that the chat template shows, None if it shows none.
     `train_slice_rows` is how many of the first training rows every eval measures the loss on. `replay` are general rows
     that make up `replay_ratio` of the rows trained on. With `pilot_steps` the trial is a pilot, which tries a rate: it
-    ends after so many of the `steps` of its schedule.
+    ends after so many of the `steps` of its schedule. `probes` are those that the study asks for beside its own.
     """
 
     format: Format = FORMAT
@@ -107,6 +94,7 @@ class TrialSpec(Frozen):
     template_date: date | None = None
     packed_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
     train_slice_rows: PositiveInt = TRAIN_SLICE_ROWS
+    probes: tuple[ProbeRequest, ...] = ()
     seed: Seed = 0
     data_seed: Seed = 0
     init_from: Source | None = None
@@ -239,6 +227,9 @@ class TrialSpec(Frozen):
             del values["template_date"]
         if self.train_slice_rows == TRAIN_SLICE_ROWS:
             del values["train_slice_rows"]
+        values["probes"] = [one.identity() for one in self.probes]
+        if not self.probes:
+            del values["probes"]
         if self.placement.is_baseline:
             values = {key: values[key] for key in ("format", *BASELINE_IDENTITY) if key in values}
         return values

@@ -87,6 +87,8 @@ class LaunchOptions:
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
+    probes: str = field(default="", metadata=option(MODEL, shown_default="the study's own"))
+    """Further probes at each eval: "shift lm-eval:TASK,DIR/task.yaml,TASK=ROWS.jsonl"."""
     init_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """LoRA directory that every arm starts from: the arm continues the adapter, or adds modules to it."""
     restart_from: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
@@ -204,18 +206,20 @@ class LaunchOptions:
         """Return the settings that these options fix for every trial.
 
         Raises:
-            UserError: the budget is given twice, or --set is malformed.
+            UserError: the budget is given twice, or --set or --probes is malformed.
         """
         from sweeps.planning.overrides import parse_settings
+        from sweeps.planning.probe_requests import parse_probes
 
         if self.steps and self.epochs:
             raise UserError("--steps and --epochs both set the budget, but only one of them may be given")
-        given: dict[str, float | None] = {
+        given: dict[str, Any] = {
             "steps": self.steps,
             "epochs": self.epochs,
             "eval_every_steps": self.eval_every,
         }
         given["train_slice_rows"] = self.train_slice_rows
+        given["probes"] = parse_probes(self.probes)
         return {**parse_settings(self.settings), **{name: value for name, value in given.items() if value}}
 
 

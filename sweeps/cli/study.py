@@ -50,8 +50,8 @@ class StudyOptions:
 
 
 SHARED = (
-    *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
-    "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "scheduler",
+    *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "probes", "init_from", "restart_from", "storage",
+    "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "scheduler",
     "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
     "resume", "sync",
 )  # fmt: skip

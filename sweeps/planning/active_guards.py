@@ -33,7 +33,8 @@ def active_guards(study: Study, reported: Collection[str], sees: bool) -> Active
         UserError: a guard's metric is unknown.
     """
     for guard in study.guards:
-        metric(guard.metric)
+        if guard.metric not in reported:  # those of suites are in no table
+            metric(guard.metric)
     kept, dropped = applicable(study.guards, reported)
     constraint = applicable_constraint(study.constraint, reported)
     notes = []

@@ -15,7 +15,7 @@ ELSEWHERE = {
     "earlier": "sweeps.curriculum", "placement": "--only", "quantization": "--quant", "learning_rate": "--lr",
     "modules": "--modules", "layers": "--layers",
     "rank": "--rank", "steps": "--steps", "epochs": "--epochs", "eval_every_steps": "--eval-every", "seed": "--seeds",
-    "train_slice_rows": "--train-slice-rows",
+    "train_slice_rows": "--train-slice-rows", "probes": "--probes",
     "replay": "--mix", "replay_ratio": "--mix", "pilot_steps": "--lr auto",
     "init_from": "--init-from", "continuation": "--init-from", "optimizer": "sweeps.curriculum --resume-optimizer",
 }  # fmt: skip

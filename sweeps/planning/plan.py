@@ -15,6 +15,7 @@ from sweeps.planning.mixes import replayed
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.pilots import PilotArm
 from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.probe_requests import check_probes
 from sweeps.planning.silent_guards import silent_guards
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
@@ -63,7 +64,8 @@ def plan_specs(
     check_base(specs)
     check_residency(resident, (spec.quantization for spec in specs))
     study = as_begun(study, specs[0].format)
-    forecasts, active = forecast(specs, sources.train_rows), active_guards(study, sources.reported, sources.sees)
+    reported = sources.reported | check_probes(specs)
+    forecasts, active = forecast(specs, sources.train_rows), active_guards(study, reported, sources.sees)
     scanned = scan_once(sources, replayed(specs))
     family, config = family_of(specs[0].base.path)
     check_packable(specs, scanned, family.packs_rows)

@@ -6,7 +6,8 @@ each member are the same as in an eval of that member alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,10 +20,12 @@ from trainables.evaluation.answering import Found, QuestionSet
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.evaluator import LOSS_TOKENS, Evaluator, RowLoss, losses_in_order, row_losses
+from trainables.evaluation.live_probe import Answered, live_scores
 from trainables.evaluation.near_ties import best_tokens
 from trainables.evaluation.passes import DecodedTokens, Members
 from trainables.health import eval_integrity
 from trainables.health.eval_integrity import Measured
+from trainables.model.families import TowerName
 from trainables.probes.probe import Baseline, Evidence, Losses, ProbeData
 from trainables.probes.question import Question
 
@@ -49,10 +52,12 @@ class CohortEvaluator:
         train_slice = self._losses(evaluator.train_slice, members)
         earlier = [self._losses(rows, members) for rows in evaluator.earlier]
         measured: dict[int, Measured] = {}
+        asked = {member: Answered(answers[member], baselines[member]) for member in members}
+        further = live_scores(evaluator.live_probes, self, asked)
         for member in members:
             stages = tuple(losses[member] for losses in earlier)
             evidence = Evidence(answers[member], validation[member], train_slice[member], baselines[member], stages)
-            scores = evaluator.score(evidence)
+            scores = evaluator.score(evidence).joined(further[member])
             measured[member] = eval_integrity.judged(evaluator, step, scores, answers[member], witness.of(member))
         return measured
 
@@ -68,6 +73,10 @@ class CohortEvaluator:
     def logits(self, batch: Batch, members: Members) -> GroupLogits:
         """Run rows for members, as `AnswerPasses` asks for."""
         return self.shared.logits(batch, members)
+
+    def without(self, towers: Collection[TowerName]) -> AbstractContextManager[None]:
+        """Let the adapters of towers add nothing, as `LivePasses` asks for."""
+        return self.shared.lora.without(towers)
 
     def greedy(
         self, prompts: Sequence[Encoded], members: Members, numbers: Sequence[int], new_tokens: int, share: float | None

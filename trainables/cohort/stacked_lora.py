@@ -6,7 +6,7 @@ hooks apply the LoRA tensors that PEFT created; the modules of the base are not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from trainables.cohort.label_rows import Selection
 from trainables.frozen.facts import depends_on_mode
 from trainables.model.base import Base
-from trainables.model.families import TOWERS
+from trainables.model.families import TOWERS, TowerName
 from trainables.model.lora import Adapter
 
 Group = tuple[int, ...]
@@ -31,12 +31,13 @@ class Groups:
 
     A member leaves its group at the first block where it differs. Groups only split and never join, so their number
     identifies a state: `history` maps the number of groups to the groups. `selected` are the positions of which the
-    running block computes more than keys and values; None for all.
+    running block computes more than keys and values; None for all. `silent` are the linears whose adapters add nothing.
     """
 
     now: list[Group] = field(default_factory=list)
     history: dict[int, list[Group]] = field(default_factory=dict)
     selected: Selection | None = None
+    silent: frozenset[str] = frozenset()
 
     def begin(self, groups: Sequence[Group]) -> None:
         """Start a pass with these groups; without groups no adapter is applied."""
@@ -90,6 +91,8 @@ class StackedLinear:
         """
         count = len(self.groups.now)
         numbers = [number for number, group in enumerate(self.groups.now) if group[0] in self.factors]
+        if self.layer in self.groups.silent:
+            return None
         if not numbers or (self.groups.selected and self.layer.endswith(KEYS_AND_VALUES)):
             return None  # the keys and values of selected positions are known
         present = [self.groups.now[number][0] for number in numbers]
@@ -186,6 +189,16 @@ class StackedLora:
             for member, pair in pairs.items()
             if any(factor.requires_grad for factor in pair)
         )
+
+    @contextmanager
+    def without(self, towers: Collection[TowerName]) -> Iterator[None]:
+        """Let the adapters on the linears of these towers add nothing."""
+        silent = {name for adapter in self.adapters for tower in towers for name in adapter.factors(tower)}
+        kept, self.groups.silent = self.groups.silent, frozenset(silent)
+        try:
+            yield
+        finally:
+            self.groups.silent = kept
 
     @contextmanager
     def in_training(self) -> Iterator[None]:

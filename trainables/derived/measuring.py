@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,7 @@ from trainables.health import eval_integrity
 from trainables.health.checks import Finding, judge_metrics
 from trainables.health.eval_integrity import Measured
 from trainables.io.files import read_json
-from trainables.measurement import AVERAGE, Measurement
+from trainables.measurement import AVERAGE, Measurement, eval_measurement
 from trainables.model.lora import Adapter, place
 from trainables.model.peft_files import ADAPTER_CONFIG
 from trainables.model.placement import resolve
@@ -56,7 +56,7 @@ def measure_base(engine: Engine) -> tuple[Measurement, Baseline]:
     scores = measured.scores
     shown = captions(engine.evaluator.data, measured.answers)
     known = Baseline(scores.metrics, shown, scores.counts, answers=measured.answers)
-    return Measurement("eval", 0, scores.metrics, scores.counts, scores.rows), known
+    return eval_measurement(0, scores), known
 
 
 def measure_copies(
@@ -134,4 +134,4 @@ def _result(saved: SavedCopy, measured: Measured) -> Measurement | Finding:
     if finding is not None:
         return finding
     metrics = {**scores.metrics, **({CUT_ERROR: saved.cut_error} if copy.scale == AVERAGE else {})}
-    return Measurement("eval", copy.step, metrics, scores.counts, scores.rows, copy.scale)
+    return replace(eval_measurement(copy.step, scores), metrics=metrics, scale=copy.scale)

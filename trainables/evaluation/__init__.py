@@ -7,8 +7,11 @@
 - `evaluator`: Evaluates the live model: answers every question once, greedily and in batches, and scores all probes.
 - `held_out`: Generates answers of a saved checkpoint to held-out prompts, with plain PEFT and greedy decoding.
 - `held_out_log`: Logs a validation as one MLflow run: parameters, rates, and the answers as an artifact.
+- `live_probe`: Probes that run passes of their own in an eval, beside those that score the answers of the fixed
+  questions.
 - `near_ties`: Near ties: positions whose two best logits lie so close that another batch shape may order them
   otherwise.
 - `passes`: What answers are found with: passes of one model, or of a cohort, over rows and prompts; and who watches
   them.
+- `shift`: Measures the shift: KL(base to tuned) over the base's own greedy answers, also with one tower's LoRA off.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from trainables.data.rows import Row
 from trainables.evaluation.answering import Answering, BatchTokens, Found, QuestionSet, reference_rows, rules_of
 from trainables.evaluation.decoding import Decoded, greedy_tokens, read_answers
 from trainables.evaluation.drafts import Drafts
+from trainables.evaluation.live_probe import LiveProbe
 from trainables.evaluation.passes import (
     AnswerPasses,
     DecodedTokens,
@@ -25,6 +27,8 @@ from trainables.evaluation.passes import (
     Unobserved,
 )
 from trainables.model.base import Base, predicted
+from trainables.model.families import TowerName
+from trainables.model.lora import without_lora
 from trainables.probes import earlier_stages, probes_for
 from trainables.probes.hallucination import task_vocabulary
 from trainables.probes.metric import RowResults, Scores, scores
@@ -45,11 +49,17 @@ def label_logits(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     Returns:
         logits (supervised tokens, vocabulary) in float32, and their targets (supervised tokens,).
     """
+    chosen, targets = label_hidden(base, batch)
+    return predicted(base, chosen), targets
+
+
+def label_hidden(base: Base, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the last hidden states (supervised tokens, width) that predict a supervised token, and their targets."""
     hidden = base.model.model(**batch.inputs, use_cache=False).last_hidden_state
     # chosen by numbers that the host knows: a mask on the device would make it wait for the forward
     places = torch.from_numpy(np.flatnonzero(batch.is_supervised)).to(hidden.device, non_blocking=True)
     chosen, targets = (one.flatten(0, 1).index_select(0, places) for one in (hidden[:, :-1], batch.labels[:, 1:]))
-    return predicted(base, chosen), targets
+    return chosen, targets
 
 
 ALONE = 0  # the number of the live model as a member
@@ -82,7 +92,7 @@ class LiveLogits:
 class Evaluator:
     """Runs the fixed eval of one study on one base; every row is encoded once.
 
-    `observer` sees every pass that an answer is taken from.
+    `observer` sees every pass that an answer is taken from. `live_probes` need passes of their own.
     """
 
     def __init__(self, base: Base, encoder: Encoder, data: ProbeData) -> None:
@@ -90,6 +100,7 @@ class Evaluator:
         self.encoder = encoder
         self.data = data
         self.observer: Observer = Unobserved()
+        self.live_probes: tuple[LiveProbe, ...] = ()  # beside those of the table
         self.questions = _distinct(data)
         self.prompts = self.encode(self.questions)
         self.validation = [encoder.conversation(row) for row in data.validation]
@@ -187,6 +198,10 @@ class Evaluator:
         """Decode one batch with the live model, as `AnswerPasses` asks for."""
         tokens, near = greedy_tokens(self.base.model, self.encoder, self.base.device, prompts, new_tokens, share)
         return DecodedTokens(tokens, [(ALONE,)], numbers, near)
+
+    def without(self, towers: Collection[TowerName]) -> AbstractContextManager[None]:
+        """Let the adapters of towers add nothing, as `LivePasses` asks for."""
+        return without_lora(self.base, towers)
 
     @torch.no_grad()
     def _losses(self, rows: Sequence[Encoded], answers: Found | None = None) -> Losses:

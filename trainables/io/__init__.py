@@ -8,6 +8,7 @@
 - `requests`: Reads the request that a module of this project writes to the standard input of its worker process.
 - `strict_yaml`: Strict YAML: duplicate keys, ambiguous numbers and alias bombs are errors; the line of every key is
   kept.
+- `task_files`: Digests of the files that tasks of suites are made of.
 - `user_cache`: The directory in which results are kept between processes: `$XDG_CACHE_HOME/footprint` or
   `~/.cache/footprint`.
 """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +180,24 @@ def place(base: Base, spec: TrialSpec, placement: ResolvedPlacement) -> Adapter:
         peft_model.eval()  # PEFT creates modules in training mode, in which evals would apply dropout
         cleanup.pop_all()
     return adapter
+
+
+@contextmanager
+def without_lora(base: Base, towers: Collection[TowerName]) -> Iterator[None]:
+    """Let the LoRA on the linears of these towers of a base add nothing.
+
+    The factor of B A is 0 meanwhile. PEFT's `disable_adapter` knows no towers, and changes which tensors are trained.
+    """
+    names = {linear.name for tower in towers for block in base.towers[tower] for linear in block}
+    layers = [module for name, module in base.model.named_modules() if name in names and isinstance(module, LoraLayer)]
+    kept = [dict(layer.scaling) for layer in layers]
+    try:
+        for layer in layers:
+            layer.scaling.update(dict.fromkeys(layer.scaling, 0.0))
+        yield
+    finally:
+        for layer, scaling in zip(layers, kept, strict=True):
+            layer.scaling.update(scaling)
 
 
 def initial_a(seed: int, module: str, rank: int, inputs: int) -> torch.Tensor:

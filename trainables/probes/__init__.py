@@ -16,6 +16,7 @@
   results.
 - `retention`: Text retention: text-only questions that must still get the expected answer, or one that is accepted.
 - `shell/`: Reads command lines: whether an answer is exactly one command, and whether running it does harm.
+- `shift`: Shift: how far a tuned model has moved from its base on the base's own answers; it needs no labels.
 - `task_fit`: Task fit: loss, token accuracy and exact match on validation rows, and the gap to the training rows.
 """
 

@@ -20,6 +20,20 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What a record says of a metric that no table of this project has, such as one of a suite.
+
+    `rows` is the number of rows that it was measured on, `error` its standard error; None if the suite gives none.
+    """
+
+    direction: Direction
+    unit: str
+    counts: str
+    rows: int
+    error: float | None = None
+
+
+@dataclass(frozen=True)
 class Proportion:
     """A share of the answers or rows that a probe scored: `successes` of `rows`."""
 
@@ -69,11 +83,24 @@ def hits(by_row: Mapping[str, bool]) -> RowResults:
 
 @dataclass(frozen=True)
 class Scores:
-    """The metrics of one eval, with successes and rows of those that are proportions, and results by row."""
+    """The metrics of one eval, with successes and rows of those that are proportions, and results by row.
+
+    `declared` describes the metrics of suites.
+    """
 
     metrics: Mapping[str, float]
     counts: Mapping[str, Proportion] = field(default_factory=dict)
     rows: Mapping[str, RowResults] = field(default_factory=dict)
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+
+    def joined(self, other: Scores) -> Scores:
+        """Return these scores and further ones of the same eval."""
+        return Scores(
+            {**self.metrics, **other.metrics},
+            {**self.counts, **other.counts},
+            {**self.rows, **other.rows},
+            {**self.declared, **other.declared},
+        )
 
 
 def scores(values: Mapping[str, float | RowResults]) -> Scores:

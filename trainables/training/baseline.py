@@ -9,6 +9,7 @@ from trainables.checkpoints.provenance import peak_memory_mb, write_placement
 from trainables.engine import Engine
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import judge_metrics
+from trainables.measurement import eval_measurement
 from trainables.model.families import TOWERS
 from trainables.model.placement import resolve
 from trainables.phase import PhaseFile
@@ -38,7 +39,7 @@ class BaselineTrial:
         self.record.forget_after(-1)
         finding = eval_controls.judge_bare(0, self.engine.base.model)
         finding = finding or judge_metrics(0, scores.metrics) or measured.finding
-        asked = ask_all(self.engine.evaluator, Measurement("eval", 0, scores.metrics, scores.counts, scores.rows))
+        asked = ask_all(self.engine.evaluator, eval_measurement(0, scores))
         finding = finding or asked.finding
         if finding:
             self.record.close(finding.verdict())

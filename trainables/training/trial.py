@@ -25,6 +25,7 @@ from trainables.health.eval_controls import ControlEvaluator
 from trainables.health.eval_integrity import Measured
 from trainables.health.monitor import HealthMonitor
 from trainables.io.files import read_json, write_json
+from trainables.measurement import eval_measurement
 from trainables.model.lora import place
 from trainables.model.optimizer import Optimizer
 from trainables.model.placement import resolve
@@ -231,7 +232,7 @@ class Trial:
     def _record_eval(self, measured: Measured, member: ControlEvaluator) -> Finding | None:
         step, scores, evaluator = self.progress.step, measured.scores, self.engine.evaluator
         evals = [one for one in self.record.evals() if one.step < step]
-        evals.append(Measurement("eval", step, scores.metrics, scores.counts, scores.rows))
+        evals.append(eval_measurement(step, scores))
         asked = ask_for_guards(evaluator, member, self.guards, self.baseline, evals)
         if asked.finding:
             return asked.finding
