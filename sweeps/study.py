@@ -66,7 +66,8 @@ class Study:
     `rate_factors` multiply the learning rate of each arm. `varies` names other settings that differ between trials
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
     on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end. `reading`
-    says whether guards decide by tests, with an error rate, or by the numbers as they are.
+    says whether guards decide by tests, with an error rate, or by the numbers as they are. With `chosen_evals`, the
+    interval between evals was chosen for this budget and stays; otherwise a short run has its evals closer together.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Study:
     constraint: Constraint = CONSTRAINT
     limits: PreflightLimits = PREFLIGHT_LIMITS
     reading: Reading = "tested"
+    chosen_evals: bool = False
 
 
 def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) -> Study:

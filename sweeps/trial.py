@@ -162,7 +162,8 @@ def trials_of(
     from sweeps.planning.space import expand
 
     axes, arms = around(space_in(space), read.placement)
-    study = replace(TRIAL_STUDY, arms=arms, settings=read.settings)
+    has_own_budget = not {"steps", "epochs"} & replaced.keys()  # for which the file chose its evals
+    study = replace(TRIAL_STUDY, arms=arms, settings=read.settings, chosen_evals=has_own_budget)
     return study, expand(study, replace(axes, fixed=replaced), read.sources, read.format or spec_format)
 
 

@@ -74,6 +74,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         search.study,
         settings={**search.study.settings, **fixed},
         miniature={**search.study.miniature, **fixed},
+        chosen_evals="eval_every_steps" in fixed,
     )
     changed = replace(
         search,
