@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -17,6 +17,7 @@ from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
 from trainables.frozen.kept import KeptActivations
 from trainables.frozen.store import Store
+from trainables.memory_file import Fit
 from trainables.model.base import Base, default_device, load_base
 from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
@@ -28,7 +29,8 @@ from trainables.spec import RESERVE_FORMAT, TrialSpec
 class Engine:
     """A loaded base with its encoder, the training rows and the evaluator.
 
-    `kept` keeps what the frozen layers compute for a row; without it every pass computes them again.
+    `kept` keeps what the frozen layers compute for a row; without it every pass computes them again. `fits` says how
+    the steps of trials ran that had not fitted its memory, by shape (`training.memory_fit`).
     """
 
     key: tuple[str, ...]
@@ -37,6 +39,7 @@ class Engine:
     train: Sequence[Row]
     evaluator: Evaluator
     kept: KeptActivations | None = None
+    fits: dict[tuple[object, ...], Fit] = field(default_factory=dict)
 
     @classmethod
     def load(

@@ -164,7 +164,7 @@ def test_a_member_that_does_not_fit_alone_is_infeasible_and_the_others_continue(
 ) -> None:
     too_large(monkeypatch, 4, refuse=("d",))
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
-    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(out_of_memory)"}
+    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(memory)"}
     assert full.ended["d"].reason == "CUDA out of memory."
     assert full.record("d").verdict() == full.ended["d"]
     assert_unaffected(full, healthy, "ab")
@@ -175,7 +175,7 @@ def test_a_cohort_without_a_member_that_fits_ends(
 ) -> None:
     too_large(monkeypatch, 0)
     full = Together(double, base_line, tmp_path, members(make_spec, "ab"), cut=None).finish()
-    assert set(full.ends.values()) == {"infeasible(out_of_memory)"} and len(full.ends) == 2
+    assert set(full.ends.values()) == {"infeasible(memory)"} and len(full.ends) == 2
 
 
 def test_an_eval_that_does_not_fit_is_measured_in_parts(
@@ -198,7 +198,7 @@ def test_an_eval_that_does_not_fit_is_measured_in_parts(
     monkeypatch.setattr(CohortEvaluator, "measure", planted)
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
     assert asked == [3, 1, 1, 1]
-    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(out_of_memory)"}
+    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(memory)"}
     assert_unaffected(full, healthy, "ab")
 
 
