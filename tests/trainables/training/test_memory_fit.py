@@ -44,9 +44,8 @@ def base_line(double: Engine, sources: Sources) -> Baseline:
 def spec_of(make: SpecMaker, shape: str = "both", **changes: Any) -> TrialSpec:
     language, vision = SHAPES[shape]
     placement = Placement(language=language, vision=vision)
-    return make(
-        **{"name": name, "placement": placement, "batch_rows": ROWS, "steps": 2, "eval_every_steps": 2, **changes}
-    )
+    budget = {"batch_rows": ROWS, "steps": 2, "eval_every_steps": 2}
+    return make(**{"name": shape, "placement": placement, **budget, **changes})
 
 
 def held(engine: Engine) -> list[torch.Tensor]:
