@@ -34,8 +34,10 @@ from sweeps.planning.kept_forecast import kept_text
 from sweeps.planning.parents import continuing
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
+from sweeps.planning.resources import resources_text
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
+from sweeps.planning.speed import known_speed, remember_speed, speed_file
 from sweeps.planning.split import split_off
 from sweeps.study import Study, as_begun, kept_reading
 from trainables.checkpoints.adapter import read_adapter
@@ -69,7 +71,7 @@ class StudyJob:
         if split:
             sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         specs = continuing(expand(study, axes, sources, begun.format), axes.init_from, axes.restart_from)
-        planned = plan_specs(study, specs, sources, launch.resident)
+        planned = plan_specs(study, specs, sources, launch.resident, launch.devices)
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
@@ -95,7 +97,8 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
     threads = threads_text(most_at_once(planned.specs), launch)
     frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
-    for text in (threads, *filter(None, [frozen]), holdout_text(planned_holdout(planned, launch)), kept.text):
+    taken = resources_text(planned.resources, known_speed(speed_file()), launch.price)
+    for text in (threads, *filter(None, [frozen, taken]), holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -125,7 +128,9 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_base_files(planned.sources.base)
         experiment.keep_preflight(planned.preflight, overridden)
         show_plan(study, planned, launch)
+        experiment.keep_forecast(planned.resources)
         run_records(study, experiment, records, keeping(experiment, launch, size))
+        remember_speed(planned.resources, records)
     return records
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trainables.io.files import FileDamaged
+from trainables.io.files import FileDamaged, read_json
 
 MEMORY_FILE = "memory.json"
+FORECAST_FILE = "forecast.json"  # of the experiment: what each trial is forecast to take, and how its steps begin
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,22 @@ class MemoryNotes:
         last = [one for one in self.changes if one.members == 1]
         parts += [f"from step {last[-1].step} on {self.fit}"] if last else []
         return f"memory ran out: {'; '.join(parts)}"
+
+
+def planned_fit(experiment: Path, trial_id: str) -> Fit:
+    """Return how the plan lets the steps of a trial begin; whole batches if it says nothing about the trial.
+
+    Raises:
+        FileDamaged: the file of the forecast is not as it was written.
+    """
+    path = experiment / FORECAST_FILE
+    if not path.is_file():
+        return WHOLE
+    try:
+        return next((_fit(one["fit"]) for one in read_json(path) if one["trial_id"] == trial_id), WHOLE)
+    except (KeyError, TypeError, AttributeError):
+        raise FileDamaged(f"{path}: the file must be as it was written, but it has another shape",
+                          "delete it: trials then find out by themselves what fits") from None  # fmt: skip
 
 
 def _fit(values: Mapping[str, Any]) -> Fit:

@@ -38,7 +38,7 @@ class SearchOptions:
 
 SHARED = (
     "eval_every", "train_slice_rows", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address",
-    "threads", "cache", "cache_gb", "keep", "resident",
+    "threads", "cache", "cache_gb", "keep", "resident", "price", "memory",
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 

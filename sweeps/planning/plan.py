@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
+from sweeps.planning.device_memory import Devices, devices_here
+from sweeps.planning.device_split import memory_findings
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.preflight import Preflight, preflight
+from sweeps.planning.resources import TrialResources, resources
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
 from sweeps.study import Study, as_begun
@@ -26,7 +29,7 @@ class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
-    what keeping activations of frozen layers takes and saves.
+    what keeping activations of frozen layers takes and saves. `resources` is what each trial takes.
     """
 
     sources: Sources
@@ -36,6 +39,7 @@ class Plan:
     guard_errors: tuple[GuardErrors, ...] = ()
     pick_rows: Mapping[str, int] = field(default_factory=dict)
     kept: tuple[KeptForecast, ...] = ()
+    resources: tuple[TrialResources, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -44,9 +48,12 @@ class Plan:
 
 
 def plan_specs(
-    study: Study, specs: list[TrialSpec], sources: Sources, resident: ResidencyChoice = DEFAULT_CHOICE
-) -> Plan:
+    study: Study, specs: list[TrialSpec], sources: Sources, resident: ResidencyChoice = DEFAULT_CHOICE,
+    devices: Devices | None = None,
+) -> Plan:  # fmt: skip
     """Check trials that all read `sources`, on a base that engines hold as `resident` says; writes nothing.
+
+    `devices` are those that train; None for those of this machine.
 
     Raises:
         UserError: anything that would make a trial fail later.
@@ -63,6 +70,9 @@ def plan_specs(
     constraint = active.study.constraint
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     found = replace(found, findings=(*found.findings, *blind_guards(errors), *pick_findings(constraint, rows)))
+    devices = devices or devices_here()
+    taken = resources(forecasts, found.data, sources.ood_rows, sources.sees, devices.largest, resident)
+    found = replace(found, findings=(*memory_findings(forecasts, taken, devices), *found.findings))
     family, config = family_of(specs[0].base.path)
     kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"])
-    return Plan(sources, forecasts, found, active, errors, rows, kept if family.shared_forward else ())
+    return Plan(sources, forecasts, found, active, errors, rows, kept if family.shared_forward else (), taken)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainables.io.files import read_json, write_json
-from trainables.memory_file import MEMORY_FILE, Fit, FitChange, MemoryNotes
+from trainables.memory_file import MEMORY_FILE, Fit, FitChange, MemoryNotes, planned_fit
 from trainables.record import Record
 from trainables.training.failures import memory_errors
 from trainables.training.gradients import can_checkpoint, checkpointing
@@ -41,13 +41,16 @@ class MemoryFit:
 
     @classmethod
     def of(cls, engine: Engine, spec: TrialSpec, record: Record) -> MemoryFit:
-        """Return the fit of a trial: as its record left it, else as an equal one on this engine, else whole batches."""
+        """Return the fit of a trial: as its record left it, else as an equal one on this engine, else as planned."""
         path = record.directory / MEMORY_FILE
         if path.is_file():
             return cls(engine, spec, record, MemoryNotes.read(read_json(path), path))
         made, known = cls(engine, spec, record, MemoryNotes()), engine.fits.get(shape_of(spec))
+        planned = planned_fit(record.home.parent.parent, spec.trial_id)
         if known is not None:
             made._change(known, 0, "an earlier trial of the same shape needed it")
+        elif planned.is_smaller:
+            made._change(planned, 0, "the plan forecast that more would not fit")
         return made
 
     @property
