@@ -39,8 +39,10 @@ from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.probe_requests import check_probes
+from sweeps.planning.resources import resources_text
 from sweeps.planning.sources import gather, reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
+from sweeps.planning.speed import known_speed, remember_speed, speed_file
 from sweeps.planning.split import split_off
 from sweeps.study import Study, as_begun, as_kept, with_begun_rules
 from trainables.checkpoints.adapter import read_adapter
@@ -84,7 +86,7 @@ class StudyJob:
         specs = continuing(expanded, axes.init_from, axes.restart_from)
         arms = self._arms(specs)
         specs = at_chosen_rates(specs, arms, choices := read_choices(launch.directory(study)))
-        planned = plan_specs(study, specs, sources, launch.resident)
+        planned = plan_specs(study, specs, sources, launch.resident, launch.devices)
         unmixed = expand(study, axes, sources, begun.format, measured) if mixes else ()
         planned = replace(
             planned,
@@ -131,7 +133,8 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     if tried := pilots_text(planned.pilots):
         launch.console.print(tried, soft_wrap=True, highlight=False)
     frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
-    for text in (threads, *filter(None, [frozen]), holdout_text(planned_holdout(planned, launch)), kept.text):
+    taken = resources_text(planned.resources, known_speed(speed_file()), launch.price)
+    for text in (threads, *filter(None, [frozen, taken]), holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -164,12 +167,15 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_preflight(planned.preflight, overridden)
         keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
+        experiment.keep_forecast(planned.resources)
         launch = keeping(experiment, launch, size)
         if planned.pilots:
             tried = TriedRates(planned.pilots, launch.command, tuple(overridden))
             keep_tried(experiment, tried)
-            return run_tried(study, experiment, tried, records, launch)
-        run_records(study, experiment, records, launch)
+            records = run_tried(study, experiment, tried, records, launch)
+        else:
+            run_records(study, experiment, records, launch)
+        remember_speed(planned.resources, records)
     return records
 
 

@@ -75,7 +75,8 @@ class Study:
     (`steps`, `train`). `winners_of` names the experiment whose winners are the arms. Arms in `refused` fail preflight
     on purpose: they are planned only by name or with --force. `tables` names the tables shown at the end. `reading`
     says whether guards decide by tests, with an error rate, or by the numbers as they are. `earlier_rules` are those
-    that experiments of the study were begun with before its guards or its constraint changed.
+    that experiments of the study were begun with before its guards or its constraint changed. With `chosen_evals`, the
+    interval between evals was chosen for this budget and stays; otherwise a short run has its evals closer together.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Study:
     limits: PreflightLimits = PREFLIGHT_LIMITS
     reading: Reading = "tested"
     earlier_rules: EarlierRules | None = None
+    chosen_evals: bool = False
 
 
 def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) -> Study:

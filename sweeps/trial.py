@@ -46,7 +46,7 @@ class TrialOptions:
 
 SHARED = (
     *BUDGET, *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "keep",
-    "resident", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
+    "resident", "price", "memory", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
     "resume", "sync",
 )  # fmt: skip
 CHANGED = {
@@ -95,7 +95,8 @@ class TrialJob:
             self.launch.console.print(part, highlight=False)
             self.launch.console.print()
         study, specs = trials_of(read, self.given.space, self.replaced, begun.format)
-        plan = plan_specs(as_begun(study, FORMAT, self.launch.reading), specs, read.sources, self.launch.resident)
+        begun_study = as_begun(study, FORMAT, self.launch.reading)
+        plan = plan_specs(begun_study, specs, read.sources, self.launch.resident, self.launch.devices)
         if read.packed:
             told = packing_finding(read.packed, plan.preflight.data["train"], specs[-1])
             plan = replace(plan, preflight=replace(plan.preflight, findings=(*plan.preflight.findings, told)))
@@ -172,7 +173,8 @@ def trials_of(
     from sweeps.planning.space import expand
 
     axes, arms = around(space_in(space), read.placement)
-    study = replace(TRIAL_STUDY, arms=arms, settings=read.settings)
+    has_own_budget = not {"steps", "epochs"} & replaced.keys()  # for which the file chose its evals
+    study = replace(TRIAL_STUDY, arms=arms, settings=read.settings, chosen_evals=has_own_budget)
     return study, expand(study, replace(axes, fixed=replaced), read.sources, read.format or spec_format)
 
 

@@ -18,6 +18,7 @@ from trainables.errors import UserError
 from trainables.evaluation.evaluator import Evaluator, probe_data
 from trainables.frozen.kept import KeptActivations
 from trainables.frozen.store import Store
+from trainables.memory_file import Fit
 from trainables.model.base import Base, default_device, load_base
 from trainables.model.residency import ResidencyChoice
 from trainables.probes.crops import check_pictures
@@ -31,7 +32,8 @@ class Engine:
     """A loaded base with its encoder, the training rows and the evaluator.
 
     `kept` keeps what the frozen layers compute for a row; without it every pass computes them again. `replays` are the
-    replay rows of the mixes trained so far, by the digest of their file: trials of other mixes share the base.
+    replay rows of the mixes trained so far, by the digest of their file: trials of other mixes share the base. `fits`
+    says how the steps of trials ran that had not fitted its memory, by shape (`training.memory_fit`).
     """
 
     key: tuple[str, ...]
@@ -41,6 +43,7 @@ class Engine:
     evaluator: Evaluator
     kept: KeptActivations | None = None
     replays: dict[str, Sequence[Row]] = field(default_factory=dict)
+    fits: dict[tuple[object, ...], Fit] = field(default_factory=dict)
 
     @classmethod
     def load(

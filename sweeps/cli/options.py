@@ -118,6 +118,10 @@ class LaunchOptions:
     """Adapters that the records keep: all evals', or the best alone."""
     resident: str = field(default="", metadata=option(RUN, shown_default="auto"))
     """How engines hold 4-bit weights: quantized, dequantized, or auto: dequantized where memory allows."""
+    price: float | None = field(default=None, metadata=option(RUN, shown_default="none"))
+    """Price of an hour of one device, in any currency: the plan then forecasts money."""
+    memory: str = field(default="", metadata=option(RUN, shown_default="this machine's"))
+    """Gigabytes of each device that trains, e.g. 24 or 24,24; for the plan."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
     scheduler_options: str = field(default="", metadata=option(RUN))
@@ -157,6 +161,7 @@ class LaunchOptions:
         from sweeps.execution.engine_plan import threads_asked
         from sweeps.execution.notifier import notifier_for
         from sweeps.execution.options import Launch
+        from sweeps.planning.device_memory import checked_price, devices_in
         from trainables.model.residency import residency_choice
 
         if self.split_holdout and (self.test or self.ood_test):
@@ -187,6 +192,8 @@ class LaunchOptions:
             fresh_baseline=self.fresh_baseline,
             reading=_reading(self.guards),
             notifier=notifier_for(self.notify or os.environ.get("FOOTPRINT_NOTIFY", ""), console),
+            price=checked_price(self.price),
+            devices=devices_in(self.memory),
             console=console,
         )
 

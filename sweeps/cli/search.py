@@ -38,7 +38,7 @@ class SearchOptions:
 
 SHARED = (
     "eval_every", "train_slice_rows", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address",
-    "threads", "cache", "cache_gb", "keep", "resident",
+    "threads", "cache", "cache_gb", "keep", "resident", "price", "memory",
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 
@@ -85,6 +85,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         search.study,
         settings={**search.study.settings, **fixed},
         miniature={**search.study.miniature, **fixed},
+        chosen_evals="eval_every_steps" in fixed,
     )
     changed = replace(
         search,

@@ -51,9 +51,9 @@ class StudyOptions:
 
 SHARED = (
     *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "probes", "init_from", "restart_from", "storage",
-    "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "scheduler",
-    "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT,
-    "resume", "sync",
+    "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "price",
+    "memory", "scheduler", "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline",
+    *OUTPUT, "resume", "sync",
 )  # fmt: skip
 
 

@@ -15,11 +15,13 @@ from sweeps.execution.lease_holder import Holder, check_free, holder_of, holding
 from sweeps.execution.storage import AdapterBytes, KeptAdapters, check_storage, kept_adapters
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.preflight import Preflight
+from sweeps.planning.resources import TrialResources
 from sweeps.planning.sources import Begun
 from sweeps.planning.space import merged
 from sweeps.study import Study, rules_of
 from trainables.errors import UserError, quoted
 from trainables.io.files import FileDamaged, read_json, write_json
+from trainables.memory_file import FORECAST_FILE
 from trainables.model.base_files import file_digests
 from trainables.record import NAME_WITH_ID, PILOTS, Keep, Record, records_under
 from trainables.spec import FORMAT, Format, Source, TrialSpec, default_settings
@@ -187,6 +189,10 @@ class Experiment:
     def keep_preflight(self, found: Preflight, overridden: Sequence[PreflightFinding]) -> None:
         """Write the findings of preflight, and whether --force overrode a refusal."""
         write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
+
+    def keep_forecast(self, found: Sequence[TrialResources]) -> None:
+        """Write what each trial is forecast to take, beside which a report puts what it took."""
+        write_json(self.directory / FORECAST_FILE, [one.as_json() for one in found])
 
     def check(self, configuration: Mapping[str, Any], needed: AdapterBytes | None = None, steal: bool = False) -> None:
         """Refuse what a launch with this configuration would refuse; writes nothing.

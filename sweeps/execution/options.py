@@ -12,6 +12,7 @@ from rich.console import Console
 from sweeps.execution.engine_plan import threads_asked
 from sweeps.execution.notifier import Notifier
 from sweeps.execution.schedulers import Scheduler
+from sweeps.planning.device_memory import Devices
 from sweeps.study import Study
 from trainables.errors import UserError, named
 from trainables.frozen.settings import IN_MEMORY, CacheSettings
@@ -35,7 +36,8 @@ class Launch:
     storage already knows.
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
-    `reading` None guards decide as the study says.
+    `reading` None guards decide as the study says. `price` is that of a device-hour, and `devices` are those that
+    train; both are for the plan alone.
     """
 
     storage: Path = Path("runs")
@@ -65,6 +67,8 @@ class Launch:
     fresh_baseline: bool = False
     reading: Reading | None = None
     notifier: Notifier | None = None
+    price: float | None = None
+    devices: Devices | None = None
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:

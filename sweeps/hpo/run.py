@@ -137,7 +137,7 @@ def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
     if launch.scheduler:
         arms = [spec for spec in specs if not spec.placement.is_baseline]
         check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(study, specs, sources, launch.resident)
+    return plan_specs(study, specs, sources, launch.resident, launch.devices)
 
 
 def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:

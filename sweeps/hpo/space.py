@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from sweeps.planning.space import merged_settings, steps_of
+from sweeps.planning.space import merged_settings, steps_of, with_spaced_evals
 from sweeps.study import Study
 from trainables.errors import UserError, items, nearest
 from trainables.spec import BASELINE_ARM, FORMAT, Format, TrialSpec, parse_spec
@@ -268,6 +268,7 @@ def spec_of(point: Point, study: Study, sources: Sources, spec_format: Format = 
     values.pop(EPOCHS, None)
     if epochs is not None:
         values["steps"] = steps_of(float(epochs), values, sources.train_rows)
+    values = with_spaced_evals(values, study)
     values["alpha"] = values["rank"] * float(point.get(ALPHA_RATIO, own["alpha"] / own["rank"]))
     values["placement"] = {tower: point[tower] for tower in PLACEMENT}
     values |= {**sources.as_settings(), "format": spec_format, "name": "point"}

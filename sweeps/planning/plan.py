@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
+from sweeps.planning.device_memory import Devices, devices_here
+from sweeps.planning.device_split import memory_findings
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
@@ -16,6 +18,7 @@ from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.pilots import PilotArm
 from sweeps.planning.preflight import Preflight, preflight
 from sweeps.planning.probe_requests import check_probes
+from sweeps.planning.resources import TrialResources, resources
 from sweeps.planning.silent_guards import silent_guards
 from sweeps.planning.sources import Sources
 from sweeps.planning.trial_checks import check_packable
@@ -31,9 +34,9 @@ class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
-    what keeping activations of frozen layers takes and saves, `gradients` what layers were chosen by. `pilots` are the
-    arms whose rate pilots choose; their trials are at the middle rate. `unmixed` are the trials without replay, by
-    whose steps the experiment is known; empty without mixes.
+    what keeping activations of frozen layers takes and saves, `resources` what each trial takes, `gradients` what
+    layers were chosen by. `pilots` are the arms whose rate pilots choose; their trials are at the middle rate.
+    `unmixed` are the trials without replay, by whose steps the experiment is known; empty without mixes.
     """
 
     sources: Sources
@@ -46,6 +49,7 @@ class Plan:
     gradients: tuple[GradientNorms, ...] = ()
     pilots: tuple[PilotArm, ...] = ()
     unmixed: tuple[TrialSpec, ...] = ()
+    resources: tuple[TrialResources, ...] = ()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -54,9 +58,12 @@ class Plan:
 
 
 def plan_specs(
-    study: Study, specs: list[TrialSpec], sources: Sources, resident: ResidencyChoice = DEFAULT_CHOICE
-) -> Plan:
+    study: Study, specs: list[TrialSpec], sources: Sources, resident: ResidencyChoice = DEFAULT_CHOICE,
+    devices: Devices | None = None,
+) -> Plan:  # fmt: skip
     """Check trials that all read `sources`, on a base that engines hold as `resident` says; writes nothing.
+
+    `devices` are those that train; None for those of this machine.
 
     Raises:
         UserError: anything that would make a trial fail later.
@@ -76,7 +83,9 @@ def plan_specs(
     rows = pick_rows(constraint, sources.ood_rows, specs[0].format)
     silent = silent_guards(active.study.guards, active.study.reading, errors)
     weak = (*silent, *blind_guards(errors), *pick_findings(constraint, rows))
-    found = replace(found, findings=(*found.findings, *weak))
+    devices = devices or devices_here()
+    taken = resources(forecasts, found.data, sources.ood_rows, sources.sees, devices.largest, resident)
+    found = replace(found, findings=(*memory_findings(forecasts, taken, devices), *found.findings, *weak))
     shares = family.shared_forward is not None
     kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"]) if shares else ()
-    return Plan(sources, forecasts, found, active, errors, rows, kept)
+    return Plan(sources, forecasts, found, active, errors, rows, kept, resources=taken)

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sweeps.planning.eval_spacing import spaced
 from sweeps.planning.layers import LAST, LayerRule, Norms, Sizes, layer_rule, module_kind, placed_by
 from sweeps.planning.sources import Sources
 from sweeps.study import Arm, Study
@@ -197,7 +198,7 @@ def chosen_arms(study: Study, only: tuple[str, ...]) -> list[Arm]:
 
 
 def settings_of(study: Study, arm: Arm | None, fixed: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    """Return the merged settings of an arm; a budget in `epochs` is converted to `steps`.
+    """Return the merged settings of an arm; a budget in `epochs` is converted to `steps`, and evals fit the budget.
 
     Raises:
         UserError: `batch_rows` or `accumulation_steps` is not a whole number.
@@ -206,7 +207,15 @@ def settings_of(study: Study, arm: Arm | None, fixed: Mapping[str, Any], sources
     epochs = settings.pop("epochs", None)
     if epochs is not None:
         settings["steps"] = steps_of(epochs, settings, sources.train_rows)
-    return settings
+    return settings if "eval_every_steps" in fixed else with_spaced_evals(settings, study)
+
+
+def with_spaced_evals(settings: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Return settings with evals that fit the number of steps, unless someone chose their interval."""
+    steps, every = settings["steps"], settings["eval_every_steps"]
+    if study.chosen_evals or not all(isinstance(one, int) and one > 0 for one in (steps, every)):
+        return settings  # the spec refuses what is no number of steps
+    return {**settings, "eval_every_steps": spaced(steps, every, study.guards)}
 
 
 def merged_settings(

@@ -99,7 +99,8 @@ def _from_files(
         sources = _sources(base, base_stage, stage, data_directory, begun)
         arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
         with stage.errors_at():
-            found.append((_spec(study, arm, given, launch, sources), sources))
+            chosen = "eval_every" in stage.values and not {"steps", "epochs"} & given.fixed.keys()
+            found.append((_spec(replace(study, chosen_evals=chosen), arm, given, launch, sources), sources))
     return found
 
 

@@ -11,6 +11,7 @@ from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
 from trainables.data_files import mix_of
 from trainables.known_baselines import MEASURED_BY, measured_by
+from trainables.memory_file import MEMORY_FILE
 from trainables.mlflow_models import LoggedAdapter
 from trainables.mlflow_store import Point
 from trainables.record import BEST, Measurement, Record
@@ -126,7 +127,8 @@ def adapter_of(record: Record) -> LoggedAdapter | None:
 def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
     """Yield the files to upload, each with its folder in MLflow: spec, measurements, checks, samples."""
     yield record.directory / "spec.json", "config"
-    for name in ("metrics.jsonl", "placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json"):
+    for name in ("metrics.jsonl", "placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json",
+                 MEMORY_FILE):  # fmt: skip
         if (record.directory / name).exists():
             yield record.directory / name, None
     steps = [one.step for one in record.evals()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,18 +17,21 @@ from trainables.cohort.calibration import Calibration, calibrated
 from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
 from trainables.cohort.cuts import ALONE, Cut, Member, TowerDepths, cut_in, narrower, passes
 from trainables.cohort.evaluator import CohortEvaluator
+from trainables.cohort.sequential import on_base
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
 from trainables.errors import UserError
 from trainables.health.eval_integrity import Measured
+from trainables.memory_file import WHOLE, Fit
 from trainables.phase import PhaseName
 from trainables.sharing_keys import cohort_key
-from trainables.training.failures import infeasible
+from trainables.training.batch_parts import parts_of
+from trainables.training.failures import infeasible, memory_errors
+from trainables.training.gradients import backward_alone
+from trainables.training.memory_fit import release
 from trainables.training.trial import Trial
 from trainables.verdict import Verdict
-
-OutOfMemory = (torch.OutOfMemoryError,)
 
 
 class Cohort:
@@ -100,8 +104,8 @@ class Cohort:
             self.cut = self._calibrated(batches)
             began = time.perf_counter()
         losses: dict[int, float] = {}
-        for numbers in passes(self._members(), self.cut):
-            losses |= self._backward_or_split(list(numbers), batches)
+        for numbers in self._fitting_passes(self.cut):
+            losses |= self._backward_or_split(numbers, batches)
         seconds = (time.perf_counter() - began) / max(1, len(losses))
         has_images = any("pixel_values" in batch.inputs for batch in batches)
         for number, loss in losses.items():
@@ -124,14 +128,24 @@ class Cohort:
         self.shape = shape_of(self.engine, self.trials[0].spec, members, batches)
         return self.memory.remembered(self.shape, cut_in, measured)
 
+    def _fitting_passes(self, cut: Cut) -> Iterator[list[int]]:
+        """Yield the members of each pass; one that did not fit alone with whole batches has a pass of its own."""
+        for numbers in passes(self._members(), cut):
+            whole = [one for one in numbers if not self.trials[one].memory.fit.is_smaller]
+            yield from filter(None, [whole, *([one] for one in numbers if one not in whole)])
+
     def _backward_or_split(self, numbers: list[int], batches: Sequence[Batch]) -> dict[int, float]:
+        if len(numbers) == 1:
+            return self._backward_one(numbers[0], batches)
         try:
-            return self._backward(numbers, batches)
-        except OutOfMemory as error:
-            self._forget_gradients(numbers)
-            if len(numbers) == 1:
-                self._end(numbers[0], error)
-                return {}
+            with memory_errors():
+                return self._backward(numbers, batches)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).strip().splitlines()[0]
+        self._forget_gradients(numbers)
+        release(self.engine.base.device)
+        for number in numbers:
+            self.trials[number].memory.note_split(self.trials[number].step, len(numbers), reason)
         self.cut = narrower(self.cut, len(numbers))
         if self.memory is not None and self.shape is not None:
             self.memory.forget(self.shape)
@@ -141,16 +155,37 @@ class Cohort:
             **self._backward_or_split(numbers[half:], batches),
         }
 
-    def _backward(self, numbers: Sequence[int], batches: Sequence[Batch]) -> dict[int, float]:
+    def _backward_one(self, number: int, batches: Sequence[Batch]) -> dict[int, float]:
+        trial, lines = self.trials[number], max(len(batch.labels) for batch in batches)
+        try:
+            forget = trial.optimizer.forget_gradients
+            work = lambda fit: self._backward([number], batches, fit)[number]  # noqa: E731
+            return {number: trial.memory.run(trial.step, lines, work, forget)}
+        except torch.OutOfMemoryError as error:
+            self._end(number, error)
+            return {}
+
+    def _backward(self, numbers: Sequence[int], batches: Sequence[Batch], fit: Fit = WHOLE) -> dict[int, float]:
+        if (
+            fit.checkpointing
+        ):  # hooks in the layers would run a second time, when the pass is over; so the member is alone
+            trial = self.trials[numbers[0]]
+            with on_base(self.engine.base, trial):
+                return {numbers[0]: backward_alone(self.engine, trial.adapter, trial.step, batches, fit)}
         # the loss of a trial is the mean over all supervised tokens of the step, independent of other trials
         tokens = sum(batch.supervised_tokens for batch in batches)
         losses = dict.fromkeys(numbers, 0.0)
-        with self.shared.lora.in_training():
-            for micro_step, batch in enumerate(batches):
+        every = [
+            (micro_step, part)
+            for micro_step, batch in enumerate(batches)
+            for part in parts_of(batch, fit.parts, self.engine.encoder, self.engine.base)
+        ]
+        with self.shared.lora.in_training(), self._masks_restored(numbers):
+            for micro_step, part in every:
                 for number in numbers:
                     masks = self.trials[number].adapter.masks
-                    masks.step, masks.micro_step = self.trials[number].step, micro_step
-                out = self.shared.logits(batch, numbers)
+                    masks.step, masks.micro_step, masks.shares = self.trials[number].step, micro_step, part.shares
+                out = self.shared.logits(part.batch, numbers)
                 means = [cross_entropy(one, out.targets, reduction="sum") / tokens for one in out.values]
                 reached = [one for one in means if one.requires_grad]
                 if reached:
@@ -160,22 +195,31 @@ class Cohort:
                         losses[number] += float(mean.detach())
         return losses
 
+    @contextmanager
+    def _masks_restored(self, numbers: Sequence[int]) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for number in numbers:
+                self.trials[number].adapter.masks.shares = None
+
     def _seconds(self, numbers: Sequence[int], batches: Sequence[Batch]) -> float | None:
         # runs a pass without an update; None if the device has too little memory
         try:
             began = self.clock()
-            self._backward(numbers, batches)
+            with memory_errors():
+                self._backward(numbers, batches)
             if self.engine.base.device.type == "cuda":
                 torch.cuda.synchronize(self.engine.base.device)
             return self.clock() - began
-        except OutOfMemory:
+        except torch.OutOfMemoryError:
             return None
         finally:
             self._forget_gradients(numbers)
 
     def _forget_gradients(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            self.trials[number].optimizer.adamw.zero_grad(set_to_none=True)
+            self.trials[number].optimizer.forget_gradients()
 
     def _end(self, number: int, error: Exception) -> None:
         trial = self.trials[number]
@@ -198,8 +242,9 @@ class Cohort:
             baselines = {number: self.trials[number].baseline for number in numbers}
             try:
                 drafts = {number: self.trials[number].answered.drafts for number in numbers}
-                measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step, drafts)
-            except OutOfMemory as error:
+                with memory_errors():
+                    measured = self.evaluator.measure(baselines, self.trials[numbers[0]].step, drafts)
+            except torch.OutOfMemoryError as error:
                 if len(numbers) > 1:
                     self.eval_width = len(numbers) // 2
                     continue

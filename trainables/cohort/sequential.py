@@ -9,7 +9,7 @@ from trainables.engine import Engine
 from trainables.model.base import Base
 from trainables.model.dropout import KeyedDropout
 from trainables.model.lora import place
-from trainables.training.failures import InputErrors, infeasible
+from trainables.training.failures import InputErrors, infeasible, memory_errors
 from trainables.training.trial import Trial
 from trainables.verdict import Verdict
 
@@ -49,7 +49,8 @@ class SequentialCohort:
     def _advance(self, trial: Trial, stop_requested: Callable[[], bool]) -> Verdict | None:
         with on_base(self.engine.base, trial):
             try:
-                return trial.advance(stop_requested)
+                with memory_errors():
+                    return trial.advance(stop_requested)
             except InputErrors as error:
                 return trial.close(infeasible(error, trial.step))
 

@@ -211,9 +211,11 @@ def until_end(tokens: list[int], ends: Collection[int]) -> list[int]:
     return tokens[: next((place for place, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
-def collate(rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad_left: bool) -> Batch:
-    """Pad rows to one length, to the right for training and to the left for generation."""
-    longest = max(len(row.tokens) for row in rows)
+def collate(
+    rows: Sequence[Encoded], encoder: Encoder, device: torch.device, pad_left: bool, least_tokens: int = 0
+) -> Batch:
+    """Pad rows to one length of at least `least_tokens`, to the right for training and to the left for generation."""
+    longest = max(least_tokens, *(len(row.tokens) for row in rows))
     pad_id = encoder.tokenizer.pad_token_id
 
     def padded(values: list[int], filler: int) -> list[int]:

@@ -41,8 +41,12 @@ class Optimizer:
             group["lr"] = self.peaks[group["tower"]] * factor
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.named], self.spec.max_gradient_norm)
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
+        self.forget_gradients()
         return float(norm)
+
+    def forget_gradients(self) -> None:
+        """Drop the gradients, also those of a step that broke off."""
+        self.adamw.zero_grad(set_to_none=True)
 
     def save(self, directory: Path) -> None:
         """Write the moments and step counts of every parameter as safetensors."""

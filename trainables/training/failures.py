@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from trainables.errors import UserError
@@ -9,6 +12,26 @@ from trainables.source_check import SourceChanged
 from trainables.verdict import Verdict
 
 InputErrors = (UserError, torch.OutOfMemoryError)
+ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise `torch.OutOfMemoryError` for whatever says that memory ran out: a CPU's allocator has no class of its own.
+
+    Raises:
+        torch.OutOfMemoryError: memory ran out within the block.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise torch.OutOfMemoryError(str(error) or "the machine has too little memory") from error
+    except RuntimeError as error:
+        if any(words in str(error) for words in ALLOCATOR_WORDS):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
 
 
 def infeasible(error: Exception, step: int) -> Verdict:
@@ -20,4 +43,4 @@ def infeasible(error: Exception, step: int) -> Verdict:
         return Verdict(kind="failed", step=step, cause="changed_source", reason=error.message)
     if isinstance(error, UserError):
         return Verdict(kind="infeasible", step=step, cause="input", reason=error.message)
-    return Verdict(kind="infeasible", step=step, cause="out_of_memory", reason=str(error).splitlines()[0])
+    return Verdict(kind="infeasible", step=step, cause="memory", reason=str(error).splitlines()[0])

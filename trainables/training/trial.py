@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from torch.nn.functional import cross_entropy
 
 from trainables.checkpoints.compatibility import load_parent
 from trainables.checkpoints.lineage import lineage_in
 from trainables.checkpoints.provenance import describe_best, peak_memory_mb, write_placement
 from trainables.constraint import Constraint, best_eval
+from trainables.data.encoding import Batch
 from trainables.decision import Guard
 from trainables.engine import Engine
-from trainables.evaluation.evaluator import label_logits
 from trainables.guards import judge
 from trainables.health import eval_controls, eval_integrity
 from trainables.health.checks import Finding, judge_metrics
@@ -38,6 +37,8 @@ from trainables.spec import TrialSpec
 from trainables.training.answered import Answered
 from trainables.training.asking import ask_for_guards
 from trainables.training.baseline import BaselineTrial
+from trainables.training.gradients import backward_alone
+from trainables.training.memory_fit import MemoryFit
 from trainables.training.progress import Progress
 from trainables.training.resuming import resumable_step
 from trainables.verdict import Verdict
@@ -68,6 +69,7 @@ class Trial:
             cleanup.callback(self.adapter.remove)  # if the trial cannot start
             self.optimizer, self.selftest = Optimizer(self.adapter, spec), selftest
             self.progress, self.answered = Progress(), Answered(engine.evaluator, record, baseline)
+            self.memory = MemoryFit.of(engine, spec, record)
             write_placement(record, self.placement, spec)
             resumed = self._start()
             losses = uniform_loss(engine), baseline.metrics["eval_loss"]
@@ -184,7 +186,8 @@ class Trial:
         if selftest is None:
             return None
         self.phase.show("self-test", self.progress.step)
-        finding = selftest.prove(self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
+        proved = (self.spec, self.record, self.adapter, self.optimizer, self.progress.step)
+        finding = self.memory.tested(lambda: selftest.prove(*proved))
         if finding is not None and finding.level == "degraded":
             self.monitor.note(finding)
             return None
@@ -205,22 +208,20 @@ class Trial:
     # ---------------------------------------------------------------- one step
     def _train_step(self) -> Verdict | None:
         began = time.perf_counter()
-        model, masks = self.engine.base.model, self.adapter.masks
         batches = self.engine.batches(self.rows, self.spec, self.progress.step)
-        # the loss is the mean over all supervised tokens of the step, so it does not depend on accumulation_steps
-        tokens = sum(batch.supervised_tokens for batch in batches)
-        loss_sum = 0.0
-        model.train()
-        for number, batch in enumerate(batches):
-            masks.step, masks.micro_step = self.progress.step, number
-            logits, targets = label_logits(self.engine.base, batch)
-            loss = cross_entropy(logits, targets, reduction="sum") / tokens
-            if loss.requires_grad:  # false if the rows are text and only the vision tower has adapters
-                loss.backward()
-            loss_sum += float(loss.detach())
-        model.eval()
+        loss = self.backward(batches)
         has_images = any("pixel_values" in batch.inputs for batch in batches)
-        return self.finish_step(loss_sum, has_images, time.perf_counter() - began)
+        return self.finish_step(loss, has_images, time.perf_counter() - began)
+
+    def backward(self, batches: Sequence[Batch]) -> float:
+        """Add up the gradients of a step of this trial alone, in passes that fit the memory; return its loss.
+
+        Raises:
+            torch.OutOfMemoryError: not even the smallest pass fits.
+        """
+        lines, step = max(len(batch.labels) for batch in batches), self.progress.step
+        work = partial(backward_alone, self.engine, self.adapter, step, batches)
+        return self.memory.run(step, lines, work, self.optimizer.forget_gradients)
 
     def _evaluate(self) -> Verdict | None:
         self.phase.show("eval", self.progress.step)

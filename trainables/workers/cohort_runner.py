@@ -97,16 +97,17 @@ class CohortRunner:
 
     def _tested(self, record: Record, request: Request, cache: EngineCache) -> Trial | None:
         from trainables.training.baseline import BaselineTrial
-        from trainables.training.failures import InputErrors, infeasible
+        from trainables.training.failures import InputErrors, infeasible, memory_errors
 
         trial = cache.open(record, request.rules, request.lease_epoch)
         if trial is None:
             return None
         try:
-            if isinstance(trial, BaselineTrial):
-                trial.advance(self.stop_requested)
-            elif trial.check_before_training() is None:
-                return trial
+            with memory_errors():
+                if isinstance(trial, BaselineTrial):
+                    trial.advance(self.stop_requested)
+                elif trial.check_before_training() is None:
+                    return trial
         except InputErrors as error:
             trial.record.close(infeasible(error, trial.step))
         finally:
@@ -140,10 +141,10 @@ class CohortRunner:
     def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         import torch
 
-        from trainables.training.failures import infeasible
+        from trainables.training.failures import infeasible, memory_errors
 
         try:
-            with self.watchdog.watching(cohort.trials[0].record.home):
+            with self.watchdog.watching(cohort.trials[0].record.home), memory_errors():
                 return frozenset(verdict.kind for verdict in cohort.advance(self.stop_requested).values())
         except torch.OutOfMemoryError as error:
             if len(cohort.trials) > 1:

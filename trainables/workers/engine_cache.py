@@ -22,7 +22,7 @@ from trainables.sharing_keys import engine_key
 from trainables.source_check import check_sources
 from trainables.spec import TrialSpec
 from trainables.training.baseline import BaselineTrial
-from trainables.training.failures import InputErrors, infeasible
+from trainables.training.failures import InputErrors, infeasible, memory_errors
 from trainables.training.trial import Trial, open_trial
 from trainables.verdict import Verdict
 from trainables.workers.protocol import Rules
@@ -61,7 +61,8 @@ class EngineCache:
         spec = record.spec()
         PhaseFile(record.directory).show("loading")
         try:
-            engine = self._engine_for(spec, rules.resident)
+            with memory_errors():
+                engine = self._engine_for(spec, rules.resident)
             baseline = rules.baselines.get(spec.baseline().trial_id)
             guards, constraint = rules.guards_for(spec), rules.constraint
             trial = open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)

@@ -18,6 +18,7 @@ from trainables.cohort.evaluator import CohortEvaluator
 from trainables.engine import Engine
 from trainables.guards import Ceiling
 from trainables.io.files import read_json
+from trainables.memory_file import WHOLE, Fit
 from trainables.phase import PhaseFile, PhaseName, TrialPhase, read_phase
 from trainables.probes.probe import Baseline
 from trainables.record import Record
@@ -128,13 +129,13 @@ def too_large(monkeypatch: pytest.MonkeyPatch, width: int, refuse: tuple[str, ..
     asked: list[list[str]] = []
     backward = Cohort._backward
 
-    def planted(cohort: Cohort, numbers: Sequence[int], batches: Any) -> dict[int, float]:
+    def planted(cohort: Cohort, numbers: Sequence[int], batches: Any, fit: Fit = WHOLE) -> dict[int, float]:
         names = [cohort.trials[number].spec.name for number in numbers]
         asked.append(names)
         if len(numbers) > width or set(refuse) & set(names):
-            backward(cohort, numbers, batches)  # gradients are there already when memory runs out
+            backward(cohort, numbers, batches, fit)  # gradients are there already when memory runs out
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1 GiB")
-        return backward(cohort, numbers, batches)
+        return backward(cohort, numbers, batches, fit)
 
     monkeypatch.setattr(Cohort, "_backward", planted)
     return asked
@@ -164,8 +165,8 @@ def test_a_member_that_does_not_fit_alone_is_infeasible_and_the_others_continue(
 ) -> None:
     too_large(monkeypatch, 4, refuse=("d",))
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
-    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(out_of_memory)"}
-    assert full.ended["d"].reason == "CUDA out of memory."
+    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(memory)"}
+    assert (full.ended["d"].reason or "").startswith("CUDA out of memory. (whole micro-batches, activations computed")
     assert full.record("d").verdict() == full.ended["d"]
     assert_unaffected(full, healthy, "ab")
 
@@ -175,7 +176,7 @@ def test_a_cohort_without_a_member_that_fits_ends(
 ) -> None:
     too_large(monkeypatch, 0)
     full = Together(double, base_line, tmp_path, members(make_spec, "ab"), cut=None).finish()
-    assert set(full.ends.values()) == {"infeasible(out_of_memory)"} and len(full.ends) == 2
+    assert set(full.ends.values()) == {"infeasible(memory)"} and len(full.ends) == 2
 
 
 def test_an_eval_that_does_not_fit_is_measured_in_parts(
@@ -198,7 +199,7 @@ def test_an_eval_that_does_not_fit_is_measured_in_parts(
     monkeypatch.setattr(CohortEvaluator, "measure", planted)
     full = Together(double, base_line, tmp_path, members(make_spec, "abd")).finish()
     assert asked == [3, 1, 1, 1]
-    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(out_of_memory)"}
+    assert full.ends == {"a": "completed", "b": "completed", "d": "infeasible(memory)"}
     assert_unaffected(full, healthy, "ab")
 
 

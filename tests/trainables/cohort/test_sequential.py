@@ -199,7 +199,7 @@ def test_a_trial_that_does_not_fit_is_infeasible_and_the_others_continue(
     monkeypatch.setattr(Trial, "_train_step", planted)
     specs = members(make_spec, "abc", steps=2)
     ended = finish(SequentialCohort(lone, opened(lone, specs, tmp_path, base_line)))
-    assert ended == {"a": "completed", "b": "infeasible(out_of_memory)", "c": "completed"}
+    assert ended == {"a": "completed", "b": "infeasible(memory)", "c": "completed"}
 
 
 def test_a_row_that_is_too_long_ends_all_with_the_reason(

@@ -217,7 +217,7 @@ def test_no_memory_makes_the_trial_infeasible(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
 
     monkeypatch.setattr(where, full)
-    assert verdict_in(trained(new_worker_of(configure(make_spec(name="big"))))) == "infeasible(out_of_memory)"
+    assert verdict_in(trained(new_worker_of(configure(make_spec(name="big"))))) == "infeasible(memory)"
     verdict = Record(tmp_path / "big").verdict()
     assert verdict is not None and verdict.reason == "CUDA out of memory. Tried to allocate 2 GiB"
 

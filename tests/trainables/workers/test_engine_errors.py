@@ -249,7 +249,7 @@ def test_out_of_memory_of_a_single_trial_is_its_verdict(
     monkeypatch.setattr(Cohort, "advance", full)
     actor = room.actor()
     [[report]] = run(actor, room.workers(actor, three[:1]))
-    assert (verdict_in(report), report.done) == ("infeasible(out_of_memory)", True)
+    assert (verdict_in(report), report.done) == ("infeasible(memory)", True)
     verdict = three[0].verdict()
     assert verdict is not None and verdict.reason == "CUDA out of memory. Tried to allocate 2 GiB"
 
