@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -72,6 +73,17 @@ def is_random_in_training(base: Base) -> bool:
 def depends_on_mode(base: Base) -> bool:
     """True when train mode and eval mode compute differently, as int8 does on a CPU, or dropout of the base."""
     return is_int8(base) or is_random_in_training(base)
+
+
+def longest_rotation(base: Base) -> float:
+    """Return the most tokens of a batch whose rows do not change each other's rotary embedding.
+
+    Longer ones change the frequencies of the whole batch in Phi-3's `longrope` and in `dynamic`; others have no limit.
+    """
+    rotary = getattr(base.decoder.config, "rope_parameters", None) or {}
+    if rotary.get("rope_type") not in ("longrope", "dynamic"):
+        return math.inf
+    return rotary.get("original_max_position_embeddings") or base.decoder.config.max_position_embeddings
 
 
 def is_int8(base: Base) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from trainables.data.encoding import Batch, Encoded, Encoder, PlacedRow, View
 from trainables.frozen.entry_memory import Entry
-from trainables.frozen.facts import bytes_of, facts_of, is_random_in_training
+from trainables.frozen.facts import bytes_of, facts_of, is_random_in_training, longest_rotation
 from trainables.frozen.key import (
     Differing,
     Facts,
@@ -105,7 +105,7 @@ class KeptActivations:
 
     def start(self, batch: Batch, differing: Differing, members: Iterable[int]) -> Start | None:
         """Return where a pass of `members` on a batch starts; None if it must run from the beginning."""
-        if not batch.rows or not self.is_usable:
+        if not batch.rows or not self.is_usable or batch.labels.shape[1] > longest_rotation(self.base):
             return None
         place = trunk_end_of(differing, frozenset(members), "pixel_values" in batch.inputs, self.taps)
         if place is None:

@@ -130,6 +130,30 @@ def test_every_text_family_starts_from_kept_activations(family: str, tmp_path: P
     assert kept_of(engine).store.uses.computed == 4
 
 
+def test_a_batch_whose_longest_row_changes_the_rotations_of_all_is_not_kept(
+    tmp_path: Path, double: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phi-3's long rotations: a short row beside a long one is not what it is alone."""
+    parts = 8  # of a head of 16
+    rotary = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * parts,
+              "long_factor": [8.0] * parts}  # fmt: skip
+    config = {"rope_parameters": rotary, "original_max_position_embeddings": 40}
+    monkeypatch.setitem(TINY, "phi3", replace(TINY["phi3"], config=config))
+    own = text_sources(tmp_path, write_base("phi3", tmp_path / "base"))
+    engine = keeping(packed.double_engine(own))
+    short = engine.encoder.conversation(packed.text_row("Why?", "red."))
+    long = engine.encode(0, 2048)
+    assert len(short.tokens) <= 40 < len(long.tokens)
+    specs = [own.spec(name="L1", placement=Placement(language=1))]
+    both = {"both": packed.collated([short, long], engine)}
+    assert furthest_from_solo(engine, specs, both) < GRADIENTS
+    assert kept_of(engine).store.uses.computed == 0
+    assert furthest_from_solo(engine, specs, {"short": packed.collated([short, short], engine)}) < GRADIENTS
+    assert kept_of(engine).store.uses.computed == 1
+    monkeypatch.setattr("trainables.frozen.kept.longest_rotation", lambda _: math.inf)  # the fault
+    assert furthest_from_solo(engine, specs, both) > 1e-4
+
+
 # -------------------------------------------------------------------- what is skipped, and what is planted
 def test_a_pass_from_kept_activations_computes_no_block_below_its_cut(
     sources: Sources, make_spec: SpecMaker, double: None
