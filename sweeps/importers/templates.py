@@ -36,14 +36,15 @@ SHARED = {
 }  # fmt: skip
 MISTRAL = Template(INST, ("mistral",))
 LLAMA2 = Template(INST, ("llama",))
-GEMMA3 = Template(GEMMA, ("gemma3_text",))
+GEMMA3 = Template(GEMMA, ("gemma3_text", "gemma3"))
+QWEN3_5, GEMMA4 = Template(CHATML, ("qwen3_5", "qwen3_5_text")), Template("<|turn>", ("gemma4",))
 
 # `default` is not listed: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
 TEMPLATES: Mapping[str, Mapping[str, Template]] = {
     "axolotl": {
         **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
-        "gemma3": GEMMA3, **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"),
-                                          MISTRAL),
+        "gemma3": GEMMA3, "gemma4": GEMMA4, "qwen3_5": QWEN3_5,
+        **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"), MISTRAL),
     },
     "ms-swift": {
         **SHARED, "qwen": QWEN2, "qwen2_5": QWEN2, "qwen2_5_vl": QWEN2_VL, "qwen3_nothinking": QWEN3,
