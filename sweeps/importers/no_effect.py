@@ -12,7 +12,9 @@ PLAIN_FORMATS = ("completion", "chat_template", "sharegpt")
 TURN_KEYS = ({"role": "from", "content": "value"}, {"role": "role", "content": "content"})
 SPEAKERS = {"user": ("user", "human"), "assistant": ("assistant", "gpt"), "system": ("system",), "tool": ("tool",)}
 # tokens that end a turn; the base's own template decides which one
-TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|end|>", "<|endoftext|>", "<|end_of_text|>")
+TURN_ENDS = (
+    "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<turn|>", "</s>", "<|end|>", "<|endoftext|>", "<|end_of_text|>"
+)  # fmt: skip
 # plugins that change no result: faster kernels, and records
 HARMLESS_PLUGINS = {
     "axolotl.integrations.liger.LigerPlugin",

@@ -39,13 +39,14 @@ MISTRAL = Template(INST, ("mistral", "ministral", "ministral3", "mistral3"))
 PHI3, PHI4 = Template(PHI_END, ("phi3",)), Template(PHI_SEPARATOR, ("phi3",))
 GLM4 = Template(GLM_START, ("glm", "glm4"))
 LLAMA2 = Template(INST, ("llama",))
-GEMMA3 = Template(GEMMA, ("gemma3_text",))
+GEMMA3 = Template(GEMMA, ("gemma3_text", "gemma3"))
+QWEN3_5, GEMMA4 = Template(CHATML, ("qwen3_5", "qwen3_5_text")), Template("<|turn>", ("gemma4",))
 
 # `default` is not listed: it is `Human:` and `Assistant:` in LLaMA-Factory, `### Human:` in ms-swift
 TEMPLATES: Mapping[str, Mapping[str, Template]] = {
     "axolotl": {
         **SHARED, "tokenizer_default": OWN, "tokenizer_default_fallback_chatml": OWN, "qwen_25": QWEN2,
-        "gemma3": GEMMA3, "phi_3": PHI3, "phi_35": PHI3,
+        "gemma3": GEMMA3, "gemma4": GEMMA4, "qwen3_5": QWEN3_5, "phi_3": PHI3, "phi_35": PHI3,
         **dict.fromkeys(("mistral_v1", "mistral_v2v3", "mistral_v3_tekken", "mistral_v7_tekken"), MISTRAL),
     },
     "ms-swift": {

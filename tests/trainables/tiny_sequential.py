@@ -155,7 +155,7 @@ def tiles(name: str) -> Callable[[], Any]:
 def smolvlm_processor(images: Any, tokenizer: Any) -> Any:
     from transformers.models.smolvlm import processing_smolvlm
 
-    processing_smolvlm.num2words = str  # of a package that only videos need
+    vars(processing_smolvlm)["num2words"] = str  # of a package that only videos need
     return without_videos(processing_smolvlm.SmolVLMProcessor)(images, tokenizer, None, image_seq_len=9)
 
 
@@ -187,35 +187,36 @@ def internvl_processor(images: Any, tokenizer: Any) -> Any:
     return without_videos(InternVLProcessor)(images, tokenizer, None, image_seq_length=9)
 
 
-CHATML = {"end": "<|im_end|>", "eos": "<|im_end|>", "pad": "<|endoftext|>"}
-GEMMA = {"eos": "<eos>", "pad": "<pad>", "bos": "<bos>"}
-SPEECH = {"end": "<end_of_utterance>", "eos": "<end_of_utterance>", "pad": "<|endoftext|>"}
+# the end of an answer, what the tokenizer calls the end and padding; GEMMA without the first, and with the beginning
+CHATML = ("<|im_end|>", "<|im_end|>", "<|endoftext|>")
+GEMMA = ("<eos>", "<pad>", "<bos>")
+SPEECH = ("<end_of_utterance>", "<end_of_utterance>", "<|endoftext|>")
 TILE_TOKENS = {
     "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>", "image_token": "<image>",
     **{f"tile_{row}_{column}": f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)},
 }  # fmt: skip
 TINY_SEQUENTIAL: dict[str, TinySequential] = {
     "gemma3": TinySequential(
-        gemma3, GEMMA3_TURNS, "<end_of_turn>", **GEMMA, image_processor=gemma3_images, processor=gemma3_processor,
+        gemma3, GEMMA3_TURNS, "<end_of_turn>", *GEMMA, image_processor=gemma3_images, processor=gemma3_processor,
         tokens={"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}),
     "qwen3_5": TinySequential(
-        qwen3_5, THINKING_SEEING, **CHATML, image_processor=qwen_images, processor=qwen_processor),
+        qwen3_5, THINKING_SEEING, *CHATML, image_processor=qwen_images, processor=qwen_processor),
     "gemma4": TinySequential(
-        gemma4, GEMMA4_TURNS, "<turn|>", **GEMMA, image_processor=gemma4_images, processor=gemma4_processor,
+        gemma4, GEMMA4_TURNS, "<turn|>", *GEMMA, image_processor=gemma4_images, processor=gemma4_processor,
         tokens={"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>", "turn_token": "<|turn>",
                 "boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>",
                 "video_token": "<|video|>"}),
     "smolvlm": TinySequential(
-        smolvlm, SPOKEN, **SPEECH, image_processor=tiles("SmolVLMImageProcessorPil"), processor=smolvlm_processor,
+        smolvlm, SPOKEN, *SPEECH, image_processor=tiles("SmolVLMImageProcessorPil"), processor=smolvlm_processor,
         tokens=TILE_TOKENS),
     "idefics3": TinySequential(
-        smolvlm, SPOKEN, **SPEECH, image_processor=tiles("Idefics3ImageProcessorPil"), processor=idefics3_processor,
+        smolvlm, SPOKEN, *SPEECH, image_processor=tiles("Idefics3ImageProcessorPil"), processor=idefics3_processor,
         tokens=TILE_TOKENS),
     "internvl": TinySequential(
-        internvl, CONTEXT, **CHATML, image_processor=internvl_images, processor=internvl_processor,
+        internvl, CONTEXT, *CHATML, image_processor=internvl_images, processor=internvl_processor,
         tokens={"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                 "video_token": "<video>"}),
-    "qwen3_5_text": TinySequential(qwen3_5_text, THINKING_SEEING, **CHATML),
+    "qwen3_5_text": TinySequential(qwen3_5_text, THINKING_SEEING, *CHATML),
 }  # fmt: skip
 SEEING = [name for name in TINY_SEQUENTIAL if FAMILIES[name].sees]
 PLACED_BLOCKS = {name: BLOCKS if name in SEEING and name != "gemma4" else 0 for name in TINY_SEQUENTIAL}

@@ -18,8 +18,12 @@
 - `normalize`: Converts a row of any supported format to the same turns and pictures.
 - `ood`: Reads the out-of-distribution file: questions outside the task, and the answers of a general model.
 - `packing`: Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
+- `picture_inputs`: Turns what an image processor makes of a picture into inputs of the model, by the family's
+  description.
 - `picture_names`: Reads the names of pictures: a path, a `file:` address, or an object with one of them.
 - `picture_places`: Keeps the pictures of a data file in its own directory, by the rule of `trainables/io/places.py`.
+- `picture_text`: Puts the text of each picture in its place in a conversation, in families that write more than one
+  token for it.
 - `rows`: Reads and checks the rows of train and validation files.
 - `scan`: Encodes every row of a study's files as training does, to find problems before training starts.
 - `structural_tokens`: The tokens that structure a conversation: they end or start turns, or stand for pictures, and

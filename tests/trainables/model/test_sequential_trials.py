@@ -175,7 +175,9 @@ def test_a_quantized_base_trains_and_leaves_what_is_no_linear(
     packed.shorten_evals(engine)
     linears = {f"{one.name}.weight" for blocks in engine.base.towers.values() for block in blocks for one in block}
     outside = {f"{name}.weight" for name in engine.base.family.outside(engine.base.config)}
-    floats = {name for name, one in engine.base.model.named_parameters() if one.dtype == torch.float32}
+    model = engine.base.model
+    named = (*model.named_parameters(), *model.named_buffers())  # some limits and scales are buffers
+    floats = {name for name, one in named if one.dtype == torch.float32}
     assert not floats & linears
     assert floats >= {*engine.base.family.weights(engine.base.config)} - linears - outside - {"lm_head.weight"}
     baseline = packed.short_baseline(packed.plain_engine, sources)
