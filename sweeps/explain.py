@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ import typer
 from trainables.command import run
 from trainables.errors import UserError
 
-Base = Annotated[str, typer.Option(help="Directory, config.json, or a model id whose config.json is cached.")]
+Base = Annotated[Path, typer.Option(help="Directory, config.json, or a model id whose config.json is cached.")]
 Language = Annotated[int, typer.Option(min=0, help="Last language layers with LoRA.")]
 Vision = Annotated[int, typer.Option(min=0, help="Last vision blocks with LoRA.")]
 Modules = Annotated[str, typer.Option(help="attention, mlp, gate-up, all; or experts.")]
@@ -36,7 +37,7 @@ def main(
 ) -> None:
     """Explain a placement from config.json alone; reads no weights and downloads nothing."""
     from sweeps.explaining.configuration import find_base
-    from sweeps.explaining.explanation import Asked, explain
+    from sweeps.explaining.explanation import PlacementQuestion, explain
     from sweeps.explaining.text import lines_of
     from sweeps.study import Study
     from trainables.spec import Placement
@@ -47,8 +48,8 @@ def main(
         compared = None
     if not isinstance(compared, Study):
         raise UserError(f"--study must be a study, but there is no `sweeps.{study}`", "for example --study stage4")
-    asked = Asked(Placement(language=language, vision=vision), modules, rank, compared)
-    explanation = explain(find_base(base), asked)
+    asked = PlacementQuestion(Placement(language=language, vision=vision), modules, rank, compared)
+    explanation = explain(find_base(str(base)), asked)
     typer.echo(json.dumps(asdict(explanation), indent=2) if as_json else "\n".join(lines_of(explanation)))
 
 

@@ -34,6 +34,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
         "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout",
+        "explaining", "explain",
     ),
     "analysis": (
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",

@@ -10,7 +10,7 @@ from sweeps.explaining.configuration import NamedBase
 from sweeps.explaining.sharing import Depths, Shared, frozen_depths, shared_with
 from sweeps.study import Study
 from trainables.errors import UserError, nearest
-from trainables.export.expressions import Expression, Placed, expressions
+from trainables.export.expressions import PlacedNames, ToolExpression, expressions
 from trainables.limits import EXPERTS
 from trainables.model.families import TOWERS, TowerName
 from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, modules_of_kind
@@ -20,7 +20,7 @@ from trainables.spec import Placement
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlacementQuestion:
     """What the user asks about: last layers of each tower, kind of module, rank, and a study to compare with."""
 
     placement: Placement
@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class TowerFacts:
+class ExplainedTower:
     """One tower: its layers, those before the first with LoRA, its adapted modules, and their parameters."""
 
     layers: int
@@ -50,14 +50,14 @@ class Explanation:
     compared: bool
     rank: int
     modules: str
-    towers: Mapping[TowerName, TowerFacts]
+    towers: Mapping[TowerName, ExplainedTower]
     study: str
     shares: bool
     shared: tuple[Shared, ...]
-    expressions: tuple[Expression, ...]
+    expressions: tuple[ToolExpression, ...]
 
 
-def explain(base: NamedBase, asked: Asked) -> Explanation:
+def explain(base: NamedBase, asked: PlacementQuestion) -> Explanation:
     """Explain a placement on a base.
 
     Raises:
@@ -80,18 +80,18 @@ def explain(base: NamedBase, asked: Asked) -> Explanation:
         study=asked.study.name,
         shares=shares,
         shared=tuple(shared_with(depths, asked.study, base.towers)) if shares else (),
-        expressions=expressions(Placed.of(placed, base.family.sees, bool(experts)), asked.rank),
+        expressions=expressions(PlacedNames.of(placed, base.family.sees, bool(experts)), asked.rank),
     )
 
 
-def placed_as_asked(base: NamedBase, asked: Asked) -> ResolvedPlacement:
+def placed_as_asked(base: NamedBase, asked: PlacementQuestion) -> ResolvedPlacement:
     """Return the modules that carry LoRA."""
     if asked.placement.is_baseline:
         raise UserError("a placement must adapt a layer, but --language and --vision are 0", "for example --language 2")
     return resolve(asked.placement, base.towers, _targets(base, asked))
 
 
-def _targets(base: NamedBase, asked: Asked) -> tuple[str, ...]:
+def _targets(base: NamedBase, asked: PlacementQuestion) -> tuple[str, ...]:
     if asked.modules == EXPERTS:
         return (EXPERTS,)
     kind: ModuleKind | None = next((one for one in MODULE_KINDS if one == asked.modules), None)
@@ -117,8 +117,8 @@ def _targets(base: NamedBase, asked: Asked) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _facts(tower: TowerName, placed: ResolvedPlacement, depths: Depths, base: NamedBase, rank: int) -> TowerFacts:
-    return TowerFacts(
+def _facts(tower: TowerName, placed: ResolvedPlacement, depths: Depths, base: NamedBase, rank: int) -> ExplainedTower:
+    return ExplainedTower(
         layers=len(base.towers[tower]),
         frozen=depths.language if tower == "language" else depths.vision,
         modules=tuple(one.name for one in placed.linears[tower]),

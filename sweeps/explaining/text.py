@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from sweeps.explaining.explanation import Explanation, TowerFacts
+from sweeps.explaining.explanation import ExplainedTower, Explanation
 from sweeps.explaining.sharing import Shared
-from trainables.export.expressions import Expression
+from trainables.export.expressions import ToolExpression
 from trainables.export.module_regex import module_expression
 
 COLUMNS = 80
@@ -33,7 +33,7 @@ def lines_of(explanation: Explanation) -> Iterator[str]:
         yield from _expression(written)
 
 
-def _tower(tower: str, facts: TowerFacts, rank: int) -> Iterator[str]:
+def _tower(tower: str, facts: ExplainedTower, rank: int) -> Iterator[str]:
     if not facts.modules:
         yield from _wrapped(f"{tower}: no module of {facts.layers} layers")
         return
@@ -64,7 +64,7 @@ def _shared(arm: Shared, one: Explanation) -> str:
     return f"{said} ({arm.language_layers_without_pictures} for rows without pictures)"
 
 
-def _expression(written: Expression) -> Iterator[str]:
+def _expression(written: ToolExpression) -> Iterator[str]:
     if written.text:
         yield f"{written.tool}:"
         yield from (f"  {line}" for line in written.text.splitlines())

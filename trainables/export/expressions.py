@@ -21,7 +21,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
-class Expression:
+class ToolExpression:
     """What to write for one tool; `note` says what it does not express, or what to mind."""
 
     tool: str
@@ -30,7 +30,7 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedNames:
     """Modules that carry LoRA, by tower; `parameters` are those of experts, which are no modules.
 
     `sees` says whether the base takes pictures, `has_experts` whether its layers hold experts.
@@ -43,7 +43,7 @@ class Placed:
     has_experts: bool
 
     @classmethod
-    def of(cls, placement: ResolvedPlacement, sees: bool, has_experts: bool) -> Placed:
+    def of(cls, placement: ResolvedPlacement, sees: bool, has_experts: bool) -> PlacedNames:
         """Take the names of a placement."""
         language, vision = placement.linears["language"], placement.linears["vision"]
         return cls(
@@ -60,13 +60,13 @@ class Placed:
         return (*self.language, *self.vision)
 
 
-def expressions(placed: Placed, rank: int) -> tuple[Expression, ...]:
+def expressions(placed: PlacedNames, rank: int) -> tuple[ToolExpression, ...]:
     """Return what to write for each tool."""
     written = _of_parameters(placed.parameters) if placed.parameters else _of_modules(placed)
     return (*written, _vllm(placed, rank))
 
 
-def _of_modules(placed: Placed) -> tuple[Expression, ...]:
+def _of_modules(placed: PlacedNames) -> tuple[ToolExpression, ...]:
     frozen = f" --freeze_llm {_said(not placed.language)} --freeze_vit {_said(not placed.vision)} --freeze_aligner true"
     factory = f"lora_target: {','.join(placed.modules)}"
     if placed.sees:
@@ -80,29 +80,33 @@ def _of_modules(placed: Placed) -> tuple[Expression, ...]:
         expression = module_expression(placed.modules)
         python, yaml, swift = f'r"{expression}"', f"'{expression}'", f"--target_regex '{expression}'"
     return (
-        Expression("PEFT", f"LoraConfig(target_modules={python})"),
-        Expression("ms-swift", f"{swift}{frozen if placed.sees else ''}"),
-        Expression("LLaMA-Factory", factory),
-        Expression("axolotl", f"lora_target_modules: {yaml}", "set no lora_target_linear, which adds others"),
+        ToolExpression("PEFT", f"LoraConfig(target_modules={python})"),
+        ToolExpression("ms-swift", f"{swift}{frozen if placed.sees else ''}"),
+        ToolExpression("LLaMA-Factory", factory),
+        ToolExpression("axolotl", f"lora_target_modules: {yaml}", "set no lora_target_linear, which adds others"),
         _unsloth(placed, python),
     )
 
 
-def _of_parameters(parameters: Sequence[str]) -> tuple[Expression, ...]:
+def _of_parameters(parameters: Sequence[str]) -> tuple[ToolExpression, ...]:
     return (
-        Expression("PEFT", f"LoraConfig(target_modules=[], target_parameters={_listed(parameters)}, lora_dropout=0.0)"),
-        Expression("ms-swift", "", "not known: --target_parameters names them, but whether no linear can be chosen"),
-        Expression("LLaMA-Factory", "", "cannot be expressed: it has no key for parameters"),
-        Expression(
+        ToolExpression(
+            "PEFT", f"LoraConfig(target_modules=[], target_parameters={_listed(parameters)}, lora_dropout=0.0)"
+        ),
+        ToolExpression(
+            "ms-swift", "", "not known: --target_parameters names them, but whether no linear can be chosen"
+        ),
+        ToolExpression("LLaMA-Factory", "", "cannot be expressed: it has no key for parameters"),
+        ToolExpression(
             "axolotl", f"lora_target_modules: []\nlora_target_parameters: [{', '.join(parameters)}]\nlora_dropout: 0"
         ),
-        Expression("Unsloth", "", "not known: nobody tried whether it hands parameters on to PEFT"),
+        ToolExpression("Unsloth", "", "not known: nobody tried whether it hands parameters on to PEFT"),
     )
 
 
-def _unsloth(placed: Placed, targets: str) -> Expression:
+def _unsloth(placed: PlacedNames, targets: str) -> ToolExpression:
     if placed.sees:
-        return Expression(
+        return ToolExpression(
             "Unsloth",
             f"FastVisionModel.get_peft_model(model, target_modules={targets})",
             "`finetune_vision_layers` and the like are read only without target_modules",
@@ -110,21 +114,21 @@ def _unsloth(placed: Placed, targets: str) -> Expression:
     found = [match for name in placed.language if (match := INDEXED.fullmatch(name))]
     own = _listed(dict.fromkeys(one["own"].rsplit(".", 1)[-1] for one in found))
     layers = ", ".join(dict.fromkeys(one["index"] for one in found))
-    return Expression(
+    return ToolExpression(
         "Unsloth",
         f"FastLanguageModel.get_peft_model(model, target_modules={own}, layers_to_transform=[{layers}])",
     )
 
 
-def _vllm(placed: Placed, rank: int) -> Expression:
+def _vllm(placed: PlacedNames, rank: int) -> ToolExpression:
     largest = next((one for one in VLLM_RANKS if one >= rank), None)
     if largest is None:
-        return Expression("vLLM", "", f"cannot be served: its largest rank is {VLLM_RANKS[-1]}, and this is {rank}")
+        return ToolExpression("vLLM", "", f"cannot be served: its largest rank is {VLLM_RANKS[-1]}, and this is {rank}")
     towers = " --enable-tower-connector-lora" if placed.vision else ""
     note = "it reads the modules from the adapter"
     if placed.vision:
         note += "; without --enable-tower-connector-lora it leaves LoRA of the vision tower out"
-    return Expression(
+    return ToolExpression(
         "vLLM",
         f"vllm serve BASE --enable-lora --max-lora-rank {largest} --lora-modules NAME=DIR{towers}",
         note,

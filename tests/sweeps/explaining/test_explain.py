@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from sweeps.explain import main
 from sweeps.explaining.configuration import config_file, find_base
-from sweeps.explaining.explanation import Asked, Explanation, explain
+from sweeps.explaining.explanation import Explanation, PlacementQuestion, explain
 from sweeps.explaining.text import COLUMNS, lines_of
 from sweeps.stage4 import STUDY
 from trainables.errors import UserError
@@ -28,7 +28,9 @@ LAYERS, BLOCKS = 8, 12  # of the miniature
 
 
 def explained(base: str | Path, language: int = 2, vision: int = 4, modules: str = "mlp") -> Explanation:
-    return explain(find_base(str(base)), Asked(Placement(language=language, vision=vision), modules, 16, STUDY))
+    return explain(
+        find_base(str(base)), PlacementQuestion(Placement(language=language, vision=vision), modules, 16, STUDY)
+    )
 
 
 def written(config: Any, directory: Path) -> Path:

@@ -18,7 +18,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from tiny_families import TINY_EXPERTS, TINY_SEEING, TINY_TEXT, tiny_config, tiny_vision_config
 
-from trainables.export.expressions import Placed, axolotl_targets, expressions, has_experts, swift_targets
+from trainables.export.expressions import PlacedNames, axolotl_targets, expressions, has_experts, swift_targets
 from trainables.export.module_regex import module_expression
 from trainables.model.families import FAMILIES
 from trainables.model.placement import ResolvedPlacement, resolve
@@ -78,7 +78,7 @@ def test_every_expression_adapts_exactly_the_placed_modules(family: str, kind: s
     sees = family in TINY_SEEING
     targets = (*ATTENTION, *(IN_VISION if sees else ())) if kind == "attention" else ()
     placement = placed_on(family, Placement(language=2, vision=3 if sees else 0), targets)
-    placed = Placed.of(placement, sees, has_experts="moe" in family or family == "mixtral")
+    placed = PlacedNames.of(placement, sees, has_experts="moe" in family or family == "mixtral")
     found = {one.tool: one for one in expressions(placed, 16)}
     assert list(found) == ["PEFT", "ms-swift", "LLaMA-Factory", "axolotl", "Unsloth", "vLLM"]
     for tool in list(found)[:-1]:
@@ -89,7 +89,7 @@ def test_every_expression_adapts_exactly_the_placed_modules(family: str, kind: s
 @pytest.mark.parametrize("family", TINY_EXPERTS)
 def test_experts_are_named_by_their_parameters_where_a_tool_can(family: str) -> None:
     placement = placed_on(family, Placement(language=2), ("experts",))
-    found = {one.tool: one for one in expressions(Placed.of(placement, sees=False, has_experts=True), 16)}
+    found = {one.tool: one for one in expressions(PlacedNames.of(placement, sees=False, has_experts=True), 16)}
     for tool in ("PEFT", "axolotl"):
         assert adapted_by(family, **settings_of(tool, found[tool].text)) == set(placement.module_names), tool
     for tool in ("ms-swift", "LLaMA-Factory", "Unsloth"):
@@ -98,12 +98,12 @@ def test_experts_are_named_by_their_parameters_where_a_tool_can(family: str) -> 
 
 @pytest.mark.parametrize(("rank", "largest"), [(1, "1"), (2, "8"), (16, "16"), (17, "32"), (512, "512")])
 def test_vllm_is_given_the_next_of_its_ranks(rank: int, largest: str) -> None:
-    placed = Placed.of(placed_on("llama", Placement(language=1)), sees=False, has_experts=False)
+    placed = PlacedNames.of(placed_on("llama", Placement(language=1)), sees=False, has_experts=False)
     assert f"--max-lora-rank {largest} " in expressions(placed, rank)[-1].text
 
 
 def test_a_rank_that_vllm_cannot_serve_is_said() -> None:
-    placed = Placed.of(placed_on("llama", Placement(language=1)), sees=False, has_experts=False)
+    placed = PlacedNames.of(placed_on("llama", Placement(language=1)), sees=False, has_experts=False)
     assert expressions(placed, 513)[-1].text == ""
     assert "its largest rank is 512" in expressions(placed, 513)[-1].note
 
