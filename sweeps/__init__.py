@@ -17,6 +17,10 @@ From Python::
 - `doctor`: Checks that this machine or cluster can run a sweep; each line shows a result and, if needed, a hint.
 - `down`: Takes a cluster down: `ray down`, and what it leaves behind on machines of your own.
 - `execution/`: Runs trials on Ray.
+- `explain`: Explains a placement before anything is run: modules, parameters, what arms share, and expressions for
+  other tools.
+- `explaining/`: Explains a placement before anything is run: its modules, what arms share, and the same placement in
+  other tools.
 - `finalists`: Finalists: asks the candidates for the pick every row, those of the reserve too.
 - `holdout`: Holdout: measures the picks, and the base, on rows that no eval of a trial has asked.
 - `hpo/`: Searches placements and settings with Optuna.

@@ -34,7 +34,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
-        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout", "__main__",
+        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout", "explaining", "explain",
+        "__main__",
     ),
     "analysis": (
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",

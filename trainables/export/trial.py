@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.errors import UserError, nearest
-from trainables.export.module_regex import module_expression
+from trainables.export.expressions import axolotl_targets, has_experts, swift_targets
 from trainables.export.rows import axolotl_entry, llamafactory_entry, swift_file, written_rows
 from trainables.io.files import read_json
+from trainables.limits import EXPERTS
 from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.record import Record
 from trainables.schedule import STABLE_DECAY_SHARE, warmup_steps
@@ -28,10 +29,19 @@ AXOLOTL_PICTURES = {"processor_type": "AutoProcessor", "skip_prepare_dataset": T
 
 @dataclass(frozen=True)
 class ExportedTrial:
-    """The trial to export, with the full names of the modules it adapts."""
+    """The trial to export, with the full names of the modules it adapts.
+
+    `by_name` writes a list, because PEFT reads an expression otherwise on a base with experts (`expressions.py`).
+    """
 
     spec: TrialSpec
     modules: tuple[str, ...]
+    by_name: bool = False
+
+    @property
+    def on_experts(self) -> bool:
+        """True when the names are parameters of experts instead of modules."""
+        return EXPERTS in self.spec.target_modules
 
     @property
     def vision_prefix(self) -> str:
@@ -69,6 +79,8 @@ def export_trial(trial: ExportedTrial, tool: str) -> str:
     check_tool(tool)
     if trial.spec.placement.is_baseline:
         raise UserError(f"only a trial that trains can be exported, but {trial.spec.name} is the baseline")
+    if trial.on_experts and tool != "axolotl":
+        raise UserError(f"LoRA on experts can be exported for axolotl, but got {tool}", "--as axolotl")
     written = TOOLS[tool](trial)
     not_expressed = [*written.not_expressed, *_never_expressed(trial.spec)]
     head = [f"Footprint's trial {trial.spec.name} ({trial.spec.trial_id}) for {tool}.",
@@ -90,7 +102,7 @@ def export_record(record: Record, tool: str) -> str:
                         "placement.json", "name a directory below <storage>/<experiment>/trials")  # fmt: skip
     spec = record.spec()
     modules = tuple(name for tower in read_json(placement).values() for name in tower["modules"])
-    return export_trial(ExportedTrial(spec, modules), tool)
+    return export_trial(ExportedTrial(spec, modules, has_experts(spec.base.path)), tool)
 
 
 # ---------------------------------------------------------------------------------------------- axolotl
@@ -110,7 +122,7 @@ def _axolotl(trial: ExportedTrial) -> ToolConfig:
         "adapter": "qlora" if bits == 4 else "lora",
         **({"lora_model_dir": str(spec.init_from.path)} if spec.init_from else {}),
         "lora_r": spec.rank, "lora_alpha": _whole_alpha(spec), "lora_dropout": spec.dropout,
-        "peft_use_rslora": spec.rslora, "lora_target_modules": module_expression(trial.modules),
+        "peft_use_rslora": spec.rslora, **axolotl_targets(trial.modules, trial.by_name, trial.on_experts),
         "datasets": [train[0]], "test_datasets": [validation[0]], "val_set_size": 0.0,
         "sequence_len": spec.max_tokens, "micro_batch_size": spec.batch_rows,
         "gradient_accumulation_steps": spec.accumulation_steps, "max_steps": spec.steps,
@@ -160,7 +172,7 @@ def _swift(trial: ExportedTrial) -> ToolConfig:
     keys |= {
         **({"adapters": [str(spec.init_from.path)]} if spec.init_from else {}),
         "lora_rank": spec.rank, "lora_alpha": _whole_alpha(spec), "lora_dropout": spec.dropout,
-        "use_rslora": spec.rslora, "target_regex": module_expression(trial.modules),
+        "use_rslora": spec.rslora, **swift_targets(trial.modules, trial.by_name),
         "freeze_llm": spec.placement.language == 0, "freeze_vit": spec.placement.vision == 0, "freeze_aligner": True,
         "dataset": [train[0]], "val_dataset": [validation[0]], "split_dataset_ratio": 0.0,
         "max_length": spec.max_tokens, **_trainer(spec),

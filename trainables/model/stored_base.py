@@ -56,7 +56,7 @@ def read_base(path: Path) -> StoredBase:
     """
     family, config = family_of(path)
     check_no_adapter(path)
-    shapes, towers = _described(path, family, config)
+    shapes, towers = described(path, family, config)
     weights = _weights_by_name(path, family, config)
     linears = [f"{linear.name}.weight" for tower in TOWERS for block in towers[tower] for linear in block]
     quantization = _quantization(path, config, linears, weights)
@@ -109,8 +109,12 @@ def embedding_of(family: Family) -> str:
     return f"{family.decoder}.embed_tokens.weight"
 
 
-def _described(path: Path, family: Family, config: Config) -> tuple[Shapes, Towers]:
-    """Return the shapes of the model's weights and the linears of its towers, from config.json."""
+def described(path: Path, family: Family, config: Config) -> tuple[Shapes, Towers]:
+    """Return the shapes of the model's weights and the linears of its towers, from config.json.
+
+    Raises:
+        UserError: config.json does not give depths and widths.
+    """
     file = path / "config.json"
     if config.get("transformers_weights"):
         raise UserError(

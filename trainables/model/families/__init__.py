@@ -63,7 +63,7 @@ from trainables.model.families.qwen3_vl_moe import QWEN3_VL_MOE
 from trainables.model.families.smolvlm import IDEFICS3, SMOLVLM
 from trainables.model.foreign_code import check_names_no_kernel
 
-__all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of"]
+__all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of", "read_configuration"]
 
 # by `model_type` in config.json
 FAMILIES: Mapping[str, Family] = {
@@ -114,6 +114,15 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
             f"a base must hold its weights as *.safetensors, but {base} has none",
             "download or save the weights as safetensors; other formats can run code when they are loaded",
         )
+    return read_configuration(config_path)
+
+
+def read_configuration(config_path: Path) -> tuple[Family, dict[str, Any]]:
+    """Return the family and the configuration in a config.json, with or without weights beside it.
+
+    Raises:
+        UserError: it is damaged, the family is unknown, or code is to be downloaded.
+    """
     try:
         config = read_json(config_path, MOST_FOREIGN_BYTES)
     except FileDamaged as error:
