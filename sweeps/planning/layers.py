@@ -44,7 +44,7 @@ def layer_rule(text: str, where: str = "--layers") -> LayerRule:
         UserError: it is unknown, or has a number that it cannot have.
     """
     found = RULE.fullmatch(text)
-    rule = next((one for one in RULES if found and one == found["rule"]), None)
+    rule: Rule | None = next((one for one in get_args(Rule) if found and one == found["rule"]), None)
     if found is None or rule is None:
         raise UserError(
             f"{where} must be rules among last, first, every-N, all and gradient, but got `{named(text)}`",
@@ -78,7 +78,7 @@ def module_kinds(text: str) -> tuple[ModuleKind, ...]:
 
 def module_kind(text: str, where: str = "--modules") -> ModuleKind:
     """Read one kind of modules; raises as `module_kinds`."""
-    found = next((kind for kind in MODULE_KINDS if kind == text), None)
+    found: ModuleKind | None = next((kind for kind in get_args(ModuleKind) if kind == text), None)
     if found is None:
         raise UserError(
             f"{where} must be kinds among {', '.join(MODULE_KINDS)}, but got `{named(text)}`",

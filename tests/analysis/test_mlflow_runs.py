@@ -104,3 +104,13 @@ def test_the_error_on_an_unreachable_server_hides_its_password(monkeypatch: pyte
     with pytest.raises(UserError, match="must answer") as caught:
         read_experiment("stage4", "http://someone:opensesame@127.0.0.1:9/?token=opensesame2")
     assert "opensesame" not in str(caught.value)
+
+
+def test_a_run_from_before_there_were_kinds_is_a_seed_of_one_that_has_the_usual_kind(store, objectives):
+    """Without it a study that goes on in a newer version would count each seed as another placement."""
+    usual = {"modules": "all", "language_indices": "[]", "vision_indices": "[]"}
+    store.completed("C2-s0", 0.95, 0.9, **LAYERS, seed=0)
+    store.completed("C2-s1", 0.95, 0.9, **LAYERS, seed=1, **usual)
+    store.completed("C2-s2", 0.95, 0.9, **LAYERS, seed=2, **{**usual, "modules": "mlp"})
+    placements = placements_of(read_experiment("stage4", store.uri), objectives)
+    assert {one.label: len(one.seed_runs) for one in placements} == {"C2": 2, "C2 mlp": 1}

@@ -47,7 +47,7 @@ def layer_gradients(engine: Engine, spec: TrialSpec) -> GradientNorms:
     from trainables.model.lora import place
 
     towers = engine.base.towers
-    everything = Placement(**{tower: len(towers[tower]) for tower in TOWERS})
+    everything = Placement(language=len(towers["language"]), vision=len(towers["vision"]))
     fresh = {"format": FORMAT, "rank": RANK, "alpha": float(RANK), "rslora": False, "dropout": 0.0, "seed": 0,
              "placement": everything, "target_modules": ()}  # fmt: skip
     adapter = place(engine.base, spec.model_copy(update=fresh), resolve(everything, towers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from planned_trials import trial
@@ -67,7 +66,7 @@ def test_a_damaged_file_is_named(content: str, tmp_path: Path) -> None:
 def test_a_tower_without_a_gradient_is_refused(tmp_path: Path) -> None:
     spec = trial()
     assert spec.placement.vision
-    kept: dict[Any, GradientNorms] = {GradientSource.of(spec): norms_of(spec, vision=0.0)}
+    kept = {one.source: one for one in [norms_of(spec, vision=0.0)]}
     with pytest.raises(UserError, match="that of the vision tower is 0 on the first 32 training rows"):
         MeasuredGradients(Console(quiet=True), kept)(spec)
 

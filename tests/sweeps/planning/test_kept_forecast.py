@@ -122,3 +122,22 @@ def test_the_text_says_what_where_and_how_much() -> None:
     )
     assert "/cache, at most 5 GB" in kept_text(found, CacheSettings(True, "/cache", 5 * 10**9))
     assert "--cache off" in kept_text(found, OFF) and not kept_text((), IN_MEMORY)
+
+
+@pytest.mark.parametrize("listed", [(0,), (1, 6), (2, 3), (5, 7), (7,)])
+@pytest.mark.parametrize("has_pictures", [True, False])
+def test_the_plan_and_a_pass_agree_on_listed_layers_too(listed: tuple[int, ...], has_pictures: bool) -> None:
+    own = frozenset({0})
+    differing = {
+        "language": [own if block in listed else frozenset() for block in range(LAYERS)],
+        "vision": [frozenset()] * BLOCKS,
+    }
+    row = ROW if has_pictures else RowShape(960, 59.0, 0.0, 0.0)
+    place = trunk_end_of(differing, own, has_pictures, TAPS)  # type: ignore[arg-type]
+    placement = Placement(language=len(listed), language_indices=listed, modules="mlp")
+    assert starts_in_language(placement, TOWERS, row, TAPS) == (
+        place == TrunkEnd("language", listed[0]) or (not has_pictures and not listed[0])
+    )
+    assert (frozen_share(placement, TOWERS, row, TAPS) > 0) == (place is not None)
+    [found] = forecast([trial(placement=placement)], 960)
+    assert found.backward_share == (LAYERS - listed[0]) / LAYERS
