@@ -45,7 +45,8 @@
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
 - `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
-- `rates`: Chooses the rate of an arm from its pilots: short trials at three rates, compared on the same validation rows.
+- `rates`: Chooses the rate of an arm from its pilots: short trials at three rates, compared on the same validation
+  rows.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.
 - `record_labels`: The labels of a result besides its verdict: success criteria, degraded health checks, overridden
