@@ -23,9 +23,9 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
-        "placement", "spec", "lease", "verdict", "sharing_keys",
+        "placement", "source", "spec", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
-        "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
+        "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels", "rates",
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "mlflow_models", "mlflow_store",

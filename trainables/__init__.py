@@ -12,6 +12,7 @@
 - `derived/`: Copies of a trial's adapters that no step of training ended with: scaled and averaged ones, and their
   evals.
 - `engine`: The engine: one base on one device, with the data that its trials share.
+- `data_files`: The files of rows that a trial reads, by what they are for, and how replay rows lengthen a pass.
 - `engine_log`: Where a trial trained: an entry in its record for each time that an engine opened it.
 - `errors`: The error that is shown to users, the exit codes of all commands, and values as they are shown in
   messages.
@@ -45,6 +46,8 @@
 - `placement`: A placement: which layers of each tower carry LoRA, and on which kind of their linears.
 - `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
+- `rates`: Chooses the rate of an arm from its pilots: short trials at three rates, compared on the same validation
+  rows.
 - `record`: The record of a trial: one directory that resume, analysis and the MLflow mirror read.
 - `record_check`: Finds damage in a record: files that its manifest names, and lines that its steps must have left.
 - `record_labels`: The labels of a result besides its verdict: success criteria, degraded health checks, overridden

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainables.errors import quoted
+from trainables.errors import holds_password, quoted
 from trainables.io.files import FileDamaged, read_json
 from trainables.probes.metric import RowResults
 from trainables.record import Record
@@ -24,6 +24,7 @@ from trainables.spec import Frozen
 RATE_STEP = 2.15  # neighbouring rates differ by it; two steps are 4.6 times the rate
 LOSS = "eval_loss"
 REPLACED = ("--lr", "--only", "--notify")  # options of a launch, with their values, that its further rates do not keep
+HIDDEN = "://***@"  # what `redacted` leaves of a user and a password
 DROPPED = ("--recommended", "--resume", "--sync", "--dry-run", "--steal", "--fresh-baseline")
 ARMS = "pilots.json"  # of an experiment: the arms with pilots, their trials, and the command that asked for them
 RATES = "rates.json"  # of an experiment: the choices, by the id of the arm's middle pilot
@@ -158,7 +159,7 @@ def further_text(choice: RateChoice, command: str) -> str:
     """Return what to try further for an arm whose rate is at the edge or not known; empty for one between two rates.
 
     Args:
-        command: what started the launch, as a shell reads it; it holds no password.
+        command: what started the launch, as a shell reads it; an address with a password is left out.
     """
     if choice.chosen is not None and not choice.is_at_edge:
         return ""
@@ -170,12 +171,13 @@ def further_text(choice: RateChoice, command: str) -> str:
 
 
 def _with_rates(words: Sequence[str], arm: str, rates: str) -> list[str]:
-    kept, skip = [], False
+    secret = ("--tracking-uri",) if any(HIDDEN in word or holds_password(word) for word in words) else ()
+    replaced, kept, skip = (*REPLACED, *secret), [], False
     for word in words:
         name, equals, _ = word.partition("=")
-        if not skip and name not in (*REPLACED, *DROPPED):
+        if not skip and name not in (*replaced, *DROPPED):
             kept.append(word)
-        skip = not skip and name in REPLACED and not equals
+        skip = not skip and name in replaced and not equals
     return [*kept, "--only", arm, "--lr", rates]
 
 

@@ -38,5 +38,6 @@
   of trials.
 - `storage`: Free storage: what the adapters of a launch need, whether it is there, and which adapters are kept.
 - `submission`: What is submitted to a cluster, as words: a study, the doctor before it, and commands that watch it.
+- `tried_rates`: Runs pilots, chooses the rate of each arm from them, then runs the arms' trials.
 - `tuner`: Runs trials under Ray Tune: starts Ray and the engines, sends requests, retries them, and handles Ctrl-C.
 """

@@ -34,7 +34,7 @@ RESTORE = "restore it from a copy, or begin another experiment with --experiment
 
 @dataclass(frozen=True)
 class Experiment:
-    """`<storage>/<name>/`: `study.json`, `lease.json`, and `trials/<trial>-<id>/`.
+    """`<storage>/<name>/`: `study.json`, `lease.json`, `trials/<trial>-<id>/`, and `pilots/` of arms that try rates.
 
     `launch` is the number of the launch that holds it; 0 if none does.
     """

@@ -22,7 +22,7 @@ from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.pilots import PilotArm, undecided, with_chosen
 from sweeps.study import Study
 from trainables.attempt import claim
-from trainables.errors import Checkpointed, UserError
+from trainables.errors import Checkpointed, UserError, redacted
 from trainables.io.files import FileDamaged, read_json, write_json
 from trainables.rates import ARMS, RATES, RateChoice, choice_text, choices_as_json, choose_rate, read_choices, result_of
 from trainables.record import PILOTS, Record
@@ -52,7 +52,7 @@ def keep_tried(experiment: Experiment, tried: TriedRates) -> None:
         known = arms[arm.key].trials if arm.key in arms else ()
         arms[arm.key] = PilotArm(tuple({one.trial_id: one for one in (*known, *arm.trials)}.values()), arm.pilots)
     values = {
-        "command": tried.command,
+        "command": redacted(tried.command),
         "arms": [
             {name: [one.model_dump(mode="json") for one in getattr(arm, name)] for name in ("trials", "pilots")}
             for arm in arms.values()

@@ -15,10 +15,12 @@
 - `kept_scans`: Keeps the scans of data in the user's cache directory, so that a launch does not repeat the scan of its
   plan.
 - `layers`: Reads `--layers last,first-2,every-3,all,gradient` and `--modules mlp`, and chooses layers by such a rule.
+- `mixes`: Mixes: general rows that are replayed among the task rows, and the trials with each of them.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.
 - `parents`: Makes arms start from a saved adapter: they continue it, or add modules to it.
 - `pick_rows`: On how many rows the constraint is judged, and whether an arm can be called admissible on them at all.
+- `pilots`: Pilots: short trials at three rates, from which each arm gets its own (`--lr auto`).
 - `plan`: Plans a launch: its trials, their forecasts, and the findings of preflight.
 - `preflight`: Preflight: the checks before a launch.
 - `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.

@@ -17,6 +17,7 @@ from trainables.rates import (
     choice_text,
     choices_as_json,
     choose_rate,
+    further_text,
     paired_difference,
     read_choices,
 )
@@ -130,3 +131,19 @@ def test_choices_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     write_json(tmp_path / RATES, {"abc": {"arm": "A1"}})
     with pytest.raises(FileDamaged, match="as they were written"):
         read_choices(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host", "http://***@host"])
+@pytest.mark.parametrize("form", ["--tracking-uri {}", "--tracking-uri={}"])
+def test_what_to_try_further_keeps_the_launch_but_no_password(address: str, form: str) -> None:
+    edge = choose_rate("A1-r8", pilots(rows(np.full(8, 2.0)), rows(np.full(8, 3.0)), None), "A1")
+    command = (
+        f"python -m sweeps.stage4 --lr auto --base 'my base' {form.format(address)} --only=A1,C2 --resume --rank 8"
+    )
+
+    assert further_text(edge, command) == (
+        "A1-r8: a lower rate may be better still; try with: "
+        "python -m sweeps.stage4 --base 'my base' --rank 8 --only A1 --lr auto:4.65116e-05"
+    )
+    inside = choose_rate("A1", pilots(*(rows(np.full(8, loss)) for loss in (2.0, 1.0, 3.0))))
+    assert not further_text(inside, command)

@@ -65,6 +65,7 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "optimizer": "resumed",
         "init_from": Source(path=Path("/parent"), sha256="abc"),
         "template_date": date(2026, 11, 28),
+        "replay": Source(path=Path("/general"), sha256="abc"),
         "continuation": "extended",
         "schedule": "linear",
         "target_modules": ("q_proj",),

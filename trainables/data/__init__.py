@@ -15,6 +15,8 @@
 - `images`: Reads pictures by one rule, wherever they are read: checks, training, evals and crops.
 - `joined_files`: Finds the files that a data path names: a file, an entry of a table, or several of them joined by
   commas.
+- `mixing`: Mixes replay rows into the training rows: general rows that a model shall not forget while it learns the
+  task.
 - `normalize`: Converts a row of any supported format to the same turns and pictures.
 - `ood`: Reads the out-of-distribution file: questions outside the task, and the answers of a general model.
 - `packing`: Sequence packing: several text rows in one sequence, with the same result as one row per sequence.
