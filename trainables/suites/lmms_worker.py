@@ -16,6 +16,7 @@ from pathlib import Path
 
 MEND = 2  # exit code
 PICTURE = "image"
+ROUNDING = 1e-9
 
 
 def refuse(message, hint=""):
@@ -26,7 +27,7 @@ def refuse(message, hint=""):
 
 def local_task(name, rows, scratch, manager):
     """Return the configuration of a task that reads local rows."""
-    import datasets
+    import datasets  # type: ignore[import-not-found]
 
     if name not in manager.all_subtasks:
         import difflib
@@ -35,7 +36,7 @@ def local_task(name, rows, scratch, manager):
         refuse(f"lmms-eval must have the task, but it has no `{name}`", f"the nearest: {', '.join(close)}")
     config = manager._get_config(name)
     if "include" in config:
-        from lmms_eval import utils
+        from lmms_eval import utils  # type: ignore[import-not-found]
 
         included = utils.load_yaml_config(yaml_path=None, yaml_config={"include": config.pop("include")}, mode="full")
         config = {**included, **config}
@@ -57,7 +58,7 @@ def local_task(name, rows, scratch, manager):
 
 def model_of(directory, answers):
     """Return a model that writes what it is asked, or replays answers."""
-    from lmms_eval.api.model import lmms
+    from lmms_eval.api.model import lmms  # type: ignore[import-not-found]
 
     class Replayed(lmms):
         def generate_until(self, requests):
@@ -96,8 +97,8 @@ def error_of(values):
 def main(directory, answers_path=None):
     """Write requests, or score answers."""
     import torch
-    from lmms_eval.evaluator import simple_evaluate
-    from lmms_eval.tasks import TaskManager
+    from lmms_eval.evaluator import simple_evaluate  # type: ignore[import-not-found]
+    from lmms_eval.tasks import TaskManager  # type: ignore[import-not-found]
 
     answers = json.loads(Path(answers_path).read_text(encoding="utf-8")) if answers_path else None
     tasks = json.loads((directory / "tasks.json").read_text(encoding="utf-8"))
@@ -122,14 +123,13 @@ def main(directory, answers_path=None):
                 continue
             by_row = [one[metric] for one in samples if metric in one]
             numbers = [score(one) for one in by_row]
-            is_mean = (
-                all(one is not None for one in numbers) and numbers and abs(sum(numbers) / len(numbers) - value) < 1e-9
-            )
+            known = [one for one in numbers if one is not None]
+            is_mean = len(known) == len(numbers) > 0 and abs(sum(known) / len(known) - value) < ROUNDING
             metrics.append(
                 {
                     "name": f"lmms-eval/{task}/{metric}", "value": value, "rows": len(by_row),
                     "higher": found["higher_is_better"].get(task, {}).get(metric, True),
-                    "error": error_of(numbers) if is_mean else None,
+                    "error": error_of(known) if is_mean else None,
                 }
             )  # fmt: skip
     text = json.dumps({"metrics": metrics, "generators_unchanged": same}, indent=1)

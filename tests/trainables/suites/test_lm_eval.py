@@ -70,6 +70,13 @@ process_results: !function scoring.process
 metric_list:
   - {metric: nats, aggregation: mean, higher_is_better: false}
 """
+SHORT_IFEVAL = """
+include: {included}
+task: ifeval
+dataset_path: json
+dataset_kwargs: {{data_files: {{train: ifeval.jsonl}}}}
+generation_kwargs: {{until: [], do_sample: false, temperature: 0.0, max_gen_toks: 6}}
+"""
 SCORING = """
 import random
 import numpy as np
@@ -125,6 +132,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"question": f"{asked} ", "right": choices.index(right), "choices": choices} for asked, right in QUESTIONS]
     jsonl(directory / "chosen.jsonl", rows)
     jsonl(directory / "ifeval.jsonl", IFEVAL)
+    import lm_eval
+
+    included = Path(lm_eval.__file__).parent / "tasks" / "ifeval" / "ifeval.yaml"
+    (directory / "short.yaml").write_text(SHORT_IFEVAL.format(included=included), encoding="utf-8")
     return directory
 
 
@@ -146,7 +157,7 @@ def test_the_scores_are_those_of_lm_evals_own_model(engine: Engine, sources: Sou
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    requests = [*own_tasks(directory), ifeval(directory / "ifeval.jsonl")]
+    requests = [*own_tasks(directory), request(directory / "short.yaml")]
     with packed.all_double():
         probe = LmEvalProbe(engine.evaluator, requests)
         adapter = packed.grown(engine.base, sources.spec(placement=Placement(language=3)), LOUD)
