@@ -14,7 +14,7 @@ from trainables.data.ood import read_ood
 from trainables.errors import UserError
 from trainables.probes.kit import charts, chats, documents, pages, plain, scenes
 from trainables.probes.kit.__main__ import read_font, read_size
-from trainables.probes.kit.canvas import Fact, Picture, font
+from trainables.probes.kit.canvas import Fact, Drawing, font
 from trainables.probes.kit.rows import Task
 from trainables.probes.kit.texts import COLOURS, LANGUAGES
 from trainables.probes.kit.write import Kit, write_kit
@@ -48,7 +48,7 @@ def test_kinds_are_balanced_and_the_rows_are_those_of_an_out_of_distribution_fil
     assert all(row.is_right(f"It is {row.accept.terms[0]}.") for row in rows if row.accept)
 
 
-def fact(picture: Picture, topic: str, words: str = "") -> Fact:
+def fact(picture: Drawing, topic: str, words: str = "") -> Fact:
     return next(one for one in picture.facts if one.topic == topic and words in one.question)
 
 
