@@ -27,9 +27,9 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "model", "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels",
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
-        "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "weak_probes", "mlflow_models", "mlflow_store",
-        "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest", "training",
-        "export", "shipping", "cohort", "derived", "workers",
+        "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "weak_probes", "mlflow_models",
+        "mlflow_store", "mlflow_files", "evaluation", "validate", "pareto", "engine", "health", "mini", "selftest",
+        "training", "export", "shipping", "cohort", "derived", "workers",
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",

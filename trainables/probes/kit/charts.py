@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from trainables.probes.kit.canvas import Canvas, Colour, Fact, Drawing, Size, counted, mixed
+from trainables.probes.kit.canvas import Canvas, Colour, Drawing, Fact, Size, counted, mixed
 from trainables.probes.kit.texts import COLOURS
 
 INK: Colour = (40, 44, 52)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from trainables.probes.kit.canvas import DESIGN_HEIGHT, Canvas, Colour, Fact, Drawing, Size, counted
+from trainables.probes.kit.canvas import DESIGN_HEIGHT, Canvas, Colour, Drawing, Fact, Size, counted
 from trainables.probes.kit.texts import CHINESE, COLOURS, LANGUAGES, Language
 
 LINE, TEXT = 30.0, 21.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from trainables.probes.kit.canvas import Canvas, Colour, Fact, Drawing, Size, counted, mixed, with_article
+from trainables.probes.kit.canvas import Canvas, Colour, Drawing, Fact, Size, counted, mixed, with_article
 from trainables.probes.kit.texts import COLOURS, LANGUAGES, Language
 
 WHITE: Colour = (255, 255, 255)

@@ -6,7 +6,7 @@ from random import Random
 
 from PIL import Image
 
-from trainables.probes.kit.canvas import Canvas, Fact, Drawing, Size
+from trainables.probes.kit.canvas import Canvas, Drawing, Fact, Size
 from trainables.probes.kit.texts import COLOURS
 
 GREYS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}

@@ -14,7 +14,7 @@ from trainables.data.ood import read_ood
 from trainables.errors import UserError
 from trainables.probes.kit import charts, chats, documents, pages, plain, scenes
 from trainables.probes.kit.__main__ import read_font, read_size
-from trainables.probes.kit.canvas import Fact, Drawing, font
+from trainables.probes.kit.canvas import Drawing, Fact, font
 from trainables.probes.kit.rows import Task
 from trainables.probes.kit.texts import COLOURS, LANGUAGES
 from trainables.probes.kit.write import Kit, write_kit
