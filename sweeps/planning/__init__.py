@@ -23,6 +23,7 @@
 - `pilots`: Pilots: short trials at three rates, from which each arm gets its own (`--lr auto`).
 - `plan`: Plans a launch: its trials, their forecasts, and the findings of preflight.
 - `preflight`: Preflight: the checks before a launch.
+- `silent_guards`: Guards that can never stop an arm on the rows that they have, said in the plan.
 - `sources`: Finds and checks the base and the data of a study: the embedded miniature or the user's own.
 - `space`: Expands a study into trial specs: the product of arms, ranks, rates, quantizations and seeds.
 - `split`: Splits a holdout off validation and out-of-distribution rows, by a hash of their content.

@@ -1,5 +1,7 @@
 """The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.
 
+- `answer`: Writes the base's own answers as `expect` into text rows, so that text retention measures what the base can
+  do.
 - `blindness`: Blindness: empty, near-empty or repetitive answers to questions about images.
 - `captions`: Caption sanity: compares captions of a few fixed images with the baseline's captions.
 - `commands`: Probe for shell tasks: how often an answer is only a command, and how often it is dangerous.
@@ -9,6 +11,7 @@
   stages.
 - `hallucination`: Hallucination: forbidden terms or words of the task in answers about unrelated images.
 - `irrelevant`: Irrelevant-image pass: questions about unrelated images must get the agreed refusal.
+- `kit/`: A kit of pictures outside any task, drawn here: `python -m trainables.probes.kit --out DIR`.
 - `metric`: Metrics with name, direction and meaning, and proportions with their counts.
 - `probe`: The definition of a probe: questions to the live model, and a pure function from its answers to metrics.
 - `question`: Questions of probes, made from validation and out-of-distribution rows.

@@ -27,7 +27,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A finished picture of a kind, what it shows in a sentence, and facts about it."""
 
     kind: str

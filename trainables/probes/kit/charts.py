@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from trainables.probes.kit.canvas import Canvas, Colour, Fact, Picture, Size, counted, mixed
+from trainables.probes.kit.canvas import Canvas, Colour, Drawing, Fact, Size, counted, mixed
 from trainables.probes.kit.texts import COLOURS
 
 INK: Colour = (40, 44, 52)
@@ -14,7 +14,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug")
 FLOOR, CEILING, LEFT = 672.0, 138.0, 110.0
 
 
-def draw(rng: Random, size: Size, index: int) -> Picture:
+def draw(rng: Random, size: Size, index: int) -> Drawing:
     """Draw the chart of this number; bars, lines and pies take turns."""
     canvas = Canvas(size, rng.choice(((255, 255, 255), (250, 248, 243))), rng)
     title = rng.choice(TITLES)
@@ -22,7 +22,7 @@ def draw(rng: Random, size: Size, index: int) -> Picture:
     return (_bars, _lines, _pie)[index % 3](canvas, title)
 
 
-def _bars(canvas: Canvas, title: str) -> Picture:
+def _bars(canvas: Canvas, title: str) -> Drawing:
     rng, count = canvas.rng, canvas.rng.randrange(4, 9)
     values = rng.sample(range(15, 98), count)
     names = rng.sample(sorted(COLOURS), count) if rng.random() < 0.6 else [rng.choice(sorted(COLOURS))] * count
@@ -34,7 +34,7 @@ def _bars(canvas: Canvas, title: str) -> Picture:
         canvas.text((left + step * 0.32, top - 16), str(value), 19, INK, "mm")
         canvas.text((left + step * 0.32, FLOOR + 28), MONTHS[number], 21, INK, "mm")
     tallest = values.index(max(values))
-    return Picture(
+    return Drawing(
         "chart",
         canvas.finished(),
         f"A bar chart, {title}, with {count} bars; the tallest is {MONTHS[tallest]} with {values[tallest]}.",
@@ -46,7 +46,7 @@ def _bars(canvas: Canvas, title: str) -> Picture:
     )
 
 
-def _lines(canvas: Canvas, title: str) -> Picture:
+def _lines(canvas: Canvas, title: str) -> Drawing:
     rng, lines, points = canvas.rng, canvas.rng.randrange(2, 5), canvas.rng.randrange(5, 9)
     names = rng.sample(sorted(set(COLOURS) - {"yellow", "pink"}), lines)
     _axes(canvas)
@@ -60,7 +60,7 @@ def _lines(canvas: Canvas, title: str) -> Picture:
     for at in range(points):
         canvas.text((LEFT + 20 + step * at, FLOOR + 28), MONTHS[at], 21, INK, "mm")
     highest = names[ends.index(max(ends))]
-    return Picture(
+    return Drawing(
         "chart",
         canvas.finished(),
         f"A line chart, {title}, with {lines} lines: {', '.join(names)}. The {highest} line ends highest.",
@@ -71,7 +71,7 @@ def _lines(canvas: Canvas, title: str) -> Picture:
     )
 
 
-def _pie(canvas: Canvas, title: str) -> Picture:
+def _pie(canvas: Canvas, title: str) -> Drawing:
     rng, count = canvas.rng, canvas.rng.randrange(3, 7)
     names = rng.sample(sorted(COLOURS), count)
     shares = _shares(rng, count)
@@ -86,7 +86,7 @@ def _pie(canvas: Canvas, title: str) -> Picture:
         canvas.box((left, top, left + 26, top + 26), COLOURS[name], 4)
         canvas.text((left + 38, top + 13), f"{share} %", 22, INK, "lm")
     largest = names[shares.index(max(shares))]
-    return Picture(
+    return Drawing(
         "chart",
         canvas.finished(),
         f"A pie chart, {title}, of {count} parts; the largest is {largest} with {max(shares)} %.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from trainables.probes.kit.canvas import DESIGN_HEIGHT, Canvas, Colour, Fact, Picture, Size, counted
+from trainables.probes.kit.canvas import DESIGN_HEIGHT, Canvas, Colour, Drawing, Fact, Size, counted
 from trainables.probes.kit.texts import CHINESE, COLOURS, LANGUAGES, Language
 
 LINE, TEXT = 30.0, 21.0
@@ -32,7 +32,7 @@ THEMES = (
 OWN = ("blue", "green", "purple", "red", "orange")
 
 
-def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> Picture:
+def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> Drawing:
     """Draw the chat of this number; languages and themes take turns."""
     languages = (*LANGUAGES, CHINESE) if font_file else LANGUAGES
     language, theme, own = languages[index % len(languages)], THEMES[index % len(THEMES)], rng.choice(OWN)
@@ -41,7 +41,7 @@ def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> 
     sides = _bubbles(canvas, language, theme, COLOURS[own])
     _frame(canvas, theme, person, COLOURS[own])
     count, mine = len(sides), sides.count("right")
-    return Picture(
+    return Drawing(
         "chat",
         canvas.finished(),
         f"A screenshot of a chat with {person} in {language.name}, in a {theme.name} theme: {count} messages, of which "

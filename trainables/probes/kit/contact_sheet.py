@@ -7,13 +7,13 @@ from random import Random
 
 from PIL import Image
 
-from trainables.probes.kit.canvas import DESIGN_HEIGHT, OVERSAMPLING, Canvas, Picture
+from trainables.probes.kit.canvas import DESIGN_HEIGHT, OVERSAMPLING, Canvas, Drawing
 
 COLUMNS, CELL, CAPTION, GAP = 6, (300, 225), 62, 12
 BACKGROUND, INK = (236, 237, 240), (40, 42, 48)
 
 
-def contact_sheet(rows: Sequence[Sequence[Picture]]) -> Image.Image:
+def contact_sheet(rows: Sequence[Sequence[Drawing]]) -> Image.Image:
     """Return a sheet with one row of pictures for each kind, each over its caption."""
     height = (CELL[1] + CAPTION + GAP) * len(rows) + GAP
     width = (CELL[0] + GAP) * COLUMNS + GAP

@@ -9,8 +9,8 @@ from trainables.probes.kit.canvas import (
     DESIGN_HEIGHT,
     Canvas,
     Colour,
+    Drawing,
     Fact,
-    Picture,
     Size,
     counted,
     mixed,
@@ -24,7 +24,7 @@ TABLE: Colour = (92, 84, 74)
 THINGS = ("Flour", "Candles", "Nails", "Soap", "Rope", "Paper", "Honey", "Buttons", "Seeds", "Twine")
 
 
-def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> Picture:
+def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> Drawing:
     """Draw the document of this number; letters, lists and invoices take turns."""
     languages = (*LANGUAGES, CHINESE) if font_file else LANGUAGES
     language = languages[index // 3 % len(languages)]
@@ -38,7 +38,7 @@ def draw(rng: Random, size: Size, index: int, font_file: Path | None = None) -> 
     return (_letter, _list, _invoice)[index % 3](canvas, left, width, language)
 
 
-def _letter(canvas: Canvas, left: float, width: float, language: Language) -> Picture:
+def _letter(canvas: Canvas, left: float, width: float, language: Language) -> Drawing:
     rng, top = canvas.rng, 190.0
     canvas.text((left + width - 50, 80), f"{rng.randrange(1, 29)}.{rng.randrange(1, 13)}.2024", 20, GREY, "rm")
     seal = rng.choice(("red", "blue", "green"))
@@ -50,7 +50,7 @@ def _letter(canvas: Canvas, left: float, width: float, language: Language) -> Pi
     canvas.text((left + 50, top + 26), rng.choice(language.people), 26, INK)
     canvas.ellipse((left + width - 150, 560, left + width - 50, 660), COLOURS[seal])
     canvas.ellipse((left + width - 132, 578, left + width - 68, 642), mixed(COLOURS[seal], (255, 255, 255), 0.25))
-    return Picture(
+    return Drawing(
         "document",
         canvas.finished(),
         f"A letter in {language.name} on a sheet of paper, with {with_article(seal)} seal at the bottom right.",
@@ -61,7 +61,7 @@ def _letter(canvas: Canvas, left: float, width: float, language: Language) -> Pi
     )
 
 
-def _list(canvas: Canvas, left: float, width: float, language: Language) -> Picture:
+def _list(canvas: Canvas, left: float, width: float, language: Language) -> Drawing:
     rng, things = canvas.rng, canvas.rng.sample(THINGS, canvas.rng.randrange(4, 9))
     ticked = rng.randrange(1, len(things))
     canvas.text((left + 50, 90), "To buy", 38, INK, bold=True)
@@ -72,7 +72,7 @@ def _list(canvas: Canvas, left: float, width: float, language: Language) -> Pict
         if row < ticked:
             canvas.line([(left + 56, top + 16), (left + 64, top + 24), (left + 82, top - 2)], COLOURS["green"], 5)
         canvas.text((left + 104, top + 15), thing, 26, INK, "lm")
-    return Picture(
+    return Drawing(
         "document",
         canvas.finished(),
         f"A shopping list of {len(things)} things, {ticked} of them ticked; the first is {things[0].lower()}.",
@@ -84,7 +84,7 @@ def _list(canvas: Canvas, left: float, width: float, language: Language) -> Pict
     )
 
 
-def _invoice(canvas: Canvas, left: float, width: float, language: Language) -> Picture:
+def _invoice(canvas: Canvas, left: float, width: float, language: Language) -> Drawing:
     rng, things = canvas.rng, canvas.rng.sample(THINGS, canvas.rng.randrange(3, 7))
     stripe = rng.choice(("blue", "red", "green", "purple"))
     canvas.box((left, 20, left + width, 110), COLOURS[stripe])
@@ -101,7 +101,7 @@ def _invoice(canvas: Canvas, left: float, width: float, language: Language) -> P
     top = 240 + 52 * len(things) + 20
     canvas.text((left + 40, top), "Total", 26, INK, "lm", bold=True)
     canvas.text((left + width - 40, top), f"{total}.00", 26, INK, "rm", bold=True)
-    return Picture(
+    return Drawing(
         "document",
         canvas.finished(),
         f"An invoice with {with_article(stripe)} head and {len(things)} items, {total}.00 in total.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from trainables.probes.kit.canvas import Canvas, Colour, Fact, Picture, Size, counted, mixed, with_article
+from trainables.probes.kit.canvas import Canvas, Colour, Drawing, Fact, Size, counted, mixed, with_article
 from trainables.probes.kit.texts import COLOURS, LANGUAGES, Language
 
 WHITE: Colour = (255, 255, 255)
@@ -15,7 +15,7 @@ GOODS = ("Lamp", "Mug", "Ball", "Box", "Kite", "Book")
 STATES = (("Open", "orange"), ("Paid", "green"), ("Late", "red"), ("Sent", "blue"))
 
 
-def draw(rng: Random, size: Size, index: int) -> Picture:
+def draw(rng: Random, size: Size, index: int) -> Drawing:
     """Draw the page of this number; settings, a shop and a table take turns."""
     accent = rng.choice(("blue", "green", "purple", "orange", "red"))
     canvas = Canvas(size, rng.choice(SURFACES), rng)
@@ -23,7 +23,7 @@ def draw(rng: Random, size: Size, index: int) -> Picture:
     return (_settings, _shop, _table)[index % 3](canvas, accent, language)
 
 
-def _settings(canvas: Canvas, accent: str, language: Language) -> Picture:
+def _settings(canvas: Canvas, accent: str, language: Language) -> Drawing:
     rng, width, rows = canvas.rng, canvas.width, []
     canvas.box((0, 0, 232, 768), mixed(COLOURS[accent], (20, 22, 30), 0.75))
     canvas.ellipse((34, 34, 94, 94), COLOURS[accent])
@@ -45,7 +45,7 @@ def _settings(canvas: Canvas, accent: str, language: Language) -> Picture:
         canvas.ellipse((knob, top + 24, knob + 28, top + 52), WHITE)
         rows.append(is_on)
     count, on = len(rows), sum(rows)
-    return Picture(
+    return Drawing(
         "page",
         canvas.finished(),
         f"A settings page in {language.name} with {count} switches, {on} of them on, in {accent}.",
@@ -57,7 +57,7 @@ def _settings(canvas: Canvas, accent: str, language: Language) -> Picture:
     )
 
 
-def _shop(canvas: Canvas, accent: str, language: Language) -> Picture:
+def _shop(canvas: Canvas, accent: str, language: Language) -> Drawing:
     rng, width = canvas.rng, canvas.width
     canvas.box((0, 0, width, 72), COLOURS[accent])
     canvas.text((30, 36), rng.choice(("Hearth & Home", "Old Mill Store", "Plain Things")), 28, WHITE, "lm", bold=True)
@@ -81,7 +81,7 @@ def _shop(canvas: Canvas, accent: str, language: Language) -> Picture:
         fill = COLOURS[accent] if number == best else (205, 209, 215)
         canvas.box((left + 18, top + 260, left + side - 18, top + 292), fill, 8)
         canvas.text((middle, top + 276), "Add", 18, WHITE, "mm", bold=True)
-    return Picture(
+    return Drawing(
         "page",
         canvas.finished(),
         f"A page of a shop with {count} products in {columns} columns under {with_article(accent)} bar; the first is "
@@ -121,7 +121,7 @@ def _ware(canvas: Canvas, name: str, x: float, y: float, colour: Colour) -> None
         canvas.polygon([(x - 24, y - 62), (x + 24, y - 62), (x + 52, y), (x - 52, y)], colour)
 
 
-def _table(canvas: Canvas, accent: str, language: Language) -> Picture:
+def _table(canvas: Canvas, accent: str, language: Language) -> Drawing:
     rng, width = canvas.rng, canvas.width
     canvas.text((36, 36), "Orders", 34, INK, bold=True)
     button = width - 210 if rng.random() < 0.5 else 190.0
@@ -143,7 +143,7 @@ def _table(canvas: Canvas, accent: str, language: Language) -> Picture:
         canvas.box((columns[3] + 6, top + 12, columns[3] + 96, top + 42), mixed(COLOURS[tone], WHITE, 0.78), 15)
         canvas.text((columns[3] + 51, top + 27), state, 18, mixed(COLOURS[tone], INK, 0.3), "mm", bold=True)
     side = "right" if button > width / 2 else "left"
-    return Picture(
+    return Drawing(
         "page",
         canvas.finished(),
         f"A page with a table of {count} orders, {late} of them late, and {with_article(accent)} button at the top "

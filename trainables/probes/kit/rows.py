@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.probes.kit.canvas import Picture
+from trainables.probes.kit.canvas import Drawing
 
 CAPTION_PROMPT = "Describe this picture in one or two sentences."
 CAPTIONS_PER_KIND = 6
@@ -37,7 +37,7 @@ class Task:
     forbid: tuple[str, ...] = ()
 
 
-def rows_of(pictures: Sequence[tuple[str, Picture]], task: Task) -> Iterator[dict[str, Any]]:
+def rows_of(pictures: Sequence[tuple[str, Drawing]], task: Task) -> Iterator[dict[str, Any]]:
     """Yield rows about pictures, each given with its file.
 
     Every picture has a row of kind `irrelevant`. The first of each kind that show something have one of kind `caption`,

@@ -9,8 +9,8 @@ from trainables.probes.kit.canvas import (
     DESIGN_HEIGHT,
     Canvas,
     Colour,
+    Drawing,
     Fact,
-    Picture,
     Size,
     counted,
     mixed,
@@ -23,7 +23,7 @@ NIGHT: tuple[Colour, Colour] = ((14, 20, 48), (52, 62, 110))
 ROAD = 620.0
 
 
-def draw(rng: Random, size: Size, index: int) -> Picture:
+def draw(rng: Random, size: Size, index: int) -> Drawing:
     """Draw the landscape of this number; day and night take turns."""
     is_day, side = index % 2 == 0, rng.choice(("left", "right"))
     canvas = Canvas(size, DAY[1], rng)
@@ -35,7 +35,7 @@ def draw(rng: Random, size: Size, index: int) -> Picture:
     _road(canvas, is_day)
     _car(canvas, canvas.width * rng.uniform(0.15, 0.7), car)
     light = "sun" if is_day else "moon"
-    return Picture(
+    return Drawing(
         "scene",
         canvas.finished(),
         f"A landscape by {'day' if is_day else 'night'}: {houses} {wall} house{'s' * (houses > 1)}, {trees} trees, "

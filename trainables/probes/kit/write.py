@@ -13,7 +13,7 @@ from PIL import Image
 
 from trainables.io.files import write_text
 from trainables.probes.kit import charts, chats, documents, pages, plain, scenes
-from trainables.probes.kit.canvas import Picture, Size
+from trainables.probes.kit.canvas import Drawing, Size
 from trainables.probes.kit.contact_sheet import COLUMNS, contact_sheet
 from trainables.probes.kit.rows import Task, rows_of
 
@@ -40,9 +40,9 @@ class Kit:
     seed: int
     font_file: Path | None = None
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Drawing]:
         """Yield the pictures; the kinds take turns, so that none has more than one more than another."""
-        kinds: tuple[tuple[str, Callable[[Random, int], Picture]], ...] = (
+        kinds: tuple[tuple[str, Callable[[Random, int], Drawing]], ...] = (
             ("chat", lambda rng, index: chats.draw(rng, self.size, index, self.font_file)),
             ("page", lambda rng, index: pages.draw(rng, self.size, index)),
             ("chart", lambda rng, index: charts.draw(rng, self.size, index)),
@@ -58,8 +58,8 @@ class Kit:
 def write_kit(kit: Kit, task: Task, directory: Path) -> Counter[str]:
     """Write pictures, rows, truth, contact sheet and licence; return the number of rows by kind."""
     (directory / PICTURES).mkdir(parents=True)
-    named: list[tuple[str, Picture]] = []
-    shown: dict[str, list[Picture]] = {}
+    named: list[tuple[str, Drawing]] = []
+    shown: dict[str, list[Drawing]] = {}
     truth = []
     for number, one in enumerate(kit.pictures()):
         file = f"{PICTURES}/{one.kind}-{number:04d}.png"
