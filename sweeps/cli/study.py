@@ -44,7 +44,8 @@ class StudyOptions:
 SHARED = (
     *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "init_from", "restart_from", "storage", "experiment",
     "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "price", "memory",
-    "scheduler", "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume", "sync",
+    "scheduler", "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline", "resume",
+    "sync",
 )  # fmt: skip
 
 
