@@ -61,7 +61,7 @@ class Pass:
                 torch.stack(reached).sum().backward()
 
     def peak_bytes(self) -> int:
-        """Return the peak of live tensor bytes of a pass that adds to gradients, after a step gave AdamW its moments."""
+        """Return the peak of live tensor bytes of a pass that adds to gradients, when AdamW has its moments."""
         from trainables.model.checksums import base_tensors
         from trainables.model.live_bytes import LiveBytes
 

@@ -32,7 +32,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "train.jsonl"
 
 
-@pytest.fixture(scope="module", params=["none", "nf4-double"])
+@pytest.fixture(scope="module", params=["none", pytest.param("nf4-double", marks=pytest.mark.slow)])
 def base(request: pytest.FixtureRequest) -> Iterator[Base]:
     yield load_base(BASE_DIRECTORY, request.param, "float32", torch.device("cpu"), "quantized" if "nf4" in request.param
                     else "auto")  # fmt: skip
