@@ -32,6 +32,7 @@ from analysis.study_report.evidence import (
     samples_at,
 )
 from analysis.study_report.findings import AnswerPair, ProbeFall, answer_pairs, falls, shown
+from analysis.study_report.forecasts import HEADER, forecast_rows
 from trainables.metrics import METRICS
 from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import Measurement, Record
@@ -93,6 +94,8 @@ class StudyContent:
     holdout: tuple[tuple[str, ...], ...]
     commands_next: tuple[str, ...]
     missing: tuple[str, ...]
+    forecast_header: tuple[str, ...] = HEADER
+    forecasts: tuple[tuple[str, ...], ...] = ()
 
 
 def content_of(concluded: Conclusion, commands_next: Sequence[str], written: date) -> StudyContent:
@@ -136,6 +139,7 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         holdout=tuple(holdout_rows(info.holdout)),
         commands_next=tuple(commands_next),
         missing=tuple(_missing(info, measured, records)),
+        forecasts=tuple(forecast_rows(trained)),
     )
 
 

@@ -30,7 +30,7 @@ def known_speed(path: Path | None) -> float | None:
 
 
 def measured_speed(found: Iterable[TrialResources], records: Iterable[Record]) -> float | None:
-    """Return the FLOPs a second of the trials that completed: their forecast by their seconds of training and evals."""
+    """Return the FLOPs a second of trials that completed: their forecast by the seconds of training and evals."""
     forecast = {one.trial_id: one.flops for one in found}
     flops = seconds = 0.0
     for record in records:
@@ -44,7 +44,7 @@ def measured_speed(found: Iterable[TrialResources], records: Iterable[Record]) -
 
 
 def seconds_of(record: Record) -> float | None:
-    """Return a trial's seconds of training and evals, its share of a cohort's passes; None without a measurement."""
+    """Return the seconds of training and evals of a trial, as its share of a cohort; None without a measurement."""
     trained = [one for one in record.measurements() if one.kind == "train"]
     return trained[-1].metrics["train_seconds"] + trained[-1].metrics["eval_seconds"] if trained else None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainables.model.families import TOWERS
 from trainables.model.quantization import QUANTIZATION_TABLE
-from trainables.model.stored_base import StoredBase
+from trainables.model.stored_base import HEAD, StoredBase
 from trainables.spec import Quantization
 
 BLOCK, NESTED_BLOCK = 64, 256  # values that share a scale, and scales that share one, as bitsandbytes has them
@@ -41,13 +41,19 @@ def weight_memory(
     """
     shapes = {linear.name: (linear.inputs, linear.outputs)
               for tower in TOWERS for block in base.family.towers(base.config)[tower] for linear in block}  # fmt: skip
-    every = sum(math.prod(weight.shape) for weight in base.weights.values())
-    in_towers = sum(inputs * outputs for inputs, outputs in shapes.values())
+    others = {name: weight.shape for name, weight in base.weights.items() if name.removesuffix(".weight") not in shapes}
+    # transformers quantizes every linear but the head; outside the towers those are the mergers of pictures
+    shapes |= {name: (shape[1], shape[0]) for name, shape in others.items() if _is_linear(name, shape)}
+    rest = sum(math.prod(shape) for name, shape in others.items() if name not in shapes)
     held = quantization if not dequantized else "none"
     linears = sum(_linear_bytes(held, inputs, outputs, value_bytes) for inputs, outputs in shapes.values())
     largest = max(inputs * outputs for inputs, outputs in shapes.values())
     cast = 0 if QUANTIZATION_TABLE[held].bits == 0 else largest * value_bytes
-    return WeightMemory(linears, (every - in_towers) * value_bytes, cast)
+    return WeightMemory(linears, rest * value_bytes, cast)
+
+
+def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and name.endswith(".weight") and "embed" not in name and name != HEAD
 
 
 def _linear_bytes(quantization: Quantization, inputs: int, outputs: int, value_bytes: int) -> int:

@@ -71,7 +71,7 @@ def read_picture(path: Path, crop: Crop | None = None) -> Image.Image:
 
     picture = _read(path)
     if isinstance(picture, str):
-        raise UserError(f"{path}: an image {picture}", "replace it or drop its row")
+        raise UserError(f"{path}: an image {picture}", "replace or shrink it, or drop its row")
     if crop is None:
         return picture
     left, top, side = crop
@@ -109,7 +109,7 @@ def _read(path: Path) -> Image.Image | str:
 def _header_problem(image: Any) -> str | None:
     width, height = image.size
     if width * height > MOST_PIXELS:
-        return f"must have at most {MOST_PIXELS:,} pixels, but has {width:,} x {height:,}"
+        return f"must have at most {MOST_PIXELS:,} pixels, but has {width:,} x {height:,}; shrink it"
     layouts = [str(part) for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
     if image.mode.startswith(("I", "F")) or any(WIDE_CHANNELS.search(layout) for layout in layouts):
         return f"must have 8 bits a channel, but has more ({layouts[0] if layouts else image.mode})"
