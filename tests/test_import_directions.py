@@ -26,6 +26,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "placement", "source", "spec", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
         "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels", "rates",
+        "memory_file",
         "record_check", "recorded_baselines", "known_baselines", "checkpoints", "source_check",
         "verify", "metrics", "constraint",
         "rows_needed", "decision", "guards", "hypothesis_tests", "tested_guards", "weak_probes", "mlflow_models",

@@ -35,6 +35,8 @@
 - `local_paths`: Refuses URLs where a path of a file system is meant.
 - `measurement`: A measurement of a trial at one step, as one checksummed line of `metrics.jsonl`.
 - `measurement`: One measurement of a trial, and the files of checksummed lines that hold them.
+- `memory_file`: The file of a record that says how a trial was fitted into the memory of its device; absent if it
+  fitted at once.
 - `metrics`: The table of all metrics in a record, with direction and unit; guards, tables and frontiers use it.
 - `mini/`: The miniature: a Qwen3-VL of 1.9 M parameters with a generated task, so that sweeps run on two CPU cores.
 - `mlflow_files`: Writes and reads the files that MLflow keeps of a run.
@@ -63,6 +65,7 @@
   files.
 - `source_check`: Compares base, data and parent adapter of trials with the digests that they were planned with.
 - `spec`: The specification of a trial: one frozen value with every setting that affects its result.
+- `suites/`: Evaluation suites of others as probes: lm-eval's tasks at each eval, lmms-eval's on kept adapters.
 - `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.
 - `training/`: Trains a single trial on an engine.
 - `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.

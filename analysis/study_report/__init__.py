@@ -7,6 +7,7 @@
 - `curves`: The curves of the arms over their steps: guards, losses and adapter norms.
 - `evidence`: Reads what the report shows beside the frontier: measurements, records, samples, cost and provenance.
 - `findings`: What the report says of the pick: probes that fell, and answers beside the baseline's.
+- `forecasts`: What each trial was forecast to take beside what it took, from the records on this machine.
 - `page`: Writes the report as HTML and as Markdown.
 - `plots`: Draws the curves as SVG.
 """

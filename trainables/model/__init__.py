@@ -7,6 +7,8 @@
 - `dropout`: Dropout whose masks depend only on seed, step, layer and rate, not on which trials share a forward pass.
 - `families/`: Model families: one file for each, and the table of those that can be trained.
 - `foreign_code`: Refuses a base whose configuration names code on the hub: transformers downloads a kernel and runs it.
+- `live_bytes`: Counts the bytes of the tensors that are alive, and their peak: what a device must hold, without the
+  process around.
 - `lora`: Places LoRA on a base with PEFT, initializes it, checks the placement, and saves and loads adapters.
 - `loading`: Loads the weights of a base with transformers, and checks what was loaded before anything uses it.
 - `lora`: Places LoRA on a base with PEFT, checks the placement, and saves and loads adapters in PEFT's format.
