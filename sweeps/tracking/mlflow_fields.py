@@ -27,7 +27,7 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
         "vision_blocks": spec.placement.vision,
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
-        **({"replay": mix_of(spec)} if spec.replay else {}),  # a text in every run would leave the coordinates no number
+        **({"replay": mix_of(spec)} if spec.replay else {}),  # coordinates need numbers in every run
     }
     fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "adam_beta2", "quantization",
               "replay_ratio", "steps", "seed")  # fmt: skip
