@@ -31,7 +31,7 @@ def params_of(spec: TrialSpec) -> dict[str, str]:
         "modules": spec.placement.modules,
         "rslora": int(spec.rslora),
         "effective_rows": spec.effective_rows,
-        "replay": mix_of(spec),
+        **({"replay": mix_of(spec)} if spec.replay else {}),  # coordinates need numbers in every run
     }
     fields = ("rank", "alpha", "dropout", "learning_rate", "vision_learning_rate", "adam_beta2", "quantization",
               "replay_ratio", "steps", "seed")  # fmt: skip
