@@ -26,7 +26,7 @@ from sweeps.planning.sources import gather
 from trainables.data.text import same_answer
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
-from trainables.evaluation.live_probe import Answered, live_scores
+from trainables.evaluation.live_probe import GivenAnswers, live_scores
 from trainables.evaluation.shift import ShiftProbe
 from trainables.model.lora import place
 from trainables.model.optimizer import Optimizer
@@ -75,7 +75,7 @@ def points(engine: Engine, specs: Sequence[TrialSpec], steps_between: int) -> It
             optimizer.step(step)
             if (step + 1) % steps_between == 0:
                 began = time.process_time()
-                shift = live_scores([probe], evaluator, {0: Answered({}, known)})[0].metrics["shift"]
+                shift = live_scores([probe], evaluator, {0: GivenAnswers({}, known)})[0].metrics["shift"]
                 measured = time.process_time()
                 answers = evaluator.ask([ask_ood(row) for row in rows], drafts)
                 right = {row.row_id for row in rows if same_answer(answers[ask_ood(row).key], row.expect or "")}

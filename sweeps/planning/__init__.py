@@ -6,8 +6,6 @@
 - `data_quality`: Statistics of the scanned data, per file: lengths, repetitions, leaks.
 - `device_memory`: The memory of the devices that a launch trains on: as told by `--memory`, or as found on this
   machine.
-- `device_split`: Splits a base that no single device holds over several, as accelerate does, and says how much each
-  would hold.
 - `eval_cost`: Forecasts what an eval costs, in steps of its trial: a function of rows and tokens alone.
 - `eval_spacing`: Spaces the evals of a trial: as its study says, or closer together where that leaves too few to
   decide anything.
@@ -21,6 +19,7 @@
 - `kept_scans`: Keeps the scans of data in the user's cache directory, so that a launch does not repeat the scan of its
   plan.
 - `layers`: Reads `--layers last,first-2,every-3,all,gradient` and `--modules mlp`, and chooses layers by such a rule.
+- `memory_findings`: What to say of trials that no single device holds.
 - `mixes`: Mixes: general rows that are replayed among the task rows, and the trials with each of them.
 - `overrides`: Reads `--set schedule=stable,batch_warmup_ratio=0.2`: settings of a trial that have no option of their
   own.

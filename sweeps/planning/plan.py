@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.device_memory import Devices, devices_here
-from sweeps.planning.device_split import memory_findings
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
 from sweeps.planning.kept_scans import scan_once
+from sweeps.planning.memory_findings import memory_findings
 from sweeps.planning.mixes import replayed
 from sweeps.planning.pick_rows import pick_findings, pick_rows
 from sweeps.planning.pilots import PilotArm

@@ -20,7 +20,7 @@ from trainables.evaluation.answering import Found, QuestionSet
 from trainables.evaluation.decoding import read_answers
 from trainables.evaluation.drafts import Drafts
 from trainables.evaluation.evaluator import LOSS_TOKENS, Evaluator, RowLoss, losses_in_order, row_losses
-from trainables.evaluation.live_probe import Answered, live_scores
+from trainables.evaluation.live_probe import GivenAnswers, live_scores
 from trainables.evaluation.near_ties import best_tokens
 from trainables.evaluation.passes import DecodedTokens, Members
 from trainables.health import eval_integrity
@@ -52,7 +52,7 @@ class CohortEvaluator:
         train_slice = self._losses(evaluator.train_slice, members)
         earlier = [self._losses(rows, members) for rows in evaluator.earlier]
         measured: dict[int, Measured] = {}
-        asked = {member: Answered(answers[member], baselines[member]) for member in members}
+        asked = {member: GivenAnswers(answers[member], baselines[member]) for member in members}
         further = live_scores(evaluator.live_probes, self, asked)
         for member in members:
             stages = tuple(losses[member] for losses in earlier)

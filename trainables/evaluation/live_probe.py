@@ -33,7 +33,7 @@ class LivePasses(Protocol):
 
 
 @dataclass(frozen=True)
-class Answered:
+class GivenAnswers:
     """What a member answered in this eval by question key, and its baseline; None for the baseline itself."""
 
     answers: Mapping[str, str]
@@ -43,12 +43,14 @@ class Answered:
 class LiveProbe(Protocol):
     """A probe that needs passes of its own; one is made for each evaluator, and may keep what it can use again."""
 
-    def measure(self, passes: LivePasses, members: Mapping[int, Answered]) -> Mapping[int, Scores]:
+    def measure(self, passes: LivePasses, members: Mapping[int, GivenAnswers]) -> Mapping[int, Scores]:
         """Return the scores of each member."""
         ...
 
 
-def live_scores(probes: Sequence[LiveProbe], passes: LivePasses, members: Mapping[int, Answered]) -> dict[int, Scores]:
+def live_scores(
+    probes: Sequence[LiveProbe], passes: LivePasses, members: Mapping[int, GivenAnswers]
+) -> dict[int, Scores]:
     """Return the scores of all live probes by member."""
     found = dict.fromkeys(members, Scores({}))
     for probe in probes:

@@ -23,7 +23,7 @@ from trainables.probes.question import ask_ood
 from trainables.probes.shift import LANGUAGE_OFF, SHIFT, VISION_OFF, shift_rows
 
 if TYPE_CHECKING:
-    from trainables.evaluation.live_probe import Answered, LivePasses
+    from trainables.evaluation.live_probe import GivenAnswers, LivePasses
 
 TOKENS_AT_ONCE = 256  # of log-probabilities in float64
 SWITCHES: Mapping[str, tuple[TowerName, ...]] = {SHIFT: (), LANGUAGE_OFF: ("language",), VISION_OFF: ("vision",)}
@@ -57,7 +57,7 @@ class ShiftProbe:
         self.switches = SWITCHES if evaluator.base.family.sees else {SHIFT: ()}
         self._known: dict[Answers, BaseAnswers] = {}
 
-    def measure(self, passes: LivePasses, members: Mapping[int, Answered]) -> dict[int, Scores]:
+    def measure(self, passes: LivePasses, members: Mapping[int, GivenAnswers]) -> dict[int, Scores]:
         """Return the shift of each member; that of the base itself is 0."""
         by_answers: dict[Answers, list[int]] = {}
         found: dict[int, Scores] = {}

@@ -22,7 +22,7 @@ from trainables.data.encoding import IGNORED, Batch, until_end
 from trainables.evaluation.decoding import answer_tokens
 from trainables.evaluation.drafts import AnswerRules, Drafts
 from trainables.evaluation.evaluator import ALONE, Evaluator
-from trainables.evaluation.live_probe import Answered, live_scores
+from trainables.evaluation.live_probe import GivenAnswers, live_scores
 from trainables.evaluation.passes import DraftedRow, Members, PromptRow
 from trainables.health.checks import Finding
 from trainables.health.eval_controls import judge_shuffled
@@ -215,7 +215,7 @@ def measure(
     """Run one eval under a witness and check its answers."""
     with witness_of(evaluator) as witness:
         scores, answers = evaluator.measure(baseline, drafts)
-    further = live_scores(evaluator.live_probes, evaluator, {ALONE: Answered(answers, baseline)})
+    further = live_scores(evaluator.live_probes, evaluator, {ALONE: GivenAnswers(answers, baseline)})
     scores = scores.joined(further[ALONE])
     return judged(evaluator, step, scores, answers, witness.of(ALONE))
 

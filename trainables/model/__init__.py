@@ -4,6 +4,7 @@
 - `base_files`: The files of a base that decide a result, and their digest: weights, configuration, tokenizer,
   templates, processors.
 - `checksums`: Checksums and memory size of the frozen base's tensors, including quantization state.
+- `device_split`: Splits a base over several devices as accelerate does; no engine holds a base on more than one.
 - `dropout`: Dropout whose masks depend only on seed, step, layer and rate, not on which trials share a forward pass.
 - `families/`: Model families: one file for each, and the table of those that can be trained.
 - `foreign_code`: Refuses a base whose configuration names code on the hub: transformers downloads a kernel and runs it.

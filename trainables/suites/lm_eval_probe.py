@@ -16,7 +16,7 @@ from trainables.suites.lm_eval_tasks import FOREIGN_ERRORS, loaded_tasks
 
 if TYPE_CHECKING:
     from trainables.evaluation.evaluator import Evaluator
-    from trainables.evaluation.live_probe import Answered, LivePasses
+    from trainables.evaluation.live_probe import GivenAnswers, LivePasses
 
 NLTK_HINT = (
     "where there is internet: `python -m nltk.downloader -d DIR punkt punkt_tab`, and set NLTK_DATA=DIR here; or leave "
@@ -43,7 +43,7 @@ class LmEvalProbe:
             self.requests = list(built_requests(self.tasks, self.template))
         self.asked = RequestAnswers(evaluator, self.requests)
 
-    def measure(self, passes: LivePasses, members: Mapping[int, Answered]) -> dict[int, Scores]:
+    def measure(self, passes: LivePasses, members: Mapping[int, GivenAnswers]) -> dict[int, Scores]:
         """Return the scores of each member."""
         with generators_kept():
             answers = self.asked.answers(passes, tuple(members))

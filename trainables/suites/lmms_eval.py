@@ -35,7 +35,7 @@ MEND = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuiteRequest:
     """One request of lmms-eval: its key, text and pictures, how many tokens its answer may have, and what ends it."""
 
     key: str
@@ -46,7 +46,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SuiteResult:
     """One metric of a suite: its name, value and description."""
 
     name: str
@@ -99,7 +99,7 @@ def checked_python(path: Path | None) -> Path:
     return chosen
 
 
-def requests_in(path: Path) -> Iterator[Asked]:
+def requests_in(path: Path) -> Iterator[SuiteRequest]:
     """Yield the requests that lmms-eval wrote.
 
     Raises:
@@ -112,10 +112,10 @@ def requests_in(path: Path) -> Iterator[Asked]:
             raise UserError(f"an answer must be greedy, but task `{one['key'].split('/')[0]}` samples")
         pictures = tuple(Path(picture) for picture in one["pictures"])
         new_tokens, until = int(options.get("max_new_tokens", NEW_TOKENS)), tuple(options.get("until") or ())
-        yield Asked(one["key"], one["text"], pictures, new_tokens, until)
+        yield SuiteRequest(one["key"], one["text"], pictures, new_tokens, until)
 
 
-def answered(model: AdaptedModel, requests: Sequence[Asked]) -> dict[str, str]:
+def answered(model: AdaptedModel, requests: Sequence[SuiteRequest]) -> dict[str, str]:
     """Answer requests greedily, one at a time as in serving; pictures come before the text."""
     from trainables.data.formats import IMAGE_TAG
     from trainables.evaluation.decoding import decode_greedily
@@ -149,20 +149,20 @@ def run_worker(python: Path, directory: Path, *answers: str) -> None:
         raise UserError(f"lmms-eval must end without an error, but it said: {lines[-1][:300]}")
 
 
-def read_results(path: Path) -> list[Measured]:
+def read_results(path: Path) -> list[SuiteResult]:
     """Read what lmms-eval found."""
     found = json.loads(path.read_text(encoding="utf-8"))
     return [_measured(one) for one in found["metrics"]]
 
 
-def _measured(one: Mapping[str, Any]) -> Measured:
+def _measured(one: Mapping[str, Any]) -> SuiteResult:
     direction: Direction = "higher" if one["higher"] else "lower"
     unit = "fraction" if 0 <= one["value"] <= 1 else "as in the suite"
     counts = f"{one['name'].rpartition('/')[2]} of lmms-eval"
-    return Measured(one["name"], one["value"], Declared(direction, unit, counts, one["rows"], one["error"]))
+    return SuiteResult(one["name"], one["value"], Declared(direction, unit, counts, one["rows"], one["error"]))
 
 
-def measure(model: AdaptedModel, python: Path, tasks: Mapping[str, Path]) -> list[Measured]:
+def measure(model: AdaptedModel, python: Path, tasks: Mapping[str, Path]) -> list[SuiteResult]:
     """Ask a model the rows of tasks and return lmms-eval's scores.
 
     Raises:

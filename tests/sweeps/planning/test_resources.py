@@ -11,14 +11,15 @@ from scanned_rows import rows
 
 from sweeps.planning.data_quality import FileQuality, file_quality
 from sweeps.planning.device_memory import GIGABYTE, Devices, checked_price, devices_in
-from sweeps.planning.device_split import memory_findings, split_of
 from sweeps.planning.forecast import forecast
-from sweeps.planning.resources import fitted, money, resources, resources_text, trial_memory
+from sweeps.planning.memory_findings import memory_findings
+from sweeps.planning.resources import USABLE_SHARE, fitted, money, resources, resources_text, trial_memory
 from sweeps.planning.speed import known_speed
 from sweeps.planning.weight_memory import weight_memory
 from trainables.errors import UserError
 from trainables.memory_file import WHOLE, Fit
 from trainables.mini import BASE_DIRECTORY
+from trainables.model.device_split import split_of
 from trainables.model.stored_base import read_base
 from trainables.spec import QUANTIZATIONS, Placement
 
@@ -113,7 +114,7 @@ def test_a_base_larger_than_every_device_is_refused_with_what_each_would_hold(qu
 
 
 def test_the_split_holds_every_weight_once() -> None:
-    split = split_of(BASE_DIRECTORY, 8_000_000, (6_000_000, 6_000_000))
+    split = split_of(BASE_DIRECTORY, 8_000_000, (6_000_000, 6_000_000), USABLE_SHARE)
     assert split.left_over == 0 and all(split.held) and sum(split.held) == pytest.approx(8_000_000, rel=0.05)
 
 

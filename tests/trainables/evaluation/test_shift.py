@@ -17,7 +17,7 @@ from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.errors import UserError
-from trainables.evaluation.live_probe import Answered, live_scores
+from trainables.evaluation.live_probe import GivenAnswers, live_scores
 from trainables.evaluation.shift import ShiftProbe, divergence
 from trainables.model.lora import Adapter, without_lora
 from trainables.probes.metric import Scores
@@ -52,7 +52,7 @@ def _double() -> Iterator[None]:
 
 
 def solo(engine: Engine, baseline: Baseline | None, answers: dict[str, str] | None = None) -> Scores:
-    asked = {0: Answered(answers or {}, baseline)}
+    asked = {0: GivenAnswers(answers or {}, baseline)}
     return live_scores([ShiftProbe(engine.evaluator)], engine.evaluator, asked)[0]
 
 
@@ -98,7 +98,7 @@ def test_the_shift_is_that_of_transformers_and_peft_alone(engine: Engine, baseli
     adapter = packed.grown(engine.base, sources.spec(placement=BOTH, seed=3), NOISE)
     try:
         probe = ShiftProbe(engine.evaluator)
-        own = live_scores([probe], engine.evaluator, {0: Answered({}, baseline)})[0]
+        own = live_scores([probe], engine.evaluator, {0: GivenAnswers({}, baseline)})[0]
         answers = [baseline.answers[f"ood/{row.row_id}"] for row in probe.rows]
         expected = by_hand(engine, adapter, probe, answers)
     finally:
@@ -157,7 +157,7 @@ def test_a_cohort_measures_what_each_member_measures_alone(
     shared = SharedForward(engine.base, packed.lifted(engine.base, specs, NOISE))
     try:
         joint = CohortEvaluator(engine.evaluator, shared)
-        asked = dict.fromkeys(range(len(specs)), Answered({}, baseline))
+        asked = dict.fromkeys(range(len(specs)), GivenAnswers({}, baseline))
         together = live_scores([ShiftProbe(engine.evaluator)], joint, asked)
     finally:
         shared.remove()

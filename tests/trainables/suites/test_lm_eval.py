@@ -18,7 +18,7 @@ from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.shared_forward import SharedForward
 from trainables.engine import Engine
 from trainables.errors import UserError
-from trainables.evaluation.live_probe import Answered, live_scores
+from trainables.evaluation.live_probe import GivenAnswers, live_scores
 from trainables.measurement import read_measurements
 from trainables.mini.text import BASE_DIRECTORY
 from trainables.model.base import load_base
@@ -150,7 +150,7 @@ def own_tasks(directory: Path) -> list[ProbeRequest]:
 
 
 def measured(engine: Engine, probe: LmEvalProbe) -> Scores:
-    return live_scores([probe], engine.evaluator, {0: Answered({}, None)})[0]
+    return live_scores([probe], engine.evaluator, {0: GivenAnswers({}, None)})[0]
 
 
 def test_the_scores_are_those_of_lm_evals_own_model(engine: Engine, sources: Sources, directory: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_cohort_scores_what_each_member_scores_alone(engine: Engine, sources: 
         shared = SharedForward(engine.base, packed.lifted(engine.base, specs, LOUD))
         try:
             joint = CohortEvaluator(engine.evaluator, shared)
-            together = live_scores([probe], joint, dict.fromkeys(range(len(specs)), Answered({}, None)))
+            together = live_scores([probe], joint, dict.fromkeys(range(len(specs)), GivenAnswers({}, None)))
         finally:
             shared.remove()
     assert len({one.metrics["lm-eval/own_surprising/nats"] for one in alone}) > 1, "equality would say nothing"

@@ -18,7 +18,7 @@ from trainables.errors import UserError
 from trainables.suites import lmms_eval
 from trainables.suites.lmms_eval import (
     VARIABLE,
-    Asked,
+    SuiteRequest,
     answered,
     checked_python,
     measure,
@@ -76,7 +76,7 @@ def test_requests_and_results_are_read_as_the_worker_writes_them(tmp_path: Path)
     path = tmp_path / "requests.jsonl"
     one = {"key": "pope/0", "text": "Is it?", "pictures": ["a.png"], "options": options}
     path.write_text(json.dumps(one) + "\n", encoding="utf-8")
-    assert list(requests_in(path)) == [Asked("pope/0", "Is it?", (Path("a.png"),), 16, ("\n\n",))]
+    assert list(requests_in(path)) == [SuiteRequest("pope/0", "Is it?", (Path("a.png"),), 16, ("\n\n",))]
     path.write_text(json.dumps({**one, "options": {"do_sample": True, "temperature": 0.7}}) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="must be greedy, but task `pope` samples"):
         list(requests_in(path))
@@ -105,7 +105,7 @@ def test_pope_and_mmvp_score_what_the_adapter_answers(
     base = load_base(sources.base.path, "none", "auto", torch.device("cpu"))
     model, seen = AdaptedModel(base, Encoder(base), base.model, 8), []
 
-    def half_right(model: Any, requests: Sequence[Asked]) -> dict[str, str]:
+    def half_right(model: Any, requests: Sequence[SuiteRequest]) -> dict[str, str]:
         seen.extend(requests)
         own = answered(model, requests)
         assert all(isinstance(text, str) for text in own.values()) and len(own) == 8
