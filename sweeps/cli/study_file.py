@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA_FILE = "footprint.schema.json"
 # of one launch, or secret
 NOT_IN_FILE = ("dry_run", "resume", "sync", "force", "steal", "notify", "as_json", "quiet", "verbose")
+make_model: Any = create_model  # its fields are not known before it runs
 DATA = ("train", "val", "ood", "test", "ood_test")  # files, which a file names relative to itself
 
 
@@ -134,22 +135,22 @@ def schema(line: CommandLine[Any]) -> str:
 
 def model_of(line: CommandLine[Any]) -> type[BaseModel]:
     """Return the model of the files of a command line: its options, and the rules of guards, by name and type."""
-    options: Any = create_model("Options", __base__=Frozen, **{
+    options: Any = make_model("Options", __base__=Frozen, **{
         key_of(one): (_type_in_file(one), Field(None, description=one.option.help))
         for one in line.parameters() if one.name not in NOT_IN_FILE
     })  # fmt: skip
     rules = [_model_of_rule(name, rule) for name, rule in RULES.items()]
-    limits: Any = create_model("Limits", __base__=Frozen, **{
+    limits: Any = make_model("Limits", __base__=Frozen, **{
         one.name: (type(one.default), one.default) for one in dataclasses.fields(PreflightLimits)
     })  # fmt: skip
     union: Any = rules[0]
     for rule in rules[1:]:
         union |= rule
     guard: Any = union
-    constraint: Any = create_model("Constraint", __base__=Frozen, **{
+    constraint: Any = make_model("Constraint", __base__=Frozen, **{
         one.name: (float | None, None) for one in dataclasses.fields(line.study.constraint)
     })  # fmt: skip
-    return create_model(
+    return make_model(
         "StudyFile", __base__=StudyFile, study=(Literal[line.study.name], ...), options=(options | None, None),
         limits=(limits | None, None), guards=(list[guard] | None, None), constraint=(constraint | None, None),
     )  # fmt: skip
@@ -158,7 +159,7 @@ def model_of(line: CommandLine[Any]) -> type[BaseModel]:
 def _model_of_rule(name: str, rule: type) -> Any:
     types = {"str": str, "float": float, "int": int}
     fields: dict[str, Any] = {one.name: (types[str(one.type)], ...) for one in dataclasses.fields(rule)}
-    return create_model(name, __base__=Frozen, rule=(Literal[name], ...), **fields)
+    return make_model(name, __base__=Frozen, rule=(Literal[name], ...), **fields)
 
 
 def _type_in_file(one: Parameter) -> Any:

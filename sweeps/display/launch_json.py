@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeps.planning.preflight import Preflight
-from trainables.measurement import newest_eval
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
@@ -35,7 +34,7 @@ def _trial(spec: TrialSpec) -> dict[str, Any]:
 
 def _result(record: Record) -> dict[str, Any]:
     verdict, best = record.verdict(), record.best()
-    last = newest_eval(record.measurements())
+    last = next(iter(record.evals()[::-1]), None)
     return {
         "directory": str(record.directory),
         "verdict": None if verdict is None else {"kind": verdict.kind, "reason": verdict.reason},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
-    from IPython.display import DisplayHandle
+    from IPython.display import DisplayHandle  # type: ignore[import-not-found] only in notebooks
 
 COLUMNS = 110
 MOST_NOTES = 200  # lines kept above the table
@@ -19,8 +19,8 @@ MOST_NOTES = 200  # lines kept above the table
 def display_in_notebook() -> Callable[..., Any] | None:
     """Return IPython's `display` in a notebook's kernel, None anywhere else."""
     try:
-        from IPython.core.getipython import get_ipython
-        from IPython.display import display
+        from IPython.core.getipython import get_ipython  # type: ignore[import-not-found]
+        from IPython.display import display  # type: ignore[import-not-found]
     except ImportError:
         return None
     shell = get_ipython()

@@ -88,7 +88,8 @@ def graph_bytes(model: ModelShape, members: Sequence[PassMember], shape: PassSha
 def _member_bytes(model: ModelShape, member: PassMember, shape: PassShape, recomputes: bool) -> int:
     sees = bool(shape.patches) and any(_is_adapted(block, member) for block in model.vision)
     total = 0
-    for tower, tokens in (("vision", shape.patches), ("language", shape.tokens)):
+    towers: tuple[tuple[TowerName, int], ...] = (("vision", shape.patches), ("language", shape.tokens))
+    for tower, tokens in towers:
         blocks = model.vision if tower == "vision" else model.language
         reached = list(accumulate((_is_adapted(block, member) for block in blocks), max, initial=False))[1:]
         if tower == "language" and sees:

@@ -76,7 +76,7 @@ class StackedLinear:
     """The LoRA factors of several members on one linear."""
 
     layer: str
-    factors: dict[int, tuple[torch.nn.Parameter, torch.nn.Parameter]]
+    factors: dict[int, tuple[torch.Tensor, torch.Tensor]]
     adapters: Sequence[Adapter]
     groups: Groups
     _constants: dict[tuple[object, ...], torch.Tensor] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class StackedLora:
     def __init__(self, base: Base, adapters: Sequence[Adapter]) -> None:
         self.groups = Groups()
         self.adapters = adapters
-        factors: dict[str, dict[int, tuple[torch.nn.Parameter, torch.nn.Parameter]]] = {}
+        factors: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
         for member, adapter in enumerate(adapters):
             for tower in TOWERS:
                 for layer, pair in adapter.factors(tower).items():

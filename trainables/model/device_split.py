@@ -47,5 +47,5 @@ def split_of(base: Path, weight_bytes: int, devices: Sequence[int], usable_share
         if device in ELSEWHERE:
             left_over += sizes[name]
         else:
-            held[int(device)] += sizes[name]
+            held[int(str(device))] += sizes[name]
     return Split(tuple(int(one * scale) for one in held), int(left_over * scale))
