@@ -112,7 +112,7 @@ def as_begun(study: Study, spec_format: Format, reading: Reading | None = None) 
         return replace(study, reading=reading or study.reading)
     settings = {**EARLIER_DEFAULTS, **study.settings}
     miniature = {**study.miniature, **study.miniature_before_format_3}
-    return replace(study, settings=settings, miniature=miniature, reading="exact")
+    return replace(study, settings=settings, miniature=miniature, reading="exact", chosen_evals=True)
 
 
 def with_begun_rules(study: Study, begun: Mapping[str, Any] | None, reported: Collection[str]) -> Study:

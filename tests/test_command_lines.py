@@ -61,7 +61,15 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.guards": [],
     "benchmarks.evals": [],
     "benchmarks.kept": [],
+    "benchmarks.forecast": [],
     "benchmarks.load": [],
+    "benchmarks.shift": [],
+    "trainables.probes.answer": [],
+    "trainables.probes.kit": [],
+    "trainables.suites.lmms_eval": [],
+    "analysis": [],
+    "sweeps": [],
+    "trainables": [],
     "benchmarks.mixes": [],
     "benchmarks.start": [],
     "benchmarks.peers": [],
@@ -79,8 +87,14 @@ WORKERS = ("trainables.data.scan", "trainables.selftest.machine", "trainables.se
            "trainables.shipping.worker", "trainables.training.layer_gradients",
            "trainables.preloaded.server", "sweeps.execution.joining",
            "benchmarks.load_driver")  # fmt: skip
-# run by benchmarks.peers, some with the Python of another environment
-PEERS = ("benchmarks.careful", "benchmarks.peer_ours", "benchmarks.with_llamafactory", "benchmarks.with_trl")
+# run by benchmarks.peers or a suite, some with the Python of another environment
+PEERS = (
+    "benchmarks.careful",
+    "benchmarks.peer_ours",
+    "benchmarks.with_llamafactory",
+    "benchmarks.with_trl",
+    "trainables.suites.lmms_worker",
+)
 DEEP = "[" * 3000
 # path -> what it holds; None for one that cannot be made or does not exist
 FILES: dict[str, bytes | None] = {

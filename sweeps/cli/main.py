@@ -38,7 +38,8 @@ def app_of(line: CommandLine[Any]) -> typer.Typer:
     parameters = line.parameters()
 
     def command(context: typer.Context, write_config: Path | None = None, **values: Any) -> None:
-        values.pop("config", None)  # has been read
+        if line.with_study:
+            values.pop("config")  # has been read
         given = [one for one in parameters if _is_given(context, one.name)]
         chosen = configured(line, context)
         if write_config is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-from importlib.metadata import entry_points
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +13,7 @@ import typer
 from ended import ended_by
 from typer.core import TyperGroup
 
-from sweeps.cli.footprint import GROUP, app_of
+from sweeps.cli.footprint import app_of_commands
 from trainables import command
 
 ROOT = Path(__file__).parents[2]
@@ -111,9 +110,10 @@ def check_ray(words: list[str]) -> None:
 
 def check_footprint(words: list[str]) -> None:
     """Let `footprint` parse its words, and the study those that it gets."""
-    app = typer.main.get_command(app_of(list(entry_points(group=GROUP))))
+    app = typer.main.get_command(app_of_commands())
     assert isinstance(app, TyperGroup)
-    parsed = app.commands[words[0]].make_context(words[0], words[1:]).params
+    one = app.get_command(app.make_context("footprint", [words[0], "--help"]), words[0])
+    parsed = one.make_context(words[0], words[1:]).params
     if words[0] == "submit":
         check_module(f"sweeps.{parsed['study']}", parsed["words"] or [])
 

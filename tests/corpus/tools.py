@@ -37,14 +37,14 @@ def cut_graph(stack: ExitStack, module: Any) -> None:
 
 def change_losses(stack: ExitStack, change: Callable[[int, Any], Any]) -> None:
     """Change training losses before backward: `change(number of the micro-batch from 1, loss)`."""
-    from trainables.training import trial as trial_module
+    from trainables.training import gradients as gradients_module
 
-    original, count = trial_module.cross_entropy, iter(range(1, 10_000))
+    original, count = gradients_module.cross_entropy, iter(range(1, 10_000))
 
     def changed(*arguments: Any, **keywords: Any) -> Any:
         return change(next(count), original(*arguments, **keywords))
 
-    replace(stack, trial_module, "cross_entropy", changed)
+    replace(stack, gradients_module, "cross_entropy", changed)
 
 
 def change_gradients(trial: Any, stack: ExitStack, change: Callable[[int, Any], Any]) -> None:

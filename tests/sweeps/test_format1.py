@@ -55,7 +55,7 @@ def sources_of(spec: TrialSpec) -> Sources:
     return Sources(spec.base, spec.train, spec.validation, spec.ood, 600, is_miniature=True, sees=False)
 
 
-def planned(study: Study, specs: list[TrialSpec], of: Sources, resident: str = "auto") -> Plan:
+def planned(study: Study, specs: list[TrialSpec], of: Sources, *_: object) -> Plan:
     return Plan(of, forecast(specs, of.train_rows), Preflight({}, ()), active_guards(study, of.reported, of.sees))
 
 

@@ -33,6 +33,8 @@ from trainables.spec import Format, default_settings, parse_spec
 KEPT = Path(__file__).parent / "experiments" / "format2" / "digests_of_trial_ids.json"
 DIGESTS: Mapping[str, str] = json.loads(KEPT.read_text())
 
+ADDED_SINCE = {"commands": ("L8", "L16", "L24", "L24_attention")}  # arms of a study that it has today
+
 
 def digest(ids: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest()[:16]
@@ -43,7 +45,8 @@ def test_a_trial_of_format_2_keeps_its_id(launched: str) -> None:
     name, base, tower, axes = launched.split(", ")
     study = as_begun(import_module(f"sweeps.{name}").STUDY, 2)
     specs = expand(study, AXES[axes], sources(base == "miniature", tower == "sees"), 2)
-    assert digest({spec.name: spec.trial_id for spec in specs}) == DIGESTS[launched]
+    ids = {spec.name: spec.trial_id for spec in specs if spec.arm not in ADDED_SINCE.get(name, ())}
+    assert digest(ids) == DIGESTS[launched]
 
 
 @pytest.mark.parametrize("base", ["miniature", "real base"])

@@ -9,7 +9,7 @@ import pytest
 from small_trials import SpecMaker
 
 from trainables.sharing_keys import cohort_key, cohort_order, engine_key
-from trainables.spec import RESERVE_FORMAT, Placement, Source, TrialSpec
+from trainables.spec import RESERVE_FORMAT, Placement, ProbeRequest, Source, TrialSpec
 
 
 def elsewhere(source: Source) -> Source:
@@ -22,6 +22,7 @@ ENGINE: dict[str, Any] = {
     "quantization": lambda _: "nf4", "compute_dtype": lambda _: "bfloat16", "template_date": lambda _: date.today(),
     "train_slice_rows": lambda now: now // 2,
     "format": lambda _: RESERVE_FORMAT - 1,  # its evals ask other rows
+    "probes": lambda _: (ProbeRequest(suite="shift"),),
 }  # fmt: skip
 COHORT: dict[str, Any] = dict.fromkeys(
     (
@@ -35,7 +36,10 @@ COHORT: dict[str, Any] = dict.fromkeys(
         "batch_warmup_ratio",
     ),
     lambda now: now + 1,
-)
+) | {
+    **dict.fromkeys(("pilot_steps", "replay_ratio"), lambda now: now + 1),
+    "replay": lambda _: Source(path="general", sha256="a"),  # type: ignore[arg-type]
+}
 OWN: dict[str, Any] = {
     "name": lambda _: "other",
     "arm": lambda _: "other",

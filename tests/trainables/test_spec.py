@@ -10,7 +10,7 @@ from small_trials import SpecMaker
 
 from trainables.errors import UserError
 from trainables.io.checksums import canonical_json
-from trainables.spec import QUANTIZATIONS, Placement, Source, parse_spec
+from trainables.spec import QUANTIZATIONS, Placement, ProbeRequest, Source, parse_spec
 
 
 def parse(make_spec: SpecMaker, **changes: object):
@@ -66,6 +66,7 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "init_from": Source(path=Path("/parent"), sha256="abc"),
         "template_date": date(2026, 11, 28),
         "replay": Source(path=Path("/general"), sha256="abc"),
+        "probes": (ProbeRequest(suite="shift"),),
         "continuation": "extended",
         "schedule": "linear",
         "target_modules": ("q_proj",),

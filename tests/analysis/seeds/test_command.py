@@ -45,7 +45,7 @@ def parsed_by_the_study(words: list[str], monkeypatch: pytest.MonkeyPatch) -> An
 def test_the_study_reads_the_printed_command(monkeypatch: pytest.MonkeyPatch) -> None:
     words = more_seeds_command(LAUNCHED, ("C2", "D1"), 5)
     own, shared = parsed_by_the_study(shlex.split(shlex.join(words)), monkeypatch)
-    assert (own.only, own.seeds, own.rates, own.recommended) == ("C2,D1", 5, "2e-4", False)
+    assert (own.only, own.seeds, own.rates, own.recommended) == ("C2,D1", 5, ["2e-4"], False)
     assert (shared.storage, shared.experiment) == (Path("my runs"), "x")
 
 

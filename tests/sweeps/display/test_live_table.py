@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable
 
@@ -25,9 +26,14 @@ def console(terminal: bool) -> Console:
     return Console(file=io.StringIO(), width=80, height=24, force_terminal=terminal, color_system=None)
 
 
-def written(board: LiveTable) -> str:
+def printed(board: LiveTable) -> str:
     assert isinstance(board.console.file, io.StringIO)
     return board.console.file.getvalue()
+
+
+def written(board: LiveTable) -> str:
+    """Return what was printed, without the time of day before a line."""
+    return re.sub(r"^\d\d:\d\d:\d\d ", "", printed(board), flags=re.MULTILINE)
 
 
 def end(record: Record, kind: VerdictKind, minimum: bool, optimal: bool, *degraded: str) -> None:
@@ -288,3 +294,10 @@ def test_the_last_table_of_many_trials_counts_those_that_ended(make_record: Call
     with board:
         pass
     assert drawn(board)[-2:] == ["… 205 ended: 205 completed", drawn(board)[-1]]
+
+
+def test_a_line_in_a_log_begins_with_the_time_of_day_and_one_on_a_terminal_does_not() -> None:
+    for is_terminal in (False, True):
+        board = LiveTable(console(is_terminal), [])
+        board.note("C2 ended")
+        assert bool(re.match(r"\d\d:\d\d:\d\d C2 ended", printed(board))) is not is_terminal

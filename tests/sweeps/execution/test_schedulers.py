@@ -121,7 +121,7 @@ def test_a_resumed_launch_must_name_the_scheduler_it_was_begun_with(
     write_json(tmp_path / "stage4" / "study.json", {"steps": 120, **scheduler_in(Launch(scheduler=Asha()))})
     monkeypatch.setattr("sweeps.launch.run_records", lambda *_: None)
     monkeypatch.setattr("sweeps.launch.check_begun", lambda *_: None)  # its base and data are names alone
-    monkeypatch.setattr("sweeps.launch.reported_by", lambda _: METRICS)
+    monkeypatch.setattr("sweeps.launch.reported_by", lambda _: frozenset(METRICS))
     monkeypatch.setattr("sweeps.launch.family_of", lambda _: family_of(BASE_DIRECTORY))
     monkeypatch.setattr("sweeps.launch.begun_bytes", lambda *_: AdapterBytes(0, 0, 0))
     resume(STUDY, Launch(storage=tmp_path, scheduler=Asha()))

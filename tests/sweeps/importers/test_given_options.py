@@ -313,7 +313,7 @@ def test_packed_steps_are_told_with_numbers() -> None:
 
 def test_the_hint_on_an_unknown_family_lists_the_known_ones_and_suggests_none(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
-    for unknown in ("gemma3n", "mixtral", "qwen2_5_omni", "Qwen2"):
+    for unknown in ("gemma3n", "gpt_oss", "qwen2_5_omni", "Qwen2"):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": unknown}))
         with pytest.raises(UserError) as caught:
             family_of(tmp_path)

@@ -231,7 +231,7 @@ def test_with_sliding_windows_in_the_decoder_there_is_no_shared_prefix(
 
     sliding = {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 2}
     tiny = replace(TINY_VISION[family], text={**TINY_VISION[family].text, **sliding})
-    monkeypatch.setitem(tiny_families.TINY_VISION, family, tiny)
+    monkeypatch.setitem(tiny_families.TINY_SEEING, family, tiny)
     own = picture_sources(tmp_path, write_vision_base(family, tmp_path / "base"), sources)
     engine = packed.double_engine(own)
     assert set(engine.base.decoder.config.layer_types) == {"full_attention", "sliding_attention"}

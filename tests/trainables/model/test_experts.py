@@ -239,7 +239,7 @@ def test_what_experts_cannot_be_placed_with_is_refused(make_spec: SpecMaker) -> 
         resolve(Placement(language=2), dict(towers), ("experts",))
     dense = tiny_config("qwen3_moe")
     dense.mlp_only_layers = [3]
-    with pytest.raises(UserError, match="a placed layer with experts, but the last 1 are dense"):
+    with pytest.raises(UserError, match="a placed layer with experts, but those of L1-V0 are dense"):
         resolve(Placement(language=1), towers_of("qwen3_moe", dense), ("experts",))
     with pytest.raises(ValueError, match=r"alone, or names of linears, but got experts\+q_proj"):
         make_spec(target_modules=("experts", "q_proj"), dropout=0.0)

@@ -18,6 +18,7 @@ from sweeps.planning.active_guards import active_guards
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.trial_checks import check_trial
 from sweeps.study import PREFLIGHT_LIMITS
+from trainables.constraint import TEXT_CONSTRAINT
 from trainables.decision import Ask, Continue, Decision, Eval, Guard, Stop
 from trainables.engine import Engine
 from trainables.errors import UserError
@@ -61,7 +62,7 @@ class TooFewRight:
 
 OWN: Guard = TooFewRight("exact_match", min_successes=4, min_rows=3)
 UNDECIDED: Guard = TooFewRight("exact_match", min_successes=4, min_rows=100)
-STUDY = replace(COMMANDS, guards=(OWN,))
+STUDY = replace(COMMANDS, guards=(OWN,), constraint=TEXT_CONSTRAINT)
 
 
 def scored(successes: int, rows: int = 8, step: int = 0) -> Measurement:

@@ -186,7 +186,7 @@ def test_the_seed_changes_masks_and_weights_and_not_the_rows(
     losses = {}
     for seed in (0, 1):
         rows = seen.setdefault(seed, [])
-        monkeypatch.setattr(Engine, "encode", lambda s, i, n, rows=rows: rows.append(i) or encode(s, i, n))
+        monkeypatch.setattr(Engine, "encode", lambda s, i, *rest, rows=rows: rows.append(i) or encode(s, i, *rest))
         losses[seed] = losses_of(engine, make_spec(seed=seed, eval_every_steps=4), tmp_path / str(seed), baseline, 3)
     assert seen[0] == seen[1]
     assert len(seen[0]) == 3 * 3
