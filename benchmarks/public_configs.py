@@ -41,7 +41,7 @@ ROWS = 1000  # of the training rows that are given
 GIVEN = {"base": "--base", "train": "--train", "validation": "--val", "ood": "--ood"}
 MOST_CHARACTERS = 400  # of a reason
 TEXT = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-        "num_key_value_heads": 8}  # fmt: skip
+        "num_key_value_heads": 8, "num_experts": 8, "num_local_experts": 8, "moe_intermediate_size": 1024}  # fmt: skip
 VISION = {"text_config": TEXT, "vision_config": {"hidden_size": 1024, "embed_dim": 1024, "intermediate_size": 4096,
           "mlp_ratio": 4, "depth": 24, "num_hidden_layers": 24, "out_hidden_size": 4096,
           "deepstack_visual_indexes": [5, 11, 17]}}  # fmt: skip

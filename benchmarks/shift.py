@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy
 
 from sweeps.planning.sources import gather
+from trainables.command import run
 from trainables.data.text import same_answer
 from trainables.engine import Engine
 from trainables.evaluation.evaluator import label_logits
@@ -147,4 +148,4 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
