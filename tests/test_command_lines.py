@@ -198,7 +198,7 @@ def test_every_path_refuses_a_url(module: str, monkeypatch: pytest.MonkeyPatch, 
     app = app_of(module, monkeypatch)
     words = list(path_words(typer.main.get_command(app)))
     # NAME=DIR, or no path at all
-    assert words or module in {"benchmarks.public_configs", "benchmarks.tool_schemas", "benchmarks.kept"}
+    assert words or module in {"benchmarks.public_configs", "benchmarks.tool_schemas", "benchmarks.kept", "sweeps"}
     for one, url in itertools.product(words, URLS):
         found = ended(app, *one, url)
         assert_said(found)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from frozen_room import keeping, kept_of
 from small_trials import Sources, SpecMaker
-from tiny_families import BLOCKS, LAYERS, TINY, TINY_VISION, text_sources, vision_arms, write_base
+from tiny_families import BLOCKS, LAYERS, TINY, TINY_TEXT, TINY_VISION, text_sources, vision_arms, write_base
 from transformers import DynamicCache
 
 from trainables.cohort.shared_forward import SharedForward
@@ -138,7 +138,7 @@ def test_a_batch_whose_longest_row_changes_the_rotations_of_all_is_not_kept(
     rotary = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * parts,
               "long_factor": [8.0] * parts}  # fmt: skip
     config = {"rope_parameters": rotary, "original_max_position_embeddings": 40}
-    monkeypatch.setitem(TINY, "phi3", replace(TINY["phi3"], config=config))
+    monkeypatch.setitem(TINY_TEXT, "phi3", replace(TINY["phi3"], config=config))
     own = text_sources(tmp_path, write_base("phi3", tmp_path / "base"))
     engine = keeping(packed.double_engine(own))
     short = engine.encoder.conversation(packed.text_row("Why?", "red."))
