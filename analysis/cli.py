@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from analysis.frontier import FrontierInfo
 
 
-COLUMNS_WITHOUT_TERMINAL = 120
-
 Format = Literal["table", "json", "csv", "markdown"]
 FromFile = Annotated[
     Path | None,
@@ -204,7 +202,7 @@ def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
     if form == "table":
         from rich.console import Console
 
-        tables.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
+        tables.print_report(info, Console())
         print(written)
     else:
         _say(written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Callable
 
@@ -26,8 +27,9 @@ def console(terminal: bool) -> Console:
 
 
 def written(board: LiveTable) -> str:
+    """Return what the board has printed, without the times of day in a log."""
     assert isinstance(board.console.file, io.StringIO)
-    return board.console.file.getvalue()
+    return re.sub(r"^\d\d:\d\d:\d\d ", "", board.console.file.getvalue(), flags=re.MULTILINE)
 
 
 def end(record: Record, kind: VerdictKind, minimum: bool, optimal: bool, *degraded: str) -> None:

@@ -222,7 +222,7 @@ def test_a_curriculum_is_planned_whole(staged: StagedStudy, tmp_path: Path) -> N
 @pytest.fixture
 def sound_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused here follows from the stages; scanning their rows takes ten seconds each."""
-    monkeypatch.setattr("sweeps.planning.plan.scan_once", lambda sources: scan_of())
+    monkeypatch.setattr("sweeps.planning.plan.scan_once", lambda *_: scan_of())
 
 
 @pytest.mark.parametrize(
