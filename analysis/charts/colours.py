@@ -19,7 +19,7 @@ PAGE_COLOURS = {
     "#D55E00": ("--vermilion", "#a63a00", "#eb6424"),
     "#8C8C8C": ("--left-out", "#767676", "#9a9a9a"),
     "#A8A8A8": ("--path", "#8a8a8a", "#9a9a9a"),
-    "#9CC7E0": ("--seed", "#5b9ec4", "#9cc7e0"),
+    "#9CC7E0": ("--seed", "#4a8db3", "#9cc7e0"),
 }
 
 
