@@ -1,4 +1,4 @@
-"""What a person sees while a launch works: at 80x24 on a terminal, and in a log, in which nothing is silent for long."""
+"""What a person sees while a launch works: at 80x24 on a terminal, and in a log; nothing is silent for long."""
 
 from __future__ import annotations
 
