@@ -49,12 +49,12 @@ LACKING = """(() => { const found = [], all = name => Array.from(document.queryS
         .forEach(() => found.push('label'));
     all('figure').filter(one => !one.closest('main').querySelector('table')).forEach(() => found.push('table'));
     return found })()"""
-TEXT_CONTRAST = """(() => { const channels = text => text.match(/[\\d.]+/g).map(Number).slice(0, 3).map(one => one / 255)
+TEXT_CONTRAST = """(() => { const channels = text => text.match(/[\\d.]+/g).slice(0, 3).map(one => +one / 255)
         .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
     const light = text => { const [r, g, b] = channels(text); return 0.2126 * r + 0.7152 * g + 0.0722 * b };
     const paper = light(getComputedStyle(document.body).backgroundColor);
     const faint = [];
-    document.querySelectorAll('main *, header *').forEach(one => {
+    document.querySelectorAll('body :not(script)').forEach(one => {
         if (!Array.from(one.childNodes).some(node => node.nodeType === 3 && node.data.trim())) return;
         if (one.closest('pre') || (one.closest('svg') && one.tagName !== 'text') || one.tagName === 'title') return;
         const style = getComputedStyle(one), ink = light(one.closest('svg') ? style.fill : style.color);
@@ -188,10 +188,11 @@ def test_a_planted_fault_is_seen(visited: Callable[[Visit], Tab], tmp_path: Path
 
     async def steps(tab: Tab) -> None:
         await tab.open(page, 390)
-        found.extend([await tab.value(one) for one in (OVERFLOW, SPILLED, UNREACHABLE, LACKING)])
+        found.extend([await tab.value(one) for one in (OVERFLOW, SPILLED, UNREACHABLE, LACKING, TEXT_CONTRAST)])
 
     tab = visited(steps)
     assert found[0] > 0 and "DIV" in found[1] and found[2] == 1
     assert {"lang", "viewport", "img", "one h1 and main"} <= set(found[3])
+    assert found[4] == ["DIV: wide"], "white on white"
     assert any("planted" in one for one in tab.errors)
     assert "https://example.org/x.png" in tab.requests
