@@ -88,7 +88,7 @@ def test_the_way_of_an_arm_is_drawn_and_is_a_table(info: FrontierInfo, tmp_path:
     write_page(info, tmp_path / "pareto.html", chart_of(info, (), [path]))
     page = Page(tmp_path / "pareto.html")
     assert page.texts["td"][-8:] == ["C2", "30", "0.200", "0.990", "C2", "60", "0.900", "0.950"]
-    assert "an arm while it trained" in (tmp_path / "pareto.html").read_text()
+    assert "an arm in training" in (tmp_path / "pareto.html").read_text()
 
 
 HOSTILE = "C2</script><script>alert(1)</script>"
