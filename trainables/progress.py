@@ -139,7 +139,7 @@ class _Shown:
             self._changed.clear()
             if self._changed.wait(pause_seconds(lasted)) or self._over.is_set():
                 continue
-            if self.parts and self.parts[-1] is one:
+            if one is not None and self.parts and self.parts[-1] is one:
                 say(self.console, one.line(time.monotonic()))
 
 
