@@ -22,7 +22,8 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "progress", "folded", "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
+        "progress", "folded",
+        "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
         "placement", "source", "spec", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
         "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels", "rates",
@@ -39,7 +40,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "analysis": (
-        "open_page", "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
+        "open_page",
+        "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",
         "compare", "effects", "seeds", "report", "charts", "trial_report", "shipping", "study_report", "frames", "cli",
