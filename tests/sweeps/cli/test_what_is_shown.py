@@ -16,6 +16,7 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 
 import pytest
+from launches import kill
 
 ROOT = Path(__file__).parents[3]
 STAMP = re.compile(r"\d\d:\d\d:\d\d ")
@@ -48,7 +49,7 @@ def watched(words: Sequence[str], directory: Path, terminal: bool, seconds: floa
     began = last = time.monotonic()
     chunks, pauses = [], []
     with subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=theirs,
-                          stderr=theirs) as process:  # fmt: skip
+                          stderr=theirs, text=True) as process:  # fmt: skip
         os.close(theirs)
         try:
             while (chunk := os.read(ours, 65536)) and time.monotonic() - began < seconds:
@@ -58,6 +59,10 @@ def watched(words: Sequence[str], directory: Path, terminal: bool, seconds: floa
         except OSError:  # Linux raises it when the terminal has no writer
             pass
         os.close(ours)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # it took longer than `seconds`
+            kill(process)
     return Seen(b"".join(chunks).decode(), process.returncode, tuple(pauses))
 
 
