@@ -28,6 +28,7 @@ From Python, as pandas frames::
   MLflow keeps of runs.
 - `mlflow_runs`: Reads the trials of a study from MLflow, and logs the finished frontier to it.
 - `objectives`: The objectives of a frontier, from the options of the command line.
+- `open_page`: Opens a page that was written in the reader's browser, where there is one.
 - `options`: Options that several commands have, and the words that repeat them in a printed command.
 - `placement_results`: The result of a frontier as frozen values, from which every table, file and chart is made.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.

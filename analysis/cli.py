@@ -12,20 +12,20 @@ import typer
 
 from analysis.compare.command import compare
 from analysis.effects.command import effects
+from analysis.open_page import OpenPage, open_page
 from analysis.options import ConclusionOptions, Fit, Generality, Level, TrackingUri
 from analysis.seeds.command import seeds
 from analysis.shipping.command import ship
 from analysis.study_report.command import report
 from trainables.command import run
 from trainables.errors import ExitCode, UserError
+from trainables.progress import working
 
 if TYPE_CHECKING:
     from analysis.charts.chart import Chart
     from analysis.conclusion import Conclusion
     from analysis.frontier import FrontierInfo
 
-
-COLUMNS_WITHOUT_TERMINAL = 120
 
 Format = Literal["table", "json", "csv", "markdown"]
 FromFile = Annotated[
@@ -70,6 +70,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     ask_finalists: Annotated[
         bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with sweeps.finalists.")
     ] = False,
+    is_opened: OpenPage = False,
 ) -> None:
     """Print the frontier of a study, and for each other placement why it is not on it.
 
@@ -80,11 +81,11 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     if from_file is not None or columns:
         _require_no_study_options({"--x": x, "--y": y, "--objective": objective, "--export-as": export_as,
                                    "--ask-finalists": ask_finalists})  # fmt: skip
-        _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form)
+        _pareto_of_foreign(experiment, tracking_uri, from_file, columns or (), out, form, is_opened)
         return
     _require_experiment(experiment)
     asked = ConclusionOptions(experiment, tracking_uri, x, y, tuple(objective or ()), level)
-    _pareto_of_study(asked, out, form, export_as, ask_finalists)
+    _pareto_of_study(asked, out, form, export_as, ask_finalists, is_opened)
 
 
 @app.command()
@@ -133,16 +134,17 @@ def _require_no_study_options(options: Mapping[str, object]) -> None:
                         f"name x and y with --map, and leave out {' and '.join(given)}")  # fmt: skip
 
 
-def _pareto_of_study(asked: ConclusionOptions, out: Path | None, form: Format, export_as: str, ask: bool) -> None:
+def _pareto_of_study(
+    asked: ConclusionOptions, out: Path | None, form: Format, export_as: str, ask: bool, is_opened: bool
+) -> None:
     from analysis.charts.candidate_paths import study_chart
-    from analysis.read_conclusion import read_conclusion
     from analysis.report.exporting import settings_of_winners, write_settings
     from analysis.report.next_commands import next_commands, with_finalists_asked
     from trainables.export.trial import check_tool
 
     if export_as:
         check_tool(export_as)
-    found = read_conclusion(asked)
+    found = _concluded(asked)
     if ask:
         found = with_finalists_asked(found, asked)
     info, directory = found.info, out or Path("frontier") / _as_directory_name(asked.experiment)
@@ -153,13 +155,16 @@ def _pareto_of_study(asked: ConclusionOptions, out: Path | None, form: Format, e
         settings = write_settings(settings_of_winners(info, export_as), directory)
         _say(f"written: {', '.join(map(str, settings))}")
     _print_next(next_commands(found, asked), form)
+    if is_opened:
+        open_page(files[0])
     if info.choice is not None and info.choice.picked is None:
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
 def _pareto_of_foreign(
-    experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format
-) -> None:
+    experiment: str, tracking_uri: str, path: Path | None, texts: Sequence[str], out: Path | None, form: Format,
+    is_opened: bool,
+) -> None:  # fmt: skip
     from analysis.charts.chart import chart_of
     from analysis.foreign.columns import parse_map
     from analysis.foreign.results_file import read_results_file
@@ -174,7 +179,19 @@ def _pareto_of_foreign(
     study = read_results_file(path, columns) if path else read_foreign_runs(experiment, tracking_uri, columns)
     info = frontier_info(study, columns.objectives)
     directory = out or Path("frontier") / _as_directory_name(study.name)
-    _print(info, form, _write_files(info, directory, chart_of(info)))
+    files = _write_files(info, directory, chart_of(info))
+    _print(info, form, files)
+    if is_opened:
+        open_page(files[0])
+
+
+def _concluded(asked: ConclusionOptions) -> Conclusion:
+    from rich.console import Console
+
+    from analysis.read_conclusion import read_conclusion
+
+    with working(Console(stderr=True), f"reading {asked.experiment}, and drawing again from its rows and seeds"):
+        return read_conclusion(asked)
 
 
 def _write_files(info: FrontierInfo, directory: Path, chart: Chart) -> list[Path]:
@@ -204,7 +221,7 @@ def _print(info: FrontierInfo, form: Format, files: Sequence[Path]) -> None:
     if form == "table":
         from rich.console import Console
 
-        tables.print_report(info, Console(width=None if sys.stdout.isatty() else COLUMNS_WITHOUT_TERMINAL))
+        tables.print_report(info, Console())
         print(written)
     else:
         _say(written)

@@ -16,8 +16,11 @@ from sweeps.execution.storage import check_storage
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.study import Study
 from trainables.mlflow_store import checked_uri, default_tracking_uri
+from trainables.progress import working
 from trainables.record import Record
 from trainables.spec import TrialSpec
+
+READING = "reading the base and the rows, and planning"
 
 
 class JobPlan(Protocol):
@@ -89,7 +92,8 @@ def run_job(job: Job[PlanT]) -> list[Record]:
     directory = job.launch.directory(job.study)
     checked_uri(job.launch.tracking_uri or default_tracking_uri())
     check_storage(directory.parent)
-    planned = job.plan(directory.parent / "data")
+    with working(job.launch.console, f"{job.study.name}: {READING}"):
+        planned = job.plan(directory.parent / "data")
     with LaunchAlerts(job.launch.notifier, directory):
         return job.run(planned)
 
@@ -105,7 +109,8 @@ def show_job(job: Job[PlanT]) -> str:
     check_storage(directory.parent, create=False)
     with tempfile.TemporaryDirectory() as scratch:
         copy_begun_rows(Experiment(directory), Path(scratch))
-        planned = job.plan(Path(scratch) / "data")
+        with working(job.launch.console, f"{job.study.name}: {READING}"):
+            planned = job.plan(Path(scratch) / "data")
         job.show(planned)
         admit(planned.preflight, job.launch.force)
         job.check(planned)

@@ -22,6 +22,7 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
+        "progress", "folded",
         "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
         "placement", "source", "spec", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
@@ -39,6 +40,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "analysis": (
+        "open_page",
         "options", "printed_commands", "intervals", "mlflow_runs", "logged_measurements", "objectives", "foreign",
         "placements", "candidates", "uncertainty", "decision", "holdout", "placement_results", "standings",
         "attained", "guard_limits", "study_constraint", "frontier", "conclusion", "read_conclusion", "templates",

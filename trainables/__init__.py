@@ -19,6 +19,7 @@
 - `evaluation/`: Evaluates models: evals during training, and answers to held-out prompts.
 - `export/`: Writes a trial as a configuration of another tool, with entries for its data files.
 - `failures`: Says what failed, for every kind of failure that a command can foresee; anything else is a bug.
+- `folded`: A table of any width on a narrow terminal: what does not fit goes on below, and nothing is cut.
 - `frozen/`: Keeps what the frozen layers below all adapters compute for a row, so that it is computed once.
 - `gradient_norms`: The gradient of each linear before training, as a value that crosses between processes and is kept
   in a file.
@@ -45,6 +46,8 @@
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
+- `progress`: Says what a command does now, so that nothing is silent: a moving line on a terminal, stamped lines in a
+  log.
 - `placement`: A placement: which layers of each tower carry LoRA, and on which kind of their linears.
 - `preloaded/`: Short processes that need torch and transformers, forked from one process that has imported them.
 - `probes/`: The probes: pure functions of the live model's answers, one file for each, listed in `PROBES`.

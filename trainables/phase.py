@@ -13,17 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-PhaseName = Literal["waiting", "loading", "self-test", "training", "eval"]
+PhaseName = Literal["waiting", "loading", "self-test", "calibration", "training", "eval"]
 FILE = ".phase.json"  # a hidden file: the manifest of the record does not list it
 MIN_SECONDS = 2.0  # between two steps that are written
 
 
 @dataclass(frozen=True)
 class TrialPhase:
-    """The phase of a running trial, and the number of its completed optimizer steps."""
+    """The phase of a running trial, the number of its completed optimizer steps, and the share of a load that is done.
+
+    The share is between 0 and 1, and None where it is not known.
+    """
 
     name: PhaseName
     step: int
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class PhaseFile:
     first_step: int = 0
     watch: Callable[[PhaseName, int], None] | None = None  # told of every step, also of those that are not written
 
-    def show(self, name: PhaseName, step: int = 0) -> None:
+    def show(self, name: PhaseName, step: int = 0, share: float | None = None) -> None:
         """Write the phase and the completed steps; a storage that refuses the file does not end the trial."""
         now = time.monotonic()
         if self.watch is not None:
@@ -61,7 +65,7 @@ class PhaseFile:
         if name == "training" and self.began_seconds is None:
             self.began_seconds, self.first_step = time.time(), step
         body = {
-            "phase": name, "step": step, "node": platform.node(), "process_id": os.getpid(),
+            "phase": name, "step": step, "share": share, "node": platform.node(), "process_id": os.getpid(),
             "began_seconds": self.began_seconds, "first_step": self.first_step,
         }  # fmt: skip
         temporary = self.directory / f"{FILE}.tmp"
@@ -74,7 +78,9 @@ def read_phase(directory: Path) -> TrialPhase | None:
     """Return the phase of the trial in `directory`; None before the first, and if the file cannot be read."""
     body = _read(directory)
     name, step = next((one for one in get_args(PhaseName) if one == body.get("phase")), None), body.get("step")
-    return TrialPhase(name, step) if name is not None and isinstance(step, int) else None
+    share = body.get("share")
+    known = float(share) if isinstance(share, int | float) else None
+    return TrialPhase(name, step, known) if name is not None and isinstance(step, int) else None
 
 
 def read_process(directory: Path) -> TrialProcess | None:

@@ -57,7 +57,7 @@ def _draw_frame(axes: Axes, chart: Chart) -> None:
         axes.plot(xs, ys, color=STYLES["frontier"].colour, linewidth=1.6, alpha=0.7, label="frontier of the means")
     for number, path in enumerate(chart.paths):
         xs, ys = zip(*path.points, strict=True)
-        label = "an arm while it trained, a dot an eval" if number == 0 else None
+        label = "an arm in training, a dot an eval" if number == 0 else None
         axes.plot(xs, ys, color=PATH_COLOUR, linewidth=0.8, marker=".", markersize=4, label=label, zorder=1)
     if chart.seeds:
         xs, ys = zip(*chart.seeds, strict=True)

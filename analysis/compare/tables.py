@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.compare.answers import AnsweredRow, SideBySide
 from analysis.compare.comparison import CandidateComparison, MetricComparison
 from analysis.compare.proportions import LEVEL
+from trainables.folded import Folded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,11 +29,11 @@ def print_comparison(found: CandidateComparison, answers: SideBySide, console: C
     for line in _title(found):
         console.print(escape(line), highlight=False)
     console.print()
-    console.print(_table(HEADER, [_cells(one) for one in found.metrics]))
+    console.print(Folded(_table(HEADER, [_cells(one) for one in found.metrics])))
     console.print("\n" + escape("\n".join(conclusions(found))), highlight=False)
     if found.groups:
         console.print()
-        console.print(_table(GROUP_HEADER, [_group_cells(one) for one in found.groups]))
+        console.print(Folded(_table(GROUP_HEADER, [_group_cells(one) for one in found.groups])))
     console.print("\n" + escape("\n".join(_answer_lines(found, answers))), highlight=False)
 
 

@@ -12,6 +12,7 @@ from analysis.compare.difference import Difference
 from analysis.effects.hypotheses import STATEMENTS, Effect, Judgement
 from analysis.effects.means import PlacementMeans
 from analysis.effects.report import EffectsReport
+from trainables.folded import Folded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,10 +28,10 @@ def print_report(report: EffectsReport, console: Console) -> None:
 
     console.print(escape(_title(report)), highlight=False)
     console.print()
-    console.print(_table(EFFECTS, effect_rows(report)))
+    console.print(Folded(_table(EFFECTS, effect_rows(report))))
     for one in report.means:
         console.print(f"\n{escape(one.metric)} at each placement", highlight=False)
-        console.print(_table(*mean_rows(one)))
+        console.print(Folded(_table(*mean_rows(one))))
     for hypothesis, statement in STATEMENTS.items():
         console.print(f"\n[bold]{hypothesis}[/] {statement}", highlight=False)
         for line in _sentences([one for one in report.answers if one.hypothesis == hypothesis]):

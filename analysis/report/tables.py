@@ -24,6 +24,7 @@ from analysis.report.conclusions import (
 )
 from analysis.report.winners_json import pick_in_json
 from analysis.uncertainty import LEVEL
+from trainables.folded import Folded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,14 +72,14 @@ def print_report(info: FrontierInfo, console: Console) -> None:
             style = "bold" if result.kind == "frontier" else ""
             cells = [f"{row[1][0]} {row[0]}", *(row[at] for at in shown)]
             frontier.add_row(*(escape(cell) for cell in cells), style=style)
-    console.print(frontier)
+    console.print(Folded(frontier))
     others = Table("not on the frontier", "why", box=None, pad_edge=False, header_style="dim")
     for result, row in pairs:
         if not result.on_frontier:
             others.add_row(escape(f"{row[1][0]} {row[0]}"), escape(row[-1]))
     if others.row_count:
         console.print()
-        console.print(others)
+        console.print(Folded(others))
     if notes := footnotes(info):
         console.print("\n" + escape("\n".join(notes)), highlight=False)
     _print_paragraphs(info, console)

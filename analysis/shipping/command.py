@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
+from trainables.progress import working
 
 
 def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
@@ -33,6 +34,8 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     No file names a path of this machine. The seed is the admissible one of lowest eval loss. Exits with 1 if no
     candidate can be shipped, or if the numbers differ.
     """
+    from rich.console import Console
+
     from analysis.read_conclusion import read_conclusion
     from analysis.shipping.card import agreement_lines
     from analysis.shipping.chosen import chosen
@@ -41,9 +44,12 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     from trainables.shipping.package import check_scale
 
     check_scale(scale)
-    choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)
+    console = Console(stderr=True)
+    with working(console, f"reading {experiment}, and drawing again from its rows and seeds"):
+        choice = chosen(read_conclusion(ConclusionOptions(experiment, tracking_uri, x, y, level=level)), arm)
     print(f"shipping {choice.name} of {choice.trial.name}: {choice.why}", file=sys.stderr)
-    shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
+    with working(console, "writing it, and measuring it in a fresh process"):
+        shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
     for line in agreement_lines(shipment.agreements):
         print(line)
     print(f"shipped: {out}, loaded in a fresh process and measured")

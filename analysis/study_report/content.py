@@ -15,6 +15,7 @@ from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
 from analysis.holdout import sentences
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
+from analysis.report.plain_words import plain_words
 from analysis.report.tables import reach_rows, text_table
 from analysis.study_report.after_the_pick import EffectsSection, effects_section, holdout_rows
 from analysis.study_report.answer import answer, candidate_header, candidate_rows, gains, nearest
@@ -96,6 +97,7 @@ class StudyContent:
     missing: tuple[str, ...]
     forecast_header: tuple[str, ...] = HEADER
     forecasts: tuple[tuple[str, ...], ...] = ()
+    plain: tuple[str, ...] = ()
 
 
 def content_of(concluded: Conclusion, commands_next: Sequence[str], written: date) -> StudyContent:
@@ -140,6 +142,7 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         commands_next=tuple(commands_next),
         missing=tuple(_missing(info, measured, records)),
         forecasts=tuple(forecast_rows(trained)),
+        plain=tuple(plain_words(info)),
     )
 
 

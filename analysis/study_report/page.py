@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis import templates
-from analysis.charts.svg import chart_svg
+from analysis.charts.html import MAX_BYTES, chart_pictures, page_style, plain_section
 from analysis.effects.tables import ANSWERS, EFFECTS
 from analysis.study_report.after_the_pick import HOLDOUT_HEADER
 from analysis.study_report.content import StudyContent
@@ -13,8 +13,6 @@ from analysis.study_report.plots import plot_svg
 from trainables.errors import UserError
 from trainables.io.files import write_text
 
-WIDE_INCHES, NARROW_INCHES = (10.0, 6.2), (4.9, 6.6)
-MAX_BYTES = 2 * 10**6
 HEADERS = {
     "holdout_header": HOLDOUT_HEADER,
     "answers_header": ("hypothesis", *ANSWERS[1:], "what would decide it"),
@@ -33,9 +31,9 @@ def as_html(content: StudyContent) -> str:
         "report.html",
         content=content,
         **HEADERS,
-        style=Markup(templates.html("analysis.charts", "style.css")),  # noqa: S704 our own file
-        wide=Markup(chart_svg(content.chart, *WIDE_INCHES)),  # noqa: S704
-        narrow=Markup(chart_svg(content.chart, *NARROW_INCHES)),  # noqa: S704
+        style=page_style(),
+        plain=plain_section(content.plain),
+        **chart_pictures(content.chart),
         drawn=drawn,
     )
 

@@ -15,10 +15,10 @@ from sweeps.cli.config_options import config_parameters, configured, write_study
 from sweeps.cli.options import EXIT_CODES, LaunchOptions
 from sweeps.cli.printed_commands import FINISHING, launch_command, stop_message, sync_command
 from sweeps.cli.signature import Parameter, signature_of
-from sweeps.display.progress import say
 from sweeps.study import Study
 from trainables.command import run, show_library_messages
 from trainables.errors import Checkpointed, ExitCode, InfrastructureError, UserError
+from trainables.progress import working
 from trainables.verdict import VERDICT
 
 if TYPE_CHECKING:
@@ -88,16 +88,15 @@ def _exit_code_of(
 
 def _act(line: CommandLine[OwnT], own: OwnT, shared: LaunchOptions, launch: Launch) -> int:
     launch.directory(line.study)  # refuse an invalid experiment name before anything is read
-    if not shared.sync and not shared.dry_run:  # at once: the imports and the reading take seconds
-        say(launch.console, f"{line.study.name}: reading the base and the rows")
-    from sweeps.cli.ahead import ahead
-    from sweeps.execution.begun_records import TrialsLost
-    from sweeps.job import run_job, show_job
-
     if shared.sync:
         _sync_records(line.study, launch)
         return 0
-    job = line.job(own, shared, launch)
+    with working(launch.console, f"{line.study.name}: importing"):  # which takes seconds
+        from sweeps.cli.ahead import ahead
+        from sweeps.execution.begun_records import TrialsLost
+        from sweeps.job import run_job, show_job
+
+        job = line.job(own, shared, launch)
     if shared.dry_run:
         plan = show_job(job)
         if shared.as_json:

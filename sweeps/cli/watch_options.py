@@ -11,15 +11,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 STORAGE = Path("runs")
-COLUMNS_WITHOUT_TERMINAL = 160
 
 Storage = Annotated[Path, typer.Option(help="Directory of the experiments.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def console() -> Console:
-    """Return a console for tables, which is wide where stdout is no terminal."""
+    """Return a console for tables: of COLUMNS or 80 columns where stdout is no terminal; `--json` is for programs."""
     from rich.console import Console
 
-    found = Console()
-    return found if found.is_terminal else Console(width=COLUMNS_WITHOUT_TERMINAL)
+    return Console()

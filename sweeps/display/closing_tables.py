@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.study import Study
+from trainables.folded import Folded
 from trainables.health.criteria import MINIMUM, OPTIMAL, Criterion, minimum, optimal
 from trainables.record import Record
 from trainables.spec import TrialSpec
@@ -47,7 +48,7 @@ def criteria_table(records: Sequence[Record]) -> Group:
         f"tokens > +{100 * MINIMUM.min_token_accuracy_rise:g} points, gradient > {MINIMUM.min_gradient_norm:g}; "
         f"optimal: loss drop > {OPTIMAL.min_loss_drop_nats:g}, perplexity < {OPTIMAL.max_perplexity:g}, and stable"
     )
-    return Group(Text("\nsuccess criteria, last eval against the base:"), table, Text(limits, style="dim"))
+    return Group(Text("\nsuccess criteria, last eval against the base:"), Folded(table), Text(limits, style="dim"))
 
 
 def quantization_table(records: Sequence[Record]) -> Group:
@@ -78,7 +79,9 @@ def quantization_table(records: Sequence[Record]) -> Group:
         "of the process, which loads several bases in turn. s/step: shared by the trials that train together."
     )
     return Group(
-        Text("\nthe same arm on each quantization; change of the loss from `none`:"), table, Text(note, style="dim")
+        Text("\nthe same arm on each quantization; change of the loss from `none`:"),
+        Folded(table),
+        Text(note, style="dim"),
     )
 
 

@@ -24,16 +24,18 @@ from sweeps.display.trial_rows import (
     eval_line,
     numbers,
     retry_line,
+    running_text,
     seconds_left_of,
     stop_line,
 )
 from trainables.phase import TrialPhase, read_phase
+from trainables.progress import pause_seconds
 from trainables.record import Record
 
 REFRESH_SECONDS = 0.5
 MOST_DRAWN_SHARE = 0.1  # of the time of this process; a table of thousands of trials moves more slowly
 MOST_LINES = 200  # of the table that stays on the terminal when all is over
-LINE_SECONDS = 60.0  # between two lines of progress without a terminal
+LOOK_SECONDS = 1.0  # between two looks at the phases without a terminal
 STYLES = {"waiting": "dim", "pruned": "yellow", "invalid": "red", "failed": "red"}
 PHASE_STYLE = "bold"
 
@@ -55,7 +57,7 @@ class LiveTable:
             row = self.rows[record.name]
             row.read(record)
             row.first_step = max(row.eval_step, 0)
-        self.began = clock()
+        self.began = self._said = clock()
         self._measured = {name for row in self.rows.values() for name in row.metrics}
         self._lock = threading.Lock()  # the table is drawn on another thread than the one that reports
         self._live: Live | None = None
@@ -124,6 +126,7 @@ class LiveTable:
     def note(self, text: str) -> None:
         """Print a message above the table."""
         if self._live is None and self._notebook is None:
+            self._said = self.clock()
             say(self.console, text)
             return
         with self._lock:
@@ -147,7 +150,7 @@ class LiveTable:
         """Return the state of all trials as one line."""
         with self._lock:
             self._read_phases()
-            return self._progress()
+            return self._progress(running_text(list(self.rows.values())))
 
     def _grid(self, layout: Layout) -> Table:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
@@ -167,12 +170,12 @@ class LiveTable:
         found = {label for row in self.rows.values() for label in row.labels}
         criteria = "optimal, minimum, none: success criteria met" if "criteria" in found else ""
         marks = "; ".join(f"{mark} {meaning}" for label, (mark, meaning) in MARKS.items() if label in found)
-        return [self._progress(), *(line for line in (criteria, marks) if line)]
-
-    def _progress(self) -> str:
-        rows = list(self.rows.values())
-        phases = Counter(row.phase.name for row in rows if row.verdict is None)
+        phases = Counter(row.phase.name for row in self.rows.values() if row.verdict is None)
         doing = ", ".join(f"{count} {phase}" for phase, count in phases.items())
+        return [self._progress(doing), *(line for line in (criteria, marks) if line)]
+
+    def _progress(self, doing: str) -> str:
+        rows = list(self.rows.values())
         ended = sum(row.verdict is not None for row in rows)
         parts = [f"{ended}/{len(rows)} trials ended", doing, f"{duration(self.clock() - self.began)} so far"]
         left = seconds_left_of(rows, self.clock())
@@ -210,5 +213,15 @@ class LiveTable:
             self._live.refresh()
 
     def _print_progress(self) -> None:
-        while not self._over.wait(LINE_SECONDS):
-            self.note(self.progress_line())
+        seen: set[str] = set()
+        seconds = 0.0
+        while not self._over.wait(max(LOOK_SECONDS, seconds / MOST_DRAWN_SHARE)):
+            looked = time.thread_time()
+            line = self.progress_line()
+            names = {row.phase.name for row in self.rows.values() if row.verdict is None}
+            now = self.clock()
+            is_due = now - self._said + LOOK_SECONDS > pause_seconds(now - self.began)
+            if is_due or names - seen:  # a phase is said when it is first seen
+                self.note(line)
+            seen |= names
+            seconds = time.thread_time() - looked

@@ -20,6 +20,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.sources import Sources
 from sweeps.study import PREFLIGHT_LIMITS, Study
+from trainables.folded import Folded
 from trainables.schedule import warmup_steps
 
 SHOWN_ROWS = 200  # nobody reads on, and a terminal takes seconds to lay out thousands
@@ -150,13 +151,12 @@ def findings_text(findings: Sequence[PreflightFinding]) -> Text:
     return text
 
 
-def _grid(rows: Sequence[tuple[str, ...]], left: tuple[str, ...]) -> Table:
+def _grid(rows: Sequence[tuple[str, ...]], left: tuple[str, ...]) -> Folded:
     header, *body = rows
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for index, name in enumerate(header):
-        longest = max(len(row[index]) for row in rows)  # a name that is cut cannot be typed
+    for name in header:
         side: JustifyMethod = "left" if name in left else "right"
-        grid.add_column(name, justify=side, no_wrap=True, min_width=longest if index == 0 else None)
+        grid.add_column(name, justify=side, no_wrap=True)
     for row in body:
         grid.add_row(*row)
-    return grid
+    return Folded(grid)

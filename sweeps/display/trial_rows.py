@@ -13,6 +13,7 @@ from trainables.spec import TrialSpec
 from trainables.verdict import Verdict
 
 SHOWN_TRIALS = 4  # in a list of trials
+LOADING_CELLS = 10  # of the bar of a base that is loaded
 FIT = (("loss", "eval_loss", "{:.3f}"), ("exact", "exact_match", "{:.2f}"))
 IMAGE_COLUMNS = (*FIT, ("irrel", "irrelevant_pass", "{:.2f}"), ("halluc", "hallucination", "{:.2f}"))
 TEXT_COLUMNS = (*FIT, ("text", "text_retention", "{:.2f}"), ("danger", "dangerous_rate", "{:.2f}"))
@@ -61,7 +62,8 @@ class TrialRow:
         """Return what the trial does now, or how it ended."""
         if self.verdict is None:
             counts = f"step {self.step} of {self.steps}"
-            return {"training": counts, "eval": f"eval at step {self.step}"}.get(self.phase.name, self.phase.name)
+            texts = {"training": counts, "eval": f"eval at step {self.step}", "loading": loading_text(self.phase)}
+            return texts.get(self.phase.name, self.phase.name)
         criteria = self.labels.get("criteria") if self.verdict.kind == "completed" else None
         step = f" @ {self.verdict.step}" if self.verdict.step < self.steps else ""
         return f"{self.verdict}{step}, {criteria}" if criteria else f"{self.verdict}{step}"
@@ -118,6 +120,32 @@ def columns_of(measured: Collection[str]) -> Columns:
 def numbers(row: TrialRow, columns: Columns) -> list[str]:
     """Return the newest numbers of a trial, `-` for what is not measured."""
     return [form.format(row.metrics[name]) if name in row.metrics else "-" for _, name, form in columns]
+
+
+def loading_text(phase: TrialPhase) -> str:
+    """Return `loading`, with a bar where it is known how much is loaded."""
+    if phase.share is None:
+        return "loading"
+    filled = round(phase.share * LOADING_CELLS)
+    return f"loading {'━' * filled}{'╌' * (LOADING_CELLS - filled)} {phase.share:.0%}"
+
+
+def running_text(rows: Sequence[TrialRow]) -> str:
+    """Return what the trials without a verdict do, by phase: `2 training (step 4 to 9 of 90), 1 waiting`."""
+    phases: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        if row.verdict is None:
+            phases.setdefault(row.phase.name, []).append(row)
+    return ", ".join(f"{len(found)} {name}{_detail(found)}" for name, found in phases.items())
+
+
+def _detail(rows: Sequence[TrialRow]) -> str:
+    """Return the steps of training trials, and how much of their base others have loaded; empty for the rest."""
+    phase = rows[0].phase
+    if phase.name == "training":
+        steps, last = sorted(row.step for row in rows), max(row.steps for row in rows)
+        return f" (step {steps[0]}{f' to {steps[-1]}' if steps[-1] != steps[0] else ''} of {last})"
+    return f" ({phase.share:.0%})" if phase.share is not None else ""
 
 
 def stop_line(name: str, verdict: Verdict) -> str:

@@ -23,6 +23,7 @@ from trainables.command import quieten_libraries
 from trainables.errors import UserError, items, nearest
 from trainables.measurement import Measurement
 from trainables.mlflow_store import checked_uri, default_tracking_uri
+from trainables.progress import working
 from trainables.record import Record
 from trainables.record_labels import LABELLED
 from trainables.sharing_keys import engine_key
@@ -143,23 +144,27 @@ def measure_into(
         UserError: base or data have changed, or an adapter is not kept.
         AlreadyRunning: a launch took the experiment over, which `ended` holds.
     """
+    from rich.console import Console
+
     quieten_libraries()  # before the libraries are imported
     from trainables.derived.measuring import measure_copies
     from trainables.engine import Engine
 
     specs = {copy.record: copy.record.spec() for copy in copies}
     check_sources(rows(spec) for spec in specs.values())
-    counts = Counts()
+    counts, console = Counts(), Console(stderr=True)
     for group in _by_engine(copies, specs):
         spec = specs[group[0].record]
-        say(f"loading {spec.base.path.name}, {spec.quantization}, for {len(group)} evals")
-        engine = Engine.load(rows(spec), all_rows=all_rows)
-        baselines = (known or _recorded)(engine, ended, group)
-        for copy, found in measure_copies(engine, group, baselines):
-            counts.measured += 1
-            done = f"{counts.measured} of {len(copies)}: {copy.record.spec().name} @ {copy.step}, scale {copy.scale}"
-            counts.invalid += not isinstance(found, Measurement)
-            say(f"{done}: {_written(found, copy.record, name, ended.experiment)}")
+        with working(console, f"loading {spec.base.path.name}, {spec.quantization}, for {len(group)} evals"):
+            engine = Engine.load(rows(spec), all_rows=all_rows)
+        with working(console, f"asking the rows, {len(group)} evals"):
+            baselines = (known or _recorded)(engine, ended, group)
+            for copy, found in measure_copies(engine, group, baselines):
+                counts.measured += 1
+                at = f"{copy.record.spec().name} @ {copy.step}, scale {copy.scale}"
+                counts.invalid += not isinstance(found, Measurement)
+                written = _written(found, copy.record, name, ended.experiment)
+                say(f"{counts.measured} of {len(copies)}: {at}: {written}")
     return counts
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.display.live_table import LiveTable
-from sweeps.display.progress import say
+from sweeps.display.progress import say, working
 from sweeps.execution import known_results
 from sweeps.execution.baselines import baseline_of
 from sweeps.execution.engine_plan import MOST_SEATS
@@ -92,7 +92,8 @@ def mirrored(study: Study, experiment: Experiment, baselines: Sequence[Record], 
         yield mirror
         status = "KILLED" if experiment.stop_file.exists() else "FINISHED"
     finally:
-        left = mirror.close(MIRROR_CLOSE_SECONDS, status)
+        with working(launch.console, "copying the rest to MLflow"):
+            left = mirror.close(MIRROR_CLOSE_SECONDS, status)
     if left:
         launch.console.print(
             f"MLflow lacks {len(left)} trials ({mirror.last_outage}). When it answers, complete it with:\n\n"
@@ -111,20 +112,22 @@ def _sync_command(experiment: Experiment, launch: Launch) -> str:
 @contextmanager
 def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iterator[Cluster]:
     """Start Ray, and engines for `trials` trials; until the end of the block, Ctrl-C makes trials checkpoint."""
-    from sweeps.execution.fleet import engines
-    from sweeps.execution.ray_session import ray_session
-    from sweeps.execution.tuner import stopping_on_signals
+    with ExitStack() as ending, ExitStack() as stack:
+        with working(launch.console, "starting Ray"):
+            from sweeps.execution.fleet import engines
+            from sweeps.execution.ray_session import ray_session
+            from sweeps.execution.tuner import stopping_on_signals
 
-    say(launch.console, "starting Ray")
-    with ExitStack() as stack:
-        resources = stack.enter_context(ray_session(launch.address, launch.verbose))
-        stack.enter_context(stopping_on_signals(experiment.stop_file))
-        if launch.cohort == 1:
-            yield Cluster(resources, None)
-            return
-        started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads, launch.cache)
-        fleet = stack.enter_context(started)
-        say(launch.console, f"starting {engines_text(fleet.plans)}")
+            resources = stack.enter_context(ray_session(launch.address, launch.verbose))
+            stack.enter_context(stopping_on_signals(experiment.stop_file))
+        fleet: Fleet | None = None
+        if launch.cohort != 1:
+            with working(launch.console, "placing the engines"):
+                started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads, launch.cache)
+                fleet = stack.enter_context(started)
+            say(launch.console, f"starting {engines_text(fleet.plans)}")
+        # entered when the block ends, and left when all of `stack` is closed
+        stack.callback(lambda: ending.enter_context(working(launch.console, "ending Ray")))
         yield Cluster(resources, fleet)
 
 

@@ -15,6 +15,7 @@
   broken one.
 - `hashing`: Hashes the base, and shows progress when that takes seconds.
 - `holdout`: Finds and checks the holdout: test rows and out-of-distribution rows that no eval of a trial asks.
+- `hub_download`: Downloads a base from the model hub, and shows how much of it is there.
 - `kept_forecast`: What keeping the activations of frozen layers takes and saves, arm by arm; a pure function of shapes.
 - `kept_scans`: Keeps the scans of data in the user's cache directory, so that a launch does not repeat the scan of its
   plan.

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from trainables.io.checksums import OnRead
 from trainables.model.base_files import base_digest, bytes_to_hash
+from trainables.progress import doing
 from trainables.spec import Format, Source
 
 SHOWN_BYTES = 10**9  # about a second
@@ -28,9 +26,5 @@ def _progress(base: Path, total_bytes: int) -> Iterator[OnRead | None]:
     if total_bytes < SHOWN_BYTES:
         yield None
         return
-    console = Console(stderr=True)
-    console.print(f"hashing {total_bytes / 1e9:.1f} GB of {base}, once as long as it does not change", soft_wrap=True)
-    columns = TextColumn("hashing"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("hashing", total=total_bytes)
-        yield lambda count: progress.advance(task, count)
+    with doing(f"hashing {base.name}, once as long as it does not change", total_bytes, "bytes") as advance:
+        yield advance

@@ -25,6 +25,7 @@ from trainables.code_digest import code_digest
 from trainables.data.scan import Scan, scan, scan_result
 from trainables.io.checksums import canonical_json
 from trainables.io.user_cache import cache_directory, keep
+from trainables.progress import doing
 from trainables.spec import Source
 
 LIBRARIES = ("transformers", "tokenizers", "jinja2", "torch", "pillow", "numpy")
@@ -43,7 +44,8 @@ def scan_once(sources: Sources, replays: tuple[Source, ...] = ()) -> Scan:
     if kept is not None:
         return kept
     base, train, validation, ood = (one.path for one in sources.files)
-    found = scan(base, train, validation, ood, sources.template_date, [one.path for one in replays])
+    with doing(f"encoding {sources.train_rows:,} training rows and the other rows, once as long as they do not change"):
+        found = scan(base, train, validation, ood, sources.template_date, [one.path for one in replays])
     # the reason why a row cannot be encoded may name a path, which is not part of the entry's name
     if entry and not any(row.problem for row in chain(found.train, found.validation, found.ood, found.replay)):
         keep(entry, gzip.compress(json.dumps(asdict(found)).encode(), compresslevel=1))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.planning.hashing import hashed_base
+from sweeps.planning.hub_download import downloaded_base
 from sweeps.study import World
 from trainables.data.duplicates import check_disjoint, digest_of
 from trainables.data.filtered_file import write_filtered
@@ -25,13 +26,11 @@ from trainables.model.families import family_of
 from trainables.model.stored_base import read_base
 from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
+from trainables.progress import doing
 from trainables.spec import FORMAT, RESERVE_FORMAT, Format, Source, TrialSpec
 
 if TYPE_CHECKING:
     from trainables.mini.datasets import Files
-
-
-BASE_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,9 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
 
 def _checked(base: Path, train: Path, validation: Path, ood: Path, begun: Begun, own: Sequence[Path]) -> Sources:
     sees = read_base(base).family.sees  # before the rows are read and the weights hashed
-    train_rows, validation_rows = read_rows(train), read_validation(validation)
-    ood_rows = read_ood(ood, needed_kinds(sees))
+    with doing("reading the rows"):
+        train_rows, validation_rows = read_rows(train), read_validation(validation)
+        ood_rows = read_ood(ood, needed_kinds(sees))
     for path, rows in ((train, train_rows), (validation, validation_rows), (ood, ood_rows)):
         if not any(map(path.is_relative_to, own)):  # whose pictures were checked in the file that they are from
             check_places(path, rows)
@@ -188,14 +188,4 @@ def _locate(base: str | None, world: World) -> Path:
     path = Path(base).expanduser()
     if path.exists() or path.is_absolute() or base.count("/") != 1:
         return path.resolve()
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(base, allow_patterns=list(BASE_PATTERNS)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-        raise UserError(
-            f"a base must be a directory or a model of the hub, but `{base}` is no directory and the hub says: "
-            f"{str(error).splitlines()[0]}",
-            "download it where there is internet and pass the directory",
-        ) from None
+    return downloaded_base(base)

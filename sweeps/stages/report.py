@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sweeps.stages.staged_study import StagedStudy
 from trainables.checkpoints.lineage import lineage_in, parent_eval
+from trainables.folded import Folded
 from trainables.probes.earlier_stages import accuracy_name, exact_name, loss_name
 from trainables.record import Record
 from trainables.spec import TrialSpec
@@ -65,11 +66,11 @@ def _row(record: Record) -> StageRow:
 def stage_summary(staged: StagedStudy, records: Sequence[Record]) -> Group:
     """Show every stage, its accuracy on earlier stages' rows, and the last stage that can be continued."""
     rows = stage_rows(records)
-    parts: list[Table | Text] = [_stages(rows)]
+    parts: list[Folded | Text] = [Folded(_stages(rows))]
     if any(row.lineage for row in rows):
-        parts += [Text(), _lineage(rows)]
+        parts += [Text(), Folded(_lineage(rows))]
     if any(row.spec.earlier for row in rows):
-        parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), _remembered(rows)]
+        parts += [Text("\ntoken accuracy (exact match) on each stage's validation rows:"), Folded(_remembered(rows))]
     parts.append(Text(f"\n{outcome_text(staged, records)}"))
     return Group(*parts)
 
@@ -104,7 +105,7 @@ def _stages(rows: Sequence[StageRow]) -> Table:
             _first(row),
             _number(row.last.get("eval_loss")),
             _number(row.last.get("exact_match"), "{:.2f}"),
-            Text(row.verdict, no_wrap=True, overflow="ellipsis"),
+            Text(row.verdict),
         )
     return table
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import columns_of, numbers, stop_line
 from sweeps.watching.status import ExperimentStatus, WatchedTrial
+from trainables.folded import Folded
 
 COLUMNS, LEAST_REASON = 80, 20  # letters
 STYLES = {"running": "bold", "waiting": "dim", "stopped": "dim"}
@@ -24,7 +25,7 @@ def status_parts(status: ExperimentStatus) -> Iterator[RenderableType]:
     """Yield what a terminal shows of an experiment: one line, its trials, why some ended early, and the free space."""
     yield Text(headline(status))
     if status.trials:
-        yield _table(status.trials)
+        yield Folded(_table(status.trials))
     for one in status.trials:
         if one.row.verdict is not None and one.row.verdict.reason:
             yield Text(stop_line(one.row.spec.name, one.row.verdict))

@@ -43,8 +43,8 @@ def test_a_file_is_judged_with_base_and_rows_given() -> None:
         "refused",
         "`relora` must be off (ReLoRA is another method), but got true",
     )
-    other = judged(Line("a/b", "1234567", "c.yaml", "m", "mixtral", "", "", ""), AXOLOTL)
-    assert (other.known_family, other.verdict, other.reason) == ("no", "refused", "the family mixtral is not known")
+    other = judged(Line("a/b", "1234567", "c.yaml", "m", "gpt_oss", "", "", ""), AXOLOTL)
+    assert (other.known_family, other.verdict, other.reason) == ("no", "refused", "the family gpt_oss is not known")
     assert judged(Line("a/b", "1234567", "c.yaml", "m-AWQ", "qwen2", "", "", ""), AXOLOTL).reason.startswith(
         "with --base"
     )

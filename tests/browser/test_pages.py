@@ -32,6 +32,37 @@ CONTRAST = """(() => { const of = name => getComputedStyle(document.body)[name].
     return [light(of('color')), light(of('backgroundColor'))] })()"""
 UNREACHABLE = """Array.from(document.querySelectorAll('table')).filter(one => !one.closest('[tabindex="0"]')).length"""
 
+# what a screen reader needs, as a list of what is missing
+LACKING = """(() => { const found = [], all = name => Array.from(document.querySelectorAll(name));
+    if (!document.documentElement.lang) found.push('lang');
+    if (!document.querySelector('meta[name=viewport]')) found.push('viewport');
+    if (all('h1').length !== 1 || !document.querySelector('main')) found.push('one h1 and main');
+    all('h1, h2, h3, h4').map(one => +one.tagName[1]).reduce((before, level) => {
+        if (level > before + 1) found.push('heading after h' + before); return level }, 0);
+    const told = one => (one.getAttribute('aria-label') || '').includes('able');
+    all('svg').filter(one => !told(one)).forEach(() => found.push('svg'));
+    all('img:not([alt])').forEach(() => found.push('img'));
+    all('th:not([scope])').forEach(() => found.push('th'));
+    const ids = all('[id]').map(one => one.id);
+    ids.filter((id, at) => ids.indexOf(id) !== at).forEach(id => found.push('id ' + id));
+    all('[aria-labelledby]').filter(one => !document.getElementById(one.getAttribute('aria-labelledby')))
+        .forEach(() => found.push('label'));
+    all('figure').filter(one => !one.closest('main').querySelector('table')).forEach(() => found.push('table'));
+    return found })()"""
+TEXT_CONTRAST = """(() => { const channels = text => text.match(/[\\d.]+/g).slice(0, 3).map(one => +one / 255)
+        .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    const light = text => { const [r, g, b] = channels(text); return 0.2126 * r + 0.7152 * g + 0.0722 * b };
+    const paper = light(getComputedStyle(document.body).backgroundColor);
+    const faint = [];
+    document.querySelectorAll('body :not(script)').forEach(one => {
+        if (!Array.from(one.childNodes).some(node => node.nodeType === 3 && node.data.trim())) return;
+        if (one.closest('pre') || (one.closest('svg') && one.tagName !== 'text') || one.tagName === 'title') return;
+        const style = getComputedStyle(one), ink = light(one.closest('svg') ? style.fill : style.color);
+        const [low, high] = [ink, paper].sort((a, b) => a - b);
+        if ((high + 0.05) / (low + 0.05) < 4.5) faint.push(one.tagName + ': ' + one.textContent.slice(0, 20)) });
+    return faint })()"""
+FOCUS = "getComputedStyle(document.activeElement).outlineStyle + ' ' + document.activeElement.tagName"
+
 Visit = Callable[[Tab], Coroutine[Any, Any, None]]
 
 
@@ -89,6 +120,26 @@ def test_a_page_fits_phone_and_desk_in_light_and_dark(
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_what_its_pictures_show_and_every_text_stands_out(
+    pages: dict[str, Path], visited: Callable[[Visit], Tab], name: str
+) -> None:
+    found, focused = {}, []
+
+    async def steps(tab: Tab) -> None:
+        for dark in (False, True):
+            await tab.open(pages[name], 1280, dark)
+            found[dark] = [await tab.value(LACKING), await tab.value(TEXT_CONTRAST)]
+        for _ in range(12):
+            await tab.press_tab()
+            focused.append(await tab.value(FOCUS))
+
+    visited(steps)
+    assert found == {False: [[], []], True: [[], []]}
+    assert [one for one in focused if not one.startswith("solid") and "BODY" not in one] == [], "focus must be seen"
+    assert pages[name].stat().st_size < 2 * 10**6
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_table_is_reached_by_the_tabulator_key(
     pages: dict[str, Path], visited: Callable[[Visit], Tab], name: str
 ) -> None:
@@ -137,9 +188,11 @@ def test_a_planted_fault_is_seen(visited: Callable[[Visit], Tab], tmp_path: Path
 
     async def steps(tab: Tab) -> None:
         await tab.open(page, 390)
-        found.extend([await tab.value(one) for one in (OVERFLOW, SPILLED, UNREACHABLE)])
+        found.extend([await tab.value(one) for one in (OVERFLOW, SPILLED, UNREACHABLE, LACKING, TEXT_CONTRAST)])
 
     tab = visited(steps)
     assert found[0] > 0 and "DIV" in found[1] and found[2] == 1
+    assert {"lang", "viewport", "img", "one h1 and main"} <= set(found[3])
+    assert found[4] == ["DIV: wide"], "white on white"
     assert any("planted" in one for one in tab.errors)
     assert "https://example.org/x.png" in tab.requests

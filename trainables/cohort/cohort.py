@@ -120,6 +120,7 @@ class Cohort:
 
         def measured() -> Cut:
             towers = TowerDepths.of(self.engine.base, batches, kept=self.shared.kept is not None)
+            self._show("calibration")
             self.calibration = calibrated(members, towers, lambda numbers: self._seconds(numbers, batches))
             return self.calibration.cut
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from trainables.model.stored_base import HEAD, StoredBase, embedding_of
 from trainables.model.stored_quantization import UNQUANTIZED
 from trainables.model.weight_files import REPAIR_HINT, listed
 from trainables.model.weight_report import WeightReport, check_report
+from trainables.progress import doing
 from trainables.spec import Quantization
 
 
@@ -31,7 +32,7 @@ def load_model(base: StoredBase, quantization: Quantization, dtype: torch.dtype,
 
     model_class = getattr(transformers, base.family.model_class)
     config, stored_so = read_configuration(base.path), base.quantization != UNQUANTIZED
-    with _messages_of_the_loader() as messages:
+    with _messages_of_the_loader() as messages, _counted_weights(base.path):
         try:
             model, found = model_class.from_pretrained(
                 base.path,
@@ -55,6 +56,24 @@ def load_model(base: StoredBase, quantization: Quantization, dtype: torch.dtype,
     check_report(base.path, base.family, report_of(found))
     check_loaded(base, model, quantization, dtype)
     return model
+
+
+@contextmanager
+def _counted_weights(base: Path) -> Iterator[None]:
+    """Show which part of the weights transformers has loaded, in place of its own bar."""
+    from transformers.utils.logging import set_tqdm_hook
+
+    def counted(weights: Collection[Any]) -> Iterator[Any]:
+        with doing(f"loading {base.name}", len(weights), "weights") as advance:
+            for one in weights:
+                yield one
+                advance(1)
+
+    before = set_tqdm_hook(lambda bar, given, named: counted(*given) if given else bar(**named))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
 
 
 def read_configuration(base: Path) -> Any:

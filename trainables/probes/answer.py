@@ -26,6 +26,7 @@ from trainables.io.files import write_text
 from trainables.io.jsonl import objects
 from trainables.probes.probe import ProbeData
 from trainables.probes.question import ask_ood
+from trainables.progress import working
 from trainables.spec import QUANTIZATIONS, ComputeDtype, Quantization
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def main(
 ) -> None:
     """Write the base's own greedy answers as `expect` into the text rows of an out-of-distribution file."""
     from pydantic import TypeAdapter, ValidationError
+    from rich.console import Console
 
     try:
         kind = TypeAdapter(Quantization).validate_python(quantization)
@@ -145,7 +147,9 @@ def main(
         raise UserError(f"--out must be a new file, but {out} exists", "choose another name; data is never overwritten")
     rows = open_rows(ood, replace)
     quieten_libraries()
-    answers = ask(base, [one.question for one in rows if one.question], kind, dtype, max_new_tokens)
+    questions = [one.question for one in rows if one.question]
+    with working(Console(stderr=True), f"loading the base, which then answers {len(questions):,} rows"):
+        answers = ask(base, questions, kind, dtype, max_new_tokens)
     home = ood.resolve().parent
     found = with_answers(rows, answers, home if out.resolve().parent != home else None)
     if not found.answered:

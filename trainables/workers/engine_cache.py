@@ -15,6 +15,7 @@ from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
 from trainables.model.residency import ResidencyChoice
 from trainables.phase import PhaseFile
+from trainables.progress import reporting
 from trainables.record import Record
 from trainables.selftest.reload import Reloader
 from trainables.selftest.run import SelfTest
@@ -59,9 +60,10 @@ class EngineCache:
         if record.verdict() is not None:  # the process before wrote it in the meantime
             return None
         spec = record.spec()
-        PhaseFile(record.directory).show("loading")
+        phase = PhaseFile(record.directory)
+        phase.show("loading")
         try:
-            with memory_errors():
+            with memory_errors(), reporting(lambda part: phase.show("loading", share=part.share)):
                 engine = self._engine_for(spec, rules.resident)
             baseline = rules.baselines.get(spec.baseline().trial_id)
             guards, constraint = rules.guards_for(spec), rules.constraint

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from analysis.charts import html
 from analysis.charts.chart import CandidatePath, Chart, Limit, chart_of
 from analysis.charts.html import write_page
 from analysis.charts.svg import chart_svg
 from analysis.frontier import FrontierInfo, frontier_info
 from analysis.report.conclusions import conclusion, unknowns
+from analysis.report.plain_words import WORDS, plain_words
 from analysis.report.tables import text_table
 
 
@@ -63,9 +65,10 @@ def test_the_page_holds_every_placement_the_conclusion_and_the_unknowns(info: Fr
     assert page.row_classes == ["frontier", "frontier", "other"]
     title = "stage4: 2 of 3 placements on the frontier of exact_match, irrelevant_pass"
     assert page.texts["title"][:1] == page.texts["h1"] == [title]
-    assert page.texts["h2"] == ["All placements", "What is not known"]
+    assert page.texts["h2"] == ["In plain words", "The picture", "All placements", "What is not known"]
     forced = "‡ started with --force although the pre-flight refused it: coverage in B1."
-    assert page.texts["p"] == [" ".join(conclusion(info)), forced]
+    assert page.texts["p"] == [" ".join(conclusion(info)), *plain_words(info), forced]
+    assert page.texts["dt"] == list(WORDS)
     assert page.texts["li"] == unknowns(info)
     assert not page.open
 
@@ -85,7 +88,7 @@ def test_the_way_of_an_arm_is_drawn_and_is_a_table(info: FrontierInfo, tmp_path:
     write_page(info, tmp_path / "pareto.html", chart_of(info, (), [path]))
     page = Page(tmp_path / "pareto.html")
     assert page.texts["td"][-8:] == ["C2", "30", "0.200", "0.990", "C2", "60", "0.900", "0.950"]
-    assert "an arm while it trained" in (tmp_path / "pareto.html").read_text()
+    assert "an arm in training" in (tmp_path / "pareto.html").read_text()
 
 
 HOSTILE = "C2</script><script>alert(1)</script>"
@@ -101,3 +104,27 @@ def test_a_name_cannot_break_out_of_the_page(make_trial, make_baseline, make_exp
     assert "<script" not in text and "<img" not in text
     assert page.texts["h1"][0].startswith("<img src=x onerror=alert(2)>: "), "it is shown as it is written"
     assert f"{HOSTILE} L2·V4" in page.texts["td"]
+
+
+def test_plain_words_say_what_was_gained_and_kept_out_of_a_hundred(info: FrontierInfo) -> None:
+    asked, found = plain_words(info)
+    assert "compares 2 ways" in asked
+    assert found.startswith("The best choice is C2") and "91 of 100; the model alone " in found
+    assert "Outside the task (irrelevant_pass, of which more is better) it reaches 95 of 100" in found
+
+
+def test_a_page_that_would_be_too_large_keeps_the_frontier_and_says_what_is_left_out(
+    make_trial, make_baseline, make_experiment, objectives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [make_trial(f"C{at}", 0.9 - at / 1000, 0.5 - at / 1000, parameters={"rank": at}) for at in range(40)]
+    info = frontier_info(make_experiment(make_baseline(), *trials), objectives)
+    write_page(info, tmp_path / "whole.html")
+    size = (tmp_path / "whole.html").stat().st_size
+    monkeypatch.setattr(html, "MAX_BYTES", size - 1)
+    monkeypatch.setattr(html, "SHOWN", (None, 10))
+    write_page(info, tmp_path / "pareto.html")
+    page = Page(tmp_path / "pareto.html")
+    assert (tmp_path / "pareto.html").stat().st_size < size
+    assert len(page.row_classes) == 10 and page.row_classes[0] == "frontier"
+    [said] = [one for one in page.texts["p"] if "left out" in one]
+    assert said.startswith(f"{len(info.results) - 10} more ") and "pareto.csv" in said

@@ -167,7 +167,7 @@ def test_the_table_moves_without_a_report_and_eval_lines_stay_above_it(make_reco
 def test_without_a_terminal_the_progress_is_a_line_now_and_then(
     make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_table, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(live_table, "LOOK_SECONDS", 0.05)
     board = LiveTable(console(terminal=False), [make_record(steps=())])
     with board:
         deadline = time.monotonic() + 10
@@ -175,6 +175,43 @@ def test_without_a_terminal_the_progress_is_a_line_now_and_then(
             time.sleep(0.05)
     assert written(board).startswith("0/1 trials ended, 1 waiting, ")
     assert "\x1b" not in written(board)
+
+
+def test_a_log_says_each_phase_when_it_is_first_seen_and_is_never_silent_for_five_seconds(
+    make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_table, "LOOK_SECONDS", 0.05)
+    record = make_record(steps=())
+    board = LiveTable(console(terminal=False), [record])
+    wanted = {
+        "loading": "1 loading (50%)", "self-test": "1 self-test", "calibration": "1 calibration",
+        "training": "1 training (step 3 of 120)", "eval": "1 eval",
+    }  # fmt: skip
+    with board:
+        board.started(record)
+        for phase, text in wanted.items():
+            shown = PhaseFile(record.directory)
+            shown.show(phase, 3, 0.5 if phase == "loading" else None)  # type: ignore[arg-type] a phase's name
+            deadline = time.monotonic() + 10
+            while text not in written(board) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert text in written(board)
+    lines = written(board).splitlines()
+    assert len(lines) < 2 * len(wanted), "an unchanged phase is not repeated at every look"
+
+
+def test_a_log_repeats_a_phase_within_five_seconds_and_later_every_minute() -> None:
+    assert live_table.pause_seconds(0.0) + live_table.LOOK_SECONDS <= 5.0
+    assert live_table.pause_seconds(3600.0) == 60.0
+
+
+def test_a_base_that_is_loaded_has_a_bar(make_record: Callable[..., Record]) -> None:
+    record = make_record(steps=())
+    board = LiveTable(console(terminal=True), [record])
+    board.started(record)
+    PhaseFile(record.directory).show("loading", share=0.3)
+    board.console.print(board.shown())
+    assert "loading ━━━╌╌╌╌╌╌╌ 30%" in written(board)
 
 
 def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> None:
@@ -186,7 +223,9 @@ def test_the_time_left_follows_the_clock(make_record: Callable[..., Record]) -> 
     assert "left" not in board.progress_line(), "no step is done"
     PhaseFile(record.directory).show("training", 30)
     now[0] += 60
-    assert board.progress_line() == "0/1 trials ended, 1 training, 1 min 0 s so far, about 3 min 0 s left"
+    assert board.progress_line() == (
+        "0/1 trials ended, 1 training (step 30 of 120), 1 min 0 s so far, about 3 min 0 s left"
+    )
 
 
 def test_steps_that_were_done_before_the_first_look_do_not_make_a_trial_endlessly_fast(

@@ -30,7 +30,10 @@ def listing(root: Path, *words: str) -> Ended:
     return ended_by(footprint.main, "footprint", "list", *words, "--storage", str(root))
 
 
-def test_the_list_counts_trials_and_names_the_launch(make_record: Callable[..., Record], tmp_path: Path) -> None:
+def test_the_list_counts_trials_and_names_the_launch(
+    make_record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     records = [make_record(f"C2-s{seed}", vision=2 + seed) for seed in range(3)]
     records[0].close(Verdict(kind="completed", step=60))
     (records[1].directory / "verdict.json").write_text("{")

@@ -66,8 +66,9 @@ def sweep(make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_running_experiment_shows_what_trains_where_what_waits_and_why_trials_ended(
-    sweep: Experiment, tmp_path: Path
+    sweep: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     with sweep.held():
         found = status(tmp_path, "stage4")
     lines = found.stdout.splitlines()
