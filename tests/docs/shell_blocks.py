@@ -1,7 +1,8 @@
 """Reads the shell blocks of the documentation, and finds the parser of each command in them.
 
 A block is a fence of `bash`. The line before it may be a comment: `<!-- run -->` (a test runs the block, in the order
-of its page), or `<!-- not run here: REASON -->`. A fence of `text` after a block that is run shows what it printed.
+of its page), `<!-- run: the experiment of get started -->` (after the blocks of that page, in the same directory), or
+`<!-- not run here: REASON -->`. A fence of `text` after a block that is run shows lines of what it printed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,17 @@ class Block:
     text: str
     mark: str = ""
     shown: str = ""
+
+    @property
+    def is_run(self) -> bool:
+        """True when a test runs the block."""
+        return self.mark.partition(":")[0] == "run"
+
+    @property
+    def is_not_run(self) -> bool:
+        """True when the page says why no test runs the block."""
+        kind, _, reason = self.mark.partition(":")
+        return kind == "not run here" and bool(reason.strip())
 
     def commands(self) -> Iterator[list[str]]:
         """Yield the words of each command; lines that end in a backslash are joined, comments left out."""
@@ -152,7 +164,7 @@ def _value_problem(found: Any, values: dict[str, Any], rest: list[str], context:
             try:
                 one.process_value(context, value)
             except Exception as error:  # noqa: BLE001
-                if "does not exist" not in str(error):
+                if not re.search("does not exist|No such file", str(error)):
                     return f"{name}: {error}"
     takes = any(one.param_type_name == "argument" for one in found.params)
     return None if takes or not rest else f"{name}: unexpected {rest[0]}"
