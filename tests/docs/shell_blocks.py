@@ -148,8 +148,9 @@ def _parsed(found: Any, words: list[str], parent: Any = None, name: str = "footp
         return f"{name} has no command {rest[0]}" if inner is None else _parsed(inner, rest[1:], context, rest[0])
     if "--help" in words:
         return None
-    if context.allow_extra_args or context.ignore_unknown_options:  # the words of a study follow those of `submit`
-        return problem_of(["footprint", *words[1:]])
+    if not context.allow_interspersed_args:  # of `submit`: a study and its options follow the cluster
+        given = [values[one.name] for one in found.params if one.param_type_name == "argument" and values[one.name]]
+        return problem_of(["footprint", *given[1:2], *(word for several in given[2:] for word in several)])
     return _value_problem(found, values, rest, context, name)
 
 
