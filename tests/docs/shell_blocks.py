@@ -91,25 +91,29 @@ def problem_of(words: list[str]) -> str | None:
     while words and ASSIGNMENT.match(words[0]):
         words = words[1:]
     words = words[: next((at for at, word in enumerate(words) if word in REDIRECTIONS), len(words))]
-    if not words:
-        return None
-    program = words[0].rpartition("/")[2]
-    if program == "make":
+    if words[:1] == ["make"]:
         return _target_problem(words[1:])
     try:
-        if program == "footprint":
-            from sweeps.cli.footprint import app_of_commands
-
-            return _parsed(typer.main.get_command(app_of_commands()), words[1:])
-        if program == "analysis":
-            return _parsed(typer.main.get_command(importlib.import_module("analysis.cli").app), words[1:])
-        if program.startswith("python") and words[1:2] == ["-m"] and words[2].partition(".")[0] in OURS:
-            return _parsed(typer.main.get_command(_app_of_module(words[2])), words[3:])
+        app, rest = _app_of(words)
+        return app and _parsed(typer.main.get_command(app), rest)
     except UserError as error:
         return error.message
     except ModuleNotFoundError as error:
         return str(error)
-    return None
+
+
+def _app_of(words: list[str]) -> tuple[typer.Typer | None, list[str]]:
+    """Return the app that a command runs, None if it is another program's, and the words that the app is given."""
+    from sweeps.cli.footprint import app_of_commands
+
+    program = words[0].rpartition("/")[2] if words else ""
+    if program == "footprint":
+        return app_of_commands(), words[1:]
+    if program == "analysis":
+        return importlib.import_module("analysis.cli").app, words[1:]
+    if program.startswith("python") and words[1:2] == ["-m"] and words[2].partition(".")[0] in OURS:
+        return _app_of_module(words[2]), words[3:]
+    return None, []
 
 
 def _target_problem(words: list[str]) -> str | None:

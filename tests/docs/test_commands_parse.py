@@ -111,7 +111,7 @@ def test_python_of_the_pages_compiles_and_its_names_exist() -> None:
 
 
 def test_json_of_the_pages_is_json() -> None:
-    found = [line for _, text in fences("json") for line in text.splitlines() if line.startswith("{\"")]
+    found = [line for _, text in fences("json") for line in text.splitlines() if line.startswith('{"')]
     assert len(found) >= 5
     assert all(json.loads(line.replace("…}", "}")) for line in found)
 

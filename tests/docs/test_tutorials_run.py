@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 FIRST = ("docs/get-started.md", "docs/frontier.md", "docs/serving.md")  # in one directory, with one experiment
 OTHERS = ("docs/formats.md", "docs/writing-ood.md", "docs/budget.md", "docs/studies.md", "docs/text-model.md",
           "docs/vision-model.md")  # fmt: skip
-FOREIGN = re.compile(r"…|\b[A-Z]{3,}[A-Z0-9]*\b|\.(jsonl|yaml|json|csv)\b|://|--(winners|init-from|resume|stages)|ifeval|narrow$")
+FOREIGN = re.compile(
+    r"…|\b[A-Z]{3,}[A-Z0-9]*\b|\.(jsonl|yaml|json|csv)\b|://|--(winners|init-from|resume|stages)|ifeval|narrow$"
+)
 
 
 def run(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
