@@ -118,7 +118,7 @@ def test_json_of_the_pages_is_json() -> None:
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    listed = re.findall(r": ([\w/-]+\.md)$", text[text.index("\nnav:") :], re.MULTILINE)
+    listed = re.findall(r"^ +- [^#\n]*: ([\w/-]+\.md)$", text[text.index("\nnav:") :], re.MULTILINE)
     assert yaml.safe_load(text)["theme"]["font"] is False
     written = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted(written)

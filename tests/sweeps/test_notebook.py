@@ -18,7 +18,8 @@ CELLS = (
     "from sweeps import run, Study, Arm, Axes, Launch\n"
     "from sweeps.smoke import STUDY\n"
     "study = Study('tiny', 'Does a study run in a notebook?', (Arm('A0', 0, 0), Arm('A1', 2, 0)),\n"
-    "              settings=STUDY.settings, miniature=STUDY.miniature, limits=STUDY.limits)\n"
+    "              settings=STUDY.settings, limits=STUDY.limits,\n"
+    "              miniature={**STUDY.miniature, 'steps': 6, 'eval_every_steps': 2})\n"
     "records = run(study, Axes(), Launch())",
     "from analysis import records_of, trial_frame\n"
     "frame = trial_frame(records_of('tiny'))\n"
