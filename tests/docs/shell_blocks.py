@@ -29,6 +29,7 @@ BLOCK = re.compile(
 OURS = ("sweeps", "trainables", "analysis", "benchmarks")
 SEPARATORS = {"&&", "||", ";", "|", "&"}
 REDIRECTIONS = {">", ">>", "<", "2>", "2>&1"}
+INLINE = re.compile(r"`((?:footprint|analysis|python -m (?:sweeps|trainables|analysis|benchmarks)[\w.]*)(?:\s[^`]*)?)`")
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -177,3 +178,9 @@ def _value_problem(found: Any, values: dict[str, Any], rest: list[str], context:
 
 def _is_placeholder(value: str) -> bool:
     return "…" in value or value.isupper()
+
+
+def inline_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each of our commands that a sentence names, without what stands for words of the reader's."""
+    for found in INLINE.finditer(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
+        yield [word for word in shlex.split(" ".join(found[1].split())) if "…" not in word]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from shell_blocks import ROOT, Block, blocks_of, pages, problem_of
+from shell_blocks import ROOT, Block, blocks_of, inline_commands, pages, problem_of
 
 from sweeps.execution.submission import studies
 
@@ -50,6 +50,34 @@ def _benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_every_command_of_a_page_parses(page: Path) -> None:
     assert problems_of(page) == []
+
+
+def inline_problems(text: str) -> list[str]:
+    """Return what is wrong with the commands that sentences name, which may leave words out."""
+    problems = [problem_of(words) or "" for words in inline_commands(text)]
+    return [problem for problem in problems if problem and not problem.endswith("is missing")]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_command_that_a_sentence_names_exists(page: Path) -> None:
+    assert inline_problems(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("`footprint ship` and\n`footprint data check FILE --base\nDIR`", 0), ("`footprint shipp`", 1),
+     ("`footprint stage4 … --onli A1`", 1), ("`analysis paretto`", 1), ("`python -m sweeps.stage4 --onli x`", 1),
+     ("`footprint.commands`, `analysis/cli.py` and `footprint`", 0)],
+)  # fmt: skip
+def test_a_planted_fault_in_a_sentence_is_found(text: str, count: int) -> None:
+    assert len(inline_problems(text)) == count
+
+
+def test_commands_are_in_fences_of_bash() -> None:
+    """A fence of another kind would not be read; the reference of commands is written from the code."""
+    found = [page.name for page in pages() if page.parent.name != "reference"
+             if re.search(r"^```(sh|shell|console|zsh)\b", page.read_text("utf-8"), re.MULTILINE)]  # fmt: skip
+    assert found == []
 
 
 def test_the_pages_have_commands() -> None:
