@@ -50,11 +50,18 @@ def test_a_study_runs_in_a_notebook(tmp_path: Path) -> None:
     notebook, shown = executed(tmp_path)
     launched, framed = (cell.outputs for cell in notebook.cells)
 
-    ids = [message["content"]["transient"]["display_id"] for message in shown if message["content"].get("transient")]
-    replaced = [message for message in shown if message["msg_type"] == "update_display_data"]
-    assert len(set(ids)) == 1 and len(replaced) >= 2, "one output, replaced as trials go on"
-    [table] = [output for output in launched if output.output_type == "display_data"]
-    assert "A1" in table.data["text/plain"] and "<pre" in table.data["text/html"]
+    texts: dict[str, list[str]] = {}  # what each output showed, one after another, by its display id
+    for message in shown:
+        if name := message["content"].get("transient", {}).get("display_id"):
+            texts.setdefault(name, []).append(message["content"]["data"].get("text/plain", ""))
+    tables = [several for several in texts.values() if "A1" in several[-1]]
+    assert len(tables) == 1, (
+        f"one output has the table, replaced as trials go on: {[one[-1] for one in texts.values()]}"
+    )
+    assert len(tables[0]) >= 3 and tables[0][0] != tables[0][-1]
+    assert [
+        one for one in launched if "A1" in one.get("data", {}).get("text/plain", "") and "<pre" in one.data["text/html"]
+    ]
     assert not [output for output in launched if output.output_type == "error"]
 
     [printed] = [output.text for output in framed if output.output_type == "stream"]
