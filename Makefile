@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test cluster-test corpus chaos lint bench audit clean
+.PHONY: help stage4 doctor test browser-test cluster-test corpus chaos lint docs bench audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: .venv/.ready  ## Check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
+docs: .venv/.ready .venv/.docs  ## Build the documentation into site/, which opens without a network
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict $(ARGS)
+
 bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS="--help" shows its options
 	.venv/bin/python -m benchmarks $(ARGS)
 
@@ -58,8 +61,12 @@ audit: .venv/.ready .audit/.ready  ## Look up the locked packages' known vulnera
 	.audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 clean:  ## Remove the environment, builds and caches; keep runs, mlflow.db and frontiers
-	rm -rf .venv .audit build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .audit site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.docs: .venv/.ready
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable '.[docs]'
+	@touch $@
 
 .audit/.ready: Makefile
 	@$(PYTHON) -m venv .audit

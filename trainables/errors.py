@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     OUTPUT_CLOSED = 141  # 128 + SIGPIPE
 
 
-# README.md has the same table
+# docs/running.md has the same table
 EXIT_CODE_MEANINGS = {
     ExitCode.DONE: "every trial has a result; pruned is a result",
     ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `footprint submit`, `trainables.verify`, `analysis ship` or "

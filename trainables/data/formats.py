@@ -104,7 +104,7 @@ def format_of(given: Mapping[str, Any], where: str) -> Format:
     unknown = [key for key in given if key not in {"id", "metadata", "images", "image"}]
     raise UserError(
         f"{where}: a row must have one of {listed(MARKS)}, but its keys are {listed(given) or 'none'}",
-        typo(unknown[0], MARKS) if unknown else "see the formats in the README",
+        typo(unknown[0], MARKS) if unknown else "see the formats in docs/formats.md",
     )
 
 
