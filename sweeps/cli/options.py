@@ -72,11 +72,11 @@ class LaunchOptions:
     """Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2."""
     base: str = field(default="", metadata=option(MODEL, shown_default="the miniature"))
     """Model directory or hub name."""
-    train: Path | None = field(default=None, metadata=option(MODEL))
+    train: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Training rows: JSONL or a JSON array, or dataset_info.json:NAME."""
-    val: Path | None = field(default=None, metadata=option(MODEL))
+    val: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Held-out rows: JSONL."""
-    ood: Path | None = field(default=None, metadata=option(MODEL))
+    ood: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Out-of-distribution rows: JSONL with irrelevant, caption and text rows."""
     test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """Rows of the task that measure the picks at the end: JSONL."""
@@ -124,7 +124,7 @@ class LaunchOptions:
     """Gigabytes of each device that trains, e.g. 24 or 24,24; for the plan."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
-    scheduler_options: str = field(default="", metadata=option(RUN))
+    scheduler_options: str = field(default="", metadata=option(RUN, shown_default="the scheduler's"))
     """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
     guards: str = field(default="", metadata=option(RUN, shown_default="tested"))
     """How guards decide: tested, with an error rate over the run, or exact, by the numbers as they are."""

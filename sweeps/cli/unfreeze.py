@@ -36,7 +36,7 @@ SHARED = (
     "cache", "cache_gb", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
-CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""}}
+CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": "none"}}
 
 
 def main(study: Study) -> None:
