@@ -11,6 +11,7 @@ from sweeps.execution.cache_options import DEFAULT_GIGABYTES
 from sweeps.execution.engine_plan import MOST_SEATS
 from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
 from trainables.limits import TRAIN_SLICE_ROWS
+from trainables.spec import QUANTIZATIONS
 from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ EXIT_CODES = f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
 KEEPS = ("all", "best")
+QUANTIZED = f"Quantization of the base, of: {', '.join(QUANTIZATIONS)}."
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Option:
 
 
 def option(
-    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", short: str = ""
+    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", short: str = "", text: str = ""
 ) -> dict[str, Option]:
-    """Return the metadata of a field that is an option."""
-    return {OPTION: Option(panel, flag, minimum, shown_default, short=short)}
+    """Return the metadata of a field that is an option; `text` is its help where its docstring cannot say it."""
+    return {OPTION: Option(panel, flag, minimum, shown_default, text, short)}
 
 
 def argument(shown_default: str = "") -> dict[str, Option]:

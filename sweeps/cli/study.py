@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, QUANTIZED, SPACE, LaunchOptions, option
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -43,8 +43,8 @@ class StudyOptions:
     """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
     layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
     """Which layers of a tower carry LoRA: last, first and gradient (as many as the arm has, or -N), every-N, all."""
-    quant: str = field(default="", metadata=option(SPACE, shown_default="the study's"))
-    """Quantizations: none, int8, fp4, nf4, nf4-double."""
+    quant: str = field(default="", metadata=option(SPACE, shown_default="the study's", text=QUANTIZED))
+    """Quantizations of the base."""
     seeds: int = field(default=1, metadata=option(SPACE, minimum=1))
     """Seeds per arm: 3 means 0, 1, 2."""
 

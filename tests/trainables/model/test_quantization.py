@@ -41,8 +41,8 @@ def test_a_spec_allows_exactly_the_quantizations_of_the_table() -> None:
 
 
 def test_the_documentation_names_every_quantization() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in readme for name in QUANTIZATIONS)
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in QUANTIZATIONS)
 
 
 def test_settings_name_the_quantization_that_has_them() -> None:
