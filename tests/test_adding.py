@@ -29,7 +29,8 @@ EXAMPLES = examples(PAGE.read_text(encoding="utf-8"))
 
 def patch(blocks: list[tuple[str, str, str]]) -> str:
     """Return the changes of existing files as one patch."""
-    return "".join(f"--- a/{name}\n+++ b/{name}\n{text}" for kind, name, text in blocks if kind == "diff")
+    changes = [(name, text) for kind, name, text in blocks if kind == "diff"]
+    return "".join(f"diff --git a/{name} b/{name}\n--- a/{name}\n+++ b/{name}\n{text}" for name, text in changes)
 
 
 def applied(blocks: list[tuple[str, str, str]], copy: Path) -> Path:
@@ -116,6 +117,6 @@ def test_a_family_passes_the_tests_of_all_families(tmp_path: Path) -> None:
 
 
 def test_a_change_that_does_not_fit_the_tree_is_found(tmp_path: Path) -> None:
-    planted = [("diff", "Makefile", "@@ -30,1 +30,1 @@\n-no such line\n+another\n")]
+    planted = [("diff", "Makefile", "@@ -30,2 +30,2 @@\n-no such line\n+another\n \n")]
     with pytest.raises(subprocess.CalledProcessError):
         applied(planted, tmp_path / "copy")
