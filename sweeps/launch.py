@@ -186,9 +186,11 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
         UserError: the input is invalid; nothing was trained.
         Checkpointed: the launch was stopped; every running trial has checkpointed.
 
-    >>> from sweeps import Axes, run
+    >>> from rich.console import Console
+    >>> from sweeps import Axes, Launch, run
     >>> from sweeps.smoke import STUDY
-    >>> [record.spec().name for record in run(STUDY, Axes(only=("C1",)))]
+    >>> records = run(STUDY, Axes(only=("C1",)), Launch(console=Console(quiet=True)))
+    >>> [record.spec().name for record in records]
     ['A0', 'C1']
     """
     return run_job(StudyJob(study, axes or Axes(), launch or Launch()))
@@ -287,9 +289,10 @@ def resume(study: Study, launch: Launch) -> list[Record]:
         UserError: the experiment does not exist.
         Checkpointed: the launch was stopped; every running trial has checkpointed.
 
+    >>> from rich.console import Console
     >>> from sweeps import Launch, resume
     >>> from sweeps.smoke import STUDY
-    >>> [str(record.verdict()) for record in resume(STUDY, Launch())]
+    >>> [str(record.verdict()) for record in resume(STUDY, Launch(console=Console(quiet=True)))]
     ['completed', 'completed']
     """
     return run_job(resumed(study, launch))

@@ -37,6 +37,7 @@ def test_an_example_runs(package: object, name: str, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_examples_that_train_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [failures(sweeps, name) for name in TRAIN] == [0, 0]
