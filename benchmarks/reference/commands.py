@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from typer.cli import get_docs_for_click
 
@@ -18,13 +20,13 @@ the package that another process starts are not here; they say so when they are 
 
 def commands_page() -> str:
     """Return the page of all commands, in the groups of the help."""
-    group = typer.main.get_command(app_of_commands())
+    group: Any = typer.main.get_command(app_of_commands())  # typer's own click
     parts, panel = [], ""
     with group.make_context("footprint", [], resilient_parsing=True) as context:
-        for name in group.list_commands(context):  # type: ignore[attr-defined] a group
+        for name in group.list_commands(context):
             if panel_of(name) != panel:
                 parts.append(f"## {(panel := panel_of(name))}")
-            command = group.get_command(context, name)  # type: ignore[attr-defined]
+            command = group.get_command(context, name)
             parts.append(get_docs_for_click(obj=command, ctx=context, name=name, indent=2, call_prefix="footprint"))
     text = page("Commands", INTRODUCTION, *parts)
     return text.replace(f"\n{EXIT_CODES}\n", "")

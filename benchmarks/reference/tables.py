@@ -36,7 +36,7 @@ def type_text(schema: Mapping[str, Any]) -> str:
         return ", ".join(map(code, values))
     if schema.get("type") == "array":
         return f"list of {type_text(schema.get('items', {}))}"
-    kind = schema.get("type", "any")
+    kind = str(schema.get("type", "any"))
     return " ".join([NAMES.get(kind, kind), *_range(schema)])
 
 
