@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from benchmarks.reference.tables import code, page, table
 
 INTRODUCTION = """
-An option of the command line wins over a variable. Nothing else of the environment changes what a trial computes;
-`CUDA_VISIBLE_DEVICES` and the numbers of threads decide where and how fast.
+An option of the command line wins over a variable; only `--address auto` takes `RAY_ADDRESS` where it is set. Nothing
+else of the environment changes what a trial computes; `CUDA_VISIBLE_DEVICES` and the numbers of threads decide where
+and how fast.
 """
 READ: Mapping[str, str] = {
     "FOOTPRINT_DATA": "further directories in which the pictures of data may lie; absolute, separated as in `PATH`",
