@@ -104,6 +104,7 @@ def test_a_study_is_found_and_planned(tmp_path: Path) -> None:
 def test_a_quantization_is_listed_and_loads(tmp_path: Path) -> None:
     copy = applied(EXAMPLES["quantization"], tmp_path / "copy")
     assert "fp4-double" in ran(copy, "-m", "sweeps.stage4", "--help")
+    ran(copy, "-m", "benchmarks.reference")
     ran(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/trainables/model/test_quantization.py", "-m", "not slow")
 
 
