@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DELETE_ON_ERROR:
-.PHONY: help stage4 doctor test browser-test cluster-test corpus chaos lint docs bench audit clean
+.PHONY: help stage4 doctor test browser-test cluster-test corpus chaos lint docs bench reference audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: .venv/.ready .venv/.docs  ## Build the documentation into site/, which ope
 
 bench: .venv/.ready  ## Measure what sharing a base saves, write docs/benchmark.md; ARGS="--help" shows its options
 	.venv/bin/python -m benchmarks $(ARGS)
+
+reference: .venv/.ready  ## Write docs/reference/ from the code: settings, commands, metrics, guards, exit codes, Python
+	@.venv/bin/python -m benchmarks.reference $(ARGS)
 
 # --strict: pip-audit would otherwise pass packages that it could not look up. huey and skops state no licence in their
 # metadata; the licence files that they bring are MIT.

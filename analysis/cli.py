@@ -30,13 +30,18 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "csv", "markdown"]
 FromFile = Annotated[
     Path | None,
-    typer.Option("--from", help="Results that were not made here: CSV, JSON, or a directory of JSON; needs --map."),
+    typer.Option(
+        "--from",
+        help="Results that were not made here: CSV, JSON, or a directory of JSON; needs --map.",
+        show_default="none",
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--map",
         help="Column or metric of foreign results: x=NAME:lower, y=NAME:higher, label=, seed=, group=; repeatable.",
+        show_default="none",
     ),
 ]
 ExportAs = Annotated[
@@ -62,7 +67,9 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     columns: Columns = None,
     x: Generality = "",
     y: Fit = "",
-    objective: Annotated[list[str] | None, typer.Option(help="A further objective; repeatable.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="A further objective; repeatable.", show_default="none")
+    ] = None,
     level: Level = 0.9,
     out: Annotated[Path | None, typer.Option(help="Output directory.", show_default="frontier/<experiment>")] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",

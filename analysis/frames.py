@@ -21,6 +21,10 @@ def records_of(experiment: str, storage: str | Path = "runs") -> list[Record]:
 
     Raises:
         UserError: the storage has no such experiment.
+
+    >>> from analysis import records_of
+    >>> [record.spec().name for record in records_of("stage4")]
+    ['A0', 'A1', 'C2']
     """
     found = records_under(Path(storage) / experiment / "trials")
     if not found:
@@ -33,6 +37,14 @@ def trial_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row for each trial: settings, placement, verdict, and the metrics of its best eval as `best.…`.
 
     A trial without an admissible eval has no best metrics; one that still runs has no verdict.
+
+    >>> from analysis import records_of, trial_frame
+    >>> frame = trial_frame(records_of("stage4"))
+    >>> frame[["name", "language", "rank", "verdict"]]
+      name  language  rank    verdict
+    0   A0         0    16  completed
+    1   A1         2    16  completed
+    2   C2         2    16  completed
     """
     import pandas as pd
 
@@ -40,12 +52,19 @@ def trial_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def eval_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one row for each eval of each trial: the trial's name and id, the step, and the metrics."""
+    """Return one row for each eval of each trial: the trial's name and id, the step, and the metrics.
+
+    >>> from analysis import eval_frame, records_of
+    >>> frame = eval_frame(records_of("stage4"))
+    >>> frame.groupby("name")["exact_match"].max().round(2).to_dict()
+    {'A0': 0.0, 'A1': 0.6, 'C2': 0.8}
+    """
     import pandas as pd
 
     rows = [
-        {"name": record.name, "id": record.spec().trial_id, "step": one.step, **one.metrics}
+        {"name": spec.name, "id": spec.trial_id, "step": one.step, **one.metrics}
         for record in records
+        for spec in [record.spec()]
         for one in record.evals()
     ]
     return pd.DataFrame(rows)
@@ -56,6 +75,11 @@ def frontier_frame(experiment: str, tracking_uri: str = "", level: float = 0.9) 
 
     Raises:
         UserError: the store does not answer, or has no such experiment.
+
+    >>> from analysis import frontier_frame
+    >>> frame = frontier_frame("stage4")
+    >>> sorted(frame["placement"])
+    ['A0', 'A1', 'C2']
     """
     import io
 

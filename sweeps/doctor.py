@@ -42,7 +42,8 @@ Storage = Annotated[Path, typer.Option(help="Directory for records.")]
 Tracking = Annotated[str, typer.Option(help="MLflow store.", show_default="sqlite:///mlflow.db")]
 Address = Annotated[str, typer.Option(help="Ray cluster, e.g. auto.", show_default="this machine")]
 Sees = Annotated[
-    list[Path] | None, typer.Option(help="File or directory that every node must see (base, data); may be repeated.")
+    list[Path] | None,
+    typer.Option(help="File or directory that every node must see (base, data); may be repeated.", show_default="none"),
 ]
 ExpectNodes = Annotated[
     int, typer.Option(min=0, help="Nodes of the cluster that must be up, with the head.", show_default="any number")

@@ -185,6 +185,13 @@ def run(study: Study, axes: Axes | None = None, launch: Launch | None = None) ->
     Raises:
         UserError: the input is invalid; nothing was trained.
         Checkpointed: the launch was stopped; every running trial has checkpointed.
+
+    >>> from rich.console import Console
+    >>> from sweeps import Axes, Launch, run
+    >>> from sweeps.smoke import STUDY
+    >>> records = run(STUDY, Axes(only=("C1",)), Launch(console=Console(quiet=True)))
+    >>> [record.spec().name for record in records]
+    ['A0', 'C1']
     """
     return run_job(StudyJob(study, axes or Axes(), launch or Launch()))
 
@@ -281,5 +288,11 @@ def resume(study: Study, launch: Launch) -> list[Record]:
     Raises:
         UserError: the experiment does not exist.
         Checkpointed: the launch was stopped; every running trial has checkpointed.
+
+    >>> from rich.console import Console
+    >>> from sweeps import Launch, resume
+    >>> from sweeps.smoke import STUDY
+    >>> [str(record.verdict()) for record in resume(STUDY, Launch(console=Console(quiet=True)))]
+    ['completed', 'completed']
     """
     return run_job(resumed(study, launch))

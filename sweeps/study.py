@@ -46,6 +46,10 @@ class Arm:
     """One placement of a study: how many of the last layers of each tower carry LoRA.
 
     `settings` and `miniature` override those of the study. A `placement` in them overrides `language` and `vision`.
+
+    >>> from sweeps import Arm
+    >>> Arm("A1-attention", language=2, vision=0, settings={"target_modules": ("q_proj", "v_proj")}).language
+    2
     """
 
     name: str
@@ -77,6 +81,12 @@ class Study:
     says whether guards decide by tests, with an error rate, or by the numbers as they are. `earlier_rules` are those
     that experiments of the study were begun with before its guards or its constraint changed. With `chosen_evals`, the
     interval between evals was chosen for this budget and stays; otherwise a short run has its evals closer together.
+
+    >>> from sweeps import Arm, Study
+    >>> arms = Arm("A1", language=2, vision=0), Arm("B1", language=0, vision=2)
+    >>> study = Study("towers", "Which of the two?", arms, settings={"rank": 8, "alpha": 16.0, "epochs": 1.0})
+    >>> [guard.metric for guard in study.guards]
+    ['irrelevant_pass', 'hallucination', 'generalization_gap', 'caption_sanity']
     """
 
     name: str

@@ -38,7 +38,7 @@ class TrialOptions:
 
     config: Path = field(metadata=argument())
     """YAML or JSON file of axolotl, ms-swift or LLaMA-Factory, or a spec.json or provenance.json."""
-    space: str = field(default="", metadata=option(SPACE))
+    space: str = field(default="", metadata=option(SPACE, shown_default="the configuration alone"))
     """Axes to vary: rank=4,8;language=2,4. Also vision, learning_rate, quantization, seeds."""
     format: str = field(default="", metadata=option(MODEL, shown_default="detected from its keys"))
     """Format of the configuration: axolotl, ms-swift or llamafactory."""

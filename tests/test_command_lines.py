@@ -75,6 +75,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.peers": [],
     "benchmarks.public_configs": [],
     "benchmarks.reach": [],
+    "benchmarks.reference": [],
     "benchmarks.search_replay": [],
     "benchmarks.stability": [("gone",)],
     "benchmarks.stock": [("one", "mini")],

@@ -16,6 +16,7 @@ SOURCES = tuple(f"{folder}/**/*.py" for folder in FOLDERS if folder not in ("clu
 
 FILE = re.compile(rf"(?<![\w/.~-])(?:{'|'.join(FOLDERS)})/\w[\w./-]*")
 MODULE = re.compile(r"python -m ((?:sweeps|trainables|analysis|benchmarks)[\w.]*)")
+CREATED = re.compile(r'^```python title="([^"]+)"$', re.MULTILINE)  # files that a reader is told to write
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 PRIVATE = re.compile(r"\bbriefs? 0\d*", re.IGNORECASE)
 PLANTED = f"Brief {1:03}"  # composed: this file is read too
@@ -25,7 +26,12 @@ def missing(text: str, root: Path) -> list[str]:
     """Return the paths and modules in a text that are not in the repository; a module may be named without `.py`."""
     files = [found.rstrip("./-") for found in FILE.findall(text)]
     modules = [found.rstrip(".").replace(".", "/") for found in MODULE.findall(text)]
-    return [path for path in files + modules if not ((root / path).exists() or (root / f"{path}.py").exists())]
+    there = set(CREATED.findall(text))
+    return [
+        path
+        for path in files + modules
+        if not ((root / path).exists() or (root / f"{path}.py").exists() or there & {path, f"{path}.py"})
+    ]
 
 
 def docstrings(source: str) -> Iterator[str]:
@@ -77,6 +83,8 @@ def test_there_is_something_to_read() -> None:
         ("`runs/sweeps/x.py`, ~/sweeps/x.py", []),
         ("`sweeps/gone.py`.", ["sweeps/gone.py"]),
         ("below docs/gone/", ["docs/gone"]),
+        ('python -m sweeps.new\n```python title="sweeps/new.py"\n```', []),
+        ('python -m sweeps.new\n```python title="sweeps/old.py"\n```', ["sweeps/new"]),
         ("python -m sweeps.here and python -m sweeps", []),
         ("`python -m sweeps.gone`", ["sweeps/gone"]),
         ("[here](docs/page.md), [out](https://example.org/x), [top](#top)", []),

@@ -24,7 +24,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
         "progress", "folded",
         "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
-        "placement", "source", "spec", "data_files", "lease", "verdict", "sharing_keys",
+        "placement", "source", "spec", "setting_meanings", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
         "data", "frozen", "probes", "measurement", "record", "attempt", "phase", "engine_log", "record_labels", "rates",
         "memory_file",

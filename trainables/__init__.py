@@ -62,6 +62,7 @@
 - `schedule`: Learning-rate schedules and batch growth per optimizer step; imports no torch, because planning uses it
   too.
 - `selftest/`: Checks before training: three optimizer steps that test an arm, and checks of the machine.
+- `setting_meanings`: What each setting of a trial means, by its name in `TrialSpec`, for the reference and for editors.
 - `sharing_keys`: What trials must have in common to share an engine, or a cohort, and their order within a cohort.
 - `shipping/`: Makes a directory to ship of a recorded adapter, and measures it as its users will load it.
 - `source`: What a trial reads: files and directories by path and hash, and the probes that it is asked for with their

@@ -126,13 +126,17 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     checkpoint_dir: Annotated[Path, typer.Option(help="Adapter directory saved by PEFT.")],
     data_path: Annotated[Path, typer.Option(help="Held-out rows with answers, JSONL.")],
     sample_size: Annotated[int, typer.Option(min=0, help="Rows to sample; 0 uses all.")] = 5,
-    output_jsonl: Annotated[Path | None, typer.Option(help="File for the answers; replaced if it exists.")] = None,
+    output_jsonl: Annotated[
+        Path | None, typer.Option(help="File for the answers; replaced if it exists.", show_default="none")
+    ] = None,
     load_in_4bit: LoadIn4Bit = None,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Run without CUDA.")] = False,
     base: Annotated[Path | None, typer.Option(help="Base model directory.", show_default="the adapter's")] = None,
     seed: Annotated[int, typer.Option(help="Seed for sampling rows; decoding is greedy.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = 256,
-    patterns: Annotated[Path | None, typer.Option(help="YAML file with custom patterns of dangerous commands.")] = None,
+    patterns: Annotated[
+        Path | None, typer.Option(help="YAML file with custom patterns of dangerous commands.", show_default="none")
+    ] = None,
     experiment: Annotated[
         str, typer.Option(help="MLflow experiment.", show_default="the adapter's, else validation")
     ] = "",

@@ -7,6 +7,7 @@
 - `config_options`: The options `--config` and `--write-config` of a study's command line.
 - `curriculum`: The command line of a curriculum: stages from YAML files, or the miniature's three stages.
 - `ended_options`: Options of the commands that measure an experiment after its trials have ended.
+- `examples`: One example of each command of `footprint`, shown at the end of its help and in the reference.
 - `footprint`: The command `footprint`: every study, and the entry points `footprint.commands` of installed packages.
 - `list_experiments`: `footprint list`: the experiments of a storage.
 - `logs`: `footprint logs`: the log of a trial, read from its record, until it ends.

@@ -23,7 +23,7 @@ class CurriculumOptions:
 
     files: list[Path] | None = field(default=None, metadata=argument("the miniature's three stages"))
     """YAML files: one per stage, or one with a list `stages`."""
-    stages: list[Path] | None = field(default=None, metadata=option(MODEL))
+    stages: list[Path] | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """YAML files of stages, given as an option instead."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
     """Seed of initialization and dropout."""
@@ -38,7 +38,7 @@ SHARED = (
 )  # fmt: skip
 CHANGED = {
     "base": {"shown_default": "`base_model` of the stages"},
-    "init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""},
+    "init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": "none"},
     "test": {"help": "Rows of the last stage's task that measure the picks at the end: JSONL."},
 }
 

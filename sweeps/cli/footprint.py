@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from sweeps.cli.command_groups import GROUPS, OTHER, STUDIES, panel_of
+from sweeps.cli.examples import add_examples
 from sweeps.cli.studies import ALIASES, command_of_study
 from sweeps.execution.submission import studies
 from trainables.command import EndingInMessages, as_app, refuse_urls, run
@@ -69,6 +70,7 @@ class Commands(TyperGroup):
             raise UserError(f"`footprint` has no command `{named(cmd_name)}`", nearest(cmd_name, known))
         command.name, command.rich_help_panel = cmd_name, panel_of(cmd_name)
         refuse_urls(command)
+        add_examples(command, cmd_name)
         return command
 
 

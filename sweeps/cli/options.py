@@ -11,6 +11,7 @@ from sweeps.execution.cache_options import DEFAULT_GIGABYTES
 from sweeps.execution.engine_plan import MOST_SEATS
 from trainables.errors import EXIT_CODE_MEANINGS, UserError, named, nearest
 from trainables.limits import TRAIN_SLICE_ROWS
+from trainables.spec import QUANTIZATIONS
 from trainables.tested_guards import Reading
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ EXIT_CODES = f"Exit codes: {' · '.join(f'{code} {meaning}' for code, meaning in
 SPACE, MODEL, RUN = "Space", "Model and data", "Run"
 OPTION = "option"
 KEEPS = ("all", "best")
+QUANTIZED = f"Quantization of the base, of: {', '.join(QUANTIZATIONS)}."
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Option:
 
 
 def option(
-    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", short: str = ""
+    panel: str, flag: str = "", *, minimum: int | None = None, shown_default: str = "", short: str = "", text: str = ""
 ) -> dict[str, Option]:
-    """Return the metadata of a field that is an option."""
-    return {OPTION: Option(panel, flag, minimum, shown_default, short=short)}
+    """Return the metadata of a field that is an option; `text` is its help where its docstring cannot say it."""
+    return {OPTION: Option(panel, flag, minimum, shown_default, text, short)}
 
 
 def argument(shown_default: str = "") -> dict[str, Option]:
@@ -72,11 +74,11 @@ class LaunchOptions:
     """Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2."""
     base: str = field(default="", metadata=option(MODEL, shown_default="the miniature"))
     """Model directory or hub name."""
-    train: Path | None = field(default=None, metadata=option(MODEL))
+    train: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Training rows: JSONL or a JSON array, or dataset_info.json:NAME."""
-    val: Path | None = field(default=None, metadata=option(MODEL))
+    val: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Held-out rows: JSONL."""
-    ood: Path | None = field(default=None, metadata=option(MODEL))
+    ood: Path | None = field(default=None, metadata=option(MODEL, shown_default="the miniature's"))
     """Out-of-distribution rows: JSONL with irrelevant, caption and text rows."""
     test: Path | None = field(default=None, metadata=option(MODEL, shown_default="none"))
     """Rows of the task that measure the picks at the end: JSONL."""
@@ -124,7 +126,7 @@ class LaunchOptions:
     """Gigabytes of each device that trains, e.g. 24 or 24,24; for the plan."""
     scheduler: str = field(default="", metadata=option(RUN, shown_default="none"))
     """Scheduler that stops trials with poor results early: asha or median."""
-    scheduler_options: str = field(default="", metadata=option(RUN))
+    scheduler_options: str = field(default="", metadata=option(RUN, shown_default="the scheduler's"))
     """Options of the scheduler, e.g. metric=eval_loss,grace_period=30."""
     guards: str = field(default="", metadata=option(RUN, shown_default="tested"))
     """How guards decide: tested, with an error rate over the run, or exact, by the numbers as they are."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, QUANTIZED, SPACE, LaunchOptions, option
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -25,13 +25,13 @@ ARMS = "A1,C2"
 class StudyOptions:
     """The options that choose arms and axes of a study."""
 
-    only: str = field(default="", metadata=option(SPACE))
+    only: str = field(default="", metadata=option(SPACE, shown_default="all but refused ones"))
     """Arms to run, e.g. A1,C2."""
     winners: Path | None = field(default=None, metadata=option(SPACE, shown_default="none"))
     """Use the placements in this winners.json of `analysis pareto` as the arms."""
     recommended: bool = field(default=False, metadata=option(SPACE))
     """Run only the arms that the study recommends to try first."""
-    rank: str = field(default="", metadata=option(SPACE))
+    rank: str = field(default="", metadata=option(SPACE, shown_default="the study's"))
     """Ranks, e.g. 8,16,32; alpha keeps its ratio to the rank."""
     rates: list[str] | None = field(default=None, metadata=option(SPACE, "--lr", shown_default="the study's"))
     """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio. With auto, or auto:3e-4 around that
@@ -43,8 +43,8 @@ class StudyOptions:
     """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
     layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
     """Which layers of a tower carry LoRA: last, first and gradient (as many as the arm has, or -N), every-N, all."""
-    quant: str = field(default="", metadata=option(SPACE))
-    """Quantizations: none, int8, fp4, nf4, nf4-double."""
+    quant: str = field(default="", metadata=option(SPACE, shown_default="the study's", text=QUANTIZED))
+    """Quantizations of the base."""
     seeds: int = field(default=1, metadata=option(SPACE, minimum=1))
     """Seeds per arm: 3 means 0, 1, 2."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import json
+import operator
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,32 +26,31 @@ if TYPE_CHECKING:
 SCHEMA_FILE = "footprint.schema.json"
 # of one launch, or secret
 NOT_IN_FILE = ("dry_run", "resume", "sync", "force", "steal", "notify", "as_json", "quiet", "verbose")
-make_model: Any = create_model  # its fields are not known before it runs
 DATA = ("train", "val", "ood", "test", "ood_test")  # files, which a file names relative to itself
 
 
 class ArmInFile(Frozen):
     """One placement: how many of the last layers of each tower carry LoRA, and settings of this arm alone."""
 
-    language: int = Field(0, ge=0)
-    vision: int = Field(0, ge=0)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    miniature: dict[str, Any] = Field(default_factory=dict)
+    language: int = Field(0, ge=0, description="Last language layers with LoRA.")
+    vision: int = Field(0, ge=0, description="Last vision blocks with LoRA.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of this arm alone.")
+    miniature: dict[str, Any] = Field(default_factory=dict, description="The same on the miniature.")
 
 
 class StudyFile(Frozen):
     """A study: what is left out keeps the value of the study that `study` names."""
 
-    study: str
-    question: str | None = None
-    arms: dict[str, ArmInFile] | None = None
-    recommended: list[str] | None = None
-    settings: dict[str, Any] | None = None
-    miniature: dict[str, Any] | None = None
-    guards: list[Any] | None = None
-    constraint: dict[str, float] | None = None
-    limits: Any = None
-    options: Any = None
+    study: str = Field(description="The study whose values the file changes.")
+    question: str | None = Field(None, description="What the trials answer.")
+    arms: dict[str, ArmInFile] | None = Field(None, description="All arms, by name.")
+    recommended: list[str] | None = Field(None, description="Arms of `--recommended`.")
+    settings: dict[str, Any] | None = Field(None, description="Settings of every trial, or `epochs`.")
+    miniature: dict[str, Any] | None = Field(None, description="Settings on the miniature, over `settings`.")
+    guards: list[Any] | None = Field(None, description="All guards: a rule, its metric and its values.")
+    constraint: dict[str, float] | None = Field(None, description="What the best checkpoint must keep, in points.")
+    limits: Any = Field(None, description="Thresholds of the checks before a launch.")
+    options: Any = Field(None, description="Options of the command line, with underscores.")
 
 
 def read_study_file(path: Path, line: CommandLine[Any]) -> StudyFile:
@@ -135,31 +135,30 @@ def schema(line: CommandLine[Any]) -> str:
 
 def model_of(line: CommandLine[Any]) -> type[BaseModel]:
     """Return the model of the files of a command line: its options, and the rules of guards, by name and type."""
-    options: Any = make_model("Options", __base__=Frozen, **{
+    options = _model("Options", {
         key_of(one): (_type_in_file(one), Field(None, description=one.option.help))
         for one in line.parameters() if one.name not in NOT_IN_FILE
     })  # fmt: skip
-    rules = [_model_of_rule(name, rule) for name, rule in RULES.items()]
-    limits: Any = make_model("Limits", __base__=Frozen, **{
-        one.name: (type(one.default), one.default) for one in dataclasses.fields(PreflightLimits)
-    })  # fmt: skip
-    union: Any = rules[0]
-    for rule in rules[1:]:
-        union |= rule
-    guard: Any = union
-    constraint: Any = make_model("Constraint", __base__=Frozen, **{
-        one.name: (float | None, None) for one in dataclasses.fields(line.study.constraint)
-    })  # fmt: skip
-    return make_model(
-        "StudyFile", __base__=StudyFile, study=(Literal[line.study.name], ...), options=(options | None, None),
-        limits=(limits | None, None), guards=(list[guard] | None, None), constraint=(constraint | None, None),
-    )  # fmt: skip
+    union = functools.reduce(operator.or_, (_model_of_rule(name, rule) for name, rule in RULES.items()))
+    limits = _model("Limits", {one.name: (type(one.default), one.default) for one in fields(PreflightLimits)})
+    constraint = _model("Constraint", {one.name: (float | None, None) for one in fields(line.study.constraint)})
+    types = {"options": options, "limits": limits, "guards": list[union], "constraint": constraint}
+    texts = {name: one.description for name, one in StudyFile.model_fields.items()}
+    own = {name: (one | None, Field(None, description=texts[name])) for name, one in types.items()}
+    study: Any = Literal[line.study.name]  # type: ignore[valid-type] a value, for pydantic
+    return _model("StudyFile", {"study": (study, Field(description=texts["study"])), **own}, StudyFile)
+
+
+def _model(name: str, own: Mapping[str, Any], base: type[BaseModel] = Frozen) -> Any:
+    values: Any = dict(own)  # names and types are known only here
+    return create_model(name, __base__=base, **values)
 
 
 def _model_of_rule(name: str, rule: type) -> Any:
     types = {"str": str, "float": float, "int": int}
-    fields: dict[str, Any] = {one.name: (types[str(one.type)], ...) for one in dataclasses.fields(rule)}
-    return make_model(name, __base__=Frozen, rule=(Literal[name], ...), **fields)
+    own: dict[str, Any] = {one.name: (types[str(one.type)], ...) for one in fields(rule)}
+    kind: Any = Literal[name]  # type: ignore[valid-type] a value, for pydantic
+    return _model(name, {"rule": (kind, ...), **own})
 
 
 def _type_in_file(one: Parameter) -> Any:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Cluster = Annotated[Path, typer.Argument(metavar="CLUSTER", help="The file that `ray up` read, e.g. cluster.yaml.")]
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="A study, e.g. stage4.")]
-Words = Annotated[list[str] | None, typer.Argument(metavar="OPTIONS", help="The options of the study.")]
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="OPTIONS", help="The options of the study.", show_default="none")
+]
 ExpectNodes = Annotated[
     int, typer.Option(min=0, help="Nodes that must be up, with the head.", show_default="those of CLUSTER")
 ]

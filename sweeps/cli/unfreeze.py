@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, BUDGET, DATA, HOLDOUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import ACTIONS, BUDGET, DATA, HOLDOUT, QUANTIZED, SPACE, LaunchOptions, option
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class UnfreezeOptions:
     """Rank of all stages; alpha keeps its ratio to the rank."""
     rate: float = field(default=0.0, metadata=option(SPACE, "--lr", minimum=0, shown_default="the study's"))
     """Language learning rate; the vision rate keeps its ratio."""
-    quant: str = field(default="", metadata=option(SPACE, shown_default="the study's"))
-    """Quantization: none, int8, fp4, nf4 or nf4-double."""
+    quant: str = field(default="", metadata=option(SPACE, shown_default="the study's", text=QUANTIZED))
+    """Quantization of the base, one for all stages."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
     """Seed of initialization and dropout."""
 
@@ -36,7 +36,7 @@ SHARED = (
     "cache", "cache_gb", "keep", "resident",
     *ACTIONS,
 )  # fmt: skip
-CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": ""}}
+CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": "none"}}
 
 
 def main(study: Study) -> None:

@@ -38,6 +38,12 @@ class Launch:
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says. `price` is that of a device-hour, and `devices` are those that
     train; both are for the plan alone.
+
+    >>> from pathlib import Path
+    >>> from sweeps import Launch
+    >>> launch = Launch(storage=Path("runs"), experiment="towers", keep="best")
+    >>> launch.is_local
+    True
     """
 
     storage: Path = Path("runs")

@@ -47,6 +47,9 @@ class Axes:
 
     Every arm continues the adapter in `init_from`. With `restart_from` every arm has a second trial that starts from
     that adapter.
+
+    >>> from sweeps import Axes
+    >>> axes = Axes(only=("A1", "C2"), ranks=(8, 16), quantizations=("nf4", "int8"), seeds=3)
     """
 
     only: tuple[str, ...] = ()

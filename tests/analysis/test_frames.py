@@ -29,6 +29,7 @@ def test_a_trial_is_a_row_with_its_settings_verdict_and_best_eval(tmp_path: Path
 
 def test_an_eval_is_a_row(tmp_path: Path) -> None:
     found = eval_frame([running_record(tmp_path)])
+    assert set(found["name"]) == {"C2-L2-V2"} == set(trial_frame([running_record(tmp_path / "again")])["name"])
     assert list(found["step"]) == [30, 60] and list(found["eval_loss"]) == [0.03, 0.06]
 
 

@@ -141,7 +141,9 @@ def test_output_that_nobody_takes_ends_the_command(target: str, code: int) -> No
 def test_every_code_has_a_meaning_and_the_page_has_the_same_table() -> None:
     assert list(EXIT_CODE_MEANINGS) == list(ExitCode)
     rows = [f"| {int(code)} | {meaning} |" for code, meaning in EXIT_CODE_MEANINGS.items()]
-    assert "\n".join(["| exit code | meaning |", "| --- | --- |", *rows, ""]) in (ROOT / "docs" / "running.md").read_text("utf-8")
+    assert "\n".join(["| exit code | meaning |", "| --- | --- |", *rows, ""]) in (
+        ROOT / "docs" / "running.md"
+    ).read_text("utf-8")
 
 
 def test_every_error_of_the_system_has_a_documented_code() -> None:

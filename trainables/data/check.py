@@ -82,7 +82,9 @@ class Checked:
 @app.command()
 def check(
     file: File,
-    base: Annotated[Path | None, typer.Option(help="Model directory, whose tokenizer counts tokens.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Model directory, whose tokenizer counts tokens.", show_default="none")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=0, help="Largest allowed row in tokens; needs --base.")] = 0,
 ) -> None:
     """Check every row and summarize the file; exit code 2 if a row is broken or too long."""

@@ -41,7 +41,7 @@ def test_a_spec_allows_exactly_the_quantizations_of_the_table() -> None:
 
 
 def test_the_documentation_names_every_quantization() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in QUANTIZATIONS)
 
 
