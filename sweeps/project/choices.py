@@ -112,3 +112,14 @@ def refusal_of(text: str) -> str:
         raise UserError(f"the answer to a picture outside the task must have words, but got {quoted(text)}",
                         'for example --refusal "Unrelated picture."')  # fmt: skip
     return text.strip()
+
+
+def yes_or_no(text: str) -> bool:
+    """Read yes or no.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if text.lower() not in ("y", "yes", "n", "no"):
+        raise UserError(f"the answer must be yes or no, but got {quoted(text)}")
+    return text.lower().startswith("y")

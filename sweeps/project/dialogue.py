@@ -10,7 +10,7 @@ from typing import TypeVar
 import typer
 
 from sweeps.project.base_facts import BaseFacts, facts_of
-from sweeps.project.choices import Choices, Kept, TaskRows, epochs_of, kept_of, refusal_of, task_rows
+from sweeps.project.choices import Choices, Kept, TaskRows, epochs_of, kept_of, refusal_of, task_rows, yes_or_no
 from sweeps.project.study_of_base import sensible_epochs
 from trainables.errors import UserError
 
@@ -22,6 +22,7 @@ WHICH_PICTURES = "3. What must it keep? A directory of pictures outside the task
 WHICH_QUESTIONS = "3. What must it keep? A file of general questions, one a line, or `built-in`"
 WHICH_ANSWER = "4. What is the right answer to a picture outside the task?"
 HOW_LONG = "4. How many passes over the training rows?"
+WHETHER_NOW = "Ask the base the general questions now, and keep those that it answers? yes or no"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def chosen(given: Given, asks: bool) -> tuple[Choices, bool]:
     kept = kept_of(given.keep, base.sees)
     refusal = _refusal(given, base, task)
     epochs = epochs_of(given.epochs) if given.epochs else _epochs(base, task)
-    asks_base = given.answer if given.answer is not None else _is_worth_asking(base, task)
+    asks_base = given.answer if given.answer is not None else _is_worth_asking(base, kept)
     return Choices(base, task, kept, refusal, epochs), asks_base and task is not None
 
 
@@ -70,10 +71,9 @@ def _asked() -> tuple[Choices, bool]:
     kept = _ask(question, own, lambda text: kept_of(() if text == own else (Path(text),), base.sees))
     if base.sees:
         refusal = _ask(WHICH_ANSWER, OWN_REFUSAL if base.is_miniature else None, refusal_of)
-        return Choices(base, task, kept, refusal, _epochs(base, task)), _is_worth_asking(base, task)
+        return Choices(base, task, kept, refusal, _epochs(base, task)), _is_worth_asking(base, kept)
     epochs = _ask(HOW_LONG, f"{_epochs(base, task) or 1:g}", epochs_of)
-    asks = not base.is_miniature and typer.confirm("Ask the base its questions now?", default=base.is_quick)
-    return Choices(base, task, kept, "", epochs), asks
+    return Choices(base, task, kept, "", epochs), _has_answers(base, kept)
 
 
 def _refusal(given: Given, base: BaseFacts, task: TaskRows | None) -> str:
@@ -95,8 +95,15 @@ def _epochs(base: BaseFacts, task: TaskRows | None) -> float:
     return 0.0 if task is None or base.is_miniature else float(sensible_epochs(len(task.rows)))
 
 
-def _is_worth_asking(base: BaseFacts, task: TaskRows | None) -> bool:
-    return task is not None and not base.is_miniature and base.is_quick
+def _is_worth_asking(base: BaseFacts, kept: Kept) -> bool:
+    """Return True for a small base, unless the questions are those that the miniature was made with."""
+    return base.is_quick and not (base.is_miniature and kept.questions is None)
+
+
+def _has_answers(base: BaseFacts, kept: Kept) -> bool:
+    if base.is_miniature and kept.questions is None:
+        return False
+    return _ask(WHETHER_NOW, "yes" if base.is_quick else "no", yes_or_no)
 
 
 def _ask(question: str, default: str | None, read: Callable[[str], T]) -> T:
