@@ -73,7 +73,7 @@ def _asked() -> tuple[Choices, bool]:
         refusal = _ask(WHICH_ANSWER, OWN_REFUSAL if base.is_miniature else None, refusal_of)
         return Choices(base, task, kept, refusal, _epochs(base, task)), _is_worth_asking(base, kept)
     epochs = _ask(HOW_LONG, f"{_epochs(base, task) or 1:g}", epochs_of)
-    return Choices(base, task, kept, "", epochs), _has_answers(base, kept)
+    return Choices(base, task, kept, "", epochs), _asks_now(base, kept)
 
 
 def _refusal(given: Given, base: BaseFacts, task: TaskRows | None) -> str:
@@ -100,7 +100,7 @@ def _is_worth_asking(base: BaseFacts, kept: Kept) -> bool:
     return base.is_quick and not (base.is_miniature and kept.questions is None)
 
 
-def _has_answers(base: BaseFacts, kept: Kept) -> bool:
+def _asks_now(base: BaseFacts, kept: Kept) -> bool:
     if base.is_miniature and kept.questions is None:
         return False
     return _ask(WHETHER_NOW, "yes" if base.is_quick else "no", yes_or_no)
