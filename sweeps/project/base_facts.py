@@ -9,8 +9,6 @@ from sweeps.importers.config import MINIATURES
 from sweeps.planning.sources import locate_base
 from sweeps.study import World
 from trainables.errors import UserError
-from trainables.model.base import load_tokenizer
-from trainables.model.stored_base import described, read_base
 
 QUICK_BYTES = 1_000_000_000  # weights with which a processor answers a hundred questions in minutes
 
@@ -44,6 +42,9 @@ def facts_of(base: str) -> BaseFacts:
     Raises:
         UserError: there is no such base, no trial can read it, or it has no chat template.
     """
+    from trainables.model.base import load_tokenizer
+    from trainables.model.stored_base import described, read_base
+
     world = MINIATURES.get(base)
     directory = locate_base(None if world else base, world or "pictures")
     stored = read_base(directory)

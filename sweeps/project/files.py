@@ -14,7 +14,7 @@ from typing import Any
 from sweeps.project.base_answers import KeptRows, with_base_answers
 from sweeps.project.choices import Choices
 from sweeps.project.kept_questions import GENERAL, is_open, questions_in
-from sweeps.project.own_pictures import Task, kept_picture_rows, pictures_in, task_of, with_own_pictures
+from sweeps.project.own_pictures import kept_picture_rows, pictures_in, task_of, with_own_pictures
 from sweeps.project.split_rows import split
 from trainables.data.check import check_file
 from trainables.data.filtered_file import as_jsonl
@@ -23,7 +23,7 @@ from trainables.errors import UserError
 from trainables.io.files import write_text
 from trainables.mini import datasets
 from trainables.mini.text import datasets as commands
-from trainables.probes.kit.rows import Task as KitTask
+from trainables.probes.kit.rows import Task
 from trainables.probes.kit.write import Kit, write_kit
 from trainables.spec import Quantization
 
@@ -126,7 +126,7 @@ def _kept_rows(directory: Path, choices: Choices) -> list[dict[str, Any]]:
 
 def _drawn(directory: Path, task: Task) -> list[dict[str, Any]]:
     scratch = directory / "drawn"
-    write_kit(Kit(DRAWN_PICTURES, DRAWN_SIZE, 0), KitTask(task.prompt, task.refusal, task.system), scratch)
+    write_kit(Kit(DRAWN_PICTURES, DRAWN_SIZE, 0), task, scratch)
     rows = [json.loads(line) for line in (scratch / OOD).read_text(encoding="utf-8").splitlines()]
     for file in ("pictures", "LICENCE.txt", "contact-sheet.png"):
         (scratch / file).rename(directory / file)

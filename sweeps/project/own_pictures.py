@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,12 @@ from trainables.data.formats import IMAGE_TAG
 from trainables.data.images import FORMATS, picture_problem
 from trainables.data.rows import Row
 from trainables.errors import UserError
+from trainables.probes.kit.rows import Task
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 ROW_PICTURES, KEPT_PICTURES = "row-pictures", "pictures"
 MOST_ASKED, CAPTIONED, SHOWN = 192, 30, 5
 CAPTION_PROMPT = "Describe this picture in one or two sentences."
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the user's rows ask about a picture, and the right answer to a picture outside the task."""
-
-    system: str
-    prompt: str
-    refusal: str
 
 
 def task_of(rows: Iterable[Row], refusal: str) -> Task:
@@ -46,7 +38,7 @@ def task_of(rows: Iterable[Row], refusal: str) -> Task:
         raise UserError("rows for a base that sees must show pictures to ask the task about others, but none does",
                         "name rows with `images`, or a base without a vision tower")  # fmt: skip
     [((system, prompt), _)] = asked.most_common(1)
-    return Task(system, prompt or CAPTION_PROMPT, refusal)
+    return Task(prompt or CAPTION_PROMPT, refusal, system)
 
 
 def pictures_in(directory: Path) -> list[Path]:
