@@ -1,6 +1,6 @@
 """Writes a project: a directory with a study file and the rows that it reads (`footprint init DIR`).
 
-- `base_answers`: Asks the base its questions: it answers those that are open, and those that it gets wrong are left out.
+- `base_answers`: Asks the base its questions; those that it gets wrong are left out.
 - `base_facts`: What a project must know of its base: whether it sees, its layers, how its weights are stored.
 - `choices`: The answers to the four questions, each checked by itself.
 - `command`: The command line of `footprint init`.
