@@ -33,6 +33,7 @@ From Python::
 - `narrow`: Narrow: ranks 8, 16 and 32 at 0.5, 1 and 2 times the rates, on Stage 4's winners and with one language
   layer.
 - `planning/`: Expands studies into trial specs and checks them; runs nothing.
+- `project/`: Writes a directory for a base and rows of the user's own: `footprint init`.
 - `quantization`: Quantization: the same arm on five quantizations of its base, with the same seed and data order.
 - `response`: Response: fit and generality over every placement of 1 to 4 language layers and 0 to 6 vision blocks.
 - `rescale`: Rescale: evaluates every kept adapter at parts of its strength, and the average of its last evals, without

@@ -16,6 +16,8 @@ from sweeps.cli.signature import Parameter
 from trainables.errors import UserError
 
 STUDY = "footprint.study"  # key of the context's values: the study as the file has it
+# of each only one may be given: a word of the command line takes the place of the file's
+EXCLUSIVE = (("steps", "epochs"), ("only", "recommended"), ("test", "split_holdout"), ("ood_test", "split_holdout"))
 
 
 def config_parameters(line: CommandLine[Any]) -> list[inspect.Parameter]:
@@ -53,6 +55,18 @@ def configured(line: CommandLine[OwnT], context: typer.Context) -> CommandLine[O
         return line
     path, study = context.meta[STUDY]
     return replace(line.with_study(study), program=line.program, config=path)
+
+
+def with_words_first(
+    context: typer.Context, parameters: Collection[Parameter], values: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+    """Return the values of the parameters without those of the file that exclude a word of the command line."""
+    defaults = {one.name: one.default for one in parameters}
+    sources = {name: source.name for name in defaults if (source := context.get_parameter_source(name))}
+    typed, filed = ({name for name, source in sources.items() if source == kind}
+                    for kind in ("COMMANDLINE", "DEFAULT_MAP"))  # fmt: skip
+    replaced = {name for group in EXCLUSIVE if typed.intersection(group) for name in filed.intersection(group)}
+    return {**values, **{name: defaults[name] for name in replaced}}
 
 
 def write_study_file(

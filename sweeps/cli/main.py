@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sweeps.cli.command_line import CommandLine, OwnT
-from sweeps.cli.config_options import config_parameters, configured, write_study_file
+from sweeps.cli.config_options import config_parameters, configured, with_words_first, write_study_file
 from sweeps.cli.options import EXIT_CODES, LaunchOptions
 from sweeps.cli.printed_commands import FINISHING, launch_command, stop_message, sync_command
 from sweeps.cli.signature import Parameter, signature_of
@@ -40,6 +40,7 @@ def app_of(line: CommandLine[Any]) -> typer.Typer:
     def command(context: typer.Context, write_config: Path | None = None, **values: Any) -> None:
         if line.with_study:
             values.pop("config")  # has been read
+        values = with_words_first(context, parameters, values)
         given = [one for one in parameters if _is_given(context, one.name)]
         chosen = configured(line, context)
         if write_config is not None:

@@ -105,7 +105,7 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
     if drop:
         left = write_filtered(absolute(train), parse_filters(drop), mini.resolve().parent / "filtered")
         train, dropped = left.path, left.summary
-    found = _checked(_locate(base, world), absolute(train), absolute(validation), absolute(ood), begun or Begun(),
+    found = _checked(locate_base(base, world), absolute(train), absolute(validation), absolute(ood), begun or Begun(),
                      _written_here(mini))  # fmt: skip
     return replace(found, dropped=dropped, is_miniature=base is None)
 
@@ -179,7 +179,12 @@ def _miniature_rows(directory: Path, world: World, begun: Begun) -> Files:
     return made.write(latest, 0)
 
 
-def _locate(base: str | None, world: World) -> Path:
+def locate_base(base: str | None, world: World) -> Path:
+    """Return the directory of a base: the miniature of a world, a directory, or a model of the hub, downloaded.
+
+    Raises:
+        UserError: the hub does not have it, or cannot be reached.
+    """
     if base is None:
         from trainables import mini
         from trainables.mini import text

@@ -73,7 +73,6 @@ def test_the_id_ignores_name_and_paths_and_depends_on_everything_else(make_spec:
         "target_modules": ("q_proj",),
         "earlier": (Source(path=Path("/stage-1"), sha256="abc"),),
         "rslora": True,
-        "probes": (ProbeRequest(suite="shift"),),
         **{key: Source(path=getattr(spec, key).path, sha256="new") for key in ("base", "train", "validation", "ood")},
     }
     for key in set(type(spec).model_fields) - set(changed) - {"name", "arm"}:

@@ -53,6 +53,22 @@ def test_a_file_plans_the_trials_that_its_options_plan_and_an_option_wins(file: 
     assert found == planned("stage4", "--only", "A1,C2", "--seeds", "2", *storage)
 
 
+@pytest.mark.parametrize(
+    ("filed", "typed"),
+    [
+        ({"epochs": 2.0}, ("--steps", "30")),
+        ({"steps": 40}, ("--epochs", "2")),
+        ({"recommended": True}, ("--only", "A1")),
+    ],
+)
+def test_a_word_takes_the_place_of_what_it_excludes_in_the_file(
+    filed: dict[str, Any], typed: tuple[str, str], file: Path, tmp_path: Path
+) -> None:
+    storage = ("--storage", tmp_path / "runs")
+    found = planned("stage4", "--config", changed(file, options=filed), *typed, *storage)
+    assert found == planned("stage4", *typed, *storage)
+
+
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_every_study_is_written_as_it_is_and_fits_its_schema(name: str, tmp_path: Path) -> None:
     path, line = tmp_path / "study.yaml", line_of_study(name)
