@@ -36,8 +36,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     ),
     "sweeps": (
         "study", "planning", "tracking", "display", "execution", "watching", "job", "launch", "stages", "hpo", "cli",
-        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout", "explaining", "explain", "project",
-        "__main__",
+        "STUDIES", "doctor", "down", "importers", "trial", "rescale", "finalists", "holdout", "explaining", "explain",
+        "project", "__main__",
     ),
     "analysis": (
         "open_page",

@@ -17,6 +17,7 @@ EXAMPLES: Mapping[str, str] = {
     "doctor": "footprint doctor --storage runs --json",
     "down": "footprint down cluster.yaml",
     "effects": "footprint effects --experiment response",
+    "init": "footprint init mine --base DIR --train train.jsonl",
     "explain": "footprint explain --base DIR --language 2 --vision 4 --modules mlp",
     "export": "footprint export runs/stage4/trials/DIR --as axolotl --out trial.yaml",
     "finalists": "footprint finalists --experiment stage4 --candidate 'C2 @ 60'",
