@@ -40,6 +40,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "sweeps.trial": [("--dry-run",)],
     "sweeps.doctor": [("--storage",)],
     "sweeps.down": [()],
+    "sweeps.project.command": [("new", "--train")],
     "sweeps.explain": [("--language=1", "--base")],
     "sweeps.holdout": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],
     "sweeps.finalists": [("--experiment=x", "--candidate=C2 @ 60", "--storage")],

@@ -45,14 +45,14 @@ def _signature(name: str, value: Any) -> str:
 
 
 def _default(one: dataclasses.Field[Any]) -> str:
-    return " = …" if one.default_factory is not dataclasses.MISSING else _shown(one.default)
+    return " = ..." if one.default_factory is not dataclasses.MISSING else _shown(one.default)
 
 
 def _shown(default: Any) -> str:
     if default in (dataclasses.MISSING, inspect.Parameter.empty):
         return ""
     text = repr(str(default) if isinstance(default, Path) else default)
-    return f" = {text}" if len(text) <= LONGEST else " = …"
+    return f" = {text}" if len(text) <= LONGEST else " = ..."
 
 
 def _docstring(value: Any) -> str:

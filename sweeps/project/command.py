@@ -28,7 +28,7 @@ def init(  # noqa: PLR0913, PLR0917 the options of the command line
         typer.Option(help="What to keep: a directory of pictures outside the task, a file of general questions.",
                      show_default="drawn pictures, 125 built-in questions"),
     ] = None,
-    refusal: Annotated[str, typer.Option(help="Right answer to a picture outside the task.", show_default=False)] = "",
+    refusal: Annotated[str, typer.Option(help="Right answer to a picture outside the task.", show_default="none")] = "",
     epochs: Annotated[str, typer.Option(help="Passes over the rows.", show_default="1, or 50 steps")] = "",
     answer: Annotated[
         bool | None,

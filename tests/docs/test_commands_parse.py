@@ -39,7 +39,7 @@ def unsaid(blocks: list[Block]) -> list[int]:
 def fences(kind: str) -> Iterator[tuple[str, str]]:
     for page in pages():
         for found in re.finditer(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            yield page.name, found[1]
+            yield f"{page.parent.name}/{page.name}", found[1]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,8 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
 
 def inline_problems(text: str) -> list[str]:
     """Return what is wrong with the commands that sentences name, which may leave words out."""
-    problems = [problem_of(words) or "" for words in inline_commands(text)]
+    named = [words for words in inline_commands(text) if not words[1:2] or not words[1].isupper()]  # any command
+    problems = [problem_of(words) or "" for words in named]
     return [problem for problem in problems if problem and not problem.endswith("is missing")]
 
 
@@ -129,7 +130,8 @@ def test_a_block_without_a_comment_or_without_a_reason_is_found() -> None:
 
 
 def test_python_of_the_pages_compiles_and_its_names_exist() -> None:
-    found = list(fences("python"))
+    # the reference shows signatures, which are no statements; it is written from the code
+    found = [(page, text) for page, text in fences("python") if not page.startswith("reference/")]
     assert len(found) >= 4
     for _, text in found:
         for node in ast.walk(ast.parse(text)):

@@ -52,6 +52,7 @@ def checkpointing(model: Any) -> Iterator[None]:
     """Compute the activations of each layer again in the backward, instead of keeping them, within the block."""
     # without reentrance the inputs of a layer need no gradient, which those below the lowest adapter have not
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    model.disable_input_require_grads()  # which transformers turns on, and leaves on: all layers would have gradients
     try:
         yield
     finally:

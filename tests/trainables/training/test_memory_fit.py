@@ -21,6 +21,7 @@ from trainables.model.live_bytes import LiveBytes
 from trainables.probes.probe import Baseline
 from trainables.spec import Placement, TrialSpec
 from trainables.training.failures import infeasible, memory_errors
+from trainables.training.gradients import checkpointing
 from trainables.training.memory_fit import MemoryFit
 from trainables.training.trial import Trial
 
@@ -220,3 +221,13 @@ def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="shapes") as raised, memory_errors():
         raise RuntimeError("shapes cannot be multiplied")
     assert not isinstance(raised.value, torch.OutOfMemoryError)
+
+
+def test_checkpointing_leaves_no_gradient_below_the_lowest_adapter(double: Engine) -> None:
+    """transformers lets the embeddings require gradients, and does not take it back."""
+    model, embedding = double.base.model, double.base.model.get_input_embeddings()
+    hooks = list(embedding._forward_hooks)
+    for _ in range(2):
+        with checkpointing(model):
+            assert not embedding(torch.zeros(1, 1, dtype=torch.long)).requires_grad
+    assert list(embedding._forward_hooks) == hooks
