@@ -22,7 +22,6 @@ from trainables.spec import BASELINE_ARM, FORMAT, Format, TrialSpec, parse_spec
 if TYPE_CHECKING:
     from sweeps.planning.sources import Sources
 
-
 Sampler = Literal["nsga2", "tpe", "gp", "random"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Value = int | float | str

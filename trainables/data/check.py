@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainables.data.dangerous_answers import dangerous_answers
+from trainables.data.dangerous_answers import danger_facts
 from trainables.data.filtered_file import filter_into
 from trainables.data.filters import BROKEN, FILTERS, length, parse_filters
 from trainables.data.formats import COMPLETION
@@ -222,22 +222,10 @@ def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
         ("answers", f"{len({row.answer for row in rows}):,} different; characters "
                     f"{_spread([len(row.answer) for row in rows])}"),
     ]  # fmt: skip
-    facts += _danger_facts(rows)
+    facts += danger_facts(rows, SHOWN_ROWS)
     unread = Counter(key for one in checked.parsed if isinstance(one, ParsedRow) for key in one.unread)
     facts += [("not read", f"{_counts(unread)}; the entry names no such columns")] if unread else []
     return [*facts, *_structure_facts(checked), *_token_facts(checked)]
-
-
-def _danger_facts(rows: list[Row]) -> list[tuple[str, ...]]:
-    found = dangerous_answers(rows)
-    if found is None:
-        return []
-    if not found.ids:
-        return [("dangerous", f"0 of {found.rows:,} answers")]
-    more = f" and {len(found.ids) - SHOWN_ROWS:,} more" if len(found.ids) > SHOWN_ROWS else ""
-    kinds = ", ".join(f"{name} {count:,}" for name, count in found.dangers)
-    named = ", ".join(found.ids[:SHOWN_ROWS]) + more
-    return [("dangerous", f"{len(found.ids):,} of {found.rows:,} answers ({named}): {kinds}")]
 
 
 def _question_facts(checked: Checked) -> list[tuple[str, ...]]:

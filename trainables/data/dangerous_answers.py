@@ -37,5 +37,18 @@ def dangerous_answers(rows: Sequence[Row]) -> DangerousAnswers | None:
     return DangerousAnswers(tuple(ids), len(prompted), tuple(counts.most_common()))
 
 
+def danger_facts(rows: Sequence[Row], shown_rows: int) -> list[tuple[str, ...]]:
+    """Return a line for the table of a file, with the first ids; none if its answers are no shell commands."""
+    found = dangerous_answers(rows)
+    if found is None:
+        return []
+    if not found.ids:
+        return [("dangerous", f"0 of {found.rows:,} answers")]
+    more = f" and {len(found.ids) - shown_rows:,} more" if len(found.ids) > shown_rows else ""
+    kinds = ", ".join(f"{name} {count:,}" for name, count in found.dangers)
+    named = ", ".join(found.ids[:shown_rows]) + more
+    return [("dangerous", f"{len(found.ids):,} of {found.rows:,} answers ({named}): {kinds}")]
+
+
 def _answers(row: Row) -> list[str]:
     return [one.text for one in row.messages if one.role == "assistant" and one.supervised]

@@ -43,8 +43,7 @@ from trainables.training.progress import Progress
 from trainables.training.resuming import resumable_step
 from trainables.verdict import Verdict
 
-KEPT_CHECKPOINTS = 2
-LABELS = "labels.json"
+KEPT_CHECKPOINTS, LABELS = 2, "labels.json"
 
 
 class Trial:
