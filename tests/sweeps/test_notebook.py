@@ -59,9 +59,8 @@ def test_a_study_runs_in_a_notebook(tmp_path: Path) -> None:
         f"one output has the table, replaced as trials go on: {[one[-1] for one in texts.values()]}"
     )
     assert len(tables[0]) >= 3 and tables[0][0] != tables[0][-1]
-    assert [
-        one for one in launched if "A1" in one.get("data", {}).get("text/plain", "") and "<pre" in one.data["text/html"]
-    ]
+    drawn = [one["content"]["data"] for one in shown if "A1" in one["content"]["data"].get("text/plain", "")]
+    assert all("<pre" in one["text/html"] for one in drawn)
     assert not [output for output in launched if output.output_type == "error"]
 
     [printed] = [output.text for output in framed if output.output_type == "stream"]
