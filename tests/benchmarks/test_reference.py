@@ -107,3 +107,10 @@ def test_a_variable_that_a_file_reads_is_found(tmp_path: Path) -> None:
         "import os\nos.environ['ONE']\nos.environ.get('TWO')\n'THREE' in os.environ\nos.getenv('FOUR')\n"
     )
     assert set(variables_read(planted)) == {"ONE", "TWO", "THREE", "FOUR"}
+
+
+def test_no_page_names_a_path_of_the_machine_that_wrote_it() -> None:
+    root = Path(__file__).parents[2]
+    assert [
+        page.name for page in (root / "docs" / "reference").glob("*.md") if str(root) in page.read_text("utf-8")
+    ] == []

@@ -15,7 +15,9 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Directory to replace by the trained base.")] = BASE_DIRECTORY,
+    out: Annotated[
+        Path, typer.Option(help="Directory to replace by the trained base.", show_default="that of the package")
+    ] = BASE_DIRECTORY,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 32 rows.")] = defaults.BASE_STEPS,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of training.")] = defaults.BASE_SEED,
 ) -> None:
