@@ -50,6 +50,4 @@ def ship(  # noqa: PLR0913, PLR0917 one function is the whole command line
     print(f"shipping {choice.name} of {choice.trial.name}: {choice.why}", file=sys.stderr)
     with working(console, "writing it, and measuring it in a fresh process"):
         shipment = write_shipment(choice, ShippingOptions(scale, merge), out)
-    for line in agreement_lines(shipment.agreements):
-        print(line)
-    print(f"shipped: {out}, loaded in a fresh process and measured")
+    print(*agreement_lines(shipment.agreements), f"shipped: {out}, loaded in a fresh process and measured", sep="\n")

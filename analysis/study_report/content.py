@@ -113,14 +113,10 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
     base = baseline_record(info, records, trained[0].spec()) if trained else None
     guards, baseline = guards_of(known[0]) if known else [], last_eval(base)
     header, rows = text_table(info)
-    is_judged = any(one.admissible is not None for one in found.judged)
     return StudyContent(
         experiment=info.experiment,
         written=written,
-        answer=(
-            *([*answer(found), *sentences(info.holdout)] if is_judged else conclusion(info)),
-            *(f"Warning: {one}." for one in weak_probes_of(known)),
-        ),
+        answer=_answer(concluded, known),
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
         footnotes=tuple(footnotes(info)),
         chart=study_chart(info, measured),
@@ -144,6 +140,13 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         forecasts=tuple(forecast_rows(trained)),
         plain=tuple(plain_words(info)),
     )
+
+
+def _answer(concluded: Conclusion, known: Sequence[Record]) -> tuple[str, ...]:
+    found, info = concluded.choice, concluded.info
+    is_judged = any(one.admissible is not None for one in found.judged)
+    told = [*answer(found), *sentences(info.holdout)] if is_judged else conclusion(info)
+    return (*told, *(f"Warning: {one}." for one in weak_probes_of(known)))
 
 
 def _picked(found: Pick, info: FrontierInfo, records: Mapping[str, Record]) -> PickedSeed | None:

@@ -131,18 +131,9 @@ def main(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer; longer ones are left out.")] = NEW_TOKENS,
 ) -> None:
     """Write the base's own greedy answers as `expect` into the text rows of an out-of-distribution file."""
-    from pydantic import TypeAdapter, ValidationError
     from rich.console import Console
 
-    try:
-        kind = TypeAdapter(Quantization).validate_python(quantization)
-        dtype = TypeAdapter(ComputeDtype).validate_python(compute_dtype)
-    except ValidationError:
-        raise UserError(
-            f"--quantization must be one of {', '.join(QUANTIZATIONS)} and --compute-dtype a dtype, but got "
-            f"`{quantization}` and `{compute_dtype}`",
-            "`python -m trainables.probes.answer --help` lists both",
-        ) from None
+    kind, dtype = _precision(quantization, compute_dtype)
     if out.exists():
         raise UserError(f"--out must be a new file, but {out} exists", "choose another name; data is never overwritten")
     rows = open_rows(ood, replace)
@@ -161,6 +152,26 @@ def main(
     typer.echo(
         f"{out}: {found.answered:,} rows answered by the base, {len(found.rows) - found.answered:,} as they were"
     )
+    _say_left_out(found, max_new_tokens)
+
+
+def _precision(quantization: str, compute_dtype: str) -> tuple[Quantization, ComputeDtype]:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return (
+            TypeAdapter(Quantization).validate_python(quantization),
+            TypeAdapter(ComputeDtype).validate_python(compute_dtype),
+        )
+    except ValidationError:
+        raise UserError(
+            f"--quantization must be one of {', '.join(QUANTIZATIONS)} and --compute-dtype a dtype, but got "
+            f"`{quantization}` and `{compute_dtype}`",
+            "`python -m trainables.probes.answer --help` lists both",
+        ) from None
+
+
+def _say_left_out(found: AnsweredFile, max_new_tokens: int) -> None:
     for names, why in ((found.cut, f"longer than {max_new_tokens} tokens"), (found.empty, "empty")):
         if names:
             more = ", …" if len(names) > SHOWN_ROWS else ""
