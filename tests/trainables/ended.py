@@ -40,6 +40,7 @@ def ended_by(main: Callable[[], Any], program: str, *words: object) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", [program, *map(str, words)]),
+        mock.patch.object(sys.modules["__main__"], "__spec__", None),  # as a script, however the tests are run
         mock.patch.dict("os.environ", {"COLUMNS": "200"}),
         redirect_stdout(out),
         redirect_stderr(err),

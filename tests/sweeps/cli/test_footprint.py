@@ -127,3 +127,16 @@ def test_the_script_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert done.returncode == ExitCode.BAD_INPUT, done.stderr
     assert done.stderr.startswith("error: --storage must be a directory of experiments")
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize("words", [
+    ("list", "--storage", "https://example.org/runs"),
+    ("data", "check", "s3://bucket/train.jsonl"),
+    ("stage4", "--dry-run", "--val", "https://example.org/val.jsonl"),
+    ("stage4", "--config", "https://example.org/mine.yaml"),
+])  # fmt: skip
+def test_a_url_in_the_place_of_a_path_is_refused(words: tuple[str, ...]) -> None:
+    found = ended_by(footprint.main, "footprint", *words)
+    assert found.exit_code == ExitCode.BAD_INPUT and "Traceback" not in found.output
+    assert f"begins with `{words[-1].partition(':')[0]}:`" in found.stderr
