@@ -124,3 +124,6 @@ def test_a_finding_that_a_trial_does_not_fit_is_a_warning_on_memory_that_others_
     tight = Devices((int(1.2 * one.memory.weights),))
     [finding] = memory_findings(forecasts, [replace(one, fits=False)], tight)
     assert finding.level == "warn"
+    named = replace(tight, are_given=True)
+    [finding] = memory_findings(forecasts, [replace(one, fits=False)], named)
+    assert finding.level == "refuse", "what --memory names is all there is"

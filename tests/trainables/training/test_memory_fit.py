@@ -20,6 +20,7 @@ from trainables.model.checksums import base_tensors
 from trainables.model.live_bytes import LiveBytes
 from trainables.probes.probe import Baseline
 from trainables.spec import Placement, TrialSpec
+from trainables.training import gradients as gradients_module
 from trainables.training.failures import infeasible, memory_errors
 from trainables.training.gradients import checkpointing
 from trainables.training.memory_fit import MemoryFit
@@ -231,3 +232,30 @@ def test_checkpointing_leaves_no_gradient_below_the_lowest_adapter(double: Engin
         with checkpointing(model):
             assert not embedding(torch.zeros(1, 1, dtype=torch.long)).requires_grad
     assert list(embedding._forward_hooks) == hooks
+
+
+def test_the_gradients_of_a_step_that_broke_off_do_not_count_twice(
+    double: Engine, base_line: Baseline, make_spec: SpecMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out at the last pass of a step, when the passes before it have left their gradients."""
+    trial = Watched(double, base_line, tmp_path).open(
+        spec_of(make_spec, "language", batch_rows=2, accumulation_steps=2)
+    )
+    batches = double.batches(double.row_stream(trial.spec, 0), trial.spec, 0)
+    assert len(batches) == 2
+    trial.backward(batches)
+    enough = [one.grad.clone() for _, one in trial.adapter.trained() if one.grad is not None]
+    trial.optimizer.forget_gradients()
+    passes, original = iter(range(100)), gradients_module.label_logits
+
+    def label_logits(*arguments: Any) -> Any:
+        if next(passes) == 1:  # the second of the step's two
+            raise torch.OutOfMemoryError("planted")
+        return original(*arguments)
+
+    monkeypatch.setattr(gradients_module, "label_logits", label_logits)
+    trial.backward(batches)
+    found = [one.grad for _, one in trial.adapter.trained() if one.grad is not None]
+    trial.remove()
+    assert trial.memory.fit == Fit(2) and enough
+    assert max(float((one - other).abs().max()) for one, other in zip(enough, found, strict=True)) < 1e-10
