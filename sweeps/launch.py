@@ -20,7 +20,7 @@ from sweeps.display.plan_table import plan_text
 from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe, most_at_once
-from sweeps.execution.engine_text import threads_text
+from sweeps.execution.engine_text import engines_here, threads_text
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.measured_gradients import MeasuredGradients, keep_gradients
@@ -129,11 +129,12 @@ def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
     if planned.unmixed and (replay := mix_text(planned.specs, planned.preflight.data)):
         launch.console.print(replay, soft_wrap=True, highlight=False)
-    threads = threads_text(most_at_once(planned.specs), launch)
+    at_once = most_at_once(planned.specs)
+    threads = threads_text(at_once, launch)
     if tried := pilots_text(planned.pilots):
         launch.console.print(tried, soft_wrap=True, highlight=False)
     frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
-    taken = resources_text(planned.resources, known_speed(speed_file()), launch.price)
+    taken = resources_text(planned.resources, known_speed(speed_file()), launch.price, engines_here(at_once, launch))
     for text in (threads, *filter(None, [frozen, taken]), holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 

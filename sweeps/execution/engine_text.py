@@ -15,10 +15,18 @@ ALONE = "Every trial trains alone, in a process of one thread."
 
 def threads_text(trials: int, launch: Launch) -> str:
     """Return the sentence of the plan on the engines of a launch, and their threads; `trials` can run at once."""
+    return ALONE if launch.cohort == 1 else planned_text(_machine(launch), trials, launch.threads)
+
+
+def engines_here(trials: int, launch: Launch) -> int:
+    """Return how many engines train `trials` trials here; 1 on a cluster, whose nodes a plan does not ask."""
+    machine = _machine(launch)
+    if machine is None:
+        return 1
+    cores, gpus = machine
     if launch.cohort == 1:
-        return ALONE
-    machine = None if launch.address or "RAY_ADDRESS" in os.environ else (os.cpu_count() or 1, _gpus())
-    return planned_text(machine, trials, launch.threads)
+        return max(1, min(trials, gpus or cores))
+    return len(engine_plans([Node("this machine", cores, gpus)], trials, launch.threads))
 
 
 def planned_text(machine: tuple[int, int] | None, trials: int, max_threads: int | None) -> str:
@@ -44,6 +52,10 @@ def engines_text(plans: Sequence[EnginePlan]) -> str:
         for threads, count in sorted(counts.items(), reverse=True)
     ]
     return ", ".join(groups)
+
+
+def _machine(launch: Launch) -> tuple[int, int] | None:
+    return (os.cpu_count() or 1, _gpus()) if launch.is_local else None
 
 
 def _gpus() -> int:

@@ -12,7 +12,7 @@ import pytest
 from ray.autoscaler._private.command_runner import _with_interactive
 
 from sweeps.execution.engine_plan import EnginePlan
-from sweeps.execution.engine_text import ALONE, engines_text, planned_text, threads_text
+from sweeps.execution.engine_text import ALONE, engines_here, engines_text, planned_text, threads_text
 from sweeps.execution.options import Launch
 from trainables.engine_log import EngineUse, add_use, uses
 
@@ -118,3 +118,16 @@ def test_a_record_lists_each_engine_that_opened_its_trial(tmp_path: Path) -> Non
     assert earliest.residency == "", "records of earlier versions do not say it"
     assert (first.device, first.threads, second.device, second.threads) == ("cpu", 2, "cuda:0", 8)
     assert first == EngineUse(first.node, "cpu", 2, "unquantized") and first.node
+
+
+def test_a_forecast_counts_the_engines_that_the_plan_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("sweeps.execution.engine_text._gpus", lambda: 0)
+    for trials in (1, 3, 12):
+        named = sum(
+            int(one.split()[0]) for one in threads_text(trials, Launch(threads=None)).split(", on ")[0].split(", ")
+        )
+        assert engines_here(trials, Launch(threads=None)) == named
+    assert engines_here(12, Launch(cohort=1)) == 4 and engines_here(2, Launch(cohort=1)) == 2
+    assert engines_here(12, Launch(address="auto")) == 1
