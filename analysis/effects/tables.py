@@ -30,7 +30,7 @@ def print_report(report: EffectsReport, console: Console) -> None:
     console.print()
     console.print(Folded(_table(EFFECTS, effect_rows(report))))
     for one in report.means:
-        console.print(f"\n{escape(one.metric)} at each placement", highlight=False)
+        console.print(f"\n{escape(one.metric)} at each placement\n[dim]{escape(one.where)}[/]", highlight=False)
         console.print(Folded(_table(*mean_rows(one))))
     for hypothesis, statement in STATEMENTS.items():
         console.print(f"\n[bold]{hypothesis}[/] {statement}", highlight=False)
@@ -52,7 +52,7 @@ def as_markdown(report: EffectsReport) -> str:
     answers = [row[:-1] for row in answer_rows(report)]  # what would decide it is a list below
     parts += [_markdown_table(EFFECTS, effect_rows(report)), _markdown_table(ANSWERS, answers)]
     for one in report.means:
-        parts += [f"`{one.metric}` at each placement:", _markdown_table(*mean_rows(one))]
+        parts += [f"`{one.metric}` at each placement, {prose(one.where)}:", _markdown_table(*mean_rows(one))]
     decides = [
         f"- {one.hypothesis} {one.part}: what would decide it: {one.what_decides}."
         for one in report.answers
