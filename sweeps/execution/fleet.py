@@ -29,6 +29,7 @@ ENGINE_CPUS = 0.5  # on a machine with one core, the waiting workers need the re
 MAX_CALLS = 10_000  # workers that can wait for one engine at once
 WATCH_SECONDS = 2.0
 NEWS_SECONDS = 10.0
+END_SECONDS = 5.0  # for an engine to remove its files
 NO_ENGINE_SECONDS = 600.0  # a launch waits for a node to join when it has lost its last one
 
 
@@ -69,7 +70,10 @@ class Fleet:
     def _start(self, plans: Sequence[EnginePlan]) -> list[str]:
         names = [f"footprint-engine-{self._token}-{len(self._actors) + number}" for number in range(len(plans))]
         for name, one in zip(names, plans, strict=True):
-            settings = EngineSettings(one.threads, str(self.stop_file), self.max_trials, cache=self.cache)
+            settings = EngineSettings(
+                one.threads, str(self.stop_file), self.max_trials, cache=self.cache,
+                shares_weights=not self.resources.gpus and sum(other.node == one.node for other in plans) > 1,
+            )  # fmt: skip
             # a lost node's engine must not wait for another node to have room: its trials go on elsewhere
             only_there = NodeAffinitySchedulingStrategy(one.node, soft=False)
             engine: Any = ray.remote(EngineActor).options(
@@ -98,6 +102,9 @@ class Fleet:
 
     def close(self) -> None:
         """End all engines, and the roster."""
+        ray.wait(
+            [one.end.remote() for one in self._actors.values()], num_returns=len(self._actors), timeout=END_SECONDS
+        )
         for actor in (*self._actors.values(), self.roster):
             ray.kill(actor)
 

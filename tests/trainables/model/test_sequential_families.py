@@ -34,7 +34,7 @@ from trainables.evaluation.evaluator import label_logits
 from trainables.model.base import load_base
 from trainables.model.families import FAMILIES
 from trainables.model.lora import place
-from trainables.model.module_kinds import PARTS
+from trainables.model.module_kinds import PARTS, own_name
 from trainables.model.placement import resolve
 from trainables.model.stored_base import read_base
 from trainables.spec import Placement
@@ -65,6 +65,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"text_config": {"attention_k_eq_v": True, "use_double_wide_mlp": False}},
         {"vision_config": {"standardize": True, "use_clipped_linears": False}},
     ),
+    "gemma4_text": ({}, {"num_kv_shared_layers": 0, "attention_bias": True}, {"hidden_size_per_layer_input": 0}),
     "smolvlm": ({}, {"text_config": {"mlp_bias": True}, "scale_factor": 3}),
     "idefics3": ({}, {"vision_config": {"num_channels": 1}}),
     "internvl": (
@@ -96,7 +97,7 @@ def assert_known(family: str, config: Any) -> None:
     inside = [one.name for blocks in known.towers(values).values() for block in blocks for one in block]
     assert len(set(inside)) == len(inside)
     assert layers - set(inside) == {*known.outside(values), "lm_head"}
-    assert {name.rsplit(".", 1)[-1] for name in inside} <= PARTS.keys()
+    assert {own_name(name) for name in inside} <= PARTS.keys()
 
 
 @pytest.mark.parametrize(("family", "changes"), [(name, one) for name, many in VARIANTS.items() for one in many])

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -126,9 +127,8 @@ class PictureText:
 
 def block_name(block: Sequence[LinearShape]) -> str:
     """Return the name of the module of a block: the common path of its linears."""
-    paths = [linear.name.split(".") for linear in block]
-    common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
-    return ".".join(common)
+    parts = zip(*(linear.name.split(".") for linear in block), strict=False)
+    return ".".join(one[0] for one in takewhile(lambda alike: len(set(alike)) == 1, parts))
 
 
 def no_taps(_: Any) -> tuple[()]:
