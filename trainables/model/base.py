@@ -108,7 +108,8 @@ def _weights(
             keep_gradients(model)
         return model
 
-    return sharing.loaded(load, rebuild) if sharing is not None else load()
+    is_shared = sharing is not None and sharing.is_worth(sum(one.stat().st_size for one in stored.files))
+    return sharing.loaded(load, rebuild) if sharing is not None and is_shared else load()
 
 
 def load_tokenizer(path: Path) -> Any:

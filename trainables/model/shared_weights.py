@@ -27,6 +27,7 @@ from trainables.io.checksums import canonical_json, verified, with_checksum
 from trainables.model.residency import Residency, free_bytes
 from trainables.spec import ComputeDtype, Quantization
 
+LEAST_BYTES = 64 * 10**6  # of the stored weights; less is loaded as fast as it is shared
 ALIGNED_BYTES = 64  # as torch aligns its own tensors: kernels may add in another order otherwise
 SUFFIX, TABLE, WRITING, LOCK = ".weights", ".json", ".new", ".lock"  # of the files of one base
 SHARED = "shared"
@@ -91,6 +92,12 @@ class SharedWeights:
             if shared is None:
                 _remove(self.path)
             return shared or own
+
+    def is_worth(self, stored_bytes: int) -> bool:
+        """True when a base whose files hold so many bytes is large enough to be shared."""
+        if stored_bytes < LEAST_BYTES:
+            self.origin = f"own: a base below {LEAST_BYTES // 10**6} MB is not shared"
+        return stored_bytes >= LEAST_BYTES
 
     def release(self) -> None:
         """Use the file no more, and remove it if nobody else uses it; tensors stay as they are."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import Sources
 
 from trainables.io.checksums import verified, with_checksum
 from trainables.mini import BASE_DIRECTORY
+from trainables.model import shared_weights
 from trainables.model.base import Base, load_base
 from trainables.model.checksums import base_checksums
 from trainables.model.shared_weights import SharedWeights, user_directory, weights_key
@@ -28,6 +28,7 @@ IDS = torch.arange(40)[None] + 5
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shared_weights, "LEAST_BYTES", 0)
     return user_directory()
 
 
@@ -216,6 +217,8 @@ def test_files_that_a_killed_launch_left_are_removed_and_those_in_use_are_not(di
     code = (
         "import os, signal, tempfile\n"
         f"tempfile.tempdir = {str(directory.parent)!r}\n"
+        "from trainables.model import shared_weights\n"
+        "shared_weights.LEAST_BYTES = 0\n"
         "from test_shared_weights import sharing, loaded\n"
         "shared = sharing(base='killed')\n"
         "loaded(shared)\n"
@@ -237,6 +240,8 @@ def test_two_engines_at_once_load_one_time(directory: Path) -> None:
     code = (
         "import sys, tempfile\n"
         f"tempfile.tempdir = {str(directory.parent)!r}\n"
+        "from trainables.model import shared_weights\n"
+        "shared_weights.LEAST_BYTES = 0\n"
         "from test_shared_weights import sharing, loaded\n"
         "shared = sharing()\n"
         "loaded(shared)\n"
@@ -255,6 +260,14 @@ def test_two_engines_at_once_load_one_time(directory: Path) -> None:
     assert origins == ["shared", "shared, and loaded here"]
 
 
+def test_a_small_base_is_not_shared(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory.parent))
+    shared = sharing()
+    loaded(shared)
+    assert shared.origin == "own: a base below 64 MB is not shared" and files(directory) == []
+
+
 def test_bad_input_is_refused_as_ever_and_holds_nobody_up(directory: Path, tmp_path: Path) -> None:
     from trainables.errors import UserError
 
@@ -264,14 +277,14 @@ def test_bad_input_is_refused_as_ever_and_holds_nobody_up(directory: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_every_family_is_rebuilt_from_its_tensors(
-    sources_of: Callable[[str], Sources], sequential_sources_of: Callable[[str], Sources], directory: Path
-) -> None:
-    from tiny_families import TINY_SEEING, TINY_TEXT
-    from tiny_sequential import TINY_SEQUENTIAL
+def test_every_family_is_rebuilt_from_its_tensors(directory: Path, tmp_path: Path) -> None:
+    from tiny_families import TINY_SEEING, TINY_TEXT, write_base, write_vision_base
+    from tiny_sequential import TINY_SEQUENTIAL, write_sequential_base
 
-    for family in (*TINY_TEXT, *TINY_SEEING, *TINY_SEQUENTIAL):
-        path = (sequential_sources_of if family in TINY_SEQUENTIAL else sources_of)(family).base.path
+    writers = {**dict.fromkeys(TINY_TEXT, write_base), **dict.fromkeys(TINY_SEEING, write_vision_base),
+               **dict.fromkeys(TINY_SEQUENTIAL, write_sequential_base)}  # fmt: skip
+    for family, write in writers.items():
+        path = write(family, tmp_path / family)
         plain, shared = loaded(None, base=path), sharing(base=family)
         loaded(shared, base=path)
         other = sharing(base=family)
