@@ -49,6 +49,7 @@ class Fleet:
         self.plans = engine_plans(resources.nodes, trials, max_threads)
         self.has_given_up = False
         self._token, self._actors = uuid4().hex[:8], {}
+        self._sharing: list[Any] = []  # the engines that share weights with others of their node
         self._nodes = {node.name: node for node in resources.nodes}
         self._lost_at_seconds: float | None = None
         self._start(self.plans)
@@ -81,6 +82,8 @@ class Fleet:
                 max_concurrency=MAX_CALLS, scheduling_strategy=only_there,
             )  # fmt: skip
             self._actors[name], self.engines[name] = engine.remote(settings), one.node
+            if settings.shares_weights:
+                self._sharing.append(self._actors[name])
         return names
 
     # ---------------------------------------------------------------- nodes that come and go
@@ -102,9 +105,9 @@ class Fleet:
 
     def close(self) -> None:
         """End all engines, and the roster."""
-        ray.wait(
-            [one.end.remote() for one in self._actors.values()], num_returns=len(self._actors), timeout=END_SECONDS
-        )
+        if self._sharing:
+            ending = [actor.end.remote() for actor in self._sharing]
+            ray.wait(ending, num_returns=len(ending), timeout=END_SECONDS)
         for actor in (*self._actors.values(), self.roster):
             ray.kill(actor)
 

@@ -24,6 +24,7 @@ from typing import IO, Any
 import torch
 
 from trainables.io.checksums import canonical_json, verified, with_checksum
+from trainables.model.checksums import base_checksums
 from trainables.model.residency import Residency, free_bytes
 from trainables.spec import ComputeDtype, Quantization
 
@@ -72,26 +73,24 @@ class SharedWeights:
         `rebuild` returns a model with these tensors for its weights; None if it cannot use exactly these.
         """
         self.release()
-        with ExitStack() as stack:
-            try:
-                _check_private(self.path.parent)
-                stack.enter_context(_alone(self.path))
+        shared: LoadedWeights | None = None
+        own: LoadedWeights | None = None
+        try:
+            _check_private(self.path.parent)
+            with _alone(self.path), ExitStack() as failing:
+                failing.callback(self._give_up)
                 _remove_unused(self.path)
                 shared = self._read(rebuild)
-            except OSError as error:
-                stack.pop_all().close()
-                self.origin = _own(error)
-                return load()
-            if shared is not None:
-                return shared
-            own = load()
-            try:
-                shared = self._written(own, rebuild)
-            except OSError as error:
-                self.origin = _own(error)
-            if shared is None:
-                _remove(self.path)
-            return shared or own
+                if shared is None:
+                    own = load()
+                    sums = self._written(own)
+                    own = own if sums is None else None  # its memory is not needed beside that of the file
+                    shared = self._as_written(rebuild, sums) if sums is not None else None
+                if shared is not None:
+                    failing.pop_all()
+        except OSError as error:
+            self.origin = f"own: {error.filename or self.path}: {error.strerror}"
+        return shared or own or load()
 
     def is_worth(self, stored_bytes: int) -> bool:
         """True when a base whose files hold so many bytes is large enough to be shared."""
@@ -131,30 +130,41 @@ class SharedWeights:
         self._held, self.origin = held, SHARED
         return LoadedWeights(model, described["residency"], described["megabytes"])
 
-    def _written(self, own: LoadedWeights, rebuild: Callable[[Tensors, Residency], Any]) -> LoadedWeights | None:
-        from trainables.model.checksums import base_checksums
+    def _as_written(
+        self, rebuild: Callable[[Tensors, Residency], Any], sums: Mapping[str, int]
+    ) -> LoadedWeights | None:  # fmt: skip
+        """Return the base with the weights of the file that this process has written, if they are what it loaded."""
+        shared = self._read(rebuild)
+        if shared is None or base_checksums(shared.model) != sums:
+            self.origin = "own: transformers does not make this model from its tensors"
+            return None
+        self.origin = f"{SHARED}, and loaded here"
+        return shared
 
+    def _written(self, own: LoadedWeights) -> dict[str, int] | None:
+        """Write the file of a loaded base and return the checksums of its weights; None if they cannot be shared."""
         tensors = {name: one.detach() for name, one in own.model.state_dict().items() if isinstance(one, torch.Tensor)}
         if problem := _problem(tensors, self.path.parent):
             self.origin = f"own: {problem}"
             return None
         written = self.path.with_suffix(WRITING)
         places = _write(written, tensors)
-        model = rebuild(_mapped(written, places), own.residency)
-        if model is None or base_checksums(model) != base_checksums(own.model):
-            self.origin = "own: transformers does not make this model from its tensors"
-            return None
         with written.open("rb") as file:
-            table = {
-                "key": self.path.stem, "sha256": file_digest(file, "sha256").hexdigest(), "residency": own.residency,
-                "megabytes": own.megabytes, "places": [asdict(one) for one in places],
-            }  # fmt: skip
+            digest = file_digest(file, "sha256").hexdigest()
+        table = {
+            "key": self.path.stem, "sha256": digest, "residency": own.residency, "megabytes": own.megabytes,
+            "places": [asdict(one) for one in places],
+        }  # fmt: skip
         self.path.with_suffix(TABLE).write_text(with_checksum(table), encoding="utf-8")
-        self._held = written.open("rb")
-        fcntl.flock(self._held, fcntl.LOCK_SH)
         written.replace(self.path)
-        self.origin = f"{SHARED}, and loaded here"
-        return LoadedWeights(model, own.residency, own.megabytes)
+        return base_checksums(own.model)
+
+    def _give_up(self) -> None:
+        """Leave no file behind; the lock is held."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+        _remove(self.path)
 
 
 def weights_key(base: str, quantization: Quantization, compute_dtype: ComputeDtype, resident: str) -> str:
@@ -218,10 +228,6 @@ def _remove_unused(own: Path) -> None:
 def _remove(path: Path) -> None:
     for suffix in (SUFFIX, TABLE, WRITING, LOCK):
         path.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def _own(error: OSError) -> str:
-    return f"own: {error.filename or 'the file of shared weights'}: {error.strerror}"
 
 
 # -------------------------------------------------------------------- tensors in a file

@@ -176,9 +176,6 @@ def test_lora_in_the_tower_of_gemma4_is_within_what_clips(sequential_sources_of:
     adapter.remove()
     fresh = load_base(engine.base.path, "none", "float32", torch.device("cpu"))
     merged: Any = peft.PeftModel.from_pretrained(fresh.model, str(tmp_path))
-    assert merged.get_nb_trainable_parameters()[1] - fresh.model.num_parameters() == resolved.total_parameters(
-        spec.rank
-    )
     plain = merged.merge_and_unload()
     assert {*plain.state_dict()} == {*engine.base.model.state_dict()}
     with torch.no_grad():
