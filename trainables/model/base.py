@@ -108,8 +108,9 @@ def _weights(
             keep_gradients(model)
         return model
 
-    is_shared = sharing is not None and sharing.is_worth(sum(one.stat().st_size for one in stored.files))
-    return sharing.loaded(load, rebuild) if sharing is not None and is_shared else load()
+    if sharing is None or device.type != "cpu" or not sharing.is_worth(sum(one.stat().st_size for one in stored.files)):
+        return load()
+    return sharing.loaded(load, rebuild)
 
 
 def load_tokenizer(path: Path) -> Any:
