@@ -253,7 +253,7 @@ def _write(path: Path, tensors: Tensors) -> list[_Place]:
             if known is None:
                 known = offsets[tensor.data_ptr(), tensor.nbytes] = end
                 file.seek(end)
-                file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+                tensor.reshape(-1).view(torch.uint8).numpy().tofile(file)
                 end += -(-tensor.nbytes // ALIGNED_BYTES) * ALIGNED_BYTES
             places.append(_Place(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), known))
         file.truncate(end)
@@ -267,5 +267,6 @@ def _mapped(path: Path, places: list[_Place]) -> dict[str, torch.Tensor]:
     for one in places:
         dtype: torch.dtype = getattr(torch, one.dtype)
         size = math.prod(one.shape) * dtype.itemsize
-        found[one.name] = torch.empty(0, dtype=dtype).set_(every[one.offset : one.offset + size]).view(one.shape)
+        part: Any = every[one.offset : one.offset + size]  # a storage of its own, in the same pages
+        found[one.name] = torch.empty(0, dtype=dtype).set_(part).view(one.shape)
     return found

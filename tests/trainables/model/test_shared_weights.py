@@ -154,8 +154,11 @@ def test_a_damaged_or_foreign_file_is_loaded_the_plain_way(what: str, directory:
 
 
 def test_what_decides_the_weights_has_a_file_of_its_own() -> None:
-    keys = {weights_key(*one) for one in (("a", "nf4", "float32", "auto"), ("b", "nf4", "float32", "auto"),
-            ("a", "fp4", "float32", "auto"), ("a", "nf4", "bfloat16", "auto"), ("a", "nf4", "float32", "quantized"))}  # type: ignore[arg-type]  # fmt: skip
+    settings: Any = (
+        ("a", "nf4", "float32", "auto"), ("b", "nf4", "float32", "auto"), ("a", "fp4", "float32", "auto"),
+        ("a", "nf4", "bfloat16", "auto"), ("a", "nf4", "float32", "quantized"),
+    )  # fmt: skip
+    keys = {weights_key(*one) for one in settings}
     assert len(keys) == 5
     assert json.loads(next(iter(keys)))["versions"].keys() == {"torch", "transformers", "bitsandbytes"}
 

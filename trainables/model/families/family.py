@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
@@ -237,6 +237,18 @@ class Family:
     def ignores(self, weight: str) -> bool:
         """True when a base may hold a weight of this name although the model does not read it."""
         return any(re.search(pattern, weight) for pattern in self.ignored_weights)
+
+
+def every_layer(text: Config, usual: Iterable[str]) -> tuple[str, ...]:
+    """Return the kind of each layer: `layer_types`, or the usual ones where config.json does not give them.
+
+    Raises:
+        ValueError: config.json gives the kinds of more or fewer layers than there are.
+    """
+    given = tuple(text.get("layer_types") or usual)
+    if len(given) != text["num_hidden_layers"]:
+        raise ValueError(f"`layer_types` is of {len(given)} layers where there are {text['num_hidden_layers']}")
+    return given
 
 
 def decoder_layers(prefix: str, text: Config) -> Blocks:

@@ -21,6 +21,7 @@ from trainables.model.families.family import (
     PictureText,
     Shapes,
     Towers,
+    every_layer,
 )
 from trainables.model.families.gemma4_towers import (
     AUDIO_DEFAULTS,
@@ -80,7 +81,7 @@ def _vision(config: Config) -> Config:
 
 def _layer_types(text: Config) -> list[str]:
     depth = text["num_hidden_layers"]
-    types = list(text.get("layer_types") or ("sliding_attention" if (n + 1) % 6 else FULL for n in range(depth)))
+    types = every_layer(text, ("sliding_attention" if (n + 1) % 6 else FULL for n in range(depth)))
     return [*types[:-1], FULL]  # as transformers forces it
 
 
