@@ -108,9 +108,10 @@ class SharedWeights:
             _remove(self.path)
 
     def unlink(self) -> None:
-        """Remove the file at the end of a launch; processes that use it keep its pages."""
+        """Remove the file at the end of a launch, unless another launch looks for it; who uses it keeps its pages."""
         if self._held is not None:
-            _remove(self.path)
+            with suppress(OSError), _alone(self.path, waits=False):
+                _remove(self.path)
 
     def _read(self, rebuild: Callable[[Tensors, Residency], Any]) -> LoadedWeights | None:
         table = self.path.with_suffix(TABLE)
