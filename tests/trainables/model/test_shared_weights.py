@@ -58,9 +58,9 @@ def refuse(*_: Any) -> None:
     ("quantization", "resident", "residency"),
     [
         ("none", "auto", "unquantized"),
-        ("int8", "auto", "quantized"),
         ("nf4-double", "quantized", "quantized"),
-        ("nf4-double", "dequantized", "dequantized"),
+        pytest.param("int8", "auto", "quantized", marks=pytest.mark.slow),
+        pytest.param("nf4-double", "dequantized", "dequantized", marks=pytest.mark.slow),
         pytest.param("nf4", "quantized", "quantized", marks=pytest.mark.slow),
         pytest.param("fp4", "quantized", "quantized", marks=pytest.mark.slow),
     ],
@@ -128,7 +128,11 @@ def test_a_weight_that_one_engine_writes_to_stays_as_it_is_for_the_others(direct
     assert torch.equal(logits(loaded(sharing())), before)
 
 
-@pytest.mark.parametrize("what", ["a byte", "cut off", "the table", "another table", "a table of another version"])
+@pytest.mark.parametrize(
+    "what",
+    ["a byte", "a table of another version",
+     *(pytest.param(one, marks=pytest.mark.slow) for one in ("cut off", "the table", "another table"))],
+)  # fmt: skip
 def test_a_damaged_or_foreign_file_is_loaded_the_plain_way(what: str, directory: Path) -> None:
     first = sharing()
     expected = logits(loaded(first))
@@ -196,8 +200,8 @@ def not_rebuilt(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     ("prepare", "reason"),
     [
         (without_room, "has no room for 0.0"),
-        (without_memory, "has no room for 0.0"),
-        (open_to_others, "must be a directory that only this user can enter"),
+        pytest.param(without_memory, "has no room for 0.0", marks=pytest.mark.slow),
+        pytest.param(open_to_others, "must be a directory that only this user can enter", marks=pytest.mark.slow),
         (a_link, "must be a directory that only this user can enter"),
         (not_rebuilt, "does not make this model from its tensors"),
     ],
@@ -269,6 +273,16 @@ def test_a_small_base_is_not_shared(directory: Path, monkeypatch: pytest.MonkeyP
     shared = sharing()
     loaded(shared)
     assert shared.origin == "own: a base below 64 MB is not shared" and files(directory) == []
+
+
+def test_the_end_of_a_launch_leaves_what_another_one_looks_for(directory: Path) -> None:
+    shared = sharing()
+    loaded(shared)
+    with shared_weights._alone(shared.path):
+        shared.unlink()
+        assert files(directory) == [".json", ".lock", ".weights"]
+    shared.unlink()
+    assert files(directory) == []
 
 
 def test_bad_input_is_refused_as_ever_and_holds_nobody_up(directory: Path, tmp_path: Path) -> None:
