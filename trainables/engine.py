@@ -21,6 +21,7 @@ from trainables.frozen.store import Store
 from trainables.memory_file import Fit
 from trainables.model.base import Base, default_device, load_base
 from trainables.model.residency import ResidencyChoice
+from trainables.model.shared_weights import SharedWeights
 from trainables.probes.crops import check_pictures
 from trainables.sharing_keys import engine_key
 from trainables.spec import RESERVE_FORMAT, TrialSpec
@@ -48,11 +49,14 @@ class Engine:
     @classmethod
     def load(
         cls, spec: TrialSpec, device: torch.device | None = None, *, all_rows: bool = False,
-        resident: ResidencyChoice = "auto", store: Store | None = None,
+        resident: ResidencyChoice = "auto", store: Store | None = None, sharing: SharedWeights | None = None,
     ) -> Engine:  # fmt: skip
-        """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU)."""
+        """Load base and data of `spec` onto `device` (default: the first visible CUDA device, else the CPU).
+
+        With `sharing`, the base has the weights of a file that other engines of this node use too.
+        """
         device = device or default_device()
-        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device, resident)
+        base = load_base(spec.base.path, spec.quantization, spec.compute_dtype, device, resident, sharing)
         return cls.on(base, spec, all_rows=all_rows, store=store)
 
     @classmethod

@@ -15,18 +15,20 @@ FILE = "engines.json"
 class EngineUse:
     """The engine that opened a trial: its node, device, number of threads, and how it held the base's weights.
 
-    `residency` is empty in records of earlier versions.
+    `weights` says whether other engines of the node use the same memory, or why they do not; it is empty where an
+    engine is alone on its node. Both are empty in records of earlier versions.
     """
 
     node: str
     device: str
     threads: int
     residency: str = ""
+    weights: str = ""
 
 
-def add_use(directory: Path, device: str, threads: int, residency: str) -> None:
+def add_use(directory: Path, device: str, threads: int, residency: str, weights: str = "") -> None:
     """Add to the record in `directory` that an engine on this node opens the trial."""
-    added = EngineUse(platform.node(), device, threads, residency)
+    added = EngineUse(platform.node(), device, threads, residency, weights)
     write_json(directory / FILE, [asdict(one) for one in (*uses(directory), added)])
 
 

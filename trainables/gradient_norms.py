@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from trainables.model.families import TOWERS, Blocks, TowerName
-from trainables.model.module_kinds import is_of_kind
+from trainables.model.module_kinds import is_of_kind, own_name
 from trainables.placement import ModuleKind
 from trainables.spec import ComputeDtype, Frozen, Quantization, TrialSpec
 
@@ -49,7 +49,7 @@ class GradientNorms(Frozen):
         """Return the norm of each layer of each tower, over its linears of a kind."""
         return {
             tower: tuple(
-                sum(self.norms[one.name] ** 2 for one in block if is_of_kind(one.name.rsplit(".", 1)[-1], kind)) ** 0.5
+                sum(self.norms[one.name] ** 2 for one in block if is_of_kind(own_name(one.name), kind)) ** 0.5
                 for block in towers[tower]
             )
             for tower in TOWERS

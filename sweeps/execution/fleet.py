@@ -29,6 +29,7 @@ ENGINE_CPUS = 0.5  # on a machine with one core, the waiting workers need the re
 MAX_CALLS = 10_000  # workers that can wait for one engine at once
 WATCH_SECONDS = 2.0
 NEWS_SECONDS = 10.0
+END_SECONDS = 5.0  # for an engine to remove its files
 NO_ENGINE_SECONDS = 600.0  # a launch waits for a node to join when it has lost its last one
 
 
@@ -48,6 +49,7 @@ class Fleet:
         self.plans = engine_plans(resources.nodes, trials, max_threads)
         self.has_given_up = False
         self._token, self._actors = uuid4().hex[:8], {}
+        self._sharing: list[Any] = []  # the engines that share weights with others of their node
         self._nodes = {node.name: node for node in resources.nodes}
         self._lost_at_seconds: float | None = None
         self._start(self.plans)
@@ -69,7 +71,10 @@ class Fleet:
     def _start(self, plans: Sequence[EnginePlan]) -> list[str]:
         names = [f"footprint-engine-{self._token}-{len(self._actors) + number}" for number in range(len(plans))]
         for name, one in zip(names, plans, strict=True):
-            settings = EngineSettings(one.threads, str(self.stop_file), self.max_trials, cache=self.cache)
+            settings = EngineSettings(
+                one.threads, str(self.stop_file), self.max_trials, cache=self.cache,
+                shares_weights=not self.resources.gpus and sum(other.node == one.node for other in plans) > 1,
+            )  # fmt: skip
             # a lost node's engine must not wait for another node to have room: its trials go on elsewhere
             only_there = NodeAffinitySchedulingStrategy(one.node, soft=False)
             engine: Any = ray.remote(EngineActor).options(
@@ -77,6 +82,8 @@ class Fleet:
                 max_concurrency=MAX_CALLS, scheduling_strategy=only_there,
             )  # fmt: skip
             self._actors[name], self.engines[name] = engine.remote(settings), one.node
+            if settings.shares_weights:
+                self._sharing.append(self._actors[name])
         return names
 
     # ---------------------------------------------------------------- nodes that come and go
@@ -98,6 +105,9 @@ class Fleet:
 
     def close(self) -> None:
         """End all engines, and the roster."""
+        if self._sharing:
+            ending = [actor.end.remote() for actor in self._sharing]
+            ray.wait(ending, num_returns=len(ending), timeout=END_SECONDS)
         for actor in (*self._actors.values(), self.roster):
             ray.kill(actor)
 

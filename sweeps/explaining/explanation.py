@@ -13,7 +13,7 @@ from trainables.errors import UserError, nearest
 from trainables.export.expressions import PlacedNames, ToolExpression, expressions
 from trainables.limits import EXPERTS
 from trainables.model.families import TOWERS, TowerName
-from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, modules_of_kind
+from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, modules_of_kind, own_name
 from trainables.model.placement import ResolvedPlacement, resolve
 from trainables.model.stored_base import HEAD
 from trainables.spec import Placement
@@ -105,7 +105,7 @@ def _targets(base: NamedBase, asked: PlacementQuestion) -> tuple[str, ...]:
     found: list[str] = []
     for tower in TOWERS:
         blocks = base.towers[tower]
-        own = list(dict.fromkeys(one.name.rsplit(".", 1)[-1] for block in blocks for one in block))
+        own = list(dict.fromkeys(own_name(one.name) for block in blocks for one in block))
         of_kind = modules_of_kind(own, kind)
         if depths[tower] and blocks and not of_kind:
             raise UserError(

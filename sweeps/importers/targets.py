@@ -11,7 +11,7 @@ from sweeps.importers.llamafactory_modules import NAME_PARTS, NameParts, adapted
 from sweeps.importers.parsing import ParsedConfig
 from sweeps.importers.values import AllLinear, Expression, Targets
 from trainables.model.families import FAMILIES, TOWERS, Blocks, TowerName
-from trainables.model.module_kinds import part_hint, part_names, part_text
+from trainables.model.module_kinds import own_name, part_hint, part_names, part_text
 from trainables.model.placement import resolve
 from trainables.spec import Placement
 
@@ -99,13 +99,13 @@ def _with_fused(parsed: ParsedConfig, field: str, matched: set[str], base: _Modu
     """Put fused linears in the place of all their parts; return the modules, and which parts are which linear."""
     replaced: dict[str, tuple[str, ...]] = {}
     for name in _names(base.towers["language"]):
-        own, parts = _linear_name(name), [part for part in _parts(name) if part in matched]
+        own, parts = own_name(name), [part for part in _parts(name) if part in matched]
         if not parts:
             continue
         if name not in matched and len(parts) < len(_parts(name)):
             raise parsed.error(
                 field, f"must name whole linears, but in {name.rpartition('.')[0]} "
-                f"{part_text([*map(_linear_name, parts)], own)}", part_hint(own),
+                f"{part_text([*map(own_name, parts)], own)}", part_hint(own),
             )  # fmt: skip
         if name not in matched:
             replaced[own] = part_names(own)
@@ -200,8 +200,8 @@ def _in_layers(parsed: ParsedConfig, matched: set[str], names: Mapping[TowerName
 
 def _as_placement(parsed: ParsedConfig, field: str, matched: set[str], towers: Towers, note: str) -> Placed:
     placement = _layers_of(matched, towers)
-    own = [_linear_name(name) for tower in TOWERS if placement.count(tower) for name in _names(towers[tower])]
-    wanted = tuple(dict.fromkeys(name for name in own if name in {_linear_name(one) for one in matched}))
+    own = [own_name(name) for tower in TOWERS if placement.count(tower) for name in _names(towers[tower])]
+    wanted = tuple(dict.fromkeys(name for name in own if name in {own_name(one) for one in matched}))
     target_modules = () if set(wanted) == set(own) else wanted
     expected = set(resolve(placement, towers, target_modules).module_names)
     if expected != matched:
@@ -227,7 +227,3 @@ def _layers_of(matched: set[str], towers: Towers) -> Placement:
 
 def _names(blocks: Blocks) -> list[str]:
     return [linear.name for block in blocks for linear in block]
-
-
-def _linear_name(name: str) -> str:
-    return name.rsplit(".", 1)[-1]

@@ -18,6 +18,7 @@ from sweeps.planning.kept_forecast import BYTES
 from sweeps.planning.step_memory import ModelShape, PassMember, PassShape, adapter_bytes, graph_bytes
 from sweeps.planning.weight_memory import weight_memory
 from trainables.memory_file import WHOLE, Fit
+from trainables.model.module_kinds import own_name
 from trainables.model.quantization import QUANTIZATION_TABLE
 from trainables.model.residency import DEFAULT_CHOICE, ResidencyChoice, WeightBytes, resolve
 from trainables.model.stored_base import StoredBase, read_base
@@ -126,7 +127,7 @@ def trial_memory(
     shape = pass_shape(spec, train, base, fit)
     text = base.config.get("text_config") or base.config
     keys = sum(linear.outputs for block in model.language for linear in block
-               if linear.name.rsplit(".", 1)[-1] in ("k_proj", "v_proj"))  # fmt: skip
+               if own_name(linear.name) in ("k_proj", "v_proj"))  # fmt: skip
     cache = EVAL_TOKENS * (keys or 2 * len(model.language) * int(text["hidden_size"])) * value_bytes
     return TrialMemory(weights.total, weights.cast, adapter_bytes(model, members),
                        graph_bytes(model, members, shape, fit.checkpointing), cache)  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from trainables.model.families import Blocks, LinearShape, TowerName
-from trainables.model.module_kinds import PARTS
+from trainables.model.module_kinds import PARTS, own_name
 
 FLOAT, MASK = 4, 1  # bytes of a float32 value, and of one of a dropout mask
 NORMS = 2  # of a block
@@ -159,7 +159,7 @@ def _frozen_bytes(model: ModelShape, shape: PassShape, members: int) -> int:
 
 def parts_of(linear: LinearShape) -> tuple[str, ...]:
     """Return which parts of a block a linear is."""
-    return PARTS.get(linear.name.rsplit(".", 1)[-1], ())
+    return PARTS.get(own_name(linear.name), ())
 
 
 def _is_adapted(block: Sequence[LinearShape], member: PassMember) -> bool:

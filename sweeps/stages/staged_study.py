@@ -118,6 +118,13 @@ def check_continuation(before: Forecast, after: Forecast, continuation: Continua
         UserError: naming both stages and every difference.
     """
     linears = [linear for group in before.placement.linears.values() for linear in group]
+    if any(linear.experts > 1 for linear in linears):
+        raise UserError(
+            f"stage {after.spec.name} must continue {before.spec.name}, whose adapter is on experts: only adapters on "
+            "linears can be continued",
+            f"place both stages on linears, or train {before.spec.name} alone, merge its adapter with PEFT, "
+            f"`merge_and_unload()`, and pass the merged model as --base of {after.spec.name}",
+        )
     saved = SavedAdapter(
         directory=Path(before.spec.name),
         rank=before.spec.rank,

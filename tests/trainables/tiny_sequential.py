@@ -111,12 +111,16 @@ def qwen_processor(images: Any, tokenizer: Any) -> Any:
 
 
 # -------------------------------------------------------------------- Gemma 4
-def gemma4(token: Callable[[str], int], vocabulary: int) -> dict[str, Any]:
+def gemma4_text(_: Callable[[str], int], vocabulary: int) -> dict[str, Any]:
     kinds = ["sliding_attention", "full_attention"] * 2
-    text = {**SHAPE, "head_dim": 16, "global_head_dim": 32, "sliding_window": 24, "vocab_size": vocabulary,
+    return {**SHAPE, "head_dim": 16, "global_head_dim": 32, "sliding_window": 24, "vocab_size": vocabulary,
             "vocab_size_per_layer_input": vocabulary, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 2,
             "use_double_wide_mlp": True, "layer_types": kinds, "use_bidirectional_attention": "vision",
             "final_logit_softcapping": 3.0}  # fmt: skip
+
+
+def gemma4(token: Callable[[str], int], vocabulary: int) -> dict[str, Any]:
+    text = gemma4_text(token, vocabulary)
     vision = {**SIGLIP, "num_key_value_heads": 4, "head_dim": 8, "position_embedding_size": 32,
               "pooling_kernel_size": 2, "use_clipped_linears": True}  # fmt: skip
     return {"text_config": text, "vision_config": {name: one for name, one in vision.items() if name != "image_size"},
@@ -216,10 +220,11 @@ TINY_SEQUENTIAL: dict[str, TinySequential] = {
         internvl, CONTEXT, *CHATML, image_processor=internvl_images, processor=internvl_processor,
         tokens={"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
                 "video_token": "<video>"}),
+    "gemma4_text": TinySequential(gemma4_text, GEMMA4_TURNS, "<turn|>", *GEMMA, tokens={"turn_token": "<|turn>"}),
     "qwen3_5_text": TinySequential(qwen3_5_text, THINKING_SEEING, *CHATML),
 }  # fmt: skip
 SEEING = [name for name in TINY_SEQUENTIAL if FAMILIES[name].sees]
-PLACED_BLOCKS = {name: BLOCKS if name in SEEING and name != "gemma4" else 0 for name in TINY_SEQUENTIAL}
+PLACED_BLOCKS = {name: BLOCKS if name in SEEING else 0 for name in TINY_SEQUENTIAL}
 
 
 def sequential_tokenizer(family: str) -> Any:

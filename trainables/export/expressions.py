@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainables.export.module_regex import INDEXED, module_expression
 from trainables.model.families import read_configuration
+from trainables.model.module_kinds import own_name
 from trainables.model.placement import ResolvedPlacement
 
 # the ranks that vLLM allows as its largest
@@ -112,7 +113,7 @@ def _unsloth(placed: PlacedNames, targets: str) -> ToolExpression:
             "`finetune_vision_layers` and the like are read only without target_modules",
         )
     found = [match for name in placed.language if (match := INDEXED.fullmatch(name))]
-    own = _listed(dict.fromkeys(one["own"].rsplit(".", 1)[-1] for one in found))
+    own = _listed(dict.fromkeys(own_name(one["own"]) for one in found))
     layers = ", ".join(dict.fromkeys(one["index"] for one in found))
     return ToolExpression(
         "Unsloth",

@@ -20,6 +20,8 @@
   carry LoRA.
 - `quantization`: The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
 - `residency`: Decides whether 4-bit weights stay quantized in memory, and dequantizes them once if not.
+- `shared_weights`: The weights of a loaded base in a file that the engines of a node map, so that they are read and
+  quantized once.
 - `stored_base`: Checks a base before anything is loaded: its files, and that config.json and weights describe one
   model.
 - `stored_quantization`: Tells in which quantization the weights of a base are stored, from config.json and the files'

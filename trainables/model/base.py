@@ -13,9 +13,10 @@ from trainables.errors import UserError
 from trainables.model.checksums import base_megabytes
 from trainables.model.families import Blocks, Family, TowerName
 from trainables.model.families.family import Config
-from trainables.model.loading import load_model
+from trainables.model.loading import load_model, rebuilt
 from trainables.model.quantization import keep_gradients, resolve_dtype
 from trainables.model.residency import Residency, ResidencyChoice, settle
+from trainables.model.shared_weights import LoadedWeights, SharedWeights
 from trainables.model.stored_base import StoredBase, check_quantization, read_base
 from trainables.model.weight_files import listed
 from trainables.spec import ComputeDtype, Quantization
@@ -50,9 +51,11 @@ class Base:
 
 def load_base(
     path: Path, quantization: Quantization, compute_dtype: ComputeDtype, device: torch.device,
-    resident: ResidencyChoice = "quantized",
+    resident: ResidencyChoice = "quantized", sharing: SharedWeights | None = None,
 ) -> Base:  # fmt: skip
     """Load the base in directory `path`: frozen, quantized, in eval mode; `resident` says how 4-bit weights are held.
+
+    With `sharing`, its weights are those of a file that other processes of this node use too.
 
     Raises:
         UserError: the directory holds no base of a known family, its weights are not those that config.json describes,
@@ -67,12 +70,11 @@ def load_base(
     tokenizer = load_tokenizer(path)
     check_vocabulary(tokenizer, stored)
     dtype = resolve_dtype(compute_dtype, device)
-    model = load_model(stored, quantization, dtype, device)
+
+    weights = _weights(stored, quantization, dtype, device, resident, sharing)
+    model = weights.model
     # evals decode greedily, without the sampling or repetition penalty that the base may define for chat
     model.generation_config = transformers.GenerationConfig()
-    keep_gradients(model)
-    megabytes = base_megabytes(model)
-    residency = settle(model, resident, quantization, dtype, device)
     model.requires_grad_(False)
     model.eval()
     return Base(
@@ -84,10 +86,31 @@ def load_base(
         towers=stored.family.towers(stored.config),
         device=device,
         embedding_rows=stored.embedding_rows,
-        residency=residency,
-        megabytes=megabytes,
+        residency=weights.residency,
+        megabytes=weights.megabytes,
         config=stored.config,
     )
+
+
+def _weights(
+    stored: StoredBase, quantization: Quantization, dtype: torch.dtype, device: torch.device,
+    resident: ResidencyChoice, sharing: SharedWeights | None,
+) -> LoadedWeights:  # fmt: skip
+    def load() -> LoadedWeights:
+        model = load_model(stored, quantization, dtype, device)
+        keep_gradients(model)
+        megabytes = base_megabytes(model)
+        return LoadedWeights(model, settle(model, resident, quantization, dtype, device), megabytes)
+
+    def rebuild(tensors: Mapping[str, torch.Tensor], residency: Residency) -> Any:
+        model = rebuilt(stored, quantization if residency == "quantized" else "none", dtype, tensors)
+        if model is not None:
+            keep_gradients(model)
+        return model
+
+    if sharing is None or device.type != "cpu" or not sharing.is_worth(sum(one.stat().st_size for one in stored.files)):
+        return load()
+    return sharing.loaded(load, rebuild)
 
 
 def load_tokenizer(path: Path) -> Any:

@@ -20,6 +20,8 @@ from trainables.model.weight_report import WeightReport, check_report
 from trainables.progress import doing
 from trainables.spec import Quantization
 
+NOTHING_AMISS = WeightReport(frozenset(), frozenset(), {}, ())
+
 
 def load_model(base: StoredBase, quantization: Quantization, dtype: torch.dtype, device: torch.device) -> Any:
     """Load the model of a base that `read_base` has checked, and check the result.
@@ -56,6 +58,33 @@ def load_model(base: StoredBase, quantization: Quantization, dtype: torch.dtype,
     check_report(base.path, base.family, report_of(found))
     check_loaded(base, model, quantization, dtype)
     return model
+
+
+def rebuilt(
+    base: StoredBase, quantization: Quantization, dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]
+) -> Any:
+    """Return the model of a base with these tensors, by their names in the model, as its weights; none is copied.
+
+    Tensors of a quantized model are those of its `state_dict`. None if transformers does not take exactly these.
+    """
+    import transformers
+
+    config = read_configuration(base.path)
+    asked = quantization_config(quantization, dtype)
+    if asked is None:
+        vars(config).pop("quantization_config", None)
+    else:
+        config.quantization_config = asked.to_dict()  # as if the base were stored so
+    try:
+        with _messages_of_the_loader():
+            model, found = getattr(transformers, base.family.model_class).from_pretrained(
+                None, config=config, dtype=dtype, device_map={"": "cpu"}, state_dict=dict(tensors),
+                ignore_mismatched_sizes=True, output_loading_info=True,
+            )  # fmt: skip
+    except (RuntimeError, ValueError, KeyError):
+        return None
+    _compute_in(model, dtype)
+    return model if report_of(found) == NOTHING_AMISS else None
 
 
 @contextmanager

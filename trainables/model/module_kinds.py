@@ -12,12 +12,17 @@ from typing import Literal
 from trainables.errors import UserError, nearest
 from trainables.placement import MODULE_KINDS, ModuleKind
 
-__all__ = ["MODULE_KINDS", "PARTS", "ModuleKind", "Part", "is_of_kind", "modules_of_kind", "name_hint", "whole_linears"]
+__all__ = [
+    "MODULE_KINDS", "PARTS", "ModuleKind", "Part", "is_of_kind", "modules_of_kind", "name_hint", "own_name",
+    "whole_linears",
+]  # fmt: skip
 
 Part = Literal["query", "key", "value", "output", "state", "gate", "up", "down"]
 _FUSED: tuple[Part, ...] = ("query", "key", "value")
 
-# by the last name of the module
+WRAPPED = ".linear"  # ends the name of a linear in a module that clips what goes in and comes out
+
+# by the name of the module in its layer
 PARTS: Mapping[str, tuple[Part, ...]] = {
     "q_proj": ("query",),
     "k_proj": ("key",),
@@ -58,8 +63,13 @@ _PARTS_OF: Mapping[ModuleKind, frozenset[Part]] = {
 }
 
 
+def own_name(module: str) -> str:
+    """Return the name of a linear in its layer: the last part of its full name, or of its wrapper's."""
+    return module.removesuffix(WRAPPED).rpartition(".")[2]
+
+
 def is_of_kind(module: str, kind: ModuleKind) -> bool:
-    """True when the linear `module`, the last part of its full name, has a part of this kind."""
+    """True when the linear that is called `module` in its layer has a part of this kind."""
     return not _PARTS_OF[kind].isdisjoint(PARTS[module])
 
 

@@ -9,7 +9,7 @@ from trainables.errors import UserError
 from trainables.limits import EXPERTS
 from trainables.model.families import TOWERS, Blocks, LinearShape, TowerName
 from trainables.model.families.family import ExpertTowers
-from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, is_of_kind, name_hint, whole_linears
+from trainables.model.module_kinds import MODULE_KINDS, ModuleKind, is_of_kind, name_hint, own_name, whole_linears
 from trainables.spec import Placement
 
 BYTES_PER_ADAPTER_PARAMETER = 4  # adapters are trained and saved in float32
@@ -116,12 +116,12 @@ def _checked_indices(placement: Placement, tower: TowerName, layers: int) -> tup
 def _of_kind(block: Sequence[LinearShape], kind: ModuleKind, where: str) -> Sequence[LinearShape]:
     if kind == "all":
         return block
-    found = [linear for linear in block if is_of_kind(_own_name(linear), kind)]
+    found = [linear for linear in block if is_of_kind(own_name(linear.name), kind)]
     if not found:
-        fitting = [one for one in MODULE_KINDS if any(is_of_kind(_own_name(linear), one) for linear in block)]
+        fitting = [one for one in MODULE_KINDS if any(is_of_kind(own_name(linear.name), one) for linear in block)]
         raise UserError(
             f"every placed layer must have a linear of the kind {kind}, but {where} has only "
-            f"{', '.join(map(_own_name, block)) or 'none'}",
+            f"{', '.join(own_name(one.name) for one in block) or 'none'}",
             f"--modules {' or '.join(fitting)} fits it; or place no layer in this tower",
         )
     return found
@@ -130,7 +130,7 @@ def _of_kind(block: Sequence[LinearShape], kind: ModuleKind, where: str) -> Sequ
 def _only_targets(
     placed: Mapping[TowerName, tuple[LinearShape, ...]], target_modules: Sequence[str]
 ) -> dict[TowerName, tuple[LinearShape, ...]]:
-    own = {tower: list(dict.fromkeys(_own_name(linear) for linear in linears)) for tower, linears in placed.items()}
+    own = {tower: list(dict.fromkeys(own_name(linear.name) for linear in linears)) for tower, linears in placed.items()}
     known = [name for names in own.values() for name in names]
     target_modules = whole_linears(target_modules, known)
     for name in target_modules if known else ():
@@ -145,9 +145,5 @@ def _only_targets(
                 f"every placed tower must have a target module, but {tower} has none of {', '.join(target_modules)}",
                 f"its linears are {', '.join(names)}; or place no layer in it",
             )
-    return {tower: tuple(one for one in linears if _own_name(one) in target_modules)
+    return {tower: tuple(one for one in linears if own_name(one.name) in target_modules)
             for tower, linears in placed.items()}  # fmt: skip
-
-
-def _own_name(linear: LinearShape) -> str:
-    return linear.name.rsplit(".", 1)[-1]

@@ -41,6 +41,11 @@ class StoredBase:
     quantization: Quantization
 
     @property
+    def files(self) -> frozenset[Path]:
+        """Return the files that hold the weights."""
+        return frozenset(weight.entry.file for weight in self.weights.values())
+
+    @property
     def embedding_rows(self) -> int:
         """Return the number of tokens that the embedding knows; a tied base may hold the head in its place."""
         embedding = self.weights.get(embedding_of(self.family)) or self.weights[HEAD]

@@ -43,7 +43,8 @@ class TrialGroup(Protocol):
 class CohortRunner:
     """Keeps the base in memory, with at most one cohort on it; `threads` is the number of torch threads.
 
-    `kept` says where activations of frozen layers are kept.
+    `kept` says where activations of frozen layers are kept, `shares_weights` whether other engines of this node use the
+    memory of the base too.
     """
 
     threads: int
@@ -52,6 +53,7 @@ class CohortRunner:
     cohort: TrialGroup | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
     kept: CacheSettings = OFF
+    shares_weights: bool = False
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
@@ -73,7 +75,7 @@ class CohortRunner:
             return None
         if self.cache is None:
             torch.set_num_threads(self.threads)  # must be called on the training thread
-            self.cache = EngineCache(settings=self.kept)
+            self.cache = EngineCache(settings=self.kept, shares_weights=self.shares_weights)
         trial = self._tested(record, request, self.cache)
         if trial is not None:
             trial.phase.watch = self.watchdog.beat
@@ -137,6 +139,11 @@ class CohortRunner:
             cohort.remove()
         if drop_base and self.cache is not None:
             self.cache.drop()
+
+    def end_sharing(self) -> None:
+        """Remove the file of shared weights at the end of a launch, while trials may still use its pages."""
+        if self.cache is not None and self.cache.sharing is not None:
+            self.cache.sharing.unlink()
 
     def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         import torch

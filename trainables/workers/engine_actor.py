@@ -45,7 +45,10 @@ REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Settings of an engine: its threads, the limits of `admission.State` and of the watchdog, what it keeps."""
+    """Settings of an engine: its threads, the limits of `admission.State` and of the watchdog, what it keeps.
+
+    `shares_weights` says that other engines of its node use the memory of its base too.
+    """
 
     threads: int
     stop_file: str
@@ -54,6 +57,7 @@ class EngineSettings:
     absence_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     cache: CacheSettings = IN_MEMORY
+    shares_weights: bool = False
 
 
 class EngineActor:
@@ -64,7 +68,11 @@ class EngineActor:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.runner = CohortRunner(
-            settings.threads, Path(settings.stop_file), watchdog=Watchdog(settings.limits), kept=settings.cache
+            settings.threads,
+            Path(settings.stop_file),
+            watchdog=Watchdog(settings.limits),
+            kept=settings.cache,
+            shares_weights=settings.shares_weights,
         )
         self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
         self._numbers = itertools.count()
@@ -103,6 +111,10 @@ class EngineActor:
 
     async def ready(self) -> None:
         """Answer, which only a living process does."""
+
+    async def end(self) -> None:
+        """Leave no file behind: the process is killed next."""
+        self.runner.end_sharing()
 
     async def leave(self, request: Request) -> None:
         """Remove the trials of a request from their cohort at the next eval, because their worker has ended."""

@@ -14,6 +14,7 @@ from trainables.frozen.settings import OFF, CacheSettings
 from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
 from trainables.model.residency import ResidencyChoice
+from trainables.model.shared_weights import SharedWeights, weights_key
 from trainables.phase import PhaseFile
 from trainables.progress import reporting
 from trainables.record import Record
@@ -33,12 +34,15 @@ from trainables.workers.protocol import Rules
 class EngineCache:
     """Holds at most one engine; a trial with another base, quantization or data replaces it.
 
-    Kept activations of frozen layers outlive it: they are found by what decides them.
+    Kept activations of frozen layers outlive it: they are found by what decides them. With `shares_weights`, the base
+    has the weights of a file that other engines of this node use too.
     """
 
     engine: Engine | None = None
     selftest: SelfTest | None = None
     settings: CacheSettings = OFF
+    shares_weights: bool = False
+    sharing: SharedWeights | None = None
 
     @cached_property
     def store(self) -> Store | None:
@@ -68,7 +72,8 @@ class EngineCache:
             baseline = rules.baselines.get(spec.baseline().trial_id)
             guards, constraint = rules.guards_for(spec), rules.constraint
             trial = open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
-            add_use(record.directory, str(engine.base.device), torch.get_num_threads(), engine.base.residency)
+            add_use(record.directory, str(engine.base.device), torch.get_num_threads(), engine.base.residency,
+                    self.sharing.origin if self.sharing else "")  # fmt: skip
             return trial
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
@@ -81,11 +86,17 @@ class EngineCache:
         selftest, self.engine, self.selftest = self.selftest, None, None
         if selftest is not None and selftest.reloader is not None:
             selftest.reloader.close()
+        if self.sharing is not None:
+            self.sharing.release()
+            self.sharing = None
 
     def _engine_for(self, spec: TrialSpec, resident: ResidencyChoice) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
             self.drop()  # there may not be enough memory for both
             check_sources([spec])
-            self.engine = Engine.load(spec, resident=resident, store=self.store)
+            if self.shares_weights:
+                key = weights_key(spec.base.sha256, spec.quantization, spec.compute_dtype, resident)
+                self.sharing = SharedWeights(key)
+            self.engine = Engine.load(spec, resident=resident, store=self.store, sharing=self.sharing)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

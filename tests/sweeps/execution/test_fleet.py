@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -15,6 +15,16 @@ from sweeps.execution.fleet import NO_ENGINE_SECONDS, WATCH_SECONDS, Fleet, Flee
 from sweeps.execution.ray_session import Resources, live_nodes
 from trainables.record import Record
 from trainables.workers.roster import News
+
+
+class Engine(str):
+    """An engine actor, by its name; `ended` are those that were told to leave no file."""
+
+    ended: ClassVar[list[str]] = []
+
+    @property
+    def end(self) -> Any:
+        return SimpleNamespace(remote=lambda: self.ended.append(self))
 
 
 class Ray:
@@ -43,7 +53,7 @@ class Ray:
         if len(given) > 1:
             return "roster"
         self.settings.append(given[0])
-        return self.options_seen[-1]["name"]
+        return Engine(self.options_seen[-1]["name"])
 
     def options(self, **options: Any) -> Ray:
         if options["num_cpus"]:
@@ -52,6 +62,9 @@ class Ray:
 
     def get_runtime_context(self) -> Any:
         return SimpleNamespace(get_node_id=lambda: "here")
+
+    def wait(self, calls: list[Any], num_returns: int, timeout: float) -> None:
+        assert num_returns == len(calls) and timeout < 60
 
     def kill(self, actor: str) -> None:
         self.killed.append(actor)
@@ -64,6 +77,7 @@ class Ray:
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     planted = Ray()
+    Engine.ended.clear()
     monkeypatch.setattr(fleet, "ray", planted)
     monkeypatch.setattr(ray_session, "ray", planted)
     monkeypatch.setattr(fleet, "NodeAffinitySchedulingStrategy", Affinity)
@@ -96,6 +110,20 @@ def test_without_gpus_each_node_gets_its_engine_and_a_lone_core_keeps_room_for_w
     assert ray.started_on == ["a", "b"]
     assert not any(one["scheduling_strategy"].soft for one in ray.options_seen), "it would wait for room elsewhere"
     assert all(one["num_gpus"] == 0 and one["num_cpus"] < 1 for one in ray.options_seen)
+
+
+def test_engines_of_a_node_without_gpus_share_weights_and_leave_no_file(ray: Ray, tmp_path: Path) -> None:
+    with engines(ray.plant(a={"CPU": 1}, b={"CPU": 2}), 11, tmp_path / "stop", None):
+        pass
+    names = [one["name"] for one in ray.options_seen]
+    assert (ray.started_on, [one.shares_weights for one in ray.settings]) == (["a", "b", "b"], [False, True, True])
+    assert Engine.ended == names[1:]
+
+
+def test_engines_on_gpus_load_for_themselves(ray: Ray, tmp_path: Path) -> None:
+    with engines(ray.plant(a={"CPU": 16, "GPU": 4}), 33, tmp_path / "stop", None):
+        pass
+    assert {one.shares_weights for one in ray.settings} == {False} and Engine.ended == []
 
 
 def test_a_node_that_joins_gets_engines_and_a_lost_one_loses_its_own(ray: Ray, tmp_path: Path) -> None:

@@ -20,17 +20,28 @@ from sweeps.curriculum import STUDY
 from sweeps.execution.holdout_file import holdout_of, holdout_of_stages
 from sweeps.execution.options import Launch
 from sweeps.job import run_job, show_job
+from sweeps.planning.forecast import Forecast
 from sweeps.planning.holdout import Holdout
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
 from sweeps.stages.run import StagedJob, plan_stages, show_stages, unchanged
-from sweeps.stages.staged_study import Stage, StagedStudy, as_json, begun_stages, configuration_of_stages, continued
+from sweeps.stages.staged_study import (
+    Stage,
+    StagedStudy,
+    as_json,
+    begun_stages,
+    check_continuation,
+    configuration_of_stages,
+    continued,
+)
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
 from trainables.errors import UserError
 from trainables.guards import Fall
 from trainables.io.files import FileDamaged, write_json
+from trainables.model.families import LinearShape
+from trainables.model.placement import ResolvedPlacement
 from trainables.record import Record
 from trainables.source_check import SourceChanged
 from trainables.spec import Placement
@@ -251,6 +262,15 @@ def test_a_stage_that_is_refused_refuses_all(staged: StagedStudy, tmp_path: Path
     with pytest.raises(UserError, match=r"preflight checks? failed; nothing was run"):
         run_staged(replace(staged, stages=(*staged.stages[:2], short)), tmp_path)
     assert not (tmp_path / "runs" / "curriculum").exists()
+
+
+def test_a_stage_after_one_on_experts_is_refused_before_anything_trains(staged: StagedStudy) -> None:
+    experts = ResolvedPlacement({"language": (LinearShape("model.layers.1.mlp.experts.down_proj", 32, 64, 4),),
+                                 "vision": ()})  # fmt: skip
+    first, second = (Forecast(stage.spec, experts, 1.0, 2) for stage in staged.stages[:2])
+    with pytest.raises(UserError, match="stage S2 must continue S1, whose adapter is on experts") as refused:
+        check_continuation(first, second, "same")
+    assert "merge_and_unload" in refused.value.hint
 
 
 # ---------------------------------------------------------------- what is written down

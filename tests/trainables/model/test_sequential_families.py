@@ -34,7 +34,7 @@ from trainables.evaluation.evaluator import label_logits
 from trainables.model.base import load_base
 from trainables.model.families import FAMILIES
 from trainables.model.lora import place
-from trainables.model.module_kinds import PARTS
+from trainables.model.module_kinds import PARTS, own_name
 from trainables.model.placement import resolve
 from trainables.model.stored_base import read_base
 from trainables.spec import Placement
@@ -65,6 +65,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"text_config": {"attention_k_eq_v": True, "use_double_wide_mlp": False}},
         {"vision_config": {"standardize": True, "use_clipped_linears": False}},
     ),
+    "gemma4_text": ({}, {"num_kv_shared_layers": 0, "attention_bias": True}, {"hidden_size_per_layer_input": 0}),
     "smolvlm": ({}, {"text_config": {"mlp_bias": True}, "scale_factor": 3}),
     "idefics3": ({}, {"vision_config": {"num_channels": 1}}),
     "internvl": (
@@ -96,7 +97,7 @@ def assert_known(family: str, config: Any) -> None:
     inside = [one.name for blocks in known.towers(values).values() for block in blocks for one in block]
     assert len(set(inside)) == len(inside)
     assert layers - set(inside) == {*known.outside(values), "lm_head"}
-    assert {name.rsplit(".", 1)[-1] for name in inside} <= PARTS.keys()
+    assert {own_name(name) for name in inside} <= PARTS.keys()
 
 
 @pytest.mark.parametrize(("family", "changes"), [(name, one) for name, many in VARIANTS.items() for one in many])
@@ -145,6 +146,42 @@ def test_most_layers_of_qwen3_5_have_no_queries_of_their_own() -> None:
     assert [one.name.rsplit(".", 1)[1] for one in linear[:5]] == [
         "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj"]  # fmt: skip
     assert full[0].outputs == 2 * full[3].inputs  # queries, and the gate of the output
+
+
+def test_lora_in_the_tower_of_gemma4_is_within_what_clips(sequential_sources_of: SourcesOf, tmp_path: Path) -> None:
+    """PEFT cannot adapt the module that clips; on the linear within, all of it is trained, saved, loaded and merged."""
+    import peft
+
+    engine = packed.plain_engine(sequential_sources_of("gemma4"))
+    with pytest.raises(ValueError, match=r"Gemma4ClippableLinear[\s\S]* is not supported"):
+        wrappers = r".*vision_tower.*\.q_proj"
+        peft.get_peft_model(network("gemma4", sequential_config("gemma4")), peft.LoraConfig(target_modules=wrappers))
+    spec = sequential_sources_of("gemma4").spec(placement=Placement(vision=2, modules="mlp"), dropout=0.0)
+    resolved = resolve(spec.placement, engine.base.towers)
+    assert {own_name(name) for name in resolved.module_names} == {"gate_proj", "up_proj", "down_proj"}
+    assert all(name.endswith("_proj.linear") for name in resolved.module_names)
+    [row, *_] = rows_of(engine)
+    batch = ours(engine, [row])
+    adapter = place(engine.base, spec, resolved)
+    assert adapter.peft_model.get_nb_trainable_parameters()[0] == resolved.total_parameters(spec.rank)
+    logits, targets = label_logits(engine.base, batch)
+    cross_entropy(logits, targets).backward()
+    assert all(bool(one.grad.any()) for name, one in adapter.trained() if "lora_B" in name and one.grad is not None)
+    assert all(one.grad is not None for _, one in adapter.trained())
+    with torch.no_grad():
+        for _, one in adapter.trained():
+            one.normal_(std=0.2)
+        tuned, _ = label_logits(engine.base, batch)
+    adapter.save(tmp_path)
+    adapter.remove()
+    fresh = load_base(engine.base.path, "none", "float32", torch.device("cpu"))
+    merged: Any = peft.PeftModel.from_pretrained(fresh.model, str(tmp_path))
+    plain = merged.merge_and_unload()
+    assert {*plain.state_dict()} == {*engine.base.model.state_dict()}
+    with torch.no_grad():
+        loaded, _ = label_logits(replace(fresh, model=plain), batch)
+        bare, _ = label_logits(engine.base, batch)
+    assert torch.allclose(loaded, tuned, atol=EXACT) and (tuned - bare).abs().max() > 100 * EXACT
 
 
 # -------------------------------------------------------------------- rows become the inputs of transformers' processor

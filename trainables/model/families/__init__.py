@@ -15,7 +15,7 @@ instantiated model, so a changed transformers class is detected before the first
   directions.
 - `gemma4`: Gemma 4, dense: layers with full attention have wider heads, and the last layers read the keys of earlier
   ones.
-- `gemma4_towers`: The weights of the vision and audio towers of Gemma 4, which no trial changes.
+- `gemma4_towers`: The vision and audio towers of Gemma 4: the linears of the vision blocks, and the weights of both.
 - `internvl`: InternVL in transformers' own layout (`-hf`): a picture is cut into tiles, and each becomes as many
   tokens.
 - `llava`: The layout of LLaVA, which several families have: a vision tower, a projector and a decoder, side by side.
@@ -49,7 +49,7 @@ from trainables.io.files import MOST_FOREIGN_BYTES, FileDamaged, read_json
 from trainables.model.families import text
 from trainables.model.families.family import TOWERS, Blocks, Family, LinearShape, TowerName
 from trainables.model.families.gemma3 import GEMMA3
-from trainables.model.families.gemma4 import GEMMA4
+from trainables.model.families.gemma4 import GEMMA4, GEMMA4_TEXT
 from trainables.model.families.internvl import INTERNVL
 from trainables.model.families.mistral3 import MISTRAL3
 from trainables.model.families.mixtral import MIXTRAL
@@ -86,6 +86,7 @@ FAMILIES: Mapping[str, Family] = {
     "gemma3_text": text.GEMMA3_TEXT,
     "gemma3": GEMMA3,
     "gemma4": GEMMA4,
+    "gemma4_text": GEMMA4_TEXT,
     "smolvlm": SMOLVLM,
     "idefics3": IDEFICS3,
     "internvl": INTERNVL,

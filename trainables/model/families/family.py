@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -126,9 +127,8 @@ class PictureText:
 
 def block_name(block: Sequence[LinearShape]) -> str:
     """Return the name of the module of a block: the common path of its linears."""
-    paths = [linear.name.split(".") for linear in block]
-    common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
-    return ".".join(common)
+    parts = zip(*(linear.name.split(".") for linear in block), strict=False)
+    return ".".join(one[0] for one in takewhile(lambda alike: len(set(alike)) == 1, parts))
 
 
 def no_taps(_: Any) -> tuple[()]:
@@ -237,6 +237,18 @@ class Family:
     def ignores(self, weight: str) -> bool:
         """True when a base may hold a weight of this name although the model does not read it."""
         return any(re.search(pattern, weight) for pattern in self.ignored_weights)
+
+
+def every_layer(text: Config, usual: Iterable[str]) -> tuple[str, ...]:
+    """Return the kind of each layer: `layer_types`, or the usual ones where config.json does not give them.
+
+    Raises:
+        ValueError: config.json gives the kinds of more or fewer layers than there are.
+    """
+    given = tuple(text.get("layer_types") or usual)
+    if len(given) != text["num_hidden_layers"]:
+        raise ValueError(f"`layer_types` is of {len(given)} layers where there are {text['num_hidden_layers']}")
+    return given
 
 
 def decoder_layers(prefix: str, text: Config) -> Blocks:

@@ -1,12 +1,13 @@
 """Gemma 4, dense: layers with full attention have wider heads, and the last layers read the keys of earlier ones.
 
-A layer may also take an input of its own for every token (`per_layer_input_gate`, `per_layer_projection`). Placements
-are of the decoder: the vision tower reads pictures and stays as it is, and the audio tower is not used.
+A layer may also take an input of its own for every token (`per_layer_input_gate`, `per_layer_projection`). The audio
+tower is not used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainables.errors import UserError
@@ -20,6 +21,7 @@ from trainables.model.families.family import (
     PictureText,
     Shapes,
     Towers,
+    every_layer,
 )
 from trainables.model.families.gemma4_towers import (
     AUDIO_DEFAULTS,
@@ -28,7 +30,7 @@ from trainables.model.families.gemma4_towers import (
     VISION_DEFAULTS,
     audio_layers,
     audio_weights,
-    vision_linears,
+    vision_blocks,
     vision_weights,
 )
 from trainables.model.families.llava import DECODER, tied_by_default, with_defaults
@@ -40,6 +42,7 @@ TEXT_DEFAULTS = {
     "hidden_size_per_layer_input": 256, "attention_k_eq_v": False, "num_kv_shared_layers": 0,
     "use_double_wide_mlp": False,
 }  # fmt: skip
+TEXT_ALONE, ALONE = "gemma4_text", "model"  # the decoder without towers, and where it lies in its model
 FULL = "full_attention"
 GLOBAL_HEAD_WIDTH = 512
 KEYS_AND_VALUES = ("k_proj", "v_proj", "k_norm", "v_norm")
@@ -47,12 +50,13 @@ BEGIN, SOFT, END = "<|image>", "<|image|>", "<image|>"
 
 
 def _text(config: Config) -> Config:
-    """Return the configuration of the decoder.
+    """Return the configuration of the decoder; config.json gives it in `text_config`, or is it.
 
     Raises:
         UserError: its layers have experts.
     """
-    text = with_defaults(config, "text_config", TEXT_DEFAULTS)
+    is_alone = config.get("model_type") == TEXT_ALONE
+    text = {**TEXT_DEFAULTS, **config} if is_alone else with_defaults(config, "text_config", TEXT_DEFAULTS)
     if text.get("enable_moe_block"):
         raise UserError(
             "a Gemma 4 base must be dense, but config.json sets `enable_moe_block`: its layers have experts",
@@ -77,7 +81,7 @@ def _vision(config: Config) -> Config:
 
 def _layer_types(text: Config) -> list[str]:
     depth = text["num_hidden_layers"]
-    types = list(text.get("layer_types") or ("sliding_attention" if (n + 1) % 6 else FULL for n in range(depth)))
+    types = every_layer(text, ("sliding_attention" if (n + 1) % 6 else FULL for n in range(depth)))
     return [*types[:-1], FULL]  # as transformers forces it
 
 
@@ -125,27 +129,34 @@ def _layer(text: Config, index: int, kind: str) -> dict[str, tuple[int, int]]:
 
 
 def towers(config: Config) -> Towers:
-    """Return the linears of the language layers, first to last; no vision block is placed."""
-    return {"language": layers(f"{DECODER}.layers", _text(config)), "vision": ()}
+    """Return the linears of the language layers and the vision blocks, first to last."""
+    return {"language": layers(f"{DECODER}.layers", _text(config)), "vision": vision_blocks(_vision(config))}
 
 
 def other_weights(config: Config) -> Shapes:
-    """Return the shapes of all weights but the matrices of the language layers."""
+    """Return the shapes of all weights but the matrices of the language layers and the vision blocks."""
     text = _text(config)
+    return {
+        **decoder_weights(DECODER, text),
+        **vision_weights(_vision(config), text["hidden_size"]),
+        **(audio_weights(_audio(config), text["hidden_size"]) if _hears(config) else {}),
+    }
+
+
+def decoder_weights(prefix: str, text: Config) -> Shapes:
+    """Return the shapes of the weights of the decoder at `prefix` but the matrices of its layers."""
     hidden, own, depth = text["hidden_size"], text["hidden_size_per_layer_input"], text["num_hidden_layers"]
     shapes: Shapes = {
-        f"{DECODER}.embed_tokens.weight": (text["vocab_size"], hidden),
-        f"{DECODER}.norm.weight": (hidden,),
+        f"{prefix}.embed_tokens.weight": (text["vocab_size"], hidden),
+        f"{prefix}.norm.weight": (hidden,),
         "lm_head.weight": (text["vocab_size"], hidden),
-        **vision_weights(_vision(config), hidden),
-        **(audio_weights(with_defaults(config, "audio_config", AUDIO_DEFAULTS), hidden) if _hears(config) else {}),
     }
     if own:
-        shapes[f"{DECODER}.embed_tokens_per_layer.weight"] = (text["vocab_size_per_layer_input"], depth * own)
-        shapes[f"{DECODER}.per_layer_model_projection.weight"] = (depth * own, hidden)
-        shapes[f"{DECODER}.per_layer_projection_norm.weight"] = (own,)
+        shapes[f"{prefix}.embed_tokens_per_layer.weight"] = (text["vocab_size_per_layer_input"], depth * own)
+        shapes[f"{prefix}.per_layer_model_projection.weight"] = (depth * own, hidden)
+        shapes[f"{prefix}.per_layer_projection_norm.weight"] = (own,)
     for index, kind in enumerate(_layer_types(text)):
-        at, (width, _) = f"{DECODER}.layers.{index}", _widths(text, index, kind)
+        at, (width, _) = f"{prefix}.layers.{index}", _widths(text, index, kind)
         norms = (*SANDWICH, "post_per_layer_input_norm") if own else SANDWICH
         head_norms = ("q_norm",) if _shares_keys(text, index) else ("q_norm", "k_norm")
         shapes |= {f"{at}.{norm}.weight": (hidden,) for norm in norms}
@@ -161,25 +172,29 @@ def _hears(config: Config) -> bool:
     return config.get("audio_config") is not None
 
 
-def unread(config: Config) -> frozenset[str]:
+def _audio(config: Config) -> Config:
+    return with_defaults(config, "audio_config", AUDIO_DEFAULTS)
+
+
+def unread(config: Config, prefix: str = DECODER) -> frozenset[str]:
     """Return the weights that published bases hold for layers that read the keys and values of earlier ones."""
     text = _text(config)
     shared = (index for index in range(text["num_hidden_layers"]) if _shares_keys(text, index))
-    return frozenset(
-        f"{DECODER}.layers.{index}.self_attn.{name}.weight" for index in shared for name in KEYS_AND_VALUES
-    )
+    return frozenset(f"{prefix}.layers.{index}.self_attn.{name}.weight" for index in shared for name in KEYS_AND_VALUES)
 
 
 def outside(config: Config) -> tuple[str, ...]:
-    """Return the layers outside the language layers: both other towers, and what all layers share."""
-    own = _text(config)["hidden_size_per_layer_input"]
+    """Return the layers outside the blocks: the audio tower, what carries pictures over, and what all layers share."""
     return (
-        *((f"{DECODER}.per_layer_model_projection",) if own else ()),
+        *_of_all_layers(config, DECODER),
         f"{VISION}.patch_embedder.input_proj",
-        *(f"{one.name}.linear" for one in vision_linears(_vision(config))),
         "model.embed_vision.embedding_projection",
-        *(audio_layers(with_defaults(config, "audio_config", AUDIO_DEFAULTS)) if _hears(config) else ()),
+        *(audio_layers(_audio(config)) if _hears(config) else ()),
     )
+
+
+def _of_all_layers(config: Config, prefix: str) -> tuple[str, ...]:
+    return (f"{prefix}.per_layer_model_projection",) if _text(config)["hidden_size_per_layer_input"] else ()
 
 
 def expanded(_: Config, features: Mapping[str, Any]) -> str:
@@ -206,4 +221,18 @@ GEMMA4 = Family(
     renamed_weights=SECOND_PREFIX,
     ignored_weights=(ROTARY_FREQUENCIES,),
     unread_weights=unread,
+)
+GEMMA4_TEXT = replace(
+    GEMMA4,
+    model_class="Gemma4ForCausalLM",
+    decoder=ALONE,
+    towers=lambda config: {"language": layers(f"{ALONE}.layers", _text(config)), "vision": ()},
+    other_weights=lambda config: decoder_weights(ALONE, _text(config)),
+    outside=lambda config: _of_all_layers(config, ALONE),
+    unread_weights=lambda config: unread(config, ALONE),
+    image_processor_class=None,
+    image_token=None,
+    image_token_mask=None,
+    picture_text=None,
+    renamed_weights=(),
 )

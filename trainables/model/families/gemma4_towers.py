@@ -1,12 +1,16 @@
-"""The weights of the vision and audio towers of Gemma 4, which no trial changes.
+"""The vision and audio towers of Gemma 4: the linears of the vision blocks, and the weights of both.
 
-A linear of these towers is wrapped in a module that clips what goes in and comes out, by limits stored as weights.
+A linear of these towers is wrapped in a module that clips what goes in and comes out, by limits stored as weights. LoRA
+goes on the linear within, so that what it adds is clipped too; PEFT cannot adapt the wrapper.
 """
 
 from __future__ import annotations
 
-from trainables.model.families.family import Config, LinearShape, Shapes
+from collections.abc import Iterable
 
+from trainables.model.families.family import Blocks, Config, LinearShape, Shapes
+
+WITHIN = ".linear"  # after the name of a module that clips
 LIMITS = ("input_min", "input_max", "output_min", "output_max")
 VISION, AUDIO = "model.vision_tower", "model.audio_tower"
 # of transformers' classes, for values that config.json leaves out
@@ -24,8 +28,8 @@ SANDWICH = (
 )  # fmt: skip
 
 
-def vision_linears(vision: Config) -> tuple[LinearShape, ...]:
-    """Return the linears of the vision tower, by the names of the modules that clip them."""
+def vision_blocks(vision: Config) -> Blocks:
+    """Return the linears of the vision blocks, first to last, each within the module that clips it."""
     hidden, feed_forward, width = vision["hidden_size"], vision["intermediate_size"], vision["head_dim"]
     queries, keys = vision["num_attention_heads"] * width, vision["num_key_value_heads"] * width
     widths = {
@@ -34,18 +38,19 @@ def vision_linears(vision: Config) -> tuple[LinearShape, ...]:
         "mlp.up_proj": (hidden, feed_forward), "mlp.down_proj": (feed_forward, hidden),
     }  # fmt: skip
     layers = (f"{VISION}.encoder.layers.{index}" for index in range(vision["num_hidden_layers"]))
-    return tuple(LinearShape(f"{at}.{name}", *one) for at in layers for name, one in widths.items())
+    return tuple(tuple(LinearShape(f"{at}.{name}{WITHIN}", *one) for name, one in widths.items()) for at in layers)
 
 
 def vision_weights(vision: Config, text_width: int) -> Shapes:
-    """Return the shapes of all weights of the vision tower, and of the linear from it to the decoder."""
+    """Return the shapes of all weights of the vision tower but its linears, and of the linear to the decoder."""
     hidden = vision["hidden_size"]
     shapes: Shapes = {
         f"{VISION}.patch_embedder.position_embedding_table": (2, vision["position_embedding_size"], hidden),
         f"{VISION}.patch_embedder.input_proj.weight": (hidden, 3 * vision["patch_size"] ** 2),
         "model.embed_vision.embedding_projection.weight": (text_width, hidden),
-        **_clipped(vision_linears(vision), vision["use_clipped_linears"]),
     }
+    if vision["use_clipped_linears"]:
+        shapes |= _limits(one for block in vision_blocks(vision) for one in block)
     if vision["standardize"]:
         shapes |= {f"{VISION}.{name}": (hidden,) for name in ("std_bias", "std_scale")}
     for index in range(vision["num_hidden_layers"]):
@@ -56,7 +61,7 @@ def vision_weights(vision: Config, text_width: int) -> Shapes:
 
 
 def audio_linears(audio: Config) -> tuple[LinearShape, ...]:
-    """Return the linears of the layers of the audio tower, by the names of the modules that clip them."""
+    """Return the linears of the layers of the audio tower, each within the module that clips it."""
     hidden = audio["hidden_size"]
     widths = {
         **{f"feed_forward{one}.ffw_layer_1": (hidden, 4 * hidden) for one in (1, 2)},
@@ -66,7 +71,7 @@ def audio_linears(audio: Config) -> tuple[LinearShape, ...]:
         "lconv1d.linear_end": (hidden, hidden),
     }
     layers = (f"{AUDIO}.layers.{index}" for index in range(audio["num_hidden_layers"]))
-    return tuple(LinearShape(f"{at}.{name}", *one) for at in layers for name, one in widths.items())
+    return tuple(LinearShape(f"{at}.{name}{WITHIN}", *one) for at in layers for name, one in widths.items())
 
 
 def audio_weights(audio: Config, text_width: int) -> Shapes:
@@ -79,8 +84,10 @@ def audio_weights(audio: Config, text_width: int) -> Shapes:
         f"{front}.input_proj_linear.weight": (hidden, first // 4 * second),
         f"{AUDIO}.output_proj.weight": (out, hidden), f"{AUDIO}.output_proj.bias": (out,),
         "model.embed_audio.embedding_projection.weight": (text_width, out),
-        **_clipped(audio_linears(audio), audio["use_clipped_linears"]),
+        **{f"{one.name}.weight": (one.outputs, one.inputs) for one in audio_linears(audio)},
     }  # fmt: skip
+    if audio["use_clipped_linears"]:
+        shapes |= _limits(audio_linears(audio))
     norms = [f"feed_forward{one}.{norm}_layer_norm" for one in (1, 2) for norm in ("pre", "post")]
     norms += ["lconv1d.pre_layer_norm", "lconv1d.conv_norm", "norm_pre_attn", "norm_post_attn", "norm_out"]
     for index in range(audio["num_hidden_layers"]):
@@ -98,11 +105,10 @@ def audio_layers(audio: Config) -> tuple[str, ...]:
     keys = (f"{AUDIO}.layers.{index}.self_attn.relative_k_proj" for index in range(audio["num_hidden_layers"]))
     return (
         f"{front}.layer0.conv", f"{front}.layer1.conv", f"{front}.input_proj_linear", *keys,
-        *(f"{one.name}.linear" for one in audio_linears(audio)), f"{AUDIO}.output_proj",
+        *(one.name for one in audio_linears(audio)), f"{AUDIO}.output_proj",
         "model.embed_audio.embedding_projection",
     )  # fmt: skip
 
 
-def _clipped(linears: tuple[LinearShape, ...], has_limits: bool) -> Shapes:
-    shapes: Shapes = {f"{one.name}.linear.weight": (one.outputs, one.inputs) for one in linears}
-    return shapes | ({f"{one.name}.{limit}": () for one in linears for limit in LIMITS} if has_limits else {})
+def _limits(linears: Iterable[LinearShape]) -> Shapes:
+    return {f"{one.name.removesuffix(WITHIN)}.{limit}": () for one in linears for limit in LIMITS}

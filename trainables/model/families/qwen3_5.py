@@ -18,6 +18,7 @@ from trainables.model.families.family import (
     LinearShape,
     Shapes,
     Towers,
+    every_layer,
     not_tied,
 )
 from trainables.model.families.qwen3_vl import qwen3_vl_towers, qwen3_vl_weights, read_images
@@ -41,10 +42,14 @@ VISION_DECODER = "model.language_model"
 
 
 def layer_types(text: Config) -> tuple[str, ...]:
-    """Return the kind of attention of each layer: every fourth is full unless config.json says otherwise."""
+    """Return the kind of attention of each layer: every fourth is full unless config.json says otherwise.
+
+    Raises:
+        ValueError: config.json gives the kinds of more or fewer layers than there are.
+    """
     interval = text.get("full_attention_interval", 4)
     every = (LINEAR if (index + 1) % interval else FULL for index in range(text["num_hidden_layers"]))
-    return tuple(text.get("layer_types") or every)
+    return every_layer(text, every)
 
 
 def layers(prefix: str, given: Config) -> Blocks:

@@ -22,6 +22,8 @@ class MergerLayers:
 
 def vision_weights(config: Config, blocks: Blocks, layer: LayerWeights, merger: MergerLayers, out: int) -> Shapes:
     """Return the shapes of all weights but the matrices of the blocks; `out` is the width of the merged features."""
+    if not blocks:
+        raise ValueError("`vision_config` gives a tower without blocks")
     vision, hidden = config["vision_config"], blocks[0][0].inputs
     shapes = decoder_weights("model.language_model", config.get("text_config") or config, layer)
     patch = vision["patch_size"]
