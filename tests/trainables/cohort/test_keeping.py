@@ -1,0 +1,154 @@
+"""Tests that a cohort keeps activations only where that pays, says so, and goes on as it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import packed
+import pytest
+from frozen_room import keeping, kept_of
+from small_trials import TRAIN_ROWS, Sources, SpecMaker, never
+from together import Watched
+
+from trainables.cohort.calibration_memory import CalibrationMemory
+from trainables.cohort.cohort import Cohort
+from trainables.cohort.keeping import as_begun
+from trainables.engine import Engine
+from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping
+from trainables.frozen.worth import ALWAYS, NEVER, Reads, decide
+from trainables.spec import Placement, TrialSpec
+from trainables.training.trial import Trial
+
+PLAIN, COLD, WARM = 1.0, 1.2, 0.2
+
+
+class Clock:
+    """Makes a pass take as long as what it starts from says: entries that are there, computed ones, or none."""
+
+    def __init__(self, cohort: Cohort, costs: tuple[float, float, float] = (PLAIN, COLD, WARM)) -> None:
+        self.cohort, self.costs, self.passes = cohort, costs, 0
+        cohort._seconds = self  # type: ignore[method-assign]
+
+    def __call__(self, numbers: Sequence[int], batches: Any) -> float:
+        kept = self.cohort.shared.kept
+        before = 0 if kept is None else kept.store.uses.computed
+        self.cohort._backward(numbers, batches)
+        self.cohort._forget_gradients(numbers)
+        self.passes += 1
+        plain, cold, warm = self.costs
+        return plain if kept is None else cold if kept.store.uses.computed > before else warm
+
+
+def spec_of(make: SpecMaker, epochs: float, **changes: Any) -> TrialSpec:
+    steps = int(epochs * TRAIN_ROWS / 3)
+    values = {"placement": Placement(language=2), "accumulation_steps": 1, "batch_rows": 3, "steps": steps,
+              "eval_every_steps": steps}  # fmt: skip
+    return make(**(values | changes))
+
+
+def opened(engine: Engine, spec: TrialSpec, directory: Path) -> Cohort:
+    """Open a cohort of one trial as engines do, but without the memory of this user."""
+    baseline = packed.short_baseline(packed.plain_engine, sources_of(spec))
+    trials = Watched(engine, baseline, directory).opened([spec])
+    cohort = Cohort(engine, trials)
+    cohort.keeping = as_begun(engine, trials)
+    return cohort
+
+
+def sources_of(spec: TrialSpec) -> Sources:
+    return Sources(base=spec.base, train=spec.train, validation=spec.validation, ood=spec.ood)
+
+
+def stepped(cohort: Cohort, steps: int) -> Cohort:
+    last = cohort.trials[0].step + steps
+    trial = cohort.trials[0]
+    cohort.advance(lambda: trial.step == last)
+    return cohort
+
+
+@pytest.mark.parametrize(
+    ("epochs", "costs", "training", "timed"),
+    [
+        (1, (PLAIN, COLD, WARM), False, 0),
+        (2, (PLAIN, COLD, WARM), True, 4),
+        (2, (PLAIN, 1.9, WARM), False, 7),  # a second round decides
+    ],
+)
+def test_a_lone_trial_keeps_what_pays_and_its_record_says_so(
+    epochs: float, costs: tuple[float, float, float], training: bool, timed: int, sources: Sources,
+    make_spec: SpecMaker, tmp_path: Path,
+) -> None:  # fmt: skip
+    engine = keeping(packed.plain_engine(sources))
+    cohort = opened(engine, spec_of(make_spec, epochs), tmp_path)
+    clock = Clock(cohort, costs)
+    stepped(cohort, 1).remove()
+    found = read_keeping(cohort.trials[0].record.directory)
+    assert found is not None and found == cohort.keeping
+    assert found.training == training and clock.passes == timed
+    assert (cohort.shared.kept is not None) == training
+    assert f"trained on {epochs} times" in found.reason
+    if not timed:
+        assert kept_of(engine).store.uses.computed == 0
+
+
+def test_costs_are_measured_once_on_a_machine(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    timed = []
+    for number in range(2):
+        cohort = opened(keeping(packed.plain_engine(sources)), spec_of(make_spec, 2), tmp_path / str(number))
+        cohort.costs_memory = CalibrationMemory(tmp_path / "costs")
+        clock = Clock(cohort)
+        stepped(cohort, 1).remove()
+        timed.append((clock.passes, cohort.keeping))
+    assert timed[1] == (0, timed[0][1]) and timed[0][0] > 0
+
+
+def test_a_resumed_trial_goes_on_as_it_began(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    """Whatever a step takes then."""
+    spec = spec_of(make_spec, 2)
+    begun = opened(keeping(packed.plain_engine(sources)), spec, tmp_path)
+    Clock(begun)
+    stepped(begun, 1).remove()
+    trial = begun.trials[0]
+    resumed = [Trial(keeping(packed.plain_engine(sources)), spec, trial.record, trial.baseline, (), trial.constraint)]
+    resumed[0].adapter.remove()
+    cohort = Cohort(resumed[0].engine, resumed)
+    cohort.keeping = as_begun(cohort.engine, resumed)
+    clock = Clock(cohort, (PLAIN, 9.0, 9.0))
+    stepped(cohort, 1).remove()
+    assert cohort.keeping == begun.keeping and clock.passes == 0 and cohort.shared.kept is not None
+    (trial.record.directory / KEEPING_FILE).unlink()
+    assert as_begun(cohort.engine, resumed) == ALWAYS, "as it was before records said so"
+    assert as_begun(packed.plain_engine(sources), resumed) == NEVER
+
+
+def test_trials_that_began_apart_start_from_entries_if_one_did(
+    sources: Sources, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    engine = keeping(packed.plain_engine(sources))
+    baseline = packed.short_baseline(packed.plain_engine, sources)
+    specs = [spec_of(make_spec, 2, name=name, seed=number) for number, name in enumerate("ab")]
+    trials = Watched(engine, baseline, tmp_path).opened(specs)
+    assert as_begun(engine, trials) is None
+    from trainables.frozen.keeping_file import write_keeping
+
+    without, evals = decide(Reads(1.0, 1), False), decide(Reads(1.0, 4), False)
+    write_keeping(trials[0].record.directory, without)
+    assert as_begun(engine, trials) == without
+    write_keeping(trials[1].record.directory, evals)
+    found = as_begun(engine, trials)
+    assert found is not None and (found.training, found.evals) == (False, True)
+
+
+def test_evals_are_kept_apart_from_training(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    engine = keeping(packed.plain_engine(sources))
+    cohort = opened(engine, spec_of(make_spec, 1, eval_every_steps=2), tmp_path)
+    Clock(cohort)
+    cohort.advance(never)
+    computed = kept_of(engine).store.uses.computed
+    assert cohort.keeping is not None and not cohort.keeping.training and computed > 0
+    cohort.advance(never)
+    cohort.remove()
+    uses = kept_of(engine).store.uses
+    assert uses.from_memory > 0 and uses.computed < 2 * computed
