@@ -16,7 +16,7 @@ from trainables.cohort.calibration_memory import CalibrationMemory
 from trainables.cohort.cohort import Cohort
 from trainables.cohort.keeping import as_begun
 from trainables.engine import Engine
-from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping
+from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping, write_keeping
 from trainables.frozen.worth import ALWAYS, NEVER, Reads, decide
 from trainables.spec import Placement, TrialSpec
 from trainables.training.trial import Trial
@@ -131,8 +131,6 @@ def test_trials_that_began_apart_start_from_entries_if_one_did(
     specs = [spec_of(make_spec, 2, name=name, seed=number) for number, name in enumerate("ab")]
     trials = Watched(engine, baseline, tmp_path).opened(specs)
     assert as_begun(engine, trials) is None
-    from trainables.frozen.keeping_file import write_keeping
-
     without, evals = decide(Reads(1.0, 1), False), decide(Reads(1.0, 4), False)
     write_keeping(trials[0].record.directory, without)
     assert as_begun(engine, trials) == without
