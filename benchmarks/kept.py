@@ -1,7 +1,7 @@
 """Measures what keeping the activations of frozen layers saves: in 1 and 3 epochs, and in a second study on the rows.
 
 All arms train the same rows in the same steps, without evals, in this process, interleaved; of several repetitions the
-fastest counts. CPU seconds are the default, because they hardly depend on what else a machine does. Steps count from the
+fastest counts. CPU seconds are the default: they hardly depend on what else a machine does. Steps count from the
 second on: the first has what an engine does once (digests of the base, check of shapes, times of a step), which
 `the first step` tells. `decided` arms keep what `trainables.frozen.worth` decides for a run of so many epochs.
 

@@ -9,7 +9,7 @@ from typing import Any
 import packed
 import pytest
 from frozen_room import keeping, kept_of
-from small_trials import TRAIN_ROWS, Sources, SpecMaker, never
+from small_trials import TRAIN_ROWS, Sources, SpecMaker, assert_same_outcome, never
 from together import Watched
 
 from trainables.cohort.calibration_memory import CalibrationMemory
@@ -150,3 +150,45 @@ def test_evals_are_kept_apart_from_training(sources: Sources, make_spec: SpecMak
     cohort.remove()
     uses = kept_of(engine).store.uses
     assert uses.from_memory > 0 and uses.computed < 2 * computed
+
+
+@pytest.mark.slow
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
+    sources: Sources, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    """Also where steps take so long then that a new trial would not keep anything."""
+    spec = spec_of(make_spec, 2, eval_every_steps=4)
+    records = []
+    for name, stop in (("whole", None), ("stopped", 3)):
+        cohort = opened(keeping(packed.plain_engine(sources)), spec, tmp_path / name)
+        Clock(cohort)
+        if stop is not None:
+            trial = stepped(cohort, stop).trials[0]
+            cohort.remove()
+            engine = keeping(packed.plain_engine(sources))
+            again = [Trial(engine, spec, trial.record, trial.baseline, (), trial.constraint)]
+            assert again[0].step == stop
+            cohort = Cohort(engine, again)
+            cohort.keeping = as_begun(engine, again)
+            Clock(cohort, (PLAIN, 9.0, 9.0))
+        records.append(cohort.trials[0].record)
+        while cohort.trials:
+            cohort.advance(never)
+        cohort.remove()
+        assert kept_of(cohort.engine).store.uses.from_memory > 0
+    assert_same_outcome(*records)
+
+
+@pytest.mark.slow
+def test_cold_and_warm_files_run_the_same_passes(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    """A trial of one epoch, which would keep nothing in memory."""
+    records = []
+    for name in ("cold", "warm"):
+        engine = keeping(packed.plain_engine(sources), directory=tmp_path / "files")
+        cohort = opened(engine, spec_of(make_spec, 1), tmp_path / name)
+        records.append(cohort.trials[0].record)
+        while cohort.trials:
+            cohort.advance(never)
+        cohort.remove()
+        assert (kept_of(engine).store.uses.from_file > 0) == (name == "warm")
+    assert_same_outcome(*records)
