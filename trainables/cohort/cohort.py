@@ -124,12 +124,12 @@ class Cohort:
     def _chosen(self, batches: Sequence[Batch]) -> Cut:
         seconds, show = partial(self._seconds, batches=batches), partial(self._show, "calibration")
         common = (self.engine, self.trials[0].spec, self._members(), batches)
-        choice = StepChoice(*common, seconds, self._use, show, self.memory, self.costs_memory)
+        choice = StepChoice(*common, seconds, self._use, show, self.memory, self.costs_memory, self.cut)
         if self.keeping is None:
             self.keeping = choice.keeping()
             for number in self.active:
                 write_keeping(self.trials[number].record.directory, self.keeping)
-        cut = self.cut or choice.cut(self.keeping.training and self.share)
+        cut = choice.cut(self.keeping.training and self.share)
         self.calibration, self.shape = choice.calibration, choice.shape
         return cut
 

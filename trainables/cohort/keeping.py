@@ -41,14 +41,20 @@ def _begun(trial: Trial) -> Keeping | None:
     return read_keeping(trial.record.directory) or (ALWAYS if trial.step else None)
 
 
-def decided(engine: Engine, spec: TrialSpec, costs: Callable[[], StepCosts | None]) -> Keeping:
-    """Return what new trials keep; `costs` times a step, None if the device has too little memory for one."""
+def decided(
+    engine: Engine, spec: TrialSpec, costs: Callable[[], StepCosts | None], shares_cut: Callable[[], bool]
+) -> Keeping:
+    """Return what new trials keep.
+
+    `costs` times a step, None if the device has too little memory for one; `shares_cut` says whether several passes of
+    a step start at one cut.
+    """
     assert engine.kept is not None
     store, rows = engine.kept.store, spec.rows_before(spec.last_step)
     distinct = len(set(islice(engine.row_stream(spec, 0), rows)))
     evals = planned_evals(spec.last_step, spec.eval_every_steps, spec.init_from is not None)
     reads, has_files = Reads.of(rows, distinct, evals), store.files is not None
-    found = costs() if needs_costs(reads, has_files) else None
+    found = costs() if needs_costs(reads, has_files, not has_files and shares_cut()) else None
     return decide(reads, has_files, found, found.fits(distinct, store.memory.room_bytes) if found else 1.0)
 
 

@@ -114,17 +114,19 @@ def pays(reads: float, costs: StepCosts | None, fits: float = 1.0) -> bool:
     return kept < (1.0 - MARGIN) * reads * costs.plain
 
 
-def needs_costs(reads: Reads, has_files: bool) -> bool:
-    """Return whether steps have to be timed: not where files are kept, nor where no row is trained on twice."""
-    return not has_files and reads.training > 1.0
+def needs_costs(reads: Reads, has_files: bool, shares_cut: bool = False) -> bool:
+    """Return whether steps have to be timed: not where files are kept, nor where no entry is read twice.
+
+    `shares_cut` says that several passes of a step start at one cut.
+    """
+    return not has_files and (reads.training > 1.0 or shares_cut)
 
 
 def decide(reads: Reads, has_files: bool, costs: StepCosts | None = None, fits: float = 1.0) -> Keeping:
     """Return what to keep; without `costs`, rows pay that are read `PAYS_FROM` times."""
     if has_files:
         return Keeping(True, True, "kept in files, for later launches")
-    training = needs_costs(reads, has_files) and pays(reads.training, costs, fits)
-    evals = pays(reads.evals, costs)
+    training, evals = pays(reads.training, costs, fits), pays(reads.evals, costs)
     return Keeping(training, evals, _reason(reads, (training, evals), costs, fits), costs, fits)
 
 

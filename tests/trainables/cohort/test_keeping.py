@@ -14,6 +14,7 @@ from together import Watched
 
 from trainables.cohort.calibration_memory import CalibrationMemory
 from trainables.cohort.cohort import Cohort
+from trainables.cohort.cuts import Cut
 from trainables.cohort.keeping import as_begun
 from trainables.engine import Engine
 from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping, write_keeping
@@ -91,6 +92,21 @@ def test_a_lone_trial_keeps_what_pays_and_its_record_says_so(
     assert f"trained on {epochs} times" in found.reason
     if not timed:
         assert kept_of(engine).store.uses.computed == 0
+
+
+@pytest.mark.parametrize(("width", "timed"), [(1, True), (2, False)])
+def test_trials_of_one_cut_in_passes_of_their_own_are_timed_in_one_epoch(
+    width: int, timed: bool, sources: Sources, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    engine = keeping(packed.plain_engine(sources))
+    baseline = packed.short_baseline(packed.plain_engine, sources)
+    specs = [spec_of(make_spec, 1, name=name, seed=number) for number, name in enumerate("ab")]
+    cohort = Cohort(engine, Watched(engine, baseline, tmp_path).opened(specs), Cut((), width))
+    cohort.keeping = None
+    clock = Clock(cohort)
+    stepped(cohort, 1).remove()
+    assert cohort.keeping is not None
+    assert (clock.passes > 0) == timed == (cohort.keeping.costs is not None)
 
 
 def test_costs_are_measured_once_on_a_machine(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_row_that_is_read_once_is_not_kept_and_not_timed() -> None:
     assert not decide(Reads(0.5, 1), has_files=False).evals
 
 
+def test_passes_of_one_cut_read_entries_again_within_a_step() -> None:
+    once = Reads(1.0, 1)
+    assert needs_costs(once, has_files=False, shares_cut=True)
+    assert decide(once, False, StepCosts(plain=1.0, cold=0.9, warm=0.2)).training
+    assert not decide(once, False, StepCosts(plain=1.0, cold=0.98, warm=0.2)).training
+
+
 def test_rows_that_are_read_again_are_kept_if_that_is_faster() -> None:
     again = Reads(3.0, 4)
     assert needs_costs(again, has_files=False)
