@@ -1,9 +1,11 @@
 """Measures what keeping the activations of frozen layers saves: in 1 and 3 epochs, and in a second study on the rows.
 
 All arms train the same rows in the same steps, without evals, in this process, interleaved; of several repetitions the
-fastest counts. CPU seconds are the default, because they hardly depend on what else a machine does.
+fastest counts. CPU seconds are the default: they hardly depend on what else a machine does. Steps count from the
+second on: the first has what an engine does once (digests of the base, check of shapes, times of a step), which
+`the first step` tells. `decided` arms keep what `trainables.frozen.worth` decides for a run of so many epochs.
 
-    python -m benchmarks.kept --shape deep --families A,A1x24,A1
+    python -m benchmarks.kept --shape deep --families A,A1x24,A1 --wall
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 EPOCHS = 3
 ARMS = ("alone", "shared", "kept, 1 epoch", f"kept, {EPOCHS} epochs", "a second study", "the same, from files")
+DECIDED = {epochs: f"decided, {epochs} epoch{'s' * (epochs > 1)}" for epochs in (1, EPOCHS)}
+FIRST = "the first step"  # of a run that keeps, in a new process
+COLUMNS = (*ARMS, *DECIDED.values(), FIRST)
 SOLO_STEPS = 4  # every step of a trial alone costs the same
 
 
@@ -79,8 +84,13 @@ def alone(bench: Bench, specs: Sequence[TrialSpec], now: Callable[[], float]) ->
     return sum(found[spec.placement.language, spec.placement.vision] for spec in specs)
 
 
-def cohort(bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Clock, cut: Cut | None) -> Cut | None:
-    """Train the trials as one cohort until the clock stops them; return its cut into passes."""
+def cohort(
+    bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Clock, cut: Cut | None, decides: bool = False
+) -> Cut | None:
+    """Train the trials as one cohort until the clock stops them; return its cut into passes.
+
+    Where it `decides`, its passes start from entries only if that pays; else always, where the engine keeps them.
+    """
     from trainables.cohort.cohort import Cohort
 
     bench.engine = engine
@@ -90,6 +100,8 @@ def cohort(bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Cloc
             trials.append(bench.open(spec, stack))
             trials[-1].adapter.remove()  # the next one is placed on a bare base
         one = Cohort(engine, trials, cut)
+        one.keeping = None if decides else one.keeping
+        one.clock = clock.now
         stack.callback(one.remove)
         one.advance(clock)
         return one.cut
@@ -97,7 +109,7 @@ def cohort(bench: Bench, engine: Engine, specs: Sequence[TrialSpec], clock: Cloc
 
 def measured(bench: Bench, specs: Sequence[TrialSpec], repeats: int, now: Callable[[], float]) -> dict[str, float]:
     """Return the seconds of one step of all trials by arm."""
-    plain, found = bench.engine, {arm: float("inf") for arm in ARMS}
+    plain, found = bench.engine, {arm: float("inf") for arm in COLUMNS}
     epoch, cuts = specs[0].steps // EPOCHS, {}
     for kept in (False, True):  # calibrates; the second run of a shape is warm
         cuts[kept] = cohort(bench, keeping(plain) if kept else plain, specs, Clock(1, now), None)
@@ -109,20 +121,25 @@ def measured(bench: Bench, specs: Sequence[TrialSpec], repeats: int, now: Callab
         with tempfile.TemporaryDirectory() as files:
             engine = keeping(plain, Path(files))
             cohort(bench, engine, specs, clock := Clock(specs[0].steps - 1, now), cuts[True])
-            times |= {ARMS[2]: clock.seconds(last=epoch), ARMS[3]: clock.seconds()}
+            times |= {ARMS[2]: clock.seconds(1, epoch), ARMS[3]: clock.seconds(1), FIRST: clock.seconds(last=1)}
             for arm, warm in ((ARMS[4], engine), (ARMS[5], keeping(plain, Path(files)))):
                 cohort(bench, warm, specs, clock := Clock(epoch, now), cuts[True])
                 times[arm] = clock.seconds()
-        found = {arm: min(found[arm], times[arm]) for arm in ARMS}
+        for epochs, arm in DECIDED.items():
+            steps = epochs * epoch
+            run_of = [one.model_copy(update={"steps": steps, "eval_every_steps": steps}) for one in specs]
+            cohort(bench, keeping(plain), run_of, clock := Clock(steps - 1, now), None, decides=True)
+            times[arm] = clock.seconds(1)
+        found = {arm: min(found[arm], times[arm]) for arm in COLUMNS}
     bench.engine = plain
     return found
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
     """Return the seconds of a step by family and arm, and how many times sooner than alone, as a table."""
-    lines = ["| family | " + " | ".join(ARMS) + " |", "| --- |" + " --- |" * len(ARMS)]
+    lines = ["| family | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
     for name, times in found.items():
-        cells = [f"{times[arm]:.3f} s ({times['alone'] / times[arm]:.2f})" for arm in ARMS]
+        cells = [f"{times[arm]:.3f} s ({times['alone'] / times[arm]:.2f})" for arm in COLUMNS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

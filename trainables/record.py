@@ -19,6 +19,7 @@ Layout::
     best/                         the best adapter that meets the constraint, in PEFT's format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     memory.json                   how its steps were made to fit the memory, if whole batches did not
+    frozen.json                   whether its passes start from kept activations, and why
     overridden.json               preflight checks that `--force` overrode, if any
     labels.json                   success criteria, and degraded results of the health checks
     verdict.json                  why the trial ended

@@ -149,6 +149,8 @@ def measure_into(
     quieten_libraries()  # before the libraries are imported
     from trainables.derived.measuring import measure_copies
     from trainables.engine import Engine
+    from trainables.frozen.settings import IN_MEMORY
+    from trainables.frozen.store import Store
 
     specs = {copy.record: copy.record.spec() for copy in copies}
     check_sources(rows(spec) for spec in specs.values())
@@ -156,7 +158,7 @@ def measure_into(
     for group in _by_engine(copies, specs):
         spec = specs[group[0].record]
         with working(console, f"loading {spec.base.path.name}, {spec.quantization}, for {len(group)} evals"):
-            engine = Engine.load(rows(spec), all_rows=all_rows)
+            engine = Engine.load(rows(spec), all_rows=all_rows, store=Store.of(IN_MEMORY))
         with working(console, f"asking the rows, {len(group)} evals"):
             baselines = (known or _recorded)(engine, ended, group)
             for copy, found in measure_copies(engine, group, baselines):

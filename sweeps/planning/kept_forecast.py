@@ -13,6 +13,7 @@ from typing import Any
 from sweeps.planning.data_quality import FileQuality
 from sweeps.planning.forecast import Forecast, Towers
 from trainables.frozen.settings import GIGABYTE, CacheSettings
+from trainables.frozen.worth import Keeping, Reads, decide
 from trainables.model.families import TOWERS, Blocks, TowerName
 from trainables.spec import Placement
 
@@ -42,13 +43,18 @@ class RowShape:
 class KeptForecast:
     """What is kept for one placement: bytes of all training rows, and the share of a trial's FLOPs below its adapters.
 
-    `saved_share` is what a run of `epochs` saves over a trial alone that computes them every epoch.
+    `saved_share` is what a run of `epochs` with `evals` saves over a trial alone that computes them every epoch.
     """
 
     arms: tuple[str, ...]
     kept_bytes: int
     frozen_share: float
     epochs: float
+    evals: int = 0
+
+    def keeping(self, has_files: bool) -> Keeping:
+        """Return what an engine keeps, unless the steps that it times say otherwise."""
+        return decide(Reads(max(1.0, self.epochs), self.evals), has_files)
 
     @property
     def saved_share(self) -> float:
@@ -60,22 +66,25 @@ def kept_forecasts(
     forecasts: Sequence[Forecast], towers: Towers, config: Mapping[str, Any], quality: FileQuality
 ) -> tuple[KeptForecast, ...]:
     """Return what is kept for each placement that trains, in the order of the trials."""
-    arms: dict[tuple[Placement, float, int], list[str]] = {}
+    arms: dict[tuple[Placement, float, int, str], list[str]] = {}
     for one in forecasts:
         if not one.spec.placement.is_baseline:
-            key = (one.spec.placement, one.coverage_epochs, BYTES[one.spec.compute_dtype])
+            key = (one.spec.placement, one.coverage_epochs, one.evals, one.spec.compute_dtype)
             arms.setdefault(key, []).append(one.spec.arm)
+    return tuple(
+        kept_forecast(tuple(dict.fromkeys(names)), *key, towers, config, quality) for key, names in arms.items()
+    )
+
+
+def kept_forecast(  # noqa: PLR0913, PLR0917 a placement, its run, and what it runs on
+    names: Sequence[str], placement: Placement, epochs: float, evals: int, compute_dtype: str,
+    towers: Towers, config: Mapping[str, Any], quality: FileQuality,
+) -> KeptForecast:  # fmt: skip
+    """Return what is kept for one placement: of arms, or of a search or a stage that tries it, as `names` call it."""
     row = RowShape.of(quality, config)
     taps = len((config.get("vision_config") or {}).get("deepstack_visual_indexes", ()))
-    return tuple(
-        KeptForecast(
-            tuple(dict.fromkeys(names)),
-            int(row.rows * _values(placement, towers, row, taps) * size),
-            frozen_share(placement, towers, row, taps),
-            epochs,
-        )
-        for (placement, epochs, size), names in arms.items()
-    )
+    size = int(row.rows * _values(placement, towers, row, taps) * BYTES[compute_dtype])
+    return KeptForecast(tuple(names), size, frozen_share(placement, towers, row, taps), epochs, evals)
 
 
 def starts_in_language(placement: Placement, towers: Towers, row: RowShape, taps: int) -> bool:
@@ -103,16 +112,23 @@ def kept_text(found: Sequence[KeptForecast], cache: CacheSettings) -> str:
         return ""
     if not cache.is_on:
         return "Frozen layers are computed again in every epoch (--cache off)."
-    lines = [
-        f"    {', '.join(one.arms)}: {one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
-        f"({one.frozen_share:.0%} if kept before)"
-        for one in found
-    ]
+    lines = [f"    {', '.join(one.arms)}: {_line(one, bool(cache.directory))}" for one in found]
     if cache.directory:
         where = f"in memory and in {cache.directory}, at most {cache.file_bytes / GIGABYTE:g} GB"
     else:
-        where = "in memory, at most a tenth of what is free; --cache DIR keeps them for later launches"
+        where = ("in memory, at most a tenth of what is free, where that pays; --cache DIR keeps them for later "
+                 "launches")  # fmt: skip
     return "\n".join([f"Activations of frozen layers are kept {where}:", *lines])
+
+
+def _line(one: KeptForecast, has_files: bool) -> str:
+    keeping = one.keeping(has_files)
+    if keeping.training:
+        return (f"{one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
+                f"({one.frozen_share:.0%} if kept before)")  # fmt: skip
+    seen = "once" if one.epochs <= 1.0 else f"{one.epochs:.2g} times"
+    own = f", those of {one.evals} evals are" if keeping.evals else ""
+    return f"a row is trained on {seen}, so those of training are not kept{own}"
 
 
 def _values(placement: Placement, towers: Towers, row: RowShape, taps: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from sweeps.tracking.view import deciding
 from trainables.checkpoints.lineage import lineage_in
 from trainables.data_files import mix_of
+from trainables.frozen.keeping_file import KEEPING_FILE
 from trainables.known_baselines import MEASURED_BY, measured_by
 from trainables.memory_file import MEMORY_FILE
 from trainables.mlflow_models import LoggedAdapter
@@ -128,7 +129,7 @@ def artifacts_of(record: Record) -> Iterator[tuple[Path, str | None]]:
     """Yield the files to upload, each with its folder in MLflow: spec, measurements, checks, samples."""
     yield record.directory / "spec.json", "config"
     for name in ("metrics.jsonl", "placement.json", "lineage.json", "battery.json", "labels.json", "overridden.json",
-                 MEMORY_FILE):  # fmt: skip
+                 MEMORY_FILE, KEEPING_FILE):  # fmt: skip
         if (record.directory / name).exists():
             yield record.directory / name, None
     steps = [one.step for one in record.evals()]

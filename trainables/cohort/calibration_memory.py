@@ -1,5 +1,6 @@
 """Remembers in the user's cache which cut of a cohort into passes was fastest, by shape of the work and machine.
 
+What steps took with kept activations and without is remembered in the same way.
 Only speed depends on it: a cut that is wrong for a cohort is slower, and one that does not fit the memory is forgotten.
 """
 
@@ -61,8 +62,13 @@ class CohortShape:
         return sha256(canonical_json(asdict(self)).encode()).hexdigest()
 
 
-def shape_of(engine: Engine, spec: TrialSpec, members: Sequence[Member], batches: Sequence[Batch]) -> CohortShape:
-    """Return the shape of the step that `batches` make for members, on this machine."""
+def shape_of(
+    engine: Engine, spec: TrialSpec, members: Sequence[Member], batches: Sequence[Batch], kept: bool | None = None
+) -> CohortShape:
+    """Return the shape of the step that `batches` make for members, on this machine.
+
+    `kept` says whether its passes start from kept activations; by default if the engine has any.
+    """
     return CohortShape(
         base=sha256((engine.base.path / "config.json").read_bytes()).hexdigest(),
         quantization=spec.quantization,
@@ -72,7 +78,7 @@ def shape_of(engine: Engine, spec: TrialSpec, members: Sequence[Member], batches
         ),
         members=tuple(sorted((one.language, one.vision, one.rank) for one in members)),
         residency=engine.base.residency,
-        kept=engine.kept is not None,
+        kept=engine.kept is not None if kept is None else kept,
         device=_device_name(engine.base.device),
         threads=torch.get_num_threads(),
         code=code_digest(),
@@ -95,7 +101,7 @@ class CalibrationMemory:
         if known is not None:
             return known
         found = measure()
-        if self.directory is not None:
+        if self.directory is not None and found is not None:
             fields: Any = found
             keep(self._entry(self.directory, shape), json.dumps(asdict(fields)).encode())
         return found
@@ -122,8 +128,17 @@ class CalibrationMemory:
 
 def calibration_memory() -> CalibrationMemory:
     """Return the memory in the cache of this user."""
+    return _memory("calibrations")
+
+
+def costs_memory() -> CalibrationMemory:
+    """Return the memory of what steps took with and without kept activations, in the cache of this user."""
+    return _memory("step-costs")
+
+
+def _memory(name: str) -> CalibrationMemory:
     cache = cache_directory()
-    return CalibrationMemory(cache / "calibrations" if cache else None)
+    return CalibrationMemory(cache / name if cache else None)
 
 
 def _device_name(device: torch.device) -> str:

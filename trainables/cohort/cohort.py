@@ -9,19 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.cohort.calibration import Calibration, calibrated
-from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape, shape_of
-from trainables.cohort.cuts import ALONE, Cut, Member, TowerDepths, cut_in, narrower, passes
+from trainables.cohort.calibration import Calibration
+from trainables.cohort.calibration_memory import CalibrationMemory, CohortShape
+from trainables.cohort.choosing import StepChoice
+from trainables.cohort.cuts import Cut, Member, narrower, passes
 from trainables.cohort.evaluator import CohortEvaluator
 from trainables.cohort.sequential import on_base
 from trainables.cohort.shared_forward import SharedForward
 from trainables.data.encoding import Batch
 from trainables.engine import Engine
 from trainables.errors import UserError
+from trainables.frozen.keeping_file import write_keeping
+from trainables.frozen.kept import KeptActivations
+from trainables.frozen.worth import ALWAYS, Keeping
 from trainables.health.eval_integrity import Measured
 from trainables.memory_file import WHOLE, Fit
 from trainables.phase import PhaseName
@@ -54,6 +59,8 @@ class Cohort:
         self.clock = time.perf_counter  # of the calibration
         self.memory: CalibrationMemory | None = None  # with one, a shape is measured once on a machine
         self.shape: CohortShape | None = None
+        self.keeping: Keeping | None = ALWAYS  # None to decide before the first step
+        self.costs_memory: CalibrationMemory | None = None  # as `memory`, of what steps take
         self.eval_width = len(trials)  # members evaluated in one pass
         for trial in trials:
             trial.adapter.remove()
@@ -100,9 +107,10 @@ class Cohort:
             for number in self.active:
                 self._end(number, error)
             return
-        if self.cut is None:
-            self.cut = self._calibrated(batches)
+        if self.keeping is None or self.cut is None:
+            self.cut = self._chosen(batches)
             began = time.perf_counter()
+        self._use(self.engine.kept if self.keeping and self.keeping.training else None)
         losses: dict[int, float] = {}
         for numbers in self._fitting_passes(self.cut):
             losses |= self._backward_or_split(numbers, batches)
@@ -113,21 +121,20 @@ class Cohort:
             if verdict:
                 self.ended[number] = verdict
 
-    def _calibrated(self, batches: Sequence[Batch]) -> Cut:
-        members = self._members()
-        if len(members) == 1:
-            return ALONE
+    def _chosen(self, batches: Sequence[Batch]) -> Cut:
+        seconds, show = partial(self._seconds, batches=batches), partial(self._show, "calibration")
+        common = (self.engine, self.trials[0].spec, self._members(), batches)
+        choice = StepChoice(*common, seconds, self._use, show, self.memory, self.costs_memory, self.cut)
+        if self.keeping is None:
+            self.keeping = choice.keeping()
+            for number in self.active:
+                write_keeping(self.trials[number].record.directory, self.keeping)
+        cut = choice.cut(self.keeping.training and self.share)
+        self.calibration, self.shape = choice.calibration, choice.shape
+        return cut
 
-        def measured() -> Cut:
-            towers = TowerDepths.of(self.engine.base, batches, kept=self.shared.kept is not None)
-            self._show("calibration")
-            self.calibration = calibrated(members, towers, lambda numbers: self._seconds(numbers, batches))
-            return self.calibration.cut
-
-        if self.memory is None:
-            return measured()
-        self.shape = shape_of(self.engine, self.trials[0].spec, members, batches)
-        return self.memory.remembered(self.shape, cut_in, measured)
+    def _use(self, kept: KeptActivations | None) -> None:
+        self.shared.kept = kept if self.share else None
 
     def _fitting_passes(self, cut: Cut) -> Iterator[list[int]]:
         """Yield the members of each pass; one that did not fit alone with whole batches has a pass of its own."""
@@ -228,6 +235,7 @@ class Cohort:
 
     # ---------------------------------------------------------------- eval
     def _evaluate(self) -> None:
+        self._use(self.engine.kept if self.keeping is None or self.keeping.evals else None)
         for numbers, measured, seconds in self._measured():
             for number in numbers:
                 trial = self.trials[number]
@@ -260,17 +268,7 @@ class Cohort:
             self.trials[number].phase.show(phase, self.trials[number].step)
 
     def _members(self) -> list[Member]:
-        specs = {number: self.trials[number].spec for number in self.active}
-        towers = self.engine.base.towers
-        return [
-            Member(
-                number,
-                one.placement.depth("language", len(towers["language"])),
-                one.placement.depth("vision", len(towers["vision"])),
-                one.rank,
-            )
-            for number, one in specs.items()
-        ]
+        return [Member.of(number, self.trials[number].spec, self.engine.base) for number in self.active]
 
     def _remove_ended(self) -> dict[str, Verdict]:
         ended = {self.trials[number].spec.trial_id: verdict for number, verdict in self.ended.items()}

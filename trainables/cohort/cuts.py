@@ -14,6 +14,7 @@ from typing import Any
 from trainables.data.encoding import Batch
 from trainables.model.base import Base
 from trainables.model.families import LinearShape
+from trainables.spec import TrialSpec
 
 UNEVEN = 0.05  # of the cost of one pass of all: what a cut may repeat more for passes of equal size
 Edge = tuple[int, int]  # depths in the vision and the language tower of the first member of a band
@@ -30,6 +31,12 @@ class Member:
     language: int
     vision: int
     rank: int = 0
+
+    @classmethod
+    def of(cls, number: int, spec: TrialSpec, base: Base) -> Member:
+        """Return the trial of a spec on a base."""
+        language, vision = (spec.placement.depth(tower, len(base.towers[tower])) for tower in ("language", "vision"))
+        return cls(number, language, vision, spec.rank)
 
     @property
     def depth(self) -> Edge:

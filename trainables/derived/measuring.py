@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from trainables.cohort.shared_forward import SharedForward
 from trainables.derived.copies import AdapterCopy, save_derived
 from trainables.engine import Engine
 from trainables.errors import UserError
+from trainables.frozen.worth import pays
 from trainables.health import eval_integrity
 from trainables.health.checks import Finding, judge_metrics
 from trainables.health.eval_integrity import Measured
@@ -25,8 +27,10 @@ from trainables.model.placement import resolve
 from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
 from trainables.sharing_keys import cohort_order
+from trainables.spec import TrialSpec
 
 COPIES_AT_ONCE = 16
+Depths = tuple[int, int]
 CUT_ERROR = "rank_cut_error"
 
 
@@ -64,7 +68,8 @@ def measure_copies(
 ) -> Iterator[tuple[AdapterCopy, Measurement | Finding]]:
     """Evaluate copies on the rows of an engine, and yield the eval of each, or why it is invalid.
 
-    Copies that can share many layers of a pass are taken together, at most `at_once`; fewer if memory is short.
+    Copies that can share many layers of a pass are taken together, at most `at_once`; fewer if memory is short. Frozen
+    activations are kept for groups that start at the cut of another one; each of the others reads a row once.
 
     Args:
         baselines: the results of the base on the same rows, by the id of the baseline trial.
@@ -75,12 +80,17 @@ def measure_copies(
     """
     waiting = sorted(copies, key=lambda one: (cohort_order(one.record.spec()), one.step, one.scale))
     width = at_once if engine.base.family.shared_forward is not None else 1
+    depths = [_depths(engine, one.record.spec()) for one in waiting]
+    again = shared_cuts([depths[start : start + width] for start in range(0, len(depths), width)])
     while waiting:
         now = waiting[:width]
+        kept = engine.kept if cut_of(_depths(engine, one.record.spec()) for one in now) in again else None
         try:
             with TemporaryDirectory() as scratch:
                 saved = [_saved(one, Path(scratch) / str(number)) for number, one in enumerate(now)]
-                found = _measured(engine, saved, [baselines[one.record.spec().baseline().trial_id] for one in now])
+                found = _measured(
+                    replace(engine, kept=kept), saved, [baselines[one.record.spec().baseline().trial_id] for one in now]
+                )
         except torch.OutOfMemoryError:
             if len(now) == 1:
                 raise
@@ -88,6 +98,24 @@ def measure_copies(
             continue
         yield from ((one.copy, _result(one, measured)) for one, measured in zip(saved, found, strict=True))
         waiting = waiting[len(now) :]
+
+
+def cut_of(depths: Iterable[Depths]) -> Depths:
+    """Return where a pass of copies starts: the lowest that one of them adapts, in layers of each tower from above."""
+    language, vision = zip(*depths, strict=True)
+    return max(language), max(vision)
+
+
+def shared_cuts(groups: Sequence[Sequence[Depths]]) -> frozenset[Depths]:
+    """Return the cuts at which several groups start: each asks every row, so that these read its activations again."""
+    counts = Counter(map(cut_of, groups))
+    return frozenset(cut for cut, count in counts.items() if pays(count, None))
+
+
+def _depths(engine: Engine, spec: TrialSpec) -> Depths:
+    towers = engine.base.towers
+    language, vision = (spec.placement.depth(tower, len(towers[tower])) for tower in ("language", "vision"))
+    return language, vision
 
 
 def _saved(copy: AdapterCopy, directory: Path) -> SavedCopy:

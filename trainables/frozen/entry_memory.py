@@ -42,6 +42,11 @@ class EntryMemory:
     _lasting: dict[str, _Trunk] = field(default_factory=dict)
     _passing: OrderedDict[tuple[str, str], Entry] = field(default_factory=OrderedDict)
 
+    @property
+    def room_bytes(self) -> int:
+        """Return the most bytes of the rows that stay."""
+        return self.most_bytes - int(PASSING_SHARE * self.most_bytes)
+
     def get(self, trunk: str, row: str) -> Entry | None:
         """Return an entry, None if it is not kept."""
         self._reads += 1
@@ -73,8 +78,7 @@ class EntryMemory:
         self.passing_bytes += size
 
     def _fits(self, trunk: str, size: int) -> bool:
-        most = self.most_bytes - int(PASSING_SHARE * self.most_bytes)
-        while self.lasting_bytes + size > most:
+        while self.lasting_bytes + size > self.room_bytes:
             others = {key: one for key, one in self._lasting.items() if key != trunk}
             oldest = min(others, key=lambda key: others[key].read_at, default=None)
             if oldest is None or self._reads - others[oldest].read_at < STALE_READS:

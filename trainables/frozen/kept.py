@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 
 from trainables.data.encoding import Batch, Encoded, Encoder, PlacedRow, View
-from trainables.frozen.entry_memory import Entry
+from trainables.frozen.entry_memory import Entry, EntryMemory
 from trainables.frozen.facts import bytes_of, facts_of, is_random_in_training, longest_rotation
 from trainables.frozen.key import (
     Differing,
@@ -32,6 +32,7 @@ from trainables.frozen.trunk import Trunk
 from trainables.model.base import Base
 
 PLACES_READ_AHEAD = 4  # the newest: those of the passes of the last step
+UNLIMITED = 2**62  # bytes
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ class KeptActivations:
     def taps(self) -> int:
         """Return how many language blocks DeepStack adds features to."""
         return len(vision_steps(self.base).taps(self.base.model)) if self.base.family.sees else 0
+
+    def emptied(self) -> KeptActivations:
+        """Return the same with an empty store, by which the first pass over rows is timed."""
+        empty = KeptActivations(self.base, self.encoder, Store(EntryMemory(UNLIMITED)))
+        empty.facts, empty._trunk = self.facts, self._trunk  # its shapes are proved
+        return empty
 
     def start(self, batch: Batch, differing: Differing, members: Iterable[int]) -> Start | None:
         """Return where a pass of `members` on a batch starts; None if it must run from the beginning."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sweeps.planning.kept_forecast import (
     KeptForecast,
     RowShape,
     frozen_share,
+    kept_forecast,
     kept_forecasts,
     kept_text,
     starts_in_language,
@@ -122,6 +124,26 @@ def test_the_text_says_what_where_and_how_much() -> None:
     )
     assert "/cache, at most 5 GB" in kept_text(found, CacheSettings(True, "/cache", 5 * 10**9))
     assert "--cache off" in kept_text(found, OFF) and not kept_text((), IN_MEMORY)
+
+
+@pytest.mark.parametrize(("steps", "evals", "said"), [
+    (60, 4, "a row is trained on once, so those of training are not kept, those of 4 evals are"),
+    (30, 1, "a row is trained on once, so those of training are not kept"),
+    (72, 1, "a row is trained on 1.2 times, so those of training are not kept"),
+    (120, 1, "0.029 GB, saves 35%"),
+])  # fmt: skip
+def test_the_plan_says_where_keeping_does_not_pay(steps: int, evals: int, said: str) -> None:
+    found = of(planned(2, 0, steps, eval_every_steps=steps // evals))
+    assert kept_text(found, IN_MEMORY).endswith(f"L2-V0: {said}") or "saves" in said
+    assert said in kept_text(found, IN_MEMORY)
+    assert "GB, saves" in kept_text(found, CacheSettings(True, "/cache", 5 * 10**9)), "files are always written"
+
+
+def test_one_placement_of_a_search_is_as_that_of_an_arm() -> None:
+    arm = of(planned(2, 0))[0]
+    named = kept_forecast(["the smallest"], Placement(language=2), arm.epochs, arm.evals, "float32", TOWERS, CONFIG,
+                          quality())  # fmt: skip
+    assert named == replace(arm, arms=("the smallest",))
 
 
 @pytest.mark.parametrize("listed", [(0,), (1, 6), (2, 3), (5, 7), (7,)])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from frozen_room import keeping, kept_of
 from small_trials import ANYTHING_GOES, SpecMaker, whole_run
 
 from trainables.data.encoding import collate
@@ -252,6 +253,13 @@ def test_copies_measured_together_are_what_they_are_alone(engine: Engine, baseli
     at_full = together["1"]
     assert isinstance(at_full, Measurement)
     assert at_full.metrics == pytest.approx(last.metrics, abs=1e-4)
+    keeps = keeping(engine)
+    from_kept = dict(measure_copies(keeps, copies, known, at_once=2))
+    assert kept_of(keeps).store.uses.from_memory > 0, "two groups start at one cut"
+    for copy, found in from_kept.items():
+        other = alone[copy.scale]
+        assert isinstance(found, Measurement) and isinstance(other, Measurement)
+        assert found.metrics == pytest.approx(other.metrics, abs=1e-4)
     losses = {scale: one.metrics["eval_loss"] for scale, one in together.items() if isinstance(one, Measurement)}
     assert len(set(losses.values())) == 4
     assert "rank_cut_error" in together[AVERAGE].metrics  # type: ignore[union-attr] checked above
