@@ -18,10 +18,12 @@ from sweeps.execution.experiment import Experiment
 from sweeps.execution.holdout_file import keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
+from sweeps.hpo import planning as search_planning
 from sweeps.hpo import run as search_launch
 from sweeps.hpo.plan_text import show_search
+from sweeps.hpo.points import corners, is_baseline_point
 from sweeps.hpo.run import RunningSearch, SearchJob, begin, run_cohorts
-from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
+from sweeps.hpo.space import Choice, Search, Space
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
@@ -96,6 +98,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     monkeypatch.setattr(search_launch, "mirrored", nothing)
     monkeypatch.setattr(search_launch, "started_cluster", nothing)
     monkeypatch.setattr(search_launch, "run_batch", run_batch)
+    monkeypatch.setattr(search_launch, "forecast_of", lambda *_: ())  # the plans below have no statistics of rows
     return ran
 
 
@@ -293,11 +296,11 @@ def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
 def test_a_scheduler_needs_one_objective_in_its_metrics_direction(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_launch, "gather", lambda *_: SOURCES)
-    monkeypatch.setattr(search_launch, "plan_specs", lambda *_: "planned")
+    monkeypatch.setattr(search_planning, "gather_for", lambda *_: SOURCES)
+    monkeypatch.setattr(search_planning, "plan_specs", lambda study, specs, *_: planned(search))
     search = replace(SEARCH_OF_SIX, objectives=(objective,))
     launch = Launch(scheduler=Asha(metric=objective.partition(":")[0]), console=Console(quiet=True))
-    assert search_launch.plan_search(search, launch, tmp_path) == "planned"
+    assert search_planning.plan_search(search, launch, tmp_path).specs
 
 
 def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
