@@ -11,7 +11,6 @@ from typing import TypedDict
 
 from pydantic import TypeAdapter, ValidationError
 
-from sweeps.execution.engine_plan import MOST_SEATS
 from sweeps.execution.engine_text import engines_here, shares_device, threads_text
 from sweeps.execution.experiment import RESTORE, Experiment
 from sweeps.execution.options import Launch
@@ -43,9 +42,7 @@ def with_width(launch: Launch, plans: Sequence[Plan], at_once: int, drawn: int |
     # the nodes of a cluster are not asked: this machine says nothing about their memory
     if not found or devices is None or not (launch.is_local or devices.are_given):
         return launch
-    if drawn is not None:
-        found = [one for one in found for _ in range(min(drawn, MOST_SEATS))]
-    return replace(launch, width=cohort_width(found, _share(devices, launch, at_once)))
+    return replace(launch, width=cohort_width(found, _share(devices, launch, at_once), drawn))
 
 
 def forecast_texts(

@@ -100,19 +100,21 @@ def fitted(
     return TrialResources(one.spec.name, one.spec.trial_id, memory, flops, fit, fits=is_held)
 
 
-def cohort_width(found: Sequence[TrialResources], device_bytes: float) -> int | None:
+def cohort_width(found: Sequence[TrialResources], device_bytes: float, drawn: int | None = None) -> int | None:
     """Return how many of these trials an engine may train at once on so many bytes, whichever they are.
 
     None if all of them fit. Trials on the same weights are a cohort at most; one whose steps begin smaller has passes
-    of its own. Where a trial fits alone at best, that is 1.
+    of its own. Where a trial fits alone at best, that is 1. With `drawn`, so many are trained that may all be as large
+    as the largest of these.
     """
     widths = []
     for weights in {(one.memory.weights, one.memory.casts) for one in found}:
         alike = [one for one in found if (one.memory.weights, one.memory.casts) == weights]
+        sizes = sorted(map(_in_cohort, alike), reverse=True)
+        sizes = sizes[:1] * drawn if drawn else sizes
         room = USABLE_SHARE * device_bytes - sum(weights)
-        sums = accumulate(sorted(map(_in_cohort, alike), reverse=True))
-        fitting = sum(total <= room for total in sums)
-        widths += [fitting] if fitting < len(alike) else []
+        fitting = sum(total <= room for total in accumulate(sizes))
+        widths += [fitting] if fitting < len(sizes) else []
     return max(1, min(widths)) if widths else None
 
 
@@ -180,10 +182,8 @@ def trial_flops(
     patches = tokens * train.image_share * merge**2
     head = base.embedding_rows * base.family.towers(base.config)["language"][0][0].inputs
     forward = 2.0 * (sum(language) * tokens + sum(vision) * patches + head * train.supervised_share * tokens)
-    depth, depth_vision = (spec.placement.depth(tower, len(blocks)) for tower, blocks in
-                           (("language", language), ("vision", vision)))  # fmt: skip
-    low = 0 if spec.placement.vision and patches else len(language) - depth
-    low_vision = len(vision) - depth_vision
+    low = 0 if spec.placement.vision and patches else len(language) - spec.placement.depth("language", len(language))
+    low_vision = len(vision) - spec.placement.depth("vision", len(vision))
     backward = 2.0 * (sum(language[low:]) * tokens + sum(vision[low_vision:]) * patches
                       + head * train.supervised_share * tokens)  # fmt: skip
     asked = eval_rows(data, ood_rows, spec, sees, suites).computed(sum(passes_of(spec)) / 2)
