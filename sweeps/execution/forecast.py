@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypedDict
-
-from pydantic import TypeAdapter, ValidationError
 
 from sweeps.execution.engine_text import engines_here, shares_device, threads_text
 from sweeps.execution.experiment import RESTORE, Experiment
@@ -21,12 +18,6 @@ from sweeps.planning.resources import TrialResources, cohort_width, resources_te
 from sweeps.planning.speed import known_speed, speed_file
 from trainables.io.files import FileDamaged, read_json
 from trainables.memory_file import FORECAST_FILE
-
-
-class _Width(TypedDict):
-    """What is read of an entry in the file of the forecast."""
-
-    at_once: int | None
 
 
 def with_width(launch: Launch, plans: Sequence[Plan], at_once: int, drawn: int | None = None) -> Launch:
@@ -96,7 +87,6 @@ def kept_width(experiment: Experiment) -> int | None:
     if not path.exists():
         return None
     try:
-        widths = TypeAdapter(list[_Width]).validate_python(read_json(path))
-    except ValidationError:
+        return min((width for one in read_json(path) if (width := one["at_once"]) is not None), default=None)
+    except (KeyError, TypeError):
         raise FileDamaged(f"{path}: the forecast must be as it was written, but it is not", RESTORE) from None
-    return min((one["at_once"] for one in widths if one["at_once"]), default=None)

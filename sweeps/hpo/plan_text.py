@@ -21,6 +21,8 @@ from sweeps.planning.mixes import mix_text
 from sweeps.planning.plan import Plan
 from trainables.pareto import parse_objectives
 
+CHOSEN = " The objectives are task fit, and generality as this base and its rows measure it."
+
 
 def settings_of(search: Search) -> SearchSettings:
     """Return the settings that determine the points of a search.
@@ -31,10 +33,10 @@ def settings_of(search: Search) -> SearchSettings:
     return SearchSettings(search.space, parse_objectives(search.objectives), search.sampler, search.cohort, search.seed)
 
 
-def show_search(search: Search, planned: Plan, launch: Launch) -> None:
+def show_search(search: Search, planned: Plan, launch: Launch, is_told: bool = True) -> None:
     """Print the space, the objectives, the budget, a summary of the data, what is forecast, and the findings.
 
-    `search` is as it is on the base and the data of the plan.
+    `search` is as it is on the base and the data of the plan; `is_told` says that its objectives were named.
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("varied", no_wrap=True)
@@ -45,7 +47,7 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
     launch.console.print(Text(f"{search.study.name}: {search.study.question}", style="bold"), table)
     launch.console.print(
         f"{search.trials} trials for {objectives}; {search.sampler} suggests {search.cohort} at a time, seed "
-        f"{search.seed}.",
+        f"{search.seed}.{'' if is_told else CHOSEN}",
         highlight=False,
     )
     launch.console.print(quality_grid(planned.preflight.data))
@@ -66,5 +68,5 @@ def show_search(search: Search, planned: Plan, launch: Launch) -> None:
 
 def extremes(kept: Sequence[KeptForecast]) -> list[KeptForecast]:
     """Return the placements at the edges of a space of which least and most is kept."""
-    ordered = sorted(kept, key=lambda one: one.kept_bytes)
+    ordered = sorted(kept, key=lambda one: (one.kept_bytes, one.saved_share))
     return ordered if len(ordered) < 2 else [ordered[0], ordered[-1]]

@@ -79,7 +79,8 @@ class SearchJob:
 
     def show(self, planned: Plan) -> None:
         """Print the space, the budget, a summary of the data, and the findings of preflight."""
-        show_search(planned_search(self.search, planned), planned, self.launch)
+        search = planned_search(self.search, planned)
+        show_search(search, planned, self.launch, is_told=bool(self.search.objectives))
 
     def trials(self, planned: Plan) -> list[TrialSpec]:
         """Return no trial: the sampler suggests them from the results."""

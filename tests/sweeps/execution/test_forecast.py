@@ -115,6 +115,6 @@ def test_a_launch_that_resumes_begins_with_the_width_of_the_plan(tmp_path: Path)
     for width in (2, None):
         experiment.keep_forecast(with_widths(plan.resources, Launch(width=width)))
         assert kept_width(experiment) == width
-    (tmp_path / "forecast.json").write_text('[{"at_once": "many"}]')
+    (tmp_path / "forecast.json").write_text('["many"]')
     with pytest.raises(FileDamaged, match="must be as it was written"):
         kept_width(experiment)

@@ -1,4 +1,4 @@
-"""Tests the trials of points whose space varies kinds of linears, layers and mixes; and what a text base can measure."""
+"""Tests trials of points whose space varies kinds of linears, layers and mixes, and what a base can measure."""
 
 from __future__ import annotations
 

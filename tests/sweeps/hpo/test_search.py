@@ -311,7 +311,8 @@ def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
     errors = guard_errors(SEARCH.study.guards, "tested", (("irrelevant", 192),), 6)
     plan = replace(planned(SEARCH_OF_SIX), guard_errors=errors, pick_rows={"irrelevant_pass": 48})
     console = Console(file=io.StringIO(), width=80)
-    show_search(SEARCH_OF_SIX, plan, Launch(storage=tmp_path, ood=tmp_path / "own.jsonl", console=console))
+    search = search_planning.planned_search(SEARCH_OF_SIX, plan)
+    show_search(search, plan, Launch(storage=tmp_path, ood=tmp_path / "own.jsonl", console=console))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for line in (
         "3 to 6 evals a trial, one every 20 steps: ",
