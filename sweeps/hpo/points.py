@@ -59,10 +59,10 @@ def spec_of(
     values["alpha"] = values["rank"] * float(point.get(ALPHA_RATIO, own["alpha"] / own["rank"]))
     values["placement"] = {tower: point[tower] for tower in PLACEMENT}
     if kind and not is_baseline_point(point):
-        values["placement"]["modules"] = module_kind(str(kind), MODULES)
+        values["placement"]["modules"] = module_kind(str(kind), f"study {study.name}: `{MODULES}`")
     values |= {**sources.as_settings(), "format": spec_format, "name": "point"}
     spec = parse_spec(values, where=f"study {study.name}")
-    spec = placed(spec, layer_rule(str(rule), LAYERS) if rule else None, measure)
+    spec = placed(spec, layer_rule(str(rule), f"study {study.name}: `{LAYERS}`") if rule else None, measure)
     arm = str(spec.placement)
     return spec.model_copy(update={"name": f"{arm}-r{spec.rank}-{spec.trial_id[:4]}", "arm": arm})
 

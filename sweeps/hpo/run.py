@@ -226,7 +226,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         Checkpointed: the launch was stopped.
     """
     if cohort:
-        text = describe([one.spec() for one in cohort], running.launch.cohort)
+        text = describe([one.spec() for one in cohort], running.launch.cohort, running.launch.width)
         running.launch.console.print(text, soft_wrap=True)
     run_batch(
         running.search.study,

@@ -263,7 +263,7 @@ def _problem_of_word(name: str, word: str) -> str | None:
     try:
         WORDS[name](word, f"`{name}`")
     except UserError as error:
-        return error.message.removeprefix(f"`{name}` ").partition(", but got")[0]
+        return error.message.removeprefix(f"`{name}`").lstrip(": ").partition(", but got")[0]
     return None
 
 

@@ -108,9 +108,8 @@ def eval_cost_text(
 
 def _further(rows: EvalRows) -> str:
     """Return what the probes of --probes add, in words; empty without any."""
-    named = (("the shift", rows.shift), ("tasks of lm-eval, answers at their longest", rows.suites))
-    parts = [f"{tokens:,.0f} of {name}" for name, tokens in named if tokens]
-    return f", and for --probes one pass over {' and '.join(parts)}" if parts else ""
+    named = (("the shift", rows.shift), ("tasks of lm-eval (answers at their longest)", rows.suites))
+    return "".join(f", and once {tokens:,.0f} tokens for {name}" for name, tokens in named if tokens)
 
 
 def _mean(quality: FileQuality) -> float:

@@ -164,9 +164,9 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
         if spec.train.sha256 not in shown:
             show(f"\n{spec.name} reads {spec.train.path}", soft_wrap=True, highlight=False)
             show(quality_grid(plan.preflight.data))
+            if plan.sources.dropped:
+                show(plan.sources.dropped, soft_wrap=True, highlight=False)
         shown.add(spec.train.sha256)
-        if plan.sources.dropped:
-            show(f"{spec.name}: {plan.sources.dropped}", soft_wrap=True, highlight=False)
         if plan.active.left_out:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):

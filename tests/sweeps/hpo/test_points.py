@@ -58,7 +58,7 @@ def test_layers_of_the_largest_gradient_are_measured_for_the_trial() -> None:
     [
         ("modules=atention", "`modules`: must be kinds among attention, mlp"),
         ("layers=frist", "`layers`: must be rules among last, first"),
-        ("layers=every", "`layers`: `every` needs a distance"),
+        ("layers=every", "a search's `layers`: `every` needs a distance from 1 on, but got `every`"),
         ("layers=2", "`layers`: must be rules among"),
     ],
 )

@@ -100,4 +100,4 @@ def test_tasks_of_a_suite_cost_what_they_read_and_write_in_one_pass() -> None:
     cheaper = eval_steps(eval_rows(data(), (("text", 60),), with_task.spec, False), data()["train"], with_task, 2.0)
     assert dearer - cheaper == pytest.approx(5000 / (4 * 50 * 1.25))
     told = eval_cost_text([with_task], data(), (("text", 60),), False, suites)
-    assert "and for --probes one pass over 5,000 of tasks of lm-eval, answers at their longest, by how" in told
+    assert "task), and once 5,000 tokens for tasks of lm-eval (answers at their longest), by how" in told
