@@ -48,7 +48,7 @@ def holdout_of_stages(stages: Sequence[Sources], launch: Launch, kept: Holdout |
     if holdout is None:
         return None
     for sources in before:
-        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
+        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True, launch.split_holdout)
     return holdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rows_to_split import written
@@ -26,6 +27,16 @@ def trained(directory: Path, first: int) -> Path:
     return path
 
 
+def pictured(directory: Path) -> tuple[Path, Path]:
+    """Write rows to split, those of validation with a picture, which a base that sees needs."""
+    validation, ood = written(directory, 200)
+    picture = str(next(iter(sorted((directory / "images").iterdir()))).relative_to(directory))
+    rows = [json.loads(line) for line in validation.read_text().splitlines()]
+    rows = [{**row, "prompt": f"<image>{row['prompt']}", "images": [picture]} for row in rows]
+    validation.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return validation, ood
+
+
 def is_held_out(sources: Sources) -> bool:
     beside = sources.ood.path.parent
     asked, held = (read_validation(path) for path in (sources.validation.path, beside / "test.jsonl"))
@@ -33,7 +44,7 @@ def is_held_out(sources: Sources) -> bool:
 
 
 def test_a_search_splits_a_holdout_off_its_rows(tmp_path: Path) -> None:
-    validation, ood = written(tmp_path / "own", 200)
+    validation, ood = pictured(tmp_path / "own")
     launch = Launch(base=str(BASE_DIRECTORY), train=trained(tmp_path / "own", 0), validation=validation, ood=ood)
     whole = gather_for(SEARCH.study, launch, tmp_path / "data", Begun())
     assert whole.validation.path == validation and not whole.dropped
@@ -46,7 +57,7 @@ def test_a_search_splits_a_holdout_off_its_rows(tmp_path: Path) -> None:
 def test_the_holdout_of_stages_is_split_off_the_last_and_asked_by_none(tmp_path: Path) -> None:
     files = []
     for number, name in enumerate(("one", "two")):
-        validation, ood = written(tmp_path / name, 200)
+        validation, ood = pictured(tmp_path / name)
         row = f"train: {trained(tmp_path / name, 100 * number)}\nvalidation: {validation}\nood: {ood}\n"
         files.append(tmp_path / f"{name}.yaml")
         files[-1].write_text(row + "lora: {r: 4, language_layers: 2}\n" + "prev_checkpoint: one\n" * number)
