@@ -218,7 +218,7 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         keep_gradients(experiment.directory, staged.gradients)
         show_stages(planned, launch)
         records = _run_in_order(planned, experiment, keeping(experiment, launch, size))
-        remember_speed(_forecast(planned, records), records)
+        remember_speed(forecast_of_stages(planned, records), records)
         return records
 
 
@@ -257,14 +257,14 @@ def _run_stage(
     record = _begun(planned, experiment, number, spec, launch)
     mirror.submit(record)
     reopened([record])
-    experiment.keep_forecast(_forecast(planned, [*done, record]))
+    experiment.keep_forecast(forecast_of_stages(planned, [*done, record]))
     baseline = experiment.record_of(staged.baseline(number))
     run_batch(planned.plans[number].active.study, experiment, [baseline, record], cluster, launch, mirror)
     check_not_lost([record])
     return record
 
 
-def _forecast(planned: StagesPlan, records: Sequence[Record]) -> list[TrialResources]:
+def forecast_of_stages(planned: StagesPlan, records: Sequence[Record]) -> list[TrialResources]:
     """Return what stages are forecast to take, under the ids that they have since the stage before has ended."""
     stages = [one.spec() for one in records if not one.spec().placement.is_baseline]
     found = (one for plan in planned.plans for one in plan.resources)

@@ -14,7 +14,7 @@ from sweeps.execution.options import Launch
 from sweeps.planning.layers import LayerRule
 from sweeps.planning.space import Axes
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.run import plan_stages
+from sweeps.stages.run import forecast_of_stages, plan_stages
 from sweeps.stages.staged_study import StagedStudy
 from sweeps.stages.unfreezing import unfreezing
 from sweeps.unfreeze import STUDY as UNFREEZE
@@ -22,7 +22,8 @@ from trainables.errors import UserError
 from trainables.mini import stages as curriculum_rows
 from trainables.mini.text import BASE_DIRECTORY as TEXT_BASE
 from trainables.mini.text import datasets
-from trainables.spec import ProbeRequest
+from trainables.record import Record
+from trainables.spec import ProbeRequest, TrialSpec
 
 Call = Callable[..., int]
 
@@ -86,6 +87,12 @@ def test_every_stage_of_an_unfreezing_has_what_was_asked_for(tmp_path: Path) -> 
 
 
 # ---------------------------------------------------------------- kinds of linears and layers
+def record_of(directory: Path, spec: TrialSpec) -> Record:
+    record = Record(directory)
+    record.create(spec)
+    return record
+
+
 def test_stages_grow_by_the_kind_and_the_layers_that_are_asked_for(tmp_path: Path) -> None:
     axes = Axes(modules=("mlp",), layers=(LayerRule("first"),), fixed={"probes": (ProbeRequest(suite="shift"),)})
     staged = unfreezing(UNFREEZE, axes, Launch(), tmp_path / "data")
@@ -96,6 +103,11 @@ def test_stages_grow_by_the_kind_and_the_layers_that_are_asked_for(tmp_path: Pat
     assert {one.modules for one in places} == {"mlp"}
     planned = plan_stages(staged)  # which checks that each stage extends the one before
     assert all("shift" in plan.reported for plan in planned.plans)
+    # a later stage has its id when the stage before has ended, which wrote the adapter that it starts from
+    ended = [stage.spec.model_copy(update={"seed": 7}) for stage in staged.stages[:2]]
+    records = [record_of(tmp_path / spec.name, spec) for spec in (planned.plans[0].specs[0], *ended)]
+    found = forecast_of_stages(planned, records)
+    assert [(one.trial, one.trial_id) for one in found] == [(spec.name, spec.trial_id) for spec in ended]
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,13 @@ from sweeps.planning.guard_errors import guard_errors
 from sweeps.planning.holdout import Holdout
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
+from sweeps.planning.resources import TrialMemory, TrialResources
 from sweeps.search import SEARCH
 from trainables.errors import UserError
-from trainables.io.files import write_json
+from trainables.io.files import read_json, write_json
 from trainables.probes.metric import RowResults
 from trainables.record import Measurement, Record
-from trainables.spec import Source
+from trainables.spec import Source, TrialSpec
 from trainables.verdict import Verdict
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
@@ -225,6 +226,27 @@ def test_overridden_refusals_are_kept_with_the_trials_of_a_search(begun: Begin, 
         json.loads((search.experiment.directory / "trials" / min(marked) / "overridden.json").read_text())[0]["check"]
         == "evals"
     )
+
+
+def test_the_forecast_of_a_cohort_is_there_before_it_trains_and_the_earlier_ones_stay(
+    begun: Begin, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forecast_of(plan: Plan, specs: Sequence[TrialSpec]) -> list[TrialResources]:
+        return [TrialResources(one.name, one.trial_id, TrialMemory(1, 0, 1, 1, 1), 1.0) for one in specs]
+
+    def run_batch(study: Any, experiment: Experiment, records: Sequence[Record], *_: Any) -> None:
+        kept = {one["trial_id"]: one["at_once"] for one in read_json(experiment.directory / "forecast.json")}
+        begun_ids = {one.spec().trial_id for one in experiment.records() if not one.spec().placement.is_baseline}
+        assert kept == dict.fromkeys(begun_ids, 5), "the width of the launch"
+        batches.append(list(records))
+        for record in records:
+            if record.verdict() is None:
+                finish(record)
+
+    monkeypatch.setattr(search_launch, "forecast_of", forecast_of)
+    monkeypatch.setattr(search_launch, "run_batch", run_batch)
+    run_cohorts(begun(SEARCH_OF_SIX, Launch(width=5, console=Console(quiet=True))))
+    assert len(batches) == 2
 
 
 # ---------------------------------------------------------------- the command line
