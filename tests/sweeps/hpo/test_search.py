@@ -245,6 +245,7 @@ def test_the_forecast_of_a_cohort_is_there_before_it_trains_and_the_earlier_ones
 
     monkeypatch.setattr(search_launch, "forecast_of", forecast_of)
     monkeypatch.setattr(search_launch, "run_batch", run_batch)
+    monkeypatch.setattr(search_launch, "remember_speed", lambda *_: None)  # these records tell no seconds
     run_cohorts(begun(SEARCH_OF_SIX, Launch(width=5, console=Console(quiet=True))))
     assert len(batches) == 2
 
