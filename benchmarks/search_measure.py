@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.search_table import LANGUAGE, RANKS, RATES, STUDY, VISION
 from sweeps.hpo.outcome import Outcome, outcome
+from sweeps.hpo.points import is_baseline_point
 from sweeps.hpo.sampler import Searcher, SearchSettings
-from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space, is_baseline_point
+from sweeps.hpo.space import SAMPLERS, Choice, Point, Sampler, Space
 from trainables import pareto
 from trainables.pareto import as_costs, directions_of, parse_objectives
 from trainables.record import Measurement

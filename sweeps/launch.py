@@ -20,9 +20,10 @@ from sweeps.display.plan_table import plan_text
 from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
 from sweeps.execution.engine_plan import describe, most_at_once
-from sweeps.execution.engine_text import engines_here, threads_text
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
+from sweeps.execution.forecast import forecast_texts, kept_width, with_width, with_widths
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
+from sweeps.execution.launch_data import gather_for
 from sweeps.execution.measured_gradients import MeasuredGradients, keep_gradients
 from sweeps.execution.options import Launch, scheduler_in
 from sweeps.execution.run import run_records
@@ -32,18 +33,15 @@ from sweeps.execution.tried_rates import TriedRates, keep_tried, kept_tried, run
 from sweeps.job import run_job
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
-from sweeps.planning.kept_forecast import kept_text
 from sweeps.planning.mixes import AskedMix, expand_mixes, mix_text, read_mixes
 from sweeps.planning.parents import continuing
 from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
-from sweeps.planning.plan import Plan, plan_specs
+from sweeps.planning.plan import Plan, plan_specs, with_pilots
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.probe_requests import check_probes
-from sweeps.planning.resources import resources_text
-from sweeps.planning.sources import gather, reported_by
+from sweeps.planning.sources import reported_by
 from sweeps.planning.space import Axes, chosen_arms, expand
-from sweeps.planning.speed import known_speed, remember_speed, speed_file
-from sweeps.planning.split import split_off
+from sweeps.planning.speed import remember_speed
 from sweeps.study import Study, as_begun, as_kept, with_begun_rules
 from trainables.checkpoints.adapter import read_adapter
 from trainables.errors import UserError
@@ -70,16 +68,10 @@ class StudyJob:
         chosen_arms(study, axes.only)  # refuse an unknown arm before any file is written
         for directory in filter(None, (axes.init_from, axes.restart_from)):
             read_adapter(directory)  # before a base is looked up on the hub
-        files, split = (launch.train, launch.validation, launch.ood), None
-        if launch.split_holdout:
-            split = split_off(launch.validation, launch.ood, data_directory.parent / "holdout")
-            files = launch.train, split.validation, split.ood
         begun = Experiment(launch.directory(study)).begun
         study = as_begun(study, begun.format, launch.reading)
-        sources = gather(launch.base, *files, data_directory, study.world, launch.drop, begun)
+        sources = gather_for(study, launch, data_directory, begun)
         study = with_begun_rules(study, _begun_configuration(Experiment(launch.directory(study))), sources.reported)
-        if split:
-            sources = replace(sources, dropped="\n".join(filter(None, (sources.dropped, split.summary))))
         measured = MeasuredGradients.of(launch.directory(study), launch.console)
         mixes = read_mixes(self.mixes, sources)
         expanded = expand_mixes(study, axes, sources, mixes, begun.format, measured)
@@ -88,12 +80,8 @@ class StudyJob:
         specs = at_chosen_rates(specs, arms, choices := read_choices(launch.directory(study)))
         planned = plan_specs(study, specs, sources, launch.resident, launch.devices)
         unmixed = expand(study, axes, sources, begun.format, measured) if mixes else ()
-        planned = replace(
-            planned,
-            gradients=tuple(measured.found.values()),
-            unmixed=tuple(unmixed),
-            pilots=tuple(undecided(arms, choices)),
-        )
+        planned = replace(planned, gradients=tuple(measured.found.values()), unmixed=tuple(unmixed))
+        planned = with_pilots(planned, undecided(arms, choices))
         if launch.scheduler:
             check_scheduler(launch.scheduler, planned.specs, sources.reported)
         return planned
@@ -123,19 +111,18 @@ class StudyJob:
 
 def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
-    for part in plan_text(study, planned, describe(planned.specs, launch.cohort), launch.force):
+    at_once = most_at_once(planned.specs)
+    launch = with_width(launch, [planned], at_once)
+    for part in plan_text(study, planned, describe(planned.specs, launch.cohort, launch.width), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
     experiment = Experiment(launch.directory(study))
     kept = experiment.kept(launch.keep, waiting_bytes(experiment, planned.forecasts))
     if planned.unmixed and (replay := mix_text(planned.specs, planned.preflight.data)):
         launch.console.print(replay, soft_wrap=True, highlight=False)
-    at_once = most_at_once(planned.specs)
-    threads = threads_text(at_once, launch)
     if tried := pilots_text(planned.pilots):
         launch.console.print(tried, soft_wrap=True, highlight=False)
-    frozen = kept_text(planned.kept, launch.cache) if launch.cohort != 1 else ""
-    taken = resources_text(planned.resources, known_speed(speed_file()), launch.price, engines_here(at_once, launch))
-    for text in (threads, *filter(None, [frozen, taken]), holdout_text(planned_holdout(planned, launch)), kept.text):
+    taken = forecast_texts([planned], launch, at_once, planned.kept)
+    for text in (*taken, holdout_text(planned_holdout(planned, launch)), kept.text):
         launch.console.print(text, soft_wrap=True, highlight=False)
 
 
@@ -168,7 +155,8 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_preflight(planned.preflight, overridden)
         keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
-        experiment.keep_forecast(planned.resources)
+        launch = with_width(launch, [planned], most_at_once(specs))
+        experiment.keep_forecast(with_widths(planned.resources, launch))
         launch = keeping(experiment, launch, size)
         if planned.pilots:
             tried = TriedRates(planned.pilots, launch.command, tuple(overridden))
@@ -249,7 +237,7 @@ class ResumedStudy:
             experiment.check_configuration(self._configuration(experiment))
             records, size = begin_lost_baselines(experiment), begun_bytes(experiment)
             self.launch.console.print(experiment.kept(self.launch.keep, size).text, soft_wrap=True, highlight=False)
-            launch = keeping(experiment, self.launch, size)
+            launch = replace(keeping(experiment, self.launch, size), width=kept_width(experiment))
             if tried := kept_tried(experiment):
                 return run_tried(self._active(experiment), experiment, tried, records, launch)
             run_records(self._active(experiment), experiment, records, launch)

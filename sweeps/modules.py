@@ -1,8 +1,11 @@
 """Modules: which kind of linears LoRA adapts, and in which layers, beside how many of them.
 
-python -m sweeps.modules                     all ten arms on the embedded miniature
-python -m sweeps.modules --recommended       the four kinds in every language layer
-python -m sweeps.modules --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl --epochs 1
+python -m sweeps.modules --recommended --seeds 3 --lr auto     the four kinds in every language layer: begin here
+python -m sweeps.modules                                       all ten arms on the embedded miniature
+python -m sweeps.modules --base DIR --train train.jsonl --val val.jsonl --ood ood.jsonl --seeds 3 --lr auto
+
+A kind of linears learns at a rate of its own: with one rate for all, an arm that learns slowly has lost little for
+that reason alone. So pilots choose the rate of each arm, and three seeds say what a difference is worth.
 """
 
 from sweeps.study import ONE_EPOCH, Arm, Study

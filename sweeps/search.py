@@ -2,6 +2,7 @@
 
 python -m sweeps.search                      24 trials on the embedded miniature, 8 at a time
 python -m sweeps.search --sampler gp --trials 48 --vary quantization=none,nf4-double
+python -m sweeps.search --modules attention,mlp --layers last,first
 python -m sweeps.search --objectives exact_match --scheduler asha --scheduler-options grace_period=30
 """
 
@@ -28,7 +29,6 @@ SEARCH = Search(
         "quantization": Choice(("none", "nf4-double")),
         "epochs": Choice((1.0, 2.0)),
     }),
-    objectives=("exact_match", "irrelevant_pass"),
 )  # fmt: skip
 
 if __name__ == "__main__":

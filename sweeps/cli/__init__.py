@@ -2,6 +2,8 @@
 
 - `ahead`: What a launch from a command line begins before its plan is read: imports of libraries, here and where it
   forks.
+- `axes`: Turns the options `--modules`, `--layers` and `--mix` into axes, alike for studies, searches and staged
+  studies.
 - `command_groups`: The groups in which the help of `footprint` lists its commands.
 - `command_line`: The command line of a study as a value: its options, and the job and launch that they describe.
 - `config_options`: The options `--config` and `--write-config` of a study's command line.

@@ -70,6 +70,10 @@ class LaunchOptions:
         default=None, metadata=option(SPACE, minimum=1, shown_default=f"the study's; else {TRAIN_SLICE_ROWS}")
     )
     """Training rows on which every eval measures the loss; the labels and the guard on the gap need some."""
+    modules: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else all"))
+    """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
+    layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
+    """Which layers of a tower carry LoRA: last, first and gradient (as many as the arm has, or -N), every-N, all."""
     settings: str = field(default="", metadata=option(SPACE, "--set", shown_default="the study's"))
     """Other settings, e.g. schedule=stable,batch_warmup_ratio=0.2."""
     base: str = field(default="", metadata=option(MODEL, shown_default="the miniature"))
@@ -86,6 +90,9 @@ class LaunchOptions:
     """Out-of-distribution rows that measure the picks at the end: JSONL."""
     split_holdout: bool = field(default=False, metadata=option(MODEL))
     """Split these rows off --val and --ood instead: a quarter of each kind, from 200 irrelevant rows on."""
+    mix: list[str] | None = field(default=None, metadata=option(MODEL, shown_default="none"))
+    """General rows to replay: general.jsonl:0.1 makes one row in ten of each pass a replay row; several are an axis,
+    general.jsonl:0,0.1."""
     drop: str = field(default="", metadata=option(MODEL, shown_default="none"))
     """Filter the training rows: duplicates, near-duplicates, contradictions, degenerate, broken, short:N, long:N
     (characters)."""
@@ -254,6 +261,8 @@ ACCEPTED_BY_RESUME = (
 )  # fmt: skip
 DATA = ("base", "train", "val", "ood")
 HOLDOUT = ("test", "ood_test")
+PLACED = ("modules", "layers")
+FORECAST = ("price", "memory")
 BUDGET = ("steps", "epochs", "eval_every", "train_slice_rows")
 OUTPUT = ("as_json", "quiet", "verbose")
 ACTIONS = ("guards", "notify", "dry_run", "force", "steal", "fresh_baseline", *OUTPUT, "resume", "sync")

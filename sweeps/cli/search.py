@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sweeps.cli.axes import one_mix, placed
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, DATA, HOLDOUT, SPACE, LaunchOptions, option
+from sweeps.cli.options import ACTIONS, DATA, FORECAST, HOLDOUT, PLACED, SPACE, LaunchOptions, option
 from trainables.errors import UserError, items, nearest, quoted
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
     from sweeps.execution.schedulers import Scheduler
     from sweeps.hpo.run import SearchJob
-    from sweeps.hpo.space import Search
+    from sweeps.hpo.space import Dimension, Search
+
+
+MEASURED = "exact_match, and generality as the data measure it"
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,27 @@ class SearchOptions:
     """Number of trials that are suggested and trained at a time."""
     seed: int = field(default=0, metadata=option(SPACE, minimum=0))
     """Seed of the sampler."""
-    objectives: str = field(default="", metadata=option(SPACE))
+    objectives: str = field(
+        default="", metadata=option(SPACE, shown_default="exact_match, and the measured generality")
+    )
     """Metrics to optimize, each NAME or NAME:higher or NAME:lower."""
     vary: list[str] | None = field(default=None, metadata=option(SPACE, shown_default="the search's"))
     """A dimension of the space, as rank=8,16 or learning_rate=1e-4..1e-3; may be repeated."""
 
 
 SHARED = (
-    "eval_every", "train_slice_rows", *DATA, *HOLDOUT, "drop", "storage", "experiment", "tracking_uri", "address",
-    "threads", "cache", "cache_gb", "keep", "resident", "price", "memory",
+    "eval_every", "train_slice_rows", *PLACED, *DATA, *HOLDOUT, "split_holdout", "mix", "drop", "probes", "storage",
+    "experiment", "tracking_uri", "address", "threads", "cache", "cache_gb", "keep", "resident", *FORECAST,
     "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
+CHANGED = {
+    "modules": {"shown_default": "all"},
+    "layers": {"shown_default": "last",
+               "help": "Which layers of a tower carry LoRA, drawn where several are named: last, first and gradient "
+                       "(as many as the point has, or -N), every-N, all."},
+    "mix": {"help": "General rows that every trial replays: general.jsonl:0.1 makes one row in ten of each pass a "
+                    "replay row."},
+}  # fmt: skip
 
 
 def main(search: Search) -> None:
@@ -55,13 +69,14 @@ def line_of(search: Search) -> CommandLine[SearchOptions]:
         return job_of(search, own, shared, launch)
 
     own = {name: getattr(search, name) for name in ("sampler", "trials", "cohort", "seed")}
-    defaults = {name: {"default": value} for name, value in {**own, "objectives": ",".join(search.objectives)}.items()}
+    given = {**own, **({"objectives": ",".join(search.objectives)} if search.objectives else {})}
+    defaults = {name: {"default": value} for name, value in given.items()}
     return CommandLine(
         search.study,
         SearchOptions,
         SHARED,
         job,
-        defaults,
+        {**CHANGED, **defaults},
         resume_takes_all_options=True,
         begun="search.db",
         with_study=lambda study: line_of(replace(search, study=study)),
@@ -75,7 +90,6 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         UserError: options are malformed, or there is no search to resume.
     """
     from sweeps.hpo.run import SearchJob, resumed_search
-    from sweeps.hpo.space import parse_dimensions
     from sweeps.planning.space import MOST_TRIALS
 
     if own.trials > MOST_TRIALS:
@@ -90,7 +104,7 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
     changed = replace(
         search,
         study=study,
-        space=search.space.changed(parse_dimensions(own.vary or ())),
+        space=search.space.changed(_dimensions(own, shared)),
         objectives=items(own.objectives, "--objectives", "exact_match,irrelevant_pass"),
         sampler=_sampler(own.sampler),
         trials=own.trials,
@@ -99,7 +113,24 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
     )
     scheduler = _scheduler(changed.objectives, shared.scheduler, shared.scheduler_options)
     launch = replace(launch, scheduler=scheduler, cohort=1 if own.cohort == 1 else None)
-    return resumed_search(changed, launch) if shared.resume and not shared.dry_run else SearchJob(changed, launch)
+    mix = one_mix(shared)
+    if shared.resume and not shared.dry_run:
+        return resumed_search(changed, launch, mix)
+    return SearchJob(changed, launch, mix)
+
+
+def _dimensions(own: SearchOptions, shared: LaunchOptions) -> dict[str, Dimension]:
+    """Return the dimensions that `--vary`, `--modules` and `--layers` change."""
+    from sweeps.hpo.space import Choice, parse_dimensions
+
+    found = parse_dimensions(own.vary or ())
+    for name, values in zip(PLACED, placed(shared), strict=True):
+        if values and name in found:
+            raise UserError(f"--{name} and --vary {name}= both choose, but only one of them may be given",
+                            f"leave out --{name}")  # fmt: skip
+        if values:
+            found[name] = Choice(tuple(sorted(map(str, values))))
+    return found
 
 
 def _sampler(name: str):
@@ -116,7 +147,7 @@ def _scheduler(names: Sequence[str], name: str, options: str) -> Scheduler | Non
     from sweeps.execution.schedulers import parse_scheduler
     from trainables.pareto import parse_objectives
 
-    objectives = parse_objectives(names)
+    objectives = parse_objectives(names) if names else ()
     if name and len(objectives) == 1 and "metric" not in options:
         options = ",".join(filter(None, (options, f"metric={objectives[0].name}")))
     return parse_scheduler(name, options)

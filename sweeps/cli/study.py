@@ -6,9 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.cli.axes import mixes, placed
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import BUDGET, DATA, HOLDOUT, MODEL, OUTPUT, QUANTIZED, SPACE, LaunchOptions, option
+from sweeps.cli.options import (
+    ACTIONS,
+    BUDGET,
+    DATA,
+    FORECAST,
+    HOLDOUT,
+    PLACED,
+    QUANTIZED,
+    SPACE,
+    LaunchOptions,
+    option,
+)
 from sweeps.study import Study
 from trainables.errors import UserError, items, named
 
@@ -36,13 +48,6 @@ class StudyOptions:
     rates: list[str] | None = field(default=None, metadata=option(SPACE, "--lr", shown_default="the study's"))
     """Language learning rates, e.g. 1e-4,3e-4; the vision rate keeps its ratio. With auto, or auto:3e-4 around that
     rate, pilots choose the rate of each arm."""
-    mix: list[str] | None = field(default=None, metadata=option(MODEL, shown_default="none"))
-    """General rows to replay: general.jsonl:0.1 makes one row in ten of each pass a replay row; several are an axis,
-    general.jsonl:0,0.1."""
-    modules: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else all"))
-    """Kinds of linears that carry LoRA: attention, mlp, gate-up (a part of mlp), all."""
-    layers: str = field(default="", metadata=option(SPACE, shown_default="the arm's; else last"))
-    """Which layers of a tower carry LoRA: last, first and gradient (as many as the arm has, or -N), every-N, all."""
     quant: str = field(default="", metadata=option(SPACE, shown_default="the study's", text=QUANTIZED))
     """Quantizations of the base."""
     seeds: int = field(default=1, metadata=option(SPACE, minimum=1))
@@ -50,10 +55,9 @@ class StudyOptions:
 
 
 SHARED = (
-    *BUDGET, "settings", *DATA, *HOLDOUT, "split_holdout", "drop", "probes", "init_from", "restart_from", "storage",
-    "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb", "keep", "resident", "price",
-    "memory", "scheduler", "scheduler_options", "guards", "notify", "dry_run", "force", "steal", "fresh_baseline",
-    *OUTPUT, "resume", "sync",
+    *BUDGET, *PLACED, "settings", *DATA, *HOLDOUT, "split_holdout", "mix", "drop", "probes", "init_from",
+    "restart_from", "storage", "experiment", "tracking_uri", "address", "cohort", "threads", "cache", "cache_gb",
+    "keep", "resident", *FORECAST, "scheduler", "scheduler_options", *ACTIONS,
 )  # fmt: skip
 
 
@@ -79,7 +83,6 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
     """
     from sweeps.execution.schedulers import parse_scheduler
     from sweeps.launch import StudyJob, resumed
-    from sweeps.planning.mixes import parse_mixes
     from sweeps.planning.pilots import parse_rates
     from sweeps.planning.winners import with_winners
 
@@ -89,14 +92,14 @@ def job_of(study: Study, own: StudyOptions, shared: LaunchOptions, launch: Launc
     chosen = with_winners(study, own.winners, items(own.only, "--only", ARMS))
     chosen = replace(chosen, refused=()) if launch.force else chosen
     tries_rates, _ = parse_rates(",".join(own.rates or ()))
-    return StudyJob(chosen, _axes(chosen, own, shared), launch, parse_mixes(",".join(own.mix or ())), tries_rates)
+    return StudyJob(chosen, _axes(chosen, own, shared), launch, mixes(shared), tries_rates)
 
 
 def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
-    from sweeps.planning.layers import layer_rules, module_kinds
     from sweeps.planning.pilots import parse_rates
     from sweeps.planning.space import Axes
 
+    kinds, rules = placed(shared)
     _, rates = parse_rates(",".join(own.rates or ()))
     if own.recommended and own.only:
         raise UserError("--only and --recommended both choose arms, but only one of them may be given")
@@ -104,8 +107,8 @@ def _axes(study: Study, own: StudyOptions, shared: LaunchOptions) -> Axes:
         only=study.recommended if own.recommended else items(own.only, "--only", ARMS),
         ranks=_ranks(own.rank),
         learning_rates=rates,
-        modules=module_kinds(own.modules),
-        layers=layer_rules(own.layers),
+        modules=kinds,
+        layers=rules,
         quantizations=items(own.quant, "--quant", "nf4,int8"),  # type: ignore[arg-type] the spec checks them
         seeds=own.seeds,
         fixed=shared.fixed(),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.cli.axes import placed_once
 from sweeps.cli.command_line import CommandLine
 from sweeps.cli.main import run_command_line
-from sweeps.cli.options import ACTIONS, BUDGET, DATA, HOLDOUT, QUANTIZED, SPACE, LaunchOptions, option
+from sweeps.cli.options import ACTIONS, BUDGET, DATA, FORECAST, HOLDOUT, PLACED, QUANTIZED, SPACE, LaunchOptions, option
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -32,11 +33,16 @@ class UnfreezeOptions:
 
 
 SHARED = (
-    *DATA, *HOLDOUT, "init_from", *BUDGET, "settings", "storage", "experiment", "tracking_uri", "address", "threads",
-    "cache", "cache_gb", "keep", "resident",
+    *DATA, *HOLDOUT, "split_holdout", "drop", "probes", "init_from", *BUDGET, *PLACED, "settings", "storage",
+    "experiment", "tracking_uri", "address", "threads", "cache", "cache_gb", "keep", "resident", *FORECAST,
     *ACTIONS,
 )  # fmt: skip
-CHANGED = {"init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": "none"}}
+CHANGED = {
+    "init_from": {"help": "LoRA directory that the first stage starts from.", "shown_default": "none"},
+    "modules": {"help": "Kind of linears that carry LoRA in all stages: attention, mlp, gate-up (a part of mlp), all.",
+                "shown_default": "the study's; else all"},
+    "layers": {"help": "Which layers of a tower are added first: last, first or gradient.", "shown_default": "last"},
+}  # fmt: skip
 
 
 def main(study: Study) -> None:
@@ -59,10 +65,13 @@ def _stages(study: Study, own: UnfreezeOptions, shared: LaunchOptions, launch: L
     from sweeps.planning.space import Axes
     from sweeps.stages.unfreezing import unfreezing
 
+    kinds, rules = placed_once(shared)
     axes = Axes(
         ranks=(own.rank,) if own.rank else (),
         learning_rates=(own.rate,) if own.rate else (),
         quantizations=(own.quant,) if own.quant else (),  # type: ignore[arg-type] the spec checks it
+        modules=kinds,
+        layers=rules,
         fixed={**shared.fixed(), **({"seed": own.seed} if own.seed else {})},
         init_from=shared.init_from,
     )

@@ -51,10 +51,10 @@ def plan_text(study: Study, planned: Plan, cohorts: str, is_forced: bool) -> lis
 
 def decisions_text(planned: Plan) -> list[str]:
     """Return what is decided at the evals, and how surely: how often one is, errors of guards, rows of the pick."""
-    study = planned.active.study
+    study, data, sources = planned.active.study, planned.preflight.data, planned.sources
     texts = (
         evals_text(planned.forecasts),
-        eval_cost_text(planned.forecasts, planned.preflight.data, planned.sources.ood_rows, planned.sources.sees),
+        eval_cost_text(planned.forecasts, data, sources.ood_rows, sources.sees, planned.suites),
         errors_text(planned.guard_errors, study.reading),
         pick_rows_text(study.constraint, planned.pick_rows),
     )

@@ -14,6 +14,8 @@
 - `experiment`: The directory of one experiment: configuration and format, and its trials' records.
 - `fleet`: The engines of a launch: starts them, adds those of nodes that join, and forgets those of nodes that are
   lost.
+- `forecast`: What a launch is forecast to take, as text; and how many trials an engine begins with, by the memory of
+  its device.
 - `holdout_file`: The holdout of an experiment, in `holdout.json`: it may be added later, but never exchanged.
 - `job_server`: Ray's job server: reaches it, counts the nodes, submits jobs, and follows their logs.
 - `joining`: Tries whether a Ray cluster can be joined, in a process that is ended when no answer comes.
@@ -21,6 +23,7 @@
   measures.
 - `later_evals`: Evals of an experiment after its trials have ended: of derived copies, finalists, and the picks on the
   holdout.
+- `launch_data`: The base and the data that a launch names, with a holdout split off its rows where it asks for one.
 - `lease_holder`: Holds the lease of an experiment for one launch: takes it, keeps its heartbeat, and notices when it is
   lost.
 - `measured_gradients`: Measures gradients for `--layers gradient` in another process, once, and keeps them in the

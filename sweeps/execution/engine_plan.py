@@ -133,11 +133,15 @@ def cohorts(specs: Sequence[TrialSpec]) -> list[list[TrialSpec]]:
     return list(kinds.values())
 
 
-def describe(specs: Sequence[TrialSpec], max_trials: int | None) -> str:
-    """Return a sentence on which trials train together, and which settings separate the cohorts."""
+def describe(specs: Sequence[TrialSpec], max_trials: int | None, width: int | None = None) -> str:
+    """Return a sentence on which trials train together, and which settings separate the cohorts.
+
+    `max_trials` is asked for, and `width` is for how many there is memory; None without a limit.
+    """
     kinds = cohorts(specs)
     if max_trials == 1:
         return f"{sum(map(len, kinds))} trials train alone (--cohort 1)."
+    max_trials = min(filter(None, (max_trials, width)), default=None)
     if kinds and (family := family_of(kinds[0][0].base.path))[0].shared_forward is None:  # a plan has one base
         count = sum(map(len, kinds))
         return (

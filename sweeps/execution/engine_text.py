@@ -29,6 +29,12 @@ def engines_here(trials: int, launch: Launch) -> int:
     return len(engine_plans([Node("this machine", cores, gpus)], trials, launch.threads))
 
 
+def shares_device(launch: Launch) -> bool:
+    """True when the engines of a launch share the memory of this machine, which has no GPU."""
+    machine = _machine(launch)
+    return machine is not None and not machine[1]
+
+
 def planned_text(machine: tuple[int, int] | None, trials: int, max_threads: int | None) -> str:
     """Return the sentence of the plan on engines for `trials` trials at once.
 

@@ -43,12 +43,12 @@ def holdout_of_stages(stages: Sequence[Sources], launch: Launch, kept: Holdout |
     if kept and _names_none(launch):
         return kept
     *before, last = stages
-    own_rows = launch.ood is not None or not is_generated(last.ood.path.parent)
+    own_rows = not launch.split_holdout and (launch.ood is not None or not is_generated(last.ood.path.parent))
     holdout = gather_holdout(launch.test, launch.ood_test, last, own_rows)
     if holdout is None:
         return None
     for sources in before:
-        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True)
+        gather_holdout(holdout.test.path, holdout.ood_test.path, sources, True, launch.split_holdout)
     return holdout
 
 

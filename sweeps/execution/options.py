@@ -37,7 +37,7 @@ class Launch:
     Only `base`, the data without the holdout (`test`, `ood_test`), `split_holdout`, `drop`, `scheduler` and `reading`
     affect the results. The experiment's configuration includes the last two, because they end trials early; with
     `reading` None guards decide as the study says. `price` is that of a device-hour, and `devices` are those that
-    train; both are for the plan alone.
+    train; both are for the plan alone. `width` is the most trials of an engine at once for which the plan found memory.
 
     >>> from pathlib import Path
     >>> from sweeps import Launch
@@ -75,6 +75,7 @@ class Launch:
     notifier: Notifier | None = None
     price: float | None = None
     devices: Devices | None = None
+    width: int | None = None
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
@@ -86,6 +87,11 @@ class Launch:
     def is_local(self) -> bool:
         """True when the launch starts Ray on this machine, and joins no cluster."""
         return self.address is None and "RAY_ADDRESS" not in os.environ
+
+    @property
+    def most_trials(self) -> int | None:
+        """Return the most trials that an engine trains at once, by --cohort and by memory; None without a limit."""
+        return min(filter(None, (self.cohort, self.width)), default=None)
 
     def directory(self, study: Study) -> Path:
         """Return the absolute path of the experiment's directory; workers have another working directory.

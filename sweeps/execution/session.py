@@ -123,7 +123,8 @@ def started_cluster(experiment: Experiment, trials: int, launch: Launch) -> Iter
         fleet: Fleet | None = None
         if launch.cohort != 1:
             with working(launch.console, "placing the engines"):
-                started = engines(resources, trials, experiment.stop_file, launch.cohort, launch.threads, launch.cache)
+                most = launch.most_trials
+                started = engines(resources, trials, experiment.stop_file, most, launch.threads, launch.cache)
                 fleet = stack.enter_context(started)
             say(launch.console, f"starting {engines_text(fleet.plans)}")
         # entered when the block ends, and left when all of `stack` is closed
@@ -152,7 +153,7 @@ def run_batch(
     settings = TuneSettings(
         Rules({}, study.guards, study.constraint, study.reading, keep, launch.resident),
         cluster.resources, experiment.stop_file, launch.retries, experiment.launch, cluster.fleet,
-        most_seats=launch.cohort or MOST_SEATS,
+        most_seats=launch.most_trials or MOST_SEATS,
     )  # fmt: skip
     with live_table:
         _run_all(study, experiment, records, todo, settings, listener, launch)

@@ -6,33 +6,35 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.execution.adapter_space import budget_bytes, keeping
 from sweeps.execution.begun_records import check_begun, check_not_lost
 from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import (
     Experiment,
-    configuration_of,
     reopened,
 )
+from sweeps.execution.forecast import with_width, with_widths
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
-from sweeps.execution.options import Launch, scheduler_in
-from sweeps.execution.schedulers import Scheduler, check_scheduler
+from sweeps.execution.measured_gradients import MeasuredGradients, keep_gradients
+from sweeps.execution.options import Launch
 from sweeps.execution.session import Cluster, mirrored, run_batch, started_cluster
 from sweeps.execution.storage import check_storage
 from sweeps.hpo.outcome import outcome_of
 from sweeps.hpo.plan_text import settings_of, show_search
+from sweeps.hpo.planning import configuration_of_search, plan_search, planned_search
+from sweeps.hpo.points import is_baseline_point, spec_of
 from sweeps.hpo.sampler import Searcher, SearchSettings, Suggestion, check_told
-from sweeps.hpo.space import Point, Search, corners, fixed_settings, is_baseline_point, spec_of
+from sweeps.hpo.space import Point, Search
 from sweeps.planning.finding import PreflightFinding
-from sweeps.planning.plan import Plan, plan_specs
+from sweeps.planning.mixes import AskedMix
+from sweeps.planning.plan import Plan, forecast_of
 from sweeps.planning.preflight import admit
-from sweeps.planning.sources import gather
-from sweeps.study import Study, as_begun
+from sweeps.planning.resources import TrialResources
+from sweeps.planning.speed import remember_speed
+from sweeps.study import Study
 from trainables.errors import Checkpointed, UserError
-from trainables.metrics import generality, metric
-from trainables.pareto import Objective
 from trainables.record import Record
 from trainables.spec import TrialSpec
 
@@ -51,6 +53,7 @@ class RunningSearch:
     launch: Launch
     searcher: Searcher
     baselines: dict[str, Record]
+    measured: MeasuredGradients
 
     def records(self) -> list[Record]:
         """Return the records of the baselines and of all trials so far."""
@@ -63,6 +66,7 @@ class SearchJob:
 
     search: Search
     launch: Launch
+    mix: AskedMix | None = None
 
     @property
     def study(self) -> Study:
@@ -71,11 +75,12 @@ class SearchJob:
 
     def plan(self, data_directory: Path) -> Plan:
         """Check the base, the data, and every edge of the space."""
-        return plan_search(self.search, self.launch, data_directory)
+        return plan_search(self.search, self.launch, data_directory, self.mix)
 
     def show(self, planned: Plan) -> None:
         """Print the space, the budget, a summary of the data, and the findings of preflight."""
-        show_search(self.search, planned, self.launch)
+        search = planned_search(self.search, planned)
+        show_search(search, planned, self.launch, is_told=bool(self.search.objectives))
 
     def trials(self, planned: Plan) -> list[TrialSpec]:
         """Return no trial: the sampler suggests them from the results."""
@@ -83,7 +88,7 @@ class SearchJob:
 
     def check(self, planned: Plan) -> None:
         """Refuse what `run` would refuse; writes nothing."""
-        configuration = configuration_of_search(replace(self.search, study=planned.active.study), planned, self.launch)
+        configuration = configuration_of_search(planned_search(self.search, planned), planned, self.launch)
         experiment = Experiment(self.launch.directory(self.study))
         size = budget_bytes(experiment, planned.forecasts, self.search.trials)
         experiment.check(configuration, size, self.launch.steal)
@@ -100,7 +105,7 @@ class SearchJob:
             return running.records()
 
 
-def resumed_search(search: Search, launch: Launch) -> SearchJob:
+def resumed_search(search: Search, launch: Launch, mix: AskedMix | None = None) -> SearchJob:
     """Return the job that resumes a search; its settings must be unchanged.
 
     Raises:
@@ -111,55 +116,7 @@ def resumed_search(search: Search, launch: Launch) -> SearchJob:
         raise UserError(
             f"only a search that was begun can be resumed, but {directory} holds none", "run it without --resume"
         )
-    return SearchJob(search, launch)
-
-
-def plan_search(search: Search, launch: Launch, data_directory: Path) -> Plan:
-    """Read and check base, data and every edge of the space; writes only the miniature's and filtered rows.
-
-    Raises:
-        UserError: anything that would make the search fail later.
-    """
-    settings = settings_of(search)
-    if launch.scheduler:
-        _check_metric(launch.scheduler, settings.objectives)
-    files = launch.train, launch.validation, launch.ood
-    begun = Experiment(launch.directory(search.study)).begun
-    sources = gather(launch.base, *files, data_directory, search.study.world, launch.drop, begun)
-    for objective in settings.objectives:
-        if objective.name not in sources.reported:
-            raise UserError(
-                f"an objective must be measured, but trials on this data report no `{objective.name}`",
-                f"the metric of generality on this data is {generality(sources.reported)}",
-            )
-    study = as_begun(search.study, begun.format, launch.reading)
-    specs = list(corners(search.space, study, sources, begun.format))
-    if launch.scheduler:
-        arms = [spec for spec in specs if not spec.placement.is_baseline]
-        check_scheduler(launch.scheduler, arms[: min(search.cohort, search.trials)], sources.reported)
-    return plan_specs(study, specs, sources, launch.resident, launch.devices)
-
-
-def _check_metric(scheduler: Scheduler, objectives: Sequence[Objective]) -> None:
-    """Refuse a scheduler that would stop the trials that the search prefers.
-
-    Raises:
-        UserError: the scheduler's metric is not the only objective, or the objective has the opposite direction.
-    """
-    hint = f"pass --objectives {scheduler.metric}, or leave out --scheduler"
-    if [scheduler.metric] != [one.name for one in objectives]:
-        raise UserError(
-            f"the metric of a scheduler must be the only objective of the search, but got {scheduler.metric} and the "
-            f"objectives {', '.join(one.name for one in objectives)}",
-            hint,
-        )
-    own = metric(scheduler.metric).direction
-    if objectives[0].direction != own:
-        raise UserError(
-            f"a scheduler keeps the trials whose {scheduler.metric} is {own}, but the objective is "
-            f"{scheduler.metric}:{objectives[0].direction}: it would stop the trials that the search prefers",
-            hint,
-        )
+    return SearchJob(search, launch, mix)
 
 
 # -------------------------------------------------------------------- running cohorts
@@ -169,7 +126,7 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     Raises:
         UserError: it exists with other settings; names every setting that differs.
     """
-    search, sources = replace(search, study=planned.active.study), planned.sources
+    search, sources = planned_search(search, planned), planned.sources
     settings, specs, holdout = settings_of(search), planned.specs, planned_holdout(planned, launch)
     size = budget_bytes(experiment, planned.forecasts, search.trials)
     check_storage(experiment.directory.parent, size)
@@ -181,25 +138,19 @@ def begin(search: Search, planned: Plan, experiment: Experiment, launch: Launch)
     unadapted = [spec for spec in specs if spec.placement.is_baseline]
     baselines = {spec.trial_id: record for spec, record in zip(unadapted, experiment.begin(unadapted), strict=True)}
 
+    measured = MeasuredGradients(launch.console, {one.source: one for one in planned.gradients})
+    keep_gradients(experiment.directory, planned.gradients)
+
     def key_of(point: Point) -> str | None:
-        return None if is_baseline_point(point) else spec_of(point, search.study, sources, specs[0].format).trial_id
+        if is_baseline_point(point):
+            return None
+        return spec_of(point, search.study, sources, specs[0].format, measured).trial_id
 
     experiment.keep_preflight(planned.preflight, planned.preflight.refusals if launch.force else ())
     searcher = Searcher(settings, f"sqlite:///{experiment.directory / 'search.db'}", key_of)
     check_told(searcher, experiment)
-    return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines)
-
-
-def configuration_of_search(search: Search, planned: Plan, launch: Launch) -> dict[str, Any]:
-    """Return the content of `study.json`; `search` has the study with the guards that apply."""
-    study, varied = replace(search.study, varies=(*search.study.varies, "steps")), search.space.dimensions
-    own = fixed_settings(study, planned.sources)
-    return {
-        **configuration_of(study, planned.specs),
-        **settings_of(search).as_configuration(),
-        "fixed": {key: value for key, value in own.items() if key not in varied},
-        **scheduler_in(launch),
-    }
+    launch = with_width(launch, [planned], search.cohort, search.cohort)
+    return RunningSearch(search, settings, planned, experiment, launch, searcher, baselines, measured)
 
 
 def run_cohorts(running: RunningSearch) -> None:
@@ -222,6 +173,7 @@ def run_cohorts(running: RunningSearch) -> None:
             _run_cohort(running, [], cluster, mirror)  # a lost baseline is measured again
         while batch := _next_cohort(running):
             cohort = [_created(running, one) for one in batch]
+            found = _forecast(running, cohort)
             if reopened([*running.baselines.values(), *cohort]):
                 cluster = cluster or stack.enter_context(started_cluster(experiment, running.search.cohort, launch))
                 _run_cohort(running, cohort, cluster, mirror)
@@ -230,6 +182,7 @@ def run_cohorts(running: RunningSearch) -> None:
                 running.searcher.tell(
                     one.key, outcome_of(record, baseline, running.search.study, running.settings.objectives)
                 )
+            remember_speed(found, cohort)
     left = running.search.trials - running.searcher.asked_count
     if left > 0:
         launch.console.print(f"the space has no more trials: {left} of the {running.search.trials} were not run")
@@ -244,8 +197,18 @@ def _next_cohort(running: RunningSearch) -> list[Suggestion]:
 
 def _created(running: RunningSearch, suggestion: Suggestion) -> Record:
     spec_format = running.planned.specs[0].format
-    spec = spec_of(suggestion.point, running.search.study, running.planned.sources, spec_format)
+    study, sources = running.search.study, running.planned.sources
+    spec = spec_of(suggestion.point, study, sources, spec_format, running.measured)
     return running.experiment.begin([spec], _overridden(running, spec))[0]
+
+
+def _forecast(running: RunningSearch, cohort: Sequence[Record]) -> Sequence[TrialResources]:
+    """Return what the trials of a cohort are forecast to take, and keep it with that of the earlier ones."""
+    specs = [one.spec() for one in running.experiment.records() if not _is_baseline(one)]
+    found = forecast_of(running.planned, specs)
+    running.experiment.keep_forecast(with_widths(found, running.launch))
+    own = {one.spec().trial_id for one in cohort}
+    return [one for one in found if one.trial_id in own]
 
 
 def _overridden(running: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFinding]:
@@ -263,7 +226,7 @@ def _run_cohort(running: RunningSearch, cohort: Sequence[Record], cluster: Clust
         Checkpointed: the launch was stopped.
     """
     if cohort:
-        text = describe([one.spec() for one in cohort], running.launch.cohort)
+        text = describe([one.spec() for one in cohort], running.launch.cohort, running.launch.width)
         running.launch.console.print(text, soft_wrap=True)
     run_batch(
         running.search.study,

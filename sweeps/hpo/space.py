@@ -1,26 +1,22 @@
-"""The space of a search, and the trial of each of its points; imports neither torch nor Optuna.
-
-A point maps every dimension to a value. Points that train the same adapter are one trial: the learning rate of a tower
-without an adapter is ignored.
-"""
+"""The space of a search, a study without arms; imports neither torch nor Optuna."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from sweeps.planning.space import merged_settings, steps_of, with_spaced_evals
+from sweeps.planning.layers import layer_rule, module_kind
+from sweeps.planning.space import LAYERS, MODULES
 from sweeps.study import Study
 from trainables.errors import UserError, items, nearest
-from trainables.spec import BASELINE_ARM, FORMAT, Format, TrialSpec, parse_spec
-
-if TYPE_CHECKING:
-    from sweeps.planning.sources import Sources
+from trainables.metrics import generality
+from trainables.pareto import parse_objectives
+from trainables.spec import TrialSpec
 
 Sampler = Literal["nsga2", "tpe", "gp", "random"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -28,6 +24,8 @@ Value = int | float | str
 Point = Mapping[str, Value]
 
 PLACEMENT = ("language", "vision")
+FIT = "exact_match"
+RATES = {"language": "learning_rate", "vision": "vision_learning_rate"}
 ALPHA_RATIO = "alpha_ratio"  # alpha / rank, which is the scale of the update
 EPOCHS = "epochs"
 MAX_EPOCHS_OR_RATIO = 1_000_000
@@ -35,11 +33,12 @@ SETTINGS = (
     "rank", "dropout", "learning_rate", "vision_learning_rate", "quantization", "steps", "weight_decay", "adam_beta2",
     "warmup_ratio",
 )  # fmt: skip
-RATES = {"language": "learning_rate", "vision": "vision_learning_rate"}
 # Settings that can be drawn from a range. Epochs cannot: trials that differ in steps cannot train together.
 RANGED = ("learning_rate", "vision_learning_rate", "weight_decay", "warmup_ratio", "dropout", ALPHA_RATIO)
+WORDS: Mapping[str, Callable[[str, str], object]] = {MODULES: module_kind, LAYERS: layer_rule}  # and what reads them
 EXAMPLES = {
-    "language": "0,1,2", "vision": "0,2,4", ALPHA_RATIO: "1,2,4", EPOCHS: "1,2", "rank": "8,16,32",
+    "language": "0,1,2", "vision": "0,2,4", MODULES: "attention,mlp", LAYERS: "last,first",
+    ALPHA_RATIO: "1,2,4", EPOCHS: "1,2", "rank": "8,16,32",
     "dropout": "0,0.05,0.1", "learning_rate": "1e-4..1e-3", "vision_learning_rate": "3e-4..3e-3",
     "quantization": "none,nf4-double", "steps": "60,120", "weight_decay": "0,0.1", "adam_beta2": "0.95,0.999",
     "warmup_ratio": "0.1,0.2",
@@ -103,7 +102,8 @@ Dimension = Choice | LogRange
 
 @dataclass(frozen=True)
 class Space:
-    """Dimensions by name: settings of a trial, `language` and `vision` (layers), `alpha_ratio`, `epochs`.
+    """Dimensions by name: settings of a trial, `language` and `vision` (numbers of layers), `modules` and `layers`
+    (kinds of linears, and rules by which the layers are chosen), `alpha_ratio`, `epochs`.
 
     Raises:
         UserError: a name is unknown, a value is invalid for a trial, or no point places an adapter.
@@ -150,16 +150,39 @@ class Space:
 class Search:
     """A study without arms, the space that its trials are drawn from, and the budget.
 
-    `objectives` are metrics, each as NAME, NAME:higher or NAME:lower; `cohort` of the `trials` train at a time.
+    `objectives` are metrics, each as NAME, NAME:higher or NAME:lower; without any they are those that `measurable`
+    chooses. `cohort` of the `trials` train at a time.
     """
 
     study: Study
     space: Space
-    objectives: tuple[str, ...]
+    objectives: tuple[str, ...] = ()
     sampler: Sampler = "nsga2"
     trials: int = 24
     cohort: int = 8
     seed: int = 0
+
+
+def measurable(search: Search, reported: Collection[str], sees: bool) -> Search:
+    """Return a search as it is on a base and its data: with objectives that are measured, and without a tower that the
+    base lacks.
+
+    Without objectives of its own it has task fit, and generality in the metric that trials report.
+
+    Raises:
+        UserError: an objective is not reported, or no point places an adapter on this base.
+    """
+    objectives = search.objectives or (FIT, generality(reported))
+    for one in parse_objectives(objectives):
+        if one.name not in reported:
+            raise UserError(
+                f"an objective must be measured, but trials on this data report no `{one.name}`",
+                f"the metric of generality on this data is {generality(reported)}",
+            )
+    if sees:
+        return replace(search, objectives=objectives)
+    kept = {name: one for name, one in search.space.dimensions.items() if name != RATES["vision"]}
+    return replace(search, objectives=objectives, space=Space({**kept, "vision": Choice((0,))}))
 
 
 def parse_dimension(text: str) -> tuple[str, Dimension]:
@@ -223,6 +246,8 @@ def _check_dimension(name: str, dimension: Dimension) -> None:
 
 def _problem(name: str, value: Value) -> str | None:
     """Return why a trial cannot have this value of a dimension, None if it can."""
+    if name in WORDS:
+        return _problem_of_word(name, str(value))
     if name in (ALPHA_RATIO, EPOCHS):
         is_valid = not isinstance(value, str) and 0 < value <= MAX_EPOCHS_OR_RATIO
         return None if is_valid else f"input should be a number greater than 0 and at most {MAX_EPOCHS_OR_RATIO:,}"
@@ -231,6 +256,14 @@ def _problem(name: str, value: Value) -> str | None:
     except ValidationError as error:  # always raised, because required fields are missing too
         found = [one["msg"] for one in error.errors() if one["loc"][-1] == name]
         return found[0].lower() if found else None
+    return None
+
+
+def _problem_of_word(name: str, word: str) -> str | None:
+    try:
+        WORDS[name](word, f"`{name}`")
+    except UserError as error:
+        return error.message.removeprefix(f"`{name}`").lstrip(": ").partition(", but got")[0]
     return None
 
 
@@ -245,56 +278,3 @@ def _number(word: str) -> Value:
 
 def _sort_key(value: Value) -> tuple[bool, float, str]:
     return (isinstance(value, str), 0.0 if isinstance(value, str) else value, str(value))
-
-
-def is_baseline_point(point: Point) -> bool:
-    """True when a point places no adapter, which makes it a baseline."""
-    return not point["language"] and not point["vision"]
-
-
-def spec_of(point: Point, study: Study, sources: Sources, spec_format: Format = FORMAT) -> TrialSpec:
-    """Return the trial of a point; its name has placement, rank and id, and its arm is the placement.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-    own = fixed_settings(study, sources)
-    values = {**own, **{key: value for key, value in point.items() if key in SETTINGS}}
-    for tower, rate in RATES.items():
-        if not point[tower]:
-            values[rate] = own[rate]
-    epochs = point.get(EPOCHS, None if "steps" in values else values.get(EPOCHS))
-    values.pop(EPOCHS, None)
-    if epochs is not None:
-        values["steps"] = steps_of(float(epochs), values, sources.train_rows)
-    values = with_spaced_evals(values, study)
-    values["alpha"] = values["rank"] * float(point.get(ALPHA_RATIO, own["alpha"] / own["rank"]))
-    values["placement"] = {tower: point[tower] for tower in PLACEMENT}
-    values |= {**sources.as_settings(), "format": spec_format, "name": "point"}
-    spec = parse_spec(values, where=f"study {study.name}")
-    arm = str(spec.placement)
-    return spec.model_copy(update={"name": f"{arm}-r{spec.rank}-{spec.trial_id[:4]}", "arm": arm})
-
-
-def fixed_settings(study: Study, sources: Sources) -> dict[str, Any]:
-    """Return the settings of all trials of a search, before the dimensions vary some of them."""
-    return merged_settings(study, None, {}, sources.is_miniature)
-
-
-def corners(space: Space, study: Study, sources: Sources, spec_format: Format = FORMAT) -> Iterator[TrialSpec]:
-    """Yield the baselines, then trials with each edge of each dimension, the other dimensions at their last edge.
-
-    No check combines dimensions, so if a plan has no findings for these trials, it has none for any other trial.
-    """
-    last = {name: dimension.edges[-1] for name, dimension in space.dimensions.items()}
-    points = [last, *({**last, name: value} for name, one in space.dimensions.items() for value in one.edges[:-1])]
-
-    def trial(point: Point) -> TrialSpec:
-        return spec_of(point, study, sources, spec_format)
-
-    specs = {spec.trial_id: spec for point in points if not is_baseline_point(point) for spec in [trial(point)]}
-    baselines = {spec.baseline().trial_id: spec.baseline() for spec in specs.values()}
-    if len(baselines) == 1:
-        baselines = {key: spec.model_copy(update={"name": BASELINE_ARM}) for key, spec in baselines.items()}
-    yield from baselines.values()
-    yield from specs.values()

@@ -54,11 +54,14 @@ def holdout_in(kept: Mapping[str, Any]) -> Holdout:
 
 
 @cache  # a launch asks for it when it checks, shows and runs its plan; sources are equal when their content is
-def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, own_rows: bool) -> Holdout | None:
+def gather_holdout(
+    test: Path | None, ood_test: Path | None, sources: Sources, own_rows: bool, was_split: bool = False
+) -> Holdout | None:
     """Find the holdout, check every row and hash the files; None if there is none.
 
     Args:
         own_rows: whether rows of one's own were given; the miniature's rows have a holdout beside them.
+        was_split: whether the files were split off rows whose pictures were checked where they lie.
 
     Raises:
         UserError: one file is given alone, a row is broken, or a row is also in train, validation or the evals' rows.
@@ -75,7 +78,7 @@ def gather_holdout(test: Path | None, ood_test: Path | None, sources: Sources, o
     for path in (test, ood_test):
         check_file(path)
     test_rows, ood_rows = read_validation(test), read_ood(ood_test, needed_kinds(sources.sees))
-    if given:
+    if given and not was_split:
         check_places(test, test_rows)
         check_places(ood_test, ood_rows)
     check_pictures(test_rows, sources.sees)

@@ -155,11 +155,16 @@ def undecided(arms: Sequence[PilotArm], choices: Mapping[str, RateChoice]) -> li
     return [arm for arm in arms if arm.key not in choices]
 
 
+def pilots_of(arms: Sequence[PilotArm]) -> list[TrialSpec]:
+    """Return the pilots of arms."""
+    return [pilot for arm in arms for pilot in arm.pilots]
+
+
 def pilots_text(arms: Sequence[PilotArm]) -> str:
     """Return the sentences of a plan on pilots, with what they cost; empty without any."""
     if not arms:
         return ""
-    pilots = [pilot for arm in arms for pilot in arm.pilots]
+    pilots = pilots_of(arms)
     steps, full = sum(one.last_step for one in pilots), sum(one.steps for arm in arms for one in arm.trials)
     rates = "; ".join(f"{arm.name}: {', '.join(f'{one.learning_rate:.3g}' for one in arm.pilots)}" for arm in arms[:4])
     more = f"; and {len(arms) - 4} more arms" if len(arms) > 4 else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sweeps.planning.active_guards import ActiveGuards, active_guards
 from sweeps.planning.base_checks import check_base
 from sweeps.planning.device_memory import Devices, devices_here
+from sweeps.planning.eval_cost import SuiteTokens
 from sweeps.planning.forecast import Forecast, forecast
 from sweeps.planning.guard_errors import GuardErrors, blind_guards, guard_errors
 from sweeps.planning.kept_forecast import KeptForecast, kept_forecasts
@@ -15,9 +16,9 @@ from sweeps.planning.kept_scans import scan_once
 from sweeps.planning.memory_findings import memory_findings
 from sweeps.planning.mixes import replayed
 from sweeps.planning.pick_rows import pick_findings, pick_rows
-from sweeps.planning.pilots import PilotArm
+from sweeps.planning.pilots import PilotArm, pilots_of
 from sweeps.planning.preflight import Preflight, preflight
-from sweeps.planning.probe_requests import check_probes
+from sweeps.planning.probe_requests import check_probes, suite_tokens
 from sweeps.planning.resources import TrialResources, resources
 from sweeps.planning.silent_guards import silent_guards
 from sweeps.planning.sources import Sources
@@ -34,9 +35,10 @@ class Plan:
     """The trials of a launch, their data, and the preflight findings; `active.study` has the guards that apply.
 
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
-    what keeping activations of frozen layers takes and saves, `resources` what each trial takes, `gradients` what
-    layers were chosen by. `pilots` are the arms whose rate pilots choose; their trials are at the middle rate.
-    `unmixed` are the trials without replay, by whose steps the experiment is known; empty without mixes.
+    what keeping activations of frozen layers takes and saves, `resources` what each trial takes on `devices`,
+    `gradients` what layers were chosen by, `suites` the tokens of an eval for tasks of a suite. `pilots` are the arms
+    whose rate pilots choose, in `pilot_flops`; their trials are at the middle rate. `unmixed` are the trials without
+    replay, by whose steps the experiment is known; empty without mixes. `reported` names the metrics of records.
     """
 
     sources: Sources
@@ -50,6 +52,11 @@ class Plan:
     pilots: tuple[PilotArm, ...] = ()
     unmixed: tuple[TrialSpec, ...] = ()
     resources: tuple[TrialResources, ...] = ()
+    suites: SuiteTokens = field(default_factory=dict)
+    devices: Devices | None = None
+    resident: ResidencyChoice = DEFAULT_CHOICE
+    pilot_flops: float = 0.0
+    reported: frozenset[str] = frozenset()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -84,8 +91,24 @@ def plan_specs(
     silent = silent_guards(active.study.guards, active.study.reading, errors)
     weak = (*silent, *blind_guards(errors), *pick_findings(constraint, rows))
     devices = devices or devices_here()
-    taken = resources(forecasts, found.data, sources.ood_rows, sources.sees, devices.largest, resident)
+    suites = suite_tokens(specs)
+    taken = resources(forecasts, found.data, sources.ood_rows, sources.sees, devices.largest, resident, suites)
     found = replace(found, findings=(*memory_findings(forecasts, taken, devices), *found.findings, *weak))
     shares = family.shared_forward is not None
     kept = kept_forecasts(forecasts, family.towers(config), config, found.data["train"]) if shares else ()
-    return Plan(sources, forecasts, found, active, errors, rows, kept, resources=taken)
+    return Plan(sources, forecasts, found, active, errors, rows, kept, resources=taken, suites=suites, devices=devices,
+                resident=resident, reported=reported)  # fmt: skip
+
+
+def forecast_of(planned: Plan, specs: Sequence[TrialSpec]) -> tuple[TrialResources, ...]:
+    """Return what further trials take on the data and devices of a plan: pilots, or those that a search asks for."""
+    data, sources = planned.preflight.data, planned.sources
+    largest = planned.devices.largest if planned.devices else None
+    found = forecast(list(specs), sources.train_rows)
+    return resources(found, data, sources.ood_rows, sources.sees, largest, planned.resident, planned.suites)
+
+
+def with_pilots(planned: Plan, arms: Sequence[PilotArm]) -> Plan:
+    """Return a plan with pilots of these arms, and what they take."""
+    flops = sum(one.flops for one in forecast_of(planned, pilots_of(arms)))
+    return replace(planned, pilots=tuple(arms), pilot_flops=flops)

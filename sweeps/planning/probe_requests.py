@@ -33,7 +33,12 @@ def check_probes(specs: Iterable[TrialSpec]) -> frozenset[str]:
     Raises:
         UserError: a suite is not installed (with the pip line), a task is unknown, or its rows are not local.
     """
-    requests = list(dict.fromkeys(one for spec in specs for one in spec.probes))
+    return check_requests(dict.fromkeys(one for spec in specs for one in spec.probes))
+
+
+def check_requests(requests: Iterable[ProbeRequest]) -> frozenset[str]:
+    """Load the tasks that are asked for, and return the names of the metrics; raises as `check_probes`."""
+    requests = list(requests)
     names: set[str] = set()
     if any(one.suite == SHIFT for one in requests):
         from trainables.probes.shift import METRICS
@@ -48,6 +53,21 @@ def check_probes(specs: Iterable[TrialSpec]) -> frozenset[str]:
 
         names |= set(check_tasks(tasks).metrics)
     return frozenset(names)
+
+
+def suite_tokens(specs: Iterable[TrialSpec]) -> dict[ProbeRequest, int]:
+    """Return the tokens that an eval of these trials, on one base, reads and writes at most for each task of a suite.
+
+    Raises:
+        UserError: as `check_probes`.
+    """
+    specs = list(specs)
+    tasks = list(dict.fromkeys(one for spec in specs for one in spec.probes if one.suite == LM_EVAL))
+    if not tasks:
+        return {}
+    from trainables.suites.lm_eval_probe import tokens_of_tasks
+
+    return tokens_of_tasks(tasks, specs[0].base.path)
 
 
 def _requests(word: str) -> Iterator[ProbeRequest]:

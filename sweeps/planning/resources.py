@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from sweeps.planning.data_quality import FileQuality
-from sweeps.planning.eval_cost import eval_rows, passes_of
+from sweeps.planning.eval_cost import NO_SUITES, SuiteTokens, eval_rows, passes_of
 from sweeps.planning.forecast import Forecast
 from sweeps.planning.kept_forecast import BYTES
 from sweeps.planning.step_memory import ModelShape, PassMember, PassShape, adapter_bytes, graph_bytes
@@ -49,7 +50,7 @@ class TrialMemory:
 class TrialResources:
     """The forecast of one trial; `flops` of all its steps and evals. `fit` is how a step should run on the device.
 
-    `at_once` is how many such trials the device holds in a pass, None where its memory is not known.
+    `at_once` is how many trials of its launch an engine begins with, None where memory does not limit them.
     """
 
     trial: str
@@ -67,11 +68,11 @@ class TrialResources:
 
 def resources(
     forecasts: Sequence[Forecast], data: Mapping[str, FileQuality], ood_rows: Sequence[tuple[str, int]], sees: bool,
-    device_bytes: int | None = None, resident: ResidencyChoice = DEFAULT_CHOICE,
+    device_bytes: int | None = None, resident: ResidencyChoice = DEFAULT_CHOICE, suites: SuiteTokens = NO_SUITES,
 ) -> tuple[TrialResources, ...]:  # fmt: skip
     """Return the forecast of every trial that trains, on a device of so many bytes; None if that is not known.
 
-    `resident` says how engines hold 4-bit weights.
+    `resident` says how engines hold 4-bit weights; `suites` are the tokens of an eval for tasks of a suite.
     """
     found, bases = [], {}
     for one in forecasts:
@@ -80,7 +81,7 @@ def resources(
         if one.spec.base.path not in bases:
             bases[one.spec.base.path] = read_base(one.spec.base.path)
         base = bases[one.spec.base.path]
-        flops = trial_flops(one, base, data, ood_rows, sees)
+        flops = trial_flops(one, base, data, ood_rows, sees, suites)
         found.append(fitted(one, base, data["train"], flops, device_bytes, resident))
     return tuple(found)
 
@@ -96,12 +97,32 @@ def fitted(
     while room is not None and memory.peak > room and (smaller := fit.smaller(lines)) is not None:
         fit = smaller
         memory = trial_memory(one, base, train, fit, is_dequantized)
-    at_once = None
-    if room is not None:
-        each = memory.adapter + max(memory.graph, memory.cache)
-        at_once = max(0, int((room - memory.weights - memory.casts) // max(1, each)))
     is_held = room is None or memory.peak <= room
-    return TrialResources(one.spec.name, one.spec.trial_id, memory, flops, fit, at_once, is_held)
+    return TrialResources(one.spec.name, one.spec.trial_id, memory, flops, fit, fits=is_held)
+
+
+def cohort_width(found: Sequence[TrialResources], device_bytes: float, drawn: int | None = None) -> int | None:
+    """Return how many of these trials an engine may train at once on so many bytes, whichever they are.
+
+    None if all of them fit. Trials on the same weights are a cohort at most; one whose steps begin smaller has passes
+    of its own. Where a trial fits alone at best, that is 1. With `drawn`, so many are trained that may all be as large
+    as the largest of these.
+    """
+    widths = []
+    for weights in {(one.memory.weights, one.memory.casts) for one in found}:
+        alike = [one for one in found if (one.memory.weights, one.memory.casts) == weights]
+        sizes = sorted(map(_in_cohort, alike), reverse=True)
+        sizes = sizes[:1] * drawn if drawn else sizes
+        room = USABLE_SHARE * device_bytes - sum(weights)
+        fitting = sum(total <= room for total in accumulate(sizes))
+        widths += [fitting] if fitting < len(sizes) else []
+    return max(1, min(widths)) if widths else None
+
+
+def _in_cohort(one: TrialResources) -> int:
+    """Return the bytes that a trial takes in a shared pass."""
+    passes = 0 if one.fit.is_smaller else max(one.memory.graph, one.memory.cache)
+    return one.memory.adapter + passes
 
 
 def _is_dequantized(
@@ -151,8 +172,9 @@ def pass_shape(spec: TrialSpec, train: FileQuality, base: StoredBase, fit: Fit =
 
 
 def trial_flops(
-    one: Forecast, base: StoredBase, data: Mapping[str, FileQuality], ood_rows: Sequence[tuple[str, int]], sees: bool
-) -> float:
+    one: Forecast, base: StoredBase, data: Mapping[str, FileQuality], ood_rows: Sequence[tuple[str, int]], sees: bool,
+    suites: SuiteTokens = NO_SUITES,
+) -> float:  # fmt: skip
     """Return the FLOPs of all steps and evals of a trial alone, which computes its frozen layers in every epoch."""
     spec, train = one.spec, data["train"]
     language, vision = (_tower_weights(base, tower) for tower in ("language", "vision"))
@@ -161,14 +183,13 @@ def trial_flops(
     patches = tokens * train.image_share * merge**2
     head = base.embedding_rows * base.family.towers(base.config)["language"][0][0].inputs
     forward = 2.0 * (sum(language) * tokens + sum(vision) * patches + head * train.supervised_share * tokens)
-    low = 0 if spec.placement.vision and patches else len(language) - spec.placement.language
-    low_vision = len(vision) - spec.placement.vision
+    low = 0 if spec.placement.vision and patches else len(language) - spec.placement.depth("language", len(language))
+    low_vision = len(vision) - spec.placement.depth("vision", len(vision))
     backward = 2.0 * (sum(language[low:]) * tokens + sum(vision[low_vision:]) * patches
                       + head * train.supervised_share * tokens)  # fmt: skip
-    asked = eval_rows(data, ood_rows, spec, sees).tokens
-    passes = sum(passes_of(spec)) / 2
-    per_eval = 2.0 * passes * asked * (sum(language) + sum(vision) * train.image_share * merge**2)
-    return spec.rows_before(spec.steps) * (forward + backward) + one.evals * per_eval
+    asked = eval_rows(data, ood_rows, spec, sees, suites).computed(sum(passes_of(spec)) / 2)
+    per_eval = 2.0 * asked * (sum(language) + sum(vision) * train.image_share * merge**2)
+    return spec.rows_before(spec.last_step) * (forward + backward) + one.evals * per_eval
 
 
 def _tower_weights(base: StoredBase, tower: Any) -> list[int]:
@@ -182,13 +203,19 @@ def money(seconds: float, price: float, devices: int = 1) -> float:
 
 
 def resources_text(
-    found: Sequence[TrialResources], flops_per_second: float | None, price: float | None, engines: int = 1
-) -> str:
-    """Return the forecast in sentences: memory by part, FLOPs, and minutes and money where the speed is known."""
+    found: Sequence[TrialResources], flops_per_second: float | None, price: float | None, engines: int = 1,
+    trials: int | None = None, pilot_flops: float = 0.0,
+) -> str:  # fmt: skip
+    """Return the forecast in sentences: memory by part, FLOPs, and minutes and money where the speed is known.
+
+    Args:
+        trials: how many trials a search draws, `found` being those at the edges of its space; None if these are all.
+        pilot_flops: what pilots take beside the trials.
+    """
     if not found:
         return ""
     largest, least = (way(found, key=lambda one: one.memory.peak) for way in (max, min))
-    memory, flops = largest.memory, sum(one.flops for one in found)
+    memory = largest.memory
     parts = {"weights": memory.weights, "casts": memory.casts, "adapter, gradients and AdamW": memory.adapter,
              "activations and logits": memory.graph, "decode cache of an eval": memory.cache}  # fmt: skip
     listed = ", ".join(f"{name} {size / GIGABYTE:.3g}" for name, size in parts.items() if size)
@@ -196,9 +223,12 @@ def resources_text(
         f"Memory of a trial alone, live tensors: {least.memory.peak / GIGABYTE:.3g} to "
         f"{memory.peak / GIGABYTE:.3g} GB; {largest.trial}: {listed} GB."
     ]
-    if largest.at_once is not None:
-        lines.append(_device_text(found))
-    lines.append(f"All trials take {flops:.3g} FLOPs, computed apart; a cohort shares the layers below its adapters.")
+    if shrunk := [f"{one.trial}: {one.fit}" for one in found if one.fit.is_smaller and one.fits]:
+        lines.append(f"To fit the device, these begin smaller: {', '.join(shrunk[:4])}{', ...' * (len(shrunk) > 4)}.")
+    flops = pilot_flops + (trials * max(one.flops for one in found) if trials else sum(one.flops for one in found))
+    who = f"{trials} trials, each like the largest at most," if trials else "All trials"
+    lines.append(f"{who} take {flops:.3g} FLOPs{', pilots among them' * bool(pilot_flops)}, computed apart; a cohort "
+                 "shares the layers below its adapters.")  # fmt: skip
     if flops_per_second is None:
         lines.append("Minutes and money are known after a first run on this machine, which measures its speed.")
         return "\n".join(lines)
@@ -207,10 +237,3 @@ def resources_text(
     lines.append(f"At the speed of earlier runs here, {flops_per_second:.2g} FLOPs a second, that is "
                  f"{seconds / 60:.2g} minutes on {engines} engine{'s' * (engines != 1)}{cost}.")  # fmt: skip
     return "\n".join(lines)
-
-
-def _device_text(found: Sequence[TrialResources]) -> str:
-    shrunk = [one for one in found if one.fit.is_smaller and one.fits]
-    widest = [one.at_once or 0 for one in found]
-    text = f"The device holds {min(widest)} to {max(widest)} of these trials in a pass"
-    return f"{text}; {', '.join(f'{one.trial}: {one.fit}' for one in shrunk[:4])}." if shrunk else f"{text}."

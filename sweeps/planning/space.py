@@ -153,7 +153,7 @@ def _expand_arm(
             "quantization": quantization,
             "seed": seed,
         }
-        trials.append(_placed(parse_spec(values, where), rule, measure))
+        trials.append(placed(parse_spec(values, where), rule, measure))
     return trials
 
 
@@ -172,8 +172,12 @@ def _counts(arm: Arm, settings: Mapping[str, Any], sources: Sources, kind: Modul
     return placement if kind is None else {**placement, "modules": kind}
 
 
-def _placed(spec: TrialSpec, rule: LayerRule | None, measure: Measure | None) -> TrialSpec:
-    """Return the trial with the layers that a rule chooses in its base; without one with those of its arm."""
+def placed(spec: TrialSpec, rule: LayerRule | None, measure: Measure | None) -> TrialSpec:
+    """Return the trial with the layers that a rule chooses in its base; without one with those of its arm.
+
+    Raises:
+        UserError: a tower has fewer layers than the rule takes.
+    """
     counts = spec.placement
     if rule is None or counts.is_baseline or (rule == LAST and counts == _last(counts)):
         return spec

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.execution.experiment import Experiment
+from sweeps.execution.launch_data import evals_rows, told
 from sweeps.execution.options import Launch
 from sweeps.planning.forecast import Forecast, forecast
+from sweeps.planning.layers import LayerRule
 from sweeps.planning.sources import Begun, Sources, gather
 from sweeps.planning.space import Axes, expand, merged_settings
 from sweeps.stages.files import DEPTHS, NEEDED, StageChain, StageFile, read_stages
@@ -21,6 +23,7 @@ from trainables.data.duplicates import check_disjoint
 from trainables.data.rows import read_rows, read_validation
 from trainables.errors import UserError
 from trainables.model.families import family_of
+from trainables.placement import ModuleKind
 from trainables.spec import EARLIER_FORMATS, TrialSpec
 
 EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DIR` writes an example of each file"
@@ -28,12 +31,17 @@ EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DI
 
 @dataclass(frozen=True)
 class CurriculumInput:
-    """The options of a curriculum; without `files` the stages are the miniature's."""
+    """The options of a curriculum; without `files` the stages are the miniature's.
+
+    `modules` and `layers` have one value at most, which all stages have.
+    """
 
     files: Sequence[Path] = ()
     start: Path | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Optimizer = "fresh"
+    modules: tuple[ModuleKind, ...] = ()
+    layers: tuple[LayerRule, ...] = ()
 
 
 def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_directory: Path) -> StagedStudy:
@@ -42,6 +50,7 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
     Raises:
         UserError: a stage is invalid; names file, line and key.
     """
+    _check_rule(given.layers)
     chain = read_stages(given.files) if given.files else None
     study = as_begun(study, Experiment(launch.directory(study)).format)
     if chain and chain.start and given.start:
@@ -65,6 +74,20 @@ def curriculum(study: Study, given: CurriculumInput, launch: Launch, data_direct
     return staged
 
 
+def _check_rule(rules: Sequence[LayerRule]) -> None:
+    """Refuse layers that each stage would choose by its own rows: all stages have the same.
+
+    Raises:
+        UserError: the rule is `gradient`.
+    """
+    if any(rule.rule == "gradient" for rule in rules):
+        raise UserError(
+            "--layers must choose the same layers for all stages, which continue one adapter, but `gradient` chooses "
+            "by the rows of each stage",
+            "--layers last-4, first-4, every-2 or all",
+        )
+
+
 def _from_miniature(
     study: Study, given: CurriculumInput, launch: Launch, data_directory: Path
 ) -> list[tuple[TrialSpec, Sources]]:
@@ -78,6 +101,8 @@ def _from_miniature(
     found, begun = [], Experiment(launch.directory(study)).begun
     rows = stages.write(data_directory, 0, begun.format in EARLIER_FORMATS)
     for arm, files in zip(study.arms, rows, strict=True):
+        if launch.split_holdout:
+            evals_rows(launch, (None, None, None), data_directory)  # refuses: these rows have a holdout
         sources = gather(None, files.train, files.validation, files.ood, data_directory, begun=begun)
         found.append((_spec(study, arm, given, launch, sources), sources))
     return found
@@ -96,8 +121,8 @@ def _from_files(
                             f"{without[0].name} has none", f"add `{key}` to it")  # fmt: skip
     found, begun = [], Experiment(launch.directory(study)).begun
     for number, stage in enumerate(chain.stages):
-        sources = _sources(base, base_stage, stage, data_directory, begun)
-        arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources)
+        sources = _sources((base, base_stage), stage, launch, data_directory, begun)
+        arm = _arm(study, study.arms[min(number, len(study.arms) - 1)], stage, sources, given)
         with stage.errors_at():
             chosen = "eval_every" in stage.values and not {"steps", "epochs"} & given.fixed.keys()
             found.append((_spec(replace(study, chosen_evals=chosen), arm, given, launch, sources), sources))
@@ -117,11 +142,12 @@ def _stage_with_base(stages: Sequence[StageFile]) -> StageFile | None:
 
 
 def _sources(
-    base: str | None, base_stage: StageFile | None, stage: StageFile, data_directory: Path, begun: Begun
+    found: tuple[str | None, StageFile | None], stage: StageFile, launch: Launch, data_directory: Path, begun: Begun
 ) -> Sources:  # fmt: skip
-    paths = {key: stage.path(key) for key in NEEDED}
+    (base, base_stage), paths = found, {key: stage.path(key) for key in NEEDED}
     try:
-        return gather(base, paths["train"], paths["validation"], paths["ood"], data_directory, begun=begun)
+        files, split = evals_rows(launch, (paths["train"], paths["validation"], paths["ood"]), data_directory)
+        return told(gather(base, *files, data_directory, begun=begun), split)
     except UserError as error:
         named = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
         key = next(named, None)  # an error that names no data file is about the base
@@ -129,12 +155,29 @@ def _sources(
         raise UserError(f"{where}: {error.message}", error.hint or EXAMPLES) from None
 
 
-def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources) -> Arm:
+def _no_names(stage: StageFile) -> tuple[str, ...]:
+    """Return no names of linears, as a kind of modules chooses them.
+
+    Raises:
+        UserError: the stage names some.
+    """
+    if "target_modules" in stage.values.get("lora", {}):
+        raise UserError(
+            f"{stage.where('lora', 'target_modules')} and --modules both choose linears, but only one of them may be "
+            "given",
+            "leave out --modules",
+        )
+    return ()
+
+
+def _arm(study: Study, default: Arm, stage: StageFile, sources: Sources, given: CurriculumInput) -> Arm:
     own = stage.settings
     if "lr" in stage.values and "vision_lr" not in stage.values:
         rates = merged_settings(study, default, {}, sources.is_miniature)
         own["vision_learning_rate"] = own["learning_rate"] * rates["vision_learning_rate"] / rates["learning_rate"]
     own["placement"] = _placement(study, stage, sources)
+    if given.modules:
+        own["target_modules"] = _no_names(stage)
     settings, miniature = {**default.settings, **own}, {**default.miniature, **own}
     return replace(default, name=stage.name, settings=settings, miniature=miniature)
 
@@ -160,7 +203,8 @@ def _placement(study: Study, stage: StageFile, sources: Sources) -> dict[str, in
 
 
 def _spec(study: Study, arm: Arm, given: CurriculumInput, launch: Launch, sources: Sources) -> TrialSpec:
-    axes, spec_format = Axes(fixed=given.fixed), Experiment(launch.directory(study)).format
+    axes = Axes(fixed=given.fixed, modules=given.modules, layers=given.layers)
+    spec_format = Experiment(launch.directory(study)).format
     return expand(replace(study, arms=(arm,)), axes, sources, spec_format)[-1]
 
 

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 from sweeps.display.plan_table import date_text, decisions_text, found_text, matrix, quality_grid
 from sweeps.execution.adapter_space import budget_bytes, keeping
 from sweeps.execution.begun_records import check_begun, check_not_lost
-from sweeps.execution.engine_text import threads_text
 from sweeps.execution.experiment import Experiment, reopened
+from sweeps.execution.forecast import forecast_texts
 from sweeps.execution.holdout_file import check_holdout, holdout_of, holdout_of_stages, keep_holdout
+from sweeps.execution.measured_gradients import keep_gradients
 from sweeps.execution.options import Launch
 from sweeps.execution.session import mirrored, run_batch, started_cluster
 from sweeps.execution.storage import AdapterBytes, check_storage
+from sweeps.planning.device_memory import Devices
 from sweeps.planning.holdout import Holdout, holdout_text
 from sweeps.planning.plan import Plan, plan_specs
 from sweeps.planning.preflight import Preflight, admit
+from sweeps.planning.resources import TrialResources
+from sweeps.planning.speed import remember_speed
 from sweeps.stages.report import stage_summary
 from sweeps.stages.staged_study import (
     STAGES_FILE,
@@ -63,7 +67,9 @@ class StagedJob:
 
     def plan(self, data_directory: Path) -> StagesPlan:
         """Make the stages and check them."""
-        return plan_stages(self.stages_in(data_directory), self.launch.reading, self.launch.resident)
+        return plan_stages(
+            self.stages_in(data_directory), self.launch.reading, self.launch.resident, self.launch.devices
+        )
 
     def show(self, planned: StagesPlan) -> None:
         """Print the stages as one matrix, then the data and the findings of each."""
@@ -112,11 +118,13 @@ def unchanged(staged: StagedStudy) -> StagedStudy:
 
 # -------------------------------------------------------------------- the plan
 def plan_stages(
-    staged: StagedStudy, reading: Reading | None = None, resident: ResidencyChoice = DEFAULT_CHOICE
-) -> StagesPlan:
+    staged: StagedStudy, reading: Reading | None = None, resident: ResidencyChoice = DEFAULT_CHOICE,
+    devices: Devices | None = None,
+) -> StagesPlan:  # fmt: skip
     """Check every stage, and that each can start from the one before; writes nothing.
 
-    With `reading`, guards decide so; else as the study says. `resident` says how engines hold 4-bit weights.
+    With `reading`, guards decide so; else as the study says. `resident` says how engines hold 4-bit weights. `devices`
+    are those that train; None for those of this machine.
 
     Raises:
         UserError: anything that would make a stage fail later.
@@ -133,6 +141,7 @@ def plan_stages(
             [staged.baseline(number), stage.spec if number else staged.first()],
             stage.sources,
             resident,
+            devices,
         )
         for number, stage in enumerate(staged.stages)
     ]
@@ -155,12 +164,16 @@ def show_stages(planned: StagesPlan, launch: Launch) -> None:
         if spec.train.sha256 not in shown:
             show(f"\n{spec.name} reads {spec.train.path}", soft_wrap=True, highlight=False)
             show(quality_grid(plan.preflight.data))
+            if plan.sources.dropped:
+                show(plan.sources.dropped, soft_wrap=True, highlight=False)
         shown.add(spec.train.sha256)
         if plan.active.left_out:
             show(f"{spec.name}: {plan.active.left_out}", soft_wrap=True, highlight=False)
         for text in found_text(plan.preflight, launch.force):
             show(text, soft_wrap=True, highlight=False)
-    for text in (*_decisions(plans), threads_text(1, launch), holdout_text(_holdout(planned, launch))):
+    kept_rows = [replace(one, arms=(plan.specs[-1].name,)) for plan in plans for one in plan.kept]
+    taken = forecast_texts(plans, launch, 1, kept_rows)
+    for text in (*_decisions(plans), *taken, holdout_text(_holdout(planned, launch))):
         show(text, soft_wrap=True, highlight=False)
     experiment = Experiment(launch.directory(planned.staged.study))
     kept = experiment.kept(launch.keep, _adapter_bytes(planned, experiment))
@@ -202,8 +215,11 @@ def run_stages(planned: StagesPlan, launch: Launch) -> list[Record]:
         keep_holdout(experiment.directory, holdout)
         experiment.keep_base_files(planned.plans[0].sources.base)
         write_json(experiment.directory / STAGES_FILE, as_json(staged))
+        keep_gradients(experiment.directory, staged.gradients)
         show_stages(planned, launch)
-        return _run_in_order(planned, experiment, keeping(experiment, launch, size))
+        records = _run_in_order(planned, experiment, keeping(experiment, launch, size))
+        remember_speed(forecast_of_stages(planned, records), records)
+        return records
 
 
 def _run_in_order(planned: StagesPlan, experiment: Experiment, launch: Launch) -> list[Record]:
@@ -241,10 +257,18 @@ def _run_stage(
     record = _begun(planned, experiment, number, spec, launch)
     mirror.submit(record)
     reopened([record])
+    experiment.keep_forecast(forecast_of_stages(planned, [*done, record]))
     baseline = experiment.record_of(staged.baseline(number))
     run_batch(planned.plans[number].active.study, experiment, [baseline, record], cluster, launch, mirror)
     check_not_lost([record])
     return record
+
+
+def forecast_of_stages(planned: StagesPlan, records: Sequence[Record]) -> list[TrialResources]:
+    """Return what stages are forecast to take, under the ids that they have since the stage before has ended."""
+    stages = [one.spec() for one in records if not one.spec().placement.is_baseline]
+    found = (one for plan in planned.plans for one in plan.resources)
+    return [replace(one, trial_id=spec.trial_id) for one, spec in zip(found, stages, strict=False)]
 
 
 def _ended(staged: StagedStudy, experiment: Experiment) -> list[Record]:

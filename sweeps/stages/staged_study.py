@@ -18,6 +18,7 @@ from sweeps.study import Study, kept_reading, rules_of
 from trainables.checkpoints.adapter import SavedAdapter, adapter_source
 from trainables.checkpoints.compatibility import check_continues
 from trainables.errors import UserError
+from trainables.gradient_norms import GradientNorms
 from trainables.guards import Fall
 from trainables.io.files import FileDamaged, read_json
 from trainables.io.manifest import MANIFEST, is_whole
@@ -44,13 +45,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class StagedStudy:
-    """The stages of a launch, in order; `start` is the adapter that the first one starts from."""
+    """The stages of a launch, in order; `start` is the adapter that the first one starts from.
+
+    `gradients` are what layers were chosen by, if they were.
+    """
 
     study: Study
     stages: tuple[Stage, ...]
     continuation: Continuation
     optimizer: Optimizer = "fresh"
     start: Path | None = None
+    gradients: tuple[GradientNorms, ...] = ()
 
     def baseline(self, number: int) -> TrialSpec:
         """Return the baseline of stage `number`; stages that read the same rows share one."""

@@ -20,7 +20,7 @@ from rich.console import Console
 from sweeps.commands import STUDY as COMMANDS
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
-from sweeps.hpo.space import fixed_settings, is_baseline_point, spec_of
+from sweeps.hpo.points import fixed_settings, is_baseline_point, spec_of
 from sweeps.launch import resume, run
 from sweeps.planning.active_guards import active_guards
 from sweeps.planning.forecast import forecast
@@ -134,7 +134,7 @@ def test_the_same_command_finishes_an_experiment_of_format_1_in_format_1(
         storage=begun.directory.parent, experiment="begun", tracking_uri="sqlite:///none.db",
         console=Console(quiet=True),
     )  # fmt: skip
-    monkeypatch.setattr("sweeps.launch.gather", lambda *_: sources_of(given))
+    monkeypatch.setattr("sweeps.launch.gather_for", lambda *_: sources_of(given))
     monkeypatch.setattr("sweeps.launch.plan_specs", planned)
     monkeypatch.setattr("sweeps.launch.show_plan", lambda *_: None)
     names = {record.name for record in begun.records()}

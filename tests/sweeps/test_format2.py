@@ -20,7 +20,7 @@ from test_format1 import AXES, sources
 from sweeps.curriculum import STUDY as CURRICULUM
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
-from sweeps.hpo.space import is_baseline_point, spec_of
+from sweeps.hpo.points import is_baseline_point, spec_of
 from sweeps.job import run_job, show_job
 from sweeps.planning.space import expand, settings_of
 from sweeps.search import SEARCH

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.data.rows import Message
 from trainables.errors import UserError
+from trainables.model.base import load_tokenizer
 from trainables.probes.metric import Scores
 from trainables.spec import ProbeRequest
-from trainables.suites.answering import RequestAnswers
+from trainables.suites.answering import Generation, Request, RequestAnswers
 from trainables.suites.generators import generators_kept
 from trainables.suites.lm_eval_scores import suite_scores
 from trainables.suites.lm_eval_tasks import FOREIGN_ERRORS, loaded_tasks
@@ -68,6 +70,30 @@ def check_tasks(requests: Sequence[ProbeRequest]) -> Scores:
     """
     with generators_kept():
         return _scored(loaded_tasks(requests), None, None)
+
+
+def tokens_of_tasks(requests: Sequence[ProbeRequest], base: Path) -> dict[ProbeRequest, int]:
+    """Return how many tokens an eval reads and writes at most for each task, without those of a chat template.
+
+    Raises:
+        UserError: as `loaded_tasks`.
+    """
+    from trainables.suites.replay import built_requests
+
+    tokenizer = load_tokenizer(base)
+    with generators_kept():
+        tasks = zip(requests, loaded_tasks(requests), strict=True)
+        return {one: tokens_of(built_requests([task], None), tokenizer) for one, task in tasks}
+
+
+def tokens_of(requests: Iterable[Request], tokenizer: Any) -> int:
+    """Return the tokens of requests: those of the texts, and as many new ones as answers may have."""
+    total = 0
+    for one in requests:
+        is_answer = isinstance(one, Generation)
+        text = one.context if is_answer else one.context + one.continuation
+        total += len(tokenizer(text, add_special_tokens=False)["input_ids"]) + (one.new_tokens if is_answer else 0)
+    return total
 
 
 def _scored(tasks: Sequence[Any], answers: Any, template: Any) -> Scores:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sweeps.hpo.outcome import Outcome
+from sweeps.hpo.points import is_baseline_point
 from sweeps.hpo.sampler import Searcher, SearchSettings
-from sweeps.hpo.space import Choice, LogRange, Point, Sampler, Space, is_baseline_point
+from sweeps.hpo.space import Choice, LogRange, Point, Sampler, Space
 from trainables.pareto import parse_objectives
 
 SPACE = Space({"language": Choice((0, 1, 2, 4)), "vision": Choice((0, 2)), "rank": Choice((4, 16))})

@@ -18,10 +18,12 @@ from sweeps.execution.experiment import Experiment
 from sweeps.execution.holdout_file import keep_holdout
 from sweeps.execution.options import Launch
 from sweeps.execution.schedulers import Asha
+from sweeps.hpo import planning as search_planning
 from sweeps.hpo import run as search_launch
 from sweeps.hpo.plan_text import show_search
+from sweeps.hpo.points import corners, is_baseline_point
 from sweeps.hpo.run import RunningSearch, SearchJob, begin, run_cohorts
-from sweeps.hpo.space import Choice, Search, Space, corners, is_baseline_point
+from sweeps.hpo.space import Choice, Search, Space
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.finding import PreflightFinding
 from sweeps.planning.forecast import forecast
@@ -29,12 +31,13 @@ from sweeps.planning.guard_errors import guard_errors
 from sweeps.planning.holdout import Holdout
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
+from sweeps.planning.resources import TrialMemory, TrialResources
 from sweeps.search import SEARCH
 from trainables.errors import UserError
-from trainables.io.files import write_json
+from trainables.io.files import read_json, write_json
 from trainables.probes.metric import RowResults
 from trainables.record import Measurement, Record
-from trainables.spec import Source
+from trainables.spec import Source, TrialSpec
 from trainables.verdict import Verdict
 
 KEPT = {"irrelevant_pass": 1.0, "hallucination": 0.0, "generalization_gap": 0.0, "caption_sanity": 1.0}
@@ -96,6 +99,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     monkeypatch.setattr(search_launch, "mirrored", nothing)
     monkeypatch.setattr(search_launch, "started_cluster", nothing)
     monkeypatch.setattr(search_launch, "run_batch", run_batch)
+    monkeypatch.setattr(search_launch, "forecast_of", lambda *_: ())  # the plans below have no statistics of rows
     return ran
 
 
@@ -224,6 +228,28 @@ def test_overridden_refusals_are_kept_with_the_trials_of_a_search(begun: Begin, 
     )
 
 
+def test_the_forecast_of_a_cohort_is_there_before_it_trains_and_the_earlier_ones_stay(
+    begun: Begin, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forecast_of(plan: Plan, specs: Sequence[TrialSpec]) -> list[TrialResources]:
+        return [TrialResources(one.name, one.trial_id, TrialMemory(1, 0, 1, 1, 1), 1.0) for one in specs]
+
+    def run_batch(study: Any, experiment: Experiment, records: Sequence[Record], *_: Any) -> None:
+        kept = {one["trial_id"]: one["at_once"] for one in read_json(experiment.directory / "forecast.json")}
+        begun_ids = {one.spec().trial_id for one in experiment.records() if not one.spec().placement.is_baseline}
+        assert kept == dict.fromkeys(begun_ids, 5), "the width of the launch"
+        batches.append(list(records))
+        for record in records:
+            if record.verdict() is None:
+                finish(record)
+
+    monkeypatch.setattr(search_launch, "forecast_of", forecast_of)
+    monkeypatch.setattr(search_launch, "run_batch", run_batch)
+    monkeypatch.setattr(search_launch, "remember_speed", lambda *_: None)  # these records tell no seconds
+    run_cohorts(begun(SEARCH_OF_SIX, Launch(width=5, console=Console(quiet=True))))
+    assert len(batches) == 2
+
+
 # ---------------------------------------------------------------- the command line
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -293,11 +319,11 @@ def test_a_dry_run_refuses_the_scheduler_that_the_run_would(
 def test_a_scheduler_needs_one_objective_in_its_metrics_direction(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_launch, "gather", lambda *_: SOURCES)
-    monkeypatch.setattr(search_launch, "plan_specs", lambda *_: "planned")
+    monkeypatch.setattr(search_planning, "gather_for", lambda *_: SOURCES)
+    monkeypatch.setattr(search_planning, "plan_specs", lambda study, specs, *_: planned(search))
     search = replace(SEARCH_OF_SIX, objectives=(objective,))
     launch = Launch(scheduler=Asha(metric=objective.partition(":")[0]), console=Console(quiet=True))
-    assert search_launch.plan_search(search, launch, tmp_path) == "planned"
+    assert search_planning.plan_search(search, launch, tmp_path).specs
 
 
 def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
@@ -308,7 +334,8 @@ def test_the_plan_of_a_search_says_what_is_decided_at_its_evals(
     errors = guard_errors(SEARCH.study.guards, "tested", (("irrelevant", 192),), 6)
     plan = replace(planned(SEARCH_OF_SIX), guard_errors=errors, pick_rows={"irrelevant_pass": 48})
     console = Console(file=io.StringIO(), width=80)
-    show_search(SEARCH_OF_SIX, plan, Launch(storage=tmp_path, ood=tmp_path / "own.jsonl", console=console))
+    search = search_planning.planned_search(SEARCH_OF_SIX, plan)
+    show_search(search, plan, Launch(storage=tmp_path, ood=tmp_path / "own.jsonl", console=console))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for line in (
         "3 to 6 evals a trial, one every 20 steps: ",

@@ -12,16 +12,8 @@ from searched_sources import SOURCES
 
 import sweeps.search
 from sweeps.hpo import space as search_space
-from sweeps.hpo.space import (
-    Choice,
-    LogRange,
-    Space,
-    corners,
-    is_baseline_point,
-    parse_dimension,
-    parse_dimensions,
-    spec_of,
-)
+from sweeps.hpo.points import corners, is_baseline_point, spec_of
+from sweeps.hpo.space import Choice, LogRange, Space, parse_dimension, parse_dimensions
 from sweeps.search import SEARCH
 from trainables.errors import UserError
 

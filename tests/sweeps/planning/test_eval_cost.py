@@ -20,7 +20,7 @@ from trainables.data.scan import ScannedRow
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.families import family_of
 from trainables.model.placement import resolve
-from trainables.spec import Placement, Source, TrialSpec
+from trainables.spec import Placement, ProbeRequest, Source, TrialSpec
 
 SOURCES = {key: Source(path=Path(key), sha256=key) for key in ("base", "train", "validation", "ood")}
 
@@ -75,3 +75,29 @@ def test_the_plan_says_it_for_trials_that_train() -> None:
     )
     assert eval_cost_text([shallow], data(), (("text", 60),), False).startswith("An eval costs some 34 to 61 steps")
     assert eval_cost_text([baseline], data(), (), False) == ""
+
+
+# -------------------------------------------------------------------- probes that a study asks for beside its own
+TASK = ProbeRequest(suite="lm-eval", task="own")
+
+
+def test_the_shift_passes_the_general_rows_once_and_once_without_each_towers_lora() -> None:
+    spec = of(Placement(language=2), 0.25, probes=(ProbeRequest(suite="shift"),)).spec
+    kinds = (("command", 7), ("irrelevant", 50), ("text", 10))
+    seen, text = (eval_rows(data(), kinds, spec, sees) for sees in (True, False))
+    general = 50 + 10 - 2  # the reserve is not asked, and commands are no general rows
+    assert text.shift == pytest.approx(general * (30 + 10)) and seen.shift == pytest.approx(3 * text.shift)
+    assert eval_rows(data(), kinds, of(Placement(language=2), 0.25).spec, True).shift == 0
+    assert seen.tokens == eval_rows(data(), kinds, of(Placement(language=2), 0.25).spec, True).tokens
+
+
+def test_tasks_of_a_suite_cost_what_they_read_and_write_in_one_pass() -> None:
+    with_task = of(Placement(language=2), 0.25, probes=(TASK,))
+    suites = {TASK: 5000, ProbeRequest(suite="lm-eval", task="of another trial"): 9}
+    found = eval_rows(data(), (("text", 60),), with_task.spec, False, suites)
+    assert found.suites == 5000 and found.computed(2.0) == 2.0 * found.tokens + 5000
+    dearer = eval_steps(found, data()["train"], with_task, 2.0)
+    cheaper = eval_steps(eval_rows(data(), (("text", 60),), with_task.spec, False), data()["train"], with_task, 2.0)
+    assert dearer - cheaper == pytest.approx(5000 / (4 * 50 * 1.25))
+    told = eval_cost_text([with_task], data(), (("text", 60),), False, suites)
+    assert "task), and once 5,000 tokens for tasks of lm-eval (answers at their longest), by how" in told

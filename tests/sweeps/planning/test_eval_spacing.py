@@ -53,7 +53,7 @@ def test_five_evals_replace_too_few() -> None:
 
 
 def test_a_search_of_one_pass_over_a_thousand_rows_evaluates_often_enough() -> None:
-    from sweeps.hpo.space import corners
+    from sweeps.hpo.points import corners
 
     few = replace(sources(), train_rows=1_000, is_miniature=False)
     trials = [one for one in corners(SEARCH.space, SEARCH.study, few) if not one.placement.is_baseline]

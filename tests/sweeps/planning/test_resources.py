@@ -13,7 +13,17 @@ from sweeps.planning.data_quality import FileQuality, file_quality
 from sweeps.planning.device_memory import GIGABYTE, Devices, checked_price, devices_in
 from sweeps.planning.forecast import forecast
 from sweeps.planning.memory_findings import memory_findings
-from sweeps.planning.resources import USABLE_SHARE, fitted, money, resources, resources_text, trial_memory
+from sweeps.planning.resources import (
+    USABLE_SHARE,
+    TrialMemory,
+    TrialResources,
+    cohort_width,
+    fitted,
+    money,
+    resources,
+    resources_text,
+    trial_memory,
+)  # fmt: skip
 from sweeps.planning.speed import known_speed
 from sweeps.planning.weight_memory import weight_memory
 from trainables.errors import UserError
@@ -21,7 +31,7 @@ from trainables.memory_file import WHOLE, Fit
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.device_split import split_of
 from trainables.model.stored_base import read_base
-from trainables.spec import QUANTIZATIONS, Placement
+from trainables.spec import QUANTIZATIONS, Placement, ProbeRequest
 
 WITHIN = 0.10
 
@@ -127,3 +137,57 @@ def test_a_finding_that_a_trial_does_not_fit_is_a_warning_on_memory_that_others_
     named = replace(tight, are_given=True)
     [finding] = memory_findings(forecasts, [replace(one, fits=False)], named)
     assert finding.level == "refuse", "what --memory names is all there is"
+
+
+# -------------------------------------------------------------------- how many trials an engine begins with
+def taking(adapter: int, graph: int, weights: int = 100, fit: Fit = WHOLE) -> TrialResources:
+    return TrialResources(f"{adapter}-{graph}", "id", TrialMemory(weights, 0, adapter, graph, 5), 10.0, fit)
+
+
+def test_an_engine_begins_with_as_many_trials_as_its_memory_holds_whichever_they_are() -> None:
+    found = [taking(1, 9), taking(1, 19), taking(1, 39)]
+
+    def width(usable: float, drawn: int | None = None) -> int | None:
+        return cohort_width(found, usable / USABLE_SHARE, drawn)
+
+    assert width(100 + 70) is None, "10 + 20 + 40 fit together"
+    assert width(100 + 69) == 2 and width(100 + 60) == 2 and width(100 + 59) == 1
+    assert width(50) == 1, "a trial that does not fit trains alone"
+    assert width(100 + 160, drawn=4) is None and width(100 + 159, drawn=4) == 3, "any that is drawn may be the largest"
+
+
+def test_a_trial_whose_steps_begin_smaller_takes_only_its_adapter_in_the_passes_of_others() -> None:
+    found = [taking(10, 40, fit=Fit(2)), taking(10, 40)]
+    assert cohort_width(found, (100 + 60) / USABLE_SHARE) is None
+    assert cohort_width([taking(10, 40), taking(10, 40)], (100 + 60) / USABLE_SHARE) == 1
+
+
+def test_trials_on_other_weights_are_other_cohorts() -> None:
+    found = [taking(1, 9), taking(1, 9), taking(1, 9, weights=150)]
+    assert cohort_width(found, 165 / USABLE_SHARE) is None and cohort_width(found, 115 / USABLE_SHARE) == 1
+
+
+def test_the_cost_of_a_trial_follows_its_lowest_layer_its_probes_and_how_long_it_trains(quality: FileQuality) -> None:
+    data = {"train": quality, "validation": quality, "ood": quality}
+
+    def flops(suites: dict[ProbeRequest, int] | None = None, **changes: object) -> float:
+        forecasts = forecast([trial(quantization="none", **changes)], 40)
+        [one] = resources(forecasts, data, [("text", 40)], False, suites=suites or {})
+        return one.flops
+
+    last, first = Placement(language=2), Placement(language=2, language_indices=(0, 1))
+    assert flops(placement=first) > flops(placement=last)
+    assert flops(placement=first) == pytest.approx(flops(placement=Placement(language=8)))
+    probed = {"placement": last, "probes": (ProbeRequest(suite="lm-eval", task="own"),)}
+    assert flops({probed["probes"][0]: 10_000}, **probed) > flops(**probed) == flops(placement=last)
+    assert flops(placement=last, probes=(ProbeRequest(suite="shift"),)) > flops(placement=last)
+    assert flops(placement=last, steps=100, pilot_steps=25) < flops(placement=last, steps=100)
+
+
+def test_a_search_takes_as_much_as_its_trials_would_if_all_were_the_largest() -> None:
+    found = [replace(taking(1, 9), flops=10.0), replace(taking(1, 19), flops=30.0)]
+    assert "All trials take 40 FLOPs" in resources_text(found, None, None)
+    assert "24 trials, each like the largest at most, take 720 FLOPs, computed" in resources_text(
+        found, 1, 1, trials=24
+    )
+    assert "All trials take 45 FLOPs, pilots among them" in resources_text(found, None, None, pilot_flops=5.0)

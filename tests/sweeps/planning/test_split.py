@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
+from rows_to_split import written
 
 from sweeps.planning.holdout import gather_holdout
 from sweeps.planning.sources import gather
@@ -14,31 +14,6 @@ from sweeps.planning.split import held_out, split_off
 from trainables.data.ood import needed_kinds, read_ood
 from trainables.data.rows import read_validation
 from trainables.errors import UserError
-
-
-def written(directory: Path, irrelevant: int, seed: int = 0) -> tuple[Path, Path]:
-    """Write validation and out-of-distribution rows in an order of the seed, pictures by relative paths."""
-    from PIL import Image
-
-    (directory / "images").mkdir(parents=True)
-    kinds = ["irrelevant"] * irrelevant + ["caption"] * 5 + ["text"] * 12
-    ood = []
-    for number, kind in enumerate(kinds):
-        row: dict[str, object] = {
-            "id": f"{kind}-{number}",
-            "kind": kind,
-            "prompt": f"question {number}",
-            "expect": "none",
-        }
-        if kind != "text":
-            Image.new("RGB", (2, 2), (number % 256, number // 256, 1)).save(directory / f"images/{number}.png")
-            row["images"] = [f"images/{number}.png"]
-        ood.append(row)
-    validation = [{"id": f"v{number}", "prompt": f"p {number}", "response": f"r {number}"} for number in range(20)]
-    for name, rows in (("val", validation), ("ood", ood)):
-        random.Random(seed).shuffle(rows)
-        (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory / "val.jsonl", directory / "ood.jsonl"
 
 
 def test_the_same_rows_are_held_out_in_any_order(tmp_path: Path) -> None:

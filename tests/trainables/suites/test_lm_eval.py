@@ -30,7 +30,7 @@ from trainables.suites.requested import live_probes
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 
 from trainables.suites.generators import generators_kept
-from trainables.suites.lm_eval_probe import LmEvalProbe, check_tasks
+from trainables.suites.lm_eval_probe import LmEvalProbe, check_tasks, tokens_of_tasks
 
 LOUD = 0.6
 
@@ -247,6 +247,22 @@ def test_made_up_answers_tell_names_directions_and_rows(directory: Path) -> None
     assert {name: one.rows for name, one in found.items() if "ifeval" in name} == {
         f"lm-eval/ifeval/{level}_level_{kind}_acc": 2 for level in ("prompt", "inst") for kind in ("strict", "loose")
     }
+
+
+def test_a_plan_knows_what_the_requests_of_a_task_take(engine: Engine, directory: Path) -> None:
+    asked = own_tasks(directory)[:2]
+    found = tokens_of_tasks(asked, BASE_DIRECTORY)
+    tokenizer = engine.encoder.tokenizer
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    assert list(found) == asked
+    least = sum(count(question) + 6 for question, _ in QUESTIONS)  # max_gen_toks is 6
+    assert least <= found[asked[0]] <= least + len(QUESTIONS), "lm-eval may put a delimiter after a question"
+    choices = ("five", "dry", "one")
+    least = sum(count(f"{question} {choice}") for question, _ in QUESTIONS for choice in choices)
+    assert least <= found[asked[1]] <= least + 2 * len(QUESTIONS) * len(choices), "a row ends in a space here"
 
 
 def refused(requests: Sequence[ProbeRequest]) -> str:

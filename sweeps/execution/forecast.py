@@ -1,0 +1,92 @@
+"""What a launch is forecast to take, as text; and how many trials an engine begins with, by the memory of its device.
+
+Studies, searches and staged studies plan with the same sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sweeps.execution.engine_text import engines_here, shares_device, threads_text
+from sweeps.execution.experiment import RESTORE, Experiment
+from sweeps.execution.options import Launch
+from sweeps.planning.device_memory import GIGABYTE, Devices
+from sweeps.planning.kept_forecast import KeptForecast, kept_text
+from sweeps.planning.plan import Plan
+from sweeps.planning.resources import TrialResources, cohort_width, resources_text
+from sweeps.planning.speed import known_speed, speed_file
+from trainables.io.files import FileDamaged, read_json
+from trainables.memory_file import FORECAST_FILE
+
+
+def with_width(launch: Launch, plans: Sequence[Plan], at_once: int, drawn: int | None = None) -> Launch:
+    """Return the launch with the most trials of an engine for which there is memory, as its plan forecasts it.
+
+    Args:
+        plans: the plan of a study, of the edges of a search's space, or of each stage.
+        at_once: how many trials can run at the same time.
+        drawn: how many trials a search draws at a time, any of which may be the largest; None if the plan has all.
+    """
+    found = [one for plan in plans for one in plan.resources]
+    devices = plans[0].devices
+    # the nodes of a cluster are not asked: this machine says nothing about their memory
+    if not found or devices is None or not (launch.is_local or devices.are_given):
+        return launch
+    return replace(launch, width=cohort_width(found, _share(devices, launch, at_once), drawn))
+
+
+def forecast_texts(
+    plans: Sequence[Plan], launch: Launch, at_once: int, kept: Sequence[KeptForecast], trials: int | None = None
+) -> list[str]:
+    """Return the sentences of a plan on its engines, on kept activations, and on memory, minutes and money.
+
+    Args:
+        plans: as for `with_width`, which has given the launch its width.
+        at_once: how many trials can run at the same time.
+        kept: what is kept of each placement that is shown.
+        trials: how many trials a search draws in all; None if the plans have all.
+    """
+    found = [one for plan in plans for one in plan.resources]
+    pilots = sum(plan.pilot_flops for plan in plans)
+    engines = engines_here(at_once, launch)
+    taken = resources_text(found, known_speed(speed_file()), launch.price, engines, trials, pilots)
+    frozen = kept_text(kept, launch.cache) if launch.cohort != 1 else ""
+    width = _width_text(plans[0].devices, launch, at_once)
+    return [threads_text(at_once, launch), *filter(None, (frozen, taken, width))]
+
+
+def _width_text(devices: Devices | None, launch: Launch, at_once: int) -> str:
+    if launch.width is None or devices is None or launch.cohort == 1:
+        return ""
+    share = f"{_share(devices, launch, at_once) / GIGABYTE:.3g} GB"
+    asked = f", fewer than --cohort {launch.cohort}" if launch.cohort and launch.cohort > launch.width else ""
+    return (
+        f"An engine trains at most {launch.most_trials} of these trials at once: {share} of memory hold {launch.width}"
+        f"{asked}. The others follow."
+    )
+
+
+def _share(devices: Devices, launch: Launch, at_once: int) -> float:
+    """Return the bytes of an engine: its GPU, or its part of the memory that engines without one share."""
+    return min(devices.bytes_each) / (engines_here(at_once, launch) if shares_device(launch) else 1)
+
+
+def with_widths(found: Sequence[TrialResources], launch: Launch) -> list[TrialResources]:
+    """Return forecasts with the width of the launch, as an experiment keeps them."""
+    return [replace(one, at_once=launch.width) for one in found]
+
+
+def kept_width(experiment: Experiment) -> int | None:
+    """Return the width that the plan of an experiment found, None where memory did not limit it.
+
+    Raises:
+        FileDamaged: the file of the forecast is not as it was written.
+    """
+    path = experiment.directory / FORECAST_FILE
+    if not path.exists():
+        return None
+    try:
+        return min((width for one in read_json(path) if (width := one["at_once"]) is not None), default=None)
+    except (KeyError, TypeError):
+        raise FileDamaged(f"{path}: the forecast must be as it was written, but it is not", RESTORE) from None
