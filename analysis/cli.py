@@ -75,7 +75,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
     ask_finalists: Annotated[
-        bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with sweeps.finalists.")
+        bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with `finalists`.")
     ] = False,
     is_opened: OpenPage = False,
 ) -> None:

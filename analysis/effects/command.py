@@ -64,6 +64,7 @@ def _print(report: EffectsReport, form: Form) -> None:
 
 def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
     from analysis.effects.continuations import continued_pairs
+    from analysis.effects.hypotheses import continuation_command
     from analysis.logged_measurements import read_logged
     from trainables.errors import UserError
 
@@ -73,6 +74,6 @@ def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
         raise UserError(
             f"--continuations must hold two trials that differ in their parent alone, one within the constraint at its "
             f"first eval and one outside, but `{name}` has none",
-            "python -m sweeps.continuation --init-from STABLE --restart-from LOST --seeds 5",
+            continuation_command(),
         )
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
-from analysis.printed_commands import run_printed
+from analysis.printed_commands import run_printed, sync_command
 from trainables.errors import UserError, quoted
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     if not known:
         raise UserError(
             f"more seeds are judged from results by row and a baseline, but `{asked.experiment}` has none",
-            f"copy them from the records: python -m sweeps.{asked.experiment} --sync; records of earlier versions hold "
-            "none",
+            f"copy them from the records: {sync_command(asked.experiment, asked.tracking_uri)}; records of earlier "
+            "versions hold none",
         )
     found = evidence(known, names, constraint)
     at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)

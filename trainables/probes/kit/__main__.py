@@ -1,7 +1,7 @@
 """Writes a kit of pictures with rows about them, for the probes of a base that sees.
 
-python -m trainables.probes.kit --out kit --size 1024x768 --n 200 --task-prompt "Report the state." --refusal "无关图片"
-python -m trainables.probes.kit --out kit --font NotoSansSC-Regular.otf      with chats and letters in Chinese
+footprint data kit --out kit --size 1024x768 --n 200 --task-prompt "Report the state." --refusal "无关图片"
+footprint data kit --out kit --font NotoSansSC-Regular.otf      with chats and letters in Chinese
 """
 
 from __future__ import annotations
