@@ -139,6 +139,8 @@ def test_a_planted_fault_is_found(text: str, count: int) -> None:
 
 def printed_otherwise(text: str) -> list[str]:
     """Return the texts of a module that name a command in a form of their own; docstrings and comments may."""
+    if not OWN_FORMS.search(text):
+        return []
     tree = ast.parse(text)
     docstrings = {id(node.body[0].value) for node in ast.walk(tree)
                   if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and node.body
