@@ -20,7 +20,7 @@ def effects(
     experiment: Annotated[str, typer.Option(help="MLflow experiment whose trials vary layers, rank or rate.")],
     continuations: Annotated[
         list[str] | None,
-        typer.Option(help="Experiment of sweeps.continuation; repeatable.", show_default="none"),
+        typer.Option(help="Experiment of `footprint continuation`; repeatable.", show_default="none"),
     ] = None,
     y: Annotated[str, typer.Option(help="Task fit.")] = "exact_match",
     margin: Annotated[float, typer.Option(help="Largest effect that counts as none.")] = MARGIN,

@@ -121,7 +121,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
         UserError: the file does not exist, or the base has no tokenizer.
     """
     if max_tokens and base is None:
-        raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
+        raise UserError("--max-tokens needs --base: only a tokenizer can count tokens", "add --base DIR")
     parsed: tuple[CheckedLine, ...] = tuple(_ood_lines(path) if is_ood_file(path) else parse_rows(path))
     rows = {one.place: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
