@@ -282,9 +282,7 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
             keep_adapter(record, 60)
     _, output, _ = own("pareto")
     commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
-    assert [words[1] for words in commands if words[1] != "ship"] == ["finalists"], (
-        "the holdout waits for the pick"
-    )
+    assert [words[1] for words in commands if words[1] != "ship"] == ["finalists"], "the holdout waits for the pick"
     assert commands[0][4:6] == ["--candidate", "C2 @ 60"] and "A1 @ 60" not in commands[0]
     for record in records():
         if record.spec().arm == "C2":
