@@ -90,7 +90,7 @@ def _require_finished(experiment: ExperimentRuns) -> None:
         count = len(experiment.trials)
         raise UserError(
             f"a frontier needs a finished trial, but `{experiment.name}` has {count} trials and no verdict",
-            "wait for the first verdict"
+            f"wait for the first verdict; `{typed('status', experiment.name)}` says whether a launch runs"
             if count
             else f"start a study: {typed('stage4', '--experiment', experiment.name)}; or, for runs that Footprint did "
             "not make, name their metrics: --map x=NAME:lower --map y=NAME:higher",
