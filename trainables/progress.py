@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-BEAT_SECONDS = 4.0  # between two lines of a log in the first ten minutes of a phase
+BEAT_SECONDS = 3.0  # between two lines of a log in the first ten minutes of a phase; 5 s of silence are too long
 EARLY_SECONDS = 600.0
 LATE_BEAT_SECONDS = 60.0  # after them: a log of a day must stay readable
 CELL_SECONDS = 1.0  # between two states of a line in a notebook
@@ -95,6 +95,7 @@ class _Shown:
         self._cell: CellText | None = None
         self._display: Callable[..., Any] | None = None
         self._first: Part | None = None
+        self._said_seconds = time.monotonic()
 
     @contextmanager
     def part(self, text: str, total: float | None, unit: str) -> Iterator[Advance]:
@@ -143,6 +144,7 @@ class _Shown:
 
     def _tell(self, text: str) -> None:
         """Print a line, or replace that of the notebook."""
+        self._said_seconds = time.monotonic()
         if self._display is None:
             say(self.console, text)
         elif self._cell is None:
@@ -156,7 +158,8 @@ class _Shown:
             lasted = time.monotonic() - one.began_seconds if one else 0.0
             self._changed.clear()
             pause = CELL_SECONDS if self._display else pause_seconds(lasted)
-            if self._changed.wait(pause) or self._over.is_set():
+            # since the last line: that a part ends says nothing
+            if self._changed.wait(max(0.05, self._said_seconds + pause - time.monotonic())) or self._over.is_set():
                 continue
             if one is not None and self.parts and self.parts[-1] is one:
                 self._tell(one.line(time.monotonic()))
@@ -181,7 +184,7 @@ def working(console: Console, text: str) -> Iterator[None]:
     """Say what goes on until the end of the block: at once, and again while it lasts.
 
     On a terminal a line with a spinner and the time moves, and leaves nothing. Anywhere else lines have the time of
-    day, and come every four seconds in the first ten minutes and every minute later. In a block of another `working`,
+    day, and come every three seconds in the first ten minutes and every minute later. In a block of another `working`,
     it is a part of that.
     """
     if _shown:

@@ -41,6 +41,19 @@ def test_a_log_says_a_phase_at_once_and_again_while_it_lasts(monkeypatch: pytest
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines) and "\x1b" not in written(log)
 
 
+def test_the_end_of_a_part_makes_no_silence_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that ends says nothing, so the next line is due by the last one that was said."""
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 1.2)
+    log, said = console(), []
+    with working(log, "planning"):
+        with doing("reading"):
+            began = time.monotonic()
+            time.sleep(1.1)
+        waited_for(log, "planning: 0 s")
+        said.append(time.monotonic() - began)
+    assert said[0] < 1.9, "and not 2.3 s"
+
+
 def test_a_part_says_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "BEAT_SECONDS", 0.05)
     log = console()
