@@ -106,11 +106,14 @@ def results(
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
 ) -> None:
     """Write a page for each trained trial from its record, with its loss curves as PDF."""
-    from analysis.trial_report.page import write_results
-    from analysis.trial_report.results import read_results, runs_of
+    from rich.console import Console
 
-    found = read_results(storage, experiment, trial)
-    runs = runs_of(experiment, tracking_uri)
+    with working(Console(stderr=True), f"reading {experiment}"):
+        from analysis.trial_report.page import write_results
+        from analysis.trial_report.results import read_results, runs_of
+
+        found = read_results(storage, experiment, trial)
+        runs = runs_of(experiment, tracking_uri)
     for one in found:
         for path in write_results(one, out, runs.get(one.spec.trial_id)):
             print(path)

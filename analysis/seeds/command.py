@@ -14,6 +14,7 @@ import typer
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
 from analysis.printed_commands import run_printed, sync_command
 from trainables.errors import UserError, quoted
+from trainables.progress import working
 
 if TYPE_CHECKING:
     from analysis.placements import PlacementRuns
@@ -50,6 +51,8 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
     tracking_uri: TrackingUri = STORE,
 ) -> None:
     """Say which arms deserve more seeds, or that rows limit the choice, and print the command that runs them."""
+    from rich.console import Console
+
     from analysis.compare.command import check_margin
 
     check_margin(margin)
@@ -57,7 +60,8 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
         raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
     asked, spent = ConclusionOptions(experiment, tracking_uri, x, y, level=level), 0
     while True:
-        found = _advised(asked, margin, accepted)
+        with working(Console(stderr=True), f"reading {experiment}, and drawing again from its rows and seeds"):
+            found = _advised(asked, margin, accepted)
         _print(found, form, accepted)
         if not loop or not found.command:
             return
