@@ -32,7 +32,7 @@ From Python, as pandas frames::
 - `options`: Options that several commands have, and the words that repeat them in a printed command.
 - `placement_results`: The result of a frontier as frozen values, from which every table, file and chart is made.
 - `placements`: Groups the seeds of a placement, and decides which trials may be compared.
-- `printed_commands`: Runs a command that another command prints, for options that follow it.
+- `printed_commands`: Commands that others print: runs one, for options that follow it, and copies records to MLflow.
 - `read_conclusion`: Reads a study from MLflow and concludes, as a command was asked to.
 - `report/`: Writes the frontier as text and files.
 - `seeds/`: Says which arms deserve more seeds, or that rows limit the choice.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns
 from trainables.measurement import AVERAGE, FULL_STRENGTH, Measurement
 from trainables.probes.metric import RowResults
+from trainables.typed import typed
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ def metrics_by_row(candidates: Iterable[Candidate]) -> frozenset[str]:
 
 def holdout_command(experiment: str, picks: Iterable[Candidate], options: Sequence[str] = ()) -> str:
     """Return the command that measures picks on the holdout, with further options."""
-    return _command("sweeps.holdout", experiment, picks, options)
+    return _command("holdout", experiment, picks, options)
 
 
 def finalists_command(experiment: str, candidates: Iterable[Candidate], options: Sequence[str] = ()) -> str:
     """Return the command that asks candidates all irrelevant rows, with further options."""
-    return _command("sweeps.finalists", experiment, candidates, options)
+    return _command("finalists", experiment, candidates, options)
 
 
-def _command(module: str, experiment: str, candidates: Iterable[Candidate], options: Sequence[str]) -> str:
-    named = [word for one in candidates for name in _typed_names(one) for word in ("--candidate", name)]
-    return shlex.join(["python", "-m", module, "--experiment", experiment, *named, *options])
+def _command(name: str, experiment: str, candidates: Iterable[Candidate], options: Sequence[str]) -> str:
+    named = [word for one in candidates for each in _typed_names(one) for word in ("--candidate", each)]
+    return typed(name, "--experiment", experiment, *named, *options)
 
 
 def _typed_names(one: Candidate) -> list[str]:

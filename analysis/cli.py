@@ -75,7 +75,7 @@ def pareto(  # noqa: PLR0913, PLR0917 one function is the whole command line
     form: Annotated[Format, typer.Option("--format", help="Format of the report on stdout.")] = "table",
     export_as: ExportAs = "",
     ask_finalists: Annotated[
-        bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with sweeps.finalists.")
+        bool, typer.Option("--ask-finalists", help="First ask the finalists all rows, with `finalists`.")
     ] = False,
     is_opened: OpenPage = False,
 ) -> None:
@@ -106,11 +106,14 @@ def results(
     tracking_uri: TrackingUri = "sqlite:///mlflow.db",
 ) -> None:
     """Write a page for each trained trial from its record, with its loss curves as PDF."""
-    from analysis.trial_report.page import write_results
-    from analysis.trial_report.results import read_results, runs_of
+    from rich.console import Console
 
-    found = read_results(storage, experiment, trial)
-    runs = runs_of(experiment, tracking_uri)
+    with working(Console(stderr=True), f"reading {experiment}"):
+        from analysis.trial_report.page import write_results
+        from analysis.trial_report.results import read_results, runs_of
+
+        found = read_results(storage, experiment, trial)
+        runs = runs_of(experiment, tracking_uri)
     for one in found:
         for path in write_results(one, out, runs.get(one.spec.trial_id)):
             print(path)

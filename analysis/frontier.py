@@ -20,6 +20,7 @@ from trainables.constraint import CONSTRAINT, Constraint
 from trainables.errors import UserError, nearest
 from trainables.pareto import Objective, as_costs, directions_of, dominance, hypervolume, non_dominated
 from trainables.record import Measurement
+from trainables.typed import typed
 
 __all__ = ["FIT", "KINDS", "FrontierInfo", "Kind", "PlacementResult", "Volume", "excluded_reason", "frontier_info"]
 
@@ -89,10 +90,10 @@ def _require_finished(experiment: ExperimentRuns) -> None:
         count = len(experiment.trials)
         raise UserError(
             f"a frontier needs a finished trial, but `{experiment.name}` has {count} trials and no verdict",
-            "wait for the first verdict"
+            f"wait for the first verdict; `{typed('status', experiment.name)}` says whether a launch runs"
             if count
-            else f"start the study: python -m sweeps.{experiment.name}; or, for runs that Footprint did not make, "
-            "name their metrics: --map x=NAME:lower --map y=NAME:higher",
+            else f"start a study: {typed('stage4', '--experiment', experiment.name)}; or, for runs that Footprint did "
+            "not make, name their metrics: --map x=NAME:lower --map y=NAME:higher",
         )
 
 

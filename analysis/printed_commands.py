@@ -1,4 +1,4 @@
-"""Runs a command that another command prints, for options that follow it."""
+"""Commands that others print: runs one, for options that follow it, and copies records to MLflow."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from collections.abc import Sequence
 
 import typer
 
+from analysis.options import store_words
+from trainables.typed import typed
+
 STDERR = 2  # the descriptor: in a notebook, sys.stderr has none
 
 
+def sync_command(experiment: str, tracking_uri: str = "") -> str:
+    """Return the command that copies an experiment's records to MLflow; every study's command copies any."""
+    store = store_words(tracking_uri) if tracking_uri else []
+    return typed("stage4", "--sync", "--experiment", experiment, *store)
+
+
 def run_printed(words: Sequence[str]) -> None:
-    """Run a printed command, `python -m MODULE …`, in a process of its own; what it prints goes to stderr.
+    """Run a printed command in a process of its own; what it prints goes to stderr.
 
     Raises:
         typer.Exit: it ended with another code than 0, which becomes that of this command.
     """
-    done = subprocess.run([sys.executable, *words[1:]], stdout=STDERR, check=False)  # noqa: S603 we printed it
+    module = ["-m", "sweeps"] if words[0] == "footprint" else []
+    done = subprocess.run([sys.executable, *module, *words[1:]], stdout=STDERR, check=False)  # noqa: S603 we printed it
     if done.returncode:
         raise typer.Exit(done.returncode)

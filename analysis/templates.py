@@ -6,6 +6,8 @@ import re
 import shlex
 from typing import Any
 
+from trainables.typed import typed
+
 CELL_LETTERS = 160
 # the start of a tag, a comment or a declaration in CommonMark; `0.71 < 0.80` is not one
 TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
@@ -65,4 +67,5 @@ def _render(package: str, name: str, values: dict[str, Any], *, autoescape: bool
         keep_trailing_newline=True,
     )
     environment.filters.update({one.__name__: one for one in (cell, prose, code, shell, rounded)})
+    environment.globals["typed"] = typed
     return environment.get_template(name).render(values)

@@ -23,6 +23,7 @@ import typer
 from trainables.command import run
 from trainables.errors import ExitCode, UserError, redacted
 from trainables.selftest.machine import Check
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from sweeps.execution.cluster import NodeReport
@@ -155,7 +156,7 @@ def _try_server(uri: str) -> None:
 
     tracker = Tracker(uri, "footprint-doctor")
     try:
-        tracker.open_launch("python -m sweeps.doctor", {})
+        tracker.open_launch(typed("doctor"), {})
         tracker.close_launch()
     except outages() as error:
         reason = redacted(str(error).splitlines()[0])

@@ -20,6 +20,7 @@ import typer
 from trainables.command import run
 from trainables.errors import ExitCode, InfrastructureError, UserError
 from trainables.io.strict_yaml import read_yaml
+from trainables.typed import typed
 
 SECONDS = 90.0  # for one machine
 STOP_MLFLOW = "~/footprint/clusters/mlflow-server.sh stop"
@@ -111,7 +112,7 @@ def take_down(path: Path) -> int:
         problems += [f"`ray down` ended with exit code {down}"] * bool(down)
         raise InfrastructureError(
             f"every machine must answer to be stopped, but {'; '.join(problems)}",
-            f"when they answer: python -m sweeps.down {path}",
+            f"when they answer: {typed('down', str(path))}",
         )
     return 1 + len(machines.workers) if machines else 0
 

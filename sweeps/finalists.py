@@ -15,7 +15,7 @@ from trainables.errors import ExitCode, UserError
 
 HELP = help_with_exit_codes(
     "Measure candidates, every seed of them, on all irrelevant rows, without training: an eval asks a core of 48 only. "
-    "`analysis pareto` prints the command for the candidates that can still be picked, and then picks with these "
+    "`footprint pareto` prints the command for the candidates that can still be picked, and then picks with these "
     "rows. Runs on the first device of this machine."
 )
 

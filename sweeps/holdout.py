@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = help_with_exit_codes(
     "Measure candidates, every seed of them, and the base on the holdout (--test and --ood-test of the study), without "
-    "training. `analysis pareto` prints the command for its picks. Choose first: a candidate chosen on these rows is "
+    "training. `footprint pareto` prints the command for its picks. Choose first: a candidate chosen on these rows is "
     "measured too high."
 )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELP = help_with_exit_codes(
     "Evaluate every kept adapter at parts of its strength, and the average of its last three evals, without training; "
-    "the results are candidates of `analysis pareto`. Runs on the first device of this machine."
+    "the results are candidates of `footprint pareto`. Runs on the first device of this machine."
 )
 
 

@@ -22,7 +22,7 @@ TORCH = ("torch", "transformers", "peft", "bitsandbytes", "accelerate")
 # A room is a folder below a package, or a file at a package's top. A room imports only rooms above it.
 ORDER: Mapping[str, tuple[str, ...]] = {
     "trainables": (
-        "progress", "folded",
+        "notebook", "progress", "folded", "typed",
         "code_digest", "errors", "failures", "local_paths", "command", "limits", "io", "preloaded", "schedule",
         "placement", "source", "spec", "setting_meanings", "data_files", "lease", "verdict", "sharing_keys",
         "model", "gradient_norms",
@@ -55,8 +55,8 @@ STUDIES = (
 
 # Command lines of a room that run what stands below it: each stands in another room, with what only it imports.
 COMMANDS: Mapping[str, str] = {
-    "trainables.data.__main__": "probes",
-    "trainables.data.check": "probes",
+    "trainables.data.__main__": "training",
+    "trainables.data.check": "training",
     "trainables.data.dangerous_answers": "probes",
     "trainables.probes.answer": "training",
 }

@@ -44,6 +44,7 @@
 - `mlflow_models`: Keeps adapters as logged models of MLflow, each with the run and the step that made it.
 - `mlflow_store`: Opens an MLflow store, reads and writes its runs, hides its password.
 - `model/`: Loads the base, places LoRA on it, and optimizes the adapter.
+- `notebook`: Outputs of a notebook's cell that are replaced in place, where the code runs in a notebook's kernel.
 - `pareto`: Objectives, Pareto dominance and hypervolume.
 - `phase`: What a running trial does now, in a small file of its record that the launch shows; no result depends on it.
 - `progress`: Says what a command does now, so that nothing is silent: a moving line on a terminal, stamped lines in a
@@ -72,6 +73,7 @@
 - `suites/`: Evaluation suites of others as probes: lm-eval's tasks at each eval, lmms-eval's on kept adapters.
 - `tested_guards`: Guards with an error rate: the same rules, but a test decides at each eval whether a limit is broken.
 - `training/`: Trains a single trial on an engine.
+- `typed`: A command as it is printed, to be typed: in the form in which the user called the one that prints it.
 - `validate`: Generates answers of a checkpoint to held-out prompts and checks them; writes JSONL and a run in MLflow.
 - `verdict`: How a trial ended.
 - `verify`: Checks that a directory holds one complete, trained adapter that can be trained further; works for any

@@ -19,6 +19,7 @@ import typer
 from trainables.errors import ExitCode, UserError, quoted
 from trainables.failures import Failure, failure_of
 from trainables.local_paths import local_path
+from trainables.typed import program, remembering_form, typed
 
 MAX_LETTERS = 600  # of a message on a wrong option, which repeats its value
 # Thousands of runs are hundreds of thousands of objects, which the collector would look through again and again; with
@@ -27,7 +28,7 @@ COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 HELP = "`{} --help` lists the options"
 BUG = (
     "error: this is a bug in Footprint, not in your input\n"
-    "hint: open an issue with the lines above and the command; `python -m sweeps.doctor` lists the versions it needs"
+    "hint: open an issue with the lines above and the command; `{}` lists the versions it needs"
 )
 
 
@@ -35,7 +36,7 @@ def run(command: typer.Typer | Callable[..., Any], arguments: Sequence[str] | No
     """Run a typer app, or a function as an app, and exit with a code of `ExitCode`; by default with `sys.argv`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    with EndingInMessages():
+    with remembering_form(), EndingInMessages():
         code = _invoke(as_app(command), words)
         sys.stdout.flush()
     raise SystemExit(int(code))
@@ -80,9 +81,9 @@ class EndingInMessages:
         with suppress(BrokenPipeError):  # whatever reads stderr may have ended too
             if failure is None:
                 traceback.print_exception(error)
-                typer.echo(BUG, err=True)
+                typer.echo(BUG.format(typed("doctor")), err=True)
             elif failure.message:
-                hint = failure.hint or (HELP.format(_program()) if failure.code == ExitCode.BAD_INPUT else None)
+                hint = failure.hint or (HELP.format(program()) if failure.code == ExitCode.BAD_INPUT else None)
                 typer.echo(f"error: {UserError(failure.message, hint)}", err=True)
         _discard_unwritten_output()
         raise SystemExit(int(ExitCode.BUG if failure is None else failure.code)) from error
@@ -93,7 +94,7 @@ def _invoke(app: typer.Typer, words: list[str]) -> int:
     command = typer.main.get_command(app)
     refuse_urls(command)
     try:
-        with command.make_context(_program(), words) as context:
+        with command.make_context(program(), words) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -141,14 +142,9 @@ def _failure_of_typer(error: BaseException) -> Failure | None:
     if not isinstance(error, typer.TyperException):
         return None
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else _program()
+    path = context.command_path if context else program()
     text = error.format_message().strip() or "a command must be named, but none is"  # its help has been printed
     return Failure(ExitCode.BAD_INPUT, text[:MAX_LETTERS], HELP.format(path))
-
-
-def _program() -> str:
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name
 
 
 def _discard_unwritten_output() -> None:

@@ -31,10 +31,10 @@ class ExitCode(IntEnum):
 # docs/running.md has the same table
 EXIT_CODE_MEANINGS = {
     ExitCode.DONE: "every trial has a result; pruned is a result",
-    ExitCode.CHECK_FAILED: "a check of `sweeps.doctor`, `footprint submit`, `trainables.verify`, `analysis ship` or "
-    "`benchmarks.corpus` failed; `analysis pareto`, `report` or `ship` finds nothing to ship",
+    ExitCode.CHECK_FAILED: "a check of `footprint doctor`, `submit`, `verify` or `ship`, or of `benchmarks.corpus`, "
+    "failed; `footprint pareto`, `report` or `ship` finds nothing to ship",
     ExitCode.BAD_INPUT: "bad input, or base or data are no longer those of the experiment; nothing was spent",
-    ExitCode.TRIALS_FAILED: "some trials are invalid, infeasible or failed; an answer in `trainables.validate` is "
+    ExitCode.TRIALS_FAILED: "some trials are invalid, infeasible or failed; an answer in `footprint validate` is "
     "dangerous",
     ExitCode.RECORD_DAMAGED: "a record is damaged or lacks a file, which is named; or MLflow does not take it",
     ExitCode.ALREADY_RUNNING: "another launch runs this experiment",

@@ -154,7 +154,9 @@ def _check_source(record: Record, source: MeasuredBy, key: BaselineKey, manifest
     if verdict is None or verdict.kind != "completed":  # the integrity witness would have made it invalid
         raise FileDamaged(f"{source}: it must have completed, but its verdict is {verdict}", MEASURED_ANEW)
     if identity != key.identity or kept != manifest or measured_by(record) is not None:
-        raise FileDamaged(f"{source}: its record must be the one that was measured, but it is another", MEASURED_ANEW)
+        raise FileDamaged(
+            f"{source}: its record must be unchanged since the baseline was measured, but it has changed", MEASURED_ANEW
+        )
 
 
 def remember(storage: Path, key: BaselineKey, record: Record) -> bool:

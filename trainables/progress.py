@@ -1,4 +1,4 @@
-"""Says what a command does now, so that nothing is silent: a moving line on a terminal, stamped lines in a log.
+"""Says what a command does now, so that nothing is silent: a moving line on a terminal or in a notebook, else a log.
 
 Work deep inside of a phase need not know who shows it: `doing` names a part of the phase that is shown now.
 """
@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trainables.notebook import CellText, display_in_notebook
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-BEAT_SECONDS = 4.0  # between two lines of a log in the first ten minutes of a phase
+BEAT_SECONDS = 3.0  # between two lines of a log in the first ten minutes of a phase; 5 s of silence are too long
 EARLY_SECONDS = 600.0
 LATE_BEAT_SECONDS = 60.0  # after them: a log of a day must stay readable
+CELL_SECONDS = 1.0  # between two states of a line in a notebook
 Advance = Callable[[float], None]
 
 
@@ -81,7 +84,7 @@ class Display(Protocol):
 
 
 class _Shown:
-    """The phase that a console shows: its innermost part moves on a terminal, and beats in a log."""
+    """The phase that a console shows: its innermost part moves on a terminal or in a notebook, and beats in a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -89,18 +92,22 @@ class _Shown:
         self._over = threading.Event()
         self._changed = threading.Event()
         self._bars: Progress | None = None
-        self._tasks: list[Any] = []
+        self._cell: CellText | None = None
+        self._display: Callable[..., Any] | None = None
+        self._first: Part | None = None
+        self._said_seconds = time.monotonic()
 
     @contextmanager
     def part(self, text: str, total: float | None, unit: str) -> Iterator[Advance]:
         """Show a part until the end of the block; yields what counts what is done."""
         one = Part(text, total, unit)
         self.parts.append(one)
+        self._first = self._first or one
         if self._bars is not None:
             task = self._bars.add_task(text, total=total, amount="")
         else:
             task = None
-            say(self.console, text)
+            self._tell(text)
         self._changed.set()
 
         def advance(count: float) -> None:
@@ -123,6 +130,7 @@ class _Shown:
             with bars(self.console) as self._bars:
                 yield
             return
+        self._display = None if self.console.quiet else display_in_notebook()
         beats = threading.Thread(target=self._beat, name="progress", daemon=True)
         beats.start()
         try:
@@ -131,16 +139,30 @@ class _Shown:
             self._over.set()
             self._changed.set()
             beats.join()
+            if self._first is not None and self._display:
+                self._tell(self._first.line(time.monotonic()))  # what was done, and how long it took, stays
+
+    def _tell(self, text: str) -> None:
+        """Print a line, or replace that of the notebook."""
+        self._said_seconds = time.monotonic()
+        if self._display is None:
+            say(self.console, text)
+        elif self._cell is None:
+            self._cell = CellText(self._display, text)
+        else:
+            self._cell.replace(text)
 
     def _beat(self) -> None:
         while not self._over.is_set():
             one = self.parts[-1] if self.parts else None
             lasted = time.monotonic() - one.began_seconds if one else 0.0
             self._changed.clear()
-            if self._changed.wait(pause_seconds(lasted)) or self._over.is_set():
+            pause = CELL_SECONDS if self._display else pause_seconds(lasted)
+            # since the last line: that a part ends says nothing
+            if self._changed.wait(max(0.05, self._said_seconds + pause - time.monotonic())) or self._over.is_set():
                 continue
             if one is not None and self.parts and self.parts[-1] is one:
-                say(self.console, one.line(time.monotonic()))
+                self._tell(one.line(time.monotonic()))
 
 
 _shown: list[Display] = []  # the last one shows; two moving lines would draw over each other
@@ -162,7 +184,7 @@ def working(console: Console, text: str) -> Iterator[None]:
     """Say what goes on until the end of the block: at once, and again while it lasts.
 
     On a terminal a line with a spinner and the time moves, and leaves nothing. Anywhere else lines have the time of
-    day, and come every four seconds in the first ten minutes and every minute later. In a block of another `working`,
+    day, and come every three seconds in the first ten minutes and every minute later. In a block of another `working`,
     it is a part of that.
     """
     if _shown:

@@ -14,8 +14,7 @@ Layout::
     metrics.jsonl                 one checksummed line per measurement; an incomplete last line is ignored
     samples/step-N.jsonl          prompts and answers of the probes, for people to read
     checkpoints/step-N/           adapter, optimizer, health monitor and progress; `manifest.json` is written last
-    adapters/step-N/              the adapter of every eval in PEFT's format, unless a launch keeps `best` alone;
-                                  `manifest.json` is written last
+    adapters/step-N/              the adapter of every eval in PEFT's format (`--keep all`); `manifest.json` last
     best/                         the best adapter that meets the constraint, in PEFT's format, with model card and
                                   `provenance.json` (`step`, `metrics`, labels, versions, digests); `manifest.json` last
     memory.json                   how its steps were made to fit the memory, if whole batches did not

@@ -8,7 +8,6 @@ command itself succeeded); 2 for invalid input, reported before any model is loa
 
 from __future__ import annotations
 
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from trainables.evaluation.held_out import (
 from trainables.io.files import write_text
 from trainables.mlflow_store import checked_uri, default_tracking_uri
 from trainables.probes.shell.judge import PATTERNS, Pattern, read_patterns
+from trainables.typed import typed
 
 NO_STORE = "none"
 
@@ -154,7 +154,8 @@ def main(  # noqa: PLR0913, PLR0917 one function is the whole command line
     checkpoint = verified_checkpoint(checkpoint_dir, base, load_in_4bit)
     check_rows_fit(held_out, checkpoint.base)
     answers = _answered(checkpoint, held_out, rules, max_new_tokens)
-    command = shlex.join(["python", "-m", "trainables.validate", *sys.argv[1:]])
+    words = sys.argv[1:]
+    command = typed("validate", *(words[1:] if words[:1] == ["validate"] else words))  # called by `footprint validate`
     validation = Validation(checkpoint, held_out, tuple(answers), seed, max_new_tokens, command)
     _save(validation, output_jsonl, uri, experiment)
     _print_table(summary(answers))

@@ -17,6 +17,7 @@ from trainables.probes.reserve import RESERVED_METRICS
 from trainables.record import Measurement, Record
 from trainables.schedule import planned_evals
 from trainables.tested_guards import MARGIN, RUN_ERROR, OnRows, Reading
+from trainables.typed import typed
 
 LEAST_BASELINE = 0.5  # share of rows that a base must get right before a fall can be seen
 MOST_ROWS = 1000
@@ -147,5 +148,6 @@ def _more_rows(rule: Floor | Ceiling, baseline: Proportion, evals: int) -> str:
 
 def _hint(kind: str) -> str:
     if kind == "text":
-        return "`accept` other right answers, or write the base's own with `python -m trainables.probes.answer`"
+        answer = typed("data", "answer", "--base", "DIR", "--ood", "questions.jsonl", "--out", "ood.jsonl")
+        return f"`accept` other right answers, or write the base's own with `{answer}`"
     return f"look at its answers, and give {kind or 'other'} rows that the base gets right"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from trainables.errors import UserError, quoted
+from trainables.progress import working
 
 if TYPE_CHECKING:
     from analysis.compare.answers import SideBySide
@@ -33,13 +34,17 @@ def compare(  # noqa: PLR0913, PLR0917 one function is the whole command line
     ),
 ) -> None:
     """Compare two arms, checkpoints or trials on the rows that both answered, and their answers side by side."""
+    from rich.console import Console
+
     from trainables.metrics import metric
 
     check_margin(margin)
     metric(y)
-    ours = _candidates(experiment, tracking_uri)
-    theirs = _candidates(with_experiment, tracking_uri) if with_experiment else ours
-    _print(*_compared(a, b, ours, theirs, y, margin, answers), form)
+    with working(Console(stderr=True), f"reading {experiment}, and comparing"):
+        ours = _candidates(experiment, tracking_uri)
+        theirs = _candidates(with_experiment, tracking_uri) if with_experiment else ours
+        compared = _compared(a, b, ours, theirs, y, margin, answers)
+    _print(*compared, form)
 
 
 def check_margin(margin: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.candidates import FULL_STRENGTH, Candidate, SeedEval, candidates_of
+from analysis.printed_commands import sync_command
 from trainables.errors import UserError, named, nearest
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def side_of(text: str, among: Candidates) -> Side:
     if not among.candidates:
         raise UserError(
             f"a comparison needs the measurements of each eval, but MLflow has none of `{among.experiment}`",
-            f"copy them from the records: python -m sweeps.{among.experiment} --sync",
+            f"copy them from the records: {sync_command(among.experiment)}",
         )
     words = " ".join(text.split())
     known = _by_name(among)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from trainables.progress import working
 
 if TYPE_CHECKING:
     from analysis.effects.continuations import ContinuedPair
@@ -20,7 +23,7 @@ def effects(
     experiment: Annotated[str, typer.Option(help="MLflow experiment whose trials vary layers, rank or rate.")],
     continuations: Annotated[
         list[str] | None,
-        typer.Option(help="Experiment of sweeps.continuation; repeatable.", show_default="none"),
+        typer.Option(help="Experiment of `footprint continuation`; repeatable.", show_default="none"),
     ] = None,
     y: Annotated[str, typer.Option(help="Task fit.")] = "exact_match",
     margin: Annotated[float, typer.Option(help="Largest effect that counts as none.")] = MARGIN,
@@ -34,21 +37,30 @@ def effects(
     H1 more LoRA costs generality; H2 each tower has a best depth in between; H3 placement matters more than a modest
     change of the rate; H4 training on harms an adapter that lost its generality.
     """
+    from rich.console import Console
+
     from analysis.compare.command import check_margin
-    from analysis.effects.design import observations
-    from analysis.effects.report import effects_report
-    from analysis.logged_measurements import read_logged
-    from analysis.options import store_words
     from trainables.metrics import metric
 
     check_margin(margin)
     metric(y)
+    with working(Console(stderr=True), f"reading {experiment}, and estimating effects"):
+        report = _report(experiment, tracking_uri, continuations or (), y, margin)
+    _print(report, form)
+
+
+def _report(experiment: str, tracking_uri: str, continuations: Sequence[str], y: str, margin: float) -> EffectsReport:
+    from analysis.effects.design import observations
+    from analysis.effects.report import effects_report
+    from analysis.logged_measurements import read_logged
+    from analysis.options import store_words
+
     logged = read_logged(experiment, tracking_uri)
     study = logged.runs
-    pairs = [pair for name in continuations or () for pair in _pairs(name, tracking_uri)]
+    pairs = [pair for name in continuations for pair in _pairs(name, tracking_uri)]
     among = observations(study, logged.trained)
     baseline = next((one.last for one in study.trials if one.trial_id in study.baseline_ids), None)
-    _print(effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri)), form)
+    return effects_report(experiment, among, pairs, y, margin, baseline, store_words(tracking_uri))
 
 
 def _print(report: EffectsReport, form: Form) -> None:
@@ -64,6 +76,7 @@ def _print(report: EffectsReport, form: Form) -> None:
 
 def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
     from analysis.effects.continuations import continued_pairs
+    from analysis.effects.hypotheses import continuation_command
     from analysis.logged_measurements import read_logged
     from trainables.errors import UserError
 
@@ -73,6 +86,6 @@ def _pairs(name: str, tracking_uri: str) -> tuple[ContinuedPair, ...]:
         raise UserError(
             f"--continuations must hold two trials that differ in their parent alone, one within the constraint at its "
             f"first eval and one outside, but `{name}` has none",
-            "python -m sweeps.continuation --init-from STABLE --restart-from LOST --seeds 5",
+            continuation_command(),
         )
     return found

@@ -25,12 +25,12 @@ from analysis.effects.design import (
 )
 from trainables.metrics import METRICS
 from trainables.probes.metric import RowResults
+from trainables.typed import typed
 
 Outcome = Literal["supported", "contradicted", "undecided"]
 
 MODEST_RANGE = 2.0  # the highest of the rates against the lowest; more is not a modest change
 LEAST_LEVELS = 3
-CROSSED = "run the crossed study: python -m sweeps.response --seeds 5"
 STATEMENTS = {
     "H1": "more LoRA costs generality",
     "H2": "each tower has a best number of layers between few and many",
@@ -124,7 +124,7 @@ def _more_costs(metric: str, among: Sequence[Observation], margin: float) -> Jud
     design = linear_design(among)
     weights, named = _corners(design, among)
     if not design.can_tell(weights):
-        return _unknown("H1", metric, "from few to many layers", f"depths that vary, crossed; {CROSSED}")
+        return _unknown("H1", metric, "from few to many layers", f"depths that vary, crossed; {_crossed()}")
     return _answer("H1", metric, named, contrast(design, weights, metric, among), _worse(metric), margin)
 
 
@@ -150,12 +150,12 @@ def _best_between(
     name = next((one for one in ("irrelevant_pass", "text_retention") if one in generality), "")
     if len(values) < LEAST_LEVELS or not name or METRICS[fit].direction != "higher":
         return _unknown("H2", tower.name, f"a {tower.unit} in between",
-                        f"three depths or more of this tower; {CROSSED}")  # fmt: skip
+                        f"three depths or more of this tower; {_crossed()}")  # fmt: skip
     design = level_design(tower, among)
     columns = {level: f"{tower.name} {level:g}" for level in values[1:]}
     if not design.can_tell(dict.fromkeys(columns.values(), 1.0)):
         return _unknown("H2", tower.name, f"a {tower.unit} in between",
-                        f"depths that vary by themselves; {CROSSED}")  # fmt: skip
+                        f"depths that vary by themselves; {_crossed()}")  # fmt: skip
     summed = [_with_sum(one, fit, name) for one in among]
 
     def against(level: float, end: float) -> Difference:
@@ -201,7 +201,7 @@ def _placement_above_rate(metric: str, among: Sequence[Observation], margin: flo
     towers = [one for one in (LANGUAGE, VISION) if design.can_tell({one.name: 1.0})]
     if not towers or not design.can_tell({RATE.name: 1.0}) or max(rates) > MODEST_RANGE * min(rates):
         why = "rates within a factor of 2, crossed with depths" if towers else "depths and rates that vary"
-        return _unknown("H3", metric, "the larger tower less the rate", f"{why}; {CROSSED}")
+        return _unknown("H3", metric, "the larger tower less the rate", f"{why}; {_crossed()}")
     ranges = {one.name: levels(one, among)[-1] - levels(one, among)[0] for one in (*towers, RATE)}
     sizes = {name: contrast(design, {name: span}, metric, among).mean for name, span in ranges.items()}
     larger = max(towers, key=lambda one: abs(sizes[one.name])).name
@@ -213,9 +213,8 @@ def _placement_above_rate(metric: str, among: Sequence[Observation], margin: flo
 
 def _training_on(metric: str, pairs: Sequence[ContinuedPair], margin: float) -> Judgement:
     if not pairs:
-        return _unknown("H4", metric, "its change by training on",
-                        "pairs of continued trials: python -m sweeps.continuation --init-from STABLE "
-                        "--restart-from LOST --seeds 5, then --continuations continuation here")  # fmt: skip
+        how = f"pairs of continued trials: {continuation_command()}, then --continuations continuation here"
+        return _unknown("H4", metric, "its change by training on", how)
     _, more = changes(pairs, metric)
     return _answer("H4", metric, "its change from the lost parent less that from the stable one", more, _worse(metric),
                    margin)  # fmt: skip
@@ -239,3 +238,12 @@ def _decides(found: Difference, margin: float) -> str:
 
 def _unknown(hypothesis: str, part: str, named: str, what_decides: str) -> Judgement:
     return Judgement(hypothesis, part, "undecided", named, None, what_decides)
+
+
+def continuation_command() -> str:
+    """Return the command that trains on from one parent within the constraint and one outside."""
+    return typed("continuation", "--init-from", "STABLE", "--restart-from", "LOST", "--seeds", "5")
+
+
+def _crossed() -> str:
+    return f"run the crossed study: {typed('response', '--seeds', '5')}"

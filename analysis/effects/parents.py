@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from analysis.effects.design import Observation
 from analysis.options import storage_words
 from trainables.constraint import CONSTRAINT, applicable_constraint
 from trainables.record import Record
+from trainables.typed import typed
 
 MOST_PARENTS = 5
 LANGUAGE, VISION = range(1, 5), range(7)  # the placements of `sweeps.continuation`
@@ -49,8 +49,8 @@ def _parents(one: Observation) -> tuple[Path, Path] | None:
 def _command(one: Observation, store: Sequence[str]) -> str:
     parents = _parents(one)
     assert parents is not None
-    words = ["python", "-m", "sweeps.continuation", "--only", f"L{one.language}V{one.vision}"]
+    words = ["--only", f"L{one.language}V{one.vision}"]
     words += ["--rank", f"{one.rank:g}", "--quant", one.quantization]
     words += ["--init-from", str(parents[0]), "--restart-from", str(parents[1])]
     words += [*storage_words(parents[0].parents[3]), *store]
-    return shlex.join([*words, "--experiment", f"continuation-{one.trial.name}"])
+    return typed("continuation", *words, "--experiment", f"continuation-{one.trial.name}")

@@ -12,7 +12,9 @@ from analysis.effects.hypotheses import Effect, Judgement, answers_of, effects_o
 from analysis.effects.importance import importances
 from analysis.effects.means import PlacementMeans, placement_means
 from analysis.effects.parents import continuation_commands
+from analysis.printed_commands import sync_command
 from trainables.errors import UserError
+from trainables.typed import typed
 
 SHOWN = ("irrelevant_pass", "hallucination", "text_retention")  # beside the fit
 LEAST_TRIALS = 4
@@ -74,7 +76,7 @@ def _varied(experiment: str, among: Sequence[Observation], fit: str) -> list[Fac
     if len(among) < LEAST_TRIALS:
         raise UserError(
             f"effects need {LEAST_TRIALS} trained trials with evals or more, but `{experiment}` has {len(among)}",
-            f"run more arms or seeds, or copy the records to MLflow: python -m sweeps.{experiment} --sync",
+            f"run more arms or seeds, or copy the records to MLflow: {sync_command(experiment)}",
         )
     if not all(fit in one.last.metrics for one in among):
         raise UserError(f"--y must be measured in every trial, but some of `{experiment}` lack `{fit}`")
@@ -82,7 +84,7 @@ def _varied(experiment: str, among: Sequence[Observation], fit: str) -> list[Fac
     if not varied:
         raise UserError(
             f"effects need a setting that varies, but all trials of `{experiment}` have equal layers, rank and rate",
-            "python -m sweeps.response varies them",
+            f"`{typed('response')}` varies them",
         )
     return varied
 

@@ -12,6 +12,7 @@ from analysis.options import ConclusionOptions, storage_words
 from analysis.placements import recorded
 from analysis.printed_commands import run_printed
 from analysis.read_conclusion import read_conclusion
+from trainables.typed import typed
 
 ASKED_AT_ONCE = 12  # candidates of one command; the next one names those that are left
 
@@ -61,7 +62,7 @@ def _words(found: Conclusion, asked: ConclusionOptions) -> list[str]:
 
 def ship_command(asked: ConclusionOptions) -> str:
     """Return the command that ships the pick."""
-    return shlex.join(["analysis", "ship", "--experiment", asked.experiment, *asked.words(), "--out", "shipped"])
+    return typed("ship", "--experiment", asked.experiment, *asked.words(), "--out", "shipped")
 
 
 def _is_kept(candidate: Candidate) -> bool:

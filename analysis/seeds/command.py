@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from analysis.options import DEFAULT_LEVEL, STORE, ConclusionOptions, Fit, Generality, Level, TrackingUri
-from analysis.printed_commands import run_printed
+from analysis.printed_commands import run_printed, sync_command
 from trainables.errors import UserError, quoted
+from trainables.progress import working
 
 if TYPE_CHECKING:
     from analysis.placements import PlacementRuns
@@ -50,6 +51,8 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
     tracking_uri: TrackingUri = STORE,
 ) -> None:
     """Say which arms deserve more seeds, or that rows limit the choice, and print the command that runs them."""
+    from rich.console import Console
+
     from analysis.compare.command import check_margin
 
     check_margin(margin)
@@ -57,7 +60,8 @@ def seeds(  # noqa: PLR0913, PLR0917 one function is the whole command line
         raise UserError(f"--accepted must be above 0 and below 1, but got {quoted(accepted)}", "--accepted 0.1")
     asked, spent = ConclusionOptions(experiment, tracking_uri, x, y, level=level), 0
     while True:
-        found = _advised(asked, margin, accepted)
+        with working(Console(stderr=True), f"reading {experiment}, and drawing again from its rows and seeds"):
+            found = _advised(asked, margin, accepted)
         _print(found, form, accepted)
         if not loop or not found.command:
             return
@@ -84,8 +88,8 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     if not known:
         raise UserError(
             f"more seeds are judged from results by row and a baseline, but `{asked.experiment}` has none",
-            f"copy them from the records: python -m sweeps.{asked.experiment} --sync; records of earlier versions hold "
-            "none",
+            f"copy them from the records: {sync_command(asked.experiment, asked.tracking_uri)}; records of earlier "
+            "versions hold none",
         )
     found = evidence(known, names, constraint)
     at = next((at for at, one in enumerate(known) if choice.picked and one is choice.picked.contender), None)

@@ -17,6 +17,7 @@ from trainables.derived.copies import kept_adapters
 from trainables.errors import ExitCode, UserError, named, nearest
 from trainables.record import Measurement, Record
 from trainables.spec import TrialSpec
+from trainables.typed import typed
 
 
 class NothingToShip(UserError):
@@ -125,8 +126,8 @@ def _nothing_to_ship(choice: Pick, found: Conclusion, arm: str) -> NothingToShip
     return NothingToShip(
         f"a candidate to ship must gain, and meet the constraint with probability {choice.level:g}, but no {of} of "
         f"`{found.study.name}` has one{near}.{reasons}",
-        f"more seeds or rows raise the probability: analysis pareto --experiment {found.study.name} says what each arm "
-        f"reached{anyway}",
+        f"more seeds or rows raise the probability: `{typed('pareto', '--experiment', found.study.name)}` says what "
+        f"each arm reached{anyway}",
     )
 
 

@@ -12,6 +12,7 @@ from analysis.effects.tables import answer_rows, effect_rows
 from analysis.holdout import HoldoutFindings
 from analysis.placement_results import FIT
 from trainables.errors import UserError
+from trainables.typed import typed
 
 HOLDOUT_HEADER = ("metric", "where it was chosen", "on held-out rows", "rows", "base alone, held-out rows")
 
@@ -36,7 +37,8 @@ def effects_section(found: Conclusion) -> EffectsSection:
         made = effects_report(study.name, observations(study, logged), (), fit, baseline=baseline)
     except UserError as error:  # the design of this study does not allow it
         return EffectsSection(missing=f"Not estimated: {error.message}.")
-    more = f"The command `analysis effects --experiment {study.name}` takes continued trials too, with --continuations."
+    command = typed("effects", "--experiment", study.name)
+    more = f"The command `{command}` takes continued trials too, with --continuations."
     return EffectsSection(tuple(answer_rows(made)), tuple(effect_rows(made)), (*made.unknown, more))
 
 

@@ -42,9 +42,10 @@ def report(  # noqa: PLR0913, PLR0917 one function is the whole command line
     with working(Console(stderr=True), f"reading {experiment}, and drawing again from its rows and seeds"):
         found = read_conclusion(asked)
     commands = next_commands(found, asked)
-    content = content_of(found, commands, datetime.now(UTC).date())
     path = out or Path("report.html" if form == "html" else "report.md")
-    write_report(content, path, form)
+    with working(Console(stderr=True), f"writing {path}"):
+        content = content_of(found, commands, datetime.now(UTC).date())
+        write_report(content, path, form)
     print(content.answer[0])
     print(f"written: {path}")
     if is_opened:

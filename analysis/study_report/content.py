@@ -14,6 +14,7 @@ from analysis.decision.pick import Pick
 from analysis.frontier import FrontierInfo
 from analysis.guard_limits import guards_of
 from analysis.holdout import sentences
+from analysis.printed_commands import sync_command
 from analysis.report.conclusions import conclusion, footnotes, marked_label, unknowns
 from analysis.report.plain_words import plain_words
 from analysis.report.tables import reach_rows, text_table
@@ -200,5 +201,5 @@ def _missing(
                          "guards and commands are not shown.")  # fmt: skip
     if unlogged := [one.name for one in trials if not measured.get(one.run_id)]:
         sentences.append(f"MLflow holds no measurements of {len(unlogged)} of {len(trials)} trials: their curves are "
-                         f"not shown (`python -m sweeps.{info.experiment} --sync` copies them).")  # fmt: skip
+                         f"not shown (`{sync_command(info.experiment)}` copies them).")  # fmt: skip
     return sentences

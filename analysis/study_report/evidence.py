@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from analysis.mlflow_runs import TrialRun
 from trainables.io.files import read_json
 from trainables.record import BEST, Measurement, Record
 from trainables.spec import TrialSpec
+from trainables.typed import typed
 
 SOURCES = {"base": "model", "train": "training rows", "validation": "validation rows", "ood": "other rows"}
 COSTS = ("train_seconds", "eval_seconds", "peak_memory_mb", "adapter_parameters")
@@ -97,7 +97,7 @@ def commands_of(info: FrontierInfo, records: Mapping[str, Record]) -> list[ArmCo
         known = [records[one.trial.run_id] for one in result.placement.seed_runs if one.trial.run_id in records]
         if known:
             spec = str(known[0].directory / "spec.json")
-            found.append(ArmCommand(result.placement.label, shlex.join(["python", "-m", "sweeps.trial", spec])))
+            found.append(ArmCommand(result.placement.label, typed("trial", spec)))
     return found
 
 

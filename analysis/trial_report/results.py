@@ -13,6 +13,7 @@ from trainables.errors import UserError, nearest
 from trainables.io.files import read_json
 from trainables.record import Measurement, Record, records_under
 from trainables.spec import TrialSpec
+from trainables.typed import typed
 from trainables.verdict import Verdict
 
 
@@ -63,7 +64,8 @@ def read_results(storage: Path, experiment: str, trial: str | None) -> list[Tria
     if trial is None:
         chosen = [record for record in trained if _has_result(record)]
         if not chosen:
-            raise UserError(f"a trial must have ended with a result, but none of {experiment} has")
+            raise UserError(f"a trial must have ended with a result, but none of {experiment} has",
+                            f"{typed('status', experiment, '--storage', str(storage))} says what they do")  # fmt: skip
     else:
         chosen = [record for record, spec in trained.items() if trial in (spec.name, spec.trial_id, record.name)]
         if not chosen:

@@ -12,6 +12,7 @@ else of the environment changes what a trial computes; `CUDA_VISIBLE_DEVICES` an
 and how fast.
 """
 READ: Mapping[str, str] = {
+    "FOOTPRINT_COMMANDS": "the form of printed commands, `footprint` or `modules`; else that of the command",
     "FOOTPRINT_DATA": "further directories in which the pictures of data may lie; absolute, separated as in `PATH`",
     "FOOTPRINT_LMMS_PYTHON": "Python of the environment in which lmms-eval is installed",
     "FOOTPRINT_NOTIFY": "what `--notify` says: a URL, or a command",

@@ -19,6 +19,7 @@ from sweeps.study import Study
 from trainables.command import run, show_library_messages
 from trainables.errors import Checkpointed, ExitCode, InfrastructureError, UserError
 from trainables.progress import working
+from trainables.typed import typed
 from trainables.verdict import VERDICT
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def _sync_records(study: Study, launch: Launch) -> None:
 
     directory = launch.directory(study)
     if not (directory / "study.json").exists():
-        raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none")
+        raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none",
+                        typed("list", "--storage", str(directory.parent)) + " shows those of this storage")  # fmt: skip
     names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name, study.question)
     typer.echo(f"copied {len(names)} trials of `{directory.name}` to MLflow")
 

@@ -215,7 +215,7 @@ class LaunchOptions:
         from rich.console import Console
 
         if self.quiet and self.verbose:
-            raise UserError("--quiet and --verbose exclude each other, but both are given")
+            raise UserError("--quiet and --verbose exclude each other, but both are given", "leave out one of them")
         return Console(stderr=self.as_json, quiet=self.quiet)
 
     def fixed(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class StudyOptions:
     only: str = field(default="", metadata=option(SPACE, shown_default="all but refused ones"))
     """Arms to run, e.g. A1,C2."""
     winners: Path | None = field(default=None, metadata=option(SPACE, shown_default="none"))
-    """Use the placements in this winners.json of `analysis pareto` as the arms."""
+    """Use the placements in this winners.json of `footprint pareto` as the arms."""
     recommended: bool = field(default=False, metadata=option(SPACE))
     """Run only the arms that the study recommends to try first."""
     rank: str = field(default="", metadata=option(SPACE, shown_default="the study's"))

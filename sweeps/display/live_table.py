@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.display.layout import Layout, fitting
-from sweeps.display.notebook import NotebookOutput, display_in_notebook
+from sweeps.display.notebook import NotebookOutput
 from sweeps.display.progress import say
 from sweeps.display.time_left import duration
 from sweeps.display.trial_rows import (
@@ -28,6 +28,7 @@ from sweeps.display.trial_rows import (
     seconds_left_of,
     stop_line,
 )
+from trainables.notebook import display_in_notebook
 from trainables.phase import TrialPhase, read_phase
 from trainables.progress import pause_seconds
 from trainables.record import Record

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, RenderableType
 
-if TYPE_CHECKING:
-    from IPython.display import DisplayHandle  # type: ignore[import-not-found] only in notebooks
+from trainables.notebook import CellText
 
 COLUMNS = 110
 MOST_NOTES = 200  # lines kept above the table
-
-
-def display_in_notebook() -> Callable[..., Any] | None:
-    """Return IPython's `display` in a notebook's kernel, None anywhere else."""
-    try:
-        from IPython.core.getipython import get_ipython  # type: ignore[import-not-found]
-        from IPython.display import display  # type: ignore[import-not-found]
-    except ImportError:
-        return None
-    shell = get_ipython()
-    return display if shell is not None and hasattr(shell, "kernel") else None
 
 
 class NotebookOutput:
@@ -33,7 +20,7 @@ class NotebookOutput:
     def __init__(self, display: Callable[..., Any], shown: Callable[[], RenderableType]) -> None:
         self.shown = shown
         self.notes: list[str] = []
-        self._handle: DisplayHandle = display(self._html(), raw=True, display_id=True)
+        self._cell = CellText(display, self._text())
 
     def note(self, text: str) -> None:
         """Keep a line above the table; it appears when the table is drawn again."""
@@ -41,11 +28,10 @@ class NotebookOutput:
 
     def refresh(self) -> None:
         """Draw again."""
-        self._handle.update(self._html(), raw=True)
+        self._cell.replace(self._text())
 
-    def _html(self) -> dict[str, str]:
-        text = "\n".join([*self.notes, _as_text(self.shown())])
-        return {"text/plain": text, "text/html": f'<pre style="line-height:1.3">{html.escape(text)}</pre>'}
+    def _text(self) -> str:
+        return "\n".join([*self.notes, _as_text(self.shown())])
 
 
 def _as_text(shown: RenderableType) -> str:

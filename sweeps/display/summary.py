@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from trainables.rates import choice_text, further_texts, read_choices
 from trainables.record import RUN_AGAIN, Measurement, Record
 from trainables.record_check import METRICS
 from trainables.record_labels import labels_of
+from trainables.typed import typed
 from trainables.weak_probes import weak_probes_of
 
 
@@ -50,7 +50,7 @@ def pareto_command(experiment: str, tracking_uri: str | None) -> str:
     secret = holds_password(tracking_uri)
     store = ["--tracking-uri", tracking_uri] if tracking_uri and not secret else []
     note = "  # with MLFLOW_TRACKING_URI set to the address of the store, whose password is not printed"
-    return shlex.join(["analysis", "pareto", "--experiment", experiment, *store]) + note * secret
+    return typed("pareto", "--experiment", experiment, *store) + note * secret
 
 
 GENERALITY_NAMES = {"irrelevant_pass": "irrelevant-image pass", "text_retention": "text retention"}

@@ -26,6 +26,7 @@ from typing import IO, Literal
 
 from trainables.errors import InfrastructureError, named, redacted
 from trainables.io.requests import read_request
+from trainables.typed import typed
 
 MODULE = "sweeps.execution.joining"
 PACKAGE_ROOT = Path(__file__).parents[2]
@@ -122,7 +123,7 @@ def _explained(last: JoinProgress, log: str) -> InfrastructureError:
     match last.step:
         case "load":
             message = f"Ray must load on this machine, but: {reason}"
-            hint = "on a busy machine try again later; else run `python -m sweeps.doctor`"
+            hint = f"on a busy machine try again later; else run `{typed('doctor')}`"
         case "find" if last.address == "auto":
             message = "--address auto must find a Ray cluster on this machine, but none runs here"
             hint = f"{ON_HEAD}; or leave --address out"
@@ -219,7 +220,7 @@ def _reason(error: BaseException) -> str:
 
 def main() -> None:
     """Answer the request on standard input; only progress goes to standard output."""
-    request = read_request(MODULE, "`python -m sweeps.doctor --address ADDRESS`", sys.argv[1:], sys.stdin)
+    request = read_request(MODULE, f"`{typed('doctor', '--address', 'ADDRESS')}`", sys.argv[1:], sys.stdin)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Ray writes there, too
     for progress in join(str(request["address"])):

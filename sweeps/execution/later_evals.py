@@ -165,8 +165,7 @@ def measure_into(
                 counts.measured += 1
                 at = f"{copy.record.spec().name} @ {copy.step}, scale {copy.scale}"
                 counts.invalid += not isinstance(found, Measurement)
-                written = _written(found, copy.record, name, ended.experiment)
-                say(f"{counts.measured} of {len(copies)}: {at}: {written}")
+                say(f"{counts.measured} of {len(copies)}: {at}: {_written(found, copy.record, name, ended.experiment)}")
     return counts
 
 

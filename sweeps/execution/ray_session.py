@@ -24,6 +24,7 @@ from sweeps.execution.engine_plan import Node
 from sweeps.execution.joining import address_to_join, check_joining
 from sweeps.execution.ray_token import protect_token
 from trainables.errors import InfrastructureError, redacted
+from trainables.typed import typed
 
 UNREAD_STATE_SECONDS = "86400"  # between Tune's snapshots of all its trials, which nothing here reads
 STARTS_FAIL_WITH = (RayError, OSError, RuntimeError, ValueError, TimeoutError)
@@ -161,7 +162,7 @@ def _not_started(address: str | None) -> Any:
         raise InfrastructureError(
             f"Ray must start on this machine, but: {reason}",
             f"on a busy machine try again later; else see {ray_directory()}/session_latest/logs, or run "
-            "`python -m sweeps.doctor`",
+            f"`{typed('doctor')}`",
         ) from error
 
     return leave

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from trainables.mlflow_store import default_tracking_uri
 from trainables.phase import forget_phase
 from trainables.record import PILOTS, Record
 from trainables.recorded_baselines import RecordedBaselines
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from sweeps.execution.fleet import Fleet
@@ -106,7 +106,7 @@ def _sync_command(experiment: Experiment, launch: Launch) -> str:
     """Return the command for a launch from Python; every study's command line copies any experiment."""
     store = ["--tracking-uri", launch.tracking_uri] if launch.tracking_uri else []
     where = ["--storage", str(experiment.directory.parent), "--experiment", experiment.name]
-    return shlex.join(["python", "-m", "sweeps.stage4", "--sync", *where, *store])
+    return typed("stage4", "--sync", *where, *store)
 
 
 @contextmanager

@@ -142,8 +142,8 @@ TABLE: dict[str, KeyRule] = {
     "chat_template": TEMPLATE,
     "eot_tokens": CheckedBy(turn_ends),
     "chat_template_jinja": Accepts({}, "only the base's own chat template is used", "remove the key"),
-    "dataset_exact_deduplication": off("every row of the file is trained on", "drop duplicates with python -m "
-                                       "sweeps.trial … --drop duplicates; then remove the key"),
+    "dataset_exact_deduplication": off("every row of the file is trained on", "drop them by --drop duplicates; "
+                                       "then remove the key"),
     "excess_length_strategy": Accepts({"drop": "rows that are too long are reported before the run"},
                                       "rows are not truncated", "excess_length_strategy: drop"),
     "image_size": PICTURES,

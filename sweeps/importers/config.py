@@ -26,6 +26,7 @@ from trainables.data.system_turn import write_with_system_turn
 from trainables.errors import UserError
 from trainables.model.families import family_of
 from trainables.spec import Format, Placement, Source, TrialSpec
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from sweeps.execution.options import Launch
@@ -165,7 +166,7 @@ def _check_ood(parsed: ParsedConfig, launch: Launch) -> None:
         raise UserError(
             f"{parsed.document.path}: out-of-distribution rows are needed to measure lost generality, but --ood is not "
             f"given and {parsed.tool.name} has no key for them",
-            "pass --ood FILE; `python -m trainables.mini show --out DIR` writes an example. Or try the settings on "
+            f"pass --ood FILE; `{typed('mini', 'show', '--out', 'DIR')}` writes an example. Or try the settings on "
             "the miniature: --base mini",
         )
 

@@ -42,5 +42,5 @@
 - `trial_checks`: Preflight checks of one trial: coverage, schedule, evals, row lengths and parent adapter.
 - `weight_memory`: Forecasts the bytes of a base's weights as an engine holds them, from the headers of its files;
   imports no torch.
-- `winners`: Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`.
+- `winners`: Reads the winners of an earlier study as arms, from the `winners.json` of `footprint pareto`.
 """

@@ -13,6 +13,7 @@ from trainables.errors import UserError, items, named
 from trainables.rates import RATE_STEP, RateChoice
 from trainables.schedule import warmup_steps
 from trainables.spec import RESTART, TrialSpec
+from trainables.typed import typed
 
 AUTO = "auto"
 PILOT_SHARE = 0.25  # of the schedule
@@ -80,7 +81,7 @@ def check_study(study: Study) -> None:
     if study.rate_factors or study.learning_rates:
         raise UserError(
             f"--lr auto chooses one rate for each arm, but study {study.name} varies the rate itself",
-            "leave out --lr, or choose rates in sweeps.stage4",
+            f"leave out --lr, or choose rates with `{typed('stage4', '--lr', 'auto')}`",
         )
 
 

@@ -28,6 +28,7 @@ from trainables.probes.crops import check_pictures
 from trainables.probes.probe import ProbeData
 from trainables.progress import doing
 from trainables.spec import FORMAT, RESERVE_FORMAT, Format, Source, TrialSpec
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from trainables.mini.datasets import Files
@@ -92,7 +93,7 @@ def gather(  # noqa: PLR0913, PLR0917 what the command lines share
     if base is not None and None in given:
         raise UserError(
             "a base of your own needs data of your own, but --train, --val and --ood are not all given",
-            "`python -m trainables.mini show --out DIR` writes an example of each file",
+            f"`{typed('mini', 'show', '--out', 'DIR')}` writes an example of each file",
         )
     if None in given and any(given):
         raise UserError("--train, --val and --ood must be given together, but one or two of them are missing")

@@ -33,6 +33,7 @@ from trainables.spec import (
     default_settings,
     parse_spec,
 )
+from trainables.typed import typed
 
 BUDGET = {"steps", "epochs"}
 MODULES, LAYERS = "modules", "layers"  # settings of an arm that its placement is made of
@@ -123,7 +124,7 @@ def _check_count(arms: int, axes: Axes, rates: int) -> None:
         product = " x ".join(f"{quoted(count)} {name}" for name, count in sizes.items())
         raise UserError(
             f"a launch must have at most {MOST_TRIALS:,} trials, but got {product}",
-            "vary less at once; sweeps.search draws trials from a large space",
+            f"vary less at once; `{typed('search')}` draws trials from a large space",
         )
 
 

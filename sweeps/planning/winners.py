@@ -1,4 +1,4 @@
-"""Reads the winners of an earlier study as arms, from the `winners.json` of `analysis pareto`."""
+"""Reads the winners of an earlier study as arms, from the `winners.json` of `footprint pareto`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sweeps.study import Arm, Study
 from trainables.errors import UserError
 from trainables.io.files import FileDamaged, read_json
 from trainables.placement import Placement
+from trainables.typed import typed
 
 FRONTIER, FILE = Path("frontier"), "winners.json"
 
@@ -35,7 +36,7 @@ def with_winners(study: Study, winners: Path | None, only: tuple[str, ...]) -> S
         if not winners.is_file():
             raise UserError(
                 f"{study.name} takes its arms from the winners of {study.winners_of}, but {winners} does not exist",
-                f"run `analysis pareto --experiment {study.winners_of}` here, pass --winners FILE, "
+                f"run `{typed('pareto', '--experiment', study.winners_of)}` here, pass --winners FILE, "
                 f"or name arms: --only {','.join(arm.name for arm in study.arms if arm.language > 1)}",
             )
     found = _arms_in(winners)
@@ -49,11 +50,12 @@ def with_winners(study: Study, winners: Path | None, only: tuple[str, ...]) -> S
 
 def _arms_in(path: Path) -> list[Arm]:
     if not path.is_file():
-        raise UserError(f"--winners must be a file that `analysis pareto` wrote, but {path} does not exist")
+        command = typed("pareto", "--experiment", "NAME")
+        raise UserError(f"--winners must be a file that `{command}` wrote, but {path} does not exist")
     try:
         kept = read_json(path)
     except FileDamaged as error:
-        raise UserError(error.message, "run `analysis pareto` to write it again") from None
+        raise UserError(error.message, f"run `{typed('pareto', '--experiment', 'NAME')}` to write it again") from None
     listed = kept.get("winners") if isinstance(kept, Mapping) else None
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path}: `winners` must name a placement, but it is {listed!r}",

@@ -20,6 +20,7 @@ from sweeps.study import Study
 from trainables.errors import UserError
 from trainables.io.files import write_text
 from trainables.spec import Quantization
+from trainables.typed import typed
 
 STUDY_FILE, DEFAULT_QUANTIZATION = "study.yaml", "nf4-double"
 FEW_KEPT = 30  # questions below which a test hardly sees a loss
@@ -96,9 +97,9 @@ def _commands(
     experiment = shlex.quote(experiment_of(directory, study))
     yield "Next, one after the other:"
     if files.is_open:
-        words = ["python", "-m", "trainables.probes.answer", "--base", str(choices.base.directory), "--ood",
+        words = ["answer", "--base", str(choices.base.directory), "--ood",
                  str(directory / OPEN), "--out", str(directory / OOD), "--quantization", quantization]  # fmt: skip
-        yield f"  {shlex.join(words)}  # the base's own answers"
+        yield f"  {typed('data', *words)}  # the base's own answers"
     yield f"  footprint {study.name} --config {config} --dry-run  # the plan; nothing is trained"
     yield f"  footprint {study.name} --config {config}"
     yield f"  footprint pareto --experiment {experiment}  # fit against what was kept"

@@ -25,8 +25,12 @@ from trainables.errors import UserError
 from trainables.model.families import family_of
 from trainables.placement import ModuleKind
 from trainables.spec import EARLIER_FORMATS, TrialSpec
+from trainables.typed import typed
 
-EXAMPLES = "correct it or name another; `python -m trainables.mini show --out DIR` writes an example of each file"
+
+def _examples() -> str:
+    show = typed("mini", "show", "--out", "DIR")
+    return f"correct it or name another; `{show}` writes an example of each file"
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _from_miniature(
     if launch.base is not None:
         raise UserError(
             "a base of your own needs stages of your own, but no stage file is given",
-            "python -m sweeps.curriculum stage1.yaml stage2.yaml ...; docs/curriculum.md has the keys",
+            f"{typed('curriculum', 'stage1.yaml', 'stage2.yaml')}; docs/curriculum.md has the keys",
         )
     found, begun = [], Experiment(launch.directory(study)).begun
     rows = stages.write(data_directory, 0, begun.format in EARLIER_FORMATS)
@@ -152,7 +156,7 @@ def _sources(
         named = (key for key, path in paths.items() if str(path) in error.message or error.message.startswith(key))
         key = next(named, None)  # an error that names no data file is about the base
         where = stage.where(key) if key else base_stage.where("base_model") if base_stage else "--base"
-        raise UserError(f"{where}: {error.message}", error.hint or EXAMPLES) from None
+        raise UserError(f"{where}: {error.message}", error.hint or _examples()) from None
 
 
 def _no_names(stage: StageFile) -> tuple[str, ...]:

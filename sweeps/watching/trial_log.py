@@ -45,8 +45,8 @@ def trial_named(experiments: Sequence[Experiment], name: str) -> tuple[Experimen
         hint = f"{nearest(name, known)}; --experiment chooses another experiment"
         raise UserError(f"a trial must be one of {where}, but got `{named(name)}`", hint)
     several = ", ".join(f"{record.name} of {experiment.name}" for experiment, record in found)
-    raise UserError(f"the name of a trial must be that of one, but `{named(name)}` is that of {several}",
-                    "give the whole name, and --experiment")  # fmt: skip
+    raise UserError(f"a name must mean one trial, but `{named(name)}` means {several}",
+                    "give the whole name as it stands there, and --experiment")  # fmt: skip
 
 
 def _names(record: Record) -> tuple[str, ...]:

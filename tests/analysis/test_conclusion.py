@@ -186,7 +186,7 @@ def test_a_gain_that_may_be_none_is_said_to_be(own: Run) -> None:
 def test_without_a_holdout_it_says_so_and_only_ship_is_next(run: Run) -> None:
     _, output, _ = run("pareto")
     assert "No rows were held out: with --test and --ood-test" in flat(output)
-    assert output.partition("next:\n")[2].split("\n")[0] == "    analysis ship --experiment stage4 --out shipped"
+    assert output.partition("next:\n")[2].split("\n")[0] == "    footprint ship --experiment stage4 --out shipped"
 
 
 def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_are_shown(own: Run) -> None:
@@ -195,9 +195,9 @@ def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_
     for words in (("pareto",), ("report",)):
         _, output, _ = own(*words)
         commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
-        assert commands[0][:6] == ["python", "-m", "sweeps.holdout", "--experiment", "stage4", "--candidate"]
-        assert str(parse_candidate(commands[0][6])) == pick["candidate"]
-        assert commands[1][:2] == ["analysis", "ship"]
+        assert commands[0][:5] == ["footprint", "holdout", "--experiment", "stage4", "--candidate"]
+        assert str(parse_candidate(commands[0][5])) == pick["candidate"]
+        assert commands[1][:2] == ["footprint", "ship"]
     assert "the pick is not measured on them yet" in Path("report.html").read_text()
 
     for record in records():  # what the command leaves: an eval of every seed of the pick and of the base
@@ -207,7 +207,7 @@ def test_a_holdout_that_is_not_measured_is_the_next_command_and_then_its_values_
     sync_all(Path("runs", "stage4"), os.environ["MLFLOW_TRACKING_URI"], "stage4")
     _, output, _ = own("pareto")
     said = flat(output)
-    assert "sweeps.holdout" not in said and "held out" not in said
+    assert "footprint holdout" not in said and "held out" not in said
     assert "On held-out rows, which chose nothing (3 seeds): exact_match 0.250 [" in said
     assert "where it was chosen, the base alone 0.250" in said
     own("report", "--format", "markdown")
@@ -276,22 +276,20 @@ def test_finalists_that_keep_their_adapters_are_asked_before_the_holdout(own: Ru
     add_reserve()
     copy_anew(migrated_database)
     _, output, _ = own("pareto")
-    assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+    assert "footprint finalists" not in output and "footprint holdout" in output
     for record in records():
         if record.spec().arm == "C2" or record.spec().name == "A1-s0":
             keep_adapter(record, 60)
     _, output, _ = own("pareto")
     commands = [shlex.split(line) for line in output.partition("next:\n")[2].splitlines() if line]
-    assert [words[2] for words in commands if words[1] == "-m"] == ["sweeps.finalists"], (
-        "the holdout waits for the pick"
-    )
-    assert commands[0][5:7] == ["--candidate", "C2 @ 60"] and "A1 @ 60" not in commands[0]
+    assert [words[1] for words in commands if words[1] != "ship"] == ["finalists"], "the holdout waits for the pick"
+    assert commands[0][4:6] == ["--candidate", "C2 @ 60"] and "A1 @ 60" not in commands[0]
     for record in records():
         if record.spec().arm == "C2":
             record.append(answering_all(record), FINALISTS)
     copy_anew(migrated_database)
     _, output, _ = own("pareto")
-    assert "sweeps.finalists" not in output and "sweeps.holdout" in output
+    assert "footprint finalists" not in output and "footprint holdout" in output
 
 
 def test_with_ask_finalists_they_are_asked_until_none_is_left(
@@ -301,7 +299,7 @@ def test_with_ask_finalists_they_are_asked_until_none_is_left(
     ran: list[list[str]] = []
 
     def ask(words: list[str]) -> None:
-        """Leave what sweeps.finalists leaves."""
+        """Leave what `finalists` leaves."""
         ran.append(words)
         for record in records():
             if record.spec().arm == "C2":
@@ -310,8 +308,8 @@ def test_with_ask_finalists_they_are_asked_until_none_is_left(
 
     monkeypatch.setattr("analysis.report.next_commands.run_printed", ask)
     code, output, errors = own("pareto", "--ask-finalists")
-    assert (code, [words[2] for words in ran]) == (0, ["sweeps.finalists"])
-    assert "asking the finalists: python -m sweeps.finalists" in errors and "sweeps.finalists" not in output
+    assert (code, [words[:2] for words in ran]) == (0, [["footprint", "finalists"]])
+    assert "asking the finalists: footprint finalists" in errors and "footprint finalists" not in output
     assert json.loads(own("pareto", "--format", "json", "--ask-finalists")[1])["pick"], "JSON is all of stdout"
     assert len(ran) == 1
 
@@ -330,13 +328,13 @@ def test_once_the_pick_is_measured_on_the_holdout_no_finalist_is_asked(own: Run,
     """More rows could change the pick, and the holdout would then have measured another."""
     write_json(Path("runs", "stage4", HOLDOUT_FILE), {})
     leave_finalist(migrated_database)
-    assert "sweeps.finalists" in own("pareto")[1]
+    assert "footprint finalists" in own("pareto")[1]
     for record in records():
         if record.spec().arm in ("C2", "A0"):
             record.append(record.evals()[-1], HOLDOUT)
     copy_anew(migrated_database)
     _, output, _ = own("pareto")
-    assert output.partition("next:\n")[2].split("\n")[0] == "    analysis ship --experiment stage4 --out shipped"
+    assert output.partition("next:\n")[2].split("\n")[0] == "    footprint ship --experiment stage4 --out shipped"
 
 
 def answering_all(record: Record) -> Measurement:

@@ -292,7 +292,7 @@ def test_printed_commands_are_typed_as_they_stand(
     monkeypatch.setattr("sweeps.execution.later_evals.copy_to_mlflow", lambda *_: None)
     named = experiment.rename(experiment.parent / "a few")
     uri = f"sqlite:///{tmp_path / 'my store.db'}"
-    words = ["analysis", "pareto", "--experiment", "a few", "--tracking-uri", uri]
+    words = ["footprint", "pareto", "--experiment", "a few", "--tracking-uri", uri]
     assert ended(rescale_main, "a few", storage=named.parent, tracking_uri=uri) == 0
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == words
     with pytest.raises(UserError) as refused:
@@ -309,7 +309,7 @@ def test_printed_commands_are_typed_as_they_stand(
 def test_printed_commands_hold_no_password() -> None:
     printed = pareto_command("few", "postgresql://me:secret@host/db")
     assert "secret" not in printed
-    assert shlex.split(printed, comments=True) == ["analysis", "pareto", "--experiment", "few"]
+    assert shlex.split(printed, comments=True) == ["footprint", "pareto", "--experiment", "few"]
 
 
 @pytest.mark.parametrize("fault", ["not finite", "not from the model"])
@@ -324,7 +324,7 @@ def test_an_invalid_eval_of_the_base_is_an_error_of_the_user(fault: str, monkeyp
     says = "eval_loss nan at step 0" if fault == "not finite" else "3 answers are not the model's"
     with pytest.raises(UserError, match=f"base: the eval of the base must be valid, but {says}") as refused:
         measure_base(engine)  # type: ignore[arg-type] only the parts that are read
-    assert "python -m sweeps.doctor" in (refused.value.hint or "")
+    assert "footprint doctor" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_scale_that_is_none_is_refused_before_anything_is_read(scales: str, tm
 def test_the_command_of_the_picks_is_read_by_the_holdout() -> None:
     picks = [Candidate("C2", 60, "1", ()), Candidate("D1", 90, "0.5", ()), Candidate("B2", 90, "average", ())]
     words = shlex.split(holdout_command("stage4", picks))
-    assert words[:5] == ["python", "-m", "sweeps.holdout", "--experiment", "stage4"]
-    assert words[5::2] == ["--candidate"] * 3
-    named = [parse_candidate(word) for word in words[6::2]]
+    assert words[:4] == ["footprint", "holdout", "--experiment", "stage4"]
+    assert words[4::2] == ["--candidate"] * 3
+    named = [parse_candidate(word) for word in words[5::2]]
     assert [(one.arm, one.step, one.scale) for one in named] == [(one.arm, one.step, one.scale) for one in picks]

@@ -59,6 +59,10 @@ def test_a_study_runs_in_a_notebook(tmp_path: Path) -> None:
         f"one output has the table, replaced as trials go on: {[one[-1] for one in texts.values()]}"
     )
     assert len(tables[0]) >= 3 and tables[0][0] != tables[0][-1]
+    phases = [several for several in texts.values() if several[0].startswith("starting Ray")]
+    assert len(phases) == 1 and phases[0][-1].startswith("starting Ray: "), "a phase is one output that is replaced"
+    said = "".join(output.text for output in launched if output.output_type == "stream")
+    assert "starting Ray" not in said, "a phase is no line of a log"
     drawn = [one["content"]["data"] for one in shown if "A1" in one["content"]["data"].get("text/plain", "")]
     assert all("<pre" in one["text/html"] for one in drawn)
     assert not [output for output in launched if output.output_type == "error"]

@@ -41,6 +41,19 @@ def test_a_log_says_a_phase_at_once_and_again_while_it_lasts(monkeypatch: pytest
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines) and "\x1b" not in written(log)
 
 
+def test_the_end_of_a_part_makes_no_silence_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that ends says nothing, so the next line is due by the last one that was said."""
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 1.2)
+    log, said = console(), []
+    with working(log, "planning"):
+        with doing("reading"):
+            began = time.monotonic()
+            time.sleep(1.1)
+        waited_for(log, "planning: 0 s")
+        said.append(time.monotonic() - began)
+    assert said[0] < 1.9, "and not 2.3 s"
+
+
 def test_a_part_says_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "BEAT_SECONDS", 0.05)
     log = console()
@@ -94,3 +107,42 @@ def test_a_long_phase_is_said_less_often() -> None:
     assert pause_seconds(0.0) < 5.0
     assert pause_seconds(3600.0) == 60.0
     assert Part("x", began_seconds=0.0).line(185.0) == "x: 3 min 5 s"
+
+
+class Cell:
+    """What a notebook shows of one output, one text after another."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, bundle: dict[str, str], **options: object) -> Cell:
+        assert options == {"raw": True, "display_id": True} and not self.texts, "one output, which is replaced"
+        return self.update(bundle, raw=True)
+
+    def update(self, bundle: dict[str, str], raw: bool) -> Cell:
+        assert raw and bundle["text/html"].startswith("<pre")
+        self.texts.append(bundle["text/plain"])
+        return self
+
+
+def test_in_a_notebook_one_output_is_replaced_and_says_in_the_end_how_long_it_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell, log = Cell(), console()
+    monkeypatch.setattr(progress, "CELL_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "display_in_notebook", lambda: cell)
+    with working(log, "planning"), doing("hashing", 8e6, "bytes") as advance:
+        advance(4e6)
+        deadline = time.monotonic() + 10
+        while "hashing: 4.0 of 8.0 MB, 0 s" not in cell.texts and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert cell.texts[:2] == ["planning", "hashing"] and "hashing: 4.0 of 8.0 MB, 0 s" in cell.texts
+    assert cell.texts[-1] == "planning: 0 s" and written(log) == ""
+
+
+def test_a_quiet_notebook_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell()
+    monkeypatch.setattr(progress, "display_in_notebook", lambda: cell)
+    with working(console(quiet=True), "planning"):
+        pass
+    assert cell.texts == []

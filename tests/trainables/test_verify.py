@@ -346,7 +346,7 @@ def command(*words: object) -> Ended:
         ({"lora_dropout": 2}, "`lora_dropout` must be a number from 0"),
         ({"target_modules": "("}, "`target_modules` must be a list of module names, or one regular"),
         ({"target_modules": [3]}, "`target_modules` must be a list of module names, or one regular"),
-        ({"rank_pattern": {"(": 8}}, "PEFT must be able to add it to"),
+        ({"rank_pattern": {"(": 8}}, "PEFT must be able to open the adapter on"),
         ({"peft_type": 5}, "`peft_type` must be a text"),
         ({"peft_type": None}, "`peft_type` must be a text"),
         ('{"r": 8, "fine_tune_type": "lora"}', "`peft_type` must be a text such as LORA, but there is none"),

@@ -20,6 +20,7 @@ from trainables.checkpoints.tensor_file import Shape, Tensor, is_finite, read_te
 from trainables.errors import UserError, named, quoted
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPTIMIZER_WEIGHTS, PREFIX, saved_name
 from trainables.spec import Source
+from trainables.typed import typed
 
 # tensors of the base that trainers save with an adapter: PEFT's `save_embedding_layers`
 SAVED_BASE_TENSORS = ("embed_tokens.weight", "lm_head.weight")
@@ -114,7 +115,7 @@ def _plain_config(directory: Path) -> Mapping[str, Any]:
     if kind_of(config) != LORA:
         raise UserError(
             f"{path}: only LoRA can be continued, with `peft_type` 'LORA', but it is {quoted(config.get('peft_type'))}",
-            f"an adapter of another kind can be verified: python -m trainables.verify {directory}",
+            f"an adapter of another kind can be verified: {typed('verify', str(directory))}",
         )
     found = not_plain(config)
     if found:
@@ -184,7 +185,7 @@ def _module_of(key: str, path: Path) -> str:
             return name.removesuffix(factor)
     raise UserError(
         f"{path}: only LoRA tensors named {PREFIX}<module>.lora_A.weight can be continued, but got {named(key)}",
-        explained([key]) or "python -m trainables.verify says how PEFT loads this file",
+        explained([key]) or f"`{typed('verify', str(path.parent))}` says how PEFT loads this file",
     )
 
 

@@ -127,7 +127,9 @@ def _cannot_adapt(error: Exception, path: Path, base: Path, kind: str) -> UserEr
             f"{path}: `target_modules`: its target modules must exist in {base}, but {_message(error)}",
             BASE_HINT,
         )
-    return UserError(f"{path}: PEFT must be able to add it to {base}, but reports {_message(error)}", SAVE_AGAIN_HINT)
+    return UserError(
+        f"{path}: PEFT must be able to open the adapter on {base}, but says: {_message(error)}", SAVE_AGAIN_HINT
+    )
 
 
 def _load_to_train(directory: Path, base: Path, config: Any) -> Loaded | None:

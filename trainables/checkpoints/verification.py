@@ -17,6 +17,7 @@ from trainables.checkpoints.peft_reference import Expected, Shape, read_expected
 from trainables.checkpoints.plain_lora import LORA, kind_of, not_plain, unopenable
 from trainables.errors import UserError, named
 from trainables.model.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, saved_name
+from trainables.typed import typed
 
 SHOWN_KEYS = 3
 DIFFERING = "Tensors differ: "
@@ -82,7 +83,7 @@ def check_opens(directory: Path, base: Path) -> Saved:
     Raises:
         UserError: it cannot be opened, or is incomplete, or not finite.
     """
-    hint = f"`python -m trainables.verify {directory}` shows every check"
+    hint = f"`{typed('verify', str(directory))}` shows every check"
     for one in unopenable(read_adapter_config(directory)):
         raise UserError(f"{directory / ADAPTER_CONFIG}: an adapter must be one that PEFT opens, but {one}", one.hint)
     saved = read_saved(directory)

@@ -3,7 +3,7 @@
 - `accepted`: Answers that are accepted by meaning: terms that must occur in an answer, or a pattern that must match it.
 - `chat_text`: Splits a conversation that a chat template rendered as one text back into its turns.
 - `chat_template`: Renders conversations with the chat template of a base; no other file calls the template.
-- `check`: Checks a data file and summarizes its contents: `python -m trainables.data check FILE`.
+- `check`: Checks a data file and summarizes its contents: `footprint data check FILE`.
 - `conversation`: Turns a conversation into tokens and labels: what the chat template renders, supervised at answers.
 - `dangerous_answers`: Counts dangerous commands among the answers of a file of shell commands.
 - `dataset_info`: Reads entries of LLaMA-Factory's `dataset_info.json`: `dataset_info.json:NAME` is the data of that

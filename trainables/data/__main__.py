@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Run the command line: `check` and `filter`."""
+    """Run the command line: `check`, `filter`, `answer` and `kit`."""
     from trainables.command import run
     from trainables.data.check import app
 

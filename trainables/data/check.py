@@ -1,4 +1,4 @@
-"""Checks a data file and summarizes its contents: `python -m trainables.data check FILE`."""
+"""Checks a data file and summarizes its contents: `footprint data check FILE`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from trainables.data.structural_tokens import KNOWN_TOKENS, first_within
 from trainables.errors import ExitCode, UserError
 from trainables.io.jsonl import objects
 from trainables.model.families import family_of
+from trainables.probes.answer import main as answer
+from trainables.probes.kit.__main__ import main as kit
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from trainables.data.scan import ScannedRow
 
-
-SHOWN_PROBLEMS = 20
+SHOWN_PROBLEMS, WIDTH = 20, 80
 SHOWN_ROWS = 4  # ids per filter
-WIDTH = 80
 
 app = typer.Typer(
-    help="Check and filter data files: JSONL or a JSON array, or `dataset_info.json:NAME`.",
+    help="Check and filter data files, and write rows of what a model must keep.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-FILE_HELP = "JSONL, a JSON array, dataset_info.json:NAME; several joined by commas."
-File = Annotated[Path, typer.Argument(help=FILE_HELP, show_default=False)]
+FILE = typer.Argument(help="JSONL, a JSON array, dataset_info.json:NAME; several joined by commas.", show_default=False)
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,8 @@ class Checked:
 
 @app.command()
 def check(
-    file: File,
-    base: Annotated[
-        Path | None, typer.Option(help="Model directory, whose tokenizer counts tokens.", show_default="none")
-    ] = None,
+    file: Annotated[Path, FILE],
+    base: Annotated[Path | None, typer.Option(help="Model directory; counts tokens.", show_default="none")] = None,
     max_tokens: Annotated[int, typer.Option(min=0, help="Largest allowed row in tokens; needs --base.")] = 0,
 ) -> None:
     """Check every row and summarize the file; exit code 2 if a row is broken or too long."""
@@ -105,12 +102,16 @@ def check(
 
 @app.command(name="filter")
 def filter_command(
-    file: File,
+    file: Annotated[Path, FILE],
     drop: Annotated[str, typer.Option(help=f"{', '.join(FILTERS)}, short:N, long:N (characters).")],
     out: Annotated[Path, typer.Option(help="New file for the remaining rows.")],
 ) -> None:
     """Write the remaining rows to OUT, and the rows that each filter dropped to OUT.filters.json."""
     typer.echo(filter_into(file, parse_filters(drop), out))
+
+
+app.command("answer")(answer)
+app.command("kit")(kit)
 
 
 def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Checked:
@@ -120,7 +121,7 @@ def check_file(path: Path, base: Path | None = None, max_tokens: int = 0) -> Che
         UserError: the file does not exist, or the base has no tokenizer.
     """
     if max_tokens and base is None:
-        raise UserError("--max-tokens needs --base: only a tokenizer can count tokens")
+        raise UserError("--max-tokens needs --base: only a tokenizer can count tokens", "add --base DIR")
     parsed: tuple[CheckedLine, ...] = tuple(_ood_lines(path) if is_ood_file(path) else parse_rows(path))
     rows = {one.place: one.row for one in parsed if not isinstance(one.row, UserError)}
     problems = [str(one.row) for one in parsed if isinstance(one.row, UserError)]
@@ -212,10 +213,9 @@ def shown(checked: Checked) -> list[RenderableType]:
 
 def _facts(checked: Checked, rows: list[Row]) -> list[tuple[str, ...]]:
     formats = Counter(one.format for one in checked.parsed if isinstance(one, ParsedRow) and isinstance(one.row, Row))
-    roles = Counter(message.role for row in rows for message in row.messages)
     facts = [
         ("format", _counts(formats)),
-        ("roles", _counts(roles)),
+        ("roles", _counts(Counter(message.role for row in rows for message in row.messages))),
         ("turns", _spread([len(row.messages) for row in rows])),
         ("pictures", _pictures(rows, checked)),
         ("characters", _spread([length(row) for row in rows])),
@@ -245,9 +245,9 @@ def _question_facts(checked: Checked) -> list[tuple[str, ...]]:
 
 def _pictures(rows: Sequence[Row | OodRow], checked: Checked) -> str:
     pictures = [picture for row in rows for picture in row.images]
-    with_pictures = sum(bool(row.images) for row in rows)
-    unreadable_part = f"; {len(checked.unreadable_images):,} cannot be read" if checked.unreadable_images else ""
-    return f"{len(pictures):,} of {len(set(pictures)):,} files in {with_pictures:,} rows{unreadable_part}"
+    unread = f"; {len(checked.unreadable_images):,} cannot be read" if checked.unreadable_images else ""
+    shown_in = sum(bool(row.images) for row in rows)
+    return f"{len(pictures):,} of {len(set(pictures)):,} files in {shown_in:,} rows{unread}"
 
 
 def _structure_facts(checked: Checked) -> list[tuple[str, ...]]:

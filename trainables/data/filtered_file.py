@@ -22,6 +22,7 @@ from trainables.data.picture_places import check_places
 from trainables.data.rows import Row, parse_rows, rows_with_unique_ids
 from trainables.errors import UserError
 from trainables.io.files import write_json, write_text
+from trainables.typed import typed
 
 ROWS, REPORT = "rows.jsonl", "filters.json"
 
@@ -77,7 +78,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
     if broken and BROKEN not in {one.name for one in filters}:
         raise UserError(
             f"{broken[0][1].message}\n{len(broken):,} of {len(parsed):,} rows are broken",
-            "`python -m trainables.data check FILE` lists them; repair them, or drop them by the filter `broken`",
+            f"`{typed('data', 'check', str(path))}` lists them; repair them, or drop them by the filter `broken`",
         )
     rows = rows_with_unique_ids({one.place: one.row for one in parsed if not isinstance(one.row, UserError)}, path)
     check_places(path, rows)
@@ -91,7 +92,7 @@ def _filtered(path: Path, filters: Sequence[Filter]) -> tuple[dict[str, Any], tu
     if not result.kept:
         counts = ", ".join(f"{name} dropped {one['count']:,}" for name, one in dropped.items())
         raise UserError(f"{path}: filters must leave rows, but nothing is left: {counts}",
-                        "`python -m trainables.data check FILE` shows what each filter would drop")  # fmt: skip
+                        f"`{typed('data', 'check', str(path))}` shows what each filter would drop")  # fmt: skip
     report = {
         "file": str(path),
         "sha256": digest_of(path, (image for row in rows for image in row.images)),

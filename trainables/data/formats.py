@@ -119,7 +119,7 @@ def check_keys(given: Mapping[str, Any], form: Format, where: str) -> None:
             similar = difflib.get_close_matches(column, [key for key in given if key not in form.keys], n=1, cutoff=0.8)
             if similar:
                 raise UserError(
-                    f"{where}: `{named(similar[0])}` is not a column, but `{column}` is and the row has none",
+                    f"{where}: a row must have the column `{column}` of its entry, but it has `{named(similar[0])}`",
                     "rename one of them in the file or in dataset_info.json",
                 )
         return

@@ -16,6 +16,7 @@ from trainables.data.rows import rows_with_unique_ids
 from trainables.data.text import same_answer
 from trainables.errors import UserError, named, nearest, quoted
 from trainables.io.jsonl import objects
+from trainables.typed import typed
 
 PICTURE_KINDS, TEXT_KINDS = ("irrelevant", "caption"), ("text",)
 OOD_KINDS = (*PICTURE_KINDS, *TEXT_KINDS)
@@ -119,7 +120,7 @@ def check_kinds(rows: Iterable[OodRow], path: Path, needed: Iterable[str] = OOD_
         raise UserError(
             f"{path}: every kind of out-of-distribution row is needed, but there are none of kind {', '.join(missing)}",
             'add rows such as {"kind": "text", "prompt": ..., "expect": ...}; '
-            "`python -m trainables.mini show --out DIR` writes an example of each kind",
+            f"`{typed('mini', 'show', '--out', 'DIR')}` writes an example of each kind",
         )
 
 
@@ -155,7 +156,8 @@ def _check_answers(kind: str, expect: Any, accept: Accepted | None, where: str) 
                         f"{kind}", "give the agreed answer as `expect`")  # fmt: skip
     may_lack = kind == "caption" or kind in OPTIONAL_KINDS or accept is not None
     if not (isinstance(expect, str) and expect.strip()) and not (may_lack and expect is None):
-        hint = "`python -m trainables.probes.answer` writes the base's own answers" if kind == "text" else None
+        answer = typed("data", "answer", "--base", "DIR", "--ood", "questions.jsonl", "--out", "ood.jsonl")
+        hint = f"`{answer}` writes the base's own answers" if kind == "text" else None
         raise UserError(f"{where}: `expect` must be the answer a general model gives, but got {quoted(expect)}", hint)
 
 

@@ -3,7 +3,7 @@
 A data file is JSONL, one JSON array, or objects printed over several lines; `formats.py` defines the row formats. To
 check a file::
 
-    python -m trainables.data check FILE
+    footprint data check FILE
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from trainables.errors import UserError
 from trainables.io.requests import read_request
 from trainables.model.stored_base import read_base
 from trainables.preloaded.process import started
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -281,7 +282,7 @@ def _measured(encoder: Encoder, encode: Callable[[], Encoded]) -> dict[str, Any]
 
 def main() -> None:
     """Scan the files that the request names and print the result as JSON."""
-    request = read_request(MODULE, "`python -m trainables.data check FILE`", sys.argv[1:], sys.stdin)
+    request = read_request(MODULE, f"`{typed('data', 'check', 'FILE')}`", sys.argv[1:], sys.stdin)
     try:
         shown, replays = request.pop("template_date", None), [Path(path) for path in request.pop("replays", ())]
         files = {name: Path(path) for name, path in request.items()}

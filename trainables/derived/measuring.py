@@ -28,6 +28,7 @@ from trainables.probes.captions import captions
 from trainables.probes.probe import Baseline
 from trainables.sharing_keys import cohort_order
 from trainables.spec import TrialSpec
+from trainables.typed import typed
 
 COPIES_AT_ONCE = 16
 Depths = tuple[int, int]
@@ -55,7 +56,7 @@ def measure_base(engine: Engine) -> tuple[Measurement, Baseline]:
     if finding is not None:
         raise UserError(
             f"{engine.base.path}: the eval of the base must be valid, but {finding.evidence}",
-            "nothing of it was recorded: check this machine with `python -m sweeps.doctor`, then run it again",
+            f"nothing of it was recorded: check this machine with `{typed('doctor')}`, then run it again",
         )
     scores = measured.scores
     shown = captions(engine.evaluator.data, measured.answers)

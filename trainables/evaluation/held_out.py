@@ -26,6 +26,7 @@ from trainables.model.quantization import DEFAULT_FOUR_BIT, FOUR_BIT
 from trainables.model.stored_base import check_quantization, read_base
 from trainables.probes.shell.judge import PATTERNS, Pattern
 from trainables.spec import ComputeDtype, Quantization
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +151,7 @@ def check_rows_fit(held_out: HeldOut, base: Path) -> None:
             problem = picture_problem(image)
             if problem is not None:
                 raise UserError(f"{where}: the image {image} {problem}",
-                                f"`python -m trainables.data check {held_out.path}` lists every such row")  # fmt: skip
+                                f"`{typed('data', 'check', str(held_out.path))}` lists every such row")  # fmt: skip
 
 
 def check_device(allow_cpu: bool) -> None:

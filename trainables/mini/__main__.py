@@ -9,6 +9,7 @@ import typer
 
 from trainables.command import run
 from trainables.mini import BASE_DIRECTORY, defaults
+from trainables.mini.text.__main__ import app as text
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,6 +42,8 @@ def show(
     for path in samples.write(out, seed):
         typer.echo(path)
 
+
+app.add_typer(text, name="text")
 
 if __name__ == "__main__":
     run(app)

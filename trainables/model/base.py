@@ -75,8 +75,7 @@ def load_base(
     model = weights.model
     # evals decode greedily, without the sampling or repetition penalty that the base may define for chat
     model.generation_config = transformers.GenerationConfig()
-    model.requires_grad_(False)
-    model.eval()
+    model.requires_grad_(False).eval()
     return Base(
         path=path,
         model=model,

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from trainables.io.requests import read_request
+from trainables.typed import typed
 
 MODULE = "trainables.preloaded.server"
 SERVED = ("trainables.data.scan", "trainables.selftest.reload")  # nothing else is run
@@ -118,7 +119,7 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
 
 def main() -> None:
     """Import the libraries, and serve; who connects meanwhile waits."""
-    request = read_request(MODULE, "`python -m sweeps.stage4`", sys.argv[1:], sys.stdin)
+    request = read_request(MODULE, f"`{typed('stage4')}`", sys.argv[1:], sys.stdin)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=request["listening"]) as listening:
         for name in PRELOADED:

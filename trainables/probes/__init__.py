@@ -11,7 +11,7 @@
   stages.
 - `hallucination`: Hallucination: forbidden terms or words of the task in answers about unrelated images.
 - `irrelevant`: Irrelevant-image pass: questions about unrelated images must get the agreed refusal.
-- `kit/`: A kit of pictures outside any task, drawn here: `python -m trainables.probes.kit --out DIR`.
+- `kit/`: A kit of pictures outside any task, drawn here: `footprint data kit --out DIR`.
 - `metric`: Metrics with name, direction and meaning, and proportions with their counts.
 - `probe`: The definition of a probe: questions to the live model, and a pure function from its answers to metrics.
 - `question`: Questions of probes, made from validation and out-of-distribution rows.

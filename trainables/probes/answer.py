@@ -1,7 +1,7 @@
 """Writes the base's own answers as `expect` into text rows, so that text retention measures what the base can do.
 
-python -m trainables.probes.answer --base DIR --ood questions.jsonl --out ood.jsonl
-python -m trainables.probes.answer --base DIR --ood ood.jsonl --out new.jsonl --replace
+footprint data answer --base DIR --ood questions.jsonl --out ood.jsonl
+footprint data answer --base DIR --ood ood.jsonl --out new.jsonl --replace
 
 The base answers greedily with the prompts of evals, in the quantization of the study. Rows with `accept` keep what
 they accept: a wrong answer of the base would become a right one. All other rows are copied.
@@ -28,6 +28,7 @@ from trainables.probes.probe import ProbeData
 from trainables.probes.question import ask_ood
 from trainables.progress import working
 from trainables.spec import QUANTIZATIONS, ComputeDtype, Quantization
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from trainables.evaluation.decoding import Decoded
@@ -167,7 +168,7 @@ def _precision(quantization: str, compute_dtype: str) -> tuple[Quantization, Com
         raise UserError(
             f"--quantization must be one of {', '.join(QUANTIZATIONS)} and --compute-dtype a dtype, but got "
             f"`{quantization}` and `{compute_dtype}`",
-            "`python -m trainables.probes.answer --help` lists both",
+            f"`{typed('data', 'answer', '--help')}` lists both",
         ) from None
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainables.io.requests import read_request
 from trainables.mini import BASE_DIRECTORY
 from trainables.spec import QUANTIZATIONS, Quantization
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     import torch
@@ -200,5 +201,5 @@ def _batch(base: Base) -> Any:
 
 
 if __name__ == "__main__":
-    read_request(MODULE, "`python -m sweeps.doctor`", sys.argv[1:], sys.stdin)
+    read_request(MODULE, f"`{typed('doctor')}`", sys.argv[1:], sys.stdin)
     json.dump([asdict(one) for one in check_here()], sys.stdout)

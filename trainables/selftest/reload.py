@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from trainables.io.requests import read_request
 from trainables.preloaded.process import Running, started
 from trainables.spec import ComputeDtype, Quantization
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     import torch
@@ -187,7 +188,7 @@ def _compared(base: Base, comparison: Comparison) -> Compared:
 
 def main() -> None:
     """Read the base to load from standard input, and answer comparisons on standard output."""
-    base_to_load = read_request(MODULE, "`python -m trainables.verify DIR`", sys.argv[1:], sys.stdin)
+    base_to_load = read_request(MODULE, f"`{typed('verify', 'DIR')}`", sys.argv[1:], sys.stdin)
     # libraries print to standard output; the parent must read only answers
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,6 +1,6 @@
 """Loads a shipped directory in a fresh process and evaluates it.
 
-Internal: `analysis ship` starts it as `python -m trainables.shipping.worker JOB`, where JOB is a file with a
+Internal: `footprint ship` starts it as `python -m trainables.shipping.worker JOB`, where JOB is a file with a
 `ShippingJob`.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trainables.spec import TrialSpec
 
 
-def main(job: Annotated[Path, typer.Argument(help="File that `analysis ship` wrote.")]) -> None:
-    """Evaluate a shipped directory. It is internal: another process starts it, that of `analysis ship`."""
+def main(job: Annotated[Path, typer.Argument(help="File that `footprint ship` wrote.")]) -> None:
+    """Evaluate a shipped directory. It is internal: another process starts it, that of `footprint ship`."""
     quieten_libraries()
     carry_out(ShippingJob.model_validate(read_json(job)))
 

@@ -19,6 +19,7 @@ from trainables.record import Keep, Record
 from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.tested_guards import Reading, deciding
+from trainables.typed import typed
 from trainables.verdict import Verdict
 from trainables.workers.retries import TrialFailure
 
@@ -151,7 +152,7 @@ def check_version(value: Request | Report) -> None:
         raise ProtocolMismatch(
             f"workers, engines and the launch must use protocol version {PROTOCOL_VERSION}, "
             f"but a {type(value).__name__.lower()} has version {value.version}",
-            "install the same version of this project on every node; `python -m sweeps.doctor --address auto` names "
+            f"install the same version of this project on every node; `{typed('doctor', '--address', 'auto')}` names "
             "the nodes that differ",
         )
 

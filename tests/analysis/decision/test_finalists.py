@@ -160,5 +160,5 @@ def test_results_on_all_rows_replace_those_of_the_same_weights_alone() -> None:
 def test_the_command_names_trials_where_an_arm_has_several_settings(candidate: Make) -> None:
     one, several = candidate("C2", *[evaluated(60, 50, 46)] * 2), [evaluated(60, 50, 46)] * 2
     words = shlex.split(finalists_command("stage4", [one, candidate("C2", *several, label="C2 r8")]))
-    assert words[:5] == ["python", "-m", "sweeps.finalists", "--experiment", "stage4"]
-    assert words[6::2] == ["C2 @ 60", "C2-s0 @ 60", "C2-s1 @ 60"]
+    assert words[:4] == ["footprint", "finalists", "--experiment", "stage4"]
+    assert words[5::2] == ["C2 @ 60", "C2-s0 @ 60", "C2-s1 @ 60"]

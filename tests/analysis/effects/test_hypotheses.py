@@ -104,8 +104,8 @@ def test_a_study_that_cannot_tell_says_what_would(simulate: Simulate) -> None:
     answers = {(one.hypothesis, one.part): one for one in answers_of(among, (), "exact_match")}
     for key in (("H2", "vision"), ("H3", "exact_match")):
         assert answers[key].found is None
-        assert "python -m sweeps.response --seeds 5" in answers[key].what_decides
-    assert "python -m sweeps.continuation --init-from STABLE" in answers["H4", "exact_match"].what_decides
+        assert "footprint response --seeds 5" in answers[key].what_decides
+    assert "footprint continuation --init-from STABLE" in answers["H4", "exact_match"].what_decides
 
 
 def test_rates_of_a_factor_of_four_are_not_modest(simulate: Simulate) -> None:

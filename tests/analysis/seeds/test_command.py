@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shlex
 from collections.abc import Callable
@@ -19,10 +18,12 @@ from analysis.mlflow_runs import TrialRun
 from analysis.placements import PlacementRuns, SeedRun
 from analysis.seeds import command as of_seeds
 from analysis.seeds.advice import Advice, ArmChance
-from analysis.seeds.printed_command import STUDY_MODULES, more_seeds_command
+from analysis.seeds.printed_command import WITHOUT_SEEDS, more_seeds_command
+from sweeps.cli.studies import line_of_study
+from sweeps.execution.submission import studies
 from sweeps.stage4 import STUDY
-from sweeps.study import Study
 from trainables.errors import UserError
+from trainables.typed import FORM, MODULES
 
 LAUNCHED = "python -m sweeps.stage4 --lr 2e-4 --seeds=2 --storage 'my runs' --only A1,C2 --recommended --experiment x"
 Run = Callable[..., tuple[int, str, str]]
@@ -37,8 +38,8 @@ def parsed_by_the_study(words: list[str], monkeypatch: pytest.MonkeyPatch) -> An
         raise UserError("parsed")
 
     monkeypatch.setattr("sweeps.cli.study.job_of", job_of)
-    assert words[:3] == ["python", "-m", "sweeps.stage4"]
-    assert invoke(STUDY, monkeypatch, *words[3:]) == 2
+    assert words[:2] == ["footprint", "stage4"]
+    assert invoke(STUDY, monkeypatch, *words[2:]) == 2
     return seen[1], seen[2]
 
 
@@ -50,22 +51,32 @@ def test_the_study_reads_the_printed_command(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_launch_from_python_cannot_be_repeated() -> None:
-    with pytest.raises(UserError, match="started by the command line of a study"):
+    with pytest.raises(UserError, match="asked of a study with --seeds"):
         more_seeds_command("", ("C2",), 5)
 
 
 @pytest.mark.parametrize("module", ["trial spec.json --space 'seeds=3'", "search", "curriculum", "rescale"])
 def test_a_command_that_takes_no_arms_and_seeds_is_not_repeated(module: str) -> None:
-    with pytest.raises(UserError, match="started by the command line of a study") as raised:
+    with pytest.raises(UserError, match="asked of a study with --seeds") as raised:
         more_seeds_command(f"python -m sweeps.{module}", ("C2",), 5)
     assert "--space" in (raised.value.hint or "")
 
 
-@pytest.mark.parametrize("name", STUDY_MODULES)
-def test_every_study_takes_the_words(name: str) -> None:
-    main = importlib.import_module(name)
-    assert isinstance(main.STUDY, Study)
-    assert more_seeds_command(f"python -m {name} --seeds 2", ("C2",), 5)[3:] == ["--only", "C2", "--seeds", "5"]
+@pytest.mark.parametrize("name", studies())
+def test_every_study_takes_the_words_or_is_refused(name: str) -> None:
+    takes = {"only", "seeds"} <= {one.name for one in line_of_study(name).parameters()}
+    assert takes == (name not in WITHOUT_SEEDS)
+
+
+@pytest.mark.parametrize("call", ["python -m sweeps.stage4", "python -m sweeps stage4", "footprint stage4"])
+@pytest.mark.parametrize(("form", "start"), [("footprint", ["footprint", "stage4"]),
+                                             (MODULES, ["python", "-m", "sweeps.stage4"])])  # fmt: skip
+def test_however_the_launch_was_begun_the_command_is_printed_as_this_one_was(
+    call: str, form: str, start: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FORM, form)
+    words = more_seeds_command(f"{call} --seeds 2 --notify '***' --rank 8", ("C2",), 5)
+    assert words == [*start, "--rank", "8", "--only", "C2", "--seeds", "5"]
 
 
 def trials(seeds: int) -> list[Planned]:

@@ -31,7 +31,7 @@ def reported(tmp_path: Path) -> Callable[..., StudyContent]:
         study, measured = made_up_study(tmp_path)
         if lost:
             shutil.rmtree(tmp_path / "runs")
-        return content_of(conclude(study, measured, OBJECTIVES), ["analysis ship"], date(2026, 11, 28))
+        return content_of(conclude(study, measured, OBJECTIVES), ["footprint ship"], date(2026, 11, 28))
 
     return report
 
@@ -72,7 +72,7 @@ def test_the_markdown_says_the_same(reported: Callable[..., StudyContent]) -> No
     content = reported()
     text = as_markdown(content)
     assert all(sentence.replace("<", "&lt;") in text for sentence in content.answer)
-    assert "crop_consistency" in text and "python -m sweeps.trial" in text
+    assert "crop_consistency" in text and "footprint trial" in text
     assert all(f"| {one.arm} |" in text for one in content.costs)
 
 

@@ -34,8 +34,13 @@ def commands_below(name: str) -> Iterator[tuple[str, Any]]:
     """Yield a command, or its subcommands, by the words that call it."""
     with group().make_context("footprint", [], resilient_parsing=True) as context:
         command = group().get_command(context, name)
+    yield from leaves(name, command)
+
+
+def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     subcommands = getattr(command, "commands", {})
-    yield from ((f"{name} {one}", found) for one, found in subcommands.items())
+    for one, found in subcommands.items():
+        yield from leaves(f"{name} {one}", found)
     if not subcommands:
         yield name, command
 
@@ -44,7 +49,7 @@ def parse(words: list[str]) -> None:
     """Parse a command line without running it."""
     with group().make_context("footprint", words) as context:
         name, command, rest = group().resolve_command(context, words)
-        if hasattr(command, "commands"):
+        while hasattr(command, "commands"):
             with command.make_context(name, rest, parent=context) as below:
                 name, command, rest = command.resolve_command(below, rest)
         command.make_context(name, rest, parent=context).close()

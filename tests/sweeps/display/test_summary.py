@@ -127,5 +127,5 @@ def test_trials_without_labels_are_not_mentioned(finished: Arm) -> None:
 def test_a_password_in_the_address_of_the_store_is_not_printed(uri: str, finished: Arm) -> None:
     text = summary(STUDY, [finished("A0", 0.1), finished("C2", 0.5)], "stage4", uri)
     assert "secret" not in text
-    assert "    analysis pareto --experiment stage4  # with MLFLOW_TRACKING_URI set" in text
+    assert "    footprint pareto --experiment stage4  # with MLFLOW_TRACKING_URI set" in text
     assert "--tracking-uri http://host:5000" in summary(STUDY, [finished("A0", 0.1)], "stage4", "http://host:5000")

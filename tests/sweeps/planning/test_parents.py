@@ -147,7 +147,7 @@ def test_narrow_reads_winners_json_and_reports_when_it_is_missing(
     with pytest.raises(UserError) as error:
         with_winners(NARROW, None, ())
     assert "frontier/stage4/winners.json does not exist" in error.value.message
-    assert "analysis pareto --experiment stage4" in (error.value.hint or "")
+    assert "footprint pareto --experiment stage4" in (error.value.hint or "")
     winners(tmp_path / "frontier" / "stage4", ("A1", 2, 0))
     assert placed(with_winners(NARROW, None, ())) == {"A0": (0, 0), "A1": (2, 0), "E0": (1, 0)}
     assert with_winners(NARROW, None, ("C2",)) is NARROW

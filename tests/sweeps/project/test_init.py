@@ -108,7 +108,7 @@ def test_questions_without_answers_are_for_the_base_to_answer_first(tmp_path: Pa
     found = ended(init, "mine", "--base", "mini-text", "--train", rows, "--keep", "general.txt", "--no-answer")
     assert found.exit_code == 0, found.output
     first = printed_commands(found)[0]
-    assert first[:3] == ["python", "-m", "trainables.probes.answer"]
+    assert first[:3] == ["footprint", "data", "answer"]
     assert not (tmp_path / "mine" / "ood.jsonl").exists() and (tmp_path / "mine" / "questions.jsonl").exists()
 
 

@@ -86,7 +86,7 @@ def test_other_columns_are_ignored_but_misspelt_ones_are_errors(folder: Path) ->
     rows = json.loads((folder / "alpaca.json").read_text(encoding="utf-8"))
     rows[0] |= {"quality": 3, "imagse": rows[0].pop("images")}
     (folder / "alpaca.json").write_text(json.dumps(rows), encoding="utf-8")
-    with pytest.raises(UserError, match="`imagse` is not a column, but `images` is and the row has none"):
+    with pytest.raises(UserError, match="must have the column `images` of its entry, but it has `imagse`"):
         read_rows(folder / "dataset_info.json:columns")
 
 

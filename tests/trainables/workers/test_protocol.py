@@ -126,7 +126,7 @@ def test_another_version_is_refused(value: Request | Report, name: str) -> None:
     versions = f"version {PROTOCOL_VERSION}, but a {name} has version {PROTOCOL_VERSION + 1}"
     with pytest.raises(ProtocolMismatch, match=versions) as refused:
         check_version(other)
-    assert isinstance(refused.value, UserError) and "sweeps.doctor" in (refused.value.hint or "")
+    assert isinstance(refused.value, UserError) and "footprint doctor" in (refused.value.hint or "")
 
 
 # ---------------------------------------------------------------- what is reported

@@ -10,7 +10,7 @@ import typer
 from trainables.command import run
 from trainables.mini.text import BASE_DIRECTORY, defaults
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

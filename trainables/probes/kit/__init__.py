@@ -1,4 +1,4 @@
-"""A kit of pictures outside any task, drawn here: `python -m trainables.probes.kit --out DIR`.
+"""A kit of pictures outside any task, drawn here: `footprint data kit --out DIR`.
 
 Nothing is copied: texts and shapes are our own, and letters are drawn with the DejaVu fonts that matplotlib ships. The
 same seed, size and versions of Pillow and matplotlib give the same bytes.

@@ -1,7 +1,7 @@
 """Writes a kit of pictures with rows about them, for the probes of a base that sees.
 
-python -m trainables.probes.kit --out kit --size 1024x768 --n 200 --task-prompt "Report the state." --refusal "无关图片"
-python -m trainables.probes.kit --out kit --font NotoSansSC-Regular.otf      with chats and letters in Chinese
+footprint data kit --out kit --size 1024x768 --n 200 --task-prompt "Report the state." --refusal "无关图片"
+footprint data kit --out kit --font NotoSansSC-Regular.otf      with chats and letters in Chinese
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ def main(  # noqa: PLR0913, PLR0917 the options of the command line
     refusal: Annotated[
         str, typer.Option(help="The agreed answer to a picture outside the task.")
     ] = "Unrelated picture.",
-    system: Annotated[str, typer.Option(help="The system message of your task.")] = "",
-    forbid: Annotated[str, typer.Option(help="Terms of your task, joined by commas.")] = "",
-    font_file: Annotated[Path | None, typer.Option("--font", help="A font with Chinese letters.")] = None,
+    system: Annotated[str, typer.Option(help="The system message of your task.", show_default="none")] = "",
+    forbid: Annotated[str, typer.Option(help="Terms of your task, joined by commas.", show_default="none")] = "",
+    font_file: Annotated[
+        Path | None, typer.Option("--font", help="A font with Chinese letters.", show_default="DejaVu Sans")
+    ] = None,
 ) -> None:
     """Write pictures outside any task, rows about them as an --ood file, and a contact sheet to look at."""
     if out.exists():

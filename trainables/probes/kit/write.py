@@ -21,7 +21,7 @@ PICTURES, ROWS, SHEET, LICENCE, TRUTH = "pictures", "ood.jsonl", "contact-sheet.
 NOTHING = Image.new("RGB", (1, 1))
 LICENCE_TEXT = """\
 These pictures, their captions and their questions were drawn and written by Footprint's picture kit
-(python -m trainables.probes.kit, Apache-2.0). They hold no photograph, no logo, no text and no data of anyone else,
+(footprint data kit, Apache-2.0). They hold no photograph, no logo, no text and no data of anyone else,
 and no real person. You may use them for any purpose, without naming a source (CC0 1.0).
 
 The letters were drawn with {font}.
