@@ -17,7 +17,7 @@ import transformers
 from peft.tuners.lora.layer import ParamWrapper
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_trials import ANYTHING_GOES, Sources, SpecMaker, whole_run
+from small_trials import ANYTHING_GOES, Sources, SpecMaker, assert_same_outcome, opened, train_to, whole_run
 from tiny_families import (
     TINY_EXPERTS,
     TINY_SEEING,
@@ -292,6 +292,9 @@ def test_a_saved_adapter_is_the_one_that_peft_loads(
     again.load(tmp_path)
     assert torch.equal(logits(again.peft_model), own)
     again.remove()
+    merged = theirs.merge_and_unload()  # what the refusal of a continued adapter on experts says to do
+    assert not [name for name, _ in merged.named_parameters() if "lora" in name]
+    assert torch.allclose(logits(merged), own, atol=1e-5)
 
 
 def test_the_update_norm_of_experts_is_that_of_what_peft_adds(sources_of: SourcesOf) -> None:
@@ -359,6 +362,20 @@ def test_a_trial_trains_and_its_adapter_passes_verification(
     if spec.target_modules:
         with pytest.raises(UserError, match="adapts parameters that are not those of a linear layer"):
             read_adapter(record.checkpoint(record.checkpoint_steps()[0]))
+
+
+@pytest.mark.parametrize("family", ["mixtral", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
+def test_an_interrupted_trial_on_experts_goes_on_as_if_it_were_not(
+    family: str, sources_of: SourcesOf, tmp_path: Path
+) -> None:
+    engine, spec = packed.plain_engine(sources_of(family)), sources_of(family).spec(**ON_EXPERTS)
+    baseline = baseline_of(engine)
+    whole = whole_run(engine, spec, tmp_path / "whole", baseline, constraint=ANY_TEXT)
+    with opened(engine, spec, tmp_path / "stopped", baseline, constraint=ANY_TEXT) as trial:
+        train_to(trial, 3)
+        assert trial.advance(lambda: True) is None
+    assert Record(tmp_path / "stopped").checkpoint_steps()[0] == 3
+    assert_same_outcome(whole_run(engine, spec, tmp_path / "stopped", baseline, constraint=ANY_TEXT), whole)
 
 
 @pytest.mark.parametrize("family", ["mixtral"])
