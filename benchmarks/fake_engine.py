@@ -118,6 +118,9 @@ class FakeRunner:
         """End the cohort."""
         self.trials = []
 
+    def end_sharing(self) -> None:
+        """Do nothing: there are no weights."""
+
     def _interval(self, trial: FakeTrial) -> str | None:
         spec = trial.spec
         trial.step = next_eval(trial.step, spec.steps, spec.eval_every_steps)

@@ -1,27 +1,31 @@
-"""Measures what engines of a node that share the weights of a base save: memory, and CPU seconds of loading.
-
-python -m benchmarks.shared_weights --base DIR --quantization nf4-double --engines 2
+"""`python -m benchmarks.shared_weights`: what engines of a node save that share the weights of a base.
 
 Memory is the sum of what all engines have, pages that several of them use counted once (PSS, from Linux).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from trainables.command import run
+from trainables.errors import UserError, nearest
 from trainables.mini import BASE_DIRECTORY
+from trainables.model.residency import residency_choice
+from trainables.spec import QUANTIZATIONS
 
 MEGABYTE = 10**6
 SAMPLE_SECONDS = 0.05
+CHILD = "import json, sys\nfrom benchmarks.shared_weights import engine\nengine(*json.loads(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def measure(base: Path, quantization: str, resident: str, engines: int, shares: 
         environment = {**os.environ, "TMPDIR": directory, "OMP_NUM_THREADS": "1"}
         running = [
             subprocess.Popen(  # noqa: S603 this module
-                [sys.executable, "-m", "benchmarks.shared_weights", "--engine", asked], text=True,
+                [sys.executable, "-c", CHILD, asked], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
             )
             for _ in range(engines)
@@ -69,7 +73,7 @@ def megabytes(process: subprocess.Popen[str]) -> float:
     return kibibytes * 1024 / MEGABYTE
 
 
-def engine(base: Path, quantization: str, resident: str, shares: bool) -> None:
+def engine(base: str, quantization: str, resident: str, shares: bool) -> None:
     """Load the base when a line is read, tell the CPU seconds, and wait for another line with the base in memory."""
     import torch
 
@@ -81,9 +85,9 @@ def engine(base: Path, quantization: str, resident: str, shares: bool) -> None:
     load_base(BASE_DIRECTORY, quantization, "float32", torch.device("cpu"), resident)  # type: ignore[arg-type]
     print("imported", flush=True)
     sys.stdin.readline()
-    shared = SharedWeights(weights_key(str(base), quantization, "float32", resident)) if shares else None  # type: ignore[arg-type]
+    shared = SharedWeights(weights_key(base, quantization, "float32", resident)) if shares else None  # type: ignore[arg-type]
     begun = time.process_time()
-    held = load_base(base, quantization, "float32", torch.device("cpu"), resident, shared)  # type: ignore[arg-type]
+    held = load_base(Path(base), quantization, "float32", torch.device("cpu"), resident, shared)  # type: ignore[arg-type]
     seconds = time.process_time() - begun
     with torch.no_grad():
         held.model(input_ids=torch.arange(32)[None])  # every page that a pass needs
@@ -105,24 +109,29 @@ def _tell(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print a line for engines that load for themselves, and one for engines that share."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, default=BASE_DIRECTORY)
-    parser.add_argument("--quantization", default="nf4-double")
-    parser.add_argument("--resident", default="auto", choices=["auto", "quantized", "dequantized"])
-    parser.add_argument("--engines", type=int, default=2)
-    parser.add_argument("--engine", help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.engine:
-        base, quantization, resident, shares = json.loads(given.engine)
-        engine(Path(base), quantization, resident, shares)
-        return
+def main(
+    base: Annotated[Path, typer.Option(help="Directory of a base.")] = BASE_DIRECTORY,
+    quantization: Annotated[str, typer.Option(help="Quantization of the base.")] = "nf4-double",
+    resident: Annotated[str, typer.Option(help="How 4-bit weights are held: auto, quantized or dequantized.")] = "auto",
+    engines: Annotated[int, typer.Option(min=1, help="Engines that load at once.")] = 2,
+) -> None:
+    """Print a line for engines that load for themselves, and one for engines that share.
+
+    Exit code 2 when the directory holds no base, or an option cannot be used.
+    """
+    from trainables.model.stored_base import read_base
+
+    if quantization not in QUANTIZATIONS:
+        raise UserError(
+            f"--quantization must be one of {', '.join(QUANTIZATIONS)}, but got `{quantization}`",
+            nearest(quantization, QUANTIZATIONS),
+        )
+    read_base(base)
     for shares in (False, True):
-        one = measure(given.base, given.quantization, given.resident, given.engines, shares)
-        print(f"{'shared' if shares else 'apart'}: {one.before:.0f} MB before, {one.most:.0f} MB at most and "
-              f"{one.after:.0f} MB after; {one.cpu_seconds} CPU seconds, {one.origins}", flush=True)  # fmt: skip
+        one = measure(base, quantization, residency_choice(resident), engines, shares)
+        typer.echo(f"{'shared' if shares else 'apart'}: {one.before:.0f} MB before, {one.most:.0f} MB at most and "
+                   f"{one.after:.0f} MB after; {one.cpu_seconds} CPU seconds, {one.origins}")  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

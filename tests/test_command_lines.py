@@ -65,6 +65,7 @@ PATHS: dict[str, list[tuple[str, ...]]] = {
     "benchmarks.forecast": [],
     "benchmarks.load": [],
     "benchmarks.shift": [],
+    "benchmarks.shared_weights": [],
     "trainables.probes.answer": [],
     "trainables.probes.kit": [],
     "trainables.suites.lmms_eval": [],

@@ -283,7 +283,7 @@ def test_a_source_that_was_measured_again_is_another(tmp_path: Path, spec: Trial
     again.reopen()
     again.append(Measurement("eval", 0, {**METRICS, "eval_loss": 1.75}))
     again.close(Verdict(kind="completed", step=0))
-    with pytest.raises(FileDamaged, match="it is another"):
+    with pytest.raises(FileDamaged, match="but it has changed"):
         known_baseline(tmp_path, key)
 
 

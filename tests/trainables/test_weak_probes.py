@@ -15,7 +15,7 @@ from trainables.weak_probes import can_stop, rows_to_stop, weak_probes
 def test_none_of_eight_right_is_said_twice_and_a_good_base_on_many_rows_never() -> None:
     low, silent = weak_probes((TEXT_GUARD,), "tested", {"text_retention": Proportion(0, 8)}, 6)
     assert low.metric == silent.metric == "text_retention"
-    assert "right on 0 of 8 rows" in str(low) and "trainables.probes.answer" in low.hint
+    assert "right on 0 of 8 rows" in str(low) and "footprint data answer" in low.hint
     assert "can stop no arm" in silent.message
     assert weak_probes((TEXT_GUARD,), "tested", {"text_retention": Proportion(100, 112)}, 6) == []
 

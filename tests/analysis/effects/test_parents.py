@@ -40,7 +40,7 @@ def test_a_trial_that_left_both_parents_is_continued(ended: Callable[..., Observ
     found = continuation_commands([ended(0, 0.89), ended(1, 0.90), ended(2, 0.5, has_best=False)], BASELINE)
     (words,) = map(shlex.split, found)
     record = tmp_path / "runs" / "response" / "trials" / "L2V2-s0"
-    assert words[3:5] == ["--only", "L2V2"]
+    assert words[:4] == ["footprint", "continuation", "--only", "L2V2"]
     assert words[words.index("--init-from") + 1] == str(record / "best")
     assert words[words.index("--restart-from") + 1] == str(record / "checkpoints" / "step-60")
 
@@ -66,8 +66,8 @@ def test_the_study_reads_the_printed_command(
     monkeypatch.setattr("sweeps.cli.study.job_of", job_of)
     (command,) = continuation_commands([ended(0, 0.5)], BASELINE)
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "sweeps.continuation"]
-    assert invoke(STUDY, monkeypatch, *words[3:]) == 2
+    assert words[:2] == ["footprint", "continuation"]
+    assert invoke(STUDY, monkeypatch, *words[2:]) == 2
     own, shared = seen[1], seen[2]
     assert (own.only, shared.experiment, shared.init_from.name) == ("L2V2", "continuation-L2V2-s0", "best")
     assert (own.rank, own.quant) == ("8", "none"), "the adapter keeps its rank, and its base"
@@ -75,7 +75,7 @@ def test_the_study_reads_the_printed_command(
 
 def test_the_arm_is_one_of_the_study_whatever_the_parent_was_called(ended: Callable[..., Observation]) -> None:
     (command,) = continuation_commands([ended(0, 0.5, arm="C1")], BASELINE)
-    only = shlex.split(command)[4]
+    only = shlex.split(command)[3]
     assert only == "L2V2" and only in {arm.name for arm in STUDY.arms}
     assert continuation_commands([ended(1, 0.5, arm="B1", language=0)], BASELINE) == (), "the study has no such arm"
 

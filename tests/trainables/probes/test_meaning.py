@@ -46,7 +46,7 @@ def test_an_answer_is_right_as_expected_or_as_accepted_but_not_with_a_forbidden_
 def test_a_row_of_text_needs_an_answer_and_one_of_pictures_takes_no_accepted_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`expect` must be the answer") as caught:
         rows(tmp_path, {"kind": "text", "prompt": "2 + 3?"})
-    assert "trainables.probes.answer" in (caught.value.hint or "")
+    assert "footprint data answer" in (caught.value.hint or "")
     with pytest.raises(UserError, match="`accept` must be in a row of kind text or declines"):
         rows(tmp_path, {"kind": "irrelevant", "prompt": "?", "images": ["a.png"], "expect": "no", "accept": ["no"]})
 
