@@ -45,9 +45,9 @@ def test_a_cohort_from_kept_activations_trains_as_its_trials_do_alone(
     alone = Watched(plain, baseline, tmp_path / "alone")
     for spec in specs:
         alone.alone(spec)
-    widths = ALL_AT_ONCE if passes == "together" else None
+    cut = ALL_AT_ONCE if passes == "together" else None
     engine = keeping(plain, directory=tmp_path / "files")
-    cohort = Together(engine, baseline, tmp_path / "together", specs, widths=widths).finish()
+    cohort = Together(engine, baseline, tmp_path / "together", specs, cut=cut).finish()
     assert set(cohort.ends.values()) == {"completed"} and kept_of(engine).store.uses.from_memory > 0
     for spec in specs:
         assert apart(alone.curves[spec.name], cohort.watched.curves[spec.name]) < CURVES
