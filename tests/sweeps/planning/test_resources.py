@@ -165,6 +165,8 @@ def test_a_trial_whose_steps_begin_smaller_takes_only_its_adapter_in_the_passes_
 def test_trials_on_other_weights_are_other_cohorts() -> None:
     found = [taking(1, 9), taking(1, 9), taking(1, 9, weights=150)]
     assert cohort_width(found, 165 / USABLE_SHARE) is None and cohort_width(found, 115 / USABLE_SHARE) == 1
+    tight = [*[taking(1, 9)] * 4, *[taking(1, 9, weights=112)] * 3]
+    assert cohort_width(tight, 135 / USABLE_SHARE) == 2, "of three and two, as any cohort may come first"
 
 
 def test_the_cost_of_a_trial_follows_its_lowest_layer_its_probes_and_how_long_it_trains(quality: FileQuality) -> None:

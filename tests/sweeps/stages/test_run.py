@@ -25,7 +25,7 @@ from sweeps.planning.holdout import Holdout
 from sweeps.planning.sources import Sources
 from sweeps.planning.space import Axes, expand
 from sweeps.stages.curriculum import CurriculumInput, curriculum
-from sweeps.stages.run import StagedJob, plan_stages, show_stages, unchanged
+from sweeps.stages.run import StagedJob, forecast_of_stages, plan_stages, show_stages, unchanged
 from sweeps.stages.staged_study import (
     Stage,
     StagedStudy,
@@ -356,3 +356,15 @@ def test_stages_whose_rows_changed_since_they_began_are_not_resumed(
     rows.write_text("".join(rows.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
     with pytest.raises(SourceChanged, match=r"rows\.jsonl"):
         unchanged(begun)
+
+
+def test_a_forecast_has_the_id_that_a_stage_has_once_its_parent_is_known(staged: StagedStudy, tmp_path: Path) -> None:
+    planned, ended = plan_stages(staged), []
+    for number, stage in enumerate(staged.stages):
+        ended.append(Record(tmp_path / stage.spec.name))
+        ended[-1].create(stage.spec.model_copy(update={"learning_rate": 1e-5 * (number + 1)}))
+    baseline = Record(tmp_path / "A0")
+    baseline.create(staged.baseline(0))
+    found = forecast_of_stages(planned, [baseline, *ended])
+    assert [one.trial_id for one in found] == [one.spec().trial_id for one in ended]
+    assert [one.trial for one in found] == [stage.spec.name for stage in staged.stages]
