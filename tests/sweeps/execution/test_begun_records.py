@@ -84,6 +84,17 @@ def begun(original: Path, tmp_path: Path) -> Begin:
     return Begin(experiment, sources, baseline, arm)
 
 
+def test_an_experiment_resumes_with_the_width_that_its_plan_found(
+    begun: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Launch] = []
+    monkeypatch.setattr("sweeps.launch.run_records", lambda *given: ran.append(given[3]))
+    monkeypatch.setattr("sweeps.launch.kept_width", lambda experiment: 3 if experiment.directory.name == "e" else None)
+    job = begun.resumed()
+    job.run(job.plan(tmp_path / "data"))
+    assert [(one.width, one.most_trials) for one in ran] == [(3, 3)]
+
+
 def test_an_unchanged_experiment_can_be_resumed(begun: Begin, tmp_path: Path) -> None:
     planned = begun.resumed().plan(tmp_path / "data")
     assert [one.name for one in planned.records] == [begun.baseline.name, begun.arm.name]
