@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-BEAT_SECONDS = 3.0  # between two lines of a log in the first ten minutes of a phase; 5 s of silence are too long
+BEAT_SECONDS = 4.0  # between two lines of a log in the first ten minutes of a phase; 5 s of silence are too long
 EARLY_SECONDS = 600.0
 LATE_BEAT_SECONDS = 60.0  # after them: a log of a day must stay readable
 CELL_SECONDS = 1.0  # between two states of a line in a notebook
@@ -184,7 +184,7 @@ def working(console: Console, text: str) -> Iterator[None]:
     """Say what goes on until the end of the block: at once, and again while it lasts.
 
     On a terminal a line with a spinner and the time moves, and leaves nothing. Anywhere else lines have the time of
-    day, and come every three seconds in the first ten minutes and every minute later. In a block of another `working`,
+    day, and come every four seconds in the first ten minutes and every minute later. In a block of another `working`,
     it is a part of that.
     """
     if _shown:
