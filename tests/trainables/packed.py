@@ -93,7 +93,8 @@ def _take_nf4_values(model: torch.nn.Module, sources: Sources) -> None:
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    quantized = Engine.load(sources.spec(quantization="nf4"), torch.device("cpu")).base.model
+    spec = sources.spec(quantization="nf4")
+    quantized = Engine.load(spec, torch.device("cpu"), resident="quantized").base.model
     layers = {name: one for name, one in quantized.named_modules() if isinstance(one, Linear4bit)}
     assert len(layers) == LANGUAGE_LAYERS * 7 + VISION_BLOCKS * 4 + 2 * (1 + TAPS)
     for name, layer in layers.items():
