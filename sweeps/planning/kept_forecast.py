@@ -14,7 +14,7 @@ from sweeps.planning.data_quality import FileQuality
 from sweeps.planning.forecast import Forecast, Towers
 from trainables.frozen.settings import GIGABYTE, CacheSettings
 from trainables.frozen.worth import Keeping, Reads, decide
-from trainables.model.families import TOWERS, Blocks, TowerName
+from trainables.model.families import TOWERS, Blocks, TowerName, patches_per_token
 from trainables.spec import Placement
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "auto": 4}  # auto is float32 on a CPU, and half of it on a GPU
@@ -34,9 +34,8 @@ class RowShape:
         """Return the mean row of a file for the model of a configuration."""
         rows = max(1, quality.rows)
         tokens = quality.tokens / rows
-        merge = (config.get("vision_config") or {}).get("spatial_merge_size", 1)
         image = tokens * quality.image_share
-        return cls(quality.rows, tokens, image, image * merge**2)
+        return cls(quality.rows, tokens, image, image * patches_per_token(config))
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,8 @@ def pass_shape(spec: TrialSpec, train: FileQuality, base: StoredBase, fit: Fit =
     longest = spec.packed_tokens or train.lengths.longest
     labels = max(1, round(train.supervised_share * longest))
     image = round(train.image_share * longest)
-    merge = (base.config.get("vision_config") or {}).get("spatial_merge_size", 1)
-    return PassShape(rows, longest, rows * labels, labels, rows * image * merge**2, rows * image)
+    patches = image * base.family.patches_per_token(base.config)
+    return PassShape(rows, longest, rows * labels, labels, rows * patches, rows * image)
 
 
 def trial_flops(
@@ -179,8 +179,8 @@ def trial_flops(
     spec, train = one.spec, data["train"]
     language, vision = (_tower_weights(base, tower) for tower in ("language", "vision"))
     tokens = train.tokens / max(1, train.rows - train.unencodable.count)
-    merge = (base.config.get("vision_config") or {}).get("spatial_merge_size", 1)
-    patches = tokens * train.image_share * merge**2
+    joined = base.family.patches_per_token(base.config)
+    patches = tokens * train.image_share * joined
     head = base.embedding_rows * base.family.towers(base.config)["language"][0][0].inputs
     forward = 2.0 * (sum(language) * tokens + sum(vision) * patches + head * train.supervised_share * tokens)
     low = 0 if spec.placement.vision and patches else len(language) - spec.placement.depth("language", len(language))
@@ -188,7 +188,7 @@ def trial_flops(
     backward = 2.0 * (sum(language[low:]) * tokens + sum(vision[low_vision:]) * patches
                       + head * train.supervised_share * tokens)  # fmt: skip
     asked = eval_rows(data, ood_rows, spec, sees, suites).computed(sum(passes_of(spec)) / 2)
-    per_eval = 2.0 * asked * (sum(language) + sum(vision) * train.image_share * merge**2)
+    per_eval = 2.0 * asked * (sum(language) + sum(vision) * train.image_share * joined)
     return spec.rows_before(spec.last_step) * (forward + backward) + one.evals * per_eval
 
 

@@ -247,6 +247,25 @@ def test_without_the_types_of_tokens_the_logits_of_gemma3_differ(sequential_sour
 
 
 @EACH_SEEING
+def test_a_plan_counts_the_patches_that_the_tower_computes(family: str, sequential_sources_of: SourcesOf) -> None:
+    engine = packed.plain_engine(sequential_sources_of(family))
+    row = next(row for row in rows_of(engine) if len(row.images) == 1)
+    first, seen = engine.base.towers["vision"][0][0], []
+    hook = engine.base.model.get_submodule(first.name).register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].numel() // first.inputs)
+    )
+    with torch.no_grad():
+        label_logits(engine.base, ours(engine, [row]))
+    hook.remove()
+    tokens = engine.encoder.conversation(row).tokens.count(engine.encoder.image_token_id)
+    counted = FAMILIES[family].patches_per_token(engine.base.config) * tokens
+    if family == "gemma4":
+        assert counted <= sum(seen) == engine.encoder.image_processor.max_soft_tokens * 4, "every picture is padded"
+    else:
+        assert sum(seen) - counted == (family == "internvl"), "beside the patches there is a token of the class"
+
+
+@EACH_SEEING
 def test_the_scan_counts_the_tokens_of_training(family: str, sequential_sources_of: SourcesOf) -> None:
     engine = packed.plain_engine(sequential_sources_of(family))
     scanned = load_encoder(engine.base.path)

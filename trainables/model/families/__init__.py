@@ -63,7 +63,10 @@ from trainables.model.families.qwen3_vl_moe import QWEN3_VL_MOE
 from trainables.model.families.smolvlm import IDEFICS3, SMOLVLM
 from trainables.model.foreign_code import check_names_no_kernel
 
-__all__ = ["FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of", "read_configuration"]
+__all__ = [
+    "FAMILIES", "TOWERS", "Blocks", "Family", "LinearShape", "TowerName", "family_of", "patches_per_token",
+    "read_configuration",
+]  # fmt: skip
 
 # by `model_type` in config.json
 FAMILIES: Mapping[str, Family] = {
@@ -116,6 +119,11 @@ def family_of(base: Path) -> tuple[Family, dict[str, Any]]:
             "download or save the weights as safetensors; other formats can run code when they are loaded",
         )
     return read_configuration(config_path)
+
+
+def patches_per_token(config: Mapping[str, Any]) -> int:
+    """Return how many patches of the vision tower become one token of a picture, by a configuration that was read."""
+    return FAMILIES[config["model_type"]].patches_per_token(config)
 
 
 def read_configuration(config_path: Path) -> tuple[Family, dict[str, Any]]:

@@ -151,6 +151,11 @@ def no_layouts(_: Config) -> tuple[()]:
     return ()
 
 
+def merged_patches(config: Config) -> int:
+    """Return how many patches Qwen's vision towers merge into one token: a square of `spatial_merge_size`, or 2."""
+    return int((config.get("vision_config") or {}).get("spatial_merge_size", 2)) ** 2
+
+
 def not_tied(config: Config) -> bool:
     """Return `tie_word_embeddings`, which is false unless config.json sets it."""
     return bool(config.get("tie_word_embeddings", False))
@@ -187,6 +192,8 @@ class Family:
     picture_text: PictureText | None = None
     # True when the chat template reads the content of a turn only as a list of parts, not as a string.
     content_as_parts: bool = False
+    # Computes from config.json how many patches of the vision tower become one token of a picture.
+    patches_per_token: Callable[[Config], int] = merged_patches
     # Variables passed to the chat template.
     template_variables: Mapping[str, Any] = field(default_factory=answers_only)
     # Tokens that end an answer where the template writes none after it; training writes the first of them.

@@ -70,6 +70,12 @@ def other_weights(config: Config) -> Shapes:
     }
 
 
+def patches_per_token(config: Config) -> int:
+    """Return how many patches are pooled into one token: those of a picture, by its number of tokens."""
+    vision = _vision(config)
+    return (vision["image_size"] // vision["patch_size"]) ** 2 // config.get("mm_tokens_per_image", 256)
+
+
 def outside(config: Config) -> tuple[str, ...]:
     """Return the layers outside the blocks: patch embedding, and the head of the tower if it has one."""
     head = ("attention.out_proj", "mlp.fc1", "mlp.fc2") if _vision(config)["vision_use_head"] else ()
@@ -93,6 +99,7 @@ GEMMA3 = Family(
     other_weights=other_weights,
     shared_forward=None,
     outside=outside,
+    patches_per_token=patches_per_token,
     image_processor_class="Gemma3ImageProcessorPil",
     image_token=SOFT,
     image_token_mask="token_type_ids",  # noqa: S106 the name of an input

@@ -45,6 +45,7 @@ TEXT_DEFAULTS = {
 TEXT_ALONE, ALONE = "gemma4_text", "model"  # the decoder without towers, and where it lies in its model
 FULL = "full_attention"
 GLOBAL_HEAD_WIDTH = 512
+POOLING = 3  # patches on a side that become one token
 KEYS_AND_VALUES = ("k_proj", "v_proj", "k_norm", "v_norm")
 BEGIN, SOFT, END = "<|image>", "<|image|>", "<image|>"
 
@@ -128,6 +129,11 @@ def _layer(text: Config, index: int, kind: str) -> dict[str, tuple[int, int]]:
     return found | ({"per_layer_input_gate": (hidden, own), "per_layer_projection": (own, hidden)} if own else {})
 
 
+def patches_per_token(config: Config) -> int:
+    """Return how many patches are pooled into one token; a small picture is padded and costs as much as a full one."""
+    return int(_vision(config).get("pooling_kernel_size", POOLING)) ** 2
+
+
 def towers(config: Config) -> Towers:
     """Return the linears of the language layers and the vision blocks, first to last."""
     return {"language": layers(f"{DECODER}.layers", _text(config)), "vision": vision_blocks(_vision(config))}
@@ -209,6 +215,7 @@ GEMMA4 = Family(
     model_class="Gemma4ForConditionalGeneration",
     decoder=DECODER,
     towers=towers,
+    patches_per_token=patches_per_token,
     other_weights=other_weights,
     shared_forward=None,
     outside=outside,

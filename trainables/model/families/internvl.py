@@ -100,10 +100,15 @@ def _blocks(vision: Config) -> Blocks:
     )
 
 
+def patches_per_token(config: Config) -> int:
+    """Return how many patches are joined into one token."""
+    return int(1 / config.get("downsample_ratio", 0.5)) ** 2
+
+
 def other_weights(config: Config) -> Shapes:
     """Return the shapes of all weights but the matrices of the blocks."""
     (layer, text), vision = _decoder(config), _vision(config)
-    joined = vision["hidden_size"] * int(1 / config.get("downsample_ratio", 0.5)) ** 2
+    joined = vision["hidden_size"] * patches_per_token(config)
     out = text["hidden_size"]
     return {
         **decoder_weights(DECODER, text, layer),
@@ -168,6 +173,7 @@ INTERNVL = Family(
     model_class="InternVLForConditionalGeneration",
     decoder=DECODER,
     towers=towers,
+    patches_per_token=patches_per_token,
     other_weights=other_weights,
     shared_forward=None,
     outside=outside,

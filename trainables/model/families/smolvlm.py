@@ -92,6 +92,7 @@ SMOLVLM = Family(
     model_class="SmolVLMForConditionalGeneration",
     decoder=DECODER,
     towers=towers,
+    patches_per_token=_joined_patches,
     other_weights=other_weights,
     shared_forward=None,
     outside=outside,
