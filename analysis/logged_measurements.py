@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from analysis.mlflow_runs import ExperimentRuns, TrialRun, outages_as_user_errors, read_experiment
+from analysis.options import store_words
 from analysis.printed_commands import sync_command
 from trainables.measurement import Measurement, read_measurements
 from trainables.mlflow_files import stored_files
@@ -40,7 +41,7 @@ def read_logged(name: str, tracking_uri: str) -> LoggedExperiment:
         UserError: the store does not answer, has no such experiment, or a file is damaged.
     """
     experiment = read_experiment(name, tracking_uri)
-    hint = f"copy the records again: {sync_command(name, tracking_uri)}"
+    hint = f"copy the records again: {sync_command(name, store_words(tracking_uri))}"
     with outages_as_user_errors(tracking_uri), ThreadPoolExecutor(READERS) as readers:
         files = list(readers.map(partial(_of_trial, tracking_uri=tracking_uri, hint=hint), experiment.trials))
     pairs = list(zip(experiment.trials, files, strict=True))

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 import typer
 
-from analysis.options import store_words
 from trainables.typed import typed
 
 STDERR = 2  # the descriptor: in a notebook, sys.stderr has none
 
 
-def sync_command(experiment: str, tracking_uri: str = "") -> str:
-    """Return the command that copies an experiment's records to MLflow; every study's command copies any."""
-    store = store_words(tracking_uri) if tracking_uri else []
+def sync_command(experiment: str, store: Sequence[str]) -> str:
+    """Return the command that copies an experiment's records to the MLflow store that these words name.
+
+    Every study's command copies any experiment.
+    """
     return typed("stage4", "--sync", "--experiment", experiment, *store)
 
 

@@ -35,7 +35,7 @@ from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.mixes import AskedMix, expand_mixes, mix_text, read_mixes
 from sweeps.planning.parents import continuing
-from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
+from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_of, pilots_text, undecided
 from sweeps.planning.plan import Plan, plan_specs, with_pilots
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.probe_requests import check_probes
@@ -111,7 +111,7 @@ class StudyJob:
 
 def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
-    at_once = most_at_once(planned.specs)
+    at_once = most_at_once([*planned.specs, *pilots_of(planned.pilots)])
     launch = with_width(launch, [planned], at_once)
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort, launch.width), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
@@ -155,7 +155,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_preflight(planned.preflight, overridden)
         keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
-        launch = with_width(launch, [planned], most_at_once(specs))
+        launch = with_width(launch, [planned], most_at_once([*specs, *pilots_of(planned.pilots)]))
         experiment.keep_forecast(with_widths(planned.resources, launch))
         launch = keeping(experiment, launch, size)
         if planned.pilots:

@@ -61,11 +61,12 @@ def _candidates(experiment: str, tracking_uri: str) -> Candidates:
     from analysis.compare.selection import candidates_in
     from analysis.logged_measurements import read_logged
     from analysis.objectives import frontier_objectives, generality_in
+    from analysis.options import store_words
     from analysis.placements import placements_of
 
     logged = read_logged(experiment, tracking_uri)
     objectives = frontier_objectives(generality_in(logged.runs.trials), "exact_match", ())
-    return candidates_in(logged.runs, placements_of(logged.runs, objectives), logged.trained)
+    return candidates_in(logged.runs, placements_of(logged.runs, objectives), logged.trained, store_words(tracking_uri))
 
 
 def _compared(

@@ -37,6 +37,7 @@ class Candidates:
     experiment: str
     placements: tuple[PlacementRuns, ...]
     candidates: tuple[Candidate, ...]
+    store: tuple[str, ...] = ()  # the words of a command that name the MLflow store
 
     def of_arm(self, label: str) -> tuple[Candidate, ...]:
         """Return the candidates of a placement."""
@@ -55,10 +56,11 @@ def candidates_in(
     experiment: ExperimentRuns,
     placements: Sequence[PlacementRuns],
     measured: Mapping[str, Sequence[Measurement]],
+    store: Sequence[str] = (),
 ) -> Candidates:
     """Return the candidates of an experiment."""
     found = [one for placement in placements for one in candidates_of(placement, measured)]
-    return Candidates(experiment.name, tuple(placements), tuple(found))
+    return Candidates(experiment.name, tuple(placements), tuple(found), tuple(store))
 
 
 def side_of(text: str, among: Candidates) -> Side:
@@ -72,7 +74,7 @@ def side_of(text: str, among: Candidates) -> Side:
     if not among.candidates:
         raise UserError(
             f"a comparison needs the measurements of each eval, but MLflow has none of `{among.experiment}`",
-            f"copy them from the records: {sync_command(among.experiment)}",
+            f"copy them from the records: {sync_command(among.experiment, among.store)}",
         )
     words = " ".join(text.split())
     known = _by_name(among)

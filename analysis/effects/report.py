@@ -55,7 +55,7 @@ def effects_report(
     Raises:
         UserError: there are too few trials, no factor varies, or not every trial has measured the fit.
     """
-    varied = _varied(experiment, among, fit)
+    varied = _varied(experiment, among, fit, store)
     metrics = [fit, *(name for name in SHOWN if all(name in one.last.metrics for one in among))]
     return EffectsReport(
         experiment,
@@ -71,12 +71,12 @@ def effects_report(
     )
 
 
-def _varied(experiment: str, among: Sequence[Observation], fit: str) -> list[Factor]:
+def _varied(experiment: str, among: Sequence[Observation], fit: str, store: Sequence[str]) -> list[Factor]:
     """Return the factors that vary, after the checks that `effects_report` names."""
     if len(among) < LEAST_TRIALS:
         raise UserError(
             f"effects need {LEAST_TRIALS} trained trials with evals or more, but `{experiment}` has {len(among)}",
-            f"run more arms or seeds, or copy the records to MLflow: {sync_command(experiment)}",
+            f"run more arms or seeds, or copy the records to MLflow: {sync_command(experiment, store)}",
         )
     if not all(fit in one.last.metrics for one in among):
         raise UserError(f"--y must be measured in every trial, but some of `{experiment}` lack `{fit}`")

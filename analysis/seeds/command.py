@@ -88,7 +88,7 @@ def _advised(asked: ConclusionOptions, margin: float, accepted: float) -> Advise
     if not known:
         raise UserError(
             f"more seeds are judged from results by row and a baseline, but `{asked.experiment}` has none",
-            f"copy them from the records: {sync_command(asked.experiment, asked.tracking_uri)}; records of earlier "
+            f"copy them from the records: {sync_command(asked.experiment, asked.store_words())}; records of earlier "
             "versions hold none",
         )
     found = evidence(known, names, constraint)

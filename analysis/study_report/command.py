@@ -44,7 +44,7 @@ def report(  # noqa: PLR0913, PLR0917 one function is the whole command line
     commands = next_commands(found, asked)
     path = out or Path("report.html" if form == "html" else "report.md")
     with working(Console(stderr=True), f"writing {path}"):
-        content = content_of(found, commands, datetime.now(UTC).date())
+        content = content_of(found, commands, datetime.now(UTC).date(), asked.store_words())
         write_report(content, path, form)
     print(content.answer[0])
     print(f"written: {path}")

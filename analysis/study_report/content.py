@@ -101,8 +101,12 @@ class StudyContent:
     plain: tuple[str, ...] = ()
 
 
-def content_of(concluded: Conclusion, commands_next: Sequence[str], written: date) -> StudyContent:
+def content_of(
+    concluded: Conclusion, commands_next: Sequence[str], written: date, store: Sequence[str] = ()
+) -> StudyContent:  # fmt: skip
     """Gather the report from what was concluded, the commands that come next, and the records on this machine.
+
+    `store` are the words of a command that name the MLflow store.
 
     Raises:
         FileDamaged: a record on this machine is damaged.
@@ -137,7 +141,7 @@ def content_of(concluded: Conclusion, commands_next: Sequence[str], written: dat
         effects=effects_section(concluded),
         holdout=tuple(holdout_rows(info.holdout)),
         commands_next=tuple(commands_next),
-        missing=tuple(_missing(info, measured, records)),
+        missing=tuple(_missing(info, measured, records, store)),
         forecasts=tuple(forecast_rows(trained)),
         plain=tuple(plain_words(info)),
     )
@@ -192,8 +196,9 @@ def _probes(before: Measurement, after: Measurement) -> list[tuple[str, str, str
 
 
 def _missing(
-    info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]], records: Mapping[str, Record]
-) -> list[str]:
+    info: FrontierInfo, measured: Mapping[str, Sequence[Measurement]], records: Mapping[str, Record],
+    store: Sequence[str],
+) -> list[str]:  # fmt: skip
     trials = [one.trial for result in info.results for one in result.placement.seed_runs]
     sentences = []
     if away := [one.name for one in trials if one.run_id not in records]:
@@ -201,5 +206,5 @@ def _missing(
                          "guards and commands are not shown.")  # fmt: skip
     if unlogged := [one.name for one in trials if not measured.get(one.run_id)]:
         sentences.append(f"MLflow holds no measurements of {len(unlogged)} of {len(trials)} trials: their curves are "
-                         f"not shown (`{sync_command(info.experiment)}` copies them).")  # fmt: skip
+                         f"not shown (`{sync_command(info.experiment, store)}` copies them).")  # fmt: skip
     return sentences

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.cli.options import LaunchOptions
 from trainables.errors import UserError
+from trainables.typed import typed
 
 if TYPE_CHECKING:
     from sweeps.planning.layers import LayerRule
@@ -65,6 +66,6 @@ def one_mix(shared: LaunchOptions) -> AskedMix | None:
         raise UserError(
             f"--mix must be one file and one ratio for a search, but got {len(found)} mixes: trials of different "
             "mixes do not train together",
-            f"--mix {found[0].path}:{found[0].ratio:g}; a study compares mixes, such as sweeps.stage4",
+            f"--mix {found[0].path}:{found[0].ratio:g}; a study compares mixes, such as `{typed('stage4')}`",
         )
     return found[0] if found and found[0].ratio else None

@@ -161,7 +161,8 @@ def _sync_records(study: Study, launch: Launch) -> None:
     if not (directory / "study.json").exists():
         raise UserError(f"only an experiment with records can be copied to MLflow, but {directory} has none",
                         typed("list", "--storage", str(directory.parent)) + " shows those of this storage")  # fmt: skip
-    names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name, study.question)
+    question = study.question if directory.name == study.name else ""  # any study's command copies any experiment
+    names = sync_all(directory, launch.tracking_uri or default_tracking_uri(), directory.name, question)
     typer.echo(f"copied {len(names)} trials of `{directory.name}` to MLflow")
 
 

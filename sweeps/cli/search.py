@@ -101,10 +101,12 @@ def job_of(search: Search, own: SearchOptions, shared: LaunchOptions, launch: La
         miniature={**search.study.miniature, **fixed},
         chosen_evals="eval_every_steps" in fixed,
     )
+    dimensions = _dimensions(own, shared)
     changed = replace(
         search,
         study=study,
-        space=search.space.changed(_dimensions(own, shared)),
+        space=search.space.changed(dimensions),
+        named=tuple(dimensions),
         objectives=items(own.objectives, "--objectives", "exact_match,irrelevant_pass"),
         sampler=_sampler(own.sampler),
         trials=own.trials,

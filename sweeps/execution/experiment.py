@@ -191,8 +191,10 @@ class Experiment:
         write_json(self.directory / "preflight.json", {**found.as_json(), "overridden": bool(overridden)})
 
     def keep_forecast(self, found: Sequence[TrialResources]) -> None:
-        """Write what each trial is forecast to take, beside which a report puts what it took."""
-        write_json(self.directory / FORECAST_FILE, [one.as_json() for one in found])
+        """Write what each trial is forecast to take, beside which a report puts what it took; others stay."""
+        path, new = self.directory / FORECAST_FILE, {one.trial_id: one.as_json() for one in found}
+        earlier = read_json(path) if path.exists() else []
+        write_json(path, [*(one for one in earlier if one["trial_id"] not in new), *new.values()])
 
     def check(self, configuration: Mapping[str, Any], needed: AdapterBytes | None = None, steal: bool = False) -> None:
         """Refuse what a launch with this configuration would refuse; writes nothing.

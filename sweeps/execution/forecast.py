@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sweeps.execution.engine_text import engines_here, shares_device, threads_text
-from sweeps.execution.experiment import RESTORE, Experiment
+from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.planning.device_memory import GIGABYTE, Devices
 from sweeps.planning.kept_forecast import KeptForecast, kept_text
@@ -28,7 +29,7 @@ def with_width(launch: Launch, plans: Sequence[Plan], at_once: int, drawn: int |
         at_once: how many trials can run at the same time.
         drawn: how many trials a search draws at a time, any of which may be the largest; None if the plan has all.
     """
-    found = [one for plan in plans for one in plan.resources]
+    found = [one for plan in plans for one in (*plan.resources, *plan.pilot_resources)]
     devices = plans[0].devices
     # the nodes of a cluster are not asked: this machine says nothing about their memory
     if not found or devices is None or not (launch.is_local or devices.are_given):
@@ -48,7 +49,7 @@ def forecast_texts(
         trials: how many trials a search draws in all; None if the plans have all.
     """
     found = [one for plan in plans for one in plan.resources]
-    pilots = sum(plan.pilot_flops for plan in plans)
+    pilots = sum(one.flops for plan in plans for one in plan.pilot_resources)
     engines = engines_here(at_once, launch)
     taken = resources_text(found, known_speed(speed_file()), launch.price, engines, trials, pilots)
     frozen = kept_text(kept, launch.cache) if launch.cohort != 1 else ""
@@ -86,7 +87,24 @@ def kept_width(experiment: Experiment) -> int | None:
     path = experiment.directory / FORECAST_FILE
     if not path.exists():
         return None
+    widths = read_widths(path)
+    return max(1, min(widths)) if widths else None  # 0: of an earlier version, where not even one fitted
+
+
+def read_widths(path: Path) -> list[int]:
+    """Return the widths in the file of a forecast, of trials that memory limits.
+
+    Raises:
+        FileDamaged: the file is not as it was written.
+    """
     try:
-        return min((width for one in read_json(path) if (width := one["at_once"]) is not None), default=None)
+        found = [one["at_once"] for one in read_json(path)]
     except (KeyError, TypeError):
-        raise FileDamaged(f"{path}: the forecast must be as it was written, but it is not", RESTORE) from None
+        found = [-1]
+    widths = [one for one in found if one is not None]
+    if not all(type(one) is int and one >= 0 for one in widths):
+        raise FileDamaged(
+            f"{path}: the forecast must be as it was written, but it is not",
+            "delete it: trials then begin with whole batches, as many at once as --cohort says",
+        )
+    return widths

@@ -204,11 +204,9 @@ def _created(running: RunningSearch, suggestion: Suggestion) -> Record:
 
 def _forecast(running: RunningSearch, cohort: Sequence[Record]) -> Sequence[TrialResources]:
     """Return what the trials of a cohort are forecast to take, and keep it with that of the earlier ones."""
-    specs = [one.spec() for one in running.experiment.records() if not _is_baseline(one)]
-    found = forecast_of(running.planned, specs)
+    found = forecast_of(running.planned, [one.spec() for one in cohort if not _is_baseline(one)])
     running.experiment.keep_forecast(with_widths(found, running.launch))
-    own = {one.spec().trial_id for one in cohort}
-    return [one for one in found if one.trial_id in own]
+    return found
 
 
 def _overridden(running: RunningSearch, spec: TrialSpec) -> Sequence[PreflightFinding]:

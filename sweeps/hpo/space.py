@@ -151,7 +151,7 @@ class Search:
     """A study without arms, the space that its trials are drawn from, and the budget.
 
     `objectives` are metrics, each as NAME, NAME:higher or NAME:lower; without any they are those that `measurable`
-    chooses. `cohort` of the `trials` train at a time.
+    chooses. `cohort` of the `trials` train at a time. `named` are the dimensions that the user asks for.
     """
 
     study: Study
@@ -161,6 +161,7 @@ class Search:
     trials: int = 24
     cohort: int = 8
     seed: int = 0
+    named: tuple[str, ...] = ()
 
 
 def measurable(search: Search, reported: Collection[str], sees: bool) -> Search:
@@ -181,6 +182,13 @@ def measurable(search: Search, reported: Collection[str], sees: bool) -> Search:
             )
     if sees:
         return replace(search, objectives=objectives)
+    named = [name for name in ("vision", RATES["vision"]) if name in search.named]
+    if named and search.space.dimensions.get("vision") != Choice((0,)):
+        raise UserError(
+            f"a dimension must be of a tower that the base has, but --vary names {' and '.join(named)} and the base has "
+            "no vision tower",
+            f"leave out --vary {named[0]}=",
+        )
     kept = {name: one for name, one in search.space.dimensions.items() if name != RATES["vision"]}
     return replace(search, objectives=objectives, space=Space({**kept, "vision": Choice((0,))}))
 

@@ -125,7 +125,7 @@ def _line(one: KeptForecast, has_files: bool) -> str:
     if keeping.training:
         return (f"{one.kept_bytes / GIGABYTE:.2g} GB, saves {one.saved_share:.0%} of the FLOPs "
                 f"({one.frozen_share:.0%} if kept before)")  # fmt: skip
-    seen = "once" if one.epochs <= 1.0 else f"{one.epochs:.2g} times"
+    seen = "once" if one.epochs < 1.005 else f"{one.epochs:.2g} times"
     own = f", those of {one.evals} evals are" if keeping.evals else ""
     return f"a row is trained on {seen}, so those of training are not kept{own}"
 

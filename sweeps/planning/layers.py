@@ -127,5 +127,5 @@ def _indices(rule: LayerRule, count: int, tower: TowerName, size: int, norms: No
 def _too_many(rule: LayerRule, tower: TowerName, size: int) -> UserError:
     return UserError(
         f"--layers must fit the towers of the base, but {rule} does not fit its {size} {tower} layers",
-        f"--layers {rule.rule}-{size} is the most that fits; or choose arms with fewer layers: --only",
+        f"--layers {rule.rule}-{size} is the most that fits",
     )

@@ -37,8 +37,9 @@ class Plan:
     `guard_errors` are their simulated errors, `pick_rows` the rows of every eval by metric of the constraint, `kept`
     what keeping activations of frozen layers takes and saves, `resources` what each trial takes on `devices`,
     `gradients` what layers were chosen by, `suites` the tokens of an eval for tasks of a suite. `pilots` are the arms
-    whose rate pilots choose, in `pilot_flops`; their trials are at the middle rate. `unmixed` are the trials without
-    replay, by whose steps the experiment is known; empty without mixes. `reported` names the metrics of records.
+    whose rate pilots choose, which take `pilot_resources`; their trials are at the middle rate. `unmixed` are the
+    trials without replay, by whose steps the experiment is known; empty without mixes. `reported` names the metrics of
+    records.
     """
 
     sources: Sources
@@ -55,7 +56,7 @@ class Plan:
     suites: SuiteTokens = field(default_factory=dict)
     devices: Devices | None = None
     resident: ResidencyChoice = DEFAULT_CHOICE
-    pilot_flops: float = 0.0
+    pilot_resources: tuple[TrialResources, ...] = ()
     reported: frozenset[str] = frozenset()
 
     @property
@@ -110,5 +111,4 @@ def forecast_of(planned: Plan, specs: Sequence[TrialSpec]) -> tuple[TrialResourc
 
 def with_pilots(planned: Plan, arms: Sequence[PilotArm]) -> Plan:
     """Return a plan with pilots of these arms, and what they take."""
-    flops = sum(one.flops for one in forecast_of(planned, pilots_of(arms)))
-    return replace(planned, pilots=tuple(arms), pilot_flops=flops)
+    return replace(planned, pilots=tuple(arms), pilot_resources=forecast_of(planned, pilots_of(arms)))

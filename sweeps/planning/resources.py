@@ -113,7 +113,8 @@ def cohort_width(found: Sequence[TrialResources], device_bytes: float, drawn: in
         alike = [one for one in found if (one.memory.weights, one.memory.casts) == weights]
         sizes = sorted(map(_in_cohort, alike), reverse=True)
         sizes = sizes[:1] * drawn if drawn else sizes
-        room = USABLE_SHARE * device_bytes - sum(weights)
+        own_pass = max((_pass_bytes(one) for one in alike if one.fit.is_smaller), default=0)
+        room = USABLE_SHARE * device_bytes - sum(weights) - own_pass
         fitting = sum(total <= room for total in accumulate(sizes))
         widths += [fitting] if fitting < len(sizes) else []
     return max(1, min(widths)) if widths else None
@@ -121,8 +122,11 @@ def cohort_width(found: Sequence[TrialResources], device_bytes: float, drawn: in
 
 def _in_cohort(one: TrialResources) -> int:
     """Return the bytes that a trial takes in a shared pass."""
-    passes = 0 if one.fit.is_smaller else max(one.memory.graph, one.memory.cache)
-    return one.memory.adapter + passes
+    return one.memory.adapter + (0 if one.fit.is_smaller else _pass_bytes(one))
+
+
+def _pass_bytes(one: TrialResources) -> int:
+    return max(one.memory.graph, one.memory.cache)
 
 
 def _is_dequantized(

@@ -25,7 +25,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.resources import USABLE_SHARE, resources
 from sweeps.stage4 import STUDY
-from trainables.io.files import FileDamaged
+from trainables.io.files import FileDamaged, read_json
 
 FOUR = [trial(name=f"C2-s{seed}", seed=seed, quantization="none") for seed in range(4)]
 
@@ -115,6 +115,22 @@ def test_a_launch_that_resumes_begins_with_the_width_of_the_plan(tmp_path: Path)
     for width in (2, None):
         experiment.keep_forecast(with_widths(plan.resources, Launch(width=width)))
         assert kept_width(experiment) == width
-    (tmp_path / "forecast.json").write_text('["many"]')
-    with pytest.raises(FileDamaged, match="must be as it was written"):
-        kept_width(experiment)
+    other = [replace(one, trial_id="other") for one in plan.resources[:1]]
+    experiment.keep_forecast(with_widths(other, Launch(width=3)))
+    assert kept_width(experiment) == 3 and len(read_json(tmp_path / "forecast.json")) == 5, "those of both launches"
+    (tmp_path / "forecast.json").write_text('[{"trial_id": "of an earlier version", "at_once": 0}]')
+    assert kept_width(experiment) == 1
+    for damaged in ('["many"]', '[{"at_once": "3"}]', '[{"at_once": -2}]', '[{"at_once": true}]', "[{}]"):
+        (tmp_path / "forecast.json").write_text(damaged)
+        with pytest.raises(FileDamaged, match="must be as it was written") as error:
+            kept_width(experiment)
+        assert "delete it" in (error.value.hint or "")
+
+
+def test_pilots_count_in_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, launch = planned(4.5), launch_on(monkeypatch, gpus=1)
+    assert with_width(launch, [plan], 4).width is None
+    tried = replace(
+        plan, pilot_resources=tuple(replace(one, trial_id=f"pilot-{one.trial_id}") for one in plan.resources)
+    )
+    assert with_width(launch, [tried], 8).width == 4

@@ -107,6 +107,15 @@ def test_without_objectives_a_search_has_task_fit_and_the_generality_that_is_mea
     assert "text_retention" in (error.value.hint or "")
 
 
+@pytest.mark.parametrize("name", ["vision", "vision_learning_rate"])
+def test_a_dimension_that_is_named_for_a_tower_that_the_base_lacks_is_refused(name: str) -> None:
+    reported = {"exact_match", "text_retention"}
+    with pytest.raises(UserError, match=f"--vary names {name} and the base has no vision tower"):
+        measurable(replace(SEARCH, named=(name,)), reported, False)
+    none = SEARCH.space.changed(parse_dimensions(["vision=0"]))
+    assert measurable(replace(SEARCH, space=none, named=("vision",)), reported, False).objectives
+
+
 def test_a_base_without_a_vision_tower_has_no_dimension_of_it() -> None:
     text = measurable(SEARCH, {"exact_match", "text_retention"}, False)
     assert text.space.dimensions["vision"] == Choice((0,)) and "vision_learning_rate" not in text.space.dimensions

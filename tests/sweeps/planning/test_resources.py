@@ -158,7 +158,10 @@ def test_an_engine_begins_with_as_many_trials_as_its_memory_holds_whichever_they
 
 def test_a_trial_whose_steps_begin_smaller_takes_only_its_adapter_in_the_passes_of_others() -> None:
     found = [taking(10, 40, fit=Fit(2)), taking(10, 40)]
-    assert cohort_width(found, (100 + 60) / USABLE_SHARE) is None
+    assert cohort_width(found, (100 + 100) / USABLE_SHARE) is None
+    assert cohort_width(found, (100 + 99) / USABLE_SHARE) == 1, "its own pass needs room beside all adapters"
+    many = [taking(10, 40, fit=Fit(2))] * 4
+    assert cohort_width(many, (100 + 80) / USABLE_SHARE) is None and cohort_width(many, (100 + 79) / USABLE_SHARE) == 3
     assert cohort_width([taking(10, 40), taking(10, 40)], (100 + 60) / USABLE_SHARE) == 1
 
 
