@@ -185,8 +185,8 @@ def measurable(search: Search, reported: Collection[str], sees: bool) -> Search:
     named = [name for name in ("vision", RATES["vision"]) if name in search.named]
     if named and search.space.dimensions.get("vision") != Choice((0,)):
         raise UserError(
-            f"a dimension must be of a tower that the base has, but --vary names {' and '.join(named)} and the base has "
-            "no vision tower",
+            f"a dimension must be of a tower that the base has, but --vary names {' and '.join(named)} and the base "
+            "has no vision tower",
             f"leave out --vary {named[0]}=",
         )
     kept = {name: one for name, one in search.space.dimensions.items() if name != RATES["vision"]}

@@ -59,7 +59,7 @@ def test_a_killed_search_continues_with_the_trials_it_had_asked_for(tmp_path: Pa
 
 
 def test_median_stops_a_trial_that_falls_behind_its_cohort(tmp_path: Path) -> None:
-    options = "grace_period=15,min_samples_required=1"
+    options = "grace_period=15,min_samples_required=2"  # of one, whoever is slower falls behind
     process = begin(tmp_path, "stage4", "--only", "D3", "--lr", "2e-4,4e-4,1e-6", "--steps", "60", "--eval-every", "15",
                     "--scheduler", "median", "--scheduler-options", options)  # fmt: skip
     finish(process)
