@@ -10,6 +10,7 @@ from small_trials import Sources
 
 from trainables.engine_log import uses
 from trainables.model import shared_weights
+from trainables.model.shared_files import node_directory
 from trainables.probes.probe import Baseline
 from trainables.record import Record
 from trainables.spec import TrialSpec
@@ -22,7 +23,7 @@ from trainables.workers.protocol import Rules
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shared_weights, "LEAST_BYTES", 0)
-    return shared_weights.user_directory()
+    return node_directory()
 
 
 def opened(cache: EngineCache, home: Path, spec: TrialSpec, baseline: Baseline) -> str:
@@ -40,7 +41,7 @@ def opened(cache: EngineCache, home: Path, spec: TrialSpec, baseline: Baseline) 
 def test_two_engines_have_one_file_until_the_last_lets_go(
     sources: Sources, tmp_path: Path, directory: Path, baseline: Baseline
 ) -> None:
-    first, second = EngineCache(shares_weights=True), EngineCache(shares_weights=True)
+    first, second = EngineCache(sharing_launch="a"), EngineCache(sharing_launch="a")
     assert opened(first, tmp_path / "a", sources.spec(), baseline) == "shared, and loaded here"
     assert opened(second, tmp_path / "b", sources.spec(), baseline) == "shared"
     first.drop()
