@@ -33,7 +33,7 @@ from trainables.model.shared_files import (
     remove_if_unused,
     remove_unused,
     use,
-)  # fmt: skip
+)
 from trainables.spec import ComputeDtype, Quantization
 
 LEAST_BYTES = 64 * 10**6  # of the stored weights; less is loaded as fast as it is shared
