@@ -409,10 +409,10 @@ def test_a_file_that_cannot_be_mapped_is_no_file(directory: Path, monkeypatch: p
 
     original = torch.UntypedStorage.from_file
 
-    def refused(name: str, *given: Any) -> Any:
+    def refused(name: str, *given: Any, **named: Any) -> Any:
         if str(directory) in name:
             raise RuntimeError("unable to mmap")
-        return original(name, *given)
+        return original(name, *given, **named)
 
     monkeypatch.setattr(torch.UntypedStorage, "from_file", refused)
     shared = sharing()
