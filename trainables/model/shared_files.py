@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -77,7 +78,7 @@ def _taken(path: Path) -> IO[bytes] | None:
     return None
 
 
-def use(path: Path) -> IO[bytes]:
+def use(path: Path) -> BufferedReader:
     """Return the open file, which no process removes until it is closed; the caller is alone."""
     with ExitStack() as failing:
         held = failing.enter_context(path.open("rb"))
