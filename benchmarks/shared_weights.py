@@ -85,7 +85,7 @@ def engine(base: str, quantization: str, resident: str, shares: bool) -> None:
     load_base(BASE_DIRECTORY, quantization, "float32", torch.device("cpu"), resident)  # type: ignore[arg-type]
     print("imported", flush=True)
     sys.stdin.readline()
-    shared = SharedWeights(weights_key(base, quantization, "float32", resident)) if shares else None  # type: ignore[arg-type]
+    shared = SharedWeights(weights_key(base, quantization, "float32", resident, "bench")) if shares else None  # type: ignore[arg-type]
     begun = time.process_time()
     held = load_base(Path(base), quantization, "float32", torch.device("cpu"), resident, shared)  # type: ignore[arg-type]
     seconds = time.process_time() - begun

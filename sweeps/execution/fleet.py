@@ -71,9 +71,10 @@ class Fleet:
     def _start(self, plans: Sequence[EnginePlan]) -> list[str]:
         names = [f"footprint-engine-{self._token}-{len(self._actors) + number}" for number in range(len(plans))]
         for name, one in zip(names, plans, strict=True):
+            shares = not self.resources.gpus and sum(other.node == one.node for other in plans) > 1
             settings = EngineSettings(
                 one.threads, str(self.stop_file), self.max_trials, cache=self.cache,
-                shares_weights=not self.resources.gpus and sum(other.node == one.node for other in plans) > 1,
+                sharing_launch=self._token if shares else "",
             )  # fmt: skip
             # a lost node's engine must not wait for another node to have room: its trials go on elsewhere
             only_there = NodeAffinitySchedulingStrategy(one.node, soft=False)
@@ -82,7 +83,7 @@ class Fleet:
                 max_concurrency=MAX_CALLS, scheduling_strategy=only_there,
             )  # fmt: skip
             self._actors[name], self.engines[name] = engine.remote(settings), one.node
-            if settings.shares_weights:
+            if shares:
                 self._sharing.append(self._actors[name])
         return names
 

@@ -19,7 +19,10 @@ from trainables.model.checksums import base_tensors
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "triton", "kernels", "flash_attn")
 OWN_CODE = ("frozen", "model/families")  # all files of these folders
 COMPUTED_IN = ("compute_dtype", "quant_type", "p", "eps", "attention_dropout")
-NOT_COMPUTED = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "use_cache")
+# quantized weights and layers are digested themselves, and a dequantized base may have the configuration or not
+NOT_COMPUTED = (
+    "_name_or_path", "name_or_path", "transformers_version", "architectures", "use_cache", "quantization_config",
+)  # fmt: skip
 PACKAGE = Path(__file__).parents[1]
 
 

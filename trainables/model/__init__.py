@@ -20,6 +20,7 @@
   carry LoRA.
 - `quantization`: The quantizations of the frozen base, in one table, and their bitsandbytes configurations.
 - `residency`: Decides whether 4-bit weights stay quantized in memory, and dequantizes them once if not.
+- `shared_files`: The files of shared weights: where they lie, who may write or remove them, and which nobody uses.
 - `shared_weights`: The weights of a loaded base in a file that the engines of a node map, so that they are read and
   quantized once.
 - `stored_base`: Checks a base before anything is loaded: its files, and that config.json and weights describe one

@@ -1,21 +1,16 @@
 """The weights of a loaded base in a file that the engines of a node map, so that they are read and quantized once.
 
 The first engine loads the base and writes its tensors as they lie in memory; all engines, the first one too, then use
-the pages of that file. A process that writes to a weight gets a copy of the page. The file lies below the directory for
-temporary files, in a directory that only this user can enter, and is never changed. Its users hold a shared lock on it,
-which ends with their process, so that a later one can tell what a killed launch has left, and removes it.
+the pages of that file. A process that writes to a weight gets a copy of the page. The file is of one launch on one
+node, and is never changed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import shutil
-import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -23,17 +18,33 @@ from typing import IO, Any
 
 import torch
 
+from trainables.code_digest import code_digest
 from trainables.io.checksums import canonical_json, verified, with_checksum
 from trainables.model.checksums import base_checksums
 from trainables.model.residency import Residency, free_bytes
+from trainables.model.shared_files import (
+    SUFFIX,
+    TABLE,
+    WRITING,
+    alone,
+    check_private,
+    node_directory,
+    remove,
+    remove_if_unused,
+    remove_unused,
+    use,
+)
 from trainables.spec import ComputeDtype, Quantization
 
 LEAST_BYTES = 64 * 10**6  # of the stored weights; less is loaded as fast as it is shared
 ALIGNED_BYTES = 64  # as torch aligns its own tensors: kernels may add in another order otherwise
-SUFFIX, TABLE, WRITING, LOCK = ".weights", ".json", ".new", ".lock"  # of the files of one base
 SHARED = "shared"
-DIRECTORY = "footprint-weights"
 GIGABYTE = 10**9
+LOAD_SECONDS = 15 * 60.0  # an engine waits so long for another one to load the base
+END_SECONDS = 3.0  # and so long at the end of a launch
+KEPT_SHARE_OF_DISK = 0.1  # stays free: Ray starts nothing on a node whose disk is more than 95 % full
+MAX_SHARE_OF_FREE_MEMORY = 0.5  # for the file's pages, beside the base that was loaded
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # of a table or tensors of another kind
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -59,11 +70,13 @@ class _Place:
 class SharedWeights:
     """The file for one base; `origin` says whether its weights are those of the file, or why they are not.
 
-    `key` names everything that decides the weights: the base, its quantization, dtype and libraries.
+    `key` names everything that decides the weights, and the launch. `check` raises an error if the files of the base
+    are no longer those that were planned; it is called after they were read, before other engines get what was read.
     """
 
-    def __init__(self, key: str) -> None:
-        self.path = user_directory() / f"{sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
+    def __init__(self, key: str, check: Callable[[], None] = lambda: None) -> None:
+        self.key, self._check = key, check
+        self.path = node_directory() / f"{sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
         self.origin = ""
         self._held: IO[bytes] | None = None
 
@@ -76,10 +89,10 @@ class SharedWeights:
         shared: LoadedWeights | None = None
         own: LoadedWeights | None = None
         try:
-            _check_private(self.path.parent)
-            with _alone(self.path), ExitStack() as failing:
+            check_private(self.path.parent)
+            with alone(self.path, LOAD_SECONDS), ExitStack() as failing:
                 failing.callback(self._give_up)
-                _remove_unused(self.path)
+                remove_unused(self.path.parent, self.path.stem)
                 shared = self._read(rebuild)
                 if shared is None:
                     own = load()
@@ -92,6 +105,11 @@ class SharedWeights:
             self.origin = f"own: {error.filename or self.path}: {error.strerror}"
         return shared or own or load()
 
+    @property
+    def is_shared(self) -> bool:
+        """True when the weights are those of the file."""
+        return self.origin.startswith(SHARED)
+
     def is_worth(self, stored_bytes: int) -> bool:
         """True when a base whose files hold so many bytes is large enough to be shared."""
         if stored_bytes < LEAST_BYTES:
@@ -99,37 +117,37 @@ class SharedWeights:
         return stored_bytes >= LEAST_BYTES
 
     def release(self) -> None:
-        """Use the file no more, and remove it if nobody else uses it; tensors stay as they are."""
+        """Use the file no more; tensors stay as they are. The next load of any launch removes what nobody uses."""
         held, self._held = self._held, None
-        if held is None:
-            return
-        with held, suppress(OSError), _alone(self.path, waits=False):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(self.path)
+        if held is not None:
+            held.close()
 
-    def unlink(self) -> None:
-        """Remove the file at the end of a launch, unless another launch looks for it; who uses it keeps its pages."""
-        if self._held is not None:
-            with suppress(OSError), _alone(self.path, waits=False):
-                _remove(self.path)
+    def end(self) -> None:
+        """Use the file no more at the end of a launch, and remove it if no other engine uses it."""
+        self.release()
+        with suppress(OSError), alone(self.path, END_SECONDS):
+            remove_if_unused(self.path)
 
     def _read(self, rebuild: Callable[[Tensors, Residency], Any]) -> LoadedWeights | None:
         table = self.path.with_suffix(TABLE)
         described = verified(table.read_bytes()) if table.exists() and self.path.exists() else None
         if described is None or described.get("key") != self.path.stem:
             return None
-        with ExitStack() as failing:
-            held = failing.enter_context(self.path.open("rb"))
-            fcntl.flock(held, fcntl.LOCK_SH)
+        with suppress(*UNREADABLE), ExitStack() as failing:
+            held = failing.enter_context(use(self.path))
             if file_digest(held, "sha256").hexdigest() != described["sha256"]:
                 return None
             places = [_Place(**{**one, "shape": tuple(one["shape"])}) for one in described["places"]]
-            model = rebuild(_mapped(self.path, places), described["residency"])
-            if model is None:
+            found = LoadedWeights(
+                rebuild(_mapped(self.path, places), described["residency"]),
+                described["residency"], float(described["megabytes"]),
+            )  # fmt: skip
+            if found.model is None:
                 return None
             failing.pop_all()
-        self._held, self.origin = held, SHARED
-        return LoadedWeights(model, described["residency"], described["megabytes"])
+            self._held, self.origin = held, SHARED
+            return found
+        return None
 
     def _as_written(
         self, rebuild: Callable[[Tensors, Residency], Any], sums: Mapping[str, int]
@@ -157,19 +175,20 @@ class SharedWeights:
             "places": [asdict(one) for one in places],
         }  # fmt: skip
         self.path.with_suffix(TABLE).write_text(with_checksum(table), encoding="utf-8")
+        self._check()
         written.replace(self.path)
         return base_checksums(own.model)
 
     def _give_up(self) -> None:
         """Leave no file behind; the lock is held."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
-        _remove(self.path)
+        self.release()
+        remove(self.path)
 
 
-def weights_key(base: str, quantization: Quantization, compute_dtype: ComputeDtype, resident: str) -> str:
-    """Return what decides the weights of a loaded base, with the versions of what loads it."""
+def weights_key(
+    base: str, quantization: Quantization, compute_dtype: ComputeDtype, resident: str, launch: str
+) -> str:  # fmt: skip
+    """Return what decides the weights of a loaded base, with what loads it: libraries, our own code and the launch."""
     import bitsandbytes
     import transformers
 
@@ -177,58 +196,19 @@ def weights_key(base: str, quantization: Quantization, compute_dtype: ComputeDty
     return canonical_json(
         {
             "base": base, "quantization": quantization, "compute_dtype": compute_dtype, "resident": resident,
-            "versions": versions,
+            "versions": versions, "code": code_digest(), "launch": launch,
         }
     )  # fmt: skip
 
 
-def user_directory() -> Path:
-    """Return the directory of these files, which need not exist."""
-    return Path(tempfile.gettempdir()) / f"{DIRECTORY}-{os.getuid()}"
-
-
-def _check_private(directory: Path) -> None:
-    """Make the directory if it is missing.
-
-    Raises:
-        OSError: it is of another user, or others can enter it.
-    """
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(0, "must be a directory that only this user can enter", str(directory))
-
-
-@contextmanager
-def _alone(path: Path, *, waits: bool = True) -> Iterator[None]:
-    """Let no other process look for the file, write it or remove it.
-
-    Raises:
-        BlockingIOError: another process does, and this one does not wait.
-    """
-    lock = path.with_suffix(LOCK)
-    while True:
-        with lock.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and os.path.samestat(os.fstat(held.fileno()), lock.stat()):  # else it was removed before
-                yield
-                return
-
-
-def _remove_unused(own: Path) -> None:
-    """Remove the files of other bases that no process holds, whole or not."""
-    for stem in {one.stem for one in own.parent.iterdir()} - {own.stem}:
-        other = own.with_name(f"{stem}{SUFFIX}")
-        with suppress(OSError), _alone(other, waits=False):
-            if other.exists():
-                with other.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(other)
-
-
-def _remove(path: Path) -> None:
-    for suffix in (SUFFIX, TABLE, WRITING, LOCK):
-        path.with_suffix(suffix).unlink(missing_ok=True)
+def end_sharing(used: SharedWeights | None) -> None:
+    """Remove the files that no engine uses at the end of a launch; this one lets go of what it has `used`."""
+    if used is not None:
+        used.end()
+    with suppress(OSError):
+        if node_directory().exists():
+            check_private(node_directory())
+            remove_unused(node_directory())
 
 
 # -------------------------------------------------------------------- tensors in a file
@@ -237,9 +217,10 @@ def _problem(tensors: Tensors, directory: Path) -> str:
     if not all(one.device.type == "cpu" and one.is_contiguous() for one in tensors.values()):
         return "some weights do not lie in memory as they would in a file"
     needed = sum(one.nbytes + ALIGNED_BYTES for one in tensors.values())
-    room = min(shutil.disk_usage(directory).free, free_bytes(torch.device("cpu")))
-    if needed > room:
-        return f"{directory} has no room for {needed / GIGABYTE:.2f} GB"
+    disk = shutil.disk_usage(directory)
+    memory = MAX_SHARE_OF_FREE_MEMORY * free_bytes(torch.device("cpu"))
+    if needed > min(disk.free - KEPT_SHARE_OF_DISK * disk.total, memory):
+        return f"{directory} has no room for {needed / GIGABYTE:.2f} GB, on disk or in memory"
     return ""
 
 

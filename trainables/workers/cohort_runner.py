@@ -43,8 +43,8 @@ class TrialGroup(Protocol):
 class CohortRunner:
     """Keeps the base in memory, with at most one cohort on it; `threads` is the number of torch threads.
 
-    `kept` says where activations of frozen layers are kept, `shares_weights` whether other engines of this node use the
-    memory of the base too.
+    `kept` says where activations of frozen layers are kept, `sharing_launch` names the launch whose engines on this
+    node use the memory of the base together; it is empty if this one does not.
     """
 
     threads: int
@@ -53,7 +53,7 @@ class CohortRunner:
     cohort: TrialGroup | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
     kept: CacheSettings = OFF
-    shares_weights: bool = False
+    sharing_launch: str = ""
 
     @property
     def engine_key(self) -> tuple[str, ...] | None:
@@ -75,13 +75,14 @@ class CohortRunner:
             return None
         if self.cache is None:
             torch.set_num_threads(self.threads)  # must be called on the training thread
-            self.cache = EngineCache(settings=self.kept, shares_weights=self.shares_weights)
+            self.cache = EngineCache(settings=self.kept, sharing_launch=self.sharing_launch)
         trial = self._tested(record, request, self.cache)
         if trial is not None:
             trial.phase.watch = self.watchdog.beat
             trial.phase.show("waiting", trial.step)  # until the cohort is complete
         verdict = record.verdict()
         if verdict is not None and verdict.kind == "invalid":
+            self.cache.distrust()
             self.cache.drop()  # the base may be the reason why the trial is invalid
         return trial
 
@@ -130,7 +131,10 @@ class CohortRunner:
         assert self.cohort is not None
         for trial in [one for one in self.cohort.trials if str(one.record.home) in leave]:
             self.cohort.leave(trial.spec.trial_id)
-        return self._interval(self.cohort)
+        kinds = self._interval(self.cohort)
+        if "invalid" in kinds and self.cache is not None:
+            self.cache.distrust()
+        return kinds
 
     def close(self, drop_base: bool) -> None:
         """Remove the cohort from the base; with `drop_base` release the base too."""
@@ -141,9 +145,9 @@ class CohortRunner:
             self.cache.drop()
 
     def end_sharing(self) -> None:
-        """Remove the file of shared weights at the end of a launch, while trials may still use its pages."""
-        if self.cache is not None and self.cache.sharing is not None:
-            self.cache.sharing.unlink()
+        """Remove files of shared weights at the end of a launch, while trials may still use their pages."""
+        if self.cache is not None:
+            self.cache.end()
 
     def _interval(self, cohort: TrialGroup) -> frozenset[str]:
         import torch

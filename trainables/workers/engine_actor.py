@@ -47,7 +47,7 @@ REPLY_SECONDS = 1.0  # time for answers to be sent before the process exits
 class EngineSettings:
     """Settings of an engine: its threads, the limits of `admission.State` and of the watchdog, what it keeps.
 
-    `shares_weights` says that other engines of its node use the memory of its base too.
+    `sharing_launch` names the launch whose engines on a node use the memory of a base together; empty if it does not.
     """
 
     threads: int
@@ -57,7 +57,7 @@ class EngineSettings:
     absence_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     cache: CacheSettings = IN_MEMORY
-    shares_weights: bool = False
+    sharing_launch: str = ""
 
 
 class EngineActor:
@@ -72,7 +72,7 @@ class EngineActor:
             Path(settings.stop_file),
             watchdog=Watchdog(settings.limits),
             kept=settings.cache,
-            shares_weights=settings.shares_weights,
+            sharing_launch=settings.sharing_launch,
         )
         self._state = State(settings.max_trials, settings.admission_seconds, settings.absence_seconds)
         self._numbers = itertools.count()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import torch
 
@@ -14,7 +14,7 @@ from trainables.frozen.settings import OFF, CacheSettings
 from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
 from trainables.model.residency import ResidencyChoice
-from trainables.model.shared_weights import SharedWeights, weights_key
+from trainables.model.shared_weights import SharedWeights, end_sharing, weights_key
 from trainables.phase import PhaseFile
 from trainables.progress import reporting
 from trainables.record import Record
@@ -34,15 +34,18 @@ from trainables.workers.protocol import Rules
 class EngineCache:
     """Holds at most one engine; a trial with another base, quantization or data replaces it.
 
-    Kept activations of frozen layers outlive it: they are found by what decides them. With `shares_weights`, the base
-    has the weights of a file that other engines of this node use too.
+    Kept activations of frozen layers outlive it: they are found by what decides them. With `sharing_launch`, the base
+    has the weights of a file that other engines of this launch and node use too; `distrusted` are the keys of bases on
+    which a trial was invalid with such weights, which are loaded for this engine alone from then on.
     """
 
     engine: Engine | None = None
     selftest: SelfTest | None = None
     settings: CacheSettings = OFF
-    shares_weights: bool = False
+    sharing_launch: str = ""
     sharing: SharedWeights | None = None
+    distrusted: set[str] = field(default_factory=set)
+    _own_reason: str = ""
 
     @cached_property
     def store(self) -> Store | None:
@@ -73,7 +76,7 @@ class EngineCache:
             guards, constraint = rules.guards_for(spec), rules.constraint
             trial = open_trial(engine, spec, record, baseline, guards, constraint, self.selftest, rules.keep)
             add_use(record.directory, str(engine.base.device), torch.get_num_threads(), engine.base.residency,
-                    self.sharing.origin if self.sharing else "")  # fmt: skip
+                    self.sharing.origin if self.sharing else self._own_reason)  # fmt: skip
             return trial
         except PlacementMismatch as error:
             record.close(Verdict(kind="invalid", step=0, cause="placement", reason=str(error)))
@@ -90,13 +93,33 @@ class EngineCache:
             self.sharing.release()
             self.sharing = None
 
+    def distrust(self) -> None:
+        """Load the base without sharing from now on: a trial was invalid, and its weights may be the reason."""
+        if self.sharing is not None and self.sharing.is_shared:
+            self.distrusted.add(self.sharing.key)
+
+    def end(self) -> None:
+        """Leave no file of shared weights that no engine uses, at the end of a launch; mapped pages stay."""
+        if self.sharing_launch:
+            end_sharing(self.sharing)
+
+    def _sharing_for(self, spec: TrialSpec, resident: ResidencyChoice) -> SharedWeights | None:
+        self._own_reason = ""
+        if not self.sharing_launch:
+            return None
+        key = weights_key(
+            spec.base.sha256, spec.quantization, spec.compute_dtype, resident, self.sharing_launch
+        )  # fmt: skip
+        if key in self.distrusted:
+            self._own_reason = "own: a trial was invalid on the shared weights"
+            return None
+        return SharedWeights(key, partial(check_sources, [spec]))
+
     def _engine_for(self, spec: TrialSpec, resident: ResidencyChoice) -> Engine:
         if self.engine is None or self.engine.key != engine_key(spec):
             self.drop()  # there may not be enough memory for both
             check_sources([spec])
-            if self.shares_weights:
-                key = weights_key(spec.base.sha256, spec.quantization, spec.compute_dtype, resident)
-                self.sharing = SharedWeights(key)
+            self.sharing = self._sharing_for(spec, resident)
             self.engine = Engine.load(spec, resident=resident, store=self.store, sharing=self.sharing)
             self.selftest = SelfTest(self.engine, Reloader(spec, str(self.engine.base.device)))
         return self.engine

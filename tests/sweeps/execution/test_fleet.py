@@ -116,14 +116,18 @@ def test_engines_of_a_node_without_gpus_share_weights_and_leave_no_file(ray: Ray
     with engines(ray.plant(a={"CPU": 1}, b={"CPU": 2}), 11, tmp_path / "stop", None):
         pass
     names = [one["name"] for one in ray.options_seen]
-    assert (ray.started_on, [one.shares_weights for one in ray.settings]) == (["a", "b", "b"], [False, True, True])
+    [alone, *together] = [one.sharing_launch for one in ray.settings]
+    assert ray.started_on == ["a", "b", "b"] and alone == "" and together[0] == together[1] != ""
     assert Engine.ended == names[1:]
+    with engines(ray.plant(b={"CPU": 2}), 11, tmp_path / "stop", None):
+        pass
+    assert ray.settings[-1].sharing_launch not in ("", *together), "another launch has files of its own"
 
 
 def test_engines_on_gpus_load_for_themselves(ray: Ray, tmp_path: Path) -> None:
     with engines(ray.plant(a={"CPU": 16, "GPU": 4}), 33, tmp_path / "stop", None):
         pass
-    assert {one.shares_weights for one in ray.settings} == {False} and Engine.ended == []
+    assert {one.sharing_launch for one in ray.settings} == {""} and Engine.ended == []
 
 
 def test_a_node_that_joins_gets_engines_and_a_lost_one_loses_its_own(ray: Ray, tmp_path: Path) -> None:

@@ -7,19 +7,25 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from trainables.frozen.facts import facts_of
 from trainables.io.checksums import verified, with_checksum
 from trainables.mini import BASE_DIRECTORY
-from trainables.model import shared_weights
+from trainables.model import shared_files, shared_weights
 from trainables.model.base import Base, load_base
 from trainables.model.checksums import base_checksums
-from trainables.model.shared_weights import SharedWeights, user_directory, weights_key
+from trainables.model.shared_files import node_directory
+from trainables.model.shared_weights import SharedWeights, end_sharing, weights_key
+from trainables.progress import reporting
 
 CPU = torch.device("cpu")
 IDS = torch.arange(40)[None] + 5
@@ -29,11 +35,12 @@ IDS = torch.arange(40)[None] + 5
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shared_weights, "LEAST_BYTES", 0)
-    return user_directory()
+    return node_directory()
 
 
-def sharing(quantization: Any = "none", resident: Any = "auto", base: str = "digest") -> SharedWeights:
-    return SharedWeights(weights_key(base, quantization, "float32", resident))
+def sharing(quantization: Any = "none", resident: Any = "auto", base: str = "digest", launch: str = "launch",
+            check: Callable[[], None] = lambda: None) -> SharedWeights:  # fmt: skip
+    return SharedWeights(weights_key(base, quantization, "float32", resident, launch), check)
 
 
 def loaded(shared: SharedWeights | None, quantization: Any = "none", resident: Any = "auto",
@@ -81,9 +88,9 @@ def test_the_second_engine_loads_nothing_and_computes_the_same(
     assert torch.equal(logits(one), expected) and torch.equal(logits(other), expected)
     assert is_mapped(one, first.path) and is_mapped(other, first.path)
     assert other.model.lm_head.weight is other.decoder.embed_tokens.weight
-    first.release()
+    first.end()
     assert ".weights" in files(directory), "another engine uses it"
-    second.release()
+    second.end()
     assert files(directory) == []
     assert torch.equal(logits(other), expected), "what is mapped stays"
 
@@ -159,20 +166,23 @@ def test_a_damaged_or_foreign_file_is_loaded_the_plain_way(what: str, directory:
 
 def test_what_decides_the_weights_has_a_file_of_its_own() -> None:
     settings: Any = (
-        ("a", "nf4", "float32", "auto"), ("b", "nf4", "float32", "auto"), ("a", "fp4", "float32", "auto"),
-        ("a", "nf4", "bfloat16", "auto"), ("a", "nf4", "float32", "quantized"),
+        ("a", "nf4", "float32", "auto", "1"), ("b", "nf4", "float32", "auto", "1"),
+        ("a", "fp4", "float32", "auto", "1"), ("a", "nf4", "bfloat16", "auto", "1"),
+        ("a", "nf4", "float32", "quantized", "1"),
+        ("a", "nf4", "float32", "auto", "2"),
     )  # fmt: skip
     keys = {weights_key(*one) for one in settings}
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert json.loads(next(iter(keys)))["versions"].keys() == {"torch", "transformers", "bitsandbytes"}
 
 
 def without_room(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**9, "total": 10**10 - 10**7}))
 
 
 def without_memory(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    monkeypatch.setattr("trainables.model.shared_weights.free_bytes", lambda _: 1000)
+    needed = sum(one.nbytes + 64 for one in loaded(None).model.state_dict().values())
+    monkeypatch.setattr("trainables.model.shared_weights.free_bytes", lambda _: int(1.9 * needed))
 
 
 def open_to_others(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
@@ -200,7 +210,7 @@ def not_rebuilt(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     ("prepare", "reason"),
     [
         (without_room, "has no room for 0.0"),
-        pytest.param(without_memory, "has no room for 0.0", marks=pytest.mark.slow),
+        (without_memory, "has no room for 0.0"),
         pytest.param(open_to_others, "must be a directory that only this user can enter", marks=pytest.mark.slow),
         (a_link, "must be a directory that only this user can enter"),
         (not_rebuilt, "does not make this model from its tensors"),
@@ -275,13 +285,22 @@ def test_a_small_base_is_not_shared(directory: Path, monkeypatch: pytest.MonkeyP
     assert shared.origin == "own: a base below 64 MB is not shared" and files(directory) == []
 
 
-def test_the_end_of_a_launch_leaves_what_another_one_looks_for(directory: Path) -> None:
+def test_the_end_of_a_launch_leaves_what_another_one_looks_for(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = sharing()
     loaded(shared)
-    with shared_weights._alone(shared.path):
-        shared.unlink()
-        assert files(directory) == [".json", ".lock", ".weights"]
-    shared.unlink()
+    other = sharing()
+    with shared_files.alone(shared.path), shared_files.use(shared.path):
+        monkeypatch.setattr(shared_weights, "END_SECONDS", 0.3)
+        shared.end()
+    assert files(directory) == [".json", ".lock", ".weights"]
+    loaded(other)
+    assert other.origin == "shared"
+    end_sharing(None)
+    assert files(directory) == [".json", ".lock", ".weights"], "another engine uses it"
+    other.release()
+    end_sharing(None)
     assert files(directory) == []
 
 
@@ -309,3 +328,145 @@ def test_every_family_is_rebuilt_from_its_tensors(directory: Path, tmp_path: Pat
         assert (shared.origin, other.origin) == ("shared, and loaded here", "shared"), family
         assert torch.equal(logits(again), logits(plain)), family
         assert base_checksums(again.model) == base_checksums(plain.model), family
+
+
+def test_no_other_launch_node_or_version_has_the_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, path = sharing(), sharing().path
+    loaded(first)
+    other = sharing(launch="another")
+    loaded(other)
+    assert other.origin == "shared, and loaded here" and other.path != path and path.exists()
+    end_sharing(other)
+    assert path.exists() and not other.path.exists(), "another launch uses it"
+    monkeypatch.setattr(shared_weights, "code_digest", lambda: "of another version")
+    assert sharing().path != path
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory.parent))
+    monkeypatch.setattr("platform.node", lambda: "another/node")
+    assert sharing().path.parent.parent == directory.parent and sharing().path.parent != directory
+    end_sharing(None)
+    assert path.exists()
+
+
+def test_what_is_let_go_stays_until_the_next_load_of_any_launch(directory: Path) -> None:
+    first = sharing()
+    loaded(first)
+    first.release()
+    assert ".weights" in files(directory)
+    again = sharing()
+    loaded(again)
+    assert again.origin == "shared"
+    again.release()
+    third = sharing(launch="another")
+    loaded(third)
+    assert {one.stem for one in directory.iterdir()} == {third.path.stem}
+
+
+def test_two_engines_that_end_at_once_leave_no_file(directory: Path) -> None:
+    for _ in range(3):
+        both = [sharing(), sharing()]
+        for one in both:
+            loaded(one)
+        together = [threading.Thread(target=end_sharing, args=(one,)) for one in both]
+        for thread in together:
+            thread.start()
+        for thread in together:
+            thread.join()
+        assert files(directory) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": None}, {"places": None}, {"places": [{"name": "x"}]}, {"residency": None}, {"megabytes": []},
+        {"places": [{"name": "x", "dtype": "float99", "shape": [1], "offset": 0}]},
+        {"places": [{"name": "x", "dtype": "float32", "shape": [10**12], "offset": 0}]},
+        {"places": [{"name": "x", "dtype": "float32", "shape": ["x"], "offset": 0}]},
+    ],
+)  # fmt: skip
+def test_a_table_of_another_kind_is_no_file(change: dict[str, Any], directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    shared = sharing()
+    shared.path.write_bytes(bytes(64))
+    table = {
+        "key": shared.path.stem, "sha256": sha256(bytes(64)).hexdigest(), "residency": "unquantized", "megabytes": 1.0,
+        "places": [{"name": "x", "dtype": "float32", "shape": [4], "offset": 0}],
+    }  # fmt: skip
+    named = shared.path.with_suffix(".json")
+    named.write_text(with_checksum(table))
+    assert shared._read(lambda tensors, residency: tensors) is not None
+    shared.release()
+    for missing in change:
+        named.write_text(with_checksum({name: value for name, value in table.items() if name != missing}))
+        assert shared._read(lambda tensors, residency: tensors if residency else None) is None
+    named.write_text(with_checksum({**table, **change}))
+    assert shared._read(lambda tensors, residency: tensors if residency else None) is None
+    assert shared._held is None
+
+
+def test_a_file_that_cannot_be_mapped_is_no_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded(sharing())
+
+    original = torch.UntypedStorage.from_file
+
+    def refused(name: str, *given: Any, **named: Any) -> Any:
+        if str(directory) in name:
+            raise RuntimeError("unable to mmap")
+        return original(name, *given, **named)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", refused)
+    shared = sharing()
+    loaded(shared)
+    assert shared.origin.startswith("own: ") and not shared.path.exists()
+
+
+def test_a_base_that_changed_while_it_was_loaded_reaches_no_other_engine(directory: Path) -> None:
+    seen: list[bool] = []
+
+    def changed() -> None:
+        seen.append(shared.path.exists())
+        raise LookupError("the base has changed")
+
+    shared = sharing(check=changed)
+    with pytest.raises(LookupError):
+        loaded(shared)
+    assert seen == [False], "it is checked before any engine can map it"
+    assert files(directory) == []
+
+
+def test_who_waits_says_so_and_loads_alone_in_the_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_weights, "LOAD_SECONDS", 0.5)
+    monkeypatch.setattr(shared_files, "SHOWN_SECONDS", 0.1)
+    shared, said = sharing(), []
+    directory.mkdir(mode=0o700)
+    with shared_files.alone(shared.path), reporting(lambda part: said.append(part.text)):
+        base = loaded(shared)
+    assert "waiting for another engine to load the base" in said
+    assert shared.origin.startswith("own: ") and "for another engine to load the base" in shared.origin
+    assert torch.equal(logits(base), logits(loaded(None)))
+
+
+def test_who_waits_gets_the_file_as_soon_as_it_is_there(directory: Path) -> None:
+    shared = sharing()
+    directory.mkdir(mode=0o700)
+    entered = threading.Event()
+
+    def hold() -> None:
+        with shared_files.alone(shared.path):
+            entered.set()
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    loaded(shared)
+    thread.join()
+    assert shared.origin == "shared, and loaded here"
+
+
+def test_kept_activations_of_a_dequantized_base_are_found_by_who_shares_it(directory: Path) -> None:
+    plain = loaded(None, "nf4", "dequantized")
+    other = sharing("nf4", "dequantized")
+    shared = loaded(other, "nf4", "dequantized")
+    assert other.origin == "shared, and loaded here"
+    assert facts_of(plain) == facts_of(shared)
