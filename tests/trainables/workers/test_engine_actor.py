@@ -125,7 +125,7 @@ def test_a_damaged_decision_ends_its_own_trial_alone(room: Room, three: list[Rec
     assert actor.intervals == [{"trial-2", "trial-3"}] * 2
     verdict = damaged.verdict()
     assert verdict is not None and "run the trial again" in (verdict.reason or "")
-    for name in (KEEPING_FILE, "verdict.json"):
+    for name in (KEEPING_FILE, "verdict.json", "manifest.json"):
         (damaged.directory / name).unlink()
     actor = room.actor()
     run(actor, room.worker(actor, damaged))
