@@ -10,8 +10,8 @@ from trainables.io.files import FileDamaged, read_json, write_json
 KEEPING_FILE = "frozen.json"
 DAMAGED_HINT = (
     "run the trial again: delete its directory and launch again, without --resume; or delete this file, "
-    "verdict.json and manifest.json and launch with --resume: it then goes on from kept activations, as in earlier versions, and "
-    "its curve may differ by rounding from what it would have been"
+    "verdict.json and manifest.json and launch with --resume: it then goes on from kept activations, "
+    "as in earlier versions, and its curve may differ by rounding from what it would have been"
 )
 
 
