@@ -68,7 +68,8 @@ def kept_forecasts(
     arms: dict[tuple[Placement, float, int, str], list[str]] = {}
     for one in forecasts:
         if not one.spec.placement.is_baseline:
-            key = (one.spec.placement, one.coverage_epochs, one.evals, one.spec.compute_dtype)
+            evals = one.evals - (one.spec.init_from is not None)  # the first of a continued trial reads no entries
+            key = (one.spec.placement, one.coverage_epochs, evals, one.spec.compute_dtype)
             arms.setdefault(key, []).append(one.spec.arm)
     return tuple(
         kept_forecast(tuple(dict.fromkeys(names)), *key, towers, config, quality) for key, names in arms.items()

@@ -13,6 +13,7 @@ import pytest
 from small_trials import ANYTHING_GOES, CLOCK_METRICS, SpecMaker, whole_run
 
 from trainables.engine_log import FILE as ENGINE_LOG
+from trainables.frozen.keeping_file import KEEPING_FILE
 from trainables.lease import LEASE
 from trainables.probes.probe import Baseline
 from trainables.record import Record
@@ -180,7 +181,7 @@ def layout(record: Record) -> set[str]:
     older = [record.checkpoint(step) for step in record.checkpoint_steps()[1:]]
     files = (path for path in record.directory.rglob("*") if path.is_file() and path.parent not in older)
     found = {str(path.relative_to(record.directory)) for path in files}
-    return found - {ENGINE_LOG, LEASE}  # a trial alone has no engine that claims it
+    return found - {ENGINE_LOG, LEASE, KEEPING_FILE}  # a trial alone has no engine that claims it, or decides
 
 
 # ---------------------------------------------------------------- fixtures, to be imported where they are used

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from trainables.engine import Engine
-from trainables.frozen.keeping_file import read_keeping
+from trainables.frozen.keeping_file import begun
 from trainables.frozen.kept import KeptActivations
-from trainables.frozen.worth import ALWAYS, NEVER, Keeping, Reads, StepCosts, decide, needs_costs, pays
+from trainables.frozen.worth import NEVER, RANDOM, Keeping, Reads, StepCosts, decide, needs_costs, pays
 from trainables.schedule import planned_evals
 from trainables.spec import TrialSpec
 from trainables.training.trial import Trial
@@ -22,23 +22,21 @@ CLEAR_READS = 2.0  # of a row: where these pay in the first round of timed steps
 def as_begun(engine: Engine, trials: Sequence[Trial]) -> Keeping | None:
     """Return how trials began, from their records; None if all are new.
 
-    Trials that began apart and are resumed together start from entries if one of them did. One that began before
-    records said so did.
+    A new trial goes on as the others began.
 
     Raises:
+        ValueError: trials began in different ways.
         FileDamaged: the file of a record is not as it was written.
     """
-    if engine.kept is None or not engine.kept.is_usable:
+    if engine.kept is None:
         return NEVER
-    found = [one for one in map(_begun, trials) if one is not None]
-    if not found:
-        return None
-    training, evals = (any(flags) for flags in zip(*((one.training, one.evals) for one in found), strict=True))
-    return next((one for one in found if (one.training, one.evals) == (training, evals)), ALWAYS)
-
-
-def _begun(trial: Trial) -> Keeping | None:
-    return read_keeping(trial.record.directory) or (ALWAYS if trial.step else None)
+    if not engine.kept.is_usable:
+        return RANDOM
+    found = [one for trial in trials if (one := begun(trial.record.directory, trial.step)) is not None]
+    ways = {(one.training, one.evals) for one in found}
+    if len(ways) > 1:
+        raise ValueError(f"trials of a cohort must have begun alike, but {len(ways)} ways of keeping differ")
+    return found[0] if found else None
 
 
 def decided(
@@ -52,7 +50,7 @@ def decided(
     assert engine.kept is not None
     store, rows = engine.kept.store, spec.rows_before(spec.last_step)
     distinct = len(set(islice(engine.row_stream(spec, 0), rows)))
-    evals = planned_evals(spec.last_step, spec.eval_every_steps, spec.init_from is not None)
+    evals = planned_evals(spec.last_step, spec.eval_every_steps)  # the first of a continued trial reads no entries
     reads, has_files = Reads.of(rows, distinct, evals), store.files is not None
     found = costs() if needs_costs(reads, has_files, not has_files and shares_cut()) else None
     return decide(reads, has_files, found, found.fits(distinct, store.memory.room_bytes) if found else 1.0)

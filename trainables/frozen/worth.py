@@ -100,6 +100,9 @@ def costs_in(fields: Mapping[str, Any]) -> StepCosts:
 
 ALWAYS = Keeping(True, True, "kept in every pass")
 NEVER = Keeping(False, False, "nothing is kept (--cache off)")
+RANDOM = Keeping(False, False, "nothing is kept: the base has dropout of its own")
+IN_TURN = Keeping(False, False, "nothing is kept: trials of this family train one after another")
+ALONE = Keeping(False, False, "nothing is kept: the trial trains alone (--cohort 1)")
 
 
 def pays(reads: float, costs: StepCosts | None, fits: float = 1.0) -> bool:
@@ -123,10 +126,13 @@ def needs_costs(reads: Reads, has_files: bool, shares_cut: bool = False) -> bool
 
 
 def decide(reads: Reads, has_files: bool, costs: StepCosts | None = None, fits: float = 1.0) -> Keeping:
-    """Return what to keep; without `costs`, rows pay that are read `PAYS_FROM` times."""
+    """Return what to keep; without `costs`, rows pay that are read `PAYS_FROM` times.
+
+    `fits` is counted for rows of training; those of evals are taken to find room as often.
+    """
     if has_files:
         return Keeping(True, True, "kept in files, for later launches")
-    training, evals = pays(reads.training, costs, fits), pays(reads.evals, costs)
+    training, evals = pays(reads.training, costs, fits), pays(reads.evals, costs, fits)
     return Keeping(training, evals, _reason(reads, (training, evals), costs, fits), costs, fits)
 
 

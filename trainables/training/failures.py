@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from trainables.errors import UserError
+from trainables.io.files import FileDamaged
 from trainables.source_check import SourceChanged
 from trainables.verdict import Verdict
 
@@ -42,5 +43,6 @@ def infeasible(error: Exception, step: int) -> Verdict:
     if isinstance(error, SourceChanged):
         return Verdict(kind="failed", step=step, cause="changed_source", reason=error.message)
     if isinstance(error, UserError):
-        return Verdict(kind="infeasible", step=step, cause="input", reason=error.message)
+        does = f"; {error.hint}" if isinstance(error, FileDamaged) and error.hint else ""
+        return Verdict(kind="infeasible", step=step, cause="input", reason=error.message + does)
     return Verdict(kind="infeasible", step=step, cause="memory", reason=str(error).splitlines()[0])

@@ -16,6 +16,8 @@ import ray
 from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, WorkerCrashedError
 
 from trainables.attempt import claim
+from trainables.frozen.keeping_file import write_if_new
+from trainables.frozen.worth import ALONE
 from trainables.lease import Owner
 from trainables.record import Record
 from trainables.workers.assignment import Assignment
@@ -88,6 +90,8 @@ class InProcess:
             if record.verdict() is None:
                 self._trial = self.cache.open(record, self._request.rules, self._request.lease_epoch)
                 self._drop_if_invalid(record)
+                if self._trial is not None and not record.spec().placement.is_baseline:
+                    write_if_new(self._trial.record.directory, self._trial.step, ALONE)
 
     def _advance(self, trial: Trial | BaselineTrial) -> None:
         from trainables.training.failures import InputErrors, infeasible

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
+from trainables.frozen.keeping_file import begun_alike
 from trainables.frozen.settings import IN_MEMORY, CacheSettings
 from trainables.record import Record
 from trainables.sharing_keys import cohort_key, cohort_order, engine_key
@@ -270,10 +271,10 @@ class EngineActor:
 
 
 def describe(record: Record) -> Description:
-    """Return which trials this one can train with: those of the same group, which includes the start step."""
-    spec, steps = record.spec(), record.checkpoint_steps()
-    engine = engine_key(spec)
-    group = (engine, spec.placement.is_baseline, cohort_key(spec), steps[0] if steps else 0)
+    """Return which trials this one can train with: those of its group, which began alike and are at the same step."""
+    spec, step = record.spec(), next(iter(record.checkpoint_steps()), 0)
+    engine, began = engine_key(spec), begun_alike(record.directory, step)
+    group = (engine, spec.placement.is_baseline, cohort_key(spec), step, began)
     return Description(engine, group, cohort_order(spec))
 
 
@@ -289,9 +290,7 @@ def _deliverable(work: Callable[[], Result]) -> Result:
 
 
 def _is_named(name: str, error: BaseException) -> bool:
-    return any(
-        kind.__name__ == name for kind in type(error).__mro__
-    )  # compared by name, because torch may not be imported here
+    return any(kind.__name__ == name for kind in type(error).__mro__)  # by name: torch may not be imported here
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -10,6 +10,7 @@ import torch
 from trainables.attempt import claim
 from trainables.engine import Engine
 from trainables.engine_log import add_use
+from trainables.frozen.keeping_file import read_keeping
 from trainables.frozen.settings import OFF, CacheSettings
 from trainables.frozen.store import Store
 from trainables.model.lora import PlacementMismatch
@@ -70,6 +71,7 @@ class EngineCache:
         phase = PhaseFile(record.directory)
         phase.show("loading")
         try:
+            read_keeping(record.directory)  # a damaged one must not fail the cohort that it would join
             with memory_errors(), reporting(lambda part: phase.show("loading", share=part.share)):
                 engine = self._engine_for(spec, rules.resident)
             baseline = rules.baselines.get(spec.baseline().trial_id)

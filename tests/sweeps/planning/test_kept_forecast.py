@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from trainables.frozen.key import TrunkEnd, trunk_end_of
 from trainables.frozen.settings import IN_MEMORY, OFF, CacheSettings
 from trainables.mini import BASE_DIRECTORY
 from trainables.model.families import family_of
-from trainables.spec import Placement
+from trainables.spec import Placement, Source
 
 FAMILY, CONFIG = family_of(BASE_DIRECTORY)
 TOWERS = FAMILY.towers(CONFIG)
@@ -137,6 +138,15 @@ def test_the_plan_says_where_keeping_does_not_pay(steps: int, evals: int, said: 
     assert kept_text(found, IN_MEMORY).endswith(f"L2-V0: {said}") or "saves" in said
     assert said in kept_text(found, IN_MEMORY)
     assert "GB, saves" in kept_text(found, CacheSettings(True, "/cache", 5 * 10**9)), "files are always written"
+
+
+def test_the_first_eval_of_a_continued_trial_is_not_counted() -> None:
+    """It reads no entries, and those of a single later one do not pay."""
+    begun = planned(2, 0, 60, eval_every_steps=60)
+    parent = Source(path=Path("parent"), sha256="parent")
+    continued = replace(begun, evals=2, spec=begun.spec.model_copy(update={"init_from": parent}))
+    assert [one.evals for one in of(continued)] == [1]
+    assert "evals are" not in kept_text(of(continued), IN_MEMORY)
 
 
 def test_one_placement_of_a_search_is_as_that_of_an_arm() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from together import Watched
 from trainables.cohort.calibration_memory import CalibrationMemory
 from trainables.cohort.cohort import Cohort
 from trainables.cohort.cuts import Cut
-from trainables.cohort.keeping import as_begun
+from trainables.cohort.keeping import as_begun, decided
+from trainables.cohort.opening import open_cohort
 from trainables.engine import Engine
 from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping, write_keeping
-from trainables.frozen.worth import ALWAYS, NEVER, Reads, decide
-from trainables.spec import Placement, TrialSpec
+from trainables.frozen.worth import ALWAYS, IN_TURN, NEVER, RANDOM, Keeping, Reads, decide
+from trainables.spec import Placement, Source, TrialSpec
 from trainables.training.trial import Trial
 
 PLAIN, COLD, WARM = 1.0, 1.2, 0.2
@@ -139,20 +141,86 @@ def test_a_resumed_trial_goes_on_as_it_began(sources: Sources, make_spec: SpecMa
     assert as_begun(packed.plain_engine(sources), resumed) == NEVER
 
 
-def test_trials_that_began_apart_start_from_entries_if_one_did(
+def two_trials(engine: Engine, sources: Sources, make_spec: SpecMaker, directory: Path) -> list[Trial]:
+    baseline = packed.short_baseline(packed.plain_engine, sources)
+    specs = [spec_of(make_spec, 2, name=name, seed=number) for number, name in enumerate("ab")]
+    return Watched(engine, baseline, directory).opened(specs)
+
+
+def written(trials: Sequence[Trial]) -> list[Keeping | None]:
+    return [read_keeping(trial.record.directory) for trial in trials]
+
+
+def test_trials_that_began_apart_are_no_cohort(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    engine = keeping(packed.plain_engine(sources))
+    trials = two_trials(engine, sources, make_spec, tmp_path)
+    assert as_begun(engine, trials) is None
+    write_keeping(trials[0].record.directory, decide(Reads(1.0, 1), False))
+    write_keeping(trials[1].record.directory, decide(Reads(1.0, 4), False))
+    with pytest.raises(ValueError, match="must have begun alike"):
+        open_cohort(engine, trials)
+    (trials[1].record.directory / KEEPING_FILE).unlink()
+    trials[1].progress.step = 1  # of an earlier version, so it keeps all
+    with pytest.raises(ValueError, match="must have begun alike"):
+        as_begun(engine, trials)
+
+
+def test_a_new_trial_has_the_decision_of_its_cohort_before_its_first_step(
     sources: Sources, make_spec: SpecMaker, tmp_path: Path
 ) -> None:
     engine = keeping(packed.plain_engine(sources))
-    baseline = packed.short_baseline(packed.plain_engine, sources)
-    specs = [spec_of(make_spec, 2, name=name, seed=number) for number, name in enumerate("ab")]
-    trials = Watched(engine, baseline, tmp_path).opened(specs)
-    assert as_begun(engine, trials) is None
-    without, evals = decide(Reads(1.0, 1), False), decide(Reads(1.0, 4), False)
-    write_keeping(trials[0].record.directory, without)
-    assert as_begun(engine, trials) == without
-    write_keeping(trials[1].record.directory, evals)
-    found = as_begun(engine, trials)
-    assert found is not None and (found.training, found.evals) == (False, True)
+    trials = two_trials(engine, sources, make_spec, tmp_path)
+    begun = decide(Reads(1.0, 4), False)
+    write_keeping(trials[0].record.directory, begun)
+    cohort = open_cohort(engine, trials)
+    cohort.remove()
+    assert written(trials) == [begun, begun]
+    trials[1].progress.step = 1
+    assert as_begun(engine, trials[1:]) == begun, "its resume goes on alike"
+
+
+@pytest.mark.parametrize("why", ["off", "dropout", "in turn"])
+def test_that_nothing_is_kept_is_written_too(why: str, sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:
+    """Else a resumed launch that could keep would take the record for one of an earlier version."""
+    plain = packed.plain_engine(sources)
+    engine, expected = plain, NEVER
+    if why == "dropout":
+        engine, expected = keeping(plain), RANDOM
+        kept_of(engine).is_usable = False
+    if why == "in turn":
+        family = replace(plain.base.family, shared_forward=None)
+        engine, expected = replace(keeping(plain), base=replace(plain.base, family=family)), IN_TURN
+    trials = two_trials(engine, sources, make_spec, tmp_path)
+    open_cohort(engine, trials).remove()
+    assert written(trials) == [expected] * 2
+    for trial in trials:
+        trial.progress.step = 1
+    later = as_begun(keeping(packed.plain_engine(sources)), trials)
+    assert later == expected, "also where a resumed launch could keep"
+
+
+def test_no_decision_is_written_for_a_record_of_an_earlier_version(
+    sources: Sources, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    """Resumed with --cache off, it goes on without; later it goes on as it began."""
+    engine = packed.plain_engine(sources)
+    trials = two_trials(engine, sources, make_spec, tmp_path)
+    for trial in trials:
+        trial.progress.step = 1
+    open_cohort(engine, trials).remove()
+    assert written(trials) == [None, None]
+    assert as_begun(keeping(engine), trials) == ALWAYS
+
+
+@pytest.mark.parametrize("is_continued", [False, True])
+def test_the_first_eval_of_a_continued_trial_is_not_counted(
+    is_continued: bool, sources: Sources, make_spec: SpecMaker
+) -> None:
+    """It runs before the cohort is opened, and reads no entries."""
+    parent = Source(path=Path("parent"), sha256="parent") if is_continued else None
+    spec = spec_of(make_spec, 1).model_copy(update={"init_from": parent})
+    found = decided(keeping(packed.plain_engine(sources)), spec, lambda: None, lambda: False)
+    assert "asked in 1 evals" in found.reason and not found.evals
 
 
 def test_evals_are_kept_apart_from_training(sources: Sources, make_spec: SpecMaker, tmp_path: Path) -> None:

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping, write_keeping
+from trainables.frozen.keeping_file import (
+    KEEPING_FILE,
+    begun,
+    begun_alike,
+    read_keeping,
+    write_if_new,
+    write_keeping,
+)
 from trainables.frozen.worth import (
     ALWAYS,
     MARGIN,
+    NEVER,
     Keeping,
     Reads,
     StepCosts,
@@ -78,6 +86,7 @@ def test_rows_that_are_read_again_are_kept_if_that_is_faster() -> None:
     slow_reads = StepCosts(plain=0.120, cold=0.133, warm=0.119)
     assert not decide(again, False, slow_reads).training
     assert not decide(again, False, DEEP, fits=0.05).training, "most rows are computed anew in every epoch"
+    assert not decide(again, False, DEEP, fits=0.05).evals, "and most rows of evals"
     assert "5% of the rows find room" in decide(again, False, DEEP, fits=0.05).reason
     assert not decide(again, False, None, fits=0.5).training, "nothing was timed and not all rows find room"
 
@@ -110,8 +119,28 @@ def test_a_decision_is_read_as_it_was_written(keeping: Keeping, tmp_path: Path) 
 )  # fmt: skip
 def test_a_changed_file_is_named(change: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / KEEPING_FILE).write_text(json.dumps(ALWAYS.as_json() | change), encoding="utf-8")
-    with pytest.raises(FileDamaged, match=KEEPING_FILE):
+    with pytest.raises(FileDamaged, match=KEEPING_FILE) as raised:
         read_keeping(tmp_path)
+    assert "run the trial again" in (raised.value.hint or "") and "differ by rounding" in (raised.value.hint or "")
+
+
+def test_a_file_that_is_no_json_has_the_same_hint(tmp_path: Path) -> None:
+    (tmp_path / KEEPING_FILE).write_text("{", encoding="utf-8")
+    with pytest.raises(FileDamaged, match=KEEPING_FILE) as raised:
+        read_keeping(tmp_path)
+    assert "run the trial again" in (raised.value.hint or "")
+
+
+def test_trials_have_in_common_how_they_began(tmp_path: Path) -> None:
+    assert begun_alike(tmp_path, 0) == () != begun_alike(tmp_path, 1)
+    assert begun_alike(tmp_path, 1) == (True, True), "as in earlier versions, which had no file"
+    write_if_new(tmp_path, 1, NEVER)
+    assert begun(tmp_path, 1) == ALWAYS, "nothing is decided for such a trial"
+    write_if_new(tmp_path, 0, NEVER)
+    write_if_new(tmp_path, 0, ALWAYS)
+    assert begun(tmp_path, 5) == NEVER and begun_alike(tmp_path, 5) == (False, False), "the first decision stays"
+    (tmp_path / KEEPING_FILE).write_text("{", encoding="utf-8")
+    assert begun_alike(tmp_path, 5) == ("damaged",)
 
 
 @pytest.mark.parametrize("fields", [{"plain": 0.0, "cold": 1.0, "warm": 1.0}, {"plain": float("nan")}, {}])

@@ -15,6 +15,8 @@ from engine_room import step_in, verdict_in
 from small_trials import SpecMaker, assert_same_outcome
 
 from trainables.constraint import BestConstraint
+from trainables.frozen.keeping_file import read_keeping
+from trainables.frozen.worth import ALONE
 from trainables.lease import Lease, read_lease
 from trainables.probes.probe import Baseline
 from trainables.record import Record
@@ -298,6 +300,8 @@ def test_the_trials_of_a_request_train_one_after_another(
         [(2, "completed"), (0, "infeasible"), (1, "completed")],
     ]
     assert [report.done for report in reports] == [False, False, True]
+    began = [read_keeping(tmp_path / one.name) for one in specs]
+    assert began == [ALONE, None, ALONE], "a resumed launch with cohorts goes on alike"
     alone = worker_of({"request": replace(requests[2], trials=(str(copied(tmp_path / "last")),))})
     assert trained(alone).done
     assert_same_outcome(Record(tmp_path / "last"), Record(tmp_path / "last-alone"))

@@ -25,6 +25,8 @@ from engine_room import (  # noqa: F401 the fixtures are used by their names
 
 from trainables.data.duplicates import digest_of
 from trainables.data.rows import read_rows
+from trainables.frozen.keeping_file import KEEPING_FILE, read_keeping, write_keeping
+from trainables.frozen.worth import ALWAYS, NEVER
 from trainables.record import Record
 from trainables.spec import Placement, Source, TrialSpec
 from trainables.verdict import Verdict
@@ -93,6 +95,41 @@ def test_trials_that_cannot_share_train_in_separate_cohorts(
     ]  # fmt: skip
     for record in records:
         assert_alike(record, solo(record))
+
+
+def test_trials_that_began_apart_train_in_separate_cohorts(room: Room, three: list[Record], solo: Solo) -> None:
+    """Each goes on as it began, whoever is resumed beside it."""
+    old = room.actor()
+
+    async def story() -> None:
+        await asyncio.gather(*(room.ask(old, one, three) for one in three))
+
+    run(old, story())
+    for record, began in zip(three, (ALWAYS, NEVER, ALWAYS), strict=True):
+        write_keeping(record.directory, began)
+    new = room.actor()
+    run(new, room.workers(new, three))
+    assert new.intervals == [{"trial-1", "trial-3"}, {"trial-2"}]
+    assert [read_keeping(record.directory) for record in three] == [ALWAYS, NEVER, ALWAYS]
+    for record in three:
+        assert_alike(record, solo(record))
+
+
+def test_a_damaged_decision_ends_its_own_trial_alone(room: Room, three: list[Record]) -> None:
+    """Its verdict says what to do, and doing it works."""
+    damaged = three[0]
+    (damaged.directory / KEEPING_FILE).write_text("{", encoding="utf-8")
+    actor = room.actor()
+    run(actor, room.workers(actor, three))
+    assert [str(record.verdict()) for record in three] == ["infeasible(input)", "completed", "completed"]
+    assert actor.intervals == [{"trial-2", "trial-3"}] * 2
+    verdict = damaged.verdict()
+    assert verdict is not None and "run the trial again" in (verdict.reason or "")
+    for name in (KEEPING_FILE, "verdict.json", "manifest.json"):
+        (damaged.directory / name).unlink()
+    actor = room.actor()
+    run(actor, room.worker(actor, damaged))
+    assert str(damaged.verdict()) == "completed" and read_keeping(damaged.directory) == NEVER
 
 
 def test_a_cohort_takes_at_most_so_many_and_neighbours_stay_together(
