@@ -1,10 +1,11 @@
-"""Repeats one study with other dropout masks, and compares how its trials end and what it picks.
+"""Repeats one study with other dropout masks or arithmetic, and compares how its trials end and what it picks.
 
 python -m benchmarks.stability repeat --directory stability      stage4, three seeds, twice; again to continue
+python -m benchmarks.stability repeat --repeats masks-1,avx2     as a processor without AVX-512 would compute it
 python -m benchmarks.stability compare runs/one runs/other       two repeats that were run elsewhere
 
 Masks are drawn by seed, step, layer and rate, so that a rate that differs by 0.000001 draws others; initialization and
-the order of rows stay.
+the order of rows stay. With other instructions torch's kernels, and MKL's on Intel, add in another order.
 """
 
 from __future__ import annotations
@@ -14,21 +15,34 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trainables.command import run
-from trainables.errors import InfrastructureError, UserError
+from trainables.errors import InfrastructureError, UserError, items, quoted
 from trainables.io.files import write_text
 from trainables.record import records_under
 from trainables.verdict import Verdict
 
 Trials = Mapping[str, Verdict]
 
-REPEATS: Mapping[str, tuple[str, ...]] = {"masks-1": (), "masks-2": ("--set", "dropout=0.100001")}
+
+@dataclass(frozen=True)
+class How:
+    """How a repeat differs: further options of the study, and variables of the environment."""
+
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+REPEATS: Mapping[str, How] = {
+    "masks-1": How(), "masks-2": How(("--set", "dropout=0.100001")), "avx2": How(environment=AVX2),
+}  # fmt: skip
+MASKS = "masks-1,masks-2"
 TABLE = "stability.md"
 ENDED = (0, 3)  # all trials have a result, or some failed
 PICKED = (0, 1)  # a candidate, or none that can be shipped
@@ -111,9 +125,10 @@ def launch(directory: Path, name: str, seeds: int, more: Sequence[str]) -> Path:
     """
     command = [
         *(sys.executable, "-m", "sweeps.stage4", "--seeds", str(seeds), "--experiment", name),
-        *("--storage", str(directory / "runs"), "--tracking-uri", _store(directory), *REPEATS[name], *more),
+        *("--storage", str(directory / "runs"), "--tracking-uri", _store(directory), *REPEATS[name].options, *more),
     ]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603
+    environment = {**os.environ, **REPEATS[name].environment}
+    code = subprocess.run(command, check=False, env=environment).returncode  # noqa: S603
     if code not in ENDED:
         raise InfrastructureError(f"`{' '.join(command[1:])}` ended with {code}", "the same command continues it")
     return directory / "runs" / name
@@ -144,12 +159,21 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 def repeat(
     directory: Annotated[Path, typer.Option(help="Where records, MLflow and the table go.")] = Path("stability"),
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per arm.")] = 3,
+    repeats: Annotated[str, typer.Option(help=f"Two of {', '.join(REPEATS)}.")] = MASKS,
     more: Annotated[list[str] | None, typer.Argument(help="Further options of sweeps.stage4, after `--`.")] = None,
 ) -> None:
-    """Run the study twice, each with its own dropout masks, and write the table; finished trials are not run again."""
+    """Run the study twice, and write the table; finished trials are not run again.
+
+    Exit code 2 when --repeats does not name two.
+    """
+    names = items(repeats, "--repeats", MASKS)
+    if len(set(names)) != 2 or not REPEATS.keys() >= set(names):
+        raise UserError(
+            f"--repeats must be two of {', '.join(REPEATS)}, but got {quoted(repeats)}", f"--repeats {MASKS}"
+        )
     home = directory.resolve()
     os.makedirs(home, exist_ok=True)
-    places = {name: launch(home, name, seeds, more or ()) for name in REPEATS}
+    places = {name: launch(home, name, seeds, more or ()) for name in names}
     first, second = (Repeat(name, verdicts_in(place), concluded(home, name)) for name, place in places.items())
     write_text(home / TABLE, table(first, second))
     typer.echo(f"{summary(first.verdicts, second.verdicts)}\n{home / TABLE}")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.stability import REPEATS, Repeat, changes, launch, table, verdicts_in
+from benchmarks.stability import REPEATS, Repeat, changes, launch, repeat, table, verdicts_in
 from trainables.errors import InfrastructureError, UserError
 from trainables.verdict import Verdict
 
@@ -43,15 +43,27 @@ def test_the_repeats_differ_in_their_masks_alone_and_a_failed_launch_says_how_to
 ) -> None:
     commands: list[list[str]] = []
 
-    def started(command: list[str], **_: object) -> object:
+    environments: list[dict[str, str]] = []
+
+    def started(command: list[str], env: dict[str, str], **_: object) -> object:
         commands.append(command)
+        environments.append(env)
         return SimpleNamespace(returncode=130 if "masks-2" in command else 3)
 
     monkeypatch.setattr("benchmarks.stability.subprocess.run", started)
-    first, second = REPEATS
+    first, second, other = REPEATS
     assert launch(tmp_path, first, 3, ("--only", "A1")) == tmp_path / "runs" / first
     with pytest.raises(InfrastructureError, match="ended with 130") as stopped:
         launch(tmp_path, second, 3, ("--only", "A1"))
     assert stopped.value.hint == "the same command continues it"
     with_other_masks = [word for word in commands[1] if word not in ("--set", "dropout=0.100001", second)]
     assert with_other_masks == [word for word in commands[0] if word != first]
+    launch(tmp_path, other, 3, ("--only", "A1"))
+    assert [word for word in commands[2] if word != other] == [word for word in commands[0] if word != first]
+    assert [one.get("ATEN_CPU_CAPABILITY") for one in environments] == [None, None, "avx2"]
+
+
+@pytest.mark.parametrize("names", ["masks-1", "masks-1,masks-1", "masks-1,masks-3", "masks-1,masks-2,avx2"])
+def test_two_repeats_are_compared(names: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--repeats must be two of masks-1, masks-2, avx2"):
+        repeat(tmp_path, repeats=names)
