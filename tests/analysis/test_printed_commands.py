@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
+from analysis.options import store_words
 from analysis.printed_commands import run_printed, sync_command
 
 
@@ -28,6 +29,7 @@ def test_a_command_of_footprint_runs_without_being_on_the_path(capfd: pytest.Cap
 def test_the_store_is_named_unless_it_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     command = "footprint stage4 --sync --experiment 'two words'"
-    assert sync_command("two words", "sqlite:///mlflow.db") == command
-    assert sync_command("two words", "http://127.0.0.1:5000") == f"{command} --tracking-uri http://127.0.0.1:5000"
-    assert sync_command("two words", "postgresql://me:secret@db/mlflow") == command
+    assert sync_command("two words", store_words("sqlite:///mlflow.db")) == command
+    server = store_words("http://127.0.0.1:5000")
+    assert sync_command("two words", server) == f"{command} --tracking-uri http://127.0.0.1:5000"
+    assert sync_command("two words", store_words("postgresql://me:secret@db/mlflow")) == command

@@ -40,7 +40,7 @@ def test_one_changed_weight_is_another_base(own_base: Loader) -> None:
     ("other", "expected"),
     [
         ({"dtype": "bfloat16"}, {"weights", "configuration"}),
-        ({"quantization": "nf4"}, {"weights", "layers", "configuration"}),
+        ({"quantization": "nf4"}, {"weights", "layers"}),
     ],
 )
 def test_type_and_quantization_are_another_base(own_base: Loader, other: dict[str, Any], expected: set[str]) -> None:
