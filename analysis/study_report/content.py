@@ -119,17 +119,13 @@ def content_of(
     guards, baseline = guards_of(known[0]) if known else [], last_eval(base)
     header, rows = text_table(info)
     return StudyContent(
-        experiment=info.experiment,
-        written=written,
-        answer=_answer(concluded, known),
+        experiment=info.experiment, written=written, answer=_answer(concluded, known),
         unknowns=tuple(dict.fromkeys((*found.unknown, *unknowns(info)))),
-        footnotes=tuple(footnotes(info)),
-        chart=study_chart(info, measured),
+        footnotes=tuple(footnotes(info)), chart=study_chart(info, measured),
         reached=tuple(map(tuple, reach_rows(info))),
         header=tuple(header),
         placements=tuple((one.on_frontier, tuple(row)) for one, row in zip(info.results, rows, strict=True)),
-        candidate_header=candidate_header(found),
-        candidates=tuple(candidate_rows(found)),
+        candidate_header=candidate_header(found), candidates=tuple(candidate_rows(found)),
         picked=_picked(found, info, records),
         guards=tuple(guard_plots(info, measured, guards, baseline)),
         training=tuple(training_plots(info, measured)),
@@ -144,7 +140,7 @@ def content_of(
         missing=tuple(_missing(info, measured, records, store)),
         forecasts=tuple(forecast_rows(trained)),
         plain=tuple(plain_words(info)),
-    )
+    )  # fmt: skip
 
 
 def _answer(concluded: Conclusion, known: Sequence[Record]) -> tuple[str, ...]:
