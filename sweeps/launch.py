@@ -19,9 +19,9 @@ from rich.text import Text
 from sweeps.display.plan_table import plan_text
 from sweeps.execution.adapter_space import begun_bytes, keeping, waiting_bytes
 from sweeps.execution.begun_records import begin_lost_baselines, check_begun
-from sweeps.execution.engine_plan import describe, most_at_once
+from sweeps.execution.engine_plan import describe
 from sweeps.execution.experiment import Experiment, configuration_of, read_configuration
-from sweeps.execution.forecast import forecast_texts, kept_width, with_width, with_widths
+from sweeps.execution.forecast import forecast_texts, kept_width, planned_at_once, with_width, with_widths
 from sweeps.execution.holdout_file import check_holdout, keep_holdout, planned_holdout
 from sweeps.execution.launch_data import gather_for
 from sweeps.execution.measured_gradients import MeasuredGradients, keep_gradients
@@ -35,7 +35,7 @@ from sweeps.planning.active_guards import active_guards
 from sweeps.planning.holdout import holdout_text
 from sweeps.planning.mixes import AskedMix, expand_mixes, mix_text, read_mixes
 from sweeps.planning.parents import continuing
-from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_of, pilots_text, undecided
+from sweeps.planning.pilots import PilotArm, at_chosen_rates, check_study, pilot_arms, pilots_text, undecided
 from sweeps.planning.plan import Plan, plan_specs, with_pilots
 from sweeps.planning.preflight import Preflight, admit
 from sweeps.planning.probe_requests import check_probes
@@ -111,7 +111,7 @@ class StudyJob:
 
 def show_plan(study: Study, planned: Plan, launch: Launch) -> None:
     """Print a plan: trials, cohorts, a summary of the data, warnings and overridden refusals."""
-    at_once = most_at_once([*planned.specs, *pilots_of(planned.pilots)])
+    at_once = planned_at_once(planned)
     launch = with_width(launch, [planned], at_once)
     for part in plan_text(study, planned, describe(planned.specs, launch.cohort, launch.width), launch.force):
         launch.console.print(part, soft_wrap=isinstance(part, str | Text), highlight=False)
@@ -155,7 +155,7 @@ def run_plan(planned: Plan, launch: Launch) -> list[Record]:
         experiment.keep_preflight(planned.preflight, overridden)
         keep_gradients(experiment.directory, planned.gradients)
         show_plan(study, planned, launch)
-        launch = with_width(launch, [planned], most_at_once([*specs, *pilots_of(planned.pilots)]))
+        launch = with_width(launch, [planned], planned_at_once(planned))
         experiment.keep_forecast(with_widths(planned.resources, launch))
         launch = keeping(experiment, launch, size)
         if planned.pilots:

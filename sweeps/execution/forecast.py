@@ -9,16 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sweeps.execution.engine_plan import most_at_once
 from sweeps.execution.engine_text import engines_here, shares_device, threads_text
 from sweeps.execution.experiment import Experiment
 from sweeps.execution.options import Launch
 from sweeps.planning.device_memory import GIGABYTE, Devices
 from sweeps.planning.kept_forecast import KeptForecast, kept_text
+from sweeps.planning.pilots import pilots_of
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import TrialResources, cohort_width, resources_text
 from sweeps.planning.speed import known_speed, speed_file
 from trainables.io.files import FileDamaged, read_json
 from trainables.memory_file import FORECAST_FILE
+
+
+def planned_at_once(planned: Plan) -> int:
+    """Return how many trials and pilots of a plan can run at the same time."""
+    return most_at_once([*planned.specs, *pilots_of(planned.pilots)])
 
 
 def with_width(launch: Launch, plans: Sequence[Plan], at_once: int, drawn: int | None = None) -> Launch:

@@ -204,7 +204,7 @@ def _created(running: RunningSearch, suggestion: Suggestion) -> Record:
 
 def _forecast(running: RunningSearch, cohort: Sequence[Record]) -> Sequence[TrialResources]:
     """Return what the trials of a cohort are forecast to take, and keep it with that of the earlier ones."""
-    found = forecast_of(running.planned, [one.spec() for one in cohort if not _is_baseline(one)])
+    found = forecast_of(running.planned, [one.spec() for one in cohort])
     running.experiment.keep_forecast(with_widths(found, running.launch))
     return found
 

@@ -12,6 +12,8 @@ import pytest
 from measured_experiment import REFUSAL, REPORT, Planned, baseline, write_experiment
 
 from analysis.cli import main
+from analysis.compare.selection import Candidates, side_of
+from trainables.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 ARMS = {"A1": (0.60, 1.0, 2), "C1": (0.80, 0.75, 4), "C2": (0.62, 1.0, 3)}
@@ -154,3 +156,9 @@ def test_without_the_records_the_answers_are_missing_and_the_numbers_are_not(
     assert "Answers are not shown: the record of A1 @ 60 or its samples are not on this machine." in " ".join(
         out.split()
     )
+
+
+def test_a_hint_to_copy_measurements_names_the_store_that_was_read() -> None:
+    with pytest.raises(UserError, match="MLflow has none of `e`") as error:
+        side_of("A1", Candidates("e", (), (), ("--tracking-uri", "http://127.0.0.1:5000")))
+    assert (error.value.hint or "").endswith("--sync --experiment e --tracking-uri http://127.0.0.1:5000")

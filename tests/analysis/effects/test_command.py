@@ -109,3 +109,8 @@ def test_bad_input_exits_2(effects: Run, words: tuple[str, ...], experiment: str
     code, out, err = effects(*words, experiment=experiment)
     assert (code, out) == (2, "")
     assert expected in err and "Traceback" not in err
+
+
+def test_a_hint_to_copy_records_names_the_store_that_was_read(effects: Run, written: tuple[Path, str]) -> None:
+    _, _, err = effects(experiment="few")
+    assert f"--sync --experiment few --tracking-uri {written[1]}" in " ".join(err.split())

@@ -27,11 +27,13 @@ OBJECTIVES = frontier_objectives("irrelevant_pass", "exact_match", ())
 def reported(tmp_path: Path) -> Callable[..., StudyContent]:
     """Return the content of the report of a made-up study; `lost` deletes its records first."""
 
-    def report(lost: bool = False) -> StudyContent:
+    def report(lost: bool = False, unlogged: bool = False) -> StudyContent:
         study, measured = made_up_study(tmp_path)
         if lost:
             shutil.rmtree(tmp_path / "runs")
-        return content_of(conclude(study, measured, OBJECTIVES), ["footprint ship"], date(2026, 11, 28))
+        found = conclude(study, measured, OBJECTIVES)
+        found = replace(found, measured=dict.fromkeys(found.measured, ())) if unlogged else found
+        return content_of(found, ["footprint ship"], date(2026, 11, 28), ["--tracking-uri", "http://127.0.0.1:5000"])
 
     return report
 
@@ -81,6 +83,13 @@ def test_without_records_it_says_what_is_not_known(reported: Callable[..., Study
     assert content.picked is None and content.guards == () and content.commands == ()
     assert any("13 of 13 trials are not on this machine" in one for one in content.missing)
     assert "Not known: no record is on this machine." in as_html(content)
+
+
+def test_measurements_that_are_not_in_mlflow_are_copied_to_the_store_that_was_read(
+    reported: Callable[..., StudyContent],
+) -> None:
+    [said] = [one for one in reported(unlogged=True).missing if "holds no measurements" in one]
+    assert said.endswith("--tracking-uri http://127.0.0.1:5000` copies them).")
 
 
 def test_a_name_cannot_break_out_of_the_page(reported: Callable[..., StudyContent]) -> None:

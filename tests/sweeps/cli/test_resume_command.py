@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from trial_records import running_record
 
+from sweeps.stage4 import STUDY as STAGE4
+from sweeps.tracking.view import NOTE_TAG
 from trainables.errors import Checkpointed
 
 PRINTED = "stopped; every running trial has a checkpoint. Resume with:"
@@ -178,3 +181,7 @@ def test_the_same_command_with_sync_copies_the_records(
     store = ("--storage", ".", "--tracking-uri", f"sqlite:///{database}")
     assert command(name, *arguments, *named, *store, "--sync") == 0
     assert capsys.readouterr().out == "copied 1 trials of `e` to MLflow\n"
+    found = MlflowClient(f"sqlite:///{database}").get_experiment_by_name("e")
+    assert found is not None and STAGE4.question not in found.tags[NOTE_TAG], (
+        "any study's command copies any experiment"
+    )

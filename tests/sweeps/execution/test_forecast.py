@@ -15,12 +15,13 @@ from scanned_rows import rows
 from sweeps.execution import session
 from sweeps.execution.engine_plan import MOST_SEATS, describe
 from sweeps.execution.experiment import Experiment
-from sweeps.execution.forecast import forecast_texts, kept_width, with_width, with_widths
+from sweeps.execution.forecast import forecast_texts, kept_width, planned_at_once, with_width, with_widths
 from sweeps.execution.options import Launch
 from sweeps.planning.active_guards import ActiveGuards
 from sweeps.planning.data_quality import file_quality
 from sweeps.planning.device_memory import Devices
 from sweeps.planning.forecast import forecast
+from sweeps.planning.pilots import PilotArm
 from sweeps.planning.plan import Plan
 from sweeps.planning.preflight import Preflight
 from sweeps.planning.resources import USABLE_SHARE, resources
@@ -129,6 +130,8 @@ def test_a_launch_that_resumes_begins_with_the_width_of_the_plan(tmp_path: Path)
 
 def test_pilots_count_in_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, launch = planned(4.5), launch_on(monkeypatch, gpus=1)
+    arm = PilotArm((FOUR[0],), tuple(FOUR[1:]))
+    assert planned_at_once(plan) == 4 and planned_at_once(replace(plan, pilots=(arm,))) == 7
     assert with_width(launch, [plan], 4).width is None
     tried = replace(
         plan, pilot_resources=tuple(replace(one, trial_id=f"pilot-{one.trial_id}") for one in plan.resources)
