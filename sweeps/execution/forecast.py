@@ -17,7 +17,7 @@ from sweeps.planning.device_memory import GIGABYTE, Devices
 from sweeps.planning.kept_forecast import KeptForecast, kept_text
 from sweeps.planning.pilots import pilots_of
 from sweeps.planning.plan import Plan
-from sweeps.planning.resources import TrialResources, cohort_width, resources_text
+from sweeps.planning.resources import USABLE_SHARE, TrialResources, cohort_width, resources_text
 from sweeps.planning.speed import known_speed, speed_file
 from trainables.io.files import FileDamaged, read_json
 from trainables.memory_file import FORECAST_FILE
@@ -60,14 +60,22 @@ def forecast_texts(
     engines = engines_here(at_once, launch)
     taken = resources_text(found, known_speed(speed_file()), launch.price, engines, trials, pilots)
     frozen = kept_text(kept, launch.cache) if launch.cohort != 1 else ""
-    width = _width_text(plans[0].devices, launch, at_once)
+    width = _width_text(found, plans[0].devices, launch, at_once)
     return [threads_text(at_once, launch), *filter(None, (frozen, taken, width))]
 
 
-def _width_text(devices: Devices | None, launch: Launch, at_once: int) -> str:
+def _width_text(
+    found: Sequence[TrialResources], devices: Devices | None, launch: Launch, at_once: int
+) -> str:  # fmt: skip
     if launch.width is None or devices is None or launch.cohort == 1:
         return ""
-    share = f"{_share(devices, launch, at_once) / GIGABYTE:.3g} GB"
+    own_bytes = _share(devices, launch, at_once)
+    share, largest = f"{own_bytes / GIGABYTE:.3g} GB", max(one.memory.peak for one in found)
+    if largest > USABLE_SHARE * own_bytes:
+        return (
+            f"An engine trains one of these trials at a time: {USABLE_SHARE:.0%} of {share} of memory do not hold the "
+            f"largest, which takes {largest / GIGABYTE:.3g} GB. Where it runs out of memory, its passes become smaller."
+        )
     asked = f", fewer than --cohort {launch.cohort}" if launch.cohort and launch.cohort > launch.width else ""
     return (
         f"An engine trains at most {launch.most_trials} of these trials at once: {share} of memory hold {launch.width}"

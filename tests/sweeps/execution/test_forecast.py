@@ -65,6 +65,12 @@ def test_engines_without_a_gpu_share_the_memory_of_their_machine(monkeypatch: py
     plan = planned(4.0)
     assert with_width(launch_on(monkeypatch, gpus=2), [plan], 4).width is None
     assert with_width(launch_on(monkeypatch, gpus=0), [plan], 4).width == 1, "each holds the weights too"
+    tight = planned(1.0)
+    shared = with_width(launch_on(monkeypatch, gpus=0), [tight], 4)
+    assert shared.width == 1
+    assert "do not hold the largest, which takes" in forecast_texts([tight], shared, 4, ())[-1]
+    alone = with_width(launch_on(monkeypatch, gpus=1), [tight], 4)
+    assert "of memory hold 1. The others follow." in forecast_texts([tight], alone, 4, ())[-1]
 
 
 def test_the_memory_of_this_machine_says_nothing_about_the_nodes_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
